@@ -1,0 +1,158 @@
+//! `ingester check`: tries each step against the real thing, and says what to do about those that fail.
+
+use std::io::Write;
+use std::path::Path;
+
+use bytes::Bytes;
+use shared::config::{Archive, Config};
+use shared::exit::{Exit, Failure};
+use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use state::loads::ErrorClass;
+
+use crate::trouble::S3_ADVICE;
+use crate::warehouse::{Connector, Session, SqlFailure, Target, errors};
+
+/// How a step that was tried came out: what there is to say, or why it failed and with which code the check ends.
+type Outcome = Result<String, (Exit, String)>;
+
+/// Prints a line a step, and remembers the first failure.
+struct Report<'w, W> {
+    out: &'w mut W,
+    failed: Option<Exit>,
+}
+
+impl<W: Write> Report<'_, W> {
+    /// Whether the step went well.
+    fn line(&mut self, step: &str, outcome: Outcome) -> Result<bool, Failure> {
+        match outcome {
+            Ok(said) if said.is_empty() => writeln!(self.out, "✓ {step}")?,
+            Ok(said) => writeln!(self.out, "✓ {step}: {said}")?,
+            Err((exit, why)) => {
+                writeln!(self.out, "✗ {step}: {why}")?;
+                self.failed = self.failed.or(Some(exit));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
+///
+/// # Errors
+/// With the code of the first step that failed.
+pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let mut report = Report { out, failed: None };
+    let schema = config.schema.load()?;
+    let target = Target::new(config, &schema, "ingester check".to_owned());
+    let columns = schema.columns.len();
+    let said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
+    report.line("configuration", Ok(said))?;
+    s3(config, &mut report).await?;
+    redshift(config, &target, &mut report).await?;
+    match report.failed {
+        None => Ok(()),
+        Some(exit) => Err(Failure::new(exit, anyhow::anyhow!("the check failed: see the lines marked ✗"))),
+    }
+}
+
+async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
+    let store = ObjectStore::connect(&config.s3).await;
+    let prefix = &config.s3.to_ingest;
+    // Not laid out as a batch, so that nobody takes it for one.
+    let name = format!(".check-{}", std::process::id());
+    let key = format!("{prefix}{name}");
+    let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
+
+    let put = store.put(&key, content.clone()).await.map(|_| format!("s3://{}/{key}", store.bucket()));
+    let put = report.line("S3 put", put.map_err(|error| s3_failed(&error)))?;
+    let listed = store.list_page(prefix, None).await;
+    report.line(
+        "S3 list",
+        listed.map(|_| format!("s3://{}/{prefix}", store.bucket())).map_err(|error| s3_failed(&error)),
+    )?;
+    if !put {
+        return Ok(());
+    }
+    let got = store.get(&key).await.map_err(|error| s3_failed(&error)).and_then(|got| {
+        let altered = (Exit::Unavailable, "the object came back altered".to_owned());
+        if got == content { Ok(String::new()) } else { Err(altered) }
+    });
+    report.line("S3 get", got)?;
+    if config.ingester.archive == Archive::Move {
+        let moved = format!("{}{name}", config.s3.ingested);
+        let copied = store.copy(&key, &moved).await.map(|()| format!("s3://{}/{moved}", store.bucket()));
+        if report.line("S3 copy", copied.map_err(|error| s3_failed(&error)))? {
+            report.line(
+                "S3 delete the copy",
+                store.delete(&moved).await.map(|()| String::new()).map_err(|error| s3_failed(&error)),
+            )?;
+        }
+    }
+    report.line(
+        "S3 delete",
+        store.delete(&key).await.map(|()| String::new()).map_err(|error| s3_failed(&error)),
+    )?;
+    Ok(())
+}
+
+fn s3_failed(error: &StoreError) -> (Exit, String) {
+    match error.kind() {
+        StoreErrorKind::Passing => {
+            (Exit::Unavailable, format!("{error}: is s3.endpoint right, and reachable from here?"))
+        }
+        StoreErrorKind::Configuration | StoreErrorKind::NotFound => {
+            (Exit::Config, format!("{error}: {S3_ADVICE}"))
+        }
+    }
+}
+
+async fn redshift<W: Write>(
+    config: &Config,
+    target: &Target,
+    report: &mut Report<'_, W>,
+) -> Result<(), Failure> {
+    let redshift = &config.redshift;
+    let connector = Connector::new(redshift, "livestream ingester check")?;
+    let opened = connector.open().await;
+    let place = format!("{}:{}/{} as {}", redshift.host, redshift.port, redshift.database, redshift.user);
+    let connected = opened.as_ref().map(|_| place).map_err(sql_failed);
+    report.line("Redshift connect", connected)?;
+    let Ok(session) = opened else { return Ok(()) };
+
+    let version = session.run("SELECT version()").await;
+    let version =
+        version.as_ref().map(|rows| rows.single().unwrap_or_default().to_owned()).map_err(sql_failed);
+    report.line("Redshift version", version)?;
+    let table = session.run(&target.check_table()).await;
+    let said = format!("{} with its {} columns", redshift.table, target.columns.len());
+    report.line("Redshift table", table.as_ref().map(|_| said).map_err(sql_failed))?;
+    let ledger = session.run(&target.check_ledger()).await;
+    let ledger = ledger.as_ref().map(|_| redshift.ledger.to_string()).map_err(sql_failed);
+    if report.line("Redshift ledger", ledger)? {
+        let locked = lock(&session, target).await;
+        let said = "taken and rolled back".to_owned();
+        report.line("Redshift ledger lock", locked.as_ref().map(|()| said).map_err(sql_failed))?;
+    }
+    Ok(())
+}
+
+async fn lock(session: &Session, target: &Target) -> Result<(), SqlFailure> {
+    session.run("BEGIN").await?;
+    let locked = session.run(&target.lock_ledger()).await;
+    session.roll_back().await;
+    locked.map(|_| ())
+}
+
+fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
+    let verdict = errors::judge(failure);
+    let exit = match verdict.class {
+        ErrorClass::Configuration => Exit::Config,
+        ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Data => Exit::Unavailable,
+    };
+    let advice = match verdict.advice {
+        "" => "is it running, and are redshift.host and redshift.port reachable from here?",
+        advice => advice,
+    };
+    (exit, format!("{failure}: {advice}"))
+}

@@ -1,0 +1,241 @@
+//! Finds batches in S3: where the feed points at once, and by listing at start, at an interval, and when the feed
+//! goes away. A folder is a batch when it holds the seal.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use shared::config::{Archive, Config};
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::retry::Backoff;
+use shared::seal::Seal;
+use shared::shutdown::Shutdown;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::book::{self, Book};
+use crate::doubts::Doubts;
+
+/// Hints taken together.
+const HINTS: usize = 64;
+
+/// A reason to look before the interval is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// At the folder of this batch.
+    Look(BatchId),
+    /// At everything.
+    List,
+}
+
+/// A folder of a listing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    batch: BatchId,
+    sealed: bool,
+}
+
+/// Enters what stands in S3 into the book.
+#[derive(Debug)]
+pub struct Discovery {
+    store: ObjectStore,
+    book: Book,
+    doubts: Doubts,
+    hints: mpsc::Receiver<Hint>,
+    prefix: String,
+    keep: bool,
+    at_once: usize,
+    interval: Duration,
+    backoff: Backoff,
+    next_listing: Instant,
+    /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
+    listed: bool,
+}
+
+impl Discovery {
+    /// A discovery that has not looked yet.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        store: ObjectStore,
+        book: Book,
+        doubts: Doubts,
+        hints: mpsc::Receiver<Hint>,
+    ) -> Self {
+        let ingester = &config.ingester;
+        Self {
+            store,
+            book,
+            doubts,
+            hints,
+            prefix: config.s3.to_ingest.clone(),
+            keep: ingester.archive == Archive::Keep,
+            at_once: config.s3.uploads,
+            interval: ingester.list_interval.0,
+            backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
+            next_listing: Instant::now(),
+            listed: false,
+        }
+    }
+
+    /// Waits for hints or for the next listing, and follows them.
+    ///
+    /// # Errors
+    /// When the bookkeeping fails. S3 being away is no error here: it is asked again.
+    pub async fn step(&mut self) -> Result<(), Failure> {
+        let mut hints = Vec::with_capacity(HINTS);
+        tokio::select! {
+            // None at all: everybody who could give a hint has ended.
+            1.. = self.hints.recv_many(&mut hints, HINTS) => {}
+            () = tokio::time::sleep_until(self.next_listing) => hints.push(Hint::List),
+        }
+        let list = hints.contains(&Hint::List);
+        let looks = hints.into_iter().filter_map(|hint| match hint {
+            Hint::Look(batch) => Some(batch),
+            Hint::List => None,
+        });
+        let outcome = if list { self.list().await? } else { self.look(looks.collect()).await? };
+        match outcome {
+            Ok(()) => {
+                self.backoff.succeeded();
+                if list {
+                    self.next_listing = Instant::now() + self.interval;
+                }
+            }
+            Err(error) => {
+                // A listing also finds what a failed look would have found.
+                let (now, wait) = (Instant::now(), self.backoff.failed());
+                if self.next_listing <= now || self.next_listing > now + wait {
+                    self.next_listing = now + wait;
+                }
+                tracing::warn!(%error, "S3 cannot be looked through; trying again in {:.1} s", wait.as_secs_f64());
+            }
+        }
+        Ok(())
+    }
+
+    /// Discovers until shutdown.
+    ///
+    /// # Errors
+    /// As [`Discovery::step`].
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
+        while let Some(step) = shutdown.until(self.step()).await {
+            step?;
+        }
+        Ok(())
+    }
+
+    /// Goes through everything below the prefix. The outer error is the bookkeeping's, the inner one S3's.
+    async fn list(&mut self) -> Result<Result<(), StoreError>, Failure> {
+        let found = match self.folders().await {
+            Ok(found) => found,
+            Err(error) => return Ok(Err(error)),
+        };
+        self.doubts.keep_only(&found.iter().map(|found| found.batch).collect());
+        let mut looks = Vec::new();
+        for Found { batch, sealed } in found {
+            let known = self.book.get(batch)?;
+            match known {
+                // Open loads are known already.
+                Some(load) if !book::is_archived(&load) => {}
+                Some(_) if self.keep => {}
+                None if sealed && self.keep => self.doubts.ask(batch),
+                None if !sealed && !self.keep && !self.listed => self.doubts.ask(batch),
+                // New, or archived and published again by a producer that crashed before it could note it.
+                _ if sealed => looks.push(batch),
+                _ => {}
+            }
+        }
+        self.listed = true;
+        if self.doubts.any() {
+            self.book.wake_loader();
+        }
+        self.look(looks).await
+    }
+
+    async fn folders(&self) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let (page, more) = self.store.list_page(&self.prefix, after.as_deref()).await?;
+            gather(&mut found, &self.prefix, &page);
+            after = page.last().map(|object| object.key.clone());
+            if !more || after.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Reads the seals of these batches, several at once, and enters those that are there.
+    async fn look(&self, batches: Vec<BatchId>) -> Result<Result<(), StoreError>, Failure> {
+        let seals = batches.into_iter().map(|batch| async move {
+            let key = format!("{}{SEAL}", layout::folder(&self.prefix, batch));
+            (batch, self.store.get(&key).await)
+        });
+        let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.at_once);
+        let mut outcome = Ok(());
+        while let Some((batch, answer)) = seals.next().await {
+            let json = match answer {
+                Ok(json) => json,
+                Err(error) if error.is_not_found() => {
+                    tracing::debug!(%batch, "no seal there (any more)");
+                    continue;
+                }
+                Err(error) => {
+                    outcome = Err(error);
+                    continue;
+                }
+            };
+            match Seal::read(batch, &json) {
+                Ok(seal) => self.enter(&seal).await?,
+                Err(error) => tracing::error!(%batch, %error, "unusable seal; the folder is left as it is"),
+            }
+        }
+        Ok(outcome)
+    }
+
+    async fn enter(&self, seal: &Seal) -> Result<(), Failure> {
+        if self.keep && self.book.get(seal.batch)?.is_some() {
+            return Ok(());
+        }
+        let load = self.book.discovered(book::found(seal)).await?;
+        tracing::debug!(batch = %load.batch, rows = load.rows, instance = %load.instance, "discovered");
+        Ok(())
+    }
+}
+
+/// Adds the folders of one page. Keys come in order, so the objects of a folder stand together, if need be over the
+/// edge of a page.
+fn gather(found: &mut Vec<Found>, prefix: &str, page: &[Object]) {
+    for object in page {
+        let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
+        let sealed = name == SEAL;
+        match found.last_mut() {
+            Some(last) if last.batch == batch => last.sealed |= sealed,
+            _ => found.push(Found { batch, sealed }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
+        let folder = layout::folder("ToIngest/", batch);
+        names.iter().map(|name| Object { key: format!("{folder}{name}"), size: 1 }).collect()
+    }
+
+    #[test]
+    fn a_folder_is_a_batch_when_its_seal_is_there_on_whichever_page() {
+        let (whole, open) = (BatchId::new(), BatchId::new());
+        let mut found = Vec::new();
+        gather(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
+        gather(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
+        gather(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
+        gather(&mut found, "ToIngest/", &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1 }]);
+        assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
+    }
+}

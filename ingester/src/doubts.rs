@@ -1,0 +1,93 @@
+//! Folders that only the ledger can judge. The bookkeeping forgets old batches, and may be lost, so a listing can
+//! show folders it knows nothing of:
+//!
+//! - with `archive = "keep"`, any folder with a seal: most were loaded long ago, and are not to be gone through
+//!   again with every listing;
+//! - otherwise, a folder without seal: either its producer is still at it, or an archiving was cut short.
+//!
+//! Discovery asks here; the loader, which has the connection, asks the ledger about many at once and answers.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shared::ids::BatchId;
+
+/// The questions and the answers so far. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Doubts {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: BTreeSet<BatchId>,
+    /// Loaded, and left in S3 on purpose.
+    settled: HashSet<BatchId>,
+}
+
+impl Doubts {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks about a batch, unless the answer is known.
+    pub fn ask(&self, batch: BatchId) {
+        let mut state = self.state();
+        if !state.settled.contains(&batch) {
+            state.open.insert(batch);
+        }
+    }
+
+    /// Whether a question is open.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        !self.state().open.is_empty()
+    }
+
+    /// Up to `many` open questions, oldest batch first. They stay open until they are answered.
+    #[must_use]
+    pub fn some(&self, many: usize) -> Vec<BatchId> {
+        self.state().open.iter().take(many).copied().collect()
+    }
+
+    /// The question is answered: the batch is loaded and stays where it is, so it need not be asked about again.
+    pub fn settle(&self, batch: BatchId) {
+        let mut state = self.state();
+        state.open.remove(&batch);
+        state.settled.insert(batch);
+    }
+
+    /// The question is answered, and may come up again.
+    pub fn close(&self, batch: BatchId) {
+        self.state().open.remove(&batch);
+    }
+
+    /// Forgets answers about folders that are no longer in S3: memory follows what lies there, not history.
+    pub fn keep_only(&self, in_s3: &HashSet<BatchId>) {
+        let mut state = self.state();
+        state.settled.retain(|batch| in_s3.contains(batch));
+        state.open.retain(|batch| in_s3.contains(batch));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_settled_is_not_asked_again_while_it_lies_in_s3() {
+        let doubts = Doubts::default();
+        let (kept, open) = (BatchId::new(), BatchId::new());
+        doubts.ask(open);
+        doubts.ask(kept);
+        assert_eq!(doubts.some(1), [kept], "oldest first");
+        doubts.settle(kept);
+        doubts.ask(kept);
+        assert_eq!(doubts.some(9), [open]);
+        doubts.close(open);
+        assert!(!doubts.any());
+        doubts.keep_only(&HashSet::new());
+        doubts.ask(kept);
+        assert!(doubts.any(), "it came back after its folder was gone");
+    }
+}

@@ -1,0 +1,323 @@
+//! Loads batches, one at a time, over one connection that is kept. Each step does one thing: connect and look at
+//! the tables, ask the ledger about doubtful folders, or attempt one batch.
+
+use chrono::{DateTime, Utc};
+use shared::config::{Archive, Config};
+use shared::exit::Failure;
+use shared::ids::{BatchId, Instance};
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::loads::{ErrorClass, Load, LoadEvent, LoadState};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+use crate::book::Book;
+use crate::discover::Hint;
+use crate::doubts::Doubts;
+use crate::plan::{Gate, Next};
+use crate::trouble::Trouble;
+use crate::verify::{Folder, verify};
+use crate::warehouse::load::{Settled, load};
+use crate::warehouse::{Connector, Rows, Session, Target, errors};
+
+/// Batches the ledger is asked about in one statement.
+const ASKED_AT_ONCE: usize = 500;
+/// Failures in a row after which trouble that should pass is worth a person's attention.
+const ALARMING: u32 = 5;
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Something was done; there may be more.
+    Worked,
+    /// Nothing is to be done before this moment, or before the book changes.
+    Wait(Option<DateTime<Utc>>),
+    /// Nothing may be tried before this moment, whatever the book says.
+    Hold(DateTime<Utc>),
+}
+
+/// The loader.
+pub struct Loader {
+    target: Target,
+    store: ObjectStore,
+    book: Book,
+    doubts: Doubts,
+    hints: mpsc::Sender<Hint>,
+    connector: Connector,
+    /// A connection over which the tables were seen to be as they should.
+    session: Option<Session>,
+    /// The tables are looked at once at start, even with nothing to load: a fault is better known early.
+    greeted: bool,
+    keep: bool,
+    gate: Gate,
+}
+
+impl Loader {
+    /// A loader that has not connected yet.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        target: Target,
+        connector: Connector,
+        store: ObjectStore,
+        (book, doubts, hints): (Book, Doubts, mpsc::Sender<Hint>),
+    ) -> Self {
+        let ingester = &config.ingester;
+        let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
+        let keep = ingester.archive == Archive::Keep;
+        Self { target, store, book, doubts, hints, connector, session: None, greeted: false, keep, gate }
+    }
+
+    /// Does the one thing that is next.
+    ///
+    /// # Errors
+    /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
+    pub async fn step(&mut self) -> Result<Progress, Failure> {
+        let now = Utc::now();
+        if let Some(until) = self.gate.shut(now) {
+            return Ok(Progress::Hold(until));
+        }
+        let next = self.book.next_load(now);
+        if let (Next::Wait(until), true, false) = (next, self.greeted, self.doubts.any()) {
+            return Ok(Progress::Wait(until));
+        }
+        if let Err(trouble) = self.connect().await {
+            self.held(&trouble, next).await?;
+        } else if self.doubts.any() {
+            if let Err(trouble) = self.ask_ledger().await? {
+                self.held(&trouble, next).await?;
+            }
+        } else if let Next::Load(batch) = next {
+            self.attempt(batch).await?;
+        } else {
+            // With a batch due, its outcome is the better proof that all is well again.
+            self.gate.succeeded();
+        }
+        Ok(Progress::Worked)
+    }
+
+    /// Loads until shutdown; then the attempt under way has `patience` to end by itself.
+    ///
+    /// # Errors
+    /// As [`Loader::step`].
+    pub async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
+        while !shutdown.is_stopping() {
+            let impatient = async {
+                shutdown.stopping().await;
+                tokio::time::sleep(patience).await;
+            };
+            let step = tokio::select! {
+                step = self.step() => step?,
+                () = impatient => return self.give_up(patience).await,
+            };
+            match step {
+                Progress::Worked => {}
+                Progress::Wait(until) => {
+                    tokio::select! {
+                        () = self.book.to_load() => {}
+                        () = sleep_until(until) => {}
+                        () = shutdown.stopping() => {}
+                    }
+                }
+                Progress::Hold(until) => {
+                    shutdown.until(sleep_until(Some(until))).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an attempt that takes too long. Redshift rolls it back; or it was at its COMMIT, and the ledger will say
+    /// so at the next start.
+    async fn give_up(&mut self, patience: Duration) -> Result<(), Failure> {
+        tracing::warn!(
+            "the load under way takes longer than the stop may: cancelling it; it is settled at the next start"
+        );
+        if let Some(session) = self.session.take()
+            && let Ok(Err(error)) = tokio::time::timeout(patience / 3, session.cancel()).await
+        {
+            tracing::debug!(%error, "CANCEL could not be sent");
+        }
+        Ok(())
+    }
+
+    async fn connect(&mut self) -> Result<(), Trouble> {
+        if self.session.as_ref().is_some_and(Session::usable) {
+            return Ok(());
+        }
+        self.session = None;
+        let session =
+            self.connector.open().await.map_err(|e| errors::trouble(&e, "connecting to Redshift"))?;
+        for (sql, doing) in
+            [(self.target.check_table(), "the table"), (self.target.check_ledger(), "the ledger")]
+        {
+            session.run(&sql).await.map_err(|error| errors::trouble(&error, doing))?;
+        }
+        tracing::info!(table = %self.target.table, ledger = %self.target.ledger, "connected to Redshift");
+        self.session = Some(session);
+        self.greeted = true;
+        Ok(())
+    }
+
+    /// Trouble before any batch was tried. The batch that would have been next shows it, without a count of attempts.
+    async fn held(&mut self, trouble: &Trouble, next: Next) -> Result<(), Failure> {
+        // A new connection looks at the tables again.
+        self.session = None;
+        match next {
+            Next::Load(batch) => self.failed(batch, trouble).await,
+            Next::Wait(_) => {
+                self.gate.failed(trouble, 0, Utc::now());
+                say(trouble, None, self.gate.failures());
+                Ok(())
+            }
+        }
+    }
+
+    async fn failed(&mut self, batch: BatchId, trouble: &Trouble) -> Result<(), Failure> {
+        let attempts = self.book.get(batch)?.map_or(0, |load| load.attempts);
+        let next = self.gate.failed(trouble, attempts, Utc::now());
+        let event = LoadEvent::Failed { next, class: trouble.class, why: trouble.to_string() };
+        self.book.note(batch, event).await?;
+        say(trouble, Some((batch, attempts, next)), attempts.max(self.gate.failures()));
+        Ok(())
+    }
+
+    async fn attempt(&mut self, batch: BatchId) -> Result<(), Failure> {
+        let started = Instant::now();
+        let noted = self.book.note(batch, LoadEvent::Attempt).await?;
+        match self.settle(batch).await {
+            Ok((settled, last_received)) => {
+                let noted = self.book.note(batch, LoadEvent::Loaded).await?;
+                self.gate.succeeded();
+                let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+                let Load { rows, bytes, attempts, instance, .. } = noted;
+                let lag = last_received.map(|at| (Utc::now() - at).num_seconds());
+                match settled {
+                    Settled::Applied => {
+                        tracing::info!(%batch, rows, bytes, seconds, attempt = attempts, lag_s = lag, %instance, "loaded");
+                    }
+                    Settled::Before => {
+                        tracing::info!(%batch, rows, attempt = attempts, "is in the ledger: loaded before");
+                    }
+                }
+                Ok(())
+            }
+            Err(trouble) => {
+                if trouble.class == ErrorClass::Configuration {
+                    self.session = None;
+                }
+                self.failed(noted.batch, &trouble).await
+            }
+        }
+    }
+
+    /// Brings one batch to where the ledger has it.
+    async fn settle(&self, batch: BatchId) -> Result<(Settled, Option<DateTime<Utc>>), Trouble> {
+        let Some(session) = &self.session else {
+            return Err(Trouble::of_all(ErrorClass::Passing, "not connected", ""));
+        };
+        match verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint).await? {
+            Folder::Whole(seal) => {
+                let settled = load(session, &self.target, &seal).await?;
+                Ok((settled, seal.last_received))
+            }
+            // A folder that is not whole may be one that was loaded and is half archived, here or by another
+            // ingester, or was published again in between.
+            Folder::Unfit(trouble) => {
+                let rows = session.run(&self.target.look_up(batch)).await;
+                let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
+                if rows.0.is_empty() { Err(trouble) } else { Ok((Settled::Before, None)) }
+            }
+        }
+    }
+
+    /// Asks the ledger about doubtful folders. The outer error is the bookkeeping's.
+    async fn ask_ledger(&mut self) -> Result<Result<(), Trouble>, Failure> {
+        let Some(session) = &self.session else { return Ok(Ok(())) };
+        let asked = self.doubts.some(ASKED_AT_ONCE);
+        let rows = match session.run(&self.target.look_up_all(&asked)).await {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Err(errors::trouble(&error, "reading the ledger"))),
+        };
+        let loaded = ledger_rows(&rows);
+        for batch in asked {
+            match loaded.iter().find(|load| load.batch == batch) {
+                Some(_) if self.keep => self.doubts.settle(batch),
+                // The rest of a folder whose archiving was cut short: it goes the way of every batch, and ends archived.
+                Some(load) => {
+                    self.doubts.close(batch);
+                    self.book.discovered(load.clone()).await?;
+                }
+                // Not loaded: to be read if it has a seal, and left to its producer if it has none.
+                None => {
+                    self.doubts.close(batch);
+                    if self.keep {
+                        // Should discovery be behind or gone, the next listing asks again.
+                        let _ = self.hints.try_send(Hint::Look(batch));
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+fn ledger_rows(rows: &Rows) -> Vec<Load> {
+    let entry = |row: &Vec<Option<String>>| {
+        let [Some(batch), instance, files, loaded, bytes] = row.as_slice() else { return None };
+        let number =
+            |value: &Option<String>| value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        Some(Load {
+            batch: batch.parse().ok()?,
+            instance: Instance::try_from(instance.clone()?).ok()?,
+            files: u32::try_from(number(files)).unwrap_or(u32::MAX),
+            rows: number(loaded),
+            bytes: number(bytes),
+            discovered: Utc::now(),
+            attempts: 0,
+            state: LoadState::Discovered,
+        })
+    };
+    rows.0.iter().filter_map(entry).collect()
+}
+
+/// Says what went wrong, as loudly as it concerns people.
+fn say(trouble: &Trouble, about: Option<(BatchId, u32, DateTime<Utc>)>, failures: u32) {
+    let batch = about.map(|(batch, ..)| tracing::field::display(batch));
+    let attempt = about.map(|(_, attempts, _)| attempts);
+    let next = about.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
+    match trouble.class {
+        ErrorClass::Configuration => tracing::error!(batch, attempt, next, "loading is held up: {trouble}"),
+        ErrorClass::Data => tracing::error!(batch, attempt, next, "the batch waits whole: {trouble}"),
+        ErrorClass::Passing | ErrorClass::Incomplete if failures >= ALARMING => {
+            tracing::error!(batch, attempt, next, failures, "still not loaded: {trouble}");
+        }
+        ErrorClass::Passing | ErrorClass::Incomplete => {
+            tracing::warn!(batch, attempt, next, "not loaded, trying again: {trouble}");
+        }
+    }
+}
+
+async fn sleep_until(moment: Option<DateTime<Utc>>) {
+    match moment {
+        Some(moment) => tokio::time::sleep((moment - Utc::now()).to_std().unwrap_or_default()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ledger_row_becomes_an_entry_of_the_book() {
+        let batch = BatchId::new().to_string();
+        let row = |id: &str| [id, "web-1", "2", "20", "200"].map(|value| Some(value.to_owned())).to_vec();
+        let loads = ledger_rows(&Rows(vec![row(&batch), row("not an id")]));
+        assert_eq!(loads.len(), 1);
+        assert_eq!(
+            (loads[0].batch.to_string(), loads[0].files, loads[0].rows, loads[0].bytes),
+            (batch, 2, 20, 200)
+        );
+    }
+}

@@ -1,0 +1,95 @@
+//! The `ingester` program: reads the command line and starts what it asks for.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use shared::config::Config;
+use shared::exit::{Exit, Failure, finish};
+use shared::shutdown::Shutdown;
+use shared::telemetry;
+
+const EXAMPLES: &str = "Examples:
+  ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
+  ingester check                                         try every step against the real S3 and Redshift
+  ingester run --config pipeline.toml                    load batches until SIGTERM or Ctrl-C
+
+Any key of the configuration can be overridden by the environment, for instance a secret:
+  LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
+
+Exit codes: 0 done, 64 usage, 65 damaged data, 69 service unavailable, 74 local disk, 77 permission, 78 configuration.";
+
+/// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "ingester", version, after_help = EXAMPLES)]
+struct Cli {
+    /// The configuration file, the same for both services.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "LIVESTREAM_CONFIG",
+        default_value = "/etc/livestream/pipeline.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load batches until told to stop.
+    ///
+    /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
+    /// its ledger row, and moves its folder away. May be killed at any moment and started again; several may run.
+    Run,
+    /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
+    ///
+    /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
+    Check,
+    /// Print CREATE TABLE for the table and the ledger.
+    ///
+    /// Connects to nothing and needs no secret.
+    Ddl,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, not mistakes.
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            let _ = error.print();
+            return ExitCode::from(exit as u8);
+        }
+    };
+    shared::tls::install();
+    finish(start(&cli))
+}
+
+fn start(cli: &Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Ddl => {
+            ingester::ddl::print(&Config::load_without_secrets(&cli.config)?, &mut std::io::stdout())
+        }
+        Command::Check => {
+            let config = Config::load(&cli.config)?;
+            in_runtime(ingester::check::check(&config, &cli.config, &mut std::io::stdout()))
+        }
+        Command::Run => {
+            let config = Config::load(&cli.config)?;
+            let _telemetry = telemetry::start(&config.logging, "ingester")?;
+            let shutdown = Shutdown::on_signals()?;
+            in_runtime(ingester::run::run(config, shutdown))
+        }
+    }
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A look-up of a host name cannot be interrupted; it is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}

@@ -1,0 +1,97 @@
+//! `ingester run`: opens what is needed, starts the tasks and waits for them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::feed;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::archive::Archiver;
+use crate::book::Book;
+use crate::discover::Discovery;
+use crate::doubts::Doubts;
+use crate::feed::Follower;
+use crate::loader::Loader;
+use crate::warehouse::{Connector, Target};
+
+/// Hints that may wait for discovery; a follower with more of them waits too.
+const HINTS: usize = 1024;
+
+/// Loads batches until `shutdown`.
+///
+/// # Errors
+/// When the configuration cannot be used, or the bookkeeping or its socket fails. S3 and Redshift being away are
+/// waited for.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let target = Target::new(&config, &config.schema.load()?, loader_name());
+    let connector =
+        Connector::new(&config.redshift, &format!("livestream ingester {}", config.instance.name))?;
+    let book = Book::open(&config.ingester.dir)?;
+    let store = ObjectStore::connect(&config.s3).await;
+    let (batches, rows) = book.pending();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
+        to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
+        pending_batches = batches,
+        pending_rows = rows,
+        "ingester started"
+    );
+
+    let doubts = Doubts::default();
+    let (hints, hinted) = mpsc::channel(HINTS);
+    let patience = patience(&config);
+    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted);
+    let follower = Follower::new(config.producer_socket(), hints.clone());
+    let archiver = Archiver::new(&config, store.clone(), book.clone());
+    let loader = Loader::new(&config, target, connector, store, (book.clone(), doubts, hints));
+
+    let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
+    tasks.spawn(discovery.run(shutdown.clone()));
+    tasks.spawn(loader.run(shutdown.clone(), patience));
+    tasks.spawn(archiver.run(shutdown.clone(), patience));
+    tasks.spawn(answer(config.ingester_socket(), book, shutdown.clone()));
+    let following = shutdown.clone();
+    tasks.spawn(async move {
+        follower.run(following).await;
+        Ok(())
+    });
+
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        // A panic is a fault of the program; the others are stopped in order all the same.
+        let ended = ended.unwrap_or_else(|fault| Err(Failure::new(Exit::Software, fault)));
+        if let Err(failure) = ended {
+            tracing::error!(%failure, "the ingester cannot go on");
+            shutdown.stop();
+            outcome = outcome.and(Err(failure));
+        }
+    }
+    tracing::info!("ingester stopped");
+    outcome
+}
+
+/// Time for work under way after a stop was asked for: what is left of `shutdown.timeout` is for ending the rest.
+fn patience(config: &Config) -> Duration {
+    config.shutdown.timeout.0.mul_f64(0.75)
+}
+
+async fn answer(socket: std::path::PathBuf, book: Book, shutdown: Shutdown) -> Result<(), Failure> {
+    feed::serve(&socket, Arc::new(book), shutdown).await.map_err(|error| {
+        let exit = shared::exit::io_exit(&error);
+        Failure::new(exit, anyhow::anyhow!("the socket {} cannot be made: {error}", socket.display()))
+    })
+}
+
+/// Who loads, for the ledger: version, host and process.
+fn loader_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim();
+    let host = if host.is_empty() { "unknown" } else { host };
+    format!("ingester {} {host} {}", env!("CARGO_PKG_VERSION"), std::process::id())
+}

@@ -1,0 +1,86 @@
+//! What can go wrong with a batch, in the words that decide what happens next.
+
+use std::fmt;
+
+use shared::object_store::{StoreError, StoreErrorKind};
+use state::loads::ErrorClass;
+
+/// Characters of a reason that are kept: the bookkeeping stores small values only.
+const REASON_CHARS: usize = 800;
+
+/// Whose trouble it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// This batch's: others go on.
+    Batch,
+    /// Nothing that the batch could help: every other would meet it too, so loading as a whole waits.
+    Whole,
+}
+
+/// Why a batch was not loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind it is.
+    pub class: ErrorClass,
+    /// Whose it is.
+    pub scope: Scope,
+    /// What happened.
+    pub why: String,
+    /// What a person can do about it; empty when it passes by itself.
+    pub advice: &'static str,
+}
+
+impl Trouble {
+    /// Trouble of one batch that no advice helps with.
+    #[must_use]
+    pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
+        Self { class, scope: Scope::Batch, why: shortened(&why.to_string()), advice: "" }
+    }
+
+    /// Trouble that every batch would meet.
+    #[must_use]
+    pub fn of_all(class: ErrorClass, why: impl fmt::Display, advice: &'static str) -> Self {
+        Self { class, scope: Scope::Whole, why: shortened(&why.to_string()), advice }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)?;
+        if self.advice.is_empty() { Ok(()) } else { write!(f, ": {}", self.advice) }
+    }
+}
+
+/// What to do when S3 refuses for good.
+pub const S3_ADVICE: &str = "check s3.bucket, s3.region and the credentials, and that they may list, get, put and delete in the bucket";
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        match error.kind() {
+            StoreErrorKind::NotFound => Self::of_batch(ErrorClass::Incomplete, error),
+            StoreErrorKind::Configuration => Self::of_all(ErrorClass::Configuration, error, S3_ADVICE),
+            StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    let mut chars = text.chars();
+    let mut short: String = chars.by_ref().take(REASON_CHARS).collect();
+    if chars.next().is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_fits_the_bookkeeping_however_long_the_answer_was() {
+        let trouble = Trouble::of_batch(ErrorClass::Data, "é".repeat(10_000));
+        assert_eq!(trouble.why.chars().count(), REASON_CHARS + 1);
+        assert!(trouble.why.ends_with('…'));
+    }
+}

@@ -1,0 +1,212 @@
+//! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
+
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// How much longer than Redshift itself a client waits for a statement to end.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// A connection. Dropping it closes it; Redshift rolls an open transaction back.
+pub struct Session {
+    client: Client,
+    tls: Option<MakeRustlsConnect>,
+    limit: Duration,
+    /// Set when it is not known what the server does with it: it must not be used again.
+    spoilt: AtomicBool,
+}
+
+/// Why a statement brought no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SqlFailure {
+    /// Redshift said no.
+    Refused {
+        /// SQLSTATE; nearly always `XX000`, whatever it is.
+        state: String,
+        /// What it said.
+        message: String,
+        /// The DETAIL, a block with `code:` and `context:` among its lines.
+        detail: String,
+    },
+    /// There was no answer, or no connection in the first place.
+    Lost(String),
+}
+
+impl SqlFailure {
+    /// No answer, for this reason.
+    pub fn lost(why: impl Into<String>) -> Self {
+        Self::Lost(why.into())
+    }
+
+    /// Redshift's own error code, from the DETAIL.
+    #[must_use]
+    pub fn code(&self) -> Option<u32> {
+        self.detail_line("code:")?.parse().ok()
+    }
+
+    fn detail_line(&self, label: &str) -> Option<&str> {
+        let Self::Refused { detail, .. } = self else { return None };
+        detail.lines().find_map(|line| line.trim().strip_prefix(label)).map(str::trim)
+    }
+}
+
+impl fmt::Display for SqlFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lost(why) => f.write_str(why),
+            Self::Refused { message, .. } => {
+                f.write_str(message.trim())?;
+                if let Some(code) = self.code() {
+                    write!(f, " (code {code})")?;
+                }
+                match self.detail_line("context:") {
+                    Some(context) if !context.is_empty() => write!(f, " [{context}]"),
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for SqlFailure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if let Some(said) = error.as_db_error() {
+            return Self::Refused {
+                state: said.code().code().to_owned(),
+                message: said.message().to_owned(),
+                detail: said.detail().unwrap_or_default().to_owned(),
+            };
+        }
+        // The library prints its own layer only: what the system or TLS said stands below.
+        let mut why = error.to_string();
+        let mut below = error.source();
+        while let Some(cause) = below {
+            why.push_str(": ");
+            why.push_str(&cause.to_string());
+            below = cause.source();
+        }
+        Self::Lost(why)
+    }
+}
+
+/// The rows of an answer, as text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows(pub Vec<Vec<Option<String>>>);
+
+impl Rows {
+    /// The only value of an answer such as that to `SELECT pg_last_copy_count()`.
+    #[must_use]
+    pub fn single(&self) -> Option<&str> {
+        self.0.first()?.first()?.as_deref()
+    }
+}
+
+impl Session {
+    /// Takes a fresh connection over; statements may last for `limit`.
+    pub(super) fn start<S, T>(
+        client: Client,
+        mut connection: Connection<S, T>,
+        tls: Option<MakeRustlsConnect>,
+        limit: Duration,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        // Ends when the client is dropped or the connection breaks; the statement under way is told of that too.
+        tokio::spawn(async move {
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message {
+                    Ok(AsyncMessage::Notice(notice)) => tracing::debug!("Redshift: {}", notice.message()),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::debug!(error = %SqlFailure::from(error), "connection to Redshift ended");
+                        return;
+                    }
+                }
+            }
+        });
+        Self { client, tls, limit, spoilt: AtomicBool::new(false) }
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// When Redshift refuses it, or does not answer. Without an answer it may have had its effect.
+    pub async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
+        tracing::trace!(sql, "to Redshift");
+        let answer = tokio::time::timeout(self.limit + GRACE, self.client.simple_query(sql)).await;
+        let Ok(answer) = answer else {
+            self.spoil();
+            return Err(SqlFailure::lost("no answer long after redshift.statement_timeout"));
+        };
+        let messages = answer.map_err(SqlFailure::from)?;
+        let rows = messages.into_iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(Rows(rows.collect()))
+    }
+
+    /// Ends the transaction without effect. If even that fails the session is not to be used again.
+    pub async fn roll_back(&self) {
+        if !self.usable() {
+            // Closing it does the same; asking would wait behind a statement that does not end.
+            return;
+        }
+        if let Err(error) = self.run("ROLLBACK").await {
+            tracing::debug!(%error, "ROLLBACK failed; the connection is given up");
+            self.spoil();
+        }
+    }
+
+    /// Whether another statement can be sent.
+    #[must_use]
+    pub fn usable(&self) -> bool {
+        !self.client.is_closed() && !self.spoilt.load(Ordering::Relaxed)
+    }
+
+    fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Relaxed);
+    }
+
+    /// Asks Redshift to end the statement under way, over a connection of its own. It answers nothing; the
+    /// statement's transaction ends when this session is dropped, at the latest.
+    ///
+    /// # Errors
+    /// When Redshift cannot be reached.
+    pub async fn cancel(&self) -> Result<(), SqlFailure> {
+        let token: CancelToken = self.client.cancel_token();
+        match &self.tls {
+            Some(tls) => token.cancel_query(tls.clone()).await?,
+            None => token.cancel_query(NoTls).await?,
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_shows_its_code_and_context() {
+        let detail = "\n  -----\n  error:  Disk Full\n  code:      1016\n  context:   node: 0\n  query:     7\n  -----\n";
+        let failure = SqlFailure::Refused {
+            state: "XX000".to_owned(),
+            message: "Disk Full".to_owned(),
+            detail: detail.to_owned(),
+        };
+        assert_eq!(failure.code(), Some(1016));
+        assert_eq!(failure.to_string(), "Disk Full (code 1016) [node: 0]");
+        assert_eq!(SqlFailure::lost("gone").code(), None);
+    }
+}

@@ -1,0 +1,229 @@
+//! Every statement that is sent, as a function of plain values. All literals and identifiers pass through
+//! `shared::sql`.
+
+use chrono::{DateTime, Utc};
+use shared::config::Config;
+use shared::ddl::LEDGER_COLUMNS;
+use shared::ids::BatchId;
+use shared::layout::{self, MANIFEST};
+use shared::schema::Schema;
+use shared::seal::Seal;
+use shared::sql::{TableName, ident, literal};
+
+/// Where batches are loaded from and to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The table of rows.
+    pub table: TableName,
+    /// The table that says which batches are in it.
+    pub ledger: TableName,
+    /// The table's columns, in the order of the rows.
+    pub columns: Vec<String>,
+    /// Fingerprint of those columns.
+    pub fingerprint: String,
+    /// The role COPY reads with, or `default`.
+    pub iam_role: String,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// Prefix of batches to load.
+    pub to_ingest: String,
+    /// Who loads, as the ledger shall say.
+    pub loader: String,
+}
+
+impl Target {
+    /// The target of a configuration, for rows of `schema`.
+    #[must_use]
+    pub fn new(config: &Config, schema: &Schema, loader: String) -> Self {
+        Self {
+            table: config.redshift.table.clone(),
+            ledger: config.redshift.ledger.clone(),
+            columns: schema.columns.iter().map(|column| column.name.clone()).collect(),
+            fingerprint: schema.fingerprint(),
+            iam_role: config.redshift.iam_role.clone(),
+            bucket: config.s3.bucket.clone(),
+            region: config.s3.region.clone(),
+            to_ingest: config.s3.to_ingest.clone(),
+            loader,
+        }
+    }
+
+    /// Address of the folder of a batch, as Redshift writes it.
+    #[must_use]
+    pub fn folder_url(&self, batch: BatchId) -> String {
+        format!("s3://{}/{}", self.bucket, layout::folder(&self.to_ingest, batch))
+    }
+
+    /// Locks the ledger: the first statement of every load, alone, because a snapshot is taken with the first one
+    /// that reads. Who holds the lock sees every load that ended before.
+    #[must_use]
+    pub fn lock_ledger(&self) -> String {
+        format!("LOCK {}", self.ledger)
+    }
+
+    /// Whether a batch is loaded: one row if it is.
+    #[must_use]
+    pub fn look_up(&self, batch: BatchId) -> String {
+        format!("SELECT rows_loaded FROM {} WHERE batch_id = {}", self.ledger, literal(&batch.to_string()))
+    }
+
+    /// Which of these batches are loaded, with what a bookkeeping entry needs.
+    #[must_use]
+    pub fn look_up_all(&self, batches: &[BatchId]) -> String {
+        let ids: Vec<String> = batches.iter().map(|batch| literal(&batch.to_string())).collect();
+        let columns = "batch_id, instance, files, rows_loaded, bytes";
+        format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids.join(", "))
+    }
+
+    /// Loads the rows of a batch. MANIFEST makes COPY read exactly the files named there; without MAXERROR it loads
+    /// all rows or none.
+    #[must_use]
+    pub fn copy(&self, seal: &Seal) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| ident(column)).collect();
+        let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
+        let compression = seal.compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
+        format!(
+            "COPY {} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
+             TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF",
+            self.table,
+            columns.join(", "),
+            literal(&format!("{}{MANIFEST}", self.folder_url(seal.batch))),
+            literal(&self.region),
+        )
+    }
+
+    /// Enters a loaded batch into the ledger.
+    #[must_use]
+    pub fn enter(&self, seal: &Seal, copy_query: i64, now: DateTime<Utc>) -> String {
+        let values = [
+            literal(&seal.batch.to_string()),
+            literal(&seal.instance.to_string()),
+            seal.rows.to_string(),
+            "0".to_owned(),
+            seal.bytes.to_string(),
+            seal.files.len().to_string(),
+            literal(&seal.schema),
+            moment(seal.first_received),
+            moment(seal.last_received),
+            copy_query.to_string(),
+            moment(Some(now)),
+            literal(&self.loader),
+            seal.counts.received.to_string(),
+            seal.counts.duplicates.to_string(),
+            seal.counts.filtered.to_string(),
+            seal.counts.rejected.to_string(),
+        ];
+        format!("INSERT INTO {} ({}) VALUES ({})", self.ledger, ledger_columns(), values.join(", "))
+    }
+
+    /// Fails, naming it, when a column of the table is missing.
+    #[must_use]
+    pub fn check_table(&self) -> String {
+        let columns: Vec<String> = self.columns.iter().map(|column| ident(column)).collect();
+        format!("SELECT {} FROM {} WHERE false", columns.join(", "), self.table)
+    }
+
+    /// Fails, naming it, when a column of the ledger is missing.
+    #[must_use]
+    pub fn check_ledger(&self) -> String {
+        format!("SELECT {} FROM {} WHERE false", ledger_columns(), self.ledger)
+    }
+}
+
+fn ledger_columns() -> String {
+    LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
+}
+
+fn moment(at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "NULL".to_owned(), |at| literal(&at.format("%Y-%m-%d %H:%M:%S%.6f").to_string()))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::verify::tests::seal;
+    use shared::layout::Compression;
+
+    pub(crate) fn target() -> Target {
+        Target {
+            table: "public.hits".parse().unwrap(),
+            ledger: "public.ledger".parse().unwrap(),
+            columns: vec!["hitidhigh".to_owned(), "language".to_owned()],
+            fingerprint: "0123456789abcdef".to_owned(),
+            iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
+            bucket: "b".to_owned(),
+            region: "eu-central-1".to_owned(),
+            to_ingest: "ToIngest/".to_owned(),
+            loader: "ingester".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_copy_names_table_columns_manifest_role_and_form() {
+        let seal = seal();
+        let folder = layout::folder("ToIngest/", seal.batch);
+        assert_eq!(
+            target().copy(&seal),
+            format!(
+                "COPY \"public\".\"hits\" (\"hitidhigh\", \"language\") FROM 's3://b/{folder}manifest.json' \
+                 IAM_ROLE 'arn:aws:iam::123456789012:role/copy' REGION 'eu-central-1' MANIFEST FORMAT CSV DELIMITER '~' \
+                 EMPTYASNULL ZSTD TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF"
+            )
+        );
+    }
+
+    #[test]
+    fn a_copy_follows_the_compression_of_the_seal_and_takes_the_default_role() {
+        let target = Target { iam_role: "default".to_owned(), ..target() };
+        let plain = target.copy(&Seal { compression: Compression::None, ..seal() });
+        assert!(
+            plain.contains("IAM_ROLE default REGION") && plain.contains("EMPTYASNULL TIMEFORMAT"),
+            "{plain}"
+        );
+        let gzip = target.copy(&Seal { compression: Compression::Gzip, ..seal() });
+        assert!(gzip.contains("EMPTYASNULL GZIP TIMEFORMAT"), "{gzip}");
+    }
+
+    #[test]
+    fn no_value_leaves_its_quotes() {
+        let odd = "x'); DROP TABLE t; --";
+        let target = Target {
+            iam_role: odd.to_owned(),
+            region: odd.to_owned(),
+            bucket: odd.to_owned(),
+            loader: odd.to_owned(),
+            columns: vec!["a\"b".to_owned()],
+            ..target()
+        };
+        let copy = target.copy(&seal());
+        assert_eq!(copy.matches("x'');").count(), 3, "{copy}");
+        assert!(copy.contains("\"a\"\"b\""));
+        assert!(target.enter(&seal(), 1, Utc::now()).contains("'x''); DROP"));
+    }
+
+    #[test]
+    fn a_ledger_row_has_a_value_for_every_column() {
+        let seal = seal();
+        let now = "2026-01-02T03:05:00Z".parse().unwrap();
+        let insert = target().enter(&seal, 42, now);
+        let (columns, values) = insert.split_once(" VALUES ").unwrap();
+        assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
+        assert_eq!(
+            values,
+            format!(
+                "('{}', 'web-1', 20, 0, 200, 2, '0123456789abcdef', NULL, '2026-01-02 03:04:05.678901', 42, \
+                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0)",
+                seal.batch
+            )
+        );
+    }
+
+    #[test]
+    fn one_select_asks_about_many_batches() {
+        let (a, b) = (BatchId::new(), BatchId::new());
+        let select = target().look_up_all(&[a, b]);
+        assert!(select.ends_with(&format!("WHERE batch_id IN ('{a}', '{b}')")), "{select}");
+    }
+}

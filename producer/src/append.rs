@@ -1,0 +1,221 @@
+//! The one thread that writes the log. It takes blocks of decoded records, drops the hits that are known, and makes
+//! the rest durable in group commits. When the log is full it takes no more blocks, and the pressure reaches the
+//! socket; what the shipping side has to say is always heard, since that is what makes room.
+
+use std::io;
+
+use chrono::{DateTime, Utc};
+use state::log::{Committed, HitId, Log, LogError, Upload};
+use tokio::sync::{mpsc, oneshot};
+
+/// Blocks that may wait for the thread.
+const BLOCKS_WAITING: usize = 4;
+
+/// What the stream side sends, in the order it happened.
+#[derive(Debug)]
+pub enum FromStream {
+    /// The stream is about to be read.
+    Started,
+    /// Decoded records.
+    Block(Block),
+    /// The stream is no longer read.
+    Ended(String),
+}
+
+/// Decoded records, in the order they came.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// The CSV lines of all rows.
+    pub rows: Vec<u8>,
+    /// What each record became.
+    pub records: Vec<Decoded>,
+}
+
+/// What a record became.
+#[derive(Debug)]
+pub enum Decoded {
+    /// A row: the bytes of `Block::rows` from where the last one ended.
+    Row {
+        /// Where it ends.
+        end: usize,
+        /// Its identity.
+        hit: Option<HitId>,
+        /// Its `receivedTimeGMT`.
+        received: Option<DateTime<Utc>>,
+    },
+    /// A filter dropped it.
+    Filtered,
+    /// It cannot become a row.
+    Rejected {
+        /// As received.
+        record: Vec<u8>,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What the shipping side reports, each answered when it is noted.
+#[derive(Debug)]
+pub enum Shipped {
+    /// S3 confirmed a file.
+    File(u64, Upload, oneshot::Sender<()>),
+    /// S3 confirmed a seal.
+    Batch(u64, oneshot::Sender<()>),
+    /// S3 confirmed these rejects, first to last.
+    Rejects(u64, u64, oneshot::Sender<()>),
+}
+
+/// What there is to ship.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToShip {
+    /// A file was closed.
+    File(u64),
+    /// A batch was sealed.
+    Batch(u64),
+}
+
+/// The writing end of the thread.
+#[derive(Debug)]
+pub struct Appender {
+    /// Records and sessions go in here.
+    pub stream: mpsc::Sender<FromStream>,
+    /// Reports of the shipping side go in here.
+    pub shipped: mpsc::Sender<Shipped>,
+    /// Work for the shipping side comes out here.
+    pub to_ship: mpsc::UnboundedReceiver<ToShip>,
+    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
+    /// log fails: nothing may be believed after that.
+    pub ended: oneshot::Receiver<Result<(), LogError>>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When there can be no more threads.
+pub fn start(log: Log) -> io::Result<Appender> {
+    let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
+    let (shipped, from_shipping) = mpsc::channel(64);
+    // Unbounded, but never more than there are closed files in the log, whose size is bounded.
+    let (to_ship, shipping) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new().name("append".to_owned()).spawn(move || {
+        let writer = Writer { log, to_ship, full: false };
+        // Nobody listens any more when the time for an orderly stop has run out.
+        let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping)));
+    })?;
+    Ok(Appender { stream, shipped, to_ship: shipping, ended })
+}
+
+struct Writer {
+    log: Log,
+    to_ship: mpsc::UnboundedSender<ToShip>,
+    full: bool,
+}
+
+impl Writer {
+    /// Disk calls block this thread, which does nothing else.
+    async fn run(
+        mut self,
+        mut stream: mpsc::Receiver<FromStream>,
+        mut shipped: mpsc::Receiver<Shipped>,
+    ) -> Result<(), LogError> {
+        let (mut streaming, mut shipping) = (true, true);
+        while streaming || shipping {
+            self.notice_full();
+            let due = self.log.next_commit().map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+            tokio::select! {
+                biased;
+                report = shipped.recv(), if shipping => match report {
+                    Some(report) => self.note(report)?,
+                    None => shipping = false,
+                },
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.commit()?,
+                event = stream.recv(), if streaming && !self.full => match event {
+                    Some(event) => self.take(event)?,
+                    // The last of the stream is durable before anything else is waited for.
+                    None => {
+                        streaming = false;
+                        self.commit()?;
+                    }
+                },
+            }
+        }
+        self.log.close(Utc::now()).map(|_| ())
+    }
+
+    fn take(&mut self, event: FromStream) -> Result<(), LogError> {
+        match event {
+            FromStream::Started => self.log.session_started(Utc::now()),
+            FromStream::Block(block) => self.append(&block),
+            FromStream::Ended(why) => {
+                self.commit()?;
+                self.log.session_ended(&why, Utc::now())
+            }
+        }
+    }
+
+    fn append(&mut self, block: &Block) -> Result<(), LogError> {
+        let now = Utc::now();
+        let mut start = 0;
+        for record in &block.records {
+            match record {
+                Decoded::Row { end, hit, received } => {
+                    let row = block.rows.get(start..*end).unwrap_or_default();
+                    self.log.stage_row(*hit, *received, row, now);
+                    start = *end;
+                }
+                Decoded::Filtered => self.log.stage_filtered(now),
+                Decoded::Rejected { record, reason } => self.log.stage_reject(record, reason, now),
+            }
+            if self.log.commit_is_due() {
+                self.commit()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        let Committed { closed, sealed, .. } = self.log.commit(Utc::now())?;
+        // The shipping side may have gone already, when the process ends: the next start finds what is left.
+        if let Some(file) = closed {
+            let _ = self.to_ship.send(ToShip::File(file));
+        }
+        if let Some(batch) = sealed {
+            let _ = self.to_ship.send(ToShip::Batch(batch));
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, report: Shipped) -> Result<(), LogError> {
+        // Nobody waits for the answer any more when the process ends.
+        match report {
+            Shipped::File(file, upload, noted) => {
+                self.log.uploaded(file, upload)?;
+                let _ = noted.send(());
+            }
+            Shipped::Batch(batch, noted) => {
+                self.log.published(batch, Utc::now())?;
+                let _ = noted.send(());
+            }
+            Shipped::Rejects(first, last, noted) => {
+                self.log.rejects_shipped(first, last)?;
+                let _ = noted.send(());
+            }
+        }
+        Ok(())
+    }
+
+    fn notice_full(&mut self) {
+        let full = self.log.is_full();
+        if full != self.full {
+            self.full = full;
+            let bytes = self.log.waiting_bytes();
+            if full {
+                tracing::error!(bytes, "the log is full (log.max_bytes): the stream is not read until S3 has taken some");
+            } else {
+                tracing::info!(bytes, "the log has room again: reading on");
+            }
+        }
+    }
+}

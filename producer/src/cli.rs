@@ -1,0 +1,68 @@
+//! The command line of the producer.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::shutdown::Shutdown;
+
+/// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 a service refused, 74 disk, 77 permission, 78 configuration.\n\
+                  What is pending: `state dump`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads the stream until SIGTERM or Ctrl-C.
+    ///
+    /// May be killed at any moment: the next start goes on from the log.
+    #[command(after_help = "Example:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml")]
+    Run(Where),
+    /// Tries token, stream, bucket and log directory, one after the other.
+    #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
+    Check(Where),
+}
+
+#[derive(Debug, clap::Args)]
+struct Where {
+    /// The configuration file of both services.
+    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
+    config: PathBuf,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// With the code the program ends with.
+    pub fn execute(self) -> Result<(), Failure> {
+        shared::tls::install();
+        let (Command::Run(Where { config }) | Command::Check(Where { config })) = &self.command;
+        let config = Config::load(config)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let done = match self.command {
+            Command::Check(_) => runtime.block_on(crate::check::check(&config)),
+            Command::Run(_) => {
+                let telemetry = shared::telemetry::start(&config.logging, "producer")?;
+                let shutdown = Shutdown::on_signals()?;
+                let done = runtime.block_on(crate::run::run(config, shutdown));
+                if let Err(failure) = &done {
+                    tracing::error!(%failure, "the producer ends");
+                }
+                drop(telemetry);
+                done
+            }
+        };
+        // Threads that still compress or copy are not waited for: nothing they hold is needed.
+        runtime.shutdown_background();
+        done
+    }
+}

@@ -1,0 +1,7 @@
+//! Starts the producer.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    shared::exit::main(producer::cli::Cli::execute)
+}

@@ -1,0 +1,134 @@
+//! `producer run`: the parts put together, and taken apart in order.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use chrono::Utc;
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::object_store::ObjectStore;
+use shared::schema::Schema;
+use shared::shutdown::Shutdown;
+use state::feed::{self, Owner, Published};
+use state::log::{BatchStatus, Log, LogReader, Settings};
+use state::snapshot::ProducerSnapshot;
+use tokio::sync::broadcast;
+
+use crate::append;
+use crate::ship::Shipping;
+use crate::stream::Stream;
+use crate::transform::{Filter, FilterTest, Transform};
+
+/// Batches a follower of the feed may be behind before it is cut off and has to ask again.
+const FEED_BACKLOG: usize = 1024;
+
+/// The transform a configuration asks for.
+///
+/// # Errors
+/// When a filter's field or a column's path cannot be used.
+pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
+    let filters: Vec<_> = config
+        .filters
+        .iter()
+        .map(|rule| Filter {
+            name: rule.name.clone(),
+            path: rule.field.clone(),
+            test: if rule.equals.is_empty() {
+                FilterTest::NotEquals(rule.not_equals.clone())
+            } else {
+                FilterTest::Equals(rule.equals.clone())
+            },
+        })
+        .collect();
+    Transform::new(schema, &filters).map_err(|error| Failure::new(Exit::Config, error))
+}
+
+/// Runs the producer until a signal, or until it cannot go on.
+///
+/// # Errors
+/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+    let schema = config.schema.load()?;
+    let transform = transform(&config, &schema)?;
+    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let again = log.has_history();
+    tracing::info!(
+        instance = %config.instance.name,
+        dir = %config.log.dir.display(),
+        rows = resumed.rows,
+        files = resumed.closed.len(),
+        batches = resumed.sealed.len(),
+        hits = resumed.hits,
+        "log open"
+    );
+    let store = ObjectStore::connect(&config.s3).await;
+    let reader = log.reader();
+    let (feed_out, _) = broadcast::channel(FEED_BACKLOG);
+    let appender = append::start(log)?;
+
+    let owner = Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone() });
+    let socket = config.producer_socket();
+    let serving = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move {
+            if let Err(error) = feed::serve(&socket, owner, shutdown).await {
+                tracing::error!(%error, socket = %socket.display(), "nobody can ask this producer: the socket failed");
+            }
+        }
+    });
+    let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
+    let shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
+    let stream = Stream::new(config.adobe.clone(), transform, appender.stream, again)?;
+
+    // The stream ends by a signal or an error of its own; the log only by an error.
+    let mut ended = appender.ended;
+    let failed = tokio::select! {
+        streamed = stream.run(&shutdown) => streamed.err(),
+        ended = &mut ended => return Err(match ended {
+            Ok(Err(error)) => error.into(),
+            _ => Failure::new(Exit::Software, anyhow::anyhow!("the thread that writes the log has ended")),
+        }),
+    };
+    shutdown.stop();
+    let stopping = async {
+        let _ = shipping.await;
+        let _ = serving.await;
+        ended.await.context("the thread that writes the log has ended")
+    };
+    match tokio::time::timeout(config.shutdown.timeout.0, stopping).await {
+        Ok(Ok(log)) => log?,
+        Ok(Err(error)) => return Err(Failure::new(Exit::Software, error)),
+        Err(_) => {
+            tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
+        }
+    }
+    match failed {
+        Some(failure) => Err(failure),
+        None => {
+            tracing::info!("stopped");
+            Ok(())
+        }
+    }
+}
+
+/// Answers questions about the log.
+struct LogOwner {
+    log: LogReader,
+    feed: broadcast::Sender<Published>,
+}
+
+impl Owner for LogOwner {
+    type Snapshot = ProducerSnapshot;
+
+    fn snapshot(&self) -> anyhow::Result<ProducerSnapshot> {
+        Ok(self.log.snapshot()?)
+    }
+
+    fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
+        // Subscribed before the log is read: a batch published in between is told twice rather than never.
+        let coming = self.feed.subscribe();
+        let batches = self.log.batches().unwrap_or_default();
+        let published = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
+        Some((published.map(|(_, batch)| Published { batch: batch.id }).collect(), coming))
+    }
+}

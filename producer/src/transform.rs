@@ -1,0 +1,140 @@
+//! From a JSON record to a CSV row, in one pass.
+//!
+//! ```text
+//! bytes ─UTF-8?─► text ─walk─► spans of the values the schema wants ─filters─► convert, column by column ─► row
+//! ```
+//! The walk validates the whole record and remembers only where each wanted value lies; the values are then
+//! converted from there straight into the row. Nothing is copied in between, and no record allocates once the
+//! buffers have grown to the size of what comes.
+//!
+//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. Each such value is
+//! counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
+//! counts, as in most JSON readers.
+
+mod cell;
+mod convert;
+mod event;
+mod filter;
+mod list;
+mod number;
+mod plan;
+mod row;
+mod stats;
+#[cfg(test)]
+mod tests;
+mod text;
+mod time;
+mod value;
+mod walk;
+
+pub use state::log::HitId;
+
+pub use filter::{Filter, FilterTest};
+pub use plan::TransformError;
+pub use stats::{ColumnCounts, Stats};
+
+use convert::Converter;
+use plan::Plan;
+use shared::schema::{MAX_ROW_BYTES, Schema};
+use walk::Spans;
+
+/// What became of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// One line was appended to the row buffer.
+    Row {
+        /// Its identity, if the record states one.
+        hit: Option<HitId>,
+        /// `receivedTimeGMT`: when Adobe received the hit, in seconds since 1970.
+        received: Option<i64>,
+    },
+    /// A filter says that it is not wanted.
+    Filtered {
+        /// The filter's position in the list.
+        rule: usize,
+    },
+    /// It cannot become a row.
+    Rejected(Reject),
+}
+
+/// Why a record cannot become a row. Holds nothing of the record's contents.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Reject {
+    /// It is not UTF-8.
+    #[error("not UTF-8 from byte {at}")]
+    NotUtf8 {
+        /// The first byte that is wrong.
+        at: usize,
+    },
+    /// It is not JSON, or goes on after its end.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is JSON, but no object.
+    #[error("not a JSON object")]
+    NotObject,
+    /// Its row is longer than COPY accepts.
+    #[error("its row has {bytes} bytes, COPY accepts {MAX_ROW_BYTES}")]
+    RowTooLong {
+        /// The row's bytes.
+        bytes: usize,
+    },
+}
+
+impl Reject {
+    /// A short name that stays the same, for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 { .. } => "not_utf8",
+            Self::NotJson(_) => "not_json",
+            Self::NotObject => "not_object",
+            Self::RowTooLong { .. } => "row_too_long",
+        }
+    }
+}
+
+/// Turns records into rows of one schema. Owns buffers: one for each thread.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    plan: Plan,
+    spans: Spans,
+    converter: Converter,
+    stats: Stats,
+}
+
+impl Transform {
+    /// For rows of this schema, without the records that one of these filters matches.
+    pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
+        let plan = Plan::new(schema, filters)?;
+        let spans = Spans::new(plan.targets());
+        Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), plan })
+    }
+
+    /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
+    pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
+        let Ok(text) = simdutf8::basic::from_utf8(line) else {
+            // The quick check does not say where.
+            let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+            return Outcome::Rejected(Reject::NotUtf8 { at });
+        };
+        if let Err(reject) = walk::walk(&self.plan, text, &mut self.spans) {
+            return Outcome::Rejected(reject);
+        }
+        if let Some(rule) = self.plan.filtered(text, &self.spans, &mut self.converter) {
+            return Outcome::Filtered { rule };
+        }
+        let start = row.len();
+        row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
+        let bytes = row.len() - start;
+        if bytes > MAX_ROW_BYTES {
+            row.truncate(start);
+            return Outcome::Rejected(Reject::RowTooLong { bytes });
+        }
+        let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
+        Outcome::Row { hit, received }
+    }
+
+    /// What was altered or dropped so far because a column's type could not hold it, by column.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+}

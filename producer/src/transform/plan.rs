@@ -1,0 +1,125 @@
+//! The schema compiled for the walk: a tree of object keys, whose nodes name the targets of the value found there.
+//!
+//! A target is a number. First come the columns' candidates, in column order and then in the order of the column's
+//! paths, so that ascending targets visit the columns in table order and the preferred spelling first. After them
+//! come the identity of the hit and the filters, which are wanted whatever the schema.
+
+use super::convert::{Convert, Converter};
+use super::filter::{Filter, FilterTest};
+use super::walk::Spans;
+use super::{HitId, value};
+use hashbrown::HashMap;
+use shared::schema::{JsonPath, PathError, Schema, SchemaError};
+
+/// Why a transform cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The schema breaks a rule.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A filter's path is none.
+    #[error("filter \"{}\": {source}", name.escape_debug())]
+    FilterPath {
+        /// The filter.
+        name: String,
+        /// What is wrong with its path.
+        source: PathError,
+    },
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) root: Node,
+    /// By target.
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) columns: usize,
+    filters: Vec<FilterTest>,
+}
+
+/// One path of one column.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) column: usize,
+    pub(super) convert: Convert,
+}
+
+/// A place in the record.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Node {
+    /// Who wants the value that stands here.
+    pub(super) targets: Vec<usize>,
+    /// What is wanted inside it.
+    pub(super) children: HashMap<Box<[u8]>, Node>,
+}
+
+const HIT_HIGH: usize = 0;
+const HIT_LOW: usize = 1;
+const RECEIVED: usize = 2;
+const IDENTITY: [&str; 3] = ["hitIdHigh", "hitIdLow", "receivedTimeGMT"];
+
+impl Plan {
+    pub(super) fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
+        schema.validate("schema")?;
+        let mut root = Node::default();
+        let mut candidates = Vec::new();
+        for (number, column) in schema.columns.iter().enumerate() {
+            let convert = Convert::new(column.kind, column.sql_type);
+            for path in &column.paths {
+                root.want(path, candidates.len());
+                candidates.push(Candidate { column: number, convert });
+            }
+        }
+        let mut next = candidates.len();
+        for key in IDENTITY {
+            root.want(&JsonPath::of([key]), next);
+            next += 1;
+        }
+        for filter in filters {
+            let fault = |source| TransformError::FilterPath { name: filter.name.clone(), source };
+            root.want(&filter.path.parse().map_err(fault)?, next);
+            next += 1;
+        }
+        let filters = filters.iter().map(|filter| filter.test.clone()).collect();
+        Ok(Self { root, candidates, columns: schema.columns.len(), filters })
+    }
+
+    /// How many targets there are.
+    pub(super) fn targets(&self) -> usize {
+        self.candidates.len() + IDENTITY.len() + self.filters.len()
+    }
+
+    /// The position of the first filter that matches.
+    pub(super) fn filtered(&self, text: &str, spans: &Spans, converter: &mut Converter) -> Option<usize> {
+        let first = self.candidates.len() + IDENTITY.len();
+        self.filters.iter().enumerate().position(|(number, test)| {
+            let value =
+                spans.get(first + number, text).map(|raw| value::plain_text(raw, &mut converter.text));
+            test.matches(value)
+        })
+    }
+
+    /// Hit id and time of reception.
+    pub(super) fn identity(
+        &self,
+        text: &str,
+        spans: &Spans,
+        converter: &mut Converter,
+    ) -> (Option<HitId>, Option<i64>) {
+        let raw = |target: usize| spans.get(self.candidates.len() + target, text);
+        let scratch = &mut converter.text;
+        let high = raw(HIT_HIGH).and_then(|raw| value::unsigned(value::scalar(raw, scratch)?));
+        let low = raw(HIT_LOW).and_then(|raw| value::unsigned(value::scalar(raw, scratch)?));
+        let received = raw(RECEIVED).and_then(|raw| value::seconds(value::scalar(raw, scratch)?));
+        (high.zip(low).map(|(high, low)| HitId { high, low }), received)
+    }
+}
+
+impl Node {
+    fn want(&mut self, path: &JsonPath, target: usize) {
+        let mut node = self;
+        for key in path.keys() {
+            node = node.children.entry(key.as_bytes().into()).or_default();
+        }
+        node.targets.push(target);
+    }
+}

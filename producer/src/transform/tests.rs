@@ -1,0 +1,67 @@
+//! Tests of the whole transform: a record goes in, a CSV reader says what came out.
+
+mod csv_round_trip;
+mod example;
+mod filters;
+mod kinds;
+mod numbers;
+mod records;
+mod speed;
+mod texts;
+
+use super::{ColumnCounts, Outcome, Transform};
+use shared::schema::Schema;
+
+/// A schema of one `kind = type` column a line, `name path kind type`.
+fn schema(lines: &str) -> Schema {
+    let columns = lines.lines().map(|line| {
+        let [name, path, kind, sql_type] = line.split_whitespace().collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let paths: Vec<_> = path.split('|').map(|path| path.parse().unwrap()).collect();
+        shared::schema::Column {
+            name: name.to_owned(),
+            paths,
+            kind: kind.parse().unwrap(),
+            sql_type: sql_type.parse().unwrap(),
+        }
+    });
+    Schema::new(columns.collect(), "test").unwrap()
+}
+
+/// The cells of one row, read by a CSV reader that knows nothing of how it was written.
+fn cells(row: &[u8]) -> Vec<String> {
+    let mut reader = csv::ReaderBuilder::new().delimiter(b'~').has_headers(false).from_reader(row);
+    let mut records = reader.records();
+    let cells = records.next().unwrap().unwrap().iter().map(str::to_owned).collect();
+    assert!(records.next().is_none(), "one row, not several: {}", row.escape_ascii());
+    cells
+}
+
+/// The one cell of a record `{"v": value}` in a column of this kind and type, and what was counted.
+fn one(kind: &str, sql_type: &str, value: &str) -> (String, ColumnCounts) {
+    let schema = schema(&format!("v v {kind} {sql_type}\nend end text varchar(1)"));
+    let mut transform = Transform::new(&schema, &[]).unwrap();
+    let mut row = Vec::new();
+    let outcome = transform.record(format!("{{\"v\":{value},\"end\":\".\"}}").as_bytes(), &mut row);
+    assert!(matches!(outcome, Outcome::Row { .. }), "{outcome:?}");
+    let mut cells = cells(&row);
+    assert_eq!(cells.pop().as_deref(), Some("."));
+    (cells.remove(0), transform.stats().totals())
+}
+
+/// Each value gives this cell, and nothing is counted.
+fn assert_kept(kind: &str, sql_type: &str, cases: &[(&str, &str)]) {
+    for (value, expected) in cases {
+        let (cell, counts) = one(kind, sql_type, value);
+        assert_eq!((cell.as_str(), counts), (*expected, ColumnCounts::default()), "{value}");
+    }
+}
+
+/// Each value gives NULL and is counted as nulled.
+fn assert_nulled(kind: &str, sql_type: &str, values: &[&str]) {
+    let nulled = ColumnCounts { nulled: 1, ..ColumnCounts::default() };
+    for value in values {
+        assert_eq!(one(kind, sql_type, value), (String::new(), nulled), "{value}");
+    }
+}

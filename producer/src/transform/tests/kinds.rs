@@ -1,0 +1,160 @@
+//! Kinds other than text and number: booleans, times, events, lists, JSON.
+
+use super::super::{ColumnCounts, Outcome, Transform};
+use super::{assert_kept, assert_nulled, cells, one, schema};
+
+#[test]
+fn a_boolean_is_read_in_every_way_it_is_sent() {
+    for (value, expected) in
+        [("true", "true"), ("1", "true"), ("\"Y\"", "true"), ("\"yes\"", "true"), ("\"TRUE\"", "true")]
+            .into_iter()
+            .chain([
+                ("false", "false"),
+                ("0", "false"),
+                ("\"N\"", "false"),
+                ("\" no \"", "false"),
+                ("\"0\"", "false"),
+            ])
+    {
+        assert_kept("boolean", "boolean", &[(value, expected)]);
+    }
+    assert_kept("boolean", "boolean", &[("null", ""), ("\"\"", "")]);
+    assert_nulled("boolean", "boolean", &["2", "\"maybe\"", "[]", "{}", "1.5", "\"\\ud800\""]);
+}
+
+#[test]
+fn seconds_become_a_utc_timestamp() {
+    assert_kept(
+        "timestamp",
+        "timestamp",
+        &[
+            ("1372782179", "2013-07-02 16:22:59"),
+            ("\"1372782179\"", "2013-07-02 16:22:59"),
+            ("1372782179.25", "2013-07-02 16:22:59.250000"),
+            ("1.372782179e9", "2013-07-02 16:22:59"),
+            ("0", "1970-01-01 00:00:00"),
+            ("-0.5", "1969-12-31 23:59:59.500000"),
+        ],
+    );
+    let beyond =
+        ["1372782179000", "1e30", "-1e30", "1e999999999", "\"yesterday\"", "true", "[]", "{\"a\":1}"];
+    assert_nulled("timestamp", "timestamp", &beyond);
+}
+
+#[test]
+fn an_event_is_the_exact_sum_of_its_counts() {
+    assert_kept(
+        "event_value",
+        "decimal(18,2)",
+        &[
+            (r#"[{"count":1,"exponent":0,"unique":""}]"#, "1"),
+            (r#"[{"count":150,"exponent":-2}]"#, "1.50"),
+            (r#"[{"exponent":"-2","count":"150"},{"count":2}]"#, "3.50"),
+            (r#"[{"count":1.25,"exponent":0},{"count":-0.25,"exponent":1}]"#, "-1.25"),
+            (r#"[{"count":2},{"count":150,"exponent":-2}]"#, "3.50"),
+            (r#"[{"count":3,"exponent":2}]"#, "300"),
+            (r#"{"count":7,"exponent":0}"#, "7"),
+            (r#"[{"count":1.50000000000000000000000000000000000000000000000000}]"#, "1.5"),
+            ("5", "5"),
+            ("\"2.50\"", "2.50"),
+            ("[]", ""),
+            ("null", ""),
+        ],
+    );
+    assert_nulled(
+        "event_value",
+        "decimal(18,2)",
+        &[
+            r#"[{"count":1,"exponent":400}]"#,
+            r#"[{"count":1,"exponent":-400}]"#,
+            r#"[{"count":1,"exponent":99999999999999999999999999}]"#,
+            r#"[{"count":99999999999999999999999999999999999999},{"count":99999999999999999999999999999999999999}]"#,
+            r#"[{"count":1e16}]"#,
+            r#"[{"count":"many"}]"#,
+            r#"[{"exponent":1}]"#,
+            r#"[{"count":1,"exponent":0.5}]"#,
+            "[1]",
+            "[[1,2]]",
+            "[null]",
+            "true",
+        ],
+    );
+    let rounded = ColumnCounts { rounded: 1, ..ColumnCounts::default() };
+    assert_eq!(
+        one("event_value", "decimal(18,2)", r#"[{"count":1005,"exponent":-3}]"#),
+        ("1.01".into(), rounded)
+    );
+    assert_kept("event_value", "integer", &[(r#"[{"count":150,"exponent":-2},{"count":"0.5"}]"#, "2")]);
+    assert_nulled(
+        "event_value",
+        "integer",
+        &[r#"[{"count":150,"exponent":-2}]"#, r#"[{"count":2147483648}]"#],
+    );
+}
+
+#[test]
+fn a_list_is_joined_by_its_delimiter() {
+    assert_kept(
+        "list",
+        "varchar(100)",
+        &[
+            (r#""a:b""#, "a:b"),
+            (r#"["a","b"]"#, "a,b"),
+            (r#"{"values":["a","b"],"delim":44}"#, "a,b"),
+            (r#"{"delim":58,"values":["a","b","c"]}"#, "a:b:c"),
+            (r#"{"delim":"58","values":["a","b"]}"#, "a:b"),
+            (r#"{"delim":"|","values":["a","b"]}"#, "a|b"),
+            (r#"{"delim":"5","values":["a","b"]}"#, "a5b"),
+            (r#"{"delim":" > ","values":["a","b"]}"#, "a > b"),
+            (r#"{"delim":"\u007e","values":["a","b"]}"#, "a~b"),
+            (r#"{"delim":126,"values":["a","b"]}"#, "a~b"),
+            (r#"{"delim":0,"values":["a","b"]}"#, "a,b"),
+            (r#"{"delim":55296,"values":["a","b"]}"#, "a,b"),
+            (r#"{"delim":null,"values":["a","b"]}"#, "a,b"),
+            (r#"{"delim":"a delimiter too long","values":["a","b"]}"#, "a,b"),
+            (r#"{"delim":58,"values":"home:shoes"}"#, "home:shoes"),
+            (r#"{"values":null}"#, ""),
+            (r#"["a",null,"",1,true,[2],{"b":3}]"#, r#"a,,,1,true,[2],{"b":3}"#),
+            (r#"{"other":1}"#, r#"{"other":1}"#),
+            ("12.50", "12.50"),
+            ("[]", ""),
+            ("null", ""),
+        ],
+    );
+    let cut = ColumnCounts { cut: 1, ..ColumnCounts::default() };
+    assert_eq!(one("list", "varchar(4)", r#"["ab","cd"]"#), ("ab,c".into(), cut));
+}
+
+#[test]
+fn json_keeps_its_text_or_is_null_never_half() {
+    assert_kept(
+        "json",
+        "varchar(40)",
+        &[
+            (r#"[ {"a" : "~\n\u0000\ud800"} ]"#, r#"[ {"a" : "~\n\u0000\ud800"} ]"#),
+            ("1.0", "1.0"),
+            ("\"x\"", "\"x\""),
+            ("[]", "[]"),
+            ("null", ""),
+        ],
+    );
+    assert_nulled("json", "varchar(4)", &["[1,2]"]);
+    assert_kept("json", "super", &[("[1,2]", "[1,2]")]);
+}
+
+#[test]
+fn a_record_column_holds_the_record_as_it_came() {
+    let schema = schema("whole $ record varchar(40)\nv v integer integer");
+    let mut transform = Transform::new(&schema, &[]).unwrap();
+    let mut row = Vec::new();
+    transform.record(b" {\"v\": 7, \"other\": \"~\"} \r", &mut row);
+    assert_eq!(cells(&row), ["{\"v\": 7, \"other\": \"~\"}", "7"]);
+    row.clear();
+    let long = format!("{{\"v\":8,\"other\":\"{}\"}}", "x".repeat(40));
+    assert!(matches!(transform.record(long.as_bytes(), &mut row), Outcome::Row { .. }));
+    assert_eq!(cells(&row), ["", "8"]);
+    assert_eq!(
+        transform.stats().columns().collect::<Vec<_>>(),
+        [("whole", ColumnCounts { nulled: 1, ..Default::default() })]
+    );
+}

@@ -1,0 +1,108 @@
+//! Seconds since 1970 to the text of a UTC timestamp.
+
+use super::number::Scaled;
+
+const MICROS: i128 = 1_000_000;
+const DAY: i64 = 86_400;
+/// 0001-01-01 00:00:00 and 9999-12-31 23:59:59: years of four digits, which every reader takes. Milliseconds, sent
+/// where seconds belong, fall outside.
+const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
+/// Appends `YYYY-MM-DD HH:MM:SS`, with six more digits if there is a fraction. `time` has a scale of six; false,
+/// and nothing appended, if it is out of range.
+pub(super) fn write(time: &Scaled, row: &mut Vec<u8>) -> bool {
+    let Some(total) = time.signed() else { return false };
+    let micros = u32::try_from(total.rem_euclid(MICROS)).unwrap_or_default();
+    let Ok(seconds) = i64::try_from(total.div_euclid(MICROS)) else { return false };
+    write_parts(seconds, micros, row)
+}
+
+/// As [`write()`], from its parts.
+pub(super) fn write_parts(seconds: i64, micros: u32, row: &mut Vec<u8>) -> bool {
+    if !RANGE.contains(&seconds) {
+        return false;
+    }
+    let (year, month, day) = date(seconds.div_euclid(DAY));
+    let in_day = seconds.rem_euclid(DAY);
+    let mut text = *b"0000-00-00 00:00:00.000000";
+    put(&mut text, 0..4, year);
+    put(&mut text, 5..7, month);
+    put(&mut text, 8..10, day);
+    put(&mut text, 11..13, in_day / 3600);
+    put(&mut text, 14..16, in_day / 60 % 60);
+    put(&mut text, 17..19, in_day % 60);
+    put(&mut text, 20..26, i64::from(micros));
+    let length = if micros == 0 { 19 } else { text.len() };
+    row.extend_from_slice(text.get(..length).unwrap_or(&text));
+    true
+}
+
+fn put(text: &mut [u8], place: std::ops::Range<usize>, mut value: i64) {
+    for digit in text.get_mut(place).into_iter().flatten().rev() {
+        *digit = b'0' + u8::try_from(value % 10).unwrap_or_default();
+        value /= 10;
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01. Counts in years that start in March, so that the leap day comes
+/// last, and in eras of 400 years, after which the calendar repeats.
+fn date(days: i64) -> (i64, i64, i64) {
+    const ERA: i64 = 146_097;
+    // Days from 0000-03-01.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(ERA), days.rem_euclid(ERA));
+    let year = (day - day / 1460 + day / 36_524 - day / (ERA - 1)) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, turn) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + turn, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(seconds: i64, micros: u32) -> Option<String> {
+        let mut out = Vec::new();
+        write_parts(seconds, micros, &mut out).then(|| String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn known_times_come_out_right() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00"),
+            (-1, "1969-12-31 23:59:59"),
+            (1_372_782_179, "2013-07-02 16:22:59"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (4_107_542_399, "2100-02-28 23:59:59"),
+            (4_107_542_400, "2100-03-01 00:00:00"),
+            (*RANGE.start(), "0001-01-01 00:00:00"),
+            (*RANGE.end(), "9999-12-31 23:59:59"),
+        ] {
+            assert_eq!(text(seconds, 0).as_deref(), Some(expected));
+        }
+        assert_eq!(text(0, 1).as_deref(), Some("1970-01-01 00:00:00.000001"));
+    }
+
+    #[test]
+    fn years_without_four_digits_are_refused() {
+        assert_eq!(text(RANGE.start() - 1, 0), None);
+        assert_eq!(text(RANGE.end() + 1, 0), None);
+        assert_eq!(text(1_372_782_179_000, 0), None);
+        assert_eq!(text(i64::MAX, 0), None);
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let mut before = date(-800_000);
+        for day in -799_999..2_932_897 {
+            let (year, month, number) = date(day);
+            let next_day = (before.0, before.1, before.2 + 1) == (year, month, number) && number <= 31;
+            let next_month =
+                number == 1 && before.2 >= 28 && (before.0 * 12 + before.1 + 1) == year * 12 + month;
+            assert!(next_day || next_month, "{before:?} {year}-{month}-{number}");
+            before = (year, month, number);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The rules beyond a value's type: ranges, addresses, and keys that need each other.
+
+use toml::{Table, Value};
+use url::{Host, Url};
+
+use super::load::Problems;
+use super::{Archive, Config, FilterRule, Secrets, Tls};
+
+/// Turns the completed table into sections, complaining about every value that breaks a rule.
+pub(super) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
+    match serde_path_to_error::deserialize(Value::Table(table)) {
+        Ok(config) => {
+            rules(&config, secrets, problems);
+            Some(config)
+        }
+        Err(error) => {
+            problems.add(&error.path().to_string(), error.inner().message());
+            None
+        }
+    }
+}
+
+fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
+    let Config { adobe, log, batch, s3, redshift, ingester, .. } = config;
+
+    for (key, address) in [("adobe.token_url", &adobe.token_url), ("adobe.stream_url", &adobe.stream_url)] {
+        check_url(key, address, problems);
+    }
+    if Url::parse(&adobe.stream_url).is_ok_and(|url| url.query().is_some()) {
+        problems.add("adobe.stream_url", "must not have a query: the other keys of [adobe] make it");
+    }
+    if !s3.endpoint.is_empty() {
+        check_url("s3.endpoint", &s3.endpoint, problems);
+    }
+    let needed = secrets == Secrets::Needed;
+    one_source("adobe.client_secret", !adobe.client_secret.is_empty(), &adobe.client_secret_file, needed, problems);
+    one_source("redshift.password", !redshift.password.is_empty(), &redshift.password_file, needed, problems);
+    let fixed_key = !s3.access_key_id.is_empty();
+    let s3_secret = !s3.secret_access_key.is_empty();
+    one_source("s3.secret_access_key", s3_secret, &s3.secret_access_key_file, needed && fixed_key, problems);
+    if !fixed_key && (s3_secret || !s3.secret_access_key_file.as_os_str().is_empty()) {
+        problems.add("s3.access_key_id", "is missing: s3.secret_access_key belongs to it");
+    }
+
+    let mut range = |key: &str, value: u64, from: u64, to: u64| {
+        if !(from..=to).contains(&value) {
+            problems.add(key, format_args!("must be between {from} and {to}, not {value}"));
+        }
+    };
+    let millis = |span: crate::human::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
+    let day = 86_400_000;
+    range("adobe.max_connections", adobe.max_connections.into(), 1, 8);
+    range("log.commit_rows", log.commit_rows.into(), 1, 10_000);
+    range("log.dedup_hits", log.dedup_hits as u64, 1, 1_000_000_000);
+    range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
+    range("batch.files_per_batch", batch.files_per_batch.into(), 1, 1_000);
+    range("s3.uploads", s3.uploads as u64, 1, 64);
+    range("redshift.port", redshift.port.into(), 1, 65_535);
+    range("logging.keep_days", config.logging.keep_days as u64, 1, 3_650);
+    let mut sized = |key: &str, size: crate::human::Size, from: &str, to: &str| {
+        let (low, high) = (crate::human::Size::parse(from), crate::human::Size::parse(to));
+        if low.is_some_and(|low| size < low) || high.is_some_and(|high| size > high) {
+            problems.add(key, format_args!("must be between {from} and {to}, not {size}"));
+        }
+    };
+    sized("adobe.max_record_bytes", adobe.max_record_bytes, "1KiB", "16MiB");
+    sized("log.cache", log.cache, "1MiB", "4GiB");
+    sized("log.max_bytes", log.max_bytes, "16MiB", "1024TiB");
+    sized("batch.max_file_bytes", batch.max_file_bytes, "1KiB", "1GiB");
+    for (key, span, from, to) in [
+        ("adobe.connect_timeout", adobe.connect_timeout, 100, 600_000),
+        ("adobe.idle_timeout", adobe.idle_timeout, 100, day),
+        ("log.commit_interval", log.commit_interval, 1, 10_000),
+        ("log.dedup_window", log.dedup_window, 1_000, 31 * day),
+        ("batch.max_file_age", batch.max_file_age, 100, day),
+        ("batch.max_batch_age", batch.max_batch_age, 100, day),
+        ("s3.timeout", s3.timeout, 1_000, day),
+        ("redshift.connect_timeout", redshift.connect_timeout, 100, 600_000),
+        ("redshift.statement_timeout", redshift.statement_timeout, 1_000, day),
+        ("ingester.list_interval", ingester.list_interval, 100, day),
+        ("ingester.retry_first", ingester.retry_first, 10, day),
+        ("ingester.retry_max", ingester.retry_max, 10, day),
+        ("shutdown.timeout", config.shutdown.timeout, 100, 3_600_000),
+    ] {
+        if !(from..=to).contains(&millis(span)) {
+            let show = |ms| crate::human::duration(std::time::Duration::from_millis(ms));
+            problems.add(key, format_args!("must be between {} and {}, not {span}", show(from), show(to)));
+        }
+    }
+
+    if config.schema.event_range().is_none() {
+        problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
+    }
+    config.filters.iter().for_each(|rule| check_filter(rule, problems));
+    for (key, prefix) in [("s3.to_ingest", &s3.to_ingest), ("s3.ingested", &s3.ingested), ("s3.rejected", &s3.rejected)]
+    {
+        if !prefix.ends_with('/') || prefix.starts_with('/') {
+            problems.add(key, "must end in `/` and not begin with it");
+        }
+    }
+    if ingester.archive == Archive::Move && s3.ingested.starts_with(&s3.to_ingest) {
+        problems.add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
+    }
+    if redshift.table == redshift.ledger {
+        problems.add("redshift.ledger", "must not be the table itself");
+    }
+    if redshift.tls == Tls::Disable && !is_loopback_name(&redshift.host) {
+        problems.add("redshift.tls", "\"disable\" is accepted only when redshift.host is this machine's loopback");
+    }
+    if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
+        problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+fn check_filter(rule: &FilterRule, problems: &mut Problems) {
+    let key = format!("filter {:?}", rule.name);
+    if rule.equals.is_empty() == rule.not_equals.is_empty() {
+        problems.add(&key, "give exactly one of filter.equals and filter.not_equals");
+    }
+    if rule.name.is_empty() || rule.field.is_empty() {
+        problems.add(&key, "filter.name and filter.field must not be empty");
+    }
+}
+
+fn one_source(key: &str, given: bool, file: &std::path::Path, needed: bool, problems: &mut Problems) {
+    let in_file = !file.as_os_str().is_empty();
+    if given && in_file {
+        problems.add(key, format_args!("is given twice: here and by {key}_file"));
+    } else if needed && !given && !in_file {
+        let variable = format!("{}{}", super::ENV_PREFIX, key.to_uppercase().replace('.', "__"));
+        problems.add(key, format_args!("is missing: give it, {key}_file or the variable {variable}"));
+    }
+}
+
+/// Addresses must be https; plain http is for stand-ins on this machine's loopback.
+fn check_url(key: &str, address: &str, problems: &mut Problems) {
+    match Url::parse(address) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => {}
+        Ok(url) if url.scheme() == "http" && is_loopback(&url) => {}
+        Ok(url) if url.scheme() == "http" => {
+            problems.add(key, "must be https; http is accepted only towards this machine's loopback");
+        }
+        Ok(_) => problems.add(key, "must be an https address"),
+        Err(error) => problems.add(key, format_args!("{address:?} is not an address: {error}")),
+    }
+}
+
+/// Whether an address leads to this machine and nowhere else.
+#[must_use]
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_loopback_name(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}

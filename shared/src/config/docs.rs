@@ -1,0 +1,35 @@
+//! `docs/CONFIGURATION.md`, printed from the table of keys.
+
+use std::fmt::Write;
+
+use super::keys::{KEYS, SECTIONS};
+
+/// The page, whole.
+#[must_use]
+pub fn page() -> String {
+    let mut out = String::from(
+        "# Configuration\n\n\
+         One TOML file for both services, given by `--config` or `LIVESTREAM_CONFIG`. It is checked as a whole before\n\
+         anything is opened: an unknown key, a wrong type or a value out of range ends the program with code 78 and a\n\
+         message that names the key. `deploy/pipeline.example.toml` is a file to start from.\n\n\
+         Any key outside `[[filter]]` can be overridden by the environment: `redshift.password` by\n\
+         `LIVESTREAM__REDSHIFT__PASSWORD`. Secrets can also stand in a file of their own, named by the key with `_file`\n\
+         appended. A secret is never printed.\n\n\
+         Durations are a whole number and `ms`, `s`, `m`, `h` or `d`; sizes a whole number and `B`, `KiB`, `MiB`, `GiB`\n\
+         or `TiB`. Addresses must be https; plain http is accepted towards loopback only.\n\n\
+         This page is printed from `shared/src/config/keys.rs`, and a test keeps the two the same:\n\
+         `UPDATE_DOCS=1 cargo test --release -p shared --test configuration`.\n",
+    );
+    for (section, about) in SECTIONS {
+        let _ = write!(out, "\n## {section}\n\n{about}\n\n| key | type | default | example | meaning |\n|---|---|---|---|---|\n");
+        for key in KEYS.iter().filter(|key| key.path.split('.').next() == Some(section)) {
+            let default = match key.default {
+                None => "**required**".to_owned(),
+                Some(r#""""#) => "not set".to_owned(),
+                Some(value) => format!("`{value}`"),
+            };
+            let _ = writeln!(out, "| `{}` | {} | {default} | `{}` | {} |", key.path, key.kind.name(), key.example, key.help);
+        }
+    }
+    out
+}

@@ -1,0 +1,183 @@
+//! Every key of the configuration, once: its type, default and meaning. The loader takes defaults and the names it
+//! accepts from here, and `docs/CONFIGURATION.md` is printed from here (a test compares them).
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Any text.
+    Text,
+    /// A text that never prints; also readable from a file by the key with `_file` appended.
+    Secret,
+    /// A path of the local file system.
+    Path,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Boolean,
+    /// A number with its unit: `"50ms"`, `"2h"`.
+    Duration,
+    /// A number with its unit: `"64MiB"`.
+    Size,
+    /// A list of texts.
+    Texts,
+}
+
+impl Type {
+    /// The name of the type in the documentation.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Secret => "secret",
+            Self::Path => "path",
+            Self::Integer => "integer",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::Size => "size",
+            Self::Texts => "list of text",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.key`.
+    pub path: &'static str,
+    /// What its value looks like.
+    pub kind: Type,
+    /// The default as TOML, or None when the key must be given (an empty text means "not set").
+    pub default: Option<&'static str>,
+    /// A value as TOML that could stand there.
+    pub example: &'static str,
+    /// What it decides, with unit and range.
+    pub help: &'static str,
+}
+
+const fn key(
+    path: &'static str,
+    kind: Type,
+    default: Option<&'static str>,
+    example: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { path, kind, default, example, help }
+}
+
+/// What each section is about, in the order of the documentation.
+pub const SECTIONS: &[(&str, &str)] = &[
+    ("instance", "Which producer this is."),
+    ("adobe", "Adobe IMS (the token) and Livestream (the stream). Used by the producer."),
+    ("schema", "The columns of the table. Both services must see the same."),
+    ("filter", "Records to drop, as a list of tables `[[filter]]`. Used by the producer."),
+    ("log", "The producer's crash-safe log."),
+    ("batch", "When files close and batches seal, and how files are written."),
+    ("s3", "Where files and seals go, and where the ingester looks for them."),
+    ("redshift", "Where batches are loaded to. Used by the ingester."),
+    ("ingester", "How the ingester discovers, retries and archives."),
+    ("logging", "What the services say, and where."),
+    ("shutdown", "How a service stops."),
+];
+
+use Type::{Boolean, Duration, Integer, Path, Secret, Size, Text, Texts};
+
+/// Every key, in the order of the documentation. `filter.*` keys belong to each `[[filter]]` table.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    key("instance.name", Text, None, r#""web-1""#, "Name of this producer: 1 to 64 letters, digits, `.`, `_`, `-`. It stands in every seal and ledger row; two producers must not share one."),
+
+    key("adobe.token_url", Text, Some(r#""https://ims-na1.adobelogin.com/ims/token/v3""#), r#""https://ims-na1.adobelogin.com/ims/token/v3""#, "Where OAuth server-to-server tokens come from."),
+    key("adobe.client_id", Text, None, r#""0123456789abcdef0123456789abcdef""#, "Client id of the OAuth server-to-server credential, from the Adobe Developer Console. Sent as `x-api-key` too."),
+    key("adobe.client_secret", Secret, Some(r#""""#), r#""…""#, "Its secret. Give this, `adobe.client_secret_file`, or `LIVESTREAM__ADOBE__CLIENT_SECRET`."),
+    key("adobe.client_secret_file", Path, Some(r#""""#), r#""/etc/livestream/client_secret""#, "A file that holds the secret and nothing else."),
+    key("adobe.scopes", Texts, Some(r#"["openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext"]"#), r#"["openid", "AdobeID"]"#, "Scopes to ask for: copy them from the credential's card."),
+    key("adobe.stream_url", Text, None, r#""https://livestream.adobe.net/api/1/stream/my-endpoint""#, "The stream's address, without query."),
+    key("adobe.redirect_hosts", Texts, Some(r#"["*.adobe.net"]"#), r#"["*.adobe.net"]"#, "Hosts a redirect may lead to; the token is sent to no other. `*.` stands for one or more labels."),
+    key("adobe.max_connections", Integer, Some("1"), "1", "`maxConnections` of the stream, 1 to 8: the same for every client of one stream."),
+    key("adobe.reset", Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from after a disconnect or an unclean stop: `smallest` (the oldest Adobe still holds: no hole, duplicates are dropped), `largest` (the newest: a hole) or `none` (as Adobe decides)."),
+    key("adobe.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer."),
+    key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
+    key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
+
+    key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one (docs/ARCHITECTURE.md shows its form)."),
+    key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
+
+    key("filter.name", Text, None, r#""excluded""#, "What the filter is called in counts."),
+    key("filter.field", Text, None, r#""exclude.value""#, "Path of the field within the record."),
+    key("filter.equals", Texts, Some("[]"), r#"["yes"]"#, "Drop the record when the field has one of these values."),
+    key("filter.not_equals", Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop the record when the field has none of these values (or is absent). Give exactly one of the two."),
+
+    key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, mode 0700, on its own disk if possible."),
+    key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
+    key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
+    key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
+    key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
+    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered."),
+    key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
+
+    key("batch.records_per_file", Integer, Some("1000"), "1000", "A file closes at this many rows, 1 to 1000000."),
+    key("batch.max_file_bytes", Size, Some(r#""64MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB."),
+    key("batch.max_file_age", Duration, Some(r#""1m""#), r#""1m""#, "A file closes when its first row is this old."),
+    key("batch.files_per_batch", Integer, Some("10"), "10", "A batch seals at this many files, 1 to 1000."),
+    key("batch.max_batch_age", Duration, Some(r#""5m""#), r#""5m""#, "A batch seals when it is this old, however few rows it has; rejects are shipped as often."),
+    key("batch.compression", Text, Some(r#""zstd""#), r#""zstd""#, "How files are compressed: `zstd`, `gzip` or `none`."),
+
+    key("s3.bucket", Text, None, r#""example-livestream""#, "The bucket."),
+    key("s3.region", Text, None, r#""eu-central-1""#, "Its region; COPY is told the same."),
+    key("s3.endpoint", Text, Some(r#""""#), r#""https://s3.eu-central-1.amazonaws.com""#, "Address of an S3-compatible store. Empty: Amazon's, by region."),
+    key("s3.path_style", Boolean, Some("false"), "false", "Put the bucket in the path rather than in the host name."),
+    key("s3.access_key_id", Text, Some(r#""""#), r#""AKIAIOSFODNN7EXAMPLE""#, "A fixed access key. Empty: the usual AWS chain (environment, profile, container, instance)."),
+    key("s3.secret_access_key", Secret, Some(r#""""#), r#""…""#, "The secret of the fixed access key."),
+    key("s3.secret_access_key_file", Path, Some(r#""""#), r#""/etc/livestream/s3_secret""#, "A file that holds it and nothing else."),
+    key("s3.to_ingest", Text, Some(r#""ToIngest/""#), r#""ToIngest/""#, "Prefix of batches to load."),
+    key("s3.ingested", Text, Some(r#""Ingested/""#), r#""Ingested/""#, "Prefix of loaded batches, with `ingester.archive = \"move\"`."),
+    key("s3.rejected", Text, Some(r#""Rejected/""#), r#""Rejected/""#, "Prefix of rejected records."),
+    key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64."),
+    key("s3.timeout", Duration, Some(r#""60s""#), r#""60s""#, "Longest time of one request, retries of the SDK not included."),
+
+    key("redshift.host", Text, None, r#""example.abc123.eu-central-1.redshift.amazonaws.com""#, "Host of the cluster or workgroup."),
+    key("redshift.port", Integer, Some("5439"), "5439", "Its port."),
+    key("redshift.database", Text, None, r#""analytics""#, "The database."),
+    key("redshift.user", Text, None, r#""livestream_loader""#, "A user with INSERT on the table, and INSERT, SELECT and LOCK on the ledger."),
+    key("redshift.password", Secret, Some(r#""""#), r#""…""#, "Its password. Give this, `redshift.password_file`, or `LIVESTREAM__REDSHIFT__PASSWORD`."),
+    key("redshift.password_file", Path, Some(r#""""#), r#""/etc/livestream/redshift_password""#, "A file that holds the password and nothing else."),
+    key("redshift.tls", Text, Some(r#""verify-full""#), r#""verify-full""#, "`verify-full` (chain and host name are checked) or `disable` (towards loopback only)."),
+    key("redshift.ca_file", Path, Some(r#""""#), r#""/etc/livestream/amazon-trust-ca-bundle.crt""#, "Certificates (PEM) to trust for Redshift. Empty: the system's."),
+    key("redshift.table", Text, Some(r#""public.livestream""#), r#""public.livestream""#, "The table rows are loaded to."),
+    key("redshift.ledger", Text, Some(r#""public.livestream_ledger""#), r#""public.livestream_ledger""#, "The table that says which batches are loaded."),
+    key("redshift.iam_role", Text, None, r#""arn:aws:iam::123456789012:role/livestream-copy""#, "The role COPY reads S3 with, or `default`."),
+    key("redshift.sortkey", Texts, Some(r#"["receivedtimegmt"]"#), r#"["receivedtimegmt"]"#, "Sort key of the table, for `ingester ddl`."),
+    key("redshift.distkey", Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice."),
+    key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
+    key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
+
+    key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The ingester's bookkeeping, mode 0700."),
+    key("ingester.feed", Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`."),
+    key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away."),
+    key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
+    key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
+    key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
+
+    key("logging.level", Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module."),
+    key("logging.format", Text, Some(r#""human""#), r#""json""#, "`human` or `json`."),
+    key("logging.dir", Path, Some(r#""""#), r#""/var/log/livestream""#, "Directory of a log file a day besides standard error, rolled at 00:00 UTC. Empty: none."),
+    key("logging.keep_days", Integer, Some("14"), "14", "Log files kept, 1 to 3650."),
+
+    key("shutdown.timeout", Duration, Some(r#""30s""#), r#""30s""#, "Longest time an orderly stop may take; work that is not done by then is left for the next start."),
+];
+
+/// The key at `path`, if there is one.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The known name nearest to `wrong`, if one is near enough to be meant.
+#[must_use]
+pub fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,321 @@
+//! The one configuration file of both services: TOML, checked as a whole before anything is opened.
+
+mod check;
+pub mod docs;
+pub mod keys;
+mod load;
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::exit::{Exit, Failure};
+use crate::human::{Size, Span};
+use crate::ids::Instance;
+use crate::layout::Compression;
+use crate::schema::{EVENTS, Schema};
+use crate::secret::Secret;
+use crate::sql::TableName;
+
+pub use load::{ConfigError, ENV_PREFIX};
+
+/// The whole configuration. Each field is a section; [`keys::KEYS`] says what each key means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "documented once, in keys.rs")]
+pub struct Config {
+    pub instance: InstanceSection,
+    pub adobe: Adobe,
+    pub schema: SchemaSection,
+    #[serde(rename = "filter")]
+    pub filters: Vec<FilterRule>,
+    pub log: Log,
+    pub batch: Batch,
+    pub s3: S3,
+    pub redshift: Redshift,
+    pub ingester: Ingester,
+    pub logging: Logging,
+    pub shutdown: ShutdownSection,
+}
+
+macro_rules! section {
+    ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[allow(missing_docs, reason = "documented once, in keys.rs")]
+        pub struct $name { $($(#[$attr])* pub $field: $kind,)* }
+    };
+}
+
+section!(
+    /// `[instance]`
+    InstanceSection { name: Instance, }
+);
+section!(
+    /// `[adobe]`
+    Adobe {
+        token_url: String,
+        client_id: String,
+        client_secret: Secret,
+        client_secret_file: PathBuf,
+        scopes: Vec<String>,
+        stream_url: String,
+        redirect_hosts: Vec<String>,
+        max_connections: u8,
+        reset: Reset,
+        connect_timeout: Span,
+        idle_timeout: Span,
+        max_record_bytes: Size,
+    }
+);
+section!(
+    /// `[schema]`
+    SchemaSection { file: PathBuf, events: String, }
+);
+section!(
+    /// One `[[filter]]`
+    FilterRule { name: String, field: String, equals: Vec<String>, not_equals: Vec<String>, }
+);
+section!(
+    /// `[log]`
+    Log {
+        dir: PathBuf,
+        commit_rows: u32,
+        commit_interval: Span,
+        max_bytes: Size,
+        cache: Size,
+        dedup_window: Span,
+        dedup_hits: usize,
+    }
+);
+section!(
+    /// `[batch]`
+    Batch {
+        records_per_file: u32,
+        max_file_bytes: Size,
+        max_file_age: Span,
+        files_per_batch: u32,
+        max_batch_age: Span,
+        compression: Compression,
+    }
+);
+section!(
+    /// `[s3]`
+    S3 {
+        bucket: String,
+        region: String,
+        endpoint: String,
+        path_style: bool,
+        access_key_id: String,
+        secret_access_key: Secret,
+        secret_access_key_file: PathBuf,
+        to_ingest: String,
+        ingested: String,
+        rejected: String,
+        uploads: usize,
+        timeout: Span,
+    }
+);
+section!(
+    /// `[redshift]`
+    Redshift {
+        host: String,
+        port: u16,
+        database: String,
+        user: String,
+        password: Secret,
+        password_file: PathBuf,
+        tls: Tls,
+        ca_file: PathBuf,
+        #[serde(deserialize_with = "table_name")]
+        table: TableName,
+        #[serde(deserialize_with = "table_name")]
+        ledger: TableName,
+        iam_role: String,
+        sortkey: Vec<String>,
+        distkey: String,
+        connect_timeout: Span,
+        statement_timeout: Span,
+    }
+);
+section!(
+    /// `[ingester]`
+    Ingester {
+        dir: PathBuf,
+        feed: PathBuf,
+        list_interval: Span,
+        retry_first: Span,
+        retry_max: Span,
+        archive: Archive,
+    }
+);
+section!(
+    /// `[logging]`
+    Logging { level: String, format: LogFormat, dir: PathBuf, keep_days: usize, }
+);
+section!(
+    /// `[shutdown]`
+    ShutdownSection { timeout: Span, }
+);
+
+/// Whether a command uses secrets: if it does not, they need not be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// They must be given.
+    Needed,
+    /// They may be missing.
+    NotNeeded,
+}
+
+/// Where reading starts after a disconnect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reset {
+    /// The oldest data Adobe still holds.
+    Smallest,
+    /// The newest.
+    Largest,
+    /// As Adobe decides: from the point of disconnection if that was some minutes ago at most.
+    None,
+}
+
+/// How the connection to Redshift is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tls {
+    /// Chain and host name are checked.
+    VerifyFull,
+    /// No TLS; towards loopback only.
+    Disable,
+}
+
+/// What happens to the folder of a loaded batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Archive {
+    /// Moved below `s3.ingested`.
+    Move,
+    /// Left where it is.
+    Keep,
+    /// Deleted.
+    Delete,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Config {
+    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment.
+    ///
+    /// # Errors
+    /// Exit 78 with every complaint, each naming its key; 77 or 74 when a file cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Failure> {
+        let mut config = Self::read(path, Secrets::Needed)?;
+        config.read_secret_files()?;
+        Ok(config)
+    }
+
+    /// As [`Config::load`], for commands that need no secret: none has to be given, and no secret file is read.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_without_secrets(path: &Path) -> Result<Self, Failure> {
+        Self::read(path, Secrets::NotNeeded)
+    }
+
+    fn read(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
+        Self::parse(&text, path, std::env::vars(), secrets).map_err(|error| Failure::new(Exit::Config, error))
+    }
+
+    /// Checks and completes a configuration without touching any file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(
+        text: &str,
+        origin: &Path,
+        env: impl Iterator<Item = (String, String)>,
+        secrets: Secrets,
+    ) -> Result<Self, ConfigError> {
+        let table = load::resolve(text, origin, env)?;
+        let mut problems = load::Problems::default();
+        let checked = check::sections(table, secrets, &mut problems);
+        problems.end(origin, ())?;
+        checked.ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
+    }
+
+    fn read_secret_files(&mut self) -> Result<(), Failure> {
+        let pairs = [
+            (&self.adobe.client_secret_file, &mut self.adobe.client_secret),
+            (&self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
+            (&self.redshift.password_file, &mut self.redshift.password),
+        ];
+        for (file, secret) in pairs {
+            if !file.as_os_str().is_empty() {
+                let text = std::fs::read_to_string(file).map_err(|e| unreadable("secret", file, &e))?;
+                *secret = Secret::new(text.trim_end_matches(['\r', '\n']));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the producer answers questions about its log.
+    #[must_use]
+    pub fn producer_socket(&self) -> PathBuf {
+        if self.ingester.feed.as_os_str().is_empty() {
+            self.log.dir.join("feed.sock")
+        } else {
+            self.ingester.feed.clone()
+        }
+    }
+
+    /// Where the ingester answers questions about its bookkeeping.
+    #[must_use]
+    pub fn ingester_socket(&self) -> PathBuf {
+        self.ingester.dir.join("feed.sock")
+    }
+}
+
+impl SchemaSection {
+    /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.
+    #[must_use]
+    pub fn event_range(&self) -> Option<RangeInclusive<u16>> {
+        let (first, last) = self.events.split_once("..")?;
+        let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (1 <= first && first <= last && last <= 1000).then_some(first..=last)
+    }
+
+    /// The columns of the table: those of `schema.file`, or the built-in ones.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or breaks a rule of [`Schema`].
+    pub fn load(&self) -> Result<Schema, Failure> {
+        if self.file.as_os_str().is_empty() {
+            return Ok(Schema::built_in(self.event_range().unwrap_or(EVENTS)));
+        }
+        let text = std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
+        Schema::from_toml(&text, &self.file.display().to_string()).map_err(|error| Failure::new(Exit::Config, error))
+    }
+}
+
+fn table_name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TableName, D::Error> {
+    String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    let exit = match error.kind() {
+        std::io::ErrorKind::NotFound => Exit::Config,
+        _ => crate::exit::io_exit(error),
+    };
+    Failure::new(exit, anyhow::anyhow!("cannot read the {what} file {}: {error}", path.display()))
+}

@@ -1,0 +1,165 @@
+//! The statements that create the table and the ledger.
+//!
+//! No column names an encoding: Redshift then manages them itself (ENCODE AUTO), which it stops doing for the whole
+//! table as soon as one column names its own. A statement carries no semicolon, so that each can be sent alone.
+
+use crate::schema::{Schema, SqlType};
+use crate::sql::{TableName, ident};
+use std::fmt::Write;
+
+/// How Redshift is to lay the table out; empty leaves both to it (DISTSTYLE AUTO, SORTKEY AUTO).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableOptions {
+    /// Columns of the compound sort key, most significant first.
+    pub sortkey: Vec<String>,
+    /// Column whose value decides the slice a row lives on.
+    pub distkey: Option<String>,
+}
+
+/// A key that the table cannot have.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{key} `{}`: {rule}", column.escape_debug())]
+pub struct TableOptionsError {
+    key: &'static str,
+    column: String,
+    rule: &'static str,
+}
+
+impl TableOptions {
+    /// Whether the schema has these columns and Redshift allows them as keys.
+    pub fn validate(&self, schema: &Schema) -> Result<(), TableOptionsError> {
+        let sort = self.sortkey.iter().map(|column| ("sortkey", column));
+        for (key, name) in sort.chain(self.distkey.iter().map(|column| ("distkey", column))) {
+            let refuse = |rule| TableOptionsError { key, column: name.clone(), rule };
+            let column = schema.columns.iter().find(|column| column.name == *name);
+            match column.ok_or_else(|| refuse("the schema has no such column"))?.sql_type {
+                SqlType::Super => return Err(refuse("a super column cannot be a key")),
+                _ if self.sortkey.len() > 400 => return Err(refuse("a sort key has at most 400 columns")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The table rows are loaded into, one column a line.
+pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) -> String {
+    let columns = schema.columns.iter().map(|column| (column.name.as_str(), column.sql_type.to_string()));
+    let mut text = create(table, columns);
+    if let Some(column) = &options.distkey {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "\nDISTSTYLE KEY\nDISTKEY ({})", ident(column));
+    }
+    if !options.sortkey.is_empty() {
+        let columns: Vec<String> = options.sortkey.iter().map(|column| ident(column)).collect();
+        let _ = write!(text, "\nCOMPOUND SORTKEY ({})", columns.join(", "));
+    }
+    text
+}
+
+/// The ledger's columns and types, in order: a row says that its batch is in the table.
+pub const LEDGER_COLUMNS: [(&str, &str); 16] = [
+    ("batch_id", "varchar(36) NOT NULL PRIMARY KEY"),
+    ("instance", "varchar(127)"),
+    ("rows_loaded", "bigint NOT NULL"),
+    ("rows_quarantined", "bigint NOT NULL"),
+    ("bytes", "bigint"),
+    ("files", "integer"),
+    ("schema_fingerprint", "varchar(16)"),
+    ("first_received", "timestamp"),
+    ("last_received", "timestamp"),
+    ("copy_query_id", "bigint"),
+    ("loaded_at", "timestamp"),
+    ("loader", "varchar(255)"),
+    ("received", "bigint"),
+    ("duplicates", "bigint"),
+    ("filtered", "bigint"),
+    ("rejected", "bigint"),
+];
+
+/// The ledger. Redshift does not enforce the primary key, it only plans with it: what keeps a batch from being
+/// entered twice is the lock that the load takes first.
+pub fn create_ledger(ledger: &TableName) -> String {
+    create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
+}
+
+/// Both statements, in the order in which to send them.
+pub fn statements(
+    schema: &Schema,
+    table: &TableName,
+    options: &TableOptions,
+    ledger: &TableName,
+) -> Vec<String> {
+    vec![create_table(schema, table, options), create_ledger(ledger)]
+}
+
+/// Both statements as a file for `psql` and query editors.
+pub fn script(schema: &Schema, table: &TableName, options: &TableOptions, ledger: &TableName) -> String {
+    statements(schema, table, options, ledger).join(";\n\n") + ";\n"
+}
+
+fn create<'a>(table: &TableName, columns: impl IntoIterator<Item = (&'a str, String)>) -> String {
+    let columns: Vec<String> =
+        columns.into_iter().map(|(name, sql_type)| format!("  {} {sql_type}", ident(name))).collect();
+    format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n)", columns.join(",\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Schema {
+        let text = "[[column]]\nname = 'hitidhigh'\npath = 'hitIdHigh'\nkind = 'unsigned'\ntype = 'decimal(20,0)'\n\
+                    [[column]]\nname = 'language'\npath = 'language'\nkind = 'text'\ntype = 'varchar(64)'\n\
+                    [[column]]\nname = 'products'\npath = 'products'\nkind = 'json'\ntype = 'super'";
+        Schema::from_toml(text, "t").unwrap()
+    }
+
+    #[test]
+    fn the_table_has_one_column_a_line_and_its_keys() {
+        let options = TableOptions {
+            sortkey: vec!["hitidhigh".into(), "language".into()],
+            distkey: Some("hitidhigh".into()),
+        };
+        let text = create_table(&schema(), &"public.hits".parse().unwrap(), &options);
+        assert_eq!(
+            text,
+            "CREATE TABLE IF NOT EXISTS \"public\".\"hits\" (\n  \"hitidhigh\" decimal(20,0),\n  \"language\" varchar(64),\n  \
+             \"products\" super\n)\nDISTSTYLE KEY\nDISTKEY (\"hitidhigh\")\nCOMPOUND SORTKEY (\"hitidhigh\", \"language\")"
+        );
+        let plain = create_table(&schema(), &"hits".parse().unwrap(), &TableOptions::default());
+        assert!(plain.ends_with("super\n)"), "{plain}");
+    }
+
+    #[test]
+    fn the_ledger_has_the_columns_a_load_writes() {
+        let text = create_ledger(&"ledger".parse().unwrap());
+        assert!(text.starts_with(
+            "CREATE TABLE IF NOT EXISTS \"ledger\" (\n  \"batch_id\" varchar(36) NOT NULL PRIMARY KEY,\n"
+        ));
+        assert!(text.ends_with("  \"rejected\" bigint\n)"), "{text}");
+    }
+
+    #[test]
+    fn a_script_ends_every_statement() {
+        let text =
+            script(&schema(), &"hits".parse().unwrap(), &TableOptions::default(), &"ledger".parse().unwrap());
+        assert_eq!(text.matches(';').count(), 2);
+        assert!(text.ends_with(")\n;\n") || text.ends_with(");\n"), "{text}");
+    }
+
+    #[test]
+    fn a_key_that_the_table_cannot_have_is_refused() {
+        let options = |sort: &str, dist: Option<&str>| TableOptions {
+            sortkey: vec![sort.to_owned()],
+            distkey: dist.map(str::to_owned),
+        };
+        assert_eq!(options("hitidhigh", Some("language")).validate(&schema()), Ok(()));
+        let message = |options: TableOptions| options.validate(&schema()).unwrap_err().to_string();
+        assert_eq!(message(options("nosuch", None)), "sortkey `nosuch`: the schema has no such column");
+        assert_eq!(
+            message(options("language", Some("products"))),
+            "distkey `products`: a super column cannot be a key"
+        );
+    }
+}

@@ -1,0 +1,94 @@
+//! Exit codes, an interface like any other: service managers and scripts act on them (`sysexits.h`).
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: the work is done, or a requested stop went in order.
+    Done = 0,
+    /// 64: the command line is wrong.
+    Usage = 64,
+    /// 65: stored data is damaged or of a format this version does not know.
+    Data = 65,
+    /// 69: an outside service refused for good (a stream that is not enabled, a client id that is unknown).
+    Unavailable = 69,
+    /// 70: a fault in the program itself.
+    Software = 70,
+    /// 74: the local disk failed or is full.
+    Io = 74,
+    /// 77: a file, socket or directory may not be used by this user.
+    Permission = 77,
+    /// 78: the configuration is wrong.
+    Config = 78,
+}
+
+/// An error that knows with which code the program ends.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// Ends the program with `exit`, saying `error`.
+    pub fn new(exit: Exit, error: impl Into<anyhow::Error>) -> Self {
+        Self { exit, error: error.into() }
+    }
+
+    /// The code the program ends with.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#}", self.error)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// An I/O error ends with 77 when permission is what was missing and with 74 otherwise.
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        let exit = io_exit(&error);
+        Self::new(exit, error)
+    }
+}
+
+/// The code an I/O error ends a program with.
+#[must_use]
+pub fn io_exit(error: &std::io::Error) -> Exit {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Exit::Permission,
+        _ => Exit::Io,
+    }
+}
+
+/// Turns the result of a program into its exit code, saying on standard error what went wrong.
+#[allow(clippy::print_stderr, reason = "the last word of a program must be seen also when logging never started")]
+pub fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+/// The whole of a program's `main`: reads the command line, does what it asks, and ends with the code that says how
+/// it went.
+pub fn main<C: clap::Parser>(execute: impl FnOnce(C) -> Result<(), Failure>) -> ExitCode {
+    match C::try_parse() {
+        Ok(command) => finish(execute(command)),
+        Err(help) => {
+            let _ = help.print();
+            ExitCode::from(if help.use_stderr() { Exit::Usage as u8 } else { Exit::Done as u8 })
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Durations and sizes with their unit in the value (`"50ms"`, `"64MiB"`), and the same for people to read.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// A duration as it stands in the configuration: a whole number and one of `ms s m h d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+/// A size as it stands in the configuration: a whole number and one of `B KiB MiB GiB TiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..digits].parse().ok()?, text[digits..].trim_start()))
+}
+
+impl Span {
+    /// Reads `"50ms"`, `"30s"`, `"10m"`, `"2h"` or `"1d"`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return None,
+        };
+        number.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis)))
+    }
+}
+
+impl Size {
+    /// Reads `"512B"`, `"6KiB"`, `"64MiB"`, `"10GiB"` or `"1TiB"`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, unit) = split(text)?;
+        let shift = match unit {
+            "B" => 0,
+            "KiB" => 10,
+            "MiB" => 20,
+            "GiB" => 30,
+            "TiB" => 40,
+            _ => return None,
+        };
+        number.checked_mul(1 << shift).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom(format!("{text:?} is not a duration: write a whole number and ms, s, m, h or d"))
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom(format!("{text:?} is not a size: write a whole number and B, KiB, MiB, GiB or TiB"))
+        })
+    }
+}
+
+/// Bytes for people: three digits at most before the unit, such as `1.2 MiB`.
+#[must_use]
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    #[allow(clippy::cast_precision_loss, reason = "for people")]
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+}
+
+/// A duration for people, in its two largest units: `4s`, `2m10s`, `3h05m`, `2d04h`.
+#[must_use]
+pub fn duration(duration: Duration) -> String {
+    let s = duration.as_secs();
+    match s {
+        0 if duration.as_millis() > 0 => format!("{}ms", duration.as_millis()),
+        0..60 => format!("{s}s"),
+        60..3_600 => format!("{}m{:02}s", s / 60, s % 60),
+        3_600..86_400 => format!("{}h{:02}m", s / 3_600, s % 3_600 / 60),
+        _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3_600),
+    }
+}
+
+/// A count with thin separators every three digits: `1,234,567`.
+#[must_use]
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bytes(self.0))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&duration(self.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_need_their_unit() {
+        assert_eq!(Span::parse("50ms"), Some(Span(Duration::from_millis(50))));
+        assert_eq!(Span::parse("2h"), Some(Span(Duration::from_secs(7200))));
+        assert_eq!(Size::parse("6KiB"), Some(Size(6144)));
+        for wrong in ["", "5", "ms", "1.5s", "-1s", "5 parsecs", "99999999999999999999d"] {
+            assert_eq!(Span::parse(wrong), None, "{wrong}");
+            assert_eq!(Size::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn people_read_short_values() {
+        assert_eq!([bytes(0), bytes(999), bytes(1_300_000)], ["0 B", "999 B", "1.2 MiB"]);
+        assert_eq!(duration(Duration::from_secs(130)), "2m10s");
+        assert_eq!(duration(Duration::from_secs(2 * 86_400 + 4 * 3600)), "2d04h");
+        assert_eq!([count(7), count(1234), count(1_234_567)], ["7", "1,234", "1,234,567"]);
+    }
+}

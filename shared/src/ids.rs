@@ -1,0 +1,145 @@
+//! Names that both services pass around, parsed once so that a wrong one cannot be passed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// Identity of a batch: a UUID v7, so that names sort by the time the batch was opened.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BatchId(Uuid);
+
+impl BatchId {
+    /// A new id that sorts after every id made before it by this process.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// The moment the batch was opened, to the millisecond.
+    #[must_use]
+    pub fn opened_at(&self) -> DateTime<Utc> {
+        let millis = self.0.get_timestamp().map_or(0, |stamp| {
+            let (seconds, nanos) = stamp.to_unix();
+            i64::try_from(seconds).unwrap_or(0) * 1000 + i64::from(nanos / 1_000_000)
+        });
+        DateTime::from_timestamp_millis(millis).unwrap_or_default()
+    }
+
+    /// The UTC day the batch was opened: the folder it stands in.
+    #[must_use]
+    pub fn day(&self) -> NaiveDate {
+        self.opened_at().date_naive()
+    }
+
+    /// The 16 bytes of the id, in the order it sorts by.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
+}
+
+impl Default for BatchId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for BatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no batch id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a batch id (a version 7 UUID such as 0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d)")]
+pub struct NotABatchId(String);
+
+impl FromStr for BatchId {
+    type Err = NotABatchId;
+
+    fn from_str(text: &str) -> Result<Self, NotABatchId> {
+        match Uuid::parse_str(text) {
+            Ok(id) if id.get_version_num() == 7 && text.len() == 36 => Ok(Self(id)),
+            _ => Err(NotABatchId(text.to_owned())),
+        }
+    }
+}
+
+/// Name of a producer with its own log: 1 to 64 of `a-z A-Z 0-9 . _ -`, since it stands in S3 keys and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Instance(String);
+
+/// A text that cannot name an instance.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} cannot name an instance: use 1 to 64 letters, digits, '.', '_' or '-'")]
+pub struct NotAnInstance(String);
+
+impl TryFrom<String> for Instance {
+    type Error = NotAnInstance;
+
+    fn try_from(text: String) -> Result<Self, NotAnInstance> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if (1..=64).contains(&text.len()) && text.chars().all(legal) {
+            Ok(Self(text))
+        } else {
+            Err(NotAnInstance(text))
+        }
+    }
+}
+
+impl From<Instance> for String {
+    fn from(instance: Instance) -> String {
+        instance.0
+    }
+}
+
+impl fmt::Display for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_ids_sort_by_the_time_they_were_made() {
+        let ids: Vec<_> = (0..1000).map(|_| BatchId::new()).collect();
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1] && pair[0].to_string() < pair[1].to_string()));
+    }
+
+    #[test]
+    fn a_batch_id_tells_when_it_was_opened() {
+        let age = Utc::now() - BatchId::new().opened_at();
+        assert!(age.num_seconds().abs() < 5, "{age}");
+    }
+
+    #[test]
+    fn only_version_7_ids_in_their_usual_spelling_are_batch_ids() {
+        assert!(BatchId::new().to_string().parse::<BatchId>().is_ok());
+        for wrong in ["", "x", "00000000-0000-4000-8000-000000000000", "0198c5a27d107cc08e1f3f5d0a1b2c3d"] {
+            assert!(wrong.parse::<BatchId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn instance_names_are_safe_in_keys() {
+        assert!(Instance::try_from("web-1.eu_2".to_owned()).is_ok());
+        for wrong in ["", "a/b", "a b", "ä", &"x".repeat(65)] {
+            assert!(Instance::try_from(wrong.to_owned()).is_err(), "{wrong}");
+        }
+    }
+}

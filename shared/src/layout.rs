@@ -1,0 +1,107 @@
+//! Where things stand in S3. The folder layout is the Python daemon's, so that tools built around it keep working:
+//! `{prefix}{yyyymmdd}/{batch id}/{n}.csv.zst`, with `manifest.json` and `batch.json` beside the files.
+
+use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BatchId, Instance};
+
+/// Name of the object Redshift's COPY reads.
+pub const MANIFEST: &str = "manifest.json";
+/// Name of the seal: the object written last, which says that the folder is whole.
+pub const SEAL: &str = "batch.json";
+
+/// How the rows of a file are compressed in S3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compression {
+    /// `.csv.zst`, COPY option `ZSTD`.
+    Zstd,
+    /// `.csv.gz`, COPY option `GZIP`.
+    Gzip,
+    /// `.csv`, no COPY option.
+    None,
+}
+
+impl Compression {
+    /// What follows `.csv` in the name of a file.
+    #[must_use]
+    pub fn suffix(self) -> &'static str {
+        match self {
+            Self::Zstd => ".zst",
+            Self::Gzip => ".gz",
+            Self::None => "",
+        }
+    }
+
+    /// The option COPY needs to read it, if any.
+    #[must_use]
+    pub fn copy_option(self) -> Option<&'static str> {
+        match self {
+            Self::Zstd => Some("ZSTD"),
+            Self::Gzip => Some("GZIP"),
+            Self::None => None,
+        }
+    }
+}
+
+/// The folder of a batch under a prefix such as `ToIngest/`, ending in `/`.
+#[must_use]
+pub fn folder(prefix: &str, batch: BatchId) -> String {
+    format!("{}{batch}/", day_folder(prefix, batch.day()))
+}
+
+/// The folder of a UTC day under a prefix, ending in `/`.
+#[must_use]
+pub fn day_folder(prefix: &str, day: NaiveDate) -> String {
+    format!("{prefix}{}/", day.format("%Y%m%d"))
+}
+
+/// The name of file `no` (from 0) within its batch's folder.
+#[must_use]
+pub fn file_name(no: u32, compression: Compression) -> String {
+    format!("{no}.csv{}", compression.suffix())
+}
+
+/// The key of a file of rejects. The first reject's number names it: repeating an upload after a crash, perhaps
+/// with more rejects by then, replaces the object instead of adding a second one.
+#[must_use]
+pub fn rejects_key(prefix: &str, day: NaiveDate, instance: &Instance, first: u64) -> String {
+    format!("{}{instance}-{first:012}.ndjson.zst", day_folder(prefix, day))
+}
+
+/// Reads a batch id out of the key of any object in its folder: `{prefix}{yyyymmdd}/{batch id}/{name}`.
+/// None for anything that is not laid out so; such objects are not ours.
+#[must_use]
+pub fn parse_key<'k>(prefix: &str, key: &'k str) -> Option<(BatchId, &'k str)> {
+    let mut parts = key.strip_prefix(prefix)?.splitn(3, '/');
+    let (day, batch, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let batch: BatchId = batch.parse().ok()?;
+    (day == batch.day().format("%Y%m%d").to_string() && !name.is_empty()).then_some((batch, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_leads_back_to_its_batch() {
+        let batch = BatchId::new();
+        let key = format!("{}{}", folder("ToIngest/", batch), file_name(3, Compression::Zstd));
+        assert_eq!(parse_key("ToIngest/", &key), Some((batch, "3.csv.zst")));
+    }
+
+    #[test]
+    fn foreign_objects_are_not_ours() {
+        let batch = BatchId::new();
+        for key in [
+            "ToIngest/readme.txt".to_owned(),
+            "ToIngest/20260101/x/0.csv".to_owned(),
+            format!("ToIngest/20010101/{batch}/0.csv"),
+            format!("Other/{}/{batch}/0.csv", batch.day().format("%Y%m%d")),
+            folder("ToIngest/", batch),
+        ] {
+            assert_eq!(parse_key("ToIngest/", &key), None, "{key}");
+        }
+    }
+}

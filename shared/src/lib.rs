@@ -1,0 +1,18 @@
+//! What the producer, the ingester and `state` must spell alike: ids, the S3 layout, the manifest and the seal,
+//! the table schema and its DDL, configuration, and the plumbing both services run on.
+
+pub mod config;
+pub mod ddl;
+pub mod exit;
+pub mod human;
+pub mod ids;
+pub mod layout;
+pub mod object_store;
+pub mod retry;
+pub mod schema;
+pub mod seal;
+pub mod secret;
+pub mod shutdown;
+pub mod sql;
+pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,287 @@
+//! S3, or any store that speaks it: the few calls this product makes, each of which may be repeated.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use base64::Engine;
+use bytes::Bytes;
+
+use crate::config::S3;
+
+/// Objects a LIST answers with at most; S3's own limit.
+const PAGE: usize = 1000;
+
+/// A bucket.
+#[derive(Debug, Clone)]
+pub struct ObjectStore {
+    client: Client,
+    bucket: String,
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its whole key.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// What S3 said of an object it has stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The object's `ETag`, quotes included.
+    pub etag: String,
+    /// CRC-32 of its content, as S3 spells it.
+    pub crc32: String,
+}
+
+/// A request to the store that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("S3 {operation} {bucket}/{key}: {reason}")]
+pub struct StoreError {
+    operation: &'static str,
+    bucket: String,
+    key: String,
+    reason: String,
+    kind: StoreErrorKind,
+}
+
+/// What a caller does differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// There is no such object.
+    NotFound,
+    /// Credentials, permission, bucket or region are wrong: only a person mends that.
+    Configuration,
+    /// Anything else: the network, throttling, the service. Try again.
+    Passing,
+}
+
+impl StoreError {
+    /// What a caller does differently.
+    #[must_use]
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// Whether the object is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.kind == StoreErrorKind::NotFound
+    }
+}
+
+/// Standard base64, the spelling of bytes that are no text wherever this product writes JSON.
+#[must_use]
+pub fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// CRC-32 as S3 spells it: base64 of the big-endian value.
+#[must_use]
+pub fn crc32(content: &[u8]) -> String {
+    base64(&crc32fast::hash(content).to_be_bytes())
+}
+
+impl ObjectStore {
+    /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
+    /// looked for.
+    pub async fn connect(config: &S3) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(10))
+            .operation_attempt_timeout(config.timeout.0)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http)
+            .region(Region::new(config.region.clone()))
+            .timeout_config(timeouts);
+        if !config.access_key_id.is_empty() {
+            let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
+            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"));
+        }
+        if !config.endpoint.is_empty() {
+            loader = loader.endpoint_url(&config.endpoint);
+        }
+        let sdk = loader.load().await;
+        let s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(config.path_style).build();
+        Self { client: Client::from_conf(s3), bucket: config.bucket.clone() }
+    }
+
+    /// The bucket's name.
+    #[must_use]
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// Stores an object with its CRC-32, which S3 checks on arrival; what S3 answers is compared here once more.
+    ///
+    /// # Errors
+    /// When S3 refuses, or answers with another checksum. An error may come after the effect.
+    pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
+        let crc32 = crc32(&content);
+        let answer = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .checksum_crc32(&crc32)
+            .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
+            .body(ByteStream::from(content))
+            .send()
+            .await
+            .map_err(|error| self.failed("PUT", key, &error))?;
+        if let Some(answered) = answer.checksum_crc32().filter(|answered| *answered != crc32) {
+            let reason = format!("stored with checksum {answered}, sent with {crc32}");
+            return Err(self.error("PUT", key, reason, StoreErrorKind::Passing));
+        }
+        Ok(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })
+    }
+
+    /// Reads a whole object. Meant for manifests, seals and single files.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .send()
+            .await
+            .map_err(|error| self.failed("GET", key, &error))?;
+        let body = answer.body.collect().await;
+        body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
+            .map_err(|error| self.error("GET", key, error.to_string(), StoreErrorKind::Passing))
+    }
+
+    /// One page of a listing, in the order of the keys: up to 1000 objects below `prefix` and after `after`, and
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), StoreError> {
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(prefix)
+            .set_start_after(after.map(str::to_owned))
+            .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .map_err(|error| self.failed("LIST", prefix, &error))?;
+        let more = answer.is_truncated.unwrap_or(false);
+        let object = |object: aws_sdk_s3::types::Object| Object {
+            size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            key: object.key.unwrap_or_default(),
+        };
+        Ok((answer.contents.unwrap_or_default().into_iter().map(object).collect(), more))
+    }
+
+    /// Every object below `prefix` and after `after`, in the order of the keys.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>, StoreError> {
+        let (mut objects, mut more) = self.list_page(prefix, after).await?;
+        while more {
+            let last = objects.last().map(|object| object.key.clone());
+            let (page, again) = self.list_page(prefix, last.as_deref()).await?;
+            more = again && !page.is_empty();
+            objects.extend(page);
+        }
+        Ok(objects)
+    }
+
+    /// Copies an object within the bucket.
+    ///
+    /// # Errors
+    /// When the source is not there or S3 refuses.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let copy = self.client.copy_object().bucket(&self.bucket).key(to);
+        let copy = copy.copy_source(format!("{}/{from}", self.bucket));
+        copy.send().await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        match self.client.delete_object().bucket(&self.bucket).key(key).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.failed("DELETE", key, &error) {
+                gone if gone.is_not_found() => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn failed<E>(&self, operation: &'static str, key: &str, error: &SdkError<E>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+        let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
+        let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
+            (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
+            _ => DisplayErrorContext(error).to_string(),
+        };
+        self.error(operation, key, reason, kind)
+    }
+
+    fn error(&self, operation: &'static str, key: &str, reason: String, kind: StoreErrorKind) -> StoreError {
+        StoreError { operation, bucket: self.bucket.clone(), key: key.to_owned(), reason, kind }
+    }
+}
+
+/// Sorts an error by its HTTP status and S3 code
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
+fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreErrorKind {
+    match (code, status) {
+        (Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName"), _) => {
+            StoreErrorKind::Configuration
+        }
+        (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
+        (Some("RequestTimeTooSkewed" | "RequestTimeout" | "SlowDown"), _) => StoreErrorKind::Passing,
+        (_, Some(404)) => StoreErrorKind::NotFound,
+        (_, Some(301 | 400 | 401 | 403)) => StoreErrorKind::Configuration,
+        // No credentials were found in the chain, or the request could not be built.
+        _ if unsendable => StoreErrorKind::Configuration,
+        _ => StoreErrorKind::Passing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_spelled_as_s3_spells_it() {
+        // The CRC-32 check value of "123456789" is cbf43926.
+        assert_eq!(crc32(b"123456789"), "y/Q5Jg==");
+    }
+
+    #[test]
+    fn only_what_a_person_must_mend_is_a_configuration_error() {
+        use StoreErrorKind::{Configuration, NotFound, Passing};
+        assert_eq!(classify(Some(404), Some("NoSuchKey"), false), NotFound);
+        assert_eq!(classify(Some(404), Some("NoSuchBucket"), false), Configuration);
+        assert_eq!(classify(Some(403), Some("AccessDenied"), false), Configuration);
+        assert_eq!(classify(Some(503), Some("SlowDown"), false), Passing);
+        assert_eq!(classify(None, None, false), Passing);
+    }
+}

@@ -1,0 +1,60 @@
+//! Back-off. It knows nothing about errors: whether to try again is decided where the error is understood.
+
+use std::time::Duration;
+
+/// Waits that double from `first` up to `max`, each drawn between half of itself and the whole, so that services
+/// that failed together do not come back together.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// A back-off that has seen no failure yet.
+    #[must_use]
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max: max.max(first), failures: 0 }
+    }
+
+    /// Goes on where `failures` failures have been seen already (after a restart).
+    #[must_use]
+    pub fn after(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Counts a failure and says how long to wait before the next try.
+    pub fn failed(&mut self) -> Duration {
+        let whole = self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
+        self.failures = self.failures.saturating_add(1);
+        whole.mul_f64(0.5 + fastrand::f64() / 2.0)
+    }
+
+    /// Forgets past failures.
+    pub fn succeeded(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Failures in a row.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_the_maximum_and_stay_there() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+        let waits: Vec<_> = (0..100).map(|_| backoff.failed()).collect();
+        assert!(waits[0] <= Duration::from_millis(100) && waits[0] >= Duration::from_millis(50));
+        assert!(waits[50..].iter().all(|wait| (2.5..=5.0).contains(&wait.as_secs_f64())));
+        backoff.succeeded();
+        assert!(backoff.failed() <= Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,214 @@
+//! The two objects that end a batch's folder: the manifest that COPY reads, and the seal.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BatchId, Instance};
+use crate::layout::Compression;
+
+/// Version of the seal that this program writes, and the newest it reads.
+pub const SEAL_FORMAT: u32 = 1;
+
+/// Redshift's manifest: exactly one JSON object, UTF-8, never compressed.
+/// <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The files, each loaded once; one that is listed twice would load twice.
+    pub entries: Vec<ManifestEntry>,
+}
+
+/// One file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// `s3://bucket/key`.
+    pub url: String,
+    /// Always true here: without it COPY passes over a file that is missing.
+    pub mandatory: bool,
+}
+
+impl Manifest {
+    /// The manifest of these keys in `bucket`, every one of them mandatory.
+    pub fn of<'k>(bucket: &str, keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let entry = |key| ManifestEntry { url: format!("s3://{bucket}/{key}"), mandatory: true };
+        Self { entries: keys.into_iter().map(entry).collect() }
+    }
+}
+
+/// What became of the records received, since the batch before: they add up to `received`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records that came out of the stream (empty lines are none).
+    pub received: u64,
+    /// Rows made durable.
+    pub rows: u64,
+    /// Records whose hit id was known.
+    pub duplicates: u64,
+    /// Records a filter dropped.
+    pub filtered: u64,
+    /// Records that could not become a row; kept with their reason.
+    pub rejected: u64,
+}
+
+impl Counts {
+    /// Whether every record received is accounted for.
+    #[must_use]
+    pub fn add_up(&self) -> bool {
+        self.received == self.rows + self.duplicates + self.filtered + self.rejected
+    }
+
+    /// What came between `earlier` and now.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            received: self.received - earlier.received,
+            rows: self.rows - earlier.rows,
+            duplicates: self.duplicates - earlier.duplicates,
+            filtered: self.filtered - earlier.filtered,
+            rejected: self.rejected - earlier.rejected,
+        }
+    }
+}
+
+/// `batch.json`: written last, it makes the folder a batch that may be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// [`SEAL_FORMAT`] of the writer.
+    pub format: u32,
+    /// The batch; its folder bears the same name.
+    pub batch: BatchId,
+    /// The producer that made it.
+    pub instance: Instance,
+    /// When the batch was opened.
+    pub created: DateTime<Utc>,
+    /// When the batch was sealed.
+    pub sealed: DateTime<Utc>,
+    /// Fingerprint of the columns its rows were made for.
+    pub schema: String,
+    /// How the files are compressed.
+    pub compression: Compression,
+    /// The files in order of their numbers.
+    pub files: Vec<SealedFile>,
+    /// Rows of all files.
+    pub rows: u64,
+    /// Bytes of all files as they stand in S3.
+    pub bytes: u64,
+    /// First and last `receivedTimeGMT` of its hits, if any bore one.
+    pub first_received: Option<DateTime<Utc>>,
+    /// See `first_received`.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What became of the records received since the batch before.
+    pub counts: Counts,
+}
+
+/// One file of a sealed batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedFile {
+    /// Its name within the folder.
+    pub name: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// CRC-32 of the object as S3 spells it: base64 of the big-endian value.
+    pub crc32: String,
+    /// The object's `ETag`.
+    pub etag: String,
+}
+
+/// Why a seal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BadSeal {
+    /// Not the JSON of a seal.
+    #[error("it is not the JSON of a seal: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a newer program.
+    #[error("it has format {0}; this version reads up to {SEAL_FORMAT}: update the ingester")]
+    Newer(u32),
+    /// It does not fit the folder it stands in, or its own sums.
+    #[error("{0}")]
+    Contradiction(String),
+}
+
+impl Seal {
+    /// Reads the seal that stands in the folder of `batch`, and checks that it agrees with itself.
+    ///
+    /// # Errors
+    /// When it is no seal, of a newer format, of another batch, or its sums do not add up.
+    pub fn read(batch: BatchId, json: &[u8]) -> Result<Self, BadSeal> {
+        #[derive(Deserialize)]
+        struct Format {
+            format: u32,
+        }
+        let Format { format } = serde_json::from_slice(json)?;
+        if format > SEAL_FORMAT {
+            return Err(BadSeal::Newer(format));
+        }
+        let seal: Self = serde_json::from_slice(json)?;
+        if seal.batch != batch {
+            let other = seal.batch;
+            return Err(BadSeal::Contradiction(format!("it belongs to batch {other}, not to this folder")));
+        }
+        let (rows, bytes) = seal.files.iter().fold((0, 0), |(r, b), file| (r + file.rows, b + file.bytes));
+        if (rows, bytes) != (seal.rows, seal.bytes) {
+            let said = format!("{} rows and {} bytes", seal.rows, seal.bytes);
+            let sums = format!("it says {said}, its files sum up to {rows} and {bytes}");
+            return Err(BadSeal::Contradiction(sums));
+        }
+        Ok(seal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal() -> Seal {
+        let file = |n: u32| SealedFile {
+            name: format!("{n}.csv.zst"),
+            rows: 10,
+            bytes: 100,
+            crc32: "AAAAAA==".to_owned(),
+            etag: "e".to_owned(),
+        };
+        Seal {
+            format: SEAL_FORMAT,
+            batch: BatchId::new(),
+            instance: Instance::try_from("a".to_owned()).unwrap(),
+            created: Utc::now(),
+            sealed: Utc::now(),
+            schema: "0123456789abcdef".to_owned(),
+            compression: Compression::Zstd,
+            files: vec![file(0), file(1)],
+            rows: 20,
+            bytes: 200,
+            first_received: None,
+            last_received: None,
+            counts: Counts { received: 20, rows: 20, ..Counts::default() },
+        }
+    }
+
+    #[test]
+    fn a_seal_reads_back_as_it_was_written() {
+        let seal = seal();
+        let json = serde_json::to_vec(&seal).unwrap();
+        assert_eq!(Seal::read(seal.batch, &json).unwrap(), seal);
+    }
+
+    #[test]
+    fn a_seal_that_contradicts_its_folder_or_itself_is_refused() {
+        let good = seal();
+        let read = |seal: &Seal| Seal::read(good.batch, &serde_json::to_vec(seal).unwrap());
+        assert!(matches!(read(&Seal { batch: BatchId::new(), ..good.clone() }), Err(BadSeal::Contradiction(_))));
+        assert!(matches!(read(&Seal { rows: 21, ..good.clone() }), Err(BadSeal::Contradiction(_))));
+        assert!(matches!(read(&Seal { format: 2, ..good.clone() }), Err(BadSeal::Newer(2))));
+        assert!(matches!(Seal::read(good.batch, b"{}"), Err(BadSeal::Json(_))));
+    }
+
+    #[test]
+    fn every_entry_of_a_manifest_is_mandatory() {
+        let manifest = Manifest::of("b", ["k/0.csv", "k/1.csv"]);
+        let json = serde_json::to_string(&manifest).unwrap();
+        let entry = |n| format!(r#"{{"url":"s3://b/k/{n}.csv","mandatory":true}}"#);
+        assert_eq!(json, format!(r#"{{"entries":[{},{}]}}"#, entry(0), entry(1)));
+    }
+}

@@ -1,0 +1,62 @@
+//! Logging: `tracing` to standard error, for people or as JSON, and to a file a day that rolls at 00:00 UTC.
+
+use std::io::IsTerminal;
+
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+use crate::config::{LogFormat, Logging};
+use crate::exit::{Exit, Failure};
+
+/// Keeps the log file written until it is dropped; hold it in `main`.
+#[must_use]
+#[derive(Debug)]
+pub struct Telemetry {
+    _file: Option<WorkerGuard>,
+}
+
+/// Starts logging for `service`, whose name begins the names of the log files.
+///
+/// # Errors
+/// When the filter cannot be parsed, or the directory cannot be written.
+pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
+    let filter = || {
+        EnvFilter::try_new(&config.level).map_err(|error| {
+            let text = format!("logging.level: {:?} is not a filter: {error}", config.level);
+            Failure::new(Exit::Config, anyhow::anyhow!(text))
+        })
+    };
+    let mut layers = vec![layer(config.format, std::io::stderr, std::io::stderr().is_terminal(), filter()?)];
+    let mut guard = None;
+    if !config.dir.as_os_str().is_empty() {
+        let appender = RollingFileAppender::builder()
+            .rotation(Rotation::DAILY) // tracing-appender rolls by UTC
+            .filename_prefix(service)
+            .filename_suffix("log")
+            .max_log_files(config.keep_days)
+            .build(&config.dir)
+            .map_err(|error| {
+                let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
+                Failure::new(Exit::Io, anyhow::anyhow!(text))
+            })?;
+        let (writer, worker) = tracing_appender::non_blocking(appender);
+        layers.push(layer(config.format, writer, false, filter()?));
+        guard = Some(worker);
+    }
+    tracing_subscriber::registry().with(layers).try_init().map_err(|e| Failure::new(Exit::Software, e))?;
+    Ok(Telemetry { _file: guard })
+}
+
+fn layer<W>(format: LogFormat, writer: W, colour: bool, filter: EnvFilter) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    match format {
+        LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().with_filter(filter).boxed(),
+    }
+}

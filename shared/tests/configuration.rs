@@ -1,0 +1,170 @@
+//! The configuration as its users meet it: the example file, the documentation, and what a mistake is told.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use shared::config::keys::{KEYS, Type};
+use shared::config::{Config, ConfigError, Secrets, docs};
+
+const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
+
+fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Config::parse(text, Path::new("pipeline.toml"), env.into_iter(), Secrets::Needed)
+}
+
+fn complaint(text: &str, env: &[(&str, &str)]) -> String {
+    parse(text, env).unwrap_err().to_string()
+}
+
+/// The example with one line replaced or, if there is no such line, added to its section.
+fn with(section: &str, line: &str) -> String {
+    let key = line.split('=').next().unwrap().trim();
+    let mut out = String::new();
+    let mut inside = false;
+    for existing in EXAMPLE.lines() {
+        let replaced = inside && existing.split('=').next().unwrap().trim() == key;
+        if !replaced {
+            out += existing;
+            out.push('\n');
+        }
+        if existing.starts_with('[') {
+            inside = existing == format!("[{section}]");
+            if inside {
+                out += line;
+                out.push('\n');
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_example_file_loads() {
+    let config = parse(EXAMPLE, &[]).unwrap();
+    assert_eq!(config.instance.name.to_string(), "web-1");
+    assert_eq!(config.log.commit_rows, 256, "a default");
+}
+
+#[test]
+fn the_documentation_says_what_the_code_does() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/CONFIGURATION.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, docs::page()).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(page == docs::page(), "docs/CONFIGURATION.md is old: run the command it names at its top");
+}
+
+#[test]
+fn every_example_in_the_documentation_is_accepted() {
+    for key in KEYS.iter().filter(|key| !key.path.starts_with("filter.")) {
+        let (section, name) = key.path.split_once('.').unwrap();
+        let text = with(section, &format!("{name} = {}", key.example));
+        // A secret and its file exclude each other; that rule has a test of its own.
+        let excused = |error: &ConfigError| {
+            let twice = |problem: &String| problem.contains("given twice") || problem.contains("belongs to it");
+            let alone = |problem: &String| problem.starts_with("s3.secret_access_key: is missing");
+            error.problems.iter().all(|problem| twice(problem) || alone(problem))
+        };
+        if let Err(error) = parse(&text, &[]) {
+            assert!(excused(&error), "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_the_nearest_known_one() {
+    let said = complaint(&with("log", "comit_rows = 5"), &[]);
+    assert!(said.contains("log.comit_rows: unknown key; did you mean `commit_rows`?"), "{said}");
+    let said = complaint(&format!("{EXAMPLE}\n[redshit]\nhost = \"x\""), &[]);
+    assert!(said.contains("redshit: unknown key; did you mean `redshift`?"), "{said}");
+    let said = complaint(EXAMPLE, &[("LIVESTREAM__REDSHIFT__PASWORD", "x")]);
+    assert!(said.contains("LIVESTREAM__REDSHIFT__PASWORD: unknown key; did you mean `redshift.password`?"), "{said}");
+}
+
+#[test]
+fn a_wrong_value_is_named_by_its_key() {
+    for (section, line, expected) in [
+        ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
+        ("log", "commit_rows = \"many\"", "log.commit_rows: must be a integer, not a string"),
+        ("log", "commit_rows = -1", "log.commit_rows: "),
+        ("log", "commit_interval = \"50\"", "log.commit_interval: \"50\" is not a duration"),
+        ("log", "max_bytes = \"1GB\"", "log.max_bytes: \"1GB\" is not a size"),
+        ("batch", "compression = \"lzma\"", "batch.compression: unknown variant `lzma`"),
+        ("adobe", "max_connections = 9", "adobe.max_connections: must be between 1 and 8, not 9"),
+        ("adobe", "stream_url = \"http://livestream.adobe.net/x\"", "adobe.stream_url: must be https"),
+        ("adobe", "stream_url = \"livestream\"", "adobe.stream_url: "),
+        ("adobe", "reset = \"latest\"", "adobe.reset: unknown variant `latest`"),
+        ("redshift", "tls = \"disable\"", "redshift.tls: \"disable\" is accepted only"),
+        ("redshift", "table = \"a.b.c\"", "redshift.table: "),
+        ("redshift", "ledger = \"public.livestream\"", "redshift.ledger: must not be the table itself"),
+        ("redshift", "iam_role = \"role\"", "redshift.iam_role: "),
+        ("s3", "ingested = \"ToIngest/Done/\"", "s3.ingested: must not lie below s3.to_ingest"),
+        ("s3", "to_ingest = \"ToIngest\"", "s3.to_ingest: must end in `/`"),
+        ("instance", "name = \"a/b\"", "instance.name: "),
+    ] {
+        let said = complaint(&with(section, line), &[]);
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_named_with_an_example() {
+    let said = complaint("", &[]);
+    for key in KEYS.iter().filter(|key| key.default.is_none() && !key.path.starts_with("filter.")) {
+        assert!(said.contains(&format!("{}: is missing; for example", key.path)), "{}: {said}", key.path);
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let config = parse(EXAMPLE, &[("LIVESTREAM__LOG__COMMIT_ROWS", "512"), ("LIVESTREAM__S3__REGION", "eu-west-1")]);
+    let config = config.unwrap();
+    assert_eq!((config.log.commit_rows, config.s3.region.as_str()), (512, "eu-west-1"));
+    let said = complaint(EXAMPLE, &[("LIVESTREAM__LOG__COMMIT_ROWS", "many")]);
+    assert!(said.contains("LIVESTREAM__LOG__COMMIT_ROWS: is not a TOML integer"), "{said}");
+}
+
+#[test]
+fn a_secret_comes_from_one_place_and_is_needed_only_by_those_who_use_it() {
+    let said = complaint(EXAMPLE, &[("LIVESTREAM__REDSHIFT__PASSWORD", "hunter2")]);
+    assert!(said.contains("redshift.password: is given twice"), "{said}");
+    let without = EXAMPLE.replace("password_file", "# password_file");
+    let said = complaint(&without, &[]);
+    assert!(said.contains("redshift.password: is missing: give it, redshift.password_file or"), "{said}");
+    let unused = Config::parse(&without, Path::new("x"), std::iter::empty(), Secrets::NotNeeded);
+    assert!(unused.is_ok(), "{unused:?}");
+}
+
+#[test]
+fn no_secret_is_ever_printed() {
+    let secret = "hunter2-hunter2";
+    let mut texts = BTreeSet::new();
+    for key in KEYS.iter().filter(|key| key.kind == Type::Secret) {
+        let (section, name) = key.path.split_once('.').unwrap();
+        for broken in [format!("{name} = \"{secret}\""), format!("{name} = [\"{secret}\"]"), format!("{name} = \"{secret}")] {
+            match parse(&with(section, &broken), &[]) {
+                Ok(config) => texts.insert(format!("{config:?}")),
+                Err(error) => texts.insert(format!("{error} {error:?}")),
+            };
+        }
+        let variable = format!("LIVESTREAM__{}", key.path.to_uppercase().replace('.', "__"));
+        let env = [(variable.as_str(), secret)];
+        texts.insert(parse(EXAMPLE, &env).map_or_else(|error| format!("{error:?}"), |config| format!("{config:?}")));
+    }
+    for text in texts {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+#[test]
+fn a_filter_names_exactly_one_test() {
+    for wrong in ["equals = []", "equals = [\"yes\"]\nnot_equals = [\"no\"]"] {
+        let text = EXAMPLE.replace("equals = [\"yes\"]", wrong);
+        let said = complaint(&text, &[]);
+        assert!(said.contains("give exactly one of filter.equals and filter.not_equals"), "{said}");
+    }
+    let said = complaint(&EXAMPLE.replace("field = ", "feild = "), &[]);
+    assert!(said.contains("filter.feild: unknown key; did you mean `field`?"), "{said}");
+}

@@ -1,0 +1,260 @@
+//! The dump for people: aligned, at most 100 columns wide, what is pending last so that it stands above the prompt.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use shared::human::{bytes, count, duration};
+
+use super::{Dump, Part};
+use crate::loads::{ErrorClass, Load, LoadState};
+use crate::log::{BatchStatus, Session};
+use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
+
+const WIDTH: usize = 100;
+
+/// A batch as both services know it.
+struct Line<'d> {
+    id: String,
+    made: Option<&'d BatchSnapshot>,
+    load: Option<&'d Load>,
+}
+
+pub(super) fn render(dump: &Dump) -> String {
+    let mut out = String::new();
+    header(&mut out, dump);
+    if let Some(producer) = &dump.producer.snapshot {
+        stream(&mut out, producer, dump.at);
+    }
+    batches(&mut out, dump);
+    let _ = write!(out, "pending  {} batches, {} rows", count(dump.pending.batches), count(dump.pending.rows));
+    out
+}
+
+fn header(out: &mut String, dump: &Dump) {
+    fn state<T>(part: &Part<T>) -> String {
+        match (part.pid, &part.snapshot) {
+            (Some(pid), _) => format!("running, process {pid}"),
+            (None, Some(_)) => "not running: read from its database".to_owned(),
+            (None, None) => "never ran with this configuration".to_owned(),
+        }
+    }
+    let at = dump.at.format("%Y-%m-%d %H:%M:%S UTC");
+    let _ = writeln!(out, "{at}\nproducer  {}\ningester  {}", state(&dump.producer), state(&dump.ingester));
+}
+
+fn stream(out: &mut String, producer: &ProducerSnapshot, now: DateTime<Utc>) {
+    let totals = &producer.totals;
+    let _ = writeln!(
+        out,
+        "\ninstance  {}\nreceived  {} = {} rows + {} duplicates + {} filtered + {} rejected",
+        producer.instance,
+        count(totals.received),
+        count(totals.rows),
+        count(totals.duplicates),
+        count(totals.filtered),
+        count(totals.rejected),
+    );
+    let _ = writeln!(
+        out,
+        "log       {} rows not yet in S3, {} on disk, {} hit ids remembered, {} rejects waiting",
+        count(producer.rows_to_upload),
+        bytes(producer.disk_bytes),
+        count(producer.hits_remembered),
+        count(producer.rejects_waiting),
+    );
+    match producer.sessions.last() {
+        None => out.push_str("stream    never connected\n"),
+        Some(session) => stream_state(out, session, now),
+    }
+    let gaps = producer.sessions.iter().filter_map(|session| Some((session.session, session.gap?)));
+    for (session, gap) in gaps {
+        let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
+        let length = age(gap.to, gap.from);
+        let _ = writeln!(out, "gap       before session {session}: hits received {from} to {to} UTC ({length}) are missing");
+    }
+}
+
+fn stream_state(out: &mut String, session: &Session, now: DateTime<Utc>) {
+    let records = count(session.records);
+    let state = match (&session.ended, &session.why) {
+        (Some(ended), why) => {
+            format!("not connected for {}: {}", age(now, *ended), why.as_deref().unwrap_or("unknown"))
+        }
+        (None, _) => format!("connected for {}", age(now, session.connected)),
+    };
+    let line = format!("stream    session {}, {records} records, {state}", session.session);
+    let _ = writeln!(out, "{}", cut(&line, WIDTH));
+}
+
+fn batches(out: &mut String, dump: &Dump) {
+    let made = dump.producer.snapshot.iter().flat_map(|producer| &producer.batches);
+    let loads = dump.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
+    let mut lines: Vec<Line<'_>> = made
+        .map(|batch| {
+            let load = loads.clone().find(|load| load.batch == batch.batch);
+            Line { id: batch.batch.to_string(), made: Some(batch), load }
+        })
+        .collect();
+    let pending_elsewhere = loads.filter(|load| {
+        !super::is_loaded(&load.state) && !lines.iter().any(|line| line.id == load.batch.to_string())
+    });
+    let elsewhere: Vec<_> =
+        pending_elsewhere.map(|load| Line { id: load.batch.to_string(), made: None, load: Some(load) }).collect();
+    lines.extend(elsewhere);
+    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    if lines.is_empty() {
+        out.push_str("\nno batches\n\n");
+        return;
+    }
+    let _ = writeln!(
+        out,
+        "\n{:36}  {:9}  {:>5}  {:>7}  {:>9}  {:>6}  load",
+        "batch", "state", "files", "rows", "bytes", "age"
+    );
+    for line in &lines {
+        batch(out, line, dump.at);
+    }
+    out.push('\n');
+}
+
+fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
+    let (state, files, rows, size, since) = match (line.made, line.load) {
+        (Some(made), _) => {
+            let state = match made.status {
+                BatchStatus::Filling => "filling",
+                BatchStatus::Sealed => "sealed",
+                BatchStatus::Published => "published",
+            };
+            let files = match made.status {
+                BatchStatus::Sealed => format!("{}/{}", made.files_uploaded, made.files),
+                BatchStatus::Filling | BatchStatus::Published => made.files.to_string(),
+            };
+            (state, files, made.rows, made.bytes, made.opened)
+        }
+        (None, Some(load)) => ("in S3", load.files.to_string(), load.rows, load.bytes, load.batch.opened_at()),
+        (None, None) => return,
+    };
+    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, now));
+    let _ = writeln!(
+        out,
+        "{:36}  {state:9}  {files:>5}  {rows:>7}  {:>9}  {:>6}  {load}",
+        line.id,
+        bytes(size),
+        age(now, since)
+    );
+    if let Some(why) = why {
+        let _ = writeln!(out, "{}", cut(&format!("    {why}"), WIDTH));
+    }
+}
+
+fn load_state(load: &Load, now: DateTime<Utc>) -> (String, Option<String>) {
+    match &load.state {
+        LoadState::Discovered => ("found".to_owned(), None),
+        LoadState::Loading => (format!("loading #{}", load.attempts), None),
+        LoadState::Retrying { next, class, why } => {
+            let class = match class {
+                ErrorClass::Passing => "passing",
+                ErrorClass::Incomplete => "incomplete",
+                ErrorClass::Configuration => "configuration",
+                ErrorClass::Data => "data",
+            };
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            (format!("#{} next {}", load.attempts, age(*next, now)), Some(format!("{class}: {why}")))
+        }
+        LoadState::Loaded { .. } => ("loaded".to_owned(), None),
+        LoadState::Archived { .. } => ("archived".to_owned(), None),
+    }
+}
+
+fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    duration(Duration::from_secs(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
+}
+
+fn cut(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    line.chars().take(width - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::{BatchId, Instance};
+    use shared::seal::Counts;
+
+    use super::*;
+    use crate::dump::pending;
+    use crate::snapshot::{IngesterSnapshot, SNAPSHOT_FORMAT};
+
+    fn dump() -> Dump {
+        let at = Utc::now();
+        let instance = Instance::try_from("web-1".to_owned()).unwrap();
+        let made = |status| BatchSnapshot {
+            batch: BatchId::new(),
+            status,
+            files: 10,
+            files_uploaded: 4,
+            rows: 10_000,
+            bytes: 20_000_000,
+            opened: at,
+            sealed: None,
+            published: None,
+        };
+        let batches: Vec<_> =
+            [BatchStatus::Published, BatchStatus::Sealed, BatchStatus::Filling].map(made).into();
+        let loads = vec![Load {
+            batch: batches[0].batch,
+            instance: instance.clone(),
+            files: 10,
+            rows: 10_000,
+            bytes: 2_000_000,
+            discovered: at,
+            attempts: 3,
+            state: LoadState::Retrying {
+                next: at + Duration::from_secs(9),
+                class: ErrorClass::Passing,
+                why: "1023\n  Serializable isolation violation on table ".repeat(5),
+            },
+        }];
+        let producer = ProducerSnapshot {
+            instance,
+            totals: Counts { received: 31_234, rows: 30_000, duplicates: 1_000, filtered: 200, rejected: 34 },
+            rows_to_upload: 12_000,
+            disk_bytes: 5_000_000,
+            hits_remembered: 30_000,
+            rejects_waiting: 34,
+            batches,
+            sessions: vec![],
+        };
+        let ingester = IngesterSnapshot { loads };
+        let pending = pending(Some(&producer), Some(&ingester));
+        Dump {
+            format: SNAPSHOT_FORMAT,
+            at,
+            producer: Part { pid: Some(7), snapshot: Some(producer) },
+            ingester: Part { pid: None, snapshot: Some(ingester) },
+            pending,
+        }
+    }
+
+    #[test]
+    fn the_table_fits_100_columns_and_shows_attempt_next_try_and_reason() {
+        let table = dump().table();
+        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+        for part in
+            ["#3 next 9s", "passing: 1023 Serializable", "4/10", "pending  3 batches, 30,000 rows", "process 7"]
+        {
+            assert!(table.contains(part), "{part} is missing in\n{table}");
+        }
+    }
+
+    #[test]
+    fn a_loaded_batch_is_not_pending() {
+        let mut dump = dump();
+        let loads = &mut dump.ingester.snapshot.as_mut().unwrap().loads;
+        loads[0].state = LoadState::Loaded { at: dump.at };
+        let pending = pending(dump.producer.snapshot.as_ref(), dump.ingester.snapshot.as_ref());
+        assert_eq!((pending.batches, pending.rows), (2, 20_000));
+    }
+}

@@ -1,0 +1,10 @@
+//! Everything durable on local disk: the producer's log, the ingester's bookkeeping, the socket on which their
+//! owners answer questions, and what `state dump` shows of them.
+
+pub mod dump;
+pub mod feed;
+pub mod loads;
+pub mod log;
+mod pieces;
+pub mod snapshot;
+pub mod store;

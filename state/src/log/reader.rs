@@ -1,0 +1,178 @@
+//! Looking into the log, from any thread and while it is written.
+
+use std::path::Path;
+
+use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::status::{BatchStatus, FileStatus};
+use super::{LogError, chunk_key, seq_key, seq_of};
+use crate::pieces;
+use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
+use crate::store::{Kind, Store, StoreError, Table};
+
+/// Sessions a snapshot shows.
+const SESSIONS_SHOWN: usize = 20;
+
+/// A handle that looks into the log.
+#[derive(Debug, Clone)]
+pub struct LogReader {
+    store: Store,
+}
+
+impl LogReader {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Opens the log in `dir` to look at it, when no producer runs.
+    ///
+    /// # Errors
+    /// As [`Store::look`].
+    pub fn look(dir: &Path) -> Result<Self, StoreError> {
+        Store::look(dir, Kind::Producer).map(Self::new)
+    }
+
+    /// A file's record.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn file(&self, file: u64) -> Result<FileRecord, LogError> {
+        let record = self.store.get(Table::Files, &seq_key(file))?;
+        record.ok_or_else(|| LogError::Missing(format!("file {file}")))
+    }
+
+    /// A batch's record.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub fn batch(&self, batch: u64) -> Result<BatchRecord, LogError> {
+        let record = self.store.get(Table::Batches, &seq_key(batch))?;
+        record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
+    }
+
+    /// Every batch the log remembers, oldest first, with its number.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn batches(&self) -> Result<Vec<(u64, BatchRecord)>, StoreError> {
+        let numbered = |(key, record): (sled::IVec, _)| (seq_of(&key), record);
+        self.store.scan_json(Table::Batches).map(|item| item.map(numbered)).collect()
+    }
+
+    /// The files of a batch, in order.
+    ///
+    /// # Errors
+    /// When one is not there or cannot be read.
+    pub fn files_of(&self, batch: &BatchRecord) -> Result<Vec<FileRecord>, LogError> {
+        (batch.first_file..batch.first_file + u64::from(batch.files)).map(|file| self.file(file)).collect()
+    }
+
+    /// Appends the rows of a file to `rows`, in the order they were accepted, having checked every checksum.
+    ///
+    /// # Errors
+    /// When a chunk is missing or damaged.
+    pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
+        let record = self.file(file)?;
+        let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
+        for chunk in 0..record.chunks {
+            let key = chunk_key(file, chunk);
+            let damaged = |how: &str| LogError::Store(self.store.damaged(Table::Chunks, &key, how));
+            if !pieces::get(&self.store, Table::Chunks, &key, &mut content)? {
+                return Err(damaged("it is missing"));
+            }
+            let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
+                return Err(damaged("it is cut off"));
+            };
+            let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+            let chunk_rows = zstd::bulk::decompress(frame, len).map_err(|error| damaged(&error.to_string()))?;
+            count += u64::from(u32::from_be_bytes([r0, r1, r2, r3]));
+            rows.extend_from_slice(&chunk_rows);
+        }
+        if (count, (rows.len() - start) as u64) != (record.rows, record.bytes) {
+            let how = format!("its chunks hold {count} rows, its record says {}", record.rows);
+            return Err(LogError::Store(self.store.damaged(Table::Files, &seq_key(file), &how)));
+        }
+        Ok(record)
+    }
+
+    /// The oldest rejects, up to `max` of them, one line of JSON each.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn rejects(&self, max: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let mut seqs = Vec::new();
+        for item in self.store.scan(Table::Rejects, &[]) {
+            let seq = seq_of(&item?.0);
+            if seqs.last() != Some(&seq) {
+                if seqs.len() == max {
+                    break;
+                }
+                seqs.push(seq);
+            }
+        }
+        let line = |seq: u64| {
+            let mut line = Vec::new();
+            pieces::get(&self.store, Table::Rejects, &seq_key(seq), &mut line).map(|_| (seq, line))
+        };
+        seqs.into_iter().map(line).collect()
+    }
+
+    /// The latest sessions, oldest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
+        let latest = self.store.scan_json(Table::Sessions).rev().take(max);
+        let mut sessions: Vec<_> = latest.map(|item| item.map(|(_, session)| session)).collect::<Result<_, _>>()?;
+        sessions.reverse();
+        Ok(sessions)
+    }
+
+    /// The log at this moment, for people and programs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
+        let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
+        let mut rows_to_upload = 0;
+        let mut uploaded = std::collections::HashMap::<u64, u32>::new();
+        for item in self.store.scan_json::<FileRecord>(Table::Files) {
+            let (_, file) = item?;
+            match file.status {
+                FileStatus::Uploaded(_) => *uploaded.entry(file.batch).or_default() += 1,
+                FileStatus::Open | FileStatus::Closed => rows_to_upload += file.rows,
+            }
+        }
+        let batch = |(seq, record): (u64, BatchRecord)| BatchSnapshot {
+            batch: record.id,
+            status: record.status,
+            files: record.files,
+            files_uploaded: match record.status {
+                BatchStatus::Published => record.files,
+                BatchStatus::Filling | BatchStatus::Sealed => uploaded.get(&seq).copied().unwrap_or(0),
+            },
+            rows: record.rows,
+            bytes: record.bytes,
+            opened: record.opened,
+            sealed: record.sealed,
+            published: record.published,
+        };
+        Ok(ProducerSnapshot {
+            instance: self.store.instance()?,
+            totals: sums.totals,
+            rows_to_upload,
+            disk_bytes: self.store.size_on_disk(),
+            hits_remembered: sums.hits,
+            rejects_waiting: self.count_rejects()?,
+            batches: self.batches()?.into_iter().map(batch).collect(),
+            sessions: self.sessions(SESSIONS_SHOWN)?,
+        })
+    }
+
+    fn count_rejects(&self) -> Result<u64, StoreError> {
+        let mut rejects = 0;
+        for item in self.store.scan(Table::Rejects, &[]) {
+            rejects += u64::from(item?.0.ends_with(&[0, 0]));
+        }
+        Ok(rejects)
+    }
+}

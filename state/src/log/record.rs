@@ -1,0 +1,147 @@
+//! The records of the log, as they are stored.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::ids::{BatchId, Instance};
+use shared::layout::Compression;
+use shared::seal::Counts;
+
+use super::status::{BatchStatus, FileStatus};
+
+/// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HitId {
+    /// `hitIdHigh`
+    pub high: u64,
+    /// `hitIdLow`
+    pub low: u64,
+}
+
+impl HitId {
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.high) << 64) | u128::from(self.low)).to_be_bytes()
+    }
+
+    pub(super) fn key(self) -> u128 {
+        (u128::from(self.high) << 64) | u128::from(self.low)
+    }
+}
+
+/// A file of rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Number of its batch.
+    pub batch: u64,
+    /// Its number within the batch, from 0.
+    pub no: u32,
+    /// Where it stands.
+    pub status: FileStatus,
+    /// Commits that added rows.
+    pub chunks: u32,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of its rows, uncompressed.
+    pub bytes: u64,
+    /// Bytes its rows take in the log.
+    pub log_bytes: u64,
+    /// When its first row was committed.
+    pub opened: DateTime<Utc>,
+}
+
+/// A batch of files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BatchRecord {
+    /// Its name in S3 and in the ledger.
+    pub id: BatchId,
+    /// Where it stands.
+    pub status: BatchStatus,
+    /// Fingerprint of the columns its rows were made for: never mixed within a batch.
+    pub schema: String,
+    /// How its files are compressed: never mixed either.
+    pub compression: Compression,
+    /// Number of its first file; the others follow it.
+    pub first_file: u64,
+    /// Files so far.
+    pub files: u32,
+    /// Rows so far.
+    pub rows: u64,
+    /// Bytes of its rows, uncompressed.
+    pub bytes: u64,
+    /// First `receivedTimeGMT` of its hits.
+    pub first_received: Option<DateTime<Utc>>,
+    /// Last `receivedTimeGMT` of its hits.
+    pub last_received: Option<DateTime<Utc>>,
+    /// When its first row was committed.
+    pub opened: DateTime<Utc>,
+    /// When it was sealed.
+    pub sealed: Option<DateTime<Utc>>,
+    /// When S3 had confirmed its seal.
+    pub published: Option<DateTime<Utc>>,
+    /// What became of the records received since the batch before; known once it is sealed.
+    pub counts: Counts,
+}
+
+/// A connection to the stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its number.
+    pub session: u64,
+    /// When the stream was connected.
+    pub connected: DateTime<Utc>,
+    /// When it was last known to be reading.
+    pub alive: DateTime<Utc>,
+    /// When it ended; None while it reads.
+    pub ended: Option<DateTime<Utc>>,
+    /// Why it ended.
+    pub why: Option<String>,
+    /// Records it received.
+    pub records: u64,
+    /// Lowest `receivedTimeGMT` of its hits.
+    pub first_received: Option<DateTime<Utc>>,
+    /// Highest `receivedTimeGMT` of its hits.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What was missed before it.
+    pub gap: Option<Gap>,
+}
+
+/// Time in which the stream was not read and which Adobe did not send again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// The last `receivedTimeGMT` before it.
+    pub from: DateTime<Utc>,
+    /// The first after it.
+    pub to: DateTime<Utc>,
+}
+
+/// A rejected record as it stands in the log and in S3: one line of JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectLine {
+    /// When it was received.
+    pub at: DateTime<Utc>,
+    /// By whom.
+    pub instance: Instance,
+    /// Why it could not become a row.
+    pub reason: String,
+    /// The record as received, when it is UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+    /// The record as received, base64, when it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record_base64: Option<String>,
+}
+
+/// Sums and next numbers; written with every commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Sums {
+    pub(super) totals: Counts,
+    /// What of the totals stands in seals.
+    pub(super) sealed: Counts,
+    /// Hit ids remembered.
+    pub(super) hits: u64,
+    pub(super) next_file: u64,
+    pub(super) next_batch: u64,
+    pub(super) next_reject: u64,
+    pub(super) next_session: u64,
+    /// Highest `receivedTimeGMT` ever seen.
+    pub(super) last_received: Option<DateTime<Utc>>,
+}

@@ -1,0 +1,109 @@
+//! Opening a log: going on where the last process stopped, in order or not.
+
+use chrono::{DateTime, Utc};
+
+use super::commit::{Numbered, compressor};
+use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::stage::Stage;
+use super::status::{BatchStatus, FileStatus};
+use super::window::Window;
+use super::{Log, LogError, Settings, seq_key, seq_of};
+use crate::store::{Change, Kind, Store, Table};
+
+/// What the last process left to do.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Resumed {
+    /// Files that wait for their upload, oldest first.
+    pub closed: Vec<u64>,
+    /// Batches that wait to be published, oldest first.
+    pub sealed: Vec<u64>,
+    /// Rows in the log that are not yet in S3.
+    pub rows: u64,
+    /// Hit ids remembered.
+    pub hits: usize,
+}
+
+impl Log {
+    /// Opens the log, creating it if there is none. A file and batch left open are gone on with, unless the schema
+    /// or the compression has changed since: then they are ended as they are.
+    ///
+    /// # Errors
+    /// When it is in use, damaged, of another version or instance, or the disk fails.
+    pub fn open(settings: Settings, now: DateTime<Utc>) -> Result<(Self, Resumed), LogError> {
+        let instance = settings.instance.to_string();
+        let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
+        let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
+        let window = Window::rebuild(&store, settings.dedup_window, settings.dedup_hits)?;
+        let mut log = Self {
+            stage: Stage::default(),
+            open_file: None,
+            filling: None,
+            session: None,
+            waiting_bytes: 0,
+            compressor: compressor()?,
+            settings,
+            store,
+            sums,
+            window,
+        };
+        let mut resumed = Resumed { hits: log.window.len(), ..Resumed::default() };
+        log.find_files(&mut resumed)?;
+        log.find_batches(&mut resumed)?;
+        for item in log.store.scan(Table::Rejects, &[]) {
+            log.waiting_bytes += item?.1.len() as u64;
+        }
+        log.end_lost_sessions()?;
+        if log.filling.as_ref().is_some_and(|batch| !log.fits(&batch.record)) {
+            let done = log.seal_all(now)?;
+            resumed.closed.extend(done.closed);
+            resumed.sealed.extend(done.sealed);
+        }
+        Ok((log, resumed))
+    }
+
+    fn fits(&self, batch: &BatchRecord) -> bool {
+        batch.schema == self.settings.schema && batch.compression == self.settings.compression
+    }
+
+    fn find_files(&mut self, resumed: &mut Resumed) -> Result<(), LogError> {
+        for item in self.store.scan_json::<FileRecord>(Table::Files) {
+            let (key, record) = item?;
+            let seq = seq_of(&key);
+            match record.status {
+                FileStatus::Uploaded(_) => continue,
+                FileStatus::Closed => resumed.closed.push(seq),
+                FileStatus::Open => self.open_file = Some(Numbered { seq, record: record.clone() }),
+            }
+            resumed.rows += record.rows;
+            self.waiting_bytes += record.log_bytes;
+        }
+        Ok(())
+    }
+
+    fn find_batches(&mut self, resumed: &mut Resumed) -> Result<(), LogError> {
+        for item in self.store.scan_json::<BatchRecord>(Table::Batches) {
+            let (key, record) = item?;
+            let seq = seq_of(&key);
+            match record.status {
+                BatchStatus::Published => {}
+                BatchStatus::Sealed => resumed.sealed.push(seq),
+                BatchStatus::Filling => self.filling = Some(Numbered { seq, record }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sessions of a process that was killed: they ended when they last said anything.
+    fn end_lost_sessions(&mut self) -> Result<(), LogError> {
+        let mut change = Change::new();
+        for item in self.store.scan_json::<Session>(Table::Sessions) {
+            let (_, mut session) = item?;
+            if session.ended.is_none() {
+                session.ended = Some(session.alive);
+                session.why = Some("the producer ended without a word".to_owned());
+                change.put(Table::Sessions, &seq_key(session.session), &session);
+            }
+        }
+        Ok(self.store.apply(change)?)
+    }
+}

@@ -1,0 +1,149 @@
+//! Accepted means durable. A child process writes a real log and says what it has accepted; it is killed, or
+//! watched by strace, and what it said is held against what is there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use chrono::Utc;
+use shared::ids::Instance;
+use shared::layout::Compression;
+use state::log::{HitId, Log, Settings};
+
+const DIR: &str = "DURABILITY_CHILD_DIR";
+const COMMITS: &str = "DURABILITY_CHILD_COMMITS";
+const ROWS_PER_COMMIT: u64 = 20;
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.to_owned(),
+        instance: Instance::try_from("test".to_owned()).unwrap(),
+        schema: "0123456789abcdef".to_owned(),
+        compression: Compression::Zstd,
+        commit_rows: 1_000_000,
+        commit_interval: Duration::from_secs(60),
+        records_per_file: 1_000,
+        max_file_bytes: 1 << 30,
+        max_file_age: Duration::from_secs(3600),
+        files_per_batch: 1_000_000,
+        max_batch_age: Duration::from_secs(3600),
+        max_bytes: 1 << 40,
+        cache: 8 << 20,
+        dedup_window: Duration::from_secs(3600),
+        dedup_hits: 1_000_000,
+    }
+}
+
+fn row(n: u64) -> String {
+    format!("{n}~{:x}\n", n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Not a test of its own: the child of the tests below, in this same binary.
+#[test]
+fn child() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let commits: u64 = std::env::var(COMMITS).unwrap().parse().unwrap();
+    let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
+    let mut out = std::io::stdout();
+    let first = log.totals().rows;
+    for commit in 0..commits {
+        for n in 0..ROWS_PER_COMMIT {
+            let n = first + commit * ROWS_PER_COMMIT + n;
+            log.stage_row(Some(HitId { high: 1, low: n }), None, row(n).as_bytes(), Utc::now());
+        }
+        log.commit(Utc::now()).unwrap();
+        // One write, so that strace shows it as one call.
+        out.write_all(format!("\naccepted {}\n", log.totals().rows).as_bytes()).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+fn child_command(program: &mut Command, dir: &Path, commits: u64) {
+    program.args(["--exact", "child", "--nocapture"]);
+    program.env(DIR, dir).env(COMMITS, commits.to_string()).stdout(Stdio::piped()).stderr(Stdio::null());
+}
+
+#[test]
+fn everything_accepted_is_there_once_after_every_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut accepted = 0;
+    for round in 0..15_u64 {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        child_command(&mut command, dir.path(), u64::MAX / 1_000_000);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut commits = 0;
+        while commits <= round * 7 {
+            let line = lines.next().unwrap().unwrap();
+            if let Some(rows) = line.strip_prefix("accepted ") {
+                accepted = rows.parse().unwrap();
+                commits += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_micros(round * 137));
+        child.kill().unwrap();
+        // What it said between the last line read and the kill counts too.
+        for line in lines.map_while(Result::ok) {
+            accepted = line.strip_prefix("accepted ").map_or(accepted, |rows| rows.parse().unwrap_or(accepted));
+        }
+        child.wait().unwrap();
+
+        let (log, resumed) = Log::open(settings(dir.path()), Utc::now()).unwrap();
+        let total = log.totals().rows;
+        assert!(total >= accepted, "accepted {accepted}, there are {total}");
+        assert_eq!(resumed.rows, total);
+        assert_eq!(total % ROWS_PER_COMMIT, 0, "half a commit");
+        let mut rows = Vec::new();
+        for file in 0..total.div_ceil(1_000) {
+            log.reader().rows(file, &mut rows).unwrap();
+        }
+        assert!(rows == (0..total).map(row).collect::<String>().into_bytes());
+    }
+}
+
+#[test]
+fn nothing_is_accepted_before_its_fdatasync_has_returned() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let log = dir.path().join("log");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-o"]).arg(&trace).args(["-e", "trace=write,pwrite64,fdatasync,sync_file_range"]);
+    command.arg(std::env::current_exe().unwrap());
+    child_command(&mut command, &log, 25);
+    let status = command.stdout(Stdio::null()).status().expect("strace is missing: .ci/prerequisites installs it");
+    assert!(status.success(), "{status}");
+
+    let database = format!("{}", log.join("sled").join("db").display());
+    // Calls of several threads may be cut in two lines: the second one tells the result.
+    let mut unfinished: BTreeMap<String, String> = BTreeMap::new();
+    let (mut unsynced, mut accepts) = (true, 0);
+    for line in fs::read_to_string(&trace).unwrap().lines() {
+        let (pid, rest) = line.split_once(' ').unwrap();
+        let call = match rest.trim_start() {
+            rest if rest.ends_with("<unfinished ...>") => {
+                // A write may take effect at any time from now on.
+                unsynced |= rest.starts_with("pwrite64") && rest.contains(&database);
+                unfinished.insert(pid.to_owned(), rest.to_owned());
+                continue;
+            }
+            rest if rest.starts_with("<...") => unfinished.remove(pid).unwrap_or_default() + rest,
+            rest => rest.to_owned(),
+        };
+        if call.contains(&database) {
+            if call.starts_with("pwrite64") || call.starts_with("write") {
+                unsynced = true;
+            } else if call.starts_with("fdatasync") && call.ends_with("= 0") {
+                unsynced = false;
+            }
+        } else if call.starts_with("write") && call.contains("accepted ") {
+            assert!(!unsynced, "accepted with writes that were not synced: {call}");
+            accepts += 1;
+            // The next accept needs writes and a sync of its own.
+            unsynced = true;
+        }
+    }
+    assert_eq!(accepts, 25);
+}

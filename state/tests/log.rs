@@ -1,0 +1,233 @@
+//! The log as the producer uses it: what is accepted stays, what is known is recognised, and counts add up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::ids::Instance;
+use shared::layout::Compression;
+use state::log::{BatchStatus, FileStatus, HitId, Log, LogError, LogReader, Settings, Staged, Upload};
+use state::store::StoreError;
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.to_owned(),
+        instance: Instance::try_from("test".to_owned()).unwrap(),
+        schema: "0123456789abcdef".to_owned(),
+        compression: Compression::Zstd,
+        commit_rows: 10,
+        commit_interval: Duration::from_millis(50),
+        records_per_file: 25,
+        max_file_bytes: 1 << 20,
+        max_file_age: Duration::from_secs(60),
+        files_per_batch: 2,
+        max_batch_age: Duration::from_secs(300),
+        max_bytes: 1 << 30,
+        cache: 8 << 20,
+        dedup_window: Duration::from_secs(7200),
+        dedup_hits: 1_000_000,
+    }
+}
+
+fn row(n: u64) -> Vec<u8> {
+    format!("{n}~some~row~of~\"text {n}\"\n").into_bytes()
+}
+
+fn hit(n: u64) -> Option<HitId> {
+    Some(HitId { high: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: u64::MAX - n })
+}
+
+/// Stages and commits as the producer's thread does; returns the files closed and batches sealed.
+fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>) -> (Vec<u64>, Vec<u64>) {
+    let (mut closed, mut sealed) = (Vec::new(), Vec::new());
+    for n in numbers {
+        log.stage_row(hit(n), Some(now), &row(n), now);
+        if log.commit_is_due() {
+            let done = log.commit(now).unwrap();
+            closed.extend(done.closed);
+            sealed.extend(done.sealed);
+        }
+    }
+    let done = log.commit(now).unwrap();
+    closed.extend(done.closed);
+    sealed.extend(done.sealed);
+    (closed, sealed)
+}
+
+fn upload() -> Upload {
+    Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned() }
+}
+
+#[test]
+fn rows_come_back_in_order_after_a_restart_and_the_open_file_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    assert_eq!(append(&mut log, 0..60, now), (vec![0, 1], vec![0]));
+    drop(log);
+    let (mut log, resumed) = Log::open(settings(dir.path()), now).unwrap();
+    assert_eq!((resumed.closed, resumed.sealed, resumed.rows, resumed.hits), (vec![0, 1], vec![0], 60, 60));
+    assert_eq!(append(&mut log, 60..75, now), (vec![2], vec![]));
+    let mut rows = Vec::new();
+    for file in 0..3 {
+        assert_eq!(log.reader().rows(file, &mut rows).unwrap().rows, 25);
+    }
+    assert!(rows == (0..75).flat_map(row).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 0..40, now);
+    assert_eq!(log.stage_row(hit(3), None, &row(3), now), Staged::Duplicate);
+    drop(log);
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    assert_eq!(log.stage_row(hit(39), None, &row(39), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(None, None, &row(3), now), Staged::New, "without an id nothing can be recognised");
+    let later = now + TimeDelta::hours(3);
+    for _ in 0..5 {
+        log.commit(later).unwrap();
+    }
+    append(&mut log, 100..110, later);
+    append(&mut log, 110..120, later);
+    assert_eq!(log.stage_row(hit(3), None, &row(3), later), Staged::New);
+    assert_eq!(log.stage_row(hit(105), None, &row(105), later), Staged::Duplicate);
+}
+
+#[test]
+fn more_hits_than_the_window_holds_push_out_the_oldest_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(Settings { dedup_hits: 100, ..settings(dir.path()) }, now).unwrap();
+    append(&mut log, 0..300, now);
+    assert_eq!(log.stage_row(hit(299), None, &row(0), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(hit(210), None, &row(0), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(hit(0), None, &row(0), now), Staged::New);
+}
+
+#[test]
+fn every_record_is_accounted_for_in_some_seal() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    for n in 0..200 {
+        log.stage_row(hit(n / 2), None, &row(n), now);
+        if n % 10 == 0 {
+            log.stage_filtered(now);
+            log.stage_reject(b"{broken \xff", "not JSON", now);
+        }
+        if log.commit_is_due() {
+            log.commit(now).unwrap();
+        }
+    }
+    log.commit(now).unwrap();
+    log.seal_all(now).unwrap();
+    let batches = log.reader().batches().unwrap();
+    assert!(batches.len() > 1 && batches.iter().all(|(_, batch)| batch.counts.add_up()), "{batches:?}");
+    let rows: u64 = batches.iter().map(|(_, batch)| batch.rows).sum();
+    let received: u64 = batches.iter().map(|(_, batch)| batch.counts.received).sum();
+    assert_eq!((rows, received, log.totals().received), (100, 240, 240));
+    assert!(batches.iter().all(|(_, batch)| batch.counts.rows == batch.rows), "{batches:?}");
+    let rejects = log.reader().rejects(1000).unwrap();
+    assert_eq!(rejects.len(), 20);
+    log.rejects_shipped(rejects[0].0, rejects[9].0).unwrap();
+    assert_eq!(log.reader().rejects(1000).unwrap()[..], rejects[10..]);
+}
+
+#[test]
+fn rows_are_dropped_once_uploaded_and_batches_forgotten_long_after_they_were_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let (closed, sealed) = append(&mut log, 0..2_000, now);
+    assert_eq!((closed.len(), sealed.len()), (80, 40));
+    let waiting = log.waiting_bytes();
+    for file in closed {
+        log.uploaded(file, upload()).unwrap();
+        assert!(log.uploaded(file, upload()).is_err(), "confirmed twice");
+    }
+    assert!(waiting > 0 && log.waiting_bytes() == 0);
+    for batch in sealed {
+        log.published(batch, now).unwrap();
+    }
+    let reader = log.reader();
+    let batches = reader.batches().unwrap();
+    assert!(batches.len() == 20 && batches.iter().all(|(_, batch)| batch.status == BatchStatus::Published));
+    assert!(reader.file(0).is_err() && matches!(reader.file(79).unwrap().status, FileStatus::Uploaded(_)));
+    drop((log, reader));
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 3_000..3_001, now);
+    assert!(log.reader().file(80).is_ok(), "numbers go on where they were");
+}
+
+#[test]
+fn rows_of_two_schemas_never_meet_in_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 0..5, now);
+    drop(log);
+    let other = Settings { schema: "fedcba9876543210".to_owned(), ..settings(dir.path()) };
+    let (mut log, resumed) = Log::open(other, now).unwrap();
+    assert_eq!((resumed.closed, resumed.sealed), (vec![0], vec![0]));
+    append(&mut log, 5..9, now);
+    let schemas: Vec<_> = log.reader().batches().unwrap().into_iter().map(|(_, b)| (b.schema, b.rows)).collect();
+    assert_eq!(schemas, [("0123456789abcdef".to_owned(), 5), ("fedcba9876543210".to_owned(), 4)]);
+}
+
+#[test]
+fn age_closes_a_file_and_seals_a_batch_however_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 0..3, now);
+    assert_eq!(log.next_commit(), Some(now + TimeDelta::seconds(60)));
+    let done = log.commit(now + TimeDelta::seconds(60)).unwrap();
+    assert_eq!((done.closed, done.sealed), (Some(0), None));
+    let done = log.commit(now + TimeDelta::seconds(300)).unwrap();
+    assert_eq!((done.closed, done.sealed), (None, Some(0)));
+    assert_eq!(log.next_commit(), None);
+}
+
+#[test]
+fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    assert!(!log.has_history());
+    log.session_started(now).unwrap();
+    append(&mut log, 0..3, now);
+    drop(log);
+    let later = now + TimeDelta::minutes(10);
+    let (mut log, _) = Log::open(settings(dir.path()), later).unwrap();
+    assert!(log.has_history());
+    log.session_started(later).unwrap();
+    append(&mut log, 3..6, later);
+    let sessions = log.reader().sessions(10).unwrap();
+    assert_eq!(sessions[0].ended, Some(now));
+    assert!(sessions[0].gap.is_none() && sessions[1].ended.is_none());
+    let gap = sessions[1].gap.unwrap();
+    assert_eq!((gap.from, gap.to), (now, later));
+}
+
+#[test]
+fn one_process_at_a_time_and_no_other_kind_or_instance() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let again = Log::open(settings(dir.path()), now).err().unwrap();
+    let Err(look) = LogReader::look(dir.path()) else { panic!("opened twice") };
+    for error in [again, LogError::Store(look)] {
+        let owner = std::process::id();
+        assert!(matches!(&error, LogError::Store(StoreError::InUse { owner: Some(pid), .. }) if *pid == owner), "{error}");
+    }
+    drop(log);
+    let other = Settings { instance: Instance::try_from("other".to_owned()).unwrap(), ..settings(dir.path()) };
+    let error = Log::open(other, now).err().unwrap().to_string();
+    assert!(error.contains("belongs to instance test, not to other"), "{error}");
+    let error = state::loads::Loads::open(dir.path()).err().unwrap().to_string();
+    assert!(error.contains("belongs to the producer, not to the ingester"), "{error}");
+    assert!(LogReader::look(dir.path()).is_ok());
+}

@@ -1,0 +1,134 @@
+//! Scripted faults: a queue, taken strictly in order, so that a script reads as a story (`Cut`, then `Refuse` with
+//! 503 on the reconnect, then `Stall`). A fault that waits for a request or for a stream holds back those behind it.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Which server a request reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// The token endpoints of IMS.
+    Ims,
+    /// The host that redirects.
+    Front,
+    /// The host that streams.
+    Stream,
+}
+
+/// One fault. `after` counts hits from the moment a running stream takes the fault; when no more hits are to come
+/// it happens at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The next request at this door is refused with this status.
+    Refuse {
+        /// Where.
+        door: Door,
+        /// HTTP status; 503, 424, 409, 500, …
+        status: u16,
+        /// The body; `None` gives a JSON body with `error_description`.
+        body: Option<String>,
+    },
+    /// The next request at the front is sent to this URL.
+    RedirectTo(String),
+    /// Every token is dead from the next request at the front on, so that request is answered with 401.
+    ExpireToken,
+    /// The connection is cut in the middle of a record. The cut record counts as not sent.
+    Cut {
+        /// Hits still sent whole.
+        after: u64,
+    },
+    /// The stream ends as an HTTP body and a gzip member should.
+    End {
+        /// Hits still sent.
+        after: u64,
+    },
+    /// Nothing is sent for a while, not even empty lines; then the stream goes on.
+    Stall {
+        /// Hits still sent.
+        after: u64,
+        /// How long.
+        lasting: Duration,
+    },
+    /// A line `not authorized`; every token is dead, and the stream carries only empty lines until the client goes.
+    NotAuthorized {
+        /// Hits still sent.
+        after: u64,
+    },
+}
+
+/// The script. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    queue: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl Faults {
+    /// Adds a fault at the end of the script.
+    pub fn push(&self, fault: Fault) {
+        self.with(|queue| queue.push_back(fault));
+    }
+
+    /// Forgets every fault that has not happened.
+    pub fn clear(&self) {
+        self.with(VecDeque::clear);
+    }
+
+    /// Faults no request and no stream has taken yet.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.with(|queue| queue.len())
+    }
+
+    /// The next fault, if it is for a request at this door.
+    pub(crate) fn take_at(&self, door: Door) -> Option<Fault> {
+        self.take_if(|fault| match fault {
+            Fault::Refuse { door: at, .. } => *at == door,
+            Fault::RedirectTo(_) | Fault::ExpireToken => door == Door::Front,
+            _ => false,
+        })
+    }
+
+    /// The next fault, if it is for a running stream.
+    pub(crate) fn take_in_stream(&self) -> Option<Fault> {
+        self.take_if(|fault| {
+            matches!(
+                fault,
+                Fault::Cut { .. } | Fault::End { .. } | Fault::Stall { .. } | Fault::NotAuthorized { .. }
+            )
+        })
+    }
+
+    /// Puts a fault that was taken, but never happened, back to the front.
+    pub(crate) fn give_back(&self, fault: Fault) {
+        self.with(|queue| queue.push_front(fault));
+    }
+
+    fn take_if(&self, wanted: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        self.with(|queue| queue.pop_front_if(|fault| wanted(fault)))
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut VecDeque<Fault>) -> T) -> T {
+        act(&mut self.queue.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_happen_in_the_order_they_were_pushed() {
+        let faults = Faults::default();
+        faults.push(Fault::Cut { after: 3 });
+        faults.push(Fault::Refuse { door: Door::Front, status: 503, body: None });
+        assert_eq!(faults.take_at(Door::Front), None, "the cut comes first");
+        assert_eq!(faults.take_in_stream(), Some(Fault::Cut { after: 3 }));
+        assert_eq!(faults.take_in_stream(), None);
+        assert_eq!(faults.take_at(Door::Stream), None);
+        assert!(faults.take_at(Door::Front).is_some());
+        assert_eq!(faults.pending(), 0);
+    }
+}

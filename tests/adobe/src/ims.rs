@@ -1,0 +1,164 @@
+//! Adobe IMS: the token endpoints of both flows, with the error bodies IMS gives.
+//!
+//! Source: the authentication guide of AdobeDocs/adobe-dev-console; error bodies from its issue 54; milliseconds in
+//! the JWT flow from the code of clients that divide by 1000. `expires_in` of the OAuth flow is in seconds.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Either, Full, Limited};
+use hyper::{Method, Request, Response, StatusCode, body::Incoming};
+
+use crate::{
+    faults::{Door, Fault, Faults},
+    http::{form, json, refusal, scripted},
+    livestream::admission::Refusal,
+    tokens::Tokens,
+};
+
+type Answer = Response<Either<Full<Bytes>, Full<Bytes>>>;
+
+/// A form larger than this is not a token request.
+const MAX_FORM: usize = 64 * 1024;
+
+/// The token server.
+pub(crate) struct Ims {
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+    pub(crate) tokens: Tokens,
+    pub(crate) faults: Faults,
+    pub(crate) requests: Arc<AtomicU64>,
+}
+
+/// The fields of a token request; a missing one is empty.
+struct Form(Vec<(String, String)>);
+
+impl Form {
+    fn get(&self, key: &str) -> &str {
+        self.0.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
+    }
+}
+
+/// A refusal with its OAuth error code.
+type Denial = (StatusCode, &'static str, &'static str);
+
+impl Ims {
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Answer {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(Fault::Refuse { status, body, .. }) = self.faults.take_at(Door::Ims) {
+            return scripted(status, body);
+        }
+        let path = request.uri().path().to_owned();
+        if !matches!(path.as_str(), "/ims/token/v3" | "/ims/exchange/jwt") {
+            return denied((StatusCode::NOT_FOUND, "bad_request", "no such path"));
+        }
+        if request.method() != Method::POST {
+            return denied((StatusCode::METHOD_NOT_ALLOWED, "bad_request", "use POST"));
+        }
+        // IMS also takes the parameters in the query, where client secrets end up in logs; the stand-in does not.
+        let Ok(body) = Limited::new(request.into_body(), MAX_FORM).collect().await else {
+            return denied((StatusCode::BAD_REQUEST, "bad_request", "the form cannot be read"));
+        };
+        let form = Form(form(&String::from_utf8_lossy(&body.to_bytes())));
+        let lifetime = self.tokens.lifetime();
+        let (checked, expires_in) = if path == "/ims/token/v3" {
+            (self.check_oauth(&form), u128::from(lifetime.as_secs()))
+        } else {
+            (self.check_jwt(&form), lifetime.as_millis())
+        };
+        match checked {
+            Ok(()) => granted(&self.tokens.issue(), expires_in),
+            Err(denial) => denied(denial),
+        }
+    }
+
+    fn check_oauth(&self, form: &Form) -> Result<(), Denial> {
+        if form.get("grant_type") != "client_credentials" {
+            return Err((StatusCode::BAD_REQUEST, "unsupported_grant_type", "grant_type is not supported"));
+        }
+        self.check_client(form)?;
+        if form.get("scope").split(',').all(|scope| scope.trim().is_empty()) {
+            return Err((StatusCode::BAD_REQUEST, "invalid_scope", "scope is empty"));
+        }
+        Ok(())
+    }
+
+    /// The signature is not verified: that would ask for the client's certificate.
+    fn check_jwt(&self, form: &Form) -> Result<(), Denial> {
+        self.check_client(form)?;
+        let token = form.get("jwt_token");
+        if token.split('.').count() != 3 || token.split('.').any(str::is_empty) {
+            return Err((StatusCode::BAD_REQUEST, "invalid_token", "could not match JWT to a client"));
+        }
+        Ok(())
+    }
+
+    fn check_client(&self, form: &Form) -> Result<(), Denial> {
+        if form.get("client_id") != self.client_id {
+            return Err((StatusCode::BAD_REQUEST, "invalid_client", "invalid client_id parameter"));
+        }
+        if form.get("client_secret") != self.client_secret {
+            return Err((StatusCode::UNAUTHORIZED, "invalid_client", "invalid client_secret parameter"));
+        }
+        Ok(())
+    }
+}
+
+fn denied((status, error, description): Denial) -> Answer {
+    refusal(&Refusal::new(status, description), error)
+}
+
+fn granted(token: &str, expires_in: u128) -> Answer {
+    let expires_in = u64::try_from(expires_in).unwrap_or(u64::MAX);
+    let body = serde_json::json!({ "access_token": token, "token_type": "bearer", "expires_in": expires_in });
+    json(StatusCode::OK, body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn ims() -> Ims {
+        Ims {
+            client_id: "id".into(),
+            client_secret: "secret".into(),
+            tokens: Tokens::new(Duration::from_secs(86_399)),
+            faults: Faults::default(),
+            requests: Arc::default(),
+        }
+    }
+
+    fn oauth(text: &str) -> Result<(), &'static str> {
+        ims().check_oauth(&Form(form(text))).map_err(|(_, error, _)| error)
+    }
+
+    #[test]
+    fn the_oauth_flow_checks_every_field() {
+        let grant = "grant_type=client_credentials";
+        assert_eq!(
+            oauth(&format!("{grant}&client_id=id&client_secret=secret&scope=openid%2CAdobeID")),
+            Ok(())
+        );
+        let refused = |rest: &str| oauth(&format!("{grant}&{rest}")).unwrap_err();
+        assert_eq!(refused("client_id=id&client_secret=secret&scope="), "invalid_scope");
+        assert_eq!(refused("client_id=id&client_secret=wrong&scope=a"), "invalid_client");
+        assert_eq!(refused("client_id=wrong&client_secret=secret&scope=a"), "invalid_client");
+        assert_eq!(oauth("client_id=id&client_secret=secret&scope=a"), Err("unsupported_grant_type"));
+    }
+
+    #[test]
+    fn the_jwt_flow_wants_a_token_of_three_parts() {
+        let check = |token: &str| {
+            let text = format!("client_id=id&client_secret=secret&jwt_token={token}");
+            ims().check_jwt(&Form(form(&text))).map_err(|(_, error, _)| error)
+        };
+        assert_eq!(check("a.b.c"), Ok(()));
+        assert_eq!(check("a.b"), Err("invalid_token"));
+        assert_eq!(check(""), Err("invalid_token"));
+    }
+}

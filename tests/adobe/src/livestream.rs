@@ -1,0 +1,8 @@
+//! Livestream: who may read ([`admission`]), what each reader gets next ([`group`]), and the thread that writes and
+//! compresses it ([`feed`]). Source: the Livestream guide of AdobeDocs/analytics-2.0-apis (index, faq,
+//! troubleshooting).
+
+pub(crate) mod admission;
+pub(crate) mod doors;
+mod feed;
+pub(crate) mod group;

@@ -1,0 +1,74 @@
+-- What the private PostgreSQL must know to pass for Redshift. Run once, as its superuser.
+CREATE SCHEMA IF NOT EXISTS standin;
+GRANT USAGE ON SCHEMA standin TO PUBLIC;
+
+-- The types the client declared; PostgreSQL itself only holds text, numeric and the like.
+CREATE TABLE IF NOT EXISTS standin.columns (
+    table_schema text NOT NULL,
+    table_name text NOT NULL,
+    ordinal int NOT NULL,
+    column_name text NOT NULL,
+    redshift_type text NOT NULL,
+    not_null boolean NOT NULL,
+    column_default text,
+    PRIMARY KEY (table_schema, table_name, column_name)
+);
+CREATE SEQUENCE IF NOT EXISTS standin.query_id START 1001;
+
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_STL_LOAD_ERRORS.html
+CREATE TABLE IF NOT EXISTS standin.stl_load_errors (
+    userid int, slice int, tbl int, starttime timestamp, session int, query int, filename char(256),
+    line_number bigint, colname char(127), type char(10), col_length char(10), position int,
+    raw_line char(1024), raw_field_value char(1024), err_code int, err_reason char(100), is_partial int,
+    start_offset bigint, copy_job_id bigint
+);
+-- https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
+CREATE TABLE IF NOT EXISTS standin.sys_load_error_detail (
+    user_id int, query_id bigint, transaction_id bigint, session_id int, database_name char(64), table_id int,
+    start_time timestamp, file_name char(256), line_number bigint, column_name char(127), column_type char(10),
+    column_length char(10), position int, error_code int, error_message char(512)
+);
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_STL_LOAD_COMMITS.html ; a row does not prove a commit.
+CREATE TABLE IF NOT EXISTS standin.stl_load_commits (
+    userid int, query int, slice int, name char(256), filename char(256), byte_offset int, lines_scanned int,
+    errors int, curtime timestamp, status int
+);
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_STV_DB_ISOLATION_LEVEL.html
+CREATE OR REPLACE VIEW standin.stv_db_isolation_level AS
+    SELECT oid::int AS db_id, datname::char(128) AS db_name, 'Snapshot Isolation'::char(20) AS isolation_level
+    FROM pg_database WHERE datname = current_database();
+
+CREATE OR REPLACE VIEW standin.svv_columns AS
+    SELECT current_database()::text AS table_catalog, table_schema, table_name, column_name,
+        ordinal AS ordinal_position, column_default,
+        CASE WHEN not_null THEN 'NO' ELSE 'YES' END AS is_nullable,
+        split_part(redshift_type, '(', 1) AS data_type,
+        substring(redshift_type from '^character.*\((\d+)\)')::int AS character_maximum_length,
+        CASE split_part(redshift_type, '(', 1) WHEN 'smallint' THEN 16 WHEN 'integer' THEN 32
+            WHEN 'bigint' THEN 64 ELSE substring(redshift_type from '^numeric\((\d+),')::int END AS numeric_precision,
+        CASE WHEN redshift_type ~ '^(smallint|integer|bigint)' THEN 0
+            ELSE substring(redshift_type from '^numeric\(\d+,(\d+)\)')::int END AS numeric_scale
+    FROM standin.columns;
+CREATE OR REPLACE VIEW standin.pg_table_def AS
+    SELECT table_schema AS schemaname, table_name AS tablename, column_name AS "column", redshift_type AS type,
+        'none'::text AS encoding, false AS distkey, 0 AS sortkey, not_null AS notnull
+    FROM standin.columns;
+CREATE OR REPLACE VIEW standin.svv_redshift_columns AS
+    SELECT current_database()::text AS database_name, table_schema AS schema_name, table_name, column_name,
+        ordinal AS ordinal_position, redshift_type AS data_type, column_default,
+        CASE WHEN not_null THEN 'NO' ELSE 'YES' END AS is_nullable
+    FROM standin.columns;
+
+-- https://docs.aws.amazon.com/redshift/latest/dg/PG_LAST_COPY_COUNT.html, session scoped; the setting is rolled
+-- back with the transaction that loaded, as PG_LAST_COPY_ID documents.
+CREATE OR REPLACE FUNCTION standin.pg_last_copy_count() RETURNS bigint LANGUAGE sql AS
+    $$ SELECT coalesce(nullif(current_setting('standin.copy_count', true), ''), '0')::bigint $$;
+CREATE OR REPLACE FUNCTION standin.pg_last_copy_id() RETURNS bigint LANGUAGE sql AS
+    $$ SELECT coalesce(nullif(current_setting('standin.copy_id', true), ''), '-1')::bigint $$;
+CREATE OR REPLACE FUNCTION standin.getdate() RETURNS timestamp LANGUAGE sql AS
+    $$ SELECT date_trunc('second', clock_timestamp() AT TIME ZONE 'utc') $$;
+CREATE OR REPLACE FUNCTION standin.sysdate() RETURNS timestamp LANGUAGE sql AS
+    $$ SELECT now() AT TIME ZONE 'utc' $$;
+CREATE OR REPLACE FUNCTION standin.version() RETURNS text LANGUAGE sql AS
+    $$ SELECT 'PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC gcc (GCC) 3.4.2 20041017 (Red Hat 3.4.2-6.fc3), Redshift 1.0.99999'::text $$;
+GRANT SELECT ON ALL TABLES IN SCHEMA standin TO PUBLIC;

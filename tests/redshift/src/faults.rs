@@ -1,0 +1,218 @@
+//! Faults a test asks for, and the log of statements seen.
+//!
+//! A fault has a side: *refused* (nothing happened), *applied then lost* (it happened, nobody was told), *held*
+//! or *slow*, and *orphan* (the client is gone, the session is not). Each is used up by the first statement
+//! that matches it.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::errors::{SqlError, Where};
+
+/// What a statement does, as far as faults care.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// BEGIN or START TRANSACTION.
+    Begin,
+    /// LOCK.
+    Lock,
+    /// SELECT.
+    Select,
+    /// COPY.
+    Copy,
+    /// INSERT.
+    Insert,
+    /// UPDATE.
+    Update,
+    /// DELETE.
+    Delete,
+    /// COMMIT or END.
+    Commit,
+    /// ROLLBACK or ABORT.
+    Rollback,
+    /// CREATE, ALTER, DROP, TRUNCATE.
+    Ddl,
+    /// SET, SHOW, ANALYZE, CANCEL and what was refused.
+    Other,
+    /// In a fault: whatever comes next. No statement has this kind.
+    Any,
+}
+
+/// An error text of Redshift's to answer with.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// `1023`, "Serializable isolation violation on table".
+    SerializableIsolation,
+    /// "could not complete because of conflict with concurrent transaction".
+    SnapshotConflict,
+    /// "Cannot execute write query because system is in resize mode".
+    ResizeMode,
+    /// "Disk Full", code 1016.
+    DiskFull,
+    /// S3 asks for patience: Status 503, SlowDown.
+    S3SlowDown,
+    /// S3 or the role forbids it: Status 403, AccessDenied.
+    S3AccessDenied,
+    /// Any other text, with `XX000` and a DETAIL block with this code.
+    Text {
+        /// The message.
+        message: String,
+        /// `code:` in the DETAIL.
+        code: u32,
+    },
+}
+
+/// How an orphaned session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrphanEnd {
+    /// Its transaction is undone.
+    Rollback,
+    /// Its transaction becomes visible, long after the client has gone.
+    Commit,
+}
+
+/// One thing that goes wrong once.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The connection is cut before the statement is executed; an open transaction rolls back.
+    Refused(Kind),
+    /// The connection is cut after the statement took effect, before the reply.
+    AppliedThenLost(Kind),
+    /// The statement is not executed and answers with this error.
+    Fails(Kind, Failure),
+    /// The statement is executed this much later. Another fault may strike the same statement afterwards.
+    Slow(Kind, Duration),
+    /// The client's connection is cut at once; the session executes the statement (but not COMMIT), keeps its
+    /// transaction and its locks for `hold`, and then ends it.
+    Orphan {
+        /// The statement at which the client is lost.
+        kind: Kind,
+        /// How long the transaction lives on after the statement.
+        hold: Duration,
+        /// What becomes of it.
+        end: OrphanEnd,
+    },
+}
+
+impl Fault {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Refused(kind)
+            | Self::AppliedThenLost(kind)
+            | Self::Fails(kind, _)
+            | Self::Slow(kind, _) => *kind,
+            Self::Orphan { kind, .. } => *kind,
+        }
+    }
+}
+
+/// A statement the stand-in was sent.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Process id of the session, as in `pg_backend_pid()`.
+    pub pid: i32,
+    /// What it does.
+    pub kind: Kind,
+    /// Its text, as sent.
+    pub sql: String,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    pending: VecDeque<Fault>,
+    statements: Vec<Seen>,
+}
+
+/// The faults to come and the statements that went by. Clones share both.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+impl Faults {
+    /// Adds a fault behind those already waiting.
+    pub fn push(&self, fault: Fault) {
+        self.state().pending.push_back(fault);
+    }
+
+    /// How many faults still wait for their statement.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.state().pending.len()
+    }
+
+    /// Forgets the faults that have not struck.
+    pub fn clear(&self) {
+        self.state().pending.clear();
+    }
+
+    /// Every statement so far, in the order of arrival.
+    #[must_use]
+    pub fn statements(&self) -> Vec<Seen> {
+        self.state().statements.clone()
+    }
+
+    /// Empties the log of statements.
+    pub fn forget_statements(&self) {
+        self.state().statements.clear();
+    }
+
+    pub(crate) fn saw(&self, pid: i32, kind: Kind, sql: &str) {
+        self.state().statements.push(Seen { pid, kind, sql: sql.to_owned() });
+    }
+
+    /// The oldest fault for this kind of statement; it is used up.
+    pub(crate) fn take(&self, kind: Kind) -> Option<Fault> {
+        let mut state = self.state();
+        let at = state.pending.iter().position(|fault| fault.kind() == kind || fault.kind() == Kind::Any)?;
+        state.pending.remove(at)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Failure {
+    pub(crate) fn error(&self, pid: i32) -> SqlError {
+        let block = |message: &str, code: u32, location: &str| {
+            SqlError::block(message, &Where { code, context: "", query: 0, location, pid })
+        };
+        match self {
+            Self::SerializableIsolation => SqlError::serializable(pid),
+            Self::SnapshotConflict => {
+                SqlError::internal("could not complete because of conflict with concurrent transaction")
+            }
+            Self::ResizeMode => {
+                SqlError::internal("Cannot execute write query because system is in resize mode")
+            }
+            Self::DiskFull => block("Disk Full", 1016, "fdisk_api.cpp:343"),
+            Self::S3SlowDown => block(
+                "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,Rid 0,ExtRid 0,CanRetry 1",
+                8001,
+                "s3_utility.cpp:672",
+            ),
+            Self::S3AccessDenied => block(
+                "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 0,ExtRid 0,CanRetry 1",
+                8001,
+                "s3_utility.cpp:672",
+            ),
+            Self::Text { message, code } => block(message, *code, "stand-in"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_waits_for_its_kind_and_strikes_once() {
+        let faults = Faults::default();
+        faults.push(Fault::Refused(Kind::Commit));
+        faults.push(Fault::AppliedThenLost(Kind::Any));
+        assert!(matches!(faults.take(Kind::Begin), Some(Fault::AppliedThenLost(Kind::Any))));
+        assert!(faults.take(Kind::Begin).is_none());
+        assert!(matches!(faults.take(Kind::Commit), Some(Fault::Refused(Kind::Commit))));
+        assert_eq!(faults.pending(), 0);
+    }
+}

@@ -1,0 +1,252 @@
+//! One demo, from an empty folder to the verdict.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use chrono::Utc;
+use sandbox::config::{Shape, pipeline};
+use sandbox::judge::{self, Verdict};
+use sandbox::service::{self, Service};
+use sandbox::standins::{DATABASE, PASSWORD, USER, plan};
+use shared::human::bytes;
+use state::feed::{self, Answer};
+use state::snapshot::ProducerSnapshot;
+use tokio_postgres::Client;
+
+use super::keeper::{self, Keeper};
+use super::progress::{Counts, Progress};
+
+/// With no row more for this long, the demo gives up and judges what there is.
+const STALLED: Duration = Duration::from_secs(90);
+/// How long a killed service stays away.
+const AWAY: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// Distinct hits to stream; duplicates and malformed lines come on top.
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    records: u64,
+    /// Hits a second; as fast as they are taken, if not given.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// What the hits are made from: the same seed gives the same hits.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Kills no service.
+    #[arg(long)]
+    no_kills: bool,
+    /// Keeps the stand-ins up after the verdict, until Ctrl-C.
+    #[arg(long)]
+    keep: bool,
+    /// Where everything is left.
+    #[arg(long, default_value = "target/demo")]
+    dir: PathBuf,
+}
+
+/// The running parts.
+struct Demo {
+    dir: PathBuf,
+    config: PathBuf,
+    keeper: Keeper,
+    producer: Service,
+    ingester: Service,
+    judge: Client,
+}
+
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let started = Utc::now();
+    tokio::select! {
+        done = run_and_judge(&options, started.timestamp()) => done,
+        _ = tokio::signal::ctrl_c() => {
+            println!("interrupted: everything the demo started is stopped; its files are in {}", options.dir.display());
+            Ok(ExitCode::from(130))
+        }
+    }
+}
+
+async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<ExitCode> {
+    let dir = std::path::absolute(&options.dir)?;
+    clear(&dir)?;
+    println!("stand-ins for Adobe, S3 and Redshift start in {}", options.dir.display());
+    let keeper = Keeper::start(&keeper::Options {
+        dir: dir.clone(),
+        records: options.records,
+        seed: options.seed,
+        start_epoch,
+        rate: options.rate,
+    })
+    .await?;
+    let config = dir.join("pipeline.toml");
+    fs::write(&config, pipeline(&dir, &keeper.endpoints, &Shape::default()))?;
+    let judge = judge::connect(&keeper.endpoints.postgres).await?;
+    create_tables(&keeper, &config).await?;
+
+    let begun = Instant::now();
+    let logs = dir.join("logs");
+    let producer = Service::start("producer", &config, &logs)?;
+    let ingester = Service::start("ingester", &config, &logs)?;
+    println!("producer and ingester run as processes {:?} and {:?}", producer.pid(), ingester.pid());
+    let mut demo = Demo { dir, config, keeper, producer, ingester, judge };
+    let seconds = demo.watch(options, begun).await?;
+
+    demo.ingester.stop(Duration::from_secs(40))?;
+    demo.producer.stop(Duration::from_secs(40))?;
+    let duplicates = demo.duplicates()?;
+    println!("judging every row by its hit id");
+    let plan = plan(options.seed, options.records, start_epoch);
+    let generator = adobe::Generator::new(plan);
+    let verdict = judge::judge(&generator, &demo.keeper.endpoints.postgres, &demo.dir.join("s3")).await?;
+    let ok = demo.say_verdict(options, &verdict, duplicates, seconds);
+    if options.keep {
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    demo.keeper.stop().await;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Removes what an earlier demo left, and nothing that is not a demo's.
+fn clear(dir: &Path) -> anyhow::Result<()> {
+    if dir.exists() {
+        let ours = fs::read_dir(dir)?.next().is_none() || dir.join("logs").is_dir();
+        ensure!(ours, "{} holds something else: give another --dir", dir.display());
+        // The database may stand elsewhere, if its user cannot reach this folder: then this is a link.
+        if let Ok(elsewhere) = fs::read_link(dir.join("postgres")) {
+            let _ = fs::remove_dir_all(elsewhere);
+        }
+        fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
+    Ok(fs::create_dir_all(dir.join("logs"))?)
+}
+
+/// Runs what `ingester ddl` prints, through the stand-in.
+async fn create_tables(keeper: &Keeper, config: &Path) -> anyhow::Result<()> {
+    let ddl = service::run("ingester", &["ddl"], config)?;
+    if !ddl.status.success() {
+        bail!("ingester ddl: {}", String::from_utf8_lossy(&ddl.stderr));
+    }
+    let at = keeper.endpoints.redshift;
+    let mut warehouse = tokio_postgres::Config::new();
+    warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
+    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute(&String::from_utf8(ddl.stdout)?).await.context("creating table and ledger")
+}
+
+impl Demo {
+    /// Watches until everything sent is loaded, killing the services on the way; returns the seconds that took.
+    async fn watch(&mut self, options: &Options, begun: Instant) -> anyhow::Result<f64> {
+        let generator = adobe::Generator::new(plan(options.seed, options.records, 0));
+        let sent = generator.counts(0..options.records);
+        // What must be loaded at the end, and what must have been received to get there.
+        let rows = sent.hits;
+        let mut progress = Progress::new(rows);
+        let mut counts = Counts::default();
+        let (mut kill_producer, mut kill_ingester) = (!options.no_kills, !options.no_kills);
+        let mut moved = Instant::now();
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            self.producer.look()?;
+            self.ingester.look()?;
+            let before = counts;
+            let waiting = self.count(&mut counts).await?;
+            progress.show(&counts);
+            if counts != before {
+                moved = Instant::now();
+            }
+            if kill_producer && counts.durable >= rows / 3 {
+                kill_producer = false;
+                self.producer.kill()?;
+                progress.say("kill -9 producer");
+                tokio::time::sleep(AWAY).await;
+                self.producer.start_again()?;
+                progress.say("producer started again");
+                // What it says of itself is old until it has read on.
+                tokio::time::sleep(AWAY).await;
+                continue;
+            }
+            if kill_ingester && counts.loaded > 0 && (counts.loaded >= rows / 2 || !kill_producer) {
+                kill_ingester = false;
+                self.ingester.kill()?;
+                progress.say("kill -9 ingester");
+                tokio::time::sleep(AWAY).await;
+                self.ingester.start_again()?;
+                progress.say("ingester started again");
+            }
+            let killed = !kill_producer && !kill_ingester;
+            if killed && counts.sent >= options.records && counts.loaded >= rows && waiting == Some(0) {
+                break;
+            }
+            if moved.elapsed() > STALLED {
+                progress.say("nothing moves any more: judging what there is");
+                break;
+            }
+        }
+        progress.end();
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    /// Looks at every part; returns the rejects that wait for their way to S3, if the producer answers.
+    async fn count(&mut self, counts: &mut Counts) -> anyhow::Result<Option<u64>> {
+        counts.sent = self.keeper.status.borrow().sent;
+        let ledger = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM public.livestream_ledger";
+        let loaded: i64 = self.judge.query_one(ledger, &[]).await?.get(0);
+        counts.loaded = u64::try_from(loaded).unwrap_or(0);
+        counts.rss = (self.producer.peak_rss(), self.ingester.peak_rss());
+        let asked = feed::snapshot::<ProducerSnapshot>(&self.dir.join("producer").join("feed.sock")).await;
+        let Ok(Answer { snapshot, .. }) = asked else { return Ok(None) };
+        counts.received = snapshot.totals.received;
+        counts.durable = snapshot.totals.rows;
+        counts.in_s3 = snapshot.totals.rows.saturating_sub(snapshot.rows_to_upload);
+        // Batches are loaded oldest first: the first one beyond the rows loaded is the oldest that waits.
+        let known: u64 = snapshot.batches.iter().map(|batch| batch.rows).sum();
+        let mut rows = snapshot.totals.rows.saturating_sub(known);
+        let oldest = snapshot.batches.iter().find(|batch| {
+            rows += batch.rows;
+            rows > counts.loaded
+        });
+        let lag = oldest.and_then(|batch| (Utc::now() - batch.opened).to_std().ok());
+        counts.lag = Duration::from_millis(u64::try_from(lag.unwrap_or_default().as_millis() / 100 * 100)?);
+        Ok(Some(snapshot.rejects_waiting))
+    }
+
+    /// How many records the producer recognised as sent before, from its log.
+    fn duplicates(&self) -> anyhow::Result<u64> {
+        let dump = service::run("state", &["dump", "--json"], &self.config)?;
+        ensure!(dump.status.success(), "state dump: {}", String::from_utf8_lossy(&dump.stderr));
+        let dump: serde_json::Value = serde_json::from_slice(&dump.stdout)?;
+        dump.pointer("/producer/snapshot/totals/duplicates")
+            .and_then(serde_json::Value::as_u64)
+            .context("state dump shows no duplicates")
+    }
+
+    fn say_verdict(&self, options: &Options, verdict: &Verdict, duplicates: u64, seconds: f64) -> bool {
+        let dir = options.dir.display();
+        for complaint in &verdict.complaints {
+            println!("WRONG: {complaint}");
+        }
+        let (producer, ingester) = (self.producer.peak_rss(), self.ingester.peak_rss());
+        println!("peak memory: producer {}, ingester {}", bytes(producer), bytes(ingester));
+        println!("look around:");
+        println!("  target/release/state dump --config {dir}/pipeline.toml");
+        println!("  find {dir}/s3/{} -type f | sort | head -30", sandbox::s3::BUCKET);
+        let query = "SELECT batch_id, rows_loaded, loaded_at FROM public.livestream_ledger ORDER BY 1";
+        if options.keep {
+            let (host, port) = (self.keeper.endpoints.redshift.ip(), self.keeper.endpoints.redshift.port());
+            println!("  PGPASSWORD={PASSWORD} psql -h {host} -p {port} -U {USER} -d {DATABASE} -c '{query}'");
+            println!("the stand-ins stay up until Ctrl-C");
+        } else {
+            println!("  target/release/demo psql --dir {dir} -- -c '{query}'");
+        }
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+        let rate = (verdict.loaded as f64 / seconds) as u64;
+        let Verdict { sent, loaded, filtered, rejected, lost, doubled, .. } = verdict;
+        println!(
+            "sent={sent} loaded={loaded} duplicates={duplicates} filtered={filtered} rejected={rejected} \
+             lost={lost} doubled={doubled} seconds={seconds:.1} rows_per_s={rate}"
+        );
+        verdict.is_clean()
+    }
+}

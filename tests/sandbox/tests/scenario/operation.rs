@@ -1,0 +1,163 @@
+//! The services as they are run: stopped, restarted one without the other, misconfigured, and looked at.
+
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use sandbox::config::Shape;
+use sandbox::judge::files_below;
+use sandbox::s3::BUCKET;
+use sandbox::service;
+use sandbox::standins::{CLIENT_SECRET, PASSWORD};
+
+use crate::world::{World, assert_clean};
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_stream_is_delivered_by_age_and_its_batches_are_archived() {
+    let world = World::new(10, &Shape { max_file_age: "500ms", max_batch_age: "1s", ..Shape::default() }).await;
+    let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
+    world.until_loaded(world.wanted(), &mut [&mut producer, &mut ingester]).await;
+    let bucket = world.path("s3").join(BUCKET);
+    let moved = async || {
+        files_below(&bucket.join("ToIngest")).unwrap().is_empty()
+            && files_below(&bucket.join("Ingested")).unwrap().iter().any(|path| path.ends_with("batch.json"))
+    };
+    world.until("archived", &mut [&mut producer, &mut ingester], moved).await;
+    assert_clean(&world.finish(producer, ingester).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ingester_works_while_the_producer_is_down_and_in_every_compression() {
+    for compression in ["gzip", "none"] {
+        let shape = Shape { max_file_age: "500ms", max_batch_age: "1s", compression, ..Shape::default() };
+        let world = World::new(1_500, &shape).await;
+        let wanted = world.wanted();
+        let mut producer = world.start("producer");
+        let in_s3 = async || {
+            world.snapshot().await.is_some_and(|snapshot| {
+                snapshot.totals.rows >= wanted
+                    && snapshot.rejects_waiting == 0
+                    && snapshot.batches.iter().all(|batch| batch.published.is_some())
+            })
+        };
+        world.until("everything published", &mut [&mut producer], in_s3).await;
+        producer.stop(Duration::from_secs(40)).unwrap();
+        let mut ingester = world.start("ingester");
+        world.until_loaded(wanted, &mut [&mut ingester]).await;
+        ingester.stop(Duration::from_secs(40)).unwrap();
+        assert_clean(&world.verdict().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_to_stop_in_mid_stream_both_services_end_in_order_and_lose_nothing() {
+    let world = World::with_rate(6_000, Some(2_000), &Shape::default()).await;
+    let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
+    world.until_durable(1_000, &mut [&mut producer, &mut ingester]).await;
+    let begun = Instant::now();
+    producer.stop(Duration::from_secs(35)).unwrap();
+    ingester.stop(Duration::from_secs(35)).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    producer.start_again().unwrap();
+    ingester.start_again().unwrap();
+    assert_clean(&world.finish(producer, ingester).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_dump_shows_the_same_whether_the_services_run_or_not() {
+    let shape = Shape { max_file_age: "1h", max_batch_age: "1h", files_per_batch: 2, ..Shape::default() };
+    let world = World::new(5_000, &shape).await;
+    let mut producer = world.start("producer");
+    world.until_durable(world.wanted(), &mut [&mut producer]).await;
+    let published = async || {
+        let batches = world.snapshot().await.map(|snapshot| snapshot.batches).unwrap_or_default();
+        batches.iter().filter(|batch| batch.published.is_some()).count() == 2
+    };
+    world.until("two batches published", &mut [&mut producer], published).await;
+
+    let running = stdout(&service::run("state", &["dump"], &world.config).unwrap());
+    assert!(running.contains("producer  running, process"), "{running}");
+    assert!(running.contains("ingester  never ran"), "{running}");
+    assert_eq!(running.matches("published").count(), 2, "{running}");
+    assert_eq!(running.matches("filling").count(), 1, "{running}");
+    assert!(running.lines().all(|line| line.chars().count() <= 100), "{running}");
+
+    let json = || {
+        let dump = stdout(&service::run("state", &["dump", "--json"], &world.config).unwrap());
+        serde_json::from_str::<serde_json::Value>(&dump).unwrap()
+    };
+    let before = json();
+    producer.kill().unwrap();
+    let stopped = stdout(&service::run("state", &["dump"], &world.config).unwrap());
+    assert!(stopped.contains("producer  not running: read from its database"), "{stopped}");
+    let after = json();
+    assert_eq!(after["producer"]["snapshot"]["batches"], before["producer"]["snapshot"]["batches"]);
+    assert_eq!(after["pending"], before["pending"]);
+    assert_eq!(after["format"], 1);
+    assert!(after["producer"]["pid"].is_null(), "{after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_key_ends_every_program_before_anything_is_opened() {
+    let world = World::new(10, &Shape::default()).await;
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    std::fs::write(&world.config, text.replace("max_file_age", "max_flie_age")).unwrap();
+    for (name, command) in [("producer", "run"), ("ingester", "run"), ("state", "dump"), ("ingester", "ddl")] {
+        let ended = service::run(name, &[command], &world.config).unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(78), "{name}: {said}");
+        assert!(said.contains("batch.max_flie_age: unknown key; did you mean `max_file_age`?"), "{name}: {said}");
+    }
+    assert!(!world.path("producer").exists() && !world.path("ingester").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tries_every_step_and_says_what_to_do() {
+    let world = World::new(10, &Shape::default()).await;
+    let all = stdout(&service::run("producer", &["check"], &world.config).unwrap());
+    assert!(!all.contains("FAILED") && all.contains("Livestream"), "{all}");
+    stdout(&service::run("ingester", &["check"], &world.config).unwrap());
+
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    std::fs::write(&world.config, text.replace(CLIENT_SECRET, "wrong-secret")).unwrap();
+    let failed = service::run("producer", &["check"], &world.config).unwrap();
+    let said = String::from_utf8_lossy(&failed.stdout).into_owned();
+    assert_eq!(failed.status.code(), Some(69), "{said}");
+    assert!(said.contains("FAILED  Adobe token") && said.contains("Adobe Developer Console"), "{said}");
+    let run = service::run("producer", &["run"], &world.config).unwrap();
+    assert_eq!(run.status.code(), Some(78), "a wrong secret at the start: {}", String::from_utf8_lossy(&run.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_producer_on_the_same_log_ends_at_once_and_names_the_first() {
+    let world = World::with_rate(1_000, Some(100), &Shape::default()).await;
+    let mut producer = world.start("producer");
+    world.until_durable(1, &mut [&mut producer]).await;
+    let second = service::run("producer", &["run"], &world.config).unwrap();
+    let said = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(69), "{said}");
+    assert!(said.contains(&format!("in use by process {}", producer.pid().unwrap())), "{said}");
+    producer.look().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_and_no_token_reaches_a_log_even_at_trace_level() {
+    let shape = Shape::default();
+    let world = World::new(500, &shape).await;
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    std::fs::write(&world.config, text.replace("[logging]", "[logging]\nlevel = \"trace\"\nformat = \"json\"")).unwrap();
+    let (producer, ingester) = (world.start("producer"), world.start("ingester"));
+    assert_clean(&world.finish(producer, ingester).await);
+    let logs = files_below(&world.path("logs")).unwrap();
+    assert!(logs.iter().any(|path| path.extension().is_some_and(|extension| extension == "log")), "{logs:?}");
+    for path in logs {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for secret in [CLIENT_SECRET, PASSWORD, sandbox::s3::SECRET_KEY, "Bearer ey"] {
+            assert!(!text.contains(secret), "{} shows {secret}", path.display());
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! One scenario's stand-ins, services and judge.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sandbox::config::{Shape, pipeline};
+use sandbox::judge::{self, Verdict};
+use sandbox::service::{self, Service, tail};
+use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
+use state::feed;
+use state::snapshot::ProducerSnapshot;
+use tempfile::TempDir;
+use tokio_postgres::Client;
+
+/// Longer than any scenario needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(40);
+
+pub(crate) struct World {
+    pub(crate) standins: Standins,
+    pub(crate) config: PathBuf,
+    pub(crate) judge: Client,
+    dir: TempDir,
+}
+
+impl World {
+    /// Stand-ins with a stream of `hits`, the tables created, nothing started.
+    pub(crate) async fn new(hits: u64, shape: &Shape) -> Self {
+        Self::with_rate(hits, None, shape).await
+    }
+
+    pub(crate) async fn with_rate(hits: u64, rate: Option<u64>, shape: &Shape) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+        let adobe = adobe::Options { plan: plan(7, hits, now), rate, ..adobe::Options::default() };
+        let standins = Standins::start(dir.path(), adobe).await.unwrap();
+        let config = dir.path().join("pipeline.toml");
+        fs::write(&config, pipeline(dir.path(), &standins.endpoints(), shape)).unwrap();
+        let ddl = service::run("ingester", &["ddl"], &config).unwrap();
+        assert!(ddl.status.success(), "{}", String::from_utf8_lossy(&ddl.stderr));
+        let at = standins.redshift.addr();
+        let mut warehouse = tokio_postgres::Config::new();
+        warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
+        let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client.batch_execute(&String::from_utf8(ddl.stdout).unwrap()).await.unwrap();
+        let judge = judge::connect(&standins.endpoints().postgres).await.unwrap();
+        Self { standins, config, judge, dir }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn start(&self, name: &'static str) -> Service {
+        Service::start(name, &self.config, &self.path("logs")).unwrap()
+    }
+
+    /// Hits that must end in the table.
+    pub(crate) fn wanted(&self) -> u64 {
+        let generator = self.standins.adobe.generator();
+        generator.counts(0..generator.plan().hits).hits
+    }
+
+    /// What the ledger says.
+    pub(crate) async fn loaded(&self) -> u64 {
+        let sum = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM public.livestream_ledger";
+        let sum: i64 = self.judge.query_one(sum, &[]).await.unwrap().get(0);
+        u64::try_from(sum).unwrap()
+    }
+
+    pub(crate) async fn snapshot(&self) -> Option<ProducerSnapshot> {
+        let socket = self.path("producer").join("feed.sock");
+        feed::snapshot(&socket).await.ok().map(|answer| answer.snapshot)
+    }
+
+    /// Waits until `done`, looking at the services all the while.
+    pub(crate) async fn until<F>(&self, what: &str, services: &mut [&mut Service], mut done: impl FnMut() -> F)
+    where
+        F: Future<Output = bool>,
+    {
+        let begun = Instant::now();
+        while !done().await {
+            services.iter_mut().for_each(|service| service.look().unwrap());
+            if begun.elapsed() > PATIENCE {
+                let said: Vec<_> = services.iter().map(|service| tail(&service.said())).collect();
+                panic!("not within {PATIENCE:?}: {what}\n{}", said.join("\n----\n"));
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) async fn until_loaded(&self, rows: u64, services: &mut [&mut Service]) {
+        self.until(&format!("{rows} rows loaded"), services, async || self.loaded().await >= rows).await;
+    }
+
+    pub(crate) async fn until_durable(&self, rows: u64, services: &mut [&mut Service]) {
+        let durable = async || self.snapshot().await.is_some_and(|snapshot| snapshot.totals.rows >= rows);
+        self.until(&format!("{rows} rows durable"), services, durable).await;
+    }
+
+    /// Waits until everything sent is loaded and every reject shipped, stops both services and judges.
+    pub(crate) async fn finish(&self, mut producer: Service, mut ingester: Service) -> Verdict {
+        let wanted = self.wanted();
+        self.until_loaded(wanted, &mut [&mut producer, &mut ingester]).await;
+        let generator = self.standins.adobe.generator();
+        let sent_all = || self.standins.adobe.distinct_sent() == generator.plan().hits;
+        let quiet = async || {
+            sent_all() && self.snapshot().await.is_some_and(|snapshot| snapshot.rejects_waiting == 0)
+        };
+        self.until("every reject shipped", &mut [&mut producer, &mut ingester], quiet).await;
+        producer.stop(STOP).unwrap();
+        ingester.stop(STOP).unwrap();
+        self.verdict().await
+    }
+
+    pub(crate) async fn verdict(&self) -> Verdict {
+        let endpoints = self.standins.endpoints();
+        let generator = self.standins.adobe.generator();
+        judge::judge(&generator, &endpoints.postgres, &self.path("s3")).await.unwrap()
+    }
+}
+
+/// Nothing lost, doubled or altered, and everything that was sent accounted for.
+#[track_caller]
+pub(crate) fn assert_clean(verdict: &Verdict) {
+    assert!(verdict.is_clean(), "{verdict:#?}");
+    assert_eq!(verdict.sent, verdict.loaded + verdict.filtered, "{verdict:#?}");
+}

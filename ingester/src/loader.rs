@@ -15,7 +15,7 @@ use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::plan::{Gate, Next};
-use crate::trouble::Trouble;
+use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
 use crate::warehouse::load::{Settled, load};
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
@@ -203,7 +203,8 @@ impl Loader {
                 Ok(())
             }
             Err(trouble) => {
-                if trouble.class == ErrorClass::Configuration {
+                if trouble.class == ErrorClass::Configuration && trouble.scope == Scope::Whole {
+                    // A new connection looks at the tables again, and names what is wrong with them.
                     self.session = None;
                 }
                 self.failed(noted.batch, &trouble).await
@@ -287,8 +288,12 @@ fn say(trouble: &Trouble, about: Option<(BatchId, u32, DateTime<Utc>)>, failures
     let attempt = about.map(|(_, attempts, _)| attempts);
     let next = about.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
     match trouble.class {
-        ErrorClass::Configuration => tracing::error!(batch, attempt, next, "loading is held up: {trouble}"),
-        ErrorClass::Data => tracing::error!(batch, attempt, next, "the batch waits whole: {trouble}"),
+        ErrorClass::Configuration if trouble.scope == Scope::Whole => {
+            tracing::error!(batch, attempt, next, "loading is held up: {trouble}");
+        }
+        ErrorClass::Configuration | ErrorClass::Data => {
+            tracing::error!(batch, attempt, next, "the batch waits whole: {trouble}");
+        }
         ErrorClass::Passing | ErrorClass::Incomplete if failures >= ALARMING => {
             tracing::error!(batch, attempt, next, failures, "still not loaded: {trouble}");
         }

@@ -12,13 +12,14 @@ use shared::telemetry;
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
-  ingester check                                         try every step against the real S3 and Redshift
-  ingester run --config pipeline.toml                    load batches until SIGTERM or Ctrl-C
+  ingester check                                         try S3 and Redshift, step by step
+  ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
 
 Any key of the configuration can be overridden by the environment, for instance a secret:
   LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
 
-Exit codes: 0 done, 64 usage, 65 damaged data, 69 service unavailable, 74 local disk, 77 permission, 78 configuration.";
+Exit codes: 0 done, 64 usage, 65 damaged data, 69 service unavailable, 74 local disk,
+77 permission, 78 configuration.";
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]

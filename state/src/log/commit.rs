@@ -243,9 +243,9 @@ impl Log {
         record.published = Some(now);
         let mut change = Change::new();
         change.put(Table::Batches, &seq_key(batch), &record);
-        let published: Vec<_> = LogReader::new(self.store.clone()).batches()?;
-        let published = published.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
-        for (seq, old) in published.rev().skip(PUBLISHED_KEPT) {
+        let batches = self.reader().batches()?;
+        let before = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
+        for (seq, old) in before.rev().skip(PUBLISHED_KEPT - 1) {
             change.remove(Table::Batches, &seq_key(*seq));
             (old.first_file..old.first_file + u64::from(old.files))
                 .for_each(|file| change.remove(Table::Files, &seq_key(file)));

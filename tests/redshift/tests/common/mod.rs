@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use redshift::{Options, Redshift};
 use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage};
 
@@ -49,9 +49,9 @@ async fn serve_s3(root: PathBuf) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        let server = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+        let server = hyper::server::conn::http1::Builder::new();
         while let Ok((socket, _)) = listener.accept().await {
-            let connection = server.serve_connection(TokioIo::new(socket), service.clone()).into_owned();
+            let connection = server.serve_connection(TokioIo::new(socket), service.clone());
             tokio::spawn(connection);
         }
     });

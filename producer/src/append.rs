@@ -212,7 +212,10 @@ impl Writer {
             self.full = full;
             let bytes = self.log.waiting_bytes();
             if full {
-                tracing::error!(bytes, "the log is full (log.max_bytes): the stream is not read until S3 has taken some");
+                tracing::error!(
+                    bytes,
+                    "the log is full (log.max_bytes): the stream is not read until S3 has taken some"
+                );
             } else {
                 tracing::info!(bytes, "the log has room again: reading on");
             }

@@ -57,14 +57,22 @@ fn log_dir(config: &Config) -> Result<String, String> {
         .map_err(|error| format!("{}: {error}; create it for the user the producer runs as", dir.display()))
 }
 
-async fn stream(config: &Config, http: &reqwest::Client, token: &shared::secret::Secret) -> Result<String, String> {
+async fn stream(
+    config: &Config,
+    http: &reqwest::Client,
+    token: &shared::secret::Secret,
+) -> Result<String, String> {
     // Without `reset`: a look must not move where a running producer reads.
     match connect::open(http, &config.adobe, token, None).await {
         Ok(response) => Ok(format!("open at {}", response.url().host_str().unwrap_or_default())),
         Err(error @ connect::ConnectError::Refused { status, .. }) => Err(match to_status(status) {
             Reaction::Stop(advice) => format!("{error}; {advice}"),
-            Reaction::NewToken => format!("{error}; the technical account lacks the Livestream product, or its clock is off"),
-            Reaction::Wait(_) => format!("{error}; a running producer may hold the connection: try again in a minute"),
+            Reaction::NewToken => {
+                format!("{error}; the technical account lacks the Livestream product, or its clock is off")
+            }
+            Reaction::Wait(_) => {
+                format!("{error}; a running producer may hold the connection: try again in a minute")
+            }
             Reaction::Backoff => error.to_string(),
         }),
         Err(error) => Err(error.to_string()),

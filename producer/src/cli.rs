@@ -24,7 +24,9 @@ enum Command {
     /// Reads the stream until SIGTERM or Ctrl-C.
     ///
     /// May be killed at any moment: the next start goes on from the log.
-    #[command(after_help = "Example:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml")]
+    #[command(
+        after_help = "Example:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml"
+    )]
     Run(Where),
     /// Tries token, stream, bucket and log directory, one after the other.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]

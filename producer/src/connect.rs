@@ -44,7 +44,9 @@ pub enum ConnectError {
         body: String,
     },
     /// A redirect leads where the token must not go.
-    #[error("refused to follow a redirect to {0}: the token would go with it. If it is right, add the host to adobe.redirect_hosts")]
+    #[error(
+        "refused to follow a redirect to {0}: the token would go with it. If it is right, add the host to adobe.redirect_hosts"
+    )]
     Forbidden(String),
     /// A redirect that cannot be followed.
     #[error("{0}")]
@@ -97,7 +99,8 @@ pub async fn open(
 }
 
 fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, ConnectError> {
-    let mut url = Url::parse(&config.stream_url).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
+    let mut url =
+        Url::parse(&config.stream_url).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;
     url.query_pairs_mut().append_pair("maxConnections", &config.max_connections.to_string());
     match reset {
         Some(Reset::Smallest) => url.query_pairs_mut().append_pair("reset", "smallest"),
@@ -118,7 +121,11 @@ fn redirected(response: &Response, from: &Url, allowed: &[String]) -> Result<Url
         .join(location)
         .map_err(|error| ConnectError::BadRedirect(format!("redirect to {location:?}: {error}")))?;
     if !may_have_the_token(&to, allowed) {
-        return Err(ConnectError::Forbidden(format!("{}://{}", to.scheme(), to.host_str().unwrap_or_default())));
+        return Err(ConnectError::Forbidden(format!(
+            "{}://{}",
+            to.scheme(),
+            to.host_str().unwrap_or_default()
+        )));
     }
     if to.query().is_none() {
         to.set_query(from.query());
@@ -130,7 +137,9 @@ fn redirected(response: &Response, from: &Url, allowed: &[String]) -> Result<Url
 fn may_have_the_token(url: &Url, allowed: &[String]) -> bool {
     let Some(host) = url.host_str() else { return false };
     let listed = allowed.iter().any(|pattern| match pattern.strip_prefix("*.") {
-        Some(domain) => host.strip_suffix(domain).is_some_and(|label| label.len() > 1 && label.ends_with('.')),
+        Some(domain) => {
+            host.strip_suffix(domain).is_some_and(|label| label.len() > 1 && label.ends_with('.'))
+        }
         None => host == pattern,
     });
     let loopback = matches!(host, "localhost" | "127.0.0.1" | "[::1]");

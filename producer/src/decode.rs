@@ -86,7 +86,13 @@ impl Decoder {
         (self.transform, self.ended.unwrap_or(Ended::Input))
     }
 
-    fn decode(&mut self, inflater: &mut Inflater, framer: &mut Framer, mut bytes: &[u8], out: &mpsc::Sender<FromStream>) {
+    fn decode(
+        &mut self,
+        inflater: &mut Inflater,
+        framer: &mut Framer,
+        mut bytes: &[u8],
+        out: &mpsc::Sender<FromStream>,
+    ) {
         loop {
             match inflater.piece(&mut bytes) {
                 Ok(Some(piece)) => framer.push(piece, |frame| self.record(&frame, out)),
@@ -113,7 +119,8 @@ impl Decoder {
                 self.block.records.push(decoded);
             }
             Frame::TooLong { head, bytes } => {
-                let reason = format!("longer than adobe.max_record_bytes: {bytes} bytes, of which the first are kept");
+                let reason =
+                    format!("longer than adobe.max_record_bytes: {bytes} bytes, of which the first are kept");
                 self.block.records.push(Decoded::Rejected { record: head.to_vec(), reason });
             }
         }
@@ -140,7 +147,9 @@ impl Decoder {
                 Decoded::Row { end: self.block.rows.len(), hit, received }
             }
             Outcome::Filtered { .. } => Decoded::Filtered,
-            Outcome::Rejected(reject) => Decoded::Rejected { record: record.to_vec(), reason: reject.to_string() },
+            Outcome::Rejected(reject) => {
+                Decoded::Rejected { record: record.to_vec(), reason: reject.to_string() }
+            }
         }
     }
 
@@ -149,7 +158,8 @@ impl Decoder {
             return;
         }
         let rows = Vec::with_capacity(self.block.rows.len());
-        let block = std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) });
+        let block =
+            std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) });
         if out.blocking_send(FromStream::Block(block)).is_err() {
             self.ended = Some(Ended::Closed);
         }

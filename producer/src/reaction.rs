@@ -26,11 +26,17 @@ pub fn to_status(status: u16) -> Reaction {
     match status {
         400 => Reaction::Stop("a parameter is wrong: check the [adobe] section"),
         401 => Reaction::NewToken,
-        403 => Reaction::Stop("the technical account may not read this stream: have Customer Care link its e-mail address"),
+        403 => Reaction::Stop(
+            "the technical account may not read this stream: have Customer Care link its e-mail address",
+        ),
         404 => Reaction::Stop("there is no such endpoint: check adobe.stream_url"),
-        405 | 406 | 505 => Reaction::Stop("the answer does not come from Livestream, or something between alters requests"),
+        405 | 406 | 505 => {
+            Reaction::Stop("the answer does not come from Livestream, or something between alters requests")
+        }
         409 => Reaction::Wait(PATIENCE),
-        424 => Reaction::Stop("the stream is not enabled for this API version: GET /api/2/enable/{endpoint} once"),
+        424 => Reaction::Stop(
+            "the stream is not enabled for this API version: GET /api/2/enable/{endpoint} once",
+        ),
         503 => Reaction::Wait(PATIENCE),
         _ => Reaction::Backoff,
     }

@@ -99,7 +99,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         Ok(Ok(log)) => log?,
         Ok(Err(error)) => return Err(Failure::new(Exit::Software, error)),
         Err(_) => {
-            tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
+            tracing::warn!(
+                "not everything ended within shutdown.timeout; the next start goes on from the log"
+            );
         }
     }
     match failed {

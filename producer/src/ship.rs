@@ -214,7 +214,9 @@ impl Shipping {
     async fn ship_rejects_for_ever(self: Arc<Self>, shutdown: Shutdown) {
         while shutdown.sleep(self.rejects_every).await {
             // All there are, a file at a time.
-            while self.until_done("upload of rejects", &shutdown, || self.ship_rejects()).await == Some(true) {}
+            while self.until_done("upload of rejects", &shutdown, || self.ship_rejects()).await == Some(true)
+            {
+            }
         }
     }
 
@@ -223,11 +225,16 @@ impl Shipping {
         let log = self.log.clone();
         let reading = tokio::task::spawn_blocking(move || log.rejects(REJECTS_PER_FILE));
         let rejects = reading.await.map_err(|_| ShipError::Closed)?.map_err(LogError::from)?;
-        let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else { return Ok(false) };
+        let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else {
+            return Ok(false);
+        };
         // The day of the first reject, not today: repeated after a crash, the key must be the same.
-        let day = serde_json::from_slice::<RejectLine>(line).map_or_else(|_| Utc::now(), |line| line.at).date_naive();
+        let day = serde_json::from_slice::<RejectLine>(line)
+            .map_or_else(|_| Utc::now(), |line| line.at)
+            .date_naive();
         let (first, last) = (*first, *last);
-        let lines: Vec<u8> = rejects.iter().flat_map(|(_, line)| line.iter().copied().chain([b'\n'])).collect();
+        let lines: Vec<u8> =
+            rejects.iter().flat_map(|(_, line)| line.iter().copied().chain([b'\n'])).collect();
         let content: Bytes = compress(&lines, Compression::Zstd)?;
         let instance: &Instance = &self.place.instance;
         let key = layout::rejects_key(&self.rejected, day, instance, first);

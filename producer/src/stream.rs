@@ -111,12 +111,12 @@ impl Stream {
         let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
         match opened {
             Ok(response) => Ok(self.session(response, reset, shutdown).await),
-            Err(error) => self.react(error),
+            Err(error) => self.react(&error),
         }
     }
 
-    fn react(&mut self, error: ConnectError) -> Result<Next, Failure> {
-        let reaction = match &error {
+    fn react(&mut self, error: &ConnectError) -> Result<Next, Failure> {
+        let reaction = match error {
             ConnectError::Refused { status, .. } => to_status(*status),
             ConnectError::Forbidden(_) => Reaction::Stop("check adobe.redirect_hosts"),
             ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Reaction::Backoff,

@@ -85,7 +85,9 @@ impl Tokens {
     /// # Errors
     /// When IMS refuses or cannot be reached.
     pub async fn get(&mut self) -> Result<Secret, TokenError> {
-        if let Some(token) = self.current.as_ref().filter(|token| token.expires > Instant::now() + RENEW_BEFORE) {
+        if let Some(token) =
+            self.current.as_ref().filter(|token| token.expires > Instant::now() + RENEW_BEFORE)
+        {
             return Ok(token.value.clone());
         }
         let Granted { access_token, expires_in } = self.ask().await?;
@@ -124,7 +126,9 @@ impl Tokens {
             let code = if error.is_empty() { status.to_string() } else { error };
             return Err(TokenError::Refused { advice: advice(&code), code, description: error_description });
         }
-        Err(unavailable(format!("{status} {} {}", refusal.error, refusal.error_description).trim().to_owned()))
+        Err(unavailable(
+            format!("{status} {} {}", refusal.error, refusal.error_description).trim().to_owned(),
+        ))
     }
 }
 

@@ -70,7 +70,10 @@ pub fn io_exit(error: &std::io::Error) -> Exit {
 }
 
 /// Turns the result of a program into its exit code, saying on standard error what went wrong.
-#[allow(clippy::print_stderr, reason = "the last word of a program must be seen also when logging never started")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the last word of a program must be seen also when logging never started"
+)]
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -57,7 +57,9 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is not a duration: write a whole number and ms, s, m, h or d"))
+            de::Error::custom(format!(
+                "{text:?} is not a duration: write a whole number and ms, s, m, h or d"
+            ))
         })
     }
 }
@@ -66,7 +68,9 @@ impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is not a size: write a whole number and B, KiB, MiB, GiB or TiB"))
+            de::Error::custom(format!(
+                "{text:?} is not a size: write a whole number and B, KiB, MiB, GiB or TiB"
+            ))
         })
     }
 }

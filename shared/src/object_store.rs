@@ -14,6 +14,8 @@ use bytes::Bytes;
 
 use crate::config::S3;
 
+// The SDK's futures are some 20 KB each; boxed, they do not swell every future that awaits them.
+
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: usize = 1000;
 
@@ -129,7 +131,7 @@ impl ObjectStore {
     /// When S3 refuses, or answers with another checksum. An error may come after the effect.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
-        let answer = self
+        let sending = self
             .client
             .put_object()
             .bucket(&self.bucket)
@@ -138,9 +140,8 @@ impl ObjectStore {
             .checksum_crc32(&crc32)
             .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
             .body(ByteStream::from(content))
-            .send()
-            .await
-            .map_err(|error| self.failed("PUT", key, &error))?;
+            .send();
+        let answer = Box::pin(sending).await.map_err(|error| self.failed("PUT", key, &error))?;
         if let Some(answered) = answer.checksum_crc32().filter(|answered| *answered != crc32) {
             let reason = format!("stored with checksum {answered}, sent with {crc32}");
             return Err(self.error("PUT", key, reason, StoreErrorKind::Passing));
@@ -153,14 +154,8 @@ impl ObjectStore {
     /// # Errors
     /// When it is not there or cannot be read.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        let answer = self
-            .client
-            .get_object()
-            .bucket(&self.bucket)
-            .key(key)
-            .send()
-            .await
-            .map_err(|error| self.failed("GET", key, &error))?;
+        let sending = self.client.get_object().bucket(&self.bucket).key(key).send();
+        let answer = Box::pin(sending).await.map_err(|error| self.failed("GET", key, &error))?;
         let body = answer.body.collect().await;
         body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
             .map_err(|error| self.error("GET", key, error.to_string(), StoreErrorKind::Passing))
@@ -171,17 +166,20 @@ impl ObjectStore {
     ///
     /// # Errors
     /// When S3 refuses.
-    pub async fn list_page(&self, prefix: &str, after: Option<&str>) -> Result<(Vec<Object>, bool), StoreError> {
-        let answer = self
+    pub async fn list_page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<Object>, bool), StoreError> {
+        let sending = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
             .set_start_after(after.map(str::to_owned))
             .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX))
-            .send()
-            .await
-            .map_err(|error| self.failed("LIST", prefix, &error))?;
+            .send();
+        let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
         let more = answer.is_truncated.unwrap_or(false);
         let object = |object: aws_sdk_s3::types::Object| Object {
             size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
@@ -212,7 +210,7 @@ impl ObjectStore {
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let copy = self.client.copy_object().bucket(&self.bucket).key(to);
         let copy = copy.copy_source(format!("{}/{from}", self.bucket));
-        copy.send().await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
+        Box::pin(copy.send()).await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
     }
 
     /// Deletes an object; one that is not there is no error.
@@ -220,7 +218,7 @@ impl ObjectStore {
     /// # Errors
     /// When S3 refuses.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        match self.client.delete_object().bucket(&self.bucket).key(key).send().await {
+        match Box::pin(self.client.delete_object().bucket(&self.bucket).key(key).send()).await {
             Ok(_) => Ok(()),
             Err(error) => match self.failed("DELETE", key, &error) {
                 gone if gone.is_not_found() => Ok(()),
@@ -252,9 +250,10 @@ impl ObjectStore {
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
 fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreErrorKind {
     match (code, status) {
-        (Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName"), _) => {
-            StoreErrorKind::Configuration
-        }
+        (
+            Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName"),
+            _,
+        ) => StoreErrorKind::Configuration,
         (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
         (Some("RequestTimeTooSkewed" | "RequestTimeout" | "SlowDown"), _) => StoreErrorKind::Passing,
         (_, Some(404)) => StoreErrorKind::NotFound,

@@ -27,7 +27,8 @@ impl Backoff {
 
     /// Counts a failure and says how long to wait before the next try.
     pub fn failed(&mut self) -> Duration {
-        let whole = self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
+        let whole =
+            self.first.saturating_mul(1u32.checked_shl(self.failures).unwrap_or(u32::MAX)).min(self.max);
         self.failures = self.failures.saturating_add(1);
         whole.mul_f64(0.5 + fastrand::f64() / 2.0)
     }

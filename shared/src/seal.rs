@@ -198,7 +198,10 @@ mod tests {
     fn a_seal_that_contradicts_its_folder_or_itself_is_refused() {
         let good = seal();
         let read = |seal: &Seal| Seal::read(good.batch, &serde_json::to_vec(seal).unwrap());
-        assert!(matches!(read(&Seal { batch: BatchId::new(), ..good.clone() }), Err(BadSeal::Contradiction(_))));
+        assert!(matches!(
+            read(&Seal { batch: BatchId::new(), ..good.clone() }),
+            Err(BadSeal::Contradiction(_))
+        ));
         assert!(matches!(read(&Seal { rows: 21, ..good.clone() }), Err(BadSeal::Contradiction(_))));
         assert!(matches!(read(&Seal { format: 2, ..good.clone() }), Err(BadSeal::Newer(2))));
         assert!(matches!(Seal::read(good.batch, b"{}"), Err(BadSeal::Json(_))));

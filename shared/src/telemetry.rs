@@ -39,7 +39,8 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
             .max_log_files(config.keep_days)
             .build(&config.dir)
             .map_err(|error| {
-                let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
+                let text =
+                    format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
                 Failure::new(Exit::Io, anyhow::anyhow!(text))
             })?;
         let (writer, worker) = tracing_appender::non_blocking(appender);
@@ -50,7 +51,12 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
     Ok(Telemetry { _file: guard })
 }
 
-fn layer<W>(format: LogFormat, writer: W, colour: bool, filter: EnvFilter) -> Box<dyn Layer<Registry> + Send + Sync>
+fn layer<W>(
+    format: LogFormat,
+    writer: W,
+    colour: bool,
+    filter: EnvFilter,
+) -> Box<dyn Layer<Registry> + Send + Sync>
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {

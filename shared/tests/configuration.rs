@@ -1,4 +1,5 @@
 //! The configuration as its users meet it: the example file, the documentation, and what a mistake is told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -63,7 +64,8 @@ fn every_example_in_the_documentation_is_accepted() {
         let text = with(section, &format!("{name} = {}", key.example));
         // A secret and its file exclude each other; that rule has a test of its own.
         let excused = |error: &ConfigError| {
-            let twice = |problem: &String| problem.contains("given twice") || problem.contains("belongs to it");
+            let twice =
+                |problem: &String| problem.contains("given twice") || problem.contains("belongs to it");
             let alone = |problem: &String| problem.starts_with("s3.secret_access_key: is missing");
             error.problems.iter().all(|problem| twice(problem) || alone(problem))
         };
@@ -80,7 +82,10 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
     let said = complaint(&format!("{EXAMPLE}\n[redshit]\nhost = \"x\""), &[]);
     assert!(said.contains("redshit: unknown key; did you mean `redshift`?"), "{said}");
     let said = complaint(EXAMPLE, &[("LIVESTREAM__REDSHIFT__PASWORD", "x")]);
-    assert!(said.contains("LIVESTREAM__REDSHIFT__PASWORD: unknown key; did you mean `redshift.password`?"), "{said}");
+    assert!(
+        said.contains("LIVESTREAM__REDSHIFT__PASWORD: unknown key; did you mean `redshift.password`?"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -119,7 +124,8 @@ fn what_is_missing_is_named_with_an_example() {
 
 #[test]
 fn the_environment_overrides_the_file() {
-    let config = parse(EXAMPLE, &[("LIVESTREAM__LOG__COMMIT_ROWS", "512"), ("LIVESTREAM__S3__REGION", "eu-west-1")]);
+    let config =
+        parse(EXAMPLE, &[("LIVESTREAM__LOG__COMMIT_ROWS", "512"), ("LIVESTREAM__S3__REGION", "eu-west-1")]);
     let config = config.unwrap();
     assert_eq!((config.log.commit_rows, config.s3.region.as_str()), (512, "eu-west-1"));
     let said = complaint(EXAMPLE, &[("LIVESTREAM__LOG__COMMIT_ROWS", "many")]);
@@ -143,7 +149,11 @@ fn no_secret_is_ever_printed() {
     let mut texts = BTreeSet::new();
     for key in KEYS.iter().filter(|key| key.kind == Type::Secret) {
         let (section, name) = key.path.split_once('.').unwrap();
-        for broken in [format!("{name} = \"{secret}\""), format!("{name} = [\"{secret}\"]"), format!("{name} = \"{secret}")] {
+        for broken in [
+            format!("{name} = \"{secret}\""),
+            format!("{name} = [\"{secret}\"]"),
+            format!("{name} = \"{secret}"),
+        ] {
             match parse(&with(section, &broken), &[]) {
                 Ok(config) => texts.insert(format!("{config:?}")),
                 Err(error) => texts.insert(format!("{error} {error:?}")),
@@ -151,7 +161,9 @@ fn no_secret_is_ever_printed() {
         }
         let variable = format!("LIVESTREAM__{}", key.path.to_uppercase().replace('.', "__"));
         let env = [(variable.as_str(), secret)];
-        texts.insert(parse(EXAMPLE, &env).map_or_else(|error| format!("{error:?}"), |config| format!("{config:?}")));
+        texts.insert(
+            parse(EXAMPLE, &env).map_or_else(|error| format!("{error:?}"), |config| format!("{config:?}")),
+        );
     }
     for text in texts {
         assert!(!text.contains(secret), "{text}");

@@ -101,7 +101,8 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>) -> io::Result<()> {
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     match serde_json::from_str(&line) {
         Ok(Question::Snapshot) => {
-            let snapshot = tokio::task::spawn_blocking(move || owner.snapshot()).await.map_err(io::Error::other)?;
+            let snapshot =
+                tokio::task::spawn_blocking(move || owner.snapshot()).await.map_err(io::Error::other)?;
             let snapshot = snapshot.map_err(io::Error::other)?;
             write_line(&mut write, &Answer { pid: std::process::id(), snapshot }).await
         }

@@ -10,7 +10,10 @@ use shared::exit::{Exit, Failure};
 
 /// Looks at the producer's log and the ingester's bookkeeping.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 in use, 74 disk, 77 permission, 78 configuration.")]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 in use, 74 disk, 77 permission, 78 configuration."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -21,7 +24,9 @@ enum Command {
     /// Shows every batch that is pending or was published lately, and the state of the stream.
     ///
     /// Asks the services over their sockets if they run, and reads their databases if they do not. Needs no secrets.
-    #[command(after_help = "Examples:\n  state dump\n  state dump --json | jq .pending\n  watch state dump --config pipeline.toml")]
+    #[command(
+        after_help = "Examples:\n  state dump\n  state dump --json | jq .pending\n  watch state dump --config pipeline.toml"
+    )]
     Dump {
         /// The configuration file of the services.
         #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]

@@ -28,7 +28,12 @@ pub(crate) fn put(change: &mut Change, table: Table, key: &[u8], content: &[u8])
 }
 
 /// Reads what was stored under `key` into `content`, replacing it; false if there is nothing.
-pub(crate) fn get(store: &Store, table: Table, key: &[u8], content: &mut Vec<u8>) -> Result<bool, StoreError> {
+pub(crate) fn get(
+    store: &Store,
+    table: Table,
+    key: &[u8],
+    content: &mut Vec<u8>,
+) -> Result<bool, StoreError> {
     content.clear();
     let Some(first) = store.get_bytes(table, &piece_key(key, 0))? else { return Ok(false) };
     let damaged = |how: &str| store.damaged(table, key, how);

@@ -86,7 +86,9 @@ pub enum StoreError {
         error: io::Error,
     },
     /// Bytes are not what was written.
-    #[error("{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected")]
+    #[error(
+        "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
+    )]
     Damaged {
         /// The directory.
         dir: PathBuf,
@@ -105,7 +107,9 @@ pub enum StoreError {
 
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::StorageFull => ": the disk is full; free space and start again, nothing accepted is lost",
+        io::ErrorKind::StorageFull => {
+            ": the disk is full; free space and start again, nothing accepted is lost"
+        }
         io::ErrorKind::PermissionDenied => ": run as the user that owns it, or change its owner",
         io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
         _ => "",
@@ -252,7 +256,11 @@ impl Store {
             None if self.db.is_empty() => {
                 let Some(instance) = instance else { return foreign("it is empty".to_owned()) };
                 let mut change = Change::new();
-                change.put(Table::Meta, b"label", &Label { format: FORMAT, kind, instance: instance.to_owned() });
+                change.put(
+                    Table::Meta,
+                    b"label",
+                    &Label { format: FORMAT, kind, instance: instance.to_owned() },
+                );
                 self.apply(change)?;
                 self.sync()
             }

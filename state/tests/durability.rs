@@ -1,5 +1,6 @@
 //! Accepted means durable. A child process writes a real log and says what it has accepted; it is killed, or
 //! watched by strace, and what it said is held against what is there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -87,7 +88,8 @@ fn everything_accepted_is_there_once_after_every_kill() {
         child.kill().unwrap();
         // What it said between the last line read and the kill counts too.
         for line in lines.map_while(Result::ok) {
-            accepted = line.strip_prefix("accepted ").map_or(accepted, |rows| rows.parse().unwrap_or(accepted));
+            accepted =
+                line.strip_prefix("accepted ").map_or(accepted, |rows| rows.parse().unwrap_or(accepted));
         }
         child.wait().unwrap();
 
@@ -110,10 +112,14 @@ fn nothing_is_accepted_before_its_fdatasync_has_returned() {
     let trace = dir.path().join("trace");
     let log = dir.path().join("log");
     let mut command = Command::new("strace");
-    command.args(["-f", "-y", "-o"]).arg(&trace).args(["-e", "trace=write,pwrite64,fdatasync,sync_file_range"]);
+    command
+        .args(["-f", "-y", "-o"])
+        .arg(&trace)
+        .args(["-e", "trace=write,pwrite64,fdatasync,sync_file_range"]);
     command.arg(std::env::current_exe().unwrap());
     child_command(&mut command, &log, 25);
-    let status = command.stdout(Stdio::null()).status().expect("strace is missing: .ci/prerequisites installs it");
+    let status =
+        command.stdout(Stdio::null()).status().expect("strace is missing: .ci/prerequisites installs it");
     assert!(status.success(), "{status}");
 
     let database = format!("{}", log.join("sled").join("db").display());

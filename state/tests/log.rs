@@ -1,4 +1,5 @@
 //! The log as the producer uses it: what is accepted stays, what is known is recognised, and counts add up.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::time::Duration;
@@ -85,7 +86,11 @@ fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
     drop(log);
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     assert_eq!(log.stage_row(hit(39), None, &row(39), now), Staged::Duplicate);
-    assert_eq!(log.stage_row(None, None, &row(3), now), Staged::New, "without an id nothing can be recognised");
+    assert_eq!(
+        log.stage_row(None, None, &row(3), now),
+        Staged::New,
+        "without an id nothing can be recognised"
+    );
     let later = now + TimeDelta::hours(3);
     for _ in 0..5 {
         log.commit(later).unwrap();
@@ -173,7 +178,8 @@ fn rows_of_two_schemas_never_meet_in_a_batch() {
     let (mut log, resumed) = Log::open(other, now).unwrap();
     assert_eq!((resumed.closed, resumed.sealed), (vec![0], vec![0]));
     append(&mut log, 5..9, now);
-    let schemas: Vec<_> = log.reader().batches().unwrap().into_iter().map(|(_, b)| (b.schema, b.rows)).collect();
+    let schemas: Vec<_> =
+        log.reader().batches().unwrap().into_iter().map(|(_, b)| (b.schema, b.rows)).collect();
     assert_eq!(schemas, [("0123456789abcdef".to_owned(), 5), ("fedcba9876543210".to_owned(), 4)]);
 }
 
@@ -221,10 +227,14 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
     let Err(look) = LogReader::look(dir.path()) else { panic!("opened twice") };
     for error in [again, LogError::Store(look)] {
         let owner = std::process::id();
-        assert!(matches!(&error, LogError::Store(StoreError::InUse { owner: Some(pid), .. }) if *pid == owner), "{error}");
+        assert!(
+            matches!(&error, LogError::Store(StoreError::InUse { owner: Some(pid), .. }) if *pid == owner),
+            "{error}"
+        );
     }
     drop(log);
-    let other = Settings { instance: Instance::try_from("other".to_owned()).unwrap(), ..settings(dir.path()) };
+    let other =
+        Settings { instance: Instance::try_from("other".to_owned()).unwrap(), ..settings(dir.path()) };
     let error = Log::open(other, now).err().unwrap().to_string();
     assert!(error.contains("belongs to instance test, not to other"), "{error}");
     let error = state::loads::Loads::open(dir.path()).err().unwrap().to_string();

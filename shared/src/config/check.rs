@@ -33,7 +33,13 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         check_url("s3.endpoint", &s3.endpoint, problems);
     }
     let needed = secrets == Secrets::Needed;
-    one_source("adobe.client_secret", !adobe.client_secret.is_empty(), &adobe.client_secret_file, needed, problems);
+    one_source(
+        "adobe.client_secret",
+        !adobe.client_secret.is_empty(),
+        &adobe.client_secret_file,
+        needed,
+        problems,
+    );
     one_source("redshift.password", !redshift.password.is_empty(), &redshift.password_file, needed, problems);
     let fixed_key = !s3.access_key_id.is_empty();
     let s3_secret = !s3.secret_access_key.is_empty();
@@ -92,20 +98,25 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }
     config.filters.iter().for_each(|rule| check_filter(rule, problems));
-    for (key, prefix) in [("s3.to_ingest", &s3.to_ingest), ("s3.ingested", &s3.ingested), ("s3.rejected", &s3.rejected)]
+    for (key, prefix) in
+        [("s3.to_ingest", &s3.to_ingest), ("s3.ingested", &s3.ingested), ("s3.rejected", &s3.rejected)]
     {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             problems.add(key, "must end in `/` and not begin with it");
         }
     }
     if ingester.archive == Archive::Move && s3.ingested.starts_with(&s3.to_ingest) {
-        problems.add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
+        problems
+            .add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
     }
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");
     }
     if redshift.tls == Tls::Disable && !is_loopback_name(&redshift.host) {
-        problems.add("redshift.tls", "\"disable\" is accepted only when redshift.host is this machine's loopback");
+        problems.add(
+            "redshift.tls",
+            "\"disable\" is accepted only when redshift.host is this machine's loopback",
+        );
     }
     if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
         problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");

@@ -21,14 +21,24 @@ pub fn page() -> String {
          `UPDATE_DOCS=1 cargo test --release -p shared --test configuration`.\n",
     );
     for (section, about) in SECTIONS {
-        let _ = write!(out, "\n## {section}\n\n{about}\n\n| key | type | default | example | meaning |\n|---|---|---|---|---|\n");
+        let _ = write!(
+            out,
+            "\n## {section}\n\n{about}\n\n| key | type | default | example | meaning |\n|---|---|---|---|---|\n"
+        );
         for key in KEYS.iter().filter(|key| key.path.split('.').next() == Some(section)) {
             let default = match key.default {
                 None => "**required**".to_owned(),
                 Some(r#""""#) => "not set".to_owned(),
                 Some(value) => format!("`{value}`"),
             };
-            let _ = writeln!(out, "| `{}` | {} | {default} | `{}` | {} |", key.path, key.kind.name(), key.example, key.help);
+            let _ = writeln!(
+                out,
+                "| `{}` | {} | {default} | `{}` | {} |",
+                key.path,
+                key.kind.name(),
+                key.example,
+                key.help
+            );
         }
     }
     out

@@ -83,7 +83,10 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
         };
         let value = match key.kind {
             Type::Integer | Type::Boolean | Type::Texts => {
-                match toml::from_str::<Table>(&format!("v = {text}")).ok().and_then(|mut table| table.remove("v")) {
+                match toml::from_str::<Table>(&format!("v = {text}"))
+                    .ok()
+                    .and_then(|mut table| table.remove("v"))
+                {
                     Some(value) => value,
                     None => {
                         problems.add(&name, format_args!("is not a TOML {}", key.kind.name()));
@@ -116,7 +119,10 @@ fn check_known(table: &Table, problems: &mut Problems) {
         }
         match (section.as_str(), value) {
             ("filter", Value::Array(rules)) if rules.iter().all(Value::is_table) => {
-                rules.iter().filter_map(Value::as_table).for_each(|rule| check_section(section, rule, problems));
+                rules
+                    .iter()
+                    .filter_map(Value::as_table)
+                    .for_each(|rule| check_section(section, rule, problems));
             }
             ("filter", _) => problems.add(section, "must be a list of tables: write `[[filter]]`"),
             (_, Value::Table(keys)) => check_section(section, keys, problems),
@@ -176,7 +182,8 @@ fn fill(key: &keys::Key, name: &str, section: &mut Table, problems: &mut Problem
     }
     match key.default {
         Some(default) => {
-            let parsed = toml::from_str::<Table>(&format!("v = {default}")).ok().and_then(|mut t| t.remove("v"));
+            let parsed =
+                toml::from_str::<Table>(&format!("v = {default}")).ok().and_then(|mut t| t.remove("v"));
             if let Some(value) = parsed {
                 section.insert(name.to_owned(), value);
             }

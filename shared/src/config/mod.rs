@@ -233,7 +233,8 @@ impl Config {
     }
 
     fn read(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
         Self::parse(&text, path, std::env::vars(), secrets).map_err(|error| Failure::new(Exit::Config, error))
     }
 
@@ -251,7 +252,8 @@ impl Config {
         let mut problems = load::Problems::default();
         let checked = check::sections(table, secrets, &mut problems);
         problems.end(origin, ())?;
-        checked.ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
+        checked
+            .ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
     }
 
     fn read_secret_files(&mut self) -> Result<(), Failure> {
@@ -303,8 +305,10 @@ impl SchemaSection {
         if self.file.as_os_str().is_empty() {
             return Ok(Schema::built_in(self.event_range().unwrap_or(EVENTS)));
         }
-        let text = std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
-        Schema::from_toml(&text, &self.file.display().to_string()).map_err(|error| Failure::new(Exit::Config, error))
+        let text =
+            std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
+        Schema::from_toml(&text, &self.file.display().to_string())
+            .map_err(|error| Failure::new(Exit::Config, error))
     }
 }
 

@@ -101,7 +101,8 @@ fn pending(producer: Option<&ProducerSnapshot>, ingester: Option<&IngesterSnapsh
     let elsewhere = loads
         .iter()
         .filter(|load| !is_loaded(&load.state) && !batches.iter().any(|batch| batch.batch == load.batch));
-    let rows = here.clone().map(|batch| batch.rows).sum::<u64>() + elsewhere.clone().map(|load| load.rows).sum::<u64>();
+    let rows = here.clone().map(|batch| batch.rows).sum::<u64>()
+        + elsewhere.clone().map(|load| load.rows).sum::<u64>();
     Pending { batches: (here.count() + elsewhere.count()) as u64, rows }
 }
 

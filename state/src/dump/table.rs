@@ -27,7 +27,8 @@ pub(super) fn render(dump: &Dump) -> String {
         stream(&mut out, producer, dump.at);
     }
     batches(&mut out, dump);
-    let _ = write!(out, "pending  {} batches, {} rows", count(dump.pending.batches), count(dump.pending.rows));
+    let _ =
+        write!(out, "pending  {} batches, {} rows", count(dump.pending.batches), count(dump.pending.rows));
     out
 }
 
@@ -71,7 +72,10 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, now: DateTime<Utc>) {
     for (session, gap) in gaps {
         let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
         let length = age(gap.to, gap.from);
-        let _ = writeln!(out, "gap       before session {session}: hits received {from} to {to} UTC ({length}) are missing");
+        let _ = writeln!(
+            out,
+            "gap       before session {session}: hits received {from} to {to} UTC ({length}) are missing"
+        );
     }
 }
 
@@ -99,8 +103,9 @@ fn batches(out: &mut String, dump: &Dump) {
     let pending_elsewhere = loads.filter(|load| {
         !super::is_loaded(&load.state) && !lines.iter().any(|line| line.id == load.batch.to_string())
     });
-    let elsewhere: Vec<_> =
-        pending_elsewhere.map(|load| Line { id: load.batch.to_string(), made: None, load: Some(load) }).collect();
+    let elsewhere: Vec<_> = pending_elsewhere
+        .map(|load| Line { id: load.batch.to_string(), made: None, load: Some(load) })
+        .collect();
     lines.extend(elsewhere);
     lines.sort_by(|a, b| a.id.cmp(&b.id));
     if lines.is_empty() {
@@ -132,7 +137,9 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
             };
             (state, files, made.rows, made.bytes, made.opened)
         }
-        (None, Some(load)) => ("in S3", load.files.to_string(), load.rows, load.bytes, load.batch.opened_at()),
+        (None, Some(load)) => {
+            ("in S3", load.files.to_string(), load.rows, load.bytes, load.batch.opened_at())
+        }
         (None, None) => return,
     };
     let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, now));
@@ -242,9 +249,13 @@ mod tests {
     fn the_table_fits_100_columns_and_shows_attempt_next_try_and_reason() {
         let table = dump().table();
         assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
-        for part in
-            ["#3 next 9s", "passing: 1023 Serializable", "4/10", "pending  3 batches, 30,000 rows", "process 7"]
-        {
+        for part in [
+            "#3 next 9s",
+            "passing: 1023 Serializable",
+            "4/10",
+            "pending  3 batches, 30,000 rows",
+            "process 7",
+        ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
     }

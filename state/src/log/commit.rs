@@ -107,7 +107,9 @@ impl Log {
         content.extend_from_slice(&u32::try_from(stage.rows.len()).unwrap_or(u32::MAX).to_be_bytes());
         content.extend_from_slice(&compressed);
         if !pieces::put(change, Table::Chunks, &chunk_key(file.seq, file.record.chunks), &content) {
-            return Err(LogError::Missing("room for a commit of that size; lower log.commit_rows".to_owned()));
+            return Err(LogError::Missing(
+                "room for a commit of that size; lower log.commit_rows".to_owned(),
+            ));
         }
         self.window.store(change, file.seq, file.record.chunks, &stage.hits, now);
         self.waiting_bytes += content.len() as u64;
@@ -183,7 +185,8 @@ impl Log {
         end: bool,
     ) -> Result<Option<u64>, LogError> {
         let Settings { records_per_file, max_file_bytes, max_file_age, max_batch_age, .. } = self.settings;
-        let batch_ends = self.filling.as_ref().is_some_and(|batch| now >= batch.record.opened + max_batch_age);
+        let batch_ends =
+            self.filling.as_ref().is_some_and(|batch| now >= batch.record.opened + max_batch_age);
         let due = |file: &FileRecord| {
             file.rows >= records_per_file || file.bytes >= max_file_bytes || now >= file.opened + max_file_age
         };
@@ -204,7 +207,8 @@ impl Log {
         let Settings { files_per_batch, max_batch_age, .. } = self.settings;
         let no_open_file = self.open_file.is_none();
         let due = |batch: &BatchRecord| batch.files >= files_per_batch || now >= batch.opened + max_batch_age;
-        let Some(mut batch) = self.filling.take_if(|batch| no_open_file && (end || due(&batch.record))) else {
+        let Some(mut batch) = self.filling.take_if(|batch| no_open_file && (end || due(&batch.record)))
+        else {
             return Ok(None);
         };
         batch.record.status = batch.record.status.next(BatchEvent::Seal)?;

@@ -83,7 +83,8 @@ impl LogReader {
                 return Err(damaged("it is cut off"));
             };
             let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-            let chunk_rows = zstd::bulk::decompress(frame, len).map_err(|error| damaged(&error.to_string()))?;
+            let chunk_rows =
+                zstd::bulk::decompress(frame, len).map_err(|error| damaged(&error.to_string()))?;
             count += u64::from(u32::from_be_bytes([r0, r1, r2, r3]));
             rows.extend_from_slice(&chunk_rows);
         }
@@ -122,7 +123,8 @@ impl LogReader {
     /// When they cannot be read.
     pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
         let latest = self.store.scan_json(Table::Sessions).rev().take(max);
-        let mut sessions: Vec<_> = latest.map(|item| item.map(|(_, session)| session)).collect::<Result<_, _>>()?;
+        let mut sessions: Vec<_> =
+            latest.map(|item| item.map(|(_, session)| session)).collect::<Result<_, _>>()?;
         sessions.reverse();
         Ok(sessions)
     }

@@ -124,7 +124,8 @@ impl Log {
     /// Whether the stage is as full as a commit may be: its rows, or those of the file they go to.
     #[must_use]
     pub fn commit_is_due(&self) -> bool {
-        let (rows, bytes) = self.open_file.as_ref().map_or((0, 0), |open| (open.record.rows, open.record.bytes));
+        let (rows, bytes) =
+            self.open_file.as_ref().map_or((0, 0), |open| (open.record.rows, open.record.bytes));
         self.stage.row_count as usize >= self.settings.commit_rows
             || rows + self.stage.row_count >= self.settings.records_per_file
             || bytes + self.stage.rows.len() as u64 >= self.settings.max_file_bytes

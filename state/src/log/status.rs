@@ -127,9 +127,12 @@ mod tests {
         use {BatchEvent as E, BatchStatus as S};
         assert_eq!(S::Filling.next(E::Seal), Ok(S::Sealed));
         assert_eq!(S::Sealed.next(E::Published), Ok(S::Published));
-        for (status, event) in
-            [(S::Filling, E::Published), (S::Sealed, E::Seal), (S::Published, E::Seal), (S::Published, E::Published)]
-        {
+        for (status, event) in [
+            (S::Filling, E::Published),
+            (S::Sealed, E::Seal),
+            (S::Published, E::Seal),
+            (S::Published, E::Published),
+        ] {
             assert!(status.next(event).is_err(), "{status:?} {event:?}");
         }
     }

@@ -38,7 +38,8 @@ impl Window {
         let mut content = Vec::new();
         for item in store.scan(Table::Hits, &[]) {
             let (key, _) = item?;
-            let Some((&[f0, f1, f2, f3, f4, f5, f6, f7, c0, c1, c2, c3], piece)) = key.split_first_chunk() else {
+            let Some((&[f0, f1, f2, f3, f4, f5, f6, f7, c0, c1, c2, c3], piece)) = key.split_first_chunk()
+            else {
                 return Err(store.damaged(Table::Hits, &key, "no such key is ever written"));
             };
             if piece != [0, 0] {
@@ -63,7 +64,14 @@ impl Window {
     }
 
     /// Stores the ids of a chunk with the commit that stores its rows.
-    pub(super) fn store(&mut self, change: &mut Change, file: u64, chunk: u32, hits: &[HitId], now: DateTime<Utc>) {
+    pub(super) fn store(
+        &mut self,
+        change: &mut Change,
+        file: u64,
+        chunk: u32,
+        hits: &[HitId],
+        now: DateTime<Utc>,
+    ) {
         if hits.is_empty() {
             return;
         }

@@ -24,8 +24,8 @@ impl Default for Shape {
     /// Batches as the product makes them, but with ages of seconds, so that a short run ends soon.
     fn default() -> Self {
         Self {
-            max_file_age: "2s",
-            max_batch_age: "4s",
+            max_file_age: "1s",
+            max_batch_age: "2s",
             records_per_file: 1000,
             files_per_batch: 10,
             compression: "zstd",

@@ -85,7 +85,8 @@ pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> any
         times_loaded[usize::try_from(index)?] += 1;
         for ((name, expected), value) in generator.expected(index).iter().zip(&values) {
             if expected.as_deref() != *value {
-                complaints.add("an altered value", || format!("hit {index}, {name}: {value:?}, sent {expected:?}"));
+                complaints
+                    .add("an altered value", || format!("hit {index}, {name}: {value:?}, sent {expected:?}"));
             }
         }
     }
@@ -104,7 +105,10 @@ pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> any
     let (rows, batches, distinct): (&str, &str, &str) = (ledger.get(0), ledger.get(1), ledger.get(2));
     if rows != verdict.loaded.to_string() || batches != distinct {
         complaints.add("the ledger disagrees", || {
-            format!("{rows} rows in {batches} entries for {distinct} batches, the table has {}", verdict.loaded)
+            format!(
+                "{rows} rows in {batches} entries for {distinct} batches, the table has {}",
+                verdict.loaded
+            )
         });
     }
     verdict.complaints = complaints.list();
@@ -127,7 +131,8 @@ fn rejects(
     for record in shipped_rejects(&s3_root.join(BUCKET).join("Rejected"))? {
         match sent.get_mut(record.trim_ascii_end()) {
             Some(found) => *found = true,
-            None => complaints.add("a reject that is not malformed", || String::from_utf8_lossy(&record).into_owned()),
+            None => complaints
+                .add("a reject that is not malformed", || String::from_utf8_lossy(&record).into_owned()),
         }
     }
     verdict.rejected = sent.values().filter(|found| **found).count() as u64;
@@ -200,7 +205,9 @@ impl Complaints {
     }
 
     fn list(self) -> Vec<String> {
-        let line = |(kind, count, details): (&str, u64, Vec<String>)| format!("{kind} ({count}): {}", details.join("; "));
+        let line = |(kind, count, details): (&str, u64, Vec<String>)| {
+            format!("{kind} ({count}): {}", details.join("; "))
+        };
         self.0.into_iter().map(line).collect()
     }
 }

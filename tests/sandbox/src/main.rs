@@ -21,8 +21,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs it, from stream to verdict.
-    #[command(after_help = "The last line says it all; the exit code is 0 only if nothing was lost, doubled or altered:\n  \
-                            sent=… loaded=… duplicates=… filtered=… rejected=… lost=0 doubled=0 seconds=… rows_per_s=…")]
+    #[command(
+        after_help = "The last line says it all; the exit code is 0 only if nothing was lost, doubled or altered:\n  \
+                            sent=… loaded=… duplicates=… filtered=… rejected=… lost=0 doubled=0 seconds=… rows_per_s=…"
+    )]
     Run(run::Options),
     /// Opens psql on what the last demo loaded, also when its stand-ins are down.
     #[command(after_help = "Example:\n  demo psql -- -c 'SELECT count(*) FROM public.livestream'")]

@@ -240,7 +240,12 @@ impl Demo {
         } else {
             println!("  target/release/demo psql --dir {dir} -- -c '{query}'");
         }
-        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate"
+        )]
         let rate = (verdict.loaded as f64 / seconds) as u64;
         let Verdict { sent, loaded, filtered, rejected, lost, doubled, .. } = verdict;
         println!(

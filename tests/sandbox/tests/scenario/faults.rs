@@ -26,7 +26,11 @@ async fn loads_exactly_once_under(faults: Vec<Fault>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reply_lost_at_commit_after_the_effect_loads_nothing_twice() {
-    loads_exactly_once_under(vec![Fault::AppliedThenLost(Kind::Commit), Fault::AppliedThenLost(Kind::Commit)]).await;
+    loads_exactly_once_under(vec![
+        Fault::AppliedThenLost(Kind::Commit),
+        Fault::AppliedThenLost(Kind::Commit),
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,8 +48,10 @@ async fn an_orphaned_session_that_commits_later_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_that_pass_are_tried_again() {
-    let failures = [Failure::SerializableIsolation, Failure::ResizeMode, Failure::S3SlowDown, Failure::DiskFull];
-    loads_exactly_once_under(failures.into_iter().map(|failure| Fault::Fails(Kind::Copy, failure)).collect()).await;
+    let failures =
+        [Failure::SerializableIsolation, Failure::ResizeMode, Failure::S3SlowDown, Failure::DiskFull];
+    loads_exactly_once_under(failures.into_iter().map(|failure| Fault::Fails(Kind::Copy, failure)).collect())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

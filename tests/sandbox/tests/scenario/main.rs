@@ -1,5 +1,6 @@
 //! Scenarios: the real binaries with a real configuration file against the stand-ins, disturbed on purpose, and
 //! judged from outside.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod faults;
 mod kills;

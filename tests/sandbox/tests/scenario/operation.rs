@@ -18,7 +18,8 @@ fn stdout(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quiet_stream_is_delivered_by_age_and_its_batches_are_archived() {
-    let world = World::new(10, &Shape { max_file_age: "500ms", max_batch_age: "1s", ..Shape::default() }).await;
+    let world =
+        World::new(10, &Shape { max_file_age: "500ms", max_batch_age: "1s", ..Shape::default() }).await;
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_loaded(world.wanted(), &mut [&mut producer, &mut ingester]).await;
     let bucket = world.path("s3").join(BUCKET);
@@ -106,11 +107,15 @@ async fn a_wrong_key_ends_every_program_before_anything_is_opened() {
     let world = World::new(10, &Shape::default()).await;
     let text = std::fs::read_to_string(&world.config).unwrap();
     std::fs::write(&world.config, text.replace("max_file_age", "max_flie_age")).unwrap();
-    for (name, command) in [("producer", "run"), ("ingester", "run"), ("state", "dump"), ("ingester", "ddl")] {
+    for (name, command) in [("producer", "run"), ("ingester", "run"), ("state", "dump"), ("ingester", "ddl")]
+    {
         let ended = service::run(name, &[command], &world.config).unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(78), "{name}: {said}");
-        assert!(said.contains("batch.max_flie_age: unknown key; did you mean `max_file_age`?"), "{name}: {said}");
+        assert!(
+            said.contains("batch.max_flie_age: unknown key; did you mean `max_file_age`?"),
+            "{name}: {said}"
+        );
     }
     assert!(!world.path("producer").exists() && !world.path("ingester").exists());
 }
@@ -129,7 +134,12 @@ async fn check_tries_every_step_and_says_what_to_do() {
     assert_eq!(failed.status.code(), Some(69), "{said}");
     assert!(said.contains("FAILED  Adobe token") && said.contains("Adobe Developer Console"), "{said}");
     let run = service::run("producer", &["run"], &world.config).unwrap();
-    assert_eq!(run.status.code(), Some(78), "a wrong secret at the start: {}", String::from_utf8_lossy(&run.stderr));
+    assert_eq!(
+        run.status.code(),
+        Some(78),
+        "a wrong secret at the start: {}",
+        String::from_utf8_lossy(&run.stderr)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,7 +159,11 @@ async fn no_secret_and_no_token_reaches_a_log_even_at_trace_level() {
     let shape = Shape::default();
     let world = World::new(500, &shape).await;
     let text = std::fs::read_to_string(&world.config).unwrap();
-    std::fs::write(&world.config, text.replace("[logging]", "[logging]\nlevel = \"trace\"\nformat = \"json\"")).unwrap();
+    std::fs::write(
+        &world.config,
+        text.replace("[logging]", "[logging]\nlevel = \"trace\"\nformat = \"json\""),
+    )
+    .unwrap();
     let (producer, ingester) = (world.start("producer"), world.start("ingester"));
     assert_clean(&world.finish(producer, ingester).await);
     let logs = files_below(&world.path("logs")).unwrap();

@@ -76,8 +76,12 @@ impl World {
     }
 
     /// Waits until `done`, looking at the services all the while.
-    pub(crate) async fn until<F>(&self, what: &str, services: &mut [&mut Service], mut done: impl FnMut() -> F)
-    where
+    pub(crate) async fn until<F>(
+        &self,
+        what: &str,
+        services: &mut [&mut Service],
+        mut done: impl FnMut() -> F,
+    ) where
         F: Future<Output = bool>,
     {
         let begun = Instant::now();

@@ -10,12 +10,13 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test build prerequisites format
+.PHONY: demo test build prerequisites format readme docs deny
 
 demo: build
 	@$(DEMO)
 
 test: build
+	@.ci/prerequisites test
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	cargo test --release --workspace --locked
@@ -31,3 +32,15 @@ prerequisites:
 
 format:
 	cargo fmt --all
+
+# Writes the demo's output into README.md, and docs/CONFIGURATION.md from the table of keys.
+readme: build
+	@.ci/readme
+
+docs:
+	UPDATE_DOCS=1 cargo test --release -p shared --test configuration
+
+# Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
+deny:
+	@command -v cargo-deny >/dev/null 2>&1 || cargo install --locked cargo-deny
+	cargo deny --all-features check licenses bans sources

@@ -1,5 +1,5 @@
--- The user of [redshift], and what the ingester's statements need. Run it as an owner of the tables, after
--- `ingester ddl`. Names are the defaults of the configuration; change them here as there.
+-- The user of [redshift], and what the ingester's statements need. Run it as a superuser, after `ingester ddl`.
+-- Names are the defaults of the configuration; change them here as there.
 
 -- The password as MD5 of password and user name: 'md5' || MD5('the password' || 'livestream_loader').
 -- The client knows MD5 passwords, not Redshift's sha256 ones.
@@ -7,13 +7,11 @@ CREATE USER livestream_loader PASSWORD 'md5________________________________';
 
 GRANT USAGE ON SCHEMA public TO livestream_loader;
 
--- COPY inserts. Each new connection looks at the columns with SELECT … WHERE false, which reads no row.
-GRANT SELECT, INSERT ON public.livestream TO livestream_loader;
-
--- The ledger is read and written. UPDATE is for LOCK alone: Redshift documents no privilege for it, and
--- PostgreSQL, on which it is built, asks for UPDATE or DELETE. No row is ever updated. `ingester check` shows
--- under "Redshift ledger lock" whether it is enough.
-GRANT SELECT, INSERT, UPDATE ON public.livestream_ledger TO livestream_loader;
+-- The loader owns its two tables: COPY with an explicit STATUPDATE, which the ingester uses, is for owners and
+-- superusers (https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-load.html), and LOCK takes more
+-- than SELECT and INSERT. `ingester check` shows whether it is enough.
+ALTER TABLE public.livestream OWNER TO livestream_loader;
+ALTER TABLE public.livestream_ledger OWNER TO livestream_loader;
 
 -- Only where ASSUMEROLE was taken from PUBLIC (REVOKE ASSUMEROLE ON ALL FROM PUBLIC FOR ALL):
 -- GRANT ASSUMEROLE ON 'arn:aws:iam::123456789012:role/livestream-copy' TO livestream_loader FOR COPY;

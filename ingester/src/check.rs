@@ -7,42 +7,18 @@ use bytes::Bytes;
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::report::Report;
 use state::loads::ErrorClass;
 
 use crate::trouble::S3_ADVICE;
 use crate::warehouse::{Connector, Session, SqlFailure, Target, errors};
-
-/// How a step that was tried came out: what there is to say, or why it failed and with which code the check ends.
-type Outcome = Result<String, (Exit, String)>;
-
-/// Prints a line a step, and remembers the first failure.
-struct Report<'w, W> {
-    out: &'w mut W,
-    failed: Option<Exit>,
-}
-
-impl<W: Write> Report<'_, W> {
-    /// Whether the step went well.
-    fn line(&mut self, step: &str, outcome: Outcome) -> Result<bool, Failure> {
-        match outcome {
-            Ok(said) if said.is_empty() => writeln!(self.out, "✓ {step}")?,
-            Ok(said) => writeln!(self.out, "✓ {step}: {said}")?,
-            Err((exit, why)) => {
-                writeln!(self.out, "✗ {step}: {why}")?;
-                self.failed = self.failed.or(Some(exit));
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
 
 /// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
 ///
 /// # Errors
 /// With the code of the first step that failed.
 pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result<(), Failure> {
-    let mut report = Report { out, failed: None };
+    let mut report = Report::new(out);
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
     let columns = schema.columns.len();
@@ -50,10 +26,7 @@ pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result
     report.line("configuration", Ok(said))?;
     s3(config, &mut report).await?;
     redshift(config, &target, &mut report).await?;
-    match report.failed {
-        None => Ok(()),
-        Some(exit) => Err(Failure::new(exit, anyhow::anyhow!("the check failed: see the lines marked ✗"))),
-    }
+    report.end()
 }
 
 async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {

@@ -236,6 +236,10 @@ impl Loader {
     async fn ask_ledger(&mut self) -> Result<Result<(), Trouble>, Failure> {
         let Some(session) = &self.session else { return Ok(Ok(())) };
         let asked = self.doubts.some(ASKED_AT_ONCE);
+        // A listing may have settled them since they were seen.
+        if asked.is_empty() {
+            return Ok(Ok(()));
+        }
         let rows = match session.run(&self.target.look_up_all(&asked)).await {
             Ok(rows) => rows,
             Err(error) => return Ok(Err(errors::trouble(&error, "reading the ledger"))),

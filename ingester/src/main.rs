@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use shared::config::Config;
-use shared::exit::{Exit, Failure, finish};
+use shared::config::{Config, Secrets};
+use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
 
@@ -56,33 +56,29 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version are answers, not mistakes.
-            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
-            let _ = error.print();
-            return ExitCode::from(exit as u8);
-        }
-    };
     shared::tls::install();
-    finish(start(&cli))
+    shared::exit::main(start)
 }
 
-fn start(cli: &Cli) -> Result<(), Failure> {
+fn start(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Ddl => {
-            ingester::ddl::print(&Config::load_without_secrets(&cli.config)?, &mut std::io::stdout())
+            let config = Config::load(&cli.config, Secrets::Unused)?;
+            ingester::ddl::print(&config, &mut std::io::stdout())
         }
         Command::Check => {
-            let config = Config::load(&cli.config)?;
+            let config = Config::load(&cli.config, Secrets::Ingester)?;
             in_runtime(ingester::check::check(&config, &cli.config, &mut std::io::stdout()))
         }
         Command::Run => {
-            let config = Config::load(&cli.config)?;
-            let _telemetry = telemetry::start(&config.logging, "ingester")?;
             let shutdown = Shutdown::on_signals()?;
-            in_runtime(ingester::run::run(config, shutdown))
+            let config = Config::load(&cli.config, Secrets::Ingester)?;
+            let _telemetry = telemetry::start(&config.logging, "ingester")?;
+            let done = in_runtime(ingester::run::run(config, shutdown));
+            if let Err(failure) = &done {
+                tracing::error!(%failure, "the ingester ends");
+            }
+            done
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::io;
 
 use chrono::{DateTime, Utc};
+use shared::shutdown::Shutdown;
 use state::log::{Committed, HitId, Log, LogError, Upload};
 use tokio::sync::{mpsc, oneshot};
 
@@ -92,7 +93,7 @@ pub struct Appender {
 ///
 /// # Errors
 /// When there can be no more threads.
-pub fn start(log: Log) -> io::Result<Appender> {
+pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, from_shipping) = mpsc::channel(64);
     // Unbounded, but never more than there are closed files in the log, whose size is bounded.
@@ -100,9 +101,9 @@ pub fn start(log: Log) -> io::Result<Appender> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, to_ship, full: false };
+        let writer = Writer { log, to_ship, full: false, stopping: false };
         // Nobody listens any more when the time for an orderly stop has run out.
-        let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping)));
+        let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping, &shutdown)));
     })?;
     Ok(Appender { stream, shipped, to_ship: shipping, ended })
 }
@@ -111,6 +112,7 @@ struct Writer {
     log: Log,
     to_ship: mpsc::UnboundedSender<ToShip>,
     full: bool,
+    stopping: bool,
 }
 
 impl Writer {
@@ -119,6 +121,7 @@ impl Writer {
         mut self,
         mut stream: mpsc::Receiver<FromStream>,
         mut shipped: mpsc::Receiver<Shipped>,
+        shutdown: &Shutdown,
     ) -> Result<(), LogError> {
         let (mut streaming, mut shipping) = (true, true);
         while streaming || shipping {
@@ -131,7 +134,9 @@ impl Writer {
                     None => shipping = false,
                 },
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.commit()?,
-                event = stream.recv(), if streaming && !self.full => match event {
+                () = shutdown.stopping(), if !self.stopping => self.stopping = true,
+                // A full log hears the stream again when the process stops, or the stream side could not end.
+                event = stream.recv(), if streaming && (!self.full || self.stopping) => match event {
                     Some(event) => self.take(event)?,
                     // The last of the stream is durable before anything else is waited for.
                     None => {
@@ -147,6 +152,8 @@ impl Writer {
     fn take(&mut self, event: FromStream) -> Result<(), LogError> {
         match event {
             FromStream::Started => self.log.session_started(Utc::now()),
+            // No room, and nobody waits for it: not accepted, so Adobe sends it again.
+            FromStream::Block(_) if self.full => Ok(()),
             FromStream::Block(block) => self.append(&block),
             FromStream::Ended(why) => {
                 self.commit()?;
@@ -161,7 +168,8 @@ impl Writer {
         for record in &block.records {
             match record {
                 Decoded::Row { end, hit, received } => {
-                    let row = block.rows.get(start..*end).unwrap_or_default();
+                    let row = block.rows.get(start..*end);
+                    let row = row.ok_or_else(|| LogError::Missing("row that a block names".to_owned()))?;
                     self.log.stage_row(*hit, *received, row, now);
                     start = *end;
                 }

@@ -1,94 +1,103 @@
-//! `producer check`: each step against the real thing, and what to do about the first that fails.
+//! `producer check`: each step against the real thing, and what to do about those that fail.
+
+use std::io::Write;
 
 use bytes::Bytes;
 use shared::config::Config;
-use shared::exit::{Exit, Failure};
-use shared::object_store::ObjectStore;
+use shared::exit::{Exit, Failure, io_exit};
+use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::report::{Outcome, Report};
 
-use crate::connect;
+use crate::connect::{self, ConnectError};
 use crate::reaction::{Reaction, to_status};
-use crate::token::Tokens;
+use crate::token::{TokenError, Tokens};
 
-/// Tries every step, printing a line for each.
+/// Tries every step and says how each came out. Leaves nothing behind.
 ///
 /// # Errors
-/// When one fails; the others are tried all the same.
-pub async fn check(config: &Config) -> Result<(), Failure> {
-    let mut failed = 0;
-    let mut say = |step: &str, result: Result<String, String>| match result {
-        Ok(done) => println!("ok      {step}: {done}"),
-        Err(why) => {
-            failed += 1;
-            println!("FAILED  {step}: {why}");
-        }
-    };
-    say("schema", schema(config));
-    say("log directory", log_dir(config));
-    let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
-    let mut tokens = Tokens::new(http.clone(), &config.adobe);
-    let token = tokens.get().await;
-    let stream = match &token {
-        Ok(token) => stream(config, &http, token).await,
-        Err(_) => Err("not tried, for want of a token".to_owned()),
-    };
-    say("Adobe token", token.map(|_| "granted".to_owned()).map_err(|error| error.to_string()));
-    say("Livestream", stream);
-    say("S3", bucket(config).await);
-    match failed {
-        0 => Ok(()),
-        1 => Err(Failure::new(Exit::Unavailable, anyhow::anyhow!("one step failed"))),
-        _ => Err(Failure::new(Exit::Unavailable, anyhow::anyhow!("{failed} steps failed"))),
-    }
+/// With the code of the first step that failed.
+pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    let mut report = Report::new(out);
+    report.line("schema and filters", schema(config))?;
+    report.line("log directory", log_dir(config))?;
+    adobe(config, &mut report).await?;
+    report.line("S3", bucket(config).await)?;
+    report.end()
 }
 
-fn schema(config: &Config) -> Result<String, String> {
-    let schema = config.schema.load().map_err(|error| error.to_string())?;
-    crate::run::transform(config, &schema).map_err(|error| error.to_string())?;
+fn schema(config: &Config) -> Outcome {
+    let wrong = |error: Failure| (error.exit(), error.to_string());
+    let schema = config.schema.load().map_err(wrong)?;
+    crate::run::transform(config, &schema).map_err(wrong)?;
     Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
 }
 
-fn log_dir(config: &Config) -> Result<String, String> {
+fn log_dir(config: &Config) -> Outcome {
     let dir = &config.log.dir;
-    let probe = dir.join(".probe");
-    std::fs::create_dir_all(dir)
-        .and_then(|()| std::fs::write(&probe, b"probe"))
-        .and_then(|()| std::fs::remove_file(&probe))
-        .map(|()| format!("{} can be written", dir.display()))
-        .map_err(|error| format!("{}: {error}; create it for the user the producer runs as", dir.display()))
-}
-
-async fn stream(
-    config: &Config,
-    http: &reqwest::Client,
-    token: &shared::secret::Secret,
-) -> Result<String, String> {
-    // Without `reset`: a look must not move where a running producer reads.
-    match connect::open(http, &config.adobe, token, None).await {
-        Ok(response) => Ok(format!("open at {}", response.url().host_str().unwrap_or_default())),
-        Err(error @ connect::ConnectError::Refused { status, .. }) => Err(match to_status(status) {
-            Reaction::Stop(advice) => format!("{error}; {advice}"),
-            Reaction::NewToken => {
-                format!("{error}; the technical account lacks the Livestream product, or its clock is off")
-            }
-            Reaction::Wait(_) => {
-                format!("{error}; a running producer may hold the connection: try again in a minute")
-            }
-            Reaction::Backoff => error.to_string(),
-        }),
-        Err(error) => Err(error.to_string()),
+    match dir.try_exists() {
+        Ok(false) => return Ok(format!("{} is not there yet: the first start makes it", dir.display())),
+        Ok(true) => {}
+        Err(error) => return Err((io_exit(&error), format!("{}: {error}", dir.display()))),
+    }
+    let probe = dir.join(".check");
+    match std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe)) {
+        Ok(()) => Ok(format!("{} can be written", dir.display())),
+        Err(error) => Err((
+            io_exit(&error),
+            format!("{}: {error}; give it to the user the producer runs as", dir.display()),
+        )),
     }
 }
 
-async fn bucket(config: &Config) -> Result<String, String> {
+async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
+    let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
+    let token = Tokens::new(http.clone(), &config.adobe).get().await;
+    let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(|error| match error {
+        TokenError::Refused { .. } => (Exit::Config, error.to_string()),
+        TokenError::Unavailable { .. } => (Exit::Unavailable, error.to_string()),
+    });
+    report.line("Adobe token", granted)?;
+    let Ok(token) = token else { return Ok(()) };
+    // Without `reset`: a look must not move where a running producer reads.
+    let opened = connect::open(&http, &config.adobe, &token, None).await;
+    let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
+    let said = opened.map_err(|error| {
+        let advice = match error {
+            ConnectError::Refused { status, .. } => match to_status(status) {
+                Reaction::Stop(advice) => advice,
+                Reaction::NewToken => {
+                    "the technical account lacks the product, or this machine's clock is off"
+                }
+                Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
+                Reaction::Backoff => "try again",
+            },
+            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {
+                "check adobe.stream_url and adobe.redirect_hosts"
+            }
+        };
+        (Exit::Unavailable, format!("{error}; {advice}"))
+    });
+    report.line("Livestream", said)?;
+    Ok(())
+}
+
+async fn bucket(config: &Config) -> Outcome {
     let store = ObjectStore::connect(&config.s3).await;
-    let key = format!("{}.probe-{}", config.s3.to_ingest, config.instance.name);
+    // Not laid out as a batch, so that nobody takes it for one.
+    let key = format!("{}.check-{}", config.s3.to_ingest, config.instance.name);
     let tried = async {
-        store.put(&key, Bytes::from_static(b"probe")).await?;
+        store.put(&key, Bytes::from_static(b"written by `producer check`, which deletes it again")).await?;
         store.get(&key).await?;
         store.delete(&key).await
     };
     match tried.await {
         Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
-        Err(error) => Err(format!("{error}; check [s3], and the policy in deploy/iam-producer.json")),
+        Err(error) => {
+            let exit = match error.kind() {
+                StoreErrorKind::Configuration | StoreErrorKind::NotFound => Exit::Config,
+                StoreErrorKind::Passing => Exit::Unavailable,
+            };
+            Err((exit, format!("{error}; check [s3], and the policy in deploy/iam-producer.json")))
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use shared::config::Config;
+use shared::config::{Config, Secrets};
 use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 
@@ -11,7 +11,8 @@ use shared::shutdown::Shutdown;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 a service refused, 74 disk, 77 permission, 78 configuration.\n\
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 a service refused, 70 a fault of its own, 74 disk, 77 permission, 78 configuration,\n\
+                  130 ended at once by a second signal.\n\
                   What is pending: `state dump`."
 )]
 pub struct Cli {
@@ -47,14 +48,19 @@ impl Cli {
     /// With the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
+        // First of all, so that a stop asked for during the start is in order too.
+        let shutdown = Shutdown::on_signals()?;
         let (Command::Run(Where { config }) | Command::Check(Where { config })) = &self.command;
-        let config = Config::load(config)?;
+        let config = Config::load(config, Secrets::Producer)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = match self.command {
-            Command::Check(_) => runtime.block_on(crate::check::check(&config)),
+            Command::Check(_) => {
+                let mut out = std::io::stdout();
+                let checking = crate::check::check(&config, &mut out);
+                runtime.block_on(shutdown.until(checking)).unwrap_or(Ok(()))
+            }
             Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
-                let shutdown = Shutdown::on_signals()?;
                 let done = runtime.block_on(crate::run::run(config, shutdown));
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");

@@ -110,7 +110,7 @@ fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, ConnectError>
     Ok(url)
 }
 
-/// Where a redirect leads, if the token may go there. A location without query keeps the query: it says how many
+/// Where a redirect leads, if the token may go there. What its query does not say is kept of ours: how many
 /// connections there are and where to read from.
 fn redirected(response: &Response, from: &Url, allowed: &[String]) -> Result<Url, ConnectError> {
     let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
@@ -127,8 +127,9 @@ fn redirected(response: &Response, from: &Url, allowed: &[String]) -> Result<Url
             to.host_str().unwrap_or_default()
         )));
     }
-    if to.query().is_none() {
-        to.set_query(from.query());
+    let said: Vec<_> = to.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    for (name, value) in from.query_pairs().filter(|(name, _)| !said.iter().any(|said| said == name)) {
+        to.query_pairs_mut().append_pair(&name, &value);
     }
     Ok(to)
 }

@@ -9,11 +9,13 @@ use tokio::sync::mpsc;
 
 use crate::append::{Block, Decoded, FromStream};
 use crate::frame::{Frame, Framer};
-use crate::inflate::Inflater;
-use crate::transform::{Outcome, Transform};
+use crate::inflate::{InflateError, Inflater};
+use crate::transform::{ColumnCounts, Outcome, Transform};
 
-/// A block is sent on when it holds this many records, or when no more bytes wait.
+/// A block is sent on when it holds this many records, or this many bytes of rows or rejects, or when no more
+/// bytes of the stream wait.
 const BLOCK_RECORDS: usize = 256;
+const BLOCK_BYTES: usize = 1 << 20;
 /// What Livestream has been seen to send in place of a record when the token has gone stale.
 const NOT_AUTHORIZED: &[u8] = b"not authorized";
 
@@ -49,7 +51,8 @@ pub fn start(
     pieces: mpsc::Receiver<Piece>,
     out: mpsc::Sender<FromStream>,
 ) -> io::Result<JoinHandle<(Transform, Ended)>> {
-    let decoder = Decoder { transform, block: Block::default(), ended: None };
+    let filtered = vec![0; transform.filter_names().len()];
+    let decoder = Decoder { transform, block: Block::default(), rejected: 0, filtered, ended: None };
     std::thread::Builder::new()
         .name("decode".to_owned())
         .spawn(move || decoder.run(Framer::new(max_record_bytes), pieces, &out))
@@ -58,6 +61,10 @@ pub fn start(
 struct Decoder {
     transform: Transform,
     block: Block,
+    /// Bytes of rejected records in the block.
+    rejected: usize,
+    /// Records dropped by each filter.
+    filtered: Vec<u64>,
     ended: Option<Ended>,
 }
 
@@ -83,7 +90,31 @@ impl Decoder {
             }
         }
         self.send(out);
+        self.say_counts();
         (self.transform, self.ended.unwrap_or(Ended::Input))
+    }
+
+    /// What the session dropped by filter, and what was altered since the start because a type could not hold it.
+    fn say_counts(&self) {
+        for (filter, records) in
+            self.transform.filter_names().iter().zip(&self.filtered).filter(|(_, n)| **n > 0)
+        {
+            tracing::info!(filter, records, "records filtered in this session");
+        }
+        let ColumnCounts { cut, nulled, rounded, nuls, replaced } = self.transform.stats().totals();
+        if cut + nulled + rounded + nuls + replaced > 0 {
+            tracing::info!(
+                cut,
+                nulled,
+                rounded,
+                nuls,
+                replaced,
+                "values no column could hold as sent, since the start"
+            );
+        }
+        for (column, counts) in self.transform.stats().columns() {
+            tracing::debug!(column, ?counts, "values altered");
+        }
     }
 
     fn decode(
@@ -97,6 +128,10 @@ impl Decoder {
             match inflater.piece(&mut bytes) {
                 Ok(Some(piece)) => framer.push(piece, |frame| self.record(&frame, out)),
                 Ok(None) => return,
+                Err(InflateError::NotGzip(text)) if text.contains("not authorized") => {
+                    self.ended = Some(Ended::NotAuthorized);
+                    return;
+                }
                 Err(error) => {
                     self.ended = Some(Ended::Damaged(error.to_string()));
                     return;
@@ -124,7 +159,7 @@ impl Decoder {
                 self.block.records.push(Decoded::Rejected { record: head.to_vec(), reason });
             }
         }
-        if self.block.records.len() >= BLOCK_RECORDS {
+        if self.block.records.len() >= BLOCK_RECORDS || self.block.rows.len() + self.rejected >= BLOCK_BYTES {
             self.send(out);
         }
     }
@@ -132,11 +167,13 @@ impl Decoder {
     /// A line without its end, when the body has ended: a whole record, or one that was cut off. One that was cut
     /// off is no reject: Adobe sends it again.
     fn last_record(&mut self, frame: &Frame<'_>) {
-        if let Frame::Record(record) = *frame {
-            match self.transform(record) {
+        match *frame {
+            Frame::Record(NOT_AUTHORIZED) => self.ended = Some(Ended::NotAuthorized),
+            Frame::Record(record) => match self.transform(record) {
                 Decoded::Rejected { .. } => tracing::debug!("the stream ended within a record"),
                 whole => self.block.records.push(whole),
-            }
+            },
+            Frame::TooLong { .. } => {}
         }
     }
 
@@ -146,8 +183,14 @@ impl Decoder {
                 let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
                 Decoded::Row { end: self.block.rows.len(), hit, received }
             }
-            Outcome::Filtered { .. } => Decoded::Filtered,
+            Outcome::Filtered { rule } => {
+                if let Some(count) = self.filtered.get_mut(rule) {
+                    *count += 1;
+                }
+                Decoded::Filtered
+            }
             Outcome::Rejected(reject) => {
+                self.rejected += record.len();
                 Decoded::Rejected { record: record.to_vec(), reason: reject.to_string() }
             }
         }
@@ -157,6 +200,7 @@ impl Decoder {
         if self.block.records.is_empty() {
             return;
         }
+        self.rejected = 0;
         let rows = Vec::with_capacity(self.block.rows.len());
         let block =
             std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) });

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use chrono::Utc;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -10,7 +9,7 @@ use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
-use state::log::{BatchStatus, Log, LogReader, Settings};
+use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
 use state::snapshot::ProducerSnapshot;
 use tokio::sync::broadcast;
 
@@ -64,7 +63,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let store = ObjectStore::connect(&config.s3).await;
     let reader = log.reader();
     let (feed_out, _) = broadcast::channel(FEED_BACKLOG);
-    let appender = append::start(log)?;
+    let appender = append::start(log, shutdown.clone())?;
 
     let owner = Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone() });
     let socket = config.producer_socket();
@@ -77,38 +76,68 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         }
     });
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
-    let shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
+    let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
     let stream = Stream::new(config.adobe.clone(), transform, appender.stream, again)?;
 
-    // The stream ends by a signal or an error of its own; the log only by an error.
-    let mut ended = appender.ended;
-    let failed = tokio::select! {
-        streamed = stream.run(&shutdown) => streamed.err(),
-        ended = &mut ended => return Err(match ended {
-            Ok(Err(error)) => error.into(),
-            _ => Failure::new(Exit::Software, anyhow::anyhow!("the thread that writes the log has ended")),
-        }),
-    };
-    shutdown.stop();
-    let stopping = async {
-        let _ = shipping.await;
-        let _ = serving.await;
-        ended.await.context("the thread that writes the log has ended")
-    };
-    match tokio::time::timeout(config.shutdown.timeout.0, stopping).await {
-        Ok(Ok(log)) => log?,
-        Ok(Err(error)) => return Err(Failure::new(Exit::Software, error)),
-        Err(_) => {
-            tracing::warn!(
-                "not everything ended within shutdown.timeout; the next start goes on from the log"
-            );
+    // What ended the producer, if it was not asked to stop; kept here, since what follows may take too long.
+    let mut failure = None;
+    let mut log_ended = appender.ended;
+    let work = async {
+        // The stream ends by a signal or an error of its own, the two others by an error only. The first to end
+        // ends all; the log last, when nobody can tell it anything any more.
+        let streaming = stream.run(&shutdown);
+        tokio::pin!(streaming);
+        let mut shipped = false;
+        let ended = loop {
+            tokio::select! {
+                streamed = &mut streaming => break streamed,
+                ended = &mut shipping, if !shipped => match ended {
+                    Ok(Ok(())) if shutdown.is_stopping() => shipped = true,
+                    ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
+                },
+                ended = &mut log_ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
+            }
+        };
+        shutdown.stop();
+        failure = ended.err();
+        if failure
+            .as_ref()
+            .is_some_and(|failure| matches!(failure.exit(), Exit::Data | Exit::Io | Exit::Software))
+        {
+            // The log is not to be believed any more: nothing is worth waiting for.
+            return Ok(());
         }
-    }
-    match failed {
-        Some(failure) => Err(failure),
-        None => {
-            tracing::info!("stopped");
+        if !shipped {
+            let _ = shipping.await;
+        }
+        let _ = serving.await;
+        log_ended.await.unwrap_or_else(|_| Err(LogError::Missing("thread that writes it".to_owned())))
+    };
+    let overdue = async {
+        shutdown.stopping().await;
+        tokio::time::sleep(config.shutdown.timeout.0).await;
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = overdue => {
+            tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
             Ok(())
+        }
+    };
+    if let Some(failure) = failure {
+        return Err(failure);
+    }
+    done?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Why the log cannot be written or read any more.
+fn ended_by_itself(error: Option<LogError>) -> Failure {
+    match error {
+        Some(error) => error.into(),
+        None => {
+            Failure::new(Exit::Software, anyhow::anyhow!("a part of the producer that never ends has ended"))
         }
     }
 }

@@ -1,14 +1,12 @@
 //! The way from the log to S3: several files at once, a batch's manifest and seal once all its files are up, and
 //! rejects. Every step may be repeated after a crash with the same result.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::Utc;
 use shared::config::Config;
-use shared::ids::Instance;
 use shared::layout::{self, Compression};
 use shared::object_store::{ObjectStore, StoreError};
 use shared::retry::Backoff;
@@ -21,8 +19,9 @@ use tokio::task::JoinSet;
 use crate::append::{Shipped, ToShip};
 use crate::upload::{Place, compress};
 
-/// Rejects of one object at most.
+/// Rejects of one object at most, by count and by the bytes of their lines.
 const REJECTS_PER_FILE: usize = 1000;
+const REJECT_BYTES_PER_FILE: usize = 8 << 20;
 
 /// What the shipping side works with.
 #[derive(Debug, Clone)]
@@ -81,26 +80,38 @@ impl Shipping {
 
     /// Ships what an earlier process left and what comes, until shutdown; what is on its way then is given up, and
     /// goes once more after the next start.
-    pub async fn run(self, left: Resumed, mut work: mpsc::UnboundedReceiver<ToShip>, shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// When the log cannot be read: damage does not pass, and must not be passed over.
+    pub async fn run(
+        self,
+        left: Resumed,
+        mut work: mpsc::UnboundedReceiver<ToShip>,
+        shutdown: Shutdown,
+    ) -> Result<(), LogError> {
         let this = Arc::new(self);
         let places = Arc::new(Semaphore::new(this.uploads));
-        let mut tasks = JoinSet::new();
+        let mut tasks: JoinSet<Result<(), LogError>> = JoinSet::new();
+        tasks.spawn(this.clone().ship_rejects_until_stopped(shutdown.clone()));
         let mut sealed: BTreeSet<u64> = left.sealed.into_iter().collect();
-        let rejects = tokio::spawn(this.clone().ship_rejects_for_ever(shutdown.clone()));
         let (uploaded, mut batch_advanced) = mpsc::unbounded_channel();
-        let mut waiting: std::collections::VecDeque<u64> = left.closed.into();
+        let mut waiting: VecDeque<u64> = left.closed.into();
         let mut ready: Vec<u64> = sealed.iter().copied().collect();
         loop {
             for batch in ready.drain(..) {
                 // Each sealed batch is published by one task, started when its last file is up.
-                if sealed.contains(&batch) && this.is_up(batch) {
+                if sealed.contains(&batch) && this.is_up(batch)? {
                     sealed.remove(&batch);
                     let (this, shutdown) = (this.clone(), shutdown.clone());
-                    tasks.spawn(async move { this.publish_until_done(batch, &shutdown).await });
+                    let what = format!("publishing of batch {batch}");
+                    tasks.spawn(async move {
+                        until_done(&what, &shutdown, || this.publish(batch)).await?;
+                        Ok(())
+                    });
                 }
             }
             tokio::select! {
-                () = shutdown.stopping() => break,
+                () = shutdown.stopping() => return Ok(()),
                 Some(item) = work.recv() => match item {
                     ToShip::File(file) => waiting.push_back(file),
                     ToShip::Batch(batch) => {
@@ -109,64 +120,29 @@ impl Shipping {
                     }
                 },
                 Ok(place) = places.clone().acquire_owned(), if !waiting.is_empty() => {
-                    if let Some(file) = waiting.pop_front() {
-                        let (this, shutdown, uploaded) = (this.clone(), shutdown.clone(), uploaded.clone());
-                        tasks.spawn(async move {
-                            if let Some(batch) = this.upload_until_done(file, &shutdown).await {
-                                let _ = uploaded.send(batch);
-                            }
-                            drop(place);
-                        });
-                    }
+                    let Some(file) = waiting.pop_front() else { continue };
+                    let (this, shutdown, uploaded) = (this.clone(), shutdown.clone(), uploaded.clone());
+                    tasks.spawn(async move {
+                        let what = format!("upload of file {file}");
+                        if let Some(batch) = until_done(&what, &shutdown, || this.upload(file)).await? {
+                            let _ = uploaded.send(batch);
+                        }
+                        drop(place);
+                        Ok(())
+                    });
                 }
                 Some(batch) = batch_advanced.recv() => ready.push(batch),
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                // A task that was ended by a panic is gone, and with it what it held: that must show.
+                Some(ended) = tasks.join_next() => ended.map_err(|error| LogError::Missing(error.to_string()))??,
             }
         }
-        // Tasks see the shutdown at their next wait for S3; nothing they hold is needed.
-        tasks.shutdown().await;
-        rejects.abort();
-        let _ = rejects.await;
+        // Whatever is under way is dropped with the set of tasks.
     }
 
-    fn is_up(&self, batch: u64) -> bool {
-        let ending = self.log.batch(batch).and_then(|record| {
-            let files = self.log.files_of(&record)?;
-            Ok(record.status == BatchStatus::Sealed && self.place.ending(&record, &files).is_some())
-        });
-        ending.unwrap_or_else(|error| {
-            tracing::error!(%error, batch, "cannot read the log");
-            false
-        })
-    }
-
-    /// The batch of the file, once it is up; None when the process ends before.
-    async fn upload_until_done(&self, file: u64, shutdown: &Shutdown) -> Option<u64> {
-        self.until_done(&format!("upload of file {file}"), shutdown, || self.upload(file)).await
-    }
-
-    async fn publish_until_done(&self, batch: u64, shutdown: &Shutdown) {
-        self.until_done(&format!("publishing of batch {batch}"), shutdown, || self.publish(batch)).await;
-    }
-
-    /// Tries until it works: what is in the log must get to S3, however long that takes.
-    async fn until_done<T, F>(&self, what: &str, shutdown: &Shutdown, step: impl Fn() -> F) -> Option<T>
-    where
-        F: Future<Output = Result<T, ShipError>>,
-    {
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
-        loop {
-            match shutdown.until(step()).await? {
-                Ok(done) => return Some(done),
-                Err(ShipError::Closed) => return None,
-                Err(error) => {
-                    let wait = backoff.failed();
-                    let wait_for = shared::human::duration(wait);
-                    tracing::error!(%error, failures = backoff.failures(), "{what} failed; again in {wait_for}");
-                    shutdown.sleep(wait).await.then_some(())?;
-                }
-            }
-        }
+    fn is_up(&self, batch: u64) -> Result<bool, LogError> {
+        let record = self.log.batch(batch)?;
+        let files = self.log.files_of(&record)?;
+        Ok(record.status == BatchStatus::Sealed && self.place.ending(&record, &files).is_some())
     }
 
     async fn upload(&self, file: u64) -> Result<u64, ShipError> {
@@ -211,36 +187,67 @@ impl Shipping {
         answer.await.map_err(|_| ShipError::Closed)
     }
 
-    async fn ship_rejects_for_ever(self: Arc<Self>, shutdown: Shutdown) {
-        while shutdown.sleep(self.rejects_every).await {
-            // All there are, a file at a time.
-            while self.until_done("upload of rejects", &shutdown, || self.ship_rejects()).await == Some(true)
-            {
+    async fn ship_rejects_until_stopped(self: Arc<Self>, shutdown: Shutdown) -> Result<(), LogError> {
+        loop {
+            // All there are, a file at a time; at the start those an earlier process left.
+            while until_done("upload of rejects", &shutdown, || self.ship_rejects()).await? == Some(true) {}
+            if !shutdown.sleep(self.rejects_every).await {
+                return Ok(());
             }
         }
     }
 
     /// Ships the oldest rejects; false when there were none.
     async fn ship_rejects(&self) -> Result<bool, ShipError> {
-        let log = self.log.clone();
-        let reading = tokio::task::spawn_blocking(move || log.rejects(REJECTS_PER_FILE));
-        let rejects = reading.await.map_err(|_| ShipError::Closed)?.map_err(LogError::from)?;
-        let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else {
+        let (log, rejected, instance) =
+            (self.log.clone(), self.rejected.clone(), self.place.instance.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            let rejects = log.rejects(REJECTS_PER_FILE, REJECT_BYTES_PER_FILE).map_err(LogError::from)?;
+            let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else {
+                return Ok(None);
+            };
+            // The time of the first reject, not the present: repeated after a crash, the key must be the same.
+            let at = serde_json::from_slice::<RejectLine>(line).map_or_else(|_| Utc::now(), |line| line.at);
+            let key = layout::rejects_key(&rejected, at, &instance, *first);
+            let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [line.as_slice(), b"\n"]).collect();
+            let content = compress(&lines.concat(), Compression::Zstd)?;
+            Ok::<_, ShipError>(Some((key, content, *first, *last, rejects.len())))
+        });
+        let Some((key, content, first, last, records)) = prepared.await.map_err(|_| ShipError::Closed)??
+        else {
             return Ok(false);
         };
-        // The day of the first reject, not today: repeated after a crash, the key must be the same.
-        let day = serde_json::from_slice::<RejectLine>(line)
-            .map_or_else(|_| Utc::now(), |line| line.at)
-            .date_naive();
-        let (first, last) = (*first, *last);
-        let lines: Vec<u8> =
-            rejects.iter().flat_map(|(_, line)| line.iter().copied().chain([b'\n'])).collect();
-        let content: Bytes = compress(&lines, Compression::Zstd)?;
-        let instance: &Instance = &self.place.instance;
-        let key = layout::rejects_key(&self.rejected, day, instance, first);
         self.store.put(&key, content).await?;
         self.report(|noted| Shipped::Rejects(first, last, noted)).await?;
-        tracing::info!(key, records = rejects.len(), "rejects shipped");
+        tracing::info!(key, records, "rejects shipped");
         Ok(true)
+    }
+}
+
+/// Tries until it works: what is in the log must get to S3, however long that takes. None when the process ends
+/// before.
+async fn until_done<T, F>(
+    what: &str,
+    shutdown: &Shutdown,
+    step: impl Fn() -> F,
+) -> Result<Option<T>, LogError>
+where
+    F: Future<Output = Result<T, ShipError>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
+    loop {
+        match shutdown.until(step()).await {
+            None | Some(Err(ShipError::Closed)) => return Ok(None),
+            Some(Ok(done)) => return Ok(Some(done)),
+            Some(Err(ShipError::Log(error))) => return Err(error),
+            Some(Err(error)) => {
+                let wait = backoff.failed();
+                let again = shared::human::duration(wait);
+                tracing::error!(%error, failures = backoff.failures(), "{what} failed; again in {again}");
+                if !shutdown.sleep(wait).await {
+                    return Ok(None);
+                }
+            }
+        }
     }
 }

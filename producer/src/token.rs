@@ -20,6 +20,7 @@ pub struct Tokens {
     client_id: String,
     client_secret: Secret,
     scopes: String,
+    timeout: Duration,
     current: Option<Token>,
 }
 
@@ -76,6 +77,7 @@ impl Tokens {
             client_id: config.client_id.clone(),
             client_secret: config.client_secret.clone(),
             scopes: config.scopes.join(","),
+            timeout: config.connect_timeout.0,
             current: None,
         }
     }
@@ -91,7 +93,8 @@ impl Tokens {
             return Ok(token.value.clone());
         }
         let Granted { access_token, expires_in } = self.ask().await?;
-        let life = Duration::from_secs(expires_in);
+        // Adobe's live for a day; whatever an answer says, none is kept for longer than a week.
+        let life = Duration::from_secs(expires_in.min(7 * 86_400));
         tracing::info!(expires_in, "new Adobe token");
         // A token that lives shorter than the margin is used for this one connection.
         self.current = Some(Token { value: access_token.clone(), expires: Instant::now() + life });
@@ -111,8 +114,11 @@ impl Tokens {
             ("scope", &self.scopes),
         ];
         let unavailable = |reason: String| TokenError::Unavailable { url: self.url.clone(), reason };
-        // `without_url`: an error would otherwise print the address with whatever stands in it.
-        let sent = self.http.post(&self.url).form(&form).send().await;
+        let sending = self.http.post(&self.url).form(&form).send();
+        let sent = tokio::time::timeout(self.timeout, sending).await;
+        let sent = sent.map_err(|_| {
+            unavailable(format!("no answer within {}", shared::human::duration(self.timeout)))
+        })?;
         let response = sent.map_err(|error| unavailable(crate::connect::causes(&error.without_url())))?;
         let status = response.status();
         let body = crate::connect::read_body(response, MAX_BODY).await;
@@ -121,7 +127,8 @@ impl Tokens {
                 .map_err(|error| unavailable(format!("its answer is not a token: {error}")));
         }
         let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-        if status.is_client_error() && status != reqwest::StatusCode::TOO_MANY_REQUESTS {
+        let passing = [reqwest::StatusCode::TOO_MANY_REQUESTS, reqwest::StatusCode::REQUEST_TIMEOUT];
+        if status.is_client_error() && !passing.contains(&status) {
             let Refusal { error, error_description } = refusal;
             let code = if error.is_empty() { status.to_string() } else { error };
             return Err(TokenError::Refused { advice: advice(&code), code, description: error_description });

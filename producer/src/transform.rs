@@ -99,6 +99,7 @@ pub struct Transform {
     spans: Spans,
     converter: Converter,
     stats: Stats,
+    filter_names: Vec<String>,
 }
 
 impl Transform {
@@ -106,7 +107,8 @@ impl Transform {
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
         let spans = Spans::new(plan.targets());
-        Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), plan })
+        let filter_names = filters.iter().map(|filter| filter.name.clone()).collect();
+        Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), filter_names, plan })
     }
 
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
@@ -131,6 +133,11 @@ impl Transform {
         }
         let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
         Outcome::Row { hit, received }
+    }
+
+    /// The names of the filters; `Outcome::Filtered` counts positions in this list.
+    pub fn filter_names(&self) -> &[String] {
+        &self.filter_names
     }
 
     /// What was altered or dropped so far because a column's type could not hold it, by column.

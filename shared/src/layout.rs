@@ -1,7 +1,7 @@
 //! Where things stand in S3. The folder layout is the Python daemon's, so that tools built around it keep working:
 //! `{prefix}{yyyymmdd}/{batch id}/{n}.csv.zst`, with `manifest.json` and `batch.json` beside the files.
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{BatchId, Instance};
@@ -63,11 +63,13 @@ pub fn file_name(no: u32, compression: Compression) -> String {
     format!("{no}.csv{}", compression.suffix())
 }
 
-/// The key of a file of rejects. The first reject's number names it: repeating an upload after a crash, perhaps
-/// with more rejects by then, replaces the object instead of adding a second one.
+/// The key of a file of rejects. The first reject's time and number name it: repeating an upload after a crash,
+/// perhaps with more rejects by then, replaces the object instead of adding a second one; and a new log of the same
+/// instance, which counts from 0 again, replaces none of the old one's.
 #[must_use]
-pub fn rejects_key(prefix: &str, day: NaiveDate, instance: &Instance, first: u64) -> String {
-    format!("{}{instance}-{first:012}.ndjson.zst", day_folder(prefix, day))
+pub fn rejects_key(prefix: &str, at: DateTime<Utc>, instance: &Instance, first: u64) -> String {
+    let (folder, time) = (day_folder(prefix, at.date_naive()), at.format("%H%M%S%3f"));
+    format!("{folder}{instance}-{time}-{first:012}.ndjson.zst")
 }
 
 /// Reads a batch id out of the key of any object in its folder: `{prefix}{yyyymmdd}/{batch id}/{name}`.

@@ -8,6 +8,7 @@ pub mod human;
 pub mod ids;
 pub mod layout;
 pub mod object_store;
+pub mod report;
 pub mod retry;
 pub mod schema;
 pub mod seal;

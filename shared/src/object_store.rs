@@ -19,6 +19,10 @@ use crate::config::S3;
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: usize = 1000;
 
+/// Everything but what stands for itself in a URL's path.
+const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
 /// A bucket.
 #[derive(Debug, Clone)]
 pub struct ObjectStore {
@@ -209,7 +213,9 @@ impl ObjectStore {
     /// When the source is not there or S3 refuses.
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let copy = self.client.copy_object().bucket(&self.bucket).key(to);
-        let copy = copy.copy_source(format!("{}/{from}", self.bucket));
+        // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
+        let from_encoded = percent_encoding::utf8_percent_encode(from, UNSAFE_IN_COPY_SOURCE);
+        let copy = copy.copy_source(format!("{}/{from_encoded}", self.bucket));
         Box::pin(copy.send()).await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
     }
 
@@ -255,7 +261,7 @@ fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreE
             _,
         ) => StoreErrorKind::Configuration,
         (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
-        (Some("RequestTimeTooSkewed" | "RequestTimeout" | "SlowDown"), _) => StoreErrorKind::Passing,
+        (Some("RequestTimeout" | "SlowDown" | "IncompleteBody" | "BadDigest"), _) => StoreErrorKind::Passing,
         (_, Some(404)) => StoreErrorKind::NotFound,
         (_, Some(301 | 400 | 401 | 403)) => StoreErrorKind::Configuration,
         // No credentials were found in the chain, or the request could not be built.

@@ -11,7 +11,7 @@ const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
 
 fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    Config::parse(text, Path::new("pipeline.toml"), env.into_iter(), Secrets::Needed)
+    Config::parse(text, Path::new("pipeline.toml"), env.into_iter(), Secrets::Ingester)
 }
 
 fn complaint(text: &str, env: &[(&str, &str)]) -> String {
@@ -139,8 +139,17 @@ fn a_secret_comes_from_one_place_and_is_needed_only_by_those_who_use_it() {
     let without = EXAMPLE.replace("password_file", "# password_file");
     let said = complaint(&without, &[]);
     assert!(said.contains("redshift.password: is missing: give it, redshift.password_file or"), "{said}");
-    let unused = Config::parse(&without, Path::new("x"), std::iter::empty(), Secrets::NotNeeded);
-    assert!(unused.is_ok(), "{unused:?}");
+    for (secrets, needed) in [(Secrets::Unused, false), (Secrets::Producer, false), (Secrets::Ingester, true)]
+    {
+        let parsed = Config::parse(&without, Path::new("x"), std::iter::empty(), secrets);
+        assert_eq!(parsed.is_err(), needed, "{secrets:?}");
+    }
+    let without = EXAMPLE.replace("client_secret_file", "# client_secret_file");
+    for (secrets, needed) in [(Secrets::Unused, false), (Secrets::Producer, true), (Secrets::Ingester, false)]
+    {
+        let parsed = Config::parse(&without, Path::new("x"), std::iter::empty(), secrets);
+        assert_eq!(parsed.is_err(), needed, "{secrets:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -68,9 +68,12 @@ pub trait Owner: Send + Sync + 'static {
 /// # Errors
 /// When the socket cannot be made.
 pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -> io::Result<()> {
-    match fs::remove_file(socket) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    match fs::symlink_metadata(socket) {
+        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(socket)?,
+        Ok(_) => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something else stands in its place"));
+        }
+        Err(_) => {}
     }
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;

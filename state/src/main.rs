@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use shared::config::Config;
+use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 
 /// Looks at the producer's log and the ingester's bookkeeping.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<(), Failure> {
     let Command::Dump { config, json } = cli.command;
-    let config = Config::load_without_secrets(&config)?;
+    let config = Config::load(&config, Secrets::Unused)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let dump = runtime.block_on(state::dump::look(&config))?;
     let text = if json {

@@ -9,7 +9,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -189,11 +189,11 @@ impl Store {
     /// # Errors
     /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
     pub fn open(dir: &Path, kind: Kind, instance: &str, cache: u64) -> Result<Self, StoreError> {
-        let io = |error| StoreError::Io { path: dir.to_owned(), error };
-        match fs::DirBuilder::new().recursive(true).mode(0o700).create(dir) {
-            Ok(()) => fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(io)?,
-            Err(error) => return Err(io(error)),
-        }
+        // What is made here is for this user alone; a directory that stands already keeps the mode it was given, and
+        // the database in it is closed to others all the same.
+        let inner = dir.join("sled");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
+        made.map_err(|error| StoreError::Io { path: inner, error })?;
         Self::open_existing(dir, kind, Some(instance), cache)
     }
 

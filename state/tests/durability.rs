@@ -24,6 +24,7 @@ fn settings(dir: &Path) -> Settings {
         instance: Instance::try_from("test".to_owned()).unwrap(),
         schema: "0123456789abcdef".to_owned(),
         compression: Compression::Zstd,
+        place: "s3://bucket/ToIngest/".to_owned(),
         commit_rows: 1_000_000,
         commit_interval: Duration::from_secs(60),
         records_per_file: 1_000,

@@ -16,6 +16,7 @@ fn settings(dir: &Path) -> Settings {
         instance: Instance::try_from("test".to_owned()).unwrap(),
         schema: "0123456789abcdef".to_owned(),
         compression: Compression::Zstd,
+        place: "s3://bucket/ToIngest/".to_owned(),
         commit_rows: 10,
         commit_interval: Duration::from_millis(50),
         records_per_file: 25,
@@ -113,6 +114,29 @@ fn more_hits_than_the_window_holds_push_out_the_oldest_only() {
 }
 
 #[test]
+fn the_window_keeps_its_limit_also_when_small_commits_are_followed_by_large_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let large =
+        Settings { dedup_hits: 100, commit_rows: 200, records_per_file: 10_000, ..settings(dir.path()) };
+    let (mut log, _) = Log::open(large.clone(), now).unwrap();
+    for n in 0..60 {
+        append(&mut log, n..n + 1, now);
+    }
+    for n in 1..4 {
+        append(&mut log, n * 1_000..n * 1_000 + 50, now);
+        let remembered = log.reader().snapshot().unwrap().hits_remembered;
+        assert!(remembered <= 100, "{remembered}");
+    }
+    drop(log);
+    // A lower limit holds from the first commits on.
+    let (mut log, resumed) = Log::open(Settings { dedup_hits: 60, ..large }, now).unwrap();
+    assert_eq!(resumed.hits, 100);
+    append(&mut log, 9_000..9_001, now);
+    assert!(log.reader().snapshot().unwrap().hits_remembered <= 60);
+}
+
+#[test]
 fn every_record_is_accounted_for_in_some_seal() {
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
@@ -135,10 +159,10 @@ fn every_record_is_accounted_for_in_some_seal() {
     let received: u64 = batches.iter().map(|(_, batch)| batch.counts.received).sum();
     assert_eq!((rows, received, log.totals().received), (101, 241, 241));
     assert!(batches.iter().all(|(_, batch)| batch.counts.rows == batch.rows), "{batches:?}");
-    let rejects = log.reader().rejects(1000).unwrap();
+    let rejects = log.reader().rejects(1000, 1 << 20).unwrap();
     assert_eq!(rejects.len(), 20);
     log.rejects_shipped(rejects[0].0, rejects[9].0).unwrap();
-    assert_eq!(log.reader().rejects(1000).unwrap()[..], rejects[10..]);
+    assert_eq!(log.reader().rejects(1000, 1 << 20).unwrap()[..], rejects[10..]);
 }
 
 #[test]
@@ -181,6 +205,22 @@ fn rows_of_two_schemas_never_meet_in_a_batch() {
     let schemas: Vec<_> =
         log.reader().batches().unwrap().into_iter().map(|(_, b)| (b.schema, b.rows)).collect();
     assert_eq!(schemas, [("0123456789abcdef".to_owned(), 5), ("fedcba9876543210".to_owned(), 4)]);
+}
+
+#[test]
+fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 0..30, now);
+    drop(log);
+    let elsewhere = Settings { place: "s3://other/ToIngest/".to_owned(), ..settings(dir.path()) };
+    let (mut log, _) = Log::open(elsewhere, now).unwrap();
+    assert_eq!(log.reader().batch(0).unwrap().place, "s3://other/ToIngest/");
+    log.uploaded(0, upload()).unwrap();
+    drop(log);
+    let error = Log::open(settings(dir.path()), now).err().unwrap().to_string();
+    assert!(error.contains("stands half in s3://other/ToIngest/"), "{error}");
 }
 
 #[test]

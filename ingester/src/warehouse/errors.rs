@@ -40,8 +40,7 @@ const ROLE: &str =
     "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
 const REGION: &str = "s3.region must be the region of s3.bucket";
 const TABLES: &str = "create or alter the tables as `ingester ddl` prints them";
-const RIGHTS: &str =
-    "grant redshift.user INSERT and SELECT on the table and the ledger, and let it lock the ledger";
+const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
 const MD5: &str = "the library knows md5 and scram only: CREATE USER … PASSWORD 'md5…'";
 const TLS: &str =

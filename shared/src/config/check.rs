@@ -32,18 +32,29 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     if !s3.endpoint.is_empty() {
         check_url("s3.endpoint", &s3.endpoint, problems);
     }
-    let needed = secrets == Secrets::Needed;
     one_source(
         "adobe.client_secret",
         !adobe.client_secret.is_empty(),
         &adobe.client_secret_file,
-        needed,
+        secrets.adobe(),
         problems,
     );
-    one_source("redshift.password", !redshift.password.is_empty(), &redshift.password_file, needed, problems);
+    one_source(
+        "redshift.password",
+        !redshift.password.is_empty(),
+        &redshift.password_file,
+        secrets.redshift(),
+        problems,
+    );
     let fixed_key = !s3.access_key_id.is_empty();
     let s3_secret = !s3.secret_access_key.is_empty();
-    one_source("s3.secret_access_key", s3_secret, &s3.secret_access_key_file, needed && fixed_key, problems);
+    one_source(
+        "s3.secret_access_key",
+        s3_secret,
+        &s3.secret_access_key_file,
+        secrets.s3() && fixed_key,
+        problems,
+    );
     if !fixed_key && (s3_secret || !s3.secret_access_key_file.as_os_str().is_empty()) {
         problems.add("s3.access_key_id", "is missing: s3.secret_access_key belongs to it");
     }
@@ -94,6 +105,27 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         }
     }
 
+    for (key, text) in [
+        ("adobe.client_id", &adobe.client_id),
+        ("s3.bucket", &s3.bucket),
+        ("s3.region", &s3.region),
+        ("redshift.host", &redshift.host),
+        ("redshift.database", &redshift.database),
+        ("redshift.user", &redshift.user),
+    ] {
+        if text.trim().is_empty() {
+            problems.add(key, "must not be empty");
+        }
+    }
+    for (key, path) in [("log.dir", &log.dir), ("ingester.dir", &ingester.dir)] {
+        if path.as_os_str().is_empty() {
+            problems.add(key, "must not be empty");
+        }
+    }
+    if log.dir == ingester.dir {
+        problems.add("ingester.dir", "must not be log.dir: each service needs a directory of its own");
+    }
+    check_level(&config.logging.level, problems);
     if config.schema.event_range().is_none() {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }
@@ -120,6 +152,25 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
         problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+/// A filter such as `inof` would be taken for the name of a module and silence everything else.
+fn check_level(filter: &str, problems: &mut Problems) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let mut overall = false;
+    for part in filter.split(',').map(str::trim) {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        overall |= !part.contains('=');
+        if !LEVELS.contains(&level.to_lowercase().as_str()) {
+            problems.add(
+                "logging.level",
+                format_args!("{level:?} is no level: write one of {}", LEVELS.join(", ")),
+            );
+        }
+    }
+    if !overall {
+        problems.add("logging.level", "names no level for everything else, such as \"info\"");
     }
 }
 

@@ -102,7 +102,7 @@ pub const KEYS: &[Key] = &[
     key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one (docs/ARCHITECTURE.md shows its form)."),
     key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
 
-    key("filter.name", Text, None, r#""excluded""#, "What the filter is called in counts."),
+    key("filter.name", Text, None, r#""excluded""#, "What the filter is called where its drops are counted."),
     key("filter.field", Text, None, r#""exclude.value""#, "Path of the field within the record."),
     key("filter.equals", Texts, Some("[]"), r#"["yes"]"#, "Drop the record when the field has one of these values."),
     key("filter.not_equals", Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop the record when the field has none of these values (or is absent). Give exactly one of the two."),
@@ -138,7 +138,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.host", Text, None, r#""example.abc123.eu-central-1.redshift.amazonaws.com""#, "Host of the cluster or workgroup."),
     key("redshift.port", Integer, Some("5439"), "5439", "Its port."),
     key("redshift.database", Text, None, r#""analytics""#, "The database."),
-    key("redshift.user", Text, None, r#""livestream_loader""#, "A user with INSERT on the table, and INSERT, SELECT and LOCK on the ledger."),
+    key("redshift.user", Text, None, r#""livestream_loader""#, "A user that owns the table and the ledger (deploy/grants.sql)."),
     key("redshift.password", Secret, Some(r#""""#), r#""…""#, "Its password. Give this, `redshift.password_file`, or `LIVESTREAM__REDSHIFT__PASSWORD`."),
     key("redshift.password_file", Path, Some(r#""""#), r#""/etc/livestream/redshift_password""#, "A file that holds the password and nothing else."),
     key("redshift.tls", Text, Some(r#""verify-full""#), r#""verify-full""#, "`verify-full` (chain and host name are checked) or `disable` (towards loopback only)."),

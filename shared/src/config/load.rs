@@ -104,6 +104,14 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     }
 }
 
+/// The variables of this process that are meant for us. One that is not UTF-8 is shown to be no value of ours.
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
+}
+
 fn unknown<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
     match keys::nearest(wrong, names) {
         Some(near) => format!("unknown key; did you mean `{near}`?"),

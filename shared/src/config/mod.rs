@@ -160,13 +160,29 @@ section!(
     ShutdownSection { timeout: Span, }
 );
 
-/// Whether a command uses secrets: if it does not, they need not be given.
+/// Which secrets a program uses: those it does not use need not be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// They must be given.
-    Needed,
-    /// They may be missing.
-    NotNeeded,
+    /// Adobe's and S3's.
+    Producer,
+    /// Redshift's and S3's.
+    Ingester,
+    /// None.
+    Unused,
+}
+
+impl Secrets {
+    fn adobe(self) -> bool {
+        self == Self::Producer
+    }
+
+    fn s3(self) -> bool {
+        self != Self::Unused
+    }
+
+    fn redshift(self) -> bool {
+        self == Self::Ingester
+    }
 }
 
 /// Where reading starts after a disconnect.
@@ -214,28 +230,18 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment.
+    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment. Of the
+    /// secrets only those the caller uses must be given, and only their files are read.
     ///
     /// # Errors
     /// Exit 78 with every complaint, each naming its key; 77 or 74 when a file cannot be read.
-    pub fn load(path: &Path) -> Result<Self, Failure> {
-        let mut config = Self::read(path, Secrets::Needed)?;
-        config.read_secret_files()?;
-        Ok(config)
-    }
-
-    /// As [`Config::load`], for commands that need no secret: none has to be given, and no secret file is read.
-    ///
-    /// # Errors
-    /// As [`Config::load`].
-    pub fn load_without_secrets(path: &Path) -> Result<Self, Failure> {
-        Self::read(path, Secrets::NotNeeded)
-    }
-
-    fn read(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
+    pub fn load(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
         let text =
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
-        Self::parse(&text, path, std::env::vars(), secrets).map_err(|error| Failure::new(Exit::Config, error))
+        let mut config = Self::parse(&text, path, load::environment(), secrets)
+            .map_err(|error| Failure::new(Exit::Config, error))?;
+        config.read_secret_files(secrets)?;
+        Ok(config)
     }
 
     /// Checks and completes a configuration without touching any file.
@@ -256,16 +262,21 @@ impl Config {
             .ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
     }
 
-    fn read_secret_files(&mut self) -> Result<(), Failure> {
-        let pairs = [
-            (&self.adobe.client_secret_file, &mut self.adobe.client_secret),
-            (&self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
-            (&self.redshift.password_file, &mut self.redshift.password),
+    fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
+        let files = [
+            (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
+            (secrets.s3(), &self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
+            (secrets.redshift(), &self.redshift.password_file, &mut self.redshift.password),
         ];
-        for (file, secret) in pairs {
-            if !file.as_os_str().is_empty() {
+        for (used, file, secret) in files {
+            if used && !file.as_os_str().is_empty() {
                 let text = std::fs::read_to_string(file).map_err(|e| unreadable("secret", file, &e))?;
-                *secret = Secret::new(text.trim_end_matches(['\r', '\n']));
+                let text = text.trim_end_matches(['\r', '\n']);
+                if text.is_empty() {
+                    let error = anyhow::anyhow!("the secret file {} is empty", file.display());
+                    return Err(Failure::new(Exit::Config, error));
+                }
+                *secret = Secret::new(text);
             }
         }
         Ok(())

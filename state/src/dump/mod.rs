@@ -5,18 +5,22 @@ mod table;
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::config::Config;
-use shared::exit::Failure;
+use shared::exit::{Exit, Failure};
 
 use crate::feed;
 use crate::loads::{LoadState, Loads};
 use crate::log::{BatchStatus, LogReader};
 use crate::snapshot::{IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 use crate::store::StoreError;
+
+/// Longest wait for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Both services at one moment.
 #[derive(Debug, Clone, Serialize)]
@@ -73,8 +77,13 @@ where
     T: DeserializeOwned,
     F: Fn(&Path) -> Result<T, Failure>,
 {
-    if let Ok(answer) = feed::snapshot(socket).await {
-        return Ok(Part { pid: Some(answer.pid), snapshot: Some(answer.snapshot) });
+    match tokio::time::timeout(PATIENCE, feed::snapshot(socket)).await {
+        Ok(Ok(answer)) => return Ok(Part { pid: Some(answer.pid), snapshot: Some(answer.snapshot) }),
+        Ok(Err(_)) => {}
+        Err(_) => {
+            let text = format!("{} does not answer: its service is stopped or overloaded", socket.display());
+            return Err(Failure::new(Exit::Unavailable, anyhow::anyhow!(text)));
+        }
     }
     let exists = dir.join("sled").try_exists();
     match exists {

@@ -27,6 +27,7 @@ pub(super) fn render(dump: &Dump) -> String {
         stream(&mut out, producer, dump.at);
     }
     batches(&mut out, dump);
+    let mut out: String = out.lines().map(|line| cut(line, WIDTH) + "\n").collect();
     let _ =
         write!(out, "pending  {} batches, {} rows", count(dump.pending.batches), count(dump.pending.rows));
     out
@@ -88,7 +89,7 @@ fn stream_state(out: &mut String, session: &Session, now: DateTime<Utc>) {
         (None, _) => format!("connected for {}", age(now, session.connected)),
     };
     let line = format!("stream    session {}, {records} records, {state}", session.session);
-    let _ = writeln!(out, "{}", cut(&line, WIDTH));
+    let _ = writeln!(out, "{line}");
 }
 
 fn batches(out: &mut String, dump: &Dump) {
@@ -151,7 +152,7 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
         age(now, since)
     );
     if let Some(why) = why {
-        let _ = writeln!(out, "{}", cut(&format!("    {why}"), WIDTH));
+        let _ = writeln!(out, "    {why}");
     }
 }
 

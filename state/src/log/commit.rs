@@ -77,7 +77,7 @@ impl Log {
         if self.stage.row_count > 0 {
             self.add_chunk(&mut change, now)?;
         }
-        self.add_rejects(&mut change);
+        self.add_rejects(&mut change)?;
         done.closed = self.close_file_if_due(&mut change, now, end)?;
         done.sealed = self.seal_batch_if_due(&mut change, now, end)?;
         self.window.forget(&self.store, &mut change, now)?;
@@ -132,14 +132,15 @@ impl Log {
 
     fn open_if_need_be(&mut self, now: DateTime<Utc>) {
         let sums = &mut self.sums;
-        let (schema, compression) = (&self.settings.schema, self.settings.compression);
+        let Settings { schema, compression, place, .. } = &self.settings;
         let batch = self.filling.get_or_insert_with(|| Numbered {
             seq: next(&mut sums.next_batch),
             record: BatchRecord {
                 id: BatchId::new(),
                 status: BatchStatus::Filling,
                 schema: schema.clone(),
-                compression,
+                compression: *compression,
+                place: place.clone(),
                 first_file: sums.next_file,
                 files: 0,
                 rows: 0,
@@ -169,13 +170,15 @@ impl Log {
         }
     }
 
-    fn add_rejects(&mut self, change: &mut Change) {
+    fn add_rejects(&mut self, change: &mut Change) -> Result<(), LogError> {
         for line in &self.stage.rejects {
             let seq = next(&mut self.sums.next_reject);
-            // A record is bounded by adobe.max_record_bytes, far below the limit of pieces.
-            let _fits = pieces::put(change, Table::Rejects, &seq_key(seq), line);
+            if !pieces::put(change, Table::Rejects, &seq_key(seq), line) {
+                return Err(LogError::Missing("room for a reject of that size".to_owned()));
+            }
             self.waiting_bytes += line.len() as u64;
         }
+        Ok(())
     }
 
     fn close_file_if_due(

@@ -52,6 +52,8 @@ pub struct Settings {
     pub schema: String,
     /// How files will be compressed in S3.
     pub compression: Compression,
+    /// Where files will stand: bucket and prefix, as `s3://bucket/prefix`.
+    pub place: String,
     /// Rows of a commit.
     pub commit_rows: usize,
     /// Longest wait of a staged row.
@@ -85,6 +87,7 @@ impl Settings {
             instance: config.instance.name.clone(),
             schema,
             compression: config.batch.compression,
+            place: format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
             commit_rows: config.log.commit_rows as usize,
             commit_interval: config.log.commit_interval.0,
             records_per_file: config.batch.records_per_file.into(),

@@ -95,37 +95,41 @@ impl LogReader {
         Ok(record)
     }
 
-    /// The oldest rejects, up to `max` of them, one line of JSON each.
+    /// The oldest rejects, one line of JSON each: up to `max` of them, or fewer when they pass `max_bytes`.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn rejects(&self, max: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let mut seqs = Vec::new();
+    pub fn rejects(&self, max: usize, max_bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
+        let (mut rejects, mut bytes) = (Vec::<(u64, Vec<u8>)>::new(), 0);
         for item in self.store.scan(Table::Rejects, &[]) {
             let seq = seq_of(&item?.0);
-            if seqs.last() != Some(&seq) {
-                if seqs.len() == max {
-                    break;
-                }
-                seqs.push(seq);
+            if rejects.last().is_some_and(|(last, _)| *last == seq) {
+                continue;
             }
-        }
-        let line = |seq: u64| {
+            if rejects.len() == max || bytes >= max_bytes {
+                break;
+            }
             let mut line = Vec::new();
-            pieces::get(&self.store, Table::Rejects, &seq_key(seq), &mut line).map(|_| (seq, line))
-        };
-        seqs.into_iter().map(line).collect()
+            pieces::get(&self.store, Table::Rejects, &seq_key(seq), &mut line)?;
+            bytes += line.len();
+            rejects.push((seq, line));
+        }
+        Ok(rejects)
     }
 
-    /// The latest sessions, oldest first.
+    /// The latest `max` sessions and every older one before which something was missed, oldest first.
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
-        let latest = self.store.scan_json(Table::Sessions).rev().take(max);
-        let mut sessions: Vec<_> =
-            latest.map(|item| item.map(|(_, session)| session)).collect::<Result<_, _>>()?;
-        sessions.reverse();
+        let all = self.store.scan_json::<Session>(Table::Sessions);
+        let mut sessions = all.map(|item| item.map(|(_, session)| session)).collect::<Result<Vec<_>, _>>()?;
+        let old = sessions.len().saturating_sub(max);
+        let mut position = 0;
+        sessions.retain(|session| {
+            position += 1;
+            position > old || session.gap.is_some()
+        });
         Ok(sessions)
     }
 

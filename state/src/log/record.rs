@@ -59,6 +59,8 @@ pub struct BatchRecord {
     pub schema: String,
     /// How its files are compressed: never mixed either.
     pub compression: Compression,
+    /// Bucket and prefix its files go to: never two of them either.
+    pub place: String,
     /// Number of its first file; the others follow it.
     pub first_file: u64,
     /// Files so far.

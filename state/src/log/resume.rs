@@ -8,7 +8,7 @@ use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
 use super::window::Window;
 use super::{Log, LogError, Settings, seq_key, seq_of};
-use crate::store::{Change, Kind, Store, Table};
+use crate::store::{Change, Kind, Store, StoreError, Table};
 
 /// What the last process left to do.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -81,16 +81,37 @@ impl Log {
     }
 
     fn find_batches(&mut self, resumed: &mut Resumed) -> Result<(), LogError> {
+        let mut change = Change::new();
         for item in self.store.scan_json::<BatchRecord>(Table::Batches) {
-            let (key, record) = item?;
+            let (key, mut record) = item?;
             let seq = seq_of(&key);
+            if record.status != BatchStatus::Published && record.place != self.settings.place {
+                self.check_unshipped(&record)?;
+                record.place.clone_from(&self.settings.place);
+                change.put(Table::Batches, &key, &record);
+            }
             match record.status {
                 BatchStatus::Published => {}
                 BatchStatus::Sealed => resumed.sealed.push(seq),
                 BatchStatus::Filling => self.filling = Some(Numbered { seq, record }),
             }
         }
-        Ok(())
+        Ok(self.store.apply(change)?)
+    }
+
+    /// A batch may go somewhere else only while none of its files stands where it was to go: those rows are dropped
+    /// here already.
+    fn check_unshipped(&self, batch: &BatchRecord) -> Result<(), LogError> {
+        let files = self.reader().files_of(batch)?;
+        if files.iter().all(|file| !matches!(file.status, FileStatus::Uploaded(_))) {
+            return Ok(());
+        }
+        let (id, old, new) = (batch.id, &batch.place, &self.settings.place);
+        let what = format!(
+            "batch {id} stands half in {old}: start with that s3.bucket and s3.to_ingest until `state \
+                            dump` shows it published, then change to {new}"
+        );
+        Err(StoreError::Foreign { dir: self.settings.dir.clone(), what }.into())
     }
 
     /// Sessions of a process that was killed: they ended when they last said anything.

@@ -21,12 +21,16 @@ pub(super) struct Stage {
     pub(super) row_count: u64,
     pub(super) hits: Vec<HitId>,
     pub(super) rejects: Vec<Vec<u8>>,
+    pub(super) reject_bytes: usize,
     pub(super) counts: Counts,
     pub(super) first_received: Option<DateTime<Utc>>,
     pub(super) last_received: Option<DateTime<Utc>>,
     /// When the first of all this was staged.
     pub(super) since: Option<DateTime<Utc>>,
 }
+
+/// A commit is due at this many bytes too: a commit and what it is made of stand in memory several times.
+const COMMIT_BYTES: usize = 4 << 20;
 
 /// Hits arrive roughly in the order Adobe received them, with a latency of 20 s to 5 min; a jump by more than this
 /// between two sessions is a gap.
@@ -60,7 +64,8 @@ impl Log {
         now: DateTime<Utc>,
     ) -> Staged {
         self.count_received(now);
-        if let Some(received) = received {
+        // A time from the future is no time: it would hide every gap to come.
+        if let Some(received) = received.filter(|received| *received < now + chrono::TimeDelta::days(1)) {
             self.note_received(received);
         }
         if hit.is_some_and(|hit| !self.window.insert(hit)) {
@@ -98,7 +103,9 @@ impl Log {
             record_base64: text.is_none().then(|| shared::object_store::base64(record)),
         };
         // Our own plain struct: its serialisation cannot fail.
-        self.stage.rejects.push(serde_json::to_vec(&line).unwrap_or_default());
+        let line = serde_json::to_vec(&line).unwrap_or_default();
+        self.stage.reject_bytes += line.len();
+        self.stage.rejects.push(line);
     }
 
     fn count_received(&mut self, now: DateTime<Utc>) {
@@ -130,6 +137,7 @@ impl Log {
             || rows + self.stage.row_count >= self.settings.records_per_file
             || bytes + self.stage.rows.len() as u64 >= self.settings.max_file_bytes
             || self.stage.rejects.len() >= self.settings.commit_rows
+            || self.stage.rows.len() + self.stage.reject_bytes >= COMMIT_BYTES
             || self.stage.counts.received >= 64 * self.settings.commit_rows as u64
     }
 

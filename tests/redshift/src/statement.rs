@@ -215,11 +215,14 @@ fn check_query(query: &Query) -> Result<(), SqlError> {
 
 fn of_set(set: &Set, sql: String) -> Result<Plan, SqlError> {
     let tag = "SET";
-    let Set::SingleAssignment { variable, .. } = set else { return Ok(Plan::Accept(tag)) };
+    let Set::SingleAssignment { variable, .. } = set else { return Err(SqlError::refused(&sql)) };
     match variable.to_string().to_ascii_lowercase().as_str() {
         "statement_timeout" | "application_name" | "timezone" => Ok(Plan::Sql { sql, tag: Tag::Fixed(tag) }),
         "search_path" => Err(SqlError::refused("SET search_path: name the schema with the table")),
-        _ => Ok(Plan::Accept(tag)),
+        "client_encoding" | "datestyle" | "query_group" | "enable_result_cache_for_session" => {
+            Ok(Plan::Accept(tag))
+        }
+        other => Err(SqlError::refused(format!("SET {other}"))),
     }
 }
 

@@ -5,6 +5,9 @@ use std::path::Path;
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
 use crate::standins::{CLIENT_ID, CLIENT_SECRET, DATABASE, Endpoints, PASSWORD, USER};
 
+/// How the file begins: by it a demo knows its own folder.
+pub const MARK: &str = "# Written by the sandbox";
+
 /// What differs between runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
@@ -40,7 +43,7 @@ pub fn pipeline(dir: &Path, at: &Endpoints, shape: &Shape) -> String {
     let dir = dir.display();
     let Shape { max_file_age, max_batch_age, records_per_file, files_per_batch, compression } = shape;
     format!(
-        r#"# Written by the sandbox: stand-ins for Adobe, S3 and Redshift on this machine.
+        r#"{MARK}: stand-ins for Adobe, S3 and Redshift on this machine.
 
 [instance]
 name = "sandbox-1"

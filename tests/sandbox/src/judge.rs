@@ -99,10 +99,14 @@ pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> any
         }
     }
     rejects(generator, s3_root, &mut verdict, &mut complaints)?;
-    let ledger = "SELECT coalesce(sum(rows_loaded), 0)::text, count(*)::text, count(DISTINCT batch_id)::text \
-                  FROM public.livestream_ledger";
+    let ledger = "SELECT coalesce(sum(rows_loaded), 0)::text, count(*)::text, count(DISTINCT batch_id)::text, \
+                  count(CASE WHEN received <> rows_loaded + rows_quarantined + duplicates + filtered + rejected \
+                  THEN 1 END)::text FROM public.livestream_ledger";
     let ledger = client.query_one(ledger, &[]).await?;
     let (rows, batches, distinct): (&str, &str, &str) = (ledger.get(0), ledger.get(1), ledger.get(2));
+    if ledger.get::<_, &str>(3) != "0" {
+        complaints.add("counts in the ledger that do not add up", || ledger.get::<_, &str>(3).to_owned());
+    }
     if rows != verdict.loaded.to_string() || batches != distinct {
         complaints.add("the ledger disagrees", || {
             format!(

@@ -74,6 +74,12 @@ impl Service {
         Ok(())
     }
 
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
     /// Its process, if it was started and not yet waited for.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -112,7 +118,7 @@ impl Service {
     ///
     /// # Errors
     /// When it does not end in time.
-    pub fn wait(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+    pub async fn wait(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
         let until = Instant::now() + within;
         let Some(child) = &mut self.child else { bail!("{} does not run", self.name) };
         while Instant::now() < until {
@@ -120,7 +126,7 @@ impl Service {
                 self.child = None;
                 return Ok(status);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         bail!("{} did not end within {within:?}", self.name)
     }
@@ -129,10 +135,10 @@ impl Service {
     ///
     /// # Errors
     /// When it ends otherwise or not in time.
-    pub fn stop(&mut self, within: Duration) -> anyhow::Result<()> {
+    pub async fn stop(&mut self, within: Duration) -> anyhow::Result<()> {
         self.look()?;
         self.signal(Signal::TERM)?;
-        let status = self.wait(within)?;
+        let status = self.wait(within).await?;
         if !status.success() {
             bail!("{} ended with {status} when asked to stop:\n{}", self.name, tail(&self.said()));
         }

@@ -2,7 +2,7 @@
 //! five times a second; it ends when its standard input does, so that it never outlives the demo.
 
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -55,7 +55,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         }
     }
     standins.stop().await;
-    Ok(())
+    Ok(std::fs::write(options.dir.join(GONE), "")?)
+}
+
+/// Written when the stand-ins have stopped.
+const GONE: &str = "logs/stand-ins.gone";
+
+/// Waits until the stand-ins of a demo that was interrupted have stopped; they hear of it when it closes their input.
+pub(crate) async fn gone(dir: &Path) {
+    for _ in 0..100 {
+        if !dir.join("logs/stand-ins.out").exists() || dir.join(GONE).exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Comes when the demo closes our standard input, or has died.

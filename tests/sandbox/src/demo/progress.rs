@@ -20,6 +20,15 @@ pub(crate) struct Counts {
     pub(crate) rss: (u64, u64),
 }
 
+impl Counts {
+    /// Whether some record has got further.
+    pub(crate) fn moved_since(&self, before: &Self) -> bool {
+        let places =
+            |counts: &Self| [counts.sent, counts.received, counts.durable, counts.in_s3, counts.loaded];
+        places(self) != places(before)
+    }
+}
+
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
     last_line: Instant,

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
-use sandbox::config::{Shape, pipeline};
+use sandbox::config::{self, Shape, pipeline};
 use sandbox::judge::{self, Verdict};
 use sandbox::service::{self, Service};
 use sandbox::standins::{DATABASE, PASSWORD, USER, plan};
 use shared::human::bytes;
 use state::feed::{self, Answer};
-use state::snapshot::ProducerSnapshot;
+use state::snapshot::{IngesterSnapshot, ProducerSnapshot};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_postgres::Client;
 
 use super::keeper::{self, Keeper};
@@ -21,6 +22,10 @@ use super::progress::{Counts, Progress};
 
 /// With no row more for this long, the demo gives up and judges what there is.
 const STALLED: Duration = Duration::from_secs(90);
+/// Longest time a service may take to stop in order: its own limit is 30 s.
+const STOP: Duration = Duration::from_secs(40);
+/// Bytes a service may hold.
+const MEMORY: u64 = 200 << 20;
 /// How long a killed service stays away.
 const AWAY: Duration = Duration::from_millis(500);
 
@@ -58,16 +63,46 @@ struct Demo {
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Utc::now();
-    tokio::select! {
-        done = run_and_judge(&options, started.timestamp()) => done,
-        _ = tokio::signal::ctrl_c() => {
+    let mut end = Interrupt::new()?;
+    // In a task of its own: dropping it ends the services at once and closes the stand-ins' input.
+    let mut judged = tokio::spawn({
+        let options = options.clone();
+        async move { run_and_judge(&options, started.timestamp()).await }
+    });
+    let (ok, keeper) = tokio::select! {
+        done = &mut judged => done??,
+        () = end.comes() => {
+            judged.abort();
+            let _ = judged.await;
+            keeper::gone(&options.dir).await;
             println!("interrupted: everything the demo started is stopped; its files are in {}", options.dir.display());
-            Ok(ExitCode::from(130))
+            return Ok(ExitCode::from(130));
         }
+    };
+    if options.keep {
+        end.comes().await;
+    }
+    keeper.stop().await;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ctrl-C, SIGTERM, or the terminal is closed.
+struct Interrupt(Vec<Signal>);
+
+impl Interrupt {
+    fn new() -> std::io::Result<Self> {
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.into_iter().map(signal).collect::<Result<_, _>>().map(Self)
+    }
+
+    async fn comes(&mut self) {
+        let signals = self.0.iter_mut().map(|signal| Box::pin(signal.recv()));
+        futures_util::future::select_all(signals).await;
     }
 }
 
-async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<ExitCode> {
+/// Whether it ended clean, and the stand-ins, which still run.
+async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(bool, Keeper)> {
     let dir = std::path::absolute(&options.dir)?;
     clear(&dir)?;
     println!("stand-ins for Adobe, S3 and Redshift start in {}", options.dir.display());
@@ -90,27 +125,34 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<Ex
     let ingester = Service::start("ingester", &config, &logs)?;
     println!("producer and ingester run as processes {:?} and {:?}", producer.pid(), ingester.pid());
     let mut demo = Demo { dir, config, keeper, producer, ingester, judge };
-    let seconds = demo.watch(options, begun).await?;
-
-    demo.ingester.stop(Duration::from_secs(40))?;
-    demo.producer.stop(Duration::from_secs(40))?;
+    let watched = demo.watch(options).await;
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut complaints: Vec<String> = watched.err().into_iter().map(|error| format!("{error:#}")).collect();
+    for service in [&mut demo.ingester, &mut demo.producer] {
+        // One that ended by itself, or does not end when asked to, is part of the verdict.
+        if let Err(error) = service.stop(STOP).await {
+            complaints.push(format!("{error:#}"));
+            let _ = service.kill();
+        }
+        if service.peak_rss() > MEMORY {
+            complaints.push(format!("{} held {}", service.name(), bytes(service.peak_rss())));
+        }
+    }
     let duplicates = demo.duplicates()?;
     println!("judging every row by its hit id");
     let plan = plan(options.seed, options.records, start_epoch);
     let generator = adobe::Generator::new(plan);
-    let verdict = judge::judge(&generator, &demo.keeper.endpoints.postgres, &demo.dir.join("s3")).await?;
+    let mut verdict = judge::judge(&generator, &demo.keeper.endpoints.postgres, &demo.dir.join("s3")).await?;
+    verdict.complaints.extend(complaints);
     let ok = demo.say_verdict(options, &verdict, duplicates, seconds);
-    if options.keep {
-        let _ = tokio::signal::ctrl_c().await;
-    }
-    demo.keeper.stop().await;
-    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((ok, demo.keeper))
 }
 
 /// Removes what an earlier demo left, and nothing that is not a demo's.
 fn clear(dir: &Path) -> anyhow::Result<()> {
     if dir.exists() {
-        let ours = fs::read_dir(dir)?.next().is_none() || dir.join("logs").is_dir();
+        let written = fs::read_to_string(dir.join("pipeline.toml")).unwrap_or_default();
+        let ours = fs::read_dir(dir)?.next().is_none() || written.starts_with(config::MARK);
         ensure!(ours, "{} holds something else: give another --dir", dir.display());
         // The database may stand elsewhere, if its user cannot reach this folder: then this is a link.
         if let Ok(elsewhere) = fs::read_link(dir.join("postgres")) {
@@ -136,8 +178,8 @@ async fn create_tables(keeper: &Keeper, config: &Path) -> anyhow::Result<()> {
 }
 
 impl Demo {
-    /// Watches until everything sent is loaded, killing the services on the way; returns the seconds that took.
-    async fn watch(&mut self, options: &Options, begun: Instant) -> anyhow::Result<f64> {
+    /// Watches until everything sent is loaded, killing the services on the way.
+    async fn watch(&mut self, options: &Options) -> anyhow::Result<()> {
         let generator = adobe::Generator::new(plan(options.seed, options.records, 0));
         let sent = generator.counts(0..options.records);
         // What must be loaded at the end, and what must have been received to get there.
@@ -153,7 +195,7 @@ impl Demo {
             let before = counts;
             let waiting = self.count(&mut counts).await?;
             progress.show(&counts);
-            if counts != before {
+            if counts.moved_since(&before) {
                 moved = Instant::now();
             }
             if kill_producer && counts.durable >= rows / 3 {
@@ -176,7 +218,8 @@ impl Demo {
                 progress.say("ingester started again");
             }
             let killed = !kill_producer && !kill_ingester;
-            if killed && counts.sent >= options.records && counts.loaded >= rows && waiting == Some(0) {
+            let loaded = counts.sent >= options.records && counts.loaded >= rows && waiting == Some(0);
+            if killed && loaded && self.ingester_answers().await {
                 break;
             }
             if moved.elapsed() > STALLED {
@@ -185,7 +228,12 @@ impl Demo {
             }
         }
         progress.end();
-        Ok(begun.elapsed().as_secs_f64())
+        Ok(())
+    }
+
+    /// Whether the ingester has got as far as answering questions since it was started last.
+    async fn ingester_answers(&self) -> bool {
+        feed::snapshot::<IngesterSnapshot>(&self.dir.join("ingester").join("feed.sock")).await.is_ok()
     }
 
     /// Looks at every part; returns the rejects that wait for their way to S3, if the producer answers.

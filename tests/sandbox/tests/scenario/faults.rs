@@ -5,6 +5,9 @@ use std::time::Duration;
 use adobe::{Door, Fault as StreamFault};
 use redshift::{Failure, Fault, Kind, OrphanEnd};
 use sandbox::config::Shape;
+use shared::config::{Config, Secrets};
+use shared::object_store::ObjectStore;
+use shared::seal::Manifest;
 
 use crate::world::{World, assert_clean};
 
@@ -73,9 +76,50 @@ async fn a_stream_that_breaks_off_in_mid_record_is_read_again_without_hole_or_do
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_to_a_host_that_is_not_listed_never_gets_the_token() {
     let world = World::new(10, &Shape::default()).await;
-    world.standins.adobe.faults().push(StreamFault::RedirectTo("http://127.0.0.2:1/steal".to_owned()));
+    // A host the token could be sent to (http on loopback), but for the list, which names `localhost` only.
+    let thief = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    thief.set_nonblocking(true).unwrap();
+    let to = format!("http://{}/steal", thief.local_addr().unwrap());
+    world.standins.adobe.faults().push(StreamFault::RedirectTo(to));
     let ended = sandbox::service::run("producer", &["run"], &world.config).unwrap();
     let said = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(69), "{said}");
-    assert!(said.contains("adobe.redirect_hosts") && said.contains("127.0.0.2"), "{said}");
+    assert!(said.contains("adobe.redirect_hosts") && said.contains("127.0.0.1"), "{said}");
+    assert!(thief.accept().is_err(), "somebody called");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_with_fewer_rows_in_its_files_than_in_its_seal_is_not_loaded() {
+    let shape = Shape { max_file_age: "500ms", max_batch_age: "1s", ..small_batches() };
+    let world = World::new(450, &shape).await;
+    let mut producer = world.start("producer");
+    let published = async || {
+        world.snapshot().await.is_some_and(|snapshot| {
+            snapshot.totals.rows >= world.wanted()
+                && snapshot.batches.iter().all(|batch| batch.published.is_some())
+        })
+    };
+    world.until("everything published", &mut [&mut producer], published).await;
+    // COPY is told of one file less; the files themselves are as sealed.
+    let config = Config::load(&world.config, Secrets::Ingester).unwrap();
+    let store = ObjectStore::connect(&config.s3).await;
+    let listed = store.list(&config.s3.to_ingest, None).await.unwrap();
+    let manifest = &listed.iter().find(|object| object.key.ends_with("manifest.json")).unwrap().key;
+    let whole = store.get(manifest).await.unwrap();
+    let mut cut: Manifest = serde_json::from_slice(&whole).unwrap();
+    cut.entries.pop();
+    store.put(manifest, serde_json::to_vec(&cut).unwrap().into()).await.unwrap();
+    let mut ingester = world.start("ingester");
+    let noticed = async || {
+        let dump = sandbox::service::run("state", &["dump"], &world.config).unwrap();
+        String::from_utf8_lossy(&dump.stdout).contains("incomplete: ")
+    };
+    world.until("the difference noticed", &mut [&mut ingester], noticed).await;
+    let rows: i64 =
+        world.judge.query_one("SELECT count(*) FROM public.livestream", &[]).await.unwrap().get(0);
+    assert!(
+        u64::try_from(rows).unwrap() < world.wanted() && u64::try_from(rows).unwrap() == world.loaded().await
+    );
+    store.put(manifest, whole).await.unwrap();
+    assert_clean(&world.finish(producer, ingester).await);
 }

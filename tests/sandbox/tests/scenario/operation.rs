@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use sandbox::config::Shape;
 use sandbox::judge::files_below;
 use sandbox::s3::BUCKET;
-use sandbox::service;
+use sandbox::service::{self, Service};
 use sandbox::standins::{CLIENT_SECRET, PASSWORD};
+use shared::seal::Seal;
 
 use crate::world::{World, assert_clean};
 
@@ -28,6 +29,21 @@ async fn a_quiet_stream_is_delivered_by_age_and_its_batches_are_archived() {
             && files_below(&bucket.join("Ingested")).unwrap().iter().any(|path| path.ends_with("batch.json"))
     };
     world.until("archived", &mut [&mut producer, &mut ingester], moved).await;
+    for path in
+        files_below(&bucket.join("Ingested")).unwrap().iter().filter(|path| path.ends_with("batch.json"))
+    {
+        let folder = path.parent().unwrap();
+        let batch = folder.file_name().unwrap().to_str().unwrap().parse().unwrap();
+        for file in Seal::read(batch, &std::fs::read(path).unwrap()).unwrap().files {
+            assert_eq!(
+                std::fs::metadata(folder.join(&file.name)).unwrap().len(),
+                file.bytes,
+                "{}",
+                file.name
+            );
+        }
+        assert!(folder.join("manifest.json").exists());
+    }
     assert_clean(&world.finish(producer, ingester).await);
 }
 
@@ -46,10 +62,10 @@ async fn the_ingester_works_while_the_producer_is_down_and_in_every_compression(
             })
         };
         world.until("everything published", &mut [&mut producer], in_s3).await;
-        producer.stop(Duration::from_secs(40)).unwrap();
+        producer.stop(Duration::from_secs(40)).await.unwrap();
         let mut ingester = world.start("ingester");
         world.until_loaded(wanted, &mut [&mut ingester]).await;
-        ingester.stop(Duration::from_secs(40)).unwrap();
+        ingester.stop(Duration::from_secs(40)).await.unwrap();
         assert_clean(&world.verdict().await);
     }
 }
@@ -60,8 +76,8 @@ async fn asked_to_stop_in_mid_stream_both_services_end_in_order_and_lose_nothing
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_durable(1_000, &mut [&mut producer, &mut ingester]).await;
     let begun = Instant::now();
-    producer.stop(Duration::from_secs(35)).unwrap();
-    ingester.stop(Duration::from_secs(35)).unwrap();
+    producer.stop(Duration::from_secs(35)).await.unwrap();
+    ingester.stop(Duration::from_secs(35)).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     producer.start_again().unwrap();
     ingester.start_again().unwrap();
@@ -124,15 +140,15 @@ async fn a_wrong_key_ends_every_program_before_anything_is_opened() {
 async fn check_tries_every_step_and_says_what_to_do() {
     let world = World::new(10, &Shape::default()).await;
     let all = stdout(&service::run("producer", &["check"], &world.config).unwrap());
-    assert!(!all.contains("FAILED") && all.contains("Livestream"), "{all}");
+    assert!(!all.contains('✗') && all.contains("✓ Livestream"), "{all}");
     stdout(&service::run("ingester", &["check"], &world.config).unwrap());
 
     let text = std::fs::read_to_string(&world.config).unwrap();
     std::fs::write(&world.config, text.replace(CLIENT_SECRET, "wrong-secret")).unwrap();
     let failed = service::run("producer", &["check"], &world.config).unwrap();
     let said = String::from_utf8_lossy(&failed.stdout).into_owned();
-    assert_eq!(failed.status.code(), Some(69), "{said}");
-    assert!(said.contains("FAILED  Adobe token") && said.contains("Adobe Developer Console"), "{said}");
+    assert_eq!(failed.status.code(), Some(78), "{said}");
+    assert!(said.contains("✗ Adobe token") && said.contains("Adobe Developer Console"), "{said}");
     let run = service::run("producer", &["run"], &world.config).unwrap();
     assert_eq!(
         run.status.code(),
@@ -173,5 +189,54 @@ async fn no_secret_and_no_token_reaches_a_log_even_at_trace_level() {
         for secret in [CLIENT_SECRET, PASSWORD, sandbox::s3::SECRET_KEY, "Bearer ey"] {
             assert!(!text.contains(secret), "{} shows {secret}", path.display());
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_log_stops_the_stream_and_goes_on_by_itself_and_can_be_stopped_while_full() {
+    let shape =
+        Shape { records_per_file: 1_000, files_per_batch: 1_000, max_batch_age: "1h", ..Shape::default() };
+    let world = World::new(60_000, &shape).await;
+    let good = std::fs::read_to_string(&world.config).unwrap();
+    let endpoint = world.standins.s3.endpoint().to_owned();
+    // S3 is away, and there is room for a part of the stream only.
+    let away = good.replace(&endpoint, "http://127.0.0.1:9").replace("[log]", "[log]\nmax_bytes = \"16MiB\"");
+    std::fs::write(&world.config, &away).unwrap();
+    let mut producer = world.start("producer");
+    let full = async || producer.said().contains("the log is full");
+    world.until("the log is full", &mut [], full).await;
+    producer.stop(Duration::from_secs(20)).await.unwrap();
+    let before = producer.said().matches("the log is full").count();
+    producer.start_again().unwrap();
+    let full_again = async || producer.said().matches("the log is full").count() > before;
+    world.until("the log is full again", &mut [], full_again).await;
+    producer.kill().unwrap();
+    // S3 is back: what is in the log goes there, and the stream is read on.
+    std::fs::write(&world.config, good.replace("max_batch_age = \"1h\"", "max_batch_age = \"1s\"")).unwrap();
+    producer.start_again().unwrap();
+    let ingester = world.start("ingester");
+    assert_clean(&world.finish(producer, ingester).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_ingesters_and_a_lost_bookkeeping_load_nothing_twice_whatever_becomes_of_the_folders() {
+    for archive in ["move", "keep", "delete"] {
+        let world =
+            World::new(5_000, &Shape { records_per_file: 100, files_per_batch: 3, ..Shape::default() }).await;
+        let text = std::fs::read_to_string(&world.config).unwrap();
+        let text = text.replace("[ingester]", &format!("[ingester]\narchive = \"{archive}\""));
+        std::fs::write(&world.config, &text).unwrap();
+        let second_config = world.path("second.toml");
+        let dir = |name: &str| format!("{}\"", world.path(name).display());
+        std::fs::write(&second_config, text.replace(&dir("ingester"), &dir("second"))).unwrap();
+        let (mut producer, mut first) = (world.start("producer"), world.start("ingester"));
+        let mut second = Service::start("ingester", &second_config, &world.path("logs-second")).unwrap();
+        world.until_loaded(world.wanted() / 3, &mut [&mut producer, &mut first, &mut second]).await;
+        first.kill().unwrap();
+        std::fs::remove_dir_all(world.path("ingester")).unwrap();
+        first.start_again().unwrap();
+        world.until_loaded(world.wanted(), &mut [&mut producer, &mut first, &mut second]).await;
+        second.stop(Duration::from_secs(40)).await.unwrap();
+        assert_clean(&world.finish(producer, first).await);
     }
 }

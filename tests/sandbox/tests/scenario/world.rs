@@ -31,9 +31,11 @@ impl World {
     }
 
     pub(crate) async fn with_rate(hits: u64, rate: Option<u64>, shape: &Shape) -> Self {
+        Self::with(adobe::Options { rate, ..options(hits) }, shape).await
+    }
+
+    pub(crate) async fn with(adobe: adobe::Options, shape: &Shape) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
-        let adobe = adobe::Options { plan: plan(7, hits, now), rate, ..adobe::Options::default() };
         let standins = Standins::start(dir.path(), adobe).await.unwrap();
         let config = dir.path().join("pipeline.toml");
         fs::write(&config, pipeline(dir.path(), &standins.endpoints(), shape)).unwrap();
@@ -114,8 +116,8 @@ impl World {
             sent_all() && self.snapshot().await.is_some_and(|snapshot| snapshot.rejects_waiting == 0)
         };
         self.until("every reject shipped", &mut [&mut producer, &mut ingester], quiet).await;
-        producer.stop(STOP).unwrap();
-        ingester.stop(STOP).unwrap();
+        producer.stop(STOP).await.unwrap();
+        ingester.stop(STOP).await.unwrap();
         self.verdict().await
     }
 
@@ -124,6 +126,12 @@ impl World {
         let generator = self.standins.adobe.generator();
         judge::judge(&generator, &endpoints.postgres, &self.path("s3")).await.unwrap()
     }
+}
+
+/// A stream of `hits` that starts now.
+pub(crate) fn options(hits: u64) -> adobe::Options {
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_secs()).unwrap();
+    adobe::Options { plan: plan(7, hits, now), ..adobe::Options::default() }
 }
 
 /// Nothing lost, doubled or altered, and everything that was sent accounted for.

@@ -60,19 +60,19 @@ fn main() -> ExitCode {
     shared::exit::main(start)
 }
 
-fn start(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
+    match command {
         Command::Ddl => {
-            let config = Config::load(&cli.config, Secrets::Unused)?;
+            let config = Config::load(&path, Secrets::Unused)?;
             ingester::ddl::print(&config, &mut std::io::stdout())
         }
         Command::Check => {
-            let config = Config::load(&cli.config, Secrets::Ingester)?;
-            in_runtime(ingester::check::check(&config, &cli.config, &mut std::io::stdout()))
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(ingester::check::check(&config, &path, &mut std::io::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;
-            let config = Config::load(&cli.config, Secrets::Ingester)?;
+            let config = Config::load(&path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "ingester")?;
             let done = in_runtime(ingester::run::run(config, shutdown));
             if let Err(failure) = &done {

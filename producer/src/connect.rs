@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
+use shared::causes::causes;
 use shared::config::{Adobe, Reset};
 use shared::secret::Secret;
 
@@ -162,18 +163,6 @@ pub async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
     let _ = tokio::time::timeout(Duration::from_secs(10), reading).await;
     body.truncate(max);
     body
-}
-
-/// An error with everything that caused it: the HTTP client shows only its outermost layer.
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

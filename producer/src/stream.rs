@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Response};
+use shared::causes::causes;
 use shared::config::{Adobe, Reset};
 use shared::exit::{Exit, Failure};
 use shared::retry::Backoff;
@@ -61,7 +62,7 @@ impl Stream {
         again: bool,
     ) -> Result<Self, Failure> {
         let http = connect::client(&config).map_err(|error| {
-            Failure::new(Exit::Config, anyhow::anyhow!("cannot set up HTTPS: {}", connect::causes(&error)))
+            Failure::new(Exit::Config, anyhow::anyhow!("cannot set up HTTPS: {}", causes(&error)))
         })?;
         Ok(Self {
             tokens: Tokens::new(http.clone(), &config),
@@ -215,7 +216,7 @@ async fn pump(
                 let _ = pieces.send(Piece::End).await;
                 return "Adobe ended it".to_owned();
             }
-            Ok(Err(error)) => return connect::causes(&error.without_url()),
+            Ok(Err(error)) => return causes(&error.without_url()),
             Err(_) => return format!("no byte for {}", shared::human::duration(idle)),
         };
         let Some(sent) = shutdown.until(pieces.send(piece)).await else {

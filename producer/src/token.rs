@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use shared::causes::causes;
 use shared::config::Adobe;
 use shared::secret::Secret;
 
@@ -119,7 +120,7 @@ impl Tokens {
         let sent = sent.map_err(|_| {
             unavailable(format!("no answer within {}", shared::human::duration(self.timeout)))
         })?;
-        let response = sent.map_err(|error| unavailable(crate::connect::causes(&error.without_url())))?;
+        let response = sent.map_err(|error| unavailable(causes(&error.without_url())))?;
         let status = response.status();
         let body = crate::connect::read_body(response, MAX_BODY).await;
         if status.is_success() {

@@ -1,6 +1,7 @@
 //! What the producer, the ingester and `state` must spell alike: ids, the S3 layout, the manifest and the seal,
 //! the table schema and its DDL, configuration, and the plumbing both services run on.
 
+pub mod causes;
 pub mod config;
 pub mod ddl;
 pub mod exit;

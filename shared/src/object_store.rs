@@ -5,13 +5,14 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::Credentials;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use base64::Engine;
 use bytes::Bytes;
 
+use crate::causes::causes;
 use crate::config::S3;
 
 // The SDK's futures are some 20 KB each; boxed, they do not swell every future that awaits them.
@@ -242,7 +243,7 @@ impl ObjectStore {
         let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
         let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
             (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
-            _ => DisplayErrorContext(error).to_string(),
+            _ => causes(error),
         };
         self.error(operation, key, reason, kind)
     }

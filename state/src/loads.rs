@@ -23,7 +23,7 @@ use shared::ids::{BatchId, Instance};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.
-const ARCHIVED_KEPT: usize = 1000;
+pub(crate) const ARCHIVED_KEPT: usize = 1000;
 
 /// Where a load stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -169,26 +169,30 @@ fn every_record_is_accounted_for_in_some_seal() {
 fn rows_are_dropped_once_uploaded_and_batches_forgotten_long_after_they_were_published() {
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
-    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    let (closed, sealed) = append(&mut log, 0..2_000, now);
-    assert_eq!((closed.len(), sealed.len()), (80, 40));
+    let small = Settings { records_per_file: 1, files_per_batch: 1, ..settings(dir.path()) };
+    let (mut log, _) = Log::open(small.clone(), now).unwrap();
+    let (closed, sealed) = append(&mut log, 0..1_010, now);
+    assert_eq!((closed.len(), sealed.len()), (1_010, 1_010));
     let waiting = log.waiting_bytes();
     for file in closed {
         log.uploaded(file, upload()).unwrap();
         assert!(log.uploaded(file, upload()).is_err(), "confirmed twice");
     }
     assert!(waiting > 0 && log.waiting_bytes() == 0);
+    let reader = log.reader();
+    assert!(matches!(reader.file(1_009).unwrap().status, FileStatus::Uploaded(_)));
     for batch in sealed {
         log.published(batch, now).unwrap();
     }
-    let reader = log.reader();
     let batches = reader.batches().unwrap();
-    assert!(batches.len() == 20 && batches.iter().all(|(_, batch)| batch.status == BatchStatus::Published));
-    assert!(reader.file(0).is_err() && matches!(reader.file(79).unwrap().status, FileStatus::Uploaded(_)));
+    assert!(
+        batches.len() == 1_000 && batches.iter().all(|(_, batch)| batch.status == BatchStatus::Published)
+    );
+    assert!(reader.file(0).is_err() && reader.file(1_009).is_err() && reader.batch(9).is_err());
     drop((log, reader));
-    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let (mut log, _) = Log::open(small, now).unwrap();
     append(&mut log, 3_000..3_001, now);
-    assert!(log.reader().file(80).is_ok(), "numbers go on where they were");
+    assert!(log.reader().file(1_010).is_ok(), "numbers go on where they were");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
 
-use std::error::Error;
+use shared::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,15 +83,7 @@ impl From<tokio_postgres::Error> for SqlFailure {
                 detail: said.detail().unwrap_or_default().to_owned(),
             };
         }
-        // The library prints its own layer only: what the system or TLS said stands below.
-        let mut why = error.to_string();
-        let mut below = error.source();
-        while let Some(cause) = below {
-            why.push_str(": ");
-            why.push_str(&cause.to_string());
-            below = cause.source();
-        }
-        Self::Lost(why)
+        Self::Lost(causes(&error))
     }
 }
 

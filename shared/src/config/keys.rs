@@ -107,7 +107,7 @@ pub const KEYS: &[Key] = &[
     key("filter.equals", Texts, Some("[]"), r#"["yes"]"#, "Drop the record when the field has one of these values."),
     key("filter.not_equals", Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop the record when the field has none of these values (or is absent). Give exactly one of the two."),
 
-    key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, mode 0700, on its own disk if possible."),
+    key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, made with mode 0700 if it is not there; on its own disk if possible."),
     key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
     key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
@@ -151,7 +151,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
     key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
 
-    key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The ingester's bookkeeping, mode 0700."),
+    key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, made with mode 0700 if it is not there."),
     key("ingester.feed", Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`."),
     key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away."),
     key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),

@@ -14,9 +14,9 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 
 use crate::feed;
-use crate::loads::{LoadState, Loads};
+use crate::loads::{ARCHIVED_KEPT, LoadState, Loads};
 use crate::log::{BatchStatus, LogReader};
-use crate::snapshot::{IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
+use crate::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 use crate::store::StoreError;
 
 /// Longest wait for an answer.
@@ -98,15 +98,25 @@ fn is_loaded(state: &LoadState) -> bool {
     matches!(state, LoadState::Loaded { .. } | LoadState::Archived { .. })
 }
 
+/// Whether a batch of the producer has not reached its end, as far as these two databases know.
+fn is_pending(batch: &BatchSnapshot, ingester: Option<&IngesterSnapshot>) -> bool {
+    let known = ingester.and_then(|ingester| ingester.loads.iter().find(|load| load.batch == batch.batch));
+    match (known, batch.status) {
+        (Some(load), _) => !is_loaded(&load.state),
+        (None, BatchStatus::Filling | BatchStatus::Sealed) => true,
+        // Published, and not met by the ingester of this configuration, if there is one; or met so long ago that
+        // it has forgotten it.
+        (None, BatchStatus::Published) => ingester.is_some_and(|ingester| {
+            let oldest = ingester.loads.first().map(|load| load.batch);
+            ingester.loads.len() < ARCHIVED_KEPT || oldest.is_none_or(|oldest| batch.batch > oldest)
+        }),
+    }
+}
+
 fn pending(producer: Option<&ProducerSnapshot>, ingester: Option<&IngesterSnapshot>) -> Pending {
     let loads = ingester.map(|ingester| &ingester.loads[..]).unwrap_or_default();
     let batches = producer.map(|producer| &producer.batches[..]).unwrap_or_default();
-    let known = |id| loads.iter().find(|load| load.batch == id);
-    let here = batches.iter().filter(|batch| match known(batch.batch) {
-        // Published, and the ingester remembers only its latest 1000 loads: it has not met this one yet.
-        None => batch.status != BatchStatus::Published || ingester.is_some(),
-        Some(load) => !is_loaded(&load.state),
-    });
+    let here = batches.iter().filter(|batch| is_pending(batch, ingester));
     let elsewhere = loads
         .iter()
         .filter(|load| !is_loaded(&load.state) && !batches.iter().any(|batch| batch.batch == load.batch));

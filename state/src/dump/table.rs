@@ -8,10 +8,12 @@ use shared::human::{bytes, count, duration};
 
 use super::{Dump, Part};
 use crate::loads::{ErrorClass, Load, LoadState};
-use crate::log::{BatchStatus, Session};
+use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
 
 const WIDTH: usize = 100;
+/// Batches shown that have reached their end.
+const FINISHED_SHOWN: usize = 10;
 
 /// A batch as both services know it.
 struct Line<'d> {
@@ -24,7 +26,7 @@ pub(super) fn render(dump: &Dump) -> String {
     let mut out = String::new();
     header(&mut out, dump);
     if let Some(producer) = &dump.producer.snapshot {
-        stream(&mut out, producer, dump.at);
+        stream(&mut out, producer, dump.producer.pid.is_some(), dump.at);
     }
     batches(&mut out, dump);
     let mut out: String = out.lines().map(|line| cut(line, WIDTH) + "\n").collect();
@@ -45,7 +47,7 @@ fn header(out: &mut String, dump: &Dump) {
     let _ = writeln!(out, "{at}\nproducer  {}\ningester  {}", state(&dump.producer), state(&dump.ingester));
 }
 
-fn stream(out: &mut String, producer: &ProducerSnapshot, now: DateTime<Utc>) {
+fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: DateTime<Utc>) {
     let totals = &producer.totals;
     let _ = writeln!(
         out,
@@ -67,7 +69,7 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, now: DateTime<Utc>) {
     );
     match producer.sessions.last() {
         None => out.push_str("stream    never connected\n"),
-        Some(session) => stream_state(out, session, now),
+        Some(session) => stream_state(out, session, running, now),
     }
     let gaps = producer.sessions.iter().filter_map(|session| Some((session.session, session.gap?)));
     for (session, gap) in gaps {
@@ -80,16 +82,16 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, now: DateTime<Utc>) {
     }
 }
 
-fn stream_state(out: &mut String, session: &Session, now: DateTime<Utc>) {
+fn stream_state(out: &mut String, session: &Session, running: bool, now: DateTime<Utc>) {
     let records = count(session.records);
-    let state = match (&session.ended, &session.why) {
+    let state = match (session.ended, &session.why) {
         (Some(ended), why) => {
-            format!("not connected for {}: {}", age(now, *ended), why.as_deref().unwrap_or("unknown"))
+            format!("not connected for {}: {}", age(now, ended), why.as_deref().unwrap_or("unknown"))
         }
-        (None, _) => format!("connected for {}", age(now, session.connected)),
+        (None, _) if running => format!("connected for {}", age(now, session.connected)),
+        (None, _) => format!("not connected for {}: {ENDED_WITHOUT_A_WORD}", age(now, session.alive)),
     };
-    let line = format!("stream    session {}, {records} records, {state}", session.session);
-    let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "stream    session {}, {records} records, {state}", session.session);
 }
 
 fn batches(out: &mut String, dump: &Dump) {
@@ -113,11 +115,25 @@ fn batches(out: &mut String, dump: &Dump) {
         out.push_str("\nno batches\n\n");
         return;
     }
+    // Of those that have reached their end only the latest.
+    let ingester = dump.ingester.snapshot.as_ref();
+    let finished = |line: &Line<'_>| line.made.is_some_and(|made| !super::is_pending(made, ingester));
+    let hidden = lines.iter().filter(|line| finished(line)).count().saturating_sub(FINISHED_SHOWN);
+    let mut to_hide = hidden;
+    lines.retain(|line| {
+        let hide = to_hide > 0 && finished(line);
+        to_hide -= usize::from(hide);
+        !hide
+    });
     let _ = writeln!(
         out,
         "\n{:36}  {:9}  {:>5}  {:>7}  {:>9}  {:>6}  load",
         "batch", "state", "files", "rows", "bytes", "age"
     );
+    if hidden > 0 {
+        let end = if ingester.is_some() { "loaded" } else { "published" };
+        let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
+    }
     for line in &lines {
         batch(out, line, dump.at);
     }

@@ -12,8 +12,8 @@ use super::{LogError, LogReader, Settings, chunk_key, seq_key};
 use crate::pieces;
 use crate::store::{Change, Store, Table};
 
-/// Published batches kept to be looked at; with them their files' records, not their rows.
-const PUBLISHED_KEPT: usize = 20;
+/// Published batches kept to be looked at: as many as the ingester remembers.
+const PUBLISHED_KEPT: usize = crate::loads::ARCHIVED_KEPT;
 /// Ended sessions kept.
 const SESSIONS_KEPT: u64 = 1000;
 /// Level 1 keeps up with the disk; rows still shrink to a fifth or less.
@@ -250,12 +250,14 @@ impl Log {
         record.published = Some(now);
         let mut change = Change::new();
         change.put(Table::Batches, &seq_key(batch), &record);
+        // Its files are history now: the seal in S3 tells of them.
+        for file in record.first_file..record.first_file + u64::from(record.files) {
+            change.remove(Table::Files, &seq_key(file));
+        }
         let batches = self.reader().batches()?;
         let before = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
-        for (seq, old) in before.rev().skip(PUBLISHED_KEPT - 1) {
+        for (seq, _) in before.rev().skip(PUBLISHED_KEPT - 1) {
             change.remove(Table::Batches, &seq_key(*seq));
-            (old.first_file..old.first_file + u64::from(old.files))
-                .for_each(|file| change.remove(Table::Files, &seq_key(file)));
         }
         Ok(self.store.apply(change)?)
     }

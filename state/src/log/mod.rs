@@ -37,7 +37,7 @@ use crate::store::StoreError;
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
 pub use record::{BatchRecord, FileRecord, Gap, HitId, RejectLine, Session};
-pub use resume::Resumed;
+pub use resume::{ENDED_WITHOUT_A_WORD, Resumed};
 pub use stage::Staged;
 pub use status::{BatchEvent, BatchStatus, FileEvent, FileStatus, IllegalMove, Upload};
 

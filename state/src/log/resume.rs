@@ -10,6 +10,9 @@ use super::window::Window;
 use super::{Log, LogError, Settings, seq_key, seq_of};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
+/// Why a session ended whose process was killed.
+pub const ENDED_WITHOUT_A_WORD: &str = "the producer ended without a word";
+
 /// What the last process left to do.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Resumed {
@@ -121,7 +124,7 @@ impl Log {
             let (_, mut session) = item?;
             if session.ended.is_none() {
                 session.ended = Some(session.alive);
-                session.why = Some("the producer ended without a word".to_owned());
+                session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
                 change.put(Table::Sessions, &seq_key(session.session), &session);
             }
         }

@@ -3,6 +3,8 @@
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use redshift::{Fault, Kind};
+use rustix::process::Signal;
 use sandbox::config::Shape;
 use sandbox::judge::files_below;
 use sandbox::s3::BUCKET;
@@ -239,4 +241,22 @@ async fn two_ingesters_and_a_lost_bookkeeping_load_nothing_twice_whatever_become
         second.stop(Duration::from_secs(40)).await.unwrap();
         assert_clean(&world.finish(producer, first).await);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_a_service_at_once_and_loses_nothing() {
+    let world = World::new(2_000, &Shape { max_batch_age: "1s", ..Shape::default() }).await;
+    let faults = world.standins.redshift.faults();
+    faults.push(Fault::Slow(Kind::Copy, Duration::from_secs(20)));
+    let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
+    let copying = async || faults.pending() == 0;
+    world.until("a COPY under way", &mut [&mut producer, &mut ingester], copying).await;
+    ingester.signal(Signal::TERM).unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    ingester.look().unwrap();
+    ingester.signal(Signal::TERM).unwrap();
+    let status = ingester.wait(Duration::from_secs(2)).await.unwrap();
+    assert_eq!(status.code(), Some(130));
+    ingester.start_again().unwrap();
+    assert_clean(&world.finish(producer, ingester).await);
 }

@@ -22,7 +22,7 @@ test: build
 	cargo test --release --workspace --locked
 	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
 
-# Everything in one profile, so that tests and demo compile nothing twice.
+# One profile for tests and demo, so that they share what is compiled.
 build: prerequisites
 	@echo "building the services and the stand-ins (about ten minutes the first time, seconds after that)"
 	@cargo build --release --workspace --bins --locked

@@ -20,6 +20,9 @@ use crate::transform::{Filter, FilterTest, Transform};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
 const FEED_BACKLOG: usize = 1024;
+/// Published batches a new follower is told of at once. It lists S3 too, when it starts and whenever the feed goes
+/// away: telling it more would only make it look for folders that have long been archived.
+const FEED_RECENT: usize = 20;
 
 /// The transform a configuration asks for.
 ///
@@ -160,6 +163,9 @@ impl Owner for LogOwner {
         let coming = self.feed.subscribe();
         let batches = self.log.batches().unwrap_or_default();
         let published = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
-        Some((published.map(|(_, batch)| Published { batch: batch.id }).collect(), coming))
+        let mut recent: Vec<_> =
+            published.rev().take(FEED_RECENT).map(|(_, batch)| Published { batch: batch.id }).collect();
+        recent.reverse();
+        Some((recent, coming))
     }
 }

@@ -133,7 +133,8 @@ impl Writer {
                     Some(report) => self.note(report)?,
                     None => shipping = false,
                 },
-                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.commit()?,
+                done = self.log.settled() => self.hand_on(&done?),
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.log.submit(Utc::now())?,
                 () = shutdown.stopping(), if !self.stopping => self.stopping = true,
                 // A full log hears the stream again when the process stops, or the stream side could not end.
                 event = stream.recv(), if streaming && (!self.full || self.stopping) => match event {
@@ -141,7 +142,8 @@ impl Writer {
                     // The last of the stream is durable before anything else is waited for.
                     None => {
                         streaming = false;
-                        self.commit()?;
+                        let done = self.log.commit(Utc::now())?;
+                        self.hand_on(&done);
                     }
                 },
             }
@@ -151,12 +153,16 @@ impl Writer {
 
     fn take(&mut self, event: FromStream) -> Result<(), LogError> {
         match event {
-            FromStream::Started => self.log.session_started(Utc::now()),
+            FromStream::Started => {
+                let done = self.log.session_started(Utc::now())?;
+                self.hand_on(&done);
+                Ok(())
+            }
             // No room, and nobody waits for it: not accepted, so Adobe sends it again.
             FromStream::Block(_) if self.full => Ok(()),
             FromStream::Block(block) => self.append(&block),
             FromStream::Ended(why) => {
-                self.commit()?;
+                self.log.submit(Utc::now())?;
                 self.log.session_ended(&why, Utc::now())
             }
         }
@@ -177,22 +183,20 @@ impl Writer {
                 Decoded::Rejected { record, reason } => self.log.stage_reject(record, reason, now),
             }
             if self.log.commit_is_due() {
-                self.commit()?;
+                self.log.submit(Utc::now())?;
             }
         }
         Ok(())
     }
 
-    fn commit(&mut self) -> Result<(), LogError> {
-        let Committed { closed, sealed, .. } = self.log.commit(Utc::now())?;
+    fn hand_on(&self, done: &Committed) {
         // The shipping side may have gone already, when the process ends: the next start finds what is left.
-        if let Some(file) = closed {
-            let _ = self.to_ship.send(ToShip::File(file));
+        for file in &done.closed {
+            let _ = self.to_ship.send(ToShip::File(*file));
         }
-        if let Some(batch) = sealed {
-            let _ = self.to_ship.send(ToShip::Batch(batch));
+        for batch in &done.sealed {
+            let _ = self.to_ship.send(ToShip::Batch(*batch));
         }
-        Ok(())
     }
 
     fn note(&mut self, report: Shipped) -> Result<(), LogError> {

@@ -56,6 +56,15 @@ impl Counts {
         self.received == self.rows + self.duplicates + self.filtered + self.rejected
     }
 
+    /// Counts these too.
+    pub fn add(&mut self, more: Self) {
+        self.received += more.received;
+        self.rows += more.rows;
+        self.duplicates += more.duplicates;
+        self.filtered += more.filtered;
+        self.rejected += more.rejected;
+    }
+
     /// What came between `earlier` and now.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {

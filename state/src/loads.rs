@@ -228,8 +228,7 @@ impl Loads {
     fn write(&self, load: &Load) -> Result<(), StoreError> {
         let mut change = Change::new();
         change.put(Table::Loads, load.batch.as_bytes(), load);
-        self.store.apply(change)?;
-        self.store.sync()
+        self.store.commit(change)
     }
 
     fn forget_old(&self) -> Result<(), StoreError> {

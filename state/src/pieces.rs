@@ -27,6 +27,11 @@ pub(crate) fn put(change: &mut Change, table: Table, key: &[u8], content: &[u8])
     true
 }
 
+/// Bytes that `content` takes in the log.
+pub(crate) fn stored_len(content: &[u8]) -> u64 {
+    (HEADER + content.len()) as u64
+}
+
 /// Reads what was stored under `key` into `content`, replacing it; false if there is nothing.
 pub(crate) fn get(
     store: &Store,

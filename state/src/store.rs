@@ -7,11 +7,17 @@
 //! [`sled::Batch`] is atomic within a tree, and writing it needs no read of the old values, which a transaction
 //! over several trees does for every key.
 
+mod mark;
+
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use mark::Mark;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +26,9 @@ use shared::ids::Instance;
 
 /// Version of the stored form that this program writes and reads.
 pub const FORMAT: u32 = 1;
+
+/// Key of the number of commits, in [`Table::Meta`].
+const COMMITS: &[u8] = b"commits";
 
 /// Bytes of a value at most (see the module).
 pub const MAX_VALUE: usize = 6 * 1024;
@@ -132,35 +141,39 @@ impl From<StoreError> for Failure {
 #[derive(Debug, Clone)]
 pub struct Store {
     db: sled::Db,
-    file: std::sync::Arc<File>,
+    file: Arc<File>,
     dir: PathBuf,
+    /// None when it was opened to be looked at.
+    mark: Option<Arc<Mark>>,
+    /// Commits so far.
+    commits: Arc<AtomicU64>,
 }
 
 /// One atomic change.
 #[derive(Debug, Default)]
 pub struct Change {
     batch: sled::Batch,
-    empty: bool,
+    keys: usize,
 }
 
 impl Change {
     /// A change of nothing.
     #[must_use]
     pub fn new() -> Self {
-        Self { batch: sled::Batch::default(), empty: true }
+        Self::default()
     }
 
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.empty
+        self.keys == 0
     }
 
     /// Sets a value as it is.
     pub fn put_bytes(&mut self, table: Table, key: &[u8], value: &[u8]) {
         debug_assert!(value.len() <= MAX_VALUE, "{table:?}: a value of {} bytes", value.len());
         self.batch.insert(whole_key(table, key), value);
-        self.empty = false;
+        self.keys += 1;
     }
 
     /// Sets a value as JSON.
@@ -172,7 +185,7 @@ impl Change {
     /// Removes a key; one that is not there is no error.
     pub fn remove(&mut self, table: Table, key: &[u8]) {
         self.batch.remove(whole_key(table, key));
-        self.empty = false;
+        self.keys += 1;
     }
 }
 
@@ -210,12 +223,19 @@ impl Store {
 
     fn open_existing(dir: &Path, kind: Kind, instance: Option<&str>, cache: u64) -> Result<Self, StoreError> {
         let fresh = !database(dir).exists();
+        let durable = mark::read(dir)?;
+        if fresh && durable > 0 {
+            let what = format!("the database file is gone, with {durable} commits");
+            return Err(StoreError::Damaged { dir: dir.to_owned(), what });
+        }
         let db = Self::open_sled(dir, cache)?;
         let path = database(dir);
         let io = |error| StoreError::Io { path: path.clone(), error };
-        let file = File::options().read(true).write(true).open(&path).map_err(io)?;
-        let store = Self { db, file: std::sync::Arc::new(file), dir: dir.to_owned() };
+        let file = Arc::new(File::options().read(true).write(true).open(&path).map_err(io)?);
+        let mark = instance.map(|_| Mark::open(dir).map(Arc::new)).transpose()?;
+        let store = Self { db, file, dir: dir.to_owned(), mark, commits: Arc::default() };
         store.check_label(kind, instance)?;
+        store.check_end(durable)?;
         if instance.is_some() {
             let owner = dir.join("owner.pid");
             fs::write(&owner, std::process::id().to_string())
@@ -228,6 +248,18 @@ impl Store {
             }
         }
         Ok(store)
+    }
+
+    /// Compares the last commit with the one that was surely durable.
+    fn check_end(&self, durable: u64) -> Result<(), StoreError> {
+        let commits = self.get_bytes(Table::Meta, COMMITS)?;
+        let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        self.commits.store(commits, Ordering::Relaxed);
+        if commits >= durable {
+            return Ok(());
+        }
+        let what = format!("its end is missing: it holds {commits} commits, and {durable} were durable");
+        Err(StoreError::Damaged { dir: self.dir.clone(), what })
     }
 
     fn open_sled(dir: &Path, cache: u64) -> Result<sled::Db, StoreError> {
@@ -261,8 +293,7 @@ impl Store {
                     b"label",
                     &Label { format: FORMAT, kind, instance: instance.to_owned() },
                 );
-                self.apply(change)?;
-                self.sync()
+                self.commit(change)
             }
             None => foreign("it is a sled database of some other program".to_owned()),
             Some(label) if label.format != FORMAT => {
@@ -313,14 +344,18 @@ impl Store {
         self.db.apply_batch(change.batch).map_err(|error| from_sled(&self.dir, "writing", error))
     }
 
-    /// Makes everything applied so far durable, also against power loss. After an error nothing that was applied
-    /// since the last success may be believed.
+    /// Applies a change as a whole and makes it durable, also against power loss, and with it everything applied
+    /// before. After an error nothing that was applied since the last success may be believed. One thread commits.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn sync(&self) -> Result<(), StoreError> {
+    pub fn commit(&self, mut change: Change) -> Result<(), StoreError> {
+        let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
+        change.put_bytes(Table::Meta, COMMITS, &number.to_be_bytes());
+        self.apply(change)?;
         self.db.flush().map_err(|error| from_sled(&self.dir, "flushing", error))?;
-        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })
+        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })?;
+        self.mark.as_ref().map_or(Ok(()), |mark| mark.set(number))
     }
 
     /// A value as it is.

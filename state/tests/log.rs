@@ -235,9 +235,9 @@ fn age_closes_a_file_and_seals_a_batch_however_small() {
     append(&mut log, 0..3, now);
     assert_eq!(log.next_commit(), Some(now + TimeDelta::seconds(60)));
     let done = log.commit(now + TimeDelta::seconds(60)).unwrap();
-    assert_eq!((done.closed, done.sealed), (Some(0), None));
+    assert_eq!((done.closed, done.sealed), (vec![0], vec![]));
     let done = log.commit(now + TimeDelta::seconds(300)).unwrap();
-    assert_eq!((done.closed, done.sealed), (None, Some(0)));
+    assert_eq!((done.closed, done.sealed), (vec![], vec![0]));
     assert_eq!(log.next_commit(), None);
 }
 

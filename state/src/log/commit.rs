@@ -1,37 +1,40 @@
-//! The group commit, and every other write to the log. One thread owns a [`Log`].
+//! The group commit: what is staged is cut off with every record it changes, and goes through the
+//! [pipeline](super::pipeline) as one atomic change. One thread owns a [`Log`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
+use super::pipeline::{Cut, Pipeline};
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::stage::Stage;
-use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus, Upload};
+use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
 use super::window::Window;
-use super::{LogError, LogReader, Settings, chunk_key, seq_key};
+use super::{LogError, LogReader, Settings, seq_key};
 use crate::pieces;
 use crate::store::{Change, Store, Table};
 
-/// Published batches kept to be looked at: as many as the ingester remembers.
-const PUBLISHED_KEPT: usize = crate::loads::ARCHIVED_KEPT;
-/// Ended sessions kept.
-const SESSIONS_KEPT: u64 = 1000;
-/// Level 1 keeps up with the disk; rows still shrink to a fifth or less.
-const ZSTD_LEVEL: i32 = 1;
-
 /// The log, open for writing.
 pub struct Log {
+    /// First, so that it ends before the database is closed.
+    pub(super) pipeline: Pipeline,
     pub(super) settings: Settings,
     pub(super) store: Store,
     pub(super) sums: Sums,
     pub(super) stage: Stage,
     pub(super) window: Window,
+    /// As of the last cut; what its chunks take is known to the pipeline only.
     pub(super) open_file: Option<Numbered<FileRecord>>,
     pub(super) filling: Option<Numbered<BatchRecord>>,
     pub(super) session: Option<Session>,
+    /// Published batches that are kept to be looked at, oldest first.
+    pub(super) published: VecDeque<u64>,
     /// Bytes of rows and rejects that wait for S3.
-    pub(super) waiting_bytes: u64,
-    pub(super) compressor: zstd::bulk::Compressor<'static>,
+    pub(super) waiting_bytes: Arc<AtomicU64>,
 }
 
 /// A record and its number.
@@ -41,25 +44,64 @@ pub(super) struct Numbered<T> {
     pub(super) record: T,
 }
 
-/// What a commit made durable.
+/// What commits made durable.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// What became of the records of this commit.
+    /// What became of their records.
     pub counts: Counts,
-    /// The file it closed: it can be uploaded.
-    pub closed: Option<u64>,
-    /// The batch it sealed: it can be published once its files are up.
-    pub sealed: Option<u64>,
+    /// The files they closed: these can be uploaded.
+    pub closed: Vec<u64>,
+    /// The batches they sealed: these can be published once their files are up.
+    pub sealed: Vec<u64>,
+}
+
+impl Committed {
+    fn and(&mut self, later: Self) {
+        self.counts.add(later.counts);
+        self.closed.extend(later.closed);
+        self.sealed.extend(later.sealed);
+    }
 }
 
 impl Log {
-    /// Makes everything staged durable, with flush and fdatasync, and closes or seals what has reached a limit.
-    /// When this returns Ok, and not before, the staged records are accepted.
+    /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only
+    /// while several commits are under way already. What is staged is accepted when [`Log::settled`] says so.
     ///
     /// # Errors
-    /// When the disk fails. Nothing staged is accepted then and the log must not be used any more.
+    /// When an earlier commit failed: nothing later is accepted then and the log must not be used any more.
+    pub fn submit(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
+        self.cut_off(now, false)
+    }
+
+    /// The next commits that are durable, with flush and fdatasync: their records, and no others, are accepted.
+    /// Never returns while none is under way.
+    ///
+    /// # Errors
+    /// When the disk fails. Nothing that is not settled yet is accepted then, and the log must not be used any more.
+    pub async fn settled(&mut self) -> Result<Committed, LogError> {
+        loop {
+            if let Some(done) = self.try_settled()? {
+                return Ok(done);
+            }
+            self.pipeline.news().await;
+        }
+    }
+
+    /// As [`Log::settled`]; None when nothing more is durable yet.
+    ///
+    /// # Errors
+    /// As [`Log::settled`].
+    pub fn try_settled(&mut self) -> Result<Option<Committed>, LogError> {
+        Ok(self.pipeline.poll()?.map(|cut| self.take_back(cut)))
+    }
+
+    /// As [`Log::submit`], and waits until everything submitted is settled.
+    ///
+    /// # Errors
+    /// As [`Log::settled`].
     pub fn commit(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
-        self.commit_and_end(now, false)
+        self.cut_off(now, false)?;
+        self.settle()
     }
 
     /// As [`Log::commit`]; closes the open file and seals the filling batch whatever their size.
@@ -67,66 +109,74 @@ impl Log {
     /// # Errors
     /// As [`Log::commit`].
     pub fn seal_all(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
-        self.commit_and_end(now, true)
+        self.cut_off(now, true)?;
+        self.settle()
     }
 
-    fn commit_and_end(&mut self, now: DateTime<Utc>, end: bool) -> Result<Committed, LogError> {
-        let mut change = Change::new();
-        let mut done = Committed { counts: self.stage.counts, ..Committed::default() };
-        add(&mut self.sums.totals, self.stage.counts);
-        if self.stage.row_count > 0 {
-            self.add_chunk(&mut change, now)?;
+    /// Waits for everything under way.
+    pub(super) fn settle(&mut self) -> Result<Committed, LogError> {
+        let mut done = Committed::default();
+        while let Some(cut) = self.pipeline.wait()? {
+            done.and(self.take_back(cut));
         }
-        self.add_rejects(&mut change)?;
-        done.closed = self.close_file_if_due(&mut change, now, end)?;
-        done.sealed = self.seal_batch_if_due(&mut change, now, end)?;
-        self.window.forget(&self.store, &mut change, now)?;
-        if let Some(session) = self.session.as_mut().filter(|_| !self.stage.is_empty()) {
-            session.alive = now;
-            change.put(Table::Sessions, &seq_key(session.session), session);
-        }
-        if !change.is_empty() || !self.stage.is_empty() {
-            self.sums.hits = self.window.len() as u64;
-            change.put(Table::Meta, b"sums", &self.sums);
-            self.store.apply(change)?;
-            self.store.sync()?;
-        }
-        self.stage.clear();
         Ok(done)
     }
 
-    fn add_chunk(&mut self, change: &mut Change, now: DateTime<Utc>) -> Result<(), LogError> {
+    /// Buffers of a settled commit serve again.
+    fn take_back(&mut self, cut: Cut) -> Committed {
+        self.stage.spare(cut.rows, cut.hits);
+        cut.done
+    }
+
+    fn cut_off(&mut self, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
+        let mut cut = Cut::default();
+        let any = !self.stage.is_empty();
+        cut.done.counts = self.stage.counts;
+        self.sums.totals.add(self.stage.counts);
+        if self.stage.row_count > 0 {
+            self.add_chunk(&mut cut, now)?;
+        }
+        self.add_rejects(&mut cut.change)?;
+        self.close_file_if_due(&mut cut, now, end)?;
+        self.seal_batch_if_due(&mut cut, now, end)?;
+        self.window.forget(&self.store, &mut cut.change, now)?;
+        if let Some(session) = self.session.as_mut().filter(|_| any) {
+            session.alive = now;
+            cut.change.put(Table::Sessions, &seq_key(session.session), session);
+        }
+        self.stage.clear();
+        if any || cut.file.is_some() || !cut.change.is_empty() { self.send(cut) } else { Ok(()) }
+    }
+
+    /// Sends a change on its way, with the sums that go with it.
+    pub(super) fn send(&mut self, mut cut: Cut) -> Result<(), LogError> {
+        self.sums.hits = self.window.len() as u64;
+        cut.change.put(Table::Meta, b"sums", &self.sums);
+        self.pipeline.send(cut)
+    }
+
+    fn add_chunk(&mut self, cut: &mut Cut, now: DateTime<Utc>) -> Result<(), LogError> {
         self.open_if_need_be(now);
         let (Some(file), Some(batch)) = (&mut self.open_file, &mut self.filling) else {
             return Err(LogError::Missing("open file".to_owned()));
         };
-        let stage = &self.stage;
-        let compressed = self.compressor.compress(&stage.rows).map_err(LogError::Compress)?;
-        let mut content = Vec::with_capacity(8 + compressed.len());
-        content.extend_from_slice(&u32::try_from(stage.row_count).unwrap_or(u32::MAX).to_be_bytes());
-        content.extend_from_slice(&u32::try_from(stage.rows.len()).unwrap_or(u32::MAX).to_be_bytes());
-        content.extend_from_slice(&compressed);
-        if !pieces::put(change, Table::Chunks, &chunk_key(file.seq, file.record.chunks), &content) {
-            return Err(LogError::Missing(
-                "room for a commit of that size; lower log.commit_rows".to_owned(),
-            ));
-        }
-        self.window.store(change, file.seq, file.record.chunks, &stage.hits, now);
-        self.waiting_bytes += content.len() as u64;
+        let (rows, bytes) = (self.stage.row_count, self.stage.rows.len() as u64);
+        cut.row_count = rows;
+        (cut.rows, cut.hits) = self.stage.take();
+        self.window.store(&mut cut.change, file.seq, file.record.chunks, &cut.hits, now);
 
         let record = &mut file.record;
         record.chunks += 1;
-        record.rows += stage.row_count;
-        record.bytes += stage.rows.len() as u64;
-        record.log_bytes += content.len() as u64;
-        change.put(Table::Files, &seq_key(file.seq), record);
+        record.rows += rows;
+        record.bytes += bytes;
+        cut.file = Some(file.clone());
 
-        let record = &mut batch.record;
-        record.rows += stage.row_count;
-        record.bytes += stage.rows.len() as u64;
+        let (record, stage) = (&mut batch.record, &self.stage);
+        record.rows += rows;
+        record.bytes += bytes;
         record.first_received = [record.first_received, stage.first_received].into_iter().flatten().min();
         record.last_received = record.last_received.max(stage.last_received);
-        change.put(Table::Batches, &seq_key(batch.seq), record);
+        cut.change.put(Table::Batches, &seq_key(batch.seq), record);
         Ok(())
     }
 
@@ -176,17 +226,12 @@ impl Log {
             if !pieces::put(change, Table::Rejects, &seq_key(seq), line) {
                 return Err(LogError::Missing("room for a reject of that size".to_owned()));
             }
-            self.waiting_bytes += line.len() as u64;
+            self.waiting_bytes.fetch_add(pieces::stored_len(line), Ordering::Relaxed);
         }
         Ok(())
     }
 
-    fn close_file_if_due(
-        &mut self,
-        change: &mut Change,
-        now: DateTime<Utc>,
-        end: bool,
-    ) -> Result<Option<u64>, LogError> {
+    fn close_file_if_due(&mut self, cut: &mut Cut, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
         let Settings { records_per_file, max_file_bytes, max_file_age, max_batch_age, .. } = self.settings;
         let batch_ends =
             self.filling.as_ref().is_some_and(|batch| now >= batch.record.opened + max_batch_age);
@@ -194,146 +239,41 @@ impl Log {
             file.rows >= records_per_file || file.bytes >= max_file_bytes || now >= file.opened + max_file_age
         };
         let Some(mut file) = self.open_file.take_if(|file| end || batch_ends || due(&file.record)) else {
-            return Ok(None);
+            return Ok(());
         };
         file.record.status = file.record.status.next(FileEvent::Close)?;
-        change.put(Table::Files, &seq_key(file.seq), &file.record);
-        Ok(Some(file.seq))
+        cut.done.closed.push(file.seq);
+        cut.file = Some(file);
+        Ok(())
     }
 
-    fn seal_batch_if_due(
-        &mut self,
-        change: &mut Change,
-        now: DateTime<Utc>,
-        end: bool,
-    ) -> Result<Option<u64>, LogError> {
+    fn seal_batch_if_due(&mut self, cut: &mut Cut, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
         let Settings { files_per_batch, max_batch_age, .. } = self.settings;
         let no_open_file = self.open_file.is_none();
         let due = |batch: &BatchRecord| batch.files >= files_per_batch || now >= batch.opened + max_batch_age;
         let Some(mut batch) = self.filling.take_if(|batch| no_open_file && (end || due(&batch.record)))
         else {
-            return Ok(None);
+            return Ok(());
         };
         batch.record.status = batch.record.status.next(BatchEvent::Seal)?;
         batch.record.sealed = Some(now);
         batch.record.counts = self.sums.totals.since(&self.sums.sealed);
         self.sums.sealed = self.sums.totals;
-        change.put(Table::Batches, &seq_key(batch.seq), &batch.record);
-        Ok(Some(batch.seq))
-    }
-
-    /// Notes that S3 has confirmed a file, and drops its rows here. Need not be synced: after a crash the file goes
-    /// up once more with the same content.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn uploaded(&mut self, file: u64, upload: Upload) -> Result<(), LogError> {
-        let missing = || LogError::Missing(format!("file {file}"));
-        let mut record: FileRecord = self.store.get(Table::Files, &seq_key(file))?.ok_or_else(missing)?;
-        record.status = record.status.next(FileEvent::Uploaded(upload))?;
-        let mut change = Change::new();
-        change.put(Table::Files, &seq_key(file), &record);
-        pieces::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
-        self.store.apply(change)?;
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(record.log_bytes);
+        cut.change.put(Table::Batches, &seq_key(batch.seq), &batch.record);
+        cut.done.sealed.push(batch.seq);
         Ok(())
-    }
-
-    /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn published(&mut self, batch: u64, now: DateTime<Utc>) -> Result<(), LogError> {
-        let missing = || LogError::Missing(format!("batch {batch}"));
-        let mut record: BatchRecord = self.store.get(Table::Batches, &seq_key(batch))?.ok_or_else(missing)?;
-        record.status = record.status.next(BatchEvent::Published)?;
-        record.published = Some(now);
-        let mut change = Change::new();
-        change.put(Table::Batches, &seq_key(batch), &record);
-        // Its files are history now: the seal in S3 tells of them.
-        for file in record.first_file..record.first_file + u64::from(record.files) {
-            change.remove(Table::Files, &seq_key(file));
-        }
-        let batches = self.reader().batches()?;
-        let before = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
-        for (seq, _) in before.rev().skip(PUBLISHED_KEPT - 1) {
-            change.remove(Table::Batches, &seq_key(*seq));
-        }
-        Ok(self.store.apply(change)?)
-    }
-
-    /// Drops rejects that stand in S3: those numbered `first` to `last`.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn rejects_shipped(&mut self, first: u64, last: u64) -> Result<(), LogError> {
-        let mut change = Change::new();
-        let mut bytes = 0;
-        for item in self.store.scan(Table::Rejects, &[]) {
-            let (key, value) = item?;
-            if super::seq_of(&key) > last {
-                break;
-            }
-            if super::seq_of(&key) >= first {
-                bytes += value.len() as u64;
-                change.remove(Table::Rejects, &key);
-            }
-        }
-        self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
-        Ok(self.store.apply(change)?)
-    }
-
-    /// Notes, durably, that the stream is about to be read.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn session_started(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
-        let session = next(&mut self.sums.next_session);
-        let session = Session {
-            session,
-            connected: now,
-            alive: now,
-            ended: None,
-            why: None,
-            records: 0,
-            first_received: None,
-            last_received: None,
-            gap: None,
-        };
-        let mut change = Change::new();
-        change.put(Table::Sessions, &seq_key(session.session), &session);
-        change.put(Table::Meta, b"sums", &self.sums);
-        if let Some(old) = session.session.checked_sub(SESSIONS_KEPT) {
-            change.remove(Table::Sessions, &seq_key(old));
-        }
-        self.session = Some(session);
-        self.store.apply(change)?;
-        Ok(self.store.sync()?)
-    }
-
-    /// Notes why the stream is no longer read.
-    ///
-    /// # Errors
-    /// When the disk fails.
-    pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<(), LogError> {
-        let Some(mut session) = self.session.take() else { return Ok(()) };
-        session.ended = Some(now);
-        session.why = Some(why.to_owned());
-        let mut change = Change::new();
-        change.put(Table::Sessions, &seq_key(session.session), &session);
-        Ok(self.store.apply(change)?)
     }
 
     /// Whether as much waits for S3 as may wait: then no more is read until space returns.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.waiting_bytes >= self.settings.max_bytes
+        self.waiting_bytes() >= self.settings.max_bytes
     }
 
     /// Bytes that wait for S3.
     #[must_use]
     pub fn waiting_bytes(&self) -> u64 {
-        self.waiting_bytes
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// Sums of everything committed.
@@ -359,27 +299,14 @@ impl Log {
     /// # Errors
     /// As [`Log::commit`].
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
-        let done = self.commit(now)?;
+        self.submit(now)?;
         self.session_ended("the producer was stopped", now)?;
-        self.store.sync()?;
-        Ok(done)
+        self.settle()
     }
 }
 
-fn next(number: &mut u64) -> u64 {
+pub(super) fn next(number: &mut u64) -> u64 {
     let this = *number;
     *number += 1;
     this
-}
-
-fn add(sum: &mut Counts, more: Counts) {
-    sum.received += more.received;
-    sum.rows += more.rows;
-    sum.duplicates += more.duplicates;
-    sum.filtered += more.filtered;
-    sum.rejected += more.rejected;
-}
-
-pub(super) fn compressor() -> Result<zstd::bulk::Compressor<'static>, LogError> {
-    zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(LogError::Compress)
 }

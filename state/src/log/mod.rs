@@ -17,9 +17,12 @@
 //! | meta | `sums` | totals, what of them is sealed already, next numbers |
 
 mod commit;
+mod pipeline;
 mod reader;
 mod record;
 mod resume;
+mod session;
+mod shipped;
 mod stage;
 mod status;
 mod window;
@@ -118,6 +121,12 @@ pub enum LogError {
     /// Compressing failed, for want of memory most likely.
     #[error("compressing rows: {0}")]
     Compress(std::io::Error),
+    /// There can be no more threads.
+    #[error("starting a thread: {0}")]
+    Thread(std::io::Error),
+    /// A thread of the log has ended, after an error that was told already or with a panic.
+    #[error("the log has stopped after an error")]
+    Ended,
 }
 
 impl From<LogError> for Failure {

@@ -1,8 +1,13 @@
 //! Opening a log: going on where the last process stopped, in order or not.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use chrono::{DateTime, Utc};
 
-use super::commit::{Numbered, compressor};
+use super::commit::Numbered;
+use super::pipeline::Pipeline;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
@@ -37,13 +42,15 @@ impl Log {
         let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
         let window = Window::rebuild(&store, settings.dedup_window, settings.dedup_hits)?;
+        let waiting_bytes = Arc::new(AtomicU64::new(0));
         let mut log = Self {
+            pipeline: Pipeline::start(store.clone(), waiting_bytes.clone())?,
             stage: Stage::default(),
             open_file: None,
             filling: None,
             session: None,
-            waiting_bytes: 0,
-            compressor: compressor()?,
+            published: VecDeque::new(),
+            waiting_bytes,
             settings,
             store,
             sums,
@@ -53,7 +60,7 @@ impl Log {
         log.find_files(&mut resumed)?;
         log.find_batches(&mut resumed)?;
         for item in log.store.scan(Table::Rejects, &[]) {
-            log.waiting_bytes += item?.1.len() as u64;
+            log.waits(item?.1.len() as u64);
         }
         log.end_lost_sessions()?;
         if log.filling.as_ref().is_some_and(|batch| !log.fits(&batch.record)) {
@@ -68,6 +75,10 @@ impl Log {
         batch.schema == self.settings.schema && batch.compression == self.settings.compression
     }
 
+    fn waits(&self, bytes: u64) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     fn find_files(&mut self, resumed: &mut Resumed) -> Result<(), LogError> {
         for item in self.store.scan_json::<FileRecord>(Table::Files) {
             let (key, record) = item?;
@@ -78,7 +89,7 @@ impl Log {
                 FileStatus::Open => self.open_file = Some(Numbered { seq, record: record.clone() }),
             }
             resumed.rows += record.rows;
-            self.waiting_bytes += record.log_bytes;
+            self.waits(record.log_bytes);
         }
         Ok(())
     }
@@ -94,7 +105,7 @@ impl Log {
                 change.put(Table::Batches, &key, &record);
             }
             match record.status {
-                BatchStatus::Published => {}
+                BatchStatus::Published => self.published.push_back(seq),
                 BatchStatus::Sealed => resumed.sealed.push(seq),
                 BatchStatus::Filling => self.filling = Some(Numbered { seq, record }),
             }

@@ -27,6 +27,8 @@ pub(super) struct Stage {
     pub(super) last_received: Option<DateTime<Utc>>,
     /// When the first of all this was staged.
     pub(super) since: Option<DateTime<Utc>>,
+    /// Buffers of settled commits.
+    spare: Vec<(Vec<u8>, Vec<HitId>)>,
 }
 
 /// A commit is due at this many bytes too: a commit and what it is made of stand in memory several times.
@@ -41,16 +43,31 @@ impl Stage {
         self.counts.received == 0
     }
 
+    /// Empties it; rows and hits have been taken out, or there were none.
     pub(super) fn clear(&mut self) {
-        self.rows.clear();
-        self.hits.clear();
         self.rejects.clear();
         *self = Self {
             rows: std::mem::take(&mut self.rows),
             hits: std::mem::take(&mut self.hits),
             rejects: std::mem::take(&mut self.rejects),
+            spare: std::mem::take(&mut self.spare),
             ..Self::default()
         };
+    }
+
+    /// Takes the buffers of a settled commit to be used again.
+    pub(super) fn spare(&mut self, mut rows: Vec<u8>, mut hits: Vec<HitId>) {
+        if rows.capacity() > 0 {
+            rows.clear();
+            hits.clear();
+            self.spare.push((rows, hits));
+        }
+    }
+
+    /// Takes the rows and hits out, and puts empty buffers in their place.
+    pub(super) fn take(&mut self) -> (Vec<u8>, Vec<HitId>) {
+        let (rows, hits) = self.spare.pop().unwrap_or_default();
+        (std::mem::replace(&mut self.rows, rows), std::mem::replace(&mut self.hits, hits))
     }
 }
 
@@ -77,9 +94,8 @@ impl Log {
         stage.row_count += 1;
         stage.rows.extend_from_slice(row);
         stage.hits.extend(hit);
-        if received.is_some() {
-            stage.first_received = min(stage.first_received, received);
-            stage.last_received = stage.last_received.max(received);
+        if let Some(received) = received {
+            widen(&mut stage.first_received, &mut stage.last_received, received);
         }
         Staged::New
     }
@@ -122,10 +138,11 @@ impl Log {
                 session.gap = gap(self.sums.last_received, received, GAP_TOLERANCE);
                 warn_of(session);
             }
-            session.first_received = min(session.first_received, Some(received));
-            session.last_received = session.last_received.max(Some(received));
+            widen(&mut session.first_received, &mut session.last_received, received);
         }
-        self.sums.last_received = self.sums.last_received.max(Some(received));
+        if self.sums.last_received.is_none_or(|last| received > last) {
+            self.sums.last_received = Some(received);
+        }
     }
 
     /// Whether the stage is as full as a commit may be: its rows, or those of the file they go to.
@@ -152,8 +169,14 @@ impl Log {
     }
 }
 
-fn min(a: Option<DateTime<Utc>>, b: Option<DateTime<Utc>>) -> Option<DateTime<Utc>> {
-    [a, b].into_iter().flatten().min()
+/// Widens a span of time so that it holds `at`.
+fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
+    if first.is_none_or(|first| at < first) {
+        *first = Some(at);
+    }
+    if last.is_none_or(|last| at > last) {
+        *last = Some(at);
+    }
 }
 
 fn gap(last: Option<DateTime<Utc>>, first: DateTime<Utc>, tolerance: chrono::TimeDelta) -> Option<Gap> {

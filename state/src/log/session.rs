@@ -1,0 +1,53 @@
+//! Connections to the stream, as the log notes them.
+
+use chrono::{DateTime, Utc};
+
+use super::commit::{Committed, Log, next};
+use super::pipeline::Cut;
+use super::record::Session;
+use super::{LogError, seq_key};
+use crate::store::Table;
+
+/// Ended sessions kept.
+const SESSIONS_KEPT: u64 = 1000;
+
+impl Log {
+    /// Notes, durably, that the stream is about to be read; settles what is under way.
+    ///
+    /// # Errors
+    /// As [`Log::settled`].
+    pub fn session_started(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
+        let session = Session {
+            session: next(&mut self.sums.next_session),
+            connected: now,
+            alive: now,
+            ended: None,
+            why: None,
+            records: 0,
+            first_received: None,
+            last_received: None,
+            gap: None,
+        };
+        let mut cut = Cut::default();
+        cut.change.put(Table::Sessions, &seq_key(session.session), &session);
+        if let Some(old) = session.session.checked_sub(SESSIONS_KEPT) {
+            cut.change.remove(Table::Sessions, &seq_key(old));
+        }
+        self.session = Some(session);
+        self.send(cut)?;
+        self.settle()
+    }
+
+    /// Notes why the stream is no longer read.
+    ///
+    /// # Errors
+    /// As [`Log::submit`].
+    pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<(), LogError> {
+        let Some(mut session) = self.session.take() else { return Ok(()) };
+        session.ended = Some(now);
+        session.why = Some(why.to_owned());
+        let mut cut = Cut::default();
+        cut.change.put(Table::Sessions, &seq_key(session.session), &session);
+        self.send(cut)
+    }
+}

@@ -1,0 +1,83 @@
+//! What S3 has confirmed: rows, rejects and old batches are dropped here. None of it need be synced, since after a
+//! crash the same goes up once more with the same content; so none of it waits for a commit.
+
+use std::sync::atomic::Ordering;
+
+use chrono::{DateTime, Utc};
+
+use super::commit::Log;
+use super::record::{BatchRecord, FileRecord};
+use super::status::{BatchEvent, FileEvent, Upload};
+use super::{LogError, seq_key, seq_of};
+use crate::pieces;
+use crate::store::{Change, Table};
+
+/// Published batches kept to be looked at: as many as the ingester remembers.
+pub(super) const PUBLISHED_KEPT: usize = crate::loads::ARCHIVED_KEPT;
+
+impl Log {
+    /// Notes that S3 has confirmed a file, and drops its rows here.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn uploaded(&mut self, file: u64, upload: Upload) -> Result<(), LogError> {
+        let missing = || LogError::Missing(format!("file {file}"));
+        let mut record: FileRecord = self.store.get(Table::Files, &seq_key(file))?.ok_or_else(missing)?;
+        record.status = record.status.next(FileEvent::Uploaded(upload))?;
+        let mut change = Change::new();
+        change.put(Table::Files, &seq_key(file), &record);
+        pieces::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
+        self.store.apply(change)?;
+        self.shipped(record.log_bytes);
+        Ok(())
+    }
+
+    /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn published(&mut self, batch: u64, now: DateTime<Utc>) -> Result<(), LogError> {
+        let missing = || LogError::Missing(format!("batch {batch}"));
+        let mut record: BatchRecord = self.store.get(Table::Batches, &seq_key(batch))?.ok_or_else(missing)?;
+        record.status = record.status.next(BatchEvent::Published)?;
+        record.published = Some(now);
+        let mut change = Change::new();
+        change.put(Table::Batches, &seq_key(batch), &record);
+        // Its files are history now: the seal in S3 tells of them.
+        for file in record.first_file..record.first_file + u64::from(record.files) {
+            change.remove(Table::Files, &seq_key(file));
+        }
+        self.published.push_back(batch);
+        while self.published.len() > PUBLISHED_KEPT
+            && let Some(old) = self.published.pop_front()
+        {
+            change.remove(Table::Batches, &seq_key(old));
+        }
+        Ok(self.store.apply(change)?)
+    }
+
+    /// Drops rejects that stand in S3: those numbered `first` to `last`.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn rejects_shipped(&mut self, first: u64, last: u64) -> Result<(), LogError> {
+        let mut change = Change::new();
+        let mut bytes = 0;
+        for item in self.store.scan(Table::Rejects, &[]) {
+            let (key, value) = item?;
+            if seq_of(&key) > last {
+                break;
+            }
+            if seq_of(&key) >= first {
+                bytes += value.len() as u64;
+                change.remove(Table::Rejects, &key);
+            }
+        }
+        self.shipped(bytes);
+        Ok(self.store.apply(change)?)
+    }
+
+    fn shipped(&self, bytes: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,164 @@
+//! How fast rows become durable: `cargo bench -p bench --bench log`.
+//!
+//! In one run, in turns, with the same rows and the same number of rows a commit: our log; a plain file with
+//! fdatasync, which is the limit that no log on this disk beats; and two other embedded stores for reference.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bench::{Rows, median, schema_of_75};
+use chrono::Utc;
+use shared::ids::Instance;
+use shared::layout::Compression;
+use state::log::{Log, Settings};
+
+/// Turns; the middle one counts.
+const TURNS: usize = 5;
+/// Rows of a turn at most.
+const ROWS: usize = 200_000;
+/// Commits of a turn at most.
+const COMMITS: usize = 400;
+
+/// A way to make rows durable: all of them, some at a time, in a new directory.
+type Append = fn(&Path, &Rows, &mut dyn Iterator<Item = Range<usize>>);
+const WAYS: [(&str, Append); 4] =
+    [("plain file", plain_file), ("our log", our_log), ("fjall", fjall), ("redb", redb)];
+
+fn main() {
+    let rows = Rows::make(&schema_of_75().unwrap(), ROWS).unwrap();
+    let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
+    println!("rows of 75 columns and {row_bytes:.0} bytes, an fdatasync a commit, median of {TURNS} turns\n");
+    println!(
+        "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>8}  {:>10}  {:>18}",
+        "rows/commit", "", "rows/s", "MB/s", "ms/commit", "B/row", "CPU µs/row", "of the plain file's"
+    );
+    // `-- 256 1000` measures these only.
+    let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
+    for commit in
+        [64, 256, 1000, 4000].into_iter().filter(|commit| asked.is_empty() || asked.contains(commit))
+    {
+        let count = (commit * COMMITS).min(ROWS);
+        let mut turns = WAYS.map(|_| Vec::new());
+        for _ in 0..TURNS {
+            for ((_, append), turns) in WAYS.iter().zip(&mut turns) {
+                turns.push(turn(*append, &rows, count, commit));
+            }
+        }
+        let speeds =
+            turns.each_ref().map(|turns| median(turns.iter().map(|turn| turn.time).collect()).as_secs_f64());
+        for (((name, _), turns), time) in WAYS.iter().zip(&turns).zip(speeds) {
+            let (count, commit_ms) = (count as f64, time * 1e3 / (count as f64 / commit as f64));
+            let cpu = median(turns.iter().map(|turn| turn.cpu).collect()).as_secs_f64() * 1e6 / count;
+            let disk = turns.iter().map(|turn| turn.disk).max().unwrap() as f64 / count;
+            println!(
+                "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {commit_ms:>9.2}  {disk:>8.0}  {cpu:>10.2}  {:>18.2}",
+                count / time,
+                count * row_bytes / time / 1e6,
+                speeds[0] / time,
+            );
+        }
+        println!();
+    }
+}
+
+struct Turn {
+    time: Duration,
+    cpu: Duration,
+    disk: u64,
+}
+
+fn turn(append: Append, rows: &Rows, count: usize, commit: usize) -> Turn {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut commits = (0..count).step_by(commit).map(|from| from..count.min(from + commit));
+    let (start, cpu) = (Instant::now(), cpu_time());
+    append(dir.path(), rows, &mut commits);
+    Turn { time: start.elapsed(), cpu: cpu_time() - cpu, disk: disk(dir.path()) }
+}
+
+fn plain_file(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {
+    let mut file = File::create(dir.join("rows")).unwrap();
+    for range in commits {
+        file.write_all(rows.lines(range)).unwrap();
+        file.sync_data().unwrap();
+    }
+}
+
+/// As the producer does it, deduplication and the states of files and batches included.
+fn our_log(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir), now).unwrap();
+    for range in commits {
+        for row in range {
+            log.stage_row(Some(rows.hits[row]), Some(now), rows.lines(row..row + 1), now);
+        }
+        log.submit(now).unwrap();
+        while log.try_settled().unwrap().is_some() {}
+    }
+    log.commit(now).unwrap();
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        dir: dir.to_owned(),
+        instance: Instance::try_from("bench".to_owned()).unwrap(),
+        schema: "0123456789abcdef".to_owned(),
+        compression: Compression::Zstd,
+        place: "s3://bucket/ToIngest/".to_owned(),
+        commit_rows: 10_000,
+        commit_interval: Duration::from_secs(60),
+        records_per_file: 1_000,
+        max_file_bytes: 64 << 20,
+        max_file_age: Duration::from_secs(60),
+        files_per_batch: 10,
+        max_batch_age: Duration::from_secs(300),
+        max_bytes: 20 << 30,
+        cache: 32 << 20,
+        dedup_window: Duration::from_secs(7200),
+        dedup_hits: 5_000_000,
+    }
+}
+
+/// One value a commit, uncompressed as in the plain file.
+fn fjall(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {
+    let db = fjall::Database::builder(dir).open().unwrap();
+    let chunks = db.keyspace("chunks", fjall::KeyspaceCreateOptions::default).unwrap();
+    for range in commits {
+        chunks.insert(range.start.to_be_bytes(), rows.lines(range)).unwrap();
+        db.persist(fjall::PersistMode::SyncData).unwrap();
+    }
+}
+
+/// One value a commit, uncompressed as in the plain file.
+fn redb(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {
+    const CHUNKS: redb::TableDefinition<'_, u64, &[u8]> = redb::TableDefinition::new("chunks");
+    let db = redb::Database::create(dir.join("redb")).unwrap();
+    for range in commits {
+        // Durable at commit unless told otherwise.
+        let write = db.begin_write().unwrap();
+        write.open_table(CHUNKS).unwrap().insert(range.start as u64, rows.lines(range)).unwrap();
+        write.commit().unwrap();
+    }
+}
+
+/// User and system time of this process so far, all threads.
+fn cpu_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    // Fields 14 and 15, in ticks of 1/100 s; the name before them may hold blanks.
+    let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
+    Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
+}
+
+/// Blocks that the files of a directory take.
+fn disk(dir: &Path) -> u64 {
+    let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            if entry.path().is_dir() { disk(&entry.path()) } else { entry.metadata().unwrap().blocks() * 512 }
+        })
+        .sum()
+}

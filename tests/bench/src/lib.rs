@@ -1,0 +1,79 @@
+//! What the benchmarks share: records as Adobe sends them and rows as the producer makes them.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use adobe::{Generator, Plan};
+use producer::transform::{HitId, Outcome, Transform};
+use shared::schema::Schema;
+
+/// Rows made by the producer's transform, and the identities of their hits.
+#[derive(Debug, Default)]
+pub struct Rows {
+    /// The CSV lines.
+    pub bytes: Vec<u8>,
+    /// Where each line ends.
+    pub ends: Vec<usize>,
+    /// The identity of each.
+    pub hits: Vec<HitId>,
+}
+
+impl Rows {
+    /// Makes `count` rows of `schema` out of generated records.
+    ///
+    /// # Errors
+    /// When the schema cannot be used.
+    pub fn make(schema: &Schema, count: usize) -> anyhow::Result<Self> {
+        let generator = Generator::new(Plan { hits: u64::MAX, ..Plan::default() });
+        let mut transform = Transform::new(schema, &[])?;
+        let (mut rows, mut record) = (Self::default(), Vec::new());
+        for index in 0.. {
+            if rows.hits.len() == count {
+                break;
+            }
+            record.clear();
+            generator.write_hit(index, &mut record);
+            if let Outcome::Row { hit: Some(hit), .. } =
+                transform.record(record.trim_ascii_end(), &mut rows.bytes)
+            {
+                rows.ends.push(rows.bytes.len());
+                rows.hits.push(hit);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// These rows, one after the other.
+    #[must_use]
+    pub fn lines(&self, rows: Range<usize>) -> &[u8] {
+        let at =
+            |row: usize| row.checked_sub(1).and_then(|row| self.ends.get(row)).copied().unwrap_or_default();
+        &self.bytes[at(rows.start)..at(rows.end)]
+    }
+}
+
+/// The columns most sites load first: 38 of the general ones, eVars 1 to 25 and props 1 to 12.
+///
+/// # Errors
+/// Never, as long as the built-in schema is legal.
+pub fn schema_of_75() -> anyhow::Result<Schema> {
+    let all = Schema::default().columns;
+    let chosen = |prefix: &str, max: u32| {
+        let number = |name: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<u32>().ok());
+        all.iter()
+            .filter(move |column| number(&column.name).is_some_and(|n| n <= max))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let mut columns: Vec<_> = all.iter().take(38).cloned().collect();
+    columns.extend(chosen("evar", 25));
+    columns.extend(chosen("prop", 12));
+    Ok(Schema::new(columns, "75 columns")?)
+}
+
+/// The middle of several measurements.
+#[must_use]
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}

@@ -11,12 +11,15 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
+
+use crate::lock;
 
 /// Version of the stored form that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -71,7 +74,7 @@ pub enum StoreError {
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process, as far as it left its number.
+        /// The process, as far as it is known.
         owner: Option<u32>,
     },
     /// There is no database.
@@ -132,7 +135,9 @@ impl From<StoreError> for Failure {
 #[derive(Debug, Clone)]
 pub struct Store {
     db: sled::Db,
-    file: std::sync::Arc<File>,
+    file: Arc<File>,
+    /// Held after the database was opened to look at; dropped after it.
+    _looking: Option<Arc<File>>,
     dir: PathBuf,
 }
 
@@ -210,11 +215,11 @@ impl Store {
 
     fn open_existing(dir: &Path, kind: Kind, instance: Option<&str>, cache: u64) -> Result<Self, StoreError> {
         let fresh = !database(dir).exists();
-        let db = Self::open_sled(dir, cache)?;
+        let (db, looking) = Self::open_sled(dir, cache, instance.is_none())?;
         let path = database(dir);
         let io = |error| StoreError::Io { path: path.clone(), error };
         let file = File::options().read(true).write(true).open(&path).map_err(io)?;
-        let store = Self { db, file: std::sync::Arc::new(file), dir: dir.to_owned() };
+        let store = Self { db, file: Arc::new(file), _looking: looking.map(Arc::new), dir: dir.to_owned() };
         store.check_label(kind, instance)?;
         if instance.is_some() {
             let owner = dir.join("owner.pid");
@@ -230,31 +235,38 @@ impl Store {
         Ok(store)
     }
 
-    fn open_sled(dir: &Path, cache: u64) -> Result<sled::Db, StoreError> {
+    fn open_sled(dir: &Path, cache: u64, only_look: bool) -> Result<(sled::Db, Option<File>), StoreError> {
+        let inner = dir.join("sled");
         let config = sled::Config::new()
-            .path(dir.join("sled"))
+            .path(&inner)
             .cache_capacity(cache)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        // The lock of a process that has just ended can outlive it for a moment.
-        for _ in 0..20 {
+        let begun = Instant::now();
+        loop {
+            // Not held while waiting: one that waits is not waited for.
+            let looking = only_look.then(|| lock::look(&inner)).transpose();
+            let looking = looking.map_err(|error| StoreError::Io { path: inner.clone(), error })?;
             match config.open() {
-                Err(sled::Error::Io(error)) if error.to_string().contains("lock") => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
+                Err(sled::Error::Io(error)) if error.to_string().contains("lock") => {}
                 Err(error) => return Err(from_sled(dir, "opening it", error)),
-                Ok(db) => return Ok(db),
+                Ok(db) => return Ok((db, looking)),
             }
+            drop(looking);
+            if begun.elapsed() >= lock::patience(&inner) {
+                let owner = lock::holder(&database(dir), &dir.join("owner.pid"));
+                return Err(StoreError::InUse { dir: dir.to_owned(), owner });
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        let owner = fs::read_to_string(dir.join("owner.pid")).ok().and_then(|text| text.trim().parse().ok());
-        Err(StoreError::InUse { dir: dir.to_owned(), owner })
     }
 
     fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<(), StoreError> {
         let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
         match self.get::<Label>(Table::Meta, b"label")? {
             None if self.db.is_empty() => {
-                let Some(instance) = instance else { return foreign("it is empty".to_owned()) };
+                // Its first start was cut short before anything was stored.
+                let Some(instance) = instance else { return Err(StoreError::Missing(self.dir.clone())) };
                 let mut change = Change::new();
                 change.put(
                     Table::Meta,

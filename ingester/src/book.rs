@@ -159,16 +159,8 @@ impl Owner for Book {
 /// The entry of a batch that was just found.
 #[must_use]
 pub fn found(seal: &Seal) -> Load {
-    Load {
-        batch: seal.batch,
-        instance: seal.instance.clone(),
-        files: u32::try_from(seal.files.len()).unwrap_or(u32::MAX),
-        rows: seal.rows,
-        bytes: seal.bytes,
-        discovered: Utc::now(),
-        attempts: 0,
-        state: LoadState::Discovered,
-    }
+    let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
+    Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now())
 }
 
 /// Whether nothing is left to be done for a load.

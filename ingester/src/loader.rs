@@ -7,7 +7,7 @@ use shared::exit::Failure;
 use shared::ids::{BatchId, Instance};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::loads::{ErrorClass, Load, LoadEvent, LoadState};
+use state::loads::{ErrorClass, Load, LoadEvent};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -272,16 +272,9 @@ fn ledger_rows(rows: &Rows) -> Vec<Load> {
         let [Some(batch), instance, files, loaded, bytes] = row.as_slice() else { return None };
         let number =
             |value: &Option<String>| value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
-        Some(Load {
-            batch: batch.parse().ok()?,
-            instance: Instance::try_from(instance.clone()?).ok()?,
-            files: u32::try_from(number(files)).unwrap_or(u32::MAX),
-            rows: number(loaded),
-            bytes: number(bytes),
-            discovered: Utc::now(),
-            attempts: 0,
-            state: LoadState::Discovered,
-        })
+        let (batch, instance) = (batch.parse().ok()?, Instance::try_from(instance.clone()?).ok()?);
+        let files = u32::try_from(number(files)).unwrap_or(u32::MAX);
+        Some(Load::new(batch, instance, files, number(loaded), number(bytes), Utc::now()))
     };
     rows.0.iter().filter_map(entry).collect()
 }

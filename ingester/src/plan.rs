@@ -111,16 +111,8 @@ mod tests {
     use shared::ids::Instance;
 
     fn load(state: LoadState) -> Load {
-        Load {
-            batch: BatchId::new(),
-            instance: Instance::try_from("a".to_owned()).unwrap(),
-            files: 1,
-            rows: 1,
-            bytes: 1,
-            discovered: Utc::now(),
-            attempts: 0,
-            state,
-        }
+        let instance = Instance::try_from("a".to_owned()).unwrap();
+        Load { state, ..Load::new(BatchId::new(), instance, 1, 1, 1, Utc::now()) }
     }
 
     fn retrying(next: DateTime<Utc>) -> LoadState {

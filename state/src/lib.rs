@@ -4,6 +4,7 @@
 pub mod dump;
 pub mod feed;
 pub mod loads;
+mod lock;
 pub mod log;
 mod pieces;
 pub mod snapshot;

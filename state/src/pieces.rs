@@ -73,7 +73,7 @@ mod tests {
     #[test]
     fn content_of_any_length_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         for len in [0, 1, MAX_VALUE - HEADER, MAX_VALUE - HEADER + 1, MAX_VALUE, 5 * MAX_VALUE + 7] {
             let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let mut change = Change::new();
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_flipped_or_missing_piece_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         assert!(put(&mut change, Table::Chunks, b"k", &[7; 3 * MAX_VALUE]));
         store.apply(change).unwrap();

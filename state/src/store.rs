@@ -7,22 +7,27 @@
 //! [`sled::Batch`] is atomic within a tree, and writing it needs no read of the old values, which a transaction
 //! over several trees does for every key.
 
+mod error;
 mod mark;
+mod open;
+mod survey;
+mod undo;
 
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use mark::Mark;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
+
+pub use error::StoreError;
+pub use open::Check;
+
+use mark::Mark;
+use open::Label;
 
 /// Version of the stored form that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -65,83 +70,13 @@ pub enum Kind {
     Ingester,
 }
 
-#[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct Label {
-    format: u32,
-    kind: Kind,
-    instance: String,
-}
-
-/// Why a database cannot be used, or stopped being usable.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has it open.
-    #[error("{dir} is in use{}: one process only may open it", owner.map_or(String::new(), |pid| format!(" by process {pid}")))]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-        /// The process, as far as it left its number.
-        owner: Option<u32>,
-    },
-    /// There is no database.
-    #[error("there is no database in {0}")]
-    Missing(PathBuf),
-    /// The file system refused.
-    #[error("{path}: {error}{}", advice(error))]
-    Io {
-        /// What was opened, written or synced.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Bytes are not what was written.
-    #[error(
-        "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
-    )]
-    Damaged {
-        /// The directory.
-        dir: PathBuf,
-        /// Which table and key, and how.
-        what: String,
-    },
-    /// The stored form is of another version, kind or instance.
-    #[error("{dir} cannot be used: {what}; nothing was changed")]
-    Foreign {
-        /// The directory.
-        dir: PathBuf,
-        /// What it is, and what was expected.
-        what: String,
-    },
-}
-
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::StorageFull => {
-            ": the disk is full; free space and start again, nothing accepted is lost"
-        }
-        io::ErrorKind::PermissionDenied => ": run as the user that owns it, or change its owner",
-        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
-        _ => "",
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        let exit = match &error {
-            StoreError::InUse { .. } => Exit::Unavailable,
-            StoreError::Missing(_) => Exit::Io,
-            StoreError::Io { error, .. } => shared::exit::io_exit(error),
-            StoreError::Damaged { .. } | StoreError::Foreign { .. } => Exit::Data,
-        };
-        Failure::new(exit, error)
-    }
-}
-
 /// An open database.
 #[derive(Debug, Clone)]
 pub struct Store {
     db: sled::Db,
     file: Arc<File>,
+    /// Held after the database was opened to look at; dropped after it.
+    _looking: Option<Arc<File>>,
     dir: PathBuf,
     /// None when it was opened to be looked at.
     mark: Option<Arc<Mark>>,
@@ -197,122 +132,6 @@ fn whole_key(table: Table, key: &[u8]) -> Vec<u8> {
 }
 
 impl Store {
-    /// Opens the database in `dir`, creating both if need be.
-    ///
-    /// # Errors
-    /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
-    pub fn open(dir: &Path, kind: Kind, instance: &str, cache: u64) -> Result<Self, StoreError> {
-        // What is made here is for this user alone; a directory that stands already keeps the mode it was given, and
-        // the database in it is closed to others all the same.
-        let inner = dir.join("sled");
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
-        made.map_err(|error| StoreError::Io { path: inner, error })?;
-        Self::open_existing(dir, kind, Some(instance), cache)
-    }
-
-    /// Opens the database in `dir` to look at it, when no process owns it.
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`StoreError::Missing`] when there is none.
-    pub fn look(dir: &Path, kind: Kind) -> Result<Self, StoreError> {
-        if !database(dir).try_exists().map_err(|error| StoreError::Io { path: dir.to_owned(), error })? {
-            return Err(StoreError::Missing(dir.to_owned()));
-        }
-        Self::open_existing(dir, kind, None, 8 << 20)
-    }
-
-    fn open_existing(dir: &Path, kind: Kind, instance: Option<&str>, cache: u64) -> Result<Self, StoreError> {
-        let fresh = !database(dir).exists();
-        let durable = mark::read(dir)?;
-        if fresh && durable > 0 {
-            let what = format!("the database file is gone, with {durable} commits");
-            return Err(StoreError::Damaged { dir: dir.to_owned(), what });
-        }
-        let db = Self::open_sled(dir, cache)?;
-        let path = database(dir);
-        let io = |error| StoreError::Io { path: path.clone(), error };
-        let file = Arc::new(File::options().read(true).write(true).open(&path).map_err(io)?);
-        let mark = instance.map(|_| Mark::open(dir).map(Arc::new)).transpose()?;
-        let store = Self { db, file, dir: dir.to_owned(), mark, commits: Arc::default() };
-        store.check_label(kind, instance)?;
-        store.check_end(durable)?;
-        if instance.is_some() {
-            let owner = dir.join("owner.pid");
-            fs::write(&owner, std::process::id().to_string())
-                .map_err(|error| StoreError::Io { path: owner, error })?;
-        }
-        if fresh {
-            // A new file is only there after a power cut if its directories were synced too.
-            for path in [path.parent(), Some(dir), dir.parent()].into_iter().flatten() {
-                sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
-            }
-        }
-        Ok(store)
-    }
-
-    /// Compares the last commit with the one that was surely durable.
-    fn check_end(&self, durable: u64) -> Result<(), StoreError> {
-        let commits = self.get_bytes(Table::Meta, COMMITS)?;
-        let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
-        self.commits.store(commits, Ordering::Relaxed);
-        if commits >= durable {
-            return Ok(());
-        }
-        let what = format!("its end is missing: it holds {commits} commits, and {durable} were durable");
-        Err(StoreError::Damaged { dir: self.dir.clone(), what })
-    }
-
-    fn open_sled(dir: &Path, cache: u64) -> Result<sled::Db, StoreError> {
-        let config = sled::Config::new()
-            .path(dir.join("sled"))
-            .cache_capacity(cache)
-            .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput);
-        // The lock of a process that has just ended can outlive it for a moment.
-        for _ in 0..20 {
-            match config.open() {
-                Err(sled::Error::Io(error)) if error.to_string().contains("lock") => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Err(error) => return Err(from_sled(dir, "opening it", error)),
-                Ok(db) => return Ok(db),
-            }
-        }
-        let owner = fs::read_to_string(dir.join("owner.pid")).ok().and_then(|text| text.trim().parse().ok());
-        Err(StoreError::InUse { dir: dir.to_owned(), owner })
-    }
-
-    fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<(), StoreError> {
-        let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
-        match self.get::<Label>(Table::Meta, b"label")? {
-            None if self.db.is_empty() => {
-                let Some(instance) = instance else { return foreign("it is empty".to_owned()) };
-                let mut change = Change::new();
-                change.put(
-                    Table::Meta,
-                    b"label",
-                    &Label { format: FORMAT, kind, instance: instance.to_owned() },
-                );
-                self.commit(change)
-            }
-            None => foreign("it is a sled database of some other program".to_owned()),
-            Some(label) if label.format != FORMAT => {
-                let found = label.format;
-                foreign(format!("it has format {found}, this version works with format {FORMAT}"))
-            }
-            Some(label) if label.kind != kind => {
-                foreign(format!("it belongs to the {:?}, not to the {kind:?}", label.kind).to_lowercase())
-            }
-            Some(label) => match instance {
-                Some(instance) if label.instance != instance => {
-                    let owner = label.instance;
-                    foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
-                }
-                _ => Ok(()),
-            },
-        }
-    }
-
     /// Whose database it is.
     ///
     /// # Errors
@@ -414,11 +233,6 @@ impl Store {
 /// The file sled keeps its log in.
 fn database(dir: &Path) -> PathBuf {
     dir.join("sled").join("db")
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-    File::open(dir)?.sync_all()
 }
 
 fn from_sled(dir: &Path, doing: &str, error: sled::Error) -> StoreError {

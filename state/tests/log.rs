@@ -267,6 +267,8 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
     let (log, _) = Log::open(settings(dir.path()), now).unwrap();
+    // Left behind by an earlier owner: it lives, and does not hold the log.
+    std::fs::write(dir.path().join("owner.pid"), "1").unwrap();
     let again = Log::open(settings(dir.path()), now).err().unwrap();
     let Err(look) = LogReader::look(dir.path()) else { panic!("opened twice") };
     for error in [again, LogError::Store(look)] {

@@ -228,18 +228,13 @@ mod tests {
         let batches: Vec<_> =
             [BatchStatus::Published, BatchStatus::Sealed, BatchStatus::Filling].map(made).into();
         let loads = vec![Load {
-            batch: batches[0].batch,
-            instance: instance.clone(),
-            files: 10,
-            rows: 10_000,
-            bytes: 2_000_000,
-            discovered: at,
             attempts: 3,
             state: LoadState::Retrying {
                 next: at + Duration::from_secs(9),
                 class: ErrorClass::Passing,
                 why: "1023\n  Serializable isolation violation on table ".repeat(5),
             },
+            ..Load::new(batches[0].batch, instance.clone(), 10, 10_000, 2_000_000, at)
         }];
         let producer = ProducerSnapshot {
             instance,

@@ -16,6 +16,7 @@
 //! | sessions | session | [`Session`] |
 //! | meta | `sums` | totals, what of them is sealed already, next numbers |
 
+mod check;
 mod commit;
 mod pipeline;
 mod reader;

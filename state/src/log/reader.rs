@@ -28,7 +28,7 @@ impl LogReader {
     /// # Errors
     /// As [`Store::look`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Producer).map(Self::new)
+        Store::look(dir, Kind::Producer, super::check::check).map(Self::new)
     }
 
     /// A file's record.

@@ -108,32 +108,69 @@ impl BatchStatus {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn nothing_moves_but_forward_and_step_by_step() {
-        let upload = Upload { bytes: 1, crc32: String::new(), etag: String::new() };
-        let up = || FileEvent::Uploaded(upload.clone());
-        let closed = FileStatus::Open.next(FileEvent::Close).unwrap();
-        let uploaded = closed.next(up()).unwrap();
-        for (status, event) in [
-            (&FileStatus::Open, up()),
-            (&closed, FileEvent::Close),
-            (&uploaded, FileEvent::Close),
-            (&uploaded, up()),
-        ] {
-            assert!(status.next(event.clone()).is_err(), "{status:?} {event:?}");
+    fn upload(bytes: u64) -> Upload {
+        Upload { bytes, crc32: "AAAAAA==".to_owned(), etag: "\"e\"".to_owned() }
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_only_moves_forward_step_by_step_whatever_happens(
+            events in prop::collection::vec((any::<bool>(), 0_u64..3), 0..12),
+        ) {
+            use {FileEvent as E, FileStatus as S};
+            let mut status = S::Open;
+            for (close, bytes) in events {
+                let event = if close { E::Close } else { E::Uploaded(upload(bytes)) };
+                let wanted = match (&status, &event) {
+                    (S::Open, E::Close) => Some(S::Closed),
+                    (S::Closed, E::Uploaded(upload)) => Some(S::Uploaded(upload.clone())),
+                    _ => None,
+                };
+                match status.next(event.clone()) {
+                    Ok(next) => {
+                        prop_assert_eq!(Some(&next), wanted.as_ref());
+                        status = next;
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(wanted, None);
+                        let said = error.to_string();
+                        let both = format!("illegal move of a file: {event:?} while {status:?}");
+                        prop_assert_eq!(said, both);
+                    }
+                }
+            }
         }
-        use {BatchEvent as E, BatchStatus as S};
-        assert_eq!(S::Filling.next(E::Seal), Ok(S::Sealed));
-        assert_eq!(S::Sealed.next(E::Published), Ok(S::Published));
-        for (status, event) in [
-            (S::Filling, E::Published),
-            (S::Sealed, E::Seal),
-            (S::Published, E::Seal),
-            (S::Published, E::Published),
-        ] {
-            assert!(status.next(event).is_err(), "{status:?} {event:?}");
+
+        #[test]
+        fn a_batch_only_moves_forward_step_by_step_whatever_happens(
+            events in prop::collection::vec(any::<bool>(), 0..12),
+        ) {
+            use {BatchEvent as E, BatchStatus as S};
+            let mut status = S::Filling;
+            for seal in events {
+                let event = if seal { E::Seal } else { E::Published };
+                let wanted = match (status, event) {
+                    (S::Filling, E::Seal) => Some(S::Sealed),
+                    (S::Sealed, E::Published) => Some(S::Published),
+                    _ => None,
+                };
+                match status.next(event) {
+                    Ok(next) => {
+                        prop_assert_eq!(Some(next), wanted);
+                        status = next;
+                    }
+                    Err(error) => {
+                        prop_assert_eq!(wanted, None);
+                        let said = error.to_string();
+                        let both = format!("illegal move of a batch: {event:?} while {status:?}");
+                        prop_assert_eq!(said, both);
+                    }
+                }
+            }
         }
     }
 }

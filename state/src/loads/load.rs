@@ -1,0 +1,228 @@
+//! What the ingester knows of one batch, and how it is kept small: a value of the database has a hard limit, and
+//! reasons come from outside.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::ids::{BatchId, Instance};
+
+use super::status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
+
+/// Failures kept of a load: the latest.
+pub const FAILURES_KEPT: usize = 10;
+/// Bytes of the reason of the latest failure, as JSON.
+const WHY_BYTES: usize = 1600;
+/// Bytes of the reason of each failure kept, as JSON.
+const FAILURE_WHY_BYTES: usize = 240;
+
+/// What the ingester knows of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// The batch.
+    pub batch: BatchId,
+    /// The producer that made it.
+    pub instance: Instance,
+    /// Files in it.
+    pub files: u32,
+    /// Rows in it.
+    pub rows: u64,
+    /// Bytes of its files in S3.
+    pub bytes: u64,
+    /// When its seal was first seen.
+    pub discovered: DateTime<Utc>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the latest attempt started, if it is under way or was the one that succeeded.
+    #[serde(default)]
+    pub started: Option<DateTime<Utc>>,
+    /// Since when the ledger has it, as far as this ingester knows.
+    #[serde(default)]
+    pub loaded: Option<DateTime<Utc>>,
+    /// When its seal was seen once more although it was archived.
+    #[serde(default)]
+    pub found_again: Option<DateTime<Utc>>,
+    /// The latest failures, oldest first.
+    #[serde(default)]
+    pub failures: Vec<Failed>,
+    /// Where it stands.
+    #[serde(flatten)]
+    pub state: LoadState,
+}
+
+/// An attempt that failed, or could not start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Its number, from 1; None when it could not start.
+    pub attempt: Option<u32>,
+    /// When it started, if it did.
+    pub started: Option<DateTime<Utc>>,
+    /// When it failed.
+    pub failed: DateTime<Utc>,
+    /// What kind of trouble it met.
+    pub class: ErrorClass,
+    /// What happened.
+    pub why: String,
+}
+
+impl Load {
+    /// A batch whose seal was just seen.
+    #[must_use]
+    pub fn new(
+        batch: BatchId,
+        instance: Instance,
+        files: u32,
+        rows: u64,
+        bytes: u64,
+        discovered: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            batch,
+            instance,
+            files,
+            rows,
+            bytes,
+            discovered,
+            attempts: 0,
+            started: None,
+            loaded: None,
+            found_again: None,
+            failures: Vec::new(),
+            state: LoadState::Discovered,
+        }
+    }
+
+    /// The load after an event. Reasons are cut to what the bookkeeping keeps.
+    ///
+    /// # Errors
+    /// When the move is illegal.
+    pub(super) fn after(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
+        let event = match event {
+            LoadEvent::Failed { next, class, why } => {
+                LoadEvent::Failed { next, class, why: cut(&why, WHY_BYTES) }
+            }
+            other => other,
+        };
+        let mut load = Self { state: self.state.next(event.clone(), now)?, ..self.clone() };
+        match event {
+            LoadEvent::Attempt => {
+                load.attempts = load.attempts.saturating_add(1);
+                load.started = Some(now);
+            }
+            LoadEvent::Failed { class, why, .. } => {
+                let attempt = (self.state == LoadState::Loading).then_some(load.attempts);
+                let started = load.started.take();
+                let why = cut(&why, FAILURE_WHY_BYTES);
+                load.failures.push(Failed { attempt, started, failed: now, class, why });
+                let old = load.failures.len().saturating_sub(FAILURES_KEPT);
+                load.failures.drain(..old);
+            }
+            LoadEvent::Loaded => load.loaded = Some(now),
+            LoadEvent::Archived => {}
+            LoadEvent::FoundAgain => {
+                (load.started, load.loaded, load.found_again) = (None, None, Some(now));
+            }
+        }
+        Ok(load)
+    }
+}
+
+/// The beginning of `text` that takes at most `max` bytes as JSON, quotes not counted: a control character takes six.
+fn cut(text: &str, max: usize) -> String {
+    let json_bytes = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    };
+    if text.chars().map(json_bytes).sum::<usize>() <= max {
+        return text.to_owned();
+    }
+    let mut left = max.saturating_sub('…'.len_utf8());
+    let fits = |c: &char| {
+        let fits = json_bytes(*c) <= left;
+        left = left.saturating_sub(json_bytes(*c));
+        fits
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::MAX_VALUE;
+
+    fn load() -> Load {
+        let instance = Instance::try_from("i".repeat(64)).unwrap();
+        Load::new(BatchId::new(), instance, u32::MAX, u64::MAX, u64::MAX, Utc::now())
+    }
+
+    fn failed(why: &str, now: DateTime<Utc>) -> LoadEvent {
+        LoadEvent::Failed { next: now, class: ErrorClass::Configuration, why: why.to_owned() }
+    }
+
+    #[test]
+    fn the_largest_load_there_can_be_fits_a_value_of_the_database() {
+        let now: DateTime<Utc> = "2026-12-31T23:59:59.123456789Z".parse().unwrap();
+        for why in ["é\u{1}\"".repeat(5_000), "\u{1}".repeat(10_000), "😀\n".repeat(4_000)] {
+            let mut load = Load { found_again: Some(now), loaded: Some(now), discovered: now, ..load() };
+            for _ in 0..2 * FAILURES_KEPT {
+                load = load.after(LoadEvent::Attempt, now).unwrap();
+                load.attempts = u32::MAX;
+                load = load.after(failed(&why, now), now).unwrap();
+            }
+            load.started = Some(now);
+            assert_eq!(load.failures.len(), FAILURES_KEPT);
+            let len = serde_json::to_vec(&load).unwrap().len();
+            assert!(len <= MAX_VALUE, "{len} bytes");
+            assert!(len > MAX_VALUE - 500, "{len} bytes: there is room for longer reasons");
+        }
+    }
+
+    #[test]
+    fn failures_are_kept_with_the_times_of_their_attempts_and_the_oldest_go_first() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let mut load = load().after(failed("no connection", at(1)), at(1)).unwrap();
+        for n in 0..10 {
+            load = load.after(LoadEvent::Attempt, at(10 * n + 10)).unwrap();
+            assert_eq!(load.started, Some(at(10 * n + 10)));
+            load = load.after(failed(&format!("failure {n}"), at(10 * n + 15)), at(10 * n + 15)).unwrap();
+        }
+        let kept: Vec<_> = load.failures.iter().map(|failure| failure.attempt).collect();
+        assert_eq!(kept, (1..=10).map(Some).collect::<Vec<_>>(), "the one that could not start is gone");
+        let last = load.failures.last().unwrap();
+        assert_eq!((last.started, last.failed, &last.why[..]), (Some(at(100)), at(105), "failure 9"));
+        let load =
+            load.after(LoadEvent::Attempt, at(200)).unwrap().after(LoadEvent::Loaded, at(201)).unwrap();
+        assert_eq!((load.started, load.loaded), (Some(at(200)), Some(at(201))));
+        let load = load.after(LoadEvent::Archived, at(202)).unwrap();
+        let load = load.after(LoadEvent::FoundAgain, at(300)).unwrap();
+        assert_eq!((load.started, load.loaded, load.found_again), (None, None, Some(at(300))));
+    }
+
+    #[test]
+    fn a_load_written_before_failures_were_kept_is_still_read() {
+        let old = format!(
+            r#"{{"batch":"{}","instance":"a","files":1,"rows":2,"bytes":3,"discovered":"2026-03-02T14:01:41Z",
+            "attempts":1,"state":"retrying","next":"2026-03-02T14:02:41Z","class":"data","why":"w"}}"#,
+            BatchId::new()
+        );
+        let load: Load = serde_json::from_str(&old).unwrap();
+        assert!(load.failures.is_empty() && load.started.is_none());
+        assert!(matches!(load.state, LoadState::Retrying { ref why, .. } if why == "w"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_cut_reason_is_the_beginning_of_the_whole_and_takes_no_more_than_it_may(
+            text in any::<String>(),
+            max in 3_usize..60,
+        ) {
+            let short = cut(&text, max);
+            prop_assert!(serde_json::to_string(&short).unwrap().len() <= max + 2, "{short:?}");
+            if short != text {
+                prop_assert!(text.starts_with(short.strip_suffix('…').unwrap()));
+                prop_assert!(serde_json::to_string(&text).unwrap().len() > max + 2);
+            }
+        }
+    }
+}

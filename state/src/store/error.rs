@@ -1,0 +1,71 @@
+//! Why a database cannot be used, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use shared::exit::{Exit, Failure};
+
+/// Why a database cannot be used, or stopped being usable.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("{dir} is in use{}: one process only may open it", owner.map_or(String::new(), |pid| format!(" by process {pid}")))]
+    InUse {
+        /// The directory.
+        dir: PathBuf,
+        /// The process, as far as it is known.
+        owner: Option<u32>,
+    },
+    /// There is no database.
+    #[error("there is no database in {0}")]
+    Missing(PathBuf),
+    /// The file system refused.
+    #[error("{path}: {error}{}", advice(error))]
+    Io {
+        /// What was opened, written or synced.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Bytes are not what was written.
+    #[error(
+        "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
+    )]
+    Damaged {
+        /// The directory.
+        dir: PathBuf,
+        /// Which table and key, and how.
+        what: String,
+    },
+    /// The stored form is of another version, kind or instance.
+    #[error("{dir} cannot be used: {what}; nothing was changed")]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// What it is, and what was expected.
+        what: String,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull => {
+            ": the disk is full; free space and start again, nothing accepted is lost"
+        }
+        io::ErrorKind::PermissionDenied => ": run as the user that owns it, or change its owner",
+        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
+        _ => "",
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let exit = match &error {
+            StoreError::InUse { .. } => Exit::Unavailable,
+            StoreError::Missing(_) => Exit::Io,
+            StoreError::Io { error, .. } => shared::exit::io_exit(error),
+            StoreError::Damaged { .. } | StoreError::Foreign { .. } => Exit::Data,
+        };
+        Failure::new(exit, error)
+    }
+}

@@ -1,0 +1,266 @@
+//! Opening a database: who has it, whether it is whole, whose it is. sled repairs as it opens, so what it may
+//! overwrite is kept until nothing speaks against the database any more, and put back otherwise.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::mark::{self, Mark};
+use super::survey::{Segment, broken, survey};
+use super::undo::Undo;
+use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, from_sled};
+use crate::lock;
+
+/// Reads everything in a database of which sled's file gives reason to doubt that it is whole, and says what is
+/// missing or wrong.
+pub type Check = fn(&Store) -> Result<(), StoreError>;
+
+/// Whose database it is.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Label {
+    pub(super) format: u32,
+    pub(super) kind: Kind,
+    pub(super) instance: String,
+}
+
+/// How a database is opened.
+struct Opening<'o> {
+    dir: &'o Path,
+    kind: Kind,
+    /// None: to look at it.
+    instance: Option<&'o str>,
+    cache: u64,
+}
+
+impl Store {
+    /// Opens the database in `dir`, creating both if need be.
+    ///
+    /// # Errors
+    /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
+    pub fn open(
+        dir: &Path,
+        kind: Kind,
+        instance: &str,
+        cache: u64,
+        check: Check,
+    ) -> Result<Self, StoreError> {
+        // What is made here is for this user alone; a directory that stands already keeps the mode it was given, and
+        // the database in it is closed to others all the same.
+        let inner = dir.join("sled");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
+        made.map_err(|error| StoreError::Io { path: inner, error })?;
+        let fresh = !database(dir).exists();
+        let store = Opening { dir, kind, instance: Some(instance), cache }.open(check)?;
+        let owner = dir.join("owner.pid");
+        let written = fs::write(&owner, std::process::id().to_string());
+        written.map_err(|error| StoreError::Io { path: owner, error })?;
+        if fresh {
+            // A new file is only there after a power cut if its directories were synced too.
+            for path in [database(dir).parent(), Some(dir), dir.parent()].into_iter().flatten() {
+                sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
+            }
+        }
+        Ok(store)
+    }
+
+    /// Opens the database in `dir` to look at it, when no process owns it.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::Missing`] when there is none.
+    pub fn look(dir: &Path, kind: Kind, check: Check) -> Result<Self, StoreError> {
+        if !database(dir).try_exists().map_err(|error| StoreError::Io { path: dir.to_owned(), error })? {
+            return Err(StoreError::Missing(dir.to_owned()));
+        }
+        Opening { dir, kind, instance: None, cache: 8 << 20 }.open(check)
+    }
+
+    fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<(), StoreError> {
+        let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
+        match self.get::<Label>(Table::Meta, b"label")? {
+            None if self.db.is_empty() => {
+                // Its first start was cut short before anything was stored.
+                let Some(instance) = instance else { return Err(StoreError::Missing(self.dir.clone())) };
+                let mut change = Change::new();
+                let label = Label { format: FORMAT, kind, instance: instance.to_owned() };
+                change.put(Table::Meta, b"label", &label);
+                self.commit(change)
+            }
+            None => foreign("it is a sled database of some other program".to_owned()),
+            Some(label) if label.format != FORMAT => {
+                let found = label.format;
+                foreign(format!("it has format {found}, this version works with format {FORMAT}"))
+            }
+            Some(label) if label.kind != kind => {
+                foreign(format!("it belongs to the {:?}, not to the {kind:?}", label.kind).to_lowercase())
+            }
+            Some(label) => match instance {
+                Some(instance) if label.instance != instance => {
+                    let owner = label.instance;
+                    foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Compares the last commit with the one that was surely durable.
+    fn check_end(&self, durable: u64) -> Result<(), StoreError> {
+        let commits = self.get_bytes(Table::Meta, COMMITS)?;
+        let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
+        self.commits.store(commits, Ordering::Relaxed);
+        if commits >= durable {
+            return Ok(());
+        }
+        let what = format!(
+            "the end of the database file is gone: commit {commits} is the last, {durable} was durable"
+        );
+        Err(StoreError::Damaged { dir: self.dir.clone(), what })
+    }
+}
+
+impl Opening<'_> {
+    fn open(&self, check: Check) -> Result<Store, StoreError> {
+        let durable = mark::read(self.dir)?;
+        if durable > 0 && !database(self.dir).exists() {
+            return Err(self.damaged(format!("the database file is gone, and with it {durable} commits")));
+        }
+        let begun = Instant::now();
+        loop {
+            if lock::is_free(&database(self.dir)).map_err(|error| self.io(error))? {
+                // Not held while waiting: one that waits is not waited for.
+                let looking = self.instance.is_none().then(|| lock::look(&self.sled())).transpose();
+                let looking = looking.map_err(|error| self.io(error))?;
+                if let Some(store) = self.open_whole(looking, durable, check)? {
+                    return Ok(store);
+                }
+            }
+            if begun.elapsed() >= lock::patience(&self.sled()) {
+                let owner = lock::holder(&database(self.dir), &self.dir.join("owner.pid"));
+                return Err(StoreError::InUse { dir: self.dir.to_owned(), owner });
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// None when another process has come first.
+    fn open_whole(
+        &self,
+        looking: Option<File>,
+        durable: u64,
+        check: Check,
+    ) -> Result<Option<Store>, StoreError> {
+        let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
+        let refused = |error: StoreError| {
+            if let Some(undo) = &undo {
+                self.put_back(undo)?;
+            }
+            Err(match broken(&segments).next() {
+                Some(segment) => self.damaged(format!("{}; {}", describe(segment), reason(error))),
+                None => error,
+            })
+        };
+        let db = match self.open_sled() {
+            Ok(Some(db)) => db,
+            Ok(None) => return Ok(None),
+            Err(error @ StoreError::Io { .. }) => return Err(error),
+            Err(error) => return refused(error),
+        };
+        let path = database(self.dir);
+        let file = File::options().read(true).write(true).open(&path).map_err(|error| self.io(error))?;
+        let store = Store {
+            db,
+            file: Arc::new(file),
+            _looking: looking.map(Arc::new),
+            dir: self.dir.to_owned(),
+            mark: self.instance.map(|_| Mark::open(self.dir).map(Arc::new)).transpose()?,
+            commits: Arc::default(),
+        };
+        let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
+        if let (Ok(()), Some(segment)) = (&checked, broken(&segments).next()) {
+            tracing::warn!(database = %path.display(), "{}: reading everything to see what it held", describe(segment));
+            checked = check(&store);
+        }
+        match checked {
+            Ok(()) => Ok(Some(store)),
+            Err(error) => {
+                drop(store);
+                refused(error)
+            }
+        }
+    }
+
+    /// None of it when there is no database yet.
+    fn survey(&self) -> io::Result<(Vec<Segment>, Option<Undo>)> {
+        let path = database(self.dir);
+        if !path.exists() {
+            return Ok((Vec::new(), None));
+        }
+        let file = File::open(path)?;
+        let segments = survey(&file)?;
+        let undo = Undo::keep(&self.sled(), &file, &segments)?;
+        Ok((segments, Some(undo)))
+    }
+
+    /// None when another process has it.
+    fn open_sled(&self) -> Result<Option<sled::Db>, StoreError> {
+        let config = sled::Config::new()
+            .path(self.sled())
+            .cache_capacity(self.cache)
+            .flush_every_ms(None)
+            .mode(sled::Mode::HighThroughput);
+        // sled asserts where it does not expect damage.
+        match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => Ok(Some(db)),
+            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("lock") => Ok(None),
+            Ok(Err(error)) => Err(from_sled(self.dir, "opening it", error)),
+            Err(_) => Err(self.damaged("the database file cannot be read".to_owned())),
+        }
+    }
+
+    /// Once sled has closed the database, which its threads may do a moment later.
+    fn put_back(&self, undo: &Undo) -> Result<(), StoreError> {
+        for _ in 0..40 {
+            if lock::is_free(&database(self.dir)).map_err(|error| self.io(error))? {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        undo.put_back().map_err(|error| self.io(error))
+    }
+
+    fn sled(&self) -> std::path::PathBuf {
+        self.dir.join("sled")
+    }
+
+    fn io(&self, error: io::Error) -> StoreError {
+        StoreError::Io { path: database(self.dir), error }
+    }
+
+    fn damaged(&self, what: String) -> StoreError {
+        StoreError::Damaged { dir: self.dir.to_owned(), what }
+    }
+}
+
+fn describe(segment: &Segment) -> String {
+    let at = segment.broken_at.unwrap_or(segment.offset);
+    format!("sled/db is not what was written at byte {at}")
+}
+
+fn reason(error: StoreError) -> String {
+    match error {
+        StoreError::Damaged { what, .. } => what,
+        other => other.to_string(),
+    }
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    File::open(dir)?.sync_all()
+}

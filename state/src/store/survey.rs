@@ -1,0 +1,140 @@
+//! A look at sled's file before sled opens it, because sled repairs as it opens: it takes a message that it cannot
+//! read for the torn end that a crash leaves, passes over what follows, and zeroes it. That is right after a crash
+//! and wrong after damage. This reads the file as sled 0.34.7 lays it out and says where it is not whole.
+//!
+//! The file is a row of segments of 512 KiB. A segment begins with a header of 20 bytes: CRC-32, the position of the
+//! segment in the endless log (its *lsn*) and the highest lsn that was stable then. Messages follow: CRC-32, kind,
+//! and, as variable-length integers, length, number of the segment (lsn / 512 KiB) and page; then the content. A
+//! segment is full when less than 32 bytes remain or a message of kind *cap* says so. (sled 0.34.7,
+//! `src/pagecache/logger.rs`, `iterator.rs`, `src/serialization.rs`.)
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+/// Bytes of a segment: sled's default, which this program does not change.
+pub(super) const SEGMENT: usize = 512 << 10;
+const SEGMENT_HEADER: usize = 20;
+/// Less than this at the end of a segment stays empty.
+const MESSAGE_HEADER_MAX: usize = 32;
+/// The kind of message that fills the rest of a segment.
+const CAP: u8 = 2;
+/// The lowest kind that is no message.
+const NO_KIND: u8 = 12;
+
+/// A segment as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Segment {
+    /// Where it begins in the file.
+    pub(super) offset: u64,
+    /// Its position in the log; None when its header is not whole.
+    pub(super) lsn: Option<u64>,
+    /// Where its messages break off; None when they go on to its end.
+    pub(super) broken_at: Option<u64>,
+}
+
+/// Reads the whole file. Segments that were never used, or were emptied, are not listed.
+pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
+    let mut segments = Vec::new();
+    let mut buffer = vec![0; SEGMENT];
+    let mut offset = 0;
+    loop {
+        let len = read_up_to(file, &mut buffer, offset)?;
+        let bytes = buffer.get(..len).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(segments);
+        }
+        if bytes.iter().take(SEGMENT_HEADER).any(|byte| *byte != 0) {
+            segments.push(segment(bytes, offset));
+        }
+        offset += SEGMENT as u64;
+    }
+}
+
+/// Those that are broken although a crash is no sufficient reason: all but the last, whose end is where the log ends.
+pub(super) fn broken(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
+    let last = segments.iter().filter_map(|segment| segment.lsn).max();
+    let broken = move |segment: &&Segment| match segment.lsn {
+        None => true,
+        lsn => segment.broken_at.is_some() && lsn != last,
+    };
+    segments.iter().filter(broken)
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut len = 0;
+    while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + len as u64) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
+
+fn segment(bytes: &[u8], offset: u64) -> Segment {
+    let Some(lsn) = segment_lsn(bytes) else { return Segment { offset, lsn: None, broken_at: Some(offset) } };
+    let number = lsn / SEGMENT as u64;
+    let mut at = SEGMENT_HEADER;
+    let broken_at = loop {
+        if at + MESSAGE_HEADER_MAX > SEGMENT {
+            break None;
+        }
+        match message(bytes.get(at..).unwrap_or_default(), number) {
+            Some((CAP, _)) => break None,
+            Some((_, len)) => at += len,
+            None => break Some(offset + at as u64),
+        }
+    };
+    Segment { offset, lsn: Some(lsn), broken_at }
+}
+
+fn segment_lsn(bytes: &[u8]) -> Option<u64> {
+    let (crc, rest) = bytes.get(..SEGMENT_HEADER)?.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*crc) ^ u32::MAX != crc32fast::hash(rest) {
+        return None;
+    }
+    let lsn = u64::from_le_bytes(*rest.first_chunk()?) ^ i64::MAX.cast_unsigned();
+    lsn.is_multiple_of(SEGMENT as u64).then_some(lsn)
+}
+
+/// The kind and the length of the message at the beginning of `bytes`, if it is whole and belongs to this segment.
+fn message(bytes: &[u8], segment: u64) -> Option<(u8, usize)> {
+    let (crc, rest) = bytes.split_first_chunk::<4>()?;
+    let (&kind, mut rest) = rest.split_first()?;
+    if kind == 0 || kind >= NO_KIND {
+        return None;
+    }
+    let len = usize::try_from(integer(&mut rest)?).ok()?;
+    let of = integer(&mut rest)?;
+    let _page = integer(&mut rest)?;
+    let header = bytes.len() - rest.len();
+    let content = rest.get(..len)?;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(content);
+    hasher.update(bytes.get(4..header)?);
+    let whole = hasher.finalize() ^ u32::MAX == u32::from_le_bytes(*crc);
+    (whole && of == segment).then_some((kind, header + len))
+}
+
+/// sled's variable-length integer: up to 240 in one byte, up to 67,823 in two or three, and longer ones as a byte
+/// that tells how many follow.
+fn integer(bytes: &mut &[u8]) -> Option<u64> {
+    let (&first, rest) = bytes.split_first()?;
+    let byte = |at: usize| rest.get(at).copied().map(u64::from);
+    let (value, len) = match first {
+        0..=240 => (u64::from(first), 0),
+        241..=248 => (240 + 256 * u64::from(first - 241) + byte(0)?, 1),
+        249 => (2288 + 256 * byte(0)? + byte(1)?, 2),
+        250..=255 => {
+            let len = usize::from(first - 247);
+            let mut value = [0; 8];
+            value.get_mut(..len)?.copy_from_slice(rest.get(..len)?);
+            (u64::from_le_bytes(value), len)
+        }
+    };
+    *bytes = rest.get(len..)?;
+    Some(value)
+}

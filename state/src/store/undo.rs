@@ -1,0 +1,76 @@
+//! What sled may overwrite as it opens a database, kept until it is certain that the database is whole: the end of
+//! its log, whatever is broken, and its small files. When the database is refused, all of it is put back.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::survey::{SEGMENT, Segment, broken};
+
+/// Segments at the end of the log that are kept: sled looks for a torn end in the last few.
+const LAST: usize = 8;
+
+#[derive(Debug)]
+pub(super) struct Undo {
+    /// The directory of sled's files.
+    dir: PathBuf,
+    len: u64,
+    segments: Vec<(u64, Vec<u8>)>,
+    files: Vec<(PathBuf, Vec<u8>)>,
+}
+
+impl Undo {
+    pub(super) fn keep(dir: &Path, database: &File, segments: &[Segment]) -> io::Result<Self> {
+        let mut last: Vec<_> = segments.iter().collect();
+        last.sort_by_key(|segment| std::cmp::Reverse(segment.lsn));
+        let mut offsets: Vec<_> =
+            last.into_iter().take(LAST).chain(broken(segments)).map(|s| s.offset).collect();
+        offsets.sort_unstable();
+        offsets.dedup();
+        let len = database.metadata()?.len();
+        let mut kept = Vec::new();
+        for offset in offsets {
+            let mut bytes = vec![0; SEGMENT.min(usize::try_from(len - offset).unwrap_or(SEGMENT))];
+            database.read_exact_at(&mut bytes, offset)?;
+            kept.push((offset, bytes));
+        }
+        let mut files = Vec::new();
+        for path in small_files(dir)? {
+            let bytes = fs::read(&path)?;
+            files.push((path, bytes));
+        }
+        Ok(Self { dir: dir.to_owned(), len, segments: kept, files })
+    }
+
+    /// Puts everything back; sled must have closed the database.
+    pub(super) fn put_back(&self) -> io::Result<()> {
+        let database = File::options().write(true).open(self.dir.join("db"))?;
+        database.set_len(self.len)?;
+        for (offset, bytes) in &self.segments {
+            database.write_all_at(bytes, *offset)?;
+        }
+        database.sync_all()?;
+        for path in small_files(&self.dir)? {
+            if !self.files.iter().any(|(kept, _)| *kept == path) {
+                fs::remove_file(path)?;
+            }
+        }
+        for (path, bytes) in &self.files {
+            fs::write(path, bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// sled's files beside the database: its configuration and snapshots of its page table.
+fn small_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() && entry.file_name() != "db" {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
+}

@@ -6,5 +6,6 @@ pub mod feed;
 pub mod loads;
 pub mod log;
 mod pieces;
+pub mod points;
 pub mod snapshot;
 pub mod store;

@@ -52,6 +52,12 @@ pub(crate) fn get(
     Ok(true)
 }
 
+/// Bytes of content in a piece.
+pub(crate) fn content_len(key: &[u8], piece: &[u8]) -> u64 {
+    let header = if key.ends_with(&[0, 0]) { HEADER } else { 0 };
+    piece.len().saturating_sub(header) as u64
+}
+
 /// Removes every piece under `key`; a shorter key removes everything below it.
 pub(crate) fn remove(store: &Store, change: &mut Change, table: Table, key: &[u8]) -> Result<(), StoreError> {
     for item in store.scan(table, key) {

@@ -18,6 +18,8 @@ use serde::de::DeserializeOwned;
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 
+use crate::points::reached;
+
 /// Version of the stored form that this program writes and reads.
 pub const FORMAT: u32 = 1;
 
@@ -194,6 +196,7 @@ impl Store {
         let inner = dir.join("sled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(|error| StoreError::Io { path: inner, error })?;
+        reached("open.made");
         Self::open_existing(dir, kind, Some(instance), cache)
     }
 
@@ -215,7 +218,9 @@ impl Store {
         let io = |error| StoreError::Io { path: path.clone(), error };
         let file = File::options().read(true).write(true).open(&path).map_err(io)?;
         let store = Self { db, file: std::sync::Arc::new(file), dir: dir.to_owned() };
+        reached("open.opened");
         store.check_label(kind, instance)?;
+        reached("open.labelled");
         if instance.is_some() {
             let owner = dir.join("owner.pid");
             fs::write(&owner, std::process::id().to_string())
@@ -227,6 +232,7 @@ impl Store {
                 sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
             }
         }
+        reached("open.synced");
         Ok(store)
     }
 
@@ -319,8 +325,12 @@ impl Store {
     /// # Errors
     /// When the disk fails.
     pub fn sync(&self) -> Result<(), StoreError> {
+        reached("sync.begun");
         self.db.flush().map_err(|error| from_sled(&self.dir, "flushing", error))?;
-        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })
+        reached("sync.flushed");
+        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })?;
+        reached("sync.done");
+        Ok(())
     }
 
     /// A value as it is.

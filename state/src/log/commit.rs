@@ -10,6 +10,7 @@ use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus, Upload};
 use super::window::Window;
 use super::{LogError, LogReader, Settings, chunk_key, seq_key};
 use crate::pieces;
+use crate::points::reached;
 use crate::store::{Change, Store, Table};
 
 /// Published batches kept to be looked at: as many as the ingester remembers.
@@ -88,8 +89,11 @@ impl Log {
         if !change.is_empty() || !self.stage.is_empty() {
             self.sums.hits = self.window.len() as u64;
             change.put(Table::Meta, b"sums", &self.sums);
+            reached("commit.begun");
             self.store.apply(change)?;
+            reached("commit.applied");
             self.store.sync()?;
+            reached("commit.durable");
         }
         self.stage.clear();
         Ok(done)
@@ -234,7 +238,9 @@ impl Log {
         let mut change = Change::new();
         change.put(Table::Files, &seq_key(file), &record);
         pieces::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
+        reached("uploaded.begun");
         self.store.apply(change)?;
+        reached("uploaded.applied");
         self.waiting_bytes = self.waiting_bytes.saturating_sub(record.log_bytes);
         Ok(())
     }
@@ -259,7 +265,10 @@ impl Log {
         for (seq, _) in before.rev().skip(PUBLISHED_KEPT - 1) {
             change.remove(Table::Batches, &seq_key(*seq));
         }
-        Ok(self.store.apply(change)?)
+        reached("published.begun");
+        self.store.apply(change)?;
+        reached("published.applied");
+        Ok(())
     }
 
     /// Drops rejects that stand in S3: those numbered `first` to `last`.
@@ -275,12 +284,15 @@ impl Log {
                 break;
             }
             if super::seq_of(&key) >= first {
-                bytes += value.len() as u64;
+                bytes += pieces::content_len(&key, &value);
                 change.remove(Table::Rejects, &key);
             }
         }
         self.waiting_bytes = self.waiting_bytes.saturating_sub(bytes);
-        Ok(self.store.apply(change)?)
+        reached("rejects.begun");
+        self.store.apply(change)?;
+        reached("rejects.applied");
+        Ok(())
     }
 
     /// Notes, durably, that the stream is about to be read.
@@ -307,8 +319,12 @@ impl Log {
             change.remove(Table::Sessions, &seq_key(old));
         }
         self.session = Some(session);
+        reached("session.begun");
         self.store.apply(change)?;
-        Ok(self.store.sync()?)
+        reached("session.applied");
+        self.store.sync()?;
+        reached("session.durable");
+        Ok(())
     }
 
     /// Notes why the stream is no longer read.
@@ -321,7 +337,10 @@ impl Log {
         session.why = Some(why.to_owned());
         let mut change = Change::new();
         change.put(Table::Sessions, &seq_key(session.session), &session);
-        Ok(self.store.apply(change)?)
+        reached("ended.begun");
+        self.store.apply(change)?;
+        reached("ended.applied");
+        Ok(())
     }
 
     /// Whether as much waits for S3 as may wait: then no more is read until space returns.
@@ -359,9 +378,13 @@ impl Log {
     /// # Errors
     /// As [`Log::commit`].
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
+        reached("close.begun");
         let done = self.commit(now)?;
+        reached("close.committed");
         self.session_ended("the producer was stopped", now)?;
+        reached("close.ended");
         self.store.sync()?;
+        reached("close.durable");
         Ok(done)
     }
 }

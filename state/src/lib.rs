@@ -3,6 +3,7 @@
 
 pub mod dump;
 pub mod feed;
+mod leftovers;
 pub mod loads;
 pub mod log;
 mod pieces;

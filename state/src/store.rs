@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 
+use crate::leftovers;
 use crate::points::reached;
 
 /// Version of the stored form that this program writes and reads.
@@ -212,6 +213,7 @@ impl Store {
     }
 
     fn open_existing(dir: &Path, kind: Kind, instance: Option<&str>, cache: u64) -> Result<Self, StoreError> {
+        leftovers::remove(&dir.join("sled")).map_err(|(path, error)| StoreError::Io { path, error })?;
         let fresh = !database(dir).exists();
         let db = Self::open_sled(dir, cache)?;
         let path = database(dir);

@@ -214,7 +214,6 @@ impl Store {
 
     fn open_existing(dir: &Path, kind: Kind, instance: Option<&str>, cache: u64) -> Result<Self, StoreError> {
         leftovers::remove(&dir.join("sled")).map_err(|(path, error)| StoreError::Io { path, error })?;
-        let fresh = !database(dir).exists();
         let db = Self::open_sled(dir, cache)?;
         let path = database(dir);
         let io = |error| StoreError::Io { path: path.clone(), error };
@@ -228,8 +227,9 @@ impl Store {
             fs::write(&owner, std::process::id().to_string())
                 .map_err(|error| StoreError::Io { path: owner, error })?;
         }
-        if fresh {
-            // A new file is only there after a power cut if its directories were synced too.
+        if instance.is_some() {
+            // A new file is only there after a power cut if its directories were synced too; and the process that
+            // made it may have been killed before it came here.
             for path in [path.parent(), Some(dir), dir.parent()].into_iter().flatten() {
                 sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
             }

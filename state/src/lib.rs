@@ -3,9 +3,11 @@
 
 pub mod dump;
 pub mod feed;
+mod leftovers;
 pub mod loads;
 mod lock;
 pub mod log;
 mod pieces;
+pub mod points;
 pub mod snapshot;
 pub mod store;

@@ -27,11 +27,6 @@ pub(crate) fn put(change: &mut Change, table: Table, key: &[u8], content: &[u8])
     true
 }
 
-/// Bytes that `content` takes in the log.
-pub(crate) fn stored_len(content: &[u8]) -> u64 {
-    (HEADER + content.len()) as u64
-}
-
 /// Reads what was stored under `key` into `content`, replacing it; false if there is nothing.
 pub(crate) fn get(
     store: &Store,
@@ -55,6 +50,12 @@ pub(crate) fn get(
         return Err(damaged("its checksum does not fit"));
     }
     Ok(true)
+}
+
+/// Bytes of content in a piece.
+pub(crate) fn content_len(key: &[u8], piece: &[u8]) -> u64 {
+    let header = if key.ends_with(&[0, 0]) { HEADER } else { 0 };
+    piece.len().saturating_sub(header) as u64
 }
 
 /// Removes every piece under `key`; a shorter key removes everything below it.

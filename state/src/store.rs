@@ -26,6 +26,7 @@ use shared::ids::Instance;
 pub use error::StoreError;
 pub use open::Check;
 
+use crate::points::reached;
 use mark::Mark;
 use open::Label;
 
@@ -171,10 +172,16 @@ impl Store {
     pub fn commit(&self, mut change: Change) -> Result<(), StoreError> {
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         change.put_bytes(Table::Meta, COMMITS, &number.to_be_bytes());
+        reached("commit.begun");
         self.apply(change)?;
+        reached("commit.applied");
         self.db.flush().map_err(|error| from_sled(&self.dir, "flushing", error))?;
+        reached("commit.flushed");
         self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })?;
-        self.mark.as_ref().map_or(Ok(()), |mark| mark.set(number))
+        reached("commit.synced");
+        self.mark.as_ref().map_or(Ok(()), |mark| mark.set(number))?;
+        reached("commit.durable");
+        Ok(())
     }
 
     /// A value as it is.

@@ -16,6 +16,7 @@ use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
 use super::window::Window;
 use super::{LogError, LogReader, Settings, seq_key};
 use crate::pieces;
+use crate::points::reached;
 use crate::store::{Change, Store, Table};
 
 /// The log, open for writing.
@@ -226,7 +227,7 @@ impl Log {
             if !pieces::put(change, Table::Rejects, &seq_key(seq), line) {
                 return Err(LogError::Missing("room for a reject of that size".to_owned()));
             }
-            self.waiting_bytes.fetch_add(pieces::stored_len(line), Ordering::Relaxed);
+            self.waiting_bytes.fetch_add(line.len() as u64, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -276,7 +277,7 @@ impl Log {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
-    /// Sums of everything committed.
+    /// Sums of everything submitted.
     #[must_use]
     pub fn totals(&self) -> Counts {
         self.sums.totals
@@ -299,9 +300,12 @@ impl Log {
     /// # Errors
     /// As [`Log::commit`].
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
+        reached("close.begun");
         self.submit(now)?;
         self.session_ended("the producer was stopped", now)?;
-        self.settle()
+        let done = self.settle()?;
+        reached("close.settled");
+        Ok(done)
     }
 }
 

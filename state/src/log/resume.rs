@@ -13,6 +13,8 @@ use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
 use super::window::Window;
 use super::{Log, LogError, Settings, seq_key, seq_of};
+use crate::pieces;
+use crate::points::reached;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 /// Why a session ended whose process was killed.
@@ -41,6 +43,7 @@ impl Log {
         let instance = settings.instance.to_string();
         let store =
             Store::open(&settings.dir, Kind::Producer, &instance, settings.cache, super::check::check)?;
+        reached("resume.begun");
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
         let window = Window::rebuild(&store, settings.dedup_window, settings.dedup_hits)?;
         let waiting_bytes = Arc::new(AtomicU64::new(0));
@@ -60,10 +63,13 @@ impl Log {
         let mut resumed = Resumed { hits: log.window.len(), ..Resumed::default() };
         log.find_files(&mut resumed)?;
         log.find_batches(&mut resumed)?;
+        reached("resume.found");
         for item in log.store.scan(Table::Rejects, &[]) {
-            log.waits(item?.1.len() as u64);
+            let (key, piece) = item?;
+            log.waits(pieces::content_len(&key, &piece));
         }
         log.end_lost_sessions()?;
+        reached("resume.ended");
         if log.filling.as_ref().is_some_and(|batch| !log.fits(&batch.record)) {
             let done = log.seal_all(now)?;
             resumed.closed.extend(done.closed);

@@ -6,6 +6,7 @@ use super::commit::{Committed, Log, next};
 use super::pipeline::Cut;
 use super::record::Session;
 use super::{LogError, seq_key};
+use crate::points::reached;
 use crate::store::Table;
 
 /// Ended sessions kept.
@@ -35,7 +36,9 @@ impl Log {
         }
         self.session = Some(session);
         self.send(cut)?;
-        self.settle()
+        let done = self.settle()?;
+        reached("session.started");
+        Ok(done)
     }
 
     /// Notes why the stream is no longer read.
@@ -48,6 +51,8 @@ impl Log {
         session.why = Some(why.to_owned());
         let mut cut = Cut::default();
         cut.change.put(Table::Sessions, &seq_key(session.session), &session);
-        self.send(cut)
+        self.send(cut)?;
+        reached("session.ended");
+        Ok(())
     }
 }

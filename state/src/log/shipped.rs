@@ -10,6 +10,7 @@ use super::record::{BatchRecord, FileRecord};
 use super::status::{BatchEvent, FileEvent, Upload};
 use super::{LogError, seq_key, seq_of};
 use crate::pieces;
+use crate::points::reached;
 use crate::store::{Change, Table};
 
 /// Published batches kept to be looked at: as many as the ingester remembers.
@@ -27,7 +28,9 @@ impl Log {
         let mut change = Change::new();
         change.put(Table::Files, &seq_key(file), &record);
         pieces::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
+        reached("uploaded.begun");
         self.store.apply(change)?;
+        reached("uploaded.applied");
         self.shipped(record.log_bytes);
         Ok(())
     }
@@ -53,7 +56,10 @@ impl Log {
         {
             change.remove(Table::Batches, &seq_key(old));
         }
-        Ok(self.store.apply(change)?)
+        reached("published.begun");
+        self.store.apply(change)?;
+        reached("published.applied");
+        Ok(())
     }
 
     /// Drops rejects that stand in S3: those numbered `first` to `last`.
@@ -69,12 +75,15 @@ impl Log {
                 break;
             }
             if seq_of(&key) >= first {
-                bytes += value.len() as u64;
+                bytes += pieces::content_len(&key, &value);
                 change.remove(Table::Rejects, &key);
             }
         }
+        reached("rejects.begun");
+        self.store.apply(change)?;
+        reached("rejects.applied");
         self.shipped(bytes);
-        Ok(self.store.apply(change)?)
+        Ok(())
     }
 
     fn shipped(&self, bytes: u64) {

@@ -16,7 +16,8 @@ use super::mark::{self, Mark};
 use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
 use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, from_sled};
-use crate::lock;
+use crate::points::reached;
+use crate::{leftovers, lock};
 
 /// Reads everything in a database of which sled's file gives reason to doubt that it is whole, and says what is
 /// missing or wrong.
@@ -56,17 +57,18 @@ impl Store {
         let inner = dir.join("sled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(|error| StoreError::Io { path: inner, error })?;
-        let fresh = !database(dir).exists();
+        reached("open.made");
         let store = Opening { dir, kind, instance: Some(instance), cache }.open(check)?;
         let owner = dir.join("owner.pid");
+        reached("open.labelled");
         let written = fs::write(&owner, std::process::id().to_string());
         written.map_err(|error| StoreError::Io { path: owner, error })?;
-        if fresh {
-            // A new file is only there after a power cut if its directories were synced too.
-            for path in [database(dir).parent(), Some(dir), dir.parent()].into_iter().flatten() {
-                sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
-            }
+        // A new file is only there after a power cut if its directories were synced too; and the process that made it
+        // may have been killed before it came here.
+        for path in [database(dir).parent(), Some(dir), dir.parent()].into_iter().flatten() {
+            sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
         }
+        reached("open.synced");
         Ok(store)
     }
 
@@ -156,6 +158,7 @@ impl Opening<'_> {
         durable: u64,
         check: Check,
     ) -> Result<Option<Store>, StoreError> {
+        leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
         let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
         let refused = |error: StoreError| {
             if let Some(undo) = &undo {
@@ -182,6 +185,7 @@ impl Opening<'_> {
             mark: self.instance.map(|_| Mark::open(self.dir).map(Arc::new)).transpose()?,
             commits: Arc::default(),
         };
+        reached("open.opened");
         let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
         if let (Ok(()), Some(segment)) = (&checked, broken(&segments).next()) {
             tracing::warn!(database = %path.display(), "{}: reading everything to see what it held", describe(segment));

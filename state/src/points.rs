@@ -1,0 +1,55 @@
+//! Named points between the durable steps of a database's owner, so that a test may end the process exactly there.
+//! In production nobody watches, and a point costs one atomic load.
+
+use std::sync::OnceLock;
+
+/// Every point, in the order a database lives through them.
+pub const ALL: [&str; 22] = [
+    // Opening: the directory stands; sled has opened its file; the label is durable; the names of the files are.
+    "open.made",
+    "open.opened",
+    "open.labelled",
+    "open.synced",
+    // Resuming: nothing is changed yet; batches know where they go; sessions of a killed process are ended.
+    "resume.begun",
+    "resume.found",
+    "resume.ended",
+    // A commit, of rows or of a session: not written; written, not flushed; flushed, not synced; synced, the mark is
+    // old; durable, and nobody told.
+    "commit.begun",
+    "commit.applied",
+    "commit.flushed",
+    "commit.synced",
+    "commit.durable",
+    // A session is durable, or on its way.
+    "session.started",
+    "session.ended",
+    // What S3 confirmed: not noted; noted.
+    "uploaded.begun",
+    "uploaded.applied",
+    "published.begun",
+    "published.applied",
+    "rejects.begun",
+    "rejects.applied",
+    // An orderly stop: not begun; all of it is durable.
+    "close.begun",
+    "close.settled",
+];
+
+/// What a test does at a point.
+type Watcher = Box<dyn Fn(&'static str) + Send + Sync>;
+
+static WATCHER: OnceLock<Watcher> = OnceLock::new();
+
+/// Says that the process has come to the point of this name.
+pub fn reached(name: &'static str) {
+    if let Some(watcher) = WATCHER.get() {
+        watcher(name);
+    }
+}
+
+/// Calls `watcher` at every point from now on, so that a test may end the process exactly there. The first one
+/// stays; for tests only.
+pub fn watch(watcher: impl Fn(&'static str) + Send + Sync + 'static) {
+    let _first_stays = WATCHER.set(Box::new(watcher));
+}

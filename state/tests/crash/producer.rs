@@ -1,0 +1,284 @@
+//! The process that is killed: it appends, ships and publishes as the producer does, and says what it does.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use rustix::process::{Signal, getpid, kill_process};
+use state::log::{Committed, Log, LogReader, Resumed, Upload};
+use state::points;
+
+use super::records::Token;
+use super::standin::{self, Objects};
+use crate::support::settings;
+
+/// What the parent asks of it, in environment variables of these names.
+pub(crate) const DIR: &str = "CRASH_CHILD_DIR";
+pub(crate) const SEED: &str = "CRASH_CHILD_SEED";
+/// Which process of this history it is: records that are sent once only bear this number.
+pub(crate) const RUN: &str = "CRASH_CHILD_RUN";
+/// The hit to begin with: Adobe sends again what came shortly before.
+pub(crate) const FIRST_HIT: &str = "CRASH_CHILD_FIRST_HIT";
+/// Commits before it stops in order.
+pub(crate) const COMMITS: &str = "CRASH_CHILD_COMMITS";
+/// The point where it kills itself, and at which arrival.
+pub(crate) const POINT: &str = "CRASH_CHILD_POINT";
+pub(crate) const ARRIVAL: &str = "CRASH_CHILD_ARRIVAL";
+
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn number(name: &str) -> u64 {
+    env(name).unwrap().parse().unwrap()
+}
+
+/// Says a line to the parent, in one write.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+enum Work {
+    File(u64),
+    Batch(u64),
+    Rejects,
+}
+
+enum Shipped {
+    File(u64, Upload),
+    Batch(u64),
+    Rejects(Option<(u64, u64)>),
+}
+
+/// The child; returns at once when this process is not one.
+pub(crate) fn run() {
+    let Some(dir) = env(DIR) else { return };
+    std::panic::set_hook(Box::new(|panic| {
+        say(&format!("broken: {panic}").replace('\n', " "));
+        std::process::abort();
+    }));
+    watch_points();
+    let dir = Path::new(&dir);
+    let objects = Objects::new(&dir.join("objects"));
+    let started = Instant::now();
+    let (log, resumed) = Log::open(settings(&dir.join("log")), Utc::now()).unwrap();
+    let totals = serde_json::to_string(&log.totals()).unwrap();
+    say(&format!("opened {} {totals}", started.elapsed().as_micros()));
+
+    let (work, to_do) = mpsc::channel();
+    let (done, shipped) = mpsc::channel();
+    let reader = log.reader();
+    std::thread::spawn(move || ship(&reader, &objects, &to_do, &done));
+    let random = fastrand::Rng::with_seed(number(SEED));
+    let writer = Writer {
+        log,
+        random,
+        work,
+        sealed: BTreeSet::new(),
+        rejects_under_way: false,
+        run: number(RUN),
+        next_hit: number(FIRST_HIT),
+        sent: 0,
+    };
+    writer.run(&resumed, &shipped);
+    say("stopped");
+}
+
+fn watch_points() {
+    let arrivals: Mutex<HashMap<&'static str, u64>> = Mutex::default();
+    let deadly = env(POINT).map(|point| (point, number(ARRIVAL)));
+    points::watch(move |point| {
+        let mut arrivals = arrivals.lock().unwrap();
+        let arrival = arrivals.entry(point).or_insert(0);
+        *arrival += 1;
+        if *arrival == 1 && deadly.is_none() {
+            say(&format!("point {point}"));
+        }
+        if deadly.as_ref().is_some_and(|(name, at)| (name.as_str(), *at) == (point, *arrival)) {
+            kill_process(getpid(), Signal::KILL).unwrap();
+        }
+    });
+}
+
+struct Writer {
+    log: Log,
+    random: fastrand::Rng,
+    work: Sender<Work>,
+    /// Batches that wait for the last of their files.
+    sealed: BTreeSet<u64>,
+    rejects_under_way: bool,
+    run: u64,
+    next_hit: u64,
+    /// Records sent that are sent once only.
+    sent: u64,
+}
+
+impl Writer {
+    fn run(mut self, resumed: &Resumed, shipped: &Receiver<Shipped>) {
+        self.sealed.extend(&resumed.sealed);
+        for file in &resumed.closed {
+            self.work.send(Work::File(*file)).unwrap();
+        }
+        self.publish_what_is_up();
+        self.start_session();
+        for _ in 0..number(COMMITS) {
+            self.commit();
+            if !self.rejects_under_way && self.random.u8(..8) == 0 {
+                self.rejects_under_way = true;
+                self.work.send(Work::Rejects).unwrap();
+            }
+            // Mostly what has come so far; now and then the stream pauses and shipping catches up.
+            let patience = Duration::from_millis(if self.random.u8(..16) == 0 { 5 } else { 0 });
+            loop {
+                match shipped.recv_timeout(patience) {
+                    Ok(report) => self.note(report),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => panic!("the shipping thread has ended"),
+                }
+            }
+            if self.random.u8(..16) == 0 {
+                self.log.session_ended("the stream was closed", Utc::now()).unwrap();
+                self.start_session();
+            }
+        }
+        let tokens = self.stage(10);
+        say(&format!("try {tokens}"));
+        self.log.close(Utc::now()).unwrap();
+        // Closing takes the log with it: that these were accepted is told by the process that opens it next.
+    }
+
+    fn start_session(&mut self) {
+        say("session");
+        self.log.session_started(Utc::now()).unwrap();
+        say("started");
+    }
+
+    fn commit(&mut self) {
+        // Some commits follow one another without waiting; the last one waits for them all.
+        for _ in 0..self.random.usize(..4) {
+            let records = self.random.usize(..40);
+            let tokens = self.stage(records);
+            say(&format!("try {tokens}"));
+            self.log.submit(Utc::now()).unwrap();
+        }
+        let records = self.random.usize(..80);
+        let tokens = self.stage(records);
+        say(&format!("try {tokens}"));
+        let done = if self.random.u8(..20) == 0 {
+            self.log.seal_all(Utc::now())
+        } else {
+            self.log.commit(Utc::now())
+        };
+        let Committed { closed, sealed, .. } = done.unwrap();
+        say(&format!("accepted {}", serde_json::to_string(&self.log.totals()).unwrap()));
+        for file in closed {
+            self.work.send(Work::File(file)).unwrap();
+        }
+        self.sealed.extend(sealed);
+        self.publish_what_is_up();
+    }
+
+    /// Stages some records and returns their tokens.
+    fn stage(&mut self, records: usize) -> String {
+        let mut tokens = String::new();
+        for _ in 0..records {
+            let now = Utc::now();
+            let token = self.next_record();
+            tokens += &format!(" {token}");
+            let text = token.text();
+            match token {
+                Token::Hit(_) | Token::Nameless(..) => {
+                    self.log.stage_row(token.hit(), Some(now), &text, now);
+                }
+                Token::Reject(..) => self.log.stage_reject(&text, "no JSON", now),
+                Token::Filtered => self.log.stage_filtered(now),
+            }
+        }
+        tokens
+    }
+
+    fn next_record(&mut self) -> Token {
+        let choice = self.random.u8(..100);
+        if choice < 6 {
+            self.sent += 1;
+        }
+        match choice {
+            0..3 => Token::Reject(self.run, self.sent),
+            3..6 => Token::Nameless(self.run, self.sent),
+            6..9 => Token::Filtered,
+            // The same hit twice, shortly after.
+            9..14 => Token::Hit(self.next_hit.saturating_sub(self.random.u64(1..40))),
+            _ => {
+                self.next_hit += 1;
+                Token::Hit(self.next_hit - 1)
+            }
+        }
+    }
+
+    fn note(&mut self, report: Shipped) {
+        match report {
+            Shipped::File(file, upload) => self.log.uploaded(file, upload).unwrap(),
+            Shipped::Batch(batch) => self.log.published(batch, Utc::now()).unwrap(),
+            Shipped::Rejects(range) => {
+                self.rejects_under_way = false;
+                if let Some((first, last)) = range {
+                    self.log.rejects_shipped(first, last).unwrap();
+                }
+            }
+        }
+        self.publish_what_is_up();
+    }
+
+    fn publish_what_is_up(&mut self) {
+        let reader = self.log.reader();
+        let up = |batch: &u64| {
+            let record = reader.batch(*batch).unwrap();
+            standin::seal(&record, &reader.files_of(&record).unwrap()).is_some()
+        };
+        let (ready, waiting) = std::mem::take(&mut self.sealed).into_iter().partition(up);
+        self.sealed = waiting;
+        let ready: BTreeSet<u64> = ready;
+        for batch in ready {
+            self.work.send(Work::Batch(batch)).unwrap();
+        }
+    }
+}
+
+/// The shipping thread: reads while the log is written.
+fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender<Shipped>) {
+    for work in work {
+        let shipped = match work {
+            Work::File(file) => {
+                let mut rows = Vec::new();
+                let record = log.rows(file, &mut rows).unwrap();
+                let batch = log.batch(record.batch).unwrap();
+                objects.put(&standin::file_key(&batch, record.no), &rows, false);
+                Shipped::File(file, standin::confirm(&rows))
+            }
+            Work::Batch(batch) => {
+                let record = log.batch(batch).unwrap();
+                let seal = standin::seal(&record, &log.files_of(&record).unwrap()).unwrap();
+                objects.put(&standin::seal_key(&record), &seal, false);
+                Shipped::Batch(batch)
+            }
+            Work::Rejects => {
+                let rejects = log.rejects(7, 100_000).unwrap();
+                let range = rejects.first().map(|first| (first.0, rejects[rejects.len() - 1].0));
+                if let Some((first, _)) = range {
+                    let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [&line[..], b"\n"]).collect();
+                    objects.put(&standin::rejects_key(first), &lines.concat(), true);
+                }
+                Shipped::Rejects(range)
+            }
+        };
+        if done.send(shipped).is_err() {
+            return;
+        }
+    }
+}

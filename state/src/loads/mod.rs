@@ -118,6 +118,12 @@ impl Loads {
     }
 }
 
+/// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
+/// found again in S3 and in the ledger.
+fn check(store: &Store) -> Result<(), StoreError> {
+    store.scan_json::<Load>(Table::Loads).try_for_each(|load| load.map(drop))
+}
+
 #[cfg(test)]
 mod tests {
     use shared::ids::Instance;
@@ -162,10 +168,4 @@ mod tests {
             assert_eq!(loads.get(load.batch).unwrap().as_ref(), Some(&load));
         }
     }
-}
-
-/// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
-/// found again in S3 and in the ledger.
-fn check(store: &Store) -> Result<(), StoreError> {
-    store.scan_json::<Load>(Table::Loads).try_for_each(|load| load.map(drop))
 }

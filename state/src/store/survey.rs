@@ -138,3 +138,75 @@ fn integer(bytes: &mut &[u8]) -> Option<u64> {
     *bytes = rest.get(len..)?;
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A database of a few segments, closed in order.
+    fn database(dir: &std::path::Path) -> Vec<u8> {
+        let db = sled::Config::new().path(dir).flush_every_ms(None).open().unwrap();
+        for n in 0..800_u32 {
+            db.insert(n.to_be_bytes(), vec![n as u8; 2_000]).unwrap();
+            if n % 50 == 0 {
+                db.flush().unwrap();
+            }
+        }
+        drop(db);
+        fs::read(dir.join("db")).unwrap()
+    }
+
+    fn broken_in(dir: &std::path::Path, bytes: &[u8]) -> Vec<Segment> {
+        let path = dir.join("copy");
+        fs::write(&path, bytes).unwrap();
+        broken(&survey(&File::open(path).unwrap()).unwrap()).cloned().collect()
+    }
+
+    #[test]
+    fn every_message_of_a_whole_file_is_read_as_sled_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = database(dir.path());
+        let segments = survey(&File::open(dir.path().join("db")).unwrap()).unwrap();
+        assert!(segments.len() > 4, "{segments:?}");
+        assert_eq!(broken(&segments).count(), 0, "{segments:?}");
+        // The last segment breaks off where the log ends, and nothing is written after that.
+        let last = segments.iter().max_by_key(|segment| segment.lsn).unwrap();
+        let end = usize::try_from(last.broken_at.unwrap()).unwrap();
+        let segment_end = bytes.len().min(usize::try_from(last.offset).unwrap() + SEGMENT);
+        assert!(bytes[end..segment_end].iter().all(|byte| *byte == 0));
+    }
+
+    #[test]
+    fn a_flipped_byte_is_noticed_wherever_it_is_in_a_full_segment() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes = database(dir.path());
+        for at in (0..SEGMENT - 4_000).step_by(10_007) {
+            let mut flipped = bytes.clone();
+            flipped[SEGMENT + at] ^= 0x20;
+            let broken = broken_in(dir.path(), &flipped);
+            assert_eq!(broken.len(), 1, "byte {at}");
+            assert_eq!(broken[0].offset, SEGMENT as u64);
+            assert!(broken[0].broken_at.unwrap() <= (SEGMENT + at) as u64);
+        }
+    }
+
+    #[test]
+    fn integers_are_read_as_sled_writes_them() {
+        for (bytes, value) in [
+            (&[240][..], 240),
+            (&[241, 0], 240 + 256 - 256),
+            (&[248, 255], 2287),
+            (&[249, 0, 0], 2288),
+            (&[249, 255, 255], 67_823),
+            (&[250, 1, 2, 3], 0x03_02_01),
+            (&[255, 255, 255, 255, 255, 255, 255, 255, 255], u64::MAX),
+        ] {
+            let mut rest = bytes;
+            assert_eq!(integer(&mut rest), Some(value), "{bytes:?}");
+            assert!(rest.is_empty());
+            assert_eq!(integer(&mut &bytes[..bytes.len() - 1]), None);
+        }
+    }
+}

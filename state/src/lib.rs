@@ -1,6 +1,9 @@
 //! Everything durable on local disk: the producer's log, the ingester's bookkeeping, the socket on which their
-//! owners answer questions, and what `state dump` shows of them.
+//! owners answer questions, and what `state` shows of them.
 
+mod ask;
+pub mod cli;
+mod columns;
 pub mod dump;
 pub mod feed;
 pub mod loads;
@@ -9,3 +12,6 @@ pub mod log;
 mod pieces;
 pub mod snapshot;
 pub mod store;
+pub mod verify;
+
+pub use ask::Part;

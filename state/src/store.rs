@@ -389,7 +389,7 @@ impl Store {
 }
 
 /// The file sled keeps its log in.
-fn database(dir: &Path) -> PathBuf {
+pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("sled").join("db")
 }
 

@@ -7,8 +7,9 @@ mod status;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use shared::ids::BatchId;
+use shared::ids::{BatchId, BatchPrefix};
 
+use crate::snapshot::Matching;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{FAILURES_KEPT, Failed, Load};
@@ -34,7 +35,7 @@ pub enum LoadsError {
 /// The bookkeeping. Clones share one database; every change is durable when the call returns.
 #[derive(Debug, Clone)]
 pub struct Loads {
-    store: Store,
+    pub(crate) store: Store,
 }
 
 impl Loads {
@@ -99,6 +100,18 @@ impl Loads {
     /// When they cannot be read.
     pub fn all(&self) -> Result<Vec<Load>, StoreError> {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
+    }
+
+    /// The one load whose batch id begins with `prefix`; or the ids, if they are several or none.
+    ///
+    /// # Errors
+    /// When the loads cannot be read.
+    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, StoreError> {
+        let mut found = self.all()?;
+        found.retain(|load| prefix.begins(load.batch));
+        let ids: Vec<_> = found.iter().map(|load| load.batch).collect();
+        let batch = if ids.len() == 1 { found.pop() } else { None };
+        Ok(Matching { ids, batch })
     }
 
     fn write(&self, load: &Load) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ mod record;
 mod resume;
 mod stage;
 mod status;
+mod verify;
 mod window;
 
 use std::path::PathBuf;

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use shared::exit::{Exit, Failure};
-use shared::ids::BatchId;
+use shared::ids::{BatchId, BatchPrefix};
 use shared::seal::Seal;
 use state::feed::Owner;
 use state::loads::{Load, LoadEvent, LoadState, Loads, LoadsError};
-use state::snapshot::IngesterSnapshot;
+use state::snapshot::{IngesterSnapshot, Matching};
+use state::verify::Checked;
 use tokio::sync::Notify;
 
 use crate::plan::{self, Next};
@@ -150,9 +151,18 @@ impl Book {
 
 impl Owner for Book {
     type Snapshot = IngesterSnapshot;
+    type Batch = Load;
 
-    fn snapshot(&self) -> anyhow::Result<IngesterSnapshot> {
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
         Ok(IngesterSnapshot { loads: self.inner.loads.all()? })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Ok(self.inner.loads.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.inner.loads.verify()?)
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use chrono::Utc;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::ids::BatchPrefix;
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
 use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
-use state::snapshot::ProducerSnapshot;
+use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
+use state::verify::Checked;
 use tokio::sync::broadcast;
 
 use crate::append;
@@ -153,9 +155,18 @@ struct LogOwner {
 
 impl Owner for LogOwner {
     type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
 
-    fn snapshot(&self) -> anyhow::Result<ProducerSnapshot> {
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
         Ok(self.log.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Ok(self.log.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.log.verify()?)
     }
 
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
+
 /// Why a program ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Exit {
     /// 0: the work is done, or a requested stop went in order.
     Done = 0,
@@ -12,6 +15,8 @@ pub enum Exit {
     Usage = 64,
     /// 65: stored data is damaged or of a format this version does not know.
     Data = 65,
+    /// 66: what was asked for is not there.
+    NoInput = 66,
     /// 69: an outside service refused for good (a stream that is not enabled, a client id that is unknown).
     Unavailable = 69,
     /// 70: a fault in the program itself.
@@ -52,7 +57,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// An I/O error ends with 77 when permission is what was missing and with 74 otherwise.
+/// An I/O error ends with the code of [`io_exit`].
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         let exit = io_exit(&error);
@@ -60,11 +65,13 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The code an I/O error ends a program with.
+/// The code an I/O error ends a program with: 77 when permission is what was missing, 78 when a path leads through
+/// something that is no directory, which only another path can mend, and 74 otherwise.
 #[must_use]
 pub fn io_exit(error: &std::io::Error) -> Exit {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => Exit::Permission,
+        std::io::ErrorKind::NotADirectory => Exit::Config,
         _ => Exit::Io,
     }
 }

@@ -76,6 +76,69 @@ impl FromStr for BatchId {
     }
 }
 
+/// The beginning of a batch id, or the whole: enough of it to name a batch by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BatchPrefix(String);
+
+/// Characters of a prefix at least.
+const PREFIX_MIN: usize = 8;
+
+/// A text that cannot begin a batch id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} does not begin a batch id: give the whole, such as 0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d, or its first {PREFIX_MIN} characters or more"
+)]
+pub struct NotABatchPrefix(String);
+
+impl BatchPrefix {
+    /// Whether a batch id begins with it.
+    #[must_use]
+    pub fn begins(&self, batch: BatchId) -> bool {
+        batch.to_string().starts_with(&self.0)
+    }
+}
+
+impl FromStr for BatchPrefix {
+    type Err = NotABatchPrefix;
+
+    fn from_str(text: &str) -> Result<Self, NotABatchPrefix> {
+        // Any id there can be tells where hyphens and the version stand.
+        let form = "xxxxxxxx-xxxx-7xxx-xxxx-xxxxxxxxxxxx";
+        let lower = text.to_ascii_lowercase();
+        let fits = lower.chars().zip(form.chars()).all(|(c, form)| match form {
+            'x' => c.is_ascii_hexdigit(),
+            fixed => c == fixed,
+        });
+        let whole = lower.len() < form.len() || lower.parse::<BatchId>().is_ok();
+        if fits && whole && (PREFIX_MIN..=form.len()).contains(&lower.len()) {
+            Ok(Self(lower))
+        } else {
+            Err(NotABatchPrefix(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for BatchPrefix {
+    type Error = NotABatchPrefix;
+
+    fn try_from(text: String) -> Result<Self, NotABatchPrefix> {
+        text.parse()
+    }
+}
+
+impl From<BatchPrefix> for String {
+    fn from(prefix: BatchPrefix) -> String {
+        prefix.0
+    }
+}
+
+impl fmt::Display for BatchPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// Name of a producer with its own log: 1 to 64 of `a-z A-Z 0-9 . _ -`, since it stands in S3 keys and metrics.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -132,6 +195,22 @@ mod tests {
         assert!(BatchId::new().to_string().parse::<BatchId>().is_ok());
         for wrong in ["", "x", "00000000-0000-4000-8000-000000000000", "0198c5a27d107cc08e1f3f5d0a1b2c3d"] {
             assert!(wrong.parse::<BatchId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_batch_may_be_named_by_the_beginning_of_its_id() {
+        let batch = BatchId::new();
+        let text = batch.to_string();
+        for len in PREFIX_MIN..=text.len() {
+            let prefix: BatchPrefix = text[..len].to_uppercase().parse().unwrap();
+            assert!(prefix.begins(batch) && prefix.to_string() == text[..len]);
+        }
+        let other: BatchPrefix = "00000000-0000-7000-8000-000000000000".parse().unwrap();
+        assert!(!other.begins(batch));
+        let long = format!("{text}0");
+        for wrong in ["", "019caed", "019caedax", "019caeda_c", "019caeda-ca6f-43aa", "0198c5a27d10", &long] {
+            assert!(wrong.parse::<BatchPrefix>().is_err(), "{wrong}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! How a running service is asked about its database, which no other process can open: a Unix socket, mode 0600,
-//! one JSON line as question. `snapshot` is answered by one line; `follow` by a line for each batch published, the
-//! recent ones at once and the others as they come, until either side hangs up.
+//! one JSON line as question. `follow` is answered by a line for each batch published, the recent ones at once and the
+//! others as they come, until either side hangs up; every other question by one line: what was asked for, or why not.
 
 use std::fs;
 use std::io;
@@ -10,23 +10,32 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use shared::ids::BatchId;
+use shared::exit::{Exit, Failure};
+use shared::ids::{BatchId, BatchPrefix};
 use shared::shutdown::Shutdown;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::snapshot::Matching;
+use crate::turns::Turns;
+use crate::verify::Checked;
 
 /// A question is one short line; more than this is not ours.
 const MAX_QUESTION: u64 = 1024;
 
 /// What can be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Question {
     /// Everything, at this moment.
     Snapshot,
     /// Batches as they are published.
     Follow,
+    /// All about one batch.
+    Batch(BatchPrefix),
+    /// Whether everything in the database is as it was written.
+    Verify,
 }
 
 /// A batch that was published.
@@ -36,8 +45,8 @@ pub struct Published {
     pub batch: BatchId,
 }
 
-/// An answer to `snapshot`: who answers, and what.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// An answer: who answers, and what.
+#[derive(Debug, Clone, Serialize)]
 pub struct Answer<T> {
     /// The process that answers.
     pub pid: u32,
@@ -45,16 +54,44 @@ pub struct Answer<T> {
     pub snapshot: T,
 }
 
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens: no service runs, or it is not for this user to ask.
+    #[error("nobody answers: {0}")]
+    Nobody(io::Error),
+    /// The service answered that it cannot.
+    #[error("{0}")]
+    Refused(Failure),
+    /// It hung up, or said something that is not understood.
+    #[error("it did not answer: {0}; it may be of another version, or is ending")]
+    Broken(io::Error),
+}
+
 /// What the owner of a database answers with.
 pub trait Owner: Send + Sync + 'static {
     /// What `snapshot` shows.
-    type Snapshot: Serialize + Send + Sync;
+    type Snapshot: Serialize + Send;
+    /// What is told of one batch.
+    type Batch: Serialize + Send;
 
     /// Reads the database; called on a thread where blocking is allowed.
     ///
     /// # Errors
     /// When it cannot be read.
-    fn snapshot(&self) -> anyhow::Result<Self::Snapshot>;
+    fn snapshot(&self) -> Result<Self::Snapshot, Failure>;
+
+    /// Looks up one batch; called on a thread where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Self::Batch>, Failure>;
+
+    /// Reads and checks the whole database, while it is written; called on a thread where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the disk fails. Damage is no error, but what is reported.
+    fn verify(&self) -> Result<Vec<Checked>, Failure>;
 
     /// Batches published lately, and the channel of those to come; None for an owner that publishes nothing.
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
@@ -77,6 +114,8 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
     }
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
+    let verifying = Arc::new(Semaphore::new(1));
+    let turns = Arc::new(Turns::default());
     while let Some(accepted) = shutdown.until(listener.accept()).await {
         let (stream, _) = match accepted {
             Ok(accepted) => accepted,
@@ -88,8 +127,9 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
             }
         };
         let (owner, shutdown) = (owner.clone(), shutdown.clone());
+        let (verifying, turns) = (verifying.clone(), turns.clone());
         tokio::spawn(async move {
-            if let Some(Err(error)) = shutdown.until(answer(stream, owner)).await {
+            if let Some(Err(error)) = shutdown.until(answer(stream, owner, verifying, turns)).await {
                 tracing::debug!(%error, "feed: an asker went away");
             }
         });
@@ -98,16 +138,29 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
     Ok(())
 }
 
-async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>) -> io::Result<()> {
+async fn answer<O: Owner>(
+    stream: UnixStream,
+    owner: Arc<O>,
+    verifying: Arc<Semaphore>,
+    turns: Arc<Turns>,
+) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     match serde_json::from_str(&line) {
         Ok(Question::Snapshot) => {
-            let snapshot =
-                tokio::task::spawn_blocking(move || owner.snapshot()).await.map_err(io::Error::other)?;
-            let snapshot = snapshot.map_err(io::Error::other)?;
-            write_line(&mut write, &Answer { pid: std::process::id(), snapshot }).await
+            let line = turns.line(move || answer_line(owner.snapshot())).await?;
+            write.write_all(&line).await
+        }
+        Ok(Question::Batch(prefix)) => tell(&mut write, move || owner.batch(&prefix)).await,
+        Ok(Question::Verify) => {
+            // It reads everything and cannot be cut short: one at a time, also when its asker has gone away.
+            let alone = verifying.try_acquire_owned();
+            tell(&mut write, move || match alone {
+                Ok(_alone) => owner.verify(),
+                Err(_) => refusal("it is being verified already: ask again when that has ended"),
+            })
+            .await
         }
         Ok(Question::Follow) => {
             let Some((recent, mut coming)) = owner.follow() else { return Ok(()) };
@@ -120,30 +173,85 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>) -> io::Result<()> {
             }
             Ok(())
         }
-        Err(error) => Err(io::Error::other(error)),
+        Err(error) => tell::<()>(&mut write, move || refusal(&format!("unknown question: {error}"))).await,
     }
 }
 
-async fn write_line<T: Serialize>(to: &mut (impl AsyncWriteExt + Unpin), value: &T) -> io::Result<()> {
-    let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
-    line.push(b'\n');
-    to.write_all(&line).await
+fn refusal<T>(why: &str) -> Result<T, Failure> {
+    Err(Failure::new(Exit::Unavailable, anyhow::anyhow!("{why}")))
 }
 
-async fn ask(socket: &Path, question: Question) -> io::Result<UnixStream> {
-    let mut stream = UnixStream::connect(socket).await?;
-    write_line(&mut stream, &question).await?;
+#[derive(Serialize)]
+struct Refusal {
+    pid: u32,
+    error: String,
+    exit: Exit,
+}
+
+/// Answers with what `read` finds, made on a thread where blocking is allowed.
+async fn tell<T: Serialize>(
+    write: &mut (impl AsyncWriteExt + Unpin),
+    read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> io::Result<()> {
+    let line = tokio::task::spawn_blocking(move || answer_line(read()));
+    write.write_all(&line.await.map_err(io::Error::other)??).await
+}
+
+fn answer_line<T: Serialize>(answer: Result<T, Failure>) -> io::Result<Vec<u8>> {
+    let pid = std::process::id();
+    match answer {
+        Ok(snapshot) => line(&Answer { pid, snapshot }),
+        Err(failure) => line(&Refusal { pid, error: failure.to_string(), exit: failure.exit() }),
+    }
+}
+
+fn line<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(value).map_err(io::Error::other)?;
+    line.push(b'\n');
+    Ok(line)
+}
+
+async fn write_line<T: Serialize>(to: &mut (impl AsyncWriteExt + Unpin), value: &T) -> io::Result<()> {
+    to.write_all(&line(value)?).await
+}
+
+async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError> {
+    let mut stream = UnixStream::connect(socket).await.map_err(AskError::Nobody)?;
+    write_line(&mut stream, question).await.map_err(AskError::Broken)?;
     Ok(stream)
+}
+
+/// Asks the owner behind `socket`.
+///
+/// # Errors
+/// When nobody answers there (then nobody owns the database), or the question is refused or not understood.
+pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Result<Answer<T>, AskError> {
+    #[derive(Deserialize)]
+    struct Reply<T> {
+        pid: u32,
+        snapshot: Option<T>,
+        error: Option<String>,
+        exit: Option<Exit>,
+    }
+    let mut text = Vec::new();
+    put(socket, question).await?.read_to_end(&mut text).await.map_err(AskError::Broken)?;
+    let reply: Reply<T> =
+        serde_json::from_slice(&text).map_err(|error| AskError::Broken(io::Error::other(error)))?;
+    match (reply.snapshot, reply.error) {
+        (Some(snapshot), _) => Ok(Answer { pid: reply.pid, snapshot }),
+        (None, error) => {
+            let error = anyhow::anyhow!("process {}: {}", reply.pid, error.unwrap_or_default());
+            Err(AskError::Refused(Failure::new(reply.exit.unwrap_or(Exit::Unavailable), error)))
+        }
+    }
 }
 
 /// Asks the owner behind `socket` for its snapshot.
 ///
 /// # Errors
-/// When nobody answers there (then nobody owns the database), or the answer is not understood.
-pub async fn snapshot<T: DeserializeOwned>(socket: &Path) -> io::Result<Answer<T>> {
-    let mut text = Vec::new();
-    ask(socket, Question::Snapshot).await?.read_to_end(&mut text).await?;
-    serde_json::from_slice(&text).map_err(io::Error::other)
+/// As [`ask`].
+pub async fn snapshot<T: DeserializeOwned>(socket: &Path) -> Result<Answer<T>, AskError> {
+    ask(socket, &Question::Snapshot).await
 }
 
 /// The batches a producer publishes, as they come.
@@ -169,7 +277,7 @@ impl Followed {
 ///
 /// # Errors
 /// When nobody answers there.
-pub async fn follow(socket: &Path) -> io::Result<Followed> {
-    let stream = ask(socket, Question::Follow).await?;
+pub async fn follow(socket: &Path) -> Result<Followed, AskError> {
+    let stream = put(socket, &Question::Follow).await?;
     Ok(Followed { lines: BufReader::new(stream).lines() })
 }

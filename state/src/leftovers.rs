@@ -53,10 +53,10 @@ mod tests {
         let inner = dir.path().join("sled");
         fs::create_dir(&inner).unwrap();
         fs::write(inner.join("conf"), [7; 40]).unwrap();
-        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
         let half = inner.join("snap.7FFFFFFFFFFFFFFF.generating");
         fs::write(&half, [7; 40]).unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
         assert_eq!(store.instance().unwrap().to_string(), "a");
         // Now it is in use: what its owner is writing stays.
         fs::write(&half, b"").unwrap();

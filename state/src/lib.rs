@@ -1,6 +1,9 @@
 //! Everything durable on local disk: the producer's log, the ingester's bookkeeping, the socket on which their
-//! owners answer questions, and what `state dump` shows of them.
+//! owners answer questions, and what `state` shows of them.
 
+mod ask;
+pub mod cli;
+mod columns;
 pub mod dump;
 pub mod feed;
 mod leftovers;
@@ -11,3 +14,7 @@ mod pieces;
 pub mod points;
 pub mod snapshot;
 pub mod store;
+mod turns;
+pub mod verify;
+
+pub use ask::Part;

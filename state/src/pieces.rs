@@ -1,6 +1,8 @@
 //! Byte strings of any length, cut into values that sled keeps well. The first piece begins with the number of
 //! pieces and a checksum of the whole.
 
+use std::cmp::Ordering;
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::{Change, MAX_VALUE, Store, StoreError, Table};
@@ -35,21 +37,57 @@ pub(crate) fn get(
     content: &mut Vec<u8>,
 ) -> Result<bool, StoreError> {
     content.clear();
-    let Some(first) = store.get_bytes(table, &piece_key(key, 0))? else { return Ok(false) };
-    let damaged = |how: &str| store.damaged(table, key, how);
-    let Some((header, head)) = first.split_first_chunk::<HEADER>() else {
-        return Err(damaged("its first piece is cut off"));
-    };
+    let mut pieces = Vec::new();
+    for item in store.scan(table, key) {
+        let (key, part) = item?;
+        pieces.push((number(&key), part));
+    }
+    if pieces.is_empty() {
+        return Ok(false);
+    }
+    let pieces = pieces.iter().map(|(number, part)| (*number, &part[..]));
+    join(pieces, content).map_err(|how| store.damaged(table, key, how))?;
+    Ok(true)
+}
+
+/// The number of the piece that stands under `key`.
+pub(crate) fn number(key: &[u8]) -> u16 {
+    key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
+/// The bytes of a key that tell a piece.
+pub(crate) const PIECE: usize = 2;
+
+/// Puts together in `content` what `pieces`, the values under one key in order with their numbers, hold.
+///
+/// # Errors
+/// With what is wrong: a piece is missing or too many, or the content is not what was written.
+pub(crate) fn join<'p>(
+    pieces: impl IntoIterator<Item = (u16, &'p [u8])>,
+    content: &mut Vec<u8>,
+) -> Result<(), &'static str> {
+    content.clear();
+    let mut pieces = pieces.into_iter();
+    let first = pieces.next().filter(|(number, _)| *number == 0).ok_or("its first piece is missing")?;
+    let (header, head) = first.1.split_first_chunk::<HEADER>().ok_or("its first piece is cut off")?;
     let [p0, p1, checksum @ ..] = *header;
     content.extend_from_slice(head);
-    for piece in 1..u16::from_be_bytes([p0, p1]) {
-        let part = store.get_bytes(table, &piece_key(key, piece))?;
-        content.extend_from_slice(&part.ok_or_else(|| damaged("a piece is missing"))?);
+    let mut next = 1;
+    for (number, part) in pieces {
+        if number != next {
+            return Err("a piece is missing");
+        }
+        content.extend_from_slice(part);
+        next += 1;
     }
-    if xxh3_64(content) != u64::from_be_bytes(checksum) {
-        return Err(damaged("its checksum does not fit"));
+    match next.cmp(&u16::from_be_bytes([p0, p1])) {
+        Ordering::Less => Err("a piece is missing"),
+        Ordering::Greater => Err("it has pieces beyond its last"),
+        Ordering::Equal if xxh3_64(content) != u64::from_be_bytes(checksum) => {
+            Err("its checksum does not fit")
+        }
+        Ordering::Equal => Ok(()),
     }
-    Ok(true)
 }
 
 /// Bytes of content in a piece.
@@ -74,7 +112,7 @@ mod tests {
     #[test]
     fn content_of_any_length_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
         for len in [0, 1, MAX_VALUE - HEADER, MAX_VALUE - HEADER + 1, MAX_VALUE, 5 * MAX_VALUE + 7] {
             let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let mut change = Change::new();
@@ -93,7 +131,7 @@ mod tests {
     #[test]
     fn a_flipped_or_missing_piece_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
         let mut change = Change::new();
         assert!(put(&mut change, Table::Chunks, b"k", &[7; 3 * MAX_VALUE]));
         store.apply(change).unwrap();
@@ -107,5 +145,15 @@ mod tests {
         store.apply(change).unwrap();
         let error = get(&store, Table::Chunks, b"k", &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("a piece is missing"), "{error}");
+        let mut change = Change::new();
+        change.remove(Table::Chunks, b"k\0\0");
+        store.apply(change).unwrap();
+        let error = get(&store, Table::Chunks, b"k", &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("its first piece is missing"), "{error}");
+        let mut change = Change::new();
+        assert!(put(&mut change, Table::Chunks, b"k", &[7; 2 * MAX_VALUE]));
+        store.apply(change).unwrap();
+        let error = get(&store, Table::Chunks, b"k", &mut Vec::new()).unwrap_err().to_string();
+        assert!(error.contains("it has pieces beyond its last"), "{error}");
     }
 }

@@ -4,10 +4,11 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, Instance};
+use shared::layout::Compression;
 use shared::seal::Counts;
 
 use crate::loads::Load;
-use crate::log::{BatchStatus, Session};
+use crate::log::{BatchStatus, Session, Upload};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -54,6 +55,56 @@ pub struct BatchSnapshot {
     pub sealed: Option<DateTime<Utc>>,
     /// When its seal stood in S3.
     pub published: Option<DateTime<Utc>>,
+}
+
+/// The batches whose id begins as asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matching<T> {
+    /// Which they are.
+    pub ids: Vec<BatchId>,
+    /// What is known of it, if it is one.
+    pub batch: Option<T>,
+}
+
+/// All that the producer's log has of one batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BatchDetail {
+    /// What every snapshot shows of it.
+    #[serde(flatten)]
+    pub summary: BatchSnapshot,
+    /// The producer that makes it.
+    pub instance: Instance,
+    /// Fingerprint of the columns its rows were made for.
+    pub schema: String,
+    /// How its files are compressed.
+    pub compression: Compression,
+    /// Bucket and prefix its files go to.
+    pub place: String,
+    /// Lowest `receivedTimeGMT` of its hits.
+    pub first_received: Option<DateTime<Utc>>,
+    /// Highest `receivedTimeGMT` of its hits.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What became of the records received since the batch before; None until it is sealed.
+    pub counts: Option<Counts>,
+    /// Its files in order; None once it is published: then batch.json in S3 tells of them.
+    pub file_list: Option<Vec<FileDetail>>,
+}
+
+/// A file of a batch that is not published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileDetail {
+    /// Its number within the batch, from 0.
+    pub no: u32,
+    /// `open`, `closed` or `uploaded`.
+    pub status: String,
+    /// Rows so far.
+    pub rows: u64,
+    /// Bytes of its rows, uncompressed.
+    pub bytes: u64,
+    /// When it was opened.
+    pub opened: DateTime<Utc>,
+    /// What S3 confirmed of it.
+    pub uploaded: Option<Upload>,
 }
 
 /// The ingester's bookkeeping at one moment.

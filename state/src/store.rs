@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 use shared::ids::Instance;
 
 pub use error::StoreError;
-pub use open::Check;
+pub(crate) use open::survey_file;
 
 use crate::points::reached;
 use mark::Mark;
@@ -34,7 +34,7 @@ use open::Label;
 pub const FORMAT: u32 = 1;
 
 /// Key of the number of commits, in [`Table::Meta`].
-const COMMITS: &[u8] = b"commits";
+pub(crate) const COMMITS: &[u8] = b"commits";
 
 /// Bytes of a value at most (see the module).
 pub const MAX_VALUE: usize = 6 * 1024;
@@ -238,7 +238,7 @@ impl Store {
 }
 
 /// The file sled keeps its log in.
-fn database(dir: &Path) -> PathBuf {
+pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("sled").join("db")
 }
 

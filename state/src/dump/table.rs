@@ -1,50 +1,45 @@
-//! The dump for people: aligned, at most 100 columns wide, what is pending last so that it stands above the prompt.
+//! The dump for people: aligned, what is pending last so that it stands above the prompt.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, duration};
+use shared::ids::BatchId;
 
-use super::{Dump, Part};
+use super::{Dump, loads_of};
+use crate::ask::Part;
+use crate::columns;
 use crate::loads::{ErrorClass, Load, LoadState};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
 
-const WIDTH: usize = 100;
 /// Batches shown that have reached their end.
 const FINISHED_SHOWN: usize = 10;
 
 /// A batch as both services know it.
 struct Line<'d> {
-    id: String,
+    id: BatchId,
     made: Option<&'d BatchSnapshot>,
     load: Option<&'d Load>,
 }
 
 pub(super) fn render(dump: &Dump) -> String {
     let mut out = String::new();
-    header(&mut out, dump);
-    if let Some(producer) = &dump.producer.snapshot {
+    header(&mut out, dump.at, &dump.producer, &dump.ingester);
+    if let Some(producer) = dump.producer.snapshot.as_ref().filter(|_| !dump.only_pending) {
         stream(&mut out, producer, dump.producer.pid.is_some(), dump.at);
     }
     batches(&mut out, dump);
-    let mut out: String = out.lines().map(|line| cut(line, WIDTH) + "\n").collect();
-    let _ =
-        write!(out, "pending  {} batches, {} rows", count(dump.pending.batches), count(dump.pending.rows));
-    out
+    let pending = dump.pending;
+    let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
+    columns::cut(&out)
 }
 
-fn header(out: &mut String, dump: &Dump) {
-    fn state<T>(part: &Part<T>) -> String {
-        match (part.pid, &part.snapshot) {
-            (Some(pid), _) => format!("running, process {pid}"),
-            (None, Some(_)) => "not running: read from its database".to_owned(),
-            (None, None) => "never ran with this configuration".to_owned(),
-        }
-    }
-    let at = dump.at.format("%Y-%m-%d %H:%M:%S UTC");
-    let _ = writeln!(out, "{at}\nproducer  {}\ningester  {}", state(&dump.producer), state(&dump.ingester));
+pub(super) fn header<P, I>(out: &mut String, at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) {
+    let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+    let _ = writeln!(out, "{at}\nproducer  {}\ningester  {}", producer.origin(), ingester.origin());
 }
 
 fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: DateTime<Utc>) {
@@ -95,32 +90,22 @@ fn stream_state(out: &mut String, session: &Session, running: bool, now: DateTim
 }
 
 fn batches(out: &mut String, dump: &Dump) {
+    let loads = loads_of(dump.ingester.snapshot.as_ref());
+    let line = |made: Option<_>, id| (id, Line { id, made, load: loads.get(&id).copied() });
+    // Pending elsewhere, and over them those of the producer.
+    let mut lines: BTreeMap<BatchId, Line<'_>> = dump.waiting.iter().map(|id| line(None, *id)).collect();
     let made = dump.producer.snapshot.iter().flat_map(|producer| &producer.batches);
-    let loads = dump.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
-    let mut lines: Vec<Line<'_>> = made
-        .map(|batch| {
-            let load = loads.clone().find(|load| load.batch == batch.batch);
-            Line { id: batch.batch.to_string(), made: Some(batch), load }
-        })
-        .collect();
-    let pending_elsewhere = loads.filter(|load| {
-        !super::is_loaded(&load.state) && !lines.iter().any(|line| line.id == load.batch.to_string())
-    });
-    let elsewhere: Vec<_> = pending_elsewhere
-        .map(|load| Line { id: load.batch.to_string(), made: None, load: Some(load) })
-        .collect();
-    lines.extend(elsewhere);
-    lines.sort_by(|a, b| a.id.cmp(&b.id));
+    lines.extend(made.map(|batch| line(Some(batch), batch.batch)));
     if lines.is_empty() {
-        out.push_str("\nno batches\n\n");
+        let none = if dump.only_pending { "nothing is pending" } else { "no batches" };
+        let _ = writeln!(out, "\n{none}\n");
         return;
     }
     // Of those that have reached their end only the latest.
-    let ingester = dump.ingester.snapshot.as_ref();
-    let finished = |line: &Line<'_>| line.made.is_some_and(|made| !super::is_pending(made, ingester));
-    let hidden = lines.iter().filter(|line| finished(line)).count().saturating_sub(FINISHED_SHOWN);
+    let finished = |line: &Line<'_>| !dump.waiting.contains(&line.id);
+    let hidden = lines.values().filter(|line| finished(line)).count().saturating_sub(FINISHED_SHOWN);
     let mut to_hide = hidden;
-    lines.retain(|line| {
+    lines.retain(|_, line| {
         let hide = to_hide > 0 && finished(line);
         to_hide -= usize::from(hide);
         !hide
@@ -131,10 +116,10 @@ fn batches(out: &mut String, dump: &Dump) {
         "batch", "state", "files", "rows", "bytes", "age"
     );
     if hidden > 0 {
-        let end = if ingester.is_some() { "loaded" } else { "published" };
+        let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
-    for line in &lines {
+    for line in lines.values() {
         batch(out, line, dump.at);
     }
     out.push('\n');
@@ -163,7 +148,7 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
     let _ = writeln!(
         out,
         "{:36}  {state:9}  {files:>5}  {rows:>7}  {:>9}  {:>6}  {load}",
-        line.id,
+        line.id.to_string(),
         bytes(size),
         age(now, since)
     );
@@ -177,12 +162,7 @@ fn load_state(load: &Load, now: DateTime<Utc>) -> (String, Option<String>) {
         LoadState::Discovered => ("found".to_owned(), None),
         LoadState::Loading => (format!("loading #{}", load.attempts), None),
         LoadState::Retrying { next, class, why } => {
-            let class = match class {
-                ErrorClass::Passing => "passing",
-                ErrorClass::Incomplete => "incomplete",
-                ErrorClass::Configuration => "configuration",
-                ErrorClass::Data => "data",
-            };
+            let class = class_name(*class);
             let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
             (format!("#{} next {}", load.attempts, age(*next, now)), Some(format!("{class}: {why}")))
         }
@@ -191,25 +171,26 @@ fn load_state(load: &Load, now: DateTime<Utc>) -> (String, Option<String>) {
     }
 }
 
-fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
-    duration(Duration::from_secs(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
+pub(super) fn class_name(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::Passing => "passing",
+        ErrorClass::Incomplete => "incomplete",
+        ErrorClass::Configuration => "configuration",
+        ErrorClass::Data => "data",
+    }
 }
 
-fn cut(line: &str, width: usize) -> String {
-    if line.chars().count() <= width {
-        return line.to_owned();
-    }
-    line.chars().take(width - 1).chain(['…']).collect()
+pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    duration(Duration::from_secs(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
 }
 
 #[cfg(test)]
 mod tests {
-    use shared::ids::{BatchId, Instance};
+    use shared::ids::Instance;
     use shared::seal::Counts;
 
     use super::*;
-    use crate::dump::pending;
-    use crate::snapshot::{IngesterSnapshot, SNAPSHOT_FORMAT};
+    use crate::snapshot::IngesterSnapshot;
 
     fn dump() -> Dump {
         let at = Utc::now();
@@ -247,21 +228,19 @@ mod tests {
             sessions: vec![],
         };
         let ingester = IngesterSnapshot { loads };
-        let pending = pending(Some(&producer), Some(&ingester));
-        Dump {
-            format: SNAPSHOT_FORMAT,
-            at,
-            producer: Part { pid: Some(7), snapshot: Some(producer) },
-            ingester: Part { pid: None, snapshot: Some(ingester) },
-            pending,
-        }
+        Dump::of(part(Some(7), producer), part(None, ingester), at)
+    }
+
+    fn part<T>(pid: Option<u32>, snapshot: T) -> Part<T> {
+        Part { pid, dir: "/var/lib/livestream/".repeat(6), snapshot: Some(snapshot) }
     }
 
     #[test]
     fn the_table_fits_100_columns_and_shows_attempt_next_try_and_reason() {
         let table = dump().table();
-        assert!(table.lines().all(|line| line.chars().count() <= WIDTH), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
         for part in [
+            "ingester  not running: read from its database in /var/lib",
             "#3 next 9s",
             "passing: 1023 Serializable",
             "4/10",
@@ -273,11 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_batch_is_not_pending() {
-        let mut dump = dump();
-        let loads = &mut dump.ingester.snapshot.as_mut().unwrap().loads;
-        loads[0].state = LoadState::Loaded { at: dump.at };
-        let pending = pending(dump.producer.snapshot.as_ref(), dump.ingester.snapshot.as_ref());
-        assert_eq!((pending.batches, pending.rows), (2, 20_000));
+    fn a_loaded_batch_is_not_pending_and_is_shown_only_if_all_is_asked_for() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        ingester.snapshot.as_mut().unwrap().loads[0].state = LoadState::Loaded { at };
+        let dump = Dump::of(producer, ingester, at);
+        assert_eq!((dump.pending.batches, dump.pending.rows), (2, 20_000));
+        let all = dump.table();
+        assert!(all.contains("  loaded") && all.contains("received  31,234"), "{all}");
+        let dump = dump.only_pending();
+        let (table, json) = (dump.table(), serde_json::to_value(&dump).unwrap());
+        assert!(!table.contains("loaded") && !table.contains("received  31,234"), "{table}");
+        assert!(table.contains("pending  2 batches, 20,000 rows"), "{table}");
+        assert_eq!(json["producer"]["snapshot"]["batches"].as_array().unwrap().len(), 2);
+        assert_eq!(json["ingester"]["snapshot"]["loads"].as_array().unwrap().len(), 0);
     }
 }

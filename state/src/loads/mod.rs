@@ -7,8 +7,9 @@ mod status;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
-use shared::ids::BatchId;
+use shared::ids::{BatchId, BatchPrefix};
 
+use crate::snapshot::Matching;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{FAILURES_KEPT, Failed, Load};
@@ -34,7 +35,7 @@ pub enum LoadsError {
 /// The bookkeeping. Clones share one database; every change is durable when the call returns.
 #[derive(Debug, Clone)]
 pub struct Loads {
-    store: Store,
+    pub(crate) store: Store,
 }
 
 impl Loads {
@@ -43,7 +44,7 @@ impl Loads {
     /// # Errors
     /// As [`Store::open`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Store::open(dir, Kind::Ingester, "ingester", 8 << 20, check).map(|store| Self { store })
+        Store::open(dir, Kind::Ingester, "ingester", 8 << 20).map(|store| Self { store })
     }
 
     /// Opens it to look at, when no ingester runs.
@@ -51,7 +52,7 @@ impl Loads {
     /// # Errors
     /// As [`Store::look`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Ingester, check).map(|store| Self { store })
+        Store::look(dir, Kind::Ingester).map(|store| Self { store })
     }
 
     /// Notes a batch whose seal was seen; one that is known already stays as it is, unless it was archived.
@@ -101,6 +102,18 @@ impl Loads {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
     }
 
+    /// The one load whose batch id begins with `prefix`; or the ids, if they are several or none.
+    ///
+    /// # Errors
+    /// When the loads cannot be read.
+    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, StoreError> {
+        let mut found = self.all()?;
+        found.retain(|load| prefix.begins(load.batch));
+        let ids: Vec<_> = found.iter().map(|load| load.batch).collect();
+        let batch = if ids.len() == 1 { found.pop() } else { None };
+        Ok(Matching { ids, batch })
+    }
+
     fn write(&self, load: &Load) -> Result<(), StoreError> {
         let mut change = Change::new();
         change.put(Table::Loads, load.batch.as_bytes(), load);
@@ -120,8 +133,8 @@ impl Loads {
 
 /// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
 /// found again in S3 and in the ledger.
-fn check(store: &Store) -> Result<(), StoreError> {
-    store.scan_json::<Load>(Table::Loads).try_for_each(|load| load.map(drop))
+pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
+    crate::verify::sound(store, &Loads { store: store.clone() }.verify()?)
 }
 
 #[cfg(test)]

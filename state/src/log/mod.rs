@@ -16,7 +16,6 @@
 //! | sessions | session | [`Session`] |
 //! | meta | `sums` | totals, what of them is sealed already, next numbers |
 
-mod check;
 mod commit;
 mod pipeline;
 mod reader;
@@ -26,6 +25,7 @@ mod session;
 mod shipped;
 mod stage;
 mod status;
+mod verify;
 mod window;
 
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::layout::Compression;
 
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
@@ -152,4 +152,9 @@ fn chunk_key(file: u64, chunk: u32) -> [u8; 12] {
 
 fn seq_of(key: &[u8]) -> u64 {
     key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Reads everything in a log that may be damaged.
+pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
+    crate::verify::sound(store, &LogReader::new(store.clone()).verify()?)
 }

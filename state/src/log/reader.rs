@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use shared::ids::BatchPrefix;
+
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::status::{BatchStatus, FileStatus};
 use super::{LogError, chunk_key, seq_key, seq_of};
 use crate::pieces;
-use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
+use crate::snapshot::{BatchDetail, BatchSnapshot, FileDetail, Matching, ProducerSnapshot};
 use crate::store::{Kind, Store, StoreError, Table};
 
 /// Sessions a snapshot shows.
@@ -15,7 +17,7 @@ const SESSIONS_SHOWN: usize = 20;
 /// A handle that looks into the log.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    store: Store,
+    pub(super) store: Store,
 }
 
 impl LogReader {
@@ -28,7 +30,7 @@ impl LogReader {
     /// # Errors
     /// As [`Store::look`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Producer, super::check::check).map(Self::new)
+        Store::look(dir, Kind::Producer).map(Self::new)
     }
 
     /// A file's record.
@@ -79,13 +81,8 @@ impl LogReader {
             if !pieces::get(&self.store, Table::Chunks, &key, &mut content)? {
                 return Err(damaged("it is missing"));
             }
-            let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
-                return Err(damaged("it is cut off"));
-            };
-            let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-            let chunk_rows =
-                zstd::bulk::decompress(frame, len).map_err(|error| damaged(&error.to_string()))?;
-            count += u64::from(u32::from_be_bytes([r0, r1, r2, r3]));
+            let (chunk_count, chunk_rows) = decode_chunk(&content).map_err(|how| damaged(&how))?;
+            count += chunk_count;
             rows.extend_from_slice(&chunk_rows);
         }
         if (count, (rows.len() - start) as u64) != (record.rows, record.bytes) {
@@ -148,19 +145,9 @@ impl LogReader {
                 FileStatus::Open | FileStatus::Closed => rows_to_upload += file.rows,
             }
         }
-        let batch = |(seq, record): (u64, BatchRecord)| BatchSnapshot {
-            batch: record.id,
-            status: record.status,
-            files: record.files,
-            files_uploaded: match record.status {
-                BatchStatus::Published => record.files,
-                BatchStatus::Filling | BatchStatus::Sealed => uploaded.get(&seq).copied().unwrap_or(0),
-            },
-            rows: record.rows,
-            bytes: record.bytes,
-            opened: record.opened,
-            sealed: record.sealed,
-            published: record.published,
+        let batch = |(seq, record): (u64, BatchRecord)| {
+            let uploaded = uploaded.get(&seq).copied().unwrap_or(0);
+            summary(&record, uploaded)
         };
         Ok(ProducerSnapshot {
             instance: self.store.instance()?,
@@ -174,9 +161,100 @@ impl LogReader {
         })
     }
 
+    /// All about the one batch whose id begins with `prefix`; or the ids, if they are several or none.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or has not all of the batch's files.
+    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, LogError> {
+        let mut found = self.batches()?;
+        found.retain(|(_, record)| prefix.begins(record.id));
+        let ids = found.iter().map(|(_, record)| record.id).collect();
+        let batch = match found.as_slice() {
+            [(seq, record)] => Some(self.detail(*seq, record)?),
+            _ => None,
+        };
+        Ok(Matching { ids, batch })
+    }
+
+    fn detail(&self, seq: u64, record: &BatchRecord) -> Result<BatchDetail, LogError> {
+        let files = match record.status {
+            BatchStatus::Published => None,
+            BatchStatus::Filling | BatchStatus::Sealed => match self.files_of(record) {
+                // It was published between the two looks, and its files' records are gone; perhaps forgotten, even.
+                Err(LogError::Missing(_)) if self.batch(seq)?.status == BatchStatus::Published => {
+                    return self.detail(seq, &self.batch(seq)?);
+                }
+                files => Some(files?),
+            },
+        };
+        let detail = |file: &FileRecord| FileDetail {
+            no: file.no,
+            status: match file.status {
+                FileStatus::Open => "open",
+                FileStatus::Closed => "closed",
+                FileStatus::Uploaded(_) => "uploaded",
+            }
+            .to_owned(),
+            rows: file.rows,
+            bytes: file.bytes,
+            opened: file.opened,
+            uploaded: match &file.status {
+                FileStatus::Uploaded(upload) => Some(upload.clone()),
+                FileStatus::Open | FileStatus::Closed => None,
+            },
+        };
+        let file_list = files.map(|files| files.iter().map(detail).collect::<Vec<_>>());
+        let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
+        Ok(BatchDetail {
+            summary: summary(record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
+            instance: self.store.instance()?,
+            schema: record.schema.clone(),
+            compression: record.compression,
+            place: record.place.clone(),
+            first_received: record.first_received,
+            last_received: record.last_received,
+            counts: record.sealed.map(|_| record.counts),
+            file_list,
+        })
+    }
+
     /// Rejects go in at the end and out at the front, so those between are all there.
     fn count_rejects(&self, next: u64) -> Result<u64, StoreError> {
         let first = self.store.scan(Table::Rejects, &[]).next().transpose()?;
         Ok(first.map_or(0, |(key, _)| next.saturating_sub(seq_of(&key))))
+    }
+}
+
+/// The rows of a chunk: how many, and their lines.
+///
+/// # Errors
+/// With what is wrong with it.
+pub(super) fn decode_chunk(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
+    let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
+        return Err("it is cut off".to_owned());
+    };
+    let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
+    let rows = zstd::bulk::decompress(frame, len).map_err(|error| error.to_string())?;
+    if rows.len() != len {
+        return Err(format!("its rows are {} bytes, it says {len}", rows.len()));
+    }
+    Ok((u64::from(u32::from_be_bytes([r0, r1, r2, r3])), rows))
+}
+
+/// A batch as every snapshot shows it; `uploaded` of its files stand in S3 and have their record still.
+fn summary(record: &BatchRecord, uploaded: u32) -> BatchSnapshot {
+    BatchSnapshot {
+        batch: record.id,
+        status: record.status,
+        files: record.files,
+        files_uploaded: match record.status {
+            BatchStatus::Published => record.files,
+            BatchStatus::Filling | BatchStatus::Sealed => uploaded,
+        },
+        rows: record.rows,
+        bytes: record.bytes,
+        opened: record.opened,
+        sealed: record.sealed,
+        published: record.published,
     }
 }

@@ -41,8 +41,7 @@ impl Log {
     /// When it is in use, damaged, of another version or instance, or the disk fails.
     pub fn open(settings: Settings, now: DateTime<Utc>) -> Result<(Self, Resumed), LogError> {
         let instance = settings.instance.to_string();
-        let store =
-            Store::open(&settings.dir, Kind::Producer, &instance, settings.cache, super::check::check)?;
+        let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
         reached("resume.begun");
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
         let window = Window::rebuild(&store, settings.dedup_window, settings.dedup_hits)?;

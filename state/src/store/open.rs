@@ -17,11 +17,7 @@ use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
 use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, from_sled};
 use crate::points::reached;
-use crate::{leftovers, lock};
-
-/// Reads everything in a database of which sled's file gives reason to doubt that it is whole, and says what is
-/// missing or wrong.
-pub type Check = fn(&Store) -> Result<(), StoreError>;
+use crate::{leftovers, loads, lock, log};
 
 /// Whose database it is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -45,20 +41,14 @@ impl Store {
     ///
     /// # Errors
     /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
-    pub fn open(
-        dir: &Path,
-        kind: Kind,
-        instance: &str,
-        cache: u64,
-        check: Check,
-    ) -> Result<Self, StoreError> {
+    pub fn open(dir: &Path, kind: Kind, instance: &str, cache: u64) -> Result<Self, StoreError> {
         // What is made here is for this user alone; a directory that stands already keeps the mode it was given, and
         // the database in it is closed to others all the same.
         let inner = dir.join("sled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(|error| StoreError::Io { path: inner, error })?;
         reached("open.made");
-        let store = Opening { dir, kind, instance: Some(instance), cache }.open(check)?;
+        let store = Opening { dir, kind, instance: Some(instance), cache }.open()?;
         let owner = dir.join("owner.pid");
         reached("open.labelled");
         let written = fs::write(&owner, std::process::id().to_string());
@@ -76,11 +66,11 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open`], and [`StoreError::Missing`] when there is none.
-    pub fn look(dir: &Path, kind: Kind, check: Check) -> Result<Self, StoreError> {
+    pub fn look(dir: &Path, kind: Kind) -> Result<Self, StoreError> {
         if !database(dir).try_exists().map_err(|error| StoreError::Io { path: dir.to_owned(), error })? {
             return Err(StoreError::Missing(dir.to_owned()));
         }
-        Opening { dir, kind, instance: None, cache: 8 << 20 }.open(check)
+        Opening { dir, kind, instance: None, cache: 8 << 20 }.open()
     }
 
     fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<(), StoreError> {
@@ -128,7 +118,7 @@ impl Store {
 }
 
 impl Opening<'_> {
-    fn open(&self, check: Check) -> Result<Store, StoreError> {
+    fn open(&self) -> Result<Store, StoreError> {
         let durable = mark::read(self.dir)?;
         if durable > 0 && !database(self.dir).exists() {
             return Err(self.damaged(format!("the database file is gone, and with it {durable} commits")));
@@ -139,7 +129,7 @@ impl Opening<'_> {
                 // Not held while waiting: one that waits is not waited for.
                 let looking = self.instance.is_none().then(|| lock::look(&self.sled())).transpose();
                 let looking = looking.map_err(|error| self.io(error))?;
-                if let Some(store) = self.open_whole(looking, durable, check)? {
+                if let Some(store) = self.open_whole(looking, durable)? {
                     return Ok(store);
                 }
             }
@@ -152,12 +142,7 @@ impl Opening<'_> {
     }
 
     /// None when another process has come first.
-    fn open_whole(
-        &self,
-        looking: Option<File>,
-        durable: u64,
-        check: Check,
-    ) -> Result<Option<Store>, StoreError> {
+    fn open_whole(&self, looking: Option<File>, durable: u64) -> Result<Option<Store>, StoreError> {
         leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
         let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
         let refused = |error: StoreError| {
@@ -189,7 +174,7 @@ impl Opening<'_> {
         let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
         if let (Ok(()), Some(segment)) = (&checked, broken(&segments).next()) {
             tracing::warn!(database = %path.display(), "{}: reading everything to see what it held", describe(segment));
-            checked = check(&store);
+            checked = self.read_everything(&store);
         }
         match checked {
             Ok(()) => Ok(Some(store)),
@@ -197,6 +182,14 @@ impl Opening<'_> {
                 drop(store);
                 refused(error)
             }
+        }
+    }
+
+    /// Says what is missing or wrong in a database of which sled's file gives reason to doubt that it is whole.
+    fn read_everything(&self, store: &Store) -> Result<(), StoreError> {
+        match self.kind {
+            Kind::Producer => log::check(store),
+            Kind::Ingester => loads::check(store),
         }
     }
 
@@ -267,4 +260,30 @@ fn reason(error: StoreError) -> String {
 fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
+}
+
+/// Segments of a database's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segments {
+    /// Those that are full, and the last, where the log ends.
+    pub(crate) whole: u64,
+    /// Those that break off.
+    pub(crate) torn: u64,
+}
+
+/// Reads the file of the database in `dir`; None when there is none, or a process has it open.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
+    let path = database(dir);
+    let look = || {
+        if !path.try_exists()? || !lock::is_free(&path)? {
+            return Ok(None);
+        }
+        let segments = survey(&File::open(&path)?)?;
+        let torn = broken(&segments).count();
+        Ok(Some(Segments { whole: (segments.len() - torn) as u64, torn: torn as u64 }))
+    };
+    look().map_err(|error| StoreError::Io { path: path.clone(), error })
 }

@@ -171,11 +171,17 @@ mod tests {
         let segments = survey(&File::open(dir.path().join("db")).unwrap()).unwrap();
         assert!(segments.len() > 4, "{segments:?}");
         assert_eq!(broken(&segments).count(), 0, "{segments:?}");
-        // The last segment breaks off where the log ends, and nothing is written after that.
+        // The last segment breaks off where the log ends: sled goes on there.
         let last = segments.iter().max_by_key(|segment| segment.lsn).unwrap();
         let end = usize::try_from(last.broken_at.unwrap()).unwrap();
-        let segment_end = bytes.len().min(usize::try_from(last.offset).unwrap() + SEGMENT);
-        assert!(bytes[end..segment_end].iter().all(|byte| *byte == 0));
+        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        db.insert("one", "more").unwrap();
+        drop(db);
+        let after = fs::read(dir.path().join("db")).unwrap();
+        let begin = usize::try_from(last.offset).unwrap();
+        assert!(bytes[begin..end] == after[begin..end]);
+        assert!(message(&bytes[end..], last.lsn.unwrap() / SEGMENT as u64).is_none());
+        assert!(message(&after[end..], last.lsn.unwrap() / SEGMENT as u64).is_some());
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! Output for people: at most 100 columns wide.
+
+/// Columns of a line at most.
+pub(crate) const WIDTH: usize = 100;
+
+/// The text with every line cut to [`WIDTH`].
+pub(crate) fn cut(text: &str) -> String {
+    let line = |line: &str| {
+        if line.chars().count() <= WIDTH {
+            line.to_owned()
+        } else {
+            line.chars().take(WIDTH - 1).chain(['…']).collect()
+        }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The words of `text` in lines of at most [`WIDTH`], each indented; a word that is too long is broken.
+pub(crate) fn wrap(text: &str, indent: usize) -> String {
+    let room = WIDTH.saturating_sub(indent).max(1);
+    let mut lines: Vec<String> = Vec::new();
+    let mut used = room;
+    for word in text.split_whitespace() {
+        let word: Vec<char> = word.chars().collect();
+        for part in word.chunks(room) {
+            match lines.last_mut() {
+                Some(line) if used + 1 + part.len() <= room => {
+                    line.push(' ');
+                    line.extend(part);
+                    used += 1 + part.len();
+                }
+                _ => {
+                    lines.push(" ".repeat(indent) + &part.iter().collect::<String>());
+                    used = part.len();
+                }
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn words_stay_whole_where_they_can() {
+        let text = format!("a  b\n {} c {}", "x".repeat(95), "y".repeat(120));
+        let lines =
+            format!("    a b\n    {}\n    c\n    {}\n    {}", "x".repeat(95), "y".repeat(96), "y".repeat(24));
+        assert_eq!(wrap(&text, 4), lines);
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_100_columns_and_wrapping_loses_nothing(text in any::<String>(), indent in 0_usize..20) {
+            let wrapped = wrap(&text, indent);
+            let letters = |text: &str| text.split_whitespace().collect::<String>();
+            prop_assert_eq!(letters(&wrapped), letters(&text));
+            for text in [wrapped, cut(&text)] {
+                prop_assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+            }
+        }
+    }
+}

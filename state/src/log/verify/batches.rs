@@ -1,0 +1,160 @@
+//! Batches against their files, and files against the batch they name.
+
+use std::collections::HashMap;
+
+use shared::ids::BatchId;
+
+use super::{Check, of_batch, of_file, only_seq, record};
+use crate::log::record::{BatchRecord, FileRecord};
+use crate::log::status::{BatchStatus, FileStatus};
+use crate::store::{Store, StoreError, Table};
+use crate::verify::Fault;
+
+impl Check<'_> {
+    pub(super) fn read_batches(&mut self) -> Result<(), StoreError> {
+        let mut batches = std::collections::BTreeMap::new();
+        let mut ids = HashMap::<BatchId, u64>::new();
+        let store = self.store;
+        self.table(Table::Batches).each_json::<BatchRecord>(
+            store,
+            Table::Batches,
+            |checked, key, batch| {
+                checked.count("batches", 1);
+                checked.count("rows", batch.rows);
+                let Some(seq) = only_seq(checked, Table::Batches, key) else { return };
+                if let Some(other) = ids.insert(batch.id, seq) {
+                    checked.faults.push(of_batch(seq, batch.id, format!("batch {other} has the same id")).1);
+                }
+                batches.insert(seq, batch);
+            },
+        )?;
+        self.batches = batches;
+        Ok(())
+    }
+
+    pub(super) fn check_batches(&mut self) -> Result<(), StoreError> {
+        self.settle(self.batches.keys().copied().collect(), |store, seq| check_batch(store, *seq))?;
+        let names = |file: &FileRecord, seq: u64| {
+            self.batches.get(&file.batch).is_some_and(|batch| covers(batch, seq))
+        };
+        let lost = self.files.iter().filter(|(seq, file)| !names(file, **seq)).map(|(seq, _)| *seq);
+        self.settle(lost.collect(), |store, seq| check_owner(store, *seq))
+    }
+}
+
+fn covers(batch: &BatchRecord, file: u64) -> bool {
+    (batch.first_file..batch.first_file.saturating_add(batch.files.into())).contains(&file)
+}
+
+/// A file whose batch does not name it.
+fn check_owner(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreError> {
+    let Some(file) = record::<FileRecord>(store, Table::Files, seq)? else { return Ok(Vec::new()) };
+    let what = match record::<BatchRecord>(store, Table::Batches, file.batch)? {
+        None => format!("it belongs to batch number {}, which is not there", file.batch),
+        Some(batch) if !covers(&batch, seq) => {
+            format!("it belongs to batch number {}, which has files {}", file.batch, range(&batch))
+        }
+        Some(_) => return Ok(Vec::new()),
+    };
+    Ok(vec![of_file(seq, what)])
+}
+
+fn range(batch: &BatchRecord) -> String {
+    let end = batch.first_file.saturating_add(batch.files.into());
+    format!("{} to {}", batch.first_file, end.saturating_sub(1))
+}
+
+/// What is wrong with one batch. Its record is read before and after its files; one that changes between is being
+/// written and is looked at anew.
+fn check_batch(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreError> {
+    /// A filling batch changes with every commit, and its files are read in much less time than lies between two.
+    const TRIES: usize = 10;
+    for _ in 0..TRIES {
+        let Some(batch) = record::<BatchRecord>(store, Table::Batches, seq)? else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        // One that claims absurdly many is wrong by the numbers alone.
+        for file in (batch.first_file..).take(batch.files as usize) {
+            files.push((file, record::<FileRecord>(store, Table::Files, file)?));
+        }
+        let previous = match seq.checked_sub(1) {
+            Some(previous) => record::<BatchRecord>(store, Table::Batches, previous)?,
+            None => None,
+        };
+        if record::<BatchRecord>(store, Table::Batches, seq)?.as_ref() == Some(&batch) {
+            let mut faults = against_itself(&batch);
+            faults.extend(previous.and_then(|previous| against_previous(&batch, &previous)));
+            let mut faults: Vec<_> = faults.into_iter().map(|what| of_batch(seq, batch.id, what)).collect();
+            faults.extend(against_files(seq, &batch, &files));
+            return Ok(faults);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn against_itself(batch: &BatchRecord) -> Vec<String> {
+    let mut faults = Vec::new();
+    let is_sealed = batch.status != BatchStatus::Filling;
+    if batch.sealed.is_some() != is_sealed {
+        faults.push(format!("it is {:?}, its time of sealing says otherwise", batch.status));
+    }
+    if batch.published.is_some() != (batch.status == BatchStatus::Published) {
+        faults.push(format!("it is {:?}, its time of publishing says otherwise", batch.status));
+    }
+    if batch.files == 0 {
+        faults.push("it has no file".to_owned());
+    }
+    if is_sealed && (batch.counts.rows != batch.rows || !batch.counts.add_up()) {
+        faults.push(format!("it has {} rows, its counts are {:?}", batch.rows, batch.counts));
+    }
+    faults
+}
+
+fn against_previous(batch: &BatchRecord, previous: &BatchRecord) -> Option<String> {
+    let end = previous.first_file.saturating_add(previous.files.into());
+    if previous.status == BatchStatus::Filling {
+        return Some(format!("the batch before it, {}, is filling still", previous.id));
+    }
+    let first = batch.first_file;
+    (first != end).then(|| format!("its first file is {first}, the batch before it ended before {end}"))
+}
+
+fn against_files(seq: u64, batch: &BatchRecord, files: &[(u64, Option<FileRecord>)]) -> Vec<(Table, Fault)> {
+    let of_batch = |what| of_batch(seq, batch.id, what);
+    let mut faults = Vec::new();
+    if batch.status == BatchStatus::Published {
+        let left = files.iter().filter(|(_, file)| file.is_some());
+        faults.extend(left.map(|(file, _)| of_file(*file, "its batch is published: it should be gone")));
+        return faults;
+    }
+    let (mut rows, mut bytes, mut complete) = (0, 0, true);
+    for (no, (number, file)) in (0..).zip(files) {
+        let Some(file) = file else {
+            faults.push(of_batch(format!("its file {number} is missing or cannot be read")));
+            complete = false;
+            continue;
+        };
+        rows += file.rows;
+        bytes += file.bytes;
+        if (file.batch, file.no) != (seq, no) {
+            let what =
+                format!("it says it is file {} of batch number {}, it is {no} of {seq}", file.no, file.batch);
+            faults.push(of_file(*number, what));
+        }
+        let may_be_open = batch.status == BatchStatus::Filling && no + 1 == batch.files;
+        if file.status == FileStatus::Open && !may_be_open {
+            faults.push(of_file(
+                *number,
+                format!("it is open, its batch is {:?} with later files or none to come", batch.status)
+                    .to_lowercase(),
+            ));
+        }
+    }
+    if complete && (rows, bytes) != (batch.rows, batch.bytes) {
+        let what = format!(
+            "its files hold {rows} rows of {bytes} bytes, its record says {} and {}",
+            batch.rows, batch.bytes
+        );
+        faults.push(of_batch(what));
+    }
+    faults
+}

@@ -1,0 +1,179 @@
+//! What a running service answers, and how it refuses.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use chrono::Utc;
+use shared::exit::{Exit, Failure};
+use shared::ids::BatchPrefix;
+use shared::shutdown::Shutdown;
+use state::dump::{look, look_at_batch};
+use state::feed::{self, Owner};
+use state::loads::{Load, Loads};
+use state::log::{Log, LogReader};
+use state::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use state::store::{Change, Kind, Store, Table};
+use state::verify::{Checked, verify};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use crate::{Place, append, settings, upload};
+
+struct LogOwner(LogReader);
+
+impl Owner for LogOwner {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.0.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Ok(self.0.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.0.verify()?)
+    }
+}
+
+struct LoadsOwner(Loads);
+
+impl Owner for LoadsOwner {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        Ok(IngesterSnapshot { loads: self.0.all()? })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Ok(self.0.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.0.verify()?)
+    }
+}
+
+async fn serve_one(socket: &Path, owner: impl Owner) {
+    let (path, shutdown) = (socket.to_owned(), Shutdown::new());
+    tokio::spawn(async move { feed::serve(&path, Arc::new(owner), shutdown).await });
+    while UnixStream::connect(socket).await.is_err() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// Owners of both databases that answer on their sockets until the runtime ends.
+pub(crate) async fn serve(place: &Place) -> (Log, Loads) {
+    let config = place.config();
+    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let loads = Loads::open(&place.ingester()).unwrap();
+    serve_one(&config.producer_socket(), LogOwner(log.reader())).await;
+    serve_one(&config.ingester_socket(), LoadsOwner(loads.clone())).await;
+    (log, loads)
+}
+
+async fn ask(socket: &Path, question: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(question.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_running_service_answers_for_one_batch_and_verifies_itself() {
+    let place = Place::new();
+    let (mut log, _loads) = serve(&place).await;
+    append(&mut log, 0..60, Utc::now());
+    log.uploaded(0, upload(0)).unwrap();
+    let config = place.config();
+    let batch = log.reader().batch(0).unwrap().id;
+    let dump = look_at_batch(&config, &batch.to_string().parse().unwrap()).await.unwrap();
+    assert_eq!((dump.producer.pid, dump.ingester.pid), (Some(std::process::id()), Some(std::process::id())));
+    let detail = dump.producer.snapshot.clone().unwrap().unwrap();
+    assert_eq!((detail.summary.files_uploaded, detail.file_list.unwrap().len()), (1, 2));
+    assert!(dump.ingester.snapshot.unwrap().is_none(), "the ingester does not know it");
+
+    // Both batches were opened at nearly the same time.
+    let many = look_at_batch(&config, &batch.to_string()[..8].parse().unwrap()).await.unwrap_err();
+    assert_eq!(many.exit(), Exit::Usage);
+    assert!(many.to_string().starts_with("2 batches begin with"), "{many}");
+    assert!(many.to_string().contains(&batch.to_string()), "{many}");
+    let none = look_at_batch(&config, &"00000000".parse().unwrap()).await.unwrap_err();
+    assert_eq!(none.exit(), Exit::NoInput);
+
+    let verification = verify(&config).await.unwrap();
+    assert_eq!((verification.producer.pid, verification.faults), (Some(std::process::id()), 0));
+    let lines: Vec<_> =
+        verification.producer.snapshot.unwrap().into_iter().map(|checked| checked.table).collect();
+    let tables = ["meta", "chunks", "files", "batches", "hits", "rejects", "sessions"];
+    assert_eq!(lines, tables);
+}
+
+#[tokio::test]
+async fn an_unknown_question_is_refused_and_the_old_ones_are_answered_as_ever() {
+    let place = Place::new();
+    let _owners = serve(&place).await;
+    let socket = place.config().producer_socket();
+    for question in ["\"everything\"\n", "{\"batch\":\"x\"}\n", "{\"files\":\"019caeda\"}\n", "no json\n"] {
+        let refused: serde_json::Value = serde_json::from_str(&ask(&socket, question).await).unwrap();
+        assert!(refused["error"].as_str().unwrap().contains("unknown question"), "{refused}");
+        assert_eq!((&refused["exit"], &refused["pid"]), (&"unavailable".into(), &std::process::id().into()));
+    }
+    let answer: serde_json::Value = serde_json::from_str(&ask(&socket, "\"snapshot\"\n").await).unwrap();
+    assert_eq!(answer["snapshot"]["instance"], "test");
+    assert_eq!(ask(&place.config().ingester_socket(), "\"follow\"\n").await, "");
+}
+
+#[tokio::test]
+async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped() {
+    let place = Place::new();
+    let break_it = || {
+        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let mut change = Change::new();
+        change.put_bytes(Table::Loads, &[0; 16], b"{");
+        store.commit(change).unwrap();
+    };
+    break_it();
+    let stopped = look(&place.config()).await.unwrap_err();
+    let _owners = serve(&place).await;
+    let running = look(&place.config()).await.unwrap_err();
+    assert_eq!((stopped.exit(), running.exit()), (Exit::Data, Exit::Data), "{stopped}\n{running}");
+    assert!(running.to_string().contains(&stopped.to_string()), "{running}");
+    let verification = verify(&place.config()).await.unwrap();
+    assert_eq!(verification.faults, 1);
+    let mut report = Vec::new();
+    let failed = verification.print(&mut report).unwrap_err();
+    assert_eq!(failed.exit(), Exit::Data);
+    let report = String::from_utf8(report).unwrap();
+    assert!(
+        report.contains("✗ ingester, loads: 1 fault\n    loads 00000000000000000000000000000000: EOF"),
+        "{report}"
+    );
+    assert!(report.contains("✓ producer, chunks"), "{report}");
+}
+
+#[tokio::test]
+async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
+    let place = Place::new();
+    let config = place.config();
+    let _log = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let listener = tokio::net::UnixListener::bind(config.producer_socket()).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut byte = [0];
+            let _ = stream.read(&mut byte).await;
+        }
+    });
+    let failure = look_at_batch(&config, &"019caeda".parse().unwrap()).await.unwrap_err();
+    assert_eq!(failure.exit(), Exit::Unavailable);
+    let said = failure.to_string();
+    let pid = std::process::id();
+    assert!(
+        said.contains(&format!("in use by process {pid}")) && said.contains("may be of another version"),
+        "{said}"
+    );
+}

@@ -11,11 +11,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bench::{Rows, median, schema_of_75};
+use bench::{Rows, log_settings, median, schema_of_75};
 use chrono::Utc;
-use shared::ids::Instance;
-use shared::layout::Compression;
-use state::log::{Log, Settings};
+use state::log::Log;
 
 /// Turns; the middle one counts.
 const TURNS: usize = 5;
@@ -91,7 +89,7 @@ fn plain_file(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<u
 /// As the producer does it, deduplication and the states of files and batches included.
 fn our_log(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {
     let now = Utc::now();
-    let (mut log, _) = Log::open(settings(dir), now).unwrap();
+    let (mut log, _) = Log::open(log_settings(dir).unwrap(), now).unwrap();
     for range in commits {
         for row in range {
             log.stage_row(Some(rows.hits[row]), Some(now), rows.lines(row..row + 1), now);
@@ -100,27 +98,6 @@ fn our_log(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usiz
         while log.try_settled().unwrap().is_some() {}
     }
     log.commit(now).unwrap();
-}
-
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        instance: Instance::try_from("bench".to_owned()).unwrap(),
-        schema: "0123456789abcdef".to_owned(),
-        compression: Compression::Zstd,
-        place: "s3://bucket/ToIngest/".to_owned(),
-        commit_rows: 10_000,
-        commit_interval: Duration::from_secs(60),
-        records_per_file: 1_000,
-        max_file_bytes: 64 << 20,
-        max_file_age: Duration::from_secs(60),
-        files_per_batch: 10,
-        max_batch_age: Duration::from_secs(300),
-        max_bytes: 20 << 30,
-        cache: 32 << 20,
-        dedup_window: Duration::from_secs(7200),
-        dedup_hits: 5_000_000,
-    }
 }
 
 /// One value a commit, uncompressed as in the plain file.

@@ -1,11 +1,15 @@
 //! What the benchmarks share: records as Adobe sends them and rows as the producer makes them.
 
 use std::ops::Range;
+use std::path::Path;
 use std::time::Duration;
 
 use adobe::{Generator, Plan};
 use producer::transform::{HitId, Outcome, Transform};
+use shared::ids::Instance;
+use shared::layout::Compression;
 use shared::schema::Schema;
+use state::log::Settings;
 
 /// Rows made by the producer's transform, and the identities of their hits.
 #[derive(Debug, Default)]
@@ -76,4 +80,29 @@ pub fn schema_of_75() -> anyhow::Result<Schema> {
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();
     times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// The settings of a log in `dir`, as the configuration has them by default.
+///
+/// # Errors
+/// Never, as long as the name of the instance is legal.
+pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        dir: dir.to_owned(),
+        instance: Instance::try_from("bench".to_owned())?,
+        schema: "0123456789abcdef".to_owned(),
+        compression: Compression::Zstd,
+        place: "s3://bucket/ToIngest/".to_owned(),
+        commit_rows: 10_000,
+        commit_interval: Duration::from_secs(60),
+        records_per_file: 1_000,
+        max_file_bytes: 64 << 20,
+        max_file_age: Duration::from_secs(60),
+        files_per_batch: 10,
+        max_batch_age: Duration::from_secs(300),
+        max_bytes: 20 << 30,
+        cache: 32 << 20,
+        dedup_window: Duration::from_secs(7200),
+        dedup_hits: 5_000_000,
+    })
 }

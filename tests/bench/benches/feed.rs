@@ -1,0 +1,143 @@
+//! Whether those who look slow the log down, and how long they wait: `cargo bench -p bench --bench feed`.
+//!
+//! A log with 1,000 batches that wait, its socket, and appends of 256 rows a commit: nobody asks, or some ask for
+//! snapshots again and again, each as fast as it is answered. Turns alternate, so that both meet the same disk.
+#![allow(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bench::{Rows, log_settings, median, schema_of_75};
+use chrono::Utc;
+use shared::exit::Failure;
+use shared::ids::BatchPrefix;
+use shared::shutdown::Shutdown;
+use state::feed::{Owner, serve};
+use state::log::{Log, LogReader};
+use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
+use state::verify::Checked;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+const TURNS: usize = 5;
+/// A turn is to take some seconds: several snapshots.
+const COMMITS: usize = 2_500;
+/// Rows that are appended again and again.
+const ROWS: usize = 100 * ROWS_PER_COMMIT;
+const ROWS_PER_COMMIT: usize = 256;
+
+struct Looks(LogReader);
+
+impl Owner for Looks {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.0.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Ok(self.0.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.0.verify()?)
+    }
+}
+
+fn main() {
+    let rows = Rows::make(&schema_of_75().unwrap(), ROWS).unwrap();
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut log = waiting_log(dir.path());
+    let socket = dir.path().join("feed.sock");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let owner = Arc::new(Looks(log.reader()));
+    let served = socket.clone();
+    runtime.spawn(async move { serve(&served, owner, Shutdown::new()).await });
+    while !socket.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+
+    let start = Instant::now();
+    drop(log.reader().snapshot().unwrap());
+    println!("a snapshot takes {:.1} ms when nothing else is done", start.elapsed().as_secs_f64() * 1e3);
+    println!("1,000 batches wait; {ROWS_PER_COMMIT} rows a commit, median of {TURNS} turns\n");
+    println!(
+        "{:>7}  {:>9}  {:>11}  {:>11}  {:>12}",
+        "readers", "rows/s", "of none's", "answers/s", "ms an answer"
+    );
+    let askers = [0, 1, 10, 100];
+    let mut times = askers.map(|_| Vec::new());
+    let mut answers = askers.map(|_| (0, Duration::ZERO));
+    for _ in 0..TURNS {
+        for ((asking, times), answers) in askers.iter().zip(&mut times).zip(&mut answers) {
+            let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+            let tasks: Vec<_> = (0..*asking)
+                .map(|_| runtime.spawn(ask_again_and_again(socket.clone(), stop.clone(), answered.clone())))
+                .collect();
+            let start = Instant::now();
+            append(&mut log, &rows);
+            times.push(start.elapsed());
+            answers.0 += answered.load(Ordering::Relaxed);
+            answers.1 += start.elapsed();
+            stop.store(true, Ordering::Relaxed);
+            for task in tasks {
+                runtime.block_on(task).unwrap();
+            }
+        }
+    }
+    let none = median(times[0].clone()).as_secs_f64();
+    for ((asking, times), (answers, time)) in askers.iter().zip(&times).zip(&answers) {
+        let own = median(times.clone()).as_secs_f64();
+        let rate = *answers as f64 / time.as_secs_f64();
+        let wait = if *answers == 0 { 0.0 } else { 1e3 * f64::from(*asking) / rate };
+        println!(
+            "{asking:>7}  {:>9.0}  {:>11.2}  {rate:>11.1}  {wait:>12.1}",
+            (COMMITS * ROWS_PER_COMMIT) as f64 / own,
+            none / own
+        );
+    }
+}
+
+/// What an answer says is nobody's business here: reading it costs the asker, not the service.
+async fn ask_again_and_again(socket: PathBuf, stop: Arc<AtomicBool>, answered: Arc<AtomicU64>) {
+    let mut answer = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let mut stream = UnixStream::connect(&socket).await.unwrap();
+        stream.write_all(b"\"snapshot\"\n").await.unwrap();
+        answer.clear();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"{\"pid\":"));
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A log in which 1,000 sealed batches of ten files wait for S3.
+fn waiting_log(dir: &Path) -> Log {
+    let now = Utc::now();
+    let small = state::log::Settings { records_per_file: 1, ..log_settings(dir).unwrap() };
+    let (mut log, _) = Log::open(small, now).unwrap();
+    for n in 0..10_000_u64 {
+        log.stage_row(None, Some(now), format!("{n}~row\n").as_bytes(), now);
+        log.submit(now).unwrap();
+        while log.try_settled().unwrap().is_some() {}
+    }
+    log.commit(now).unwrap();
+    drop(log);
+    Log::open(log_settings(dir).unwrap(), now).unwrap().0
+}
+
+fn append(log: &mut Log, rows: &Rows) {
+    let now = Utc::now();
+    for commit in 0..COMMITS {
+        for row in commit * ROWS_PER_COMMIT..(commit + 1) * ROWS_PER_COMMIT {
+            let row = row % ROWS;
+            log.stage_row(None, Some(now), rows.lines(row..row + 1), now);
+        }
+        log.submit(now).unwrap();
+        while log.try_settled().unwrap().is_some() {}
+    }
+    log.commit(now).unwrap();
+}

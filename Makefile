@@ -10,7 +10,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test build prerequisites format readme docs deny
+.PHONY: demo test build prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
@@ -35,10 +35,15 @@ format:
 
 # Writes the demo's output into README.md, and docs/CONFIGURATION.md from the table of keys.
 readme: build
-	@.ci/readme
+	@{ echo '$$ make demo'; $(DEMO); } | .ci/paste README.md demo
 
 docs:
 	UPDATE_DOCS=1 cargo test --release -p shared --test configuration
+
+# Runs the benchmarks and writes what they print into docs/BENCHMARKS.md. Nothing else should run meanwhile.
+bench: prerequisites
+	cargo bench -p bench --bench log | .ci/paste docs/BENCHMARKS.md log
+	cargo bench -p bench --bench feed | .ci/paste docs/BENCHMARKS.md feed
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
 deny:

@@ -53,7 +53,9 @@ fn advice(error: &io::Error) -> &'static str {
             ": the disk is full; free space and start again, nothing accepted is lost"
         }
         io::ErrorKind::PermissionDenied => ": run as the user that owns it, or change its owner",
-        io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": the file system is read-only, and opening a database writes; copy the directory and look at the copy"
+        }
         _ => "",
     }
 }

@@ -77,8 +77,9 @@ impl Store {
         let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
         match self.get::<Label>(Table::Meta, b"label")? {
             None if self.db.is_empty() => {
-                // Its first start was cut short before anything was stored.
-                let Some(instance) = instance else { return Err(StoreError::Missing(self.dir.clone())) };
+                let Some(instance) = instance else {
+                    return foreign("it is empty: its first start was cut short".to_owned());
+                };
                 let mut change = Change::new();
                 let label = Label { format: FORMAT, kind, instance: instance.to_owned() };
                 change.put(Table::Meta, b"label", &label);

@@ -43,7 +43,7 @@ fn outcome(checked: &Checked) -> Outcome {
     };
     let counts = checked.counts.iter().map(count).collect::<Vec<_>>().join(", ");
     if checked.faults.is_empty() {
-        return Ok(counts);
+        return Ok(if counts.is_empty() { "empty".to_owned() } else { counts });
     }
     let faults = checked.faults.iter().map(|fault| columns::wrap(&fault.to_string(), 4));
     let number = match checked.faults.len() {

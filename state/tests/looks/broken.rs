@@ -73,14 +73,20 @@ fn flip(store: &Store, table: Table, key: &[u8]) {
     put(store, table, key, &value);
 }
 
+fn copied(store: &Store, table: Table, from: &[u8], to: &[u8]) {
+    put(store, table, to, &store.get_bytes(table, from).unwrap().unwrap());
+}
+
 fn faults(checked: &[Checked]) -> Vec<&Fault> {
     checked.iter().flat_map(|checked| &checked.faults).collect()
 }
 
-type Break = fn(&Store);
+/// What must be said of a fault: the table, the file if one is named, and words.
+type Said = (&'static str, Option<u64>, &'static str);
+/// What is broken, how, and what must be said of it.
+type Way = (&'static str, fn(&Store), &'static [Said]);
 
-/// What is broken, and what must be said of it: the table, the file if one is named, and words.
-const WAYS: &[(&str, Break, &[(&str, Option<u64>, &str)])] = &[
+const WAYS: &[Way] = &[
     (
         "a byte of a piece",
         |s| flip(s, Table::Chunks, &piece(3, 1, 1)),
@@ -100,8 +106,9 @@ const WAYS: &[(&str, Break, &[(&str, Option<u64>, &str)])] = &[
     (
         "a whole chunk",
         |s| {
-            s.scan(Table::Chunks, &piece(5, 0, 0)[..12])
-                .for_each(|item| remove(s, Table::Chunks, &item.unwrap().0))
+            for item in s.scan(Table::Chunks, &piece(5, 0, 0)[..12]) {
+                remove(s, Table::Chunks, &item.unwrap().0);
+            }
         },
         &[("chunks", Some(5), "it is missing")],
     ),
@@ -117,14 +124,7 @@ const WAYS: &[(&str, Break, &[(&str, Option<u64>, &str)])] = &[
     ),
     (
         "a chunk of no file",
-        |s| {
-            put(
-                s,
-                Table::Chunks,
-                &piece(77, 0, 0),
-                &s.get_bytes(Table::Chunks, &piece(3, 0, 0)).unwrap().unwrap(),
-            )
-        },
+        |s| copied(s, Table::Chunks, &piece(3, 0, 0), &piece(77, 0, 0)),
         &[
             ("chunks", Some(77), "its file has no record"),
             ("meta", None, "the next file is to be number 6, there is a number 77"),
@@ -168,7 +168,7 @@ const WAYS: &[(&str, Break, &[(&str, Option<u64>, &str)])] = &[
     (
         "a file of a published batch",
         |s| {
-            put(s, Table::Files, &seq(1), &s.get_bytes(Table::Files, &seq(2)).unwrap().unwrap());
+            copied(s, Table::Files, &seq(2), &seq(1));
             edit(s, Table::Files, &seq(1), |file| file["batch"] = json!(0));
         },
         &[("files", Some(1), "its batch is published")],
@@ -181,14 +181,14 @@ const WAYS: &[(&str, Break, &[(&str, Option<u64>, &str)])] = &[
     (
         "a file of no batch",
         |s| {
-            put(s, Table::Files, &seq(9), &s.get_bytes(Table::Files, &seq(2)).unwrap().unwrap());
+            copied(s, Table::Files, &seq(2), &seq(9));
             edit(s, Table::Files, &seq(9), |file| file["batch"] = json!(8));
         },
         &[("files", Some(9), "it belongs to batch number 8, which is not there")],
     ),
     (
         "a file its batch does not name",
-        |s| put(s, Table::Files, &seq(9), &s.get_bytes(Table::Files, &seq(2)).unwrap().unwrap()),
+        |s| copied(s, Table::Files, &seq(2), &seq(9)),
         &[("files", Some(9), "it belongs to batch number 1, which has files 2 to 3")],
     ),
     (

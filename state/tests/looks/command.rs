@@ -96,6 +96,17 @@ fn a_database_of_another_program_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_file_that_is_no_database_is_not_taken_for_one_of_a_service_that_never_ran() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.ingester().join("sled")).unwrap();
+    std::fs::write(place.ingester().join("sled").join("db"), "no database at all").unwrap();
+    assert_ends(&run(&place, &["dump"]), 65, "it is empty");
+    let verified = run(&place, &["verify"]);
+    assert_ends(&verified, 65, "see the lines marked ✗");
+    assert!(stdout(&verified).contains("✗ ingester, database: 1 fault"), "{}", stdout(&verified));
+}
+
+#[test]
 fn another_user_may_not_look() {
     let place = Place::new();
     drop(Loads::open(&place.ingester()).unwrap());

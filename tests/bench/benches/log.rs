@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bench::{Rows, log_settings, median, schema_of_75};
+use bench::{Rows, log_settings, median, schema, schema_of_75};
 use chrono::Utc;
 use state::log::Log;
 
@@ -28,39 +28,49 @@ const WAYS: [(&str, Append); 4] =
     [("plain file", plain_file), ("our log", our_log), ("fjall", fjall), ("redb", redb)];
 
 fn main() {
-    let rows = Rows::make(&schema_of_75().unwrap(), ROWS).unwrap();
-    let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
-    println!("rows of 75 columns and {row_bytes:.0} bytes, an fdatasync a commit, median of {TURNS} turns\n");
-    println!(
-        "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>8}  {:>10}  {:>18}",
-        "rows/commit", "", "rows/s", "MB/s", "ms/commit", "B/row", "CPU µs/row", "of the plain file's"
-    );
     // `-- 256 1000` measures these only.
     let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    for commit in
-        [64, 256, 1000, 4000].into_iter().filter(|commit| asked.is_empty() || asked.contains(commit))
-    {
-        let count = (commit * COMMITS).min(ROWS);
-        let mut turns = WAYS.map(|_| Vec::new());
-        for _ in 0..TURNS {
-            for ((_, append), turns) in WAYS.iter().zip(&mut turns) {
-                turns.push(turn(*append, &rows, count, commit));
+    println!("one fdatasync a commit, median of {TURNS} turns");
+    for schema in [schema(25, 0, 0).unwrap(), schema_of_75().unwrap()] {
+        let rows = Rows::make(&schema, ROWS).unwrap();
+        let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
+        println!("\nrows of {} columns and {row_bytes:.0} bytes", schema.columns.len());
+        println!(
+            "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>5}  {:>10}  {:>19}",
+            "rows/commit", "", "rows/s", "MB/s", "ms/commit", "B/row", "CPU µs/row", "of the plain file's"
+        );
+        for commit in [64, 256, 1000, 4000] {
+            if asked.is_empty() || asked.contains(&commit) {
+                compare(&rows, row_bytes, commit);
             }
         }
-        let speeds =
-            turns.each_ref().map(|turns| median(turns.iter().map(|turn| turn.time).collect()).as_secs_f64());
-        for (((name, _), turns), time) in WAYS.iter().zip(&turns).zip(speeds) {
-            let (count, commit_ms) = (count as f64, time * 1e3 / (count as f64 / commit as f64));
-            let cpu = median(turns.iter().map(|turn| turn.cpu).collect()).as_secs_f64() * 1e6 / count;
-            let disk = turns.iter().map(|turn| turn.disk).max().unwrap() as f64 / count;
-            println!(
-                "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {commit_ms:>9.2}  {disk:>8.0}  {cpu:>10.2}  {:>18.2}",
-                count / time,
-                count * row_bytes / time / 1e6,
-                speeds[0] / time,
-            );
+    }
+}
+
+/// All ways in turns, so that they meet the same disk.
+fn compare(rows: &Rows, row_bytes: f64, commit: usize) {
+    let count = (commit * COMMITS).min(ROWS);
+    let mut turns = WAYS.map(|_| Vec::new());
+    for _ in 0..TURNS {
+        for ((_, append), turns) in WAYS.iter().zip(&mut turns) {
+            turns.push(turn(*append, rows, count, commit));
         }
-        println!();
+    }
+    let middle = |times: Vec<Duration>| median(times).as_secs_f64();
+    let speeds = turns.each_ref().map(|turns| middle(turns.iter().map(|turn| turn.time).collect()));
+    for (((name, _), turns), time) in WAYS.iter().zip(&turns).zip(speeds) {
+        let (count, commits) = (count as f64, count as f64 / commit as f64);
+        let cpu = middle(turns.iter().map(|turn| turn.cpu).collect());
+        let disk = turns.iter().map(|turn| turn.disk).max().unwrap() as f64;
+        println!(
+            "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {:>9.2}  {:>5.0}  {:>10.2}  {:>19.2}",
+            count / time,
+            count * row_bytes / time / 1e6,
+            time * 1e3 / commits,
+            disk / count,
+            cpu * 1e6 / count,
+            speeds[0] / time,
+        );
     }
 }
 

@@ -56,23 +56,29 @@ impl Rows {
     }
 }
 
-/// The columns most sites load first: 38 of the general ones, eVars 1 to 25 and props 1 to 12.
+/// The first `general` columns of the built-in schema, eVars 1 to `evars` and props 1 to `props`.
 ///
 /// # Errors
 /// Never, as long as the built-in schema is legal.
-pub fn schema_of_75() -> anyhow::Result<Schema> {
+pub fn schema(general: usize, evars: u32, props: u32) -> anyhow::Result<Schema> {
     let all = Schema::default().columns;
     let chosen = |prefix: &str, max: u32| {
         let number = |name: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<u32>().ok());
-        all.iter()
-            .filter(move |column| number(&column.name).is_some_and(|n| n <= max))
-            .cloned()
-            .collect::<Vec<_>>()
+        let chosen = all.iter().filter(|column| number(&column.name).is_some_and(|n| n <= max));
+        chosen.cloned().collect::<Vec<_>>()
     };
-    let mut columns: Vec<_> = all.iter().take(38).cloned().collect();
-    columns.extend(chosen("evar", 25));
-    columns.extend(chosen("prop", 12));
-    Ok(Schema::new(columns, "75 columns")?)
+    let mut columns: Vec<_> = all.iter().take(general).cloned().collect();
+    columns.extend(chosen("evar", evars));
+    columns.extend(chosen("prop", props));
+    Ok(Schema::new(columns, "benchmark")?)
+}
+
+/// 75 columns, as many sites load: 38 general ones, 25 eVars, 12 props.
+///
+/// # Errors
+/// As [`schema`].
+pub fn schema_of_75() -> anyhow::Result<Schema> {
+    schema(38, 25, 12)
 }
 
 /// The middle of several measurements.

@@ -110,7 +110,19 @@ async fn state_dump_shows_the_same_whether_the_services_run_or_not() {
         serde_json::from_str::<serde_json::Value>(&dump).unwrap()
     };
     let before = json();
+    let batch = before["producer"]["snapshot"]["batches"][2]["batch"].as_str().unwrap();
+    let of_batch = || {
+        let dump =
+            stdout(&service::run("state", &["dump", "--json", "--batch", batch], &world.config).unwrap());
+        serde_json::from_str::<serde_json::Value>(&dump).unwrap()["producer"]["snapshot"].clone()
+    };
+    let batch_before = of_batch();
+    assert_eq!(batch_before["file_list"].as_array().map(Vec::len), Some(1), "{batch_before}");
+    let verified = || stdout(&service::run("state", &["verify"], &world.config).unwrap());
+    assert!(verified().contains("✓ producer: running, process"), "{}", verified());
     producer.kill().unwrap();
+    assert!(verified().contains("✓ producer: not running"), "{}", verified());
+    assert_eq!(of_batch(), batch_before);
     let stopped = stdout(&service::run("state", &["dump"], &world.config).unwrap());
     assert!(stopped.contains("producer  not running: read from its database"), "{stopped}");
     let after = json();

@@ -10,7 +10,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test build prerequisites format readme docs deny
+.PHONY: demo test crash-test build prerequisites format readme docs deny
 
 demo: build
 	@$(DEMO)
@@ -21,6 +21,11 @@ test: build
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	cargo test --release --workspace --locked
 	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
+
+# The log at length: 500 kills, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats a run.
+crash-test:
+	CRASH_KILLS=500 BOUNDS_ROWS=5000000 MODEL_CASES=1000 \
+		cargo test --release -p state --locked --test crash --test bounds --test model -- --nocapture
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

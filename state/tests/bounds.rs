@@ -49,7 +49,10 @@ fn the_disk_holds_what_waits_and_not_the_history() {
     const ALIVE_FILES: usize = 19;
     let rows = number_from_env("BOUNDS_ROWS", 500_000);
     let scratch = Scratch::new();
-    let (mut log, _) = Log::open(settings(scratch.path()), Utc::now()).unwrap();
+    // Batches small enough that the long run passes the number of them that is kept: a leaf of records that are kept
+    // and no longer written keeps a whole segment of sled's on disk.
+    let settings = Settings { files_per_batch: 4, ..settings(scratch.path()) };
+    let (mut log, _) = Log::open(settings, Utc::now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
     let (mut waiting, mut sealed, mut most) = (VecDeque::new(), VecDeque::new(), 0);
     let started = Instant::now();
@@ -165,6 +168,8 @@ fn full_disk_stage() {
     };
     mount(&format!("size={SMALL}"));
     run_child("full_disk_filler", Path::new(&dir));
+    // A service manager starts it again before anybody has made space.
+    run_child("full_disk_filler", Path::new(&dir));
     mount(&format!("remount,size={ENLARGED}"));
     run_child("full_disk_reopener", Path::new(&dir));
 }
@@ -213,15 +218,21 @@ fn a_full_disk_ends_the_log_with_a_clear_error_and_loses_nothing_accepted() {
     let output = command.env(FULL_DISK, scratch.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let number = |word: &str| {
-        let lines = said.lines().filter_map(|line| line.strip_prefix(word));
-        lines.last().map_or(0, |number| number.trim().parse().unwrap())
+        let mut lines = said.lines().rev().filter_map(|line| line.strip_prefix(word));
+        lines.next().map_or(0, |number| number.trim().parse().unwrap())
     };
     let (accepted, found): (u64, u64) = (number("accepted "), number("found "));
-    let failed = said.lines().find(|line| line.starts_with("failed ")).unwrap_or("no error");
+    let failures: Vec<&str> = said.lines().filter(|line| line.starts_with("failed ")).collect();
     let tail = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{failed}; {accepted} accepted, {found} found\n{tail}");
-    assert!(failed.starts_with("failed StorageFull"), "{failed}");
-    assert!(failed.contains("the disk is full") && failed.contains("nothing accepted is lost"), "{failed}");
+    assert!(output.status.success(), "{failures:?}; {accepted} accepted, {found} found\n{tail}");
+    assert_eq!(failures.len(), 2, "{failures:?}");
+    for failed in failures {
+        assert!(failed.starts_with("failed StorageFull"), "{failed}");
+        assert!(
+            failed.contains("the disk is full") && failed.contains("nothing accepted is lost"),
+            "{failed}"
+        );
+    }
     // The commit that failed may be there: whole, or not at all.
     assert!(accepted > 0 && (found == accepted || found == accepted + 1_000), "{accepted} {found}");
 }
@@ -233,15 +244,11 @@ const MEMORY: &str = "BOUNDS_MEMORY";
 #[test]
 fn memory_child() {
     let Some(dir) = std::env::var_os(MEMORY) else { return };
-    let rows = number_from_env("BOUNDS_PENDING", 1_000_000);
     let settings = Settings { dedup_hits: 10_000, ..settings(Path::new(&dir)) };
     let (mut log, _) = Log::open(settings, Utc::now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
-    for first in (0..rows).step_by(10_000) {
+    for first in (0..1_000_000).step_by(10_000) {
         append(&mut log, first..first + 10_000, 1_000, &mut random).unwrap();
-        if (first + 10_000) % 100_000 == 0 {
-            say(&format!("rows {} hwm {} MB", first + 10_000, peak_memory() >> 20));
-        }
     }
     say(&format!("peak {}", peak_memory()));
 }
@@ -256,11 +263,11 @@ fn peak_memory() -> u64 {
 
 #[test]
 fn a_million_rows_that_wait_stand_on_disk_and_not_in_memory() {
-    const MOST: u64 = 96 << 20;
+    // The cache of 32 MiB, and what the program, zstd and the hits take.
+    const MOST: u64 = 48 << 20;
     let scratch = Scratch::new();
     let output = child("memory_child").env(MEMORY, scratch.path()).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    println!("{said}");
     let peak = said.lines().find_map(|line| line.strip_prefix("peak ")).unwrap().parse::<u64>().unwrap();
     println!("{} MB of memory at most, {} MB on disk", peak >> 20, disk_bytes(scratch.path()) >> 20);
     assert!(peak < MOST, "{} MB", peak >> 20);

@@ -1,5 +1,7 @@
 # `make demo` and `make test` are all a newcomer needs; each installs what is missing and says what it does.
 # Options of the demo: RECORDS=200000 RATE= SEED=1 KILLS=1 KEEP=0 DIR=target/demo
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
 
 RECORDS ?= 200000
 RATE ?=
@@ -10,7 +12,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test build prerequisites format readme docs bench deny
+.PHONY: demo test crash-test build prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
@@ -21,6 +23,11 @@ test: build
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	cargo test --release --workspace --locked
 	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
+
+# The log at length: 500 kills, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats a run.
+crash-test:
+	CRASH_KILLS=500 BOUNDS_ROWS=5000000 MODEL_CASES=1000 \
+		cargo test --release --workspace --locked --test crash --test bounds --test model -- --nocapture
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

@@ -18,13 +18,19 @@ use rustix::fs::{FlockOperation, flock};
 pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
     let db = inner.join("db");
     match File::open(&db) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => gone(&inner.join("conf")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // With anything else beside it, a `db` was there and is missed: that is not for us to tidy up.
+            let others = |item: &fs::DirEntry| item.file_name() != "conf" && item.file_name() != "blobs";
+            match read_dir(inner)?.iter().any(others) {
+                true => Ok(()),
+                false => gone(&inner.join("conf")),
+            }
+        }
         Err(error) => Err((db, error)),
         // The lock sled takes: who holds it may be writing a snapshot at this moment.
         Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() => {
-            let at = |error| (inner.to_owned(), error);
-            for item in fs::read_dir(inner).map_err(at)? {
-                let path = item.map_err(at)?.path();
+            for item in read_dir(inner)? {
+                let path = item.path();
                 if path.extension().is_some_and(|ending| ending == "generating") {
                     gone(&path)?;
                 }
@@ -33,6 +39,10 @@ pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
         }
         Ok(_in_use) => Ok(()),
     }
+}
+
+fn read_dir(dir: &Path) -> Result<Vec<fs::DirEntry>, (PathBuf, io::Error)> {
+    fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| (dir.to_owned(), error))
 }
 
 fn gone(path: &Path) -> Result<(), (PathBuf, io::Error)> {

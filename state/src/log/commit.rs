@@ -141,6 +141,7 @@ impl Log {
         self.close_file_if_due(&mut cut, now, end)?;
         self.seal_batch_if_due(&mut cut, now, end)?;
         self.window.forget(&self.store, &mut cut.change, now)?;
+        self.sums.hits = self.window.len() as u64;
         if let Some(session) = self.session.as_mut().filter(|_| any) {
             session.alive = now;
             cut.change.put(Table::Sessions, &seq_key(session.session), session);
@@ -151,7 +152,6 @@ impl Log {
 
     /// Sends a change on its way, with the sums that go with it.
     pub(super) fn send(&mut self, mut cut: Cut) -> Result<(), LogError> {
-        self.sums.hits = self.window.len() as u64;
         cut.change.put(Table::Meta, b"sums", &self.sums);
         self.pipeline.send(cut)
     }

@@ -40,8 +40,10 @@ fn number(name: &str) -> u64 {
 /// Says a line to the parent, in one write.
 fn say(line: &str) {
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{line}\n").as_bytes()).unwrap();
-    out.flush().unwrap();
+    if out.write_all(format!("\n{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
+        // The parent has gone: nobody wants to know.
+        std::process::abort();
+    }
 }
 
 enum Work {

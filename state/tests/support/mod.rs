@@ -2,13 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use chrono::Utc;
 use shared::ids::Instance;
 use shared::layout::Compression;
-use state::log::Settings;
+use state::log::{HitId, Log, LogError, Settings};
 
 /// A log of small files and batches in `dir`, whose ages never end anything.
 pub(crate) fn settings(dir: &Path) -> Settings {
@@ -69,4 +72,74 @@ impl Drop for Scratch {
             println!("kept: {}", self.0.path().display());
         }
     }
+}
+
+const PAGES: [&str; 8] = [
+    "/",
+    "/search?q=running+shoes&page=2",
+    "/product/1284-trail-runner-gtx",
+    "/cart",
+    "/checkout/payment",
+    "/help/returns",
+    "/account/orders",
+    "/blog/how-to-choose-a-tent",
+];
+const BROWSERS: [&str; 4] = [
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.5",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0",
+];
+
+/// Replaces `row` by the row of a hit, about 300 bytes: what repeats on a web site repeats, the rest is random.
+pub(crate) fn realistic_row(number: u64, random: &mut fastrand::Rng, row: &mut Vec<u8>) {
+    row.clear();
+    writeln!(
+        row,
+        "{}~{}~{}~www.shop.example~{}~\"{}\"~{}.{}.{}.0~{}~{}x{}~{:016x}~campaign {}~~~1~{}~~~{}",
+        1_800_000_000 + number / 500,
+        number,
+        random.u64(..),
+        random.choice(PAGES).unwrap(),
+        random.choice(BROWSERS).unwrap(),
+        random.u8(1..224),
+        random.u8(..),
+        random.u8(..),
+        random.choice(["de", "fr", "us", "jp"]).unwrap(),
+        random.choice([360, 390, 1280, 1920]).unwrap(),
+        random.choice([780, 844, 720, 1080]).unwrap(),
+        random.u64(..),
+        random.u8(..40),
+        random.u16(..),
+        random.u32(..),
+    )
+    .unwrap();
+}
+
+/// The hit id of the row of this number.
+pub(crate) fn hit(number: u64) -> HitId {
+    HitId { high: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: number }
+}
+
+/// Appends realistic rows numbered from `first`, a commit to each `commit` rows, and returns the files closed and
+/// batches sealed.
+pub(crate) fn append(
+    log: &mut Log,
+    rows: Range<u64>,
+    commit: u64,
+    random: &mut fastrand::Rng,
+) -> Result<(Vec<u64>, Vec<u64>), LogError> {
+    let (mut closed, mut sealed, mut row) = (Vec::new(), Vec::new(), Vec::new());
+    let end = rows.end;
+    for number in rows {
+        let now = Utc::now();
+        realistic_row(number, random, &mut row);
+        log.stage_row(Some(hit(number)), Some(now), &row, now);
+        if (number + 1) % commit == 0 || number + 1 == end {
+            let done = log.commit(now)?;
+            closed.extend(done.closed);
+            sealed.extend(done.sealed);
+        }
+    }
+    Ok((closed, sealed))
 }

@@ -1,0 +1,354 @@
+//! Any order of operations leaves the log as a plain model says. What failed once is kept in `regressions.txt` beside
+//! this file, and tried first.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod expected;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use expected::{Expected, Status};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use state::log::{BatchStatus, FileStatus, HitId, Log, RejectLine, Resumed, Settings, Staged, Upload};
+use support::number_from_env;
+
+const SCHEMAS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
+const WHY: &str = "no JSON";
+
+/// What may happen to a log. Numbers that choose among what is there are taken modulo how much there is.
+#[derive(Debug, Clone)]
+enum Operation {
+    /// A row of a new hit, of so many bytes, received so many seconds ago.
+    New(usize, u8),
+    /// One of the latest hits again.
+    Again(u8),
+    /// A row without hit id.
+    Nameless(usize),
+    Reject(usize),
+    Filtered,
+    Commit,
+    SealAll,
+    Upload(u8),
+    Publish(u8),
+    ShipRejects(u8),
+    SessionStarts,
+    SessionEnds,
+    Pass(u16),
+    /// The process ends without a word; the next one works with this schema and this many hits.
+    Reopen(usize, usize),
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    use Operation as O;
+    prop_oneof![
+        12 => (1_usize..300, any::<u8>()).prop_map(|(len, ago)| O::New(len, ago)),
+        // A row that fills several values of the database, whatever the compression.
+        1 => (8_000_usize..20_000, any::<u8>()).prop_map(|(len, ago)| O::New(len, ago)),
+        4 => any::<u8>().prop_map(O::Again),
+        2 => (1_usize..300).prop_map(O::Nameless),
+        2 => prop_oneof![1_usize..300, 8_000_usize..20_000].prop_map(O::Reject),
+        1 => Just(O::Filtered),
+        8 => Just(O::Commit),
+        1 => Just(O::SealAll),
+        6 => any::<u8>().prop_map(O::Upload),
+        3 => any::<u8>().prop_map(O::Publish),
+        2 => (1_u8..6).prop_map(O::ShipRejects),
+        1 => Just(O::SessionStarts),
+        1 => Just(O::SessionEnds),
+        4 => prop_oneof![0_u16..5, 5_u16..70, 300_u16..1_500].prop_map(O::Pass),
+        2 => (prop_oneof![4 => Just(0_usize), 1 => Just(1)], 5_usize..40).prop_map(|(s, h)| O::Reopen(s, h)),
+    ]
+}
+
+fn settings(dir: &Path) -> Settings {
+    Settings {
+        commit_rows: 8,
+        records_per_file: 6,
+        max_file_bytes: 12_000,
+        max_file_age: Duration::from_secs(60),
+        files_per_batch: 2,
+        max_batch_age: Duration::from_secs(300),
+        max_bytes: 9_000,
+        cache: 8 << 20,
+        dedup_window: Duration::from_secs(1_000),
+        dedup_hits: 40,
+        ..support::settings(dir)
+    }
+}
+
+/// Bytes that do not compress to nothing, and are told apart by their number.
+fn bytes(number: u64, len: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let text: String = (0..len).map(|_| random.alphanumeric()).collect();
+    format!("{number}~{text}").into_bytes()
+}
+
+struct Run {
+    log: Option<Log>,
+    expected: Expected,
+    numbers: u64,
+}
+
+impl Run {
+    fn log(&mut self) -> &mut Log {
+        self.log.as_mut().unwrap()
+    }
+
+    fn apply(&mut self, operation: &Operation) {
+        let now = self.expected.now;
+        match *operation {
+            Operation::New(len, ago) => {
+                self.numbers += 1;
+                let received = now - TimeDelta::seconds(ago.into());
+                self.row(Some(self.numbers), Some(received), len);
+            }
+            Operation::Again(back) => {
+                let number = self.numbers.saturating_sub(u64::from(back) % 60);
+                self.row(Some(number), Some(now), 10);
+            }
+            Operation::Nameless(len) => self.row(None, None, len),
+            Operation::Reject(len) => {
+                let mut record = bytes(now.timestamp().unsigned_abs(), len);
+                if len % 3 == 0 {
+                    record.push(0xff);
+                }
+                self.expected.reject(&record);
+                self.log().stage_reject(&record, WHY, now);
+            }
+            Operation::Filtered => {
+                self.expected.filtered();
+                self.log().stage_filtered(now);
+            }
+            Operation::Commit => self.commit(false),
+            Operation::SealAll => self.commit(true),
+            Operation::Upload(which) => self.upload(which.into()),
+            Operation::Publish(which) => self.publish(which.into()),
+            Operation::ShipRejects(count) => {
+                let mut shipped: Vec<u64> = self.expected.durable.rejects.keys().copied().collect();
+                shipped.truncate(count.into());
+                if let (Some(first), Some(last)) = (shipped.first(), shipped.last()) {
+                    self.log().rejects_shipped(*first, *last).unwrap();
+                    self.expected.durable.rejects.retain(|reject, _| reject > last);
+                }
+            }
+            Operation::SessionStarts if !self.expected.reads() => {
+                self.expected.session_started();
+                self.log().session_started(now).unwrap();
+            }
+            Operation::SessionStarts => {}
+            Operation::SessionEnds => {
+                // As the producer does: a session ends with what it has brought.
+                self.commit(false);
+                self.expected.session_ended("closed");
+                self.log().session_ended("closed", now).unwrap();
+            }
+            Operation::Pass(seconds) => self.expected.now += TimeDelta::seconds(seconds.into()),
+            Operation::Reopen(schema, dedup_hits) => self.reopen(schema, dedup_hits),
+        }
+    }
+
+    fn row(&mut self, number: Option<u64>, received: Option<DateTime<Utc>>, len: usize) {
+        let now = self.expected.now;
+        let hit = number.map(|n| HitId { high: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: n });
+        let mut row = bytes(number.unwrap_or(0), len);
+        row.push(b'\n');
+        let new = self.expected.row(hit, received, &row);
+        let staged = self.log().stage_row(hit, received, &row, now);
+        assert_eq!(staged == Staged::New, new, "hit {number:?}");
+    }
+
+    fn commit(&mut self, end: bool) {
+        let now = self.expected.now;
+        let before = self.expected.durable.totals;
+        let (closed, sealed) = self.expected.commit(end);
+        let log = self.log();
+        let done = if end { log.seal_all(now) } else { log.commit(now) }.unwrap();
+        assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
+        assert_eq!(done.counts, self.expected.durable.totals.since(&before));
+    }
+
+    /// Any file, whatever its state: an illegal move is refused.
+    fn upload(&mut self, which: usize) {
+        let files: Vec<u64> = self.expected.durable.files.keys().copied().collect();
+        let Some(file) = files.get(which % files.len().max(1)) else { return };
+        let upload = Upload { bytes: *file, crc32: "c".to_owned(), etag: "e".to_owned() };
+        let legal = self.expected.uploaded(*file);
+        assert_eq!(self.log().uploaded(*file, upload).is_ok(), legal, "upload of file {file}");
+    }
+
+    fn publish(&mut self, which: usize) {
+        let batches: Vec<u64> = self.expected.durable.batches.keys().copied().collect();
+        let Some(batch) = batches.get(which % batches.len().max(1)) else { return };
+        // The shipping side never publishes what is not up.
+        if self.expected.durable.batches[batch].status == BatchStatus::Sealed && !self.expected.is_up(*batch)
+        {
+            return;
+        }
+        let (now, legal) = (self.expected.now, self.expected.published(*batch));
+        assert_eq!(self.log().published(*batch, now).is_ok(), legal, "publishing of batch {batch}");
+    }
+
+    fn reopen(&mut self, schema: usize, dedup_hits: usize) {
+        let settings =
+            Settings { schema: SCHEMAS[schema].to_owned(), dedup_hits, ..self.expected.settings.clone() };
+        self.log = None;
+        let (log, resumed) = Log::open(settings.clone(), self.expected.now).unwrap();
+        self.log = Some(log);
+        let hits_before = self.expected.durable.hits_remembered;
+        self.expected.reopen(settings);
+        let durable = &self.expected.durable;
+        let in_log = || durable.files.iter().filter(|(_, file)| file.status != Status::Uploaded);
+        let expected = Resumed {
+            closed: in_log().filter(|(_, file)| file.status == Status::Closed).map(|(seq, _)| *seq).collect(),
+            sealed: durable
+                .batches
+                .iter()
+                .filter(|(_, batch)| batch.status == BatchStatus::Sealed)
+                .map(|(seq, _)| *seq)
+                .collect(),
+            rows: in_log().map(|(_, file)| file.rows.len() as u64).sum(),
+            hits: hits_before,
+        };
+        assert_eq!(resumed, expected);
+    }
+
+    /// Compares everything that can be seen.
+    fn compare(&self) {
+        let (log, expected) = (self.log.as_ref().unwrap(), &self.expected);
+        let reader = log.reader();
+        let durable = &expected.durable;
+        let mut waiting = 0;
+        for (seq, file) in &durable.files {
+            let record = reader.file(*seq).unwrap();
+            let batch = &durable.batches[&file.batch];
+            let place = batch.files.iter().position(|file| file == seq).unwrap();
+            assert_eq!((record.batch, record.no as usize), (file.batch, place), "file {seq}");
+            let sizes = (record.rows, record.bytes, record.opened);
+            assert_eq!(sizes, (file.rows.len() as u64, file.bytes(), file.opened), "file {seq}");
+            let status = match record.status {
+                FileStatus::Open => Status::Open,
+                FileStatus::Closed => Status::Closed,
+                FileStatus::Uploaded(upload) => {
+                    assert_eq!(upload.bytes, *seq);
+                    Status::Uploaded
+                }
+            };
+            assert_eq!(status, file.status, "file {seq}");
+            let mut rows = Vec::new();
+            if status == Status::Uploaded {
+                assert!(reader.rows(*seq, &mut rows).is_err(), "the rows of file {seq} are still there");
+            } else {
+                reader.rows(*seq, &mut rows).unwrap();
+                assert!(rows == file.rows.concat(), "rows of file {seq}");
+                waiting += record.log_bytes;
+            }
+        }
+        let next_file =
+            durable.batches.values().flat_map(|batch| &batch.files).max().map_or(0, |file| file + 1);
+        for file in (0..next_file + 2).filter(|file| !durable.files.contains_key(file)) {
+            assert!(reader.file(file).is_err(), "file {file} should not be there");
+        }
+        self.compare_batches();
+        let rejects = reader.rejects(usize::MAX, usize::MAX).unwrap();
+        assert_eq!(rejects.len(), durable.rejects.len());
+        for ((seq, line), (expected_seq, (record, at))) in rejects.iter().zip(&durable.rejects) {
+            waiting += line.len() as u64;
+            let line: RejectLine = serde_json::from_slice(line).unwrap();
+            assert_eq!((seq, line.at, line.reason.as_str()), (expected_seq, *at, WHY));
+            match String::from_utf8(record.clone()) {
+                Ok(text) => assert_eq!(line.record, Some(text)),
+                Err(_) => assert_eq!(line.record_base64, Some(shared::object_store::base64(record))),
+            }
+        }
+        assert_eq!(log.waiting_bytes(), waiting);
+        assert_eq!(log.is_full(), waiting >= expected.settings.max_bytes);
+        assert_eq!(log.totals(), durable.totals);
+        assert_eq!(log.next_commit(), expected.next_commit());
+        assert_eq!(log.commit_is_due(), expected.commit_is_due());
+        assert_eq!(log.has_history(), !durable.sessions.is_empty());
+        let snapshot = reader.snapshot().unwrap();
+        assert_eq!(snapshot.totals, durable.totals);
+        assert_eq!(snapshot.hits_remembered, durable.hits_remembered as u64);
+        assert_eq!(snapshot.rejects_waiting, durable.rejects.len() as u64);
+        let in_log = durable.files.values().filter(|file| file.status != Status::Uploaded);
+        assert_eq!(snapshot.rows_to_upload, in_log.map(|file| file.rows.len() as u64).sum::<u64>());
+        let sessions = reader.sessions(usize::MAX).unwrap();
+        assert_eq!(sessions.len(), durable.sessions.len());
+        for ((number, session), expected) in (0..).zip(&sessions).zip(&durable.sessions) {
+            assert_eq!(session.session, number);
+            let session = expected::Session {
+                connected: session.connected,
+                alive: session.alive,
+                ended: session.ended,
+                why: session.why.clone(),
+                records: session.records,
+                received: [session.first_received, session.last_received].into_iter().flatten().collect(),
+                gap: session.gap,
+            };
+            let ends = |all: &std::collections::BTreeSet<_>| {
+                [all.first(), all.last()].into_iter().flatten().copied().collect()
+            };
+            let expected = expected::Session { received: ends(&expected.received), ..expected.clone() };
+            assert_eq!(session, expected);
+        }
+    }
+
+    fn compare_batches(&self) {
+        let durable = &self.expected.durable;
+        let batches = self.log.as_ref().unwrap().reader().batches().unwrap();
+        assert_eq!(batches.len(), durable.batches.len());
+        for ((seq, record), (expected_seq, batch)) in batches.iter().zip(&durable.batches) {
+            assert_eq!(seq, expected_seq);
+            assert_eq!(record.status, batch.status, "batch {seq}");
+            assert_eq!(record.schema, batch.schema, "batch {seq}");
+            assert_eq!((record.first_file, record.files as usize), (batch.files[0], batch.files.len()));
+            assert_eq!((record.rows, record.bytes), (batch.rows, batch.bytes), "batch {seq}");
+            let received = (batch.received.first().copied(), batch.received.last().copied());
+            assert_eq!((record.first_received, record.last_received), received, "batch {seq}");
+            let times = (record.opened, record.sealed, record.published);
+            assert_eq!(times, (batch.opened, batch.sealed, batch.published), "batch {seq}");
+            assert_eq!(record.counts, batch.counts, "batch {seq}");
+        }
+    }
+}
+
+fn run(operations: &[Operation]) {
+    let dir = tempfile::tempdir().unwrap();
+    let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let (log, _) = Log::open(settings(dir.path()), start).unwrap();
+    let mut run = Run { log: Some(log), expected: Expected::new(settings(dir.path()), start), numbers: 0 };
+    for operation in operations {
+        run.apply(operation);
+        run.compare();
+    }
+    // What is known is recognised; seen at the end only, because to ask is to stage.
+    let now = run.expected.now;
+    for number in 0..=run.numbers {
+        let hit = HitId { high: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: number };
+        let staged = run.log().stage_row(Some(hit), None, b"", now);
+        assert_eq!(staged == Staged::Duplicate, run.expected.known.contains(&hit), "hit {number}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: u32::try_from(number_from_env("MODEL_CASES", 64)).unwrap(),
+        // Each case works on a real disk.
+        max_shrink_iters: 300,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            concat!(env!("CARGO_MANIFEST_DIR"), "/tests/model/regressions.txt"),
+        ))),
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn the_log_is_what_a_plain_model_says_after_any_operations(
+        operations in proptest::collection::vec(operation(), 30..90)
+    ) {
+        run(&operations);
+    }
+}

@@ -15,7 +15,7 @@ use chrono::Utc;
 use shared::exit::{Exit, Failure};
 use state::log::{Log, LogError, Settings, Upload};
 use state::store::StoreError;
-use support::{Scratch, append, child, number_from_env};
+use support::{Scratch, append, child, number_from_env, own_mounts, skipped};
 
 fn settings(dir: &Path) -> Settings {
     Settings {
@@ -57,7 +57,7 @@ fn the_disk_holds_what_waits_and_not_the_history() {
     let (mut waiting, mut sealed, mut most) = (VecDeque::new(), VecDeque::new(), 0);
     let started = Instant::now();
     for first in (0..rows).step_by(1_000) {
-        let (closed, done) = append(&mut log, first..first + 1_000, 1_000, &mut random).unwrap();
+        let (closed, done) = append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random).unwrap();
         waiting.extend(closed);
         sealed.extend(done);
         while waiting.len() > ALIVE_FILES {
@@ -95,7 +95,7 @@ fn a_log_is_full_at_its_limit_and_has_room_again_after_uploads() {
     let mut files = Vec::new();
     for first in (0..).step_by(1_000) {
         assert!(log.waiting_bytes() < 200_000);
-        files.extend(append(&mut log, first..first + 1_000, 1_000, &mut random).unwrap().0);
+        files.extend(append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random).unwrap().0);
         if log.is_full() {
             break;
         }
@@ -133,7 +133,7 @@ fn fill(dir: &Path) -> Result<(), LogError> {
     let (mut log, _) = Log::open(settings(dir), Utc::now())?;
     let mut random = fastrand::Rng::with_seed(1);
     for first in (0..).step_by(1_000) {
-        append(&mut log, first..first + 1_000, 1_000, &mut random)?;
+        append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random)?;
         say(&format!("accepted {}", log.totals().rows));
     }
     Ok(())
@@ -152,7 +152,7 @@ fn full_disk_reopener() {
     let lines = rows.iter().filter(|byte| **byte == b'\n').count() as u64;
     assert_eq!((found, lines, found), (resumed.rows, found, log.totals().rows));
     let mut random = fastrand::Rng::with_seed(2);
-    append(&mut log, 10_000_000..10_005_000, 1_000, &mut random).unwrap();
+    append(&mut log, 10_000_000..10_005_000, 1_000, Utc::now(), &mut random).unwrap();
     log.close(Utc::now()).unwrap();
     say(&format!("found {found}"));
 }
@@ -193,23 +193,10 @@ fn say(line: &str) {
     io::stdout().write_all(format!("\n{line}\n").as_bytes()).unwrap();
 }
 
-/// The command that starts a process in a mount namespace of its own, as far as this user may.
-fn own_mounts() -> Option<&'static [&'static str]> {
-    let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
-    ways.into_iter().find(|way| {
-        let mut try_it = Command::new(way[0]);
-        try_it.args(&way[1..]).args(["sh", "-c", "mount -t tmpfs none /mnt"]).stderr(Stdio::null());
-        try_it.status().is_ok_and(|status| status.success())
-    })
-}
-
 #[test]
 fn a_full_disk_ends_the_log_with_a_clear_error_and_loses_nothing_accepted() {
     let Some(way) = own_mounts() else {
-        // Past the capture of the test's output, so that it shows.
-        let words = "SKIPPED a_full_disk_ends_the_log…: this user may mount nothing\n";
-        io::stderr().write_all(words.as_bytes()).unwrap();
-        return;
+        return skipped("a full disk: this user may mount nothing");
     };
     let scratch = Scratch::new();
     let mut command = Command::new(way[0]);
@@ -248,7 +235,7 @@ fn memory_child() {
     let (mut log, _) = Log::open(settings, Utc::now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
     for first in (0..1_000_000).step_by(10_000) {
-        append(&mut log, first..first + 10_000, 1_000, &mut random).unwrap();
+        append(&mut log, first..first + 10_000, 1_000, Utc::now(), &mut random).unwrap();
     }
     say(&format!("peak {}", peak_memory()));
 }

@@ -23,7 +23,7 @@ fn settings(dir: &Path) -> Settings {
 fn builder() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
-    append(&mut log, 0..number_from_env(ROWS, 0), 256, &mut fastrand::Rng::with_seed(1)).unwrap();
+    append(&mut log, 0..number_from_env(ROWS, 0), 256, Utc::now(), &mut fastrand::Rng::with_seed(1)).unwrap();
     std::io::stdout().write_all(b"\nbuilt\n").unwrap();
     loop {
         std::thread::park();

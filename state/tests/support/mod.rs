@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use shared::ids::Instance;
 use shared::layout::Compression;
 use state::log::{HitId, Log, LogError, Settings};
@@ -41,6 +41,21 @@ pub(crate) fn child(name: &str) -> Command {
     command.args(["--exact", name, "--nocapture", "--test-threads=1"]);
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     command
+}
+
+/// The command that starts a process in a mount namespace of its own, as far as this user may.
+pub(crate) fn own_mounts() -> Option<&'static [&'static str]> {
+    let ways: [&[&str]; 2] = [&["unshare", "-m"], &["unshare", "-r", "-m"]];
+    ways.into_iter().find(|way| {
+        let mut try_it = Command::new(way[0]);
+        try_it.args(&way[1..]).args(["sh", "-c", "mount -t tmpfs none /mnt"]).stderr(Stdio::null());
+        try_it.status().is_ok_and(|status| status.success())
+    })
+}
+
+/// Says that something cannot be tested here, past the capture of the test's output, so that it shows.
+pub(crate) fn skipped(what: &str) {
+    std::io::stderr().write_all(format!("SKIPPED {what}\n").as_bytes()).unwrap();
 }
 
 /// A number from the environment, so that the long run and the short one are the same tests.
@@ -127,12 +142,12 @@ pub(crate) fn append(
     log: &mut Log,
     rows: Range<u64>,
     commit: u64,
+    now: DateTime<Utc>,
     random: &mut fastrand::Rng,
 ) -> Result<(Vec<u64>, Vec<u64>), LogError> {
     let (mut closed, mut sealed, mut row) = (Vec::new(), Vec::new(), Vec::new());
     let end = rows.end;
     for number in rows {
-        let now = Utc::now();
         realistic_row(number, random, &mut row);
         log.stage_row(Some(hit(number)), Some(now), &row, now);
         if (number + 1) % commit == 0 || number + 1 == end {

@@ -19,6 +19,9 @@ use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, f
 use crate::points::reached;
 use crate::{leftovers, loads, lock, log};
 
+/// Key of the label, in [`Table::Meta`].
+const LABEL: &[u8] = b"label";
+
 /// Whose database it is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Label {
@@ -73,18 +76,18 @@ impl Store {
         Opening { dir, kind, instance: None, cache: 8 << 20 }.open()
     }
 
-    fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<(), StoreError> {
+    /// False when the database is new and has no label yet.
+    fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<bool, StoreError> {
         let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
-        match self.get::<Label>(Table::Meta, b"label")? {
-            None if self.db.is_empty() => {
-                let Some(instance) = instance else {
-                    return foreign("it is empty: its first start was cut short".to_owned());
-                };
-                let mut change = Change::new();
-                let label = Label { format: FORMAT, kind, instance: instance.to_owned() };
-                change.put(Table::Meta, b"label", &label);
-                self.commit(change)
+        let label = match self.get::<Label>(Table::Meta, LABEL) {
+            Err(StoreError::Damaged { what, .. }) => {
+                return foreign(format!("its label is damaged or of a newer version: {what}"));
             }
+            label => label?,
+        };
+        match label {
+            None if self.db.is_empty() && instance.is_some() => Ok(false),
+            None if self.db.is_empty() => foreign("it is empty: its first start was cut short".to_owned()),
             None => foreign("it is a sled database of some other program".to_owned()),
             Some(label) if label.format != FORMAT => {
                 let found = label.format;
@@ -98,9 +101,20 @@ impl Store {
                     let owner = label.instance;
                     foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
                 }
-                _ => Ok(()),
+                _ => Ok(true),
             },
         }
+    }
+
+    /// Makes it writable, now that nothing speaks against it; a new one gets its label.
+    fn own(&mut self, kind: Kind, instance: &str, labelled: bool) -> Result<(), StoreError> {
+        self.mark = Some(Arc::new(Mark::open(&self.dir)?));
+        if labelled {
+            return Ok(());
+        }
+        let mut change = Change::new();
+        change.put(Table::Meta, LABEL, &Label { format: FORMAT, kind, instance: instance.to_owned() });
+        self.commit(change)
     }
 
     /// Compares the last commit with the one that was surely durable.
@@ -163,27 +177,30 @@ impl Opening<'_> {
         };
         let path = database(self.dir);
         let file = File::options().read(true).write(true).open(&path).map_err(|error| self.io(error))?;
-        let store = Store {
+        let mut store = Store {
             db,
             file: Arc::new(file),
             _looking: looking.map(Arc::new),
             dir: self.dir.to_owned(),
-            mark: self.instance.map(|_| Mark::open(self.dir).map(Arc::new)).transpose()?,
+            mark: None,
             commits: Arc::default(),
         };
         reached("open.opened");
         let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
-        if let (Ok(()), Some(segment)) = (&checked, broken(&segments).next()) {
-            tracing::warn!(database = %path.display(), "{}: reading everything to see what it held", describe(segment));
-            checked = self.read_everything(&store);
+        if let (Ok(true), Some(segment)) = (&checked, broken(&segments).next()) {
+            let what = describe(segment);
+            tracing::warn!(database = %path.display(), "{what}: reading everything to see what it held");
+            checked = self.read_everything(&store).map(|()| true);
         }
-        match checked {
-            Ok(()) => Ok(Some(store)),
-            Err(error) => {
+        match (checked, self.instance) {
+            (Ok(labelled), Some(instance)) => store.own(self.kind, instance, labelled)?,
+            (Ok(_), None) => {}
+            (Err(error), _) => {
                 drop(store);
-                refused(error)
+                return refused(error);
             }
         }
+        Ok(Some(store))
     }
 
     /// Says what is missing or wrong in a database of which sled's file gives reason to doubt that it is whole.

@@ -163,7 +163,9 @@ impl Writer {
             FromStream::Block(block) => self.append(&block),
             FromStream::Ended(why) => {
                 self.log.submit(Utc::now())?;
-                self.log.session_ended(&why, Utc::now())
+                let done = self.log.session_ended(&why, Utc::now())?;
+                self.hand_on(&done);
+                Ok(())
             }
         }
     }

@@ -21,7 +21,7 @@ pub const ALL: [&str; 22] = [
     "commit.flushed",
     "commit.synced",
     "commit.durable",
-    // A session is durable, or on its way.
+    // The beginning or the end of a session is durable.
     "session.started",
     "session.ended",
     // What S3 confirmed: not noted; noted.

@@ -302,8 +302,7 @@ impl Log {
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
         reached("close.begun");
         self.submit(now)?;
-        self.session_ended("the producer was stopped", now)?;
-        let done = self.settle()?;
+        let done = self.session_ended("the producer was stopped", now)?;
         reached("close.settled");
         Ok(done)
     }

@@ -41,18 +41,20 @@ impl Log {
         Ok(done)
     }
 
-    /// Notes why the stream is no longer read.
+    /// Notes, durably, why the stream is no longer read; settles what is under way.
     ///
     /// # Errors
-    /// As [`Log::submit`].
-    pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<(), LogError> {
-        let Some(mut session) = self.session.take() else { return Ok(()) };
-        session.ended = Some(now);
-        session.why = Some(why.to_owned());
-        let mut cut = Cut::default();
-        cut.change.put(Table::Sessions, &seq_key(session.session), &session);
-        self.send(cut)?;
+    /// As [`Log::settled`].
+    pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<Committed, LogError> {
+        if let Some(mut session) = self.session.take() {
+            session.ended = Some(now);
+            session.why = Some(why.to_owned());
+            let mut cut = Cut::default();
+            cut.change.put(Table::Sessions, &seq_key(session.session), &session);
+            self.send(cut)?;
+        }
+        let done = self.settle()?;
         reached("session.ended");
-        Ok(())
+        Ok(done)
     }
 }

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::commit::Log;
 use super::record::{BatchRecord, FileRecord};
-use super::status::{BatchEvent, FileEvent, Upload};
+use super::status::{BatchEvent, FileEvent, FileStatus, Upload};
 use super::{LogError, seq_key, seq_of};
 use crate::pieces;
 use crate::points::reached;
@@ -48,6 +48,11 @@ impl Log {
         change.put(Table::Batches, &seq_key(batch), &record);
         // Its files are history now: the seal in S3 tells of them.
         for file in record.first_file..record.first_file + u64::from(record.files) {
+            if !matches!(self.reader().file(file)?.status, FileStatus::Uploaded(_)) {
+                return Err(LogError::Missing(format!(
+                    "confirmation of file {file}, which is to be published"
+                )));
+            }
             change.remove(Table::Files, &seq_key(file));
         }
         self.published.push_back(batch);

@@ -290,8 +290,9 @@ impl Expected {
 
     /// Whether the move is legal; then it is made.
     pub(crate) fn published(&mut self, seq: u64) -> bool {
+        let up = self.is_up(seq);
         let Some(batch) = self.durable.batches.get_mut(&seq) else { return false };
-        let legal = batch.status == BatchStatus::Sealed;
+        let legal = up && batch.status == BatchStatus::Sealed;
         if legal {
             batch.status = BatchStatus::Published;
             batch.published = Some(self.now);

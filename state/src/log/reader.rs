@@ -184,6 +184,10 @@ impl LogReader {
                 Err(LogError::Missing(_)) if self.batch(seq)?.status == BatchStatus::Published => {
                     return self.detail(seq, &self.batch(seq)?);
                 }
+                Err(LogError::Missing(what)) => {
+                    let how = format!("it has no {what}");
+                    return Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)));
+                }
                 files => Some(files?),
             },
         };

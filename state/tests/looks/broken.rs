@@ -189,12 +189,17 @@ const WAYS: &[Way] = &[
     (
         "a file its batch does not name",
         |s| copied(s, Table::Files, &seq(2), &seq(9)),
-        &[("files", Some(9), "it belongs to batch number 1, which has files 2 to 3")],
+        &[("files", Some(9), "it belongs to batch number 1, which has 2 files from 2 on")],
     ),
     (
         "the first file of a batch",
         |s| edit(s, Table::Batches, &seq(1), |batch| batch["first_file"] = json!(3)),
         &[("batches", None, "its first file is 3, the batch before it ended before 2")],
+    ),
+    (
+        "the files of a batch",
+        |s| edit(s, Table::Batches, &seq(2), |batch| batch["files"] = json!(0)),
+        &[("batches", None, "it says it has 0 files"), ("files", Some(5), "which has 0 files from 4 on")],
     ),
     (
         "a second filling batch",

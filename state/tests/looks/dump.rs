@@ -5,11 +5,13 @@ use std::time::Instant;
 
 use chrono::Utc;
 use serde_json::Value;
+use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
 use state::dump::{BatchDump, Happening, look, look_at_batch};
 use state::loads::{ErrorClass, Load, LoadEvent, Loads};
-use state::log::{Log, LogReader, Settings};
+use state::log::{Log, Settings};
+use state::store::{Change, Kind, Store, Table};
 
 use crate::{Place, append, settings, upload};
 
@@ -97,17 +99,24 @@ async fn a_directory_without_a_database_has_never_been_used() {
     assert!(std::fs::read_dir(place.producer().join("sled")).unwrap().next().is_none(), "nothing was made");
 }
 
-#[tokio::test]
-async fn one_batch_is_told_with_its_files_and_all_that_happened_to_it() {
-    let place = Place::new();
+/// A log whose batch 0 is sealed, with one of its two files in S3.
+fn half_uploaded(place: &Place) -> BatchId {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
     append(&mut log, 0..60, now);
     log.uploaded(0, upload(0)).unwrap();
-    drop(log);
-    let batch = LogReader::look(&place.producer()).unwrap().batch(0).unwrap().id;
-    let config = place.config();
-    let dump = look_at_batch(&config, &batch.to_string().parse().unwrap()).await.unwrap();
+    log.reader().batch(0).unwrap().id
+}
+
+async fn look_at(place: &Place, batch: BatchId) -> Result<BatchDump, Failure> {
+    look_at_batch(&place.config(), &batch.to_string().parse().unwrap()).await
+}
+
+#[tokio::test]
+async fn a_batch_is_told_with_its_files_until_it_is_published() {
+    let place = Place::new();
+    let batch = half_uploaded(&place);
+    let dump = look_at(&place, batch).await.unwrap();
     let table = dump.table();
     let etag = "\"00000000000000000000000000000000\"";
     for part in [
@@ -130,13 +139,40 @@ async fn one_batch_is_told_with_its_files_and_all_that_happened_to_it() {
     assert_eq!(json["producer"]["snapshot"]["file_list"][0]["uploaded"]["etag"], etag);
     assert_eq!(json["producer"]["snapshot"]["files_uploaded"], 1);
     assert_eq!(json["timeline"][1]["event"], "sealed");
+}
 
+#[tokio::test]
+async fn a_batch_whose_file_is_missing_is_damaged() {
+    let place = Place::new();
+    let batch = half_uploaded(&place);
+    {
+        let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
+        let mut change = Change::new();
+        change.remove(Table::Files, &1_u64.to_be_bytes());
+        store.apply(change).unwrap();
+        store.sync().unwrap();
+    }
+    let failure = look_at(&place, batch).await.unwrap_err();
+    assert_eq!(failure.exit(), Exit::Data);
+    assert!(failure.to_string().contains("batches 0000000000000000: it has no file 1"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_loaded_batch_is_told_with_all_that_happened_to_it() {
+    let place = Place::new();
+    let batch = half_uploaded(&place);
+    let now = Utc::now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
     log.uploaded(1, upload(1)).unwrap();
     log.published(0, now).unwrap();
     drop(log);
     fail_and_load(&place.ingester(), batch);
-    let dump = look_at_batch(&config, &batch.to_string().parse().unwrap()).await.unwrap();
+    let dump = look_at(&place, batch).await.unwrap();
+    assert_eq!(
+        dump.producer.snapshot.as_ref().unwrap().as_ref().unwrap().file_list,
+        None,
+        "they are dropped"
+    );
     let said = dump.seal.as_ref().unwrap();
     assert!(said.starts_with("s3://bucket/Ingested/") && said.ends_with(&format!("/{batch}/batch.json")));
     let table = dump.table();
@@ -186,7 +222,7 @@ async fn a_batch_of_another_producer_is_told_as_far_as_the_ingester_knows_it() {
     met(&place.ingester(), 1);
     let Part { snapshot, .. } = look(&place.config()).await.unwrap().ingester;
     let batch = snapshot.unwrap().loads[0].batch;
-    let dump = look_at_batch(&place.config(), &batch.to_string().parse().unwrap()).await.unwrap();
+    let dump = look_at(&place, batch).await.unwrap();
     let table = dump.table();
     assert!(table.contains("instance     other, which is not the producer of this log"), "{table}");
     assert!(table.contains("100 in 10 files, 4.9 KiB in S3"), "{table}");

@@ -153,7 +153,9 @@ fn check_file(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreError
         let after = record::<FileRecord>(store, Table::Files, seq)?;
         match (&before, &after) {
             (None, None) => {
-                let lost = chunks.keys().map(|chunk| of_chunk(seq, *chunk, "its file has no record"));
+                let lost = chunks
+                    .keys()
+                    .map(|chunk| of_chunk(seq, *chunk, "its file has no record that can be read"));
                 return Ok(lost.collect());
             }
             (Some(before), Some(after)) if waits(before) && waits(after) => {

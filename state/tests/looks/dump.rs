@@ -149,8 +149,7 @@ async fn a_batch_whose_file_is_missing_is_damaged() {
         let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
         let mut change = Change::new();
         change.remove(Table::Files, &1_u64.to_be_bytes());
-        store.apply(change).unwrap();
-        store.sync().unwrap();
+        store.commit(change).unwrap();
     }
     let failure = look_at(&place, batch).await.unwrap_err();
     assert_eq!(failure.exit(), Exit::Data);

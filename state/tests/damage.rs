@@ -471,6 +471,25 @@ fn another_instance_or_kind_and_the_database_of_another_program_are_refused_and_
 }
 
 #[test]
+fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for len in [1, 300, 600_000] {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.join("sled")).unwrap();
+        fs::write(
+            scratch.join("sled/db"),
+            std::iter::repeat_with(|| random.u8(1..)).take(len).collect::<Vec<_>>(),
+        )
+        .unwrap();
+        for open in [open_log, |dir: &Path| LogReader::look(dir).err().map(Failure::from)] {
+            let failure = refusal(scratch.path(), open);
+            assert!(failure.to_string().contains("sled/db is not what was written at byte 0"), "{failure}");
+            assert_eq!(failure.exit(), Exit::Data);
+        }
+    }
+}
+
+#[test]
 fn what_stands_in_the_place_of_a_file_or_directory_is_named_and_left_as_it_is() {
     for place in ["log", "log/sled", "log/sled/db", "log/sled/conf"] {
         let scratch = Scratch::new();

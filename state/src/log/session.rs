@@ -9,6 +9,8 @@ use super::{LogError, seq_key};
 use crate::points::reached;
 use crate::store::Table;
 
+/// Characters kept of why a session ended: its record must fit a value.
+const WHY_CHARS: usize = 500;
 /// Ended sessions kept.
 const SESSIONS_KEPT: u64 = 1000;
 
@@ -48,7 +50,7 @@ impl Log {
     pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<Committed, LogError> {
         if let Some(mut session) = self.session.take() {
             session.ended = Some(now);
-            session.why = Some(why.to_owned());
+            session.why = Some(why.chars().take(WHY_CHARS).collect());
             let mut cut = Cut::default();
             cut.change.put(Table::Sessions, &seq_key(session.session), &session);
             self.send(cut)?;

@@ -187,10 +187,14 @@ impl Opening<'_> {
         };
         reached("open.opened");
         let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
-        if let (Ok(true), Some(segment)) = (&checked, broken(&segments).next()) {
+        if let (Ok(labelled), Some(segment)) = (&checked, broken(&segments).next()) {
             let what = describe(segment);
-            tracing::warn!(database = %path.display(), "{what}: reading everything to see what it held");
-            checked = self.read_everything(&store).map(|()| true);
+            checked = if *labelled {
+                tracing::warn!(database = %path.display(), "{what}: reading everything to see what it held");
+                self.read_everything(&store).map(|()| true)
+            } else {
+                Err(self.damaged("nothing else is in it".to_owned()))
+            };
         }
         match (checked, self.instance) {
             (Ok(labelled), Some(instance)) => store.own(self.kind, instance, labelled)?,

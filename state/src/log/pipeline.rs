@@ -1,8 +1,10 @@
-//! A commit's way to the disk. The thread that stages rows does not wait for it: one thread compresses, one applies
-//! and syncs, and commits follow one another through both in the order they were cut.
+//! A commit's way to the disk. The thread that stages rows does not wait for it: two threads compress, by turns, and
+//! one applies and syncs, in the order the commits were cut.
 //!
 //! ```text
-//! stage ──cut──► pack (compress) ──► apply, flush, fdatasync ──► settled: accepted
+//!               ┌──► pack ──┐
+//! stage ──cut──►┤ (by turns)├──► apply, flush, fdatasync ──► settled: accepted
+//!               └──► pack ──┘
 //! ```
 //! Each commit is one atomic change with a sync of its own. After an error nothing later is applied.
 
@@ -18,7 +20,9 @@ use super::{LogError, chunk_key, seq_key};
 use crate::pieces;
 use crate::store::{Change, Store, Table};
 
-/// Commits that may wait before each of the two threads.
+/// Threads that compress: at large commits it takes one of them longer than the disk.
+const PACKERS: usize = 2;
+/// Commits that may wait before each of them.
 const WAITING: usize = 1;
 
 /// A commit on its way.
@@ -30,6 +34,8 @@ pub(super) struct Cut {
     pub(super) rows: Vec<u8>,
     /// Their number; 0 when the commit has no chunk.
     pub(super) row_count: u64,
+    /// Bytes the chunk takes in the log, once it is packed.
+    chunk_bytes: u64,
     /// The hit ids of the chunk; they are in `change` already.
     pub(super) hits: Vec<HitId>,
     /// The file as it is with this commit, if the commit changes it. Its last chunk is the one of this commit.
@@ -38,11 +44,12 @@ pub(super) struct Cut {
     pub(super) done: Committed,
 }
 
-/// Both threads, seen from the one that stages.
+/// The threads, seen from the one that stages.
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    /// None only while it ends.
-    cuts: Option<mpsc::SyncSender<Cut>>,
+    /// The packers, by turns; empty only while it ends.
+    packers: Vec<mpsc::SyncSender<Cut>>,
+    turn: usize,
     settled: mpsc::Receiver<Result<Cut, LogError>>,
     news: Arc<Notify>,
     under_way: usize,
@@ -50,43 +57,30 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts both threads. `waiting_bytes` grows by what each chunk takes.
+    /// Starts the threads. `waiting_bytes` grows by what each chunk takes.
     pub(super) fn start(store: Store, waiting_bytes: Arc<AtomicU64>) -> Result<Self, LogError> {
-        let (cuts, to_pack) = mpsc::sync_channel::<Cut>(WAITING);
-        let (packed, to_store) = mpsc::sync_channel(WAITING);
+        let (mut packers, mut packed, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..PACKERS {
+            let (cuts, to_pack) = mpsc::sync_channel(WAITING);
+            // A packer holds on to what it has packed until it is taken: what is under way is bounded.
+            let (done, from_packer) = mpsc::sync_channel(0);
+            let packer = Packer { compressor: compressor()?, buffer: Vec::new() };
+            threads.push(spawn("pack", move || packer.run(&to_pack, &done))?);
+            packers.push(cuts);
+            packed.push(from_packer);
+        }
         let (report, settled) = mpsc::channel();
         let news = Arc::new(Notify::new());
-        let mut packer = Packer { compressor: compressor()?, buffer: Vec::new(), file: None, waiting_bytes };
-        let pack = move || {
-            for mut cut in to_pack {
-                let result = packer.pack(&mut cut).map(|()| cut);
-                let failed = result.is_err();
-                // Nobody takes it when the other thread ended with an error, which says it all.
-                if packed.send(result).is_err() || failed {
-                    break;
-                }
-            }
-        };
-        let wake = news.clone();
-        let keep = move || {
-            for cut in to_store {
-                let result = cut.and_then(|cut: Cut| keep(&store, cut));
-                let failed = result.is_err();
-                let gone = report.send(result).is_err();
-                wake.notify_one();
-                if gone || failed {
-                    break;
-                }
-            }
-        };
-        let threads = vec![spawn("pack", pack)?, spawn("sync", keep)?];
-        Ok(Self { cuts: Some(cuts), settled, news, under_way: 0, threads })
+        let keeper = Keeper { store, file: None, waiting_bytes, report, news: news.clone() };
+        threads.push(spawn("sync", move || keeper.run(&packed))?);
+        Ok(Self { packers, turn: 0, settled, news, under_way: 0, threads })
     }
 
     /// Sends a commit on its way; waits while as many as may be are under way.
     pub(super) fn send(&mut self, cut: Cut) -> Result<(), LogError> {
-        let taken = self.cuts.as_ref().is_some_and(|cuts| cuts.send(cut).is_ok());
-        if !taken {
+        let packer = self.packers.get(self.turn % PACKERS);
+        self.turn += 1;
+        if packer.is_none_or(|packer| packer.send(cut).is_err()) {
             // A thread has ended: with an error that waits to be told.
             while self.wait()?.is_some() {}
             return Err(LogError::Ended);
@@ -126,7 +120,7 @@ impl Pipeline {
 impl Drop for Pipeline {
     /// What is under way is still written: the database is closed when this returns.
     fn drop(&mut self) {
-        drop(self.cuts.take());
+        self.packers.clear();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -137,41 +131,76 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(LogError::Thread)
 }
 
-fn keep(store: &Store, mut cut: Cut) -> Result<Cut, LogError> {
-    store.commit(std::mem::take(&mut cut.change))?;
-    Ok(cut)
-}
-
-/// Compresses chunks, and knows what the chunks of the open file take.
+/// Compresses chunks.
 struct Packer {
     compressor: zstd::bulk::Compressor<'static>,
     /// As large as the largest chunk so far.
     buffer: Vec<u8>,
-    /// The file of the last chunk and the bytes its chunks take.
-    file: Option<(u64, u64)>,
-    waiting_bytes: Arc<AtomicU64>,
 }
 
 impl Packer {
-    fn pack(&mut self, cut: &mut Cut) -> Result<(), LogError> {
-        let Some(Numbered { seq, record }) = &mut cut.file else { return Ok(()) };
-        // A file that an earlier process left open comes with what its chunks took then.
-        let known = self.file.filter(|(file, _)| file == seq).map_or(record.log_bytes, |(_, bytes)| bytes);
-        record.log_bytes = known;
-        if cut.row_count > 0 {
-            let content = chunk(&mut self.compressor, &mut self.buffer, &cut.rows, cut.row_count)?;
-            let key = chunk_key(*seq, record.chunks - 1);
-            if !pieces::put(&mut cut.change, Table::Chunks, &key, content) {
-                return Err(LogError::Missing(
-                    "room for a commit of that size; lower log.commit_rows".to_owned(),
-                ));
+    fn run(mut self, cuts: &mpsc::Receiver<Cut>, packed: &mpsc::SyncSender<Result<Cut, LogError>>) {
+        for mut cut in cuts {
+            let result = self.pack(&mut cut).map(|()| cut);
+            let failed = result.is_err();
+            // Nobody takes it when the last thread ended with an error, which says it all.
+            if packed.send(result).is_err() || failed {
+                break;
             }
-            record.log_bytes += content.len() as u64;
-            self.waiting_bytes.fetch_add(content.len() as u64, Ordering::Relaxed);
         }
-        self.file = Some((*seq, record.log_bytes));
-        cut.change.put(Table::Files, &seq_key(*seq), record);
+    }
+
+    fn pack(&mut self, cut: &mut Cut) -> Result<(), LogError> {
+        let Some(Numbered { seq, record }) = cut.file.as_ref().filter(|_| cut.row_count > 0) else {
+            return Ok(());
+        };
+        let content = chunk(&mut self.compressor, &mut self.buffer, &cut.rows, cut.row_count)?;
+        if !pieces::put(&mut cut.change, Table::Chunks, &chunk_key(*seq, record.chunks - 1), content) {
+            let what = "room for a commit of that size; lower log.commit_rows";
+            return Err(LogError::Missing(what.to_owned()));
+        }
+        cut.chunk_bytes = content.len() as u64;
         Ok(())
+    }
+}
+
+/// Writes commits one after the other, and knows what the chunks of the open file take.
+struct Keeper {
+    store: Store,
+    /// The file of the last chunk and the bytes its chunks take.
+    file: Option<(u64, u64)>,
+    waiting_bytes: Arc<AtomicU64>,
+    report: mpsc::Sender<Result<Cut, LogError>>,
+    news: Arc<Notify>,
+}
+
+impl Keeper {
+    fn run(mut self, packed: &[mpsc::Receiver<Result<Cut, LogError>>]) {
+        for packer in packed.iter().cycle() {
+            // It ends, and with it the others, when there are no more cuts.
+            let Ok(cut) = packer.recv() else { break };
+            let result = cut.and_then(|cut| self.keep(cut));
+            let failed = result.is_err();
+            let gone = self.report.send(result).is_err();
+            self.news.notify_one();
+            if gone || failed {
+                break;
+            }
+        }
+    }
+
+    fn keep(&mut self, mut cut: Cut) -> Result<Cut, LogError> {
+        if let Some(Numbered { seq, record }) = &mut cut.file {
+            // A file that an earlier process left open comes with what its chunks took then.
+            let known =
+                self.file.filter(|(file, _)| file == seq).map_or(record.log_bytes, |(_, bytes)| bytes);
+            record.log_bytes = known + cut.chunk_bytes;
+            self.file = Some((*seq, record.log_bytes));
+            self.waiting_bytes.fetch_add(cut.chunk_bytes, Ordering::Relaxed);
+            cut.change.put(Table::Files, &seq_key(*seq), record);
+        }
+        self.store.commit(std::mem::take(&mut cut.change))?;
+        Ok(cut)
     }
 }
 

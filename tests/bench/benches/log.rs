@@ -31,7 +31,7 @@ fn main() {
     // `-- 256 1000` measures these only.
     let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
     println!("one fdatasync a commit, median of {TURNS} turns");
-    for schema in [schema(25, 0, 0).unwrap(), schema_of_75().unwrap()] {
+    for schema in [schema(22, 0, 0).unwrap(), schema_of_75().unwrap()] {
         let rows = Rows::make(&schema, ROWS).unwrap();
         let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
         println!("\nrows of {} columns and {row_bytes:.0} bytes", schema.columns.len());

@@ -10,6 +10,7 @@
 mod error;
 mod mark;
 mod open;
+mod scan;
 mod survey;
 mod undo;
 
@@ -29,6 +30,7 @@ pub(crate) use open::survey_file;
 use crate::points::reached;
 use mark::Mark;
 use open::Label;
+use scan::{Scan, Turns};
 
 /// Version of the stored form that this program writes and reads.
 pub const FORMAT: u32 = 1;
@@ -83,13 +85,14 @@ pub struct Store {
     mark: Option<Arc<Mark>>,
     /// Commits so far.
     commits: Arc<AtomicU64>,
+    turns: Turns,
 }
 
-/// One atomic change.
+/// One atomic change. Of several values for one key the last counts.
 #[derive(Debug, Default)]
 pub struct Change {
-    batch: sled::Batch,
-    keys: usize,
+    /// Keys with their tables, and values; None removes.
+    writes: Vec<(sled::IVec, Option<sled::IVec>)>,
 }
 
 impl Change {
@@ -102,14 +105,13 @@ impl Change {
     /// Whether nothing is to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys == 0
+        self.writes.is_empty()
     }
 
     /// Sets a value as it is.
     pub fn put_bytes(&mut self, table: Table, key: &[u8], value: &[u8]) {
         debug_assert!(value.len() <= MAX_VALUE, "{table:?}: a value of {} bytes", value.len());
-        self.batch.insert(whole_key(table, key), value);
-        self.keys += 1;
+        self.writes.push((whole_key(table, key).into(), Some(value.into())));
     }
 
     /// Sets a value as JSON.
@@ -120,8 +122,23 @@ impl Change {
 
     /// Removes a key; one that is not there is no error.
     pub fn remove(&mut self, table: Table, key: &[u8]) {
-        self.batch.remove(whole_key(table, key));
-        self.keys += 1;
+        self.writes.push((whole_key(table, key).into(), None));
+    }
+
+    /// Changes this too, after what it changes already.
+    pub fn and(&mut self, later: Self) {
+        self.writes.extend(later.writes);
+    }
+
+    fn into_batch(self) -> sled::Batch {
+        let mut batch = sled::Batch::default();
+        for (key, value) in self.writes {
+            match value {
+                Some(value) => batch.insert(key, value),
+                None => batch.remove(key),
+            }
+        }
+        batch
     }
 }
 
@@ -161,7 +178,9 @@ impl Store {
     /// # Errors
     /// When sled fails; nothing of the change may be believed then.
     pub fn apply(&self, change: Change) -> Result<(), StoreError> {
-        self.db.apply_batch(change.batch).map_err(|error| from_sled(&self.dir, "writing", error))
+        let batch = change.into_batch();
+        let applied = self.turns.take(|| self.db.apply_batch(batch));
+        applied.map_err(|error| from_sled(&self.dir, "writing", error))
     }
 
     /// Applies a change as a whole and makes it durable, also against power loss, and with it everything applied
@@ -205,19 +224,20 @@ impl Store {
         &self,
         table: Table,
         prefix: &[u8],
-    ) -> impl DoubleEndedIterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<> {
+    ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<> {
         let dir = self.dir.clone();
-        self.db.scan_prefix(whole_key(table, prefix)).map(move |item| {
+        let entries = self.db.scan_prefix(whole_key(table, prefix)).map(move |item| {
             let (key, value) = item.map_err(|error| from_sled(&dir, "reading", error))?;
             Ok((key.subslice(1, key.len() - 1), value))
-        })
+        });
+        Scan::new(entries, self.turns.clone())
     }
 
     /// Keys and JSON values of a table, in order.
     pub fn scan_json<T: DeserializeOwned>(
         &self,
         table: Table,
-    ) -> impl DoubleEndedIterator<Item = Result<(sled::IVec, T), StoreError>> {
+    ) -> impl Iterator<Item = Result<(sled::IVec, T), StoreError>> {
         self.scan(table, &[]).map(move |item| {
             let (key, value) = item?;
             let value = self.decode(table, &key, &value)?;

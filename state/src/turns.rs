@@ -10,10 +10,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// The pause after a snapshot, in times of what it took: under steady asking a snapshot is being made for less than
-/// one part in thirty of the time, on one core.
-const PAUSE: u32 = 32;
+/// one part in sixty of the time, on one core.
+const PAUSE: u32 = 64;
 /// The pause at most, so that nobody waits long.
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_millis(800);
 
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
@@ -64,7 +64,7 @@ mod tests {
                 let before = made.load(Ordering::SeqCst);
                 let make = move || {
                     let number = made.fetch_add(1, Ordering::SeqCst) + 1;
-                    std::thread::sleep(Duration::from_millis(5));
+                    std::thread::sleep(Duration::from_millis(1));
                     Ok(number.to_be_bytes().to_vec())
                 };
                 let line = turns.line(make).await.unwrap();

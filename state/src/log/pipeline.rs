@@ -6,7 +6,8 @@
 //! stage ──cut──►┤ (by turns)├──► apply, flush, fdatasync ──► settled: accepted
 //!               └──► pack ──┘
 //! ```
-//! Each commit is one atomic change with a sync of its own. After an error nothing later is applied.
+//! Each commit is one atomic change and a sync; those that wait when the disk is ready are made one. After an error
+//! nothing later is applied.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -22,7 +23,7 @@ use crate::store::{Change, Store, Table};
 
 /// Threads that compress: at large commits it takes one of them longer than the disk.
 const PACKERS: usize = 2;
-/// Commits that may wait before each of them.
+/// Commits that may wait before and behind each of them.
 const WAITING: usize = 1;
 
 /// A commit on its way.
@@ -62,8 +63,7 @@ impl Pipeline {
         let (mut packers, mut packed, mut threads) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..PACKERS {
             let (cuts, to_pack) = mpsc::sync_channel(WAITING);
-            // A packer holds on to what it has packed until it is taken: what is under way is bounded.
-            let (done, from_packer) = mpsc::sync_channel(0);
+            let (done, from_packer) = mpsc::sync_channel(WAITING);
             let packer = Packer { compressor: compressor()?, buffer: Vec::new() };
             threads.push(spawn("pack", move || packer.run(&to_pack, &done))?);
             packers.push(cuts);
@@ -164,7 +164,7 @@ impl Packer {
     }
 }
 
-/// Writes commits one after the other, and knows what the chunks of the open file take.
+/// Writes commits in order, and knows what the chunks of the open file take.
 struct Keeper {
     store: Store,
     /// The file of the last chunk and the bytes its chunks take.
@@ -175,13 +175,22 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Ends, and with it the others, when there are no more cuts or something failed.
     fn run(mut self, packed: &[mpsc::Receiver<Result<Cut, LogError>>]) {
-        for packer in packed.iter().cycle() {
-            // It ends, and with it the others, when there are no more cuts.
-            let Ok(cut) = packer.recv() else { break };
-            let result = cut.and_then(|cut| self.keep(cut));
-            let failed = result.is_err();
-            let gone = self.report.send(result).is_err();
+        let mut packers = packed.iter().cycle().peekable();
+        while let Some(Ok(first)) = packers.next().map(mpsc::Receiver::recv) {
+            let mut together = vec![first];
+            while let Some(Ok(cut)) = packers.peek().map(|packer| packer.try_recv()) {
+                together.push(cut);
+                packers.next();
+            }
+            let kept = together.into_iter().collect::<Result<Vec<_>, _>>().and_then(|cuts| self.keep(cuts));
+            let failed = kept.is_err();
+            let results = match kept {
+                Ok(cuts) => cuts.into_iter().map(Ok).collect(),
+                Err(error) => vec![Err(error)],
+            };
+            let gone = results.into_iter().any(|result| self.report.send(result).is_err());
             self.news.notify_one();
             if gone || failed {
                 break;
@@ -189,18 +198,21 @@ impl Keeper {
         }
     }
 
-    fn keep(&mut self, mut cut: Cut) -> Result<Cut, LogError> {
-        if let Some(Numbered { seq, record }) = &mut cut.file {
+    fn keep(&mut self, mut cuts: Vec<Cut>) -> Result<Vec<Cut>, LogError> {
+        let mut change = Change::new();
+        for cut in &mut cuts {
+            change.and(std::mem::take(&mut cut.change));
+            let Some(Numbered { seq, record }) = &mut cut.file else { continue };
             // A file that an earlier process left open comes with what its chunks took then.
             let known =
                 self.file.filter(|(file, _)| file == seq).map_or(record.log_bytes, |(_, bytes)| bytes);
             record.log_bytes = known + cut.chunk_bytes;
             self.file = Some((*seq, record.log_bytes));
             self.waiting_bytes.fetch_add(cut.chunk_bytes, Ordering::Relaxed);
-            cut.change.put(Table::Files, &seq_key(*seq), record);
+            change.put(Table::Files, &seq_key(*seq), record);
         }
-        self.store.commit(std::mem::take(&mut cut.change))?;
-        Ok(cut)
+        self.store.commit(change)?;
+        Ok(cuts)
     }
 }
 

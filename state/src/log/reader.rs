@@ -4,6 +4,9 @@ use std::path::Path;
 
 use shared::ids::BatchPrefix;
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::status::{BatchStatus, FileStatus};
 use super::{LogError, chunk_key, seq_key, seq_of};
@@ -13,6 +16,22 @@ use crate::store::{Kind, Store, StoreError, Table};
 
 /// Sessions a snapshot shows.
 const SESSIONS_SHOWN: usize = 20;
+
+/// Of a [`FileRecord`] what a snapshot needs: there may be tens of thousands.
+#[derive(Deserialize)]
+struct FileGlance<'f> {
+    batch: u64,
+    /// A [`FileStatus`]: the only one that is an object is the uploaded one.
+    #[serde(borrow)]
+    status: &'f RawValue,
+    rows: u64,
+}
+
+impl FileGlance<'_> {
+    fn is_uploaded(&self) -> bool {
+        self.status.get().starts_with('{')
+    }
+}
 
 /// A handle that looks into the log.
 #[derive(Debug, Clone)]
@@ -138,11 +157,14 @@ impl LogReader {
         let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
         let mut rows_to_upload = 0;
         let mut uploaded = std::collections::HashMap::<u64, u32>::new();
-        for item in self.store.scan_json::<FileRecord>(Table::Files) {
-            let (_, file) = item?;
-            match file.status {
-                FileStatus::Uploaded(_) => *uploaded.entry(file.batch).or_default() += 1,
-                FileStatus::Open | FileStatus::Closed => rows_to_upload += file.rows,
+        for item in self.store.scan(Table::Files, &[]) {
+            let (key, value) = item?;
+            let file: FileGlance<'_> = serde_json::from_slice(&value)
+                .map_err(|error| self.store.damaged(Table::Files, &key, &error.to_string()))?;
+            if file.is_uploaded() {
+                *uploaded.entry(file.batch).or_default() += 1;
+            } else {
+                rows_to_upload += file.rows;
             }
         }
         let batch = |(seq, record): (u64, BatchRecord)| {

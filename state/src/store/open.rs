@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::mark::{self, Mark};
+use super::scan::Turns;
 use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
 use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, from_sled};
@@ -184,6 +185,7 @@ impl Opening<'_> {
             dir: self.dir.to_owned(),
             mark: None,
             commits: Arc::default(),
+            turns: Turns::default(),
         };
         reached("open.opened");
         let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));

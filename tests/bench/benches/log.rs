@@ -9,6 +9,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bench::{Rows, log_settings, median, schema, schema_of_75};
@@ -30,14 +31,27 @@ const WAYS: [(&str, Append); 4] =
 fn main() {
     // `-- 256 1000` measures these only.
     let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    println!("one fdatasync a commit, median of {TURNS} turns");
+    state::points::watch(|name| {
+        if name == "commit.synced" {
+            SYNCS.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    println!("median of {TURNS} turns");
     for schema in [schema(22, 0, 0).unwrap(), schema_of_75().unwrap()] {
         let rows = Rows::make(&schema, ROWS).unwrap();
         let row_bytes = rows.bytes.len() as f64 / ROWS as f64;
         println!("\nrows of {} columns and {row_bytes:.0} bytes", schema.columns.len());
         println!(
-            "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>5}  {:>10}  {:>19}",
-            "rows/commit", "", "rows/s", "MB/s", "ms/commit", "B/row", "CPU µs/row", "of the plain file's"
+            "{:>11}  {:10}  {:>9}  {:>5}  {:>9}  {:>9}  {:>5}  {:>10}  {:>19}",
+            "rows/commit",
+            "",
+            "rows/s",
+            "MB/s",
+            "ms/commit",
+            "rows/sync",
+            "B/row",
+            "CPU µs/row",
+            "of the plain file's"
         );
         for commit in [64, 256, 1000, 4000] {
             if asked.is_empty() || asked.contains(&commit) {
@@ -61,12 +75,14 @@ fn compare(rows: &Rows, row_bytes: f64, commit: usize) {
     for (((name, _), turns), time) in WAYS.iter().zip(&turns).zip(speeds) {
         let (count, commits) = (count as f64, count as f64 / commit as f64);
         let cpu = middle(turns.iter().map(|turn| turn.cpu).collect());
+        let syncs: u64 = turns.iter().map(|turn| turn.syncs).sum();
         let disk = turns.iter().map(|turn| turn.disk).max().unwrap() as f64;
         println!(
-            "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {:>9.2}  {:>5.0}  {:>10.2}  {:>19.2}",
+            "{commit:>11}  {name:10}  {:>9.0}  {:>5.0}  {:>9.2}  {:>9.0}  {:>5.0}  {:>10.2}  {:>19.2}",
             count / time,
             count * row_bytes / time / 1e6,
             time * 1e3 / commits,
+            count * TURNS as f64 / syncs as f64,
             disk / count,
             cpu * 1e6 / count,
             speeds[0] / time,
@@ -74,18 +90,29 @@ fn compare(rows: &Rows, row_bytes: f64, commit: usize) {
     }
 }
 
+/// Syncs of our log in this turn.
+static SYNCS: AtomicU64 = AtomicU64::new(0);
+
 struct Turn {
     time: Duration,
     cpu: Duration,
     disk: u64,
+    syncs: u64,
 }
 
 fn turn(append: Append, rows: &Rows, count: usize, commit: usize) -> Turn {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut commits = (0..count).step_by(commit).map(|from| from..count.min(from + commit));
     let (start, cpu) = (Instant::now(), cpu_time());
+    SYNCS.store(0, Ordering::Relaxed);
     append(dir.path(), rows, &mut commits);
-    Turn { time: start.elapsed(), cpu: cpu_time() - cpu, disk: disk(dir.path()) }
+    let (time, cpu) = (start.elapsed(), cpu_time() - cpu);
+    let syncs = match SYNCS.load(Ordering::Relaxed) {
+        // The other ways sync once a commit.
+        0 => count.div_ceil(commit) as u64,
+        syncs => syncs,
+    };
+    Turn { time, cpu, disk: disk(dir.path()), syncs }
 }
 
 fn plain_file(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>) {

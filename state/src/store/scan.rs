@@ -1,0 +1,68 @@
+//! Reading many entries beside a writer. In sled 0.34.7 every step of an iterator takes a lock that `apply_batch`
+//! holds (`src/concurrency_control.rs`): step by step, a reader of ten thousand entries and a writer that commits all
+//! the time wake each other ten thousand times, and both crawl. So reader and writer take turns here, some hundred
+//! entries at a time, and never meet in sled.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::StoreError;
+
+/// Entries of a turn at most; turns grow up to it, since many a reader wants the first few only.
+const ENTRIES: usize = 256;
+/// A turn ends after this time too, in case entries must be fetched from the disk.
+const TIME: Duration = Duration::from_millis(1);
+
+/// Whose turn it is. Holds nothing, so that it cannot be left half changed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Turns(Arc<Mutex<()>>);
+
+impl Turns {
+    /// Does something while no other turn is taken.
+    pub(super) fn take<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        work()
+    }
+}
+
+type Entry = Result<(sled::IVec, sled::IVec), StoreError>;
+
+/// Entries in order of their keys, as they are when their turn comes.
+pub(super) struct Scan<I> {
+    entries: I,
+    ready: VecDeque<Entry>,
+    turns: Turns,
+    size: usize,
+}
+
+impl<I: Iterator<Item = Entry>> Scan<I> {
+    pub(super) fn new(entries: I, turns: Turns) -> Self {
+        Self { entries, ready: VecDeque::new(), turns, size: 1 }
+    }
+
+    fn fill(&mut self) {
+        let Self { entries, ready, size, .. } = self;
+        self.turns.take(|| {
+            let begun = Instant::now();
+            for entry in entries.take(*size) {
+                ready.push_back(entry);
+                if begun.elapsed() > TIME {
+                    break;
+                }
+            }
+        });
+        *size = (*size * 4).min(ENTRIES);
+    }
+}
+
+impl<I: Iterator<Item = Entry>> Iterator for Scan<I> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        if self.ready.is_empty() {
+            self.fill();
+        }
+        self.ready.pop_front()
+    }
+}

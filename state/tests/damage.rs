@@ -473,7 +473,7 @@ fn another_instance_or_kind_and_the_database_of_another_program_are_refused_and_
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     let mut random = fastrand::Rng::with_seed(7);
-    for len in [1, 300, 600_000] {
+    for len in [1, 300, 600_000, 40 << 20] {
         let scratch = Scratch::new();
         fs::create_dir(scratch.join("sled")).unwrap();
         fs::write(

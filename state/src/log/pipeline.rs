@@ -72,7 +72,13 @@ impl Pipeline {
         let (report, settled) = mpsc::channel();
         let news = Arc::new(Notify::new());
         let keeper = Keeper { store, file: None, waiting_bytes, report, news: news.clone() };
-        threads.push(spawn("sync", move || keeper.run(&packed))?);
+        let last = Wake(news.clone());
+        let keep = move || {
+            // Dropped after all that the keeper held, also when that panics.
+            let _last = last;
+            keeper.run(&packed);
+        };
+        threads.push(spawn("sync", keep)?);
         Ok(Self { packers, turn: 0, settled, news, under_way: 0, threads })
     }
 
@@ -161,6 +167,15 @@ impl Packer {
         }
         cut.chunk_bytes = content.len() as u64;
         Ok(())
+    }
+}
+
+/// Says, when it is dropped, that there will be no more news.
+struct Wake(Arc<Notify>);
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
+/// More torn segments than a crash can leave are damage; fewer fit into memory.
+const TORN_MAX: usize = 64;
+
 /// How a database is opened.
 struct Opening<'o> {
     dir: &'o Path,
@@ -160,7 +163,7 @@ impl Opening<'_> {
     /// None when another process has come first.
     fn open_whole(&self, looking: Option<File>, durable: u64) -> Result<Option<Store>, StoreError> {
         leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
-        let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
+        let (segments, undo) = self.survey()?;
         let refused = |error: StoreError| {
             if let Some(undo) = &undo {
                 self.put_back(undo)?;
@@ -218,14 +221,18 @@ impl Opening<'_> {
     }
 
     /// None of it when there is no database yet.
-    fn survey(&self) -> io::Result<(Vec<Segment>, Option<Undo>)> {
+    fn survey(&self) -> Result<(Vec<Segment>, Option<Undo>), StoreError> {
         let path = database(self.dir);
         if !path.exists() {
             return Ok((Vec::new(), None));
         }
-        let file = File::open(path)?;
-        let segments = survey(&file)?;
-        let undo = Undo::keep(&self.sled(), &file, &segments)?;
+        let file = File::open(path).map_err(|error| self.io(error))?;
+        let segments = survey(&file).map_err(|error| self.io(error))?;
+        let torn = broken(&segments).count();
+        if let Some(segment) = broken(&segments).next().filter(|_| torn > TORN_MAX) {
+            return Err(self.damaged(format!("{}, and in {torn} segments in all", describe(segment))));
+        }
+        let undo = Undo::keep(&self.sled(), &file, &segments).map_err(|error| self.io(error))?;
         Ok((segments, Some(undo)))
     }
 

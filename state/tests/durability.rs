@@ -7,12 +7,13 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
 use shared::ids::Instance;
 use shared::layout::Compression;
-use state::log::{HitId, Log, Settings};
+use state::log::{HitId, Log, LogError, Settings};
 
 const DIR: &str = "DURABILITY_CHILD_DIR";
 const COMMITS: &str = "DURABILITY_CHILD_COMMITS";
@@ -114,4 +115,24 @@ fn nothing_is_accepted_before_its_fdatasync_has_returned() {
         }
     }
     assert_eq!(accepts, 25);
+}
+
+#[tokio::test]
+async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accepted_after_it() {
+    static ARMED: AtomicBool = AtomicBool::new(false);
+    state::points::watch(|name| {
+        assert!(!(name == "commit.applied" && ARMED.load(Ordering::Relaxed)), "dies here");
+    });
+    let hit = |low| Some(HitId { high: 2, low });
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = Log::open(settings(dir.path()), Utc::now()).unwrap();
+    log.stage_row(hit(1), None, b"1~accepted\n", Utc::now());
+    log.commit(Utc::now()).unwrap();
+    ARMED.store(true, Ordering::Relaxed);
+    log.stage_row(hit(2), None, b"2~never accepted\n", Utc::now());
+    log.submit(Utc::now()).unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(10), log.settled()).await;
+    assert!(matches!(told, Ok(Err(LogError::Ended))), "{told:?}");
+    log.stage_row(hit(3), None, b"3~never accepted\n", Utc::now());
+    assert!(matches!(log.commit(Utc::now()), Err(LogError::Ended)));
 }

@@ -100,7 +100,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
                     Ok(Ok(())) if shutdown.is_stopping() => shipped = true,
                     ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
                 },
-                ended = &mut log_ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
+                // Whatever the reason, a log that has ended has said its last word.
+                ended = &mut log_ended => return ended.unwrap_or(Err(LogError::Ended)),
             }
         };
         shutdown.stop();

@@ -100,7 +100,7 @@ impl Shipping {
         loop {
             for batch in ready.drain(..) {
                 // Each sealed batch is published by one task, started when its last file is up.
-                if sealed.contains(&batch) && this.is_up(batch)? {
+                if sealed.contains(&batch) && this.clone().is_up(batch).await? {
                     sealed.remove(&batch);
                     let (this, shutdown) = (this.clone(), shutdown.clone());
                     let what = format!("publishing of batch {batch}");
@@ -139,10 +139,13 @@ impl Shipping {
         // Whatever is under way is dropped with the set of tasks.
     }
 
-    fn is_up(&self, batch: u64) -> Result<bool, LogError> {
-        let record = self.log.batch(batch)?;
-        let files = self.log.files_of(&record)?;
-        Ok(record.status == BatchStatus::Sealed && self.place.ending(&record, &files).is_some())
+    async fn is_up(self: Arc<Self>, batch: u64) -> Result<bool, LogError> {
+        let looked = tokio::task::spawn_blocking(move || {
+            let record = self.log.batch(batch)?;
+            let files = self.log.files_of(&record)?;
+            Ok(record.status == BatchStatus::Sealed && self.place.ending(&record, &files).is_some())
+        });
+        looked.await.map_err(|error| LogError::Missing(error.to_string()))?
     }
 
     async fn upload(&self, file: u64) -> Result<u64, ShipError> {
@@ -167,8 +170,13 @@ impl Shipping {
 
     /// Manifest first, seal last: the seal says that everything else is there.
     async fn publish(&self, batch: u64) -> Result<(), ShipError> {
-        let record = self.log.batch(batch)?;
-        let files = self.log.files_of(&record)?;
+        let log = self.log.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let record = log.batch(batch)?;
+            let files = log.files_of(&record)?;
+            Ok::<_, LogError>((record, files))
+        });
+        let (record, files) = looked.await.map_err(|_| ShipError::Closed)??;
         let Some(ending) = self.place.ending(&record, &files) else { return Err(ShipError::Closed) };
         let (key, content) = ending.manifest;
         self.store.put(&key, content).await?;

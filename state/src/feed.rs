@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::snapshot::Matching;
-use crate::turns::Turns;
+use crate::snapshots::Snapshots;
 use crate::verify::Checked;
 
 /// A question is one short line; more than this is not ours.
@@ -99,6 +100,23 @@ pub trait Owner: Send + Sync + 'static {
     }
 }
 
+/// The pause after an answer about a batch, in times of what it took, and at most.
+const BATCH_PAUSE: u32 = 16;
+const BATCH_PAUSE_MAX: Duration = Duration::from_millis(100);
+
+/// Keeps those who ask from keeping the service from its work.
+struct Asking {
+    snapshot: Snapshots,
+    batch: Semaphore,
+    verify: Arc<Semaphore>,
+}
+
+impl Default for Asking {
+    fn default() -> Self {
+        Self { snapshot: Snapshots::default(), batch: Semaphore::new(1), verify: Arc::new(Semaphore::new(1)) }
+    }
+}
+
 /// Answers questions on `socket` until shutdown. The caller owns the database, so a socket file left behind by an
 /// earlier owner is dead and is replaced.
 ///
@@ -114,8 +132,7 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
     }
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
-    let verifying = Arc::new(Semaphore::new(1));
-    let turns = Arc::new(Turns::default());
+    let asking = Arc::new(Asking::default());
     while let Some(accepted) = shutdown.until(listener.accept()).await {
         let (stream, _) = match accepted {
             Ok(accepted) => accepted,
@@ -126,10 +143,9 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
                 continue;
             }
         };
-        let (owner, shutdown) = (owner.clone(), shutdown.clone());
-        let (verifying, turns) = (verifying.clone(), turns.clone());
+        let (owner, shutdown, asking) = (owner.clone(), shutdown.clone(), asking.clone());
         tokio::spawn(async move {
-            if let Some(Err(error)) = shutdown.until(answer(stream, owner, verifying, turns)).await {
+            if let Some(Err(error)) = shutdown.until(answer(stream, owner, asking)).await {
                 tracing::debug!(%error, "feed: an asker went away");
             }
         });
@@ -138,24 +154,26 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
     Ok(())
 }
 
-async fn answer<O: Owner>(
-    stream: UnixStream,
-    owner: Arc<O>,
-    verifying: Arc<Semaphore>,
-    turns: Arc<Turns>,
-) -> io::Result<()> {
+async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     match serde_json::from_str(&line) {
         Ok(Question::Snapshot) => {
-            let line = turns.line(move || answer_line(owner.snapshot())).await?;
+            let line = asking.snapshot.line(move || answer_line(owner.snapshot())).await?;
             write.write_all(&line).await
         }
-        Ok(Question::Batch(prefix)) => tell(&mut write, move || owner.batch(&prefix)).await,
+        Ok(Question::Batch(prefix)) => {
+            let _alone = asking.batch.acquire().await;
+            let begun = Instant::now();
+            tell(&mut write, move || owner.batch(&prefix)).await?;
+            // As between snapshots: however many ask, the service has better things to do.
+            tokio::time::sleep((begun.elapsed() * BATCH_PAUSE).min(BATCH_PAUSE_MAX)).await;
+            Ok(())
+        }
         Ok(Question::Verify) => {
             // It reads everything and cannot be cut short: one at a time, also when its asker has gone away.
-            let alone = verifying.try_acquire_owned();
+            let alone = asking.verify.clone().try_acquire_owned();
             tell(&mut write, move || match alone {
                 Ok(_alone) => owner.verify(),
                 Err(_) => refusal("it is being verified already: ask again when that has ended"),
@@ -163,7 +181,8 @@ async fn answer<O: Owner>(
             .await
         }
         Ok(Question::Follow) => {
-            let Some((recent, mut coming)) = owner.follow() else { return Ok(()) };
+            let followed = tokio::task::spawn_blocking(move || owner.follow()).await;
+            let Some((recent, mut coming)) = followed.map_err(io::Error::other)? else { return Ok(()) };
             for published in recent {
                 write_line(&mut write, &published).await?;
             }

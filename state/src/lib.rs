@@ -13,8 +13,8 @@ pub mod log;
 mod pieces;
 pub mod points;
 pub mod snapshot;
+mod snapshots;
 pub mod store;
-mod turns;
 pub mod verify;
 
 pub use ask::Part;

@@ -18,7 +18,7 @@ pub const ALL: [&str; 22] = [
     // old; durable, and nobody told.
     "commit.begun",
     "commit.applied",
-    "commit.flushed",
+    "sync.flushed",
     "commit.synced",
     "commit.durable",
     // The beginning or the end of a session is durable.

@@ -16,6 +16,7 @@ mod undo;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,6 +62,21 @@ pub enum Table {
     Sessions = b's',
     /// The ingester's loads: (batch id).
     Loads = b'l',
+}
+
+impl Table {
+    fn reading(self) -> &'static str {
+        match self {
+            Self::Meta => "reading meta",
+            Self::Chunks => "reading chunks",
+            Self::Files => "reading files",
+            Self::Batches => "reading batches",
+            Self::Hits => "reading hits",
+            Self::Rejects => "reading rejects",
+            Self::Sessions => "reading sessions",
+            Self::Loads => "reading loads",
+        }
+    }
 }
 
 /// What a database is for; one is not mistaken for the other.
@@ -179,8 +195,7 @@ impl Store {
     /// When sled fails; nothing of the change may be believed then.
     pub fn apply(&self, change: Change) -> Result<(), StoreError> {
         let batch = change.into_batch();
-        let applied = self.turns.take(|| self.db.apply_batch(batch));
-        applied.map_err(|error| from_sled(&self.dir, "writing", error))
+        self.turns.take(|| self.sled("writing", || self.db.apply_batch(batch)))
     }
 
     /// Applies a change as a whole and makes it durable, also against power loss, and with it everything applied
@@ -194,13 +209,25 @@ impl Store {
         reached("commit.begun");
         self.apply(change)?;
         reached("commit.applied");
-        self.db.flush().map_err(|error| from_sled(&self.dir, "flushing", error))?;
-        reached("commit.flushed");
-        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })?;
+        self.sync()?;
         reached("commit.synced");
         self.mark.as_ref().map_or(Ok(()), |mark| mark.set(number))?;
         reached("commit.durable");
         Ok(())
+    }
+
+    /// Makes everything applied so far durable, also against power loss.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn sync(&self) -> Result<(), StoreError> {
+        self.sled("flushing", || self.db.flush())?;
+        reached("sync.flushed");
+        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })
+    }
+
+    fn sled<T>(&self, doing: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+        guarded(&self.dir, doing, work)
     }
 
     /// A value as it is.
@@ -208,7 +235,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn get_bytes(&self, table: Table, key: &[u8]) -> Result<Option<sled::IVec>, StoreError> {
-        self.db.get(whole_key(table, key)).map_err(|error| from_sled(&self.dir, "reading", error))
+        self.sled(table.reading(), || self.db.get(whole_key(table, key)))
     }
 
     /// A value from JSON.
@@ -226,9 +253,15 @@ impl Store {
         prefix: &[u8],
     ) -> impl Iterator<Item = Result<(sled::IVec, sled::IVec), StoreError>> + use<> {
         let dir = self.dir.clone();
-        let entries = self.db.scan_prefix(whole_key(table, prefix)).map(move |item| {
-            let (key, value) = item.map_err(|error| from_sled(&dir, "reading", error))?;
-            Ok((key.subslice(1, key.len() - 1), value))
+        let mut entries = Some(self.db.scan_prefix(whole_key(table, prefix)));
+        let entries = std::iter::from_fn(move || {
+            let next =
+                guarded(&dir, table.reading(), || entries.as_mut().and_then(Iterator::next).transpose());
+            if next.is_err() {
+                // Nothing can be known of what would follow.
+                entries = None;
+            }
+            next.map(|entry| entry.map(|(key, value)| (key.subslice(1, key.len() - 1), value))).transpose()
         });
         Scan::new(entries, self.turns.clone())
     }
@@ -260,6 +293,16 @@ impl Store {
 /// The file sled keeps its log in.
 pub(crate) fn database(dir: &Path) -> PathBuf {
     dir.join("sled").join("db")
+}
+
+/// sled asserts where it does not expect damage: that is an error like any other.
+fn guarded<T>(dir: &Path, doing: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| from_sled(dir, doing, error)),
+        Err(_) => {
+            Err(StoreError::Damaged { dir: dir.to_owned(), what: format!("{doing}: sled/db cannot be read") })
+        }
+    }
 }
 
 fn from_sled(dir: &Path, doing: &str, error: sled::Error) -> StoreError {

@@ -59,6 +59,11 @@ impl Log {
             sums,
             window,
         };
+        if log.window.len() as u64 != log.sums.hits {
+            let (there, sums) = (log.window.len(), log.sums.hits);
+            let what = format!("hits: {there} hit ids are there, {sums} were remembered");
+            return Err(StoreError::Damaged { dir: log.settings.dir, what }.into());
+        }
         let mut resumed = Resumed { hits: log.window.len(), ..Resumed::default() };
         log.find_files(&mut resumed)?;
         log.find_batches(&mut resumed)?;
@@ -74,6 +79,9 @@ impl Log {
             resumed.closed.extend(done.closed);
             resumed.sealed.extend(done.sealed);
         }
+        // What was found may have been applied and not synced by a process that was killed: nothing leaves for S3
+        // before it is durable.
+        log.store.sync()?;
         Ok((log, resumed))
     }
 

@@ -1,5 +1,5 @@
-//! What S3 has confirmed: rows, rejects and old batches are dropped here. None of it need be synced, since after a
-//! crash the same goes up once more with the same content; so none of it waits for a commit.
+//! What S3 has confirmed: rows, rejects and old batches are dropped here. After a crash the same goes up once more with
+//! the same content, so none of it waits for a commit; a sync for each batch is enough.
 
 use std::sync::atomic::Ordering;
 
@@ -64,7 +64,9 @@ impl Log {
         reached("published.begun");
         self.store.apply(change)?;
         reached("published.applied");
-        Ok(())
+        // While only shipping goes on nothing else syncs, and sled uses space again that it moved things from: the
+        // disk must have what was moved.
+        Ok(self.store.sync()?)
     }
 
     /// Drops rejects that stand in S3: those numbered `first` to `last`.

@@ -1,10 +1,10 @@
-//! Opening a database: who has it, whether it is whole, whose it is. sled repairs as it opens, so what it may
-//! overwrite is kept until nothing speaks against the database any more, and put back otherwise.
+//! Opening a database: who has it, whether it is whole, whose it is. sled repairs as it opens. So a database whose file
+//! is in doubt is tried as a copy first; of any other the end is kept, where sled repairs after a crash, and put back
+//! when something speaks against the database.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use super::mark::{self, Mark};
 use super::scan::Turns;
 use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
-use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, from_sled};
+use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, guarded};
 use crate::points::reached;
 use crate::{leftovers, loads, lock, log};
 
@@ -31,10 +31,8 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
-/// More torn segments than a crash can leave are damage; fewer fit into memory.
-const TORN_MAX: usize = 64;
-
 /// How a database is opened.
+#[derive(Clone, Copy)]
 struct Opening<'o> {
     dir: &'o Path,
     kind: Kind,
@@ -163,15 +161,15 @@ impl Opening<'_> {
     /// None when another process has come first.
     fn open_whole(&self, looking: Option<File>, durable: u64) -> Result<Option<Store>, StoreError> {
         leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
-        let (segments, undo) = self.survey()?;
+        let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
+        if let Some(segment) = broken(&segments).next() {
+            self.try_a_copy(segment, durable)?;
+        }
         let refused = |error: StoreError| {
             if let Some(undo) = &undo {
                 self.put_back(undo)?;
             }
-            Err(match broken(&segments).next() {
-                Some(segment) => self.damaged(format!("{}; {}", describe(segment), reason(error))),
-                None => error,
-            })
+            Err(error)
         };
         let db = match self.open_sled() {
             Ok(Some(db)) => db,
@@ -179,28 +177,9 @@ impl Opening<'_> {
             Err(error @ StoreError::Io { .. }) => return Err(error),
             Err(error) => return refused(error),
         };
-        let path = database(self.dir);
-        let file = File::options().read(true).write(true).open(&path).map_err(|error| self.io(error))?;
-        let mut store = Store {
-            db,
-            file: Arc::new(file),
-            _looking: looking.map(Arc::new),
-            dir: self.dir.to_owned(),
-            mark: None,
-            commits: Arc::default(),
-            turns: Turns::default(),
-        };
+        let mut store = self.store(db, looking)?;
         reached("open.opened");
-        let mut checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
-        if let (Ok(labelled), Some(segment)) = (&checked, broken(&segments).next()) {
-            let what = describe(segment);
-            checked = if *labelled {
-                tracing::warn!(database = %path.display(), "{what}: reading everything to see what it held");
-                self.read_everything(&store).map(|()| true)
-            } else {
-                Err(self.damaged("nothing else is in it".to_owned()))
-            };
-        }
+        let checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
         match (checked, self.instance) {
             (Ok(labelled), Some(instance)) => store.own(self.kind, instance, labelled)?,
             (Ok(_), None) => {}
@@ -212,6 +191,46 @@ impl Opening<'_> {
         Ok(Some(store))
     }
 
+    fn store(&self, db: sled::Db, looking: Option<File>) -> Result<Store, StoreError> {
+        let path = database(self.dir);
+        let file = File::options().read(true).write(true).open(&path).map_err(|error| self.io(error))?;
+        Ok(Store {
+            db,
+            file: Arc::new(file),
+            _looking: looking.map(Arc::new),
+            dir: self.dir.to_owned(),
+            mark: None,
+            commits: Arc::default(),
+            turns: Turns::default(),
+        })
+    }
+
+    /// A torn segment where a crash does not usually reach: it may be free space, or sled may be about to pass over
+    /// what was accepted. A copy beside the database tells, while the database stays as it is.
+    fn try_a_copy(&self, torn: &Segment, durable: u64) -> Result<(), StoreError> {
+        let at = torn.broken_at.unwrap_or(torn.offset);
+        let what = format!("sled/db is not what was written at byte {at}");
+        tracing::warn!(dir = %self.dir.display(), "{what}: reading a copy of everything to see what it held");
+        let copy = self.dir.join("copy-to-check");
+        let copied = copy_files(&self.sled(), &copy.join("sled"));
+        let checked = copied.map_err(|error| StoreError::Io { path: copy.clone(), error }).and_then(|()| {
+            let trial = Opening { dir: &copy, ..*self };
+            let db = trial.open_sled()?.ok_or_else(|| self.damaged("its copy is in use".to_owned()))?;
+            let store = trial.store(db, None)?;
+            store.check_end(durable)?;
+            if !store.check_label(self.kind, self.instance)? {
+                return Err(self.damaged("nothing else is in it".to_owned()));
+            }
+            self.read_everything(&store)
+        });
+        let removed = fs::remove_dir_all(&copy);
+        match checked {
+            Ok(()) => removed.map_err(|error| StoreError::Io { path: copy, error }),
+            Err(error @ StoreError::Io { .. }) => Err(error),
+            Err(error) => Err(self.damaged(format!("{what}; {}", reason(error)))),
+        }
+    }
+
     /// Says what is missing or wrong in a database of which sled's file gives reason to doubt that it is whole.
     fn read_everything(&self, store: &Store) -> Result<(), StoreError> {
         match self.kind {
@@ -221,18 +240,14 @@ impl Opening<'_> {
     }
 
     /// None of it when there is no database yet.
-    fn survey(&self) -> Result<(Vec<Segment>, Option<Undo>), StoreError> {
+    fn survey(&self) -> io::Result<(Vec<Segment>, Option<Undo>)> {
         let path = database(self.dir);
         if !path.exists() {
             return Ok((Vec::new(), None));
         }
-        let file = File::open(path).map_err(|error| self.io(error))?;
-        let segments = survey(&file).map_err(|error| self.io(error))?;
-        let torn = broken(&segments).count();
-        if let Some(segment) = broken(&segments).next().filter(|_| torn > TORN_MAX) {
-            return Err(self.damaged(format!("{}, and in {torn} segments in all", describe(segment))));
-        }
-        let undo = Undo::keep(&self.sled(), &file, &segments).map_err(|error| self.io(error))?;
+        let file = File::open(path)?;
+        let segments = survey(&file)?;
+        let undo = Undo::keep(&self.sled(), &file, &segments)?;
         Ok((segments, Some(undo)))
     }
 
@@ -243,24 +258,23 @@ impl Opening<'_> {
             .cache_capacity(self.cache)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);
-        // sled asserts where it does not expect damage.
-        match catch_unwind(AssertUnwindSafe(|| config.open())) {
-            Ok(Ok(db)) => Ok(Some(db)),
-            Ok(Err(sled::Error::Io(error))) if error.to_string().contains("lock") => Ok(None),
-            Ok(Err(error)) => Err(from_sled(self.dir, "opening it", error)),
-            Err(_) => Err(self.damaged("the database file cannot be read".to_owned())),
+        match guarded(self.dir, "opening it", || config.open()) {
+            Ok(db) => Ok(Some(db)),
+            Err(StoreError::Io { error, .. }) if error.to_string().contains("acquire lock") => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    /// Once sled has closed the database, which its threads may do a moment later.
+    /// Once sled has closed the database, which its threads may do a moment later; unless another process has it then.
     fn put_back(&self, undo: &Undo) -> Result<(), StoreError> {
         for _ in 0..40 {
-            if lock::is_free(&database(self.dir)).map_err(|error| self.io(error))? {
-                break;
+            if undo.put_back().map_err(|error| self.io(error))? {
+                return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        undo.put_back().map_err(|error| self.io(error))
+        tracing::warn!(dir = %self.dir.display(), "another process has opened the database meanwhile");
+        Ok(())
     }
 
     fn sled(&self) -> std::path::PathBuf {
@@ -276,16 +290,24 @@ impl Opening<'_> {
     }
 }
 
-fn describe(segment: &Segment) -> String {
-    let at = segment.broken_at.unwrap_or(segment.offset);
-    format!("sled/db is not what was written at byte {at}")
-}
-
 fn reason(error: StoreError) -> String {
     match error {
         StoreError::Damaged { what, .. } => what,
         other => other.to_string(),
     }
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    // A copy that a killed process left.
+    let _ = fs::remove_dir_all(to);
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

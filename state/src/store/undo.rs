@@ -1,12 +1,14 @@
-//! What sled may overwrite as it opens a database, kept until it is certain that the database is whole: the end of
-//! its log, whatever is broken, and its small files. When the database is refused, all of it is put back.
+//! What sled may overwrite as it opens a database that is whole but for its end, kept until it is certain that the
+//! database is accepted: the end of the log and the small files. When it is refused, all of it is put back.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::survey::{SEGMENT, Segment, broken};
+use rustix::fs::{FlockOperation, flock};
+
+use super::survey::{SEGMENT, Segment};
 
 /// Segments at the end of the log that are kept: sled looks for a torn end in the last few.
 const LAST: usize = 8;
@@ -24,10 +26,7 @@ impl Undo {
     pub(super) fn keep(dir: &Path, database: &File, segments: &[Segment]) -> io::Result<Self> {
         let mut last: Vec<_> = segments.iter().collect();
         last.sort_by_key(|segment| std::cmp::Reverse(segment.lsn));
-        let mut offsets: Vec<_> =
-            last.into_iter().take(LAST).chain(broken(segments)).map(|s| s.offset).collect();
-        offsets.sort_unstable();
-        offsets.dedup();
+        let offsets = last.into_iter().take(LAST).map(|segment| segment.offset);
         let len = database.metadata()?.len();
         let mut kept = Vec::new();
         for offset in offsets {
@@ -43,9 +42,14 @@ impl Undo {
         Ok(Self { dir: dir.to_owned(), len, segments: kept, files })
     }
 
-    /// Puts everything back; sled must have closed the database.
-    pub(super) fn put_back(&self) -> io::Result<()> {
+    /// Puts everything back, under sled's own lock; false when some process has the database open.
+    pub(super) fn put_back(&self) -> io::Result<bool> {
         let database = File::options().write(true).open(self.dir.join("db"))?;
+        match flock(&database, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
         database.set_len(self.len)?;
         for (offset, bytes) in &self.segments {
             database.write_all_at(bytes, *offset)?;
@@ -59,7 +63,7 @@ impl Undo {
         for (path, bytes) in &self.files {
             fs::write(path, bytes)?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -16,7 +16,7 @@ const PAUSE: u32 = 64;
 const PAUSE_MAX: Duration = Duration::from_millis(800);
 
 #[derive(Debug, Default)]
-pub(crate) struct Turns {
+pub(crate) struct Snapshots {
     latest: Mutex<Option<Turn>>,
 }
 
@@ -27,7 +27,7 @@ struct Turn {
     line: Arc<[u8]>,
 }
 
-impl Turns {
+impl Snapshots {
     /// A line that was begun after this call; `make` makes one, on a thread where blocking is allowed.
     pub(crate) async fn line(
         &self,
@@ -57,9 +57,9 @@ mod tests {
 
     #[tokio::test]
     async fn many_askers_share_what_is_begun_after_they_asked_and_nobody_gets_an_older_one() {
-        let (turns, made) = (Arc::new(Turns::default()), Arc::new(AtomicU32::new(0)));
+        let (snapshots, made) = (Arc::new(Snapshots::default()), Arc::new(AtomicU32::new(0)));
         let ask = || {
-            let (turns, made) = (turns.clone(), made.clone());
+            let (snapshots, made) = (snapshots.clone(), made.clone());
             async move {
                 let before = made.load(Ordering::SeqCst);
                 let make = move || {
@@ -67,7 +67,7 @@ mod tests {
                     std::thread::sleep(Duration::from_millis(1));
                     Ok(number.to_be_bytes().to_vec())
                 };
-                let line = turns.line(make).await.unwrap();
+                let line = snapshots.line(make).await.unwrap();
                 let number = u32::from_be_bytes(line[..].try_into().unwrap());
                 assert!(number > before, "made before it was asked for");
             }

@@ -29,11 +29,14 @@ pub(super) struct Segment {
     pub(super) offset: u64,
     /// Its position in the log; None when its header is not whole.
     pub(super) lsn: Option<u64>,
+    /// Whether there is nothing in its place.
+    pub(super) empty: bool,
     /// Where its messages break off; None when they go on to its end.
     pub(super) broken_at: Option<u64>,
 }
 
-/// Reads the whole file. Segments that were never used, or were emptied, are not listed.
+/// Reads the whole file. Empty segments are not listed at its end, where they were never used. Among the others sled
+/// leaves some after a crash; but a file system may do so too, to what was written.
 pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     let mut buffer = vec![0; SEGMENT];
@@ -42,11 +45,11 @@ pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
         let len = read_up_to(file, &mut buffer, offset)?;
         let bytes = buffer.get(..len).unwrap_or_default();
         if bytes.is_empty() {
+            let used = segments.iter().rposition(|segment: &Segment| !segment.empty);
+            segments.truncate(used.map_or(0, |last| last + 1));
             return Ok(segments);
         }
-        if bytes.iter().take(SEGMENT_HEADER).any(|byte| *byte != 0) {
-            segments.push(segment(bytes, offset));
-        }
+        segments.push(segment(bytes, offset));
         offset += SEGMENT as u64;
     }
 }
@@ -75,7 +78,10 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
 }
 
 fn segment(bytes: &[u8], offset: u64) -> Segment {
-    let Some(lsn) = segment_lsn(bytes) else { return Segment { offset, lsn: None, broken_at: Some(offset) } };
+    let empty = bytes.iter().take(SEGMENT_HEADER).all(|byte| *byte == 0);
+    let Some(lsn) = segment_lsn(bytes) else {
+        return Segment { offset, lsn: None, empty, broken_at: Some(offset) };
+    };
     let number = lsn / SEGMENT as u64;
     let mut at = SEGMENT_HEADER;
     let broken_at = loop {
@@ -88,7 +94,7 @@ fn segment(bytes: &[u8], offset: u64) -> Segment {
             None => break Some(offset + at as u64),
         }
     };
-    Segment { offset, lsn: Some(lsn), broken_at }
+    Segment { offset, lsn: Some(lsn), empty, broken_at }
 }
 
 fn segment_lsn(bytes: &[u8]) -> Option<u64> {

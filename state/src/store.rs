@@ -10,6 +10,7 @@
 mod error;
 mod mark;
 mod open;
+mod range;
 mod scan;
 mod survey;
 mod undo;

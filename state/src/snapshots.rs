@@ -10,8 +10,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// The pause after a snapshot, in times of what it took: under steady asking a snapshot is being made for less than
-/// one part in sixty of the time, on one core.
-const PAUSE: u32 = 64;
+/// one part in 250 of the time, or little more, on one core.
+const PAUSE: u32 = 256;
 /// The pause at most, so that nobody waits long.
 const PAUSE_MAX: Duration = Duration::from_millis(800);
 
@@ -64,7 +64,7 @@ mod tests {
                 let before = made.load(Ordering::SeqCst);
                 let make = move || {
                     let number = made.fetch_add(1, Ordering::SeqCst) + 1;
-                    std::thread::sleep(Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_micros(100));
                     Ok(number.to_be_bytes().to_vec())
                 };
                 let line = snapshots.line(make).await.unwrap();

@@ -10,6 +10,7 @@ use shared::ids::BatchId;
 use shared::seal::Counts;
 
 use super::pipeline::{Cut, Pipeline};
+use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::stage::Stage;
 use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
@@ -34,6 +35,7 @@ pub struct Log {
     pub(super) session: Option<Session>,
     /// Published batches that are kept to be looked at, oldest first.
     pub(super) published: VecDeque<u64>,
+    pub(super) progress: Progress,
     /// Bytes of rows and rejects that wait for S3.
     pub(super) waiting_bytes: Arc<AtomicU64>,
 }
@@ -292,7 +294,7 @@ impl Log {
     /// A handle that looks and does not write.
     #[must_use]
     pub fn reader(&self) -> LogReader {
-        LogReader::new(self.store.clone())
+        LogReader::new(self.store.clone(), Some(self.progress.clone()))
     }
 
     /// Ends in order: commits what is staged, and the session.

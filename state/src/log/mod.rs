@@ -18,6 +18,7 @@
 
 mod commit;
 mod pipeline;
+mod progress;
 mod reader;
 mod record;
 mod resume;
@@ -156,5 +157,5 @@ fn seq_of(key: &[u8]) -> u64 {
 
 /// Reads everything in a log that may be damaged.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::verify::sound(store, &LogReader::new(store.clone()).verify()?)
+    crate::verify::sound(store, &LogReader::new(store.clone(), None).verify()?)
 }

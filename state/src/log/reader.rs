@@ -4,9 +4,7 @@ use std::path::Path;
 
 use shared::ids::BatchPrefix;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
+use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::status::{BatchStatus, FileStatus};
 use super::{LogError, chunk_key, seq_key, seq_of};
@@ -17,31 +15,17 @@ use crate::store::{Kind, Store, StoreError, Table};
 /// Sessions a snapshot shows.
 const SESSIONS_SHOWN: usize = 20;
 
-/// Of a [`FileRecord`] what a snapshot needs: there may be tens of thousands.
-#[derive(Deserialize)]
-struct FileGlance<'f> {
-    batch: u64,
-    /// A [`FileStatus`]: the only one that is an object is the uploaded one.
-    #[serde(borrow)]
-    status: &'f RawValue,
-    rows: u64,
-}
-
-impl FileGlance<'_> {
-    fn is_uploaded(&self) -> bool {
-        self.status.get().starts_with('{')
-    }
-}
-
 /// A handle that looks into the log.
 #[derive(Debug, Clone)]
 pub struct LogReader {
     pub(super) store: Store,
+    /// Kept by the owner; who only looks reads it when it is asked for.
+    progress: Option<Progress>,
 }
 
 impl LogReader {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store }
+    pub(super) fn new(store: Store, progress: Option<Progress>) -> Self {
+        Self { store, progress }
     }
 
     /// Opens the log in `dir` to look at it, when no producer runs.
@@ -49,7 +33,7 @@ impl LogReader {
     /// # Errors
     /// As [`Store::look`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Producer).map(Self::new)
+        Store::look(dir, Kind::Producer).map(|store| Self::new(store, None))
     }
 
     /// A file's record.
@@ -155,22 +139,16 @@ impl LogReader {
     /// When it cannot be read.
     pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
         let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
+        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
         let mut rows_to_upload = 0;
-        let mut uploaded = std::collections::HashMap::<u64, u32>::new();
-        for item in self.store.scan(Table::Files, &[]) {
-            let (key, value) = item?;
-            let file: FileGlance<'_> = serde_json::from_slice(&value)
-                .map_err(|error| self.store.damaged(Table::Files, &key, &error.to_string()))?;
-            if file.is_uploaded() {
-                *uploaded.entry(file.batch).or_default() += 1;
-            } else {
-                rows_to_upload += file.rows;
+        let mut batches = Vec::new();
+        for (seq, record) in self.batches()? {
+            let uploaded = progress.of(seq);
+            if record.status != BatchStatus::Published {
+                rows_to_upload += record.rows.saturating_sub(uploaded.rows);
             }
+            batches.push(summary(&record, uploaded.files));
         }
-        let batch = |(seq, record): (u64, BatchRecord)| {
-            let uploaded = uploaded.get(&seq).copied().unwrap_or(0);
-            summary(&record, uploaded)
-        };
         Ok(ProducerSnapshot {
             instance: self.store.instance()?,
             totals: sums.totals,
@@ -178,7 +156,7 @@ impl LogReader {
             disk_bytes: self.store.size_on_disk(),
             hits_remembered: sums.hits,
             rejects_waiting: self.count_rejects(sums.next_reject)?,
-            batches: self.batches()?.into_iter().map(batch).collect(),
+            batches,
             sessions: self.sessions(SESSIONS_SHOWN)?,
         })
     }

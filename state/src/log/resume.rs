@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::commit::Numbered;
 use super::pipeline::Pipeline;
+use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
@@ -53,6 +54,7 @@ impl Log {
             filling: None,
             session: None,
             published: VecDeque::new(),
+            progress: Progress::default(),
             waiting_bytes,
             settings,
             store,
@@ -98,7 +100,10 @@ impl Log {
             let (key, record) = item?;
             let seq = seq_of(&key);
             match record.status {
-                FileStatus::Uploaded(_) => continue,
+                FileStatus::Uploaded(_) => {
+                    self.progress.uploaded(&record);
+                    continue;
+                }
                 FileStatus::Closed => resumed.closed.push(seq),
                 FileStatus::Open => self.open_file = Some(Numbered { seq, record: record.clone() }),
             }

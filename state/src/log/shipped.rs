@@ -31,6 +31,7 @@ impl Log {
         reached("uploaded.begun");
         self.store.apply(change)?;
         reached("uploaded.applied");
+        self.progress.uploaded(&record);
         self.shipped(record.log_bytes);
         Ok(())
     }
@@ -64,6 +65,7 @@ impl Log {
         reached("published.begun");
         self.store.apply(change)?;
         reached("published.applied");
+        self.progress.published(batch);
         // While only shipping goes on nothing else syncs, and sled uses space again that it moved things from: the
         // disk must have what was moved.
         Ok(self.store.sync()?)

@@ -7,12 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use shared::exit::{Exit, Failure};
-use shared::ids::{BatchId, BatchPrefix};
+use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::feed::Owner;
 use state::loads::{Load, LoadEvent, LoadState, Loads, LoadsError};
-use state::snapshot::{IngesterSnapshot, Matching};
-use state::verify::Checked;
 use tokio::sync::Notify;
 
 use crate::plan::{self, Next};
@@ -88,6 +85,12 @@ impl Book {
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
+    /// The bookkeeping on disk, which answers those who ask.
+    #[must_use]
+    pub fn loads(&self) -> Loads {
+        self.inner.loads.clone()
+    }
+
     /// Which batch to load now.
     #[must_use]
     pub fn next_load(&self, now: DateTime<Utc>) -> Next {
@@ -146,23 +149,6 @@ impl Book {
             Ok(load)
         });
         changed.await.map_err(|error| Failure::new(Exit::Software, error))?.map_err(failure)
-    }
-}
-
-impl Owner for Book {
-    type Snapshot = IngesterSnapshot;
-    type Batch = Load;
-
-    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        Ok(IngesterSnapshot { loads: self.inner.loads.all()? })
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Ok(self.inner.loads.matching(prefix)?)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Ok(self.inner.loads.verify()?)
     }
 }
 

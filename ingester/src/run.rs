@@ -82,7 +82,7 @@ fn patience(config: &Config) -> Duration {
 }
 
 async fn answer(socket: std::path::PathBuf, book: Book, shutdown: Shutdown) -> Result<(), Failure> {
-    feed::serve(&socket, Arc::new(book), shutdown).await.map_err(|error| {
+    feed::serve(&socket, Arc::new(book.loads()), shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("the socket {} cannot be made: {error}", socket.display()))
     })

@@ -159,15 +159,15 @@ impl Owner for LogOwner {
     type Batch = BatchDetail;
 
     fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Ok(self.log.snapshot()?)
+        Owner::snapshot(&self.log)
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Ok(self.log.matching(prefix)?)
+        Owner::batch(&self.log, prefix)
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Ok(self.log.verify()?)
+        Owner::verify(&self.log)
     }
 
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {

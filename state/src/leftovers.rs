@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use crate::lock;
 
 /// Removes what must not be there when sled opens the database in `inner`. A database that is in use stays as it is.
 ///
@@ -28,7 +28,7 @@ pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
         }
         Err(error) => Err((db, error)),
         // The lock sled takes: who holds it may be writing a snapshot at this moment.
-        Ok(file) if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() => {
+        Ok(file) if lock::hold(&file).is_ok_and(|held| held) => {
             for item in read_dir(inner)? {
                 let path = item.path();
                 if path.extension().is_some_and(|ending| ending == "generating") {

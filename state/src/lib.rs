@@ -10,6 +10,7 @@ mod leftovers;
 pub mod loads;
 mod lock;
 pub mod log;
+mod owners;
 mod pieces;
 pub mod points;
 pub mod snapshot;

@@ -36,7 +36,12 @@ pub(crate) fn is_free(database: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         Err(error) => return Err(error),
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    hold(&file)
+}
+
+/// Takes the lock of an open database, for as long as `database` is open; false when another process has it.
+pub(crate) fn hold(database: &File) -> io::Result<bool> {
+    match flock(database, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),

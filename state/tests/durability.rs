@@ -2,6 +2,8 @@
 //! of these words came after an fdatasync. What a kill leaves is the matter of the crash test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -11,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use shared::ids::Instance;
 use shared::layout::Compression;
 use state::log::{HitId, Log, LogError, Settings};
 
@@ -19,24 +20,20 @@ const DIR: &str = "DURABILITY_CHILD_DIR";
 const COMMITS: &str = "DURABILITY_CHILD_COMMITS";
 const ROWS_PER_COMMIT: u64 = 20;
 
+/// Only the child decides when to commit.
 fn settings(dir: &Path) -> Settings {
     Settings {
-        dir: dir.to_owned(),
-        instance: Instance::try_from("test".to_owned()).unwrap(),
-        schema: "0123456789abcdef".to_owned(),
         compression: Compression::Zstd,
-        place: "s3://bucket/ToIngest/".to_owned(),
         commit_rows: 1_000_000,
         commit_interval: Duration::from_secs(60),
         records_per_file: 1_000,
-        max_file_bytes: 1 << 30,
         max_file_age: Duration::from_secs(3600),
         files_per_batch: 1_000_000,
         max_batch_age: Duration::from_secs(3600),
-        max_bytes: 1 << 40,
         cache: 8 << 20,
         dedup_window: Duration::from_secs(3600),
         dedup_hits: 1_000_000,
+        ..support::settings(dir)
     }
 }
 

@@ -1,35 +1,13 @@
 //! The log as the producer uses it: what is accepted stays, what is known is recognised, and counts add up.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::path::Path;
-use std::time::Duration;
+mod support;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::Instance;
-use shared::layout::Compression;
 use state::log::{BatchStatus, FileStatus, HitId, Log, LogError, LogReader, Settings, Staged, Upload};
 use state::store::StoreError;
-
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        instance: Instance::try_from("test".to_owned()).unwrap(),
-        schema: "0123456789abcdef".to_owned(),
-        compression: Compression::Zstd,
-        place: "s3://bucket/ToIngest/".to_owned(),
-        commit_rows: 10,
-        commit_interval: Duration::from_millis(50),
-        records_per_file: 25,
-        max_file_bytes: 1 << 20,
-        max_file_age: Duration::from_secs(60),
-        files_per_batch: 2,
-        max_batch_age: Duration::from_secs(300),
-        max_bytes: 1 << 30,
-        cache: 8 << 20,
-        dedup_window: Duration::from_secs(7200),
-        dedup_hits: 1_000_000,
-    }
-}
+use support::few_rows as settings;
 
 fn row(n: u64) -> Vec<u8> {
     format!("{n}~some~row~of~\"text {n}\"\n").into_bytes()

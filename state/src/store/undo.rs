@@ -6,9 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-
 use super::survey::{SEGMENT, Segment};
+use crate::lock;
 
 /// Segments at the end of the log that are kept: sled looks for a torn end in the last few.
 const LAST: usize = 8;
@@ -45,10 +44,8 @@ impl Undo {
     /// Puts everything back, under sled's own lock; false when some process has the database open.
     pub(super) fn put_back(&self) -> io::Result<bool> {
         let database = File::options().write(true).open(self.dir.join("db"))?;
-        match flock(&database, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Ok(false),
-            Err(error) => return Err(error.into()),
+        if !lock::hold(&database)? {
+            return Ok(false);
         }
         database.set_len(self.len)?;
         for (offset, bytes) in &self.segments {

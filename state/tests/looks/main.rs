@@ -5,15 +5,15 @@ mod broken;
 mod command;
 mod dump;
 mod socket;
+#[path = "../support/mod.rs"]
+mod support;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use shared::config::{Config, Secrets};
-use shared::ids::Instance;
-use shared::layout::Compression;
-use state::log::{HitId, Log, Settings, Upload};
+use state::log::{HitId, Log, Upload};
+use support::few_rows as settings;
 
 /// A producer's and an ingester's directory, and their configuration.
 struct Place {
@@ -65,28 +65,6 @@ impl Place {
 
     fn ingester(&self) -> PathBuf {
         self.root.path().join("ingester")
-    }
-}
-
-/// Files of 25 rows, batches of two files, commits of 10 rows.
-fn settings(dir: &Path) -> Settings {
-    Settings {
-        dir: dir.to_owned(),
-        instance: Instance::try_from("test".to_owned()).unwrap(),
-        schema: "0123456789abcdef".to_owned(),
-        compression: Compression::Zstd,
-        place: "s3://bucket/ToIngest/".to_owned(),
-        commit_rows: 10,
-        commit_interval: Duration::from_millis(50),
-        records_per_file: 25,
-        max_file_bytes: 1 << 20,
-        max_file_age: Duration::from_secs(60),
-        files_per_batch: 2,
-        max_batch_age: Duration::from_secs(300),
-        max_bytes: 1 << 30,
-        cache: 8 << 20,
-        dedup_window: Duration::from_secs(7200),
-        dedup_hits: 1_000_000,
     }
 }
 

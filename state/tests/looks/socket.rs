@@ -4,58 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
-use shared::exit::{Exit, Failure};
-use shared::ids::BatchPrefix;
+use shared::exit::Exit;
 use shared::shutdown::Shutdown;
 use state::dump::{look, look_at_batch};
 use state::feed::{self, Owner};
-use state::loads::{Load, Loads};
-use state::log::{Log, LogReader};
-use state::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use state::loads::Loads;
+use state::log::Log;
 use state::store::{Change, Kind, Store, Table};
-use state::verify::{Checked, verify};
+use state::verify::verify;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::{Place, append, settings, upload};
-
-struct LogOwner(LogReader);
-
-impl Owner for LogOwner {
-    type Snapshot = ProducerSnapshot;
-    type Batch = BatchDetail;
-
-    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Ok(self.0.snapshot()?)
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Ok(self.0.matching(prefix)?)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Ok(self.0.verify()?)
-    }
-}
-
-struct LoadsOwner(Loads);
-
-impl Owner for LoadsOwner {
-    type Snapshot = IngesterSnapshot;
-    type Batch = Load;
-
-    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        Ok(IngesterSnapshot { loads: self.0.all()? })
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Ok(self.0.matching(prefix)?)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Ok(self.0.verify()?)
-    }
-}
 
 async fn serve_one(socket: &Path, owner: impl Owner) {
     let (path, shutdown) = (socket.to_owned(), Shutdown::new());
@@ -70,8 +30,8 @@ pub(crate) async fn serve(place: &Place) -> (Log, Loads) {
     let config = place.config();
     let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
     let loads = Loads::open(&place.ingester()).unwrap();
-    serve_one(&config.producer_socket(), LogOwner(log.reader())).await;
-    serve_one(&config.ingester_socket(), LoadsOwner(loads.clone())).await;
+    serve_one(&config.producer_socket(), log.reader()).await;
+    serve_one(&config.ingester_socket(), loads.clone()).await;
     (log, loads)
 }
 

@@ -35,6 +35,24 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     }
 }
 
+/// Files of 25 rows, batches of two files, commits of 10 rows, and the ages people see.
+pub(crate) fn few_rows(dir: &Path) -> Settings {
+    Settings {
+        compression: Compression::Zstd,
+        commit_rows: 10,
+        records_per_file: 25,
+        max_file_bytes: 1 << 20,
+        max_file_age: Duration::from_secs(60),
+        files_per_batch: 2,
+        max_batch_age: Duration::from_secs(300),
+        max_bytes: 1 << 30,
+        cache: 8 << 20,
+        dedup_window: Duration::from_secs(7200),
+        dedup_hits: 1_000_000,
+        ..settings(dir)
+    }
+}
+
 /// This same test binary once more, as the child whose test is called `name`.
 pub(crate) fn child(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());

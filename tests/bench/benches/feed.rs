@@ -11,13 +11,9 @@ use std::time::{Duration, Instant};
 
 use bench::{Rows, log_settings, median, schema_of_75};
 use chrono::Utc;
-use shared::exit::Failure;
-use shared::ids::BatchPrefix;
 use shared::shutdown::Shutdown;
-use state::feed::{Owner, serve};
-use state::log::{Log, LogReader};
-use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
-use state::verify::Checked;
+use state::feed::serve;
+use state::log::Log;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -28,32 +24,13 @@ const COMMITS: usize = 4_000;
 const ROWS: usize = 100 * ROWS_PER_COMMIT;
 const ROWS_PER_COMMIT: usize = 256;
 
-struct Looks(LogReader);
-
-impl Owner for Looks {
-    type Snapshot = ProducerSnapshot;
-    type Batch = BatchDetail;
-
-    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Ok(self.0.snapshot()?)
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Ok(self.0.matching(prefix)?)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Ok(self.0.verify()?)
-    }
-}
-
 fn main() {
     let rows = Rows::make(&schema_of_75().unwrap(), ROWS).unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut log = waiting_log(dir.path());
     let socket = dir.path().join("feed.sock");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let owner = Arc::new(Looks(log.reader()));
+    let owner = Arc::new(log.reader());
     let served = socket.clone();
     runtime.spawn(async move { serve(&served, owner, Shutdown::new()).await });
     while !socket.exists() {

@@ -1,0 +1,44 @@
+//! The two databases as those who ask see them, whether a service answers for one or it is read where it lies.
+
+use shared::exit::Failure;
+use shared::ids::BatchPrefix;
+
+use crate::feed::Owner;
+use crate::loads::{Load, Loads};
+use crate::log::LogReader;
+use crate::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use crate::verify::Checked;
+
+impl Owner for LogReader {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Ok(self.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}
+
+impl Owner for Loads {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        Ok(IngesterSnapshot { loads: self.all()? })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Ok(self.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}

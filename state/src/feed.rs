@@ -24,6 +24,8 @@ use crate::verify::Checked;
 
 /// A question is one short line; more than this is not ours.
 const MAX_QUESTION: u64 = 1024;
+/// Who has connected asks within this time, or is hung up on.
+const QUESTION_TIME: Duration = Duration::from_secs(10);
 
 /// What can be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,7 +159,8 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
 async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
+    tokio::time::timeout(QUESTION_TIME, BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line))
+        .await??;
     match serde_json::from_str(&line) {
         Ok(Question::Snapshot) => {
             let line = asking.snapshot.line(move || answer_line(owner.snapshot())).await?;

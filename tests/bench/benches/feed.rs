@@ -1,30 +1,44 @@
 //! Whether those who look slow the log down, and how long they wait: `cargo bench -p bench --bench feed`.
 //!
 //! A log with 1,000 batches that wait, its socket, and appends of 256 rows a commit: nobody asks, or some ask for
-//! snapshots again and again, each as fast as it is answered. Turns alternate, so that both meet the same disk.
+//! snapshots again and again, each as fast as it is answered, from a process of their own, as in life. A disk and a
+//! machine shared with others change their speed from one second to the next by more than what is looked for here:
+//! so each turn with askers stands beside one without, in either order, and what counts is the middle of the ratios.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::{Rows, log_settings, median, schema_of_75};
+use bench::{Rows, log_settings, schema_of_75};
 use chrono::Utc;
 use shared::shutdown::Shutdown;
 use state::feed::serve;
-use state::log::Log;
+use state::log::{Committed, Log, Upload};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-const TURNS: usize = 12;
+/// Pairs of turns for each number of askers; even, so that each order comes as often as the other.
+const PAIRS: usize = 16;
 /// A turn is to take some seconds: several snapshots.
 const COMMITS: usize = 4_000;
 /// Rows that are appended again and again.
 const ROWS: usize = 100 * ROWS_PER_COMMIT;
 const ROWS_PER_COMMIT: usize = 256;
+/// The program starts itself with this argument, a socket and a number, to be those who ask.
+const ASK: &str = "--ask";
 
 fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    match args.iter().position(|arg| arg == ASK) {
+        Some(at) => ask(Path::new(&args[at + 1]), args[at + 2].parse().unwrap()),
+        None => measure(),
+    }
+}
+
+fn measure() {
     let rows = Rows::make(&schema_of_75().unwrap(), ROWS).unwrap();
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let mut log = waiting_log(dir.path());
@@ -40,60 +54,112 @@ fn main() {
     let start = Instant::now();
     drop(log.reader().snapshot().unwrap());
     println!("a snapshot takes {:.1} ms when nothing else is done", start.elapsed().as_secs_f64() * 1e3);
-    println!("1,000 batches wait; {ROWS_PER_COMMIT} rows a commit, median of {TURNS} turns\n");
+    println!("1,000 batches wait; {ROWS_PER_COMMIT} rows a commit; the middle of {PAIRS} pairs of turns\n");
     println!(
-        "{:>7}  {:>9}  {:>11}  {:>8}  {:>12}",
-        "readers", "rows/s", "of none's", "answers", "ms an answer"
+        "{:>7}  {:>9}  {:>11}  {:>14}  {:>8}  {:>12}",
+        "readers", "rows/s", "of none's", "middle half", "answers", "ms an answer"
     );
-    let askers = [0, 1, 10, 100];
-    let mut times = askers.map(|_| Vec::new());
-    let mut answers = askers.map(|_| (0, Duration::ZERO));
-    for turn in 0..TURNS {
-        // Each comes first and last as often as the others.
-        for no in 0..askers.len() {
-            let no = (no + turn) % askers.len();
-            let (asking, times, answers) = (&askers[no], &mut times[no], &mut answers[no]);
-            let stop = Arc::new(AtomicBool::new(false));
-            let tasks: Vec<_> = (0..*asking)
-                .map(|_| runtime.spawn(ask_again_and_again(socket.clone(), stop.clone())))
-                .collect();
-            let start = Instant::now();
-            append(&mut log, &rows);
-            times.push(start.elapsed());
-            stop.store(true, Ordering::Relaxed);
-            for task in tasks {
-                let (count, waited) = runtime.block_on(task).unwrap();
-                answers.0 += count;
-                answers.1 += waited;
-            }
-        }
-    }
-    let none = median(times[0].clone()).as_secs_f64();
-    for ((asking, times), (answers, time)) in askers.iter().zip(&times).zip(&answers) {
-        let own = median(times.clone()).as_secs_f64();
-        println!(
-            "{asking:>7}  {:>9.0}  {:>11.2}  {answers:>8}  {:>12.0}",
-            (COMMITS * ROWS_PER_COMMIT) as f64 / own,
-            none / own,
-            time.as_secs_f64() * 1e3 / (*answers).max(1) as f64
-        );
+    let ready = append(&mut log, &rows);
+    ship(&mut log, ready);
+    for askers in [0, 1, 10, 100] {
+        compare(&mut log, &rows, &socket, askers);
     }
 }
 
-/// What an answer says is nobody's business here: reading it costs the asker, not the service.
-async fn ask_again_and_again(socket: PathBuf, stop: Arc<AtomicBool>) -> (u64, Duration) {
-    let (mut answer, mut count, mut waited) = (Vec::new(), 0, Duration::ZERO);
-    while !stop.load(Ordering::Relaxed) {
+/// Turns with so many askers beside turns without. With none of them too, both turns are alike: what their ratio
+/// scatters by is the machine's doing.
+fn compare(log: &mut Log, rows: &Rows, socket: &Path, askers: usize) {
+    let (mut ratios, mut speeds, mut answers) = (Vec::new(), Vec::new(), (0, 0.0));
+    for pair in 0..PAIRS {
+        let mut times = [0.0; 2];
+        for turn in [pair % 2, 1 - pair % 2] {
+            let asking = (turn == 1 && askers > 0).then(|| Asking::start(socket, askers));
+            let start = Instant::now();
+            let ready = append(log, rows);
+            times[turn] = start.elapsed().as_secs_f64();
+            if let Some(asking) = asking {
+                let (count, waited) = asking.end();
+                answers = (answers.0 + count, answers.1 + waited);
+            }
+            ship(log, ready);
+        }
+        ratios.push(times[0] / times[1]);
+        speeds.push((COMMITS * ROWS_PER_COMMIT) as f64 / times[1]);
+    }
+    let at = |values: &mut Vec<f64>, quarter: usize| {
+        values.sort_unstable_by(f64::total_cmp);
+        let (below, above) = ((values.len() - 1) * quarter / 4, ((values.len() - 1) * quarter).div_ceil(4));
+        f64::midpoint(values[below], values[above])
+    };
+    let half = format!("{:.2} to {:.2}", at(&mut ratios, 1), at(&mut ratios, 3));
+    println!(
+        "{askers:>7}  {:>9.0}  {:>11.2}  {half:>14}  {:>8}  {:>12.0}",
+        at(&mut speeds, 2),
+        at(&mut ratios, 2),
+        answers.0,
+        answers.1 / f64::max(answers.0 as f64, 1.0)
+    );
+}
+
+/// The process of those who ask.
+struct Asking(Child);
+
+impl Asking {
+    fn start(socket: &Path, askers: usize) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([ASK, socket.to_str().unwrap(), &askers.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // They ask from before the turn begins.
+        let mut ready = [0];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        Self(child)
+    }
+
+    /// How many answers came, and the milliseconds waited for all of them.
+    fn end(mut self) -> (u64, f64) {
+        drop(self.0.stdin.take());
+        let mut said = String::new();
+        self.0.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(self.0.wait().unwrap().success());
+        let (count, waited) = said.trim().split_once(' ').unwrap();
+        (count.parse().unwrap(), waited.parse().unwrap())
+    }
+}
+
+/// Asks until standard input ends. Those who wait for an answer then are not waited for.
+fn ask(socket: &Path, askers: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (told, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for _ in 0..askers {
+        runtime.spawn(ask_again_and_again(socket.to_owned(), told.clone()));
+    }
+    std::io::stdout().write_all(b".").unwrap();
+    std::io::stdout().flush().unwrap();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    });
+    let (mut count, mut waited) = (0, Duration::ZERO);
+    while let Ok(answer) = answers.try_recv() {
+        count += 1;
+        waited += answer;
+    }
+    println!("{count} {}", waited.as_secs_f64() * 1e3);
+}
+
+async fn ask_again_and_again(socket: PathBuf, told: tokio::sync::mpsc::UnboundedSender<Duration>) {
+    let mut answer = Vec::new();
+    loop {
         let asked = Instant::now();
         let mut stream = UnixStream::connect(&socket).await.unwrap();
         stream.write_all(b"\"snapshot\"\n").await.unwrap();
         answer.clear();
         stream.read_to_end(&mut answer).await.unwrap();
         assert!(answer.starts_with(b"{\"pid\":"));
-        count += 1;
-        waited += asked.elapsed();
+        told.send(asked.elapsed()).unwrap();
     }
-    (count, waited)
 }
 
 /// A log in which 1,000 sealed batches of ten files wait for S3.
@@ -117,15 +183,34 @@ fn waiting_log(dir: &Path) -> Log {
     Log::open(large, now).unwrap().0
 }
 
-fn append(log: &mut Log, rows: &Rows) {
+/// What was closed and sealed meanwhile.
+fn append(log: &mut Log, rows: &Rows) -> Committed {
     let now = Utc::now();
+    let mut ready = Committed::default();
+    let mut add = |done: Committed| {
+        ready.closed.extend(done.closed);
+        ready.sealed.extend(done.sealed);
+    };
     for commit in 0..COMMITS {
         for row in commit * ROWS_PER_COMMIT..(commit + 1) * ROWS_PER_COMMIT {
             let row = row % ROWS;
             log.stage_row(None, Some(now), rows.lines(row..row + 1), now);
         }
         log.submit(now).unwrap();
-        while log.try_settled().unwrap().is_some() {}
+        while let Some(done) = log.try_settled().unwrap() {
+            add(done);
+        }
     }
-    log.commit(now).unwrap();
+    add(log.seal_all(now).unwrap());
+    ready
+}
+
+/// What a turn appended goes to S3, so that every turn finds the same log.
+fn ship(log: &mut Log, ready: Committed) {
+    for file in ready.closed {
+        log.uploaded(file, Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned() }).unwrap();
+    }
+    for batch in ready.sealed {
+        log.published(batch, Utc::now()).unwrap();
+    }
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::Utc;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::feed;
+use state::feed::{self, Owner};
+use state::metrics::ingester_page;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -55,6 +57,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
+    let (listen, loads) = (config.metrics.ingester_listen.clone(), book.loads());
+    let metrics = shared::admin::serve(
+        listen,
+        move || Ok(ingester_page(&Owner::snapshot(&loads)?, Utc::now())),
+        shutdown.clone(),
+    );
+    tasks.spawn(async move {
+        metrics.await;
+        Ok(())
+    });
     tasks.spawn(answer(config.ingester_socket(), book, shutdown.clone()));
     let following = shutdown.clone();
     tasks.spawn(async move {

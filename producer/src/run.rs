@@ -11,6 +11,7 @@ use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
 use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
+use state::metrics::producer_page;
 use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use state::verify::Checked;
 use tokio::sync::broadcast;
@@ -80,6 +81,13 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             }
         }
     });
+    let listen = config.metrics.producer_listen.clone();
+    let figures = reader.clone();
+    tokio::spawn(shared::admin::serve(
+        listen,
+        move || Ok(producer_page(&Owner::snapshot(&figures)?, Utc::now())),
+        shutdown.clone(),
+    ));
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
     let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
     let stream = Stream::new(config.adobe.clone(), transform, appender.stream, again)?;

@@ -1,6 +1,7 @@
 //! What the producer, the ingester and `state` must spell alike: ids, the S3 layout, the manifest and the seal,
 //! the table schema and its DDL, configuration, and the plumbing both services run on.
 
+pub mod admin;
 pub mod causes;
 pub mod config;
 pub mod ddl;
@@ -8,6 +9,7 @@ pub mod exit;
 pub mod human;
 pub mod ids;
 pub mod layout;
+pub mod metrics;
 pub mod object_store;
 pub mod report;
 pub mod retry;

@@ -10,6 +10,7 @@ mod leftovers;
 pub mod loads;
 mod lock;
 pub mod log;
+pub mod metrics;
 mod owners;
 mod pieces;
 pub mod points;

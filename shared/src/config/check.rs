@@ -126,6 +126,15 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems.add("ingester.dir", "must not be log.dir: each service needs a directory of its own");
     }
     check_level(&config.logging.level, problems);
+    let listens = [&config.metrics.producer_listen, &config.metrics.ingester_listen];
+    for (key, listen) in ["metrics.producer_listen", "metrics.ingester_listen"].into_iter().zip(listens) {
+        if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
+            problems.add(key, format_args!("{listen:?} is no address with port, such as \"127.0.0.1:9464\""));
+        }
+    }
+    if !listens[0].is_empty() && listens[0] == listens[1] && !listens[0].ends_with(":0") {
+        problems.add("metrics.ingester_listen", "must not be metrics.producer_listen");
+    }
     if config.schema.event_range().is_none() {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }

@@ -75,6 +75,10 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("s3", "Where files and seals go, and where the ingester looks for them."),
     ("redshift", "Where batches are loaded to. Used by the ingester."),
     ("ingester", "How the ingester discovers, retries and archives."),
+    (
+        "metrics",
+        "Where each service shows its figures to Prometheus (`/metrics`), and that it lives (`/healthz`).",
+    ),
     ("logging", "What the services say, and where."),
     ("shutdown", "How a service stops."),
 ];
@@ -157,6 +161,9 @@ pub const KEYS: &[Key] = &[
     key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
+
+    key("metrics.producer_listen", Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's figures. Empty: none. They are neither encrypted nor protected by a password."),
+    key("metrics.ingester_listen", Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's figures. Empty: none."),
 
     key("logging.level", Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module."),
     key("logging.format", Text, Some(r#""human""#), r#""json""#, "`human` or `json`."),

@@ -35,6 +35,7 @@ pub struct Config {
     pub s3: S3,
     pub redshift: Redshift,
     pub ingester: Ingester,
+    pub metrics: Metrics,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
 }
@@ -150,6 +151,10 @@ section!(
         retry_max: Span,
         archive: Archive,
     }
+);
+section!(
+    /// `[metrics]`
+    Metrics { producer_listen: String, ingester_listen: String, }
 );
 section!(
     /// `[logging]`

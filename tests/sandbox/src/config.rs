@@ -92,6 +92,10 @@ dir = "{dir}/ingester"
 list_interval = "5s"
 retry_max = "10s"
 
+[metrics]
+producer_listen = ""
+ingester_listen = ""
+
 [logging]
 dir = "{dir}/logs"
 "#,

@@ -1,0 +1,107 @@
+//! What a service shows to Prometheus, in the OpenMetrics text format.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Metric, Registry};
+
+/// The `Content-Type` of the page.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One page of figures, made anew for each scrape: what a service knows stands in its database and its counters, and
+/// is kept nowhere twice.
+#[derive(Debug)]
+pub struct Page {
+    registry: Registry,
+}
+
+impl Page {
+    /// An empty page; every name on it begins with `prefix` and `_`.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { registry: Registry::with_prefix(prefix) }
+    }
+
+    /// Adds what only ever grows; `_total` is appended to the name. `help` without a full stop at its end.
+    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.add(name, help, ConstCounter::new(value));
+    }
+
+    /// Adds what goes up and down.
+    pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.add(name, help, ConstGauge::new(value));
+    }
+
+    /// Adds counters that differ in one label.
+    pub fn counters<L: Into<String>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) {
+        let family =
+            Family::<[(&'static str, String); 1], prometheus_client::metrics::counter::Counter>::default();
+        for (value, count) in values {
+            family.get_or_create(&[(label, value.into())]).inc_by(count);
+        }
+        self.add(name, help, family);
+    }
+
+    /// Adds gauges that differ in one label.
+    pub fn gauges<L: Into<String>>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = (L, f64)>,
+    ) {
+        let family = Family::<[(&'static str, String); 1], Gauge<f64, AtomicU64>>::default();
+        for (value, level) in values {
+            family.get_or_create(&[(label, value.into())]).set(level);
+        }
+        self.add(name, help, family);
+    }
+
+    /// The page as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut text, &self.registry);
+        text
+    }
+
+    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
+        self.registry.register(name, help, metric);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_says_name_meaning_and_value_of_each_figure() {
+        let mut page = Page::new("producer");
+        page.counter("records", "Records received", 7);
+        page.gauge("log_bytes", "Bytes on disk", 1.5);
+        page.counters("filtered", "By filter", "filter", [("a \"b\"", 2), ("c", 3)]);
+        let text = page.text();
+        for line in [
+            "# HELP producer_records Records received.",
+            "# TYPE producer_records counter",
+            "producer_records_total 7",
+            "# TYPE producer_log_bytes gauge",
+            "producer_log_bytes 1.5",
+            r#"producer_filtered_total{filter="a \"b\""} 2"#,
+            r#"producer_filtered_total{filter="c"} 3"#,
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What Prometheus sees of the two databases: the same as `state dump` shows, as figures.
+
+use chrono::{DateTime, Utc};
+use shared::metrics::Page;
+
+use crate::loads::{ErrorClass, Load, LoadState};
+use crate::log::BatchStatus;
+use crate::snapshot::{IngesterSnapshot, ProducerSnapshot};
+
+/// The figures of a producer's log.
+#[must_use]
+pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
+    let mut page = Page::new("livestream_producer");
+    let totals = snapshot.totals;
+    page.counter("received_records", "Records received", totals.received);
+    page.counters(
+        "records",
+        "What became of the records received",
+        "outcome",
+        [
+            ("row", totals.rows),
+            ("duplicate", totals.duplicates),
+            ("filtered", totals.filtered),
+            ("rejected", totals.rejected),
+        ],
+    );
+    page.gauge("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64);
+    page.gauge(
+        "log_waiting_rows",
+        "Rows that are durable here and not yet in S3",
+        snapshot.rows_to_upload as f64,
+    );
+    page.gauge("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64);
+    page.gauge(
+        "hits_remembered",
+        "Hit ids remembered to recognise duplicates",
+        snapshot.hits_remembered as f64,
+    );
+    let pending = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
+    page.gauges(
+        "batches",
+        "Batches that are not yet in S3",
+        "status",
+        [
+            ("filling", pending(BatchStatus::Filling).count() as f64),
+            ("sealed", pending(BatchStatus::Sealed).count() as f64),
+        ],
+    );
+    let oldest = pending(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
+    page.gauge("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now));
+
+    let last_received = snapshot.sessions.iter().filter_map(|session| session.last_received).max();
+    let connected = snapshot.sessions.iter().filter(|session| session.ended.is_none()).count();
+    page.gauge("connections", "Connections to the stream that are open", connected as f64);
+    page.gauge(
+        "stream_behind_seconds",
+        "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
+        age(last_received, now),
+    );
+    page
+}
+
+/// The figures of an ingester's bookkeeping.
+#[must_use]
+pub fn ingester_page(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> Page {
+    let mut page = Page::new("livestream_ingester");
+    let loads = &snapshot.loads;
+    page.gauges(
+        "batches",
+        "Batches this ingester remembers, of the archived ones the latest",
+        "state",
+        STATES.map(|state| (state, loads.iter().filter(|load| name(load) == state).count() as f64)),
+    );
+    let class = |load: &Load| match load.state {
+        LoadState::Retrying { class, .. } => Some(class),
+        _ => None,
+    };
+    page.gauges(
+        "retrying_batches",
+        "Batches whose last attempt failed, by what is wrong",
+        "class",
+        CLASSES.map(|(asked, label)| {
+            (label, loads.iter().filter(|load| class(load) == Some(asked)).count() as f64)
+        }),
+    );
+    let waiting = || {
+        loads
+            .iter()
+            .filter(|load| !matches!(load.state, LoadState::Loaded { .. } | LoadState::Archived { .. }))
+    };
+    page.gauge(
+        "waiting_rows",
+        "Rows that are sealed in S3 and not loaded",
+        waiting().map(|load| load.rows as f64).sum(),
+    );
+    let oldest = waiting().map(|load| load.discovered).min();
+    page.gauge(
+        "oldest_waiting_batch_seconds",
+        "Time since the oldest waiting batch was seen",
+        age(oldest, now),
+    );
+    let loaded = loads.iter().filter_map(|load| load.loaded).max();
+    page.gauge("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now));
+    page
+}
+
+const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
+
+const CLASSES: [(ErrorClass, &str); 4] = [
+    (ErrorClass::Passing, "passing"),
+    (ErrorClass::Incomplete, "incomplete"),
+    (ErrorClass::Configuration, "configuration"),
+    (ErrorClass::Data, "data"),
+];
+
+fn name(load: &Load) -> &'static str {
+    match load.state {
+        LoadState::Discovered => "discovered",
+        LoadState::Loading => "loading",
+        LoadState::Retrying { .. } => "retrying",
+        LoadState::Loaded { .. } => "loaded",
+        LoadState::Archived { .. } => "archived",
+    }
+}
+
+/// Seconds since then; 0 when there is no then.
+fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
+    since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::{BatchId, Instance};
+
+    use super::*;
+    use crate::loads::LoadEvent;
+
+    #[test]
+    fn batches_are_counted_by_state_and_by_what_is_wrong() {
+        let at = |s| DateTime::from_timestamp(s, 0).unwrap();
+        let load = |event: Option<LoadEvent>| {
+            let mut load =
+                Load::new(BatchId::new(), Instance::try_from("web-1".to_owned()).unwrap(), 1, 10, 9, at(0));
+            if let Some(event) = event {
+                load.state = load.state.next(event, at(5)).unwrap();
+            }
+            load
+        };
+        let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
+        let loads = vec![load(None), load(Some(LoadEvent::Attempt)), load(Some(failed))];
+        let text = ingester_page(&IngesterSnapshot { loads }, at(60)).text();
+        for line in [
+            r#"livestream_ingester_batches{state="discovered"} 1.0"#,
+            r#"livestream_ingester_batches{state="archived"} 0.0"#,
+            r#"livestream_ingester_retrying_batches{class="data"} 1.0"#,
+            r#"livestream_ingester_retrying_batches{class="passing"} 0.0"#,
+            "livestream_ingester_waiting_rows 30.0",
+            "livestream_ingester_oldest_waiting_batch_seconds 60.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -52,6 +52,24 @@ pub enum Fault {
         /// How long.
         lasting: Duration,
     },
+    /// Bytes in the middle of the stream that are no gzip, as a broken proxy makes them. The stream goes on behind
+    /// them, but nobody can read it.
+    Garbage {
+        /// Hits still sent.
+        after: u64,
+    },
+    /// As the next request reaches the streaming host, this many hits have happened that nobody will ever be sent,
+    /// and nothing before them is held any longer: a gap, whatever the client does.
+    Lapse {
+        /// Hits nobody is sent.
+        hits: u64,
+    },
+    /// The next request at the streaming host is sent everything again from so many hits ago on, whatever it asked
+    /// for and however long ago that was. What has lapsed is not brought back.
+    Replay {
+        /// How far back from the newest hit.
+        back: u64,
+    },
     /// A line `not authorized`; every token is dead, and the stream carries only empty lines until the client goes.
     NotAuthorized {
         /// Hits still sent.
@@ -87,6 +105,7 @@ impl Faults {
         self.take_if(|fault| match fault {
             Fault::Refuse { door: at, .. } => *at == door,
             Fault::RedirectTo(_) | Fault::ExpireToken => door == Door::Front,
+            Fault::Lapse { .. } | Fault::Replay { .. } => door == Door::Stream,
             _ => false,
         })
     }
@@ -96,7 +115,11 @@ impl Faults {
         self.take_if(|fault| {
             matches!(
                 fault,
-                Fault::Cut { .. } | Fault::End { .. } | Fault::Stall { .. } | Fault::NotAuthorized { .. }
+                Fault::Cut { .. }
+                    | Fault::End { .. }
+                    | Fault::Stall { .. }
+                    | Fault::Garbage { .. }
+                    | Fault::NotAuthorized { .. }
             )
         })
     }

@@ -188,6 +188,12 @@ impl Adobe {
         self.group().was_sent(index)
     }
 
+    /// The indexes nobody was ever sent, because a script wanted a gap there.
+    #[must_use]
+    pub fn lapses(&self) -> Vec<std::ops::Range<u64>> {
+        self.group().lapses()
+    }
+
     /// What was written, by kind, replays after a reconnect included; without the lines that keep a connection open
     /// and those of faults.
     #[must_use]

@@ -41,6 +41,8 @@ pub struct Plan {
     pub start_epoch: i64,
     /// How many hits share one second of `receivedTimeGMT`.
     pub hits_per_second: u64,
+    /// How many seconds later than its neighbours a hit may come.
+    pub late_seconds: u64,
 }
 
 impl Default for Plan {
@@ -54,6 +56,7 @@ impl Default for Plan {
             malformed_per_mille: 2,
             start_epoch: 1_777_593_600,
             hits_per_second: 1_000,
+            late_seconds: 0,
         }
     }
 }
@@ -193,11 +196,15 @@ impl Generator {
         self.per_mille(index, For::Empty, 10)
     }
 
-    /// `receivedTimeGMT` in Unix seconds; never decreases with the index.
+    /// `receivedTimeGMT` in Unix seconds: grows with the index, less what this hit is late.
     #[must_use]
     pub fn received_at(&self, index: u64) -> i64 {
         let seconds = i64::try_from(index / self.plan.hits_per_second.max(1)).unwrap_or(i64::MAX);
-        self.plan.start_epoch.saturating_add(seconds)
+        let late = match self.plan.late_seconds {
+            0 => 0,
+            most => self.draw(index, For::Lateness) % (most + 1),
+        };
+        self.plan.start_epoch.saturating_add(seconds).saturating_sub_unsigned(late)
     }
 
     /// `timeGMT` in Unix seconds: up to a minute before it was received.

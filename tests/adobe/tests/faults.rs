@@ -136,3 +136,31 @@ fn the_line_not_authorized_means_a_dead_token_and_no_more_records() {
     assert_eq!(stage.ask(&token, "").status, 401);
     assert_eq!(stage.connect(&stage.token(), "").lines(1).len(), 1);
 }
+
+#[test]
+fn garbage_ends_what_can_be_read_and_a_lapse_is_sent_to_nobody() {
+    let stage = stage();
+    let token = stage.token();
+    stage.adobe.faults().push(Fault::Garbage { after: 100 });
+    stage.adobe.faults().push(Fault::Lapse { hits: 50 });
+    let mut stream = stage.connect(&token, "");
+    let mut expected = Vec::new();
+    (0..100).for_each(|index| stage.adobe.generator().write(index, &mut expected));
+    let mut found = Vec::new();
+    let broken = loop {
+        match stream.next() {
+            Ok(Some(line)) => found.extend_from_slice(line),
+            Ok(None) => panic!("a clean end"),
+            Err(error) => break error,
+        }
+        found.extend_from_slice(b"\r\n");
+    };
+    assert!(found.starts_with(&expected), "what came before can be read: {broken}");
+    drop(stream);
+    let lines = stage.connect(&token, "").lines(1);
+    let lapse = stage.adobe.lapses().pop().unwrap();
+    assert_eq!(lapse.end - lapse.start, 50);
+    let mut first = Vec::new();
+    stage.adobe.generator().write_hit(lapse.end, &mut first);
+    assert_eq!(lines[0], first.trim_ascii_end());
+}

@@ -60,12 +60,14 @@ impl Shared {
 
     /// The streaming host: check, take a place in the group, stream.
     pub(crate) fn stream<B>(&self, request: &Request<B>) -> Answer {
-        if let Some(Fault::Refuse { status, body, .. }) = self.faults.take_at(Door::Stream) {
-            return scripted(status, body);
+        let group = || self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.faults.take_at(Door::Stream) {
+            Some(Fault::Refuse { status, body, .. }) => return scripted(status, body),
+            Some(Fault::Lapse { hits }) => group().lapse(hits, Instant::now()),
+            Some(Fault::Replay { back }) => group().replay_next(back),
+            _ => {}
         }
-        let joined = self.account.admit(request).and_then(|wishes| {
-            self.group.lock().unwrap_or_else(PoisonError::into_inner).join(wishes, Instant::now())
-        });
+        let joined = self.account.admit(request).and_then(|wishes| group().join(wishes, Instant::now()));
         let feed = joined.and_then(|member| {
             Feed::start(self, member)
                 .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))

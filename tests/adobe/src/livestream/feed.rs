@@ -239,6 +239,12 @@ impl Writer {
                 self.nap(*lasting)?;
                 Ok(Flow::On)
             }
+            Fault::Garbage { .. } => {
+                self.flush()?;
+                let noise: Vec<u8> = (0..512).map(|_| self.cuts.below(256) as u8).collect();
+                self.sender.blocking_send(Ok(noise.into())).map_err(|_| Gone)?;
+                Ok(Flow::On)
+            }
             Fault::NotAuthorized { .. } => {
                 self.compress(b"not authorized\r\n");
                 self.shared.account.tokens.revoke_all();
@@ -246,7 +252,11 @@ impl Writer {
                 Ok(Flow::On)
             }
             // The queue hands out no others to a stream.
-            Fault::Refuse { .. } | Fault::RedirectTo(_) | Fault::ExpireToken => Ok(Flow::On),
+            Fault::Refuse { .. }
+            | Fault::RedirectTo(_)
+            | Fault::ExpireToken
+            | Fault::Lapse { .. }
+            | Fault::Replay { .. } => Ok(Flow::On),
         }
     }
 
@@ -301,8 +311,13 @@ fn after(fault: &Fault) -> u64 {
         Fault::Cut { after }
         | Fault::End { after }
         | Fault::Stall { after, .. }
+        | Fault::Garbage { after }
         | Fault::NotAuthorized { after } => *after,
-        Fault::Refuse { .. } | Fault::RedirectTo(_) | Fault::ExpireToken => 0,
+        Fault::Refuse { .. }
+        | Fault::RedirectTo(_)
+        | Fault::ExpireToken
+        | Fault::Lapse { .. }
+        | Fault::Replay { .. } => 0,
     }
 }
 

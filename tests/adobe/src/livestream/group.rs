@@ -60,6 +60,12 @@ pub(crate) struct Group {
     rate: Option<u64>,
     hold: u64,
     head: u64,
+    /// Nothing below it is held.
+    floor: u64,
+    /// How far back the next connection is sent everything again, if scripted.
+    replay: Option<u64>,
+    /// What nobody was ever sent, as a script wanted it.
+    lapses: Vec<Range<u64>>,
     started: Option<Instant>,
     members: Vec<u64>,
     max_connections: u8,
@@ -78,6 +84,9 @@ impl Group {
             rate,
             hold,
             head: 0,
+            floor: 0,
+            replay: None,
+            lapses: Vec::new(),
             started: None,
             members: Vec::new(),
             max_connections: 1,
@@ -104,15 +113,17 @@ impl Group {
         self.joined += 1;
         self.members.push(self.joined);
         self.epoch += 1;
-        let oldest = self.head.saturating_sub(self.hold);
+        let oldest = self.head.saturating_sub(self.hold).max(self.floor);
+        let again = self.replay.take().map(|back| self.head.saturating_sub(back).max(self.floor));
         let shared = self.members.len() > 1;
         let mask = self.mask_of(self.joined).unwrap_or_default();
         for (_, position) in self.positions.iter_mut().enumerate().filter(|(p, _)| mask & (1 << p) != 0) {
-            *position = match wishes.reset {
-                Some(Reset::Smallest) => oldest,
-                Some(Reset::Largest) => self.head,
-                None if shared => position.saturating_sub(OVERLAP).max(oldest),
-                None => (*position).max(oldest),
+            *position = match (again, wishes.reset) {
+                (Some(again), _) => again,
+                (None, Some(Reset::Smallest)) => oldest,
+                (None, Some(Reset::Largest)) => self.head,
+                (None, None) if shared => position.saturating_sub(OVERLAP).max(oldest),
+                (None, None) => (*position).max(oldest),
             };
         }
         Ok(self.joined)
@@ -122,6 +133,27 @@ impl Group {
         let before = self.members.len();
         self.members.retain(|other| *other != member);
         self.epoch += u64::from(self.members.len() != before);
+    }
+
+    /// So many hits happen that nobody is ever sent, and nothing before them is held any longer.
+    pub(crate) fn lapse(&mut self, hits: u64, now: Instant) {
+        self.tick(now);
+        let from = self.head;
+        self.head = self.hits.min(from.saturating_add(hits));
+        self.floor = self.head;
+        self.lapses.push(from..self.head);
+        self.positions.iter_mut().for_each(|position| *position = (*position).max(self.floor));
+        // What a live connection is about to write has lapsed with the rest.
+        self.epoch += 1;
+    }
+
+    /// The next connection starts so many hits below the head.
+    pub(crate) fn replay_next(&mut self, back: u64) {
+        self.replay = Some(back);
+    }
+
+    pub(crate) fn lapses(&self) -> Vec<Range<u64>> {
+        self.lapses.clone()
     }
 
     /// The next indexes for this connection, at most `most` of them.
@@ -251,6 +283,31 @@ mod tests {
         let fourth = group.join(Wishes { reset: Some(Reset::Largest), ..ANY }, now).unwrap();
         assert_eq!(read(&mut group, fourth, 10), 210..220);
         assert_eq!(group.distinct_sent(), 220);
+    }
+
+    #[test]
+    fn what_has_lapsed_is_sent_to_nobody_and_a_replay_reaches_back_to_it_and_no_further() {
+        let now = Instant::now();
+        let mut group = Group::new(1_000, None, 50);
+        let first = group.join(ANY, now).unwrap();
+        assert_eq!(read(&mut group, first, 20), 0..20);
+        group.lapse(100, now);
+        group.leave(first);
+        let second = group.join(Wishes { reset: Some(Reset::Smallest), ..ANY }, now).unwrap();
+        assert_eq!(read(&mut group, second, 25), 120..145);
+        for start in (145..420).step_by(25) {
+            assert_eq!(read(&mut group, second, 25), start..start + 25);
+        }
+        group.leave(second);
+        group.replay_next(200);
+        let third = group.join(ANY, now).unwrap();
+        assert_eq!(read(&mut group, third, 10), 220..230, "further back than it is held");
+        group.leave(third);
+        group.replay_next(1_000);
+        let fourth = group.join(ANY, now).unwrap();
+        assert_eq!(read(&mut group, fourth, 10), 120..130);
+        assert_eq!(group.lapses().first(), Some(&(20..120)));
+        assert!(!group.was_sent(119) && group.was_sent(120));
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) enum For {
     TimeOffset,
     Rest,
     Cuts,
+    Lateness,
 }
 
 /// The number drawn for one purpose at one index.

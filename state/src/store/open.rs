@@ -181,7 +181,13 @@ impl Opening<'_> {
         reached("open.opened");
         let checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
         match (checked, self.instance) {
-            (Ok(labelled), Some(instance)) => store.own(self.kind, instance, labelled)?,
+            (Ok(labelled), Some(instance)) => {
+                // sled does not, and cannot open the database without it.
+                let conf = self.sled().join("conf");
+                let synced = File::open(&conf).and_then(|file| file.sync_all());
+                synced.map_err(|error| StoreError::Io { path: conf, error })?;
+                store.own(self.kind, instance, labelled)?;
+            }
             (Ok(_), None) => {}
             (Err(error), _) => {
                 drop(store);

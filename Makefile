@@ -24,10 +24,11 @@ test: build
 	cargo test --release --workspace --locked
 	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
 
-# The log at length: 500 kills, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats a run.
+# The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
+# the kills, POWER_SEED=<number> the cuts.
 crash-test:
-	CRASH_KILLS=500 BOUNDS_ROWS=5000000 MODEL_CASES=1000 \
-		cargo test --release --workspace --locked --test crash --test bounds --test model -- --nocapture
+	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
+		--test crash --test powercut --test bounds --test model -- --nocapture
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

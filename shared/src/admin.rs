@@ -151,7 +151,10 @@ mod tests {
         .await;
         let answer = ask(address, "GET /metrics").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(answer.contains(metrics::CONTENT_TYPE) && answer.contains("\ntest_rows_total 3\n"), "{answer}");
+        assert!(
+            answer.contains(metrics::CONTENT_TYPE) && answer.contains("\ntest_rows_total 3\n"),
+            "{answer}"
+        );
         assert!(ask(address, "GET /healthz").await.contains("alive"));
         assert!(ask(address, "GET /").await.starts_with("HTTP/1.1 404"));
         assert!(ask(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));

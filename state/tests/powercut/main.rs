@@ -27,11 +27,11 @@ const DIR: &str = "POWERCUT_DIR";
 const LIFE: &str = "POWERCUT_LIFE";
 /// Lives of the child: it is there again after each, without a power cut in between.
 const LIVES: u64 = 4;
-const COMMITS: u64 = 40;
-const ROWS_PER_COMMIT: u64 = 20;
+const COMMITS: u64 = 60;
+const ROWS_PER_COMMIT: u64 = 200;
 
 fn log_settings(dir: &Path) -> Settings {
-    Settings { cache: 8 << 20, ..settings(dir) }
+    Settings { cache: 8 << 20, commit_rows: 500, records_per_file: 1_000, ..settings(dir) }
 }
 
 /// Not a test of its own: a life of the child.

@@ -18,6 +18,7 @@ pub mod reaction;
 pub mod run;
 pub mod ship;
 pub mod stream;
+pub mod streams;
 pub mod token;
 pub mod transform;
 pub mod upload;

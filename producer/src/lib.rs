@@ -13,6 +13,7 @@ pub mod cli;
 pub mod connect;
 pub mod decode;
 pub mod frame;
+pub mod import;
 pub mod inflate;
 pub mod reaction;
 pub mod run;

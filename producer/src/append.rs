@@ -12,15 +12,15 @@ use tokio::sync::{mpsc, oneshot};
 /// Blocks that may wait for the thread.
 const BLOCKS_WAITING: usize = 4;
 
-/// What the stream side sends, in the order it happened.
+/// What a connection sends, in the order it happened there. First the connection's number, from 0.
 #[derive(Debug)]
 pub enum FromStream {
     /// The stream is about to be read.
-    Started,
+    Started(u8),
     /// Decoded records.
-    Block(Block),
+    Block(u8, Block),
     /// The stream is no longer read.
-    Ended(String),
+    Ended(u8, String),
 }
 
 /// Decoded records, in the order they came.
@@ -153,24 +153,24 @@ impl Writer {
 
     fn take(&mut self, event: FromStream) -> Result<(), LogError> {
         match event {
-            FromStream::Started => {
-                let done = self.log.session_started(Utc::now())?;
+            FromStream::Started(connection) => {
+                let done = self.log.session_started(connection, Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }
             // No room, and nobody waits for it: not accepted, so Adobe sends it again.
-            FromStream::Block(_) if self.full => Ok(()),
-            FromStream::Block(block) => self.append(&block),
-            FromStream::Ended(why) => {
+            FromStream::Block(..) if self.full => Ok(()),
+            FromStream::Block(connection, block) => self.append(connection, &block),
+            FromStream::Ended(connection, why) => {
                 self.log.submit(Utc::now())?;
-                let done = self.log.session_ended(&why, Utc::now())?;
+                let done = self.log.session_ended(connection, &why, Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }
         }
     }
 
-    fn append(&mut self, block: &Block) -> Result<(), LogError> {
+    fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
         let now = Utc::now();
         let mut start = 0;
         for record in &block.records {
@@ -178,11 +178,13 @@ impl Writer {
                 Decoded::Row { end, hit, received } => {
                     let row = block.rows.get(start..*end);
                     let row = row.ok_or_else(|| LogError::Missing("row that a block names".to_owned()))?;
-                    self.log.stage_row(*hit, *received, row, now);
+                    self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
                 }
-                Decoded::Filtered => self.log.stage_filtered(now),
-                Decoded::Rejected { record, reason } => self.log.stage_reject(record, reason, now),
+                Decoded::Filtered => self.log.stage_filtered(connection, now),
+                Decoded::Rejected { record, reason } => {
+                    self.log.stage_reject(connection, record, reason, now);
+                }
             }
             if self.log.commit_is_due() {
                 self.log.submit(Utc::now())?;

@@ -9,8 +9,8 @@ use shared::object_store::{ObjectStore, StoreErrorKind};
 use shared::report::{Outcome, Report};
 
 use crate::connect::{self, ConnectError};
-use crate::reaction::{Reaction, to_status};
-use crate::token::{TokenError, Tokens};
+use crate::reaction::{Reaction, to_refusal};
+use crate::token::{NOT_TAKEN, TokenError, Tokens};
 
 /// Tries every step and says how each came out. Leaves nothing behind.
 ///
@@ -51,26 +51,33 @@ fn log_dir(config: &Config) -> Outcome {
 
 async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
     let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
-    let token = Tokens::new(http.clone(), &config.adobe).get().await;
-    let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(|error| match error {
-        TokenError::Refused { .. } => (Exit::Config, error.to_string()),
-        TokenError::Unavailable { .. } => (Exit::Unavailable, error.to_string()),
-    });
+    // Not from the file of a running producer, nor into it: what is tried is the credential.
+    let tokens = Tokens::new(http.clone(), &config.adobe, None);
+    let token = match tokens {
+        Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
+            error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
+            error @ (TokenError::Unavailable { .. } | TokenError::NotTaken) => {
+                (Exit::Unavailable, error.to_string())
+            }
+        }),
+        Err(error) => Err((Exit::Config, error.to_string())),
+    };
+    let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
     report.line("Adobe token", granted)?;
     let Ok(token) = token else { return Ok(()) };
     // Without `reset`: a look must not move where a running producer reads.
-    let opened = connect::open(&http, &config.adobe, &token, None).await;
+    let opened = connect::open(&http, &config.adobe, token.value(), None).await;
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
     let said = opened.map_err(|error| {
         let advice = match error {
-            ConnectError::Refused { status, .. } => match to_status(status) {
-                Reaction::Stop(advice) => advice,
-                Reaction::NewToken => {
-                    "the technical account lacks the product, or this machine's clock is off"
+            ConnectError::Refused { status, ref said, retry_after, .. } => {
+                match to_refusal(status, said, retry_after) {
+                    Reaction::Stop(advice) => advice,
+                    Reaction::NewToken => NOT_TAKEN,
+                    Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
+                    Reaction::Backoff => "try again",
                 }
-                Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
-                Reaction::Backoff => "try again",
-            },
+            }
             ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {
                 "check adobe.stream_url and adobe.redirect_hosts"
             }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
+use shared::ids::Instance;
 use shared::shutdown::Shutdown;
 
 /// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
@@ -32,6 +33,27 @@ enum Command {
     /// Tries token, stream, bucket and log directory, one after the other.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
+    /// Turns the configuration of the Python daemon into one of ours.
+    ///
+    /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
+    #[command(
+        name = "import-config",
+        after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon --output /etc/livestream/pipeline.toml"
+    )]
+    ImportConfig(ImportConfig),
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportConfig {
+    /// The daemon's folder, or its `data`.
+    dir: PathBuf,
+    /// Where to write the configuration; the secrets go beside it, into files of their own. Without it, the
+    /// configuration is printed.
+    #[arg(long)]
+    output: Option<PathBuf>,
+    /// `instance.name` of the configuration.
+    #[arg(long, default_value = "web-1", value_parser = |name: &str| Instance::try_from(name.to_owned()))]
+    instance: Instance,
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,16 +72,23 @@ impl Cli {
         shared::tls::install();
         // First of all, so that a stop asked for during the start is in order too.
         let shutdown = Shutdown::on_signals()?;
-        let (Command::Run(Where { config }) | Command::Check(Where { config })) = &self.command;
-        let config = Config::load(config, Secrets::Producer)?;
+        let (checking, path) = match self.command {
+            Command::ImportConfig(ImportConfig { dir, output, instance }) => {
+                let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
+                return crate::import::import(&dir, &instance, output.as_deref(), &mut out, &mut notes);
+            }
+            Command::Check(Where { config }) => (true, config),
+            Command::Run(Where { config }) => (false, config),
+        };
+        let config = Config::load(&path, Secrets::Producer)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let done = match self.command {
-            Command::Check(_) => {
+        let done = match checking {
+            true => {
                 let mut out = std::io::stdout();
                 let checking = crate::check::check(&config, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or(Ok(()))
             }
-            Command::Run(_) => {
+            false => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
                 let done = runtime.block_on(crate::run::run(config, shutdown));
                 if let Err(failure) = &done {

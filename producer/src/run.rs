@@ -18,7 +18,7 @@ use tokio::sync::broadcast;
 
 use crate::append;
 use crate::ship::Shipping;
-use crate::stream::Stream;
+use crate::streams::Streams;
 use crate::transform::{Filter, FilterTest, Transform};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
@@ -90,7 +90,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     ));
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
     let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
-    let stream = Stream::new(config.adobe.clone(), transform, appender.stream, again)?;
+    let streams = Streams::new(&config.adobe, config.token_cache(), &transform, &appender.stream, again)?;
+    // Theirs are the only senders from here on.
+    drop(appender.stream);
 
     // What ended the producer, if it was not asked to stop; kept here, since what follows may take too long.
     let mut failure = None;
@@ -98,7 +100,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let work = async {
         // The stream ends by a signal or an error of its own, the two others by an error only. The first to end
         // ends all; the log last, when nobody can tell it anything any more.
-        let streaming = stream.run(&shutdown);
+        let streaming = streams.run(&shutdown);
         tokio::pin!(streaming);
         let mut shipped = false;
         let ended = loop {

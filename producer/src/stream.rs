@@ -1,4 +1,4 @@
-//! Reading the stream for ever: token, connect, read, and again.
+//! One connection to the stream, for ever: token, connect, read, and again.
 //!
 //! ```text
 //!      ┌──────────────────────── back-off ◄───────────────────────┐
@@ -19,19 +19,23 @@ use tokio::sync::mpsc;
 use crate::append::FromStream;
 use crate::connect::{self, ConnectError};
 use crate::decode::{self, Ended, Piece};
-use crate::reaction::{Reaction, to_status};
-use crate::token::{TokenError, Tokens};
+use crate::reaction::{Reaction, to_refusal};
+use crate::token::{NoToken, Token, TokenError, Tokens};
 use crate::transform::Transform;
 
 /// Compressed pieces that may wait for the decoding thread; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
-/// Longest wait between two tries.
+/// Waits between tries that failed.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// A session this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
+/// Connections of one process that act at the same moment do so this much apart: Adobe refuses crowds.
+const STAGGER: Duration = Duration::from_millis(200);
 
-/// Reads one stream.
+/// One connection.
 pub struct Stream {
+    number: u8,
     config: Adobe,
     http: Client,
     tokens: Tokens,
@@ -39,40 +43,46 @@ pub struct Stream {
     out: mpsc::Sender<FromStream>,
     /// Whether the stream was read into this log before: then Adobe is asked to send again what it still holds.
     again: bool,
+    /// A stream that moves may want to be told where to read from.
+    moving: bool,
     backoff: Backoff,
 }
 
 /// What to do after a try.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again.
     AtOnce,
+    /// Try again after this time.
     After(Duration),
+    /// The end: a stop was asked for, or nobody takes what is read.
     Stop,
 }
 
 impl Stream {
-    /// A stream that is not connected. `again` says whether it was read into this log before.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made.
+    /// Connection `number`, from 0, of the stream; it is not connected. `again` says whether the stream was read into
+    /// this log before.
+    #[must_use]
     pub fn new(
+        number: u8,
         config: Adobe,
+        http: Client,
+        tokens: Tokens,
         transform: Transform,
         out: mpsc::Sender<FromStream>,
         again: bool,
-    ) -> Result<Self, Failure> {
-        let http = connect::client(&config).map_err(|error| {
-            Failure::new(Exit::Config, anyhow::anyhow!("cannot set up HTTPS: {}", causes(&error)))
-        })?;
-        Ok(Self {
-            tokens: Tokens::new(http.clone(), &config),
-            http,
+    ) -> Self {
+        Self {
+            number,
             config,
+            http,
+            tokens,
             transform: Some(transform),
             out,
             again,
-            backoff: Backoff::new(Duration::from_millis(250), MAX_WAIT),
-        })
+            moving: false,
+            backoff: Backoff::new(FIRST_WAIT, MAX_WAIT),
+        }
     }
 
     /// Reads until shutdown, or until only a person can help.
@@ -80,11 +90,14 @@ impl Stream {
     /// # Errors
     /// When the credential or the stream's address is wrong.
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let apart = STAGGER * u32::from(self.number);
+        shutdown.sleep(apart).await;
         while !shutdown.is_stopping() {
             match self.step(shutdown).await? {
                 Next::AtOnce => {}
                 Next::After(wait) => {
-                    tracing::info!(wait = %shared::human::duration(wait), "trying again");
+                    let wait = wait + apart;
+                    tracing::info!(connection = self.number, wait = %shared::human::duration(wait), "trying again");
                     shutdown.sleep(wait).await;
                 }
                 Next::Stop => break,
@@ -93,32 +106,40 @@ impl Stream {
         Ok(())
     }
 
-    async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
+    /// Tries once: gets a token, connects, and reads until the connection ends.
+    ///
+    /// # Errors
+    /// As [`Stream::run`].
+    pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
         let Some(token) = shutdown.until(self.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
             Ok(token) => token,
             // Before the first session it is the configuration; later it may be a secret being replaced, and
             // what is in the log goes on being shipped.
-            Err(error @ TokenError::Refused { .. }) if !self.again => {
+            Err(NoToken { error: error @ TokenError::Refused { .. }, .. }) if !self.again => {
                 return Err(Failure::new(Exit::Config, error));
             }
-            Err(error) => {
-                tracing::error!(%error, "no token");
-                return Ok(Next::After(self.backoff.failed()));
-            }
+            // Whoever asked has told why.
+            Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
         };
-        let reset = self.again.then_some(self.config.reset);
-        let opening = connect::open(&self.http, &self.config, &token, reset);
+        let reset = (self.again || self.moving).then_some(self.config.reset);
+        let opening = connect::open(&self.http, &self.config, token.value(), reset);
         let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
         match opened {
-            Ok(response) => Ok(self.session(response, reset, shutdown).await),
-            Err(error) => self.react(&error),
+            Ok(response) => {
+                self.tokens.taken(&token).await;
+                Ok(self.session(response, reset, &token, shutdown).await)
+            }
+            Err(error) => self.react(&error, &token).await,
         }
     }
 
-    fn react(&mut self, error: &ConnectError) -> Result<Next, Failure> {
+    async fn react(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
         let reaction = match error {
-            ConnectError::Refused { status, .. } => to_status(*status),
+            ConnectError::Refused { status, said, retry_after, .. } => {
+                self.moving |= *status == 503;
+                to_refusal(*status, said, *retry_after)
+            }
             ConnectError::Forbidden(_) => Reaction::Stop("check adobe.redirect_hosts"),
             ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Reaction::Backoff,
         };
@@ -128,39 +149,47 @@ impl Stream {
             let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
             return Err(Failure::new(Exit::Unavailable, error));
         }
-        let wait = match reaction {
+        let connection = self.number;
+        let next = match reaction {
             Reaction::NewToken => {
-                self.tokens.refused();
-                self.backoff.failed()
+                self.tokens.refused(token).await;
+                Next::AtOnce
             }
-            Reaction::Wait(wait) => wait,
-            Reaction::Backoff => self.backoff.failed(),
+            Reaction::Wait(wait) => Next::After(wait),
+            Reaction::Backoff => Next::After(self.backoff.failed()),
             Reaction::Stop(advice) => {
-                tracing::error!(advice, "only a person can mend this");
-                MAX_WAIT
+                tracing::error!(connection, advice, "only a person can mend this");
+                Next::After(MAX_WAIT)
             }
         };
-        tracing::warn!(%error, failures = self.backoff.failures(), "the stream is not connected");
-        Ok(Next::After(wait))
+        tracing::warn!(connection, %error, failures = self.backoff.failures(), "the stream is not connected");
+        Ok(next)
     }
 
     /// Reads one connection to its end.
-    async fn session(&mut self, response: Response, reset: Option<Reset>, shutdown: &Shutdown) -> Next {
+    async fn session(
+        &mut self,
+        response: Response,
+        reset: Option<Reset>,
+        token: &Token,
+        shutdown: &Shutdown,
+    ) -> Next {
+        let connection = self.number;
         let host = response.url().host_str().unwrap_or_default().to_owned();
-        tracing::info!(host, ?reset, "reading the stream");
+        tracing::info!(connection, host, ?reset, "reading the stream");
         let started = Instant::now();
         self.again = true;
         let Some(transform) = self.transform.take() else { return Next::Stop };
-        if self.out.send(FromStream::Started).await.is_err() {
+        if self.out.send(FromStream::Started(connection)).await.is_err() {
             return Next::Stop;
         }
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
         let max = usize::try_from(self.config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let thread = match decode::start(transform.clone(), max, input, self.out.clone()) {
+        let thread = match decode::start(connection, transform.clone(), max, input, self.out.clone()) {
             Ok(thread) => thread,
             Err(error) => {
                 self.transform = Some(transform);
-                tracing::error!(%error, "cannot start a thread");
+                tracing::error!(connection, %error, "cannot start a thread");
                 return Next::After(self.backoff.failed());
             }
         };
@@ -175,13 +204,13 @@ impl Stream {
             Ended::Input => why,
             Ended::Damaged(how) => how,
             Ended::NotAuthorized => {
-                self.tokens.refused();
+                self.tokens.refused(token).await;
                 "Adobe says the token is not authorized any more".to_owned()
             }
             Ended::Closed => return Next::Stop,
         };
-        tracing::info!(why, seconds = started.elapsed().as_secs(), "the session ended");
-        if self.out.send(FromStream::Ended(why)).await.is_err() {
+        tracing::info!(connection, why, seconds = started.elapsed().as_secs(), "the session ended");
+        if self.out.send(FromStream::Ended(connection, why)).await.is_err() {
             return Next::Stop;
         }
         if started.elapsed() >= GOOD_SESSION {

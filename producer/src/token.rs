@@ -1,38 +1,79 @@
-//! The OAuth server-to-server token of Adobe IMS.
-//! <https://developer.adobe.com/developer-console/docs/guides/authentication/ServerToServerAuthentication/ims>
+//! The token of Adobe IMS: one for all connections of the process, and by its file for all producers of the machine.
+//!
+//! ```text
+//!              ┌────────── due: renewed while streams go on ──────────┐
+//!              ▼                                                      │
+//!  none ──► file or IMS ──► current ──401 from Livestream──► refused ─┴─► at once, or after a wait when the last
+//!              │  ▲                                                       new token was refused as well
+//!        wait, back-off
+//! ```
+//! One request at a time: who wants a token waits for the lock of the state, then for that of the file.
 
-use std::time::{Duration, Instant};
+mod advice;
+mod cache;
+mod ims;
+mod jwt;
+mod sign;
 
-use serde::Deserialize;
-use shared::causes::causes;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::config::Adobe;
+use shared::retry::Backoff;
 use shared::secret::Secret;
+use shared::shutdown::Shutdown;
+use tokio::sync::{Mutex, Notify};
 
-/// A token is renewed when less of its life is left than this.
-const RENEW_BEFORE: Duration = Duration::from_secs(300);
-/// An answer of IMS is some KiB; more is not an answer of IMS.
-const MAX_BODY: usize = 64 * 1024;
+use cache::Cache;
+use ims::Ims;
+pub use jwt::KeyError;
 
-/// Gets tokens and keeps the current one.
-#[derive(Debug)]
-pub struct Tokens {
-    http: reqwest::Client,
-    url: String,
-    client_id: String,
-    client_secret: Secret,
-    scopes: String,
-    timeout: Duration,
-    current: Option<Token>,
+/// A token is renewed when less of its life is left than this, or than a tenth of a short life.
+const RENEW_BEFORE: TimeDelta = TimeDelta::minutes(5);
+/// A token of a shorter life is not renewed before somebody needs one.
+const SHORT_LIFE: TimeDelta = TimeDelta::seconds(1);
+/// Waits between requests that failed.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait when IMS refuses, or Livestream refuses what IMS gives: a person is needed, and requests are counted.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+/// Longest wait when IMS cannot be reached or is busy: it may be back any moment.
+const MAX_WAIT_PASSING: Duration = Duration::from_secs(60);
+/// Longest wait IMS may ask for.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// The clock is looked at this often, since it may jump.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// A token and its life.
+#[derive(Debug, Clone)]
+pub struct Token {
+    value: Secret,
+    issued: DateTime<Utc>,
+    expires: DateTime<Utc>,
 }
 
-#[derive(Debug)]
-struct Token {
-    value: Secret,
-    expires: Instant,
+impl Token {
+    fn new(value: Secret, issued: DateTime<Utc>, life: Duration) -> Self {
+        let life = TimeDelta::from_std(life).unwrap_or_default();
+        Self { value, issued, expires: issued + life }
+    }
+
+    /// What Livestream is shown.
+    #[must_use]
+    pub fn value(&self) -> &Secret {
+        &self.value
+    }
+
+    /// When it is to be renewed.
+    fn due(&self) -> DateTime<Utc> {
+        self.expires - RENEW_BEFORE.min((self.expires - self.issued) / 10)
+    }
 }
 
 /// Why there is no token.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
     /// IMS says that something about the credential is wrong. Only a person mends that.
     #[error("Adobe IMS refused a token ({code}: {description}). {advice}")]
@@ -51,106 +92,201 @@ pub enum TokenError {
         url: String,
         /// What happened.
         reason: String,
+        /// How long IMS asks to wait.
+        retry_after: Option<Duration>,
     },
+    /// Livestream answered 401 to tokens IMS had just given.
+    #[error("Livestream does not take the tokens Adobe IMS gives: {NOT_TAKEN}")]
+    NotTaken,
 }
 
-/// `expires_in` is in seconds in this flow.
-#[derive(Deserialize)]
-struct Granted {
-    access_token: Secret,
-    expires_in: u64,
+/// What a person can do when tokens are given, but not taken.
+pub const NOT_TAKEN: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
+    Analytics in the Adobe Developer Console), its e-mail address is not linked to the stream (ask Customer Care), or \
+    this machine's clock is off";
+
+/// There is no token, and there will be none before this time has passed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct NoToken {
+    /// Why.
+    pub error: TokenError,
+    /// When it is worth asking again.
+    pub wait: Duration,
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Refusal {
-    error: String,
-    error_description: String,
+/// Gets tokens, keeps the current one, and shares it. Clones are the same.
+#[derive(Clone)]
+pub struct Tokens(Arc<Shared>);
+
+struct Shared {
+    ims: Ims,
+    cache: Option<Cache>,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+struct State {
+    current: Option<Token>,
+    /// The last one that Livestream did not take: the file may still hold it.
+    refused: Option<Secret>,
+    /// Livestream refused a token since it last took one.
+    doubted: bool,
+    backoff: Backoff,
+    /// Why and until when IMS is left alone.
+    waiting: Option<(TokenError, DateTime<Utc>)>,
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
 }
 
 impl Tokens {
-    /// Gets tokens as configured; nothing is sent yet.
-    #[must_use]
-    pub fn new(http: reqwest::Client, config: &Adobe) -> Self {
-        Self {
-            http,
-            url: config.token_url.clone(),
-            client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
-            scopes: config.scopes.join(","),
-            timeout: config.connect_timeout.0,
-            current: None,
-        }
-    }
-
-    /// The current token, or a new one if it is about to expire.
+    /// Gets tokens as configured, and keeps them in the file `cache` if there is one; nothing is sent yet.
     ///
     /// # Errors
-    /// When IMS refuses or cannot be reached.
-    pub async fn get(&mut self) -> Result<Secret, TokenError> {
-        if let Some(token) =
-            self.current.as_ref().filter(|token| token.expires > Instant::now() + RENEW_BEFORE)
-        {
-            return Ok(token.value.clone());
-        }
-        let Granted { access_token, expires_in } = self.ask().await?;
-        // Adobe's live for a day; whatever an answer says, none is kept for longer than a week.
-        let life = Duration::from_secs(expires_in.min(7 * 86_400));
-        tracing::info!(expires_in, "new Adobe token");
-        // A token that lives shorter than the margin is used for this one connection.
-        self.current = Some(Token { value: access_token.clone(), expires: Instant::now() + life });
-        Ok(access_token)
+    /// When the key of a service account cannot be used.
+    pub fn new(http: reqwest::Client, config: &Adobe, cache: Option<PathBuf>) -> Result<Self, KeyError> {
+        let state = State {
+            current: None,
+            refused: None,
+            doubted: false,
+            backoff: Backoff::new(FIRST_WAIT, MAX_WAIT),
+            waiting: None,
+        };
+        Ok(Self(Arc::new(Shared {
+            ims: Ims::new(http, config)?,
+            cache: cache.map(Cache::new),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        })))
     }
 
-    /// Forgets the current token: Livestream did not take it.
-    pub fn refused(&mut self) {
-        self.current = None;
+    /// The current token, or a new one if it is due.
+    ///
+    /// # Errors
+    /// When there is none to be had now.
+    pub async fn get(&self) -> Result<Token, NoToken> {
+        let mut state = self.0.state.lock().await;
+        let now = Utc::now();
+        match &state.current {
+            Some(token) if now < token.due() => return Ok(token.clone()),
+            _ => {}
+        }
+        match self.renew(&mut state).await {
+            Ok(token) => Ok(token),
+            // One that is only due is still good.
+            Err(error) => state.current.clone().filter(|token| Utc::now() < token.expires).ok_or(error),
+        }
     }
 
-    async fn ask(&self) -> Result<Granted, TokenError> {
-        let form = [
-            ("client_id", self.client_id.as_str()),
-            ("client_secret", self.client_secret.reveal()),
-            ("grant_type", "client_credentials"),
-            ("scope", &self.scopes),
-        ];
-        let unavailable = |reason: String| TokenError::Unavailable { url: self.url.clone(), reason };
-        let sending = self.http.post(&self.url).form(&form).send();
-        let sent = tokio::time::timeout(self.timeout, sending).await;
-        let sent = sent.map_err(|_| {
-            unavailable(format!("no answer within {}", shared::human::duration(self.timeout)))
-        })?;
-        let response = sent.map_err(|error| unavailable(causes(&error.without_url())))?;
-        let status = response.status();
-        let body = crate::connect::read_body(response, MAX_BODY).await;
-        if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| unavailable(format!("its answer is not a token: {error}")));
+    /// Livestream took this token.
+    pub async fn taken(&self, token: &Token) {
+        let mut state = self.0.state.lock().await;
+        if state.current.as_ref().is_some_and(|current| current.value == token.value) {
+            state.doubted = false;
+            state.backoff.succeeded();
         }
-        let refusal: Refusal = serde_json::from_slice(&body).unwrap_or_default();
-        let passing = [reqwest::StatusCode::TOO_MANY_REQUESTS, reqwest::StatusCode::REQUEST_TIMEOUT];
-        if status.is_client_error() && !passing.contains(&status) {
-            let Refusal { error, error_description } = refusal;
-            let code = if error.is_empty() { status.to_string() } else { error };
-            return Err(TokenError::Refused { advice: advice(&code), code, description: error_description });
+    }
+
+    /// Livestream did not take this token: another is needed, unless there is one already. When this one was to replace
+    /// another that was not taken, not at once.
+    pub async fn refused(&self, token: &Token) {
+        let mut state = self.0.state.lock().await;
+        if state.current.as_ref().is_none_or(|current| current.value != token.value) {
+            return;
         }
-        Err(unavailable(
-            format!("{status} {} {}", refusal.error, refusal.error_description).trim().to_owned(),
-        ))
+        state.current = None;
+        state.refused = Some(token.value.clone());
+        if std::mem::replace(&mut state.doubted, true) {
+            let wait = state.backoff.failed();
+            tracing::error!(wait = %shared::human::duration(wait), "{}", TokenError::NotTaken);
+            state.waiting = Some((TokenError::NotTaken, Utc::now() + wait));
+        }
+    }
+
+    /// Renews the token before it expires, so that no connection has to wait for it, until shutdown.
+    pub async fn keep_fresh(&self, shutdown: &Shutdown) {
+        while !shutdown.is_stopping() {
+            let due = {
+                let state = self.0.state.lock().await;
+                let waiting = state.waiting.as_ref().map(|(_, until)| *until);
+                // The first token, and one after a 401, is asked for by who needs it; so is one that hardly lives.
+                let current =
+                    state.current.as_ref().filter(|token| token.expires - token.issued >= SHORT_LIFE);
+                current.map(|token| waiting.map_or(token.due(), |until| until.max(token.due())))
+            };
+            let Some(due) = due else {
+                if shutdown.until(self.0.changed.notified()).await.is_none() {
+                    return;
+                }
+                continue;
+            };
+            let wait = (due - Utc::now()).to_std().unwrap_or_default();
+            if !wait.is_zero() {
+                shutdown.sleep(wait.min(LOOK)).await;
+            } else if shutdown.until(self.get()).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// From the file, if another producer has put one there, or else from IMS.
+    async fn renew(&self, state: &mut State) -> Result<Token, NoToken> {
+        if let Some((error, until)) = &state.waiting {
+            let wait = (*until - Utc::now()).to_std().unwrap_or_default();
+            if !wait.is_zero() {
+                return Err(NoToken { error: error.clone(), wait });
+            }
+        }
+        let Shared { ims, cache, changed, .. } = &*self.0;
+        let _alone = match cache {
+            Some(cache) => cache.lock(ims.longest() * 2).await,
+            None => None,
+        };
+        let kept = cache.as_ref().and_then(|cache| cache.load(ims.fingerprint()));
+        let kept =
+            kept.filter(|token| Utc::now() < token.due() && state.refused.as_ref() != Some(&token.value));
+        let token = match kept {
+            Some(token) => {
+                tracing::info!(expires = %token.expires, "Adobe token from its file");
+                token
+            }
+            None => match ims.ask().await {
+                Ok(token) => {
+                    tracing::info!(expires = %token.expires, "new Adobe token");
+                    if let Some(cache) = cache {
+                        cache.store(ims.fingerprint(), &token);
+                    }
+                    token
+                }
+                Err(error) => {
+                    let wait = wait_after(&error, state.backoff.failed());
+                    tracing::error!(%error, wait = %shared::human::duration(wait), "no token");
+                    state.waiting = Some((error.clone(), Utc::now() + wait));
+                    return Err(NoToken { error, wait });
+                }
+            },
+        };
+        if !state.doubted {
+            state.backoff.succeeded();
+        }
+        state.waiting = None;
+        state.current = Some(token.clone());
+        changed.notify_one();
+        Ok(token)
     }
 }
 
-fn advice(code: &str) -> &'static str {
-    match code {
-        "invalid_client" => {
-            "Check adobe.client_id and adobe.client_secret against the credential in the Adobe Developer Console"
+/// How long IMS is left alone after an error, when the back-off alone would say `wait`.
+fn wait_after(error: &TokenError, wait: Duration) -> Duration {
+    match error {
+        TokenError::Unavailable { retry_after, .. } => {
+            let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+            wait.min(MAX_WAIT_PASSING).max(asked)
         }
-        "invalid_scope" => "Copy adobe.scopes from the credential's card in the Adobe Developer Console",
-        "unauthorized_client" | "unsupported_grant_type" => {
-            "The credential must be of type OAuth Server-to-Server: add one to the project in the Adobe Developer \
-             Console (service account (JWT) credentials stopped working in 2026)"
-        }
-        "404 Not Found" => "Check adobe.token_url",
-        _ => "Check the credential in the Adobe Developer Console and the [adobe] section",
+        TokenError::Refused { .. } | TokenError::NotTaken => wait,
     }
 }

@@ -22,6 +22,12 @@ impl Secret {
         &self.0
     }
 
+    /// The text without this secret, for what a stranger said: it may be our own words.
+    #[must_use]
+    pub fn hidden_in(&self, text: &str) -> String {
+        if self.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
+    }
+
     /// Whether nothing was configured.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -38,6 +44,13 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::Secret;
+
+    #[test]
+    fn a_secret_is_hidden_in_what_others_say() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(secret.hidden_in("you sent hunter2, hunter2!"), "you sent ***, ***!");
+        assert_eq!(Secret::default().hidden_in("as it was"), "as it was");
+    }
 
     #[test]
     fn a_secret_never_shows_its_value() {

@@ -98,6 +98,11 @@ fn a_wrong_value_is_named_by_its_key() {
         ("log", "max_bytes = \"1GB\"", "log.max_bytes: \"1GB\" is not a size"),
         ("batch", "compression = \"lzma\"", "batch.compression: unknown variant `lzma`"),
         ("adobe", "max_connections = 9", "adobe.max_connections: must be between 1 and 8, not 9"),
+        ("adobe", "connections = 2", "adobe.connections: must be between 1 and 1, not 2"),
+        ("adobe", "connections = 0", "adobe.connections: must be between 1 and 1, not 0"),
+        ("adobe", "smoothing_bucket_size = 7201", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
+        ("adobe", "smoothing_bucket_size = 0", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
+        ("adobe", "auth = \"basic\"", "adobe.auth: unknown variant `basic`"),
         ("adobe", "stream_url = \"http://livestream.adobe.net/x\"", "adobe.stream_url: must be https"),
         ("adobe", "stream_url = \"livestream\"", "adobe.stream_url: "),
         ("adobe", "reset = \"latest\"", "adobe.reset: unknown variant `latest`"),
@@ -150,6 +155,36 @@ fn a_secret_comes_from_one_place_and_is_needed_only_by_those_who_use_it() {
         let parsed = Config::parse(&without, Path::new("x"), std::iter::empty(), secrets);
         assert_eq!(parsed.is_err(), needed, "{secrets:?}");
     }
+}
+
+#[test]
+fn a_service_account_needs_its_ids_and_its_key_and_has_another_token_url() {
+    let jwt = |lines: &str| {
+        let text = with("adobe", &format!("auth = \"jwt\"\n{lines}"));
+        Config::parse(&text, Path::new("x"), std::iter::empty(), Secrets::Producer)
+    };
+    let ids = "jwt_organization = \"1@AdobeOrg\"\njwt_technical_account = \"2@techacct.adobe.com\"";
+    let config = jwt(&format!("{ids}\njwt_key_file = \"/key\"")).unwrap();
+    assert_eq!(config.adobe.token_url, "https://ims-na1.adobelogin.com/ims/exchange/jwt");
+    assert_eq!(config.adobe.jwt_metascopes, ["ent_analytics_bulk_ingest_sdk"]);
+    assert_eq!(parse(EXAMPLE, &[]).unwrap().adobe.token_url, "https://ims-na1.adobelogin.com/ims/token/v3");
+    let said = jwt("jwt_metascopes = []").unwrap_err().to_string();
+    for missing in [
+        "adobe.jwt_organization: must end in @AdobeOrg",
+        "adobe.jwt_technical_account: must end in @techacct.adobe.com",
+        "adobe.jwt_key: is missing: give it, adobe.jwt_key_file or the variable LIVESTREAM__ADOBE__JWT_KEY",
+        "adobe.jwt_metascopes: must not be empty",
+    ] {
+        assert!(said.contains(missing), "{missing}: {said}");
+    }
+}
+
+#[test]
+fn the_token_is_kept_beside_the_log_unless_told_otherwise() {
+    let config = parse(EXAMPLE, &[]).unwrap();
+    assert_eq!(config.token_cache(), Path::new("/var/lib/livestream/producer/token.json"));
+    let config = parse(&with("adobe", "token_cache = \"/run/token\""), &[]).unwrap();
+    assert_eq!(config.token_cache(), Path::new("/run/token"));
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn upload(file: u64) -> Upload {
 fn append(log: &mut Log, rows: std::ops::Range<u64>, seconds: i64) {
     for n in rows {
         // One of them came without hit id.
-        log.stage_row(Some(hit(n)).filter(|_| n != 51), Some(at(seconds)), &row(n), at(seconds));
+        log.stage_row(0, Some(hit(n)).filter(|_| n != 51), Some(at(seconds)), &row(n), at(seconds));
         if log.commit_is_due() {
             log.commit(at(seconds)).unwrap();
         }
@@ -80,10 +80,10 @@ fn append(log: &mut Log, rows: std::ops::Range<u64>, seconds: i64) {
 /// Writes the log, and packs it while it is open: as a kill would leave it.
 fn write_log(dir: &Path) {
     let (mut log, _) = Log::open(settings(dir), at(0)).unwrap();
-    log.session_started(at(0)).unwrap();
+    log.session_started(0, at(0)).unwrap();
     // Files 0 and 1, batch 0: published.
     append(&mut log, 0..20, 10);
-    log.stage_reject(&rejects()[0], "not JSON", at(11));
+    log.stage_reject(0, &rejects()[0], "not JSON", at(11));
     log.commit(at(11)).unwrap();
     log.rejects_shipped(0, 0).unwrap();
     log.uploaded(0, upload(0)).unwrap();
@@ -91,20 +91,20 @@ fn write_log(dir: &Path) {
     log.published(0, at(12)).unwrap();
     // Files 2 and 3, batch 1: sealed, one of its files uploaded.
     append(&mut log, 20..30, 20);
-    log.stage_row(Some(hit(3)), Some(at(20)), &row(3), at(20));
-    log.stage_filtered(at(20));
+    log.stage_row(0, Some(hit(3)), Some(at(20)), &row(3), at(20));
+    log.stage_filtered(0, at(20));
     for reject in &rejects()[1..] {
-        log.stage_reject(reject, "not JSON", at(21));
+        log.stage_reject(0, reject, "not JSON", at(21));
     }
     append(&mut log, 30..40, 21);
     log.uploaded(2, upload(2)).unwrap();
-    log.session_ended("the stream was closed", at(30)).unwrap();
+    log.session_ended(0, "the stream was closed", at(30)).unwrap();
     drop(log);
     // File 4 closed and file 5 open, batch 2: filling. Ten minutes were missed.
     let (mut log, _) = Log::open(settings(dir), at(640)).unwrap();
-    log.session_started(at(640)).unwrap();
+    log.session_started(0, at(640)).unwrap();
     append(&mut log, 40..50, 650);
-    log.stage_row(Some(hit(49)), Some(at(650)), &row(49), at(650));
+    log.stage_row(0, Some(hit(49)), Some(at(650)), &row(49), at(650));
     append(&mut log, 50..53, 651);
     let ids: Vec<_> = log.reader().batches().unwrap().iter().map(|(_, batch)| batch.id.to_string()).collect();
     pack(dir, PRODUCER);
@@ -253,7 +253,7 @@ fn a_log_of_format_1_is_read_as_it_was_written() {
 
     // Every hit is known, each until its time has passed.
     let known =
-        |log: &mut Log, n: u64, now| log.stage_row(Some(hit(n)), None, &row(n), now) == Staged::Duplicate;
+        |log: &mut Log, n: u64, now| log.stage_row(0, Some(hit(n)), None, &row(n), now) == Staged::Duplicate;
     for n in (0..53).filter(|n| *n != 51) {
         assert!(known(&mut log, n, at(REOPENED)), "hit {n}");
     }
@@ -263,8 +263,8 @@ fn a_log_of_format_1_is_read_as_it_was_written() {
 
     // Numbers go on, in the file and the batch that were open.
     append(&mut log, 60..80, 7_230);
-    log.stage_reject(b"[", "not JSON", at(7_230));
-    log.session_started(at(7_230)).unwrap();
+    log.stage_reject(0, b"[", "not JSON", at(7_230));
+    log.session_started(0, at(7_230)).unwrap();
     log.commit(at(7_230)).unwrap();
     assert_eq!(reader.file(5).unwrap().batch, 2);
     assert_eq!(reader.file(6).unwrap().batch, 3);

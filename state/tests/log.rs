@@ -21,7 +21,7 @@ fn hit(n: u64) -> Option<HitId> {
 fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>) -> (Vec<u64>, Vec<u64>) {
     let (mut closed, mut sealed) = (Vec::new(), Vec::new());
     for n in numbers {
-        log.stage_row(hit(n), Some(now), &row(n), now);
+        log.stage_row(0, hit(n), Some(now), &row(n), now);
         if log.commit_is_due() {
             let done = log.commit(now).unwrap();
             closed.extend(done.closed);
@@ -61,12 +61,12 @@ fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..40, now);
-    assert_eq!(log.stage_row(hit(3), None, &row(3), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(3), None, &row(3), now), Staged::Duplicate);
     drop(log);
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    assert_eq!(log.stage_row(hit(39), None, &row(39), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(39), None, &row(39), now), Staged::Duplicate);
     assert_eq!(
-        log.stage_row(None, None, &row(3), now),
+        log.stage_row(0, None, None, &row(3), now),
         Staged::New,
         "without an id nothing can be recognised"
     );
@@ -76,8 +76,8 @@ fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
     }
     append(&mut log, 100..110, later);
     append(&mut log, 110..120, later);
-    assert_eq!(log.stage_row(hit(3), None, &row(3), later), Staged::New);
-    assert_eq!(log.stage_row(hit(105), None, &row(105), later), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(3), None, &row(3), later), Staged::New);
+    assert_eq!(log.stage_row(0, hit(105), None, &row(105), later), Staged::Duplicate);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn more_hits_than_the_window_holds_push_out_the_oldest_only() {
     let now = Utc::now();
     let (mut log, _) = Log::open(Settings { dedup_hits: 100, ..settings(dir.path()) }, now).unwrap();
     append(&mut log, 0..300, now);
-    assert_eq!(log.stage_row(hit(299), None, &row(0), now), Staged::Duplicate);
-    assert_eq!(log.stage_row(hit(210), None, &row(0), now), Staged::Duplicate);
-    assert_eq!(log.stage_row(hit(0), None, &row(0), now), Staged::New);
+    assert_eq!(log.stage_row(0, hit(299), None, &row(0), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(210), None, &row(0), now), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(0), None, &row(0), now), Staged::New);
 }
 
 #[test]
@@ -120,16 +120,16 @@ fn every_record_is_accounted_for_in_some_seal() {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     for n in 0..200 {
-        log.stage_row(hit(n / 2), None, &row(n), now);
+        log.stage_row(0, hit(n / 2), None, &row(n), now);
         if n % 10 == 0 {
-            log.stage_filtered(now);
-            log.stage_reject(b"{broken \xff", "not JSON", now);
+            log.stage_filtered(0, now);
+            log.stage_reject(0, b"{broken \xff", "not JSON", now);
         }
         if log.commit_is_due() {
             log.commit(now).unwrap();
         }
     }
-    log.stage_row(hit(1_000), None, &row(1_000), now);
+    log.stage_row(0, hit(1_000), None, &row(1_000), now);
     log.seal_all(now).unwrap();
     let batches = log.reader().batches().unwrap();
     assert!(batches.len() > 1 && batches.iter().all(|(_, batch)| batch.counts.add_up()), "{batches:?}");
@@ -225,13 +225,13 @@ fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     assert!(!log.has_history());
-    log.session_started(now).unwrap();
+    log.session_started(0, now).unwrap();
     append(&mut log, 0..3, now);
     drop(log);
     let later = now + TimeDelta::minutes(10);
     let (mut log, _) = Log::open(settings(dir.path()), later).unwrap();
     assert!(log.has_history());
-    log.session_started(later).unwrap();
+    log.session_started(0, later).unwrap();
     append(&mut log, 3..6, later);
     let sessions = log.reader().sessions(10).unwrap();
     assert_eq!(sessions[0].ended, Some(now));

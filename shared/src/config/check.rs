@@ -4,12 +4,16 @@ use toml::{Table, Value};
 use url::{Host, Url};
 
 use super::load::Problems;
-use super::{Archive, Config, FilterRule, Secrets, Tls};
+use super::{Adobe, Archive, Auth, Config, FilterRule, Secrets, Tls};
 
 /// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(super) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
     match serde_path_to_error::deserialize(Value::Table(table)) {
         Ok(config) => {
+            let mut config: Config = config;
+            if config.adobe.token_url.is_empty() {
+                config.adobe.token_url = config.adobe.auth.token_url().to_owned();
+            }
             rules(&config, secrets, problems);
             Some(config)
         }
@@ -39,6 +43,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         secrets.adobe(),
         problems,
     );
+    check_jwt(adobe, secrets, problems);
     one_source(
         "redshift.password",
         !redshift.password.is_empty(),
@@ -67,6 +72,8 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     let millis = |span: crate::human::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
     let day = 86_400_000;
     range("adobe.max_connections", adobe.max_connections.into(), 1, 8);
+    range("adobe.connections", adobe.connections.into(), 1, adobe.max_connections.clamp(1, 8).into());
+    range("adobe.smoothing_bucket_size", adobe.smoothing_bucket_size.into(), 1, 7_200);
     range("log.commit_rows", log.commit_rows.into(), 1, 10_000);
     range("log.dedup_hits", log.dedup_hits as u64, 1, 1_000_000_000);
     range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
@@ -161,6 +168,32 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
         problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+/// What the service-account flow needs and the other does not.
+fn check_jwt(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
+    let used = adobe.auth == Auth::Jwt;
+    one_source(
+        "adobe.jwt_key",
+        !adobe.jwt_key.is_empty(),
+        &adobe.jwt_key_file,
+        used && secrets.adobe(),
+        problems,
+    );
+    if !used {
+        return;
+    }
+    for (key, text, end) in [
+        ("adobe.jwt_organization", &adobe.jwt_organization, "@AdobeOrg"),
+        ("adobe.jwt_technical_account", &adobe.jwt_technical_account, "@techacct.adobe.com"),
+    ] {
+        if !text.ends_with(end) {
+            problems.add(key, format_args!("must end in {end} when adobe.auth is \"jwt\": copy it from the credential in the Adobe Developer Console"));
+        }
+    }
+    if adobe.jwt_metascopes.iter().all(|scope| scope.trim().is_empty()) {
+        problems.add("adobe.jwt_metascopes", "must not be empty when adobe.auth is \"jwt\"");
     }
 }
 

@@ -57,14 +57,24 @@ section!(
 section!(
     /// `[adobe]`
     Adobe {
+        auth: Auth,
         token_url: String,
         client_id: String,
         client_secret: Secret,
         client_secret_file: PathBuf,
         scopes: Vec<String>,
+        jwt_organization: String,
+        jwt_technical_account: String,
+        jwt_key: Secret,
+        jwt_key_file: PathBuf,
+        jwt_metascopes: Vec<String>,
+        token_cache: PathBuf,
         stream_url: String,
         redirect_hosts: Vec<String>,
         max_connections: u8,
+        connections: u8,
+        smoothing: bool,
+        smoothing_bucket_size: u16,
         reset: Reset,
         connect_timeout: Span,
         idle_timeout: Span,
@@ -190,6 +200,27 @@ impl Secrets {
     }
 }
 
+/// Kind of the credential at Adobe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// OAuth server-to-server.
+    Oauth,
+    /// Service account: a signed JWT is exchanged for a token.
+    Jwt,
+}
+
+impl Auth {
+    /// Where Adobe gives out tokens for credentials of this kind.
+    #[must_use]
+    pub fn token_url(self) -> &'static str {
+        match self {
+            Self::Oauth => "https://ims-na1.adobelogin.com/ims/token/v3",
+            Self::Jwt => "https://ims-na1.adobelogin.com/ims/exchange/jwt",
+        }
+    }
+}
+
 /// Where reading starts after a disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -268,8 +299,10 @@ impl Config {
     }
 
     fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
+        let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let files = [
             (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
+            (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
             (secrets.s3(), &self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
             (secrets.redshift(), &self.redshift.password_file, &mut self.redshift.password),
         ];
@@ -285,6 +318,16 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Where the producer keeps its token across restarts.
+    #[must_use]
+    pub fn token_cache(&self) -> PathBuf {
+        if self.adobe.token_cache.as_os_str().is_empty() {
+            self.log.dir.join("token.json")
+        } else {
+            self.adobe.token_cache.clone()
+        }
     }
 
     /// Where the producer answers questions about its log.

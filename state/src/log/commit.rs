@@ -304,7 +304,7 @@ impl Log {
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
         reached("close.begun");
         self.submit(now)?;
-        let done = self.session_ended("the producer was stopped", now)?;
+        let done = self.session_ended(0, "the producer was stopped", now)?;
         reached("close.settled");
         Ok(done)
     }

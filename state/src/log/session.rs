@@ -19,7 +19,7 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::settled`].
-    pub fn session_started(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
+    pub fn session_started(&mut self, _connection: u8, now: DateTime<Utc>) -> Result<Committed, LogError> {
         let session = Session {
             session: next(&mut self.sums.next_session),
             connected: now,
@@ -47,7 +47,12 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::settled`].
-    pub fn session_ended(&mut self, why: &str, now: DateTime<Utc>) -> Result<Committed, LogError> {
+    pub fn session_ended(
+        &mut self,
+        _connection: u8,
+        why: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Committed, LogError> {
         if let Some(mut session) = self.session.take() {
             session.ended = Some(now);
             session.why = Some(why.chars().take(WHY_CHARS).collect());

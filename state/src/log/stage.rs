@@ -75,6 +75,7 @@ impl Log {
     /// Stages a row, a whole CSV line, unless its hit is known. `received` is the hit's `receivedTimeGMT`.
     pub fn stage_row(
         &mut self,
+        _connection: u8,
         hit: Option<HitId>,
         received: Option<DateTime<Utc>>,
         row: &[u8],
@@ -101,13 +102,13 @@ impl Log {
     }
 
     /// Counts a record that a filter dropped.
-    pub fn stage_filtered(&mut self, now: DateTime<Utc>) {
+    pub fn stage_filtered(&mut self, _connection: u8, now: DateTime<Utc>) {
         self.count_received(now);
         self.stage.counts.filtered += 1;
     }
 
     /// Stages a record that cannot become a row, with the reason.
-    pub fn stage_reject(&mut self, record: &[u8], reason: &str, now: DateTime<Utc>) {
+    pub fn stage_reject(&mut self, _connection: u8, record: &[u8], reason: &str, now: DateTime<Utc>) {
         self.count_received(now);
         self.stage.counts.rejected += 1;
         let text = std::str::from_utf8(record).ok();

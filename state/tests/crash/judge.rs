@@ -307,7 +307,7 @@ impl Judge {
             assert!(known.contains(&id), "batch {id} in S3 is not of this log");
         }
         for n in &self.hits {
-            let staged = log.stage_row(Token::Hit(*n).hit(), None, b"", chrono::Utc::now());
+            let staged = log.stage_row(0, Token::Hit(*n).hit(), None, b"", chrono::Utc::now());
             assert_eq!(staged, Staged::Duplicate, "hit {n}");
         }
     }

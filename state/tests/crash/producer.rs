@@ -145,7 +145,7 @@ impl Writer {
                 }
             }
             if self.random.u8(..16) == 0 {
-                self.log.session_ended("the stream was closed", Utc::now()).unwrap();
+                self.log.session_ended(0, "the stream was closed", Utc::now()).unwrap();
                 self.start_session();
             }
         }
@@ -157,7 +157,7 @@ impl Writer {
 
     fn start_session(&mut self) {
         say("session");
-        self.log.session_started(Utc::now()).unwrap();
+        self.log.session_started(0, Utc::now()).unwrap();
         say("started");
     }
 
@@ -196,10 +196,10 @@ impl Writer {
             let text = token.text();
             match token {
                 Token::Hit(_) | Token::Nameless(..) => {
-                    self.log.stage_row(token.hit(), Some(now), &text, now);
+                    self.log.stage_row(0, token.hit(), Some(now), &text, now);
                 }
-                Token::Reject(..) => self.log.stage_reject(&text, "no JSON", now),
-                Token::Filtered => self.log.stage_filtered(now),
+                Token::Reject(..) => self.log.stage_reject(0, &text, "no JSON", now),
+                Token::Filtered => self.log.stage_filtered(0, now),
             }
         }
         tokens

@@ -26,8 +26,8 @@ fn piece(file: u64, chunk: u32, piece: u16) -> Vec<u8> {
 fn make(dir: &Path) {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir), now).unwrap();
-    log.session_started(now).unwrap();
-    log.stage_reject(b"{broken", "not JSON", now);
+    log.session_started(0, now).unwrap();
+    log.stage_reject(0, b"{broken", "not JSON", now);
     append(&mut log, 0..135, now);
     for file in [0, 1, 2] {
         log.uploaded(file, upload(file)).unwrap();
@@ -324,15 +324,15 @@ fn a_log_that_is_written_meanwhile_has_no_faults() {
         scope.spawn(|| {
             for round in 0..60_u64 {
                 let now = Utc::now();
-                log.session_started(now).unwrap();
-                log.stage_reject(b"{broken", "not JSON", now);
+                log.session_started(0, now).unwrap();
+                log.stage_reject(0, b"{broken", "not JSON", now);
                 append(&mut log, round * 50..round * 50 + 50, now);
                 for file in [2 * round, 2 * round + 1] {
                     log.uploaded(file, upload(file)).unwrap();
                 }
                 log.published(round, now).unwrap();
                 log.rejects_shipped(0, round).unwrap();
-                log.session_ended("test", now).unwrap();
+                log.session_ended(0, "test", now).unwrap();
             }
             done.store(true, Ordering::Relaxed);
         });

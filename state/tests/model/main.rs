@@ -117,11 +117,11 @@ impl Run {
                     record.push(0xff);
                 }
                 self.expected.reject(&record);
-                self.log().stage_reject(&record, WHY, now);
+                self.log().stage_reject(0, &record, WHY, now);
             }
             Operation::Filtered => {
                 self.expected.filtered();
-                self.log().stage_filtered(now);
+                self.log().stage_filtered(0, now);
             }
             Operation::Commit => self.commit(false),
             Operation::SealAll => self.commit(true),
@@ -137,14 +137,14 @@ impl Run {
             }
             Operation::SessionStarts if !self.expected.reads() => {
                 self.expected.session_started();
-                self.log().session_started(now).unwrap();
+                self.log().session_started(0, now).unwrap();
             }
             Operation::SessionStarts => {}
             Operation::SessionEnds => {
                 // As the producer does: a session ends with what it has brought.
                 self.commit(false);
                 self.expected.session_ended("closed");
-                self.log().session_ended("closed", now).unwrap();
+                self.log().session_ended(0, "closed", now).unwrap();
             }
             Operation::Pass(seconds) => self.expected.now += TimeDelta::seconds(seconds.into()),
             Operation::Reopen(schema, dedup_hits) => self.reopen(schema, dedup_hits),
@@ -157,7 +157,7 @@ impl Run {
         let mut row = bytes(number.unwrap_or(0), len);
         row.push(b'\n');
         let new = self.expected.row(hit, received, &row);
-        let staged = self.log().stage_row(hit, received, &row, now);
+        let staged = self.log().stage_row(0, hit, received, &row, now);
         assert_eq!(staged == Staged::New, new, "hit {number:?}");
     }
 
@@ -325,7 +325,7 @@ fn run(operations: &[Operation]) {
     let now = run.expected.now;
     for number in 0..=run.numbers {
         let hit = HitId { high: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: number };
-        let staged = run.log().stage_row(Some(hit), None, b"", now);
+        let staged = run.log().stage_row(0, Some(hit), None, b"", now);
         assert_eq!(staged == Staged::Duplicate, run.expected.known.contains(&hit), "hit {number}");
     }
 }

@@ -167,7 +167,7 @@ pub(crate) fn append(
     let end = rows.end;
     for number in rows {
         realistic_row(number, random, &mut row);
-        log.stage_row(Some(hit(number)), Some(now), &row, now);
+        log.stage_row(0, Some(hit(number)), Some(now), &row, now);
         if (number + 1) % commit == 0 || number + 1 == end {
             let done = log.commit(now)?;
             closed.extend(done.closed);

@@ -12,6 +12,7 @@ mod http;
 mod ims;
 mod livestream;
 mod records;
+mod service_account;
 mod tokens;
 
 use std::{
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 
 pub use faults::{Door, Fault, Faults};
 pub use records::{Counts, Generator, Kind, Plan};
+pub use service_account::{METASCOPE, ORGANIZATION, PRIVATE_KEY, TECHNICAL_ACCOUNT};
 
 use livestream::{
     admission::Account,
@@ -109,6 +111,7 @@ impl Adobe {
         let token_server = Arc::new(ims::Ims {
             client_id: options.client_id.clone(),
             client_secret: options.client_secret,
+            account: service_account::ServiceAccount::new().context("the service account's key")?,
             tokens: tokens.clone(),
             faults: faults.clone(),
             requests: Arc::clone(&token_requests),

@@ -16,6 +16,7 @@ use state::verify::Checked;
 use tokio::sync::broadcast;
 
 use crate::append;
+use crate::counters::Counters;
 use crate::ship::Shipping;
 use crate::stream::Stream;
 use crate::transform::{Filter, FilterTest, Transform};
@@ -82,7 +83,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     });
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
     let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
-    let stream = Stream::new(config.adobe.clone(), transform, appender.stream, again)?;
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let stream = Stream::new(config.adobe.clone(), transform, counters, appender.stream, again)?;
 
     // What ended the producer, if it was not asked to stop; kept here, since what follows may take too long.
     let mut failure = None;

@@ -6,6 +6,7 @@
 //! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Response};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::append::FromStream;
 use crate::connect::{self, ConnectError};
+use crate::counters::Counters;
 use crate::decode::{self, Ended, Piece};
 use crate::reaction::{Reaction, to_status};
 use crate::token::{TokenError, Tokens};
@@ -36,6 +38,7 @@ pub struct Stream {
     http: Client,
     tokens: Tokens,
     transform: Option<Transform>,
+    counters: Arc<Counters>,
     out: mpsc::Sender<FromStream>,
     /// Whether the stream was read into this log before: then Adobe is asked to send again what it still holds.
     again: bool,
@@ -58,6 +61,7 @@ impl Stream {
     pub fn new(
         config: Adobe,
         transform: Transform,
+        counters: Arc<Counters>,
         out: mpsc::Sender<FromStream>,
         again: bool,
     ) -> Result<Self, Failure> {
@@ -69,6 +73,7 @@ impl Stream {
             http,
             config,
             transform: Some(transform),
+            counters,
             out,
             again,
             backoff: Backoff::new(Duration::from_millis(250), MAX_WAIT),
@@ -156,14 +161,15 @@ impl Stream {
         }
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
         let max = usize::try_from(self.config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let thread = match decode::start(transform.clone(), max, input, self.out.clone()) {
-            Ok(thread) => thread,
-            Err(error) => {
-                self.transform = Some(transform);
-                tracing::error!(%error, "cannot start a thread");
-                return Next::After(self.backoff.failed());
-            }
-        };
+        let thread =
+            match decode::start(transform.clone(), max, self.counters.clone(), input, self.out.clone()) {
+                Ok(thread) => thread,
+                Err(error) => {
+                    self.transform = Some(transform);
+                    tracing::error!(%error, "cannot start a thread");
+                    return Next::After(self.backoff.failed());
+                }
+            };
         let why = pump(response, pieces, self.config.idle_timeout.0, shutdown).await;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         let (transform, ended) = match joined {
@@ -173,6 +179,7 @@ impl Stream {
         self.transform = Some(transform);
         let why = match ended {
             Ended::Input => why,
+            Ended::Within(what) => format!("{why}, within {what}"),
             Ended::Damaged(how) => how,
             Ended::NotAuthorized => {
                 self.tokens.refused();

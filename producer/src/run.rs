@@ -19,7 +19,7 @@ use crate::append;
 use crate::counters::Counters;
 use crate::ship::Shipping;
 use crate::stream::Stream;
-use crate::transform::{Filter, FilterTest, Transform};
+use crate::transform::{Filter, Transform};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
 const FEED_BACKLOG: usize = 1024;
@@ -30,22 +30,11 @@ const FEED_RECENT: usize = 20;
 /// The transform a configuration asks for.
 ///
 /// # Errors
-/// When a filter's field or a column's path cannot be used.
+/// When a filter's field or regular expression, or a column's path, cannot be used.
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
-    let filters: Vec<_> = config
-        .filters
-        .iter()
-        .map(|rule| Filter {
-            name: rule.name.clone(),
-            path: rule.field.clone(),
-            test: if rule.equals.is_empty() {
-                FilterTest::NotEquals(rule.not_equals.clone())
-            } else {
-                FilterTest::Equals(rule.equals.clone())
-            },
-        })
-        .collect();
-    Transform::new(schema, &filters).map_err(|error| Failure::new(Exit::Config, error))
+    let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
+    let transform = filters.and_then(|filters| Transform::new(schema, &filters));
+    transform.map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// Runs the producer until a signal, or until it cannot go on.

@@ -76,7 +76,19 @@ section!(
 );
 section!(
     /// One `[[filter]]`
-    FilterRule { name: String, field: String, equals: Vec<String>, not_equals: Vec<String>, }
+    FilterRule {
+        name: String,
+        field: String,
+        exists: Option<bool>,
+        equals: Vec<String>,
+        not_equals: Vec<String>,
+        contains: Vec<String>,
+        starts_with: Vec<String>,
+        ends_with: Vec<String>,
+        matches: Vec<String>,
+        greater: Option<f64>,
+        less: Option<f64>,
+    }
 );
 section!(
     /// `[log]`

@@ -24,7 +24,7 @@ pub enum FromStream {
 }
 
 /// Decoded records, in the order they came.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct Block {
     /// The CSV lines of all rows.
     pub rows: Vec<u8>,
@@ -33,7 +33,7 @@ pub struct Block {
 }
 
 /// What a record became.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Decoded {
     /// A row: the bytes of `Block::rows` from where the last one ended.
     Row {
@@ -45,7 +45,10 @@ pub enum Decoded {
         received: Option<DateTime<Utc>>,
     },
     /// A filter dropped it.
-    Filtered,
+    Filtered {
+        /// The filter's position in the list.
+        rule: usize,
+    },
     /// It cannot become a row.
     Rejected {
         /// As received.
@@ -181,7 +184,7 @@ impl Writer {
                     self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
                 }
-                Decoded::Filtered => self.log.stage_filtered(connection, now),
+                Decoded::Filtered { .. } => self.log.stage_filtered(connection, now),
                 Decoded::Rejected { record, reason } => {
                     self.log.stage_reject(connection, record, reason, now);
                 }

@@ -1,29 +1,31 @@
 //! One session's bytes become blocks of records: inflate, frame, transform, on a thread of its own.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use chrono::DateTime;
 use tokio::sync::mpsc;
 
-use crate::append::{Block, Decoded, FromStream};
+use crate::append::{Block, FromStream};
+use crate::counters::Counters;
 use crate::frame::{Frame, Framer};
 use crate::inflate::{InflateError, Inflater};
-use crate::transform::{ColumnCounts, Outcome, Transform};
+use crate::records::Records;
+use crate::transform::Transform;
 
-/// A block is sent on when it holds this many records, or this many bytes of rows or rejects, or when no more
-/// bytes of the stream wait.
-const BLOCK_RECORDS: usize = 256;
-const BLOCK_BYTES: usize = 1 << 20;
-/// What Livestream has been seen to send in place of a record when the token has gone stale.
-const NOT_AUTHORIZED: &[u8] = b"not authorized";
+/// What Livestream has been seen to send in place of a record, or of the whole body, when the token has gone stale.
+const NOT_AUTHORIZED: &str = "not authorized";
 
 /// How a session's decoding ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The bytes did.
+    /// The bytes did, after a record.
     Input,
+    /// The bytes did, within something: of which, so far, this came. What was cut off is no reject: Adobe sends it
+    /// again.
+    Within(String),
     /// The bytes cannot be decoded: the position in them is lost.
     Damaged(String),
     /// Adobe says that the token is not good any more.
@@ -49,167 +51,176 @@ pub fn start(
     connection: u8,
     transform: Transform,
     max_record_bytes: usize,
-    pieces: mpsc::Receiver<Piece>,
+    counters: Arc<Counters>,
+    mut pieces: mpsc::Receiver<Piece>,
     out: mpsc::Sender<FromStream>,
 ) -> io::Result<JoinHandle<(Transform, Ended)>> {
-    let filtered = vec![0; transform.filter_names().len()];
-    let decoder =
-        Decoder { connection, transform, block: Block::default(), rejected: 0, filtered, ended: None };
-    std::thread::Builder::new()
-        .name(format!("decode-{connection}"))
-        .spawn(move || decoder.run(Framer::new(max_record_bytes), pieces, &out))
+    let mut decoder = Decoder::new(transform, max_record_bytes, counters);
+    let mut send = move |block| out.blocking_send(FromStream::Block(connection, block)).is_ok();
+    std::thread::Builder::new().name(format!("decode-{connection}")).spawn(move || {
+        loop {
+            let piece = pieces.blocking_recv();
+            match &piece {
+                Some(Piece::Bytes(bytes)) => decoder.push(bytes, &mut send),
+                Some(Piece::End) => decoder.finish(&mut send),
+                None => decoder.lost(),
+            }
+            // Records wait for others only while more bytes are there.
+            if pieces.is_empty() || decoder.ended.is_some() {
+                decoder.send(&mut send);
+            }
+            if let Some(ended) = decoder.ended.take() {
+                return (decoder.end(&ended), ended);
+            }
+        }
+    })
 }
 
-struct Decoder {
-    /// The number of the connection the bytes come from.
-    connection: u8,
+/// Decodes a whole body, its compressed bytes cut into `pieces`: what a session's thread does, without the thread.
+pub fn body<'p>(
     transform: Transform,
-    block: Block,
-    /// Bytes of rejected records in the block.
-    rejected: usize,
-    /// Records dropped by each filter.
-    filtered: Vec<u64>,
+    max_record_bytes: usize,
+    pieces: impl IntoIterator<Item = &'p [u8]>,
+) -> (Vec<Block>, Ended) {
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let mut decoder = Decoder::new(transform, max_record_bytes, counters);
+    let mut blocks = Vec::new();
+    let mut send = |block| {
+        blocks.push(block);
+        true
+    };
+    for piece in pieces {
+        if decoder.ended.is_none() {
+            decoder.push(piece, &mut send);
+        }
+    }
+    if decoder.ended.is_none() {
+        decoder.finish(&mut send);
+    }
+    decoder.send(&mut send);
+    (blocks, decoder.ended.unwrap_or(Ended::Input))
+}
+
+/// Where blocks go; false when nobody takes them any more.
+type Out<'s> = &'s mut dyn FnMut(Block) -> bool;
+
+struct Decoder {
+    inflater: Inflater,
+    framer: Framer,
+    records: Records,
+    counters: Arc<Counters>,
     ended: Option<Ended>,
 }
 
 impl Decoder {
-    fn run(
-        mut self,
-        mut framer: Framer,
-        mut pieces: mpsc::Receiver<Piece>,
-        out: &mpsc::Sender<FromStream>,
-    ) -> (Transform, Ended) {
-        let mut inflater = Inflater::new();
-        while self.ended.is_none() {
-            let Some(piece) = pieces.blocking_recv() else {
-                self.ended = Some(Ended::Input);
-                break;
-            };
-            match piece {
-                Piece::Bytes(bytes) => self.decode(&mut inflater, &mut framer, &bytes, out),
-                Piece::End => framer.finish(|frame| self.last_record(&frame)),
-            }
-            if pieces.is_empty() {
-                self.send(out);
-            }
-        }
-        self.send(out);
-        self.say_counts();
-        (self.transform, self.ended.unwrap_or(Ended::Input))
-    }
-
-    /// What the session dropped by filter, and what was altered since the start because a type could not hold it.
-    fn say_counts(&self) {
-        for (filter, records) in
-            self.transform.filter_names().iter().zip(&self.filtered).filter(|(_, n)| **n > 0)
-        {
-            tracing::info!(filter, records, "records filtered in this session");
-        }
-        let ColumnCounts { cut, nulled, rounded, nuls, replaced } = self.transform.stats().totals();
-        if cut + nulled + rounded + nuls + replaced > 0 {
-            tracing::info!(
-                cut,
-                nulled,
-                rounded,
-                nuls,
-                replaced,
-                "values no column could hold as sent, since the start"
-            );
-        }
-        for (column, counts) in self.transform.stats().columns() {
-            tracing::debug!(column, ?counts, "values altered");
+    fn new(transform: Transform, max_record_bytes: usize, counters: Arc<Counters>) -> Self {
+        Self {
+            inflater: Inflater::new(),
+            framer: Framer::new(max_record_bytes),
+            records: Records::new(transform, counters.clone()),
+            counters,
+            ended: None,
         }
     }
 
-    fn decode(
-        &mut self,
-        inflater: &mut Inflater,
-        framer: &mut Framer,
-        mut bytes: &[u8],
-        out: &mpsc::Sender<FromStream>,
-    ) {
-        loop {
+    fn push(&mut self, mut bytes: &[u8], send: Out<'_>) {
+        let Self { inflater, framer, records, counters, ended } = self;
+        let before = (inflater.consumed(), inflater.produced(), framer.empty_lines());
+        while ended.is_none() {
             match inflater.piece(&mut bytes) {
-                Ok(Some(piece)) => framer.push(piece, |frame| self.record(&frame, out)),
-                Ok(None) => return,
-                Err(InflateError::NotGzip(text)) if text.contains("not authorized") => {
-                    self.ended = Some(Ended::NotAuthorized);
-                    return;
-                }
-                Err(error) => {
-                    self.ended = Some(Ended::Damaged(error.to_string()));
-                    return;
-                }
+                Ok(Some(piece)) => framer.push(piece, |frame| record(records, ended, &frame, send)),
+                Ok(None) => break,
+                Err(error) => *ended = Some(undecodable(error)),
             }
-            if self.ended.is_some() {
-                return;
+        }
+        counters.bytes.fetch_add(inflater.consumed() - before.0, Ordering::Relaxed);
+        counters.inflated.fetch_add(inflater.produced() - before.1, Ordering::Relaxed);
+        counters.empty_lines.fetch_add(framer.empty_lines() - before.2, Ordering::Relaxed);
+    }
+
+    /// The body has ended as it should. Its last line may lack its end.
+    fn finish(&mut self, send: Out<'_>) {
+        let Self { inflater, framer, records, ended, .. } = self;
+        let pending = framer.pending_bytes();
+        match inflater.finish() {
+            Ok(()) => {
+                framer.finish(|frame| record(records, ended, &frame, send));
+                ended.get_or_insert(Ended::Input);
             }
+            // The last line may have been cut off with what was to follow: then it is no reject.
+            Err(InflateError::Truncated(bytes)) => {
+                let mut whole = true;
+                framer.finish(|frame| match frame {
+                    Frame::Record(line) if line == NOT_AUTHORIZED.as_bytes() => {
+                        *ended = Some(Ended::NotAuthorized);
+                    }
+                    frame => whole = records.add_if_whole(&frame),
+                });
+                ended.get_or_insert_with(|| match whole {
+                    true => Ended::Within(format!("a gzip member, after {bytes} bytes")),
+                    false => within_a_record(pending),
+                });
+            }
+            Err(error) => *ended = Some(undecodable(error)),
         }
     }
 
-    fn record(&mut self, frame: &Frame<'_>, out: &mpsc::Sender<FromStream>) {
-        if self.ended.is_some() {
-            return;
-        }
-        match *frame {
-            Frame::Record(NOT_AUTHORIZED) => self.ended = Some(Ended::NotAuthorized),
-            Frame::Record(record) => {
-                let decoded = self.transform(record);
-                self.block.records.push(decoded);
-            }
-            Frame::TooLong { head, bytes } => {
-                let reason =
-                    format!("longer than adobe.max_record_bytes: {bytes} bytes, of which the first are kept");
-                self.block.records.push(Decoded::Rejected { record: head.to_vec(), reason });
-            }
-        }
-        if self.block.records.len() >= BLOCK_RECORDS || self.block.rows.len() + self.rejected >= BLOCK_BYTES {
-            self.send(out);
-        }
+    /// The connection is gone: what came of a line that has not ended is no record.
+    fn lost(&mut self) {
+        self.ended = Some(match (self.inflater.finish(), self.framer.pending_bytes()) {
+            (Err(error @ InflateError::NotGzip(_)), _) => undecodable(error),
+            (_, 0) => Ended::Input,
+            (_, pending) => within_a_record(pending),
+        });
     }
 
-    /// A line without its end, when the body has ended: a whole record, or one that was cut off. One that was cut
-    /// off is no reject: Adobe sends it again.
-    fn last_record(&mut self, frame: &Frame<'_>) {
-        match *frame {
-            Frame::Record(NOT_AUTHORIZED) => self.ended = Some(Ended::NotAuthorized),
-            Frame::Record(record) => match self.transform(record) {
-                Decoded::Rejected { .. } => tracing::debug!("the stream ended within a record"),
-                whole => self.block.records.push(whole),
-            },
-            Frame::TooLong { .. } => {}
-        }
-    }
-
-    fn transform(&mut self, record: &[u8]) -> Decoded {
-        match self.transform.record(record, &mut self.block.rows) {
-            Outcome::Row { hit, received } => {
-                let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-                Decoded::Row { end: self.block.rows.len(), hit, received }
-            }
-            Outcome::Filtered { rule } => {
-                if let Some(count) = self.filtered.get_mut(rule) {
-                    *count += 1;
-                }
-                Decoded::Filtered
-            }
-            Outcome::Rejected(reject) => {
-                self.rejected += record.len();
-                Decoded::Rejected { record: record.to_vec(), reason: reject.to_string() }
-            }
-        }
-    }
-
-    fn send(&mut self, out: &mpsc::Sender<FromStream>) {
-        if self.block.records.is_empty() {
-            return;
-        }
-        self.rejected = 0;
-        let rows = Vec::with_capacity(self.block.rows.len());
-        let block =
-            std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) });
-        if out.blocking_send(FromStream::Block(self.connection, block)).is_err() {
+    fn send(&mut self, send: Out<'_>) {
+        if let Some(block) = self.records.take()
+            && !send(block)
+        {
             self.ended = Some(Ended::Closed);
         }
     }
+
+    fn end(self, ended: &Ended) -> Transform {
+        tracing::info!(
+            bytes = self.inflater.consumed(),
+            inflated = self.inflater.produced(),
+            records = self.records.count(),
+            empty_lines = self.framer.empty_lines(),
+            ?ended,
+            "session decoded"
+        );
+        self.records.end()
+    }
 }
+
+/// What follows the end of the session in the same piece is passed over.
+fn record(records: &mut Records, ended: &mut Option<Ended>, frame: &Frame<'_>, send: Out<'_>) {
+    match frame {
+        _ if ended.is_some() => {}
+        Frame::Record(line) if *line == NOT_AUTHORIZED.as_bytes() => *ended = Some(Ended::NotAuthorized),
+        frame => {
+            if records.add(frame)
+                && let Some(block) = records.take()
+                && !send(block)
+            {
+                *ended = Some(Ended::Closed);
+            }
+        }
+    }
+}
+
+fn undecodable(error: InflateError) -> Ended {
+    match error {
+        InflateError::NotGzip(text) if text.contains(NOT_AUTHORIZED) => Ended::NotAuthorized,
+        error => Ended::Damaged(error.to_string()),
+    }
+}
+
+fn within_a_record(bytes: u64) -> Ended {
+    Ended::Within(format!("a record, of which {bytes} bytes came"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! Streaming gzip: compressed bytes in, pieces of at most 64 KiB out, so that a small input that inflates a
 //! thousandfold never takes a thousandfold of memory.
 //!
-//! Pieces come as soon as the sender has flushed them; several gzip members in a row are one stream.
+//! Pieces come as soon as the sender has flushed them; several gzip members in a row are one stream. What comes out
+//! before a fault is the same however the input is cut.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -9,6 +10,8 @@ use flate2::{Decompress, FlushDecompress, Status};
 pub const PIECE_BYTES: usize = 64 << 10;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const WINDOW_BITS: u8 = 15;
+/// Bytes shown of a body that is no gzip.
+const SHOWN: usize = 40;
 
 /// Inflates one response body.
 pub struct Inflater {
@@ -20,19 +23,23 @@ pub struct Inflater {
 }
 
 /// ```text
-/// Start ──first byte──► Member ──trailer──► Between ──next byte──► Member
-///                         any ──bad data──► Failed
+/// Header(0) ──1f──► Header(1) ──8b──► Member ──trailer──► Header(0)
+///     │ no member yet and another byte
+///     └────────────► Foreign ──enough of it──► Failed ◄──bad data── any
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum State {
-    Start,
+    /// So many bytes of a member's magic number have come. With 0 of them the body may end.
+    Header(usize),
     Member,
-    Between,
-    Failed,
+    /// The body is no gzip: the beginning of what it is, gathered to be shown.
+    Foreign(Vec<u8>),
+    /// The fault, until it is told.
+    Failed(Option<InflateError>),
 }
 
 /// Why the body cannot be read any further. Positions are compressed bytes from the start of the body.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum InflateError {
     /// The first bytes are not a gzip header: most likely an error page.
     #[error("the response is not gzip: it starts with {0}")]
@@ -60,7 +67,7 @@ impl Inflater {
     /// For a body of which nothing has been read.
     pub fn new() -> Self {
         Self {
-            state: State::Start,
+            state: State::Header(0),
             decompress: Decompress::new_gzip(WINDOW_BITS),
             piece: vec![0; PIECE_BYTES].into_boxed_slice(),
             consumed: 0,
@@ -68,41 +75,52 @@ impl Inflater {
         }
     }
 
-    /// Inflates `input`, giving each piece to `sink`. What was sunk before an error is good.
-    pub fn push(&mut self, mut input: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), InflateError> {
-        while let Some(piece) = self.piece(&mut input)? {
-            sink(piece);
-        }
-        Ok(())
-    }
-
-    /// The next piece of `input`, of which the part that is dealt with is cut off; none when all of it is. For a
-    /// caller that wants to wait between two pieces.
+    /// The next piece of `input`, of which the part that is dealt with is cut off; none when all of it is. What came
+    /// before an error is good.
     pub fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
         loop {
-            match self.state {
-                State::Failed => return Err(InflateError::Failed),
-                State::Start | State::Between if input.is_empty() => return Ok(None),
-                State::Start | State::Between => self.begin_member(input)?,
-                State::Member => {}
-            }
-            let count = self.inflate(input)?;
-            if count > 0 {
-                return Ok(self.piece.get(..count));
-            }
-            // Nothing came out: either all is read, or a member has ended and more input may follow.
-            if input.is_empty() {
+            if input.is_empty() && matches!(self.state, State::Header(_) | State::Foreign(_)) {
                 return Ok(None);
+            }
+            match &mut self.state {
+                State::Failed(fault) => return Err(fault.take().unwrap_or(InflateError::Failed)),
+                State::Header(matched) => {
+                    let matched = *matched;
+                    self.header(matched, input);
+                }
+                State::Foreign(head) => {
+                    let (more, rest) = input.split_at(input.len().min(SHOWN - head.len()));
+                    head.extend_from_slice(more);
+                    self.consumed += more.len() as u64;
+                    *input = rest;
+                    if head.len() == SHOWN || head.contains(&b'\n') {
+                        self.state = State::Failed(Some(InflateError::NotGzip(printable(head))));
+                    }
+                }
+                State::Member => {
+                    let count = self.inflate(input);
+                    if count > 0 {
+                        return Ok(self.piece.get(..count));
+                    }
+                    // Nothing came out: all is read, or the member has ended, or there is a fault.
+                    if input.is_empty() && self.state == State::Member {
+                        return Ok(None);
+                    }
+                }
             }
         }
     }
 
     /// The body has ended: whether it may end here.
+    ///
+    /// # Errors
+    /// When it may not.
     pub fn finish(&self) -> Result<(), InflateError> {
-        match self.state {
-            State::Start | State::Between => Ok(()),
-            State::Member => Err(InflateError::Truncated(self.consumed)),
-            State::Failed => Err(InflateError::Failed),
+        match &self.state {
+            State::Header(0) => Ok(()),
+            State::Header(_) | State::Member => Err(InflateError::Truncated(self.consumed)),
+            State::Foreign(head) => Err(InflateError::NotGzip(printable(head))),
+            State::Failed(fault) => Err(fault.clone().unwrap_or(InflateError::Failed)),
         }
     }
 
@@ -116,25 +134,27 @@ impl Inflater {
         self.produced
     }
 
-    /// A header may itself be cut: its first byte decides here, the rest is the inflater's business.
-    fn begin_member(&mut self, input: &[u8]) -> Result<(), InflateError> {
-        let looks_like_gzip = input.iter().zip(MAGIC).all(|(byte, magic)| *byte == magic);
-        let before = std::mem::replace(&mut self.state, State::Member);
-        if !looks_like_gzip {
-            self.state = State::Failed;
-            return Err(match before {
-                State::Start => InflateError::NotGzip(printable(input)),
-                State::Member | State::Between | State::Failed => InflateError::Trailing(self.consumed),
-            });
+    /// Takes one byte of the magic number, which may come byte by byte.
+    fn header(&mut self, matched: usize, input: &mut &[u8]) {
+        let (mut byte, rest) = input.split_at(1);
+        if byte.first() == MAGIC.get(matched) {
+            self.inflate(&mut byte);
+            if let State::Header(_) = self.state {
+                let whole = matched + 1 == MAGIC.len();
+                self.state = if whole { State::Member } else { State::Header(matched + 1) };
+            }
+            *input = rest;
+        } else if self.consumed == matched as u64 {
+            self.state = State::Foreign(MAGIC.iter().copied().take(matched).collect());
+        } else {
+            let at = self.consumed - matched as u64;
+            self.state = State::Failed(Some(InflateError::Trailing(at)));
         }
-        if before == State::Between {
-            self.decompress = Decompress::new_gzip(WINDOW_BITS);
-        }
-        Ok(())
     }
 
-    /// One step: takes from `input`, returns how many bytes of `piece` are filled.
-    fn inflate(&mut self, input: &mut &[u8]) -> Result<usize, InflateError> {
+    /// One step: takes from `input`, returns how many bytes of `piece` are filled. A fault shows in the state, since
+    /// what came out before it is good.
+    fn inflate(&mut self, input: &mut &[u8]) -> usize {
         let (read, written) = (self.decompress.total_in(), self.decompress.total_out());
         let status = self.decompress.decompress(input, &mut self.piece, FlushDecompress::None);
         let taken = usize::try_from(self.decompress.total_in() - read).unwrap_or(usize::MAX);
@@ -142,20 +162,18 @@ impl Inflater {
         self.consumed += taken as u64;
         self.produced += made as u64;
         *input = input.get(taken..).unwrap_or_default();
-        match status {
-            Ok(Status::StreamEnd) => self.state = State::Between,
-            Ok(Status::Ok | Status::BufError) if taken == 0 && made == 0 && !input.is_empty() => {
-                return Err(self.damaged("it makes no progress".to_owned()));
+        let reason = match status {
+            Ok(Status::StreamEnd) => {
+                self.decompress = Decompress::new_gzip(WINDOW_BITS);
+                self.state = State::Header(0);
+                return made;
             }
-            Ok(Status::Ok | Status::BufError) => {}
-            Err(error) => return Err(self.damaged(error.to_string())),
-        }
-        Ok(made)
-    }
-
-    fn damaged(&mut self, reason: String) -> InflateError {
-        self.state = State::Failed;
-        InflateError::Damaged { at: self.consumed, reason }
+            Ok(Status::Ok | Status::BufError) if taken > 0 || made > 0 || input.is_empty() => return made,
+            Ok(Status::Ok | Status::BufError) => "it makes no progress".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        self.state = State::Failed(Some(InflateError::Damaged { at: self.consumed, reason }));
+        made
     }
 }
 
@@ -165,10 +183,9 @@ impl Default for Inflater {
     }
 }
 
-/// The start of an unexpected body, short and in plain characters.
+/// The start of an unexpected body, in plain characters.
 fn printable(bytes: &[u8]) -> String {
-    let start: Vec<u8> = bytes.iter().copied().take(40).collect();
-    format!("\"{}\"", start.escape_ascii())
+    format!("\"{}\"", bytes.escape_ascii())
 }
 
 #[cfg(test)]
@@ -185,14 +202,19 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn push(inflater: &mut Inflater, mut input: &[u8], out: &mut Vec<u8>) -> Result<(), InflateError> {
+        while let Some(piece) = inflater.piece(&mut input)? {
+            assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES);
+            out.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+
     fn inflate(parts: &[&[u8]]) -> Result<Vec<u8>, InflateError> {
         let mut inflater = Inflater::new();
         let mut out = Vec::new();
         for part in parts {
-            inflater.push(part, |piece| {
-                assert!(!piece.is_empty() && piece.len() <= PIECE_BYTES);
-                out.extend_from_slice(piece);
-            })?;
+            push(&mut inflater, part, &mut out)?;
         }
         inflater.finish()?;
         assert_eq!(inflater.produced(), out.len() as u64);
@@ -215,7 +237,7 @@ mod tests {
         encoder.flush().unwrap();
         let mut inflater = Inflater::new();
         let mut out = Vec::new();
-        inflater.push(encoder.get_ref(), |piece| out.extend_from_slice(piece)).unwrap();
+        push(&mut inflater, encoder.get_ref(), &mut out).unwrap();
         assert_eq!(out, b"{\"a\":1}\r\n");
         assert!(matches!(inflater.finish(), Err(InflateError::Truncated(_))));
     }
@@ -238,14 +260,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_gzip_is_told_the_same_way_however_it_is_cut() {
+        let page = b"<html><body>The service is unavailable. Try again later.</body></html>";
+        let gzip_of_a = gzip(b"a");
+        let bodies: [&[u8]; 4] =
+            [b"not authorized", page, b"\x1fnot gzip", &[&gzip_of_a[..], b"\x1fgarbage"].concat()];
+        for body in bodies {
+            let bytes: Vec<&[u8]> = body.chunks(1).collect();
+            let whole = inflate(&[body]).unwrap_err();
+            assert_eq!(inflate(&bytes).unwrap_err(), whole);
+            assert!(matches!(whole, InflateError::NotGzip(_) | InflateError::Trailing(_)), "{whole}");
+        }
+    }
+
+    #[test]
     fn a_flipped_byte_is_damage_and_ends_the_stream() {
         let good = gzip(&b"0123456789".repeat(1000));
         let mut inflater = Inflater::new();
         let mut bad = good.clone();
         let crc = bad.len() - 8;
         bad[crc] ^= 1;
-        assert!(matches!(inflater.push(&bad, |_| {}), Err(InflateError::Damaged { .. })));
-        assert_eq!(inflater.push(&good, |_| {}), Err(InflateError::Failed));
+        let mut out = Vec::new();
+        assert!(matches!(push(&mut inflater, &bad, &mut out), Err(InflateError::Damaged { .. })));
+        assert_eq!(out, b"0123456789".repeat(1000), "what came before the fault is good");
+        assert_eq!(push(&mut inflater, &good, &mut out), Err(InflateError::Failed));
     }
 
     proptest! {

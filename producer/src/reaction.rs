@@ -8,17 +8,14 @@ use std::time::Duration;
 pub enum Reaction {
     /// Get a new token and try again.
     NewToken,
-    /// Try again after this time: Adobe asks for patience.
-    Wait(Duration),
+    /// Try again after the time Adobe asked for, or the longest wait there is: Adobe asks for patience.
+    Wait(Option<Duration>),
     /// Try again with back-off.
     Backoff,
     /// Trying again is no use until a person has done this.
     Stop(&'static str),
 }
 
-/// Rapid reconnects are answered by 409 and 503 until about a minute has passed.
-/// <https://experienceleague.adobe.com/docs/experience-cloud-kcs/kbarticles/ka-16598.html>
-pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Longest wait an answer may ask for: a stream that moves is back sooner, and Adobe holds hits for a while only.
 const MAX_PATIENCE: Duration = Duration::from_secs(900);
 
@@ -26,7 +23,9 @@ const MAX_PATIENCE: Duration = Duration::from_secs(900);
 #[must_use]
 pub fn to_refusal(status: u16, said: &str, retry_after: Option<Duration>) -> Reaction {
     let asked = retry_after.map(|wait| wait.min(MAX_PATIENCE));
-    let patience = Reaction::Wait(asked.unwrap_or(PATIENCE));
+    // Rapid reconnects are answered by 409 and 503 until about a minute has passed.
+    // <https://experienceleague.adobe.com/docs/experience-cloud-kcs/kbarticles/ka-16598.html>
+    let patience = Reaction::Wait(asked);
     match status {
         400 => Reaction::Stop(
             "a parameter is wrong: check adobe.max_connections, adobe.reset and adobe.smoothing_bucket_size",
@@ -54,7 +53,7 @@ pub fn to_refusal(status: u16, said: &str, retry_after: Option<Duration>) -> Rea
         505 => {
             Reaction::Stop("Livestream says this to anything but HTTP/1.1: something between alters requests")
         }
-        500..=599 => asked.map_or(Reaction::Backoff, Reaction::Wait),
+        500..=599 => asked.map_or(Reaction::Backoff, |asked| Reaction::Wait(Some(asked))),
         _ => Reaction::Backoff,
     }
 }
@@ -87,9 +86,9 @@ mod tests {
             assert!(advice.contains(word), "{word}: {advice}");
         }
         assert_eq!(to_status(401), Reaction::NewToken);
-        assert_eq!(to_status(409), Reaction::Wait(PATIENCE));
-        assert_eq!(to_status(429), Reaction::Wait(PATIENCE));
-        assert_eq!(to_status(503), Reaction::Wait(PATIENCE));
+        assert_eq!(to_status(409), Reaction::Wait(None));
+        assert_eq!(to_status(429), Reaction::Wait(None));
+        assert_eq!(to_status(503), Reaction::Wait(None));
         for status in [500, 502, 504, 418, 204] {
             assert_eq!(to_status(status), Reaction::Backoff, "{status}");
         }
@@ -102,7 +101,7 @@ mod tests {
         }
         for said in ["maximum connections of 2 reached", "too many clients for maxConnections=1", "conflict"]
         {
-            assert_eq!(to_refusal(409, said, None), Reaction::Wait(PATIENCE), "{said}");
+            assert_eq!(to_refusal(409, said, None), Reaction::Wait(None), "{said}");
         }
     }
 
@@ -110,9 +109,9 @@ mod tests {
     fn an_answer_that_asks_to_wait_is_waited_for_but_not_for_hours() {
         let after = |status, seconds| to_refusal(status, "", Some(Duration::from_secs(seconds)));
         for status in [409, 429, 500, 502, 503] {
-            assert_eq!(after(status, 7), Reaction::Wait(Duration::from_secs(7)), "{status}");
+            assert_eq!(after(status, 7), Reaction::Wait(Some(Duration::from_secs(7))), "{status}");
         }
-        assert_eq!(after(503, 86_400), Reaction::Wait(MAX_PATIENCE));
+        assert_eq!(after(503, 86_400), Reaction::Wait(Some(MAX_PATIENCE)));
         assert!(matches!(after(404, 7), Reaction::Stop(_)));
     }
 }

@@ -17,9 +17,10 @@ use state::verify::Checked;
 use tokio::sync::broadcast;
 
 use crate::append;
+use crate::counters::Counters;
 use crate::ship::Shipping;
 use crate::streams::Streams;
-use crate::transform::{Filter, FilterTest, Transform};
+use crate::transform::{Filter, Transform};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
 const FEED_BACKLOG: usize = 1024;
@@ -30,22 +31,11 @@ const FEED_RECENT: usize = 20;
 /// The transform a configuration asks for.
 ///
 /// # Errors
-/// When a filter's field or a column's path cannot be used.
+/// When a filter's field or regular expression, or a column's path, cannot be used.
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
-    let filters: Vec<_> = config
-        .filters
-        .iter()
-        .map(|rule| Filter {
-            name: rule.name.clone(),
-            path: rule.field.clone(),
-            test: if rule.equals.is_empty() {
-                FilterTest::NotEquals(rule.not_equals.clone())
-            } else {
-                FilterTest::Equals(rule.equals.clone())
-            },
-        })
-        .collect();
-    Transform::new(schema, &filters).map_err(|error| Failure::new(Exit::Config, error))
+    let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
+    let transform = filters.and_then(|filters| Transform::new(schema, &filters));
+    transform.map_err(|error| Failure::new(Exit::Config, error))
 }
 
 /// Runs the producer until a signal, or until it cannot go on.
@@ -81,16 +71,19 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             }
         }
     });
-    let listen = config.metrics.producer_listen.clone();
-    let figures = reader.clone();
-    tokio::spawn(shared::admin::serve(
-        listen,
-        move || Ok(producer_page(&Owner::snapshot(&figures)?, Utc::now())),
-        shutdown.clone(),
-    ));
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let (listen, figures, counted) =
+        (config.metrics.producer_listen.clone(), reader.clone(), counters.clone());
+    let page = move || {
+        let mut page = producer_page(&Owner::snapshot(&figures)?, Utc::now());
+        counted.show(&mut page);
+        Ok(page)
+    };
+    tokio::spawn(shared::admin::serve(listen, page, shutdown.clone()));
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
     let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
-    let streams = Streams::new(&config.adobe, config.token_cache(), &transform, &appender.stream, again)?;
+    let streams =
+        Streams::new(&config.adobe, config.token_cache(), &transform, counters, &appender.stream, again)?;
     // Theirs are the only senders from here on.
     drop(appender.stream);
 

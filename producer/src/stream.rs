@@ -6,6 +6,7 @@
 //! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off
 //! ```
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Response};
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::append::FromStream;
 use crate::connect::{self, ConnectError};
+use crate::counters::Counters;
 use crate::decode::{self, Ended, Piece};
 use crate::reaction::{Reaction, to_refusal};
 use crate::token::{NoToken, Token, TokenError, Tokens};
@@ -27,20 +29,31 @@ use crate::transform::Transform;
 const PIECES_WAITING: usize = 8;
 /// Waits between tries that failed.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-const MAX_WAIT: Duration = Duration::from_secs(60);
 /// A session this long was a good one: the next connection is tried at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// Connections of one process that act at the same moment do so this much apart: Adobe refuses crowds.
 const STAGGER: Duration = Duration::from_millis(200);
 
+/// What the connections of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    /// `[adobe]`
+    pub config: Adobe,
+    /// The client for IMS and Livestream.
+    pub http: Client,
+    /// The token.
+    pub tokens: Tokens,
+    /// What is counted on the way.
+    pub counters: Arc<Counters>,
+    /// The way to the log.
+    pub out: mpsc::Sender<FromStream>,
+}
+
 /// One connection.
 pub struct Stream {
     number: u8,
-    config: Adobe,
-    http: Client,
-    tokens: Tokens,
+    shared: Shared,
     transform: Option<Transform>,
-    out: mpsc::Sender<FromStream>,
     /// Whether the stream was read into this log before: then Adobe is asked to send again what it still holds.
     again: bool,
     /// A stream that moves may want to be told where to read from.
@@ -63,26 +76,9 @@ impl Stream {
     /// Connection `number`, from 0, of the stream; it is not connected. `again` says whether the stream was read into
     /// this log before.
     #[must_use]
-    pub fn new(
-        number: u8,
-        config: Adobe,
-        http: Client,
-        tokens: Tokens,
-        transform: Transform,
-        out: mpsc::Sender<FromStream>,
-        again: bool,
-    ) -> Self {
-        Self {
-            number,
-            config,
-            http,
-            tokens,
-            transform: Some(transform),
-            out,
-            again,
-            moving: false,
-            backoff: Backoff::new(FIRST_WAIT, MAX_WAIT),
-        }
+    pub fn new(number: u8, shared: Shared, transform: Transform, again: bool) -> Self {
+        let backoff = Backoff::new(FIRST_WAIT, shared.config.retry_max.0);
+        Self { number, shared, transform: Some(transform), again, moving: false, backoff }
     }
 
     /// Reads until shutdown, or until only a person can help.
@@ -111,7 +107,7 @@ impl Stream {
     /// # Errors
     /// As [`Stream::run`].
     pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
-        let Some(token) = shutdown.until(self.tokens.get()).await else { return Ok(Next::Stop) };
+        let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
             Ok(token) => token,
             // Before the first session it is the configuration; later it may be a secret being replaced, and
@@ -122,12 +118,12 @@ impl Stream {
             // Whoever asked has told why.
             Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
         };
-        let reset = (self.again || self.moving).then_some(self.config.reset);
-        let opening = connect::open(&self.http, &self.config, token.value(), reset);
+        let reset = (self.again || self.moving).then_some(self.shared.config.reset);
+        let opening = connect::open(&self.shared.http, &self.shared.config, token.value(), reset);
         let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
         match opened {
             Ok(response) => {
-                self.tokens.taken(&token).await;
+                self.shared.tokens.taken(&token).await;
                 Ok(self.session(response, reset, &token, shutdown).await)
             }
             Err(error) => self.react(&error, &token).await,
@@ -152,14 +148,14 @@ impl Stream {
         let connection = self.number;
         let next = match reaction {
             Reaction::NewToken => {
-                self.tokens.refused(token).await;
+                self.shared.tokens.refused(token).await;
                 Next::AtOnce
             }
-            Reaction::Wait(wait) => Next::After(wait),
+            Reaction::Wait(asked) => Next::After(asked.unwrap_or(self.shared.config.retry_max.0)),
             Reaction::Backoff => Next::After(self.backoff.failed()),
             Reaction::Stop(advice) => {
                 tracing::error!(connection, advice, "only a person can mend this");
-                Next::After(MAX_WAIT)
+                Next::After(self.shared.config.retry_max.0)
             }
         };
         tracing::warn!(connection, %error, failures = self.backoff.failures(), "the stream is not connected");
@@ -180,12 +176,13 @@ impl Stream {
         let started = Instant::now();
         self.again = true;
         let Some(transform) = self.transform.take() else { return Next::Stop };
-        if self.out.send(FromStream::Started(connection)).await.is_err() {
+        if self.shared.out.send(FromStream::Started(connection)).await.is_err() {
             return Next::Stop;
         }
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
-        let max = usize::try_from(self.config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let thread = match decode::start(connection, transform.clone(), max, input, self.out.clone()) {
+        let max = usize::try_from(self.shared.config.max_record_bytes.0).unwrap_or(usize::MAX);
+        let (counters, out) = (self.shared.counters.clone(), self.shared.out.clone());
+        let thread = match decode::start(connection, transform.clone(), max, counters, input, out) {
             Ok(thread) => thread,
             Err(error) => {
                 self.transform = Some(transform);
@@ -193,7 +190,7 @@ impl Stream {
                 return Next::After(self.backoff.failed());
             }
         };
-        let why = pump(response, pieces, self.config.idle_timeout.0, shutdown).await;
+        let why = pump(response, pieces, self.shared.config.idle_timeout.0, shutdown).await;
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         let (transform, ended) = match joined {
             Ok(Ok(back)) => back,
@@ -202,15 +199,16 @@ impl Stream {
         self.transform = Some(transform);
         let why = match ended {
             Ended::Input => why,
+            Ended::Within(what) => format!("{why}, within {what}"),
             Ended::Damaged(how) => how,
             Ended::NotAuthorized => {
-                self.tokens.refused(token).await;
+                self.shared.tokens.refused(token).await;
                 "Adobe says the token is not authorized any more".to_owned()
             }
             Ended::Closed => return Next::Stop,
         };
         tracing::info!(connection, why, seconds = started.elapsed().as_secs(), "the session ended");
-        if self.out.send(FromStream::Ended(connection, why)).await.is_err() {
+        if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
             return Next::Stop;
         }
         if started.elapsed() >= GOOD_SESSION {

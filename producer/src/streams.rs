@@ -6,6 +6,7 @@
 //! that wait for the log are as many as with one connection.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use shared::causes::causes;
 use shared::config::Adobe;
@@ -16,7 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::append::FromStream;
 use crate::connect;
-use crate::stream::Stream;
+use crate::counters::Counters;
+use crate::stream::{Shared, Stream};
 use crate::token::Tokens;
 use crate::transform::Transform;
 
@@ -36,6 +38,7 @@ impl Streams {
         config: &Adobe,
         cache: PathBuf,
         transform: &Transform,
+        counters: Arc<Counters>,
         out: &mpsc::Sender<FromStream>,
         again: bool,
     ) -> Result<Self, Failure> {
@@ -44,10 +47,9 @@ impl Streams {
         })?;
         let tokens = Tokens::new(http.clone(), config, Some(cache))
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        let connection = |number| {
-            let (http, tokens, out) = (http.clone(), tokens.clone(), out.clone());
-            Stream::new(number, config.clone(), http, tokens, transform.clone(), out, again)
-        };
+        let shared =
+            Shared { config: config.clone(), http, tokens: tokens.clone(), counters, out: out.clone() };
+        let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);
         Ok(Self { connections: (0..config.connections).map(connection).collect(), tokens })
     }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
 use producer::append::FromStream;
-use producer::stream::Stream;
+use producer::counters::Counters;
+use producer::stream::{Shared, Stream};
 use producer::streams::Streams;
 use producer::token::Tokens;
 use shared::config::{Config, Secrets};
@@ -64,8 +65,10 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     let transform = producer::run::transform(config, &config.schema.load().unwrap()).unwrap();
     let cache = dir.join(format!("{:?}.json", config.adobe.auth));
     let (out, mut read) = mpsc::channel(10_000);
+    let counters = Arc::new(Counters::new(transform.filter_names()));
     let shutdown = Shutdown::new();
-    let streams = Streams::new(&config.adobe, cache.clone(), &transform, &out, true).unwrap();
+    let streams =
+        Streams::new(&config.adobe, cache.clone(), &transform, counters.clone(), &out, true).unwrap();
     let reading = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { streams.run(&shutdown).await }
@@ -76,8 +79,8 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
 
     let http = producer::connect::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
-    let mut stream =
-        Stream::new(0, config.adobe.clone(), http.clone(), tokens, transform.clone(), out.clone(), true);
+    let mut shared = Shared { config: config.adobe.clone(), http: http.clone(), tokens, counters, out };
+    let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();
     let token = stored["access_token"].as_str().unwrap().to_owned();
@@ -105,15 +108,8 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     ] {
         adobe.faults().push(Fault::Refuse { door: Door::Ims, status, body });
         let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
-        let mut stream = Stream::new(
-            1,
-            config.adobe.clone(),
-            http.clone(),
-            tokens.clone(),
-            transform.clone(),
-            out.clone(),
-            true,
-        );
+        shared.tokens = tokens.clone();
+        let mut stream = Stream::new(1, shared.clone(), transform.clone(), true);
         stream.step(&shutdown).await.unwrap();
         tracing::error!(?tokens, "what a careless line would say of them: {config:?}");
     }

@@ -215,11 +215,40 @@ fn no_secret_is_ever_printed() {
 }
 
 #[test]
+fn the_filters_the_example_suggests_are_accepted() {
+    let (before, filters) = EXAMPLE.split_once("# Known bots").unwrap();
+    let (filters, after) = filters.split_once("\n[log]").unwrap();
+    let filters: Vec<_> =
+        filters.lines().filter(|line| line.starts_with("# [") || line.contains('=')).collect();
+    let text = format!("{before}\n{}\n[log]{after}", filters.join("\n").replace("# ", ""));
+    let names: Vec<_> = parse(&text, &[]).unwrap().filters.into_iter().map(|filter| filter.name).collect();
+    assert_eq!(names, ["excluded", "bots", "other report suites"]);
+}
+
+#[test]
 fn a_filter_names_exactly_one_test() {
-    for wrong in ["equals = []", "equals = [\"yes\"]\nnot_equals = [\"no\"]"] {
-        let text = EXAMPLE.replace("equals = [\"yes\"]", wrong);
-        let said = complaint(&text, &[]);
-        assert!(said.contains("give exactly one of filter.equals and filter.not_equals"), "{said}");
+    for (wrong, expected) in [
+        ("equals = []", "give exactly one of filter.exists, filter.equals, filter.not_equals,"),
+        ("equals = []", "filter.less, not none"),
+        ("equals = [\"yes\"]\nless = 5", "not filter.equals and filter.less"),
+        ("exists = \"yes\"", "filter.exists: must be a boolean, not a string"),
+        ("greater = \"5\"", "filter.greater: must be a number, not a string"),
+        ("less = nan", "filter \"excluded\": filter.less must be a number"),
+        (
+            "contains = [\"a\", \"\"]",
+            "filter \"excluded\": filter.contains: the empty text fits every record",
+        ),
+    ] {
+        let said = complaint(&EXAMPLE.replace("equals = [\"yes\"]", wrong), &[]);
+        assert!(said.contains(expected), "{wrong}: {said}");
+    }
+    for key in KEYS.iter().filter(|key| key.path.starts_with("filter.")) {
+        let name = key.path.trim_start_matches("filter.");
+        if !["name", "field"].contains(&name) {
+            let one = format!("{name} = {}", key.example);
+            let config = parse(&EXAMPLE.replace("equals = [\"yes\"]", &one), &[]);
+            assert_eq!(config.unwrap().filters.len(), 1, "{one}");
+        }
     }
     let said = complaint(&EXAMPLE.replace("field = ", "feild = "), &[]);
     assert!(said.contains("filter.feild: unknown key; did you mean `field`?"), "{said}");

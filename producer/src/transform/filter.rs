@@ -1,7 +1,13 @@
-//! Filters: records that are not wanted.
+//! Filters: records that are not wanted. Each is a field, an operator and what to compare with.
+
+use regex::bytes::RegexSet;
+use shared::config::FilterRule;
+use shared::schema::JsonPath;
+
+use super::TransformError;
 
 /// Drops the records whose value at `path` meets the test.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Filter {
     /// For messages and counts.
     pub name: String,
@@ -11,22 +17,87 @@ pub struct Filter {
     pub test: FilterTest,
 }
 
-/// Compares a string as it is, a number or boolean by its text, anything else by its JSON text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Compares a string as it is, a number or boolean by its text, anything else by its JSON text. An absent value, null
+/// and the empty string are the same.
+#[derive(Debug, Clone)]
 pub enum FilterTest {
+    /// There is a value.
+    Exists,
+    /// There is none.
+    Absent,
     /// The value is one of these. A record without the value stays.
     Equals(Vec<String>),
     /// The value is none of these. A record without the value goes, since nothing equals none of them.
     NotEquals(Vec<String>),
+    /// One of these stands in it.
+    Contains(Vec<String>),
+    /// It begins with one of these.
+    StartsWith(Vec<String>),
+    /// It ends with one of these.
+    EndsWith(Vec<String>),
+    /// One of these is found in it.
+    Matches(RegexSet),
+    /// It is a number above this.
+    Greater(f64),
+    /// It is a number below this.
+    Less(f64),
+}
+
+impl Filter {
+    /// The filter a `[[filter]]` describes.
+    ///
+    /// # Errors
+    /// When one of its regular expressions is none.
+    pub fn of(rule: &FilterRule) -> Result<Self, TransformError> {
+        // The configuration has exactly one of them.
+        let test = match rule {
+            FilterRule { exists: Some(true), .. } => FilterTest::Exists,
+            FilterRule { exists: Some(false), .. } => FilterTest::Absent,
+            FilterRule { greater: Some(bound), .. } => FilterTest::Greater(*bound),
+            FilterRule { less: Some(bound), .. } => FilterTest::Less(*bound),
+            FilterRule { equals, .. } if !equals.is_empty() => FilterTest::Equals(equals.clone()),
+            FilterRule { contains, .. } if !contains.is_empty() => FilterTest::Contains(contains.clone()),
+            FilterRule { starts_with: starts, .. } if !starts.is_empty() => {
+                FilterTest::StartsWith(starts.clone())
+            }
+            FilterRule { ends_with, .. } if !ends_with.is_empty() => FilterTest::EndsWith(ends_with.clone()),
+            FilterRule { name, matches, .. } if !matches.is_empty() => {
+                let fault = |source| TransformError::FilterPattern { name: name.clone(), source };
+                FilterTest::Matches(RegexSet::new(matches).map_err(fault)?)
+            }
+            FilterRule { not_equals, .. } => FilterTest::NotEquals(not_equals.clone()),
+        };
+        Ok(Self { name: rule.name.clone(), path: rule.field.clone(), test })
+    }
+
+    pub(super) fn json_path(&self) -> Result<JsonPath, TransformError> {
+        self.path.parse().map_err(|source| TransformError::FilterPath { name: self.name.clone(), source })
+    }
 }
 
 impl FilterTest {
-    /// Whether the record is to be dropped; an absent value, null and the empty string are the same.
+    /// Whether the record is to be dropped.
     pub(super) fn matches(&self, value: Option<&[u8]>) -> bool {
-        let among = |values: &[String]| values.iter().any(|one| one.as_bytes() == value.unwrap_or_default());
+        let value = value.unwrap_or_default();
+        let any = |values: &[String], test: fn(&[u8], &[u8]) -> bool| {
+            values.iter().any(|one| test(value, one.as_bytes()))
+        };
         match self {
-            Self::Equals(values) => among(values),
-            Self::NotEquals(values) => !among(values),
+            Self::Exists => !value.is_empty(),
+            Self::Absent => value.is_empty(),
+            Self::Equals(values) => any(values, |value, one| value == one),
+            Self::NotEquals(values) => !any(values, |value, one| value == one),
+            Self::Contains(values) => any(values, |value, one| memchr::memmem::find(value, one).is_some()),
+            Self::StartsWith(values) => any(values, <[u8]>::starts_with),
+            Self::EndsWith(values) => any(values, <[u8]>::ends_with),
+            Self::Matches(patterns) => patterns.is_match(value),
+            Self::Greater(bound) => number(value).is_some_and(|number| number > *bound),
+            Self::Less(bound) => number(value).is_some_and(|number| number < *bound),
         }
     }
+}
+
+/// As a double: close enough for a bound.
+fn number(value: &[u8]) -> Option<f64> {
+    std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }

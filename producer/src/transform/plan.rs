@@ -18,12 +18,20 @@ pub enum TransformError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     /// A filter's path is none.
-    #[error("filter \"{}\": {source}", name.escape_debug())]
+    #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
     FilterPath {
         /// The filter.
         name: String,
         /// What is wrong with its path.
         source: PathError,
+    },
+    /// One of a filter's regular expressions is none.
+    #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
+    FilterPattern {
+        /// The filter.
+        name: String,
+        /// What is wrong with it.
+        source: regex::Error,
     },
 }
 
@@ -75,8 +83,7 @@ impl Plan {
             next += 1;
         }
         for filter in filters {
-            let fault = |source| TransformError::FilterPath { name: filter.name.clone(), source };
-            root.want(&filter.path.parse().map_err(fault)?, next);
+            root.want(&filter.json_path()?, next);
             next += 1;
         }
         let filters = filters.iter().map(|filter| filter.test.clone()).collect();

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
 use producer::append::{Decoded, FromStream};
+use producer::counters::Counters;
 use producer::streams::Streams;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -34,7 +36,9 @@ fn start(config: &Config, dir: &Path) -> Running {
     let (out, read) = mpsc::channel(4);
     let shutdown = Shutdown::new();
     let cache = dir.join("token.json");
-    let streams = Streams::new(&config.adobe, cache, &transform(config), &out, false).unwrap();
+    let transform = transform(config);
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let streams = Streams::new(&config.adobe, cache, &transform, counters, &out, false).unwrap();
     let stop = shutdown.clone();
     Running { read, ended: tokio::spawn(async move { streams.run(&stop).await }), shutdown }
 }

@@ -1,12 +1,14 @@
 //! One connection, step by step: what each answer of Livestream leads to, and when the next try is.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use producer::append::FromStream;
-use producer::stream::{Next, Stream};
+use producer::counters::Counters;
+use producer::stream::{Next, Shared, Stream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -29,8 +31,10 @@ struct Connection {
 impl Connection {
     fn new(config: &Config, again: bool) -> Self {
         let (out, read) = mpsc::channel(1_000);
-        let (http, tokens) = (http(config), tokens(config));
-        let stream = Stream::new(0, config.adobe.clone(), http, tokens, transform(config), out, again);
+        let (http, tokens, transform) = (http(config), tokens(config), transform(config));
+        let counters = Arc::new(Counters::new(transform.filter_names()));
+        let shared = Shared { config: config.adobe.clone(), http, tokens, counters, out };
+        let stream = Stream::new(0, shared, transform, again);
         Self { stream, read, shutdown: Shutdown::new() }
     }
 

@@ -28,7 +28,7 @@ pub fn page() -> String {
         for key in KEYS.iter().filter(|key| key.path.split('.').next() == Some(section)) {
             let default = match key.default {
                 None => "**required**".to_owned(),
-                Some(r#""""#) => "not set".to_owned(),
+                Some(r#""""# | "") => "not set".to_owned(),
                 Some(value) => format!("`{value}`"),
             };
             let _ = writeln!(

@@ -12,6 +12,8 @@ pub enum Type {
     Path,
     /// A whole number.
     Integer,
+    /// A number.
+    Number,
     /// `true` or `false`.
     Boolean,
     /// A number with its unit: `"50ms"`, `"2h"`.
@@ -31,6 +33,7 @@ impl Type {
             Self::Secret => "secret",
             Self::Path => "path",
             Self::Integer => "integer",
+            Self::Number => "number",
             Self::Boolean => "boolean",
             Self::Duration => "duration",
             Self::Size => "size",
@@ -46,7 +49,7 @@ pub struct Key {
     pub path: &'static str,
     /// What its value looks like.
     pub kind: Type,
-    /// The default as TOML, or None when the key must be given (an empty text means "not set").
+    /// The default as TOML, or None when the key must be given (an empty text, or nothing, means "not set").
     pub default: Option<&'static str>,
     /// A value as TOML that could stand there.
     pub example: &'static str,
@@ -69,7 +72,13 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("instance", "Which producer this is."),
     ("adobe", "Adobe IMS (the token) and Livestream (the stream). Used by the producer."),
     ("schema", "The columns of the table. Both services must see the same."),
-    ("filter", "Records to drop, as a list of tables `[[filter]]`. Used by the producer."),
+    (
+        "filter",
+        "Records to drop, as a list of tables `[[filter]]`: each has a name, a field, and exactly one of the other keys, \
+         which says when a record is dropped. The first that fits counts. A string is compared as it is, a number or \
+         boolean by its text, anything else by its JSON text; an absent field, null and the empty text are the same. \
+         `deploy/pipeline.example.toml` has some to start from. Used by the producer.",
+    ),
     ("log", "The producer's crash-safe log."),
     ("batch", "When files close and batches seal, and how files are written."),
     ("s3", "Where files and seals go, and where the ingester looks for them."),
@@ -83,7 +92,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("shutdown", "How a service stops."),
 ];
 
-use Type::{Boolean, Duration, Integer, Path, Secret, Size, Text, Texts};
+use Type::{Boolean, Duration, Integer, Number, Path, Secret, Size, Text, Texts};
 
 /// Every key, in the order of the documentation. `filter.*` keys belong to each `[[filter]]` table.
 #[rustfmt::skip]
@@ -111,6 +120,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.reset", Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from after a disconnect or an unclean stop: `smallest` (the oldest Adobe still holds: no hole, duplicates are dropped), `largest` (the newest: a hole) or `none` (as Adobe decides)."),
     key("adobe.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer."),
     key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
+    key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),
     key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
 
     key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one (docs/ARCHITECTURE.md shows its form)."),
@@ -118,8 +128,15 @@ pub const KEYS: &[Key] = &[
 
     key("filter.name", Text, None, r#""excluded""#, "What the filter is called where its drops are counted."),
     key("filter.field", Text, None, r#""exclude.value""#, "Path of the field within the record."),
-    key("filter.equals", Texts, Some("[]"), r#"["yes"]"#, "Drop the record when the field has one of these values."),
-    key("filter.not_equals", Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop the record when the field has none of these values (or is absent). Give exactly one of the two."),
+    key("filter.exists", Boolean, Some(""), "true", "`true`: drop the record when the field has a value; `false`: when it has none."),
+    key("filter.equals", Texts, Some("[]"), r#"["yes"]"#, "Drop it when the value is one of these."),
+    key("filter.not_equals", Texts, Some("[]"), r#"["examplecomprod"]"#, "Drop it when the value is none of these, or absent."),
+    key("filter.contains", Texts, Some("[]"), r#"["/internal/"]"#, "Drop it when one of these stands in the value."),
+    key("filter.starts_with", Texts, Some("[]"), r#"["https://test."]"#, "Drop it when the value begins with one of these."),
+    key("filter.ends_with", Texts, Some("[]"), r#"[".example.com"]"#, "Drop it when the value ends with one of these."),
+    key("filter.matches", Texts, Some("[]"), r#"["(?i)crawler|spider"]"#, "Drop it when one of these regular expressions (syntax of the Rust crate `regex`) is found in the value; `^` and `$` stand for its ends."),
+    key("filter.greater", Number, Some(""), "1000", "Drop it when the value is a number above this."),
+    key("filter.less", Number, Some(""), "0.5", "Drop it when the value is a number below this."),
 
     key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, made with mode 0700 if it is not there; on its own disk if possible."),
     key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),

@@ -82,7 +82,7 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
             continue;
         };
         let value = match key.kind {
-            Type::Integer | Type::Boolean | Type::Texts => {
+            Type::Integer | Type::Number | Type::Boolean | Type::Texts => {
                 match toml::from_str::<Table>(&format!("v = {text}"))
                     .ok()
                     .and_then(|mut table| table.remove("v"))
@@ -155,6 +155,7 @@ fn check_section(section: &str, table: &Table, problems: &mut Problems) {
 fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
     let fits = match kind {
         Type::Integer => value.is_integer(),
+        Type::Number => value.is_integer() || value.is_float(),
         Type::Boolean => value.is_bool(),
         Type::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_str)),
         Type::Text | Type::Secret | Type::Path | Type::Duration | Type::Size => value.is_str(),
@@ -189,6 +190,7 @@ fn fill(key: &keys::Key, name: &str, section: &mut Table, problems: &mut Problem
         return;
     }
     match key.default {
+        Some("") => {}
         Some(default) => {
             let parsed =
                 toml::from_str::<Table>(&format!("v = {default}")).ok().and_then(|mut t| t.remove("v"));

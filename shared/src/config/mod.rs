@@ -78,6 +78,7 @@ section!(
         reset: Reset,
         connect_timeout: Span,
         idle_timeout: Span,
+        retry_max: Span,
         max_record_bytes: Size,
     }
 );
@@ -87,7 +88,19 @@ section!(
 );
 section!(
     /// One `[[filter]]`
-    FilterRule { name: String, field: String, equals: Vec<String>, not_equals: Vec<String>, }
+    FilterRule {
+        name: String,
+        field: String,
+        exists: Option<bool>,
+        equals: Vec<String>,
+        not_equals: Vec<String>,
+        contains: Vec<String>,
+        starts_with: Vec<String>,
+        ends_with: Vec<String>,
+        matches: Vec<String>,
+        greater: Option<f64>,
+        less: Option<f64>,
+    }
 );
 section!(
     /// `[log]`

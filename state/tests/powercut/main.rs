@@ -43,7 +43,7 @@ fn child() {
     let (mut log, resumed) = Log::open(log_settings(Path::new(&dir)), now).unwrap();
     let mut random = fastrand::Rng::with_seed(life);
     let (mut closed, mut sealed) = (resumed.closed, resumed.sealed);
-    log.session_started(now).unwrap();
+    log.session_started(0, now).unwrap();
     for commit in 0..COMMITS {
         let first = log.totals().rows;
         let rows = first..first + ROWS_PER_COMMIT;

@@ -1,0 +1,92 @@
+//! What the front has counted since the process started, over all its connections, for whoever asks.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use shared::metrics::Page;
+
+use crate::records::TOO_LONG;
+use crate::transform::Reject;
+
+/// Counts that only grow. Each connection adds to them; nothing here waits for a lock but rejects.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Compressed bytes read from the stream.
+    pub bytes: AtomicU64,
+    /// Bytes they inflated to.
+    pub inflated: AtomicU64,
+    /// Lines without content.
+    pub empty_lines: AtomicU64,
+    /// Records: every line that is not empty.
+    pub records: AtomicU64,
+    filtered: Vec<(String, AtomicU64)>,
+    rejected: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Counters {
+    /// Counters at zero. `filters` are the names of the filters, in their order; each reason for a reject is there
+    /// from the start.
+    #[must_use]
+    pub fn new(filters: &[String]) -> Self {
+        let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
+        let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);
+        let rejected = Mutex::new(reasons.map(|name| (*name, 0)).collect());
+        Self { filtered, rejected, ..Self::default() }
+    }
+
+    /// Counts a record dropped by the filter at this position.
+    pub fn filtered(&self, rule: usize) {
+        if let Some((_, count)) = self.filtered.get(rule) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts a record that cannot become a row, by the short name of the reason.
+    pub fn rejected(&self, name: &'static str) {
+        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+    }
+
+    /// Adds them to a page of figures.
+    pub fn show(&self, page: &mut Page) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        page.counter(
+            "stream_bytes",
+            "Compressed bytes read from the stream since the start",
+            count(&self.bytes),
+        );
+        page.counter("inflated_bytes", "Bytes they inflated to", count(&self.inflated));
+        page.counter("empty_lines", "Lines without content since the start", count(&self.empty_lines));
+        page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
+        page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
+    }
+
+    /// Records dropped, by filter, in the order of the filters.
+    pub fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.filtered.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed)))
+    }
+
+    /// Rejects, by the short name of their reason.
+    #[must_use]
+    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_filter_and_every_reason_is_there_from_the_start() {
+        let counters = Counters::new(&["excluded".to_owned(), "bots".to_owned()]);
+        counters.filtered(1);
+        counters.filtered(7);
+        counters.rejected("not_json");
+        assert_eq!(counters.by_filter().collect::<Vec<_>>(), [("excluded", 0), ("bots", 1)]);
+        let reasons = counters.by_reason();
+        assert_eq!(reasons.get("not_json"), Some(&1));
+        assert_eq!(reasons.get("too_long"), Some(&0));
+        assert_eq!(reasons.get("row_too_long"), Some(&0));
+    }
+}

@@ -1,0 +1,179 @@
+//! Frames become blocks of decoded records: what is rejected and filtered is told apart here, and counted.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use chrono::DateTime;
+
+use crate::append::{Block, Decoded};
+use crate::counters::Counters;
+use crate::frame::Frame;
+use crate::transform::{ColumnCounts, Outcome, Transform};
+
+/// A block is sent on when it holds this many records, or this many bytes of rows or rejects.
+const BLOCK_RECORDS: usize = 256;
+const BLOCK_BYTES: usize = 1 << 20;
+/// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
+pub const TOO_LONG: &str = "too_long";
+
+/// Decodes records into the block that is being filled.
+#[derive(Debug)]
+pub struct Records {
+    transform: Transform,
+    block: Block,
+    /// Bytes of rejected records in the block.
+    rejected: usize,
+    /// Records so far, and those dropped by each filter.
+    count: u64,
+    filtered: Vec<u64>,
+    counters: Arc<Counters>,
+}
+
+impl Records {
+    /// With an empty block. What is counted here is added to `counters` too.
+    #[must_use]
+    pub fn new(transform: Transform, counters: Arc<Counters>) -> Self {
+        let filtered = vec![0; transform.filter_names().len()];
+        Self { transform, block: Block::default(), rejected: 0, count: 0, filtered, counters }
+    }
+
+    /// Adds what a line became. True when the block is to be [taken](Self::take) before another is added.
+    pub fn add(&mut self, frame: &Frame<'_>) -> bool {
+        match *frame {
+            Frame::Record(record) => {
+                let outcome = self.transform.record(record, &mut self.block.rows);
+                self.note(record, outcome);
+            }
+            Frame::TooLong { head, bytes } => self.reject(head, TOO_LONG, too_long(bytes)),
+        }
+        self.is_full()
+    }
+
+    /// Adds a line that may have been cut off at its end; false, and nothing is added, if it cannot become a row.
+    pub fn add_if_whole(&mut self, frame: &Frame<'_>) -> bool {
+        let Frame::Record(record) = *frame else { return false };
+        match self.transform.record(record, &mut self.block.rows) {
+            Outcome::Rejected(_) => false,
+            outcome => {
+                self.note(record, outcome);
+                true
+            }
+        }
+    }
+
+    /// Adds a record that was rejected before, with the reason it was given then.
+    pub fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
+        self.reject(record, name, reason);
+        self.is_full()
+    }
+
+    /// The block as it is, if there is anything in it; the next starts empty.
+    pub fn take(&mut self) -> Option<Block> {
+        if self.block.records.is_empty() {
+            return None;
+        }
+        self.rejected = 0;
+        let rows = Vec::with_capacity(self.block.rows.len());
+        Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
+    }
+
+    /// Records so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Gives the transform back, having said what each filter dropped, and what was altered since the transform was
+    /// made because a type could not hold it.
+    #[must_use]
+    pub fn end(self) -> Transform {
+        let filters = self.transform.filter_names().iter().zip(&self.filtered);
+        for (filter, records) in filters.filter(|(_, records)| **records > 0) {
+            tracing::info!(filter, records, "records filtered in this session");
+        }
+        let ColumnCounts { cut, nulled, rounded, nuls, replaced } = self.transform.stats().totals();
+        if cut + nulled + rounded + nuls + replaced > 0 {
+            tracing::info!(
+                cut,
+                nulled,
+                rounded,
+                nuls,
+                replaced,
+                "values no column could hold as sent, since the start"
+            );
+        }
+        for (column, counts) in self.transform.stats().columns() {
+            tracing::debug!(column, ?counts, "values altered");
+        }
+        self.transform
+    }
+
+    fn note(&mut self, record: &[u8], outcome: Outcome) {
+        let decoded = match outcome {
+            Outcome::Row { hit, received } => {
+                let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+                Decoded::Row { end: self.block.rows.len(), hit, received }
+            }
+            Outcome::Filtered { rule } => {
+                if let Some(count) = self.filtered.get_mut(rule) {
+                    *count += 1;
+                }
+                self.counters.filtered(rule);
+                Decoded::Filtered { rule }
+            }
+            Outcome::Rejected(reject) => return self.reject(record, reject.name(), reject.to_string()),
+        };
+        self.push(decoded);
+    }
+
+    fn reject(&mut self, record: &[u8], name: &'static str, reason: String) {
+        self.rejected += record.len();
+        self.counters.rejected(name);
+        self.push(Decoded::Rejected { record: record.to_vec(), reason });
+    }
+
+    fn push(&mut self, decoded: Decoded) {
+        self.block.records.push(decoded);
+        self.count += 1;
+        self.counters.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn is_full(&self) -> bool {
+        self.block.records.len() >= BLOCK_RECORDS || self.block.rows.len() + self.rejected >= BLOCK_BYTES
+    }
+}
+
+/// The reason for a record of so many bytes.
+#[must_use]
+pub fn too_long(bytes: u64) -> String {
+    format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
+}
+
+/// How that reason begins.
+pub const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::schema::Schema;
+
+    #[test]
+    fn a_block_is_bounded_when_every_record_is_a_reject() {
+        let transform = Transform::new(&Schema::built_in(1..=1), &[]).unwrap();
+        let mut records = Records::new(transform, Arc::new(Counters::new(&[])));
+        for bytes in [1, 5_000, 1 << 20] {
+            let line = vec![b'x'; bytes];
+            let mut added = 1;
+            while !records.add(&Frame::Record(&line)) {
+                added += 1;
+            }
+            assert!(added <= BLOCK_RECORDS && added * bytes < BLOCK_BYTES + bytes, "{added} of {bytes}");
+            let head = &line[..bytes.min(4096)];
+            assert_eq!(records.take().map(|block| block.records.len()), Some(added));
+            while !records.add(&Frame::TooLong { head, bytes: 1 << 40 }) {}
+            let block = records.take().unwrap();
+            assert!(block.records.len() <= BLOCK_RECORDS);
+            assert!(records.take().is_none());
+        }
+    }
+}

@@ -15,12 +15,12 @@ const BLOCKS_WAITING: usize = 4;
 /// What the stream side sends, in the order it happened.
 #[derive(Debug)]
 pub enum FromStream {
-    /// The stream is about to be read.
-    Started,
-    /// Decoded records.
-    Block(Block),
-    /// The stream is no longer read.
-    Ended(String),
+    /// The connection of this number is about to be read.
+    Started(u8),
+    /// Records of it, decoded.
+    Block(u8, Block),
+    /// It is no longer read, and why.
+    Ended(u8, String),
 }
 
 /// Decoded records, in the order they came.
@@ -101,7 +101,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, to_ship, full: false, stopping: false };
+        let writer = Writer { log, to_ship, full: false, stopping: false, dropping: false };
         // Nobody listens any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping, &shutdown)));
     })?;
@@ -113,6 +113,8 @@ struct Writer {
     to_ship: mpsc::UnboundedSender<ToShip>,
     full: bool,
     stopping: bool,
+    /// Whether a block was dropped: only when the process stops.
+    dropping: bool,
 }
 
 impl Writer {
@@ -153,24 +155,27 @@ impl Writer {
 
     fn take(&mut self, event: FromStream) -> Result<(), LogError> {
         match event {
-            FromStream::Started => {
-                let done = self.log.session_started(Utc::now())?;
+            FromStream::Started(connection) => {
+                let done = self.log.session_started(connection, Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }
-            // No room, and nobody waits for it: not accepted, so Adobe sends it again.
-            FromStream::Block(_) if self.full => Ok(()),
-            FromStream::Block(block) => self.append(&block),
-            FromStream::Ended(why) => {
-                self.log.submit(Utc::now())?;
-                let done = self.log.session_ended(&why, Utc::now())?;
+            // No room, and nobody waits for it: not accepted, so Adobe sends it again. Nor is what comes behind it, if
+            // there is room again: the log would take everything before that for read.
+            FromStream::Block(..) if self.full || self.dropping => {
+                self.dropping = true;
+                Ok(())
+            }
+            FromStream::Block(connection, block) => self.append(connection, &block),
+            FromStream::Ended(connection, why) => {
+                let done = self.log.session_ended(connection, &why, Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }
         }
     }
 
-    fn append(&mut self, block: &Block) -> Result<(), LogError> {
+    fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
         let now = Utc::now();
         let mut start = 0;
         for record in &block.records {
@@ -178,11 +183,13 @@ impl Writer {
                 Decoded::Row { end, hit, received } => {
                     let row = block.rows.get(start..*end);
                     let row = row.ok_or_else(|| LogError::Missing("row that a block names".to_owned()))?;
-                    self.log.stage_row(*hit, *received, row, now);
+                    self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
                 }
-                Decoded::Filtered => self.log.stage_filtered(now),
-                Decoded::Rejected { record, reason } => self.log.stage_reject(record, reason, now),
+                Decoded::Filtered => self.log.stage_filtered(connection, now),
+                Decoded::Rejected { record, reason } => {
+                    self.log.stage_reject(connection, record, reason, now);
+                }
             }
             if self.log.commit_is_due() {
                 self.log.submit(Utc::now())?;

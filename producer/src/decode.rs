@@ -46,19 +46,22 @@ pub enum Piece {
 /// # Errors
 /// When there can be no more threads.
 pub fn start(
+    connection: u8,
     transform: Transform,
     max_record_bytes: usize,
     pieces: mpsc::Receiver<Piece>,
     out: mpsc::Sender<FromStream>,
 ) -> io::Result<JoinHandle<(Transform, Ended)>> {
     let filtered = vec![0; transform.filter_names().len()];
-    let decoder = Decoder { transform, block: Block::default(), rejected: 0, filtered, ended: None };
+    let decoder =
+        Decoder { connection, transform, block: Block::default(), rejected: 0, filtered, ended: None };
     std::thread::Builder::new()
         .name("decode".to_owned())
         .spawn(move || decoder.run(Framer::new(max_record_bytes), pieces, &out))
 }
 
 struct Decoder {
+    connection: u8,
     transform: Transform,
     block: Block,
     /// Bytes of rejected records in the block.
@@ -204,7 +207,7 @@ impl Decoder {
         let rows = Vec::with_capacity(self.block.rows.len());
         let block =
             std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) });
-        if out.blocking_send(FromStream::Block(block)).is_err() {
+        if out.blocking_send(FromStream::Block(self.connection, block)).is_err() {
             self.ended = Some(Ended::Closed);
         }
     }

@@ -25,6 +25,8 @@ use crate::transform::Transform;
 
 /// Compressed pieces that may wait for the decoding thread; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
+/// The one connection.
+const CONNECTION: u8 = 0;
 /// Longest wait between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// A session this long was a good one: the next connection is tried at once.
@@ -151,12 +153,12 @@ impl Stream {
         let started = Instant::now();
         self.again = true;
         let Some(transform) = self.transform.take() else { return Next::Stop };
-        if self.out.send(FromStream::Started).await.is_err() {
+        if self.out.send(FromStream::Started(CONNECTION)).await.is_err() {
             return Next::Stop;
         }
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
         let max = usize::try_from(self.config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let thread = match decode::start(transform.clone(), max, input, self.out.clone()) {
+        let thread = match decode::start(CONNECTION, transform.clone(), max, input, self.out.clone()) {
             Ok(thread) => thread,
             Err(error) => {
                 self.transform = Some(transform);
@@ -181,7 +183,7 @@ impl Stream {
             Ended::Closed => return Next::Stop,
         };
         tracing::info!(why, seconds = started.elapsed().as_secs(), "the session ended");
-        if self.out.send(FromStream::Ended(why)).await.is_err() {
+        if self.out.send(FromStream::Ended(CONNECTION, why)).await.is_err() {
             return Next::Stop;
         }
         if started.elapsed() >= GOOD_SESSION {

@@ -49,12 +49,12 @@ fn write_log(dir: &Path, ended: Ended) {
     let mut random = fastrand::Rng::with_seed(1);
     for part in 0..4 {
         let (mut log, _) = Log::open(settings(working.path()), now()).unwrap();
-        log.session_started(now()).unwrap();
+        log.session_started(0, now()).unwrap();
         let first = part * ROWS / 4;
         append(&mut log, first..first + ROWS / 4 - 10 * u64::from(part == 3), 100, now(), &mut random)
             .unwrap();
         for n in 0..20_usize {
-            log.stage_reject(&vec![b'x'; n * 100], "not JSON", now());
+            log.stage_reject(0, &vec![b'x'; n * 100], "not JSON", now());
         }
         log.commit(now()).unwrap();
         if part == 1 {
@@ -150,7 +150,9 @@ fn read_all(log: &mut Log, resumed: Resumed) -> Result<Contents, LogError> {
         files,
         rejects: reader.rejects(usize::MAX, usize::MAX)?,
         sessions: reader.sessions(usize::MAX)?,
-        hits: (0..ROWS).map(|n| log.stage_row(Some(hit(n)), None, b"", now()) == Staged::Duplicate).collect(),
+        hits: (0..ROWS)
+            .map(|n| log.stage_row(0, Some(hit(n)), None, b"", now()) == Staged::Duplicate)
+            .collect(),
     })
 }
 

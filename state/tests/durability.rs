@@ -52,7 +52,7 @@ fn child() {
     for commit in 0..commits {
         for n in 0..ROWS_PER_COMMIT {
             let n = first + commit * ROWS_PER_COMMIT + n;
-            log.stage_row(Some(HitId { high: 1, low: n }), None, row(n).as_bytes(), Utc::now());
+            log.stage_row(0, Some(HitId { high: 1, low: n }), None, row(n).as_bytes(), Utc::now());
         }
         log.commit(Utc::now()).unwrap();
         // One write, so that strace shows it as one call.
@@ -125,13 +125,13 @@ async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accep
     let hit = |low| Some(HitId { high: 2, low });
     let dir = tempfile::tempdir().unwrap();
     let (mut log, _) = Log::open(settings(dir.path()), Utc::now()).unwrap();
-    log.stage_row(hit(1), None, b"1~accepted\n", Utc::now());
+    log.stage_row(0, hit(1), None, b"1~accepted\n", Utc::now());
     log.commit(Utc::now()).unwrap();
     ARMED.store(true, Ordering::Relaxed);
-    log.stage_row(hit(2), None, b"2~never accepted\n", Utc::now());
+    log.stage_row(0, hit(2), None, b"2~never accepted\n", Utc::now());
     log.submit(Utc::now()).unwrap();
     let told = tokio::time::timeout(Duration::from_secs(10), log.settled()).await;
     assert!(matches!(told, Ok(Err(LogError::Ended))), "{told:?}");
-    log.stage_row(hit(3), None, b"3~never accepted\n", Utc::now());
+    log.stage_row(0, hit(3), None, b"3~never accepted\n", Utc::now());
     assert!(matches!(log.commit(Utc::now()), Err(LogError::Ended)));
 }

@@ -26,8 +26,8 @@ fn piece(file: u64, chunk: u32, piece: u16) -> Vec<u8> {
 fn make(dir: &Path) {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir), now).unwrap();
-    log.session_started(now).unwrap();
-    log.stage_reject(b"{broken", "not JSON", now);
+    log.session_started(0, now).unwrap();
+    log.stage_reject(0, b"{broken", "not JSON", now);
     append(&mut log, 0..135, now);
     for file in [0, 1, 2] {
         log.uploaded(file, upload(file)).unwrap();
@@ -283,7 +283,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         let counts: Vec<_> =
             checked.iter().flat_map(|checked| &checked.counts).filter(|(what, _)| *what != "bytes").collect();
         let counts: Vec<_> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let all = "3 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
+        let all = "4 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
         assert_eq!(counts.join(", "), all);
         log.batches().unwrap().into_iter().map(|(seq, batch)| (seq, batch.id)).collect()
     };
@@ -324,15 +324,15 @@ fn a_log_that_is_written_meanwhile_has_no_faults() {
         scope.spawn(|| {
             for round in 0..60_u64 {
                 let now = Utc::now();
-                log.session_started(now).unwrap();
-                log.stage_reject(b"{broken", "not JSON", now);
+                log.session_started(0, now).unwrap();
+                log.stage_reject(0, b"{broken", "not JSON", now);
                 append(&mut log, round * 50..round * 50 + 50, now);
                 for file in [2 * round, 2 * round + 1] {
                     log.uploaded(file, upload(file)).unwrap();
                 }
                 log.published(round, now).unwrap();
                 log.rejects_shipped(0, round).unwrap();
-                log.session_ended("test", now).unwrap();
+                log.session_ended(0, "test", now).unwrap();
             }
             done.store(true, Ordering::Relaxed);
         });

@@ -132,10 +132,10 @@ fn nothing_that_people_read_is_wider_than_100_columns() {
     let place = Place::new();
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
-    log.session_started(now).unwrap();
+    log.session_started(0, now).unwrap();
     append(&mut log, 0..130, now);
     log.uploaded(0, upload(0)).unwrap();
-    log.session_ended(&"a reason without end ".repeat(50), now).unwrap();
+    log.session_ended(0, &"a reason without end ".repeat(50), now).unwrap();
     let batch = log.reader().batch(0).unwrap().id.to_string();
     drop(log);
     let narrow = |arguments: &[&str], with: &str| {

@@ -21,9 +21,9 @@ fn fill(dir: &Path, batches: u64) {
     let now = Utc::now();
     let small = Settings { records_per_file: 1, files_per_batch: 10, commit_rows: 1, ..settings(dir) };
     let (mut log, _) = Log::open(small, now).unwrap();
-    log.session_started(now).unwrap();
+    log.session_started(0, now).unwrap();
     for n in 0..10 * batches {
-        log.stage_row(None, Some(now), format!("{n}~a row\n").as_bytes(), now);
+        log.stage_row(0, None, Some(now), format!("{n}~a row\n").as_bytes(), now);
         log.commit(now).unwrap();
     }
     for batch in 0..10 {

@@ -83,7 +83,7 @@ fn row(n: u64) -> Vec<u8> {
 fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>) {
     for n in numbers {
         let hit = HitId { high: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: n };
-        log.stage_row(Some(hit), Some(now), &row(n), now);
+        log.stage_row(0, Some(hit), Some(now), &row(n), now);
         if log.commit_is_due() {
             log.commit(now).unwrap();
         }

@@ -32,6 +32,9 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         cache: 32 << 20,
         dedup_window: Duration::from_secs(24 * 3600),
         dedup_hits: 5_000_000,
+        lateness: Duration::from_secs(600),
+        gap_tolerance: Duration::from_secs(60),
+        connections: 1,
     }
 }
 
@@ -167,7 +170,7 @@ pub(crate) fn append(
     let end = rows.end;
     for number in rows {
         realistic_row(number, random, &mut row);
-        log.stage_row(Some(hit(number)), Some(now), &row, now);
+        log.stage_row(0, Some(hit(number)), Some(now), &row, now);
         if (number + 1) % commit == 0 || number + 1 == end {
             let done = log.commit(now)?;
             closed.extend(done.closed);

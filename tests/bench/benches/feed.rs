@@ -102,7 +102,7 @@ fn waiting_log(dir: &Path) -> Log {
     let small = state::log::Settings { records_per_file: 1, ..log_settings(dir).unwrap() };
     let (mut log, _) = Log::open(small, now).unwrap();
     for n in 0..10_000_u64 {
-        log.stage_row(None, Some(now), format!("{n}~row\n").as_bytes(), now);
+        log.stage_row(0, None, Some(now), format!("{n}~row\n").as_bytes(), now);
         log.submit(now).unwrap();
         while log.try_settled().unwrap().is_some() {}
     }
@@ -122,7 +122,7 @@ fn append(log: &mut Log, rows: &Rows) {
     for commit in 0..COMMITS {
         for row in commit * ROWS_PER_COMMIT..(commit + 1) * ROWS_PER_COMMIT {
             let row = row % ROWS;
-            log.stage_row(None, Some(now), rows.lines(row..row + 1), now);
+            log.stage_row(0, None, Some(now), rows.lines(row..row + 1), now);
         }
         log.submit(now).unwrap();
         while log.try_settled().unwrap().is_some() {}

@@ -129,7 +129,7 @@ fn our_log(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usiz
     let (mut log, _) = Log::open(log_settings(dir).unwrap(), now).unwrap();
     for range in commits {
         for row in range {
-            log.stage_row(Some(rows.hits[row]), Some(now), rows.lines(row..row + 1), now);
+            log.stage_row(0, Some(rows.hits[row]), Some(now), rows.lines(row..row + 1), now);
         }
         log.submit(now).unwrap();
         while log.try_settled().unwrap().is_some() {}

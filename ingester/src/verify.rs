@@ -108,7 +108,7 @@ pub(crate) mod tests {
             bytes: 200,
             first_received: None,
             last_received: Some(moment),
-            counts: Counts { received: 23, rows: 20, duplicates: 2, filtered: 1, rejected: 0 },
+            counts: Counts { received: 23, rows: 20, duplicates: 2, filtered: 1, ..Counts::default() },
         }
     }
 

@@ -15,11 +15,11 @@ const BLOCKS_WAITING: usize = 4;
 /// What a connection sends, in the order it happened there. First the connection's number, from 0.
 #[derive(Debug)]
 pub enum FromStream {
-    /// The stream is about to be read.
+    /// The connection of this number is about to be read.
     Started(u8),
-    /// Decoded records.
+    /// Records of it, decoded.
     Block(u8, Block),
-    /// The stream is no longer read.
+    /// It is no longer read, and why.
     Ended(u8, String),
 }
 
@@ -104,7 +104,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, to_ship, full: false, stopping: false };
+        let writer = Writer { log, to_ship, full: false, stopping: false, dropping: false };
         // Nobody listens any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping, &shutdown)));
     })?;
@@ -116,6 +116,8 @@ struct Writer {
     to_ship: mpsc::UnboundedSender<ToShip>,
     full: bool,
     stopping: bool,
+    /// Whether a block was dropped: only when the process stops.
+    dropping: bool,
 }
 
 impl Writer {
@@ -161,11 +163,14 @@ impl Writer {
                 self.hand_on(&done);
                 Ok(())
             }
-            // No room, and nobody waits for it: not accepted, so Adobe sends it again.
-            FromStream::Block(..) if self.full => Ok(()),
+            // No room, and nobody waits for it: not accepted, so Adobe sends it again. Nor is what comes behind it, if
+            // there is room again: the log would take everything before that for read.
+            FromStream::Block(..) if self.full || self.dropping => {
+                self.dropping = true;
+                Ok(())
+            }
             FromStream::Block(connection, block) => self.append(connection, &block),
             FromStream::Ended(connection, why) => {
-                self.log.submit(Utc::now())?;
                 let done = self.log.session_ended(connection, &why, Utc::now())?;
                 self.hand_on(&done);
                 Ok(())

@@ -41,12 +41,18 @@ pub struct Counts {
     pub received: u64,
     /// Rows made durable.
     pub rows: u64,
-    /// Records whose hit id was known.
+    /// Records whose hit was known: by its id, or because it was read long ago.
     pub duplicates: u64,
     /// Records a filter dropped.
     pub filtered: u64,
     /// Records that could not become a row; kept with their reason.
     pub rejected: u64,
+    /// Of the duplicates, those whose id was forgotten: the stream was read at their time.
+    #[serde(default)]
+    pub stale: u64,
+    /// Of the rows, those without hit id: nobody can recognise them.
+    #[serde(default)]
+    pub without_id: u64,
 }
 
 impl Counts {
@@ -54,6 +60,8 @@ impl Counts {
     #[must_use]
     pub fn add_up(&self) -> bool {
         self.received == self.rows + self.duplicates + self.filtered + self.rejected
+            && self.stale <= self.duplicates
+            && self.without_id <= self.rows
     }
 
     /// Counts these too.
@@ -63,6 +71,8 @@ impl Counts {
         self.duplicates += more.duplicates;
         self.filtered += more.filtered;
         self.rejected += more.rejected;
+        self.stale += more.stale;
+        self.without_id += more.without_id;
     }
 
     /// What came between `earlier` and now.
@@ -74,6 +84,8 @@ impl Counts {
             duplicates: self.duplicates - earlier.duplicates,
             filtered: self.filtered - earlier.filtered,
             rejected: self.rejected - earlier.rejected,
+            stale: self.stale - earlier.stale,
+            without_id: self.without_id - earlier.without_id,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod cli;
 mod columns;
 pub mod dump;
 pub mod feed;
+pub mod hit_set;
 mod leftovers;
 pub mod loads;
 mod lock;

@@ -8,7 +8,7 @@ use shared::layout::Compression;
 use shared::seal::Counts;
 
 use crate::loads::Load;
-use crate::log::{BatchStatus, Session, Upload};
+use crate::log::{BatchStatus, GapTotals, Session, Upload};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
 pub const SNAPSHOT_FORMAT: u32 = 1;
@@ -26,12 +26,79 @@ pub struct ProducerSnapshot {
     pub disk_bytes: u64,
     /// Hit ids remembered.
     pub hits_remembered: u64,
+    /// What else deduplication knows.
+    #[serde(default)]
+    pub dedup: DedupSnapshot,
     /// Rejects waiting for their way to S3.
     pub rejects_waiting: u64,
     /// Batches that are filling, sealed, or were published lately; oldest first.
     pub batches: Vec<BatchSnapshot>,
-    /// The latest connections to the stream; oldest first.
+    /// Connections the stream is read with.
+    #[serde(default)]
+    pub connections: u64,
+    /// The latest sessions of all connections; oldest first.
     pub sessions: Vec<Session>,
+    /// Times in which the stream was not read.
+    #[serde(default)]
+    pub gaps: GapsSnapshot,
+}
+
+/// What deduplication knows besides the ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupSnapshot {
+    /// Highest `receivedTimeGMT` ever seen.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What the slowest connection has received.
+    pub front: Option<DateTime<Utc>>,
+    /// Every hit received later is known by its id; None while nothing was forgotten.
+    pub horizon: Option<DateTime<Utc>>,
+    /// Times remembered at which not everything was read.
+    pub holes: u64,
+    /// Whether `log.dedup_hits` holds less of the stream than `log.lateness`.
+    pub too_short: bool,
+}
+
+/// Gaps of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapsSnapshot {
+    /// Sums since the log was created.
+    #[serde(flatten)]
+    pub totals: GapTotals,
+    /// Those before one of the sessions that are kept; oldest session first.
+    pub list: Vec<GapSnapshot>,
+}
+
+/// A gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapSnapshot {
+    /// The session after it.
+    pub session: u64,
+    /// Its connection.
+    pub connection: u8,
+    /// The last `receivedTimeGMT` before it.
+    pub from: DateTime<Utc>,
+    /// The first after it.
+    pub to: DateTime<Utc>,
+    /// Its length.
+    pub seconds: u64,
+    /// Why the session before it ended.
+    pub why: Option<String>,
+}
+
+impl GapSnapshot {
+    /// The gap before a session, if there is one.
+    #[must_use]
+    pub fn before(session: &Session) -> Option<Self> {
+        let gap = session.gap.as_ref()?;
+        Some(Self {
+            session: session.session,
+            connection: session.connection,
+            from: gap.from,
+            to: gap.to,
+            seconds: gap.seconds(),
+            why: gap.why.clone(),
+        })
+    }
 }
 
 /// A batch in the producer's log.

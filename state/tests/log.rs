@@ -5,7 +5,11 @@ mod support;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::Instance;
-use state::log::{BatchStatus, FileStatus, HitId, Log, LogError, LogReader, Settings, Staged, Upload};
+use state::log::{
+    BatchStatus, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader, Settings,
+    Staged, Upload,
+};
+use state::snapshot::GapSnapshot;
 use state::store::StoreError;
 use support::few_rows as settings;
 
@@ -56,10 +60,12 @@ fn rows_come_back_in_order_after_a_restart_and_the_open_file_is_gone_on_with() {
 }
 
 #[test]
-fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
+fn a_hit_is_known_until_the_stream_has_gone_on_by_the_window_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    // What came first is near the beginning of all that was read, and is remembered for longer.
+    append(&mut log, 1_000..1_001, now - TimeDelta::hours(1));
     append(&mut log, 0..40, now);
     assert_eq!(log.stage_row(0, hit(3), None, &row(3), now), Staged::Duplicate);
     drop(log);
@@ -74,10 +80,21 @@ fn a_hit_is_known_until_the_window_has_passed_also_after_a_restart() {
     for _ in 0..5 {
         log.commit(later).unwrap();
     }
+    assert_eq!(
+        log.stage_row(0, hit(3), None, &row(3), later),
+        Staged::Duplicate,
+        "the clock forgets nothing"
+    );
     append(&mut log, 100..110, later);
     append(&mut log, 110..120, later);
-    assert_eq!(log.stage_row(0, hit(3), None, &row(3), later), Staged::New);
-    assert_eq!(log.stage_row(0, hit(105), None, &row(105), later), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(3), Some(now), &row(3), later), Staged::Stale);
+    assert_eq!(
+        log.stage_row(0, hit(3), None, &row(3), later),
+        Staged::New,
+        "without time there is only the id"
+    );
+    assert_eq!(log.stage_row(0, hit(105), Some(later), &row(105), later), Staged::Duplicate);
+    assert_eq!(log.stage_row(0, hit(1_000), None, &row(0), later), Staged::Duplicate);
 }
 
 #[test]
@@ -211,6 +228,7 @@ fn age_closes_a_file_and_seals_a_batch_however_small() {
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..3, now);
+    log.commit(now + TimeDelta::seconds(10)).unwrap();
     assert_eq!(log.next_commit(), Some(now + TimeDelta::seconds(60)));
     let done = log.commit(now + TimeDelta::seconds(60)).unwrap();
     assert_eq!((done.closed, done.sealed), (vec![0], vec![]));
@@ -222,7 +240,7 @@ fn age_closes_a_file_and_seals_a_batch_however_small() {
 #[test]
 fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     assert!(!log.has_history());
     log.session_started(0, now).unwrap();
@@ -233,11 +251,21 @@ fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
     assert!(log.has_history());
     log.session_started(0, later).unwrap();
     append(&mut log, 3..6, later);
+    assert!(log.reader().sessions(10).unwrap()[1].gap.is_none(), "it is not settled yet");
+    assert_eq!(log.next_commit(), Some(later + TimeDelta::seconds(10)));
+    log.commit(later + TimeDelta::seconds(10)).unwrap();
     let sessions = log.reader().sessions(10).unwrap();
     assert_eq!(sessions[0].ended, Some(now));
     assert!(sessions[0].gap.is_none() && sessions[1].ended.is_none());
-    let gap = sessions[1].gap.unwrap();
-    assert_eq!((gap.from, gap.to), (now, later));
+    let why = Some(ENDED_WITHOUT_A_WORD.to_owned());
+    assert_eq!(sessions[1].gap, Some(Gap { from: now, to: later, why: why.clone() }));
+    let snapshot = log.reader().snapshot().unwrap();
+    assert_eq!(snapshot.gaps.totals, GapTotals { gaps: 1, seconds: 600 });
+    let [GapSnapshot { session: 1, connection: 0, seconds: 600, why: said, .. }] = &snapshot.gaps.list[..]
+    else {
+        panic!("{:?}", snapshot.gaps)
+    };
+    assert_eq!(said, &why);
 }
 
 #[test]

@@ -97,6 +97,8 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("adobe.retry_max", adobe.retry_max, 100, 3_600_000),
         ("log.commit_interval", log.commit_interval, 1, 10_000),
         ("log.dedup_window", log.dedup_window, 1_000, 31 * day),
+        ("log.lateness", log.lateness, 10, day),
+        ("log.gap_tolerance", log.gap_tolerance, 10, day),
         ("batch.max_file_age", batch.max_file_age, 100, day),
         ("batch.max_batch_age", batch.max_batch_age, 100, day),
         ("s3.timeout", s3.timeout, 1_000, day),
@@ -111,6 +113,10 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
             let show = |ms| crate::human::duration(std::time::Duration::from_millis(ms));
             problems.add(key, format_args!("must be between {} and {}, not {span}", show(from), show(to)));
         }
+    }
+
+    if log.dedup_window < log.lateness {
+        problems.add("log.dedup_window", "must not be shorter than log.lateness");
     }
 
     for (key, text) in [

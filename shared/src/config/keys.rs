@@ -143,8 +143,10 @@ pub const KEYS: &[Key] = &[
     key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
     key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
-    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered."),
+    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. At least `log.lateness`."),
     key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
+    key("log.lateness", Duration, Some(r#""15m""#), r#""15m""#, "How far out of order hits may come, told by their `receivedTimeGMT`. Adobe: latency 20 s to 5 min, with A4T up to 10 min more. 10ms to 1d."),
+    key("log.gap_tolerance", Duration, Some(r#""1m""#), r#""1m""#, "A longer time between the last hit before a reconnect and the first after it is recorded as a gap. 10ms to 1d."),
 
     key("batch.records_per_file", Integer, Some("1000"), "1000", "A file closes at this many rows, 1 to 1000000."),
     key("batch.max_file_bytes", Size, Some(r#""64MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB."),

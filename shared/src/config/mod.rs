@@ -112,6 +112,8 @@ section!(
         cache: Size,
         dedup_window: Span,
         dedup_hits: usize,
+        lateness: Span,
+        gap_tolerance: Span,
     }
 );
 section!(

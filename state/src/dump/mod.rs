@@ -103,6 +103,7 @@ impl Dump {
         if let Some(producer) = &mut producer.snapshot {
             producer.batches.retain(|batch| waiting.contains(&batch.batch));
             producer.sessions.clear();
+            producer.gaps.list.clear();
         }
         if let Some(ingester) = &mut ingester.snapshot {
             ingester.loads.retain(|load| waiting.contains(&load.batch));

@@ -7,16 +7,19 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, duration};
 use shared::ids::BatchId;
+use shared::seal::Counts;
 
 use super::{Dump, loads_of};
 use crate::ask::Part;
 use crate::columns;
 use crate::loads::{ErrorClass, Load, LoadState};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
-use crate::snapshot::{BatchSnapshot, ProducerSnapshot};
+use crate::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
 /// Batches shown that have reached their end.
 const FINISHED_SHOWN: usize = 10;
+/// Gaps shown.
+const GAPS_SHOWN: usize = 10;
 
 /// A batch as both services know it.
 struct Line<'d> {
@@ -54,6 +57,7 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: Dat
         count(totals.filtered),
         count(totals.rejected),
     );
+    unusual(out, totals);
     let _ = writeln!(
         out,
         "log       {} rows not yet in S3, {} on disk, {} hit ids remembered, {} rejects waiting",
@@ -62,22 +66,61 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: Dat
         count(producer.hits_remembered),
         count(producer.rejects_waiting),
     );
-    match producer.sessions.last() {
-        None => out.push_str("stream    never connected\n"),
-        Some(session) => stream_state(out, session, running, now),
-    }
-    let gaps = producer.sessions.iter().filter_map(|session| Some((session.session, session.gap?)));
-    for (session, gap) in gaps {
-        let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
-        let length = age(gap.to, gap.from);
-        let _ = writeln!(
-            out,
-            "gap       before session {session}: hits received {from} to {to} UTC ({length}) are missing"
+    if producer.dedup.too_short {
+        out.push_str(
+            "          log.dedup_hits is too low for log.lateness: hits may be taken twice; raise it\n",
         );
+    }
+    // The latest session of each connection; of none that is no longer used.
+    let latest = |connection: u64| {
+        producer.sessions.iter().rev().find(|session| u64::from(session.connection) == connection)
+    };
+    let mut sessions: Vec<_> = (0..producer.connections.max(1)).filter_map(latest).collect();
+    if sessions.is_empty() {
+        sessions.extend(producer.sessions.last());
+    }
+    if sessions.is_empty() {
+        out.push_str("stream    never connected\n");
+    }
+    let several = producer.connections > 1;
+    sessions.into_iter().for_each(|session| stream_state(out, session, several, running, now));
+    gaps(out, &producer.gaps);
+}
+
+/// What of the duplicates and rows is worth a second look.
+fn unusual(out: &mut String, totals: &Counts) {
+    if totals.stale > 0 {
+        let _ = writeln!(out, "          {} of the duplicates are stale: read long ago", count(totals.stale));
+    }
+    if totals.without_id > 0 {
+        let _ = writeln!(out, "          {} of the rows have no hit id", count(totals.without_id));
     }
 }
 
-fn stream_state(out: &mut String, session: &Session, running: bool, now: DateTime<Utc>) {
+fn gaps(out: &mut String, gaps: &GapsSnapshot) {
+    if gaps.totals.gaps == 0 && gaps.list.is_empty() {
+        return;
+    }
+    let sum = duration(Duration::from_secs(gaps.totals.seconds));
+    let _ = writeln!(
+        out,
+        "gaps      {}, {sum} together; hits received in them are missing",
+        count(gaps.totals.gaps)
+    );
+    let hidden = gaps.list.len().saturating_sub(GAPS_SHOWN);
+    let shown = (gaps.list.len() - hidden) as u64;
+    if gaps.totals.gaps > shown {
+        let _ = writeln!(out, "          ({} older ones)", count(gaps.totals.gaps - shown));
+    }
+    for gap in gaps.list.iter().skip(hidden) {
+        let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
+        let (length, why) = (age(gap.to, gap.from), gap.why.as_deref().unwrap_or("unknown"));
+        let _ =
+            writeln!(out, "          {from} to {to} UTC ({length}) before session {}: {why}", gap.session);
+    }
+}
+
+fn stream_state(out: &mut String, session: &Session, several: bool, running: bool, now: DateTime<Utc>) {
     let records = count(session.records);
     let state = match (session.ended, &session.why) {
         (Some(ended), why) => {
@@ -86,7 +129,8 @@ fn stream_state(out: &mut String, session: &Session, running: bool, now: DateTim
         (None, _) if running => format!("connected for {}", age(now, session.connected)),
         (None, _) => format!("not connected for {}: {ENDED_WITHOUT_A_WORD}", age(now, session.alive)),
     };
-    let _ = writeln!(out, "stream    session {}, {records} records, {state}", session.session);
+    let connection = if several { format!("connection {}, ", session.connection) } else { String::new() };
+    let _ = writeln!(out, "stream    {connection}session {}, {records} records, {state}", session.session);
 }
 
 fn batches(out: &mut String, dump: &Dump) {
@@ -187,10 +231,24 @@ pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
 #[cfg(test)]
 mod tests {
     use shared::ids::Instance;
-    use shared::seal::Counts;
 
     use super::*;
-    use crate::snapshot::IngesterSnapshot;
+    use crate::log::GapTotals;
+    use crate::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
+
+    fn gaps(number: u32) -> GapsSnapshot {
+        let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let gap = |n: u32| GapSnapshot {
+            session: n.into(),
+            connection: 0,
+            from,
+            to: from + Duration::from_secs(318),
+            seconds: 318,
+            why: Some("a reason without end ".repeat(8)),
+        };
+        let totals = GapTotals { gaps: 15, seconds: 15 * 318 };
+        GapsSnapshot { totals, list: (0..number).map(gap).collect() }
+    }
 
     fn dump() -> Dump {
         let at = Utc::now();
@@ -219,13 +277,24 @@ mod tests {
         }];
         let producer = ProducerSnapshot {
             instance,
-            totals: Counts { received: 31_234, rows: 30_000, duplicates: 1_000, filtered: 200, rejected: 34 },
+            totals: Counts {
+                received: 31_234,
+                rows: 30_000,
+                duplicates: 1_000,
+                filtered: 200,
+                rejected: 34,
+                stale: 12,
+                without_id: 5,
+            },
             rows_to_upload: 12_000,
             disk_bytes: 5_000_000,
             hits_remembered: 30_000,
             rejects_waiting: 34,
             batches,
             sessions: vec![],
+            connections: 1,
+            dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
+            gaps: gaps(12),
         };
         let ingester = IngesterSnapshot { loads };
         Dump::of(part(Some(7), producer), part(None, ingester), at)
@@ -246,6 +315,12 @@ mod tests {
             "4/10",
             "pending  3 batches, 30,000 rows",
             "process 7",
+            "12 of the duplicates are stale",
+            "5 of the rows have no hit id",
+            "log.dedup_hits is too low",
+            "gaps      15, 1h19m together",
+            "(5 older ones)",
+            "01-15 08:00:00 to 01-15 08:05:18 UTC (5m18s) before session 11: a reason",
         ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }

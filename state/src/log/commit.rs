@@ -9,9 +9,12 @@ use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
+use super::coverage::Margins;
+use super::holes::Holes;
 use super::pipeline::{Cut, Pipeline};
 use super::progress::Progress;
-use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::record::{BatchRecord, FileRecord, GapTotals, Sums};
+use super::session::Connection;
 use super::stage::Stage;
 use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
 use super::window::Window;
@@ -19,6 +22,9 @@ use super::{LogError, LogReader, Settings, seq_key};
 use crate::pieces;
 use crate::points::reached;
 use crate::store::{Change, Store, Table};
+
+/// Key of the holes.
+pub(super) const HOLES: &[u8] = b"holes";
 
 /// The log, open for writing.
 pub struct Log {
@@ -29,15 +35,19 @@ pub struct Log {
     pub(super) sums: Sums,
     pub(super) stage: Stage,
     pub(super) window: Window,
+    pub(super) holes: Holes,
+    pub(super) margins: Margins,
     /// As of the last cut; what its chunks take is known to the pipeline only.
     pub(super) open_file: Option<Numbered<FileRecord>>,
     pub(super) filling: Option<Numbered<BatchRecord>>,
-    pub(super) session: Option<Session>,
+    pub(super) connections: Vec<Connection>,
     /// Published batches that are kept to be looked at, oldest first.
     pub(super) published: VecDeque<u64>,
     pub(super) progress: Progress,
     /// Bytes of rows and rejects that wait for S3.
     pub(super) waiting_bytes: Arc<AtomicU64>,
+    /// Whether it was said that the window is too short.
+    pub(super) warned_too_short: bool,
 }
 
 /// A record and its number.
@@ -142,14 +152,41 @@ impl Log {
         self.add_rejects(&mut cut.change)?;
         self.close_file_if_due(&mut cut, now, end)?;
         self.seal_batch_if_due(&mut cut, now, end)?;
-        self.window.forget(&self.store, &mut cut.change, now)?;
-        self.sums.hits = self.window.len() as u64;
-        if let Some(session) = self.session.as_mut().filter(|_| any) {
-            session.alive = now;
-            cut.change.put(Table::Sessions, &seq_key(session.session), session);
+        self.settle_due_sessions(now);
+        self.forget(&mut cut.change)?;
+        for connection in self.connections.iter_mut().filter(|connection| connection.changed) {
+            connection.changed = false;
+            if let Some(session) = &mut connection.session {
+                session.alive = now;
+                cut.change.put(Table::Sessions, &seq_key(session.session), session);
+            }
+        }
+        if self.holes.take_changed() {
+            cut.change.put(Table::Meta, HOLES, &self.holes);
         }
         self.stage.clear();
         if any || cut.file.is_some() || !cut.change.is_empty() { self.send(cut) } else { Ok(()) }
+    }
+
+    fn forget(&mut self, change: &mut Change) -> Result<(), LogError> {
+        let front = self.sums.coverage.front();
+        let horizon = &mut self.sums.horizon;
+        self.window.forget(&self.store, change, front, &mut self.holes, horizon)?;
+        let horizon = *horizon;
+        self.sums.hits = self.window.len() as u64;
+        // What comes late is told from what was forgotten only after the horizon.
+        let too_short =
+            front.zip(horizon).is_some_and(|(front, horizon)| horizon > front - self.margins.lateness);
+        if too_short && !self.warned_too_short {
+            self.warned_too_short = true;
+            tracing::warn!(
+                hits = self.sums.hits,
+                "log.dedup_hits holds less than log.lateness of the stream: what Adobe sends again may be taken twice; \
+                 raise log.dedup_hits"
+            );
+        }
+        self.sums.too_short = too_short;
+        Ok(())
     }
 
     /// Sends a change on its way, with the sums that go with it.
@@ -166,7 +203,8 @@ impl Log {
         let (rows, bytes) = (self.stage.row_count, self.stage.rows.len() as u64);
         cut.row_count = rows;
         (cut.rows, cut.hits) = self.stage.take();
-        self.window.store(&mut cut.change, file.seq, file.record.chunks, &cut.hits, now);
+        let times = self.stage.times.unwrap_or_default();
+        self.window.store(&mut cut.change, (file.seq, file.record.chunks), &cut.hits, times);
 
         let record = &mut file.record;
         record.chunks += 1;
@@ -285,6 +323,12 @@ impl Log {
         self.sums.totals
     }
 
+    /// Gaps so far.
+    #[must_use]
+    pub fn gaps(&self) -> GapTotals {
+        self.sums.gaps
+    }
+
     /// Whether the stream was ever read into this log.
     #[must_use]
     pub fn has_history(&self) -> bool {
@@ -297,14 +341,17 @@ impl Log {
         LogReader::new(self.store.clone(), Some(self.progress.clone()))
     }
 
-    /// Ends in order: commits what is staged, and the session.
+    /// Ends in order: commits what is staged, and the sessions.
     ///
     /// # Errors
     /// As [`Log::commit`].
     pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
         reached("close.begun");
         self.submit(now)?;
-        let done = self.session_ended(0, "the producer was stopped", now)?;
+        let mut done = self.settle()?;
+        for connection in 0..self.settings.connections {
+            done.and(self.session_ended(connection, "the producer was stopped", now)?);
+        }
         reached("close.settled");
         Ok(done)
     }

@@ -9,14 +9,17 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | chunks | file, chunk, piece | the rows of one commit: count, length, then the CSV lines in one zstd frame |
-//! | hits | file, chunk, piece | the time of that commit, then 16 bytes for each hit id in it |
+//! | hits | file, chunk, piece | the lowest and highest time of the hits of that commit, then 16 bytes for each hit id in it |
 //! | files | file | [`FileRecord`] |
 //! | batches | batch | [`BatchRecord`] |
 //! | rejects | reject, piece | one line of JSON, as it will stand in S3 |
 //! | sessions | session | [`Session`] |
-//! | meta | `sums` | totals, what of them is sealed already, next numbers |
+//! | meta | `sums` | totals, what of them is sealed already, next numbers, what each connection has received |
+//! | meta | `holes` | times at which not everything was read |
 
 mod commit;
+mod coverage;
+mod holes;
 mod pipeline;
 mod progress;
 mod reader;
@@ -37,11 +40,12 @@ use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::layout::Compression;
 
+use self::coverage::Margins;
 use crate::store::{Store, StoreError};
 
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
-pub use record::{BatchRecord, FileRecord, Gap, HitId, RejectLine, Session};
+pub use record::{BatchRecord, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};
 pub use resume::{ENDED_WITHOUT_A_WORD, Resumed};
 pub use stage::Staged;
 pub use status::{BatchEvent, BatchStatus, FileEvent, FileStatus, IllegalMove, Upload};
@@ -77,13 +81,23 @@ pub struct Settings {
     pub max_bytes: u64,
     /// Memory of sled's page cache.
     pub cache: u64,
-    /// How long hit ids are remembered.
+    /// How long hit ids are remembered, in the stream's time.
     pub dedup_window: Duration,
     /// How many hit ids are remembered.
     pub dedup_hits: usize,
+    /// How far out of order hits may come.
+    pub lateness: Duration,
+    /// A longer hole is a gap.
+    pub gap_tolerance: Duration,
+    /// Connections that read the stream.
+    pub connections: u8,
 }
 
 impl Settings {
+    fn margins(&self) -> Margins {
+        Margins { lateness: millis(self.lateness), gap: millis(self.gap_tolerance) }
+    }
+
     /// The settings a configuration asks for.
     #[must_use]
     pub fn of(config: &Config, schema: String) -> Self {
@@ -104,6 +118,9 @@ impl Settings {
             cache: config.log.cache.0,
             dedup_window: config.log.dedup_window.0,
             dedup_hits: config.log.dedup_hits,
+            lateness: config.log.lateness.0,
+            gap_tolerance: config.log.gap_tolerance.0,
+            connections: 1,
         }
     }
 }
@@ -138,6 +155,10 @@ impl From<LogError> for Failure {
             other => Failure::new(Exit::Software, other),
         }
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn seq_key(seq: u64) -> [u8; 8] {

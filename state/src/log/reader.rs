@@ -4,12 +4,18 @@ use std::path::Path;
 
 use shared::ids::BatchPrefix;
 
+use super::commit::HOLES;
+use super::holes::Holes;
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::session::time;
 use super::status::{BatchStatus, FileStatus};
 use super::{LogError, chunk_key, seq_key, seq_of};
 use crate::pieces;
-use crate::snapshot::{BatchDetail, BatchSnapshot, FileDetail, Matching, ProducerSnapshot};
+use crate::snapshot::{
+    BatchDetail, BatchSnapshot, DedupSnapshot, FileDetail, GapSnapshot, GapsSnapshot, Matching,
+    ProducerSnapshot,
+};
 use crate::store::{Kind, Store, StoreError, Table};
 
 /// Sessions a snapshot shows.
@@ -149,15 +155,33 @@ impl LogReader {
             }
             batches.push(summary(&record, uploaded.files));
         }
+        let sessions = self.sessions(SESSIONS_SHOWN)?;
         Ok(ProducerSnapshot {
             instance: self.store.instance()?,
             totals: sums.totals,
             rows_to_upload,
             disk_bytes: self.store.size_on_disk(),
             hits_remembered: sums.hits,
+            dedup: self.dedup(&sums)?,
             rejects_waiting: self.count_rejects(sums.next_reject)?,
             batches,
-            sessions: self.sessions(SESSIONS_SHOWN)?,
+            connections: sums.coverage.connections() as u64,
+            gaps: GapsSnapshot {
+                totals: sums.gaps,
+                list: sessions.iter().filter_map(GapSnapshot::before).collect(),
+            },
+            sessions,
+        })
+    }
+
+    fn dedup(&self, sums: &Sums) -> Result<DedupSnapshot, StoreError> {
+        let holes: Holes = self.store.get(Table::Meta, HOLES)?.unwrap_or_default();
+        Ok(DedupSnapshot {
+            last_received: sums.last_received,
+            front: sums.coverage.front().map(time),
+            horizon: sums.horizon.map(time),
+            holes: holes.len() as u64,
+            too_short: sums.too_short,
         })
     }
 

@@ -6,6 +6,8 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
+use super::coverage::Coverage;
+use super::holes::StreamTime;
 use super::status::{BatchStatus, FileStatus};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
@@ -88,6 +90,9 @@ pub struct BatchRecord {
 pub struct Session {
     /// Its number.
     pub session: u64,
+    /// Number of the connection, from 0. Of a log that had one only: 0.
+    #[serde(default)]
+    pub connection: u8,
     /// When the stream was connected.
     pub connected: DateTime<Utc>,
     /// When it was last known to be reading.
@@ -98,6 +103,9 @@ pub struct Session {
     pub why: Option<String>,
     /// Records it received.
     pub records: u64,
+    /// What became of them; None when the version that wrote it did not count.
+    #[serde(default)]
+    pub counts: Option<Counts>,
     /// Lowest `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
     /// Highest `receivedTimeGMT` of its hits.
@@ -107,12 +115,32 @@ pub struct Session {
 }
 
 /// Time in which the stream was not read and which Adobe did not send again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// The last `receivedTimeGMT` before it.
     pub from: DateTime<Utc>,
     /// The first after it.
     pub to: DateTime<Utc>,
+    /// Why the session ended that was the last to bring hits before it; None if that is not known.
+    #[serde(default)]
+    pub why: Option<String>,
+}
+
+impl Gap {
+    /// How long it is.
+    #[must_use]
+    pub fn seconds(&self) -> u64 {
+        u64::try_from((self.to - self.from).num_seconds()).unwrap_or(0)
+    }
+}
+
+/// Sums of gaps since the log was created.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapTotals {
+    /// How many there were.
+    pub gaps: u64,
+    /// How long they were together.
+    pub seconds: u64,
 }
 
 /// A rejected record as it stands in the log and in S3: one line of JSON.
@@ -133,7 +161,7 @@ pub struct RejectLine {
 }
 
 /// Sums and next numbers; written with every commit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) totals: Counts,
     /// What of the totals stands in seals.
@@ -146,4 +174,15 @@ pub(super) struct Sums {
     pub(super) next_session: u64,
     /// Highest `receivedTimeGMT` ever seen.
     pub(super) last_received: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub(super) gaps: GapTotals,
+    /// What each connection has received. Empty: written by a version that did not tell them apart.
+    #[serde(default)]
+    pub(super) coverage: Coverage,
+    /// Highest time of any hit that was forgotten: every later one is known by its id.
+    #[serde(default)]
+    pub(super) horizon: Option<StreamTime>,
+    /// Whether that is later than the stream may still bring new hits for.
+    #[serde(default)]
+    pub(super) too_short: bool,
 }

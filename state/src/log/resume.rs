@@ -6,14 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 
-use super::commit::Numbered;
+use super::commit::{HOLES, Numbered};
+use super::coverage::Coverage;
+use super::holes::Holes;
 use super::pipeline::Pipeline;
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::session::Connection;
 use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
 use super::window::Window;
-use super::{Log, LogError, Settings, seq_key, seq_of};
+use super::{Log, LogError, Settings, millis, seq_key, seq_of};
 use crate::pieces;
 use crate::points::reached;
 use crate::store::{Change, Kind, Store, StoreError, Table};
@@ -45,21 +48,25 @@ impl Log {
         let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
         reached("resume.begun");
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
-        let window = Window::rebuild(&store, settings.dedup_window, settings.dedup_hits)?;
+        let holes: Holes = store.get(Table::Meta, HOLES)?.unwrap_or_default();
+        let window = Window::rebuild(&store, millis(settings.dedup_window), settings.dedup_hits, sums.hits)?;
         let waiting_bytes = Arc::new(AtomicU64::new(0));
         let mut log = Self {
             pipeline: Pipeline::start(store.clone(), waiting_bytes.clone())?,
             stage: Stage::default(),
             open_file: None,
             filling: None,
-            session: None,
+            connections: (0..settings.connections).map(|_| Connection::default()).collect(),
             published: VecDeque::new(),
             progress: Progress::default(),
             waiting_bytes,
+            warned_too_short: false,
+            margins: settings.margins(),
             settings,
             store,
             sums,
             window,
+            holes,
         };
         if log.window.len() as u64 != log.sums.hits {
             let (there, sums) = (log.window.len(), log.sums.hits);
@@ -147,16 +154,38 @@ impl Log {
         Err(StoreError::Foreign { dir: self.settings.dir.clone(), what }.into())
     }
 
-    /// Sessions of a process that was killed: they ended when they last said anything.
+    /// Sessions of a process that was killed: they ended when they last said anything. What each connection has
+    /// received is what was committed.
     fn end_lost_sessions(&mut self) -> Result<(), LogError> {
         let mut change = Change::new();
-        for item in self.store.scan_json::<Session>(Table::Sessions) {
+        if self.sums.coverage.connections() == 0
+            && let Some(last) = self.sums.last_received
+        {
+            self.sums.coverage = Coverage::up_to(last.timestamp_millis(), self.margins, &mut self.holes);
+        }
+        let store = self.store.clone();
+        for item in store.scan_json::<Session>(Table::Sessions) {
             let (_, mut session) = item?;
+            let number = session.connection;
             if session.ended.is_none() {
                 session.ended = Some(session.alive);
                 session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
+                if self.sums.coverage.is_due(number, None) {
+                    let missed = self.sums.coverage.settle(number, self.margins, &mut self.holes);
+                    session.gap = missed.map(|missed| self.note_gap(&session, missed));
+                }
                 change.put(Table::Sessions, &seq_key(session.session), &session);
             }
+            if let Some(connection) = self.connections.get_mut(usize::from(number)) {
+                connection.ended(&session);
+            }
+        }
+        self.sums.coverage.resize(self.connections.len());
+        if self.holes.take_changed() {
+            change.put(Table::Meta, HOLES, &self.holes);
+        }
+        if !change.is_empty() {
+            change.put(Table::Meta, b"sums", &self.sums);
         }
         Ok(self.store.apply(change)?)
     }

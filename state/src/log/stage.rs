@@ -4,7 +4,10 @@ use chrono::{DateTime, Utc};
 use shared::seal::Counts;
 
 use super::commit::Log;
-use super::record::{Gap, HitId, RejectLine, Session};
+use super::coverage::Sight;
+use super::holes::StreamTime;
+use super::record::{HitId, RejectLine};
+use super::session::time;
 
 /// What became of a staged row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +16,8 @@ pub enum Staged {
     New,
     /// Its hit is known: it is dropped and counted.
     Duplicate,
+    /// Its hit was forgotten, but the stream was read at its time: it is dropped and counted.
+    Stale,
 }
 
 #[derive(Debug, Default)]
@@ -20,6 +25,8 @@ pub(super) struct Stage {
     pub(super) rows: Vec<u8>,
     pub(super) row_count: u64,
     pub(super) hits: Vec<HitId>,
+    /// Lowest and highest time of the hits.
+    pub(super) times: Option<(StreamTime, StreamTime)>,
     pub(super) rejects: Vec<Vec<u8>>,
     pub(super) reject_bytes: usize,
     pub(super) counts: Counts,
@@ -34,9 +41,11 @@ pub(super) struct Stage {
 /// A commit is due at this many bytes too: a commit and what it is made of stand in memory several times.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// Hits arrive roughly in the order Adobe received them, with a latency of 20 s to 5 min; a jump by more than this
-/// between two sessions is a gap.
-const GAP_TOLERANCE: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
+/// A `receivedTimeGMT` later than this is none.
+const FUTURE: chrono::TimeDelta = chrono::TimeDelta::days(1);
+/// As far as the clocks of Adobe and this machine may be apart: one that is later moves the stream's time no further,
+/// since it would make ids forgotten and hide gaps.
+const AHEAD: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 impl Stage {
     pub(super) fn is_empty(&self) -> bool {
@@ -75,42 +84,63 @@ impl Log {
     /// Stages a row, a whole CSV line, unless its hit is known. `received` is the hit's `receivedTimeGMT`.
     pub fn stage_row(
         &mut self,
-        _connection: u8,
+        connection: u8,
         hit: Option<HitId>,
         received: Option<DateTime<Utc>>,
         row: &[u8],
         now: DateTime<Utc>,
     ) -> Staged {
-        self.count_received(now);
-        // A time from the future is no time: it would hide every gap to come.
-        if let Some(received) = received.filter(|received| *received < now + chrono::TimeDelta::days(1)) {
-            self.note_received(received);
+        let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
+        let seen =
+            received.filter(|received| *received < now + FUTURE).map(|received| received.min(now + AHEAD));
+        let at = seen.map(|seen| seen.timestamp_millis());
+        let staged = hit.map_or(Staged::New, |hit| self.judge(hit, at));
+        if let (Some(seen), Some(at)) = (seen, at) {
+            let id = hit.map(HitId::key);
+            self.note_seen(connection, seen, Sight { at, id, new: staged == Staged::New }, now);
         }
-        if hit.is_some_and(|hit| !self.window.insert(hit)) {
-            self.stage.counts.duplicates += 1;
-            return Staged::Duplicate;
+        match staged {
+            Staged::Duplicate => self.count(connection, Counts { duplicates: 1, ..counts }, now),
+            Staged::Stale => self.count(connection, Counts { duplicates: 1, stale: 1, ..counts }, now),
+            Staged::New => {
+                self.count(connection, Counts { rows: 1, ..counts }, now);
+                self.stage.row_count += 1;
+                self.stage.rows.extend_from_slice(row);
+                if let Some(hit) = hit {
+                    // A hit without time is as old as the stream is when it comes.
+                    let at = at.or_else(|| self.sums.coverage.front()).unwrap_or(now.timestamp_millis());
+                    let (first, last) = self.stage.times.unwrap_or((at, at));
+                    self.stage.times = Some((first.min(at), last.max(at)));
+                    self.stage.hits.push(hit);
+                }
+                if let Some(received) = received {
+                    widen(&mut self.stage.first_received, &mut self.stage.last_received, received);
+                }
+            }
         }
-        let stage = &mut self.stage;
-        stage.counts.rows += 1;
-        stage.row_count += 1;
-        stage.rows.extend_from_slice(row);
-        stage.hits.extend(hit);
-        if let Some(received) = received {
-            widen(&mut stage.first_received, &mut stage.last_received, received);
+        staged
+    }
+
+    /// Every hit later than the horizon is remembered. One before it that is not was forgotten, or never came.
+    fn judge(&mut self, hit: HitId, at: Option<StreamTime>) -> Staged {
+        let forgotten = at.is_some_and(|at| {
+            self.sums.horizon.is_some_and(|horizon| at <= horizon)
+                && self.sums.coverage.was_read(at, self.margins, &self.holes)
+        });
+        if forgotten {
+            return if self.window.contains(hit) { Staged::Duplicate } else { Staged::Stale };
         }
-        Staged::New
+        if self.window.insert(hit) { Staged::New } else { Staged::Duplicate }
     }
 
     /// Counts a record that a filter dropped.
-    pub fn stage_filtered(&mut self, _connection: u8, now: DateTime<Utc>) {
-        self.count_received(now);
-        self.stage.counts.filtered += 1;
+    pub fn stage_filtered(&mut self, connection: u8, now: DateTime<Utc>) {
+        self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
     }
 
     /// Stages a record that cannot become a row, with the reason.
-    pub fn stage_reject(&mut self, _connection: u8, record: &[u8], reason: &str, now: DateTime<Utc>) {
-        self.count_received(now);
-        self.stage.counts.rejected += 1;
+    pub fn stage_reject(&mut self, connection: u8, record: &[u8], reason: &str, now: DateTime<Utc>) {
+        self.count(connection, Counts { received: 1, rejected: 1, ..Counts::default() }, now);
         let text = std::str::from_utf8(record).ok();
         let line = RejectLine {
             at: now,
@@ -125,24 +155,28 @@ impl Log {
         self.stage.rejects.push(line);
     }
 
-    fn count_received(&mut self, now: DateTime<Utc>) {
-        self.stage.counts.received += 1;
+    fn count(&mut self, connection: u8, counts: Counts, now: DateTime<Utc>) {
+        self.stage.counts.add(counts);
         self.stage.since.get_or_insert(now);
-        if let Some(session) = &mut self.session {
+        let Some(connection) = self.connections.get_mut(usize::from(connection)) else { return };
+        if let Some(session) = &mut connection.session {
+            connection.changed = true;
             session.records += 1;
+            session.counts.get_or_insert_default().add(counts);
         }
     }
 
-    fn note_received(&mut self, received: DateTime<Utc>) {
-        if let Some(session) = &mut self.session {
-            if session.first_received.is_none() {
-                session.gap = gap(self.sums.last_received, received, GAP_TOLERANCE);
-                warn_of(session);
-            }
-            widen(&mut session.first_received, &mut session.last_received, received);
+    fn note_seen(&mut self, connection: u8, seen: DateTime<Utc>, sight: Sight, now: DateTime<Utc>) {
+        let state = self.connections.get_mut(usize::from(connection));
+        if let Some(session) = state.and_then(|connection| connection.session.as_mut()) {
+            widen(&mut session.first_received, &mut session.last_received, seen);
         }
-        if self.sums.last_received.is_none_or(|last| received > last) {
-            self.sums.last_received = Some(received);
+        if self.sums.last_received.is_none_or(|last| seen > last) {
+            self.sums.last_received = Some(seen);
+        }
+        let now = now.timestamp_millis();
+        if let Some(missed) = self.sums.coverage.see(connection, sight, now, self.margins, &mut self.holes) {
+            self.note_settled(connection, missed);
         }
     }
 
@@ -159,14 +193,15 @@ impl Log {
             || self.stage.counts.received >= 64 * self.settings.commit_rows as u64
     }
 
-    /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file
-    /// or of the filling batch.
+    /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file,
+    /// of the filling batch or of a session that is not settled.
     #[must_use]
     pub fn next_commit(&self) -> Option<DateTime<Utc>> {
         let staged = self.stage.since.map(|since| since + self.settings.commit_interval);
         let file = self.open_file.as_ref().map(|open| open.record.opened + self.settings.max_file_age);
         let batch = self.filling.as_ref().map(|open| open.record.opened + self.settings.max_batch_age);
-        [staged, file, batch].into_iter().flatten().min()
+        let settled = self.sums.coverage.next_settled().map(time);
+        [staged, file, batch, settled].into_iter().flatten().min()
     }
 }
 
@@ -177,30 +212,5 @@ fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at
     }
     if last.is_none_or(|last| at > last) {
         *last = Some(at);
-    }
-}
-
-fn gap(last: Option<DateTime<Utc>>, first: DateTime<Utc>, tolerance: chrono::TimeDelta) -> Option<Gap> {
-    last.filter(|last| first - *last > tolerance).map(|from| Gap { from, to: first })
-}
-
-fn warn_of(session: &Session) {
-    if let Some(Gap { from, to }) = session.gap {
-        tracing::warn!(session = session.session, %from, %to, "gap: the stream was not read and was not sent again");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_jump_beyond_the_tolerance_is_a_gap_and_a_replay_is_none() {
-        let at = |s| DateTime::from_timestamp(s, 0).unwrap();
-        let tolerance = chrono::TimeDelta::seconds(60);
-        assert_eq!(gap(None, at(1000), tolerance), None);
-        assert_eq!(gap(Some(at(1000)), at(900), tolerance), None);
-        assert_eq!(gap(Some(at(1000)), at(1060), tolerance), None);
-        assert_eq!(gap(Some(at(1000)), at(1061), tolerance), Some(Gap { from: at(1000), to: at(1061) }));
     }
 }

@@ -1,48 +1,95 @@
 //! The hit ids remembered, exactly: no hit is ever taken for another. The set lives in memory; the log keeps the
-//! same ids on disk, a chunk to a commit, and the oldest chunk is forgotten in both at once.
-//! A set entry takes 17 bytes, and the set is between 7/16 and 7/8 full: 19 to 39 bytes a hit. It is kept in many
-//! small parts: a part that grows has its old and new table in memory at once, and that is one part, not all.
+//! same ids on disk, a chunk to a commit, and a chunk is forgotten in both at once.
+//!
+//! Ids are forgotten by the time of the stream, the oldest first: when the front is further than the window, or when
+//! there are too many. Those that touch a hole are kept beyond the window, up to half of all.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 
-use chrono::{DateTime, Utc};
-use hashbrown::HashSet;
-
+use super::holes::{Holes, StreamTime};
 use super::record::HitId;
 use super::{chunk_key, seq_of};
+use crate::hit_set::HitSet;
 use crate::pieces;
 use crate::store::{Change, Store, StoreError, Table};
 
-/// Bytes before the ids of a chunk: the time of its commit, milliseconds since 1970.
-const TIME: usize = 8;
+/// Bytes before the ids of a chunk: the lowest and the highest time of its hits.
+const TIMES: usize = 16;
+/// Bytes before the ids of a chunk that an earlier version wrote: the time of its commit.
+const OLD_TIME: usize = 8;
 
-/// Parts of the set; a power of two.
-const PARTS: usize = 64;
 /// Ids forgotten by a commit, about: more than any commit adds (log.commit_rows is at most 10,000), so that the set
 /// comes down to its limits, and few enough that no commit waits long.
 const FORGOTTEN_AT_ONCE: usize = 20_000;
 
+/// Holes are remembered for so long, in milliseconds of the stream's time: longer than Adobe is known to hold hits.
+const HOLES_KEPT: i64 = 7 * 24 * 3_600_000;
+
 #[derive(Debug)]
 pub(super) struct Window {
-    parts: Vec<HashSet<u128>>,
-    chunks: VecDeque<Remembered>,
-    keep: Duration,
+    ids: HitSet,
+    /// Chunks, the oldest on top.
+    chunks: BinaryHeap<Reverse<Remembered>>,
+    /// Chunks that are kept because they touch a hole, and their ids.
+    kept: BinaryHeap<Reverse<Remembered>>,
+    kept_ids: usize,
+    /// The chunk of the commit that is being cut: it is not stored yet.
+    cut: Option<Remembered>,
+    /// Milliseconds of the stream's time.
+    keep: i64,
     max: usize,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// A chunk of ids; chunks are ordered by `last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Remembered {
+    last: StreamTime,
+    first: StreamTime,
     file: u64,
     chunk: u32,
-    at: DateTime<Utc>,
+    ids: u32,
+}
+
+/// The times of a chunk's hits, and how many bytes stand before its ids; None when it is no chunk.
+fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
+    let (first, rest) = content.split_first_chunk()?;
+    let first = i64::from_be_bytes(*first);
+    match content.len() % 16 {
+        0 => Some((first, i64::from_be_bytes(*rest.first_chunk()?), TIMES)),
+        OLD_TIME => Some((first, first, OLD_TIME)),
+        _ => None,
+    }
+}
+
+/// How many ids stand in a chunk.
+///
+/// # Errors
+/// With what is wrong with it.
+pub(super) fn count_ids(content: &[u8]) -> Result<u64, String> {
+    let header = times(content).filter(|(first, last, _)| first <= last);
+    header
+        .map(|(.., header)| ((content.len() - header) / 16) as u64)
+        .ok_or_else(|| format!("{} bytes are no times and hit ids", content.len()))
+}
+
+fn ids(content: &[u8], header: usize) -> impl Iterator<Item = u128> {
+    content.get(header..).unwrap_or_default().as_chunks().0.iter().map(|id| u128::from_be_bytes(*id))
 }
 
 impl Window {
-    /// Reads the remembered ids back.
-    pub(super) fn rebuild(store: &Store, keep: Duration, max: usize) -> Result<Self, StoreError> {
-        let parts = (0..PARTS).map(|_| HashSet::new()).collect();
-        let mut window = Self { parts, chunks: VecDeque::new(), keep, max };
+    /// Reads the remembered ids back; about so many of them are expected.
+    pub(super) fn rebuild(store: &Store, keep: i64, max: usize, expected: u64) -> Result<Self, StoreError> {
+        let room = usize::try_from(expected).unwrap_or(max).min(max);
+        let mut window = Self {
+            ids: HitSet::with_capacity(room),
+            chunks: BinaryHeap::new(),
+            kept: BinaryHeap::new(),
+            kept_ids: 0,
+            cut: None,
+            keep,
+            max,
+        };
         let mut content = Vec::new();
         for item in store.scan(Table::Hits, &[]) {
             let (key, _) = item?;
@@ -55,93 +102,137 @@ impl Window {
             }
             let file = seq_of(&[f0, f1, f2, f3, f4, f5, f6, f7]);
             let chunk = u32::from_be_bytes([c0, c1, c2, c3]);
-            pieces::get(store, Table::Hits, &chunk_key(file, chunk), &mut content)?;
-            window.chunks.push_back(Remembered { file, chunk, at: time_of(&content) });
-            for id in ids_of(&content) {
-                window.part(id).insert(id);
-            }
+            let key = chunk_key(file, chunk);
+            pieces::get(store, Table::Hits, &key, &mut content)?;
+            let damaged = |how: String| store.damaged(Table::Hits, &key, &how);
+            let ids_there = count_ids(&content).map_err(damaged)?;
+            let Some((first, last, header)) = times(&content) else { continue };
+            let ids_there = u32::try_from(ids_there).unwrap_or(u32::MAX);
+            window.chunks.push(Reverse(Remembered { last, first, file, chunk, ids: ids_there }));
+            ids(&content, header).for_each(|id| _ = window.ids.insert(id));
         }
         Ok(window)
     }
 
     /// Remembers a hit; false when it is known.
     pub(super) fn insert(&mut self, hit: HitId) -> bool {
-        let id = hit.key();
-        self.part(id).insert(id)
+        self.ids.insert(hit.key())
+    }
+
+    pub(super) fn contains(&self, hit: HitId) -> bool {
+        self.ids.contains(hit.key())
     }
 
     pub(super) fn len(&self) -> usize {
-        self.parts.iter().map(HashSet::len).sum()
+        self.ids.len()
     }
 
-    /// Adobe's ids need not be spread evenly: they are mixed (by the golden ratio) before a part is chosen.
-    fn part(&mut self, id: u128) -> &mut HashSet<u128> {
-        let [high, low] = [(id >> 64) as u64, id as u64];
-        let mixed = (high ^ low.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let part = (mixed >> 58) as usize % PARTS;
-        &mut self.parts[part]
-    }
-
-    /// Stores the ids of a chunk with the commit that stores its rows.
+    /// Stores the ids of a chunk, received from `first` to `last`, with the commit that stores its rows.
     pub(super) fn store(
         &mut self,
         change: &mut Change,
-        file: u64,
-        chunk: u32,
+        (file, chunk): (u64, u32),
         hits: &[HitId],
-        now: DateTime<Utc>,
+        (first, last): (StreamTime, StreamTime),
     ) {
         if hits.is_empty() {
             return;
         }
-        let mut content = Vec::with_capacity(TIME + 16 * hits.len());
-        content.extend_from_slice(&now.timestamp_millis().to_be_bytes());
+        let mut content = Vec::with_capacity(TIMES + 16 * hits.len());
+        content.extend_from_slice(&first.to_be_bytes());
+        content.extend_from_slice(&last.to_be_bytes());
         hits.iter().for_each(|hit| content.extend_from_slice(&hit.to_bytes()));
         // At most 10,000 rows a commit: far below the limit of pieces.
         let _fits = pieces::put(change, Table::Hits, &chunk_key(file, chunk), &content);
-        self.chunks.push_back(Remembered { file, chunk, at: now });
+        let ids = u32::try_from(hits.len()).unwrap_or(u32::MAX);
+        self.cut = Some(Remembered { last, first, file, chunk, ids });
     }
 
-    /// Forgets chunks that are too old, or the oldest of too many.
+    /// Forgets chunks that are too old, or the oldest of too many; `horizon` becomes the highest time of any hit ever
+    /// forgotten. Where ids are forgotten that were kept for a hole, the hole ends: none of its hits is taken twice.
     pub(super) fn forget(
         &mut self,
         store: &Store,
         change: &mut Change,
-        now: DateTime<Utc>,
+        front: Option<StreamTime>,
+        holes: &mut Holes,
+        horizon: &mut Option<StreamTime>,
     ) -> Result<(), StoreError> {
+        let done = self.forget_old(store, change, front, holes, horizon);
+        self.chunks.extend(self.cut.take().map(Reverse));
+        done
+    }
+
+    fn forget_old(
+        &mut self,
+        store: &Store,
+        change: &mut Change,
+        front: Option<StreamTime>,
+        holes: &mut Holes,
+        horizon: &mut Option<StreamTime>,
+    ) -> Result<(), StoreError> {
+        if front.is_some_and(|front| holes.forget_before(front.saturating_sub(HOLES_KEPT))) {
+            self.keep_no_longer(holes);
+        }
+        let old = front.map(|front| front.saturating_sub(self.keep));
         let (mut content, mut forgotten) = (Vec::new(), 0);
         let mut len = self.len();
         while forgotten < FORGOTTEN_AT_ONCE {
-            let Some(oldest) = self.chunks.front().copied() else { break };
-            let age = (now - oldest.at).to_std().unwrap_or_default();
-            if age <= self.keep && len <= self.max {
+            let too_many = len > self.max;
+            let from_kept = too_many && self.kept_ids > self.max / 2;
+            let from = if from_kept { &mut self.kept } else { &mut self.chunks };
+            let Some(Reverse(oldest)) = from.peek().copied() else { break };
+            if !too_many && old.is_none_or(|old| oldest.last >= old) {
                 break;
             }
             let key = chunk_key(oldest.file, oldest.chunk);
-            // Absent only when its own commit has not been applied yet: then it is not old.
+            let touches = holes.touch(oldest.first, oldest.last);
+            if !from_kept && touches {
+                from.pop();
+                self.kept_ids += oldest.ids as usize;
+                self.kept.push(Reverse(oldest));
+                continue;
+            }
+            // Absent only when its commit has not been applied yet.
             if !pieces::get(store, Table::Hits, &key, &mut content)? {
                 break;
             }
-            for id in ids_of(&content) {
-                self.part(id).remove(&id);
+            from.pop();
+            self.kept_ids -= if from_kept { oldest.ids as usize } else { 0 };
+            let header = times(&content).map_or(TIMES, |(.., header)| header);
+            for id in ids(&content, header) {
+                self.ids.remove(id);
                 forgotten += 1;
                 len -= 1;
             }
             pieces::remove(store, change, Table::Hits, &key)?;
-            self.chunks.pop_front();
+            *horizon = (*horizon).max(Some(oldest.last));
+            if from_kept && touches {
+                self.close_up_to(oldest.last, holes);
+            }
         }
         Ok(())
     }
-}
 
-fn time_of(content: &[u8]) -> DateTime<Utc> {
-    let millis = content.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-    DateTime::from_timestamp_millis(millis).unwrap_or_default()
-}
+    /// Takes everything up to `time` as read, since ids of it were forgotten.
+    fn close_up_to(&mut self, time: StreamTime, holes: &mut Holes) {
+        if holes.close_up_to(time) {
+            return self.keep_no_longer(holes);
+        }
+        while let Some(Reverse(chunk)) = self.kept.peek().copied().filter(|Reverse(chunk)| chunk.last <= time)
+        {
+            self.kept.pop();
+            self.kept_ids -= chunk.ids as usize;
+            self.chunks.push(Reverse(chunk));
+        }
+    }
 
-fn ids_of(content: &[u8]) -> impl Iterator<Item = u128> {
-    content.get(TIME..).unwrap_or_default().chunks_exact(16).filter_map(|id| {
-        let id: [u8; 16] = id.try_into().ok()?;
-        Some(u128::from_be_bytes(id))
-    })
+    /// Chunks that touch no hole any more are chunks like others.
+    fn keep_no_longer(&mut self, holes: &Holes) {
+        let (kept, rest): (Vec<_>, Vec<_>) =
+            self.kept.drain().partition(|Reverse(chunk)| holes.touch(chunk.first, chunk.last));
+        self.kept_ids = kept.iter().map(|Reverse(chunk)| chunk.ids as usize).sum();
+        self.kept = kept.into();
+        self.chunks.extend(rest);
+    }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use shared::ids::BatchId;
 use shared::seal::{Counts, Seal};
 use state::log::{
-    BatchRecord, BatchStatus, FileRecord, FileStatus, Log, LogReader, RejectLine, Resumed, Staged,
+    BatchRecord, BatchStatus, FileRecord, FileStatus, Gap, GapTotals, Log, LogReader, RejectLine, Resumed,
+    Staged,
 };
 
 use super::records::Token;
@@ -33,7 +34,9 @@ pub(crate) struct Judge {
     pub(crate) rows: Vec<Token>,
     hits: HashSet<u64>,
     rejects: Vec<Token>,
-    totals: Counts,
+    pub(crate) totals: Counts,
+    /// Gaps as of the last look.
+    pub(crate) gaps: u64,
     /// Records of each commit that is under way: they are accepted one commit after the other, each all or none.
     pending: VecDeque<Vec<Token>>,
     sessions: u64,
@@ -90,12 +93,21 @@ impl Judge {
         let Some(tokens) = self.pending.pop_front() else { return false };
         for token in tokens {
             self.totals.received += 1;
-            let new = match token {
+            match token {
                 Token::Hit(n) => {
                     self.next_hit = self.next_hit.max(n + 1);
-                    self.hits.insert(n)
+                    assert!(self.hits.insert(n), "hit {n} is taken twice");
                 }
-                Token::Nameless(..) => true,
+                Token::Known(n) | Token::Stale(n) => {
+                    assert!(
+                        self.hits.contains(&n),
+                        "hit {n} was never accepted, and is taken for known: {token}"
+                    );
+                    self.totals.duplicates += 1;
+                    self.totals.stale += u64::from(token == Token::Stale(n));
+                    continue;
+                }
+                Token::Nameless(..) => self.totals.without_id += 1,
                 Token::Reject(..) => {
                     self.rejects.push(token);
                     self.totals.rejected += 1;
@@ -105,13 +117,9 @@ impl Judge {
                     self.totals.filtered += 1;
                     continue;
                 }
-            };
-            if new {
-                self.rows.push(token);
-                self.totals.rows += 1;
-            } else {
-                self.totals.duplicates += 1;
             }
+            self.rows.push(token);
+            self.totals.rows += 1;
         }
         true
     }
@@ -119,14 +127,18 @@ impl Judge {
     /// Checks every promise of a log that was opened a moment ago.
     pub(crate) fn check(&mut self, log: &Log, resumed: &Resumed, objects: &Objects) {
         let reader = log.reader();
-        let mut found = Resumed { hits: self.hits.len(), ..Resumed::default() };
+        // Which of the hits are remembered is told by what becomes of them when they come again.
+        let snapshot = reader.snapshot().unwrap();
+        assert!(snapshot.hits_remembered <= self.hits.len() as u64, "{snapshot:?}");
+        let hits = usize::try_from(snapshot.hits_remembered).unwrap();
+        let mut found = Resumed { hits, ..Resumed::default() };
         let waiting = self.check_batches(&reader, objects, &mut found);
         assert_eq!(*resumed, found, "what is left to do");
         let waiting = waiting + self.check_rejects(&reader, objects);
         assert_eq!(log.waiting_bytes(), waiting, "bytes that wait");
         self.check_sessions(&reader);
         assert!(self.totals.add_up(), "{:?}", self.totals);
-        assert_eq!(reader.snapshot().unwrap().hits_remembered, self.hits.len() as u64);
+        self.gaps = snapshot.gaps.totals.gaps;
     }
 
     /// Checks all rows, files and batches; returns the bytes of rows that wait.
@@ -140,7 +152,7 @@ impl Judge {
             if batch.status != BatchStatus::Filling {
                 assert_eq!(batch.counts.rows, batch.rows, "batch {seq}");
             }
-            add(&mut seals, batch.counts);
+            seals.add(batch.counts);
             if *seq < self.checked.batch {
                 continue;
             }
@@ -294,8 +306,13 @@ impl Judge {
             assert!(session.connected <= session.alive, "{session:?}");
             assert!(session.ended.is_some_and(|ended| session.alive <= ended), "{session:?}");
         }
-        let records: u64 = sessions.iter().map(|session| session.records).sum();
-        assert_eq!(records, self.totals.received, "records of all sessions");
+        let mut counts = Counts::default();
+        sessions.iter().for_each(|session| counts.add(session.counts.unwrap()));
+        assert_eq!(counts, self.totals, "records of all sessions");
+        let gaps: Vec<u64> =
+            sessions.iter().filter_map(|session| session.gap.as_ref()).map(Gap::seconds).collect();
+        let totals = GapTotals { gaps: gaps.len() as u64, seconds: gaps.iter().sum() };
+        assert_eq!(reader.snapshot().unwrap().gaps.totals, totals, "gaps of all sessions");
     }
 
     /// Checks everything from the first row on, and that every hit ever accepted is recognised.
@@ -307,8 +324,10 @@ impl Judge {
             assert!(known.contains(&id), "batch {id} in S3 is not of this log");
         }
         for n in &self.hits {
-            let staged = log.stage_row(0, Token::Hit(*n).hit(), None, b"", chrono::Utc::now());
-            assert_eq!(staged, Staged::Duplicate, "hit {n}");
+            let token = Token::Hit(*n);
+            let staged =
+                log.stage_row(token.connection(), token.hit(), token.received(), b"", chrono::Utc::now());
+            assert_ne!(staged, Staged::New, "hit {n}");
         }
     }
 }
@@ -319,14 +338,6 @@ fn rank(status: BatchStatus) -> u8 {
         BatchStatus::Sealed => 1,
         BatchStatus::Published => 2,
     }
-}
-
-fn add(sum: &mut Counts, more: Counts) {
-    sum.received += more.received;
-    sum.rows += more.rows;
-    sum.duplicates += more.duplicates;
-    sum.filtered += more.filtered;
-    sum.rejected += more.rejected;
 }
 
 fn check_seal(objects: &Objects, batch: &BatchRecord) {

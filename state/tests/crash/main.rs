@@ -20,10 +20,11 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use judge::Judge;
 use producer::{ARRIVAL, COMMITS, DIR, FIRST_HIT, POINT, RUN, SEED};
+use records::settings;
 use standin::Objects;
 use state::log::Log;
 use state::points;
-use support::{Scratch, number_from_env, settings};
+use support::{Scratch, number_from_env};
 
 /// After so many kills a new log is begun.
 const KILLS_OF_A_LOG: u64 = 60;
@@ -67,8 +68,12 @@ impl History {
     fn run(&mut self, end: &End) -> bool {
         self.runs += 1;
         let mut command: Command = support::child("child");
-        // Adobe sends again what came shortly before.
-        let first_hit = self.judge.next_hit.saturating_sub(self.random.u64(..400));
+        // Adobe sends again what came shortly before, or long before; or something is missing.
+        let first_hit = match self.random.u8(..4) {
+            0 => self.judge.next_hit + self.random.u64(..600),
+            1 => self.judge.next_hit.saturating_sub(self.random.u64(..4_000)),
+            _ => self.judge.next_hit.saturating_sub(self.random.u64(..400)),
+        };
         let commits = match end {
             End::Stop(commits) => *commits,
             End::At(..) => 60,
@@ -147,7 +152,7 @@ fn every_promise_holds_after_every_kill() {
     let seed = number_from_env("CRASH_SEED", fastrand::u64(..));
     println!("CRASH_SEED={seed} repeats the records and the kinds of kills, not their moments");
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut killed, mut opens, mut rows, mut slowest) = (0, 0, 0, 0);
+    let (mut killed, mut opens, mut rows, mut slowest, mut stale, mut gaps) = (0, 0, 0, 0, 0, 0);
     while killed < kills {
         let mut history = History::new(random.fork());
         // The points first: the first ones are only met by a log that is made.
@@ -178,12 +183,16 @@ fn every_promise_holds_after_every_kill() {
         killed += history.kills;
         opens += history.judge.opens;
         rows += history.judge.rows.len();
+        stale += history.judge.totals.stale;
+        gaps += history.judge.gaps;
         slowest = slowest.max(history.judge.slowest_open_micros);
     }
     println!(
-        "{killed} kills, {opens} reopens, {rows} rows accepted; slowest reopen {} ms; nothing lost, nothing double",
+        "{killed} kills, {opens} reopens, {rows} rows accepted, {stale} stale hits, {gaps} gaps; slowest reopen {} ms; \
+         nothing lost, nothing double",
         slowest / 1000
     );
+    assert!(kills < 40 || (stale > 0 && gaps > 0), "{stale} stale hits, {gaps} gaps");
 }
 
 #[test]

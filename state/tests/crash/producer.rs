@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rustix::process::{Signal, getpid, kill_process};
-use state::log::{Committed, Log, LogReader, Resumed, Upload};
+use state::log::{Committed, Log, LogReader, Resumed, Staged, Upload};
 use state::points;
 
-use super::records::Token;
+use super::records::{CONNECTIONS, Token, settings};
 use super::standin::{self, Objects};
-use crate::support::settings;
 
 /// What the parent asks of it, in environment variables of these names.
 pub(crate) const DIR: &str = "CRASH_CHILD_DIR";
@@ -128,7 +127,7 @@ impl Writer {
             self.work.send(Work::File(*file)).unwrap();
         }
         self.publish_what_is_up();
-        self.start_session();
+        (0..CONNECTIONS).for_each(|connection| self.start_session(connection));
         for _ in 0..number(COMMITS) {
             self.commit();
             if !self.rejects_under_way && self.random.u8(..8) == 0 {
@@ -145,8 +144,15 @@ impl Writer {
                 }
             }
             if self.random.u8(..16) == 0 {
-                self.log.session_ended(0, "the stream was closed", Utc::now()).unwrap();
-                self.start_session();
+                let connection = self.random.u8(..CONNECTIONS);
+                self.log.session_ended(connection, "the stream was closed", Utc::now()).unwrap();
+                self.start_session(connection);
+                // What comes then was sent before, or something is missing.
+                self.next_hit = if self.random.bool() {
+                    self.next_hit.saturating_sub(self.random.u64(..400))
+                } else {
+                    self.next_hit + self.random.u64(..500)
+                };
             }
         }
         let tokens = self.stage(10);
@@ -155,9 +161,9 @@ impl Writer {
         // Closing takes the log with it: that these were accepted is told by the process that opens it next.
     }
 
-    fn start_session(&mut self) {
+    fn start_session(&mut self, connection: u8) {
         say("session");
-        self.log.session_started(0, Utc::now()).unwrap();
+        self.log.session_started(connection, Utc::now()).unwrap();
         say("started");
     }
 
@@ -192,15 +198,29 @@ impl Writer {
         for _ in 0..records {
             let now = Utc::now();
             let token = self.next_record();
-            tokens += &format!(" {token}");
-            let text = token.text();
-            match token {
-                Token::Hit(_) | Token::Nameless(..) => {
-                    self.log.stage_row(0, token.hit(), Some(now), &text, now);
+            let (text, connection) = (token.text(), token.connection());
+            let token = match token {
+                Token::Hit(n) | Token::Known(n) | Token::Stale(n) => {
+                    match self.log.stage_row(connection, token.hit(), token.received(), &text, now) {
+                        Staged::New => token,
+                        Staged::Duplicate => Token::Known(n),
+                        Staged::Stale => Token::Stale(n),
+                    }
                 }
-                Token::Reject(..) => self.log.stage_reject(0, &text, "no JSON", now),
-                Token::Filtered => self.log.stage_filtered(0, now),
-            }
+                Token::Nameless(..) => {
+                    self.log.stage_row(connection, None, None, &text, now);
+                    token
+                }
+                Token::Reject(..) => {
+                    self.log.stage_reject(connection, &text, "no JSON", now);
+                    token
+                }
+                Token::Filtered => {
+                    self.log.stage_filtered(connection, now);
+                    token
+                }
+            };
+            tokens += &format!(" {token}");
         }
         tokens
     }

@@ -2,16 +2,37 @@
 
 use std::fmt;
 use std::hash::Hasher;
+use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
-use state::log::HitId;
+use chrono::{DateTime, TimeDelta, Utc};
+use state::log::{HitId, Settings};
 use xxhash_rust::xxh3::Xxh3;
+
+/// Connections that read the stream.
+pub(crate) const CONNECTIONS: u8 = 2;
+
+/// The log: it forgets hits after 600 or so, so that Adobe also sends again what was forgotten.
+pub(crate) fn settings(dir: &Path) -> Settings {
+    Settings {
+        dedup_window: Duration::from_secs(60),
+        lateness: Duration::from_secs(5),
+        gap_tolerance: Duration::from_secs(20),
+        connections: CONNECTIONS,
+        ..crate::support::settings(dir)
+    }
+}
 
 /// A record of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Token {
     /// The hit of this number: the same whenever it is sent again.
     Hit(u64),
+    /// The same, taken for a duplicate.
+    Known(u64),
+    /// The same, taken for one that was forgotten.
+    Stale(u64),
     /// A record without hit id. It is sent once only: nobody could recognise it.
     Nameless(u64, u64),
     /// A record that cannot become a row.
@@ -24,6 +45,8 @@ impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Hit(n) => write!(f, "h{n}"),
+            Self::Known(n) => write!(f, "k{n}"),
+            Self::Stale(n) => write!(f, "s{n}"),
             Self::Nameless(run, n) => write!(f, "n{run}.{n}"),
             Self::Reject(run, n) => write!(f, "r{run}.{n}"),
             Self::Filtered => write!(f, "f"),
@@ -40,6 +63,8 @@ impl FromStr for Token {
         match kind {
             "f" => Ok(Self::Filtered),
             "h" => a.parse().map(Self::Hit),
+            "k" => a.parse().map(Self::Known),
+            "s" => a.parse().map(Self::Stale),
             "n" => Ok(Self::Nameless(a.parse()?, b.parse()?)),
             _ => Ok(Self::Reject(a.parse()?, b.parse()?)),
         }
@@ -50,6 +75,24 @@ impl Token {
     pub(crate) fn hit(self) -> Option<HitId> {
         let Self::Hit(n) = self else { return None };
         Some(HitId { high: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: u64::MAX - n })
+    }
+
+    /// The time of a hit: ten in a second, somewhat out of order.
+    pub(crate) fn received(self) -> Option<DateTime<Utc>> {
+        let Self::Hit(n) = self else { return None };
+        let millis = n * 100 + n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % 4_000;
+        Some(
+            DateTime::from_timestamp(1_700_000_000, 0)?
+                + TimeDelta::milliseconds(i64::try_from(millis).ok()?),
+        )
+    }
+
+    /// The connection it comes on.
+    pub(crate) fn connection(self) -> u8 {
+        match self {
+            Self::Hit(n) => u8::try_from(n % u64::from(CONNECTIONS)).unwrap(),
+            _ => 0,
+        }
     }
 
     /// The CSV line, or the record as received. Most are of some hundred bytes; a few fill several values of the

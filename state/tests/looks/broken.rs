@@ -283,7 +283,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         let counts: Vec<_> =
             checked.iter().flat_map(|checked| &checked.counts).filter(|(what, _)| *what != "bytes").collect();
         let counts: Vec<_> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let all = "3 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
+        let all = "4 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
         assert_eq!(counts.join(", "), all);
         log.batches().unwrap().into_iter().map(|(seq, batch)| (seq, batch.id)).collect()
     };

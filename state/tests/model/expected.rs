@@ -1,13 +1,12 @@
 //! The log as plain values: what it must look like after every operation.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use shared::seal::Counts;
-use state::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Gap, HitId, Settings};
+use state::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Gap, GapTotals, HitId, Settings, Staged as Judged};
 
-/// Hits of two sessions further apart than this have a gap between them.
-const GAP_TOLERANCE: TimeDelta = TimeDelta::minutes(1);
+use crate::stream::{Stream, Time};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
@@ -46,11 +45,13 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Session {
+    pub(crate) connection: u8,
     pub(crate) connected: DateTime<Utc>,
     pub(crate) alive: DateTime<Utc>,
     pub(crate) ended: Option<DateTime<Utc>>,
     pub(crate) why: Option<String>,
     pub(crate) records: u64,
+    pub(crate) counts: Counts,
     pub(crate) received: BTreeSet<DateTime<Utc>>,
     pub(crate) gap: Option<Gap>,
 }
@@ -61,6 +62,7 @@ enum Staged {
     Row { hit: Option<HitId>, received: Option<DateTime<Utc>>, row: Vec<u8> },
     Reject { record: Vec<u8>, at: DateTime<Utc> },
     Duplicate,
+    Stale,
     Filtered,
 }
 
@@ -73,13 +75,12 @@ pub(crate) struct Durable {
     pub(crate) sessions: Vec<Session>,
     pub(crate) totals: Counts,
     pub(crate) hits_remembered: usize,
+    pub(crate) gaps: GapTotals,
     sealed: Counts,
-    /// Hits by commit, the oldest first.
-    hits: VecDeque<(DateTime<Utc>, Vec<HitId>)>,
+    stream: Stream,
     next_file: u64,
     next_batch: u64,
     next_reject: u64,
-    last_received: Option<DateTime<Utc>>,
 }
 
 /// The log.
@@ -91,56 +92,112 @@ pub(crate) struct Expected {
     pub(crate) known: HashSet<HitId>,
     staged: Vec<Staged>,
     staged_since: Option<DateTime<Utc>>,
-    /// The session that reads, with what has not been committed yet.
-    session: Option<Session>,
-    last_received: Option<DateTime<Utc>>,
+    /// The session of each connection that reads, with what has not been committed yet, and whether that is so.
+    reading: BTreeMap<u8, (usize, Session, bool)>,
+    stream: Stream,
+    gaps: GapTotals,
+    hit_times: Option<(Time, Time)>,
 }
 
 impl Expected {
     pub(crate) fn new(settings: Settings, now: DateTime<Utc>) -> Self {
         Self {
-            durable: Durable::default(),
+            durable: Durable { stream: Stream::new(settings.connections), ..Durable::default() },
+            stream: Stream::new(settings.connections),
+            gaps: GapTotals::default(),
+            hit_times: None,
             now,
             settings,
             known: HashSet::new(),
             staged: Vec::new(),
             staged_since: None,
-            session: None,
-            last_received: None,
+            reading: BTreeMap::new(),
         }
     }
 
-    fn stage(&mut self, record: Staged) {
+    fn stage(&mut self, connection: u8, record: Staged, counts: Counts) {
         self.staged.push(record);
         self.staged_since.get_or_insert(self.now);
-        if let Some(session) = &mut self.session {
+        if let Some((_, session, changed)) = self.reading.get_mut(&connection) {
             session.records += 1;
+            session.counts.add(counts);
+            *changed = true;
         }
     }
 
-    /// True when the row is new.
-    pub(crate) fn row(&mut self, hit: Option<HitId>, received: Option<DateTime<Utc>>, row: &[u8]) -> bool {
-        if let Some(received) = received {
-            if let Some(session) = &mut self.session {
-                if session.received.is_empty() {
-                    let last = self.last_received.filter(|last| received - *last > GAP_TOLERANCE);
-                    session.gap = last.map(|from| Gap { from, to: received });
-                }
+    /// What becomes of a row.
+    pub(crate) fn row(
+        &mut self,
+        connection: u8,
+        hit: Option<HitId>,
+        received: Option<DateTime<Utc>>,
+        row: &[u8],
+    ) -> Judged {
+        let at = received.map(|received| received.timestamp_millis());
+        let known = hit.is_some_and(|hit| self.known.contains(&hit));
+        let judged = match hit {
+            Some(_) if known => Judged::Duplicate,
+            Some(_) if self.stream.is_stale(at, &self.settings) => Judged::Stale,
+            _ => Judged::New,
+        };
+        let new = judged == Judged::New;
+        if let (Some(received), Some(at)) = (received, at) {
+            if let Some((_, session, _)) = self.reading.get_mut(&connection) {
                 session.received.insert(received);
             }
-            self.last_received = self.last_received.max(Some(received));
+            let settled = self.stream.connections[usize::from(connection)].settled;
+            self.stream.see(connection.into(), hit, at, new, self.now.timestamp_millis());
+            // Settled or not, the session is written when it may have changed.
+            let settles = !settled && self.stream.connections[usize::from(connection)].settled;
+            if let Some((.., changed)) = self.reading.get_mut(&connection) {
+                *changed |= settles;
+            }
         }
-        let new = hit.is_none_or(|hit| self.known.insert(hit));
-        self.stage(if new { Staged::Row { hit, received, row: row.to_vec() } } else { Staged::Duplicate });
-        new
+        let one = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
+        match judged {
+            Judged::Duplicate => self.stage(connection, Staged::Duplicate, Counts { duplicates: 1, ..one }),
+            Judged::Stale => self.stage(connection, Staged::Stale, Counts { duplicates: 1, stale: 1, ..one }),
+            Judged::New => {
+                if let Some(hit) = hit {
+                    self.known.insert(hit);
+                    let at = at.or(self.stream.front()).unwrap_or(self.now.timestamp_millis());
+                    let (first, last) = self.hit_times.unwrap_or((at, at));
+                    self.hit_times = Some((first.min(at), last.max(at)));
+                }
+                self.stage(
+                    connection,
+                    Staged::Row { hit, received, row: row.to_vec() },
+                    Counts { rows: 1, ..one },
+                );
+            }
+        }
+        judged
     }
 
-    pub(crate) fn reject(&mut self, record: &[u8]) {
-        self.stage(Staged::Reject { record: record.to_vec(), at: self.now });
+    /// It is known what was missed before a session.
+    fn settle(&mut self, connection: u8) {
+        if self.stream.connections[usize::from(connection)].begun.is_empty() {
+            return;
+        }
+        let missed = self.stream.settle(connection.into(), &self.settings);
+        let Some((_, session, changed)) = self.reading.get_mut(&connection) else { return };
+        *changed = true;
+        let Some((from, to)) = missed else { return };
+        let time = |millis| DateTime::from_timestamp_millis(millis).unwrap();
+        let why = self.stream.connections[usize::from(connection)].lost.clone();
+        let gap = Gap { from: time(from), to: time(to), why };
+        self.gaps.gaps += 1;
+        self.gaps.seconds += gap.seconds();
+        session.gap = Some(gap);
     }
 
-    pub(crate) fn filtered(&mut self) {
-        self.stage(Staged::Filtered);
+    pub(crate) fn reject(&mut self, connection: u8, record: &[u8]) {
+        let reject = Staged::Reject { record: record.to_vec(), at: self.now };
+        self.stage(connection, reject, Counts { received: 1, rejected: 1, ..Counts::default() });
+    }
+
+    pub(crate) fn filtered(&mut self, connection: u8) {
+        self.stage(connection, Staged::Filtered, Counts { received: 1, filtered: 1, ..Counts::default() });
     }
 
     pub(crate) fn filling(&self) -> Option<u64> {
@@ -157,13 +214,13 @@ impl Expected {
     pub(crate) fn commit(&mut self, end: bool) -> (Option<u64>, Option<u64>) {
         let staged = std::mem::take(&mut self.staged);
         self.staged_since = None;
-        let any = !staged.is_empty();
         let mut hits = Vec::new();
         for record in staged {
             self.durable.totals.received += 1;
             match record {
                 Staged::Row { hit, received, row } => {
                     self.durable.totals.rows += 1;
+                    self.durable.totals.without_id += u64::from(hit.is_none());
                     hits.extend(hit);
                     self.append(row, received);
                 }
@@ -173,19 +230,30 @@ impl Expected {
                     self.durable.next_reject += 1;
                 }
                 Staged::Duplicate => self.durable.totals.duplicates += 1,
+                Staged::Stale => {
+                    self.durable.totals.duplicates += 1;
+                    self.durable.totals.stale += 1;
+                }
                 Staged::Filtered => self.durable.totals.filtered += 1,
             }
         }
         let closed = self.close_file(end);
         let sealed = self.seal_batch(end);
-        let forgotten = self.forget(hits);
-        if any || closed.is_some() || sealed.is_some() || forgotten {
-            self.durable.last_received = self.last_received;
+        for connection in 0..self.settings.connections {
+            if self.stream.due(connection.into(), self.now.timestamp_millis()) {
+                self.settle(connection);
+            }
         }
+        let times = self.hit_times.take();
+        self.stream.forget(&mut self.known, hits, times, &self.settings);
+        self.durable.stream = self.stream.clone();
+        self.durable.gaps = self.gaps;
         self.durable.hits_remembered = self.known.len();
-        if any && let Some(session) = &mut self.session {
-            session.alive = self.now;
-            *self.durable.sessions.last_mut().unwrap() = session.clone();
+        for (at, session, changed) in self.reading.values_mut() {
+            if std::mem::take(changed) {
+                session.alive = self.now;
+                self.durable.sessions[*at] = session.clone();
+            }
         }
         (closed, sealed)
     }
@@ -254,24 +322,6 @@ impl Expected {
         Some(seq)
     }
 
-    /// Forgets what is too old or too much, commit by commit, never what this commit brings.
-    fn forget(&mut self, new: Vec<HitId>) -> bool {
-        let mut forgotten = false;
-        while let Some((at, hits)) = self.durable.hits.front() {
-            let too_old = (self.now - *at).to_std().unwrap() > self.settings.dedup_window;
-            if !too_old && self.known.len() <= self.settings.dedup_hits {
-                break;
-            }
-            hits.iter().for_each(|hit| assert!(self.known.remove(hit)));
-            self.durable.hits.pop_front();
-            forgotten = true;
-        }
-        if !new.is_empty() {
-            self.durable.hits.push_back((self.now, new));
-        }
-        forgotten
-    }
-
     /// Whether the move is legal; then it is made.
     pub(crate) fn uploaded(&mut self, file: u64) -> bool {
         let Some(file) = self.durable.files.get_mut(&file) else { return false };
@@ -301,30 +351,45 @@ impl Expected {
         legal
     }
 
-    pub(crate) fn session_started(&mut self) {
+    /// Returns the file it closes and the batch it seals: what is staged goes before it.
+    pub(crate) fn session_started(&mut self, connection: u8) -> (Option<u64>, Option<u64>) {
+        self.settle(connection);
+        let ends = self.commit(false);
         let session = Session {
+            connection,
             connected: self.now,
             alive: self.now,
             ended: None,
             why: None,
             records: 0,
+            counts: Counts::default(),
             received: BTreeSet::new(),
             gap: None,
         };
-        self.durable.sessions.push(session.clone());
-        self.durable.last_received = self.last_received;
-        self.session = Some(session);
+        self.stream.begin(connection.into());
+        self.durable.stream = self.stream.clone();
+        self.reading.insert(connection, (self.durable.sessions.len(), session.clone(), false));
+        self.durable.sessions.push(session);
+        ends
     }
 
-    pub(crate) fn session_ended(&mut self, why: &str) {
-        let Some(mut session) = self.session.take() else { return };
+    /// As [`Expected::session_started`].
+    pub(crate) fn session_ended(&mut self, connection: u8, why: &str) -> (Option<u64>, Option<u64>) {
+        self.settle(connection);
+        let ends = self.commit(false);
+        let Some((at, mut session, _)) = self.reading.remove(&connection) else { return ends };
         session.ended = Some(self.now);
         session.why = Some(why.to_owned());
-        *self.durable.sessions.last_mut().unwrap() = session;
+        if !session.received.is_empty() {
+            self.stream.connections[usize::from(connection)].lost = Some(why.to_owned());
+        }
+        self.durable.stream = self.stream.clone();
+        self.durable.sessions[at] = session;
+        ends
     }
 
-    pub(crate) fn reads(&self) -> bool {
-        self.session.is_some()
+    pub(crate) fn reads(&self, connection: u8) -> bool {
+        self.reading.contains_key(&connection)
     }
 
     /// The process ended without a word, and another one opens the log; returns what it closes and seals.
@@ -332,13 +397,30 @@ impl Expected {
         self.settings = settings;
         self.staged.clear();
         self.staged_since = None;
-        self.session = None;
-        self.last_received = self.durable.last_received;
-        self.known = self.durable.hits.iter().flat_map(|(_, hits)| hits).copied().collect();
-        for session in self.durable.sessions.iter_mut().filter(|session| session.ended.is_none()) {
-            session.ended = Some(session.alive);
-            session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
+        self.hit_times = None;
+        self.stream = self.durable.stream.clone();
+        self.stream.reopen();
+        self.gaps = self.durable.gaps;
+        self.known = self.stream.ids();
+        self.reading.clear();
+        for at in 0..self.durable.sessions.len() {
+            let mut session = self.durable.sessions[at].clone();
+            let connection = session.connection;
+            if session.ended.is_none() {
+                session.ended = Some(session.alive);
+                session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
+                // What it had brought settles it.
+                self.reading.insert(connection, (at, session, false));
+                self.settle(connection);
+                session = self.reading.remove(&connection).unwrap().1;
+                if !session.received.is_empty() {
+                    self.stream.connections[usize::from(connection)].lost.clone_from(&session.why);
+                }
+                self.durable.sessions[at] = session;
+            }
         }
+        self.durable.stream = self.stream.clone();
+        self.durable.gaps = self.gaps;
         let filling = self.filling();
         match filling.filter(|seq| self.durable.batches[seq].schema != self.settings.schema) {
             Some(_other_schema) => self.commit(true),
@@ -351,7 +433,8 @@ impl Expected {
         let staged = self.staged_since.map(|since| since + self.settings.commit_interval);
         let file = self.open_file().map(|seq| self.durable.files[&seq].opened + self.settings.max_file_age);
         let batch = self.filling().map(|seq| self.durable.batches[&seq].opened + self.settings.max_batch_age);
-        [staged, file, batch].into_iter().flatten().min()
+        let settled = self.stream.next_settled().and_then(DateTime::from_timestamp_millis);
+        [staged, file, batch, settled].into_iter().flatten().min()
     }
 
     /// Whether the stage is full.
@@ -361,7 +444,7 @@ impl Expected {
             match record {
                 Staged::Row { row, .. } => (rows, bytes) = (rows + 1, bytes + row.len() as u64),
                 Staged::Reject { .. } => rejects += 1,
-                Staged::Duplicate | Staged::Filtered => {}
+                Staged::Duplicate | Staged::Stale | Staged::Filtered => {}
             }
         }
         let open = self.open_file().map(|seq| &self.durable.files[&seq]);

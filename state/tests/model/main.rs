@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod expected;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,25 +19,28 @@ use support::number_from_env;
 
 const SCHEMAS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
 const WHY: &str = "no JSON";
+const CONNECTIONS: u8 = 2;
 
 /// What may happen to a log. Numbers that choose among what is there are taken modulo how much there is.
 #[derive(Debug, Clone)]
 enum Operation {
-    /// A row of a new hit, of so many bytes, received so many seconds ago.
-    New(usize, u8),
-    /// One of the latest hits again.
-    Again(u8),
+    /// On a connection, a row of a new hit, of so many bytes, received so many seconds ago.
+    New(u8, usize, u16),
+    /// One of the latest hits again, with its time.
+    Again(u8, u8),
+    /// One of the latest hits again, without time.
+    Timeless(u8, u8),
     /// A row without hit id.
-    Nameless(usize),
-    Reject(usize),
-    Filtered,
+    Nameless(u8, usize),
+    Reject(u8, usize),
+    Filtered(u8),
     Commit,
     SealAll,
     Upload(u8),
     Publish(u8),
     ShipRejects(u8),
-    SessionStarts,
-    SessionEnds,
+    SessionStarts(u8),
+    SessionEnds(u8),
     Pass(u16),
     /// The process ends without a word; the next one works with this schema and this many hits.
     Reopen(usize, usize),
@@ -45,20 +49,23 @@ enum Operation {
 fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
     prop_oneof![
-        12 => (1_usize..300, any::<u8>()).prop_map(|(len, ago)| O::New(len, ago)),
+        12 => (0..CONNECTIONS, 1_usize..300, 0_u16..60).prop_map(|(c, len, ago)| O::New(c, len, ago)),
+        // Long ago: out of a hole, or something nobody can have sent.
+        2 => (0..CONNECTIONS, 1_usize..300, 0_u16..4_000).prop_map(|(c, len, ago)| O::New(c, len, ago)),
         // A row that fills several values of the database, whatever the compression.
-        1 => (8_000_usize..20_000, any::<u8>()).prop_map(|(len, ago)| O::New(len, ago)),
-        4 => any::<u8>().prop_map(O::Again),
-        2 => (1_usize..300).prop_map(O::Nameless),
-        2 => prop_oneof![1_usize..300, 8_000_usize..20_000].prop_map(O::Reject),
-        1 => Just(O::Filtered),
+        1 => (0..CONNECTIONS, 8_000_usize..20_000, 0_u16..60).prop_map(|(c, len, ago)| O::New(c, len, ago)),
+        5 => (0..CONNECTIONS, any::<u8>()).prop_map(|(c, back)| O::Again(c, back)),
+        1 => (0..CONNECTIONS, any::<u8>()).prop_map(|(c, back)| O::Timeless(c, back)),
+        2 => (0..CONNECTIONS, 1_usize..300).prop_map(|(c, len)| O::Nameless(c, len)),
+        2 => (0..CONNECTIONS, prop_oneof![1_usize..300, 8_000_usize..20_000]).prop_map(|(c, len)| O::Reject(c, len)),
+        1 => (0..CONNECTIONS).prop_map(O::Filtered),
         8 => Just(O::Commit),
         1 => Just(O::SealAll),
         6 => any::<u8>().prop_map(O::Upload),
         3 => any::<u8>().prop_map(O::Publish),
         2 => (1_u8..6).prop_map(O::ShipRejects),
-        1 => Just(O::SessionStarts),
-        1 => Just(O::SessionEnds),
+        2 => (0..CONNECTIONS).prop_map(O::SessionStarts),
+        1 => (0..CONNECTIONS).prop_map(O::SessionEnds),
         4 => prop_oneof![0_u16..5, 5_u16..70, 300_u16..1_500].prop_map(O::Pass),
         2 => (prop_oneof![4 => Just(0_usize), 1 => Just(1)], 5_usize..40).prop_map(|(s, h)| O::Reopen(s, h)),
     ]
@@ -76,6 +83,9 @@ fn settings(dir: &Path) -> Settings {
         cache: 8 << 20,
         dedup_window: Duration::from_secs(1_000),
         dedup_hits: 40,
+        lateness: Duration::from_secs(20),
+        gap_tolerance: Duration::from_secs(60),
+        connections: CONNECTIONS,
         ..support::settings(dir)
     }
 }
@@ -87,10 +97,16 @@ fn bytes(number: u64, len: usize) -> Vec<u8> {
     format!("{number}~{text}").into_bytes()
 }
 
+fn hit(number: usize) -> HitId {
+    let number = number as u64;
+    HitId { high: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: number }
+}
+
 struct Run {
     log: Option<Log>,
     expected: Expected,
-    numbers: u64,
+    /// When each hit was received.
+    hits: Vec<DateTime<Utc>>,
 }
 
 impl Run {
@@ -101,27 +117,32 @@ impl Run {
     fn apply(&mut self, operation: &Operation) {
         let now = self.expected.now;
         match *operation {
-            Operation::New(len, ago) => {
-                self.numbers += 1;
+            Operation::New(connection, len, ago) => {
                 let received = now - TimeDelta::seconds(ago.into());
-                self.row(Some(self.numbers), Some(received), len);
+                self.hits.push(received);
+                self.row(connection, Some(self.hits.len() - 1), Some(received), len);
             }
-            Operation::Again(back) => {
-                let number = self.numbers.saturating_sub(u64::from(back) % 60);
-                self.row(Some(number), Some(now), 10);
+            Operation::Again(connection, back) => {
+                let number = self.hits.len().saturating_sub(1 + usize::from(back) % 60);
+                let received = self.hits.get(number).copied();
+                self.row(connection, Some(number), received, 10);
             }
-            Operation::Nameless(len) => self.row(None, None, len),
-            Operation::Reject(len) => {
+            Operation::Timeless(connection, back) => {
+                let number = self.hits.len().saturating_sub(1 + usize::from(back) % 60);
+                self.row(connection, Some(number), None, 10);
+            }
+            Operation::Nameless(connection, len) => self.row(connection, None, None, len),
+            Operation::Reject(connection, len) => {
                 let mut record = bytes(now.timestamp().unsigned_abs(), len);
                 if len % 3 == 0 {
                     record.push(0xff);
                 }
-                self.expected.reject(&record);
-                self.log().stage_reject(0, &record, WHY, now);
+                self.expected.reject(connection, &record);
+                self.log().stage_reject(connection, &record, WHY, now);
             }
-            Operation::Filtered => {
-                self.expected.filtered();
-                self.log().stage_filtered(0, now);
+            Operation::Filtered(connection) => {
+                self.expected.filtered(connection);
+                self.log().stage_filtered(connection, now);
             }
             Operation::Commit => self.commit(false),
             Operation::SealAll => self.commit(true),
@@ -135,30 +156,30 @@ impl Run {
                     self.expected.durable.rejects.retain(|reject, _| reject > last);
                 }
             }
-            Operation::SessionStarts if !self.expected.reads() => {
-                self.expected.session_started();
-                self.log().session_started(0, now).unwrap();
+            Operation::SessionStarts(connection) if !self.expected.reads(connection) => {
+                let (closed, sealed) = self.expected.session_started(connection);
+                let done = self.log().session_started(connection, now).unwrap();
+                assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
             }
-            Operation::SessionStarts => {}
-            Operation::SessionEnds => {
-                // As the producer does: a session ends with what it has brought.
-                self.commit(false);
-                self.expected.session_ended("closed");
-                self.log().session_ended(0, "closed", now).unwrap();
+            Operation::SessionStarts(_) => {}
+            Operation::SessionEnds(connection) => {
+                let (closed, sealed) = self.expected.session_ended(connection, "closed");
+                let done = self.log().session_ended(connection, "closed", now).unwrap();
+                assert_eq!((done.closed, done.sealed), (Vec::from_iter(closed), Vec::from_iter(sealed)));
             }
             Operation::Pass(seconds) => self.expected.now += TimeDelta::seconds(seconds.into()),
             Operation::Reopen(schema, dedup_hits) => self.reopen(schema, dedup_hits),
         }
     }
 
-    fn row(&mut self, number: Option<u64>, received: Option<DateTime<Utc>>, len: usize) {
+    fn row(&mut self, connection: u8, number: Option<usize>, received: Option<DateTime<Utc>>, len: usize) {
         let now = self.expected.now;
-        let hit = number.map(|n| HitId { high: n.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: n });
-        let mut row = bytes(number.unwrap_or(0), len);
+        let hit = number.map(hit);
+        let mut row = bytes(number.unwrap_or(0) as u64, len);
         row.push(b'\n');
-        let new = self.expected.row(hit, received, &row);
-        let staged = self.log().stage_row(0, hit, received, &row, now);
-        assert_eq!(staged == Staged::New, new, "hit {number:?}");
+        let judged = self.expected.row(connection, hit, received, &row);
+        let staged = self.log().stage_row(connection, hit, received, &row, now);
+        assert_eq!(staged, judged, "hit {number:?} of {received:?}");
     }
 
     fn commit(&mut self, end: bool) {
@@ -268,6 +289,8 @@ impl Run {
         assert_eq!(log.has_history(), !durable.sessions.is_empty());
         let snapshot = reader.snapshot().unwrap();
         assert_eq!(snapshot.totals, durable.totals);
+        assert_eq!(snapshot.gaps.totals, durable.gaps);
+        assert_eq!(log.gaps(), durable.gaps);
         assert_eq!(snapshot.hits_remembered, durable.hits_remembered as u64);
         assert_eq!(snapshot.rejects_waiting, durable.rejects.len() as u64);
         let in_log = durable.files.values().filter(|file| file.status != Status::Uploaded);
@@ -277,13 +300,15 @@ impl Run {
         for ((number, session), expected) in (0..).zip(&sessions).zip(&durable.sessions) {
             assert_eq!(session.session, number);
             let session = expected::Session {
+                connection: session.connection,
                 connected: session.connected,
                 alive: session.alive,
                 ended: session.ended,
                 why: session.why.clone(),
                 records: session.records,
+                counts: session.counts.unwrap(),
                 received: [session.first_received, session.last_received].into_iter().flatten().collect(),
-                gap: session.gap,
+                gap: session.gap.clone(),
             };
             let ends = |all: &std::collections::BTreeSet<_>| {
                 [all.first(), all.last()].into_iter().flatten().copied().collect()
@@ -316,17 +341,17 @@ fn run(operations: &[Operation]) {
     let dir = tempfile::tempdir().unwrap();
     let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
     let (log, _) = Log::open(settings(dir.path()), start).unwrap();
-    let mut run = Run { log: Some(log), expected: Expected::new(settings(dir.path()), start), numbers: 0 };
+    let mut run =
+        Run { log: Some(log), expected: Expected::new(settings(dir.path()), start), hits: Vec::new() };
     for operation in operations {
         run.apply(operation);
         run.compare();
     }
     // What is known is recognised; seen at the end only, because to ask is to stage.
     let now = run.expected.now;
-    for number in 0..=run.numbers {
-        let hit = HitId { high: number.wrapping_mul(0x9e37_79b9_7f4a_7c15), low: number };
-        let staged = run.log().stage_row(0, Some(hit), None, b"", now);
-        assert_eq!(staged == Staged::Duplicate, run.expected.known.contains(&hit), "hit {number}");
+    for number in 0..=run.hits.len() {
+        let staged = run.log().stage_row(0, Some(hit(number)), None, b"", now);
+        assert_eq!(staged == Staged::Duplicate, run.expected.known.contains(&hit(number)), "hit {number}");
     }
 }
 

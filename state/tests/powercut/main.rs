@@ -62,7 +62,7 @@ fn child() {
             }
         }
     }
-    if life % 2 == 0 {
+    if life.is_multiple_of(2) {
         log.close(now).unwrap();
     } else {
         // As a kill leaves it.

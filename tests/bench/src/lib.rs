@@ -110,5 +110,8 @@ pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
         cache: 32 << 20,
         dedup_window: Duration::from_secs(7200),
         dedup_hits: 5_000_000,
+        lateness: Duration::from_secs(600),
+        gap_tolerance: Duration::from_secs(60),
+        connections: 1,
     })
 }

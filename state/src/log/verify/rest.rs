@@ -4,9 +4,12 @@ use shared::seal::Counts;
 
 use super::files::Groups;
 use super::{Check, only_seq, record};
+use crate::log::commit::HOLES;
+use crate::log::holes::Holes;
 use crate::log::record::{BatchRecord, RejectLine, Session, Sums};
 use crate::log::seq_of;
 use crate::log::status::BatchStatus;
+use crate::log::window::count_ids;
 use crate::pieces;
 use crate::store::{COMMITS, Store, StoreError, Table};
 use crate::verify::{Checked, Fault, NO_SUCH_KEY};
@@ -28,11 +31,7 @@ impl Check<'_> {
             ..Highest::default()
         };
         let before: Option<Sums> = sums(self.store)?;
-        let ids = |content: &[u8]| match content.len().checked_sub(8) {
-            Some(len) if len.is_multiple_of(16) => Ok((len / 16) as u64),
-            _ => Err(format!("{} bytes are no time and hit ids", content.len())),
-        };
-        let hits = self.check_pieces(Table::Hits, 12, "hit ids", ids)?;
+        let hits = self.check_pieces(Table::Hits, 12, "hit ids", count_ids)?;
         highest.file = highest.file.max(hits);
         let line = |content: &[u8]| {
             serde_json::from_slice::<RejectLine>(content).map(|_| 1).map_err(|error| error.to_string())
@@ -44,7 +43,7 @@ impl Check<'_> {
         let sound = self.table(Table::Hits).faults.is_empty();
         // Hit ids come and go with every commit: their number is known only if there was none meanwhile.
         if let Some(sums) = before.filter(|before| sound && before.hits != remembered)
-            && self::sums(self.store)? == Some(sums)
+            && self::sums(self.store)?.as_ref() == Some(&sums)
         {
             let what = format!("it counts {} hit ids, there are {remembered}", sums.hits);
             self.add([of_sums(what)]);
@@ -114,6 +113,13 @@ impl Check<'_> {
                 COMMITS => return,
                 b"label" => serde_json::from_slice::<serde_json::Value>(value).map(drop),
                 b"sums" => serde_json::from_slice::<Sums>(value).map(drop),
+                HOLES => match serde_json::from_slice::<Holes>(value) {
+                    Ok(holes) if !holes.is_sound() => {
+                        let what = "its times are not in order".to_owned();
+                        return checked.faults.push(Fault::new(Table::Meta, key, what));
+                    }
+                    holes => holes.map(drop),
+                },
                 _ => return checked.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY)),
             };
             if let Err(error) = read {

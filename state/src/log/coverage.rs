@@ -1,0 +1,182 @@
+//! Which times of the stream were read, told by the `receivedTimeGMT` of what came. The clock has no part in it: a
+//! time in which the producer was away is no time of the stream.
+//!
+//! ```text
+//!            hole                          hole                      front - lateness       front
+//!  ──────────┤████├────── everything ──────┤████├──── everything ────┤░░░░░░░░░░░░░░░░░░░░░░┤
+//!   7 days ago            was read                     was read        more may come
+//! ```
+//! Each connection has its own last time, since Adobe spreads hits over connections by visitor; the front is what the
+//! slowest of them has received. A session is *settled* when it is known whether it went on where the connection had
+//! stopped; until then what it brings does not move that last time.
+
+use serde::{Deserialize, Serialize};
+
+use super::holes::{Holes, StreamTime};
+
+/// Hits a session is settled by, at most: a connection that goes on where it stopped, or further back, says so with
+/// the first of them.
+const SETTLED_BY: u32 = 256;
+/// A session that brings few hits is settled so long after the first of them, in milliseconds.
+const SETTLED_AFTER: i64 = 10_000;
+
+/// How the stream is judged, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Margins {
+    /// How far out of order hits may come.
+    pub(super) lateness: i64,
+    /// A longer hole is a gap.
+    pub(super) gap: i64,
+}
+
+/// What a connection has received.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Reading {
+    /// The highest time of its settled sessions.
+    last: Option<StreamTime>,
+    settled: bool,
+    /// What the session has brought that is not settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun: Option<Begun>,
+}
+
+/// The beginning of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    /// When the first hit came, by the clock.
+    at: i64,
+    lowest: StreamTime,
+    highest: StreamTime,
+    hits: u32,
+    /// Its hits that were new: meeting them again proves nothing. Not kept, since a restart settles the session.
+    #[serde(skip)]
+    new: Vec<u128>,
+}
+
+/// A hit as it bears on what was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sight {
+    pub(super) at: StreamTime,
+    /// Its id, if it has one.
+    pub(super) id: Option<u128>,
+    /// Whether it was taken for new.
+    pub(super) new: bool,
+}
+
+/// From the last time before to the first after: longer than is tolerated, and the connection did not go on before.
+pub(super) type Missed = (StreamTime, StreamTime);
+
+/// What was read, connection by connection. The holes stand beside it: they change rarely.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Coverage(Vec<Reading>);
+
+impl Coverage {
+    /// Of a log that did not keep it: everything up to `last` may have been missed, and all goes on from there.
+    pub(super) fn up_to(last: StreamTime, margins: Margins, holes: &mut Holes) -> Self {
+        holes.add(StreamTime::MIN, last.saturating_add(margins.lateness));
+        Self(vec![Reading { last: Some(last), settled: true, begun: None }])
+    }
+
+    /// Makes room for so many connections. With another number of them hits are spread anew: then each goes on where
+    /// the slowest had stopped.
+    pub(super) fn resize(&mut self, connections: usize) {
+        if self.0.len() != connections {
+            let last = self.front();
+            self.0 = vec![Reading { last, ..Reading::default() }; connections];
+        }
+    }
+
+    pub(super) fn connections(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What the slowest connection has received; one that never received anything holds nobody up.
+    pub(super) fn front(&self) -> Option<StreamTime> {
+        self.0.iter().filter_map(|reading| reading.last).min()
+    }
+
+    /// A session begins on this connection. One that never had any begins where the others are.
+    pub(super) fn begin(&mut self, connection: u8) {
+        let front = self.front();
+        if let Some(reading) = self.0.get_mut(usize::from(connection)) {
+            *reading = Reading { last: reading.last.or(front), ..Reading::default() };
+        }
+    }
+
+    /// Whether a hit of this time that is not known was read before, and forgotten.
+    pub(super) fn was_read(&self, at: StreamTime, margins: Margins, holes: &Holes) -> bool {
+        let read_up_to = self.front().map(|front| front.saturating_sub(margins.lateness));
+        read_up_to.is_some_and(|up_to| at < up_to) && !holes.touch(at, at)
+    }
+
+    /// A connection brings a hit. Returns whether its session was settled by it, and with what gap.
+    pub(super) fn see(
+        &mut self,
+        connection: u8,
+        hit: Sight,
+        now: i64,
+        margins: Margins,
+        holes: &mut Holes,
+    ) -> Option<Option<Missed>> {
+        let reading = self.0.get_mut(usize::from(connection))?;
+        if reading.settled {
+            reading.last = reading.last.max(Some(hit.at));
+            return None;
+        }
+        let begun = reading.begun.get_or_insert_with(|| Begun::by(hit.at, now));
+        begun.lowest = begun.lowest.min(hit.at);
+        begun.highest = begun.highest.max(hit.at);
+        begun.hits += 1;
+        // A hit this connection received before its session: the session began there, or earlier.
+        let back = reading.last.is_some_and(|last| hit.at <= last);
+        let again = hit.id.is_some_and(|id| !begun.new.contains(&id));
+        if back && again && !hit.new {
+            (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
+            reading.begun = None;
+            return Some(None);
+        }
+        begun.new.extend(hit.id.filter(|_| hit.new));
+        (begun.hits >= SETTLED_BY).then(|| reading.settle(margins, holes))
+    }
+
+    /// When the first of the sessions that are not settled is to be.
+    pub(super) fn next_settled(&self) -> Option<i64> {
+        self.0.iter().filter_map(|reading| Some(reading.begun.as_ref()?.at + SETTLED_AFTER)).min()
+    }
+
+    /// Whether a session of this connection has brought hits and is not settled: all such, or those whose time has
+    /// come.
+    pub(super) fn is_due(&self, connection: u8, now: Option<i64>) -> bool {
+        let begun = self.0.get(usize::from(connection)).and_then(|reading| reading.begun.as_ref());
+        begun.is_some_and(|begun| now.is_none_or(|now| now >= begun.at + SETTLED_AFTER))
+    }
+
+    /// Settles a session by what it has brought so far.
+    pub(super) fn settle(&mut self, connection: u8, margins: Margins, holes: &mut Holes) -> Option<Missed> {
+        self.0.get_mut(usize::from(connection))?.settle(margins, holes)
+    }
+}
+
+impl Begun {
+    fn by(at: StreamTime, now: i64) -> Self {
+        Self { at: now, lowest: at, highest: at, hits: 0, new: Vec::new() }
+    }
+}
+
+impl Reading {
+    /// What was missed was sent after a hit that was read, so it is no older than that less the lateness; and before
+    /// the session's hits, so it is no newer than each of them and the lateness.
+    fn settle(&mut self, margins: Margins, holes: &mut Holes) -> Option<Missed> {
+        let begun = self.begun.take()?;
+        let (before, lowest) = (self.last, begun.lowest);
+        self.last = before.max(Some(begun.highest));
+        self.settled = true;
+        let first = before.map_or(StreamTime::MIN, |before| before.saturating_sub(margins.lateness));
+        let last = lowest.saturating_add(margins.lateness);
+        if first <= last {
+            holes.add(first, last);
+        }
+        before.filter(|before| lowest - before > margins.gap).map(|before| (before, lowest))
+    }
+}

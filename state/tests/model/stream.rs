@@ -1,0 +1,189 @@
+//! What was read of the stream, as plain values: every time of every chunk and hole is looked at anew.
+
+use std::collections::HashSet;
+
+use state::log::{HitId, Settings};
+
+/// Milliseconds, as the log counts the stream's time.
+pub(crate) type Time = i64;
+
+/// A session that brings few hits is settled after so long.
+const SETTLED_AFTER: Time = 10_000;
+const HOLES_KEPT: Time = 7 * 24 * 3_600_000;
+
+/// Hits that were committed together.
+#[derive(Debug, Clone)]
+pub(crate) struct Chunk {
+    last: Time,
+    first: Time,
+    /// Chunks of the same time go in the order they came.
+    no: usize,
+    hits: Vec<HitId>,
+    /// Kept beyond the window for a hole.
+    kept: bool,
+}
+
+/// A connection.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Connection {
+    pub(crate) last: Option<Time>,
+    pub(crate) settled: bool,
+    /// Times its session has brought, while that is not settled, and when the first came.
+    pub(crate) begun: Vec<Time>,
+    begun_at: Time,
+    new: HashSet<HitId>,
+    /// Why the last session that brought hits ended.
+    pub(crate) lost: Option<String>,
+}
+
+/// All that is durable of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stream {
+    pub(crate) connections: Vec<Connection>,
+    /// First and last time of each, as they were added.
+    holes: Vec<(Time, Time)>,
+    pub(crate) horizon: Option<Time>,
+    chunks: Vec<Chunk>,
+    commits: usize,
+}
+
+fn millis(time: std::time::Duration) -> Time {
+    i64::try_from(time.as_millis()).unwrap()
+}
+
+impl Stream {
+    pub(crate) fn new(connections: u8) -> Self {
+        Self { connections: vec![Connection::default(); connections.into()], ..Self::default() }
+    }
+
+    pub(crate) fn front(&self) -> Option<Time> {
+        self.connections.iter().filter_map(|connection| connection.last).min()
+    }
+
+    fn in_a_hole(&self, first: Time, last: Time) -> bool {
+        self.holes.iter().any(|(from, to)| *from <= last && first <= *to)
+    }
+
+    /// Whether the hit of an unknown id must be one that was forgotten.
+    pub(crate) fn is_stale(&self, at: Option<Time>, settings: &Settings) -> bool {
+        let (Some(at), Some(horizon), Some(front)) = (at, self.horizon, self.front()) else { return false };
+        at <= horizon && at < front - millis(settings.lateness) && !self.in_a_hole(at, at)
+    }
+
+    pub(crate) fn begin(&mut self, connection: usize) {
+        let front = self.front();
+        let state = &mut self.connections[connection];
+        *state = Connection { last: state.last.or(front), lost: state.lost.take(), ..Connection::default() };
+    }
+
+    /// Returns the gap when the session is settled by this hit: at most one.
+    pub(crate) fn see(&mut self, connection: usize, hit: Option<HitId>, at: Time, new: bool, now: Time) {
+        let state = &mut self.connections[connection];
+        if state.settled {
+            state.last = state.last.max(Some(at));
+            return;
+        }
+        if state.begun.is_empty() {
+            state.begun_at = now;
+        }
+        state.begun.push(at);
+        let was_read_before = state.last.is_some_and(|last| at <= last);
+        if was_read_before && !new && hit.is_some_and(|hit| !state.new.contains(&hit)) {
+            state.last = state.last.max(state.begun.iter().max().copied());
+            (state.settled, state.begun) = (true, Vec::new());
+        } else if new {
+            state.new.extend(hit);
+        }
+    }
+
+    pub(crate) fn settle(&mut self, connection: usize, settings: &Settings) -> Option<(Time, Time)> {
+        let lateness = millis(settings.lateness);
+        let state = &mut self.connections[connection];
+        let (before, lowest) = (state.last, *state.begun.iter().min()?);
+        state.last = before.max(state.begun.iter().max().copied());
+        (state.settled, state.begun) = (true, Vec::new());
+        let hole = (before.map_or(Time::MIN, |before| before - lateness), lowest + lateness);
+        self.holes.extend(Some(hole).filter(|(from, to)| from <= to));
+        before
+            .filter(|before| lowest - before > millis(settings.gap_tolerance))
+            .map(|before| (before, lowest))
+    }
+
+    pub(crate) fn due(&self, connection: usize, now: Time) -> bool {
+        let state = &self.connections[connection];
+        !state.begun.is_empty() && now >= state.begun_at + SETTLED_AFTER
+    }
+
+    pub(crate) fn next_settled(&self) -> Option<Time> {
+        let begun = self.connections.iter().filter(|state| !state.begun.is_empty());
+        begun.map(|state| state.begun_at + SETTLED_AFTER).min()
+    }
+
+    /// Forgets what is too old or too much, never what this commit brings. Whether anything was forgotten.
+    pub(crate) fn forget(
+        &mut self,
+        known: &mut HashSet<HitId>,
+        new: Vec<HitId>,
+        times: Option<(Time, Time)>,
+        settings: &Settings,
+    ) -> bool {
+        let front = self.front();
+        let mut forgotten = false;
+        if let Some(front) = front {
+            self.holes.retain(|(_, to)| *to >= front - HOLES_KEPT);
+            self.release();
+        }
+        loop {
+            let too_many = known.len() > settings.dedup_hits;
+            let kept: usize =
+                self.chunks.iter().filter(|chunk| chunk.kept).map(|chunk| chunk.hits.len()).sum();
+            let from_kept = too_many && kept > settings.dedup_hits / 2;
+            let among = self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.kept == from_kept);
+            let Some((at, oldest)) = among.min_by_key(|(_, chunk)| (chunk.last, chunk.first, chunk.no))
+            else {
+                break;
+            };
+            let too_old = front.is_some_and(|front| oldest.last < front - millis(settings.dedup_window));
+            if !too_many && !too_old {
+                break;
+            }
+            let touches = self.in_a_hole(oldest.first, oldest.last);
+            if !from_kept && touches {
+                self.chunks[at].kept = true;
+                continue;
+            }
+            let chunk = self.chunks.remove(at);
+            chunk.hits.iter().for_each(|hit| assert!(known.remove(hit)));
+            forgotten = true;
+            self.horizon = self.horizon.max(Some(chunk.last));
+            if from_kept && touches {
+                self.holes.iter_mut().for_each(|(from, _)| *from = (*from).max(chunk.last + 1));
+                self.holes.retain(|(from, to)| from <= to);
+                self.release();
+            }
+        }
+        if let Some((first, last)) = times.filter(|_| !new.is_empty()) {
+            self.chunks.push(Chunk { last, first, no: self.commits, hits: new, kept: false });
+            self.commits += 1;
+        }
+        forgotten
+    }
+
+    /// What touches no hole any more is kept no longer.
+    fn release(&mut self) {
+        for at in 0..self.chunks.len() {
+            let Chunk { first, last, .. } = self.chunks[at];
+            self.chunks[at].kept &= self.in_a_hole(first, last);
+        }
+    }
+
+    /// All ids that are remembered by what is durable.
+    pub(crate) fn ids(&self) -> HashSet<HitId> {
+        self.chunks.iter().flat_map(|chunk| &chunk.hits).copied().collect()
+    }
+
+    /// Another process: it does not know which chunks the last one kept for a hole.
+    pub(crate) fn reopen(&mut self) {
+        self.chunks.iter_mut().for_each(|chunk| chunk.kept = false);
+    }
+}

@@ -24,6 +24,22 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
             ("rejected", totals.rejected),
         ],
     );
+    page.counter(
+        "stale_records",
+        "Of the duplicates, those older than the ids that are remembered",
+        totals.stale,
+    );
+    page.counter(
+        "rows_without_id",
+        "Of the rows, those that nobody can recognise when they come again",
+        totals.without_id,
+    );
+    page.counter(
+        "gaps",
+        "Times in which the stream was not read and that were not sent again",
+        snapshot.gaps.totals.gaps,
+    );
+    page.counter("gap_seconds", "Length of all gaps together", snapshot.gaps.totals.seconds);
     page.gauge("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64);
     page.gauge(
         "log_waiting_rows",
@@ -134,6 +150,25 @@ mod tests {
 
     use super::*;
     use crate::loads::LoadEvent;
+
+    #[test]
+    fn a_gap_shows_in_the_figures_of_the_producer() {
+        let snapshot = serde_json::json!({
+            "instance": "web-1", "totals": { "received": 9, "rows": 4, "duplicates": 3, "filtered": 2, "rejected": 0,
+            "stale": 1 }, "rows_to_upload": 4, "disk_bytes": 1, "hits_remembered": 4, "rejects_waiting": 0,
+            "batches": [], "sessions": [], "gaps": { "gaps": 2, "seconds": 318, "list": [] }
+        });
+        let snapshot: ProducerSnapshot = serde_json::from_value(snapshot).unwrap();
+        let text = producer_page(&snapshot, Utc::now()).text();
+        for line in [
+            "livestream_producer_gaps_total 2",
+            "livestream_producer_gap_seconds_total 318",
+            "livestream_producer_stale_records_total 1",
+            r#"livestream_producer_records_total{outcome="duplicate"} 3"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
 
     #[test]
     fn batches_are_counted_by_state_and_by_what_is_wrong() {

@@ -95,11 +95,14 @@ async fn what_only_a_person_can_mend_on_one_connection_ends_all() {
     while !matches!(running.read.recv().await, Some(FromStream::Started(0))) {}
     adobe.faults().push(Fault::Refuse { door: Door::Front, status: 424, body: None });
     let mut ended = Vec::new();
-    while let Some(event) = running.read.recv().await {
-        if let FromStream::Ended(connection, _) = event {
-            ended.push(connection);
+    let ending = async {
+        while let Some(event) = running.read.recv().await {
+            if let FromStream::Ended(connection, _) = event {
+                ended.push(connection);
+            }
         }
-    }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ending).await.expect("the others go on");
     let failure = running.ended.await.unwrap().unwrap_err();
     assert_eq!(failure.exit(), Exit::Unavailable);
     assert!(failure.to_string().contains("/api/2/enable/"), "{failure}");

@@ -39,7 +39,8 @@ impl Connection {
     }
 
     async fn step(&mut self) -> Result<Next, Failure> {
-        self.stream.step(&self.shutdown).await
+        let step = tokio::time::timeout(Duration::from_secs(20), self.stream.step(&self.shutdown)).await;
+        step.expect("it goes on reading")
     }
 
     /// A step that begins a session, of which only the beginning is waited for.

@@ -21,6 +21,8 @@ pub enum FromStream {
     Block(Block),
     /// The stream is no longer read.
     Ended(String),
+    /// Nothing more will come: what is open is closed and sealed.
+    Complete,
 }
 
 /// Decoded records, in the order they came.
@@ -104,7 +106,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, to_ship, full: false, stopping: false };
+        let writer = Writer { log, to_ship, full: false, stopping: false, dropping: false };
         // Nobody listens any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping, &shutdown)));
     })?;
@@ -116,6 +118,8 @@ struct Writer {
     to_ship: mpsc::UnboundedSender<ToShip>,
     full: bool,
     stopping: bool,
+    /// A block was not taken: none after it is either, so that what is in the log is a beginning of what was sent.
+    dropping: bool,
 }
 
 impl Writer {
@@ -162,11 +166,19 @@ impl Writer {
                 Ok(())
             }
             // No room, and nobody waits for it: not accepted, so Adobe sends it again.
-            FromStream::Block(_) if self.full => Ok(()),
+            FromStream::Block(_) if self.full || self.dropping => {
+                self.dropping = true;
+                Ok(())
+            }
             FromStream::Block(block) => self.append(&block),
             FromStream::Ended(why) => {
                 self.log.submit(Utc::now())?;
                 let done = self.log.session_ended(&why, Utc::now())?;
+                self.hand_on(&done);
+                Ok(())
+            }
+            FromStream::Complete => {
+                let done = self.log.seal_all(Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }

@@ -11,7 +11,7 @@ use shared::shutdown::Shutdown;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 a service refused, 70 a fault of its own, 74 disk, 77 permission, 78 configuration,\n\
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 66 no such file, 69 a service refused, 70 a fault of its own, 74 disk,\n                  75 stopped before the end, 77 permission, 78 configuration,\
                   130 ended at once by a second signal.\n\
                   What is pending: `state dump`."
 )]
@@ -32,6 +32,20 @@ enum Command {
     /// Tries token, stream, bucket and log directory, one after the other.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
+    /// Takes records from files and brings them to S3 as the stream's: rejects, once the schema is mended.
+    ///
+    /// Ends when everything is published. It has a log of its own, `replay` in `log.dir`, so the producer may run
+    /// meanwhile; and it does not know what that has accepted: a record that became a row before is loaded again. A run
+    /// that was stopped or killed is finished by the same command, which takes in nothing twice.
+    #[command(
+        after_help = "Examples:\n  producer replay s3://example-livestream/Rejected/20260302/\n  zcat records.gz | grep '\"reportSuite\":\"test\"' | producer replay -"
+    )]
+    Replay {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        what: crate::replay::Args,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,8 +64,11 @@ impl Cli {
         shared::tls::install();
         // First of all, so that a stop asked for during the start is in order too.
         let shutdown = Shutdown::on_signals()?;
-        let (Command::Run(Where { config }) | Command::Check(Where { config })) = &self.command;
-        let config = Config::load(config, Secrets::Producer)?;
+        let (Where { config }, secrets) = match &self.command {
+            Command::Run(place) | Command::Check(place) => (place, Secrets::Producer),
+            Command::Replay { place, .. } => (place, Secrets::Store),
+        };
+        let config = Config::load(config, secrets)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = match self.command {
             Command::Check(_) => {
@@ -65,6 +82,14 @@ impl Cli {
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
                 }
+                drop(telemetry);
+                done
+            }
+            Command::Replay { what, .. } => {
+                let telemetry = shared::telemetry::start(&config.logging, "replay")?;
+                let mut out = std::io::stdout();
+                let replay = crate::replay::replay(config, &what, shutdown, &mut out);
+                let done = runtime.block_on(replay);
                 drop(telemetry);
                 done
             }

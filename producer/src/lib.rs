@@ -17,6 +17,7 @@ pub mod frame;
 pub mod inflate;
 pub mod reaction;
 pub mod records;
+pub mod replay;
 pub mod run;
 pub mod ship;
 pub mod stream;

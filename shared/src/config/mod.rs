@@ -179,6 +179,8 @@ pub enum Secrets {
     Producer,
     /// Redshift's and S3's.
     Ingester,
+    /// S3's.
+    Store,
     /// None.
     Unused,
 }

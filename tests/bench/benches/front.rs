@@ -1,7 +1,7 @@
 //! How fast the front is: `cargo bench -p bench --bench front`.
 //!
 //! In one run, in turns, with the same compressed bytes: bare inflation, which is the limit; and the front, from a
-//! socket on loopback through reqwest, the decoding thread (inflate, frame, find the hit id) and deduplication, with
+//! socket on loopback through reqwest, the decoding threads (inflate; frame, find the hit id) and deduplication, with
 //! as little of a transform as a schema can ask for. The sender only writes what was compressed before.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
@@ -68,6 +68,7 @@ impl Stream {
 }
 
 fn main() {
+    shared::tls::install();
     let stream = Stream::make();
     let at = serve(stream.answer());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -91,7 +92,8 @@ fn main() {
         }
     }
     println!("{:42}  {:>9}  {:>6}  {:>20}", "", "records/s", "MB/s", "of bare inflation's");
-    let names = ["bare inflation", "inflate, frame, find the hit id", "the front: socket to deduplication"];
+    let names =
+        ["bare inflation", "the decoding threads' work, on one", "the front: socket to deduplication"];
     let bare = median(times[0].clone()).as_secs_f64();
     for (name, times) in names.iter().zip(times) {
         let own = median(times).as_secs_f64();
@@ -138,7 +140,7 @@ fn inflate(stream: &Stream) -> Duration {
     start.elapsed()
 }
 
-/// What the decoding thread does, without socket, channels and deduplication.
+/// What the decoding threads do, on one, without socket, channels and deduplication.
 fn decode_from_memory(stream: &Stream, transform: &Transform) -> Duration {
     let transform = transform.clone();
     let start = Instant::now();

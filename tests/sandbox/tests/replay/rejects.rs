@@ -101,7 +101,8 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
         log.stage_reject(format!("no record {n}").as_bytes(), "a reason", Utc::now());
     }
     log.commit(Utc::now()).unwrap();
-    let Shipped::Rejects(0, 999, noted) = tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap()
+    let Shipped::Rejects(0, 999, noted) =
+        tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap()
     else {
         panic!("no rejects")
     };

@@ -12,7 +12,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test crash-test build prerequisites format readme docs bench deny
+.PHONY: demo test crash-test fuzz build prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
@@ -29,6 +29,15 @@ test: build
 crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
 		--test crash --test powercut --test bounds --test model -- --nocapture
+
+# Bytes to rows under libFuzzer, for FUZZ_SECONDS (fuzz/). What it finds stands in fuzz/artifacts/rows.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
+	@command -v cargo-fuzz >/dev/null 2>&1 || { echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@cp Cargo.lock fuzz/Cargo.lock
+	@mkdir -p fuzz/found
+	cargo +nightly fuzz run --sanitizer none rows fuzz/found fuzz/corpus/rows -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites
@@ -52,6 +61,7 @@ docs:
 bench: prerequisites
 	cargo bench -p bench --bench log | .ci/paste docs/BENCHMARKS.md log
 	cargo bench -p bench --bench feed | .ci/paste docs/BENCHMARKS.md feed
+	cargo bench -p bench --bench front | .ci/paste docs/BENCHMARKS.md front
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
 deny:

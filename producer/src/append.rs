@@ -21,6 +21,8 @@ pub enum FromStream {
     Block(u8, Block),
     /// It is no longer read, and why.
     Ended(u8, String),
+    /// Nothing more will come: what is open is closed and sealed.
+    Complete,
 }
 
 /// Decoded records, in the order they came.
@@ -172,6 +174,11 @@ impl Writer {
             FromStream::Block(connection, block) => self.append(connection, &block),
             FromStream::Ended(connection, why) => {
                 let done = self.log.session_ended(connection, &why, Utc::now())?;
+                self.hand_on(&done);
+                Ok(())
+            }
+            FromStream::Complete => {
+                let done = self.log.seal_all(Utc::now())?;
                 self.hand_on(&done);
                 Ok(())
             }

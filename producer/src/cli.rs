@@ -12,7 +12,7 @@ use shared::shutdown::Shutdown;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 69 a service refused, 70 a fault of its own, 74 disk, 77 permission, 78 configuration,\n\
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 66 no such file, 69 a service refused, 70 a fault of its own, 74 disk,\n                  75 stopped before the end, 77 permission, 78 configuration,\
                   130 ended at once by a second signal.\n\
                   What is pending: `state dump`."
 )]
@@ -41,6 +41,20 @@ enum Command {
         after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon --output /etc/livestream/pipeline.toml"
     )]
     ImportConfig(ImportConfig),
+    /// Takes records from files and brings them to S3 as the stream's: rejects, once the schema is mended.
+    ///
+    /// Ends when everything is published. It has a log of its own, `replay` in `log.dir`, so the producer may run
+    /// meanwhile; and it does not know what that has accepted: a record that became a row before is loaded again. A run
+    /// that was stopped or killed is finished by the same command, which takes in nothing twice.
+    #[command(
+        after_help = "Examples:\n  producer replay s3://example-livestream/Rejected/20260302/\n  zcat records.gz | grep '\"reportSuite\":\"test\"' | producer replay -"
+    )]
+    Replay {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        what: crate::replay::Args,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,28 +86,38 @@ impl Cli {
         shared::tls::install();
         // First of all, so that a stop asked for during the start is in order too.
         let shutdown = Shutdown::on_signals()?;
-        let (checking, path) = match self.command {
+        let (place, secrets) = match &self.command {
+            Command::Run(place) | Command::Check(place) => (place, Secrets::Producer),
+            Command::Replay { place, .. } => (place, Secrets::Store),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
-                return crate::import::import(&dir, &instance, output.as_deref(), &mut out, &mut notes);
+                return crate::import::import(dir, instance, output.as_deref(), &mut out, &mut notes);
             }
-            Command::Check(Where { config }) => (true, config),
-            Command::Run(Where { config }) => (false, config),
         };
-        let config = Config::load(&path, Secrets::Producer)?;
+        let config = Config::load(&place.config, secrets)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let done = match checking {
-            true => {
+        // What needs no configuration has ended above; it is listed so that a new command is not forgotten.
+        let done = match self.command {
+            Command::ImportConfig(_) => Ok(()),
+            Command::Check(_) => {
                 let mut out = std::io::stdout();
                 let checking = crate::check::check(&config, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or(Ok(()))
             }
-            false => {
+            Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
                 let done = runtime.block_on(crate::run::run(config, shutdown));
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
                 }
+                drop(telemetry);
+                done
+            }
+            Command::Replay { what, .. } => {
+                let telemetry = shared::telemetry::start(&config.logging, "replay")?;
+                let mut out = std::io::stdout();
+                let replay = crate::replay::replay(config, &what, shutdown, &mut out);
+                let done = runtime.block_on(replay);
                 drop(telemetry);
                 done
             }

@@ -1,9 +1,14 @@
-//! One session's bytes become blocks of records: inflate, frame, transform, on a thread of its own.
+//! One session's bytes become blocks of records, on two threads, since inflating takes about as long as the rest:
+//!
+//! ```text
+//! compressed bytes ──► inflate ──text──► frame, transform ──► blocks
+//! ```
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -15,6 +20,8 @@ use crate::inflate::{InflateError, Inflater};
 use crate::records::Records;
 use crate::transform::Transform;
 
+/// Pieces of text that may wait between the two threads, each 64 KiB at most.
+const TEXTS_WAITING: usize = 4;
 /// What Livestream has been seen to send in place of a record, or of the whole body, when the token has gone stale.
 const NOT_AUTHORIZED: &str = "not authorized";
 
@@ -43,7 +50,7 @@ pub enum Piece {
     End,
 }
 
-/// Starts the thread of one session. It gives the transform back, which is costly to make.
+/// Starts the two threads of one session. The second gives the transform back, which is costly to make.
 ///
 /// # Errors
 /// When there can be no more threads.
@@ -52,60 +59,114 @@ pub fn start(
     transform: Transform,
     max_record_bytes: usize,
     counters: Arc<Counters>,
-    mut pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::Receiver<Piece>,
     out: mpsc::Sender<FromStream>,
 ) -> io::Result<JoinHandle<(Transform, Ended)>> {
-    let mut decoder = Decoder::new(transform, max_record_bytes, counters);
+    let (to_decoder, texts) = sync_channel(TEXTS_WAITING);
+    let inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
+    let decoder = Decoder::new(transform, max_record_bytes, counters);
     let mut send = move |block| out.blocking_send(FromStream::Block(connection, block)).is_ok();
-    std::thread::Builder::new().name(format!("decode-{connection}")).spawn(move || {
-        loop {
-            let piece = pieces.blocking_recv();
-            match &piece {
-                Some(Piece::Bytes(bytes)) => decoder.push(bytes, &mut send),
-                Some(Piece::End) => decoder.finish(&mut send),
-                None => decoder.lost(),
-            }
-            // Records wait for others only while more bytes are there.
-            if pieces.is_empty() || decoder.ended.is_some() {
-                decoder.send(&mut send);
-            }
-            if let Some(ended) = decoder.ended.take() {
-                return (decoder.end(&ended), ended);
-            }
-        }
-    })
+    Builder::new().name(format!("inflate-{connection}")).spawn(move || inflating.run(pieces, &to_decoder))?;
+    Builder::new().name(format!("decode-{connection}")).spawn(move || decoder.run(&texts, &mut send))
 }
 
-/// Decodes a whole body, its compressed bytes cut into `pieces`: what a session's thread does, without the thread.
+/// Decodes a whole body, its compressed bytes cut into `pieces`: what a session's threads do, without the threads.
 pub fn body<'p>(
     transform: Transform,
     max_record_bytes: usize,
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> (Vec<Block>, Ended) {
     let counters = Arc::new(Counters::new(transform.filter_names()));
+    let mut inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
     let mut decoder = Decoder::new(transform, max_record_bytes, counters);
     let mut blocks = Vec::new();
     let mut send = |block| {
         blocks.push(block);
         true
     };
-    for piece in pieces {
-        if decoder.ended.is_none() {
-            decoder.push(piece, &mut send);
-        }
-    }
+    let mut pieces = pieces.into_iter();
+    let over = pieces.find_map(|piece| {
+        inflating.push(piece, &mut |text| {
+            decoder.text(text, &mut send);
+            decoder.ended.is_none()
+        })
+    });
     if decoder.ended.is_none() {
-        decoder.finish(&mut send);
+        decoder.over(over.unwrap_or_else(|| Over::Body(inflating.inflater.finish())), &mut send);
     }
     decoder.send(&mut send);
     (blocks, decoder.ended.unwrap_or(Ended::Input))
 }
 
+/// What the inflating thread hands on.
+enum Inflated {
+    Text(Vec<u8>),
+    /// No more compressed bytes wait, so records are not to wait for others either.
+    Pause,
+    Over(Over),
+}
+
+/// Why there is no more text, and whether the compressed bytes may end where they do.
+enum Over {
+    /// The body has ended as it should.
+    Body(Result<(), InflateError>),
+    /// The connection is gone.
+    Connection(Result<(), InflateError>),
+    /// The bytes cannot be inflated any further.
+    Damage(InflateError),
+}
+
+/// The first thread.
+struct Inflating {
+    inflater: Inflater,
+    counters: Arc<Counters>,
+}
+
+impl Inflating {
+    fn run(mut self, mut pieces: mpsc::Receiver<Piece>, to: &SyncSender<Inflated>) {
+        loop {
+            let over = match pieces.blocking_recv() {
+                Some(Piece::Bytes(bytes)) => {
+                    self.push(&bytes, &mut |text| to.send(Inflated::Text(text.to_vec())).is_ok())
+                }
+                Some(Piece::End) => Some(Over::Body(self.inflater.finish())),
+                None => Some(Over::Connection(self.inflater.finish())),
+            };
+            let ended = over.is_some();
+            let sent = match over {
+                Some(over) => to.send(Inflated::Over(over)),
+                None if pieces.is_empty() => to.send(Inflated::Pause),
+                None => Ok(()),
+            };
+            // Nobody takes it when decoding has ended before the bytes did.
+            if ended || sent.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Inflates a piece, until `text` says that nobody wants more. Why there will be no more, if so.
+    fn push(&mut self, mut bytes: &[u8], text: &mut dyn FnMut(&[u8]) -> bool) -> Option<Over> {
+        let before = (self.inflater.consumed(), self.inflater.produced());
+        let over = loop {
+            match self.inflater.piece(&mut bytes) {
+                Ok(Some(piece)) if text(piece) => {}
+                Ok(Some(_)) => break Some(Over::Connection(Ok(()))),
+                Ok(None) => break None,
+                Err(error) => break Some(Over::Damage(error)),
+            }
+        };
+        self.counters.bytes.fetch_add(self.inflater.consumed() - before.0, Ordering::Relaxed);
+        self.counters.inflated.fetch_add(self.inflater.produced() - before.1, Ordering::Relaxed);
+        over
+    }
+}
+
 /// Where blocks go; false when nobody takes them any more.
 type Out<'s> = &'s mut dyn FnMut(Block) -> bool;
 
+/// The second thread.
 struct Decoder {
-    inflater: Inflater,
     framer: Framer,
     records: Records,
     counters: Arc<Counters>,
@@ -115,7 +176,6 @@ struct Decoder {
 impl Decoder {
     fn new(transform: Transform, max_record_bytes: usize, counters: Arc<Counters>) -> Self {
         Self {
-            inflater: Inflater::new(),
             framer: Framer::new(max_record_bytes),
             records: Records::new(transform, counters.clone()),
             counters,
@@ -123,32 +183,41 @@ impl Decoder {
         }
     }
 
-    fn push(&mut self, mut bytes: &[u8], send: Out<'_>) {
-        let Self { inflater, framer, records, counters, ended } = self;
-        let before = (inflater.consumed(), inflater.produced(), framer.empty_lines());
-        while ended.is_none() {
-            match inflater.piece(&mut bytes) {
-                Ok(Some(piece)) => framer.push(piece, |frame| record(records, ended, &frame, send)),
-                Ok(None) => break,
-                Err(error) => *ended = Some(undecodable(error)),
+    fn run(mut self, texts: &Receiver<Inflated>, send: Out<'_>) -> (Transform, Ended) {
+        loop {
+            match texts.recv() {
+                Ok(Inflated::Text(text)) => self.text(&text, send),
+                Ok(Inflated::Pause) => self.send(send),
+                Ok(Inflated::Over(over)) => self.over(over, send),
+                Err(_) => self.ended = Some(Ended::Damaged("the inflating thread failed".to_owned())),
+            }
+            if self.ended.is_some() {
+                self.send(send);
+            }
+            if let Some(ended) = self.ended.take() {
+                return (self.end(&ended), ended);
             }
         }
-        counters.bytes.fetch_add(inflater.consumed() - before.0, Ordering::Relaxed);
-        counters.inflated.fetch_add(inflater.produced() - before.1, Ordering::Relaxed);
-        counters.empty_lines.fetch_add(framer.empty_lines() - before.2, Ordering::Relaxed);
     }
 
-    /// The body has ended as it should. Its last line may lack its end.
-    fn finish(&mut self, send: Out<'_>) {
-        let Self { inflater, framer, records, ended, .. } = self;
+    fn text(&mut self, text: &[u8], send: Out<'_>) {
+        let Self { framer, records, counters, ended } = self;
+        let before = framer.empty_lines();
+        framer.push(text, |frame| record(records, ended, &frame, send));
+        counters.empty_lines.fetch_add(framer.empty_lines() - before, Ordering::Relaxed);
+    }
+
+    /// There is no more text. What came of a line that has not ended is a record only if nothing was cut off.
+    fn over(&mut self, over: Over, send: Out<'_>) {
+        let Self { framer, records, ended, .. } = self;
         let pending = framer.pending_bytes();
-        match inflater.finish() {
-            Ok(()) => {
+        match over {
+            Over::Body(Ok(())) => {
                 framer.finish(|frame| record(records, ended, &frame, send));
                 ended.get_or_insert(Ended::Input);
             }
-            // The last line may have been cut off with what was to follow: then it is no reject.
-            Err(InflateError::Truncated(bytes)) => {
+            // The line may have been cut off with what was to follow: then it is no reject.
+            Over::Body(Err(InflateError::Truncated(bytes))) => {
                 let mut whole = true;
                 framer.finish(|frame| match frame {
                     Frame::Record(line) if line == NOT_AUTHORIZED.as_bytes() => {
@@ -161,17 +230,11 @@ impl Decoder {
                     false => within_a_record(pending),
                 });
             }
-            Err(error) => *ended = Some(undecodable(error)),
+            Over::Body(Err(error)) | Over::Damage(error) => *ended = Some(undecodable(error)),
+            Over::Connection(Err(error @ InflateError::NotGzip(_))) => *ended = Some(undecodable(error)),
+            Over::Connection(_) if pending > 0 => *ended = Some(within_a_record(pending)),
+            Over::Connection(_) => *ended = Some(Ended::Input),
         }
-    }
-
-    /// The connection is gone: what came of a line that has not ended is no record.
-    fn lost(&mut self) {
-        self.ended = Some(match (self.inflater.finish(), self.framer.pending_bytes()) {
-            (Err(error @ InflateError::NotGzip(_)), _) => undecodable(error),
-            (_, 0) => Ended::Input,
-            (_, pending) => within_a_record(pending),
-        });
     }
 
     fn send(&mut self, send: Out<'_>) {
@@ -183,14 +246,8 @@ impl Decoder {
     }
 
     fn end(self, ended: &Ended) -> Transform {
-        tracing::info!(
-            bytes = self.inflater.consumed(),
-            inflated = self.inflater.produced(),
-            records = self.records.count(),
-            empty_lines = self.framer.empty_lines(),
-            ?ended,
-            "session decoded"
-        );
+        let (records, empty_lines) = (self.records.count(), self.framer.empty_lines());
+        tracing::info!(records, empty_lines, ?ended, "session decoded");
         self.records.end()
     }
 }

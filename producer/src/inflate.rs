@@ -89,11 +89,12 @@ impl Inflater {
                     self.header(matched, input);
                 }
                 State::Foreign(head) => {
-                    let (more, rest) = input.split_at(input.len().min(SHOWN - head.len()));
+                    let (room, line) = (SHOWN - head.len(), memchr::memchr(b'\n', input));
+                    let (more, rest) = input.split_at(line.map_or(input.len(), |end| end + 1).min(room));
                     head.extend_from_slice(more);
                     self.consumed += more.len() as u64;
                     *input = rest;
-                    if head.len() == SHOWN || head.contains(&b'\n') {
+                    if head.len() == SHOWN || head.ends_with(b"\n") {
                         self.state = State::Failed(Some(InflateError::NotGzip(printable(head))));
                     }
                 }
@@ -263,8 +264,8 @@ mod tests {
     fn what_is_no_gzip_is_told_the_same_way_however_it_is_cut() {
         let page = b"<html><body>The service is unavailable. Try again later.</body></html>";
         let gzip_of_a = gzip(b"a");
-        let bodies: [&[u8]; 4] =
-            [b"not authorized", page, b"\x1fnot gzip", &[&gzip_of_a[..], b"\x1fgarbage"].concat()];
+        let trailing = [&gzip_of_a[..], b"\x1fgarbage"].concat();
+        let bodies: [&[u8]; 5] = [b"not authorized", b"two\nlines", page, b"\x1fnot gzip", &trailing];
         for body in bodies {
             let bytes: Vec<&[u8]> = body.chunks(1).collect();
             let whole = inflate(&[body]).unwrap_err();

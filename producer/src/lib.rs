@@ -1,7 +1,7 @@
 //! The producer: token → connect → inflate → frame → transform → deduplicate → append → seal → upload → publish.
 //!
 //! ```text
-//! stream (async)        decode (a thread a session)     append (one thread)             ship (async)
+//! stream (async)        decode (two threads a session)  append (one thread)             ship (async)
 //! token, connect,  ──►  inflate, frame, transform  ──►  deduplicate, group commit  ──►  upload files, publish
 //! read bytes            into blocks of rows             into the log                    batches, ship rejects
 //! ```
@@ -18,6 +18,7 @@ pub mod import;
 pub mod inflate;
 pub mod reaction;
 pub mod records;
+pub mod replay;
 pub mod run;
 pub mod ship;
 pub mod stream;

@@ -142,7 +142,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
 }
 
 /// Why the log cannot be written or read any more.
-fn ended_by_itself(error: Option<LogError>) -> Failure {
+pub(crate) fn ended_by_itself(error: Option<LogError>) -> Failure {
     match error {
         Some(error) => error.into(),
         None => {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use shared::config::Config;
@@ -22,6 +22,9 @@ use crate::upload::{Place, compress};
 /// Rejects of one object at most, by count and by the bytes of their lines.
 const REJECTS_PER_FILE: usize = 1000;
 const REJECT_BYTES_PER_FILE: usize = 8 << 20;
+/// How often it is looked whether a whole object of rejects waits, which goes at once: a flood of them must not fill the
+/// log.
+const REJECTS_LOOKED_AT: Duration = Duration::from_secs(5);
 
 /// What the shipping side works with.
 #[derive(Debug, Clone)]
@@ -196,21 +199,32 @@ impl Shipping {
     }
 
     async fn ship_rejects_until_stopped(self: Arc<Self>, shutdown: Shutdown) -> Result<(), LogError> {
+        // At the start all that an earlier process left.
+        let (mut whole_only, mut all_shipped) = (false, Instant::now());
         loop {
-            // All there are, a file at a time; at the start those an earlier process left.
-            while until_done("upload of rejects", &shutdown, || self.ship_rejects()).await? == Some(true) {}
-            if !shutdown.sleep(self.rejects_every).await {
+            let ship = || self.ship_rejects(whole_only);
+            while until_done("upload of rejects", &shutdown, ship).await? == Some(true) {}
+            if !whole_only {
+                all_shipped = Instant::now();
+            }
+            let wait = self.rejects_every.saturating_sub(all_shipped.elapsed());
+            if !shutdown.sleep(wait.min(REJECTS_LOOKED_AT)).await {
                 return Ok(());
             }
+            whole_only = all_shipped.elapsed() < self.rejects_every;
         }
     }
 
-    /// Ships the oldest rejects; false when there were none.
-    async fn ship_rejects(&self) -> Result<bool, ShipError> {
+    /// Ships the oldest rejects, an object of them; false when there were none, or too few if it must be a whole one.
+    async fn ship_rejects(&self, whole_only: bool) -> Result<bool, ShipError> {
         let (log, rejected, instance) =
             (self.log.clone(), self.rejected.clone(), self.place.instance.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             let rejects = log.rejects(REJECTS_PER_FILE, REJECT_BYTES_PER_FILE).map_err(LogError::from)?;
+            let bytes: usize = rejects.iter().map(|(_, line)| line.len()).sum();
+            if whole_only && rejects.len() < REJECTS_PER_FILE && bytes < REJECT_BYTES_PER_FILE {
+                return Ok(None);
+            }
             let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else {
                 return Ok(None);
             };

@@ -23,6 +23,8 @@ pub enum Exit {
     Software = 70,
     /// 74: the local disk failed or is full.
     Io = 74,
+    /// 75: stopped before the work was done; the same command goes on.
+    Unfinished = 75,
     /// 77: a file, socket or directory may not be used by this user.
     Permission = 77,
     /// 78: the configuration is wrong.

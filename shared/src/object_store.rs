@@ -91,6 +91,12 @@ pub fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
+/// The bytes that [`base64`] spells so; None if it is no such text.
+#[must_use]
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
+
 /// CRC-32 as S3 spells it: base64 of the big-endian value.
 #[must_use]
 pub fn crc32(content: &[u8]) -> String {
@@ -164,6 +170,36 @@ impl ObjectStore {
         let body = answer.body.collect().await;
         body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
             .map_err(|error| self.error("GET", key, error.to_string(), StoreErrorKind::Passing))
+    }
+
+    /// The same store, another bucket.
+    #[must_use]
+    pub fn of_bucket(&self, bucket: &str) -> Self {
+        Self { client: self.client.clone(), bucket: bucket.to_owned() }
+    }
+
+    /// The size of an object in bytes.
+    ///
+    /// # Errors
+    /// When it is not there or S3 refuses.
+    pub async fn size(&self, key: &str) -> Result<u64, StoreError> {
+        let sending = self.client.head_object().bucket(&self.bucket).key(key).send();
+        let answer = Box::pin(sending).await.map_err(|error| self.failed("HEAD", key, &error))?;
+        Ok(answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
+    }
+
+    /// Begins to read an object of any size, from byte `at` on, which must be one of its bytes; of this `ETag` if one
+    /// is given.
+    ///
+    /// # Errors
+    /// When it is not there, is another, or cannot be read.
+    pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, StoreError> {
+        let request =
+            self.client.get_object().bucket(&self.bucket).key(key).set_if_match(etag.map(str::to_owned));
+        let request = request.set_range((at > 0).then(|| format!("bytes={at}-")));
+        let answer = Box::pin(request.send()).await.map_err(|error| self.failed("GET", key, &error))?;
+        let etag = answer.e_tag.unwrap_or_default();
+        Ok(Opened { store: self.clone(), key: key.to_owned(), etag, body: answer.body })
     }
 
     /// One page of a listing, in the order of the keys: up to 1000 objects below `prefix` and after `after`, and
@@ -250,6 +286,34 @@ impl ObjectStore {
 
     fn error(&self, operation: &'static str, key: &str, reason: String, kind: StoreErrorKind) -> StoreError {
         StoreError { operation, bucket: self.bucket.clone(), key: key.to_owned(), reason, kind }
+    }
+}
+
+/// An object that is being read, piece by piece.
+#[derive(Debug)]
+pub struct Opened {
+    store: ObjectStore,
+    key: String,
+    etag: String,
+    body: ByteStream,
+}
+
+impl Opened {
+    /// The object's `ETag`, quotes included.
+    #[must_use]
+    pub fn etag(&self) -> &str {
+        &self.etag
+    }
+
+    /// The next piece; empty at the end.
+    ///
+    /// # Errors
+    /// When the connection breaks: what came is good, and the rest can be asked for.
+    pub async fn chunk(&mut self) -> Result<Bytes, StoreError> {
+        let chunk = self.body.try_next().await;
+        chunk
+            .map(Option::unwrap_or_default)
+            .map_err(|error| self.store.error("GET", &self.key, causes(&error), StoreErrorKind::Passing))
     }
 }
 

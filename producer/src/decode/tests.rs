@@ -189,26 +189,59 @@ fn not_authorized_as_a_line_or_as_the_body_ends_the_token() {
 fn a_connection_that_is_lost_says_within_what() {
     let lost = |pieces: &[&[u8]]| {
         let counters = Arc::new(Counters::new(&[]));
-        let mut decoder = Decoder::new(transform(), MAX, counters.clone());
-        let mut blocks = Vec::new();
+        let (to_thread, input) = mpsc::channel(10);
+        let (out, mut blocks) = mpsc::channel(10);
+        let thread = start(0, transform(), MAX, counters.clone(), input, out).unwrap();
         for piece in pieces {
-            decoder.push(piece, &mut |block| {
-                blocks.push(block);
-                true
-            });
+            to_thread.blocking_send(Piece::Bytes(Bytes::copy_from_slice(piece))).unwrap();
         }
-        decoder.lost();
+        drop(to_thread);
+        let (_, ended) = thread.join().unwrap();
         assert_eq!(counters.bytes.load(Ordering::Relaxed), pieces.concat().len() as u64);
-        (decoder.ended, counters)
+        while let Some(FromStream::Block(_, block)) = blocks.blocking_recv() {
+            assert!(!block.records.is_empty());
+        }
+        (ended, counters)
     };
     let (ended, counters) = lost(&[&endless(&[b"{}\r\n\r\n"]), b""]);
-    assert_eq!(ended, Some(Ended::Input));
+    assert_eq!(ended, Ended::Input);
     let counts = [&counters.inflated, &counters.records, &counters.empty_lines];
     assert_eq!(counts.map(|count| count.load(Ordering::Relaxed)), [6, 1, 1]);
     let (ended, counters) = lost(&[&endless(&[b"{}\r\n", b"{\"pageName\":\"all of it\"}"])]);
-    assert_eq!(ended, Some(Ended::Within("a record, of which 24 bytes came".to_owned())));
+    assert_eq!(ended, Ended::Within("a record, of which 24 bytes came".to_owned()));
     assert_eq!(counters.records.load(Ordering::Relaxed), 1);
-    assert_eq!(lost(&[b"not auth", b"orized"]).0, Some(Ended::NotAuthorized));
+    assert_eq!(lost(&[b"not auth", b"orized"]).0, Ended::NotAuthorized);
+}
+
+#[test]
+fn records_do_not_wait_for_others_when_no_more_bytes_are_there() {
+    let (to_threads, input) = mpsc::channel(1);
+    let (out, mut blocks) = mpsc::channel(1);
+    let thread = start(0, transform(), MAX, Arc::new(Counters::new(&[])), input, out).unwrap();
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    for _ in 0..3 {
+        encoder.write_all(b"{}\r\n").unwrap();
+        encoder.flush().unwrap();
+        let bytes = std::mem::take(encoder.get_mut());
+        to_threads.blocking_send(Piece::Bytes(bytes.into())).unwrap();
+        // Nothing follows until this has come.
+        let Some(FromStream::Block(_, block)) = blocks.blocking_recv() else { panic!("no block") };
+        assert_eq!(block.records.len(), 1);
+    }
+    to_threads.blocking_send(Piece::End).unwrap();
+    assert!(matches!(thread.join().unwrap().1, Ended::Within(_)));
+}
+
+#[test]
+fn decoding_ends_when_nobody_takes_the_blocks_and_the_bytes_are_no_longer_taken_then() {
+    let (to_threads, input) = mpsc::channel(1);
+    let (out, blocks) = mpsc::channel(1);
+    drop(blocks);
+    let thread = start(0, transform(), MAX, Arc::new(Counters::new(&[])), input, out).unwrap();
+    let piece: Bytes = endless(&[b"{}\r\n"]).into();
+    // The first of these ends the second thread, the second the first, and then the channel is closed.
+    while to_threads.blocking_send(Piece::Bytes(piece.clone())).is_ok() {}
+    assert_eq!(thread.join().unwrap().1, Ended::Closed);
 }
 
 /// What a plain reading of the text says, line by line.

@@ -197,6 +197,8 @@ pub enum Secrets {
     Producer,
     /// Redshift's and S3's.
     Ingester,
+    /// S3's.
+    Store,
     /// None.
     Unused,
 }

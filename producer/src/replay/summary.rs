@@ -1,0 +1,79 @@
+//! What became of the records of a replay.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use shared::exit::{Exit, Failure};
+use shared::human::count;
+use shared::seal::Counts;
+use state::feed::Published;
+use tokio::sync::broadcast::{self, error::TryRecvError};
+
+use crate::counters::Counters;
+
+/// Gathered while it runs.
+#[derive(Debug)]
+pub(super) struct Summary {
+    counters: Arc<Counters>,
+    counts: Counts,
+    batches: u64,
+    /// Records passed over, because a run that did not end took them in.
+    pub(super) skipped: u64,
+    damaged: Vec<String>,
+}
+
+impl Summary {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters, counts: Counts::default(), batches: 0, skipped: 0, damaged: Vec::new() }
+    }
+
+    /// Notes a file that could be read to its damage only.
+    pub(super) fn damaged(&mut self, name: &str, records: u64, why: &str) {
+        let said = format!("{name} is damaged after {} records: {why}", count(records));
+        tracing::error!("{said}");
+        self.damaged.push(said);
+    }
+
+    /// Notes what the log made durable, and the batches that were published.
+    pub(super) fn end(&mut self, counts: Counts, published: &mut broadcast::Receiver<Published>) {
+        self.counts = counts;
+        loop {
+            match published.try_recv() {
+                Ok(_) => self.batches += 1,
+                Err(TryRecvError::Lagged(missed)) => self.batches += missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+    }
+
+    /// Fails if a file was damaged.
+    pub(super) fn damage(&self) -> Result<(), Failure> {
+        if self.damaged.is_empty() {
+            return Ok(());
+        }
+        let advice =
+            "what came before is taken in; replay what can be saved of the rest as a file of its own";
+        let error = anyhow::anyhow!("{}; {advice}", self.damaged.join("; "));
+        Err(Failure::new(Exit::Data, error))
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let Counts { received, rows, duplicates, filtered, rejected, .. } = self.counts;
+        let [received, rows, duplicates, filtered, rejected] =
+            [received, rows, duplicates, filtered, rejected].map(count);
+        writeln!(
+            out,
+            "records   {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
+        )?;
+        for (filter, records) in self.counters.by_filter().filter(|(_, records)| *records > 0) {
+            writeln!(out, "filtered  {} by {filter}", count(records))?;
+        }
+        for (reason, records) in self.counters.by_reason().into_iter().filter(|(_, records)| *records > 0) {
+            writeln!(out, "rejected  {} as {reason}", count(records))?;
+        }
+        if self.skipped > 0 {
+            writeln!(out, "skipped   {}, taken in before by a run that did not end", count(self.skipped))?;
+        }
+        writeln!(out, "batches   {} published", count(self.batches))
+    }
+}

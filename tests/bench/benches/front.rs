@@ -1,0 +1,189 @@
+//! How fast the front is: `cargo bench -p bench --bench front`.
+//!
+//! In one run, in turns, with the same compressed bytes: bare inflation, which is the limit; and the front, from a
+//! socket on loopback through reqwest, the decoding threads (inflate; frame, find the hit id) and deduplication, with
+//! as little of a transform as a schema can ask for. The sender only writes what was compressed before.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use adobe::{Generator, Plan};
+use bench::{log_settings, median, schema};
+use chrono::Utc;
+use flate2::write::GzEncoder;
+use flate2::{Compression, Decompress, FlushDecompress, Status};
+use producer::append::{Decoded, FromStream};
+use producer::counters::Counters;
+use producer::decode::{self, Piece};
+use producer::transform::Transform;
+use state::log::{Log, Staged};
+use tokio::sync::mpsc;
+
+const TURNS: usize = 9;
+const RECORDS: u64 = 40_000;
+/// Records between two flushes: what comes together at some thousand hits a second.
+const FLUSH_EVERY: u64 = 100;
+/// Bytes of a chunk of the body.
+const CHUNK: usize = 16 << 10;
+const MAX_RECORD: usize = 1 << 20;
+
+struct Stream {
+    gzip: Vec<u8>,
+    text_bytes: usize,
+}
+
+impl Stream {
+    /// One member, flushed now and then, as Adobe sends it.
+    fn make() -> Self {
+        let generator = Generator::new(Plan { hits: u64::MAX, ..Plan::default() });
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        let (mut record, mut text_bytes) = (Vec::new(), 0);
+        for index in 0..RECORDS {
+            record.clear();
+            generator.write_hit(index, &mut record);
+            text_bytes += record.len();
+            encoder.write_all(&record).unwrap();
+            if index % FLUSH_EVERY == 0 {
+                encoder.flush().unwrap();
+            }
+        }
+        Self { gzip: encoder.finish().unwrap(), text_bytes }
+    }
+
+    /// As an answer over HTTP.
+    fn answer(&self) -> Vec<u8> {
+        let mut answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        for chunk in self.gzip.chunks(CHUNK) {
+            write!(answer, "{:x}\r\n", chunk.len()).unwrap();
+            answer.extend_from_slice(chunk);
+            answer.extend_from_slice(b"\r\n");
+        }
+        answer.extend_from_slice(b"0\r\n\r\n");
+        answer
+    }
+}
+
+fn main() {
+    shared::tls::install();
+    let stream = Stream::make();
+    let at = serve(stream.answer());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let http = reqwest::Client::builder().http1_only().no_proxy().build().unwrap();
+    let transform = Transform::new(&schema(1, 0, 0).unwrap(), &[]).unwrap();
+    println!(
+        "{RECORDS} records of {} bytes, gzip {:.1}:1; median of {TURNS} turns\n",
+        stream.text_bytes as u64 / RECORDS,
+        stream.text_bytes as f64 / stream.gzip.len() as f64
+    );
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for turn in 0..TURNS {
+        // Each comes first and last as often as the others.
+        for way in 0..times.len() {
+            let way = (way + turn) % times.len();
+            times[way].push(match way {
+                0 => inflate(&stream),
+                1 => decode_from_memory(&stream, &transform),
+                _ => front(&runtime, &http, at, &transform),
+            });
+        }
+    }
+    println!("{:42}  {:>9}  {:>6}  {:>20}", "", "records/s", "MB/s", "of bare inflation's");
+    let names =
+        ["bare inflation", "the decoding threads' work, on one", "the front: socket to deduplication"];
+    let bare = median(times[0].clone()).as_secs_f64();
+    for (name, times) in names.iter().zip(times) {
+        let own = median(times).as_secs_f64();
+        println!(
+            "{name:42}  {:>9.0}  {:>6.0}  {:>20.2}",
+            RECORDS as f64 / own,
+            stream.text_bytes as f64 / own / 1e6,
+            bare / own
+        );
+    }
+}
+
+/// Answers every request on loopback with the same bytes, each on a thread that only writes.
+fn serve(answer: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut request = [0; 4096];
+            while socket.read(&mut request).is_ok_and(|read| read > 0) {
+                socket.write_all(&answer).unwrap();
+            }
+        }
+    });
+    at
+}
+
+/// The same inflater as the producer's, and nothing else.
+fn inflate(stream: &Stream) -> Duration {
+    let mut piece = vec![0; producer::inflate::PIECE_BYTES];
+    let start = Instant::now();
+    let mut inflater = Decompress::new_gzip(15);
+    let mut rest = &stream.gzip[..];
+    loop {
+        let before = inflater.total_in();
+        let status = inflater.decompress(rest, &mut piece, FlushDecompress::None).unwrap();
+        rest = &rest[(inflater.total_in() - before) as usize..];
+        if status == Status::StreamEnd {
+            break;
+        }
+    }
+    assert_eq!(inflater.total_out(), stream.text_bytes as u64);
+    start.elapsed()
+}
+
+/// What the decoding threads do, on one, without socket, channels and deduplication.
+fn decode_from_memory(stream: &Stream, transform: &Transform) -> Duration {
+    let transform = transform.clone();
+    let start = Instant::now();
+    let (blocks, _) = decode::body(transform, MAX_RECORD, stream.gzip.chunks(CHUNK));
+    assert_eq!(blocks.iter().map(|block| block.records.len()).sum::<usize>() as u64, RECORDS);
+    start.elapsed()
+}
+
+fn front(
+    runtime: &tokio::runtime::Runtime,
+    http: &reqwest::Client,
+    at: SocketAddr,
+    transform: &Transform,
+) -> Duration {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // Rows are staged and never committed: the disk has a benchmark of its own.
+    let (mut log, _) = Log::open(log_settings(dir.path()).unwrap(), Utc::now()).unwrap();
+    let (transform, counters) = (transform.clone(), Arc::new(Counters::new(&[])));
+    let start = Instant::now();
+    let (pieces, input) = mpsc::channel(8);
+    let (blocks, mut decoded) = mpsc::channel(4);
+    let thread = decode::start(0, transform, MAX_RECORD, counters, input, blocks).unwrap();
+    let http = http.clone();
+    let reading = runtime.spawn(async move {
+        let mut response = http.get(format!("http://{at}/")).send().await.unwrap();
+        while let Some(bytes) = response.chunk().await.unwrap() {
+            pieces.send(Piece::Bytes(bytes)).await.unwrap();
+        }
+        pieces.send(Piece::End).await.unwrap();
+    });
+    let (mut new, now) = (0, Utc::now());
+    while let Some(FromStream::Block(_, block)) = decoded.blocking_recv() {
+        let mut row = 0;
+        for record in &block.records {
+            if let Decoded::Row { end, hit, received } = record {
+                new +=
+                    u64::from(log.stage_row(0, *hit, *received, &block.rows[row..*end], now) == Staged::New);
+                row = *end;
+            }
+        }
+    }
+    assert_eq!(new, RECORDS);
+    runtime.block_on(reading).unwrap();
+    thread.join().unwrap();
+    start.elapsed()
+}

@@ -15,7 +15,7 @@ use shared::config::{Adobe, Reset};
 use shared::exit::{Exit, Failure};
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::append::FromStream;
 use crate::connect::{self, ConnectError};
@@ -47,6 +47,9 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// The way to the log.
     pub out: mpsc::Sender<FromStream>,
+    /// How often a connection broke. What was under way on it is lost, and Adobe may have given the visitors of it to
+    /// another by the time it is back: so all connections start again, each with `reset`, and nothing is missing.
+    pub broken: watch::Sender<u64>,
 }
 
 /// One connection.
@@ -119,12 +122,14 @@ impl Stream {
             Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
         };
         let reset = (self.again || self.moving).then_some(self.shared.config.reset);
+        // Before it is opened: what breaks from now on concerns it.
+        let broken = self.shared.broken.subscribe();
         let opening = connect::open(&self.shared.http, &self.shared.config, token.value(), reset);
         let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
         match opened {
             Ok(response) => {
                 self.shared.tokens.taken(&token).await;
-                Ok(self.session(response, reset, &token, shutdown).await)
+                Ok(self.session(response, reset, &token, broken, shutdown).await)
             }
             Err(error) => self.react(&error, &token).await,
         }
@@ -168,6 +173,7 @@ impl Stream {
         response: Response,
         reset: Option<Reset>,
         token: &Token,
+        mut broken: watch::Receiver<u64>,
         shutdown: &Shutdown,
     ) -> Next {
         let connection = self.number;
@@ -190,26 +196,38 @@ impl Stream {
                 return Next::After(self.backoff.failed());
             }
         };
-        let why = pump(response, pieces, self.shared.config.idle_timeout.0, shutdown).await;
+        let pumping = pump(response, pieces, self.shared.config.idle_timeout.0, shutdown);
+        let (why, end) = tokio::select! {
+            ended = pumping => ended,
+            // None is left to break when this one is alone.
+            Ok(()) = broken.changed() => ("another connection broke".to_owned(), End::Told),
+        };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         let (transform, ended) = match joined {
             Ok(Ok(back)) => back,
             _ => (transform, Ended::Damaged("the decoding thread failed".to_owned())),
         };
         self.transform = Some(transform);
-        let why = match ended {
-            Ended::Input => why,
-            Ended::Within(what) => format!("{why}, within {what}"),
-            Ended::Damaged(how) => how,
+        let (why, end) = match ended {
+            Ended::Input => (why, end),
+            Ended::Within(what) => (format!("{why}, within {what}"), end.or_broke()),
+            Ended::Damaged(how) => (how, End::Broke),
             Ended::NotAuthorized => {
                 self.shared.tokens.refused(token).await;
-                "Adobe says the token is not authorized any more".to_owned()
+                ("Adobe says the token is not authorized any more".to_owned(), End::Broke)
             }
             Ended::Closed => return Next::Stop,
         };
+        if end == End::Broke {
+            drop(broken);
+            self.shared.broken.send_modify(|times| *times += 1);
+        }
         tracing::info!(connection, why, seconds = started.elapsed().as_secs(), "the session ended");
         if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
             return Next::Stop;
+        }
+        if end == End::Told {
+            return Next::After(Duration::ZERO);
         }
         if started.elapsed() >= GOOD_SESSION {
             self.backoff.succeeded();
@@ -225,6 +243,24 @@ impl Stream {
     }
 }
 
+/// How a session ended, for those beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// In order: all that was sent was read.
+    Whole,
+    /// What was under way is lost.
+    Broke,
+    /// It was to end: another one broke, or the process stops.
+    Told,
+}
+
+impl End {
+    /// What was cut off was under way.
+    fn or_broke(self) -> Self {
+        if self == Self::Whole { Self::Broke } else { self }
+    }
+}
+
 /// Passes the body on until it ends, and says why it did. Waits while the decoding thread is behind: then the
 /// socket is not read.
 async fn pump(
@@ -232,26 +268,26 @@ async fn pump(
     pieces: mpsc::Sender<Piece>,
     idle: Duration,
     shutdown: &Shutdown,
-) -> String {
+) -> (String, End) {
     loop {
         let Some(read) = shutdown.until(tokio::time::timeout(idle, response.chunk())).await else {
-            return "the producer was stopped".to_owned();
+            return ("the producer was stopped".to_owned(), End::Told);
         };
         let piece = match read {
             Ok(Ok(Some(bytes))) => Piece::Bytes(bytes),
             Ok(Ok(None)) => {
                 let _ = pieces.send(Piece::End).await;
-                return "Adobe ended it".to_owned();
+                return ("Adobe ended it".to_owned(), End::Whole);
             }
-            Ok(Err(error)) => return causes(&error.without_url()),
-            Err(_) => return format!("no byte for {}", shared::human::duration(idle)),
+            Ok(Err(error)) => return (causes(&error.without_url()), End::Broke),
+            Err(_) => return (format!("no byte for {}", shared::human::duration(idle)), End::Broke),
         };
         let Some(sent) = shutdown.until(pieces.send(piece)).await else {
-            return "the producer was stopped".to_owned();
+            return ("the producer was stopped".to_owned(), End::Told);
         };
         if sent.is_err() {
             // The decoding thread has ended, and knows better why.
-            return String::new();
+            return (String::new(), End::Broke);
         }
     }
 }

@@ -12,7 +12,7 @@ use shared::causes::causes;
 use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::append::FromStream;
@@ -47,8 +47,14 @@ impl Streams {
         })?;
         let tokens = Tokens::new(http.clone(), config, Some(cache))
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        let shared =
-            Shared { config: config.clone(), http, tokens: tokens.clone(), counters, out: out.clone() };
+        let shared = Shared {
+            config: config.clone(),
+            http,
+            tokens: tokens.clone(),
+            counters,
+            out: out.clone(),
+            broken: watch::Sender::new(0),
+        };
         let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);
         Ok(Self { connections: (0..config.connections).map(connection).collect(), tokens })
     }

@@ -18,7 +18,7 @@ use producer::streams::Streams;
 use producer::token::Tokens;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use server::{Server, answer};
@@ -79,7 +79,14 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
 
     let http = producer::connect::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
-    let mut shared = Shared { config: config.adobe.clone(), http: http.clone(), tokens, counters, out };
+    let mut shared = Shared {
+        config: config.adobe.clone(),
+        http: http.clone(),
+        tokens,
+        counters,
+        out,
+        broken: watch::Sender::new(0),
+    };
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();

@@ -56,7 +56,7 @@ async fn three_connections_read_everything_with_one_token_and_each_by_its_own_nu
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
         match event.expect("hits are missing").expect("the streams ended") {
             FromStream::Started(connection) => started.push(connection),
-            FromStream::Ended(..) => {}
+            FromStream::Ended(..) | FromStream::Complete => {}
             FromStream::Block(connection, block) => {
                 for record in &block.records {
                     if let Decoded::Row { hit: Some(hit), .. } = record {

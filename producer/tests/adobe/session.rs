@@ -12,7 +12,7 @@ use producer::stream::{Next, Shared, Stream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::server::{Answer, Server, answer};
 use crate::{CREDENTIAL, at, config, http, tokens, transform};
@@ -33,7 +33,14 @@ impl Connection {
         let (out, read) = mpsc::channel(1_000);
         let (http, tokens, transform) = (http(config), tokens(config), transform(config));
         let counters = Arc::new(Counters::new(transform.filter_names()));
-        let shared = Shared { config: config.adobe.clone(), http, tokens, counters, out };
+        let shared = Shared {
+            config: config.adobe.clone(),
+            http,
+            tokens,
+            counters,
+            out,
+            broken: watch::Sender::new(0),
+        };
         let stream = Stream::new(0, shared, transform, again);
         Self { stream, read, shutdown: Shutdown::new() }
     }

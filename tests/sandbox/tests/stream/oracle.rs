@@ -99,9 +99,12 @@ impl Found {
         let mut unexplained = self.gaps.clone();
         for lapse in adobe.lapses() {
             let (from, to) = (generator.received_at(lapse.start), generator.received_at(lapse.end));
-            // A gap begins with what was read last: some was under way, and each time is late by some seconds.
+            // A gap begins with what was read last: some was under way, and each time is late by some seconds. It ends
+            // with the first record, or with what the plan sends again right after it, of what has lapsed.
+            let again = 2_000 / i64::try_from(generator.plan().hits_per_second).unwrap();
             let fits = |gap: &RangeInclusive<i64>| {
-                (from - 60..=from + late).contains(gap.start()) && (to - late..=to + late).contains(gap.end())
+                (from - 60..=from + late).contains(gap.start())
+                    && (to - late - again..=to + late).contains(gap.end())
             };
             let place = unexplained.iter().position(fits);
             let place = place.unwrap_or_else(|| panic!("no gap on record for {from}..{to}: {:?}", self.gaps));

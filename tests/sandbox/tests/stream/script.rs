@@ -8,7 +8,7 @@ use adobe::{Adobe, Door, Fault};
 use fastrand::Rng;
 
 /// Faults in a run, whatever its length.
-const FAULTS: u64 = 50;
+const FAULTS: u64 = 34;
 
 /// Every kind of fault, in some order, at some distance; says how many of each.
 pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
@@ -50,8 +50,8 @@ pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
             }
             "replay" => {
                 faults.push(Fault::Cut { after });
-                // Up to twice the window.
-                faults.push(Fault::Replay { back: random.u64(0..1_800) * plan.hits_per_second });
+                // Up to six times the window.
+                faults.push(Fault::Replay { back: random.u64(60..1_800) * plan.hits_per_second });
             }
             status => {
                 let status: u16 = status.parse().unwrap();
@@ -68,7 +68,7 @@ pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
     told.trim_end_matches(", ").to_owned()
 }
 
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 16] = [
     "end",
     "cut",
     "stall",
@@ -77,7 +77,6 @@ const KINDS: [&str; 17] = [
     "garbage",
     "expired token",
     "forbidden host",
-    "lapse",
     "lapse",
     "replay",
     "replay",

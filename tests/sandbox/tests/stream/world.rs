@@ -61,8 +61,8 @@ impl World {
             plan,
             client_id: CLIENT_ID.to_owned(),
             client_secret: CLIENT_SECRET.to_owned(),
-            // What Adobe holds for those who come back: about a minute.
-            hold: 60 * plan.hits_per_second,
+            // What Adobe holds for those who come back: a minute, and more than can be under way in buffers.
+            hold: (60 * plan.hits_per_second).max(20_000),
             ..Options::default()
         })
         .unwrap();
@@ -87,10 +87,7 @@ impl World {
                      connections = {connections}\n"
                 ),
             )
-            .replace(
-                "[log]\n",
-                "[log]\ndedup_window = \"15m\"\nlateness = \"1m\"\ngap_tolerance = \"30s\"\n",
-            );
+            .replace("[log]\n", "[log]\ndedup_window = \"5m\"\nlateness = \"1m\"\ngap_tolerance = \"30s\"\n");
         let config = dir.path().join("pipeline.toml");
         fs::write(&config, format!("{text}\n[schema]\nfile = \"{}\"\n", schema.display())).unwrap();
         let producer = Service::start("producer", &config, &dir.path().join("logs")).unwrap();

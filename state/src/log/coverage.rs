@@ -29,11 +29,26 @@ pub(super) struct Margins {
     pub(super) gap: i64,
 }
 
+/// Whose the last time of a connection is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Whose {
+    /// It received that itself.
+    #[default]
+    Own,
+    /// It never received anything, and begins where another did: what it misses before is no gap.
+    Others,
+    /// Hits were spread anew since: a hit that was read before may have been another connection's.
+    Slowest,
+}
+
 /// What a connection has received.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reading {
     /// The highest time of its settled sessions.
     last: Option<StreamTime>,
+    #[serde(default)]
+    whose: Whose,
     settled: bool,
     /// What the session has brought that is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +90,7 @@ impl Coverage {
     /// Of a log that did not keep it: everything up to `last` may have been missed, and all goes on from there.
     pub(super) fn up_to(last: StreamTime, margins: Margins, holes: &mut Holes) -> Self {
         holes.add(StreamTime::MIN, last.saturating_add(margins.lateness));
-        Self(vec![Reading { last: Some(last), settled: true, begun: None }])
+        Self(vec![Reading { last: Some(last), settled: true, ..Reading::default() }])
     }
 
     /// Makes room for so many connections. With another number of them hits are spread anew: then each goes on where
@@ -83,7 +98,8 @@ impl Coverage {
     pub(super) fn resize(&mut self, connections: usize) {
         if self.0.len() != connections {
             let last = self.front();
-            self.0 = vec![Reading { last, ..Reading::default() }; connections];
+            let whose = if last.is_some() { Whose::Slowest } else { Whose::Own };
+            self.0 = vec![Reading { last, whose, ..Reading::default() }; connections];
         }
     }
 
@@ -91,7 +107,7 @@ impl Coverage {
         self.0.len()
     }
 
-    /// What the slowest connection has received; one that never received anything holds nobody up.
+    /// What the slowest connection has received.
     pub(super) fn front(&self) -> Option<StreamTime> {
         self.0.iter().filter_map(|reading| reading.last).min()
     }
@@ -100,7 +116,8 @@ impl Coverage {
     pub(super) fn begin(&mut self, connection: u8) {
         let front = self.front();
         if let Some(reading) = self.0.get_mut(usize::from(connection)) {
-            *reading = Reading { last: reading.last.or(front), ..Reading::default() };
+            let whose = if reading.last.is_none() { Whose::Others } else { reading.whose };
+            *reading = Reading { last: reading.last.or(front), whose, ..Reading::default() };
         }
     }
 
@@ -119,6 +136,7 @@ impl Coverage {
         margins: Margins,
         holes: &mut Holes,
     ) -> Option<Option<Missed>> {
+        let alone = self.0.len() == 1;
         let reading = self.0.get_mut(usize::from(connection))?;
         if reading.settled {
             reading.last = reading.last.max(Some(hit.at));
@@ -128,8 +146,9 @@ impl Coverage {
         begun.lowest = begun.lowest.min(hit.at);
         begun.highest = begun.highest.max(hit.at);
         begun.hits += 1;
-        // A hit this connection received before its session: the session began there, or earlier.
-        let back = reading.last.is_some_and(|last| hit.at <= last);
+        // A hit this connection received before its session: the session began there, or earlier. Of several
+        // connections another one may have received it.
+        let back = alone && reading.whose == Whose::Own && reading.last.is_some_and(|last| hit.at <= last);
         let again = hit.id.is_some_and(|id| !begun.new.contains(&id));
         if back && again && !hit.new {
             (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
@@ -137,7 +156,7 @@ impl Coverage {
             return Some(None);
         }
         begun.new.extend(hit.id.filter(|_| hit.new));
-        (begun.hits >= SETTLED_BY).then(|| reading.settle(margins, holes))
+        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, margins, holes))
     }
 
     /// When the first of the sessions that are not settled is to be.
@@ -154,7 +173,14 @@ impl Coverage {
 
     /// Settles a session by what it has brought so far.
     pub(super) fn settle(&mut self, connection: u8, margins: Margins, holes: &mut Holes) -> Option<Missed> {
-        self.0.get_mut(usize::from(connection))?.settle(margins, holes)
+        let reading = self.0.get_mut(usize::from(connection))?;
+        let lowest = reading.begun.as_ref()?.lowest;
+        let missed = reading.settle(margins, holes);
+        // The front goes no further before the others have received something too.
+        for other in self.0.iter_mut().filter(|other| other.last.is_none()) {
+            (other.last, other.whose) = (Some(lowest), Whose::Others);
+        }
+        missed
     }
 }
 
@@ -170,13 +196,12 @@ impl Reading {
     fn settle(&mut self, margins: Margins, holes: &mut Holes) -> Option<Missed> {
         let begun = self.begun.take()?;
         let (before, lowest) = (self.last, begun.lowest);
+        let others = std::mem::take(&mut self.whose) == Whose::Others;
         self.last = before.max(Some(begun.highest));
         self.settled = true;
         let first = before.map_or(StreamTime::MIN, |before| before.saturating_sub(margins.lateness));
         let last = lowest.saturating_add(margins.lateness);
-        if first <= last {
-            holes.add(first, last);
-        }
-        before.filter(|before| lowest - before > margins.gap).map(|before| (before, lowest))
+        holes.add(first, last);
+        before.filter(|before| !others && lowest - before > margins.gap).map(|before| (before, lowest))
     }
 }

@@ -21,8 +21,12 @@ pub(super) struct Holes {
 }
 
 impl Holes {
-    /// Adds a hole; those that meet become one. Of too many the oldest is forgotten.
+    /// Adds a hole, unless it ends before it begins; those that meet become one. Of too many the oldest is forgotten.
     pub(super) fn add(&mut self, mut first: StreamTime, mut last: StreamTime) {
+        self.changed = true;
+        if first > last {
+            return;
+        }
         self.list.retain(|(from, to)| {
             let meets = *from <= last.saturating_add(1) && first <= to.saturating_add(1);
             if meets {
@@ -35,7 +39,6 @@ impl Holes {
         if self.list.len() > MOST {
             self.list.remove(0);
         }
-        self.changed = true;
     }
 
     /// Whether a hole reaches into this span of time.

@@ -140,18 +140,11 @@ impl Expected {
             Some(_) if self.stream.is_stale(at, &self.settings) => Judged::Stale,
             _ => Judged::New,
         };
-        let new = judged == Judged::New;
         if let (Some(received), Some(at)) = (received, at) {
             if let Some((_, session, _)) = self.reading.get_mut(&connection) {
                 session.received.insert(received);
             }
-            let settled = self.stream.connections[usize::from(connection)].settled;
-            self.stream.see(connection.into(), hit, at, new, self.now.timestamp_millis());
-            // Settled or not, the session is written when it may have changed.
-            let settles = !settled && self.stream.connections[usize::from(connection)].settled;
-            if let Some((.., changed)) = self.reading.get_mut(&connection) {
-                *changed |= settles;
-            }
+            self.stream.see(connection.into(), at, self.now.timestamp_millis());
         }
         let one = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
         match judged {

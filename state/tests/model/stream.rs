@@ -27,11 +27,12 @@ pub(crate) struct Chunk {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Connection {
     pub(crate) last: Option<Time>,
+    /// Whether it never received anything, and `last` is another's.
+    borrowed: bool,
     pub(crate) settled: bool,
     /// Times its session has brought, while that is not settled, and when the first came.
     pub(crate) begun: Vec<Time>,
     begun_at: Time,
-    new: HashSet<HitId>,
     /// Why the last session that brought hits ended.
     pub(crate) lost: Option<String>,
 }
@@ -73,11 +74,18 @@ impl Stream {
     pub(crate) fn begin(&mut self, connection: usize) {
         let front = self.front();
         let state = &mut self.connections[connection];
-        *state = Connection { last: state.last.or(front), lost: state.lost.take(), ..Connection::default() };
+        let borrowed = state.borrowed || state.last.is_none();
+        *state = Connection {
+            last: state.last.or(front),
+            borrowed,
+            lost: state.lost.take(),
+            ..Connection::default()
+        };
     }
 
-    /// Returns the gap when the session is settled by this hit: at most one.
-    pub(crate) fn see(&mut self, connection: usize, hit: Option<HitId>, at: Time, new: bool, now: Time) {
+    /// A hit comes. That of several connections one brings what was read before proves nothing: it may have come on
+    /// another.
+    pub(crate) fn see(&mut self, connection: usize, at: Time, now: Time) {
         let state = &mut self.connections[connection];
         if state.settled {
             state.last = state.last.max(Some(at));
@@ -87,13 +95,6 @@ impl Stream {
             state.begun_at = now;
         }
         state.begun.push(at);
-        let was_read_before = state.last.is_some_and(|last| at <= last);
-        if was_read_before && !new && hit.is_some_and(|hit| !state.new.contains(&hit)) {
-            state.last = state.last.max(state.begun.iter().max().copied());
-            (state.settled, state.begun) = (true, Vec::new());
-        } else if new {
-            state.new.extend(hit);
-        }
     }
 
     pub(crate) fn settle(&mut self, connection: usize, settings: &Settings) -> Option<(Time, Time)> {
@@ -102,11 +103,14 @@ impl Stream {
         let (before, lowest) = (state.last, *state.begun.iter().min()?);
         state.last = before.max(state.begun.iter().max().copied());
         (state.settled, state.begun) = (true, Vec::new());
+        let borrowed = std::mem::take(&mut state.borrowed);
         let hole = (before.map_or(Time::MIN, |before| before - lateness), lowest + lateness);
         self.holes.extend(Some(hole).filter(|(from, to)| from <= to));
-        before
-            .filter(|before| lowest - before > millis(settings.gap_tolerance))
-            .map(|before| (before, lowest))
+        let gap = before.filter(|before| !borrowed && lowest - before > millis(settings.gap_tolerance));
+        for other in self.connections.iter_mut().filter(|other| other.last.is_none()) {
+            (other.last, other.borrowed) = (Some(lowest), true);
+        }
+        gap.map(|before| (before, lowest))
     }
 
     pub(crate) fn due(&self, connection: usize, now: Time) -> bool {

@@ -47,7 +47,7 @@ impl Stream {
             generator.write_hit(index, &mut record);
             text_bytes += record.len();
             encoder.write_all(&record).unwrap();
-            if index % FLUSH_EVERY == 0 {
+            if index.is_multiple_of(FLUSH_EVERY) {
                 encoder.flush().unwrap();
             }
         }

@@ -58,7 +58,7 @@ fn reject(record: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn records_in_every_form_from_every_place_become_published_rows() {
     let world = World::new().await;
-    let page = |n: u64| record(&format!("page{n}"), (n % 2 == 0).then_some(n));
+    let page = |n: u64| record(&format!("page{n}"), n.is_multiple_of(2).then_some(n));
     // Names that mislead about what is in them.
     let plain = world.write("plain.gz", lines([page(0), String::new(), page(1)]));
     let gz = world.write("two members.csv", [gzip(&lines([page(2)])), gzip(&page(3))].concat());

@@ -19,7 +19,7 @@ const MAX_RECORD_BYTES: usize = 1024;
 pub(crate) fn check(input: &[u8]) {
     let Some((how, input)) = input.split_first() else { return };
     let step = usize::from(how >> 1);
-    let sent = if how & 1 == 0 { input.to_vec() } else { compress(input, 1 + 16 * step) };
+    let sent = if how & 1 == 0 { input.to_vec() } else { compress(input, 64 + 16 * step) };
     let transform = TRANSFORM.with(Clone::clone);
     let (whole, ended) = decode::body(transform.clone(), MAX_RECORD_BYTES, [&sent[..]]);
     let (cut, cut_ended) = decode::body(transform, MAX_RECORD_BYTES, sent.chunks(1 + step));

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
-use bench::{log_settings, median, schema};
+use bench::{cpu_time, log_settings, median, schema};
 use chrono::Utc;
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
@@ -47,7 +47,7 @@ impl Stream {
             generator.write_hit(index, &mut record);
             text_bytes += record.len();
             encoder.write_all(&record).unwrap();
-            if index % FLUSH_EVERY == 0 {
+            if index.is_multiple_of(FLUSH_EVERY) {
                 encoder.flush().unwrap();
             }
         }
@@ -79,7 +79,7 @@ fn main() {
         stream.text_bytes as u64 / RECORDS,
         stream.text_bytes as f64 / stream.gzip.len() as f64
     );
-    let mut times: [Vec<Duration>; 3] = Default::default();
+    let mut times: [Vec<(Duration, Duration)>; 3] = Default::default();
     for turn in 0..TURNS {
         // Each comes first and last as often as the others.
         for way in 0..times.len() {
@@ -91,16 +91,23 @@ fn main() {
             });
         }
     }
-    println!("{:42}  {:>9}  {:>6}  {:>20}", "", "records/s", "MB/s", "of bare inflation's");
+    println!(
+        "{:42}  {:>9}  {:>6}  {:>13}  {:>19}",
+        "", "records/s", "MB/s", "CPU µs/record", "of bare inflation's"
+    );
     let names =
         ["bare inflation", "the decoding threads' work, on one", "the front: socket to deduplication"];
-    let bare = median(times[0].clone()).as_secs_f64();
-    for (name, times) in names.iter().zip(times) {
-        let own = median(times).as_secs_f64();
+    let time =
+        |times: &[(Duration, Duration)]| median(times.iter().map(|turn| turn.0).collect()).as_secs_f64();
+    let bare = time(&times[0]);
+    for (name, times) in names.iter().zip(&times) {
+        let own = time(times);
+        let cpu = median(times.iter().map(|turn| turn.1).collect()).as_secs_f64();
         println!(
-            "{name:42}  {:>9.0}  {:>6.0}  {:>20.2}",
+            "{name:42}  {:>9.0}  {:>6.0}  {:>13.1}  {:>19.2}",
             RECORDS as f64 / own,
             stream.text_bytes as f64 / own / 1e6,
+            cpu * 1e6 / RECORDS as f64,
             bare / own
         );
     }
@@ -122,10 +129,15 @@ fn serve(answer: Vec<u8>) -> SocketAddr {
     at
 }
 
+/// Time and CPU time of all threads.
+fn since((start, cpu): (Instant, Duration)) -> (Duration, Duration) {
+    (start.elapsed(), cpu_time() - cpu)
+}
+
 /// The same inflater as the producer's, and nothing else.
-fn inflate(stream: &Stream) -> Duration {
+fn inflate(stream: &Stream) -> (Duration, Duration) {
     let mut piece = vec![0; producer::inflate::PIECE_BYTES];
-    let start = Instant::now();
+    let start = (Instant::now(), cpu_time());
     let mut inflater = Decompress::new_gzip(15);
     let mut rest = &stream.gzip[..];
     loop {
@@ -137,16 +149,16 @@ fn inflate(stream: &Stream) -> Duration {
         }
     }
     assert_eq!(inflater.total_out(), stream.text_bytes as u64);
-    start.elapsed()
+    since(start)
 }
 
 /// What the decoding threads do, on one, without socket, channels and deduplication.
-fn decode_from_memory(stream: &Stream, transform: &Transform) -> Duration {
+fn decode_from_memory(stream: &Stream, transform: &Transform) -> (Duration, Duration) {
     let transform = transform.clone();
-    let start = Instant::now();
+    let start = (Instant::now(), cpu_time());
     let (blocks, _) = decode::body(transform, MAX_RECORD, stream.gzip.chunks(CHUNK));
     assert_eq!(blocks.iter().map(|block| block.records.len()).sum::<usize>() as u64, RECORDS);
-    start.elapsed()
+    since(start)
 }
 
 fn front(
@@ -154,12 +166,12 @@ fn front(
     http: &reqwest::Client,
     at: SocketAddr,
     transform: &Transform,
-) -> Duration {
+) -> (Duration, Duration) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     // Rows are staged and never committed: the disk has a benchmark of its own.
     let (mut log, _) = Log::open(log_settings(dir.path()).unwrap(), Utc::now()).unwrap();
     let (transform, counters) = (transform.clone(), Arc::new(Counters::new(&[])));
-    let start = Instant::now();
+    let start = (Instant::now(), cpu_time());
     let (pieces, input) = mpsc::channel(8);
     let (blocks, mut decoded) = mpsc::channel(4);
     let thread = decode::start(0, transform, MAX_RECORD, counters, input, blocks).unwrap();
@@ -185,5 +197,5 @@ fn front(
     assert_eq!(new, RECORDS);
     runtime.block_on(reading).unwrap();
     thread.join().unwrap();
-    start.elapsed()
+    since(start)
 }

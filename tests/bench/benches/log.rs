@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bench::{Rows, log_settings, median, schema, schema_of_75};
+use bench::{Rows, cpu_time, log_settings, median, schema, schema_of_75};
 use chrono::Utc;
 use state::log::Log;
 
@@ -157,14 +157,6 @@ fn redb(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usize>>
         write.open_table(CHUNKS).unwrap().insert(range.start as u64, rows.lines(range)).unwrap();
         write.commit().unwrap();
     }
-}
-
-/// User and system time of this process so far, all threads.
-fn cpu_time() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    // Fields 14 and 15, in ticks of 1/100 s; the name before them may hold blanks.
-    let ticks = stat.rsplit_once(')').unwrap().1.split_whitespace().skip(11).take(2);
-    Duration::from_millis(10 * ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>())
 }
 
 /// Blocks that the files of a directory take.

@@ -50,6 +50,8 @@ pub enum Decoded {
     Filtered {
         /// The filter's position in the list.
         rule: usize,
+        /// Its `receivedTimeGMT`: the stream was read so far.
+        received: Option<DateTime<Utc>>,
     },
     /// It cannot become a row.
     Rejected {
@@ -196,7 +198,7 @@ impl Writer {
                     self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
                 }
-                Decoded::Filtered { .. } => self.log.stage_filtered(connection, now),
+                Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
                 Decoded::Rejected { record, reason } => {
                     self.log.stage_reject(connection, record, reason, now);
                 }

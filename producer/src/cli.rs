@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
-use shared::exit::Failure;
+use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::shutdown::Shutdown;
 
@@ -102,7 +102,12 @@ impl Cli {
             Command::Check(_) => {
                 let mut out = std::io::stdout();
                 let checking = crate::check::check(&config, &mut out);
-                runtime.block_on(shutdown.until(checking)).unwrap_or(Ok(()))
+                runtime.block_on(shutdown.until(checking)).unwrap_or_else(|| {
+                    Err(Failure::new(
+                        Exit::Unfinished,
+                        anyhow::anyhow!("stopped before everything was tried"),
+                    ))
+                })
             }
             Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;

@@ -114,12 +114,13 @@ impl Records {
                 let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
                 Decoded::Row { end: self.block.rows.len(), hit, received }
             }
-            Outcome::Filtered { rule } => {
+            Outcome::Filtered { rule, received } => {
                 if let Some(count) = self.filtered.get_mut(rule) {
                     *count += 1;
                 }
                 self.counters.filtered(rule);
-                Decoded::Filtered { rule }
+                let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+                Decoded::Filtered { rule, received }
             }
             Outcome::Rejected(reject) => return self.reject(record, reject.name(), reject.to_string()),
         };

@@ -127,10 +127,7 @@ impl Stream {
         let opening = connect::open(&self.shared.http, &self.shared.config, token.value(), reset);
         let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
         match opened {
-            Ok(response) => {
-                self.shared.tokens.taken(&token).await;
-                Ok(self.session(response, reset, &token, broken, shutdown).await)
-            }
+            Ok(response) => Ok(self.session(response, reset, &token, broken, shutdown).await),
             Err(error) => self.react(&error, &token).await,
         }
     }
@@ -193,6 +190,10 @@ impl Stream {
             Err(error) => {
                 self.transform = Some(transform);
                 tracing::error!(connection, %error, "cannot start a thread");
+                let why = "no thread could be started for it".to_owned();
+                if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
+                    return Next::Stop;
+                }
                 return Next::After(self.backoff.failed());
             }
         };
@@ -208,9 +209,10 @@ impl Stream {
             _ => (transform, Ended::Damaged("the decoding thread failed".to_owned())),
         };
         self.transform = Some(transform);
+        let refused = ended == Ended::NotAuthorized;
         let (why, end) = match ended {
             Ended::Input => (why, end),
-            Ended::Within(what) => (format!("{why}, within {what}"), end.or_broke()),
+            Ended::Within(what) => (format!("{why}, within {what}"), end),
             Ended::Damaged(how) => (how, End::Broke),
             Ended::NotAuthorized => {
                 self.shared.tokens.refused(token).await;
@@ -218,7 +220,12 @@ impl Stream {
             }
             Ended::Closed => return Next::Stop,
         };
-        if end == End::Broke {
+        if !refused {
+            // Not earlier: a token that is not good any more may be told so in the body.
+            self.shared.tokens.taken(token).await;
+        }
+        // With another `reset` the others would lose what is under way on them, and bring nothing back.
+        if end == End::Broke && self.shared.config.reset == Reset::Smallest {
             drop(broken);
             self.shared.broken.send_modify(|times| *times += 1);
         }
@@ -252,13 +259,6 @@ enum End {
     Broke,
     /// It was to end: another one broke, or the process stops.
     Told,
-}
-
-impl End {
-    /// What was cut off was under way.
-    fn or_broke(self) -> Self {
-        if self == Self::Whole { Self::Broke } else { self }
-    }
 }
 
 /// Passes the body on until it ends, and says why it did. Waits while the decoding thread is behind: then the

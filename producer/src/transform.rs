@@ -52,6 +52,8 @@ pub enum Outcome {
     Filtered {
         /// The filter's position in the list.
         rule: usize,
+        /// As of a row.
+        received: Option<i64>,
     },
     /// It cannot become a row.
     Rejected(Reject),
@@ -125,7 +127,8 @@ impl Transform {
             return Outcome::Rejected(reject);
         }
         if let Some(rule) = self.plan.filtered(text, &self.spans, &mut self.converter) {
-            return Outcome::Filtered { rule };
+            let (_, received) = self.plan.identity(text, &self.spans, &mut self.converter);
+            return Outcome::Filtered { rule, received };
         }
         let start = row.len();
         row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);

@@ -92,7 +92,7 @@ fn write_log(dir: &Path) {
     // Files 2 and 3, batch 1: sealed, one of its files uploaded.
     append(&mut log, 20..30, 20);
     log.stage_row(0, Some(hit(3)), Some(at(20)), &row(3), at(20));
-    log.stage_filtered(0, at(20));
+    log.stage_filtered(0, None, at(20));
     for reject in &rejects()[1..] {
         log.stage_reject(0, reject, "not JSON", at(21));
     }

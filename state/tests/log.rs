@@ -139,7 +139,7 @@ fn every_record_is_accounted_for_in_some_seal() {
     for n in 0..200 {
         log.stage_row(0, hit(n / 2), None, &row(n), now);
         if n % 10 == 0 {
-            log.stage_filtered(0, now);
+            log.stage_filtered(0, None, now);
             log.stage_reject(0, b"{broken \xff", "not JSON", now);
         }
         if log.commit_is_due() {
@@ -292,4 +292,63 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
     let error = state::loads::Loads::open(dir.path()).err().unwrap().to_string();
     assert!(error.contains("belongs to the producer, not to the ingester"), "{error}");
     assert!(LogReader::look(dir.path()).is_ok());
+}
+
+/// A session of hits, a second apart from `from` on, with `stray` in the middle; returns the gaps on record.
+fn gaps_after_a_hole(stray: impl Fn(&mut Log, DateTime<Utc>)) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let early = now - TimeDelta::hours(2);
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let mut session =
+        |from: DateTime<Utc>, numbers: std::ops::Range<u64>, stray: &dyn Fn(&mut Log, DateTime<Utc>)| {
+            log.session_started(0, now).unwrap();
+            let first = numbers.start;
+            for n in numbers {
+                let at = from + TimeDelta::seconds(i64::try_from(n - first).unwrap());
+                log.stage_row(0, hit(n), Some(at), &row(n), now);
+                if n == first + 50 {
+                    stray(&mut log, now);
+                }
+            }
+            log.session_ended(0, "the test", now).unwrap();
+            log.reader().snapshot().unwrap().gaps.totals.gaps
+        };
+    assert_eq!(session(early, 0..300, &|_, _| ()), 0);
+    session(early + TimeDelta::hours(1), 1_000..1_300, &stray)
+}
+
+#[test]
+fn a_gap_is_not_hidden_by_a_stray_copy_or_a_time_of_nowhere_behind_it() {
+    assert_eq!(gaps_after_a_hole(|_, _| ()), 1);
+    let stray_copy = |log: &mut Log, now: DateTime<Utc>| {
+        let at = now - TimeDelta::hours(2);
+        assert_eq!(
+            log.stage_row(0, hit(5), Some(at + TimeDelta::seconds(5)), &row(5), now),
+            Staged::Duplicate
+        );
+    };
+    assert_eq!(gaps_after_a_hole(stray_copy), 1);
+    let nowhere = |log: &mut Log, now: DateTime<Utc>| {
+        log.stage_row(0, hit(9_999), DateTime::from_timestamp(0, 0), &row(9_999), now);
+    };
+    assert_eq!(gaps_after_a_hole(nowhere), 1);
+}
+
+#[test]
+fn hits_that_a_filter_drops_were_read_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let at = |seconds| Some(now - TimeDelta::hours(1) + TimeDelta::seconds(seconds));
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    log.session_started(0, now).unwrap();
+    log.stage_row(0, hit(1), at(0), &row(1), now);
+    for second in 1..1_200 {
+        log.stage_filtered(0, at(second), now);
+    }
+    log.session_ended(0, "the test", now).unwrap();
+    log.session_started(0, now).unwrap();
+    log.stage_row(0, hit(2), at(1_200), &row(2), now);
+    log.session_ended(0, "the test", now).unwrap();
+    assert_eq!(log.reader().snapshot().unwrap().gaps.totals.gaps, 0);
 }

@@ -60,7 +60,7 @@ fn decoded(pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
                     start = end;
                     Became::Row(row, hit)
                 }
-                Decoded::Filtered { rule } => {
+                Decoded::Filtered { rule, .. } => {
                     assert_eq!(rule, 0);
                     Became::Filtered
                 }

@@ -83,7 +83,9 @@ pub async fn replay(
         return Err(unfinished());
     };
 
-    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    // Files are in no order of time: a hit is judged by its id alone.
+    let settings = Settings { connections: 0, ..Settings::of(&config, schema.fingerprint()) };
+    let (log, resumed) = Log::open(settings, Utc::now())?;
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;
     if args.from_start {

@@ -30,6 +30,16 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     for (key, address) in [("adobe.token_url", &adobe.token_url), ("adobe.stream_url", &adobe.stream_url)] {
         check_url(key, address, problems);
     }
+    for host in &adobe.redirect_hosts {
+        let name = host.strip_prefix("*.").unwrap_or(host);
+        let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
+        // `*.net` would be half the world.
+        let wide = host.starts_with("*.") && !name.contains('.');
+        if name.is_empty() || !name.chars().all(legal) || wide {
+            let rule = "is no host in small letters, nor `*.` and a domain of at least two labels";
+            problems.add("adobe.redirect_hosts", format_args!("{host:?} {rule}"));
+        }
+    }
     if Url::parse(&adobe.stream_url).is_ok_and(|url| url.query().is_some()) {
         problems.add("adobe.stream_url", "must not have a query: the other keys of [adobe] make it");
     }

@@ -29,6 +29,11 @@ pub(super) struct Margins {
     pub(super) gap: i64,
 }
 
+/// So many hits from beyond a gap, and an older one behind them proves nothing any more. Hits come out of order, so
+/// some of them may precede it.
+const STRAYS_BEHIND: u32 = 16;
+const A_DAY: StreamTime = 86_400_000;
+
 /// Whose the last time of a connection is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -63,6 +68,9 @@ struct Begun {
     lowest: StreamTime,
     highest: StreamTime,
     hits: u32,
+    /// How many of its hits lie beyond a gap, should there be one.
+    #[serde(default)]
+    beyond: u32,
     /// Its hits that were new: meeting them again proves nothing. Not kept, since a restart settles the session.
     #[serde(skip)]
     new: Vec<u128>,
@@ -143,12 +151,20 @@ impl Coverage {
             return None;
         }
         let begun = reading.begun.get_or_insert_with(|| Begun::by(hit.at, now));
-        begun.lowest = begun.lowest.min(hit.at);
         begun.highest = begun.highest.max(hit.at);
         begun.hits += 1;
+        // An old hit behind many from beyond a gap is a stray copy, or one with a time of nowhere: it does not say that
+        // what is missing was read. Neither does one that is older than any stream.
+        let stray = reading.last.is_some_and(|last| begun.beyond >= STRAYS_BEHIND && hit.at <= last)
+            || hit.at < begun.lowest.saturating_sub(A_DAY);
+        if !stray {
+            begun.lowest = begun.lowest.min(hit.at);
+        }
+        begun.beyond += u32::from(reading.last.is_some_and(|last| hit.at > last.saturating_add(margins.gap)));
         // A hit this connection received before its session: the session began there, or earlier. Of several
         // connections another one may have received it.
-        let back = alone && reading.whose == Whose::Own && reading.last.is_some_and(|last| hit.at <= last);
+        let back =
+            alone && !stray && reading.whose == Whose::Own && reading.last.is_some_and(|last| hit.at <= last);
         let again = hit.id.is_some_and(|id| !begun.new.contains(&id));
         if back && again && !hit.new {
             (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
@@ -186,7 +202,7 @@ impl Coverage {
 
 impl Begun {
     fn by(at: StreamTime, now: i64) -> Self {
-        Self { at: now, lowest: at, highest: at, hits: 0, new: Vec::new() }
+        Self { at: now, lowest: at, highest: at, hits: 0, beyond: 0, new: Vec::new() }
     }
 }
 

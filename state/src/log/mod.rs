@@ -120,7 +120,7 @@ impl Settings {
             dedup_hits: config.log.dedup_hits,
             lateness: config.log.lateness.0,
             gap_tolerance: config.log.gap_tolerance.0,
-            connections: 1,
+            connections: config.adobe.connections,
         }
     }
 }

@@ -91,8 +91,7 @@ impl Log {
         now: DateTime<Utc>,
     ) -> Staged {
         let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
-        let seen =
-            received.filter(|received| *received < now + FUTURE).map(|received| received.min(now + AHEAD));
+        let seen = believable(received, now);
         let at = seen.map(|seen| seen.timestamp_millis());
         let staged = hit.map_or(Staged::New, |hit| self.judge(hit, at));
         if let (Some(seen), Some(at)) = (seen, at) {
@@ -133,8 +132,12 @@ impl Log {
         if self.window.insert(hit) { Staged::New } else { Staged::Duplicate }
     }
 
-    /// Counts a record that a filter dropped.
-    pub fn stage_filtered(&mut self, connection: u8, now: DateTime<Utc>) {
+    /// Counts a record that a filter dropped. The stream was read so far all the same.
+    pub fn stage_filtered(&mut self, connection: u8, received: Option<DateTime<Utc>>, now: DateTime<Utc>) {
+        if let Some(seen) = believable(received, now) {
+            let at = seen.timestamp_millis();
+            self.note_seen(connection, seen, Sight { at, id: None, new: false }, now);
+        }
         self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
     }
 
@@ -203,6 +206,11 @@ impl Log {
         let settled = self.sums.coverage.next_settled().map(time);
         [staged, file, batch, settled].into_iter().flatten().min()
     }
+}
+
+/// A time from far in the future is no time; one from a little ahead is now.
+fn believable(received: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    received.filter(|received| *received < now + FUTURE).map(|received| received.min(now + AHEAD))
 }
 
 /// Widens a span of time so that it holds `at`.

@@ -216,7 +216,7 @@ impl Writer {
                     token
                 }
                 Token::Filtered => {
-                    self.log.stage_filtered(connection, now);
+                    self.log.stage_filtered(connection, None, now);
                     token
                 }
             };

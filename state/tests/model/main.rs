@@ -142,7 +142,7 @@ impl Run {
             }
             Operation::Filtered(connection) => {
                 self.expected.filtered(connection);
-                self.log().stage_filtered(connection, now);
+                self.log().stage_filtered(connection, None, now);
             }
             Operation::Commit => self.commit(false),
             Operation::SealAll => self.commit(true),

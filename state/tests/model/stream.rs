@@ -100,7 +100,14 @@ impl Stream {
     pub(crate) fn settle(&mut self, connection: usize, settings: &Settings) -> Option<(Time, Time)> {
         let lateness = millis(settings.lateness);
         let state = &mut self.connections[connection];
-        let (before, lowest) = (state.last, *state.begun.iter().min()?);
+        let (before, mut lowest, mut beyond) = (state.last, *state.begun.first()?, 0);
+        for at in &state.begun {
+            let stray = before.is_some_and(|before| beyond >= 16 && *at <= before);
+            if !stray && *at >= lowest - 86_400_000 {
+                lowest = lowest.min(*at);
+            }
+            beyond += u32::from(before.is_some_and(|before| *at > before + millis(settings.gap_tolerance)));
+        }
         state.last = before.max(state.begun.iter().max().copied());
         (state.settled, state.begun) = (true, Vec::new());
         let borrowed = std::mem::take(&mut state.borrowed);

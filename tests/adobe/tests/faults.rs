@@ -164,3 +164,17 @@ fn garbage_ends_what_can_be_read_and_a_lapse_is_sent_to_nobody() {
     stage.adobe.generator().write_hit(lapse.end, &mut first);
     assert_eq!(lines[0], first.trim_ascii_end());
 }
+
+#[test]
+fn a_replay_starts_further_back_than_anything_is_held() {
+    let stage = Stage::new(Options { hold: 100, ..Options::default() });
+    let token = stage.token();
+    stage.adobe.faults().push(Fault::End { after: 5_000 });
+    stage.adobe.faults().push(Fault::Replay { back: 3_000 });
+    let mut stream = stage.connect(&token, "");
+    while stream.next().unwrap().is_some() {}
+    drop(stream);
+    let mut first = Vec::new();
+    stage.adobe.generator().write_hit(2_000, &mut first);
+    assert_eq!(stage.connect(&token, "?reset=smallest").lines(1), [first.trim_ascii_end()]);
+}

@@ -52,7 +52,7 @@ fn told(block: &Block) -> Vec<String> {
             row
         }
         Decoded::Rejected { record, reason } => format!("{}: {reason}", record.escape_ascii()),
-        Decoded::Filtered { rule } => format!("filtered by {rule}"),
+        Decoded::Filtered { rule, .. } => format!("filtered by {rule}"),
     };
     block.records.iter().map(tell).collect()
 }

@@ -18,7 +18,7 @@ fn filtered(filters: &[Filter], record: &str) -> Option<usize> {
     let outcome =
         Transform::new(&schema("v v text varchar(9)"), filters).unwrap().record(record.as_bytes(), &mut row);
     match outcome {
-        Outcome::Filtered { rule } => {
+        Outcome::Filtered { rule, .. } => {
             assert!(row.is_empty());
             Some(rule)
         }

@@ -187,3 +187,20 @@ async fn what_cannot_be_replayed_is_told_by_its_code() {
     let said = world.replay(&["--from-start", &cut], 65);
     assert!(!said.contains("skipped  ") && world.rows().len() == 2 * rows.len() - 2, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_in_no_order_of_time_and_every_hit_of_them_is_taken_in() {
+    let world = World::new().await;
+    // A hit each ten seconds of the same day in both.
+    let day = |file: u64| {
+        lines((0..8_640).map(move |n| {
+            let (id, at) = (file * 100_000 + n, 1_777_593_600 + 10 * n);
+            format!(
+                "{{\"receivedTimeGMT\":{at},\"pageName\":\"page{id}\",\"hitIdHigh\":\"7\",\"hitIdLow\":\"{id}\"}}"
+            )
+        }))
+    };
+    let (one, two) = (world.write("one", day(1)), world.write("two", day(2)));
+    let said = world.replay(&[&one, &two], 0);
+    assert!(said.contains("records   17,280 = 17,280 rows + 0 duplicates"), "{said}");
+}

@@ -54,4 +54,5 @@ async fn three_connections_share_one_log_and_one_window() {
     let (adobe, found) = world.stop_and_look().await;
     println!("{kills} kills; {found}");
     found.judge(&adobe);
+    assert_eq!(found.connections, (3, 3));
 }

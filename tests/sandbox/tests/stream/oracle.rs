@@ -1,6 +1,6 @@
 //! The verdict: what was sent, by the stand-in that sent it, against what stands in S3 and the gaps in the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::ops::RangeInclusive;
@@ -16,6 +16,8 @@ pub(crate) struct Found {
     /// The gaps on record, Unix seconds.
     gaps: Vec<RangeInclusive<i64>>,
     totals: serde_json::Value,
+    /// Connections the log keeps account of, and those among its sessions that brought records.
+    pub(crate) connections: (u64, usize),
 }
 
 impl fmt::Display for Found {
@@ -36,8 +38,13 @@ impl Found {
         let mut found = Self {
             times: HashMap::new(),
             gaps: gaps.map(|gap| second(&gap["from"])..=second(&gap["to"])).collect(),
+            connections: (0, 0),
             totals: serde_json::json!({ "records": log["totals"], "dedup": log["dedup"] }),
         };
+        let sessions = log["sessions"].as_array().unwrap().iter();
+        let bringing = sessions.filter(|session| session["records"].as_u64() > Some(0));
+        let brought: HashSet<_> = bringing.filter_map(|session| session["connection"].as_u64()).collect();
+        found.connections = (log["connections"].as_u64().unwrap(), brought.len());
         found.read_rows(&s3.join(BUCKET).join("ToIngest"));
         found
     }
@@ -97,7 +104,8 @@ impl Found {
         assert_eq!(known, self.times.len(), "rows that nobody sent");
 
         let mut unexplained = self.gaps.clone();
-        for lapse in adobe.lapses() {
+        // What lapses at the end of all is followed by nothing.
+        for lapse in adobe.lapses().into_iter().filter(|lapse| lapse.end < generator.plan().hits) {
             let (from, to) = (generator.received_at(lapse.start), generator.received_at(lapse.end));
             // A gap begins with what was read last: some was under way, and each time is late by some seconds. It ends
             // with the first record, or with what the plan sends again right after it, of what has lapsed.

@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use adobe::{Adobe, Door, Fault};
+use adobe::{Adobe, Door, Fault, Plan};
 use fastrand::Rng;
 
 /// Faults in a run, whatever its length.
 const FAULTS: u64 = 34;
+
+/// What Adobe holds for those who come back: a minute, and more than can be under way in buffers.
+pub(crate) fn hold(plan: &Plan) -> u64 {
+    (60 * plan.hits_per_second).max(20_000)
+}
 
 /// Every kind of fault, in some order, at some distance; says how many of each.
 pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
@@ -18,14 +23,18 @@ pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
     // Each kind comes before any comes again.
     let mut kinds = Vec::new();
     let mut at = 0;
+    // Hits a connection is sent again before anything new.
+    let mut again = 0;
     let step = plan.hits / FAULTS;
-    while at + 3 * step < plan.hits {
+    while at + 6 * step < plan.hits {
         if kinds.is_empty() {
             kinds = KINDS.to_vec();
         }
         let kind = kinds.swap_remove(random.usize(..kinds.len()));
-        let after = step / 2 + random.u64(0..step);
-        at += after;
+        let new = step / 2 + random.u64(0..step);
+        at += new;
+        let after = again + new;
+        again = hold(&plan);
         *counts.entry(kind).or_default() += 1;
         match kind {
             "end" => faults.push(Fault::End { after }),
@@ -44,6 +53,7 @@ pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
             }
             "lapse" => {
                 faults.push(Fault::Cut { after });
+                again = 0;
                 let seconds = 60 + random.u64(0..120);
                 faults.push(Fault::Lapse { hits: seconds * plan.hits_per_second });
                 at += seconds * plan.hits_per_second;
@@ -51,7 +61,8 @@ pub(crate) fn write(adobe: &Adobe, seed: u64) -> String {
             "replay" => {
                 faults.push(Fault::Cut { after });
                 // Up to six times the window.
-                faults.push(Fault::Replay { back: random.u64(60..1_800) * plan.hits_per_second });
+                again = random.u64(60..1_800) * plan.hits_per_second;
+                faults.push(Fault::Replay { back: again });
             }
             status => {
                 let status: u16 = status.parse().unwrap();

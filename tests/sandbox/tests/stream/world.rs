@@ -61,8 +61,7 @@ impl World {
             plan,
             client_id: CLIENT_ID.to_owned(),
             client_secret: CLIENT_SECRET.to_owned(),
-            // What Adobe holds for those who come back: a minute, and more than can be under way in buffers.
-            hold: (60 * plan.hits_per_second).max(20_000),
+            hold: crate::script::hold(&plan),
             ..Options::default()
         })
         .unwrap();

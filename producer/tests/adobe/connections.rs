@@ -50,7 +50,7 @@ async fn three_connections_read_everything_with_one_token_and_each_by_its_own_nu
     let mut by_connection = HashMap::<u8, u64>::new();
     let mut hits = HashSet::new();
     let mut started = Vec::new();
-    // One of them is cut in between and comes back: the others go on meanwhile.
+    // One of them is cut in between: all come back.
     adobe.faults().push(Fault::Cut { after: 50 });
     while hits.len() < HITS as usize {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;

@@ -12,7 +12,8 @@ use shared::shutdown::Shutdown;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 66 no such file, 69 a service refused, 70 a fault of its own, 74 disk,\n                  75 stopped before the end, 77 permission, 78 configuration,\
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 66 no such file, 69 a service refused, \
+                  70 a fault of its own, 74 disk, 75 stopped before the end, 77 permission, 78 configuration, \
                   130 ended at once by a second signal.\n\
                   What is pending: `state dump`."
 )]

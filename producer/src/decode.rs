@@ -101,14 +101,15 @@ impl Decoder {
         {
             tracing::info!(filter, records, "records filtered in this session");
         }
-        let ColumnCounts { cut, nulled, rounded, nuls, replaced } = self.transform.stats().totals();
-        if cut + nulled + rounded + nuls + replaced > 0 {
+        let ColumnCounts { cut, nulled, rounded, nuls, replaced, rejected } = self.transform.stats().totals();
+        if cut + nulled + rounded + nuls + replaced + rejected > 0 {
             tracing::info!(
                 cut,
                 nulled,
                 rounded,
                 nuls,
                 replaced,
+                rejected,
                 "values no column could hold as sent, since the start"
             );
         }

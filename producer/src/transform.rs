@@ -7,18 +7,21 @@
 //! converted from there straight into the row. Nothing is copied in between, and no record allocates once the
 //! buffers have grown to the size of what comes.
 //!
-//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. Each such value is
-//! counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
+//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. The column's rule
+//! then says what happens, and each such value is counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
 //! counts, as in most JSON readers.
 
 mod cell;
 mod convert;
 mod event;
 mod filter;
+mod keys;
 mod list;
 mod number;
 mod plan;
 mod row;
+mod scan;
+mod semi;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -72,6 +75,12 @@ pub enum Reject {
     /// It is JSON, but no object.
     #[error("not a JSON object")]
     NotObject,
+    /// A value does not fit its column, whose rule is to reject the record.
+    #[error("column {column} cannot hold the value as it was sent, and its rule is `reject`")]
+    Misfit {
+        /// The column.
+        column: String,
+    },
     /// Its row is longer than COPY accepts.
     #[error("its row has {bytes} bytes, COPY accepts {MAX_ROW_BYTES}")]
     RowTooLong {
@@ -87,6 +96,7 @@ impl Reject {
             Self::NotUtf8 { .. } => "not_utf8",
             Self::NotJson(_) => "not_json",
             Self::NotObject => "not_object",
+            Self::Misfit { .. } => "misfit",
             Self::RowTooLong { .. } => "row_too_long",
         }
     }
@@ -106,9 +116,18 @@ impl Transform {
     /// For rows of this schema, without the records that one of these filters matches.
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
-        let spans = Spans::new(plan.targets());
+        let spans = Spans::new(plan.targets(), plan.constants());
         let filter_names = filters.iter().map(|filter| filter.name.clone()).collect();
         Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), filter_names, plan })
+    }
+
+    /// With these values in columns of kind `instance` and `batch`. The mark has the length of a batch id; the log
+    /// puts the id in its place when it knows which batch the row goes to.
+    #[must_use]
+    pub fn with_constants(mut self, instance: &str, batch_mark: &str) -> Self {
+        instance.clone_into(&mut self.converter.instance);
+        batch_mark.clone_into(&mut self.converter.batch_mark);
+        self
     }
 
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
@@ -125,11 +144,14 @@ impl Transform {
             return Outcome::Filtered { rule };
         }
         let start = row.len();
-        row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
+        let written = row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
         let bytes = row.len() - start;
-        if bytes > MAX_ROW_BYTES {
+        let written =
+            written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
+        self.stats.settle(written.is_ok());
+        if let Err(reject) = written {
             row.truncate(start);
-            return Outcome::Rejected(Reject::RowTooLong { bytes });
+            return Outcome::Rejected(reject);
         }
         let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
         Outcome::Row { hit, received }

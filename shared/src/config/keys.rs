@@ -99,7 +99,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
     key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
 
-    key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one (docs/ARCHITECTURE.md shows its form)."),
+    key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/ARCHITECTURE.md shows its form)."),
     key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
 
     key("filter.name", Text, None, r#""excluded""#, "What the filter is called where its drops are counted."),

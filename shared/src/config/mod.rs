@@ -308,17 +308,18 @@ impl SchemaSection {
         (1 <= first && first <= last && last <= 1000).then_some(first..=last)
     }
 
-    /// The columns of the table: those of `schema.file`, or the built-in ones.
+    /// The columns of the table: those of `schema.file`, or the built-in ones, or both.
     ///
     /// # Errors
     /// When the file cannot be read, or breaks a rule of [`Schema`].
     pub fn load(&self) -> Result<Schema, Failure> {
+        let built_in = Schema::built_in(self.event_range().unwrap_or(EVENTS));
         if self.file.as_os_str().is_empty() {
-            return Ok(Schema::built_in(self.event_range().unwrap_or(EVENTS)));
+            return Ok(built_in);
         }
         let text =
             std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
-        Schema::from_toml(&text, &self.file.display().to_string())
+        Schema::from_toml(&text, &self.file.display().to_string(), &built_in)
             .map_err(|error| Failure::new(Exit::Config, error))
     }
 }

@@ -51,6 +51,7 @@ docs:
 bench: prerequisites
 	cargo bench -p bench --bench log | .ci/paste docs/BENCHMARKS.md log
 	cargo bench -p bench --bench feed | .ci/paste docs/BENCHMARKS.md feed
+	cargo bench -p bench --bench transform | .ci/paste docs/BENCHMARKS.md transform
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
 deny:

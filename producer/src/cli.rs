@@ -32,6 +32,11 @@ enum Command {
     /// Tries token, stream, bucket and log directory, one after the other.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
+    /// Prints the columns in force, or what becomes of a record, column by column.
+    ///
+    /// Connects to nothing and needs no secret.
+    #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
+    Schema(crate::schema::Asked),
 }
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +55,10 @@ impl Cli {
         shared::tls::install();
         // First of all, so that a stop asked for during the start is in order too.
         let shutdown = Shutdown::on_signals()?;
-        let (Command::Run(Where { config }) | Command::Check(Where { config })) = &self.command;
+        let config = match &self.command {
+            Command::Schema(asked) => return asked.print(&mut std::io::stdout().lock()),
+            Command::Run(Where { config }) | Command::Check(Where { config }) => config,
+        };
         let config = Config::load(config, Secrets::Producer)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let done = match self.command {
@@ -59,6 +67,8 @@ impl Cli {
                 let checking = crate::check::check(&config, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or(Ok(()))
             }
+            // Answered above.
+            Command::Schema(_) => Ok(()),
             Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
                 let done = runtime.block_on(crate::run::run(config, shutdown));

@@ -16,6 +16,7 @@ pub mod frame;
 pub mod inflate;
 pub mod reaction;
 pub mod run;
+pub mod schema;
 pub mod ship;
 pub mod stream;
 pub mod token;

@@ -7,10 +7,10 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::object_store::ObjectStore;
-use shared::schema::Schema;
+use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
-use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
+use state::log::{BatchMark, BatchStatus, Log, LogError, LogReader, Settings};
 use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use state::verify::Checked;
 use tokio::sync::broadcast;
@@ -44,7 +44,8 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
             },
         })
         .collect();
-    Transform::new(schema, &filters).map_err(|error| Failure::new(Exit::Config, error))
+    let transform = Transform::new(schema, &filters).map_err(|error| Failure::new(Exit::Config, error))?;
+    Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
 /// Runs the producer until a signal, or until it cannot go on.
@@ -53,8 +54,13 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
 /// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
-    let transform = transform(&config, &schema)?;
-    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let mut transform = transform(&config, &schema)?;
+    let (mut log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    if schema.columns.iter().any(|column| column.kind == Kind::Batch) {
+        let mark = BatchMark::new();
+        transform = transform.with_batch_mark(mark.text());
+        log.mark_batches(mark);
+    }
     let again = log.has_history();
     tracing::info!(
         instance = %config.instance.name,

@@ -14,6 +14,7 @@
 mod cell;
 mod convert;
 mod event;
+mod explain;
 mod filter;
 mod keys;
 mod list;
@@ -32,6 +33,7 @@ mod walk;
 
 pub use state::log::HitId;
 
+pub use explain::Explained;
 pub use filter::{Filter, FilterTest};
 pub use plan::TransformError;
 pub use stats::{ColumnCounts, Stats};
@@ -121,21 +123,26 @@ impl Transform {
         Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), filter_names, plan })
     }
 
-    /// With these values in columns of kind `instance` and `batch`. The mark has the length of a batch id; the log
-    /// puts the id in its place when it knows which batch the row goes to.
+    /// With this name in columns of kind `instance`.
     #[must_use]
-    pub fn with_constants(mut self, instance: &str, batch_mark: &str) -> Self {
-        instance.clone_into(&mut self.converter.instance);
-        batch_mark.clone_into(&mut self.converter.batch_mark);
+    pub fn with_instance(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.converter.instance);
+        self
+    }
+
+    /// With this text in columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
+    /// row goes to, it puts the id in its place.
+    #[must_use]
+    pub fn with_batch_mark(mut self, mark: &str) -> Self {
+        mark.clone_into(&mut self.converter.batch_mark);
         self
     }
 
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
     pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
-        let Ok(text) = simdutf8::basic::from_utf8(line) else {
-            // The quick check does not say where.
-            let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
-            return Outcome::Rejected(Reject::NotUtf8 { at });
+        let text = match utf8(line) {
+            Ok(text) => text,
+            Err(reject) => return Outcome::Rejected(reject),
         };
         if let Err(reject) = walk::walk(&self.plan, text, &mut self.spans) {
             return Outcome::Rejected(reject);
@@ -166,4 +173,12 @@ impl Transform {
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
+}
+
+fn utf8(line: &[u8]) -> Result<&str, Reject> {
+    simdutf8::basic::from_utf8(line).map_err(|_| {
+        // The quick check does not say where.
+        let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+        Reject::NotUtf8 { at }
+    })
 }

@@ -35,29 +35,33 @@ pub(super) fn shape(raw: &str) -> Shape<'_> {
 /// The value as text, whatever it is, for comparison; `scratch` is overwritten if it has escapes.
 pub(super) fn plain_text<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     match shape(raw) {
-        Shape::String(string) => unescaped(string, scratch),
+        Shape::String(string) => unescaped(string, scratch, &mut ColumnCounts::default()),
         Shape::Null => &[],
         Shape::Bool(_) | Shape::Number(_) | Shape::Array(_) | Shape::Object(_) => raw.as_bytes(),
     }
 }
 
-/// The text of a string, number or boolean; `scratch` is overwritten if it has escapes.
+/// The text of a string, number or boolean; none of a string with NULs or halves of surrogate pairs, which is neither
+/// a number nor a word, and would be without them. `scratch` is overwritten if there are escapes.
 pub(super) fn scalar<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     match shape(raw) {
         Shape::Array(_) | Shape::Object(_) | Shape::Null => None,
-        Shape::String(string) => Some(unescaped(string, scratch)),
+        Shape::String(string) => {
+            let mut altered = ColumnCounts::default();
+            let text = unescaped(string, scratch, &mut altered);
+            altered.is_zero().then_some(text)
+        }
         Shape::Bool(_) | Shape::Number(_) => Some(raw.as_bytes()),
     }
 }
 
-/// As [`text::unescape`], without a copy where there is nothing to do. NULs and lone surrogates go uncounted: a value
-/// that is read so either is a number, and then has none, or is not stored.
-fn unescaped<'a>(string: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+/// As [`text::unescape`], without a copy where there is nothing to do.
+fn unescaped<'a>(string: &'a [u8], scratch: &'a mut Vec<u8>, altered: &mut ColumnCounts) -> &'a [u8] {
     if memchr::memchr(b'\\', string).is_none() {
         return string;
     }
     scratch.clear();
-    text::unescape(string, scratch, &mut ColumnCounts::default());
+    text::unescape(string, scratch, altered);
     scratch
 }
 

@@ -148,6 +148,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.iam_role", Text, None, r#""arn:aws:iam::123456789012:role/livestream-copy""#, "The role COPY reads S3 with, or `default`."),
     key("redshift.sortkey", Texts, Some(r#"["receivedtimegmt"]"#), r#"["receivedtimegmt"]"#, "Sort key of the table, for `ingester ddl`."),
     key("redshift.distkey", Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice."),
+    key("redshift.encodings", Text, Some(r#""auto""#), r#""explicit""#, "Compression of columns, for `ingester ddl`: `auto` (Redshift's choice, and the encodings the schema names) or `explicit` (one for every column)."),
     key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
     key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
 

@@ -25,9 +25,14 @@ const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delim
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
 impl Schema {
-    /// Reads a schema file, which takes the place of the built-in schema or, with `mode = "extend"`, adds to `base`;
+    /// Reads a schema file, which takes the place of the built-in schema or, with `mode = "extend"`, adds to it;
     /// `origin` names it in messages.
-    pub fn from_toml(text: &str, origin: &str, base: &Self) -> Result<Self, SchemaError> {
+    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SchemaError> {
+        Self::from_toml_on(&Self::default(), text, origin)
+    }
+
+    /// As [`Schema::from_toml`], with this schema in the place of the built-in one.
+    pub fn from_toml_on(base: &Self, text: &str, origin: &str) -> Result<Self, SchemaError> {
         let whole = |rule: String| SchemaError::Whole { origin: origin.to_owned(), rule };
         let mut table: Table = text
             .parse()
@@ -113,8 +118,9 @@ fn merge(all: &mut Vec<Column>, columns: Vec<Column>) -> Result<(), String> {
         all.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
     let mut replaced = vec![false; base];
     for column in columns {
-        match places.get(&column.name).map(|place| (*place, all.get_mut(*place), replaced.get_mut(*place))) {
-            Some((_, Some(old), Some(seen @ false))) => {
+        let place = places.get(&column.name).copied();
+        match place.map(|place| (all.get_mut(place), replaced.get_mut(place))) {
+            Some((Some(old), Some(seen @ false))) => {
                 *old = column;
                 *seen = true;
             }
@@ -222,7 +228,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Schema, String> {
-        Schema::from_toml(text, "table.toml", &Schema::built_in(1..=3)).map_err(|error| error.to_string())
+        Schema::from_toml_on(&Schema::built_in(1..=3), text, "table.toml").map_err(|error| error.to_string())
     }
 
     #[test]

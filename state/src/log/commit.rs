@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
+use super::batch_mark::BatchMark;
 use super::pipeline::{Cut, Pipeline};
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
@@ -38,6 +39,8 @@ pub struct Log {
     pub(super) progress: Progress,
     /// Bytes of rows and rejects that wait for S3.
     pub(super) waiting_bytes: Arc<AtomicU64>,
+    /// What stands in the rows for the id of their batch, if the schema has a column for it.
+    pub(super) batch_mark: Option<BatchMark>,
 }
 
 /// A record and its number.
@@ -67,6 +70,11 @@ impl Committed {
 }
 
 impl Log {
+    /// From now on this mark becomes the id of the batch wherever it stands in a row.
+    pub fn mark_batches(&mut self, mark: BatchMark) {
+        self.batch_mark = Some(mark);
+    }
+
     /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only
     /// while several commits are under way already. What is staged is accepted when [`Log::settled`] says so.
     ///
@@ -166,6 +174,9 @@ impl Log {
         let (rows, bytes) = (self.stage.row_count, self.stage.rows.len() as u64);
         cut.row_count = rows;
         (cut.rows, cut.hits) = self.stage.take();
+        if let Some(mark) = &self.batch_mark {
+            mark.replace(batch.record.id, &mut cut.rows);
+        }
         self.window.store(&mut cut.change, file.seq, file.record.chunks, &cut.hits, now);
 
         let record = &mut file.record;

@@ -16,6 +16,7 @@
 //! | sessions | session | [`Session`] |
 //! | meta | `sums` | totals, what of them is sealed already, next numbers |
 
+mod batch_mark;
 mod commit;
 mod pipeline;
 mod progress;
@@ -39,6 +40,7 @@ use shared::layout::Compression;
 
 use crate::store::{Store, StoreError};
 
+pub use batch_mark::BatchMark;
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
 pub use record::{BatchRecord, FileRecord, Gap, HitId, RejectLine, Session};

@@ -52,6 +52,7 @@ impl Log {
             stage: Stage::default(),
             open_file: None,
             filling: None,
+            batch_mark: None,
             session: None,
             published: VecDeque::new(),
             progress: Progress::default(),

@@ -152,6 +152,7 @@ fn measure(schema: &Schema, records: &Records) {
     }
     let seconds = |way: &Way<'_>| median(way.times.clone()).as_secs_f64();
     let (value, inflation) = (seconds(&ways[1]), seconds(&ways[2]));
+    assert!(ways[0].allocations <= (TURNS * RECORDS) as u64, "more than one allocation a record");
     println!("{} columns of {}", schema.columns.len(), compressed_share(&compressed, records));
     for way in &ways {
         let own = seconds(way);

@@ -73,7 +73,7 @@ impl Checker {
     /// When the schema cannot be used.
     pub fn new(schema: &Schema) -> anyhow::Result<Self> {
         Ok(Self {
-            transform: Transform::new(schema, &[])?.with_constants(INSTANCE, ""),
+            transform: Transform::new(schema, &[])?.with_instance(INSTANCE),
             reference: Reference::new(schema, INSTANCE),
             judge: Judge::new(
                 schema.in_row().map(|column| (column.name.as_str(), column.sql_type.to_string())),

@@ -80,6 +80,20 @@ impl Decimal {
         Some((text, lost))
     }
 
+    /// The same number, if 38 digits are enough for it, before and behind the point: sums are made of such.
+    pub(crate) fn exact(mut self) -> Option<Self> {
+        if self.is_zero() {
+            self.scale = self.scale.clamp(0, 38);
+            return Some(self);
+        }
+        while self.scale > 38 && self.digits.last() == Some(&b'0') {
+            self.digits.pop();
+            self.scale -= 1;
+        }
+        let zeros = usize::try_from(-self.scale).unwrap_or(0);
+        (self.scale <= 38 && self.digits.len().saturating_add(zeros) <= 38).then_some(self)
+    }
+
     /// As an integer × 10^-scale, for sums; none if it is too large for them.
     pub(crate) fn units(&self, scale: i64) -> Option<i128> {
         let zeros = usize::try_from(scale.checked_sub(self.scale)?).ok().filter(|zeros| *zeros <= 38)?;

@@ -153,11 +153,8 @@ fn write_cell(cell: &str, row: &mut Vec<u8>) {
         return;
     }
     row.push(b'"');
-    for byte in bytes {
-        if *byte == b'"' {
-            row.push(b'"');
-        }
-        row.push(*byte);
-    }
+    row.extend_from_slice(
+        if cell.contains('"') { cell.replace('"', "\"\"") } else { cell.to_owned() }.as_bytes(),
+    );
     row.push(b'"');
 }

@@ -1,5 +1,8 @@
 //! One `Value` as the text of a cell, by the kind and type of its column.
 
+use std::borrow::Cow;
+use std::fmt::Write;
+
 use serde_json::{Map, Value};
 use shared::schema::{Column, Kind, SqlType};
 
@@ -29,6 +32,7 @@ pub(crate) fn store(value: &Value, column: &Column, cell: &mut String) -> Fit {
             Some(number) => decimal(Decimal::parse(&number), column, cell),
             None => Fit::Misfit,
         },
+        Kind::EventValue if usual_event(value, column, cell) => Fit::Whole,
         Kind::EventValue => match event(value) {
             Some(Some(sum)) => decimal(Some(sum), column, cell),
             Some(None) => Fit::Whole,
@@ -40,22 +44,25 @@ pub(crate) fn store(value: &Value, column: &Column, cell: &mut String) -> Fit {
 }
 
 /// A string as it is, nothing for null, anything else as JSON.
-fn plain(value: &Value) -> String {
+fn plain(value: &Value) -> Cow<'_, str> {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+        Value::String(text) => text.as_str().into(),
+        Value::Null => "".into(),
+        other => other.to_string().into(),
     }
 }
 
-fn scalar(value: &Value) -> Option<String> {
+fn scalar(value: &Value) -> Option<Cow<'_, str>> {
     matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)).then(|| plain(value))
 }
 
 fn text(value: &str, column: &Column, cell: &mut String) -> Fit {
-    let before = cell.len();
-    cell.extend(value.chars().filter(|c| *c != '\0'));
-    let nuls = cell.len() - before < value.len();
+    let nuls = value.contains('\0');
+    if nuls {
+        cell.extend(value.chars().filter(|c| *c != '\0'));
+    } else {
+        cell.push_str(value);
+    }
     let cut = cut(cell, column);
     if nuls || cut { Fit::Altered } else { Fit::Whole }
 }
@@ -76,7 +83,7 @@ fn list(value: &Value, column: &Column, cell: &mut String) -> Fit {
         None => value,
     };
     let Some(values) = values.as_array() else { return text(&plain(values), column, cell) };
-    let sent = || fields.and_then(|fields| delimiter(fields.get("delim")?)).unwrap_or(",".to_owned());
+    let sent = || fields.and_then(|fields| delimiter(fields.get("delim")?)).unwrap_or_else(|| ",".to_owned());
     let delimiter = column.delimiter.clone().unwrap_or_else(sent);
     text(&values.iter().map(plain).collect::<Vec<_>>().join(&delimiter), column, cell)
 }
@@ -121,16 +128,24 @@ fn has_nul(value: &Value) -> bool {
 }
 
 fn boolean(value: &Value, cell: &mut String) -> Fit {
-    let word = scalar(value).unwrap_or_default().trim_ascii().to_ascii_lowercase();
-    cell.push_str(match word.as_str() {
-        "true" | "t" | "1" | "yes" | "y" => "true",
-        "false" | "f" | "0" | "no" | "n" => "false",
-        _ => return Fit::Misfit,
+    let word = scalar(value).unwrap_or_default();
+    let word = word.trim_ascii();
+    let among = |words: [&str; 5]| words.iter().any(|one| one.eq_ignore_ascii_case(word));
+    cell.push_str(if among(["true", "t", "1", "yes", "y"]) {
+        "true"
+    } else if among(["false", "f", "0", "no", "n"]) {
+        "false"
+    } else {
+        return Fit::Misfit;
     });
     Fit::Whole
 }
 
 fn timestamp(value: &Value, cell: &mut String) -> Fit {
+    // The usual case first, as anybody would write it.
+    if let Some(time) = value.as_i64().and_then(|seconds| chrono::DateTime::from_timestamp(seconds, 0)) {
+        return write_time(&time, false, cell);
+    }
     let time = scalar(value).filter(|_| !value.is_boolean()).and_then(|text| {
         let (micros, lost) = Decimal::parse(&text)?.fixed(20, 6)?;
         let (seconds, fraction) = micros.split_once('.').unwrap_or((&micros, ""));
@@ -138,20 +153,51 @@ fn timestamp(value: &Value, cell: &mut String) -> Fit {
         let seconds: i64 = seconds.parse().ok()?;
         let fraction: i64 = format!("{fraction:0<6}").parse().ok()?;
         let total = seconds.checked_mul(1_000_000)?.checked_add(sign * fraction)?;
-        let time = chrono::DateTime::from_timestamp_micros(total)?;
-        let four_digits = (1..=9999).contains(&chrono::Datelike::year(&time));
-        four_digits.then_some((time, lost))
+        Some((chrono::DateTime::from_timestamp_micros(total)?, lost))
     });
-    let Some((time, lost)) = time else { return Fit::Misfit };
-    let form =
-        if time.timestamp_subsec_micros() == 0 { "%Y-%m-%d %H:%M:%S" } else { "%Y-%m-%d %H:%M:%S%.6f" };
-    cell.push_str(&time.format(form).to_string());
+    time.map_or(Fit::Misfit, |(time, lost)| write_time(&time, lost, cell))
+}
+
+fn write_time(time: &chrono::DateTime<chrono::Utc>, lost: bool, cell: &mut String) -> Fit {
+    use chrono::{Datelike, Timelike};
+    let (year, month, day) = (time.year(), time.month(), time.day());
+    if !(1..=9999).contains(&year) {
+        return Fit::Misfit;
+    }
+    let (hour, minute, second) = (time.hour(), time.minute(), time.second());
+    // Writing to a String cannot fail.
+    let _ = write!(cell, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}");
+    let micros = time.timestamp_subsec_micros();
+    if micros != 0 {
+        let _ = write!(cell, ".{micros:06}");
+    }
     if lost { Fit::Altered } else { Fit::Whole }
 }
 
 fn whole(value: &Value, column: &Column, cell: &mut String) -> Fit {
+    // The usual case first: a number, or digits.
+    let digits = |text: &String| {
+        let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        if plain { text.parse().ok() } else { None }
+    };
+    if let Some(number) = value.as_u64().or_else(|| match value {
+        Value::String(text) => digits(text),
+        _ => None,
+    }) {
+        let highest = match (column.kind, column.sql_type) {
+            (Kind::Unsigned, _) => u64::MAX,
+            (_, SqlType::Smallint) => 0x7fff,
+            (_, SqlType::Integer) => 0x7fff_ffff,
+            (_, SqlType::Bigint) => 0x7fff_ffff_ffff_ffff,
+            _ => 0,
+        };
+        if number <= highest {
+            let _ = write!(cell, "{number}");
+            return Fit::Whole;
+        }
+    }
     let text = match value {
-        Value::Bool(flag) => Some(u8::from(*flag).to_string()),
+        Value::Bool(flag) => Some(u8::from(*flag).to_string().into()),
         other => scalar(other),
     };
     let number = text.and_then(|text| Decimal::parse(&text)?.fixed(39, 0));
@@ -188,6 +234,34 @@ fn decimal(number: Option<Decimal>, column: &Column, cell: &mut String) -> Fit {
     if lost { Fit::Altered } else { Fit::Whole }
 }
 
+/// Writes the sum of terms that have small counts and all one exponent, which an `i64` holds; false for any other.
+fn usual_event(value: &Value, column: &Column, cell: &mut String) -> bool {
+    let SqlType::Decimal { precision, scale } = column.sql_type else { return false };
+    let Some(terms) = value.as_array() else { return false };
+    let exponent = |term: &Value| term["exponent"].as_i64();
+    let Some(shared) = terms.first().and_then(exponent).filter(|exponent| (-2..=0).contains(exponent)) else {
+        return false;
+    };
+    let mut sum = 0;
+    for term in terms {
+        match term["count"].as_u64().filter(|count| *count < 1_000_000) {
+            Some(count) if exponent(term) == Some(shared) => sum += count,
+            _ => return false,
+        }
+    }
+    let shown = shared.unsigned_abs();
+    if shown > scale.into() || precision - scale < 9 || terms.len() > 100 {
+        return false;
+    }
+    // Writing to a String cannot fail.
+    let _ = match shown {
+        0 => write!(cell, "{sum}"),
+        1 => write!(cell, "{}.{}", sum / 10, sum % 10),
+        _ => write!(cell, "{}.{:02}", sum / 100, sum % 100),
+    };
+    true
+}
+
 /// The outer none if it has no value, the inner if there is nothing to add up.
 fn event(value: &Value) -> Option<Option<Decimal>> {
     match value {
@@ -203,7 +277,7 @@ fn event(value: &Value) -> Option<Option<Decimal>> {
             Some(Some(Decimal { negative: sum < 0, digits, scale }))
         }
         Value::Object(term) => self::term(term).map(Some),
-        Value::Number(_) | Value::String(_) => Decimal::parse(&plain(value)).map(Some),
+        Value::Number(_) | Value::String(_) => Decimal::parse(&plain(value))?.exact().map(Some),
         Value::Null => Some(None),
         Value::Bool(_) => None,
     }
@@ -221,6 +295,6 @@ fn term(fields: &Map<String, Value>) -> Option<Decimal> {
         }
     };
     let mut count = Decimal::parse(&scalar(fields.get("count")?)?)?;
-    count.scale -= exponent;
-    Some(count)
+    count.scale = count.scale.saturating_sub(exponent);
+    count.exact()
 }

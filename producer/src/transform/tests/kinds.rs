@@ -21,7 +21,11 @@ fn a_boolean_is_read_in_every_way_it_is_sent() {
         assert_kept("boolean", "boolean", &[(value, expected)]);
     }
     assert_kept("boolean", "boolean", &[("null", ""), ("\"\"", "")]);
-    assert_nulled("boolean", "boolean", &["2", "\"maybe\"", "[]", "{}", "1.5", "\"\\ud800\""]);
+    assert_nulled(
+        "boolean",
+        "boolean",
+        &["\"N\\u0000\"", "2", "\"maybe\"", "[]", "{}", "1.5", "\"\\ud800\""],
+    );
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn constants_stand_in_every_row_and_load_times_in_none() {
     columns.push(Column::new("loaded", vec![], Kind::LoadTime, SqlType::Timestamp));
     columns.push(Column::new("batch", vec![], Kind::Batch, SqlType::Varchar(36)));
     let schema = Schema::new(columns, "test").unwrap();
-    let mut transform = Transform::new(&schema, &[]).unwrap().with_constants("we~b", "mark");
+    let mut transform = Transform::new(&schema, &[]).unwrap().with_instance("we~b").with_batch_mark("mark");
     let mut row = Vec::new();
     for record in [&b"{}"[..], b"{\"v\":7}"] {
         transform.record(record, &mut row);

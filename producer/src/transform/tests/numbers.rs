@@ -46,6 +46,7 @@ fn a_whole_number_is_read_from_number_string_and_boolean() {
             "{}",
             "{\"a\":1}",
             "\"1,000\"",
+            "\"1\\u00002\"",
             "\"\\ud800\"",
         ],
     );

@@ -84,7 +84,7 @@ fn as_json(schema: &Schema) -> serde_json::Value {
                 "rule": column.rule.name(),
                 "paths": column.paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
                 "delimiter": column.delimiter,
-                "encoding": column.encoding.map(|encoding| encoding.name()),
+                "encoding": column.encoding.map(shared::schema::Encoding::name),
             })
         })
         .collect();

@@ -7,7 +7,6 @@ mod kinds;
 mod numbers;
 mod records;
 mod rules;
-mod speed;
 mod texts;
 
 use super::{ColumnCounts, Outcome, Transform};

@@ -5,13 +5,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 use shared::config::{Archive, Config};
+use shared::ddl::{LiveColumn, compare};
 use shared::exit::{Exit, Failure};
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
-use shared::report::Report;
+use shared::report::{Outcome, Report};
+use shared::schema::Schema;
 use state::loads::ErrorClass;
 
 use crate::trouble::S3_ADVICE;
-use crate::warehouse::{Connector, Session, SqlFailure, Target, errors};
+use crate::warehouse::{Connector, Session, SqlFailure, Target, errors, table};
 
 /// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
 ///
@@ -20,12 +22,13 @@ use crate::warehouse::{Connector, Session, SqlFailure, Target, errors};
 pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     let schema = config.schema.load()?;
+    config.redshift.checked_options(&schema)?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
     let columns = schema.columns.len();
     let said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
     report.line("configuration", Ok(said))?;
     s3(config, &mut report).await?;
-    redshift(config, &target, &mut report).await?;
+    redshift(config, &schema, &target, &mut report).await?;
     report.end()
 }
 
@@ -82,6 +85,7 @@ fn s3_failed(error: &StoreError) -> (Exit, String) {
 
 async fn redshift<W: Write>(
     config: &Config,
+    schema: &Schema,
     target: &Target,
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
@@ -100,6 +104,8 @@ async fn redshift<W: Write>(
     let table = session.run(&target.check_table()).await;
     let said = format!("{} with its {} columns", redshift.table, target.columns.len());
     report.line("Redshift table", table.as_ref().map(|_| said).map_err(sql_failed))?;
+    let live = table::look(&session, &redshift.table).await;
+    report.line("Redshift columns", columns(config, schema, live))?;
     let ledger = session.run(&target.check_ledger()).await;
     let ledger = ledger.as_ref().map(|_| redshift.ledger.to_string()).map_err(sql_failed);
     if report.line("Redshift ledger", ledger)? {
@@ -108,6 +114,17 @@ async fn redshift<W: Write>(
         report.line("Redshift ledger lock", locked.as_ref().map(|()| said).map_err(sql_failed))?;
     }
     Ok(())
+}
+
+fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
+    let live = live.map_err(|failure| sql_failed(&failure))?;
+    let wrong = |failure: Failure| (failure.exit(), failure.to_string());
+    table::unloadable(&config.redshift.table, schema, &live, config).map_err(wrong)?;
+    let differences = compare(schema, &live, &config.redshift.table_options());
+    Ok(match differences.len() {
+        0 => "as the schema wants them".to_owned(),
+        several => format!("rows can be loaded; {several} differences, see `ingester ddl --diff`"),
+    })
 }
 
 async fn lock(session: &Session, target: &Target) -> Result<(), SqlFailure> {

@@ -12,6 +12,7 @@ use shared::telemetry;
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
+  ingester ddl --diff                                    what would bring them up to date
   ingester check                                         try S3 and Redshift, step by step
   ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
 
@@ -51,8 +52,12 @@ enum Command {
     Check,
     /// Print CREATE TABLE for the table and the ledger.
     ///
-    /// Connects to nothing and needs no secret.
-    Ddl,
+    /// Connects to nothing and needs no secret; with --diff, to Redshift.
+    Ddl {
+        /// Compare with the tables in Redshift, and print the ALTER TABLE statements that bring them up to date.
+        #[arg(long)]
+        diff: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -62,7 +67,11 @@ fn main() -> ExitCode {
 
 fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
     match command {
-        Command::Ddl => {
+        Command::Ddl { diff: true } => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(ingester::ddl::diff(&config, &mut std::io::stdout()))
+        }
+        Command::Ddl { diff: false } => {
             let config = Config::load(&path, Secrets::Unused)?;
             ingester::ddl::print(&config, &mut std::io::stdout())
         }

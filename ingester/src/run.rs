@@ -19,7 +19,7 @@ use crate::discover::Discovery;
 use crate::doubts::Doubts;
 use crate::feed::Follower;
 use crate::loader::Loader;
-use crate::warehouse::{Connector, Target};
+use crate::warehouse::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
 const HINTS: usize = 1024;
@@ -27,12 +27,15 @@ const HINTS: usize = 1024;
 /// Loads batches until `shutdown`.
 ///
 /// # Errors
-/// When the configuration cannot be used, or the bookkeeping or its socket fails. S3 and Redshift being away are
-/// waited for.
+/// When the configuration cannot be used, every COPY into the table as it is would fail, or the bookkeeping or its
+/// socket fails. S3 and Redshift being away are waited for.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
-    let target = Target::new(&config, &config.schema.load()?, loader_name());
+    let schema = config.schema.load()?;
+    let target = Target::new(&config, &schema, loader_name());
     let connector =
         Connector::new(&config.redshift, &format!("livestream ingester {}", config.instance.name))?;
+    let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
+    looked.unwrap_or(Ok(()))?;
     let book = Book::open(&config.ingester.dir)?;
     let store = ObjectStore::connect(&config.s3).await;
     let (batches, rows) = book.pending();

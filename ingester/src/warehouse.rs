@@ -9,6 +9,7 @@ pub mod load;
 pub mod load_errors;
 pub mod session;
 pub mod statements;
+pub mod table;
 
 pub use connect::Connector;
 pub use session::{Rows, Session, SqlFailure};

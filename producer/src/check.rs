@@ -29,6 +29,7 @@ fn schema(config: &Config) -> Outcome {
     let wrong = |error: Failure| (error.exit(), error.to_string());
     let schema = config.schema.load().map_err(wrong)?;
     crate::run::transform(config, &schema).map_err(wrong)?;
+    config.redshift.checked_options(&schema).map_err(wrong)?;
     Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
 }
 

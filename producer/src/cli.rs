@@ -34,6 +34,11 @@ enum Command {
     /// Tries token, stream, bucket and log directory, one after the other.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
+    /// Prints the columns in force, or what becomes of a record, column by column.
+    ///
+    /// Connects to nothing and needs no secret.
+    #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
+    Schema(crate::schema::Asked),
     /// Turns the configuration of the Python daemon into one of ours.
     ///
     /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
@@ -90,6 +95,7 @@ impl Cli {
         let (place, secrets) = match &self.command {
             Command::Run(place) | Command::Check(place) => (place, Secrets::Producer),
             Command::Replay { place, .. } => (place, Secrets::Store),
+            Command::Schema(asked) => return asked.print(&mut std::io::stdout().lock()),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
                 return crate::import::import(dir, instance, output.as_deref(), &mut out, &mut notes);
@@ -99,7 +105,7 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // What needs no configuration has ended above; it is listed so that a new command is not forgotten.
         let done = match self.command {
-            Command::ImportConfig(_) => Ok(()),
+            Command::ImportConfig(_) | Command::Schema(_) => Ok(()),
             Command::Check(_) => {
                 let mut out = std::io::stdout();
                 let checking = crate::check::check(&config, &mut out);

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use shared::metrics::Page;
 
 use crate::records::TOO_LONG;
-use crate::transform::Reject;
+use crate::transform::{ColumnCounts, Reject};
 
 /// Counts that only grow. Each connection adds to them; nothing here waits for a lock but rejects.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub struct Counters {
     pub records: AtomicU64,
     filtered: Vec<(String, AtomicU64)>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
+    altered: Mutex<BTreeMap<String, ColumnCounts>>,
 }
 
 impl Counters {
@@ -47,6 +48,15 @@ impl Counters {
         *self.rejected.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
     }
 
+    /// Counts values of a column that could not be stored as they were sent.
+    pub fn altered(&self, column: &str, counts: ColumnCounts) {
+        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        match altered.get_mut(column) {
+            Some(all) => all.add(&counts),
+            None => drop(altered.insert(column.to_owned(), counts)),
+        }
+    }
+
     /// Adds them to a page of figures.
     pub fn show(&self, page: &mut Page) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -59,11 +69,36 @@ impl Counters {
         page.counter("empty_lines", "Lines without content since the start", count(&self.empty_lines));
         page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
+        let altered = self.by_column();
+        type Of = fn(&ColumnCounts) -> u64;
+        let kinds: [(&str, &str, Of); 6] = [
+            ("cut_values", "Texts cut to the bytes of their column", |counts| counts.cut),
+            ("nulled_values", "Values their column's type has no form for: NULL", |counts| counts.nulled),
+            ("rounded_values", "Numbers and times rounded to their column's digits", |counts| counts.rounded),
+            ("dropped_nuls", "NUL characters left out of texts", |counts| counts.nuls),
+            ("replaced_surrogates", "Halves of surrogate pairs replaced by U+FFFD", |counts| counts.replaced),
+            ("rejecting_values", "Values for whose sake the record is a reject", |counts| counts.rejected),
+        ];
+        for (name, help, of) in kinds {
+            let columns = altered.iter().map(|(column, counts)| (column.as_str(), of(counts)));
+            page.counters(
+                name,
+                &format!("{help}, since the start"),
+                "column",
+                columns.filter(|(_, n)| *n > 0),
+            );
+        }
     }
 
     /// Records dropped, by filter, in the order of the filters.
     pub fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.filtered.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed)))
+    }
+
+    /// What was altered, by column; columns whose every value was stored as sent are left out.
+    #[must_use]
+    pub fn by_column(&self) -> BTreeMap<String, ColumnCounts> {
+        self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Rejects, by the short name of their reason.

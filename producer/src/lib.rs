@@ -20,6 +20,7 @@ pub mod reaction;
 pub mod records;
 pub mod replay;
 pub mod run;
+pub mod schema;
 pub mod ship;
 pub mod stream;
 pub mod streams;

@@ -73,6 +73,7 @@ impl Records {
             return None;
         }
         self.rejected = 0;
+        self.count_altered();
         let rows = Vec::with_capacity(self.block.rows.len());
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
     }
@@ -83,29 +84,38 @@ impl Records {
         self.count
     }
 
-    /// Gives the transform back, having said what each filter dropped, and what was altered since the transform was
-    /// made because a type could not hold it.
+    /// Gives the transform back, having said what each filter dropped, and what was altered since the process started
+    /// because a type could not hold it.
     #[must_use]
-    pub fn end(self) -> Transform {
+    pub fn end(mut self) -> Transform {
+        self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
         for (filter, records) in filters.filter(|(_, records)| **records > 0) {
             tracing::info!(filter, records, "records filtered in this session");
         }
-        let ColumnCounts { cut, nulled, rounded, nuls, replaced } = self.transform.stats().totals();
-        if cut + nulled + rounded + nuls + replaced > 0 {
+        let columns = self.counters.by_column();
+        if !columns.is_empty() {
+            let mut all = ColumnCounts::default();
+            columns.values().for_each(|counts| all.add(counts));
+            let ColumnCounts { cut, nulled, rounded, nuls, replaced, rejected } = all;
             tracing::info!(
                 cut,
                 nulled,
                 rounded,
                 nuls,
                 replaced,
+                rejected,
                 "values no column could hold as sent, since the start"
             );
         }
-        for (column, counts) in self.transform.stats().columns() {
+        for (column, counts) in columns {
             tracing::debug!(column, ?counts, "values altered");
         }
         self.transform
+    }
+
+    fn count_altered(&mut self) {
+        self.transform.take_altered(|column, counts| self.counters.altered(column, counts));
     }
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {

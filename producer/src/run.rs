@@ -7,10 +7,10 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::object_store::ObjectStore;
-use shared::schema::Schema;
+use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
-use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
+use state::log::{BatchMark, BatchStatus, Log, LogError, LogReader, Settings};
 use state::metrics::producer_page;
 use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use state::verify::Checked;
@@ -35,7 +35,19 @@ const FEED_RECENT: usize = 20;
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
-    transform.map_err(|error| Failure::new(Exit::Config, error))
+    let transform = transform.map_err(|error| Failure::new(Exit::Config, error))?;
+    Ok(transform.with_instance(&config.instance.name.to_string()))
+}
+
+/// The transform whose rows name their batch, once the log knows it, if the schema has a column for that.
+pub fn mark_batches(transform: Transform, schema: &Schema, log: &mut Log) -> Transform {
+    if !schema.columns.iter().any(|column| column.kind == Kind::Batch) {
+        return transform;
+    }
+    let mark = BatchMark::new();
+    let transform = transform.with_batch_mark(mark.text());
+    log.mark_batches(mark);
+    transform
 }
 
 /// Runs the producer until a signal, or until it cannot go on.
@@ -45,7 +57,8 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
-    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let (mut log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let transform = mark_batches(transform, &schema, &mut log);
     let again = log.has_history();
     tracing::info!(
         instance = %config.instance.name,

@@ -7,18 +7,22 @@
 //! converted from there straight into the row. Nothing is copied in between, and no record allocates once the
 //! buffers have grown to the size of what comes.
 //!
-//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. Each such value is
-//! counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
+//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. The column's rule
+//! then says what happens, and each such value is counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
 //! counts, as in most JSON readers.
 
 mod cell;
 mod convert;
 mod event;
+mod explain;
 mod filter;
+mod keys;
 mod list;
 mod number;
 mod plan;
 mod row;
+mod scan;
+mod semi;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -29,6 +33,7 @@ mod walk;
 
 pub use state::log::HitId;
 
+pub use explain::Explained;
 pub use filter::{Filter, FilterTest};
 pub use plan::TransformError;
 pub use stats::{ColumnCounts, Stats};
@@ -74,6 +79,12 @@ pub enum Reject {
     /// It is JSON, but no object.
     #[error("not a JSON object")]
     NotObject,
+    /// A value does not fit its column, whose rule is to reject the record.
+    #[error("column {column} cannot hold the value as it was sent, and its rule is `reject`")]
+    Misfit {
+        /// The column.
+        column: String,
+    },
     /// Its row is longer than COPY accepts.
     #[error("its row has {bytes} bytes, COPY accepts {MAX_ROW_BYTES}")]
     RowTooLong {
@@ -92,6 +103,7 @@ impl Reject {
             Self::NotUtf8 { .. } => "not_utf8",
             Self::NotJson(_) => "not_json",
             Self::NotObject => "not_object",
+            Self::Misfit { .. } => "misfit",
             Self::RowTooLong { .. } => "row_too_long",
         }
     }
@@ -111,17 +123,31 @@ impl Transform {
     /// For rows of this schema, without the records that one of these filters matches.
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
-        let spans = Spans::new(plan.targets());
+        let spans = Spans::new(plan.targets(), plan.constants());
         let filter_names = filters.iter().map(|filter| filter.name.clone()).collect();
         Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), filter_names, plan })
     }
 
+    /// With this name in columns of kind `instance`.
+    #[must_use]
+    pub fn with_instance(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.converter.instance);
+        self
+    }
+
+    /// With this text in columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
+    /// row goes to, it puts the id in its place.
+    #[must_use]
+    pub fn with_batch_mark(mut self, mark: &str) -> Self {
+        mark.clone_into(&mut self.converter.batch_mark);
+        self
+    }
+
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
     pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
-        let Ok(text) = simdutf8::basic::from_utf8(line) else {
-            // The quick check does not say where.
-            let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
-            return Outcome::Rejected(Reject::NotUtf8 { at });
+        let text = match utf8(line) {
+            Ok(text) => text,
+            Err(reject) => return Outcome::Rejected(reject),
         };
         if let Err(reject) = walk::walk(&self.plan, text, &mut self.spans) {
             return Outcome::Rejected(reject);
@@ -131,11 +157,14 @@ impl Transform {
             return Outcome::Filtered { rule, received };
         }
         let start = row.len();
-        row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
+        let written = row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
         let bytes = row.len() - start;
-        if bytes > MAX_ROW_BYTES {
+        let written =
+            written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
+        self.stats.settle(written.is_ok());
+        if let Err(reject) = written {
             row.truncate(start);
-            return Outcome::Rejected(Reject::RowTooLong { bytes });
+            return Outcome::Rejected(reject);
         }
         let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
         Outcome::Row { hit, received }
@@ -146,8 +175,21 @@ impl Transform {
         &self.filter_names
     }
 
-    /// What was altered or dropped so far because a column's type could not hold it, by column.
+    /// Hands over what was altered or dropped since the last call, by column, and counts from zero.
+    pub fn take_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
+        self.stats.take(each);
+    }
+
+    /// What was altered or dropped since it was taken because a column's type could not hold it, by column.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
+}
+
+fn utf8(line: &[u8]) -> Result<&str, Reject> {
+    simdutf8::basic::from_utf8(line).map_err(|_| {
+        // The quick check does not say where.
+        let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+        Reject::NotUtf8 { at }
+    })
 }

@@ -1,9 +1,14 @@
 //! The statements that create the table and the ledger.
 //!
-//! No column names an encoding: Redshift then manages them itself (ENCODE AUTO), which it stops doing for the whole
-//! table as soon as one column names its own. A statement carries no semicolon, so that each can be sent alone.
+//! A column names an encoding only if the schema does, or the configuration wants them all: Redshift manages them
+//! itself otherwise (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A
+//! statement carries no semicolon, so that each can be sent alone.
 
-use crate::schema::{Schema, SqlType};
+mod live;
+
+pub use live::{Difference, LiveColumn, What, compare};
+
+use crate::schema::{Column, Encoding, Kind, Schema, SqlType};
 use crate::sql::{TableName, ident};
 use std::fmt::Write;
 
@@ -14,6 +19,20 @@ pub struct TableOptions {
     pub sortkey: Vec<String>,
     /// Column whose value decides the slice a row lives on.
     pub distkey: Option<String>,
+    /// Which columns name their encoding.
+    pub encodings: Encodings,
+}
+
+/// Which columns name their encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encodings {
+    /// Those for which the schema does.
+    #[default]
+    Auto,
+    /// All: that of the schema, or one that suits the type; the first column of the sort key is not compressed, so
+    /// that blocks can be skipped.
+    Explicit,
 }
 
 /// A key that the table cannot have.
@@ -44,7 +63,12 @@ impl TableOptions {
 
 /// The table rows are loaded into, one column a line.
 pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) -> String {
-    let columns = schema.columns.iter().map(|column| (column.name.as_str(), column.sql_type.to_string()));
+    let columns = schema.columns.iter().map(|column| {
+        let sorts = options.sortkey.first() == Some(&column.name);
+        let text = column_text(column, options.encodings == Encodings::Explicit && !sorts);
+        let raw = sorts && column.encoding.is_none() && options.encodings == Encodings::Explicit;
+        (column.name.as_str(), if raw { format!("{text} ENCODE raw") } else { text })
+    });
     let mut text = create(table, columns);
     if let Some(column) = &options.distkey {
         // Writing to a String cannot fail.
@@ -98,6 +122,21 @@ pub fn script(schema: &Schema, table: &TableName, options: &TableOptions, ledger
     statements(schema, table, options, ledger).join(";\n\n") + ";\n"
 }
 
+/// What follows the column's name: its type, what Redshift fills it with, and its encoding.
+fn column_text(column: &Column, always_encoded: bool) -> String {
+    let mut text = column.sql_type.to_string();
+    if column.kind == Kind::LoadTime {
+        // The time the load's transaction began, in UTC.
+        text.push_str(" DEFAULT SYSDATE");
+    }
+    let default = always_encoded.then(|| Encoding::default_of(column.sql_type));
+    if let Some(encoding) = column.encoding.or(default) {
+        // Writing to a String cannot fail.
+        let _ = write!(text, " ENCODE {encoding}");
+    }
+    text
+}
+
 fn create<'a>(table: &TableName, columns: impl IntoIterator<Item = (&'a str, String)>) -> String {
     let columns: Vec<String> =
         columns.into_iter().map(|(name, sql_type)| format!("  {} {sql_type}", ident(name))).collect();
@@ -120,6 +159,7 @@ mod tests {
         let options = TableOptions {
             sortkey: vec!["hitidhigh".into(), "language".into()],
             distkey: Some("hitidhigh".into()),
+            encodings: Encodings::Auto,
         };
         let text = create_table(&schema(), &"public.hits".parse().unwrap(), &options);
         assert_eq!(
@@ -129,6 +169,33 @@ mod tests {
         );
         let plain = create_table(&schema(), &"hits".parse().unwrap(), &TableOptions::default());
         assert!(plain.ends_with("super\n)"), "{plain}");
+    }
+
+    #[test]
+    fn encodings_and_load_times_are_part_of_a_column() {
+        let mut schema = schema();
+        schema.columns[1].encoding = Some(Encoding::Lzo);
+        schema.columns.push(Column::new("loaded", vec![], Kind::LoadTime, SqlType::Timestamp));
+        let table = "hits".parse().unwrap();
+        let text = |encodings| {
+            let sortkey = vec!["hitidhigh".to_owned()];
+            create_table(&schema, &table, &TableOptions { sortkey, distkey: None, encodings })
+        };
+        let auto = text(Encodings::Auto);
+        assert!(
+            auto.contains("\"hitidhigh\" decimal(20,0),\n  \"language\" varchar(64) ENCODE lzo,"),
+            "{auto}"
+        );
+        assert!(auto.contains("\"loaded\" timestamp DEFAULT SYSDATE\n)"), "{auto}");
+        let explicit = text(Encodings::Explicit);
+        assert!(
+            explicit.contains("decimal(20,0) ENCODE raw,\n  \"language\" varchar(64) ENCODE lzo,"),
+            "{explicit}"
+        );
+        assert!(
+            explicit.contains("super ENCODE zstd,\n  \"loaded\" timestamp DEFAULT SYSDATE ENCODE az64"),
+            "{explicit}"
+        );
     }
 
     #[test]
@@ -153,6 +220,7 @@ mod tests {
         let options = |sort: &str, dist: Option<&str>| TableOptions {
             sortkey: vec![sort.to_owned()],
             distkey: dist.map(str::to_owned),
+            encodings: Encodings::Auto,
         };
         assert_eq!(options("hitidhigh", Some("language")).validate(&schema()), Ok(()));
         let message = |options: TableOptions| options.validate(&schema()).unwrap_err().to_string();

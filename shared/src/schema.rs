@@ -1,18 +1,23 @@
 //! The table schema: which field of a record goes into which column, and as what.
 //!
 //! One `Schema` decides the transform, the CREATE TABLE and the column list of COPY, so that the three cannot
-//! disagree. It is either the built-in one, which covers every documented field, or a user's TOML file.
+//! disagree. It is either the built-in one, which covers every documented field, or a user's TOML file, which takes its
+//! place or adds to it.
 
 mod built_in;
+mod encoding;
 mod kind;
 mod path;
 mod read;
+mod rule;
 mod sql_type;
 mod write;
 
 pub use built_in::EVENTS;
+pub use encoding::Encoding;
 pub use kind::Kind;
 pub use path::{JsonPath, PathError};
+pub use rule::Rule;
 pub use sql_type::{SqlType, SqlTypeError};
 
 use std::collections::HashSet;
@@ -23,6 +28,12 @@ pub const MAX_COLUMNS: usize = 1600;
 pub const MAX_NAME_BYTES: usize = 127;
 /// Redshift's limit on an input row of COPY.
 pub const MAX_ROW_BYTES: usize = 4 << 20;
+
+/// The most bytes between two values of a list.
+pub const MAX_DELIMITER_BYTES: usize = 8;
+/// Names that every table has already, for columns of Redshift's own.
+const SYSTEM_COLUMNS: [&str; 9] =
+    ["cmax", "cmin", "ctid", "deletexid", "insertxid", "oid", "tableoid", "xmax", "xmin"];
 
 /// The columns of the table, in table order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,12 +48,19 @@ pub struct Column {
     /// Name in the table, a plain lower-case identifier.
     pub name: String,
     /// Where the value stands in a record. Several when Adobe spells it several ways: the first that yields a
-    /// value wins, whatever their order in the record. `$` alone for [`Kind::Record`].
+    /// value wins, whatever their order in the record. `$` alone for [`Kind::Record`]; none for a kind whose value
+    /// is not in the record.
     pub paths: Vec<JsonPath>,
     /// How the JSON value is read.
     pub kind: Kind,
     /// What it is in the table.
     pub sql_type: SqlType,
+    /// What happens to a value that the type cannot hold as it was sent.
+    pub rule: Rule,
+    /// What stands between the values of a list, in the place of what the record says.
+    pub delimiter: Option<String>,
+    /// How Redshift is to compress it; its own choice if none.
+    pub encoding: Option<Encoding>,
 }
 
 /// Why a schema cannot be used: names the file, the column and the rule.
@@ -105,7 +123,10 @@ impl Schema {
                 return Err(fault("the name occurs twice".to_owned()));
             }
         }
-        let width: usize = self.columns.iter().map(|column| column.sql_type.max_bytes() + 1).sum();
+        if self.in_row().next().is_none() {
+            return Err(whole("no column takes its value from a record: nothing could be loaded".to_owned()));
+        }
+        let width: usize = self.in_row().map(|column| column.sql_type.max_bytes() + 1).sum();
         if width > MAX_ROW_BYTES {
             return Err(whole(format!(
                 "a full row would take {width} bytes, COPY accepts {MAX_ROW_BYTES}: shorten the widest varchar columns"
@@ -114,11 +135,16 @@ impl Schema {
         Ok(())
     }
 
-    /// 16 hex digits over names, types and order: equal exactly when a row of one schema fits the other's table.
-    /// Paths and kinds are left out, since they do not change what the columns are.
+    /// The columns a row has a value for, and COPY a name: all but those that Redshift fills by itself.
+    pub fn in_row(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.kind != Kind::LoadTime)
+    }
+
+    /// 16 hex digits over names, types and order of a row's columns: equal exactly when a row of one schema fits the
+    /// other's table. Paths, kinds and rules are left out, since they do not change what the columns are.
     pub fn fingerprint(&self) -> String {
         let mut text = String::new();
-        for column in &self.columns {
+        for column in self.in_row() {
             text.push_str(&column.name);
             text.push('\t');
             text.push_str(&column.sql_type.to_string());
@@ -134,13 +160,36 @@ impl Schema {
 }
 
 impl Column {
+    /// A column with the rule of its kind, and nothing else decided.
+    pub fn new(name: impl Into<String>, paths: Vec<JsonPath>, kind: Kind, sql_type: SqlType) -> Self {
+        let rule = Rule::default_of(kind);
+        Self { name: name.into(), paths, kind, sql_type, rule, delimiter: None, encoding: None }
+    }
+
     /// The rules that concern this column alone; the error is the rule.
     fn validate(&self) -> Result<(), String> {
         valid_name(&self.name)?;
         self.sql_type.validate()?;
         self.kind.check_type(self.sql_type)?;
-        if self.paths.is_empty() {
-            return Err("has no path".to_owned());
+        self.rule.check(self.kind, self.sql_type)?;
+        if let Some(encoding) = self.encoding.filter(|encoding| !encoding.fits(self.sql_type)) {
+            return Err(format!("Redshift has no encoding {encoding} for {}", self.sql_type));
+        }
+        match &self.delimiter {
+            Some(_) if self.kind != Kind::List => {
+                return Err("`delimiter` is for kind `list`".to_owned());
+            }
+            Some(text) if text.is_empty() || text.len() > MAX_DELIMITER_BYTES || text.contains('\0') => {
+                return Err(format!("`delimiter` has 1 to {MAX_DELIMITER_BYTES} bytes and no NUL"));
+            }
+            _ => {}
+        }
+        if self.paths.is_empty() == self.kind.is_from_record() {
+            return Err(if self.paths.is_empty() {
+                "has no path".to_owned()
+            } else {
+                format!("kind `{}` takes no path: its value is not in the record", self.kind)
+            });
         }
         for (number, path) in self.paths.iter().enumerate() {
             if self.paths.iter().take(number).any(|earlier| earlier == path) {
@@ -162,6 +211,9 @@ fn valid_name(name: &str) -> Result<(), String> {
     if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err("a name consists of a-z, 0-9 and _ and does not start with a digit".to_owned());
     }
+    if SYSTEM_COLUMNS.contains(&name) {
+        return Err("Redshift has a system column of that name in every table".to_owned());
+    }
     if name.len() > MAX_NAME_BYTES {
         return Err(format!("a name has at most {MAX_NAME_BYTES} bytes, this one {}", name.len()));
     }
@@ -173,7 +225,7 @@ mod tests {
     use super::*;
 
     fn column(name: &str, path: &str, kind: Kind, sql_type: SqlType) -> Column {
-        Column { name: name.to_owned(), paths: vec![path.parse().unwrap()], kind, sql_type }
+        Column::new(name, vec![path.parse().unwrap()], kind, sql_type)
     }
 
     fn message(columns: Vec<Column>) -> String {

@@ -17,7 +17,7 @@ pub struct Target {
     pub table: TableName,
     /// The table that says which batches are in it.
     pub ledger: TableName,
-    /// The table's columns, in the order of the rows.
+    /// The columns of a row, in its order.
     pub columns: Vec<String>,
     /// Fingerprint of those columns.
     pub fingerprint: String,
@@ -40,7 +40,7 @@ impl Target {
         Self {
             table: config.redshift.table.clone(),
             ledger: config.redshift.ledger.clone(),
-            columns: schema.columns.iter().map(|column| column.name.clone()).collect(),
+            columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
             iam_role: config.redshift.iam_role.clone(),
             bucket: config.s3.bucket.clone(),

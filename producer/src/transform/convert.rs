@@ -1,11 +1,11 @@
 //! One value into one cell, by the kind and type of its column.
 
-use super::list::{self, List};
+use super::list::{self, Delimiter, List};
 use super::number::{Number, Scaled};
 use super::stats::ColumnCounts;
-use super::value::{self, Shape, shape};
-use super::{cell, event, text, time};
-use shared::schema::{Kind, SqlType};
+use super::value::{self, Shape, plain_unsigned, shape};
+use super::{cell, event, scan, semi, text, time};
+use shared::schema::{Column, Kind, SqlType};
 
 /// The most bytes of a JSON text for a SUPER column.
 const SUPER_BYTES: usize = 1 << 20;
@@ -18,10 +18,15 @@ pub(super) enum Convert {
     },
     List {
         max: usize,
+        /// In the place of what the record says.
+        delimiter: Option<Delimiter>,
     },
+    /// JSON text for a varchar.
     Json {
         max: usize,
     },
+    /// JSON text for a SUPER, which Redshift takes apart.
+    Super,
     /// A whole number of at most so much, below zero and above.
     Whole {
         lowest: u128,
@@ -42,12 +47,18 @@ pub(super) enum Convert {
         precision: u32,
         scale: u32,
     },
+    /// The converter's name of the instance.
+    Instance {
+        max: usize,
+    },
+    /// The converter's mark, in whose place the log writes the id of the batch.
+    Batch,
 }
 
 /// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
-    /// Its cell is written.
+    /// Its cell is written, as far as the type can hold it: what was altered is counted.
     Written,
     /// There is no value: the cell stays empty.
     Empty,
@@ -55,29 +66,37 @@ pub(super) enum Done {
     Null,
 }
 
-/// The buffers conversion needs; they grow to the longest value and stay.
+/// The buffers conversion needs; they grow to the longest value and stay. And what is the same in every row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Converter {
     pub(super) text: Vec<u8>,
+    pub(super) instance: String,
+    pub(super) batch_mark: String,
+    day: time::Day,
 }
 
 impl Convert {
-    pub(super) fn new(kind: Kind, sql_type: SqlType) -> Self {
+    pub(super) fn new(column: &Column) -> Self {
+        let sql_type = column.sql_type;
         let max = match sql_type {
             SqlType::Varchar(bytes) => bytes as usize,
             _ => SUPER_BYTES,
         };
-        match (kind, sql_type) {
+        match (column.kind, sql_type) {
             (Kind::Text, _) => Self::Text { max },
-            (Kind::List, _) => Self::List { max },
+            (Kind::List, _) => {
+                let delimiter = column.delimiter.as_deref().and_then(|text| Delimiter::new(text.as_bytes()));
+                Self::List { max, delimiter }
+            }
+            (Kind::Json | Kind::Record, SqlType::Super) => Self::Super,
             (Kind::Json | Kind::Record, _) => Self::Json { max },
             (Kind::Boolean, _) => Self::Boolean,
-            (Kind::Timestamp, _) => Self::Timestamp,
+            (Kind::Timestamp | Kind::LoadTime, _) => Self::Timestamp,
             (Kind::Unsigned, _) => Self::Whole { lowest: 0, highest: u128::from(u64::MAX) },
             (Kind::Decimal, SqlType::Decimal { precision, scale }) => {
                 Self::Decimal { precision: precision.into(), scale: scale.into() }
             }
-            (Kind::EventValue, SqlType::Decimal { precision, scale }) => {
+            (Kind::EventValue, SqlType::Decimal { precision, scale }) if scale > 0 => {
                 Self::DecimalEvent { precision: precision.into(), scale: scale.into() }
             }
             (Kind::EventValue, _) => {
@@ -88,7 +107,14 @@ impl Convert {
                 let (lowest, highest) = limits(sql_type);
                 Self::Whole { lowest, highest }
             }
+            (Kind::Instance, _) => Self::Instance { max },
+            (Kind::Batch, _) => Self::Batch,
         }
+    }
+
+    /// Whether the value is the same whatever the record.
+    pub(super) fn is_constant(self) -> bool {
+        matches!(self, Self::Instance { .. } | Self::Batch)
     }
 }
 
@@ -107,18 +133,26 @@ fn limits(sql_type: SqlType) -> (u128, u128) {
 }
 
 impl Converter {
-    /// Appends the cell of `raw`, a valid JSON value, to `row`.
+    /// Appends the cell of `raw`, a valid JSON value, to `row`. `escaped`: it is a string with a backslash in it.
     pub(super) fn convert(
         &mut self,
         convert: Convert,
         raw: &str,
+        escaped: bool,
         row: &mut Vec<u8>,
         counts: &mut ColumnCounts,
     ) -> Done {
         match convert {
-            Convert::Text { max } => self.text(raw, max, row, counts),
-            Convert::List { max } => self.list(raw, max, row, counts),
+            Convert::Text { max } => self.text(raw, escaped, max, row, counts),
+            Convert::List { max, delimiter } => self.list(raw, escaped, max, delimiter, row, counts),
             Convert::Json { max } => json(raw, max, row),
+            Convert::Super => {
+                if semi::fits(raw) {
+                    json(raw, SUPER_BYTES, row)
+                } else {
+                    Done::Null
+                }
+            }
             Convert::Whole { lowest, highest } => self.whole(raw, lowest, highest, row),
             Convert::Decimal { precision, scale } => {
                 let number = value::scalar(raw, &mut self.text).and_then(Number::parse);
@@ -137,33 +171,57 @@ impl Converter {
                 Some(None) => Done::Empty,
                 None => Done::Null,
             },
+            Convert::Instance { max } => write_text(self.instance.as_bytes(), max, row, counts),
+            Convert::Batch => {
+                row.extend_from_slice(self.batch_mark.as_bytes());
+                Done::Written
+            }
         }
     }
 
     /// A string as it is, anything else by its JSON text.
-    fn text(&mut self, raw: &str, max: usize, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+    fn text(
+        &mut self,
+        raw: &str,
+        escaped: bool,
+        max: usize,
+        row: &mut Vec<u8>,
+        counts: &mut ColumnCounts,
+    ) -> Done {
         let Shape::String(string) = shape(raw) else {
             return if raw == "null" { Done::Empty } else { write_text(raw.as_bytes(), max, row, counts) };
         };
-        // Nearly every value: short, nothing escaped. A quote or a line end would be escaped.
-        if memchr::memchr2(b'\\', cell::DELIMITER, string).is_none() {
-            if string.len() <= max && !cell::edge_is_blank(string) {
-                row.extend_from_slice(string);
-                return if string.is_empty() { Done::Empty } else { Done::Written };
-            }
-            return write_text(string, max, row, counts);
+        if escaped {
+            self.text.clear();
+            text::unescape(string, &mut self.text, counts);
+            return write_text(&self.text, max, row, counts);
         }
-        self.text.clear();
-        text::unescape(string, &mut self.text, counts);
-        write_text(&self.text, max, row, counts)
+        // Nearly every value: short, with no delimiter. A quote or a line end would be escaped.
+        if string.len() <= max && !cell::edge_is_blank(string) && !scan::contains(string, cell::DELIMITER) {
+            row.extend_from_slice(string);
+            return if string.is_empty() { Done::Empty } else { Done::Written };
+        }
+        write_text(string, max, row, counts)
     }
 
-    fn list(&mut self, raw: &str, max: usize, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+    fn list(
+        &mut self,
+        raw: &str,
+        escaped: bool,
+        max: usize,
+        delimiter: Option<Delimiter>,
+        row: &mut Vec<u8>,
+        counts: &mut ColumnCounts,
+    ) -> Done {
+        if raw.starts_with('"') {
+            return self.text(raw, escaped, max, row, counts);
+        }
         match list::read(raw) {
-            List::Single(value) => self.text(value, max, row, counts),
-            List::Array(array, delimiter) => {
+            // Of a value within an object it is not known whether it is escaped: it may be.
+            List::Single(value) => self.text(value, true, max, row, counts),
+            List::Array(array, sent) => {
                 self.text.clear();
-                list::join(array, delimiter, &mut self.text, counts);
+                list::join(array, delimiter.unwrap_or(sent), &mut self.text, counts);
                 write_text(&self.text, max, row, counts)
             }
         }
@@ -172,10 +230,14 @@ impl Converter {
     fn whole(&mut self, raw: &str, lowest: u128, highest: u128, row: &mut Vec<u8>) -> Done {
         let Some(text) = value::scalar(raw, &mut self.text) else { return Done::Null };
         // Nearly every number: its digits are its form.
-        if let Some(number) = small(text)
+        if let Some(number) = plain_unsigned(text)
             && u128::from(number) <= highest
         {
-            row.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            if text.first() == Some(&b'0') {
+                row.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            } else {
+                row.extend_from_slice(text);
+            }
             return Done::Written;
         }
         let number = match raw {
@@ -203,27 +265,18 @@ impl Converter {
 
     fn timestamp(&mut self, raw: &str, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
         let text = value::scalar(raw, &mut self.text).unwrap_or_default();
-        if let Some(seconds) = small(text).and_then(|seconds| i64::try_from(seconds).ok()) {
-            return if time::write_parts(seconds, 0, row) { Done::Written } else { Done::Null };
+        if let Some(seconds) = plain_unsigned(text).and_then(|seconds| i64::try_from(seconds).ok()) {
+            return if self.day.write(seconds, 0, row) { Done::Written } else { Done::Null };
         }
         let time = Number::parse(text).and_then(|number| number.scaled(6));
         match time {
-            Some(time) if time::write(&time, row) => {
+            Some(time) if self.day.write_scaled(&time, row) => {
                 counts.rounded += u64::from(time.rounded);
                 Done::Written
             }
             _ => Done::Null,
         }
     }
-}
-
-/// A number that is nothing but at most 18 digits.
-fn small(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 18 {
-        return None;
-    }
-    text.iter()
-        .try_fold(0_u64, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u64::from(byte - b'0')))
 }
 
 fn whole(number: Option<Scaled>, lowest: u128, highest: u128, row: &mut Vec<u8>) -> Done {

@@ -1,12 +1,11 @@
 //! A list variable as one text: its values joined by their delimiter.
 
+use super::scan::{Invalid, Scanner};
 use super::stats::ColumnCounts;
 use super::text;
 use super::value::{Shape, shape};
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use std::fmt;
+
+use shared::schema::MAX_DELIMITER_BYTES;
 
 const DEFAULT_DELIMITER: char = ',';
 
@@ -23,8 +22,8 @@ pub(super) fn read(raw: &str) -> List<'_> {
     match shape(raw) {
         Shape::Array(array) => List::Array(array, Delimiter::default()),
         Shape::Object(object) => {
-            let fields =
-                serde_json::Deserializer::from_str(object).deserialize_map(FieldsVisitor).unwrap_or_default();
+            // It is known to be valid: there is nothing to fail.
+            let fields = Fields::read(object).unwrap_or_default();
             match fields.values {
                 Some(values) if values.starts_with('[') => {
                     List::Array(values, fields.delimiter.map(Delimiter::read).unwrap_or_default())
@@ -40,15 +39,41 @@ pub(super) fn read(raw: &str) -> List<'_> {
 
 /// Appends the array's values to `out`. A value that is null leaves its place empty.
 pub(super) fn join(array: &str, delimiter: Delimiter, out: &mut Vec<u8>, counts: &mut ColumnCounts) {
-    let mut join = Join { delimiter, out, counts };
     // The array is known to be valid: there is nothing to fail.
-    let _ = serde_json::Deserializer::from_str(array).deserialize_seq(&mut join);
+    let _ = try_join(array, delimiter, out, counts);
+}
+
+fn try_join(
+    array: &str,
+    delimiter: Delimiter,
+    out: &mut Vec<u8>,
+    counts: &mut ColumnCounts,
+) -> Result<(), Invalid> {
+    let mut scanner = Scanner::of_valid(array);
+    let mut more = scanner.first(b']')?;
+    while more {
+        let start = scanner.at();
+        scanner.value()?;
+        let value = array.get(start..scanner.at()).unwrap_or_default();
+        match shape(value) {
+            Shape::String(string) => text::unescape(string, out, counts),
+            Shape::Null => {}
+            Shape::Bool(_) | Shape::Number(_) | Shape::Array(_) | Shape::Object(_) => {
+                out.extend_from_slice(value.as_bytes());
+            }
+        }
+        more = scanner.more(b']')?;
+        if more {
+            out.extend_from_slice(delimiter.bytes.get(..delimiter.length).unwrap_or_default());
+        }
+    }
+    Ok(())
 }
 
 /// What stands between values: few bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Delimiter {
-    bytes: [u8; 8],
+    bytes: [u8; MAX_DELIMITER_BYTES],
     length: usize,
 }
 
@@ -65,24 +90,24 @@ impl Delimiter {
         code.and_then(char::from_u32).filter(|c| *c != '\0').map_or_else(Self::default, Self::from)
     }
 
+    /// These bytes, if they are few, and at least one.
+    pub(super) fn new(text: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_DELIMITER_BYTES];
+        bytes.get_mut(..text.len()).filter(|_| !text.is_empty())?.copy_from_slice(text);
+        Some(Self { bytes, length: text.len() })
+    }
+
     fn of_string(string: &[u8]) -> Self {
         let mut text = Vec::new();
         let mut counts = ColumnCounts::default();
         text::unescape(string, &mut text, &mut counts);
-        let mut bytes = [0; 8];
-        match bytes.get_mut(..text.len()) {
-            Some(place) if !text.is_empty() && counts.is_zero() => {
-                place.copy_from_slice(&text);
-                Self { bytes, length: text.len() }
-            }
-            _ => Self::default(),
-        }
+        Self::new(&text).filter(|_| counts.is_zero()).unwrap_or_default()
     }
 }
 
 impl From<char> for Delimiter {
     fn from(c: char) -> Self {
-        let mut bytes = [0; 8];
+        let mut bytes = [0; MAX_DELIMITER_BYTES];
         let length = c.encode_utf8(&mut bytes).len();
         Self { bytes, length }
     }
@@ -94,94 +119,29 @@ impl Default for Delimiter {
     }
 }
 
-struct Join<'o> {
-    delimiter: Delimiter,
-    out: &'o mut Vec<u8>,
-    counts: &'o mut ColumnCounts,
-}
-
-impl<'de> Visitor<'de> for &mut Join<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<(), A::Error> {
-        let mut first = true;
-        while let Some(value) = array.next_element::<&RawValue>()? {
-            if !std::mem::take(&mut first) {
-                self.out
-                    .extend_from_slice(self.delimiter.bytes.get(..self.delimiter.length).unwrap_or_default());
-            }
-            match shape(value.get()) {
-                Shape::String(string) => text::unescape(string, self.out, self.counts),
-                Shape::Null => {}
-                Shape::Bool(_) | Shape::Number(_) | Shape::Array(_) | Shape::Object(_) => {
-                    self.out.extend_from_slice(value.get().as_bytes());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[derive(Default)]
 struct Fields<'a> {
     values: Option<&'a str>,
     delimiter: Option<&'a str>,
 }
 
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Fields<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object with values and delim")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
-        let mut fields = Fields::default();
-        while let Some(key) = map.next_key::<Key>()? {
-            match key {
-                Key::Values => fields.values = Some(map.next_value::<&RawValue>()?.get()),
-                Key::Delimiter => fields.delimiter = Some(map.next_value::<&RawValue>()?.get()),
-                Key::Other => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+impl<'a> Fields<'a> {
+    fn read(object: &'a str) -> Result<Self, Invalid> {
+        let mut fields = Self::default();
+        let mut scanner = Scanner::of_valid(object);
+        let mut more = scanner.first(b'}')?;
+        while more {
+            let key = scanner.key()?;
+            let start = scanner.at();
+            scanner.value()?;
+            let value = object.get(start..scanner.at());
+            match object.get(key.start..key.end) {
+                Some("values") => fields.values = value,
+                Some("delim") => fields.delimiter = value,
+                _ => {}
             }
+            more = scanner.more(b'}')?;
         }
         Ok(fields)
-    }
-}
-
-enum Key {
-    Values,
-    Delimiter,
-    Other,
-}
-
-impl<'de> Deserialize<'de> for Key {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-
-        impl Visitor<'_> for KeyVisitor {
-            type Value = Key;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Key, E> {
-                Ok(match key {
-                    b"values" => Key::Values,
-                    b"delim" => Key::Delimiter,
-                    _ => Key::Other,
-                })
-            }
-        }
-
-        deserializer.deserialize_bytes(KeyVisitor)
     }
 }

@@ -135,7 +135,11 @@ impl Scaled {
             row.push(b'-');
         }
         let mut buffer = itoa::Buffer::new();
-        let digits = buffer.format(self.units).as_bytes();
+        // Half the digits take a fraction of the time.
+        let digits = match u64::try_from(self.units) {
+            Ok(units) => buffer.format(units).as_bytes(),
+            Err(_) => buffer.format(self.units).as_bytes(),
+        };
         let scale = self.scale as usize;
         if scale == 0 {
             row.extend_from_slice(digits);

@@ -6,10 +6,10 @@
 
 use super::convert::{Convert, Converter};
 use super::filter::{Filter, FilterTest};
+use super::keys::Keys;
 use super::walk::Spans;
 use super::{HitId, value};
-use hashbrown::HashMap;
-use shared::schema::{JsonPath, PathError, Schema, SchemaError};
+use shared::schema::{JsonPath, PathError, Rule, Schema, SchemaError};
 
 /// Why a transform cannot be built.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +44,12 @@ pub(super) struct Plan {
     filters: Vec<FilterTest>,
 }
 
-/// One path of one column.
+/// One path of one column; or the only candidate of a column that has none.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Candidate {
     pub(super) column: usize,
     pub(super) convert: Convert,
+    pub(super) rule: Rule,
 }
 
 /// A place in the record.
@@ -57,7 +58,7 @@ pub(super) struct Node {
     /// Who wants the value that stands here.
     pub(super) targets: Vec<usize>,
     /// What is wanted inside it.
-    pub(super) children: HashMap<Box<[u8]>, Node>,
+    pub(super) children: Keys<Node>,
 }
 
 const HIT_HIGH: usize = 0;
@@ -70,11 +71,14 @@ impl Plan {
         schema.validate("schema")?;
         let mut root = Node::default();
         let mut candidates = Vec::new();
-        for (number, column) in schema.columns.iter().enumerate() {
-            let convert = Convert::new(column.kind, column.sql_type);
+        for (number, column) in schema.in_row().enumerate() {
+            let candidate = Candidate { column: number, convert: Convert::new(column), rule: column.rule };
             for path in &column.paths {
                 root.want(path, candidates.len());
-                candidates.push(Candidate { column: number, convert });
+                candidates.push(candidate);
+            }
+            if column.paths.is_empty() {
+                candidates.push(candidate);
             }
         }
         let mut next = candidates.len();
@@ -87,7 +91,13 @@ impl Plan {
             next += 1;
         }
         let filters = filters.iter().map(|filter| filter.test.clone()).collect();
-        Ok(Self { root, candidates, columns: schema.columns.len(), filters })
+        Ok(Self { root, candidates, columns: schema.in_row().count(), filters })
+    }
+
+    /// The targets whose value is not in the record.
+    pub(super) fn constants(&self) -> impl Iterator<Item = usize> {
+        let all = self.candidates.iter().enumerate();
+        all.filter(|(_, candidate)| candidate.convert.is_constant()).map(|(target, _)| target)
     }
 
     /// How many targets there are.
@@ -125,7 +135,8 @@ impl Node {
     fn want(&mut self, path: &JsonPath, target: usize) {
         let mut node = self;
         for key in path.keys() {
-            node = node.children.entry(key.as_bytes().into()).or_default();
+            let Some(child) = node.children.entry(key, Self::default) else { return };
+            node = child;
         }
         node.targets.push(target);
     }

@@ -1,10 +1,43 @@
-//! Writes the cells of a row in table order, `~` between them.
+//! Writes the cells of a row in table order, `~` between them, and applies the rules of the columns.
 
+use super::Reject;
 use super::cell;
 use super::convert::{Converter, Done};
-use super::plan::Plan;
-use super::stats::Stats;
+use super::plan::{Candidate, Plan};
+use super::stats::{ColumnCounts, Stats};
 use super::walk::Spans;
+use shared::schema::Rule;
+
+/// What became of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// Its cell is written; what had to be altered, the rule being to cut, is counted.
+    Written(ColumnCounts),
+    /// There is no value: the cell stays empty. What was altered may be all there was, such as a NUL.
+    Empty(ColumnCounts),
+    /// The type cannot hold it as it was sent, and the rule is not to cut, or it cannot be cut.
+    Misfit,
+}
+
+/// Appends the cell of a value under the rule of its column.
+pub(super) fn store(
+    candidate: Candidate,
+    (raw, escaped): (&str, bool),
+    converter: &mut Converter,
+    row: &mut Vec<u8>,
+) -> Stored {
+    let start = row.len();
+    let mut altered = ColumnCounts::default();
+    let done = converter.convert(candidate.convert, raw, escaped, row, &mut altered);
+    let stored = match done {
+        Done::Null => Stored::Misfit,
+        Done::Written | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => Stored::Misfit,
+        Done::Written => return Stored::Written(altered),
+        Done::Empty => Stored::Empty(altered),
+    };
+    row.truncate(start);
+    stored
+}
 
 /// Appends one line. Most columns of a wide table are empty: their delimiters are written in one go.
 pub(super) fn emit(
@@ -14,37 +47,46 @@ pub(super) fn emit(
     converter: &mut Converter,
     stats: &mut Stats,
     row: &mut Vec<u8>,
-) {
+) -> Result<(), Reject> {
     row.reserve(text.len() + plan.columns + 1);
-    // The column the row's end stands in, whether it has its value, and whether an earlier spelling was nulled.
-    let (mut column, mut filled, mut nulled) = (0, false, false);
+    let start = row.len();
+    // The column the row's end stands in, whether it has its value, and by what rule an earlier spelling has none.
+    let (mut column, mut filled, mut misfit) = (0, false, None);
     for target in spans.iter() {
         let Some(candidate) = plan.candidates.get(target) else { break };
         if candidate.column != column {
+            if let Some(rule) = misfit.take().filter(|_| !filled) {
+                stats.misfit(column, rule)?;
+            }
             row.resize(row.len() + candidate.column - column, cell::DELIMITER);
-            (column, filled, nulled) = (candidate.column, false, false);
+            (column, filled) = (candidate.column, false);
         } else if filled {
             continue;
         }
-        let Some(raw) = spans.get(target, text) else { continue };
-        let counts = stats.column(column);
-        match converter.convert(candidate.convert, raw, row, counts) {
-            Done::Written => {
+        let Some(value) = spans.get_marked(target, text) else { continue };
+        let altered = match store(*candidate, value, converter, row) {
+            Stored::Written(altered) => {
                 filled = true;
-                // The value is there after all.
-                counts.nulled -= u64::from(nulled);
+                altered
             }
-            Done::Empty => {}
-            Done::Null => {
-                counts.nulled += u64::from(!nulled);
-                nulled = true;
+            Stored::Empty(altered) => altered,
+            Stored::Misfit => {
+                misfit = Some(candidate.rule);
+                continue;
             }
+        };
+        if !altered.is_zero() {
+            stats.altered(column, altered);
         }
     }
+    if let Some(rule) = misfit.filter(|_| !filled) {
+        stats.misfit(column, rule)?;
+    }
     row.resize(row.len() + plan.columns.saturating_sub(column + 1), cell::DELIMITER);
-    if plan.columns == 1 && !filled {
+    if row.len() == start {
         // CSV readers skip an empty line.
         row.extend_from_slice(b"\"\"");
     }
     row.push(b'\n');
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! What the transform had to alter, by column.
 
-use shared::schema::Schema;
+use super::Reject;
+use shared::schema::{Rule, Schema};
 
 /// Values of one column that could not be stored as they were sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,21 +10,25 @@ pub struct ColumnCounts {
     pub cut: u64,
     /// Values that have no form in the column's type: the cell is NULL.
     pub nulled: u64,
-    /// Numbers rounded to the column's scale.
+    /// Numbers and times rounded to the column's digits.
     pub rounded: u64,
     /// NUL characters left out, each one.
     pub nuls: u64,
     /// Halves of surrogate pairs replaced by U+FFFD, each one.
     pub replaced: u64,
+    /// Records rejected for the sake of this column.
+    pub rejected: u64,
 }
 
 impl ColumnCounts {
-    fn add(&mut self, other: &Self) {
+    /// Counts these too.
+    pub fn add(&mut self, other: &Self) {
         self.cut += other.cut;
         self.nulled += other.nulled;
         self.rounded += other.rounded;
         self.nuls += other.nuls;
         self.replaced += other.replaced;
+        self.rejected += other.rejected;
     }
 
     /// Whether everything was stored as it was sent.
@@ -32,23 +37,53 @@ impl ColumnCounts {
     }
 }
 
-/// Counts since the transform was made.
+/// Counts since the transform was made, of the records that became rows, and of those rejected by a rule.
 #[derive(Debug, Clone)]
 pub struct Stats {
     names: Vec<String>,
     counts: Vec<ColumnCounts>,
-    /// Takes what belongs to no column; never read.
-    spare: ColumnCounts,
+    /// Of the record under way: they count when it has become a row.
+    pending: Vec<(usize, ColumnCounts)>,
 }
 
 impl Stats {
     pub(super) fn new(schema: &Schema) -> Self {
-        let names: Vec<_> = schema.columns.iter().map(|column| column.name.clone()).collect();
-        Self { counts: vec![ColumnCounts::default(); names.len()], names, spare: ColumnCounts::default() }
+        let names: Vec<_> = schema.in_row().map(|column| column.name.clone()).collect();
+        Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new() }
     }
 
-    pub(super) fn column(&mut self, number: usize) -> &mut ColumnCounts {
-        self.counts.get_mut(number).unwrap_or(&mut self.spare)
+    /// A value of the record under way was stored altered.
+    pub(super) fn altered(&mut self, column: usize, altered: ColumnCounts) {
+        self.pending.push((column, altered));
+    }
+
+    /// A value of the record under way cannot be stored.
+    pub(super) fn misfit(&mut self, column: usize, rule: Rule) -> Result<(), Reject> {
+        if rule != Rule::Reject {
+            self.altered(column, ColumnCounts { nulled: 1, ..ColumnCounts::default() });
+            return Ok(());
+        }
+        if let Some(counts) = self.counts.get_mut(column) {
+            counts.rejected += 1;
+        }
+        Err(Reject::Misfit { column: self.names.get(column).cloned().unwrap_or_default() })
+    }
+
+    /// The record under way has become a row, or it has not.
+    pub(super) fn settle(&mut self, is_row: bool) {
+        for (column, altered) in self.pending.drain(..) {
+            if let Some(counts) = self.counts.get_mut(column).filter(|_| is_row) {
+                counts.add(&altered);
+            }
+        }
+    }
+
+    /// Hands over what has been counted since the last call, by column.
+    pub fn take(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
+        for (name, counts) in self.names.iter().zip(&mut self.counts).filter(|(_, counts)| !counts.is_zero())
+        {
+            each(name, std::mem::take(counts));
+        }
     }
 
     /// The columns with anything to report.

@@ -6,25 +6,23 @@ mod filters;
 mod kinds;
 mod numbers;
 mod records;
-mod speed;
+mod rules;
 mod texts;
 
 use super::{ColumnCounts, Outcome, Transform};
-use shared::schema::Schema;
+use shared::schema::{Column, Schema};
 
-/// A schema of one `kind = type` column a line, `name path kind type`.
+/// A schema of one column a line, `name path kind type` and, if it is not the kind's own, the rule.
 fn schema(lines: &str) -> Schema {
     let columns = lines.lines().map(|line| {
-        let [name, path, kind, sql_type] = line.split_whitespace().collect::<Vec<_>>()[..] else {
-            panic!("{line}");
-        };
+        let words: Vec<_> = line.split_whitespace().collect();
+        let [name, path, kind, sql_type, ref rest @ ..] = words[..] else { panic!("{line}") };
         let paths: Vec<_> = path.split('|').map(|path| path.parse().unwrap()).collect();
-        shared::schema::Column {
-            name: name.to_owned(),
-            paths,
-            kind: kind.parse().unwrap(),
-            sql_type: sql_type.parse().unwrap(),
+        let mut column = Column::new(name, paths, kind.parse().unwrap(), sql_type.parse().unwrap());
+        if let [rule] = rest {
+            column.rule = rule.parse().unwrap();
         }
+        column
     });
     Schema::new(columns.collect(), "test").unwrap()
 }
@@ -40,7 +38,12 @@ fn cells(row: &[u8]) -> Vec<String> {
 
 /// The one cell of a record `{"v": value}` in a column of this kind and type, and what was counted.
 fn one(kind: &str, sql_type: &str, value: &str) -> (String, ColumnCounts) {
-    let schema = schema(&format!("v v {kind} {sql_type}\nend end text varchar(1)"));
+    one_by(kind, sql_type, "", value)
+}
+
+/// As [`one`], in a column with this rule.
+fn one_by(kind: &str, sql_type: &str, rule: &str, value: &str) -> (String, ColumnCounts) {
+    let schema = schema(&format!("v v {kind} {sql_type} {rule}\nend end text varchar(1)"));
     let mut transform = Transform::new(&schema, &[]).unwrap();
     let mut row = Vec::new();
     let outcome = transform.record(format!("{{\"v\":{value},\"end\":\".\"}}").as_bytes(), &mut row);

@@ -8,33 +8,58 @@ const DAY: i64 = 86_400;
 /// where seconds belong, fall outside.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// Appends `YYYY-MM-DD HH:MM:SS`, with six more digits if there is a fraction. `time` has a scale of six; false,
-/// and nothing appended, if it is out of range.
-pub(super) fn write(time: &Scaled, row: &mut Vec<u8>) -> bool {
-    let Some(total) = time.signed() else { return false };
-    let micros = u32::try_from(total.rem_euclid(MICROS)).unwrap_or_default();
-    let Ok(seconds) = i64::try_from(total.div_euclid(MICROS)) else { return false };
-    write_parts(seconds, micros, row)
+/// The day written last: hits of one stream nearly all have the same.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Day {
+    /// Days since 1970, and their text.
+    last: Option<(i64, [u8; 10])>,
 }
 
-/// As [`write()`], from its parts.
-pub(super) fn write_parts(seconds: i64, micros: u32, row: &mut Vec<u8>) -> bool {
-    if !RANGE.contains(&seconds) {
-        return false;
+impl Day {
+    /// Appends `YYYY-MM-DD HH:MM:SS`, with six more digits if there is a fraction. `time` has a scale of six; false,
+    /// and nothing appended, if it is out of range.
+    pub(super) fn write_scaled(&mut self, time: &Scaled, row: &mut Vec<u8>) -> bool {
+        let Some(total) = time.signed() else { return false };
+        let micros = u32::try_from(total.rem_euclid(MICROS)).unwrap_or_default();
+        let Ok(seconds) = i64::try_from(total.div_euclid(MICROS)) else { return false };
+        self.write(seconds, micros, row)
     }
-    let (year, month, day) = date(seconds.div_euclid(DAY));
-    let in_day = seconds.rem_euclid(DAY);
-    let mut text = *b"0000-00-00 00:00:00.000000";
-    put(&mut text, 0..4, year);
-    put(&mut text, 5..7, month);
-    put(&mut text, 8..10, day);
-    put(&mut text, 11..13, in_day / 3600);
-    put(&mut text, 14..16, in_day / 60 % 60);
-    put(&mut text, 17..19, in_day % 60);
-    put(&mut text, 20..26, i64::from(micros));
-    let length = if micros == 0 { 19 } else { text.len() };
-    row.extend_from_slice(text.get(..length).unwrap_or(&text));
-    true
+
+    /// As [`Day::write_scaled`], from its parts.
+    pub(super) fn write(&mut self, seconds: i64, micros: u32, row: &mut Vec<u8>) -> bool {
+        if !RANGE.contains(&seconds) {
+            return false;
+        }
+        let mut text = *b"0000-00-00 00:00:00.000000";
+        if let Some(date) = text.first_chunk_mut() {
+            *date = self.text(seconds.div_euclid(DAY));
+        }
+        let in_day = seconds.rem_euclid(DAY);
+        put(&mut text, 11..13, in_day / 3600);
+        put(&mut text, 14..16, in_day / 60 % 60);
+        put(&mut text, 17..19, in_day % 60);
+        let length = if micros == 0 { 19 } else { text.len() };
+        if micros != 0 {
+            put(&mut text, 20..26, i64::from(micros));
+        }
+        row.extend_from_slice(text.get(..length).unwrap_or(&text));
+        true
+    }
+
+    fn text(&mut self, day: i64) -> [u8; 10] {
+        if let Some((last, text)) = self.last
+            && last == day
+        {
+            return text;
+        }
+        let (year, month, number) = date(day);
+        let mut text = *b"0000-00-00";
+        put(&mut text, 0..4, year);
+        put(&mut text, 5..7, month);
+        put(&mut text, 8..10, number);
+        self.last = Some((day, text));
+        text
+    }
 }
 
 fn put(text: &mut [u8], place: std::ops::Range<usize>, mut value: i64) {
@@ -65,7 +90,7 @@ mod tests {
 
     fn text(seconds: i64, micros: u32) -> Option<String> {
         let mut out = Vec::new();
-        write_parts(seconds, micros, &mut out).then(|| String::from_utf8(out).unwrap())
+        Day::default().write(seconds, micros, &mut out).then(|| String::from_utf8(out).unwrap())
     }
 
     #[test]

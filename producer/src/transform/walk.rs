@@ -2,31 +2,60 @@
 
 use super::Reject;
 use super::plan::{Node, Plan};
-use serde::de::{DeserializeSeed, Error, IgnoredAny, MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use std::fmt;
+use super::scan::{Invalid, Scanner, Text};
+use super::stats::ColumnCounts;
+use super::text;
+use serde::de::IgnoredAny;
+
+/// Where a value lies in the record's text.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    start: usize,
+    end: usize,
+    escaped: bool,
+}
 
 /// Where the values of one record lie in its text, by target.
 #[derive(Debug, Clone)]
 pub(super) struct Spans {
-    spans: Vec<(usize, usize)>,
+    spans: Vec<Span>,
     /// A bit for each target that has a span: few of them do, so that clearing and visiting stays cheap.
     present: Vec<u64>,
+    /// The bits of targets that have a value in every record: those whose value is not in the record.
+    always: Vec<u64>,
+    /// For the few keys with escapes.
+    key: Vec<u8>,
 }
 
 impl Spans {
-    pub(super) fn new(targets: usize) -> Self {
-        Self { spans: vec![(0, 0); targets], present: vec![0; targets.div_ceil(64)] }
+    /// For so many targets, of which these need no place in the record.
+    pub(super) fn new(targets: usize, always: impl Iterator<Item = usize>) -> Self {
+        let words = targets.div_ceil(64);
+        let mut spans = Self {
+            spans: vec![Span::default(); targets],
+            present: vec![0; words],
+            always: vec![0; words],
+            key: Vec::new(),
+        };
+        for target in always {
+            spans.set(target, Span::default());
+        }
+        spans.always.copy_from_slice(&spans.present);
+        spans
     }
 
     pub(super) fn get<'a>(&self, target: usize, text: &'a str) -> Option<&'a str> {
+        self.get_marked(target, text).map(|(raw, _)| raw)
+    }
+
+    /// The value, and whether it is a string with escapes.
+    pub(super) fn get_marked<'a>(&self, target: usize, text: &'a str) -> Option<(&'a str, bool)> {
         let word = self.present.get(target / 64)?;
         if word & (1 << (target % 64)) == 0 {
             return None;
         }
-        let (start, end) = *self.spans.get(target)?;
-        text.get(start..end)
+        let Span { start, end, escaped } = *self.spans.get(target)?;
+        Some((text.get(start..end)?, escaped))
     }
 
     /// The targets present, ascending.
@@ -42,10 +71,10 @@ impl Spans {
     }
 
     fn clear(&mut self) {
-        self.present.fill(0);
+        self.present.copy_from_slice(&self.always);
     }
 
-    fn set(&mut self, target: usize, span: (usize, usize)) {
+    fn set(&mut self, target: usize, span: Span) {
         if let (Some(slot), Some(word)) = (self.spans.get_mut(target), self.present.get_mut(target / 64)) {
             *slot = span;
             *word |= 1 << (target % 64);
@@ -54,124 +83,82 @@ impl Spans {
 }
 
 /// Fills `spans` with those of this record.
-///
-/// serde_json goes into an object only if told that one is there, and gives up if it is something else. That is the
-/// quick way. When it fails, the careful way looks before it goes in; its error is then a fault of the JSON.
 pub(super) fn walk(plan: &Plan, text: &str, spans: &mut Spans) -> Result<(), Reject> {
-    let record = text.trim_matches([' ', '\t', '\r', '\n']);
-    if !record.starts_with('{') {
-        return Err(match serde_json::from_str::<IgnoredAny>(text) {
-            Ok(_) => Reject::NotObject,
-            Err(error) => Reject::NotJson(error.to_string()),
-        });
-    }
-    let mut pass = |careful: bool| {
-        spans.clear();
-        let mut walk = Walk { base: text.as_ptr() as usize, spans, careful };
-        walk.remember(&plan.root, record);
-        walk.object(&plan.root, record)
-    };
-    pass(false).or_else(|_| pass(true)).map_err(|error| Reject::NotJson(error.to_string()))
+    spans.clear();
+    let mut walk = Walk { scanner: Scanner::new(text), spans };
+    walk.record(&plan.root).map_err(|Invalid| match serde_json::from_str::<IgnoredAny>(text) {
+        // Another reader says it better: what is wrong, and where.
+        Err(error) => Reject::NotJson(error.to_string()),
+        Ok(_) => Reject::NotObject,
+    })
 }
 
-struct Walk<'s> {
-    /// Address of the record's first byte, from which spans are measured.
-    base: usize,
+struct Walk<'a, 's> {
+    scanner: Scanner<'a>,
     spans: &'s mut Spans,
-    careful: bool,
 }
 
-impl Walk<'_> {
-    fn object(&mut self, node: &Node, text: &str) -> Result<(), serde_json::Error> {
-        let mut json = serde_json::Deserializer::from_str(text);
-        json.deserialize_map(Visit { node, walk: self })?;
-        json.end()
+impl Walk<'_, '_> {
+    fn record(&mut self, root: &Node) -> Result<(), Invalid> {
+        self.scanner.blanks();
+        if self.scanner.peek() != Some(b'{') {
+            return Err(Invalid);
+        }
+        self.value(root)?;
+        self.scanner.blanks();
+        if self.scanner.peek().is_some() { Err(Invalid) } else { Ok(()) }
     }
 
-    fn remember(&mut self, node: &Node, raw: &str) {
-        // An empty value leaves the place to another spelling, or to a later one under the same key.
-        if matches!(raw, "null" | "\"\"") {
-            return;
-        }
-        let start = raw.as_ptr() as usize - self.base;
-        for target in &node.targets {
-            self.spans.set(*target, (start, start + raw.len()));
-        }
-    }
-}
-
-/// Goes through the value at a node.
-struct Visit<'n, 'w, 's> {
-    node: &'n Node,
-    walk: &'w mut Walk<'s>,
-}
-
-impl<'de> DeserializeSeed<'de> for Visit<'_, '_, '_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        let Self { node, walk } = self;
-        if !node.children.is_empty() && node.targets.is_empty() && !walk.careful {
-            return deserializer.deserialize_map(Visit { node, walk });
-        }
-        let raw = <&RawValue>::deserialize(deserializer)?.get();
-        walk.remember(node, raw);
-        if !node.children.is_empty() && raw.starts_with('{') {
-            walk.object(node, raw).map_err(D::Error::custom)?;
+    /// Goes as deep as the paths of the schema do; what lies beyond is gone over in one go.
+    fn value(&mut self, node: &Node) -> Result<(), Invalid> {
+        let start = self.scanner.at();
+        let escaped = if self.scanner.peek() == Some(b'{') && !node.children.is_empty() {
+            self.object(node)?;
+            false
+        } else {
+            self.scanner.value()?
+        };
+        if !node.targets.is_empty() {
+            self.remember(node, Span { start, end: self.scanner.at(), escaped });
         }
         Ok(())
     }
-}
 
-impl<'de> Visitor<'de> for Visit<'_, '_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(child) = map.next_key_seed(Key(self.node))? {
-            match child {
-                Some(node) => map.next_value_seed(Visit { node, walk: &mut *self.walk })?,
+    fn object(&mut self, node: &Node) -> Result<(), Invalid> {
+        let mut more = self.scanner.first(b'}')?;
+        while more {
+            let key = self.scanner.key()?;
+            match self.child(node, key) {
+                Some(child) => self.value(child)?,
                 None => {
-                    map.next_value::<IgnoredAny>()?;
+                    self.scanner.value()?;
                 }
             }
+            more = self.scanner.more(b'}')?;
         }
         Ok(())
     }
-}
 
-/// Looks a key up among the children of a node.
-struct Key<'n>(&'n Node);
-
-impl<'de, 'n> DeserializeSeed<'de> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    /// As bytes, since a key may hold half a surrogate pair, which no string can.
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl<'de, 'n> Visitor<'de> for Key<'n> {
-    type Value = Option<&'n Node>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_bytes<E: Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        Ok(self.0.children.get(key))
-    }
-
-    /// A key without escapes; read as bytes, it has not been checked for the control characters JSON forbids.
-    fn visit_borrowed_bytes<E: Error>(self, key: &'de [u8]) -> Result<Self::Value, E> {
-        let child = self.0.children.get(key);
-        if child.is_none() && key.iter().any(|byte| *byte < 0x20) {
-            return Err(E::custom("control character in a key"));
+    fn child<'n>(&mut self, node: &'n Node, Text { start, end, escaped }: Text) -> Option<&'n Node> {
+        let bytes = self.scanner.bytes();
+        if !escaped {
+            return node.children.find(bytes, start, end);
         }
-        Ok(child)
+        let (key, mut counts) = (&mut self.spans.key, ColumnCounts::default());
+        key.clear();
+        text::unescape(bytes.get(start..end)?, key, &mut counts);
+        // Without its NULs, or with half a pair replaced, it is another key.
+        if counts.is_zero() { node.children.find(key, 0, key.len()) } else { None }
+    }
+
+    fn remember(&mut self, node: &Node, span: Span) {
+        let raw = self.scanner.bytes().get(span.start..span.end).unwrap_or_default();
+        // An empty value leaves the place to another spelling, or to a later one under the same key.
+        if raw == b"null" || raw == b"\"\"" {
+            return;
+        }
+        for target in &node.targets {
+            self.spans.set(*target, span);
+        }
     }
 }

@@ -123,7 +123,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),
     key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
 
-    key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one (docs/ARCHITECTURE.md shows its form)."),
+    key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/ARCHITECTURE.md shows its form)."),
     key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
 
     key("filter.name", Text, None, r#""excluded""#, "What the filter is called where its drops are counted."),
@@ -181,6 +181,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.iam_role", Text, None, r#""arn:aws:iam::123456789012:role/livestream-copy""#, "The role COPY reads S3 with, or `default`."),
     key("redshift.sortkey", Texts, Some(r#"["receivedtimegmt"]"#), r#"["receivedtimegmt"]"#, "Sort key of the table, for `ingester ddl`."),
     key("redshift.distkey", Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice."),
+    key("redshift.encodings", Text, Some(r#""auto""#), r#""explicit""#, "Compression of columns, for `ingester ddl`: `auto` (Redshift's choice, and the encodings the schema names) or `explicit` (one for every column)."),
     key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
     key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
 

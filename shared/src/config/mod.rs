@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::ddl::{Encodings, TableOptions};
 use crate::exit::{Exit, Failure};
 use crate::human::{Size, Span};
 use crate::ids::Instance;
@@ -162,6 +163,7 @@ section!(
         iam_role: String,
         sortkey: Vec<String>,
         distkey: String,
+        encodings: Encodings,
         connect_timeout: Span,
         statement_timeout: Span,
     }
@@ -364,6 +366,26 @@ impl Config {
     }
 }
 
+impl Redshift {
+    /// How the table is to be laid out.
+    #[must_use]
+    pub fn table_options(&self) -> TableOptions {
+        let distkey = Some(self.distkey.clone()).filter(|column| !column.is_empty());
+        TableOptions { sortkey: self.sortkey.clone(), distkey, encodings: self.encodings }
+    }
+
+    /// As [`Redshift::table_options`], if a table of this schema can have them.
+    ///
+    /// # Errors
+    /// Exit 78, naming the key and the column.
+    pub fn checked_options(&self, schema: &Schema) -> Result<TableOptions, Failure> {
+        let options = self.table_options();
+        let checked = options.validate(schema);
+        checked.map_err(|error| Failure::new(Exit::Config, anyhow::anyhow!("redshift.{error}")))?;
+        Ok(options)
+    }
+}
+
 impl SchemaSection {
     /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.
     #[must_use]
@@ -373,17 +395,18 @@ impl SchemaSection {
         (1 <= first && first <= last && last <= 1000).then_some(first..=last)
     }
 
-    /// The columns of the table: those of `schema.file`, or the built-in ones.
+    /// The columns of the table: those of `schema.file`, or the built-in ones, or both.
     ///
     /// # Errors
     /// When the file cannot be read, or breaks a rule of [`Schema`].
     pub fn load(&self) -> Result<Schema, Failure> {
+        let built_in = Schema::built_in(self.event_range().unwrap_or(EVENTS));
         if self.file.as_os_str().is_empty() {
-            return Ok(Schema::built_in(self.event_range().unwrap_or(EVENTS)));
+            return Ok(built_in);
         }
         let text =
             std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
-        Schema::from_toml(&text, &self.file.display().to_string())
+        Schema::from_toml_on(&built_in, &text, &self.file.display().to_string())
             .map_err(|error| Failure::new(Exit::Config, error))
     }
 }

@@ -1,6 +1,6 @@
 //! The built-in schema: every documented field of a Livestream record, in the order of Adobe's reference.
 
-use super::{Column, JsonPath, Kind, Schema, SqlType};
+use super::{Column, JsonPath, Kind, Rule, Schema, SqlType};
 use std::ops::RangeInclusive;
 
 /// The custom events Adobe Analytics has.
@@ -101,8 +101,7 @@ impl Schema {
     pub fn built_in(events: RangeInclusive<u16>) -> Self {
         let mut columns = Vec::with_capacity(1500);
         let mut add = |name: &str, paths: Vec<JsonPath>, kind, sql_type| {
-            let name = name.to_lowercase().replace('.', "_");
-            columns.push(Column { name, paths, kind, sql_type });
+            columns.push(Column::new(name.to_lowercase().replace('.', "_"), paths, kind, sql_type));
         };
         for &(field, paths, kind, sql_type) in FIELDS {
             let paths = if paths.is_empty() { &[field] } else { paths };
@@ -140,6 +139,12 @@ impl Schema {
         add("mcAudiences", vec![dotted("mcAudiences")], Kind::List, LONG);
         add("tnt", vec![dotted("tnt")], Kind::Json, LONG);
         add("tntAction", vec![dotted("tntAction")], Kind::Json, LONG);
+        for column in &mut columns {
+            // Six digits are a tenth of a metre: what a converter of addresses writes beyond them says nothing.
+            if column.sql_type == DEGREES {
+                column.rule = Rule::Cut;
+            }
+        }
         Self { columns }
     }
 }

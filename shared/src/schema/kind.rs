@@ -28,11 +28,20 @@ pub enum Kind {
     Json,
     /// The JSON text of the whole record.
     Record,
+    /// The name of the producer.
+    Instance,
+    /// The id of the batch that brings the row to Redshift, as in the ledger.
+    Batch,
+    /// When the row was loaded: filled by Redshift, so no part of a row or of COPY.
+    LoadTime,
 }
+
+/// The characters of a batch id.
+const BATCH_BYTES: u32 = 36;
 
 impl Kind {
     /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Text,
         Self::Integer,
         Self::Unsigned,
@@ -43,6 +52,9 @@ impl Kind {
         Self::List,
         Self::Json,
         Self::Record,
+        Self::Instance,
+        Self::Batch,
+        Self::LoadTime,
     ];
 
     /// The name in a schema file.
@@ -58,13 +70,27 @@ impl Kind {
             Self::List => "list",
             Self::Json => "json",
             Self::Record => "record",
+            Self::Instance => "instance",
+            Self::Batch => "batch",
+            Self::LoadTime => "load_time",
         }
+    }
+
+    /// Whether its value comes from the record, by a path.
+    pub fn is_from_record(self) -> bool {
+        !matches!(self, Self::Instance | Self::Batch | Self::LoadTime)
     }
 
     /// Whether every value of this kind has a form in `sql_type`; the error is the rule.
     pub(super) fn check_type(self, sql_type: SqlType) -> Result<(), String> {
         let (fits, rule) = match self {
-            Self::Text | Self::List => (matches!(sql_type, SqlType::Varchar(_)), "varchar(n)"),
+            Self::Text | Self::List | Self::Instance => {
+                (matches!(sql_type, SqlType::Varchar(_)), "varchar(n)")
+            }
+            Self::Batch => (
+                matches!(sql_type, SqlType::Varchar(BATCH_BYTES..)),
+                "varchar(36) or wider: a batch id has 36 characters",
+            ),
             Self::Integer => (sql_type.is_whole_number(), "smallint, integer, bigint or decimal(p,0)"),
             Self::Unsigned => (
                 matches!(sql_type, SqlType::Decimal { precision: 20.., scale: 0 }),
@@ -72,7 +98,7 @@ impl Kind {
             ),
             Self::Decimal => (matches!(sql_type, SqlType::Decimal { .. }), "decimal(p,s)"),
             Self::Boolean => (sql_type == SqlType::Boolean, "boolean"),
-            Self::Timestamp => (sql_type == SqlType::Timestamp, "timestamp"),
+            Self::Timestamp | Self::LoadTime => (sql_type == SqlType::Timestamp, "timestamp"),
             Self::EventValue => (
                 matches!(sql_type, SqlType::Decimal { .. }) || sql_type.is_whole_number(),
                 "decimal(p,s), smallint, integer or bigint",

@@ -1,6 +1,10 @@
-//! A user's schema file: `[[column]]` tables, of which one line can stand for a range of columns.
+//! A user's schema file: `[[column]]` tables, of which one line can stand for a range of columns. It takes the place
+//! of the built-in schema, or adds to it: columns of the same name are replaced where they stand, others come last.
 //!
 //! ```toml
+//! mode = "extend"
+//! drop = ["event501..event1000", "plugins"]
+//!
 //! [[column]]
 //! name = "evar1..evar250"
 //! paths = ["evars.evars.eVar{n}", "evars.evars.evar{n}"]
@@ -8,7 +12,8 @@
 //! type = "varchar(255)"
 //! ```
 
-use super::{Column, JsonPath, Kind, MAX_COLUMNS, Schema, SchemaError, SqlType};
+use super::{Column, Encoding, JsonPath, Kind, MAX_COLUMNS, Rule, Schema, SchemaError, SqlType};
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
 
@@ -16,21 +21,34 @@ use toml::{Table, Value};
 pub(super) const NUMBER: &str = "{n}";
 /// Stands between the first and the last name of a range.
 pub(super) const RANGE: &str = "..";
-const KEYS: [&str; 5] = ["name", "path", "paths", "kind", "type"];
+const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delimiter", "encoding"];
+const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
 impl Schema {
-    /// Reads a schema file, which takes the place of the built-in schema; `origin` names it in messages.
+    /// Reads a schema file, which takes the place of the built-in schema or, with `mode = "extend"`, adds to it;
+    /// `origin` names it in messages.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SchemaError> {
+        Self::from_toml_on(&Self::default(), text, origin)
+    }
+
+    /// As [`Schema::from_toml`], with this schema in the place of the built-in one.
+    pub fn from_toml_on(base: &Self, text: &str, origin: &str) -> Result<Self, SchemaError> {
         let whole = |rule: String| SchemaError::Whole { origin: origin.to_owned(), rule };
         let mut table: Table = text
             .parse()
             .map_err(|error| SchemaError::Syntax { origin: origin.to_owned(), source: Box::new(error) })?;
-        let entries = table.remove("column");
-        if let Some(key) = table.keys().next() {
-            return Err(whole(unknown_key(key, &["column"])));
+        if let Some(key) = table.keys().find(|key| !TOP_KEYS.contains(&key.as_str())) {
+            return Err(whole(unknown_key(key, &TOP_KEYS)));
         }
-        let Some(Value::Array(entries)) = entries else {
-            return Err(whole("a schema consists of `[[column]]` tables".to_owned()));
+        let extends = match table.remove("mode").as_ref().map(Value::as_str) {
+            None | Some(Some("replace")) => false,
+            Some(Some("extend")) => true,
+            Some(_) => return Err(whole("`mode` is \"replace\" or \"extend\"".to_owned())),
+        };
+        let entries = match table.remove("column") {
+            Some(Value::Array(entries)) => entries,
+            None if extends => Vec::new(),
+            _ => return Err(whole("a schema consists of `[[column]]` tables".to_owned())),
         };
         let mut columns = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
@@ -46,8 +64,74 @@ impl Schema {
                 return Err(whole(format!("a table has 1 to {MAX_COLUMNS} columns, this schema more")));
             }
         }
-        Self::new(columns, origin)
+        let dropped = table.remove("drop");
+        if !extends {
+            if dropped.is_some() {
+                return Err(whole("`drop` belongs to mode = \"extend\"".to_owned()));
+            }
+            return Self::new(columns, origin);
+        }
+        let mut all = base.columns.clone();
+        drop_columns(&mut all, dropped.as_ref()).map_err(whole)?;
+        merge(&mut all, columns).map_err(|column| SchemaError::Column {
+            origin: origin.to_owned(),
+            column: format!("{column:?}"),
+            rule: "the name occurs twice".to_owned(),
+        })?;
+        Self::new(all, origin)
     }
+}
+
+/// Takes out the columns that `drop` names, one by one or as ranges; the error is the rule it breaks.
+fn drop_columns(columns: &mut Vec<Column>, names: Option<&Value>) -> Result<(), String> {
+    const RULE: &str = "`drop` is a list of column names and ranges, such as [\"event501..event1000\"]";
+    let names = match names {
+        None => return Ok(()),
+        Some(Value::Array(names)) => names,
+        Some(_) => return Err(RULE.to_owned()),
+    };
+    for name in names {
+        let name = name.as_str().ok_or(RULE)?;
+        let before = columns.len();
+        match name.split_once(RANGE) {
+            None => columns.retain(|column| column.name != name),
+            Some((first, last)) => {
+                let (prefix, numbers) = range(first, last)?;
+                let number = |name: &str| {
+                    let digits = name.strip_prefix(prefix)?;
+                    digits.parse::<u32>().ok().filter(|n| n.to_string() == digits)
+                };
+                columns.retain(|column| !number(&column.name).is_some_and(|n| numbers.contains(&n)));
+            }
+        }
+        if columns.len() == before {
+            return Err(format!("`drop`: the built-in schema has no column {name:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Puts the columns into the place of those of the same name, or behind all; the error is a name that comes twice.
+fn merge(all: &mut Vec<Column>, columns: Vec<Column>) -> Result<(), String> {
+    let base = all.len();
+    let mut places: HashMap<String, usize> =
+        all.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
+    let mut replaced = vec![false; base];
+    for column in columns {
+        let place = places.get(&column.name).copied();
+        match place.map(|place| (all.get_mut(place), replaced.get_mut(place))) {
+            Some((Some(old), Some(seen @ false))) => {
+                *old = column;
+                *seen = true;
+            }
+            Some(_) => return Err(column.name),
+            None => {
+                places.insert(column.name.clone(), all.len());
+                all.push(column);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Appends the columns of one `[[column]]`; the error is the rule it breaks.
@@ -60,7 +144,15 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
     let sql_type: SqlType =
         required(entry, "type")?.parse().map_err(|error: super::SqlTypeError| error.to_string())?;
     let paths = paths(entry, kind)?;
-    let column = |name: String, paths| Column { name, paths, kind, sql_type };
+    let rule = optional(entry, "rule")?.map(str::parse::<Rule>).transpose()?;
+    let encoding = optional(entry, "encoding")?.map(str::parse::<Encoding>).transpose()?;
+    let delimiter = optional(entry, "delimiter")?.map(str::to_owned);
+    let column = |name: String, paths| Column {
+        rule: rule.unwrap_or(Rule::default_of(kind)),
+        delimiter: delimiter.clone(),
+        encoding,
+        ..Column::new(name, paths, kind, sql_type)
+    };
     let Some((first, last)) = name.split_once(RANGE) else {
         if let Some(path) = paths.iter().find(|path| path.contains(NUMBER)) {
             return Err(format!(
@@ -101,7 +193,12 @@ fn required<'a>(entry: &'a Table, key: &str) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| format!("`{key}` must be a string"))
 }
 
-/// `path` or `paths`; a record column needs neither.
+fn optional<'a>(entry: &'a Table, key: &str) -> Result<Option<&'a str>, String> {
+    let string = |value: &'a Value| value.as_str().ok_or_else(|| format!("`{key}` must be a string"));
+    entry.get(key).map(string).transpose()
+}
+
+/// `path` or `paths`; a record column needs neither, a column without a value in the record has neither.
 fn paths(entry: &Table, kind: Kind) -> Result<Vec<String>, String> {
     let string = |value: &Value| {
         value
@@ -114,6 +211,7 @@ fn paths(entry: &Table, kind: Kind) -> Result<Vec<String>, String> {
         (Some(path), None) => Ok(vec![string(path)?]),
         (None, Some(Value::Array(paths))) => paths.iter().map(string).collect(),
         (None, Some(_)) => Err("`paths` must be a list of strings".to_owned()),
+        (None, None) if !kind.is_from_record() => Ok(Vec::new()),
         (None, None) if kind == Kind::Record => Ok(vec![JsonPath::record().to_string()]),
         (None, None) => Err("`path` is missing".to_owned()),
     }
@@ -130,7 +228,88 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Schema, String> {
-        Schema::from_toml(text, "table.toml").map_err(|error| error.to_string())
+        Schema::from_toml_on(&Schema::built_in(1..=3), text, "table.toml").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_can_extend_the_built_in_schema() {
+        let base = Schema::built_in(1..=3);
+        let schema = read(
+            "mode = 'extend'\ndrop = ['evar11..evar250', 'plugins']\n\
+             [[column]]\nname = 'pagename'\npath = 'pageName'\nkind = 'text'\ntype = 'varchar(1000)'\nrule = 'reject'\n\
+             [[column]]\nname = 'loaded_at'\nkind = 'load_time'\ntype = 'timestamp'",
+        )
+        .unwrap();
+        assert_eq!(schema.columns.len(), base.columns.len() - 240 - 1 + 1);
+        assert_eq!(schema.position("evar11"), None);
+        assert_eq!(
+            schema.position("evar10").map(|at| schema.columns[at + 1].name.as_str()),
+            Some("site_section")
+        );
+        let page = &schema.columns[schema.position("pagename").unwrap()];
+        assert_eq!(schema.position("pagename"), base.position("pagename"));
+        assert_eq!((page.sql_type, page.rule), (SqlType::Varchar(1000), Rule::Reject));
+        assert_eq!(schema.columns.last().map(|column| column.kind), Some(Kind::LoadTime));
+        assert_eq!(read("mode = 'extend'").unwrap(), base);
+    }
+
+    #[test]
+    fn an_extension_with_a_fault_is_refused() {
+        let twice = "[[column]]\nname = 'ip'\npath = 'ip'\nkind = 'text'\ntype = 'varchar(9)'\n".repeat(2);
+        let added = twice.replace("'ip'", "'mine'");
+        for (text, rule) in [
+            ("mode = 'add'".to_owned(), "`mode` is"),
+            (
+                "drop = ['ip']\n[[column]]\nname = 'a'\npath = 'a'\nkind = 'text'\ntype = 'varchar(9)'"
+                    .to_owned(),
+                "belongs to",
+            ),
+            ("mode = 'extend'\ndrop = ['nosuch']".to_owned(), "no column \"nosuch\""),
+            ("mode = 'extend'\ndrop = ['event1..events9']".to_owned(), "a range is written"),
+            ("mode = 'extend'\ndrop = 'ip'".to_owned(), "`drop` is a list"),
+            (format!("mode = 'extend'\n{twice}"), "\"ip\": the name occurs twice"),
+            (format!("mode = 'extend'\n{added}"), "\"mine\": the name occurs twice"),
+            ("mood = 'extend'".to_owned(), "did you mean `mode`?"),
+        ] {
+            let message = read(&text).unwrap_err();
+            assert!(message.contains(rule), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_column_decides_is_read_and_checked() {
+        let column = |kind: &str, sql_type: &str, more: &str| {
+            read(&format!("[[column]]\nname = 'a'\npath = 'a'\nkind = '{kind}'\ntype = '{sql_type}'\n{more}"))
+        };
+        let list =
+            column("list", "varchar(9)", "rule = 'null'\ndelimiter = ' > '\nencoding = 'lzo'").unwrap();
+        let list = &list.columns[0];
+        assert_eq!((list.rule, list.encoding), (Rule::Null, Some(Encoding::Lzo)));
+        assert_eq!(list.delimiter.as_deref(), Some(" > "));
+        assert_eq!(column("text", "varchar(9)", "").unwrap().columns[0].rule, Rule::Cut);
+        assert_eq!(column("decimal", "decimal(9,2)", "").unwrap().columns[0].rule, Rule::Null);
+        for (kind, sql_type, more, rule) in [
+            ("integer", "integer", "rule = 'cut'", "`null` or `reject`"),
+            ("event_value", "integer", "rule = 'cut'", "`null` or `reject`"),
+            ("text", "varchar(9)", "rule = 'round'", "rules are cut, null, reject"),
+            ("text", "varchar(9)", "rule = 1", "must be a string"),
+            ("text", "varchar(9)", "delimiter = ','", "for kind `list`"),
+            ("list", "varchar(9)", "delimiter = ''", "1 to 8 bytes"),
+            ("list", "varchar(9)", "delimiter = '123456789'", "1 to 8 bytes"),
+            ("text", "varchar(9)", "encoding = 'az64'", "no encoding az64 for varchar(9)"),
+            ("text", "varchar(9)", "encoding = 'zip'", "encodings are raw, az64"),
+            ("instance", "varchar(9)", "", "takes no path"),
+            ("load_time", "timestamp", "", "takes no path"),
+        ] {
+            let message = column(kind, sql_type, more).unwrap_err();
+            assert!(message.contains(rule), "{message}");
+        }
+        let alone = "[[column]]\nname = 'a'\nkind = 'load_time'\ntype = 'timestamp'";
+        assert!(read(alone).unwrap_err().contains("nothing could be loaded"));
+        let narrow = "[[column]]\nname = 'a'\nkind = 'batch'\ntype = 'varchar(35)'";
+        assert!(read(narrow).unwrap_err().contains("36 characters"));
+        let system = "[[column]]\nname = 'ctid'\npath = 'a'\nkind = 'text'\ntype = 'varchar(9)'";
+        assert!(read(system).unwrap_err().contains("system column"));
     }
 
     #[test]

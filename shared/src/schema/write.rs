@@ -1,7 +1,7 @@
 //! A schema as a file that [`Schema::from_toml`] reads back, with runs of numbered columns in one table.
 
 use super::read::{NUMBER, RANGE};
-use super::{Column, Schema};
+use super::{Column, Rule, Schema};
 use std::fmt::Write;
 
 impl Schema {
@@ -17,18 +17,28 @@ impl Schema {
             );
             let quoted: Vec<String> = paths.into_iter().map(|path| quote(&path)).collect();
             let paths = match quoted.as_slice() {
-                [only] => format!("path = {only}"),
-                several => format!("paths = [{}]", several.join(", ")),
+                [] => String::new(),
+                [only] => format!("path = {only}\n"),
+                several => format!("paths = [{}]\n", several.join(", ")),
             };
             let separator = if text.is_empty() { "" } else { "\n" };
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "{separator}[[column]]\nname = {}\n{paths}\nkind = \"{}\"\ntype = \"{}\"",
+                "{separator}[[column]]\nname = {}\n{paths}kind = \"{}\"\ntype = \"{}\"",
                 quote(&name),
                 first.kind,
                 first.sql_type
             );
+            if first.rule != Rule::default_of(first.kind) {
+                let _ = writeln!(text, "rule = \"{}\"", first.rule);
+            }
+            if let Some(delimiter) = &first.delimiter {
+                let _ = writeln!(text, "delimiter = {}", quote(delimiter));
+            }
+            if let Some(encoding) = first.encoding {
+                let _ = writeln!(text, "encoding = \"{encoding}\"");
+            }
             rest = rest.get(length..).unwrap_or_default();
         }
         text
@@ -54,10 +64,12 @@ impl Run {
             .zip(&second.paths)
             .map(|(a, b)| template(&a.to_string(), &b.to_string(), start))
             .collect();
-        let paths = paths?;
+        // A range needs a path to put the number into.
+        let paths = paths.filter(|paths| !paths.is_empty())?;
         let fits = |column: &Column, n: u32| {
             column.name == format!("{prefix}{n}")
-                && (column.kind, column.sql_type) == (first.kind, first.sql_type)
+                && (column.kind, column.sql_type, column.rule) == (first.kind, first.sql_type, first.rule)
+                && (&column.delimiter, column.encoding) == (&first.delimiter, first.encoding)
                 && column.paths.len() == paths.len()
                 && column
                     .paths
@@ -90,7 +102,7 @@ fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{JsonPath, Kind, SqlType};
+    use crate::schema::{Encoding, JsonPath, Kind, SqlType};
 
     #[test]
     fn the_built_in_schema_survives_being_written_and_read() {
@@ -106,12 +118,11 @@ mod tests {
 
     #[test]
     fn odd_keys_survive_being_written_and_read() {
-        let column = |name: &str, keys: &[&str]| Column {
-            name: name.to_owned(),
-            paths: vec![JsonPath::of(keys.iter().copied())],
-            kind: Kind::Text,
-            sql_type: SqlType::Varchar(9),
+        let column = |name: &str, keys: &[&str]| {
+            Column::new(name, vec![JsonPath::of(keys.iter().copied())], Kind::Text, SqlType::Varchar(9))
         };
+        let list = Column { delimiter: Some("\t\"".to_owned()), kind: Kind::List, ..column("l1", &["x1"]) };
+        let strict = Column { rule: Rule::Reject, encoding: Some(Encoding::Raw), ..column("l2", &["x2"]) };
         let columns = vec![
             column("a", &["a.b", "c\\d"]),
             column("b", &["\"quoted\"\n", "ü", "$"]),
@@ -122,6 +133,10 @@ mod tests {
             column("d10", &["x10"]),
             column("e1", &["same"]),
             column("e2", &["same"]),
+            list,
+            strict,
+            Column::new("f1", vec![], Kind::Instance, SqlType::Varchar(9)),
+            Column::new("f2", vec![], Kind::Instance, SqlType::Varchar(9)),
         ];
         let schema = Schema { columns };
         let text = schema.to_toml();

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
+use super::batch_mark::BatchMark;
 use super::coverage::Margins;
 use super::holes::Holes;
 use super::pipeline::{Cut, Pipeline};
@@ -48,6 +49,8 @@ pub struct Log {
     pub(super) waiting_bytes: Arc<AtomicU64>,
     /// Whether it was said that the window is too short.
     pub(super) warned_too_short: bool,
+    /// What stands in the rows for the id of their batch, if the schema has a column for it.
+    pub(super) batch_mark: Option<BatchMark>,
 }
 
 /// A record and its number.
@@ -77,6 +80,11 @@ impl Committed {
 }
 
 impl Log {
+    /// From now on this mark becomes the id of the batch wherever it stands in a row.
+    pub fn mark_batches(&mut self, mark: BatchMark) {
+        self.batch_mark = Some(mark);
+    }
+
     /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only
     /// while several commits are under way already. What is staged is accepted when [`Log::settled`] says so.
     ///
@@ -203,6 +211,9 @@ impl Log {
         let (rows, bytes) = (self.stage.row_count, self.stage.rows.len() as u64);
         cut.row_count = rows;
         (cut.rows, cut.hits) = self.stage.take();
+        if let Some(mark) = &self.batch_mark {
+            mark.replace(batch.record.id, &mut cut.rows);
+        }
         let times = self.stage.times.unwrap_or_default();
         self.window.store(&mut cut.change, (file.seq, file.record.chunks), &cut.hits, times);
 

@@ -17,6 +17,7 @@
 //! | meta | `sums` | totals, what of them is sealed already, next numbers, what each connection has received |
 //! | meta | `holes` | times at which not everything was read |
 
+mod batch_mark;
 mod commit;
 mod coverage;
 mod holes;
@@ -43,6 +44,7 @@ use shared::layout::Compression;
 use self::coverage::Margins;
 use crate::store::{Store, StoreError};
 
+pub use batch_mark::BatchMark;
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
 pub use record::{BatchRecord, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};

@@ -57,6 +57,7 @@ impl Log {
             open_file: None,
             filling: None,
             connections: (0..settings.connections).map(|_| Connection::default()).collect(),
+            batch_mark: None,
             published: VecDeque::new(),
             progress: Progress::default(),
             waiting_bytes,

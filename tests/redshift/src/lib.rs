@@ -10,6 +10,7 @@ mod copy;
 mod ddl;
 mod errors;
 mod faults;
+mod judge;
 mod postgres;
 mod rewrite;
 mod s3;
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
+pub use judge::Judge;
 use postgres::Postgres;
 use session::Shared;
 

@@ -1,7 +1,9 @@
 //! Kinds other than text and number: booleans, times, events, lists, JSON.
 
 use super::super::{ColumnCounts, Outcome, Transform};
-use super::{assert_kept, assert_nulled, cells, one, schema};
+use shared::schema::{Column, Kind, Schema, SqlType};
+
+use super::{assert_kept, assert_nulled, cells, one, one_by, schema};
 
 #[test]
 fn a_boolean_is_read_in_every_way_it_is_sent() {
@@ -19,7 +21,11 @@ fn a_boolean_is_read_in_every_way_it_is_sent() {
         assert_kept("boolean", "boolean", &[(value, expected)]);
     }
     assert_kept("boolean", "boolean", &[("null", ""), ("\"\"", "")]);
-    assert_nulled("boolean", "boolean", &["2", "\"maybe\"", "[]", "{}", "1.5", "\"\\ud800\""]);
+    assert_nulled(
+        "boolean",
+        "boolean",
+        &["\"N\\u0000\"", "2", "\"maybe\"", "[]", "{}", "1.5", "\"\\ud800\""],
+    );
 }
 
 #[test]
@@ -81,7 +87,7 @@ fn an_event_is_the_exact_sum_of_its_counts() {
     );
     let rounded = ColumnCounts { rounded: 1, ..ColumnCounts::default() };
     assert_eq!(
-        one("event_value", "decimal(18,2)", r#"[{"count":1005,"exponent":-3}]"#),
+        one_by("event_value", "decimal(18,2)", "cut", r#"[{"count":1005,"exponent":-3}]"#),
         ("1.01".into(), rounded)
     );
     assert_kept("event_value", "integer", &[(r#"[{"count":150,"exponent":-2},{"count":"0.5"}]"#, "2")]);
@@ -157,4 +163,34 @@ fn a_record_column_holds_the_record_as_it_came() {
         transform.stats().columns().collect::<Vec<_>>(),
         [("whole", ColumnCounts { nulled: 1, ..Default::default() })]
     );
+}
+
+#[test]
+fn constants_stand_in_every_row_and_load_times_in_none() {
+    let mut columns = schema("v v integer integer").columns;
+    columns.insert(0, Column::new("who", vec![], Kind::Instance, SqlType::Varchar(3)));
+    columns.push(Column::new("loaded", vec![], Kind::LoadTime, SqlType::Timestamp));
+    columns.push(Column::new("batch", vec![], Kind::Batch, SqlType::Varchar(36)));
+    let schema = Schema::new(columns, "test").unwrap();
+    let mut transform = Transform::new(&schema, &[]).unwrap().with_instance("we~b").with_batch_mark("mark");
+    let mut row = Vec::new();
+    for record in [&b"{}"[..], b"{\"v\":7}"] {
+        transform.record(record, &mut row);
+    }
+    assert_eq!(row, b"\"we~\"~~mark\n\"we~\"~7~mark\n");
+    assert_eq!(transform.stats().totals().cut, 2);
+}
+
+#[test]
+fn a_configured_delimiter_takes_the_place_of_the_sent_one() {
+    let mut columns = schema("v v list varchar(9)").columns;
+    columns[0].delimiter = Some(" > ".to_owned());
+    let mut transform = Transform::new(&Schema::new(columns, "test").unwrap(), &[]).unwrap();
+    for (value, expected) in
+        [(r#"["a","b"]"#, "a > b"), (r#"{"values":["a","b"],"delim":58}"#, "a > b"), (r#""a:b""#, "a:b")]
+    {
+        let mut row = Vec::new();
+        transform.record(format!("{{\"v\":{value}}}").as_bytes(), &mut row);
+        assert_eq!(cells(&row), [expected], "{value}");
+    }
 }

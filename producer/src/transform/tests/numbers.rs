@@ -1,7 +1,7 @@
 //! Whole numbers and decimals.
 
 use super::super::ColumnCounts;
-use super::{assert_kept, assert_nulled, one};
+use super::{assert_kept, assert_nulled, one_by};
 
 #[test]
 fn a_whole_number_is_read_from_number_string_and_boolean() {
@@ -46,6 +46,7 @@ fn a_whole_number_is_read_from_number_string_and_boolean() {
             "{}",
             "{\"a\":1}",
             "\"1,000\"",
+            "\"1\\u00002\"",
             "\"\\ud800\"",
         ],
     );
@@ -96,7 +97,7 @@ fn a_decimal_keeps_the_digits_it_was_sent_with() {
 }
 
 #[test]
-fn a_decimal_with_more_digits_than_its_column_is_rounded_and_counted() {
+fn a_decimal_with_more_digits_than_its_column_is_rounded_if_the_rule_says_so() {
     let rounded = ColumnCounts { rounded: 1, ..ColumnCounts::default() };
     for (value, expected) in [
         ("48.85660000000000451109372079372406005859375", "48.856600"),
@@ -105,6 +106,10 @@ fn a_decimal_with_more_digits_than_its_column_is_rounded_and_counted() {
         ("0.00000049", "0.000000"),
         ("1e-400", "0.000000"),
     ] {
-        assert_eq!(one("decimal", "decimal(9,6)", value), (expected.to_owned(), rounded), "{value}");
+        assert_eq!(
+            one_by("decimal", "decimal(9,6)", "cut", value),
+            (expected.to_owned(), rounded),
+            "{value}"
+        );
     }
 }

@@ -5,4 +5,5 @@
 mod faults;
 mod kills;
 mod operation;
+mod schema;
 mod world;

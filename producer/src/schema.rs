@@ -1,0 +1,261 @@
+//! `producer schema`: the schema in force, and what it makes of a record.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use shared::config::{Config, Secrets};
+use shared::exit::{Exit, Failure, io_exit};
+use shared::schema::{Column, Schema};
+
+use crate::transform::{Explained, Outcome, Transform};
+
+/// The longest raw or stored value shown in a table.
+const SHOWN: usize = 60;
+
+/// What `producer schema` is asked.
+#[derive(Debug, clap::Args)]
+pub struct Asked {
+    /// The configuration file of both services.
+    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
+    config: PathBuf,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Show what becomes of the record in FILE (`-` is standard input): a JSON object, or the first line of NDJSON.
+    #[arg(long, value_name = "FILE")]
+    explain: Option<PathBuf>,
+}
+
+impl Asked {
+    /// Prints what was asked for.
+    ///
+    /// # Errors
+    /// When configuration or schema cannot be used, or the record cannot be read or become a row.
+    pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
+        let config = Config::load(&self.config, Secrets::Unused)?;
+        let schema = config.schema.load()?;
+        match &self.explain {
+            None if self.json => print_json(out, &as_json(&schema)),
+            None => table(&schema, out),
+            Some(file) => {
+                let mut transform = crate::run::transform(&config, &schema)?;
+                explain(&schema, &mut transform, &read(file)?, self.json, out)
+            }
+        }
+    }
+}
+
+fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
+    let rows = schema.columns.iter().map(|column| {
+        vec![
+            column.name.clone(),
+            column.sql_type.to_string(),
+            column.kind.to_string(),
+            column.rule.to_string(),
+            column.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ") + &extras(column),
+        ]
+    });
+    print_table(out, &["column", "type", "kind", "rule", "paths"], rows.collect())?;
+    writeln!(out, "\n{} columns, fingerprint {}", schema.columns.len(), schema.fingerprint())?;
+    Ok(())
+}
+
+fn extras(column: &Column) -> String {
+    let mut extras = String::new();
+    if let Some(delimiter) = &column.delimiter {
+        extras += &format!(" joined by {delimiter:?}");
+    }
+    if let Some(encoding) = column.encoding {
+        extras += &format!(" encoding {encoding}");
+    }
+    extras
+}
+
+fn as_json(schema: &Schema) -> serde_json::Value {
+    let columns: Vec<_> = schema
+        .columns
+        .iter()
+        .map(|column| {
+            json!({
+                "name": column.name,
+                "type": column.sql_type.to_string(),
+                "kind": column.kind.name(),
+                "rule": column.rule.name(),
+                "paths": column.paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "delimiter": column.delimiter,
+                "encoding": column.encoding.map(shared::schema::Encoding::name),
+            })
+        })
+        .collect();
+    json!({ "fingerprint": schema.fingerprint(), "columns": columns })
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    match read {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(Failure::new(
+            io_exit(&error),
+            anyhow::anyhow!("cannot read the record {}: {error}", file.display()),
+        )),
+    }
+}
+
+fn explain(
+    schema: &Schema,
+    transform: &mut Transform,
+    bytes: &[u8],
+    json: bool,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let first_line = || bytes.split(|byte| *byte == b'\n').find(|line| !line.trim_ascii().is_empty());
+    // A record on many lines is one; otherwise each line is.
+    let (record, explained) = match (transform.explain(schema, bytes), first_line()) {
+        (Err(_), Some(line)) => (line, transform.explain(schema, line)),
+        (explained, _) => (bytes, explained),
+    };
+    let explained = explained
+        .map_err(|reject| Failure::new(Exit::Data, anyhow::anyhow!("the record is a reject: {reject}")))?;
+    let outcome = match transform.record(record, &mut Vec::new()) {
+        Outcome::Row { hit, received } => {
+            let hit = hit.map_or("none".to_owned(), |hit| format!("{} {}", hit.high, hit.low));
+            let received = received.map_or("none".to_owned(), |seconds| seconds.to_string());
+            format!("a row; hit id {hit}, received {received}")
+        }
+        Outcome::Filtered { rule, .. } => {
+            let name = transform.filter_names().get(rule).cloned().unwrap_or_default();
+            format!("dropped by the filter {name:?}")
+        }
+        Outcome::Rejected(reject) => format!("a reject: {reject}"),
+    };
+    if json {
+        return print_json(out, &json!({ "outcome": outcome, "columns": explained }));
+    }
+    let rows = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some()).map(|one| {
+        let Explained { column, path, raw, stored, applied } = one.clone();
+        let stored = stored.map_or("NULL".to_owned(), |value| short(&value));
+        let raw = raw.map_or("-".to_owned(), |value| short(&value));
+        vec![column, path.unwrap_or("-".to_owned()), raw, stored, applied.unwrap_or_default()]
+    });
+    let rows: Vec<_> = rows.collect();
+    let others = explained.len() - rows.len();
+    print_table(out, &["column", "path", "raw", "stored", "rule applied"], rows)?;
+    writeln!(out, "\n{others} other columns are NULL: the record has nothing for them\nOutcome: {outcome}")?;
+    Ok(())
+}
+
+/// A value on one line of a table; `--json` shows it whole.
+fn short(value: &str) -> String {
+    let mut line = String::new();
+    for c in value.chars() {
+        if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
+    }
+    if line.chars().count() <= SHOWN { line } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
+}
+
+fn print_json(out: &mut impl Write, value: &serde_json::Value) -> Result<(), Failure> {
+    writeln!(out, "{value:#}")?;
+    Ok(())
+}
+
+fn print_table(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
+    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        })
+        .collect();
+    for row in rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line += &format!("{cell:<width$}  ");
+        }
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schema() -> Schema {
+        let text = "[[column]]\nname = 'page'\npaths = ['pageName', 'page']\nkind = 'text'\ntype = 'varchar(4)'\n\
+                    [[column]]\nname = 'width'\npath = 'w'\nkind = 'integer'\ntype = 'smallint'\n\
+                    [[column]]\nname = 'strict'\npath = 's'\nkind = 'text'\ntype = 'varchar(2)'\nrule = 'reject'\n\
+                    [[column]]\nname = 'tags'\npath = 't'\nkind = 'list'\ntype = 'varchar(9)'\ndelimiter = '|'\n\
+                    [[column]]\nname = 'who'\nkind = 'instance'\ntype = 'varchar(9)'\n\
+                    [[column]]\nname = 'loaded'\nkind = 'load_time'\ntype = 'timestamp'";
+        Schema::from_toml(text, "t").unwrap()
+    }
+
+    fn explained(record: &str, json: bool) -> Result<String, String> {
+        let schema = schema();
+        let mut transform = Transform::new(&schema, &[]).unwrap().with_instance("web-1");
+        let mut out = Vec::new();
+        explain(&schema, &mut transform, record.as_bytes(), json, &mut out)
+            .map_err(|failure| failure.to_string())?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn a_table_shows_what_each_column_is() {
+        let mut out = Vec::new();
+        table(&schema(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], "column  type        kind       rule    paths");
+        assert_eq!(lines[1], "page    varchar(4)  text       cut     pageName | page");
+        assert_eq!(lines[4], "tags    varchar(9)  list       cut     t joined by \"|\"");
+        assert_eq!(lines[6], "loaded  timestamp   load_time  null");
+        assert!(text.ends_with(&format!("\n6 columns, fingerprint {}\n", schema().fingerprint())), "{text}");
+    }
+
+    #[test]
+    fn json_has_every_column_whole() {
+        let value = as_json(&schema());
+        assert_eq!(value["columns"].as_array().unwrap().len(), 6);
+        assert_eq!(
+            value["columns"][0],
+            json!({ "name": "page", "type": "varchar(4)", "kind": "text", "rule": "cut",
+                    "paths": ["pageName", "page"], "delimiter": null, "encoding": null })
+        );
+    }
+
+    #[test]
+    fn a_record_is_explained_column_by_column() {
+        let text = explained("{\n \"page\": \"abc~é\",\n \"w\": \"70000\", \"t\": [\"a\", \"b\"]\n}", false)
+            .unwrap();
+        let lines: Vec<_> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines[0], "column path raw stored rule applied");
+        assert_eq!(lines[1], "page page \"abc~é\" abc~ cut: cut to varchar(4)");
+        assert_eq!(lines[2], "width w \"70000\" NULL null: smallint cannot hold it as it was sent, so NULL");
+        assert_eq!(lines[3], "tags t [\"a\", \"b\"] a|b");
+        assert_eq!(lines[4], "who - - web-1");
+        assert!(text.contains("1 other columns are NULL"), "{text}");
+        assert!(text.ends_with("Outcome: a row; hit id none, received none\n"), "{text}");
+    }
+
+    #[test]
+    fn a_reject_names_the_column_and_a_first_line_is_enough() {
+        let text = explained("{\"s\":\"long\"}\n{\"s\":\"a\"}\n", false).unwrap();
+        assert!(text.contains("so the record is a reject"), "{text}");
+        assert!(text.contains("Outcome: a reject: column strict cannot hold"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_str(&explained("{\"s\":\"a\"}", true).unwrap()).unwrap();
+        assert_eq!(
+            json["columns"][2],
+            json!({ "column": "strict", "path": "s", "raw": "\"a\"", "stored": "a", "applied": null })
+        );
+        assert!(explained("{\"s\":", false).unwrap_err().contains("the record is a reject: not JSON"));
+    }
+}

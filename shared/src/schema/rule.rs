@@ -1,0 +1,78 @@
+//! What happens to a value that the type of its column cannot hold as it was sent.
+
+use super::{Kind, SqlType};
+use std::fmt;
+use std::str::FromStr;
+
+/// What happens to a value that the type of its column cannot hold as it was sent. Each time is counted by column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// As much of it is stored as the type can hold: text is cut between two characters, loses its NULs, and has
+    /// half a surrogate pair replaced by U+FFFD; a number or time is rounded to the digits there are, half away from
+    /// zero. What cannot be cut is NULL.
+    Cut,
+    /// The column is NULL.
+    Null,
+    /// The record is a reject.
+    Reject,
+}
+
+impl Rule {
+    /// Every rule, in the order of the documentation.
+    pub const ALL: [Self; 3] = [Self::Cut, Self::Null, Self::Reject];
+
+    /// The name in a schema file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Null => "null",
+            Self::Reject => "reject",
+        }
+    }
+
+    /// The rule of a column that names none: text is cut, anything else NULL.
+    pub fn default_of(kind: Kind) -> Self {
+        match kind {
+            Kind::Text | Kind::List | Kind::Instance => Self::Cut,
+            _ => Self::Null,
+        }
+    }
+
+    /// Whether it makes sense for such a column; the error says why not.
+    pub(super) fn check(self, kind: Kind, sql_type: SqlType) -> Result<(), String> {
+        let can_be_cut = match kind {
+            Kind::Text | Kind::List | Kind::Instance | Kind::Timestamp | Kind::Decimal => true,
+            Kind::EventValue => !sql_type.is_whole_number(),
+            Kind::Integer
+            | Kind::Unsigned
+            | Kind::Boolean
+            | Kind::Json
+            | Kind::Record
+            | Kind::Batch
+            | Kind::LoadTime => false,
+        };
+        if self == Self::Cut && !can_be_cut {
+            return Err(format!(
+                "rule `cut` is for text and for digits after the point: kind `{kind}` as {sql_type} takes `null` or `reject`"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|rule| rule.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            format!("there is no rule `{}`; rules are {}", text.escape_debug(), names.join(", "))
+        })
+    }
+}

@@ -1,0 +1,160 @@
+//! The transform once more, the obvious way: a `serde_json::Value` of the whole record, a `String` for each cell.
+//!
+//! It shares no code with the producer's transform but the schema, so that tests can ask whether the two agree, and
+//! a benchmark how much the obvious way costs. A `Value` does not know how the record spelled a number or an escape:
+//! the two agree byte for byte on records that are spelled as a `Value` prints.
+
+mod check;
+mod decimal;
+mod value;
+
+use serde_json::{Map, Value};
+use shared::schema::{Column, Kind, Rule, Schema};
+
+pub use check::{Checker, every_kind};
+pub use value::Fit;
+
+/// The schema, ready for records.
+#[derive(Debug)]
+pub struct Reference {
+    columns: Vec<Column>,
+    /// The value of columns of kind `instance`.
+    instance: String,
+    cell: String,
+}
+
+/// A value does not fit the column of this name, whose rule is to reject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected(pub String);
+
+impl Reference {
+    /// For rows of this schema.
+    #[must_use]
+    pub fn new(schema: &Schema, instance: &str) -> Self {
+        Self {
+            columns: schema.in_row().cloned().collect(),
+            instance: instance.to_owned(),
+            cell: String::new(),
+        }
+    }
+
+    /// Appends the record's row; `line` is the record's own text.
+    ///
+    /// # Errors
+    /// When a column's rule rejects the record. The row is then left half written.
+    pub fn row(
+        &mut self,
+        record: &Map<String, Value>,
+        line: &str,
+        row: &mut Vec<u8>,
+    ) -> Result<(), Rejected> {
+        let start = row.len();
+        let mut cell = std::mem::take(&mut self.cell);
+        // Neighbours nearly always stand in the same object: it is looked for once.
+        let mut parents = Parents { record, last: None };
+        for (number, column) in self.columns.iter().enumerate() {
+            if number > 0 {
+                row.push(b'~');
+            }
+            cell.clear();
+            self.cell(column, &mut parents, line, &mut cell)?;
+            write_cell(&cell, row);
+        }
+        if row.len() == start {
+            row.extend_from_slice(b"\"\"");
+        }
+        row.push(b'\n');
+        self.cell = cell;
+        Ok(())
+    }
+
+    fn cell<'a>(
+        &'a self,
+        column: &'a Column,
+        parents: &mut Parents<'a>,
+        line: &str,
+        cell: &mut String,
+    ) -> Result<(), Rejected> {
+        let mut misfit = false;
+        match column.kind {
+            Kind::Instance => {
+                cell.push_str(&self.instance);
+                value::cut(cell, column);
+                return Ok(());
+            }
+            Kind::Record => misfit = value::json_text(line.trim_ascii(), column, cell) == Fit::Misfit,
+            _ => {
+                for path in &column.paths {
+                    let found = parents.get(path.keys());
+                    let Some(found) = found.filter(|found| !is_empty(found)) else { continue };
+                    cell.clear();
+                    match value::store(found, column, cell) {
+                        Fit::Whole if !cell.is_empty() => return Ok(()),
+                        Fit::Altered if !cell.is_empty() && column.rule == Rule::Cut => return Ok(()),
+                        Fit::Whole => {}
+                        Fit::Altered if column.rule == Rule::Cut => {}
+                        Fit::Altered | Fit::Misfit => misfit = true,
+                    }
+                    cell.clear();
+                }
+            }
+        }
+        if misfit {
+            cell.clear();
+        }
+        if misfit && column.rule == Rule::Reject {
+            return Err(Rejected(column.name.clone()));
+        }
+        Ok(())
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    value.is_null() || value.as_str() == Some("")
+}
+
+/// Finds values; remembers the object the last one stood in.
+struct Parents<'a> {
+    record: &'a Map<String, Value>,
+    last: Option<Parent<'a>>,
+}
+
+/// The keys that lead to an object, and the object, if there is one.
+type Parent<'a> = (&'a [String], Option<&'a Map<String, Value>>);
+
+impl<'a> Parents<'a> {
+    fn get(&mut self, keys: &'a [String]) -> Option<&'a Value> {
+        let (last, parents) = keys.split_last()?;
+        let object = match self.last {
+            Some((known, object)) if known == parents => object,
+            _ => {
+                let mut object = Some(self.record);
+                for key in parents {
+                    object = object.and_then(|object| object.get(key)?.as_object());
+                }
+                self.last = Some((parents, object));
+                object
+            }
+        };
+        object?.get(last)
+    }
+}
+
+/// A cell as COPY reads it back: quoted if it would be taken for something else.
+fn write_cell(cell: &str, row: &mut Vec<u8>) {
+    let blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ');
+    let bytes = cell.as_bytes();
+    let quoted = bytes.iter().any(|byte| matches!(byte, b'~' | b'"' | b'\n' | b'\r'))
+        || blank(bytes.first())
+        || blank(bytes.last())
+        || cell == "\\.";
+    if !quoted {
+        row.extend_from_slice(bytes);
+        return;
+    }
+    row.push(b'"');
+    row.extend_from_slice(
+        if cell.contains('"') { cell.replace('"', "\"\"") } else { cell.to_owned() }.as_bytes(),
+    );
+    row.push(b'"');
+}

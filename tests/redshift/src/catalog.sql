@@ -40,7 +40,9 @@ CREATE TABLE IF NOT EXISTS standin.stl_load_commits (
 );
 -- https://docs.aws.amazon.com/redshift/latest/dg/r_STV_DB_ISOLATION_LEVEL.html
 CREATE OR REPLACE VIEW standin.stv_db_isolation_level AS
-    SELECT oid::int AS db_id, datname::char(128) AS db_name, 'Snapshot Isolation'::char(20) AS isolation_level
+    SELECT oid::int AS db_id, datname::char(128) AS db_name,
+        (CASE current_setting('transaction_isolation') WHEN 'serializable' THEN 'Serializable'
+            ELSE 'Snapshot Isolation' END)::char(20) AS isolation_level
     FROM pg_database WHERE datname = current_database();
 
 CREATE OR REPLACE VIEW standin.svv_columns AS

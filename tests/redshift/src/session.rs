@@ -64,9 +64,10 @@ enum Next {
     Orphan(Box<Orphaned>),
 }
 
-/// A statement whose client is lost, and what to do.
+/// A session whose client is lost, and what to do.
 struct Orphaned {
-    statement: Statement,
+    /// What it still has to execute.
+    statement: Option<Statement>,
     hold: Duration,
     end: OrphanEnd,
 }
@@ -85,7 +86,7 @@ pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     let key = i32::from_ne_bytes(shared.key().to_ne_bytes());
     let registered = (backend.pid, key);
     lock(&shared.cancels).insert(registered, backend.cancel_token());
-    let mut session = Session { shared: Arc::clone(&shared), writer, backend };
+    let mut session = Session { shared: Arc::clone(&shared), writer, backend, if_gone: None };
     if let Ok(Some(orphaned)) = session.run(key, Inbox::new(reader)).await {
         let Session { backend, writer, .. } = session;
         // The client sees its connection end now.
@@ -101,7 +102,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn live_on(mut backend: Backend, orphaned: Box<Orphaned>) {
     let Orphaned { statement, hold, end } = *orphaned;
-    if !matches!(statement.kind, Kind::Commit | Kind::Rollback)
+    if let Some(statement) = statement
+        && !matches!(statement.kind, Kind::Commit | Kind::Rollback)
         && let Err(error) = backend.execute(&statement).await
     {
         tracing::debug!(%error, "an orphaned statement failed");
@@ -182,6 +184,8 @@ struct Session {
     shared: Arc<Shared>,
     writer: Writer,
     backend: Backend,
+    /// What becomes of it if the client goes while it is held.
+    if_gone: Option<Box<Orphaned>>,
 }
 
 impl Session {
@@ -264,7 +268,7 @@ impl Session {
         for statement in statements {
             let next = tokio::select! {
                 next = self.statement(statement) => next?,
-                () = inbox.gone() => Next::Cut,
+                () = inbox.gone() => self.if_gone.take().map_or(Next::Cut, Next::Orphan),
             };
             if !matches!(next, Next::Continue) {
                 return Ok(next);
@@ -280,7 +284,7 @@ impl Session {
             self.writer.put(&Message::ErrorResponse(SqlError::aborted().response()))?;
             return Ok(Next::Skip);
         }
-        let mut lost = false;
+        let (mut lost, mut hold) = (false, false);
         while let Some(fault) = self.shared.faults.take(kind) {
             match fault {
                 Fault::Slow(_, time) => tokio::time::sleep(time).await,
@@ -300,11 +304,29 @@ impl Session {
                     return Ok(Next::Skip);
                 }
                 Fault::Orphan { hold, end, .. } => {
+                    let statement = Some(statement);
                     return Ok(Next::Orphan(Box::new(Orphaned { statement, hold, end })));
+                }
+                Fault::Hold { applied, orphan, .. } => {
+                    let orphaned = |statement, (hold, end)| Box::new(Orphaned { statement, hold, end });
+                    if applied {
+                        hold = true;
+                        self.if_gone = orphan.map(|orphan| orphaned(None, orphan));
+                        break;
+                    }
+                    // It is needed here again if it is let go.
+                    let again = statement::read(&statement.sql).ok().and_then(|mut read| read.pop());
+                    self.if_gone = orphan.map(|orphan| orphaned(again, orphan));
+                    self.shared.faults.hold(self.backend.pid).await;
+                    self.if_gone = None;
                 }
             }
         }
         let result = self.backend.execute(&statement).await;
+        if hold {
+            self.shared.faults.hold(self.backend.pid).await;
+            self.if_gone = None;
+        }
         if lost {
             return Ok(Next::Cut);
         }

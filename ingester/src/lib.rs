@@ -7,7 +7,8 @@
 //! ```
 //! Three tasks share the [`book`] and nothing else: [`discover`] enters what stands in S3, [`loader`] loads it one
 //! batch at a time, [`archive`] clears loaded folders away. What S3 says decides which batches there are, the ledger
-//! in Redshift decides which of them are loaded, and the book is a memory between the two.
+//! in Redshift decides which of them are loaded, and the book is a memory between the two. Rows that Redshift refuses go
+//! into [`quarantine`].
 
 pub mod archive;
 pub mod book;
@@ -18,6 +19,7 @@ pub mod doubts;
 pub mod feed;
 pub mod loader;
 pub mod plan;
+pub mod quarantine;
 pub mod run;
 pub mod trouble;
 pub mod verify;

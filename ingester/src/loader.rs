@@ -16,13 +16,17 @@ use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::plan::{Gate, Next};
+use crate::quarantine::{Quarantine, Sifted, load_rest, tidy};
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
 use crate::warehouse::load::{Loading, Part, Settled, load};
+use crate::warehouse::release;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
 
 /// Batches the ledger is asked about in one statement.
 const ASKED_AT_ONCE: usize = 500;
+/// How often the ledger is asked about rows in quarantine, while batches come.
+const QUARANTINE_INTERVAL: Duration = Duration::from_secs(60);
 /// Failures in a row after which trouble that should pass is worth a person's attention.
 const ALARMING: u32 = 5;
 
@@ -51,6 +55,9 @@ pub struct Loader {
     greeted: bool,
     keep: bool,
     gate: Gate,
+    quarantine: Quarantine,
+    /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
+    next_look: Instant,
 }
 
 impl Loader {
@@ -66,7 +73,21 @@ impl Loader {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
-        Self { target, store, book, doubts, hints, connector, session: None, greeted: false, keep, gate }
+        let quarantine = Quarantine::new(config);
+        Self {
+            target,
+            store,
+            book,
+            doubts,
+            hints,
+            connector,
+            session: None,
+            greeted: false,
+            keep,
+            gate,
+            quarantine,
+            next_look: Instant::now(),
+        }
     }
 
     /// Does the one thing that is next.
@@ -157,6 +178,7 @@ impl Loader {
         tracing::info!(table = %self.target.table, ledger = %self.target.ledger, "connected to Redshift");
         self.session = Some(session);
         self.greeted = true;
+        self.next_look = Instant::now();
         Ok(())
     }
 
@@ -186,16 +208,22 @@ impl Loader {
     async fn attempt(&mut self, batch: BatchId) -> Result<(), Failure> {
         let started = Instant::now();
         let noted = self.book.note(batch, LoadEvent::Attempt).await?;
-        match self.settle(batch).await {
+        let outcome = match self.settle(batch).await {
+            Err(trouble) if trouble.class == ErrorClass::Data => self.sift(batch).await?,
+            Ok(settled) => self.attend(&noted, settled).await?,
+            outcome => outcome,
+        };
+        match outcome {
             Ok((settled, last_received)) => {
                 let noted = self.book.note(batch, LoadEvent::Loaded).await?;
                 self.gate.succeeded();
+                self.look_into_quarantine().await?;
                 let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-                let Load { rows, bytes, attempts, instance, .. } = noted;
+                let Load { rows, bytes, attempts, instance, quarantined, .. } = noted;
                 let lag = last_received.map(|at| (Utc::now() - at).num_seconds());
                 match settled {
                     Settled::Applied => {
-                        tracing::info!(%batch, rows, bytes, seconds, attempt = attempts, lag_s = lag, %instance, "loaded");
+                        tracing::info!(%batch, rows, quarantined, bytes, seconds, attempt = attempts, lag_s = lag, %instance, "loaded");
                     }
                     Settled::Before => {
                         tracing::info!(%batch, rows, attempt = attempts, "is in the ledger: loaded before");
@@ -224,7 +252,7 @@ impl Loader {
                 let loading = Loading {
                     manifest: format!("{}{MANIFEST}", layout::folder(&self.target.to_ingest, batch)),
                     compression: seal.compression,
-                    parts: vec![Part { seal: *seal, quarantined: 0 }],
+                    parts: vec![Part::whole(*seal)],
                 };
                 let settled = load(session, &self.target, &loading).await?;
                 let before = settled.contains(&(batch, Settled::Before));
@@ -238,6 +266,85 @@ impl Loader {
                 if rows.0.is_empty() { Err(trouble) } else { Ok((Settled::Before, None)) }
             }
         }
+    }
+
+    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's.
+    async fn sift(
+        &self,
+        batch: BatchId,
+    ) -> Result<Result<(Settled, Option<DateTime<Utc>>), Trouble>, Failure> {
+        self.book.sifting(batch).await?;
+        let (Sifted { settled, quarantined }, last_received) = match self.sifted(batch).await {
+            Ok(sifted) => sifted,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        self.book.quarantined(batch, quarantined).await?;
+        Ok(Ok((settled, last_received)))
+    }
+
+    async fn sifted(&self, batch: BatchId) -> Result<(Sifted, Option<DateTime<Utc>>), Trouble> {
+        let Self { target, store, quarantine, .. } = self;
+        let Some(session) = &self.session else {
+            return Err(Trouble::of_all(ErrorClass::Passing, "not connected", ""));
+        };
+        match verify(store, &target.to_ingest, batch, &target.fingerprint).await? {
+            Folder::Whole(seal) => {
+                let sifted = load_rest(session, target, store, quarantine, &seal).await?;
+                Ok((sifted, seal.last_received))
+            }
+            Folder::Unfit(trouble) => Err(trouble),
+        }
+    }
+
+    /// Looks after what a search for refused rows has left, by an attempt that was cut short or by another ingester.
+    /// The outer error is the bookkeeping's.
+    async fn attend(
+        &self,
+        load: &Load,
+        settled: (Settled, Option<DateTime<Utc>>),
+    ) -> Result<Result<(Settled, Option<DateTime<Utc>>), Trouble>, Failure> {
+        let (Self { target, store, quarantine, .. }, batch) = (self, load.batch);
+        let Some(session) = &self.session else { return Ok(Ok(settled)) };
+        let entry = match (load.sifting, settled.0) {
+            (true, _) => tidy(session, target, store, quarantine, batch).await,
+            (false, Settled::Before) => {
+                release::look(session, target, &[batch]).await.map(|mut entries| entries.pop())
+            }
+            (false, Settled::Applied) => return Ok(Ok(settled)),
+        };
+        match entry {
+            Ok(entry) => {
+                self.book.quarantined(batch, entry.map_or(0, |entry| entry.rows)).await?;
+                Ok(Ok(settled))
+            }
+            Err(trouble) => Ok(Err(trouble)),
+        }
+    }
+
+    /// Asks the ledger from time to time, when there is something to do anyway, whether rows in quarantine were loaded
+    /// meanwhile: `ingester replay` may run anywhere, and does not tell.
+    async fn look_into_quarantine(&mut self) -> Result<(), Failure> {
+        let known = self.book.in_quarantine(ASKED_AT_ONCE);
+        let Some(session) = self.session.as_ref().filter(|_| Instant::now() >= self.next_look) else {
+            return Ok(());
+        };
+        self.next_look = Instant::now() + QUARANTINE_INTERVAL;
+        match release::look(session, &self.target, &known).await {
+            Ok(entries) => {
+                for entry in entries {
+                    // Unless something of a search is left, which is another matter.
+                    if self
+                        .book
+                        .get(entry.batch)?
+                        .is_some_and(|load| !load.sifting && load.quarantined != entry.rows)
+                    {
+                        self.book.quarantined(entry.batch, entry.rows).await?;
+                    }
+                }
+            }
+            Err(trouble) => tracing::debug!("the ledger was not asked about rows in quarantine: {trouble}"),
+        }
+        Ok(())
     }
 
     /// Asks the ledger about doubtful folders. The outer error is the bookkeeping's.

@@ -163,9 +163,12 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }
     config.filters.iter().for_each(|rule| check_filter(rule, problems));
-    for (key, prefix) in
-        [("s3.to_ingest", &s3.to_ingest), ("s3.ingested", &s3.ingested), ("s3.rejected", &s3.rejected)]
-    {
+    for (key, prefix) in [
+        ("s3.to_ingest", &s3.to_ingest),
+        ("s3.ingested", &s3.ingested),
+        ("s3.rejected", &s3.rejected),
+        ("s3.quarantine", &s3.quarantine),
+    ] {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             problems.add(key, "must end in `/` and not begin with it");
         }
@@ -173,6 +176,18 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     if ingester.archive == Archive::Move && s3.ingested.starts_with(&s3.to_ingest) {
         problems
             .add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
+    }
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected];
+    if others.iter().any(|other| s3.quarantine.starts_with(*other) || other.starts_with(&s3.quarantine)) {
+        problems.add(
+            "s3.quarantine",
+            "must be apart from s3.to_ingest, s3.ingested and s3.rejected: none below another",
+        );
+    }
+    let share = config.quarantine.max_share;
+    if !(0.0..=1.0).contains(&share) {
+        let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
+        problems.add("quarantine.max_share", format_args!("{rule} {share}"));
     }
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");

@@ -36,6 +36,7 @@ pub struct Config {
     pub s3: S3,
     pub redshift: Redshift,
     pub ingester: Ingester,
+    pub quarantine: Quarantine,
     pub metrics: Metrics,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
@@ -141,6 +142,7 @@ section!(
         to_ingest: String,
         ingested: String,
         rejected: String,
+        quarantine: String,
         uploads: usize,
         timeout: Span,
     }
@@ -178,6 +180,10 @@ section!(
         retry_max: Span,
         archive: Archive,
     }
+);
+section!(
+    /// `[quarantine]`
+    Quarantine { max_share: f64, }
 );
 section!(
     /// `[metrics]`

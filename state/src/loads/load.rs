@@ -40,6 +40,12 @@ pub struct Load {
     /// When its seal was seen once more although it was archived.
     #[serde(default)]
     pub found_again: Option<DateTime<Utc>>,
+    /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Whether what was written in the search for refused rows may still stand in S3.
+    #[serde(default)]
+    pub sifting: bool,
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
@@ -85,6 +91,8 @@ impl Load {
             started: None,
             loaded: None,
             found_again: None,
+            quarantined: 0,
+            sifting: false,
             failures: Vec::new(),
             state: LoadState::Discovered,
         }
@@ -164,7 +172,13 @@ mod tests {
     fn the_largest_load_there_can_be_fits_a_value_of_the_database() {
         let now: DateTime<Utc> = "2026-12-31T23:59:59.123456789Z".parse().unwrap();
         for why in ["é\u{1}\"".repeat(5_000), "\u{1}".repeat(10_000), "😀\n".repeat(4_000)] {
-            let mut load = Load { found_again: Some(now), loaded: Some(now), discovered: now, ..load() };
+            let mut load = Load {
+                quarantined: u64::MAX,
+                found_again: Some(now),
+                loaded: Some(now),
+                discovered: now,
+                ..load()
+            };
             for _ in 0..2 * FAILURES_KEPT {
                 load = load.after(LoadEvent::Attempt, now).unwrap();
                 load.attempts = u32::MAX;

@@ -86,6 +86,31 @@ impl Loads {
         Ok(load)
     }
 
+    /// Notes that a search for refused rows begins, durably, before anything is written to S3.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn sifting(&self, batch: BatchId) -> Result<Load, LoadsError> {
+        self.update(batch, |load| Load { sifting: true, ..load })
+    }
+
+    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, LoadsError> {
+        self.update(batch, |load| Load { sifting: false, quarantined: rows, ..load })
+    }
+
+    fn update(&self, batch: BatchId, change: impl FnOnce(Load) -> Load) -> Result<Load, LoadsError> {
+        let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
+        let load = change(known.clone());
+        if load != known {
+            self.write(&load)?;
+        }
+        Ok(load)
+    }
+
     /// What is known of a batch.
     ///
     /// # Errors
@@ -122,9 +147,12 @@ impl Loads {
 
     fn forget_old(&self) -> Result<(), StoreError> {
         let all = self.all()?;
-        let archived = all.iter().filter(|load| matches!(load.state, LoadState::Archived { .. }));
+        let archived = || all.iter().filter(|load| matches!(load.state, LoadState::Archived { .. })).rev();
         let mut change = Change::new();
-        for load in archived.rev().skip(ARCHIVED_KEPT) {
+        // Those with rows in quarantine wait for a person, however many are loaded meanwhile.
+        let plain = archived().filter(|load| load.quarantined == 0).skip(ARCHIVED_KEPT);
+        let quarantined = archived().filter(|load| load.quarantined > 0).skip(ARCHIVED_KEPT);
+        for load in plain.chain(quarantined) {
             change.remove(Table::Loads, load.batch.as_bytes());
         }
         if change.is_empty() { Ok(()) } else { self.store.apply(change) }

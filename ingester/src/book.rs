@@ -1,7 +1,7 @@
 //! The bookkeeping as the tasks share it: every change is durable on disk when it returns, and the loads that are
 //! not archived are held in memory as well, so that planning reads no disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,8 @@ struct Inner {
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
     open: Mutex<BTreeMap<BatchId, Load>>,
+    /// Batches with rows in quarantine, archived or not.
+    quarantined: Mutex<BTreeSet<BatchId>>,
     to_load: Notify,
     to_archive: Notify,
 }
@@ -42,16 +44,14 @@ impl Book {
     /// As [`Loads::open`].
     pub fn open(dir: &Path) -> Result<Self, Failure> {
         let loads = Loads::open(dir)?;
-        let open = loads
-            .all()?
-            .into_iter()
-            .filter(|load| !is_archived(load))
-            .map(|load| (load.batch, load))
-            .collect();
+        let all = loads.all()?;
+        let quarantined = all.iter().filter(|load| load.quarantined > 0).map(|load| load.batch).collect();
+        let open = all.into_iter().filter(|load| !is_archived(load)).map(|load| (load.batch, load)).collect();
         let inner = Inner {
             loads,
             changes: Mutex::new(()),
             open: Mutex::new(open),
+            quarantined: Mutex::new(quarantined),
             to_load: Notify::new(),
             to_archive: Notify::new(),
         };
@@ -98,6 +98,28 @@ impl Book {
     /// When it cannot be stored.
     pub async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
         self.change(move |loads| Ok(loads.note_listed(&listed).map(|()| Vec::new())?)).await.map(drop)
+    }
+
+    /// Notes that refused rows of a batch are searched, before anything of it is written to S3.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn sifting(&self, batch: BatchId) -> Result<Load, Failure> {
+        one(self.change(move |loads| loads.sifting(batch).map(|load| vec![load])).await?)
+    }
+
+    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
+        one(self.change(move |loads| loads.quarantined(batch, rows).map(|load| vec![load])).await?)
+    }
+
+    /// The latest batches with rows in quarantine, up to `many`.
+    #[must_use]
+    pub fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
+        locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
     }
 
     /// What is known of a batch.
@@ -160,6 +182,15 @@ impl Book {
         let changed = tokio::task::spawn_blocking(move || {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
+            let mut quarantined = locked(&inner.quarantined);
+            for load in &loads {
+                if load.quarantined > 0 {
+                    quarantined.insert(load.batch);
+                } else {
+                    quarantined.remove(&load.batch);
+                }
+            }
+            drop(quarantined);
             let mut open = locked(&inner.open);
             for load in &loads {
                 if is_archived(load) {

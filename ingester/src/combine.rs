@@ -36,7 +36,7 @@ pub async fn loading(store: &ObjectStore, target: &Target, seals: Vec<Seal>) -> 
         }
     };
     let compression = seals.first().map_or(layout::Compression::None, |seal| seal.compression);
-    let parts = seals.into_iter().map(|seal| Part { seal, quarantined: 0 }).collect();
+    let parts = seals.into_iter().map(Part::whole).collect();
     Ok(Loading { manifest, compression, parts })
 }
 

@@ -2,6 +2,7 @@
 //! the tables, ask the ledger about doubtful folders, or attempt what is due ([`attempt`]).
 
 mod attempt;
+mod quarantined;
 
 use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config};
@@ -10,7 +11,7 @@ use shared::ids::Instance;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::loads::Load;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::book::Book;
@@ -18,6 +19,7 @@ use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::gate::Gate;
 use crate::plan::{Apart, Bounds, Next};
+use crate::quarantine::Quarantine;
 use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
 
@@ -51,6 +53,9 @@ pub struct Loader {
     bounds: Bounds,
     apart: Apart,
     gate: Gate,
+    quarantine: Quarantine,
+    /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
+    next_look: Instant,
     /// Requests to S3 at once.
     at_once: usize,
     /// Failures after which trouble that should pass is worth a person's attention.
@@ -83,6 +88,8 @@ impl Loader {
             bounds: Bounds::new(ingester),
             apart: Apart::default(),
             gate,
+            quarantine: Quarantine::new(config),
+            next_look: Instant::now(),
             at_once: config.s3.uploads,
             alert_after: ingester.alert_after,
         }
@@ -176,6 +183,7 @@ impl Loader {
         tracing::info!(table = %self.target.table, ledger = %self.target.ledger, "connected to Redshift");
         self.session = Some(session);
         self.greeted = true;
+        self.next_look = Instant::now();
         Ok(())
     }
 

@@ -59,7 +59,10 @@ impl Apart {
             load.last_class(),
             Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown)
         );
-        own_trouble || load.tries_in_a_row().0 >= TRIED_TOGETHER || self.0.contains(&load.batch)
+        own_trouble
+            || load.sifting
+            || load.tries_in_a_row().0 >= TRIED_TOGETHER
+            || self.0.contains(&load.batch)
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{ErrorClass, LoadEvent};
+use state::loads::{ErrorClass, Load, LoadEvent};
 
 use super::Loader;
 use crate::combine::{self, is_combined};
@@ -43,7 +43,7 @@ impl Loader {
         let batches: Vec<BatchId> = fit.iter().map(|seal| seal.batch).collect();
         match self.load(fit).await {
             Ok((loading, Ok(settled))) => self.settled(&loading, &settled, started).await,
-            Ok((loading, Err(trouble))) => self.not_loaded(&loading, trouble).await,
+            Ok((loading, Err(trouble))) => self.not_loaded(&loading, trouble, started).await,
             Err(trouble) => self.failed(&batches, &trouble).await,
         }
     }
@@ -76,8 +76,8 @@ impl Loader {
         };
         let (before, unfit): (Vec<_>, Vec<_>) =
             unfit.into_iter().partition(|(batch, _)| loaded.contains(batch));
-        self.loaded(before.into_iter().map(|(batch, _)| (batch, Settled::Before, None)).collect(), None)
-            .await?;
+        let before: Vec<_> = before.into_iter().map(|(batch, _)| (batch, Settled::Before)).collect();
+        self.loaded(&before, |_| None, None).await?;
         for (batch, trouble) in unfit {
             self.failed(&[batch], &trouble).await?;
         }
@@ -106,8 +106,7 @@ impl Loader {
             let part = loading.parts.iter().find(|part| part.seal.batch == batch);
             part.and_then(|part| part.seal.last_received)
         };
-        let settled = settled.iter().map(|(batch, how)| (*batch, *how, last_received(*batch))).collect();
-        self.loaded(settled, Some(started)).await?;
+        self.loaded(settled, last_received, Some(started)).await?;
         if is_combined(loading) {
             let deleting = tokio::time::timeout(DELETING, self.store.delete(&loading.manifest)).await;
             if !matches!(deleting, Ok(Ok(()))) {
@@ -122,24 +121,30 @@ impl Loader {
 
     async fn loaded(
         &mut self,
-        settled: Vec<(BatchId, Settled, Option<DateTime<Utc>>)>,
+        settled: &[(BatchId, Settled)],
+        last_received: impl Fn(BatchId) -> Option<DateTime<Utc>>,
         started: Option<Instant>,
     ) -> Result<(), Failure> {
         if settled.is_empty() {
             return Ok(());
         }
-        let moves = settled.iter().map(|(batch, ..)| (*batch, LoadEvent::Loaded)).collect();
+        if let Err(trouble) = self.attend(settled).await? {
+            let batches: Vec<BatchId> = settled.iter().map(|(batch, _)| *batch).collect();
+            return self.failed(&batches, &trouble).await;
+        }
+        let moves = settled.iter().map(|(batch, _)| (*batch, LoadEvent::Loaded)).collect();
         let noted = self.book.note_all(moves).await?;
         self.gate.loaded(Utc::now());
+        self.look_into_quarantine().await?;
         let seconds = started.map(|at| (at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
         let together = settled.len();
-        for ((batch, how, last_received), load) in settled.iter().zip(noted) {
+        for ((batch, how), load) in settled.iter().zip(noted) {
             self.apart.settled(*batch);
-            let (rows, bytes, attempt, instance) = (load.rows, load.bytes, load.attempts, load.instance);
-            let lag = last_received.map(|at| (Utc::now() - at).num_seconds());
+            let Load { rows, quarantined, bytes, attempts: attempt, instance, .. } = load;
+            let lag = last_received(*batch).map(|at| (Utc::now() - at).num_seconds());
             match how {
                 Settled::Applied => {
-                    tracing::info!(%batch, rows, bytes, seconds, together, attempt, lag_s = lag, %instance, "loaded");
+                    tracing::info!(%batch, rows, quarantined, bytes, seconds, together, attempt, lag_s = lag, %instance, "loaded");
                 }
                 Settled::Before => {
                     tracing::info!(%batch, rows, attempt, "is in the ledger: loaded before");
@@ -150,8 +155,21 @@ impl Loader {
     }
 
     /// A COPY that was tried, and loaded nothing as far as is known.
-    async fn not_loaded(&mut self, loading: &Loading, trouble: Trouble) -> Result<(), Failure> {
+    async fn not_loaded(
+        &mut self,
+        loading: &Loading,
+        mut trouble: Trouble,
+        started: Instant,
+    ) -> Result<(), Failure> {
         let batches = loading.batches();
+        if let (ErrorClass::Data, [part]) = (trouble.class, loading.parts.as_slice()) {
+            match self.sift(&part.seal).await? {
+                Ok(settled) => {
+                    return self.settled(loading, &[(part.seal.batch, settled)], started).await;
+                }
+                Err(sifting) => trouble = sifting,
+            }
+        }
         if trouble.at_s3 {
             let unfit = match self.look_at(&batches).await {
                 Ok((_, unfit)) => unfit,
@@ -221,7 +239,7 @@ impl Loader {
     }
 }
 
-fn not_connected() -> Trouble {
+pub(super) fn not_connected() -> Trouble {
     Trouble::of_all(ErrorClass::Passing, "not connected", "")
 }
 

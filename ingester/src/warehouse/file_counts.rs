@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_file_that_is_too_short_names_its_batch_and_more_lines_than_rows_prove_nothing() {
-        let parts = [seal(), seal()].map(|seal| Part { seal, quarantined: 0 });
+        let parts = [seal(), seal()].map(Part::whole);
         let folder = |n: usize| format!("s3://b/{}", layout::folder("ToIngest/", parts[n].seal.batch));
         let row = |file: String, lines: &str| vec![Some(format!("{file}   ")), Some(lines.to_owned())];
         let rows = Rows(vec![
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn names_that_the_views_cut_off_blame_nobody() {
         let target = Target { to_ingest: "p".repeat(250) + "/", ..target() };
-        let part = Part { seal: seal(), quarantined: 0 };
+        let part = Part::whole(seal());
         assert!(blame(&target, &[part], &HashMap::from([("x".to_owned(), 1)])).is_empty());
     }
 }

@@ -42,9 +42,17 @@ pub struct Part {
     pub seal: Seal,
     /// Rows of the seal that were taken out of what the manifest names, because Redshift refused them.
     pub quarantined: u64,
+    /// The set of objects that holds those rows, if there are any; the ledger names it.
+    pub set: Option<String>,
 }
 
 impl Part {
+    /// All rows of a batch.
+    #[must_use]
+    pub fn whole(seal: Seal) -> Self {
+        Self { seal, quarantined: 0, set: None }
+    }
+
     /// Rows that COPY must find.
     #[must_use]
     pub fn rows(&self) -> u64 {

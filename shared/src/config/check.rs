@@ -173,6 +173,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("s3.ingested", &s3.ingested),
         ("s3.rejected", &s3.rejected),
         ("s3.loads", &s3.loads),
+        ("s3.quarantine", &s3.quarantine),
     ] {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             problems.add(key, "must end in `/` and not begin with it");
@@ -182,12 +183,21 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems
             .add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
     }
-    if [&s3.to_ingest, &s3.ingested, &s3.rejected]
-        .into_iter()
-        .any(|other| s3.loads.starts_with(other) || other.starts_with(&s3.loads))
-    {
-        problems
-            .add("s3.loads", "must not lie below another prefix nor above one: what is old there is deleted");
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected];
+    if others.iter().any(|other| s3.quarantine.starts_with(*other) || other.starts_with(&s3.quarantine)) {
+        problems.add(
+            "s3.quarantine",
+            "must be apart from s3.to_ingest, s3.ingested and s3.rejected: none below another",
+        );
+    }
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected, &s3.quarantine];
+    if others.iter().any(|other| s3.loads.starts_with(*other) || other.starts_with(&s3.loads)) {
+        problems.add("s3.loads", "must be apart from the other prefixes: what is old there is deleted");
+    }
+    let share = config.quarantine.max_share;
+    if !(0.0..=1.0).contains(&share) {
+        let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
+        problems.add("quarantine.max_share", format_args!("{rule} {share}"));
     }
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");

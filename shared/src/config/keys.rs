@@ -84,6 +84,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("s3", "Where files and seals go, and where the ingester looks for them."),
     ("redshift", "Where batches are loaded to. Used by the ingester."),
     ("ingester", "How the ingester discovers, retries and archives."),
+    ("quarantine", "What becomes of rows that Redshift refuses. Used by the ingester."),
     (
         "metrics",
         "Where each service shows its figures to Prometheus (`/metrics`), and that it lives (`/healthz`).",
@@ -166,6 +167,7 @@ pub const KEYS: &[Key] = &[
     key("s3.ingested", Text, Some(r#""Ingested/""#), r#""Ingested/""#, "Prefix of loaded batches, with `ingester.archive = \"move\"`."),
     key("s3.loads", Text, Some(r#""Loads/""#), r#""Loads/""#, "Prefix of the manifests by which one COPY loads several batches. They are deleted after the load."),
     key("s3.rejected", Text, Some(r#""Rejected/""#), r#""Rejected/""#, "Prefix of rejected records."),
+    key("s3.quarantine", Text, Some(r#""Quarantine/""#), r#""Quarantine/""#, "Prefix of rows that Redshift refused, with the reasons; COPY also reads the rest of their batches from there."),
     key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64."),
     key("s3.timeout", Duration, Some(r#""60s""#), r#""60s""#, "Longest time of one request, retries of the SDK not included."),
 
@@ -197,6 +199,8 @@ pub const KEYS: &[Key] = &[
     key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
+
+    key("quarantine.max_share", Number, Some("0.1"), "0.02", "The largest share of a batch's rows that may be refused while the others are loaded, 0 to 1; 0.1 is 10 %. With more refused, or all, the batch waits whole: that is a fault of the table or the schema, not of rows."),
 
     key("metrics.producer_listen", Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's figures. Empty: none. They are neither encrypted nor protected by a password."),
     key("metrics.ingester_listen", Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's figures. Empty: none."),

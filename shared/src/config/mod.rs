@@ -36,6 +36,7 @@ pub struct Config {
     pub s3: S3,
     pub redshift: Redshift,
     pub ingester: Ingester,
+    pub quarantine: Quarantine,
     pub metrics: Metrics,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
@@ -142,6 +143,7 @@ section!(
         ingested: String,
         loads: String,
         rejected: String,
+        quarantine: String,
         uploads: usize,
         timeout: Span,
     }
@@ -184,6 +186,10 @@ section!(
         retry_max: Span,
         archive: Archive,
     }
+);
+section!(
+    /// `[quarantine]`
+    Quarantine { max_share: f64, }
 );
 section!(
     /// `[metrics]`

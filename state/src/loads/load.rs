@@ -49,6 +49,12 @@ pub struct Load {
     /// When its seal was seen once more although it was archived.
     #[serde(default)]
     pub found_again: Option<DateTime<Utc>>,
+    /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
+    #[serde(default)]
+    pub quarantined: u64,
+    /// Whether what was written in the search for refused rows may still stand in S3.
+    #[serde(default)]
+    pub sifting: bool,
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
@@ -113,6 +119,8 @@ impl Load {
             started: None,
             loaded: None,
             found_again: None,
+            quarantined: 0,
+            sifting: false,
             failures: Vec::new(),
             state: LoadState::Discovered,
         }
@@ -231,8 +239,14 @@ mod tests {
         let now: DateTime<Utc> = "2026-12-31T23:59:59.123456789Z".parse().unwrap();
         for why in ["é\u{1}\"".repeat(5_000), "\u{1}".repeat(10_000), "😀\n".repeat(4_000)] {
             let form = Form::new(Compression::Zstd, &"f".repeat(FINGERPRINT_BYTES));
-            let mut load =
-                Load { found_again: Some(now), loaded: Some(now), discovered: now, form, ..load() };
+            let mut load = Load {
+                quarantined: u64::MAX,
+                found_again: Some(now),
+                loaded: Some(now),
+                discovered: now,
+                form,
+                ..load()
+            };
             for _ in 0..2 * FAILURES_KEPT {
                 load = load.after(LoadEvent::Attempt, now).unwrap();
                 load.attempts = u32::MAX;

@@ -54,7 +54,32 @@ pub enum LoadsError {
 pub struct Loads {
     pub(crate) store: Store,
     /// The archived ones, so that old ones are forgotten without reading all.
-    archived: Arc<Mutex<BTreeSet<BatchId>>>,
+    archived: Arc<Mutex<Archived>>,
+}
+
+#[derive(Debug, Default)]
+struct Archived {
+    plain: BTreeSet<BatchId>,
+    /// Those with rows in quarantine wait for a person, however many are loaded meanwhile.
+    quarantined: BTreeSet<BatchId>,
+}
+
+impl Archived {
+    fn enter(&mut self, load: &Load) {
+        self.plain.remove(&load.batch);
+        self.quarantined.remove(&load.batch);
+        match load.state {
+            LoadState::Archived { .. } if load.quarantined > 0 => self.quarantined.insert(load.batch),
+            LoadState::Archived { .. } => self.plain.insert(load.batch),
+            _ => false,
+        };
+    }
+
+    /// The oldest one, if there are more than are kept; it is forgotten.
+    fn too_old(&mut self) -> Option<BatchId> {
+        let full = [&mut self.plain, &mut self.quarantined].into_iter().find(|set| set.len() > ARCHIVED_KEPT);
+        full.and_then(BTreeSet::pop_first)
+    }
 }
 
 impl Loads {
@@ -64,8 +89,9 @@ impl Loads {
     /// As [`Store::open`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let loads = Self::of(Store::open(dir, Kind::Ingester, "ingester", 8 << 20)?);
-        let all = loads.all()?;
-        loads.index().extend(all.iter().filter(|load| is_archived(load)).map(|load| load.batch));
+        let mut index = loads.index();
+        loads.all()?.iter().for_each(|load| index.enter(load));
+        drop(index);
         Ok(loads)
     }
 
@@ -81,7 +107,7 @@ impl Loads {
         Self { store, archived: Arc::default() }
     }
 
-    fn index(&self) -> MutexGuard<'_, BTreeSet<BatchId>> {
+    fn index(&self) -> MutexGuard<'_, Archived> {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -98,9 +124,7 @@ impl Loads {
             }
             Some(known) => return Ok(known),
         };
-        let mut change = Change::new();
-        change.put(Table::Loads, load.batch.as_bytes(), &load);
-        self.store.commit(change)?;
+        self.write(std::slice::from_ref(&load))?;
         Ok(load)
     }
 
@@ -122,28 +146,52 @@ impl Loads {
         moves: Vec<(BatchId, LoadEvent)>,
         now: DateTime<Utc>,
     ) -> Result<Vec<Load>, LoadsError> {
-        let (mut change, mut noted) = (Change::new(), Vec::with_capacity(moves.len()));
+        let mut noted = Vec::with_capacity(moves.len());
         for (batch, event) in moves {
             let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
             let load = known.after(event, now).map_err(|illegal| LoadsError::Move(batch, illegal))?;
-            change.put(Table::Loads, batch.as_bytes(), &load);
             noted.push(load);
         }
-        // Should the commit fail, the process ends: the index needs no way back.
-        let mut archived = self.index();
-        for load in &noted {
-            if is_archived(load) {
-                archived.insert(load.batch);
-            } else {
-                archived.remove(&load.batch);
-            }
+        self.write(&noted)?;
+        Ok(noted)
+    }
+
+    /// Writes these loads, and forgets old ones. Should that fail the process ends: the index needs no way back.
+    fn write(&self, loads: &[Load]) -> Result<(), StoreError> {
+        let (mut change, mut index) = (Change::new(), self.index());
+        for load in loads {
+            change.put(Table::Loads, load.batch.as_bytes(), load);
+            index.enter(load);
         }
-        while archived.len() > ARCHIVED_KEPT {
-            let Some(oldest) = archived.pop_first() else { break };
+        while let Some(oldest) = index.too_old() {
             change.remove(Table::Loads, oldest.as_bytes());
         }
-        self.store.commit(change)?;
-        Ok(noted)
+        self.store.commit(change)
+    }
+
+    /// Notes that a search for refused rows begins, durably, before anything is written to S3.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn sifting(&self, batch: BatchId) -> Result<Load, LoadsError> {
+        self.update(batch, |load| Load { sifting: true, ..load })
+    }
+
+    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, LoadsError> {
+        self.update(batch, |load| Load { sifting: false, quarantined: rows, ..load })
+    }
+
+    fn update(&self, batch: BatchId, change: impl FnOnce(Load) -> Load) -> Result<Load, LoadsError> {
+        let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
+        let load = change(known.clone());
+        if load != known {
+            self.write(std::slice::from_ref(&load))?;
+        }
+        Ok(load)
     }
 
     /// What is known of a batch.
@@ -191,10 +239,6 @@ impl Loads {
         change.put(Table::Meta, LISTED, listed);
         self.store.commit(change)
     }
-}
-
-fn is_archived(load: &Load) -> bool {
-    matches!(load.state, LoadState::Archived { .. })
 }
 
 /// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is

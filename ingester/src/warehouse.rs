@@ -5,8 +5,10 @@
 
 pub mod connect;
 pub mod errors;
+pub mod file_counts;
 pub mod load;
 pub mod load_errors;
+pub mod release;
 pub mod session;
 pub mod statements;
 pub mod table;

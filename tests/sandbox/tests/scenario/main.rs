@@ -5,5 +5,6 @@
 mod faults;
 mod kills;
 mod operation;
+mod quarantine;
 mod schema;
 mod world;

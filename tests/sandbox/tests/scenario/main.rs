@@ -6,6 +6,7 @@ mod backlog;
 mod faults;
 mod kills;
 mod operation;
+mod quarantine;
 mod schema;
 mod silence;
 mod world;

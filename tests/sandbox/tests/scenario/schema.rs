@@ -26,7 +26,7 @@ fn diff(world: &World) -> String {
 }
 
 /// Each statement alone, as Redshift wants its ALTERs.
-async fn send(world: &World, statements: &str) {
+pub(crate) async fn send(world: &World, statements: &str) {
     let at = world.standins.redshift.addr();
     let mut warehouse = tokio_postgres::Config::new();
     warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);

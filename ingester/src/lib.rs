@@ -17,6 +17,7 @@ pub mod discover;
 pub mod doubts;
 pub mod feed;
 pub mod loader;
+pub mod pause;
 pub mod plan;
 pub mod run;
 pub mod trouble;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
+use crate::pause::Pauses;
 use crate::plan::{Gate, Next};
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
@@ -34,6 +35,8 @@ pub enum Progress {
     Wait(Option<DateTime<Utc>>),
     /// Nothing may be tried before this moment, whatever the book says.
     Hold(DateTime<Utc>),
+    /// Loading is paused until this moment, or until a pause by hand begins or ends.
+    Paused(Option<DateTime<Utc>>),
 }
 
 /// The loader.
@@ -50,6 +53,7 @@ pub struct Loader {
     greeted: bool,
     keep: bool,
     gate: Gate,
+    pauses: Pauses,
 }
 
 impl Loader {
@@ -61,11 +65,24 @@ impl Loader {
         connector: Connector,
         store: ObjectStore,
         (book, doubts, hints): (Book, Doubts, mpsc::Sender<Hint>),
+        pauses: Pauses,
     ) -> Self {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
-        Self { target, store, book, doubts, hints, connector, session: None, greeted: false, keep, gate }
+        Self {
+            target,
+            store,
+            book,
+            doubts,
+            hints,
+            connector,
+            session: None,
+            greeted: false,
+            keep,
+            gate,
+            pauses,
+        }
     }
 
     /// Does the one thing that is next.
@@ -74,6 +91,11 @@ impl Loader {
     /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
     pub async fn step(&mut self) -> Result<Progress, Failure> {
         let now = Utc::now();
+        if let Some(paused) = self.pauses.hold(now) {
+            // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
+            self.session = None;
+            return Ok(Progress::Paused(paused.until));
+        }
         if let Some(until) = self.gate.shut(now) {
             return Ok(Progress::Hold(until));
         }
@@ -115,12 +137,24 @@ impl Loader {
                 Progress::Wait(until) => {
                     tokio::select! {
                         () = self.book.to_load() => {}
+                        () = self.pauses.changed() => {}
                         () = sleep_until(until) => {}
                         () = shutdown.stopping() => {}
                     }
                 }
                 Progress::Hold(until) => {
-                    shutdown.until(sleep_until(Some(until))).await;
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(Some(until)) => {}
+                        () = shutdown.stopping() => {}
+                    }
+                }
+                Progress::Paused(until) => {
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(until) => {}
+                        () = shutdown.stopping() => {}
+                    }
                 }
             }
         }

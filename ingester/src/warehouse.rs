@@ -7,6 +7,7 @@ pub mod connect;
 pub mod errors;
 pub mod load;
 pub mod load_errors;
+pub mod login;
 pub mod session;
 pub mod statements;
 pub mod table;

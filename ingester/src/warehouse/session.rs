@@ -50,6 +50,12 @@ impl SqlFailure {
         self.detail_line("code:")?.parse().ok()
     }
 
+    /// Whether the user or the password was not taken.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
+    }
+
     fn detail_line(&self, label: &str) -> Option<&str> {
         let Self::Refused { detail, .. } = self else { return None };
         detail.lines().find_map(|line| line.trim().strip_prefix(label)).map(str::trim)

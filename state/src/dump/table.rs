@@ -12,7 +12,7 @@ use shared::seal::Counts;
 use super::{Dump, loads_of};
 use crate::ask::Part;
 use crate::columns;
-use crate::loads::{ErrorClass, Load, LoadState};
+use crate::loads::{ErrorClass, Load, LoadState, Paused};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
@@ -37,7 +37,14 @@ pub(super) fn render(dump: &Dump) -> String {
     batches(&mut out, dump);
     let pending = dump.pending;
     let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
+    if let Some(paused) = paused(dump) {
+        let _ = write!(out, "\npaused   {}", paused.told());
+    }
     columns::cut(&out)
+}
+
+fn paused(dump: &Dump) -> Option<&Paused> {
+    dump.ingester.snapshot.as_ref()?.paused.as_ref()
 }
 
 pub(super) fn header<P, I>(out: &mut String, at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) {
@@ -164,12 +171,12 @@ fn batches(out: &mut String, dump: &Dump) {
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
     for line in lines.values() {
-        batch(out, line, dump.at);
+        batch(out, line, paused(dump).is_some(), dump.at);
     }
     out.push('\n');
 }
 
-fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
+fn batch(out: &mut String, line: &Line<'_>, paused: bool, now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
             let state = match made.status {
@@ -188,7 +195,7 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
         }
         (None, None) => return,
     };
-    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, now));
+    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, paused, now));
     let _ = writeln!(
         out,
         "{:36}  {state:9}  {files:>5}  {rows:>7}  {:>9}  {:>6}  {load}",
@@ -201,8 +208,9 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
     }
 }
 
-fn load_state(load: &Load, now: DateTime<Utc>) -> (String, Option<String>) {
+fn load_state(load: &Load, paused: bool, now: DateTime<Utc>) -> (String, Option<String>) {
     match &load.state {
+        LoadState::Discovered if paused => ("paused".to_owned(), None),
         LoadState::Discovered => ("found".to_owned(), None),
         LoadState::Loading => (format!("loading #{}", load.attempts), None),
         LoadState::Retrying { next, class, why } => {
@@ -233,6 +241,7 @@ mod tests {
     use shared::ids::Instance;
 
     use super::*;
+    use crate::loads::PausedBy;
     use crate::log::GapTotals;
     use crate::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
 
@@ -296,7 +305,7 @@ mod tests {
             dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
             gaps: gaps(12),
         };
-        let ingester = IngesterSnapshot { loads };
+        let ingester = IngesterSnapshot { loads, paused: None };
         Dump::of(part(Some(7), producer), part(None, ingester), at)
     }
 
@@ -324,6 +333,23 @@ mod tests {
         ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+    }
+
+    #[test]
+    fn a_pause_is_told_last_and_beside_the_batches_that_wait_for_it() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        let snapshot = ingester.snapshot.as_mut().unwrap();
+        snapshot.loads[0].state = LoadState::Discovered;
+        let why = format!("by `ingester pause` since then: {}", "a long reason ".repeat(20));
+        snapshot.paused = Some(Paused { by: PausedBy::Hand, until: None, why });
+        let table = Dump::of(producer, ingester, at).table();
+        assert!(table.lines().any(|line| line.ends_with("  paused")), "{table}");
+        let last = table.lines().last().unwrap();
+        assert!(
+            last.starts_with("paused   until `ingester resume`, by `ingester pause` since then: a"),
+            "{last}"
+        );
+        assert!(last.chars().count() <= columns::WIDTH, "{last}");
     }
 
     #[test]

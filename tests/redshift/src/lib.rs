@@ -8,6 +8,7 @@
 mod backend;
 mod copy;
 mod ddl;
+mod door;
 mod errors;
 mod faults;
 mod judge;
@@ -27,6 +28,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use door::{Ask, Door, Entered};
 pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
 pub use judge::Judge;
 use postgres::Postgres;
@@ -59,6 +61,7 @@ pub struct Options {
 pub struct Redshift {
     addr: SocketAddr,
     faults: Faults,
+    door: Door,
     accepting: JoinHandle<()>,
     direct: tokio_postgres::Config,
     url: String,
@@ -85,9 +88,10 @@ impl Redshift {
             .await
             .with_context(|| format!("the Redshift stand-in cannot listen on {}", options.listen))?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(options, direct.clone(), admin, s3, faults.clone()));
+        let door = Door::new(&options.user, &options.password);
+        let shared = Arc::new(Shared::new(options, direct.clone(), admin, s3, faults.clone(), door.clone()));
         let accepting = tokio::spawn(accept(listener, shared));
-        Ok(Self { addr, faults, accepting, direct, url, postgres: Some(postgres) })
+        Ok(Self { addr, faults, door, accepting, direct, url, postgres: Some(postgres) })
     }
 
     /// Where clients connect.
@@ -112,6 +116,12 @@ impl Redshift {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// How clients come in.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// Cuts all sessions and stops PostgreSQL in order.

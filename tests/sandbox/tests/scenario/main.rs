@@ -2,8 +2,10 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod connections;
 mod faults;
 mod kills;
 mod operation;
+mod pause;
 mod schema;
 mod world;

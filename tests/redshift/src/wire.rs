@@ -74,11 +74,13 @@ const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 pub(crate) async fn secure(mut socket: TcpStream, door: &Door) -> io::Result<(Box<dyn Socket>, bool)> {
     let _ = socket.set_nodelay(true);
     let mut begin = [0; 8];
+    let mut looks = 0;
     loop {
-        socket.readable().await?;
+        looks += 1;
         match socket.peek(&mut begin).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             8 => break,
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            _ if looks > 10_000 => return Err(io::ErrorKind::TimedOut.into()),
             _ => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
         }
     }

@@ -252,7 +252,7 @@ async fn each_way_of_iam_logs_in_with_the_password_given_out_and_check_says_how(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_renewed_before_it_ends_and_an_open_connection_goes_on() {
-    let world = World::with_rate(3_000, Some(300), &Shape { max_batch_age: "500ms", ..short() }).await;
+    let world = World::with_rate(8_000, Some(200), &Shape { max_batch_age: "500ms", ..short() }).await;
     let iam = iam(&world, "iam", &[&format!("cluster = \"{NAME}\"")]).await;
     iam.set_lifetime(Duration::from_secs(4));
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));

@@ -76,10 +76,10 @@ async fn a_pause_asked_of_a_running_ingester_lets_the_load_end_and_archiving_go_
     let faults = world.standins.redshift.faults();
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_loaded(200, &mut [&mut producer, &mut ingester]).await;
-    let before = world.loaded().await;
     faults.push(redshift::Fault::Slow(redshift::Kind::Copy, Duration::from_secs(3)));
     let copying = async || faults.pending() == 0;
     world.until("a COPY under way", &mut [&mut producer, &mut ingester], copying).await;
+    let before = world.loaded().await;
     let said = world.run(&["pause", "--for", "15s"]);
     assert!(said.contains(&format!("process {}, loads nothing until 20", ingester.pid().unwrap())), "{said}");
     let ended = async || world.loaded().await > before;

@@ -5,9 +5,11 @@
 
 pub mod connect;
 pub mod errors;
+pub mod file_counts;
 pub mod load;
 pub mod load_errors;
 pub mod login;
+pub mod release;
 pub mod session;
 pub mod statements;
 pub mod table;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use shared::compress::compress;
 use shared::config::Config;
 use shared::layout::{self, Compression};
 use shared::object_store::{ObjectStore, StoreError};
@@ -17,7 +18,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::append::{Shipped, ToShip};
-use crate::upload::{Place, compress};
+use crate::upload::Place;
 
 /// Rejects of one object at most, by count and by the bytes of their lines.
 const REJECTS_PER_FILE: usize = 1000;

@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod aws;
 pub mod causes;
+pub mod compress;
 pub mod config;
 pub mod ddl;
 pub mod exit;

@@ -3,12 +3,18 @@
 use shared::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::statements;
+
+/// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
+pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
 
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -20,6 +26,8 @@ pub struct Session {
     limit: Duration,
     /// Set when it is not known what the server does with it: it must not be used again.
     spoilt: AtomicBool,
+    /// Whether the server answers [`COPY_ID`].
+    tells_copy_id: bool,
 }
 
 /// Why a statement brought no result.
@@ -103,6 +111,12 @@ impl Rows {
     pub fn single(&self) -> Option<&str> {
         self.0.first()?.first()?.as_deref()
     }
+
+    /// The first value of each row, if it can be read as what is asked for.
+    #[must_use]
+    pub fn first_column<T: FromStr>(&self) -> Vec<T> {
+        self.0.iter().filter_map(|row| row.first()?.as_deref()?.trim().parse().ok()).collect()
+    }
 }
 
 impl Session {
@@ -130,7 +144,28 @@ impl Session {
                 }
             }
         });
-        Self { client, tls, limit, spoilt: AtomicBool::new(false) }
+        Self { client, tls, limit, spoilt: AtomicBool::new(false), tells_copy_id: false }
+    }
+
+    /// Prepares a fresh session: limits its statements, and learns what the server answers. What is refused within a
+    /// transaction ends it, so that is found out here.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
+        self.run(&statements::time_limit(self.limit)).await?;
+        match self.run(COPY_ID).await {
+            Ok(_) => self.tells_copy_id = true,
+            Err(error @ SqlFailure::Lost(_)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "the ledger will not name the queries of loads"),
+        }
+        Ok(())
+    }
+
+    /// Whether the id of the latest COPY can be asked for.
+    #[must_use]
+    pub fn tells_copy_id(&self) -> bool {
+        self.tells_copy_id
     }
 
     /// Runs one statement.

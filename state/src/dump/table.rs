@@ -171,12 +171,12 @@ fn batches(out: &mut String, dump: &Dump) {
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
     for line in lines.values() {
-        batch(out, line, paused(dump).is_some(), dump.at);
+        batch(out, line, (dump.alert_after, paused(dump).is_some()), dump.at);
     }
     out.push('\n');
 }
 
-fn batch(out: &mut String, line: &Line<'_>, paused: bool, now: DateTime<Utc>) {
+fn batch(out: &mut String, line: &Line<'_>, (alert_after, paused): (u32, bool), now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
             let state = match made.status {
@@ -204,7 +204,8 @@ fn batch(out: &mut String, line: &Line<'_>, paused: bool, now: DateTime<Utc>) {
         age(now, since)
     );
     if let Some(why) = why {
-        let _ = writeln!(out, "    {why}");
+        let alert = if line.load.is_some_and(|load| load.is_alarming(alert_after)) { "ALERT " } else { "" };
+        let _ = writeln!(out, "    {alert}{why}");
     }
 }
 
@@ -229,6 +230,7 @@ pub(super) fn class_name(class: ErrorClass) -> &'static str {
         ErrorClass::Incomplete => "incomplete",
         ErrorClass::Configuration => "configuration",
         ErrorClass::Data => "data",
+        ErrorClass::Unknown => "unknown",
     }
 }
 
@@ -350,6 +352,16 @@ mod tests {
             "{last}"
         );
         assert!(last.chars().count() <= columns::WIDTH, "{last}");
+    }
+
+    #[test]
+    fn what_a_person_should_look_at_is_marked() {
+        let table = |failed| {
+            let mut dump = dump();
+            dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
+            dump.alerting_after(5).table()
+        };
+        assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
     }
 
     #[test]

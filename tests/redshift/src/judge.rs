@@ -38,6 +38,7 @@ impl Judge {
             reading: Reading { auto_time: true, ..Reading::default() },
             fails_at: 1,
             no_load: false,
+            rows_as_lines: false,
         };
         Ok(Self { rules, scanner: Scanner::new(b'~') })
     }

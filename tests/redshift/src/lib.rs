@@ -18,6 +18,7 @@ mod s3;
 mod session;
 mod statement;
 mod types;
+mod ways;
 mod wire;
 
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
 pub use judge::Judge;
 use postgres::Postgres;
 use session::Shared;
+pub use ways::Ways;
 
 /// How to set up the stand-in.
 #[derive(Debug, Clone)]
@@ -62,6 +64,7 @@ pub struct Redshift {
     addr: SocketAddr,
     faults: Faults,
     door: Door,
+    ways: Ways,
     accepting: JoinHandle<()>,
     direct: tokio_postgres::Config,
     url: String,
@@ -83,15 +86,21 @@ impl Redshift {
         );
         let admin = postgres::connect(&direct).await?;
         let s3 = s3::client(&options);
-        let faults = Faults::default();
+        let (faults, ways) = (Faults::default(), Ways::default());
         let listener = TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("the Redshift stand-in cannot listen on {}", options.listen))?;
         let addr = listener.local_addr()?;
         let door = Door::new(&options.user, &options.password);
-        let shared = Arc::new(Shared::new(options, direct.clone(), admin, s3, faults.clone(), door.clone()));
+        let shared = Arc::new(Shared::new(
+            options,
+            direct.clone(),
+            admin,
+            s3,
+            (faults.clone(), ways.clone(), door.clone()),
+        ));
         let accepting = tokio::spawn(accept(listener, shared));
-        Ok(Self { addr, faults, door, accepting, direct, url, postgres: Some(postgres) })
+        Ok(Self { addr, faults, ways, door, accepting, direct, url, postgres: Some(postgres) })
     }
 
     /// Where clients connect.
@@ -122,6 +131,12 @@ impl Redshift {
     #[must_use]
     pub fn door(&self) -> &Door {
         &self.door
+    }
+
+    /// In which of its ways it behaves.
+    #[must_use]
+    pub fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     /// Cuts all sessions and stops PostgreSQL in order.

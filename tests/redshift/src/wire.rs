@@ -16,8 +16,8 @@ use tokio_rustls::TlsAcceptor;
 use crate::door::{Door, Entered};
 
 /// A client's connection, with TLS or without.
-pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Unpin + Send + Sync {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + Sync> Socket for S {}
 
 fn invalid(error: impl std::fmt::Display) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())

@@ -6,6 +6,7 @@
 pub(crate) mod csv;
 pub(crate) mod files;
 pub(crate) mod load_errors;
+mod load_views;
 pub(crate) mod options;
 mod pipeline;
 pub(crate) mod rows;
@@ -51,20 +52,24 @@ pub(crate) async fn run(
         // 0 and 1 both mean the first: .../dg/copy-parameters-data-load.html
         fails_at: u64::from(copy.max_error.max(1)),
         no_load: copy.no_load,
+        rows_as_lines: shared.ways.rows_as_lines(),
     };
     let sql = copy_in(copy, &rules.targets);
     let done =
         pipeline::run(&shared.s3, client, (!copy.no_load).then_some(sql), copy.compression, files, rules)
             .await;
 
-    let met = load_errors::Met { query, pid, table_id: table.id, database: &shared.options.database };
+    let serverless = shared.ways.serverless();
+    let database = &shared.options.database;
+    let met = load_errors::Met { query, pid, table_id: table.id, database, serverless };
     load_errors::record(&shared.admin, &met, &done.errors).await?;
     let name = &copy.table.table;
+    let view = if serverless { "sys_load_error_detail" } else { "stl_load_errors" };
     match done.result {
         Ok(()) => {}
         Err(pipeline::Failure::Rows(Stop::TooManyErrors)) => {
             return Err(SqlError::internal(format!(
-                "Load into table '{name}' failed.  Check 'stl_load_errors' system table for details."
+                "Load into table '{name}' failed.  Check '{view}' system table for details."
             )));
         }
         Err(pipeline::Failure::Postgres(error)) => return Err(SqlError::from_postgres(&error, pid)),
@@ -73,7 +78,8 @@ pub(crate) async fn run(
             return Err(SqlError::block(failure.to_string(), &at));
         }
     }
-    if done.files == 0 {
+    load_views::record(&shared.admin, query, pid, &done.files, serverless).await?;
+    if done.files.is_empty() {
         let at = Where { code: 8001, context: "S3 fetch", query, location: "s3_utility.cpp:672", pid };
         return Err(SqlError::block("None of the files named in the manifest exists", &at));
     }
@@ -83,7 +89,7 @@ pub(crate) async fn run(
         vec![format!("Load into table '{name}' completed, {loaded} record(s) loaded successfully.")];
     if !done.errors.is_empty() {
         notices.push(format!(
-            "Load into table '{name}' completed, {} record(s) could not be loaded.  Check 'stl_load_errors' system table for details.",
+            "Load into table '{name}' completed, {} record(s) could not be loaded.  Check '{view}' system table for details.",
             done.errors.len()
         ));
     }

@@ -2,10 +2,12 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backlog;
 mod connections;
 mod faults;
 mod kills;
 mod operation;
 mod pause;
 mod schema;
+mod silence;
 mod world;

@@ -30,7 +30,7 @@ pub fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
 pub async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = config.redshift.checked_options(&schema)?;
-    let connector = Connector::new(&config.redshift, "livestream ingester ddl")?;
+    let connector = Connector::new(config, "livestream ingester ddl")?;
     let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
     let text =
         differences(&session, config, &schema, &options).await.map_err(|failure| sql_failed(&failure))?;

@@ -2,6 +2,7 @@
 //! the table schema and its DDL, configuration, and the plumbing both services run on.
 
 pub mod admin;
+pub mod aws;
 pub mod causes;
 pub mod compress;
 pub mod config;

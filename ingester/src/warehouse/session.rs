@@ -11,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::statements;
+
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
 pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
 
@@ -54,6 +56,12 @@ impl SqlFailure {
     #[must_use]
     pub fn code(&self) -> Option<u32> {
         self.detail_line("code:")?.parse().ok()
+    }
+
+    /// Whether the user or the password was not taken.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
     }
 
     fn detail_line(&self, label: &str) -> Option<&str> {
@@ -145,7 +153,7 @@ impl Session {
     /// # Errors
     /// When the limit cannot be set.
     pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
-        self.run(&format!("SET statement_timeout TO {}", self.limit.as_millis())).await?;
+        self.run(&statements::time_limit(self.limit)).await?;
         match self.run(COPY_ID).await {
             Ok(_) => self.tells_copy_id = true,
             Err(error @ SqlFailure::Lost(_)) => return Err(error),

@@ -14,7 +14,7 @@ use shared::ids::BatchId;
 
 use crate::ask::{PATIENCE, Part, Service};
 use crate::feed::Question;
-use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads};
+use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads, Paused};
 use crate::log::{BatchStatus, LogReader};
 use crate::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
@@ -62,7 +62,8 @@ pub async fn look(config: &Config) -> Result<Dump, Failure> {
         .ask(&Question::Snapshot, PATIENCE, LogReader::look, |log| log.snapshot().map_err(Failure::from));
     let producer = asked.await?;
     let asked = Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, |loads| {
-        Ok(IngesterSnapshot { loads: loads.all()? })
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
+        Ok(IngesterSnapshot { loads: loads.all()?, paused })
     });
     Ok(Dump::of(producer, asked.await?, Utc::now()).alerting_after(config.ingester.alert_after))
 }

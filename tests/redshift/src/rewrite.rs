@@ -116,9 +116,11 @@ fn attribute_end(tokens: &[Token], at: usize) -> usize {
 pub(crate) struct CopyExtras {
     pub(crate) max_error: u32,
     pub(crate) no_load: bool,
+    pub(crate) round_decimals: bool,
+    pub(crate) trim_blanks: bool,
 }
 
-/// Takes MAXERROR, NOLOAD and QUOTE out of a COPY.
+/// Takes MAXERROR, NOLOAD, ROUNDEC, TRIMBLANKS and QUOTE out of a COPY.
 pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyExtras), SqlError> {
     let mut extras = CopyExtras::default();
     let mut out = Vec::with_capacity(tokens.len());
@@ -132,6 +134,8 @@ pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyE
         }
         match plain(token).as_deref() {
             Some("NOLOAD") if depth == 0 => extras.no_load = true,
+            Some("ROUNDEC") if depth == 0 => extras.round_decimals = true,
+            Some("TRIMBLANKS") if depth == 0 => extras.trim_blanks = true,
             Some("MAXERROR") if depth == 0 => {
                 let value = rest.find(|token| significant(token) && plain(token).as_deref() != Some("AS"));
                 let number = match value {
@@ -217,9 +221,12 @@ mod tests {
 
     #[test]
     fn copy_options_unknown_to_the_parser_are_taken_out() {
-        let (kept, extras) =
-            without_copy_extras(&one("COPY t (noload) FROM 's3://b/k' NOLOAD MAXERROR AS 7 CSV")).unwrap();
-        assert_eq!(extras, CopyExtras { max_error: 7, no_load: true });
+        let (kept, extras) = without_copy_extras(&one(
+            "COPY t (noload) FROM 's3://b/k' NOLOAD MAXERROR AS 7 CSV ROUNDEC TRIMBLANKS",
+        ))
+        .unwrap();
+        let all = CopyExtras { max_error: 7, no_load: true, round_decimals: true, trim_blanks: true };
+        assert_eq!(extras, all);
         assert!(text(&kept).starts_with("COPY t (noload) FROM"));
         assert!(without_copy_extras(&one("COPY t FROM 's3://b/k' MAXERROR 100001")).is_err());
     }

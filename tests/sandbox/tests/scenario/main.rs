@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backlog;
+mod connections;
 mod faults;
 mod kills;
 mod operation;
+mod pause;
 mod quarantine;
 mod schema;
 mod silence;

@@ -51,7 +51,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let doubts = Doubts::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted);
+    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
     let loader = Loader::new(&config, target, connector, store, (book.clone(), doubts, hints));
@@ -60,10 +60,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
+    let alert_after = config.ingester.alert_after;
     let (listen, loads) = (config.metrics.ingester_listen.clone(), book.loads());
     let metrics = shared::admin::serve(
         listen,
-        move || Ok(ingester_page(&Owner::snapshot(&loads)?, Utc::now())),
+        move || Ok(ingester_page(&Owner::snapshot(&loads)?, alert_after, Utc::now())),
         shutdown.clone(),
     );
     tasks.spawn(async move {

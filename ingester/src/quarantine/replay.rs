@@ -130,7 +130,7 @@ fn report(
             return Ok(Some(match trouble.class {
                 ErrorClass::Data => Exit::Data,
                 ErrorClass::Configuration => Exit::Config,
-                ErrorClass::Passing | ErrorClass::Incomplete => Exit::Unavailable,
+                _ => Exit::Unavailable,
             }));
         }
     };

@@ -30,6 +30,8 @@ pub struct Target {
     pub region: String,
     /// Prefix of batches to load.
     pub to_ingest: String,
+    /// Prefix of manifests that name several batches.
+    pub loads: String,
     /// Who loads, as the ledger shall say.
     pub loader: String,
 }
@@ -47,6 +49,7 @@ impl Target {
             bucket: config.s3.bucket.clone(),
             region: config.s3.region.clone(),
             to_ingest: config.s3.to_ingest.clone(),
+            loads: config.s3.loads.clone(),
             loader,
         }
     }
@@ -170,6 +173,7 @@ pub(crate) mod tests {
             bucket: "b".to_owned(),
             region: "eu-central-1".to_owned(),
             to_ingest: "ToIngest/".to_owned(),
+            loads: "Loads/".to_owned(),
             loader: "ingester".to_owned(),
         }
     }

@@ -39,6 +39,9 @@ pub struct Dump {
     /// Whether nothing else is shown.
     #[serde(skip)]
     only_pending: bool,
+    /// Failures from which on a load is marked.
+    #[serde(skip)]
+    alert_after: u32,
 }
 
 /// What has not reached its end, as far as these two databases know.
@@ -61,7 +64,7 @@ pub async fn look(config: &Config) -> Result<Dump, Failure> {
     let asked = Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, |loads| {
         Ok(IngesterSnapshot { loads: loads.all()? })
     });
-    Ok(Dump::of(producer, asked.await?, Utc::now()))
+    Ok(Dump::of(producer, asked.await?, Utc::now()).alerting_after(config.ingester.alert_after))
 }
 
 fn is_loaded(state: &LoadState) -> bool {
@@ -93,7 +96,24 @@ impl Dump {
         for load in known.iter().flat_map(|ingester| &ingester.loads).filter(|load| !is_loaded(&load.state)) {
             add(load.batch, load.rows);
         }
-        Self { format: SNAPSHOT_FORMAT, at, producer, ingester, pending, waiting, only_pending: false }
+        let alert_after = u32::MAX;
+        Self {
+            format: SNAPSHOT_FORMAT,
+            at,
+            producer,
+            ingester,
+            pending,
+            waiting,
+            only_pending: false,
+            alert_after,
+        }
+    }
+
+    /// The same, marking loads that failed so many times or more.
+    #[must_use]
+    pub fn alerting_after(mut self, alert_after: u32) -> Self {
+        self.alert_after = alert_after;
+        self
     }
 
     /// The same with nothing in its lists but what is pending.

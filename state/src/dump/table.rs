@@ -167,7 +167,7 @@ fn batches(out: &mut String, dump: &Dump) {
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
     for line in lines.values() {
-        batch(out, line, dump.at);
+        batch(out, line, dump.alert_after, dump.at);
     }
     out.push('\n');
 }
@@ -196,7 +196,7 @@ fn quarantine(out: &mut String, dump: &Dump) {
     out.push('\n');
 }
 
-fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
+fn batch(out: &mut String, line: &Line<'_>, alert_after: u32, now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
             let state = match made.status {
@@ -224,7 +224,8 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
         age(now, since)
     );
     if let Some(why) = why {
-        let _ = writeln!(out, "    {why}");
+        let alert = if line.load.is_some_and(|load| load.is_alarming(alert_after)) { "ALERT " } else { "" };
+        let _ = writeln!(out, "    {alert}{why}");
     }
 }
 
@@ -248,6 +249,7 @@ pub(super) fn class_name(class: ErrorClass) -> &'static str {
         ErrorClass::Incomplete => "incomplete",
         ErrorClass::Configuration => "configuration",
         ErrorClass::Data => "data",
+        ErrorClass::Unknown => "unknown",
     }
 }
 
@@ -363,6 +365,16 @@ mod tests {
         assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
         assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
         assert!(!dump().table().contains("quarantine"));
+    }
+
+    #[test]
+    fn what_a_person_should_look_at_is_marked() {
+        let table = |failed| {
+            let mut dump = dump();
+            dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
+            dump.alerting_after(5).table()
+        };
+        assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
     }
 
     #[test]

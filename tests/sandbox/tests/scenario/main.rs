@@ -2,9 +2,11 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod backlog;
 mod faults;
 mod kills;
 mod operation;
 mod quarantine;
 mod schema;
+mod silence;
 mod world;

@@ -11,6 +11,7 @@ mod ddl;
 mod errors;
 mod faults;
 mod judge;
+mod layout;
 mod postgres;
 mod rewrite;
 mod s3;

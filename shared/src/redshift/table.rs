@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use shared::config::Config;
-use shared::ddl::{Difference, Layout, LiveColumn, compare};
-use shared::exit::{Exit, Failure};
-use shared::schema::{Encoding, Schema};
-use shared::sql::{TableName, literal};
+use crate::config::Config;
+use crate::ddl::{Difference, Layout, LiveColumn, compare};
+use crate::exit::{Exit, Failure};
+use crate::schema::{Encoding, Schema};
+use crate::sql::{TableName, literal};
 
 use super::{Connector, Session, SqlFailure};
 
@@ -160,8 +160,8 @@ fn warning(differences: &[Difference]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use shared::ddl::What;
-    use shared::schema::SqlType;
+    use crate::ddl::What;
+    use crate::schema::SqlType;
 
     use super::*;
 

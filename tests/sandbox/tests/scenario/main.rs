@@ -2,8 +2,12 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod chaos;
+mod cuts;
 mod faults;
 mod kills;
+mod many;
 mod operation;
 mod schema;
+mod transactions;
 mod world;

@@ -190,7 +190,7 @@ mod tests {
 
     fn listing(keys: &BTreeSet<String>) -> Vec<Object> {
         let below = keys.iter().filter(|key| key.starts_with(FROM));
-        below.map(|key| Object { key: key.clone(), size: 1 }).collect()
+        below.map(|key| Object { key: key.clone(), size: 1, etag: String::new() }).collect()
     }
 
     fn apply(keys: &mut BTreeSet<String>, act: &Act) {

@@ -225,7 +225,10 @@ mod tests {
 
     fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
         let folder = layout::folder("ToIngest/", batch);
-        names.iter().map(|name| Object { key: format!("{folder}{name}"), size: 1 }).collect()
+        names
+            .iter()
+            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
+            .collect()
     }
 
     #[test]
@@ -235,7 +238,11 @@ mod tests {
         gather(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
         gather(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
         gather(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
-        gather(&mut found, "ToIngest/", &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1 }]);
+        gather(
+            &mut found,
+            "ToIngest/",
+            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
+        );
         assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
     }
 }

@@ -1,5 +1,7 @@
 //! S3, by `s3s-fs`: objects are files below a folder, requests must be signed with the one key.
 
+mod etags;
+
 use std::path::Path;
 
 use anyhow::Context;
@@ -35,7 +37,7 @@ impl S3 {
     pub async fn start(root: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root.join(BUCKET))?;
         let files = FileSystem::new(root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let mut service = S3ServiceBuilder::new(files);
+        let mut service = S3ServiceBuilder::new(etags::WithEtags(files));
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.context("S3 cannot listen")?;

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::book::{self, Book};
 use crate::doubts::Doubts;
+use crate::producer::{self, Producer};
 
 /// Hints taken together.
 const HINTS: usize = 64;
@@ -42,6 +43,7 @@ struct Found {
 pub struct Discovery {
     store: ObjectStore,
     book: Book,
+    producer: Producer,
     doubts: Doubts,
     hints: mpsc::Receiver<Hint>,
     prefix: String,
@@ -68,6 +70,7 @@ impl Discovery {
         Self {
             store,
             book,
+            producer: Producer::new(config.producer_socket()),
             doubts,
             hints,
             prefix: config.s3.to_ingest.clone(),
@@ -190,7 +193,11 @@ impl Discovery {
             };
             match Seal::read(batch, &json) {
                 Ok(seal) => self.enter(&seal).await?,
-                Err(error) => tracing::error!(%batch, %error, "unusable seal; the folder is left as it is"),
+                Err(error) => {
+                    let answer = self.producer.republish(batch).await;
+                    let outlook = producer::outlook(&answer);
+                    tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
+                }
             }
         }
         Ok(outcome)

@@ -18,6 +18,7 @@ pub mod doubts;
 pub mod feed;
 pub mod loader;
 pub mod plan;
+pub mod producer;
 pub mod run;
 pub mod trouble;
 pub mod verify;

@@ -15,6 +15,7 @@ use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::plan::{Gate, Next};
+use crate::producer::Producer;
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
 use crate::warehouse::load::{Settled, load};
@@ -50,6 +51,7 @@ pub struct Loader {
     greeted: bool,
     keep: bool,
     gate: Gate,
+    producer: Producer,
 }
 
 impl Loader {
@@ -65,7 +67,19 @@ impl Loader {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
-        Self { target, store, book, doubts, hints, connector, session: None, greeted: false, keep, gate }
+        Self {
+            target,
+            store,
+            book,
+            doubts,
+            hints,
+            connector,
+            session: None,
+            greeted: false,
+            keep,
+            gate,
+            producer: Producer::new(config.producer_socket()),
+        }
     }
 
     /// Does the one thing that is next.
@@ -227,7 +241,11 @@ impl Loader {
             Folder::Unfit(trouble) => {
                 let rows = session.run(&self.target.look_up(batch)).await;
                 let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
-                if rows.0.is_empty() { Err(trouble) } else { Ok((Settled::Before, None)) }
+                if rows.0.is_empty() {
+                    Err(self.producer.mend(batch, trouble).await)
+                } else {
+                    Ok((Settled::Before, None))
+                }
             }
         }
     }

@@ -142,6 +142,7 @@ pub const KEYS: &[Key] = &[
     key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
     key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
+    key("log.keep_uploaded", Size, Some(r#""1GiB""#), r#""1GiB""#, "Copies of uploaded files take at most this much disk; they are kept until the ingester has loaded the batch, so that an object lost or altered in S3 can be uploaded once more. The oldest go first, and rows not yet in S3 have the room first: both together stay below `log.max_bytes`. `0B`: none."),
     key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
     key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. At least `log.lateness`."),
     key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
@@ -165,6 +166,7 @@ pub const KEYS: &[Key] = &[
     key("s3.to_ingest", Text, Some(r#""ToIngest/""#), r#""ToIngest/""#, "Prefix of batches to load."),
     key("s3.ingested", Text, Some(r#""Ingested/""#), r#""Ingested/""#, "Prefix of loaded batches, with `ingester.archive = \"move\"`."),
     key("s3.rejected", Text, Some(r#""Rejected/""#), r#""Rejected/""#, "Prefix of rejected records."),
+    key("s3.quarantine", Text, Some(r#""Quarantine/""#), r#""Quarantine/""#, "Prefix of rows that Redshift refused, with the reasons; COPY also reads the rest of their batches from there."),
     key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64."),
     key("s3.timeout", Duration, Some(r#""60s""#), r#""60s""#, "Longest time of one request, retries of the SDK not included."),
 
@@ -191,6 +193,7 @@ pub const KEYS: &[Key] = &[
     key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
+    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start. 1s to 1d."),
 
     key("metrics.producer_listen", Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's figures. Empty: none. They are neither encrypted nor protected by a password."),
     key("metrics.ingester_listen", Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's figures. Empty: none."),

@@ -110,6 +110,7 @@ section!(
         commit_rows: u32,
         commit_interval: Span,
         max_bytes: Size,
+        keep_uploaded: Size,
         cache: Size,
         dedup_window: Span,
         dedup_hits: usize,
@@ -141,6 +142,7 @@ section!(
         to_ingest: String,
         ingested: String,
         rejected: String,
+        quarantine: String,
         uploads: usize,
         timeout: Span,
     }
@@ -177,6 +179,7 @@ section!(
         retry_first: Span,
         retry_max: Span,
         archive: Archive,
+        reconcile_interval: Span,
     }
 );
 section!(

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::{BatchId, Instance};
+use shared::layout::{self, MANIFEST};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::loads::{ErrorClass, Load, LoadEvent};
@@ -18,7 +19,7 @@ use crate::plan::{Gate, Next};
 use crate::producer::Producer;
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
-use crate::warehouse::load::{Settled, load};
+use crate::warehouse::load::{Loading, Part, Settled, load};
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
 
 /// Batches the ledger is asked about in one statement.
@@ -233,13 +234,20 @@ impl Loader {
         };
         match verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint).await? {
             Folder::Whole(seal) => {
-                let settled = load(session, &self.target, &seal).await?;
-                Ok((settled, seal.last_received))
+                let last_received = seal.last_received;
+                let loading = Loading {
+                    manifest: format!("{}{MANIFEST}", layout::folder(&self.target.to_ingest, batch)),
+                    compression: seal.compression,
+                    parts: vec![Part { seal: *seal, quarantined: 0 }],
+                };
+                let settled = load(session, &self.target, &loading).await?;
+                let before = settled.contains(&(batch, Settled::Before));
+                Ok((if before { Settled::Before } else { Settled::Applied }, last_received))
             }
             // A folder that is not whole may be one that was loaded and is half archived, here or by another
             // ingester, or was published again in between.
             Folder::Unfit(trouble) => {
-                let rows = session.run(&self.target.look_up(batch)).await;
+                let rows = session.run(&self.target.look_up(&[batch])).await;
                 let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
                 if rows.0.is_empty() {
                     Err(self.producer.mend(batch, trouble).await)

@@ -1,17 +1,19 @@
-//! The transaction that loads a batch exactly once.
+//! The transaction that loads batches exactly once.
 //!
 //! ```text
-//! BEGIN · LOCK ledger · is it there? ──yes──► ROLLBACK: loaded before
-//!                          │ no
-//!                          └─► COPY · as many rows as sealed? · INSERT ledger row · COMMIT
+//! BEGIN · LOCK ledger · which of them are there? ──some──► ROLLBACK: these were loaded before
+//!                          │ none
+//!                          └─► COPY · as many rows as sealed? · INSERT ledger rows · COMMIT
 //! ```
-//! Rows and ledger row become visible together or not at all, and the lock, which is the first thing a transaction
+//! Rows and ledger rows become visible together or not at all, and the lock, which is the first thing a transaction
 //! takes, makes loaders go one after another: whoever holds it sees all that was loaded before. So an attempt ends
 //! *applied* (COMMIT was answered), *not applied* (anything failed before COMMIT was sent, or COMMIT was refused), or
 //! *unknown* (COMMIT was sent and not answered). There is nothing to do about *unknown* but to run the transaction
 //! again: LOCK waits for an orphaned session that is still at it, and the look into the ledger settles the matter.
 
 use chrono::Utc;
+use shared::ids::BatchId;
+use shared::layout::Compression;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
@@ -20,6 +22,48 @@ use super::load_errors;
 use super::session::{Session, SqlFailure};
 use super::statements::Target;
 use crate::trouble::Trouble;
+
+/// What one COPY loads: the files a manifest names, and the batches they belong to.
+#[derive(Debug, Clone)]
+pub struct Loading {
+    /// Key of the manifest in the bucket.
+    pub manifest: String,
+    /// How all the files are compressed.
+    pub compression: Compression,
+    /// The batches, oldest first; there is at least one.
+    pub parts: Vec<Part>,
+}
+
+/// One batch's part.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// What was sealed.
+    pub seal: Seal,
+    /// Rows of the seal that were taken out of what the manifest names, because Redshift refused them.
+    pub quarantined: u64,
+}
+
+impl Part {
+    /// Rows that COPY must find.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.seal.rows.saturating_sub(self.quarantined)
+    }
+}
+
+impl Loading {
+    /// Rows that COPY must find.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.parts.iter().map(Part::rows).sum()
+    }
+
+    /// The batches, in order.
+    #[must_use]
+    pub fn batches(&self) -> Vec<BatchId> {
+        self.parts.iter().map(|part| part.seal.batch).collect()
+    }
+}
 
 /// How a batch came to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,12 +79,17 @@ enum Failed {
     Count { copied: String, sealed: u64 },
 }
 
-/// Loads the batch of `seal`, whose folder is known to be whole.
+/// Loads what is known to be whole in S3. The answer names the batches that are settled now: all of them, or, if some
+/// were in the ledger already, only these, and nothing was loaded.
 ///
 /// # Errors
-/// When it is not loaded as far as is known. Trying again is always right, and never loads twice.
-pub async fn load(session: &Session, target: &Target, seal: &Seal) -> Result<Settled, Trouble> {
-    let failed = match transaction(session, target, seal).await {
+/// When nothing of it is loaded as far as is known. Trying again is always right, and never loads twice.
+pub async fn load(
+    session: &Session,
+    target: &Target,
+    loading: &Loading,
+) -> Result<Vec<(BatchId, Settled)>, Trouble> {
+    let failed = match transaction(session, target, loading).await {
         Ok(settled) => return Ok(settled),
         Err(failed) => failed,
     };
@@ -57,33 +106,40 @@ pub async fn load(session: &Session, target: &Target, seal: &Seal) -> Result<Set
         }
         Failed::Sql(failure, doing) => {
             let trouble = errors::trouble(&failure, doing);
+            let [part] = loading.parts.as_slice() else { return Err(trouble) };
             if trouble.class != ErrorClass::Data {
                 return Err(trouble);
             }
-            let reason = load_errors::first(session, target, seal.batch).await;
+            let reason = load_errors::first(session, target, part.seal.batch).await;
             let why = reason.map_or(trouble.why, |reason| format!("Redshift refused rows; {reason}"));
             Err(Trouble { advice: trouble.advice, ..Trouble::of_batch(ErrorClass::Data, why) })
         }
     }
 }
 
-async fn transaction(session: &Session, target: &Target, seal: &Seal) -> Result<Settled, Failed> {
+async fn transaction(
+    session: &Session,
+    target: &Target,
+    loading: &Loading,
+) -> Result<Vec<(BatchId, Settled)>, Failed> {
     let run = async |sql: &str, doing| session.run(sql).await.map_err(|failure| Failed::Sql(failure, doing));
     run("BEGIN", "BEGIN").await?;
     run(&target.lock_ledger(), "LOCK").await?;
-    if !run(&target.look_up(seal.batch), "reading the ledger").await?.0.is_empty() {
+    let batches = loading.batches();
+    let there = run(&target.look_up(&batches), "reading the ledger").await?.first_column::<BatchId>();
+    if !there.is_empty() {
         session.roll_back().await;
-        return Ok(Settled::Before);
+        return Ok(there.into_iter().map(|batch| (batch, Settled::Before)).collect());
     }
-    run(&target.copy(seal), "COPY").await?;
+    run(&target.copy(&loading.manifest, loading.compression), "COPY").await?;
     let counted = run("SELECT pg_last_copy_count()", "counting").await?;
     let copied = counted.single().unwrap_or("no count of").to_owned();
-    if copied.parse() != Ok(seal.rows) {
-        return Err(Failed::Count { copied, sealed: seal.rows });
+    if copied.parse() != Ok(loading.rows()) {
+        return Err(Failed::Count { copied, sealed: loading.rows() });
     }
     let id = run("SELECT pg_last_copy_id()", "asking for the query id").await?;
     let copy_query = id.single().and_then(|id| id.parse().ok()).unwrap_or(-1);
-    run(&target.enter(seal, copy_query, Utc::now()), "writing the ledger").await?;
+    run(&target.enter(&loading.parts, copy_query, Utc::now()), "writing the ledger").await?;
     run("COMMIT", "COMMIT").await?;
-    Ok(Settled::Applied)
+    Ok(batches.into_iter().map(|batch| (batch, Settled::Applied)).collect())
 }

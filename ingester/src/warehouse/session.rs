@@ -3,6 +3,7 @@
 use shared::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -96,6 +97,12 @@ impl Rows {
     #[must_use]
     pub fn single(&self) -> Option<&str> {
         self.0.first()?.first()?.as_deref()
+    }
+
+    /// The first value of each row, if it can be read as what is asked for.
+    #[must_use]
+    pub fn first_column<T: FromStr>(&self) -> Vec<T> {
+        self.0.iter().filter_map(|row| row.first()?.as_deref()?.trim().parse().ok()).collect()
     }
 }
 

@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 use shared::config::Config;
 use shared::ddl::LEDGER_COLUMNS;
 use shared::ids::BatchId;
-use shared::layout::{self, MANIFEST};
+use shared::layout::{self, Compression};
 use shared::schema::Schema;
-use shared::seal::Seal;
 use shared::sql::{TableName, ident, literal};
+
+use super::load::Part;
 
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
@@ -63,45 +64,50 @@ impl Target {
         format!("LOCK {}", self.ledger)
     }
 
-    /// Whether a batch is loaded: one row if it is.
+    /// Which of these batches are loaded: a row with the id of each.
     #[must_use]
-    pub fn look_up(&self, batch: BatchId) -> String {
-        format!("SELECT rows_loaded FROM {} WHERE batch_id = {}", self.ledger, literal(&batch.to_string()))
+    pub fn look_up(&self, batches: &[BatchId]) -> String {
+        format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
     /// Which of these batches are loaded, with what a bookkeeping entry needs.
     #[must_use]
     pub fn look_up_all(&self, batches: &[BatchId]) -> String {
-        let ids: Vec<String> = batches.iter().map(|batch| literal(&batch.to_string())).collect();
         let columns = "batch_id, instance, files, rows_loaded, bytes";
-        format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids.join(", "))
+        format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
-    /// Loads the rows of a batch. MANIFEST makes COPY read exactly the files named there; without MAXERROR it loads
-    /// all rows or none.
+    /// Loads the rows of the files that the manifest at this key names. MANIFEST makes COPY read exactly these;
+    /// without MAXERROR it loads all rows or none.
     #[must_use]
-    pub fn copy(&self, seal: &Seal) -> String {
+    pub fn copy(&self, manifest: &str, compression: Compression) -> String {
         let columns: Vec<String> = self.columns.iter().map(|column| ident(column)).collect();
         let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
-        let compression = seal.compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
+        let compression = compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
         format!(
             "COPY {} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
              TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF",
             self.table,
             columns.join(", "),
-            literal(&format!("{}{MANIFEST}", self.folder_url(seal.batch))),
+            literal(&format!("s3://{}/{manifest}", self.bucket)),
             literal(&self.region),
         )
     }
 
-    /// Enters a loaded batch into the ledger.
+    /// Enters loaded batches into the ledger, a row for each.
     #[must_use]
-    pub fn enter(&self, seal: &Seal, copy_query: i64, now: DateTime<Utc>) -> String {
+    pub fn enter(&self, parts: &[Part], copy_query: i64, now: DateTime<Utc>) -> String {
+        let rows: Vec<String> = parts.iter().map(|part| self.ledger_row(part, copy_query, now)).collect();
+        format!("INSERT INTO {} ({}) VALUES {}", self.ledger, ledger_columns(), rows.join(", "))
+    }
+
+    fn ledger_row(&self, part: &Part, copy_query: i64, now: DateTime<Utc>) -> String {
+        let seal = &part.seal;
         let values = [
             literal(&seal.batch.to_string()),
             literal(&seal.instance.to_string()),
-            seal.rows.to_string(),
-            "0".to_owned(),
+            part.rows().to_string(),
+            part.quarantined.to_string(),
             seal.bytes.to_string(),
             seal.files.len().to_string(),
             literal(&seal.schema),
@@ -115,7 +121,7 @@ impl Target {
             seal.counts.filtered.to_string(),
             seal.counts.rejected.to_string(),
         ];
-        format!("INSERT INTO {} ({}) VALUES ({})", self.ledger, ledger_columns(), values.join(", "))
+        format!("({})", values.join(", "))
     }
 
     /// Fails, naming it, when a column of the table is missing.
@@ -132,6 +138,10 @@ impl Target {
     }
 }
 
+fn ids(batches: &[BatchId]) -> String {
+    batches.iter().map(|batch| literal(&batch.to_string())).collect::<Vec<_>>().join(", ")
+}
+
 fn ledger_columns() -> String {
     LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
 }
@@ -144,7 +154,10 @@ fn moment(at: Option<DateTime<Utc>>) -> String {
 pub(crate) mod tests {
     use super::*;
     use crate::verify::tests::seal;
-    use shared::layout::Compression;
+
+    fn part() -> Part {
+        Part { seal: seal(), quarantined: 0 }
+    }
 
     pub(crate) fn target() -> Target {
         Target {
@@ -162,27 +175,23 @@ pub(crate) mod tests {
 
     #[test]
     fn a_copy_names_table_columns_manifest_role_and_form() {
-        let seal = seal();
-        let folder = layout::folder("ToIngest/", seal.batch);
         assert_eq!(
-            target().copy(&seal),
-            format!(
-                "COPY \"public\".\"hits\" (\"hitidhigh\", \"language\") FROM 's3://b/{folder}manifest.json' \
-                 IAM_ROLE 'arn:aws:iam::123456789012:role/copy' REGION 'eu-central-1' MANIFEST FORMAT CSV DELIMITER '~' \
-                 EMPTYASNULL ZSTD TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF"
-            )
+            target().copy("f/manifest.json", Compression::Zstd),
+            "COPY \"public\".\"hits\" (\"hitidhigh\", \"language\") FROM 's3://b/f/manifest.json' \
+             IAM_ROLE 'arn:aws:iam::123456789012:role/copy' REGION 'eu-central-1' MANIFEST FORMAT CSV DELIMITER '~' \
+             EMPTYASNULL ZSTD TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF"
         );
     }
 
     #[test]
     fn a_copy_follows_the_compression_of_the_seal_and_takes_the_default_role() {
         let target = Target { iam_role: "default".to_owned(), ..target() };
-        let plain = target.copy(&Seal { compression: Compression::None, ..seal() });
+        let plain = target.copy("k", Compression::None);
         assert!(
             plain.contains("IAM_ROLE default REGION") && plain.contains("EMPTYASNULL TIMEFORMAT"),
             "{plain}"
         );
-        let gzip = target.copy(&Seal { compression: Compression::Gzip, ..seal() });
+        let gzip = target.copy("k", Compression::Gzip);
         assert!(gzip.contains("EMPTYASNULL GZIP TIMEFORMAT"), "{gzip}");
     }
 
@@ -197,27 +206,27 @@ pub(crate) mod tests {
             columns: vec!["a\"b".to_owned()],
             ..target()
         };
-        let copy = target.copy(&seal());
+        let copy = target.copy("k", Compression::Zstd);
         assert_eq!(copy.matches("x'');").count(), 3, "{copy}");
         assert!(copy.contains("\"a\"\"b\""));
-        assert!(target.enter(&seal(), 1, Utc::now()).contains("'x''); DROP"));
+        assert!(target.enter(&[part()], 1, Utc::now()).contains("'x''); DROP"));
     }
 
     #[test]
     fn a_ledger_row_has_a_value_for_every_column() {
-        let seal = seal();
+        let (whole, cut) = (part(), Part { quarantined: 3, ..part() });
         let now = "2026-01-02T03:05:00Z".parse().unwrap();
-        let insert = target().enter(&seal, 42, now);
+        let insert = target().enter(&[whole.clone(), cut.clone()], 42, now);
         let (columns, values) = insert.split_once(" VALUES ").unwrap();
         assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
-        assert_eq!(
-            values,
+        let row = |part: &Part, rows: &str| {
+            let batch = part.seal.batch;
             format!(
-                "('{}', 'web-1', 20, 0, 200, 2, '0123456789abcdef', NULL, '2026-01-02 03:04:05.678901', 42, \
-                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0)",
-                seal.batch
+                "('{batch}', 'web-1', {rows}, 200, 2, '0123456789abcdef', NULL, '2026-01-02 03:04:05.678901', 42, \
+                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0)"
             )
-        );
+        };
+        assert_eq!(values, format!("{}, {}", row(&whole, "20, 0"), row(&cut, "17, 3")));
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl Backend {
                 return Err(error.clone());
             }
         };
-        let result = self.act(plan).await;
+        let result = match self.shared.ways.missing(&statement.sql) {
+            Some(missing) => Err(missing),
+            None => self.act(plan).await,
+        };
         if result.is_err() {
             self.fail();
         }

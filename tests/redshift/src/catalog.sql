@@ -22,6 +22,11 @@ CREATE TABLE IF NOT EXISTS standin.stl_load_errors (
     raw_line char(1024), raw_field_value char(1024), err_code int, err_reason char(100), is_partial int,
     start_offset bigint, copy_job_id bigint
 );
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_STL_LOADERROR_DETAIL.html
+CREATE TABLE IF NOT EXISTS standin.stl_loaderror_detail (
+    userid int, slice int, session int, query int, filename char(256), line_number bigint, field int,
+    colname char(127), value char(1024), is_null int, type char(10), col_length char(10)
+);
 -- https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_ERROR_DETAIL.html
 CREATE TABLE IF NOT EXISTS standin.sys_load_error_detail (
     user_id int, query_id bigint, transaction_id bigint, session_id int, database_name char(64), table_id int,

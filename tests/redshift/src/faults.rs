@@ -121,6 +121,8 @@ pub struct Seen {
 #[derive(Debug, Default)]
 struct State {
     pending: VecDeque<Fault>,
+    /// Those that wait for the n-th statement with a text in it.
+    aimed: Vec<(u32, String, Fault)>,
     statements: Vec<Seen>,
 }
 
@@ -134,15 +136,23 @@ impl Faults {
         self.state().pending.push_back(fault);
     }
 
+    /// Adds a fault that strikes the `nth` statement from now on, from 1, whose text contains `text`.
+    pub fn push_at(&self, nth: u32, text: &str, fault: Fault) {
+        self.state().aimed.push((nth, text.to_owned(), fault));
+    }
+
     /// How many faults still wait for their statement.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.state().pending.len()
+        let state = self.state();
+        state.pending.len() + state.aimed.len()
     }
 
     /// Forgets the faults that have not struck.
     pub fn clear(&self) {
-        self.state().pending.clear();
+        let mut state = self.state();
+        state.pending.clear();
+        state.aimed.clear();
     }
 
     /// Every statement so far, in the order of arrival.
@@ -157,7 +167,16 @@ impl Faults {
     }
 
     pub(crate) fn saw(&self, pid: i32, kind: Kind, sql: &str) {
-        self.state().statements.push(Seen { pid, kind, sql: sql.to_owned() });
+        let mut state = self.state();
+        state.statements.push(Seen { pid, kind, sql: sql.to_owned() });
+        let waiting = std::mem::take(&mut state.aimed);
+        for (nth, text, fault) in waiting {
+            match if sql.contains(&text) { nth.saturating_sub(1) } else { nth } {
+                // Its turn has come: before all others that wait for this kind.
+                0 => state.pending.push_front(fault),
+                left => state.aimed.push((left, text, fault)),
+            }
+        }
     }
 
     /// The oldest fault for this kind of statement; it is used up.
@@ -204,6 +223,19 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_aimed_fault_waits_for_its_statement() {
+        let faults = Faults::default();
+        faults.push_at(2, "NOLOAD", Fault::Refused(Kind::Copy));
+        for sql in ["COPY t", "COPY t NOLOAD"] {
+            faults.saw(1, Kind::Copy, sql);
+            assert!(faults.take(Kind::Copy).is_none());
+        }
+        faults.saw(1, Kind::Copy, "COPY t NOLOAD MAXERROR 9");
+        assert!(matches!(faults.take(Kind::Copy), Some(Fault::Refused(Kind::Copy))));
+        assert_eq!(faults.pending(), 0);
+    }
 
     #[test]
     fn a_fault_waits_for_its_kind_and_strikes_once() {

@@ -38,6 +38,7 @@ impl Judge {
             reading: Reading { truncate: false, auto_time: true },
             fails_at: 1,
             no_load: false,
+            rows_as_lines: false,
         };
         Ok(Self { rules, scanner: Scanner::new(b'~') })
     }

@@ -17,6 +17,7 @@ mod s3;
 mod session;
 mod statement;
 mod types;
+mod ways;
 mod wire;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
 pub use judge::Judge;
 use postgres::Postgres;
 use session::Shared;
+pub use ways::Ways;
 
 /// How to set up the stand-in.
 #[derive(Debug, Clone)]
@@ -59,6 +61,7 @@ pub struct Options {
 pub struct Redshift {
     addr: SocketAddr,
     faults: Faults,
+    ways: Ways,
     accepting: JoinHandle<()>,
     direct: tokio_postgres::Config,
     url: String,
@@ -80,14 +83,15 @@ impl Redshift {
         );
         let admin = postgres::connect(&direct).await?;
         let s3 = s3::client(&options);
-        let faults = Faults::default();
+        let (faults, ways) = (Faults::default(), Ways::default());
         let listener = TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("the Redshift stand-in cannot listen on {}", options.listen))?;
         let addr = listener.local_addr()?;
-        let shared = Arc::new(Shared::new(options, direct.clone(), admin, s3, faults.clone()));
+        let shared =
+            Arc::new(Shared::new(options, direct.clone(), admin, s3, (faults.clone(), ways.clone())));
         let accepting = tokio::spawn(accept(listener, shared));
-        Ok(Self { addr, faults, accepting, direct, url, postgres: Some(postgres) })
+        Ok(Self { addr, faults, ways, accepting, direct, url, postgres: Some(postgres) })
     }
 
     /// Where clients connect.
@@ -112,6 +116,12 @@ impl Redshift {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// In which of its ways it behaves.
+    #[must_use]
+    pub fn ways(&self) -> &Ways {
+        &self.ways
     }
 
     /// Cuts all sessions and stops PostgreSQL in order.

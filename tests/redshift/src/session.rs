@@ -20,6 +20,7 @@ use crate::backend::Backend;
 use crate::errors::SqlError;
 use crate::faults::{Fault, Faults, Kind, OrphanEnd};
 use crate::statement::{self, Statement};
+use crate::ways::Ways;
 use crate::wire::{self, Inbox, Reader, Writer};
 
 /// What all sessions share.
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) admin: Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) faults: Faults,
+    pub(crate) ways: Ways,
     /// How to interrupt a session that holds this process id and key.
     cancels: Mutex<HashMap<(i32, i32), tokio_postgres::CancelToken>>,
     keys: AtomicU32,
@@ -40,12 +42,12 @@ impl Shared {
         postgres: tokio_postgres::Config,
         admin: Client,
         s3: aws_sdk_s3::Client,
-        faults: Faults,
+        (faults, ways): (Faults, Ways),
     ) -> Self {
         // Not a secret worth more: the stand-in lives in a test.
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.subsec_nanos());
         let keys = AtomicU32::new(seed);
-        Self { options, postgres, admin, s3, faults, cancels: Mutex::default(), keys }
+        Self { options, postgres, admin, s3, faults, ways, cancels: Mutex::default(), keys }
     }
 
     fn key(&self) -> u32 {

@@ -175,3 +175,40 @@ async fn odd_lines_reach_the_table_whole() {
         session.ok("SELECT a FROM t").await.into_iter().map(|row| row[0].clone().unwrap()).collect();
     assert_eq!(values, ["\\.", "b\rc", "\\N", "x\r\ny", "z"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_bad_row_is_noted_and_the_detail_table_has_twenty_a_slice() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int, name varchar(3) NOT NULL)").await;
+    let bad: String = (0..50).map(|n| format!("{n}~\"lo\nng\"\n{n}~ok\n")).collect();
+    world.put("in/0.csv", bad.as_bytes());
+    world.put("in/1.csv", b"x~ok\n1~\n");
+    let no_load = format!("COPY t FROM 's3://bucket/in/' {HOW} NOLOAD MAXERROR 100000");
+    session.ok(&no_load).await;
+    let counts = "SELECT count(*), count(DISTINCT query), max(line_number) FROM stl_load_errors";
+    let text = |values: [&str; 3]| values.map(|value| Some(value.to_owned())).to_vec();
+    // A missing value is found by a load only.
+    assert_eq!(session.ok(counts).await, [text(["51", "1", "148"])]);
+    let details =
+        "SELECT slice, count(*), max(trim(value)) FROM stl_loaderror_detail GROUP BY slice ORDER BY slice";
+    assert_eq!(session.ok(details).await, [text(["0", "20", "lo\nng"]), text(["1", "1", "x"])]);
+    world.redshift.ways().set_rows_as_lines(true);
+    session.ok(&no_load).await;
+    let latest =
+        "SELECT max(line_number) FROM stl_load_errors WHERE query = (SELECT max(query) FROM stl_load_errors)";
+    assert_eq!(session.one(latest).await, "99");
+    assert_eq!(session.one("SELECT count(*) FROM t").await, "0");
+    let loaded = session.internal(&format!("COPY t FROM 's3://bucket/in/1.csv' {HOW} MAXERROR 2")).await;
+    assert!(loaded.contains("failed"), "{loaded}");
+
+    world.redshift.ways().set_serverless(true);
+    let said = session.internal(&format!("COPY t FROM 's3://bucket/in/1.csv' {HOW}")).await;
+    assert_eq!(said, "Load into table 't' failed.  Check 'sys_load_error_detail' system table for details.");
+    assert_eq!(session.error("SELECT 1 FROM stl_load_errors").await.0, "42P01");
+    let sys = "SELECT trim(column_name), column_length, error_code, trim(error_message) FROM sys_load_error_detail \
+               ORDER BY query_id DESC LIMIT 1";
+    let row = session.ok(sys).await.remove(0);
+    let row: Vec<_> = row.iter().map(|value| value.as_deref().unwrap()).collect();
+    assert_eq!(row, ["id", "0         ", "1207", "Invalid digit, Value 'x', Pos 0, Type: Integer"]);
+}

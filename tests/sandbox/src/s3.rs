@@ -1,17 +1,31 @@
-//! S3, by `s3s-fs`: objects are files below a folder, requests must be signed with the one key.
+//! S3, by `s3s-fs`: objects are files below a folder, requests must be signed with the one key. Before the store
+//! stands a layer that counts requests and lets them go wrong.
+
+mod faults;
 
 mod etags;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use s3s::Body;
 use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
+use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use faults::Asked;
+pub use faults::{Fault, Faults, Operation, Refusal, Requests, Side};
 
 /// The only access key id.
 pub const ACCESS_KEY: &str = "sandbox";
@@ -27,6 +41,7 @@ pub const REGION: &str = "eu-central-1";
 pub struct S3 {
     endpoint: String,
     accepting: JoinHandle<()>,
+    faults: Faults,
 }
 
 impl S3 {
@@ -42,23 +57,38 @@ impl S3 {
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.context("S3 cannot listen")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
+        let faults = Faults::default();
+        let met = faults.clone();
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                let service = service.clone();
+                let (service, faults) = (service.clone(), met.clone());
+                let answer = service_fn(move |request| answer(request, service.clone(), faults.clone()));
                 tokio::spawn(async move {
-                    // A client that is killed breaks its connection: nothing to say about it.
-                    let _ = Builder::new().serve_connection(TokioIo::new(socket), service).await;
+                    // A client that is killed breaks its connection, and so does a fault: nothing to say about it.
+                    let _ = Builder::new().serve_connection(TokioIo::new(socket), answer).await;
                 });
             }
         });
-        Ok(Self { endpoint, accepting })
+        Ok(Self { endpoint, accepting, faults })
     }
 
     /// Its address.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// The faults to come.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// How often each kind of request came so far; a client's own repetitions count.
+    #[must_use]
+    pub fn requests(&self) -> Requests {
+        self.faults.requests()
     }
 }
 
@@ -67,3 +97,87 @@ impl Drop for S3 {
         self.accepting.abort();
     }
 }
+
+/// Why a connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut")]
+struct Cut;
+
+type Answer = Result<Response<Body>, Cut>;
+
+async fn answer(request: Request<Incoming>, service: S3Service, faults: Faults) -> Answer {
+    let Some(side) = faults.meet(&Asked::of(&request)) else {
+        return carry_out(&service, request.map(Body::from)).await;
+    };
+    // Taken in first, so that a refusal is read and not met by a client that still writes.
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let method = head.method.clone();
+    let request = Request::from_parts(head, Body::from(body));
+    match side {
+        Side::Cut => Err(Cut),
+        Side::Refused(refusal) => Ok(refuse(refusal, &method)),
+        Side::AppliedThenLost => {
+            // To its end, also when the client goes first.
+            let _ = tokio::spawn(async move { carry_out(&service, request).await.map(drop) }).await;
+            Err(Cut)
+        }
+        Side::Held(time) => {
+            let late = tokio::spawn(async move {
+                tokio::time::sleep(time).await;
+                carry_out(&service, request).await
+            });
+            late.await.unwrap_or(Err(Cut))
+        }
+        Side::Slow(time) => {
+            tokio::time::sleep(time).await;
+            carry_out(&service, request).await
+        }
+        Side::CutBody => {
+            let answer = carry_out(&service, request).await?;
+            if method == Method::GET { cut_in_the_middle(answer).await } else { Err(Cut) }
+        }
+    }
+}
+
+async fn carry_out(service: &S3Service, request: Request<Body>) -> Answer {
+    service.call(request).await.map_err(|_| Cut)
+}
+
+fn refuse(refusal: Refusal, method: &Method) -> Response<Body> {
+    let (status, code, message) = refusal.words();
+    let xml = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    );
+    let body = if *method == Method::HEAD { Body::empty() } else { Body::from(xml) };
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/xml"));
+    response
+}
+
+/// The head as it was, with the length of the whole, and half of the body.
+async fn cut_in_the_middle(answer: Response<Body>) -> Answer {
+    let (head, body) = answer.into_parts();
+    let whole = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let half = whole.slice(..whole.len() / 2);
+    let pieces = stream::unfold(0, move |step| {
+        let half = half.clone();
+        async move {
+            let piece: Result<Frame<Bytes>, Cut> = match step {
+                0 => Ok(Frame::data(half)),
+                _ => {
+                    // An error ends the connection at once; what hyper holds by then would be lost with it.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    Err(Cut)
+                }
+            };
+            (step < 2).then_some((piece, step + 1))
+        }
+    });
+    Ok(Response::from_parts(head, Body::http_body_unsync(StreamBody::new(pieces))))
+}
+
+#[cfg(test)]
+#[path = "s3/tests.rs"]
+mod tests;

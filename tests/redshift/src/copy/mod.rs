@@ -51,20 +51,24 @@ pub(crate) async fn run(
         // 0 and 1 both mean the first: .../dg/copy-parameters-data-load.html
         fails_at: u64::from(copy.max_error.max(1)),
         no_load: copy.no_load,
+        rows_as_lines: shared.ways.rows_as_lines(),
     };
     let sql = copy_in(copy, &rules.targets);
     let done =
         pipeline::run(&shared.s3, client, (!copy.no_load).then_some(sql), copy.compression, files, rules)
             .await;
 
-    let met = load_errors::Met { query, pid, table_id: table.id, database: &shared.options.database };
+    let serverless = shared.ways.serverless();
+    let database = &shared.options.database;
+    let met = load_errors::Met { query, pid, table_id: table.id, database, serverless };
     load_errors::record(&shared.admin, &met, &done.errors).await?;
     let name = &copy.table.table;
+    let view = if serverless { "sys_load_error_detail" } else { "stl_load_errors" };
     match done.result {
         Ok(()) => {}
         Err(pipeline::Failure::Rows(Stop::TooManyErrors)) => {
             return Err(SqlError::internal(format!(
-                "Load into table '{name}' failed.  Check 'stl_load_errors' system table for details."
+                "Load into table '{name}' failed.  Check '{view}' system table for details."
             )));
         }
         Err(pipeline::Failure::Postgres(error)) => return Err(SqlError::from_postgres(&error, pid)),
@@ -83,7 +87,7 @@ pub(crate) async fn run(
         vec![format!("Load into table '{name}' completed, {loaded} record(s) loaded successfully.")];
     if !done.errors.is_empty() {
         notices.push(format!(
-            "Load into table '{name}' completed, {} record(s) could not be loaded.  Check 'stl_load_errors' system table for details.",
+            "Load into table '{name}' completed, {} record(s) could not be loaded.  Check '{view}' system table for details.",
             done.errors.len()
         ));
     }

@@ -15,6 +15,8 @@ use crate::types::{Outcome, Reading, Reason, Type, reason};
 const MAX_ROW_BYTES: usize = 4 << 20;
 /// Beyond this the end of a row is not looked for.
 const GIVE_UP_BYTES: usize = 64 << 20;
+/// Of one small node.
+const SLICES: u32 = 2;
 const READ_BYTES: usize = 256 << 10;
 const SEND_BYTES: usize = 256 << 10;
 
@@ -37,7 +39,11 @@ pub(crate) struct Rules {
     pub(crate) reading: Reading,
     /// The load fails when this many rows are bad.
     pub(crate) fails_at: u64,
+    /// Only the form of values is looked at, as far as is known: a value that is missing where the table needs one is
+    /// found by a load alone.
     pub(crate) no_load: bool,
+    /// `line_number` counts rows, and not lines of the file.
+    pub(crate) rows_as_lines: bool,
 }
 
 /// Why a file's reading ended early.
@@ -64,6 +70,8 @@ pub(crate) struct Loader {
     /// Field index and range in `scratch` of the values that change.
     changes: Vec<(usize, usize, usize)>,
     required: usize,
+    /// Files begun so far.
+    files: u32,
     pub(crate) loaded: u64,
     pub(crate) errors: Vec<LoadError>,
 }
@@ -90,6 +98,7 @@ impl Loader {
             unescaped: Vec::new(),
             changes: Vec::new(),
             required: rules.targets.iter().filter(|target| target.required).count(),
+            files: 0,
             loaded: 0,
             errors: Vec::new(),
             rules,
@@ -100,6 +109,7 @@ impl Loader {
     pub(crate) fn file(&mut self, name: &str, input: &mut dyn Read, sink: Sink<'_>) -> Result<u64, Stop> {
         let mut buffer = vec![0; 2 * READ_BYTES];
         let (mut start, mut filled, mut ended, mut line) = (0, 0, false, 1);
+        self.files += 1;
         loop {
             while start < filled {
                 let found = self.scanner.scan(&buffer[start..filled], ended);
@@ -149,7 +159,8 @@ impl Loader {
 
     /// Judges and writes a row; says how many lines of the file it took.
     fn row(&mut self, file: &str, row: &[u8], line: u64) -> Result<u64, Stop> {
-        let lines = 1 + memchr_iter(b'\n', row).count() as u64;
+        let within = if self.rules.rows_as_lines { 0 } else { memchr_iter(b'\n', row).count() as u64 };
+        let lines = 1 + within;
         let replaced;
         let mut row = row;
         if let Some(replacement) = self.rules.accept_inv_chars
@@ -266,7 +277,7 @@ impl Loader {
     }
 
     fn check_required(&self, present: usize) -> Result<(), Bad> {
-        if present == self.required {
+        if present == self.required || self.rules.no_load {
             return Ok(());
         }
         for (column, target) in self.rules.targets.iter().enumerate().filter(|(_, target)| target.required) {
@@ -313,6 +324,9 @@ impl Loader {
         let target = column.and_then(|column| self.rules.targets.get(column));
         let value = field.map_or(&[][..], |field| &row[field.value_start as usize..field.value_end as usize]);
         LoadError {
+            // Files go to the slices in turn.
+            slice: self.files.saturating_sub(1) % SLICES,
+            field: column.unwrap_or_default(),
             file: file.to_owned(),
             line,
             column: target.map_or_else(String::new, |target| target.name.clone()),
@@ -353,6 +367,7 @@ mod tests {
             reading: Reading::default(),
             fails_at: 100,
             no_load: false,
+            rows_as_lines: false,
         }
     }
 

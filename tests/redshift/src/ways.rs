@@ -1,0 +1,82 @@
+//! In which of the ways that Redshift has, or may have, the stand-in behaves. They can be changed while it runs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::errors::SqlError;
+
+/// The switches. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Ways(Arc<Switches>);
+
+#[derive(Debug, Default)]
+struct Switches {
+    serverless: AtomicBool,
+    rows_as_lines: AtomicBool,
+    no_error_tables: AtomicBool,
+}
+
+impl Ways {
+    /// A serverless workgroup: there are no STL tables, and errors name the SYS view
+    /// (<https://docs.aws.amazon.com/redshift/latest/dg/c_intro_system_views.html>).
+    pub fn set_serverless(&self, on: bool) {
+        self.0.serverless.store(on, Ordering::Relaxed);
+    }
+
+    /// `line_number` of a load error counts rows, and not lines of the file. Which of the two Redshift does with a CSV
+    /// value of several lines is not documented.
+    pub fn set_rows_as_lines(&self, on: bool) {
+        self.0.rows_as_lines.store(on, Ordering::Relaxed);
+    }
+
+    /// The user may read no table of load errors.
+    pub fn set_error_tables_forbidden(&self, on: bool) {
+        self.0.no_error_tables.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn serverless(&self) -> bool {
+        self.0.serverless.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn rows_as_lines(&self) -> bool {
+        self.0.rows_as_lines.load(Ordering::Relaxed)
+    }
+
+    /// The error of a statement that asks for a table this deployment does not have, or that is forbidden.
+    pub(crate) fn missing(&self, sql: &str) -> Option<SqlError> {
+        let sql = sql.to_ascii_lowercase();
+        let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        if self.0.no_error_tables.load(Ordering::Relaxed)
+            && let Some(table) = words.clone().find(|word| is_of_load_errors(word))
+        {
+            return Some(SqlError::with_state("42501", format!("permission denied for relation {table}")));
+        }
+        let gone =
+            words.find(|word| self.serverless() && (word.starts_with("stl_") || word.starts_with("stv_")))?;
+        Some(SqlError::with_state("42P01", format!("relation \"{gone}\" does not exist")))
+    }
+}
+
+fn is_of_load_errors(word: &str) -> bool {
+    ["stl_load_errors", "stl_loaderror_detail", "sys_load_error_detail"].contains(&word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serverless_workgroup_has_no_stl_tables() {
+        let ways = Ways::default();
+        assert!(ways.missing("SELECT * FROM stl_load_errors").is_none());
+        ways.set_serverless(true);
+        let missing = ways.missing("SELECT * FROM STL_load_errors").unwrap();
+        assert_eq!(missing.to_string(), "42P01: relation \"stl_load_errors\" does not exist");
+        assert!(ways.missing("SELECT * FROM sys_load_error_detail").is_none());
+        ways.set_error_tables_forbidden(true);
+        assert!(
+            ways.missing("SELECT 1 FROM sys_load_error_detail").is_some()
+                && ways.missing("SELECT 1").is_none()
+        );
+    }
+}

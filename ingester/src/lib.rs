@@ -9,6 +9,7 @@
 //! batch at a time, [`archive`] clears loaded folders away. What S3 says decides which batches there are, the ledger
 //! in Redshift decides which of them are loaded, and the book is a memory between the two.
 
+pub mod adopt;
 pub mod archive;
 pub mod book;
 pub mod check;
@@ -19,7 +20,10 @@ pub mod feed;
 pub mod loader;
 pub mod plan;
 pub mod producer;
+pub mod reconcile;
+pub mod rows;
 pub mod run;
+pub mod since;
 pub mod trouble;
 pub mod verify;
 pub mod warehouse;

@@ -10,6 +10,8 @@ use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
 
+use ingester::{adopt, reconcile};
+
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
   ingester ddl --diff                                    what would bring them up to date
@@ -21,6 +23,15 @@ Any key of the configuration can be overridden by the environment, for instance 
 
 Exit codes: 0 done, 64 usage, 65 damaged data, 69 service unavailable, 74 local disk,
 77 permission, 78 configuration.";
+
+const RECONCILE_EXAMPLES: &str = "Examples:
+  ingester reconcile                     the last 7 days
+  ingester reconcile --dry-run           what would be done
+  ingester reconcile --since 2026-03-01 --json | jq '.decide.list[]'";
+
+const ADOPT_EXAMPLES: &str = "Examples:
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03 --instance web-1 --yes";
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -50,6 +61,21 @@ enum Command {
     ///
     /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
     Check,
+    /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
+    ///
+    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
+    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
+    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
+    /// mended, and with 65 if a person must decide something.
+    #[command(after_help = RECONCILE_EXAMPLES)]
+    Reconcile(reconcile::Args),
+    /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
+    ///
+    /// Reads every file, refuses what is not whole, asks, and writes manifest.json and batch.json. Refuses while the
+    /// producer's log has the batch: then its producer finishes it. A batch that is archived and not in the ledger is
+    /// copied back to be loaded.
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(adopt::Args),
     /// Print CREATE TABLE for the table and the ledger.
     ///
     /// Connects to nothing and needs no secret; with --diff, to Redshift.
@@ -78,6 +104,14 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
         Command::Check => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(ingester::check::check(&config, &path, &mut std::io::stdout()))
+        }
+        Command::Reconcile(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(reconcile::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Adopt(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;

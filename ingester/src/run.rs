@@ -19,6 +19,7 @@ use crate::discover::Discovery;
 use crate::doubts::Doubts;
 use crate::feed::Follower;
 use crate::loader::Loader;
+use crate::reconcile::Watch;
 use crate::warehouse::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
@@ -54,12 +55,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted);
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
+    let reconciling = Connector::new(&config.redshift, "livestream ingester reconcile")?;
+    let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone());
     let loader = Loader::new(&config, target, connector, store, (book.clone(), doubts, hints));
 
     let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
+    tasks.spawn(watch.run(shutdown.clone()));
     let (listen, loads) = (config.metrics.ingester_listen.clone(), book.loads());
     let metrics = shared::admin::serve(
         listen,

@@ -5,6 +5,7 @@
 
 pub mod connect;
 pub mod errors;
+pub mod ledger;
 pub mod load;
 pub mod load_errors;
 pub mod session;

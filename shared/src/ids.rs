@@ -29,6 +29,13 @@ impl BatchId {
         DateTime::from_timestamp_millis(millis).unwrap_or_default()
     }
 
+    /// A text that sorts before every id of a batch opened at `moment` or later, and after every earlier one.
+    #[must_use]
+    pub fn lowest_at(moment: DateTime<Utc>) -> String {
+        let millis = u64::try_from(moment.timestamp_millis()).unwrap_or(0);
+        format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
+    }
+
     /// The UTC day the batch was opened: the folder it stands in.
     #[must_use]
     pub fn day(&self) -> NaiveDate {
@@ -196,6 +203,15 @@ mod tests {
         for wrong in ["", "x", "00000000-0000-4000-8000-000000000000", "0198c5a27d107cc08e1f3f5d0a1b2c3d"] {
             assert!(wrong.parse::<BatchId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn ids_sort_by_their_time_as_texts_too() {
+        let batch = BatchId::new();
+        let text = batch.to_string();
+        let at = batch.opened_at();
+        assert!(BatchId::lowest_at(at) < text);
+        assert!(BatchId::lowest_at(at + chrono::TimeDelta::milliseconds(1)) > text);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 mod faults;
 mod kills;
+mod mending;
 mod operation;
 mod schema;
 mod world;

@@ -11,6 +11,7 @@
 
 pub mod adopt;
 pub mod archive;
+pub mod audit;
 pub mod book;
 pub mod check;
 pub mod ddl;

@@ -10,7 +10,7 @@ use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
 
-use ingester::{adopt, reconcile};
+use ingester::{adopt, audit, reconcile};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
@@ -32,6 +32,11 @@ const RECONCILE_EXAMPLES: &str = "Examples:
 const ADOPT_EXAMPLES: &str = "Examples:
   ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03
   ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03 --instance web-1 --yes";
+
+const AUDIT_EXAMPLES: &str = "Examples:
+  ingester audit --since 7d
+  ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
+  ingester audit --since 24h --json | jq '.batches[].batch'";
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -76,6 +81,12 @@ enum Command {
     /// copied back to be loaded.
     #[command(after_help = ADOPT_EXAMPLES)]
     Adopt(adopt::Args),
+    /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
+    ///
+    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined, by its seal, its
+    /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(audit::Args),
     /// Print CREATE TABLE for the table and the ledger.
     ///
     /// Connects to nothing and needs no secret; with --diff, to Redshift.
@@ -112,6 +123,10 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
         Command::Adopt(args) => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Audit(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;

@@ -59,9 +59,24 @@ pub async fn verify(
 /// # Errors
 /// When S3 cannot be asked.
 pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
-    let manifest = format!("{folder}{MANIFEST}");
-    let (objects, manifest) = tokio::join!(store.list(folder, None), store.get(&manifest));
-    let compared = compare(seal, folder, &objects?);
+    let key = format!("{folder}{MANIFEST}");
+    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get(&key));
+    let mut faults = faults?;
+    match manifest {
+        Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
+        Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+        Err(error) => return Err(error),
+    }
+    Ok(faults)
+}
+
+/// The same of the files alone: where they were archived to, the manifest still names the place they were loaded from.
+///
+/// # Errors
+/// When S3 cannot be asked.
+pub async fn file_faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+    let objects = store.list(folder, None).await?;
+    let compared = compare(seal, folder, &objects);
     let mut faults = compared.faults;
     for file in compared.suspects {
         let key = format!("{folder}{}", file.name);
@@ -74,11 +89,6 @@ pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Ve
             Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
             Err(error) => return Err(error),
         }
-    }
-    match manifest {
-        Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
-        Err(error) if error.is_not_found() => faults.push(format!("{folder}{MANIFEST} is missing")),
-        Err(error) => return Err(error),
     }
     Ok(faults)
 }

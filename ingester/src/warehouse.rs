@@ -4,6 +4,7 @@
 //! wrong for some types.
 
 pub mod connect;
+pub mod counts;
 pub mod errors;
 pub mod ledger;
 pub mod load;

@@ -256,9 +256,9 @@ impl Matter {
             Self::SealGone => format!(
                 "restore batch.json from an older version, or load what is there: ingester adopt {batch}"
             ),
-            Self::NoSeal { asked: true } => format!(
-                "if a producer elsewhere is at it, nothing; if its producer is gone for good: ingester adopt {batch}"
-            ),
+            Self::NoSeal { asked: true } => {
+                format!("if its producer is gone for good: ingester adopt {batch}")
+            }
             Self::NoSeal { asked: false } => format!(
                 "ask where its producer runs: state dump --batch {batch}\nif it is gone for good: ingester adopt {batch}"
             ),

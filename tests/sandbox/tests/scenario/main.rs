@@ -2,6 +2,7 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod faults;
 mod kills;
 mod mending;

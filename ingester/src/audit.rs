@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use shared::config::Config;
@@ -212,7 +212,8 @@ impl Audit<'_> {
             self.look(&folder, &mut facts).await.map_err(store_failed)?;
         }
         if quarantine {
-            facts.quarantine = self.quarantined(batch).await.map_err(store_failed)?;
+            let set = facts.ledger.as_ref().and_then(|row| row.set.as_deref());
+            facts.quarantine = self.quarantined(batch, set).await.map_err(store_failed)?;
         }
         Ok(facts)
     }
@@ -263,21 +264,18 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Rows of a quarantine, by the descriptions of its sets.
-    async fn quarantined(&self, batch: BatchId) -> Result<u64, StoreError> {
+    /// Rows of the quarantine's set that the ledger names, by its description; others are left-overs.
+    async fn quarantined(&self, batch: BatchId, set: Option<&str>) -> Result<u64, StoreError> {
         #[derive(Deserialize)]
-        struct Set {
+        struct Description {
             rows: u64,
         }
+        let Some(set) = set else { return Ok(0) };
         let folder = layout::folder(&self.config.s3.quarantine, batch);
-        let objects = self.store.list(&folder, None).await?;
-        let sets = objects.into_iter().filter(|object| object.key.ends_with("/quarantine.json"));
-        let sets = futures_util::stream::iter(sets.map(Ok));
-        sets.try_fold(0, |sum: u64, object| async move {
-            let json = self.store.get(&object.key).await?;
-            let rows = serde_json::from_slice::<Set>(&json).map_or(0, |set| set.rows);
-            Ok(sum.saturating_add(rows))
-        })
-        .await
+        match self.store.get(&format!("{folder}{set}/quarantine.json")).await {
+            Ok(json) => Ok(serde_json::from_slice::<Description>(&json).map_or(0, |set| set.rows)),
+            Err(error) if error.is_not_found() => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 }

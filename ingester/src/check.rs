@@ -138,7 +138,7 @@ fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
     let verdict = errors::judge(failure);
     let exit = match verdict.class {
         ErrorClass::Configuration => Exit::Config,
-        ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Data => Exit::Unavailable,
+        _ => Exit::Unavailable,
     };
     let advice = match verdict.advice {
         "" => "is it running, and are redshift.host and redshift.port reachable from here?",

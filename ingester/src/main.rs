@@ -17,11 +17,12 @@ const EXAMPLES: &str = "Examples:
   ingester ddl --diff                                    what would bring them up to date
   ingester check                                         try S3 and Redshift, step by step
   ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
+  ingester replay --all                                  load rows from quarantine, the table being mended
 
 Any key of the configuration can be overridden by the environment, for instance a secret:
   LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
 
-Exit codes: 0 done, 64 usage, 65 damaged data, 69 service unavailable, 74 local disk,
+Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay, 69 service unavailable, 74 local disk,
 77 permission, 78 configuration.";
 
 const RECONCILE_EXAMPLES: &str = "Examples:
@@ -37,6 +38,18 @@ const AUDIT_EXAMPLES: &str = "Examples:
   ingester audit --since 7d
   ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
   ingester audit --since 24h --json | jq '.batches[].batch'";
+const REPLAY: &str = "Examples:
+  ingester replay 019caeda-ca6f        the batch whose id begins so
+  ingester replay --all                every batch with rows in quarantine
+
+  aws s3 cp s3://BUCKET/Quarantine/DAY/BATCH/SET/reasons.ndjson - | jq -r '.column + \": \" + .reason' | sort | uniq -c
+  ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);
+
+Rows that were made for another [schema] than the configured one are loaded into the columns of theirs; if the table has
+lost one of these, add it, replay, and drop it again.
+
+Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged, 66 no row of such a batch is in
+quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -87,6 +100,14 @@ enum Command {
     /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(audit::Args),
+    /// Load rows that Redshift refused, once the table or the schema is mended.
+    ///
+    /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
+    /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, mend the table,
+    /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
+    /// refused stay in quarantine, the others are loaded.
+    #[command(after_help = REPLAY)]
+    Replay(ingester::quarantine::replay::Args),
     /// Print CREATE TABLE for the table and the ledger.
     ///
     /// Connects to nothing and needs no secret; with --diff, to Redshift.
@@ -127,6 +148,11 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
         Command::Audit(args) => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Replay(what) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            let _telemetry = telemetry::start(&config.logging, "replay")?;
+            in_runtime(ingester::quarantine::replay::replay(&config, &what, &mut std::io::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;

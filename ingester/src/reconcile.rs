@@ -121,7 +121,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
 pub(crate) fn failed(trouble: &Trouble) -> Failure {
     let exit = match trouble.class {
         ErrorClass::Configuration => Exit::Config,
-        ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Data => Exit::Unavailable,
+        _ => Exit::Unavailable,
     };
     Failure::new(exit, anyhow::anyhow!("{trouble}"))
 }

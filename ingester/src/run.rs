@@ -52,7 +52,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let doubts = Doubts::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted);
+    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
     let reconciling = Connector::new(&config.redshift, "livestream ingester reconcile")?;
@@ -64,10 +64,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
     tasks.spawn(watch.run(shutdown.clone()));
+    let alert_after = config.ingester.alert_after;
     let (listen, loads) = (config.metrics.ingester_listen.clone(), book.loads());
     let metrics = shared::admin::serve(
         listen,
-        move || Ok(ingester_page(&Owner::snapshot(&loads)?, Utc::now())),
+        move || Ok(ingester_page(&Owner::snapshot(&loads)?, alert_after, Utc::now())),
         shutdown.clone(),
     );
     tasks.spawn(async move {

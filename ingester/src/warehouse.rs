@@ -6,9 +6,11 @@
 pub mod connect;
 pub mod counts;
 pub mod errors;
+pub mod file_counts;
 pub mod ledger;
 pub mod load;
 pub mod load_errors;
+pub mod release;
 pub mod session;
 pub mod statements;
 pub mod table;

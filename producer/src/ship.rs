@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::Utc;
+use shared::compress::compress;
 use shared::config::Config;
 use shared::ids::BatchId;
 use shared::layout::{self, Compression, SEAL};
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::append::{Shipped, ToShip};
 use crate::kept::Kept;
-use crate::upload::{Place, compress};
+use crate::upload::Place;
 
 /// Rejects of one object at most, by count and by the bytes of their lines.
 const REJECTS_PER_FILE: usize = 1000;

@@ -82,7 +82,7 @@ pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) 
 }
 
 /// The ledger's columns and types, in order: a row says that its batch is in the table.
-pub const LEDGER_COLUMNS: [(&str, &str); 16] = [
+pub const LEDGER_COLUMNS: [(&str, &str); 17] = [
     ("batch_id", "varchar(36) NOT NULL PRIMARY KEY"),
     ("instance", "varchar(127)"),
     ("rows_loaded", "bigint NOT NULL"),
@@ -99,6 +99,8 @@ pub const LEDGER_COLUMNS: [(&str, &str); 16] = [
     ("duplicates", "bigint"),
     ("filtered", "bigint"),
     ("rejected", "bigint"),
+    // Which set of objects below `s3.quarantine` holds the rows_quarantined.
+    ("quarantine", "varchar(16)"),
 ];
 
 /// The ledger. Redshift does not enforce the primary key, it only plans with it: what keeps a batch from being
@@ -204,7 +206,7 @@ mod tests {
         assert!(text.starts_with(
             "CREATE TABLE IF NOT EXISTS \"ledger\" (\n  \"batch_id\" varchar(36) NOT NULL PRIMARY KEY,\n"
         ));
-        assert!(text.ends_with("  \"rejected\" bigint\n)"), "{text}");
+        assert!(text.ends_with("  \"quarantine\" varchar(16)\n)"), "{text}");
     }
 
     #[test]

@@ -19,6 +19,14 @@ impl BatchId {
         Self(Uuid::now_v7())
     }
 
+    /// The id before all ids of batches opened at `at` or later.
+    #[must_use]
+    pub fn floor(at: DateTime<Utc>) -> Self {
+        let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
+        let low = u128::from(millis) << 80 | 0x7 << 76 | 0x2 << 62;
+        Self(Uuid::from_u128(low))
+    }
+
     /// The moment the batch was opened, to the millisecond.
     #[must_use]
     pub fn opened_at(&self) -> DateTime<Utc> {
@@ -27,13 +35,6 @@ impl BatchId {
             i64::try_from(seconds).unwrap_or(0) * 1000 + i64::from(nanos / 1_000_000)
         });
         DateTime::from_timestamp_millis(millis).unwrap_or_default()
-    }
-
-    /// A text that sorts before every id of a batch opened at `moment` or later, and after every earlier one.
-    #[must_use]
-    pub fn lowest_at(moment: DateTime<Utc>) -> String {
-        let millis = u64::try_from(moment.timestamp_millis()).unwrap_or(0);
-        format!("{:08x}-{:04x}", millis >> 16, millis & 0xffff)
     }
 
     /// The UTC day the batch was opened: the folder it stands in.
@@ -198,20 +199,20 @@ mod tests {
     }
 
     #[test]
+    fn a_floor_sorts_between_what_was_opened_before_and_what_is_opened_then() {
+        let batch = BatchId::new();
+        let at = batch.opened_at();
+        let (floor, above) = (BatchId::floor(at), BatchId::floor(at + chrono::TimeDelta::milliseconds(1)));
+        assert!(floor < batch && batch < above && floor.opened_at() == at);
+        assert_eq!(floor.to_string().parse(), Ok(floor));
+    }
+
+    #[test]
     fn only_version_7_ids_in_their_usual_spelling_are_batch_ids() {
         assert!(BatchId::new().to_string().parse::<BatchId>().is_ok());
         for wrong in ["", "x", "00000000-0000-4000-8000-000000000000", "0198c5a27d107cc08e1f3f5d0a1b2c3d"] {
             assert!(wrong.parse::<BatchId>().is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn ids_sort_by_their_time_as_texts_too() {
-        let batch = BatchId::new();
-        let text = batch.to_string();
-        let at = batch.opened_at();
-        assert!(BatchId::lowest_at(at) < text);
-        assert!(BatchId::lowest_at(at + chrono::TimeDelta::milliseconds(1)) > text);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod causes;
+pub mod compress;
 pub mod config;
 pub mod ddl;
 pub mod exit;

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use base64::Engine;
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 
 use crate::causes::causes;
 use crate::config::S3;
@@ -318,6 +319,20 @@ impl ObjectStore {
                 return Ok(folders);
             }
         }
+    }
+
+    /// The keys of the first page below `prefix` of objects that were written before `before`.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn list_older(&self, prefix: &str, before: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
+        let sending = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send();
+        let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let old = |object: &aws_sdk_s3::types::Object| {
+            object.last_modified.is_some_and(|at| at.secs() < before.timestamp())
+        };
+        let objects = answer.contents.unwrap_or_default().into_iter().filter(old);
+        Ok(objects.filter_map(|object| object.key).collect())
     }
 
     /// Copies an object within the bucket.

@@ -78,7 +78,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
 
 /// The figures of an ingester's bookkeeping.
 #[must_use]
-pub fn ingester_page(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> Page {
+pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
     let loads = &snapshot.loads;
     page.gauges(
@@ -98,6 +98,11 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> Page {
         CLASSES.map(|(asked, label)| {
             (label, loads.iter().filter(|load| class(load) == Some(asked)).count() as f64)
         }),
+    );
+    page.gauge(
+        "alarming_batches",
+        "Batches that only a person can mend, or that failed `ingester.alert_after` times or more",
+        loads.iter().filter(|load| load.is_alarming(alert_after)).count() as f64,
     );
     let waiting = || {
         loads
@@ -122,11 +127,12 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> Page {
 
 const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
 
-const CLASSES: [(ErrorClass, &str); 4] = [
+const CLASSES: [(ErrorClass, &str); 5] = [
     (ErrorClass::Passing, "passing"),
     (ErrorClass::Incomplete, "incomplete"),
     (ErrorClass::Configuration, "configuration"),
     (ErrorClass::Data, "data"),
+    (ErrorClass::Unknown, "unknown"),
 ];
 
 fn name(load: &Load) -> &'static str {
@@ -183,12 +189,13 @@ mod tests {
         };
         let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
         let loads = vec![load(None), load(Some(LoadEvent::Attempt)), load(Some(failed))];
-        let text = ingester_page(&IngesterSnapshot { loads }, at(60)).text();
+        let text = ingester_page(&IngesterSnapshot { loads }, 5, at(60)).text();
         for line in [
             r#"livestream_ingester_batches{state="discovered"} 1.0"#,
             r#"livestream_ingester_batches{state="archived"} 0.0"#,
             r#"livestream_ingester_retrying_batches{class="data"} 1.0"#,
             r#"livestream_ingester_retrying_batches{class="passing"} 0.0"#,
+            "livestream_ingester_alarming_batches 1.0",
             "livestream_ingester_waiting_rows 30.0",
             "livestream_ingester_oldest_waiting_batch_seconds 60.0",
         ] {

@@ -33,7 +33,7 @@ pub struct Facts {
     pub objects: Vec<String>,
     /// Files whose rows were counted: name, and how many there are or why they cannot be counted.
     pub counted: Vec<(String, Result<u64, String>)>,
-    /// Rows of its quarantine in S3.
+    /// Rows of its quarantine in S3: of the set that the ledger names.
     pub quarantine: u64,
     /// The ledger.
     pub ledger: Option<LedgerRow>,
@@ -249,6 +249,7 @@ mod tests {
             last_received: None,
             copy_query: None,
             counted: Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }),
+            set: Some("a1".to_owned()),
         };
         Facts {
             batch: seal.batch,

@@ -97,7 +97,14 @@ impl Places<'_> {
             ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
         }
         let archived = self.batches_below(&s3.ingested, day).await?;
-        let quarantine = self.batches_below(&s3.quarantine, day).await?;
+        let mut quarantine = BTreeSet::new();
+        for batch in self.batches_below(&s3.quarantine, day).await? {
+            // What a search for refused rows writes is deleted when it ends, or some day.
+            let sets = self.store.folders(&layout::folder(&s3.quarantine, batch)).await?;
+            if sets.iter().any(|set| !set.ends_with("/sift/")) {
+                quarantine.insert(batch);
+            }
+        }
 
         // Only of what is to be loaded is the seal needed.
         let unread: Vec<BatchId> = folders
@@ -191,7 +198,7 @@ fn seal_of(batch: BatchId, json: &[u8]) -> InFolder {
 }
 
 fn in_book(load: Option<&Load>) -> InBook {
-    match load.map(|load| (&load.state, load.attempts)) {
+    match load.map(|load| (&load.state, load.attempts.max(load.failed))) {
         None | Some((LoadState::Archived { .. }, _)) => InBook::Nothing,
         // What one attempt met may be mended by the next.
         Some((LoadState::Retrying { class, why, .. }, 2..))

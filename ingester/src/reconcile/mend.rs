@@ -104,7 +104,9 @@ impl Hands {
         batch: BatchId,
     ) -> Result<Result<&'static str, StoreError>, Failure> {
         let (book, outcome) = match &self.loader {
-            Loader::Others => return Ok(Ok("a running ingester loads it after its next listing")),
+            Loader::Others => {
+                return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
+            }
             Loader::Here(book) => (book.clone(), "entered into the bookkeeping; it is loaded in its turn"),
             Loader::Later(book) => {
                 let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);

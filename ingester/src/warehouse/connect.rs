@@ -14,12 +14,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::session::{Session, SqlFailure};
 
-/// A dead peer is noticed after this silence and a few probes: within a minute, also while a COPY runs and nothing
-/// is said for long. The library's default is two hours.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-const KEEPALIVE_RETRIES: u32 = 3;
-const UNANSWERED: Duration = Duration::from_secs(60);
+/// A dead peer is noticed within a minute, also while a COPY runs and nothing is said for long: after this silence the
+/// kernel sends probes, and at the first one due when nothing came for [`UNANSWERED`] it gives the connection up
+/// (with `TCP_USER_TIMEOUT` set it does not count probes). The library's default is two hours.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const UNANSWERED: Duration = Duration::from_secs(45);
 
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
@@ -54,8 +54,7 @@ impl Connector {
             .tcp_user_timeout(UNANSWERED)
             .keepalives(true)
             .keepalives_idle(KEEPALIVE_IDLE)
-            .keepalives_interval(KEEPALIVE_INTERVAL)
-            .keepalives_retries(KEEPALIVE_RETRIES);
+            .keepalives_interval(KEEPALIVE_INTERVAL);
         Ok(Self {
             config,
             tls,
@@ -71,7 +70,7 @@ impl Connector {
     pub async fn open(&self) -> Result<Session, SqlFailure> {
         let opening = async {
             let limit = self.statement_timeout;
-            let session = match &self.tls {
+            let mut session = match &self.tls {
                 Some(tls) => {
                     let (client, connection) = self.config.connect(tls.clone()).await?;
                     Session::start(client, connection, Some(tls.clone()), limit)
@@ -81,7 +80,7 @@ impl Connector {
                     Session::start(client, connection, None, limit)
                 }
             };
-            session.run(&format!("SET statement_timeout TO {}", limit.as_millis())).await?;
+            session.prepare().await?;
             Ok(session)
         };
         match tokio::time::timeout(self.connect_timeout, opening).await {

@@ -128,7 +128,7 @@ pub async fn of_batches(
     column: &str,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<BTreeMap<BatchId, u64>, SqlFailure> {
-    let (mut after, below) = (BatchId::lowest_at(from), BatchId::lowest_at(to));
+    let (mut after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
     let mut counts = BTreeMap::new();
     loop {
         let page = session.run(&target.rows_of_batches(column, &after, &below)).await?;
@@ -193,7 +193,7 @@ pub async fn doubles(
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Option<Vec<Double>>, SqlFailure> {
     let Some((high, low)) = &marks.hit else { return Ok(None) };
-    let (after, below) = (BatchId::lowest_at(from), BatchId::lowest_at(to));
+    let (after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
     let batch = marks.batch.as_deref().map(|column| (column, after.as_str(), below.as_str()));
     let rows = session.run(&target.doubles((high, low), batch)).await?;
     let double = |row: &Vec<Option<String>>| {

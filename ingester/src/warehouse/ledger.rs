@@ -35,6 +35,8 @@ pub struct LedgerRow {
     pub copy_query: Option<i64>,
     /// Records received, and what became of them; None when the ledger row does not tell.
     pub counted: Option<Counted>,
+    /// The set of its quarantined rows, if there are any.
+    pub set: Option<String>,
 }
 
 /// What a ledger row says became of the records received.
@@ -58,7 +60,7 @@ impl Target {
         format!(
             "SELECT batch_id, count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
              max(first_received), max(last_received), max(copy_query_id), max(received), max(duplicates), max(filtered), \
-             max(rejected) FROM {} WHERE batch_id > {} AND batch_id < {} GROUP BY batch_id ORDER BY batch_id LIMIT {PAGE}",
+             max(rejected), max(quarantine) FROM {} WHERE batch_id > {} AND batch_id < {} GROUP BY batch_id ORDER BY batch_id LIMIT {PAGE}",
             self.ledger,
             literal(after),
             literal(below)
@@ -76,7 +78,7 @@ pub async fn read(
     from: DateTime<Utc>,
     to: DateTime<Utc>,
 ) -> Result<Vec<LedgerRow>, SqlFailure> {
-    let (mut after, below) = (BatchId::lowest_at(from), BatchId::lowest_at(to));
+    let (mut after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
     let mut found = Vec::new();
     loop {
         let page = session.run(&target.ledger_page(&after, &below)).await?;
@@ -118,6 +120,7 @@ fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
         last_received: time(8),
         copy_query: text(9).and_then(|text| text.parse().ok()).filter(|query| *query >= 0),
         counted: counted(),
+        set: text(14).map(str::to_owned),
     })
 }
 
@@ -157,11 +160,13 @@ mod tests {
             "2",
             "1",
             "0",
+            "a1",
         ];
         let row = row_of(&values.map(|value| Some(value.to_owned()))).unwrap();
         assert_eq!((row.batch, row.times, row.rows_loaded, row.rows_quarantined), (batch, 1, 19, 1));
         assert_eq!(row.last_received.unwrap().timestamp_subsec_micros(), 678_901);
         assert_eq!(row.counted, Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }));
+        assert_eq!(row.set.as_deref(), Some("a1"));
         let mut old = values.map(|value| Some(value.to_owned()));
         old[10] = None;
         assert_eq!(row_of(&old).unwrap().counted, None);

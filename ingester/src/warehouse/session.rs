@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
+pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
+
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -21,6 +24,8 @@ pub struct Session {
     limit: Duration,
     /// Set when it is not known what the server does with it: it must not be used again.
     spoilt: AtomicBool,
+    /// Whether the server answers [`COPY_ID`].
+    tells_copy_id: bool,
 }
 
 /// Why a statement brought no result.
@@ -131,7 +136,28 @@ impl Session {
                 }
             }
         });
-        Self { client, tls, limit, spoilt: AtomicBool::new(false) }
+        Self { client, tls, limit, spoilt: AtomicBool::new(false), tells_copy_id: false }
+    }
+
+    /// Prepares a fresh session: limits its statements, and learns what the server answers. What is refused within a
+    /// transaction ends it, so that is found out here.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
+        self.run(&format!("SET statement_timeout TO {}", self.limit.as_millis())).await?;
+        match self.run(COPY_ID).await {
+            Ok(_) => self.tells_copy_id = true,
+            Err(error @ SqlFailure::Lost(_)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "the ledger will not name the queries of loads"),
+        }
+        Ok(())
+    }
+
+    /// Whether the id of the latest COPY can be asked for.
+    #[must_use]
+    pub fn tells_copy_id(&self) -> bool {
+        self.tells_copy_id
     }
 
     /// Runs one statement.

@@ -30,6 +30,8 @@ pub struct Target {
     pub region: String,
     /// Prefix of batches to load.
     pub to_ingest: String,
+    /// Prefix of manifests that name several batches.
+    pub loads: String,
     /// Who loads, as the ledger shall say.
     pub loader: String,
 }
@@ -47,6 +49,7 @@ impl Target {
             bucket: config.s3.bucket.clone(),
             region: config.s3.region.clone(),
             to_ingest: config.s3.to_ingest.clone(),
+            loads: config.s3.loads.clone(),
             loader,
         }
     }
@@ -120,6 +123,7 @@ impl Target {
             seal.counts.duplicates.to_string(),
             seal.counts.filtered.to_string(),
             seal.counts.rejected.to_string(),
+            part.set.as_deref().map_or_else(|| "NULL".to_owned(), literal),
         ];
         format!("({})", values.join(", "))
     }
@@ -157,7 +161,7 @@ pub(crate) mod tests {
     use crate::verify::tests::seal;
 
     fn part() -> Part {
-        Part { seal: seal(), quarantined: 0 }
+        Part::whole(seal())
     }
 
     pub(crate) fn target() -> Target {
@@ -170,6 +174,7 @@ pub(crate) mod tests {
             bucket: "b".to_owned(),
             region: "eu-central-1".to_owned(),
             to_ingest: "ToIngest/".to_owned(),
+            loads: "Loads/".to_owned(),
             loader: "ingester".to_owned(),
         }
     }
@@ -215,19 +220,19 @@ pub(crate) mod tests {
 
     #[test]
     fn a_ledger_row_has_a_value_for_every_column() {
-        let (whole, cut) = (part(), Part { quarantined: 3, ..part() });
+        let (whole, cut) = (part(), Part { quarantined: 3, set: Some("a1".to_owned()), ..part() });
         let now = "2026-01-02T03:05:00Z".parse().unwrap();
         let insert = target().enter(&[whole.clone(), cut.clone()], 42, now);
         let (columns, values) = insert.split_once(" VALUES ").unwrap();
         assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
-        let row = |part: &Part, rows: &str| {
+        let row = |part: &Part, rows: &str, set: &str| {
             let batch = part.seal.batch;
             format!(
                 "('{batch}', 'web-1', {rows}, 200, 2, '0123456789abcdef', NULL, '2026-01-02 03:04:05.678901', 42, \
-                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0)"
+                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0, {set})"
             )
         };
-        assert_eq!(values, format!("{}, {}", row(&whole, "20, 0"), row(&cut, "17, 3")));
+        assert_eq!(values, format!("{}, {}", row(&whole, "20, 0", "NULL"), row(&cut, "17, 3", "'a1'")));
     }
 
     #[test]

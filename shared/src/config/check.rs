@@ -89,6 +89,9 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
     range("batch.files_per_batch", batch.files_per_batch.into(), 1, 1_000);
     range("s3.uploads", s3.uploads as u64, 1, 64);
+    range("ingester.batches_per_copy", ingester.batches_per_copy as u64, 1, 1_000);
+    range("ingester.rows_per_copy", ingester.rows_per_copy, 1, 1_000_000_000);
+    range("ingester.alert_after", ingester.alert_after.into(), 1, 1_000);
     range("redshift.port", redshift.port.into(), 1, 65_535);
     range("logging.keep_days", config.logging.keep_days as u64, 1, 3_650);
     let mut sized = |key: &str, size: crate::human::Size, from: &str, to: &str| {
@@ -100,6 +103,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     sized("adobe.max_record_bytes", adobe.max_record_bytes, "1KiB", "16MiB");
     sized("log.cache", log.cache, "1MiB", "4GiB");
     sized("log.max_bytes", log.max_bytes, "16MiB", "1024TiB");
+    sized("ingester.bytes_per_copy", ingester.bytes_per_copy, "1MiB", "1024GiB");
     sized("batch.max_file_bytes", batch.max_file_bytes, "1KiB", "1GiB");
     for (key, span, from, to) in [
         ("adobe.connect_timeout", adobe.connect_timeout, 100, 600_000),
@@ -115,6 +119,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("redshift.connect_timeout", redshift.connect_timeout, 100, 600_000),
         ("redshift.statement_timeout", redshift.statement_timeout, 1_000, day),
         ("ingester.list_interval", ingester.list_interval, 100, day),
+        ("ingester.list_all_interval", ingester.list_all_interval, 100, day),
         ("ingester.retry_first", ingester.retry_first, 10, day),
         ("ingester.retry_max", ingester.retry_max, 10, day),
         ("ingester.reconcile_interval", ingester.reconcile_interval, 1_000, day),
@@ -164,9 +169,13 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }
     config.filters.iter().for_each(|rule| check_filter(rule, problems));
-    for (key, prefix) in
-        [("s3.to_ingest", &s3.to_ingest), ("s3.ingested", &s3.ingested), ("s3.rejected", &s3.rejected)]
-    {
+    for (key, prefix) in [
+        ("s3.to_ingest", &s3.to_ingest),
+        ("s3.ingested", &s3.ingested),
+        ("s3.rejected", &s3.rejected),
+        ("s3.loads", &s3.loads),
+        ("s3.quarantine", &s3.quarantine),
+    ] {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
             problems.add(key, "must end in `/` and not begin with it");
         }
@@ -174,6 +183,22 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     if ingester.archive == Archive::Move && s3.ingested.starts_with(&s3.to_ingest) {
         problems
             .add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
+    }
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected];
+    if others.iter().any(|other| s3.quarantine.starts_with(*other) || other.starts_with(&s3.quarantine)) {
+        problems.add(
+            "s3.quarantine",
+            "must be apart from s3.to_ingest, s3.ingested and s3.rejected: none below another",
+        );
+    }
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected, &s3.quarantine];
+    if others.iter().any(|other| s3.loads.starts_with(*other) || other.starts_with(&s3.loads)) {
+        problems.add("s3.loads", "must be apart from the other prefixes: what is old there is deleted");
+    }
+    let share = config.quarantine.max_share;
+    if !(0.0..=1.0).contains(&share) {
+        let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
+        problems.add("quarantine.max_share", format_args!("{rule} {share}"));
     }
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");

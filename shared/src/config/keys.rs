@@ -84,6 +84,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("s3", "Where files and seals go, and where the ingester looks for them."),
     ("redshift", "Where batches are loaded to. Used by the ingester."),
     ("ingester", "How the ingester discovers, retries and archives."),
+    ("quarantine", "What becomes of rows that Redshift refuses. Used by the ingester."),
     (
         "metrics",
         "Where each service shows its figures to Prometheus (`/metrics`), and that it lives (`/healthz`).",
@@ -165,6 +166,7 @@ pub const KEYS: &[Key] = &[
     key("s3.secret_access_key_file", Path, Some(r#""""#), r#""/etc/livestream/s3_secret""#, "A file that holds it and nothing else."),
     key("s3.to_ingest", Text, Some(r#""ToIngest/""#), r#""ToIngest/""#, "Prefix of batches to load."),
     key("s3.ingested", Text, Some(r#""Ingested/""#), r#""Ingested/""#, "Prefix of loaded batches, with `ingester.archive = \"move\"`."),
+    key("s3.loads", Text, Some(r#""Loads/""#), r#""Loads/""#, "Prefix of the manifests by which one COPY loads several batches. They are deleted after the load."),
     key("s3.rejected", Text, Some(r#""Rejected/""#), r#""Rejected/""#, "Prefix of rejected records."),
     key("s3.quarantine", Text, Some(r#""Quarantine/""#), r#""Quarantine/""#, "Prefix of rows that Redshift refused, with the reasons; COPY also reads the rest of their batches from there."),
     key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64."),
@@ -190,10 +192,17 @@ pub const KEYS: &[Key] = &[
     key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, made with mode 0700 if it is not there."),
     key("ingester.feed", Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`."),
     key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away."),
+    key("ingester.list_all_interval", Duration, Some(r#""1h""#), r#""1h""#, "A prefix of more than one page (1000 objects) is listed from where listings stand; as often as this as a whole, a request a page. 100ms to 1d."),
+    key("ingester.batches_per_copy", Integer, Some("50"), "50", "Batches that wait are loaded together by one COPY, up to this many, 1 to 1000. Nothing is held back for it."),
+    key("ingester.rows_per_copy", Integer, Some("5000000"), "5000000", "Rows of such a COPY at most; a larger batch goes alone. 1 to 1000000000."),
+    key("ingester.bytes_per_copy", Size, Some(r#""8GiB""#), r#""8GiB""#, "Bytes in S3 of such a COPY at most; a larger batch goes alone. 1MiB to 1024GiB."),
+    key("ingester.alert_after", Integer, Some("5"), "5", "Failures of a batch, or of all loading, after which trouble that should pass is an error in the log and marked in `state dump`. 1 to 1000."),
     key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
     key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start. 1s to 1d."),
+
+    key("quarantine.max_share", Number, Some("0.1"), "0.02", "The largest share of a batch's rows that may be refused while the others are loaded, 0 to 1; 0.1 is 10 %. With more refused, or all, the batch waits whole: that is a fault of the table or the schema, not of rows."),
 
     key("metrics.producer_listen", Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's figures. Empty: none. They are neither encrypted nor protected by a password."),
     key("metrics.ingester_listen", Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's figures. Empty: none."),

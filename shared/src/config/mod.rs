@@ -36,6 +36,7 @@ pub struct Config {
     pub s3: S3,
     pub redshift: Redshift,
     pub ingester: Ingester,
+    pub quarantine: Quarantine,
     pub metrics: Metrics,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
@@ -141,6 +142,7 @@ section!(
         secret_access_key_file: PathBuf,
         to_ingest: String,
         ingested: String,
+        loads: String,
         rejected: String,
         quarantine: String,
         uploads: usize,
@@ -176,11 +178,20 @@ section!(
         dir: PathBuf,
         feed: PathBuf,
         list_interval: Span,
+        list_all_interval: Span,
+        batches_per_copy: usize,
+        rows_per_copy: u64,
+        bytes_per_copy: Size,
+        alert_after: u32,
         retry_first: Span,
         retry_max: Span,
         archive: Archive,
         reconcile_interval: Span,
     }
+);
+section!(
+    /// `[quarantine]`
+    Quarantine { max_share: f64, }
 );
 section!(
     /// `[metrics]`

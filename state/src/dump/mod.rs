@@ -39,6 +39,9 @@ pub struct Dump {
     /// Whether nothing else is shown.
     #[serde(skip)]
     only_pending: bool,
+    /// Failures from which on a load is marked.
+    #[serde(skip)]
+    alert_after: u32,
 }
 
 /// What has not reached its end, as far as these two databases know.
@@ -56,7 +59,7 @@ pub struct Pending {
 /// When a database can neither be asked for nor read.
 pub async fn look(config: &Config) -> Result<Dump, Failure> {
     let (producer, ingester) = (look_at_producer(config).await?, look_at_ingester(config).await?);
-    Ok(Dump::of(producer, ingester, Utc::now()))
+    Ok(Dump::of(producer, ingester, Utc::now()).alerting_after(config.ingester.alert_after))
 }
 
 /// Looks at the producer's log alone.
@@ -106,7 +109,24 @@ impl Dump {
         for load in known.iter().flat_map(|ingester| &ingester.loads).filter(|load| !is_loaded(&load.state)) {
             add(load.batch, load.rows);
         }
-        Self { format: SNAPSHOT_FORMAT, at, producer, ingester, pending, waiting, only_pending: false }
+        let alert_after = u32::MAX;
+        Self {
+            format: SNAPSHOT_FORMAT,
+            at,
+            producer,
+            ingester,
+            pending,
+            waiting,
+            only_pending: false,
+            alert_after,
+        }
+    }
+
+    /// The same, marking loads that failed so many times or more.
+    #[must_use]
+    pub fn alerting_after(mut self, alert_after: u32) -> Self {
+        self.alert_after = alert_after;
+        self
     }
 
     /// The same with nothing in its lists but what is pending.

@@ -164,12 +164,12 @@ fn batches(out: &mut String, dump: &Dump) {
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
     for line in lines.values() {
-        batch(out, line, dump.at);
+        batch(out, line, dump.alert_after, dump.at);
     }
     out.push('\n');
 }
 
-fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
+fn batch(out: &mut String, line: &Line<'_>, alert_after: u32, now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
             let state = match made.status {
@@ -197,7 +197,8 @@ fn batch(out: &mut String, line: &Line<'_>, now: DateTime<Utc>) {
         age(now, since)
     );
     if let Some(why) = why {
-        let _ = writeln!(out, "    {why}");
+        let alert = if line.load.is_some_and(|load| load.is_alarming(alert_after)) { "ALERT " } else { "" };
+        let _ = writeln!(out, "    {alert}{why}");
     }
 }
 
@@ -221,6 +222,7 @@ pub(super) fn class_name(class: ErrorClass) -> &'static str {
         ErrorClass::Incomplete => "incomplete",
         ErrorClass::Configuration => "configuration",
         ErrorClass::Data => "data",
+        ErrorClass::Unknown => "unknown",
     }
 }
 
@@ -324,6 +326,16 @@ mod tests {
         ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+    }
+
+    #[test]
+    fn what_a_person_should_look_at_is_marked() {
+        let table = |failed| {
+            let mut dump = dump();
+            dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
+            dump.alerting_after(5).table()
+        };
+        assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
     }
 
     #[test]

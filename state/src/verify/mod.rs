@@ -142,7 +142,7 @@ impl Loads {
         meta.each(&self.store, Table::Meta, |meta, key, _| {
             meta.count("records", 1);
             // The label was read when the database was opened.
-            if key != b"label" && key != COMMITS {
+            if key != b"label" && key != COMMITS && key != crate::loads::LISTED {
                 meta.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY));
             }
         })?;

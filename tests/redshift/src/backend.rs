@@ -15,9 +15,9 @@ use crate::faults::Kind;
 use crate::session::Shared;
 use crate::statement::{Plan, Statement, Tag};
 
-/// Backslashes escape as in PostgreSQL 8.0, on which Redshift is built; every statement reads a snapshot.
+/// Backslashes escape as in PostgreSQL 8.0, on which Redshift is built.
 const SESSION: &str = "-c standard_conforming_strings=off -c backslash_quote=on -c escape_string_warning=off \
-                       -c search_path=public,standin -c default_transaction_isolation=repeatable\\ read";
+                       -c search_path=public,standin";
 /// Only one session at a time changes tables, so that IF NOT EXISTS is true of the moment it runs in.
 const DDL_LOCK: &str = "SELECT pg_advisory_xact_lock(1129)";
 
@@ -42,7 +42,9 @@ impl Drop for Backend {
 impl Backend {
     pub(crate) async fn open(shared: Arc<Shared>, application: &str) -> Result<Self, SqlError> {
         let mut config = shared.postgres.clone();
-        config.options(SESSION).application_name(application);
+        let level = shared.ways.level().to_ascii_lowercase().replace(' ', "\\ ");
+        config.options(format!("{SESSION} -c default_transaction_isolation={level}"));
+        config.application_name(application);
         let failed =
             |error: tokio_postgres::Error| SqlError::fatal("XX000", format!("the stand-in: {error}"));
         let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
@@ -92,17 +94,22 @@ impl Backend {
             Some(missing) => Err(missing),
             None => self.act(plan).await,
         };
-        if result.is_err() {
+        result.map_err(|error| {
             self.fail();
-        }
-        result
+            if !error.is_conflict() {
+                return error;
+            }
+            self.shared.faults.met_conflict();
+            // Of one that is SERIALIZABLE nothing is told but 1023.
+            if self.shared.ways.is_serializable() { SqlError::serializable(self.pid) } else { error }
+        })
     }
 
     async fn act(&mut self, plan: &Plan) -> Result<Vec<Message>, SqlError> {
         match plan {
             Plan::Begin => {
                 if self.status == TransactionStatus::Idle {
-                    self.run("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+                    self.begin().await?;
                     self.status = TransactionStatus::Transaction;
                 }
                 Ok(vec![complete("BEGIN")])
@@ -149,6 +156,10 @@ impl Backend {
             }
             Plan::Accept(tag) => Ok(vec![complete(tag)]),
         }
+    }
+
+    async fn begin(&self) -> Result<(), SqlError> {
+        self.run(&format!("BEGIN ISOLATION LEVEL {}", self.shared.ways.level())).await
     }
 
     async fn run(&self, sql: &str) -> Result<(), SqlError> {
@@ -205,7 +216,7 @@ impl Backend {
         if self.status == TransactionStatus::Transaction {
             return copy::run(&self.shared, &self.client, self.pid, copy).await;
         }
-        self.run("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
+        self.begin().await?;
         let result = copy::run(&self.shared, &self.client, self.pid, copy).await;
         self.run(if result.is_ok() { "COMMIT" } else { "ROLLBACK" }).await?;
         result

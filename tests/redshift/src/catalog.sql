@@ -36,11 +36,20 @@ CREATE TABLE IF NOT EXISTS standin.sys_load_error_detail (
 -- https://docs.aws.amazon.com/redshift/latest/dg/r_STL_LOAD_COMMITS.html ; a row does not prove a commit.
 CREATE TABLE IF NOT EXISTS standin.stl_load_commits (
     userid int, query int, slice int, name char(256), filename char(256), byte_offset int, lines_scanned int,
-    errors int, curtime timestamp, status int
+    errors int, curtime timestamp, status int, file_format char(16), is_partial int, start_offset bigint,
+    copy_job_id bigint
+);
+-- https://docs.aws.amazon.com/redshift/latest/dg/SYS_LOAD_DETAIL.html
+CREATE TABLE IF NOT EXISTS standin.sys_load_detail (
+    user_id int, query_id int, file_name char(256), bytes_scanned int, lines_scanned int, record_time timestamp,
+    splits_scanned int, start_time timestamp, end_time timestamp, file_etag char(256),
+    file_last_modified timestamp
 );
 -- https://docs.aws.amazon.com/redshift/latest/dg/r_STV_DB_ISOLATION_LEVEL.html
 CREATE OR REPLACE VIEW standin.stv_db_isolation_level AS
-    SELECT oid::int AS db_id, datname::char(128) AS db_name, 'Snapshot Isolation'::char(20) AS isolation_level
+    SELECT oid::int AS db_id, datname::char(128) AS db_name,
+        (CASE current_setting('transaction_isolation') WHEN 'serializable' THEN 'Serializable'
+            ELSE 'Snapshot Isolation' END)::char(20) AS isolation_level
     FROM pg_database WHERE datname = current_database();
 
 CREATE OR REPLACE VIEW standin.svv_columns AS

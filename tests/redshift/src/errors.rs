@@ -8,6 +8,9 @@ use std::fmt::Write;
 use pgwire::messages::response::{ErrorResponse, NoticeResponse};
 use tokio_postgres::error::SqlState;
 
+const SERIALIZABLE: &str = "1023";
+const CONFLICT: &str = "could not complete because of conflict with concurrent transaction";
+
 /// An error as the client will see it.
 #[derive(Debug, Clone)]
 pub(crate) struct SqlError {
@@ -68,7 +71,22 @@ impl SqlError {
         let detail = format!(
             "Serializable isolation violation on table - 100101, transactions forming the cycle are: 2001, 2002 (pid:{pid})"
         );
-        Self { detail: Some(detail), ..Self::internal("1023") }
+        Self { detail: Some(detail), ..Self::internal(SERIALIZABLE) }
+    }
+
+    /// Two transactions under snapshot isolation change the same rows.
+    pub(crate) fn conflict() -> Self {
+        Self::internal(CONFLICT)
+    }
+
+    /// Whether concurrent transactions are the reason.
+    pub(crate) fn is_conflict(&self) -> bool {
+        [SERIALIZABLE, CONFLICT].contains(&self.message.as_str())
+    }
+
+    /// Somebody cancelled the statement, or its time was over.
+    pub(crate) fn cancelled(pid: i32) -> Self {
+        Self::with_state("57014", format!("Query ({pid}) cancelled on user's request"))
     }
 
     /// What PostgreSQL answers to every statement after the one that failed, until ROLLBACK.
@@ -86,10 +104,12 @@ impl SqlError {
         };
         let code = db.code();
         if *code == SqlState::T_R_SERIALIZATION_FAILURE {
-            return Self::serializable(pid);
+            // PostgreSQL names what made the cycle; a row that another has changed is none yet.
+            let cycle = db.message().contains("read/write dependencies");
+            return if cycle { Self::serializable(pid) } else { Self::conflict() };
         }
         if *code == SqlState::QUERY_CANCELED {
-            return Self::with_state("57014", format!("Query ({pid}) cancelled on user's request"));
+            return Self::cancelled(pid);
         }
         if *code == SqlState::CHECK_VIOLATION {
             let at = Where {

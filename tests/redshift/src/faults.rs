@@ -4,9 +4,12 @@
 //! or *slow*, and *orphan* (the client is gone, the session is not). Each is used up by the first statement
 //! that matches it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::errors::{SqlError, Where};
 
@@ -93,19 +96,47 @@ pub enum Fault {
         /// What becomes of it.
         end: OrphanEnd,
     },
+    /// The session stands still until [`Faults::release`]; [`Faults::until_held`] tells a test of it, so that it can
+    /// kill the client exactly there.
+    Hold {
+        /// The statement at which it stands still.
+        kind: Kind,
+        /// Whether the statement has had its effect by then.
+        applied: bool,
+        /// What becomes of the session if its client goes meanwhile; none: it ends at once, as PostgreSQL's do. A
+        /// statement that has not had its effect has it then, but COMMIT, which is up to this.
+        orphan: Option<(Duration, OrphanEnd)>,
+    },
 }
 
 impl Fault {
+    /// Its side and its statement, in words.
+    fn name(&self) -> String {
+        let side = match self {
+            Self::Refused(_) => "refused".to_owned(),
+            Self::AppliedThenLost(_) => "applied then lost".to_owned(),
+            Self::Fails(_, failure) => format!("fails: {}", failure.name()),
+            Self::Slow(_, time) if *time >= HELD => "held".to_owned(),
+            Self::Slow(..) => "slow".to_owned(),
+            Self::Orphan { end, .. } => format!("orphan, {end:?}").to_lowercase(),
+            Self::Hold { .. } => "stopped".to_owned(),
+        };
+        format!("{:?} {side}", self.kind()).to_lowercase()
+    }
+
     fn kind(&self) -> Kind {
         match self {
             Self::Refused(kind)
             | Self::AppliedThenLost(kind)
             | Self::Fails(kind, _)
             | Self::Slow(kind, _) => *kind,
-            Self::Orphan { kind, .. } => *kind,
+            Self::Orphan { kind, .. } | Self::Hold { kind, .. } => *kind,
         }
     }
 }
+
+/// From this on a slow statement counts as one that is held.
+const HELD: Duration = Duration::from_secs(5);
 
 /// A statement the stand-in was sent.
 #[derive(Debug, Clone)]
@@ -116,6 +147,8 @@ pub struct Seen {
     pub kind: Kind,
     /// Its text, as sent.
     pub sql: String,
+    /// When it came.
+    pub at: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -124,11 +157,20 @@ struct State {
     /// Those that wait for the n-th statement with a text in it.
     aimed: Vec<(u32, String, Fault)>,
     statements: Vec<Seen>,
+    struck: BTreeMap<String, u64>,
+    conflicts: u64,
+    cancels: u64,
+    /// Sessions that stand still and nobody was told of.
+    held: VecDeque<i32>,
 }
 
 /// The faults to come and the statements that went by. Clones share both.
 #[derive(Debug, Clone, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+    held: Arc<Notify>,
+    released: Arc<Notify>,
+}
 
 impl Faults {
     /// Adds a fault behind those already waiting.
@@ -155,6 +197,56 @@ impl Faults {
         state.aimed.clear();
     }
 
+    /// How often each kind of fault struck, by statement and side.
+    #[must_use]
+    pub fn struck(&self) -> BTreeMap<String, u64> {
+        self.state().struck.clone()
+    }
+
+    /// How many statements failed because of concurrent transactions, and not because a fault said so.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.state().conflicts
+    }
+
+    /// How many requests to cancel a statement came, with the key of a session.
+    #[must_use]
+    pub fn cancels(&self) -> u64 {
+        self.state().cancels
+    }
+
+    /// Returns when a session stands still at a [`Fault::Hold`], with its process id. Each is told of once.
+    pub async fn until_held(&self) -> i32 {
+        loop {
+            let told = self.held.notified();
+            if let Some(pid) = self.state().held.pop_front() {
+                return pid;
+            }
+            told.await;
+        }
+    }
+
+    /// Lets every session go on that stands still now.
+    pub fn release(&self) {
+        self.released.notify_waiters();
+    }
+
+    /// Says that a session stands still; what is returned ends with [`Faults::release`].
+    pub(crate) fn hold(&self, pid: i32) -> OwnedNotified {
+        let released = Arc::clone(&self.released).notified_owned();
+        self.state().held.push_back(pid);
+        self.held.notify_one();
+        released
+    }
+
+    pub(crate) fn met_cancel(&self) {
+        self.state().cancels += 1;
+    }
+
+    pub(crate) fn met_conflict(&self) {
+        self.state().conflicts += 1;
+    }
+
     /// Every statement so far, in the order of arrival.
     #[must_use]
     pub fn statements(&self) -> Vec<Seen> {
@@ -168,7 +260,7 @@ impl Faults {
 
     pub(crate) fn saw(&self, pid: i32, kind: Kind, sql: &str) {
         let mut state = self.state();
-        state.statements.push(Seen { pid, kind, sql: sql.to_owned() });
+        state.statements.push(Seen { pid, kind, sql: sql.to_owned(), at: Instant::now() });
         let waiting = std::mem::take(&mut state.aimed);
         for (nth, text, fault) in waiting {
             match if sql.contains(&text) { nth.saturating_sub(1) } else { nth } {
@@ -183,24 +275,36 @@ impl Faults {
     pub(crate) fn take(&self, kind: Kind) -> Option<Fault> {
         let mut state = self.state();
         let at = state.pending.iter().position(|fault| fault.kind() == kind || fault.kind() == Kind::Any)?;
-        state.pending.remove(at)
+        let fault = state.pending.remove(at)?;
+        *state.struck.entry(fault.name()).or_default() += 1;
+        Some(fault)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Failure {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::SerializableIsolation => "1023",
+            Self::SnapshotConflict => "conflict",
+            Self::ResizeMode => "resize",
+            Self::DiskFull => "disk full",
+            Self::S3SlowDown => "S3 503",
+            Self::S3AccessDenied => "S3 403",
+            Self::Text { .. } => "text",
+        }
+    }
+
     pub(crate) fn error(&self, pid: i32) -> SqlError {
         let block = |message: &str, code: u32, location: &str| {
             SqlError::block(message, &Where { code, context: "", query: 0, location, pid })
         };
         match self {
             Self::SerializableIsolation => SqlError::serializable(pid),
-            Self::SnapshotConflict => {
-                SqlError::internal("could not complete because of conflict with concurrent transaction")
-            }
+            Self::SnapshotConflict => SqlError::conflict(),
             Self::ResizeMode => {
                 SqlError::internal("Cannot execute write query because system is in resize mode")
             }
@@ -246,5 +350,6 @@ mod tests {
         assert!(faults.take(Kind::Begin).is_none());
         assert!(matches!(faults.take(Kind::Commit), Some(Fault::Refused(Kind::Commit))));
         assert_eq!(faults.pending(), 0);
+        assert_eq!(faults.struck().get("commit refused"), Some(&1));
     }
 }

@@ -13,6 +13,7 @@ use pgwire::messages::{
     PgWireBackendMessage as Message, PgWireFrontendMessage as Request, SslNegotiationMetaMessage,
 };
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio_postgres::{Client, NoTls};
 
 use crate::Options;
@@ -32,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) faults: Faults,
     pub(crate) ways: Ways,
     /// How to interrupt a session that holds this process id and key.
-    cancels: Mutex<HashMap<(i32, i32), tokio_postgres::CancelToken>>,
+    cancels: Mutex<HashMap<(i32, i32), Cancel>>,
     keys: AtomicU32,
 }
 
@@ -55,6 +56,14 @@ impl Shared {
     }
 }
 
+/// How a statement under way is interrupted.
+#[derive(Clone)]
+struct Cancel {
+    postgres: tokio_postgres::CancelToken,
+    /// For one that does nothing yet, because a fault makes it slow.
+    slow: Arc<Notify>,
+}
+
 /// What becomes of the connection after a statement.
 enum Next {
     Continue,
@@ -64,9 +73,10 @@ enum Next {
     Orphan(Box<Orphaned>),
 }
 
-/// A statement whose client is lost, and what to do.
+/// A session whose client is lost, and what to do.
 struct Orphaned {
-    statement: Statement,
+    /// What it still has to execute.
+    statement: Option<Statement>,
     hold: Duration,
     end: OrphanEnd,
 }
@@ -84,8 +94,11 @@ pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     };
     let key = i32::from_ne_bytes(shared.key().to_ne_bytes());
     let registered = (backend.pid, key);
-    lock(&shared.cancels).insert(registered, backend.cancel_token());
-    let mut session = Session { shared: Arc::clone(&shared), writer, backend };
+    let slow = Arc::new(Notify::new());
+    let cancel = Cancel { postgres: backend.cancel_token(), slow: Arc::clone(&slow) };
+    lock(&shared.cancels).insert(registered, cancel);
+    let mut session =
+        Session { shared: Arc::clone(&shared), writer, backend, if_gone: None, slow, limit: None };
     if let Ok(Some(orphaned)) = session.run(key, Inbox::new(reader)).await {
         let Session { backend, writer, .. } = session;
         // The client sees its connection end now.
@@ -101,7 +114,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 async fn live_on(mut backend: Backend, orphaned: Box<Orphaned>) {
     let Orphaned { statement, hold, end } = *orphaned;
-    if !matches!(statement.kind, Kind::Commit | Kind::Rollback)
+    if let Some(statement) = statement
+        && !matches!(statement.kind, Kind::Commit | Kind::Rollback)
         && let Err(error) = backend.execute(&statement).await
     {
         tracing::debug!(%error, "an orphaned statement failed");
@@ -135,9 +149,11 @@ async fn start_up(
             }
             Some(Request::CancelRequest(cancel)) => {
                 let key = cancel.secret_key.as_i32();
-                let token = key.and_then(|key| lock(&shared.cancels).get(&(cancel.pid, key)).cloned());
-                if let Some(token) = token {
-                    let _ = token.cancel_query(NoTls).await;
+                let asked = key.and_then(|key| lock(&shared.cancels).get(&(cancel.pid, key)).cloned());
+                if let Some(Cancel { postgres, slow }) = asked {
+                    shared.faults.met_cancel();
+                    slow.notify_waiters();
+                    let _ = postgres.cancel_query(NoTls).await;
                 }
                 return Ok(None);
             }
@@ -182,6 +198,12 @@ struct Session {
     shared: Arc<Shared>,
     writer: Writer,
     backend: Backend,
+    /// What becomes of it if the client goes while it is held.
+    if_gone: Option<Box<Orphaned>>,
+    /// Told when a slow statement is cancelled.
+    slow: Arc<Notify>,
+    /// `statement_timeout`
+    limit: Option<Duration>,
 }
 
 impl Session {
@@ -264,7 +286,7 @@ impl Session {
         for statement in statements {
             let next = tokio::select! {
                 next = self.statement(statement) => next?,
-                () = inbox.gone() => Next::Cut,
+                () = inbox.gone() => self.if_gone.take().map_or(Next::Cut, Next::Orphan),
             };
             if !matches!(next, Next::Continue) {
                 return Ok(next);
@@ -280,10 +302,17 @@ impl Session {
             self.writer.put(&Message::ErrorResponse(SqlError::aborted().response()))?;
             return Ok(Next::Skip);
         }
-        let mut lost = false;
+        let (mut lost, mut hold) = (false, false);
         while let Some(fault) = self.shared.faults.take(kind) {
             match fault {
-                Fault::Slow(_, time) => tokio::time::sleep(time).await,
+                Fault::Slow(_, time) => {
+                    if !self.wait(time).await {
+                        self.backend.fail();
+                        let error = SqlError::cancelled(self.backend.pid);
+                        self.writer.put(&Message::ErrorResponse(error.response()))?;
+                        return Ok(Next::Skip);
+                    }
+                }
                 Fault::Refused(_) => return Ok(Next::Cut),
                 Fault::AppliedThenLost(_) => {
                     lost = true;
@@ -300,13 +329,36 @@ impl Session {
                     return Ok(Next::Skip);
                 }
                 Fault::Orphan { hold, end, .. } => {
+                    let statement = Some(statement);
                     return Ok(Next::Orphan(Box::new(Orphaned { statement, hold, end })));
+                }
+                Fault::Hold { applied, orphan, .. } => {
+                    let orphaned = |statement, (hold, end)| Box::new(Orphaned { statement, hold, end });
+                    if applied {
+                        hold = true;
+                        self.if_gone = orphan.map(|orphan| orphaned(None, orphan));
+                        break;
+                    }
+                    // It is needed here again if it is let go.
+                    let again = statement::read(&statement.sql).ok().and_then(|mut read| read.pop());
+                    self.if_gone = orphan.map(|orphan| orphaned(again, orphan));
+                    self.shared.faults.hold(self.backend.pid).await;
+                    self.if_gone = None;
                 }
             }
         }
         let result = self.backend.execute(&statement).await;
+        if hold {
+            self.shared.faults.hold(self.backend.pid).await;
+            self.if_gone = None;
+        }
         if lost {
             return Ok(Next::Cut);
+        }
+        if result.is_ok()
+            && let Some(limit) = statement_timeout(&statement.sql)
+        {
+            self.limit = limit;
         }
         match result {
             Ok(messages) => {
@@ -327,4 +379,27 @@ impl Session {
             }
         }
     }
+
+    /// Does nothing for a while; false if the statement is cancelled or its time is over before.
+    async fn wait(&self, time: Duration) -> bool {
+        let over = async {
+            match self.limit {
+                Some(limit) => tokio::time::sleep(limit).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.slow.notified() => false,
+            () = over => false,
+        }
+    }
+}
+
+/// What a statement sets `statement_timeout` to, if it does; 0 is none.
+fn statement_timeout(sql: &str) -> Option<Option<Duration>> {
+    let sql = sql.to_ascii_lowercase();
+    let value = sql.strip_prefix("set statement_timeout")?.trim_start_matches([' ', '=']);
+    let millis = value.strip_prefix("to").unwrap_or(value).trim().parse().ok()?;
+    Some((millis > 0).then(|| Duration::from_millis(millis)))
 }

@@ -14,6 +14,7 @@ struct Switches {
     serverless: AtomicBool,
     rows_as_lines: AtomicBool,
     no_error_tables: AtomicBool,
+    serializable: AtomicBool,
 }
 
 impl Ways {
@@ -32,6 +33,23 @@ impl Ways {
     /// The user may read no table of load errors.
     pub fn set_error_tables_forbidden(&self, on: bool) {
         self.0.no_error_tables.store(on, Ordering::Relaxed);
+    }
+
+    /// Transactions that begin from now on are SERIALIZABLE: a cycle of reads and writes ends with 1023. Otherwise they
+    /// are SNAPSHOT, Redshift's default, where such a cycle is nobody's error. The level is the database's: there is
+    /// none for a single transaction (<https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html>).
+    pub fn set_serializable(&self, on: bool) {
+        self.0.serializable.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_serializable(&self) -> bool {
+        self.0.serializable.load(Ordering::Relaxed)
+    }
+
+    /// PostgreSQL's level of the same meaning. It too reads by one snapshot, taken with the first statement that needs
+    /// one, and LOCK is none.
+    pub(crate) fn level(&self) -> &'static str {
+        if self.is_serializable() { "SERIALIZABLE" } else { "REPEATABLE READ" }
     }
 
     pub(crate) fn serverless(&self) -> bool {

@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod audit;
+mod backlog;
 mod faults;
 mod kills;
 mod mending;
 mod operation;
 mod schema;
+mod silence;
 mod world;

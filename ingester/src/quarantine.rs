@@ -1,0 +1,59 @@
+//! Rows that Redshift refuses: found, kept with the reason, and loaded once the table is mended. The good ones of their
+//! batch do not wait for them.
+//!
+//! ```text
+//! COPY of the batch: a load error ─► sift: which rows? (COPY … NOLOAD, tables of load errors, halving)
+//!                                      ├─ too many ─► the batch waits whole: a fault of the table or the schema
+//!                                      ▼
+//!                 S3: cleaned files and their manifest, below Quarantine/<date>/<batch>/sift/
+//!                 S3: the set of refused rows, below Quarantine/<date>/<batch>/<set>/         (set.rs)
+//!                                      ▼
+//!                 the transaction of every load: LOCK · look · COPY of the rest · count · ledger row · COMMIT
+//!                                      ▼                         rows_loaded + rows_quarantined = rows sealed
+//!                 S3: what was written for the search goes      (tidy.rs)
+//!
+//! ingester replay ─► LOCK · ledger row names this set? · COPY of the set · count · ledger row · COMMIT ─► its objects go
+//! ```
+//! Names are made of contents, and the objects stand before the COMMIT that counts their rows, so an attempt that is
+//! cut short anywhere is simply repeated: it finds the same rows, writes the same objects and commits once. Should the
+//! table have been altered in between, other rows are found, under another name, and the ledger says which count. Sealed
+//! objects are only read.
+
+pub mod pieces;
+pub mod replay;
+pub mod rest;
+pub mod set;
+pub mod sift;
+pub mod split;
+mod tidy;
+
+pub use rest::{Sifted, load_rest};
+pub use tidy::tidy;
+
+use shared::config::Config;
+use shared::ids::BatchId;
+
+/// Bytes of rows in one quarantine, and of one file that is searched, at most: they are held in memory.
+const MAX_BYTES: u64 = 1 << 30;
+
+/// Where quarantined rows go, and how many may.
+#[derive(Debug, Clone)]
+pub struct Quarantine {
+    /// `s3.quarantine`
+    pub prefix: String,
+    /// `quarantine.max_share`
+    pub max_share: f64,
+}
+
+impl Quarantine {
+    /// That of a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { prefix: config.s3.quarantine.clone(), max_share: config.quarantine.max_share }
+    }
+
+    /// The folder of what is written while rows of a batch are searched.
+    fn scratch(&self, batch: BatchId) -> String {
+        format!("{}sift/", set::batch_folder(&self.prefix, batch))
+    }
+}

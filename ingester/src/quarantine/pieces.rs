@@ -1,0 +1,225 @@
+//! The files that are searched, and objects of some of their rows. Names of those objects are made of what is in them,
+//! so writing one twice, after a crash too, is harmless.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use shared::compress::{compress, decompress};
+use shared::layout::Compression;
+use shared::object_store::{ObjectStore, crc32};
+use shared::seal::{Manifest, Seal};
+use state::loads::ErrorClass;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::MAX_BYTES;
+use super::sift::Piece;
+use super::split::{Row, split};
+use crate::trouble::Trouble;
+
+/// A file of rows.
+#[derive(Debug, Clone)]
+pub struct File {
+    /// Its name, for people.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// Rows it holds.
+    pub rows: u64,
+    /// Its CRC-32, if that is known.
+    pub crc32: Option<String>,
+}
+
+/// A file that is held in memory.
+#[derive(Debug)]
+struct Opened {
+    file: usize,
+    content: Bytes,
+    rows: Vec<Row>,
+}
+
+/// The files of a search.
+#[derive(Debug)]
+pub struct Pieces {
+    store: ObjectStore,
+    files: Vec<File>,
+    compression: Compression,
+    /// Folder of what is written.
+    folder: String,
+    /// The file that was looked at last: one is held at a time.
+    opened: Option<Opened>,
+    written: HashSet<String>,
+}
+
+/// How Redshift writes an object's address.
+pub(super) fn url(bucket: &str, key: &str) -> String {
+    format!("s3://{bucket}/{key}")
+}
+
+impl Pieces {
+    /// The files of a batch, which stand in `from`.
+    #[must_use]
+    pub fn of_batch(store: &ObjectStore, seal: &Seal, from: &str, folder: String) -> Self {
+        let file = |file: &shared::seal::SealedFile| File {
+            name: file.name.clone(),
+            key: format!("{from}{}", file.name),
+            rows: file.rows,
+            crc32: Some(file.crc32.clone()),
+        };
+        Self::of(store, seal.files.iter().map(file).collect(), seal.compression, folder)
+    }
+
+    /// These files.
+    #[must_use]
+    pub fn of(store: &ObjectStore, files: Vec<File>, compression: Compression, folder: String) -> Self {
+        Self { store: store.clone(), files, compression, folder, opened: None, written: HashSet::new() }
+    }
+
+    /// How they are compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// Rows of all files.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// All rows of all files.
+    #[must_use]
+    pub fn all(&self) -> Vec<Piece> {
+        (0..self.files.len()).map(|file| Piece { file, rows: 0..self.len(file) }).collect()
+    }
+
+    fn len(&self, file: usize) -> usize {
+        self.files.get(file).map_or(0, |file| usize::try_from(file.rows).unwrap_or(usize::MAX))
+    }
+
+    /// Whether these are all rows of their file.
+    #[must_use]
+    pub fn is_whole(&self, piece: &Piece) -> bool {
+        piece.rows == (0..self.len(piece.file))
+    }
+
+    /// Key of a file.
+    #[must_use]
+    pub fn key(&self, file: usize) -> String {
+        self.files.get(file).map(|file| file.key.clone()).unwrap_or_default()
+    }
+
+    /// Name of a file.
+    #[must_use]
+    pub fn name(&self, file: usize) -> &str {
+        self.files.get(file).map_or("", |file| &file.name)
+    }
+
+    /// Writes an object of these rows of a file; its key.
+    ///
+    /// # Errors
+    /// When S3 fails, or the file is not as it was sealed.
+    pub async fn put(&mut self, file: usize, kept: &[usize]) -> Result<String, Trouble> {
+        let mut id = self.key(file).into_bytes();
+        id.extend(kept.iter().flat_map(|row| (*row as u64).to_le_bytes()));
+        let key = format!("{}{file}-{:016x}.csv{}", self.folder, xxh3_64(&id), self.compression.suffix());
+        if self.written.contains(&key) {
+            return Ok(key);
+        }
+        let compression = self.compression;
+        let opened = self.open(file).await?;
+        let rows = kept.iter().filter_map(|number| opened.bytes(*number)).collect::<Vec<_>>().concat();
+        let content = blocking(move || compress(&rows, compression)).await?;
+        let content = content.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+        self.store.put(&key, content).await?;
+        self.written.insert(key.clone());
+        Ok(key)
+    }
+
+    /// Writes a manifest of these objects; its key.
+    ///
+    /// # Errors
+    /// When S3 fails.
+    pub async fn manifest(&mut self, keys: &[String]) -> Result<String, Trouble> {
+        let manifest = Manifest::of(self.store.bucket(), keys.iter().map(String::as_str));
+        let json =
+            serde_json::to_vec(&manifest).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+        let key = format!("{}manifest-{:016x}.json", self.folder, xxh3_64(&json));
+        if !self.written.contains(&key) {
+            self.store.put(&key, json.into()).await?;
+            self.written.insert(key.clone());
+        }
+        Ok(key)
+    }
+
+    /// The last line of each of these rows, in an object that holds no others.
+    ///
+    /// # Errors
+    /// When S3 fails, or the file is not as it was sealed.
+    pub async fn last_lines(&mut self, file: usize, kept: &[usize]) -> Result<Vec<u64>, Trouble> {
+        let opened = self.open(file).await?;
+        let mut last = 0;
+        let lines = kept.iter().map(|number| {
+            last += opened.rows.get(*number).map_or(0, |row| row.lines);
+            last
+        });
+        Ok(lines.collect())
+    }
+
+    /// A row: name of its file, the line on which it begins there, and its bytes.
+    ///
+    /// # Errors
+    /// When S3 fails, or the file is not as it was sealed.
+    pub async fn row(&mut self, file: usize, number: usize) -> Result<(String, u64, Vec<u8>), Trouble> {
+        let opened = self.open(file).await?;
+        let before = opened.rows.iter().take(number).map(|row| row.lines).sum::<u64>();
+        let bytes = opened.bytes(number).unwrap_or_default().to_vec();
+        Ok((self.name(file).to_owned(), before + 1, bytes))
+    }
+
+    async fn open(&mut self, number: usize) -> Result<&Opened, Trouble> {
+        let opened = match self.opened.take().filter(|opened| opened.file == number) {
+            Some(opened) => opened,
+            None => self.read(number).await?,
+        };
+        Ok(self.opened.insert(opened))
+    }
+
+    async fn read(&self, number: usize) -> Result<Opened, Trouble> {
+        let Some(file) = self.files.get(number) else {
+            return Err(Trouble::of_batch(ErrorClass::Incomplete, format!("there is no file {number}")));
+        };
+        let object = self.store.get(&file.key).await?;
+        let unfit = |why: String| Trouble::of_batch(ErrorClass::Incomplete, format!("{}: {why}", file.key));
+        if file.crc32.as_ref().is_some_and(|sealed| *sealed != crc32(&object)) {
+            return Err(unfit("its content is not what was sealed".to_owned()));
+        }
+        let compression = self.compression;
+        let read = blocking(move || {
+            decompress(&object, compression, MAX_BYTES).map(|content| (split(&content), content))
+        });
+        let (rows, content) = read.await?.map_err(|error| unfit(error.to_string()))?;
+        if rows.len() as u64 != file.rows {
+            // Its quotes are not those of CSV: where one row ends and the next begins is anybody's guess.
+            let why = format!(
+                "Redshift refuses rows of {}, which cannot be told apart: the seal says {}, its quotes and line ends {}",
+                file.key,
+                file.rows,
+                rows.len()
+            );
+            return Err(Trouble::of_batch(ErrorClass::Data, why));
+        }
+        Ok(Opened { file: number, content, rows })
+    }
+}
+
+impl Opened {
+    fn bytes(&self, number: usize) -> Option<&[u8]> {
+        let row = self.rows.get(number)?;
+        self.content.get(row.start..row.end)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|fault| Trouble::of_batch(ErrorClass::Passing, fault))
+}

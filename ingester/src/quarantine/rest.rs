@@ -1,0 +1,95 @@
+//! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
+
+use shared::layout;
+use shared::object_store::ObjectStore;
+use shared::seal::Seal;
+use state::loads::ErrorClass;
+
+use super::pieces::Pieces;
+use super::set::Set;
+use super::sift::{How, Sift};
+use super::tidy::drop_scratch;
+use super::{Quarantine, tidy};
+use crate::trouble::Trouble;
+use crate::warehouse::load::{Loading, Part, Settled, load};
+use crate::warehouse::{Session, Target};
+
+/// How a batch with refused rows came to be loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sifted {
+    /// By whom.
+    pub settled: Settled,
+    /// Rows in quarantine, as the ledger says.
+    pub quarantined: u64,
+}
+
+/// Loads the batch of `seal`, whose COPY met a load error: without the rows that are refused.
+///
+/// # Errors
+/// When it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying again is always
+/// right, and never loads twice.
+pub async fn load_rest(
+    session: &Session,
+    target: &Target,
+    store: &ObjectStore,
+    quarantine: &Quarantine,
+    seal: &Seal,
+) -> Result<Sifted, Trouble> {
+    let scratch = quarantine.scratch(seal.batch);
+    let loaded = sift_and_load(session, target, store, quarantine, seal).await;
+    match loaded {
+        Ok((settled, sifted)) => {
+            let entry = tidy(session, target, store, quarantine, seal.batch).await?;
+            let quarantined = entry.map_or(sifted, |entry| entry.rows);
+            Ok(Sifted { settled, quarantined })
+        }
+        Err(trouble) => {
+            if trouble.class == ErrorClass::Data {
+                drop_scratch(store, &scratch).await;
+            }
+            Err(trouble)
+        }
+    }
+}
+
+async fn sift_and_load(
+    session: &Session,
+    target: &Target,
+    store: &ObjectStore,
+    quarantine: &Quarantine,
+    seal: &Seal,
+) -> Result<(Settled, u64), Trouble> {
+    let from = layout::folder(&target.to_ingest, seal.batch);
+    let pieces = Pieces::of_batch(store, seal, &from, quarantine.scratch(seal.batch));
+    let mut sift = Sift::new(session, target, pieces, Some(quarantine.max_share));
+    let mut how = How::NoLoad;
+    loop {
+        sift.search(how).await?;
+        let (rows, refusals) = sift.outcome().await?;
+        let mut part = Part::whole(seal.clone());
+        if let Some(first) = refusals.first() {
+            let (refused, file, row) = (refusals.len(), first.file.clone(), first.row);
+            let (column, reason) = (first.column.clone(), first.reason.clone());
+            let columns = target.columns.clone();
+            let set =
+                Set::new(seal.batch, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
+            let set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+            set.put(store, &quarantine.prefix).await?;
+            tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file, row, column, reason,
+                "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
+            part = Part { quarantined: set.description.rows, set: Some(set.name), ..part };
+        }
+        let quarantined = part.quarantined;
+        let loading =
+            Loading { manifest: sift.rest().await?, compression: seal.compression, parts: vec![part] };
+        match load(session, target, &loading).await {
+            // NOLOAD does not see everything that a load refuses.
+            Err(trouble) if trouble.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
+            Err(trouble) => return Err(trouble),
+            Ok(settled) => {
+                let settled = settled.first().map_or(Settled::Before, |(_, settled)| *settled);
+                return Ok((settled, quarantined));
+            }
+        }
+    }
+}

@@ -23,6 +23,7 @@ use crate::book::{self, Book};
 use crate::combine;
 use crate::doubts::Doubts;
 use crate::listing;
+use crate::producer::{self, Producer};
 
 /// Hints taken together.
 const HINTS: usize = 64;
@@ -52,6 +53,7 @@ struct Found {
 pub struct Discovery {
     store: ObjectStore,
     book: Book,
+    producer: Producer,
     doubts: Doubts,
     hints: mpsc::Receiver<Hint>,
     prefix: String,
@@ -92,6 +94,7 @@ impl Discovery {
         Ok(Self {
             store,
             book,
+            producer: Producer::new(config.producer_socket()),
             doubts,
             hints,
             prefix: config.s3.to_ingest.clone(),
@@ -299,7 +302,11 @@ impl Discovery {
             };
             match Seal::read(batch, &json) {
                 Ok(seal) => self.enter(&seal).await?,
-                Err(error) => tracing::error!(%batch, %error, "unusable seal; the folder is left as it is"),
+                Err(error) => {
+                    let answer = self.producer.republish(batch).await;
+                    let outlook = producer::outlook(&answer);
+                    tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
+                }
             }
         }
         Ok(outcome)
@@ -334,7 +341,10 @@ mod tests {
 
     fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
         let folder = layout::folder("ToIngest/", batch);
-        names.iter().map(|name| Object { key: format!("{folder}{name}"), size: 1 }).collect()
+        names
+            .iter()
+            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
+            .collect()
     }
 
     #[test]
@@ -344,7 +354,11 @@ mod tests {
         gather(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
         gather(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
         gather(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
-        gather(&mut found, "ToIngest/", &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1 }]);
+        gather(
+            &mut found,
+            "ToIngest/",
+            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
+        );
         assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
     }
 }

@@ -20,6 +20,7 @@ use crate::doubts::Doubts;
 use crate::gate::Gate;
 use crate::pause::Pauses;
 use crate::plan::{Apart, Bounds, Next};
+use crate::producer::Producer;
 use crate::quarantine::Quarantine;
 use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
@@ -58,6 +59,7 @@ pub struct Loader {
     gate: Gate,
     pauses: Pauses,
     quarantine: Quarantine,
+    producer: Producer,
     /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
     next_look: Instant,
     /// Requests to S3 at once.
@@ -95,6 +97,7 @@ impl Loader {
             gate,
             pauses,
             quarantine: Quarantine::new(config),
+            producer: Producer::new(config.producer_socket()),
             next_look: Instant::now(),
             at_once: config.s3.uploads,
             alert_after: ingester.alert_after,

@@ -13,6 +13,8 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
+use ingester::{adopt, audit, reconcile};
+
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
   ingester ddl --diff                                    what would bring them up to date
@@ -27,6 +29,19 @@ Any key of the configuration can be overridden by the environment, for instance 
 Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay, 69 service unavailable, 74 local disk,
 77 permission, 78 configuration.";
 
+const RECONCILE_EXAMPLES: &str = "Examples:
+  ingester reconcile                     the last 7 days
+  ingester reconcile --dry-run           what would be done
+  ingester reconcile --since 2026-03-01 --json | jq '.decide.list[]'";
+
+const ADOPT_EXAMPLES: &str = "Examples:
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03 --instance web-1 --yes";
+
+const AUDIT_EXAMPLES: &str = "Examples:
+  ingester audit --since 7d
+  ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
+  ingester audit --since 24h --json | jq '.batches[].batch'";
 const REPLAY: &str = "Examples:
   ingester replay 019caeda-ca6f        the batch whose id begins so
   ingester replay --all                every batch with rows in quarantine
@@ -82,6 +97,27 @@ enum Command {
     },
     /// End the pause that `ingester pause` began. Those of ingester.pause go on.
     Resume,
+    /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
+    ///
+    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
+    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
+    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
+    /// mended, and with 65 if a person must decide something.
+    #[command(after_help = RECONCILE_EXAMPLES)]
+    Reconcile(reconcile::Args),
+    /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
+    ///
+    /// Reads every file, refuses what is not whole, asks, and writes manifest.json and batch.json. Refuses while the
+    /// producer's log has the batch: then its producer finishes it. A batch that is archived and not in the ledger is
+    /// copied back to be loaded.
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(adopt::Args),
+    /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
+    ///
+    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined, by its seal, its
+    /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(audit::Args),
     /// Load rows that Redshift refused, once the table or the schema is mended.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
@@ -125,6 +161,18 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
         Command::Check => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(ingester::check::check(&config, &path, &mut std::io::stdout()))
+        }
+        Command::Reconcile(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(reconcile::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Adopt(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Audit(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
         }
         Command::Replay(what) => {
             let config = Config::load(&path, Secrets::Ingester)?;

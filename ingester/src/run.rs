@@ -20,6 +20,7 @@ use crate::doubts::Doubts;
 use crate::feed::Follower;
 use crate::loader::Loader;
 use crate::pause::Pauses;
+use crate::reconcile::Watch;
 use crate::warehouse::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
@@ -55,6 +56,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
+    let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
+    let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone());
     let pauses = Pauses::new(&config, book.loads())?;
     let loader =
         Loader::new(&config, target, connector, store, (book.clone(), doubts, hints), pauses.clone());
@@ -63,6 +66,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
+    tasks.spawn(watch.run(shutdown.clone()));
     let alert_after = config.ingester.alert_after;
     let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(

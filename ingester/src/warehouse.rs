@@ -1,8 +1,10 @@
 //! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
 //! [`shared::redshift`].
 
+pub mod counts;
 pub mod errors;
 pub mod file_counts;
+pub mod ledger;
 pub mod load;
 pub mod load_errors;
 pub mod release;

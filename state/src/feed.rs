@@ -44,6 +44,24 @@ pub enum Question {
     Pause(Pause),
     /// To load again.
     Resume,
+    /// To upload a published batch once more: something of it is missing in S3, or altered.
+    Republish(BatchId),
+    /// Nothing: the batch is loaded, and its producer need not keep copies of it.
+    Loaded(BatchId),
+}
+
+/// What a producer answers when a batch shall be uploaded once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Republish {
+    /// It is on its way, and will be told as published.
+    UnderWay,
+    /// It was never published: it goes up as soon as it can.
+    NotPublished,
+    /// The log knows the batch, and no copy of all its files is left.
+    Gone,
+    /// The log does not know the batch.
+    Unknown,
 }
 
 /// A batch that was published.
@@ -108,6 +126,17 @@ pub trait Owner: Send + Sync + 'static {
     fn set_pause(&self, _pause: Option<Pause>) -> Result<Pausing, Failure> {
         refusal("only an ingester can be paused")
     }
+
+    /// Begins to upload a batch once more; called on a thread where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or its owner uploads nothing.
+    fn republish(&self, _batch: BatchId) -> Result<Republish, Failure> {
+        refusal("nothing is uploaded here")
+    }
+
+    /// Takes note that a batch is loaded; called on a thread where blocking is allowed.
+    fn loaded(&self, _batch: BatchId) {}
 
     /// Batches published lately, and the channel of those to come; None for an owner that publishes nothing.
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
@@ -198,6 +227,14 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>
         }
         Ok(Question::Pause(pause)) => tell(&mut write, move || owner.set_pause(Some(pause))).await,
         Ok(Question::Resume) => tell(&mut write, move || owner.set_pause(None)).await,
+        Ok(Question::Republish(batch)) => tell(&mut write, move || owner.republish(batch)).await,
+        Ok(Question::Loaded(batch)) => {
+            tell(&mut write, move || {
+                owner.loaded(batch);
+                Ok(true)
+            })
+            .await
+        }
         Ok(Question::Follow) => {
             let followed = tokio::task::spawn_blocking(move || owner.follow()).await;
             let Some((recent, mut coming)) = followed.map_err(io::Error::other)? else { return Ok(()) };

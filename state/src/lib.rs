@@ -3,7 +3,7 @@
 
 mod ask;
 pub mod cli;
-mod columns;
+pub mod columns;
 pub mod dump;
 pub mod feed;
 pub mod hit_set;

@@ -154,7 +154,8 @@ fn ledger_columns() -> String {
     LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
 }
 
-fn moment(at: Option<DateTime<Utc>>) -> String {
+/// A time as a literal, or NULL.
+pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
     at.map_or_else(|| "NULL".to_owned(), |at| literal(&at.format("%Y-%m-%d %H:%M:%S%.6f").to_string()))
 }
 

@@ -123,6 +123,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("ingester.list_all_interval", ingester.list_all_interval, 100, day),
         ("ingester.retry_first", ingester.retry_first, 10, day),
         ("ingester.retry_max", ingester.retry_max, 10, day),
+        ("ingester.reconcile_interval", ingester.reconcile_interval, 1_000, day),
         ("shutdown.timeout", config.shutdown.timeout, 100, 3_600_000),
     ] {
         if !(from..=to).contains(&millis(span)) {

@@ -143,6 +143,7 @@ pub const KEYS: &[Key] = &[
     key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
     key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
+    key("log.keep_uploaded", Size, Some(r#""1GiB""#), r#""1GiB""#, "Copies of uploaded files take at most this much disk; they are kept until the ingester has loaded the batch, so that an object lost or altered in S3 can be uploaded once more. The oldest go first, and rows not yet in S3 have the room first: both together stay below `log.max_bytes`. `0B`: none."),
     key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
     key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. At least `log.lateness`."),
     key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
@@ -206,6 +207,7 @@ pub const KEYS: &[Key] = &[
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.pause", Texts, Some("[]"), r#"["02:00-03:00", "23:30-00:30"]"#, "Times of day, UTC, at which nothing is loaded: the first minute and the one at which loading goes on. `ingester pause` does the same by hand."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
+    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start. 1s to 1d."),
 
     key("quarantine.max_share", Number, Some("0.1"), "0.02", "The largest share of a batch's rows that may be refused while the others are loaded, 0 to 1; 0.1 is 10 %. With more refused, or all, the batch waits whole: that is a fault of the table or the schema, not of rows."),
 

@@ -115,6 +115,7 @@ section!(
         commit_rows: u32,
         commit_interval: Span,
         max_bytes: Size,
+        keep_uploaded: Size,
         cache: Size,
         dedup_window: Span,
         dedup_hits: usize,
@@ -196,6 +197,7 @@ section!(
         retry_max: Span,
         pause: pause::Windows,
         archive: Archive,
+        reconcile_interval: Span,
     }
 );
 section!(

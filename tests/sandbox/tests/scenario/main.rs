@@ -2,6 +2,7 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod backlog;
 mod chaos;
 mod connections;
@@ -9,6 +10,7 @@ mod cuts;
 mod faults;
 mod kills;
 mod many;
+mod mending;
 mod operation;
 mod pause;
 mod quarantine;

@@ -112,7 +112,7 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
 /// # Errors
 /// 69 or 78.
 pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
-    let connector = Connector::new(&config.redshift, "livestream ingester")?;
+    let connector = Connector::new(config, "livestream ingester")?;
     let opened = connector.open().await;
     opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
 }

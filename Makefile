@@ -37,14 +37,19 @@ chaos: build
 	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test --release --workspace --locked \
 		--test scenario -- --nocapture chaos::
 
-# Bytes to rows under libFuzzer, for FUZZ_SECONDS (fuzz/). What it finds stands in fuzz/artifacts/rows.
+# Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
+# found stands in fuzz/artifacts.
 FUZZ_SECONDS ?= 60
+FUZZ = cargo +nightly fuzz run --sanitizer none
+FUZZ_ARGS = -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
 fuzz:
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
 	@command -v cargo-fuzz >/dev/null 2>&1 || { echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
 	@cp Cargo.lock fuzz/Cargo.lock
-	@mkdir -p fuzz/found
-	cargo +nightly fuzz run --sanitizer none rows fuzz/found fuzz/corpus/rows -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
+	@mkdir -p fuzz/found/rows fuzz/found/transform
+	@split -l 1 tests/reference/corpus/lines.ndjson fuzz/found/transform/line-
+	$(FUZZ) rows fuzz/found/rows fuzz/corpus/rows $(FUZZ_ARGS)
+	$(FUZZ) transform fuzz/found/transform $(FUZZ_ARGS)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites
@@ -69,6 +74,8 @@ bench: prerequisites
 	cargo bench -p bench --bench log | .ci/paste docs/BENCHMARKS.md log
 	cargo bench -p bench --bench feed | .ci/paste docs/BENCHMARKS.md feed
 	cargo bench -p bench --bench front | .ci/paste docs/BENCHMARKS.md front
+	cargo build --release --workspace --bins --locked
+	cargo bench -p bench --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
 	cargo bench -p bench --bench transform | .ci/paste docs/BENCHMARKS.md transform
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.

@@ -9,10 +9,10 @@ use chrono::{DateTime, Utc};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
 use tokio::sync::Notify;
 
-use crate::plan::{self, Next};
+use crate::plan::{self, Apart, Bounds, Next};
 
 /// The bookkeeping. Clones share it.
 #[derive(Debug, Clone)]
@@ -64,7 +64,8 @@ impl Book {
     /// # Errors
     /// When it cannot be stored.
     pub async fn discovered(&self, load: Load) -> Result<Load, Failure> {
-        self.change(move |loads| loads.discovered(load)).await
+        let discovered = self.change(move |loads| loads.discovered(load).map(|load| vec![load])).await?;
+        one(discovered)
     }
 
     /// Moves a load by one event.
@@ -72,7 +73,31 @@ impl Book {
     /// # Errors
     /// When it cannot be stored, or the move is illegal.
     pub async fn note(&self, batch: BatchId, event: LoadEvent) -> Result<Load, Failure> {
-        self.change(move |loads| loads.note(batch, event, Utc::now())).await
+        one(self.note_all(vec![(batch, event)]).await?)
+    }
+
+    /// Moves several loads by one event each, with one change on disk.
+    ///
+    /// # Errors
+    /// As [`Book::note`]; then nothing has changed.
+    pub async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
+        self.change(move |loads| loads.note_all(moves, Utc::now())).await
+    }
+
+    /// How far listings of S3 have come.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn listed(&self) -> Result<Option<Listed>, Failure> {
+        Ok(self.inner.loads.listed()?)
+    }
+
+    /// Notes how far listings of S3 have come.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
+        self.change(move |loads| Ok(loads.note_listed(&listed).map(|()| Vec::new())?)).await.map(drop)
     }
 
     /// Notes that refused rows of a batch are searched, before anything of it is written to S3.
@@ -80,7 +105,7 @@ impl Book {
     /// # Errors
     /// When it cannot be stored.
     pub async fn sifting(&self, batch: BatchId) -> Result<Load, Failure> {
-        self.change(move |loads| loads.sifting(batch)).await
+        one(self.change(move |loads| loads.sifting(batch).map(|load| vec![load])).await?)
     }
 
     /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
@@ -88,7 +113,7 @@ impl Book {
     /// # Errors
     /// When it cannot be stored.
     pub async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
-        self.change(move |loads| loads.quarantined(batch, rows)).await
+        one(self.change(move |loads| loads.quarantined(batch, rows).map(|load| vec![load])).await?)
     }
 
     /// The latest batches with rows in quarantine, up to `many`.
@@ -107,16 +132,22 @@ impl Book {
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
+    /// Every load that is not archived, oldest batch first.
+    #[must_use]
+    pub fn open_loads(&self) -> Vec<Load> {
+        locked(&self.inner.open).values().cloned().collect()
+    }
+
     /// The bookkeeping on disk, which answers those who ask.
     #[must_use]
     pub fn loads(&self) -> Loads {
         self.inner.loads.clone()
     }
 
-    /// Which batch to load now.
+    /// Which batches to load now.
     #[must_use]
-    pub fn next_load(&self, now: DateTime<Utc>) -> Next {
-        plan::next(locked(&self.inner.open).values(), now)
+    pub fn next_load(&self, now: DateTime<Utc>, bounds: &Bounds, apart: &Apart) -> Next {
+        plan::next(locked(&self.inner.open).values(), now, bounds, apart)
     }
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
@@ -149,33 +180,37 @@ impl Book {
         self.inner.to_archive.notified().await;
     }
 
-    async fn change<F>(&self, work: F) -> Result<Load, Failure>
+    async fn change<F>(&self, work: F) -> Result<Vec<Load>, Failure>
     where
-        F: FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
+        F: FnOnce(&Loads) -> Result<Vec<Load>, LoadsError> + Send + 'static,
     {
         let inner = self.inner.clone();
         let changed = tokio::task::spawn_blocking(move || {
             let _alone = locked(&inner.changes);
-            let load = work(&inner.loads)?;
+            let loads = work(&inner.loads)?;
             let mut quarantined = locked(&inner.quarantined);
-            if load.quarantined > 0 {
-                quarantined.insert(load.batch);
-            } else {
-                quarantined.remove(&load.batch);
+            for load in &loads {
+                if load.quarantined > 0 {
+                    quarantined.insert(load.batch);
+                } else {
+                    quarantined.remove(&load.batch);
+                }
             }
             drop(quarantined);
             let mut open = locked(&inner.open);
-            if is_archived(&load) {
-                open.remove(&load.batch);
-            } else {
-                open.insert(load.batch, load.clone());
+            for load in &loads {
+                if is_archived(load) {
+                    open.remove(&load.batch);
+                } else {
+                    open.insert(load.batch, load.clone());
+                }
+                match load.state {
+                    LoadState::Discovered => inner.to_load.notify_one(),
+                    LoadState::Loaded { .. } => inner.to_archive.notify_one(),
+                    _ => {}
+                }
             }
-            match load.state {
-                LoadState::Discovered => inner.to_load.notify_one(),
-                LoadState::Loaded { .. } => inner.to_archive.notify_one(),
-                _ => {}
-            }
-            Ok(load)
+            Ok(loads)
         });
         changed.await.map_err(|error| Failure::new(Exit::Software, error))?.map_err(failure)
     }
@@ -185,7 +220,16 @@ impl Book {
 #[must_use]
 pub fn found(seal: &Seal) -> Load {
     let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
-    Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now())
+    let form = Form::new(seal.compression, &seal.schema);
+    Load { form, ..Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now()) }
+}
+
+/// The one load a change of one load came to.
+fn one(loads: Vec<Load>) -> Result<Load, Failure> {
+    loads
+        .into_iter()
+        .next()
+        .ok_or_else(|| Failure::new(Exit::Software, anyhow::anyhow!("a change of one load changed none")))
 }
 
 /// Whether nothing is left to be done for a load.
@@ -217,10 +261,14 @@ mod tests {
             batch
         };
         let book = Book::open(dir.path()).unwrap();
-        assert_eq!(book.next_load(Utc::now()), Next::Load(batch));
+        let next = |book: &Book| {
+            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
+            book.next_load(Utc::now(), &bounds, &Apart::default())
+        };
+        assert_eq!(next(&book), Next::Load(vec![batch]));
         book.note(batch, LoadEvent::Attempt).await.unwrap();
         book.note(batch, LoadEvent::Loaded).await.unwrap();
-        assert_eq!(book.next_load(Utc::now()), Next::Wait(None));
+        assert_eq!(next(&book), Next::Wait(None));
         assert_eq!(book.next_loaded(|_| true), Some(batch));
         book.note(batch, LoadEvent::Archived).await.unwrap();
         assert_eq!(book.next_loaded(|_| true), None);

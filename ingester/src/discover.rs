@@ -1,7 +1,10 @@
-//! Finds batches in S3: where the feed points at once, and by listing at start, at an interval, and when the feed
-//! goes away. A folder is a batch when it holds the seal.
+//! Finds batches in S3: where the feed points at once, and by listing ([`listing`]) at start, at an interval, and when
+//! the feed goes away. A folder is a batch when it holds the seal.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use futures_util::StreamExt;
 use shared::config::{Archive, Config};
@@ -12,14 +15,22 @@ use shared::object_store::{Object, ObjectStore, StoreError};
 use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
+use state::loads::Listed;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::book::{self, Book};
+use crate::combine;
 use crate::doubts::Doubts;
+use crate::listing;
+use crate::producer::{self, Producer};
 
 /// Hints taken together.
 const HINTS: usize = 64;
+/// Folders without seal that are looked at again although listings begin behind them: the youngest.
+const LOOKED_AT: usize = 100;
+/// How often manifests that were left behind are tidied away.
+const TIDYING: Duration = Duration::from_secs(24 * 3600);
 
 /// A reason to look before the interval is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,42 +53,66 @@ struct Found {
 pub struct Discovery {
     store: ObjectStore,
     book: Book,
+    producer: Producer,
     doubts: Doubts,
     hints: mpsc::Receiver<Hint>,
     prefix: String,
+    loads: String,
     keep: bool,
     at_once: usize,
     interval: Duration,
+    list_all: Duration,
+    reach: TimeDelta,
     backoff: Backoff,
     next_listing: Instant,
+    next_tidying: Instant,
+    /// How far listings have come; kept durably once nothing of them is in doubt.
+    progress: Option<Listed>,
+    durable: Option<Listed>,
+    /// From where the next listing of this process begins: folders that hold `progress` back are looked at by name.
+    recent: Option<DateTime<Utc>>,
+    /// Folders without seal that nothing else is known of.
+    unsealed: BTreeSet<BatchId>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
     listed: bool,
 }
 
 impl Discovery {
     /// A discovery that has not looked yet.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When the bookkeeping cannot be read.
     pub fn new(
         config: &Config,
         store: ObjectStore,
         book: Book,
         doubts: Doubts,
         hints: mpsc::Receiver<Hint>,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         let ingester = &config.ingester;
-        Self {
+        let durable = book.listed()?;
+        Ok(Self {
             store,
             book,
+            producer: Producer::new(config.producer_socket()),
             doubts,
             hints,
             prefix: config.s3.to_ingest.clone(),
+            loads: config.s3.loads.clone(),
             keep: ingester.archive == Archive::Keep,
             at_once: config.s3.uploads,
             interval: ingester.list_interval.0,
+            list_all: ingester.list_all_interval.0,
+            reach: listing::reach(config),
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
             next_listing: Instant::now(),
+            next_tidying: Instant::now() + TIDYING,
+            progress: durable.clone(),
+            durable,
+            recent: None,
+            unsealed: BTreeSet::new(),
             listed: false,
-        }
+        })
     }
 
     /// Waits for hints or for the next listing, and follows them.
@@ -92,6 +127,12 @@ impl Discovery {
             () = tokio::time::sleep_until(self.next_listing) => hints.push(Hint::List),
         }
         let list = hints.contains(&Hint::List);
+        if list && self.listed && self.next_tidying <= Instant::now() {
+            // In the place of a listing, so that an idle ingester asks no more often than it says.
+            self.tidy().await;
+            self.next_listing = Instant::now() + self.interval;
+            return Ok(());
+        }
         let looks = hints.into_iter().filter_map(|hint| match hint {
             Hint::Look(batch) => Some(batch),
             Hint::List => None,
@@ -127,43 +168,114 @@ impl Discovery {
         Ok(())
     }
 
-    /// Goes through everything below the prefix. The outer error is the bookkeeping's, the inner one S3's.
+    /// Lists what may have come. The outer error is the bookkeeping's, the inner one S3's.
     async fn list(&mut self) -> Result<Result<(), StoreError>, Failure> {
-        let found = match self.folders().await {
+        let (now, first) = (Utc::now(), !self.listed);
+        self.keep_progress().await?;
+        let mut listed = self.progress.clone();
+        if let (Some(listed), Some(recent)) = (&mut listed, self.recent) {
+            listed.from = recent;
+        }
+        let after = listing::after(listed.as_ref(), self.list_all, &self.prefix, now);
+        let (found, pages) = match self.folders(after.as_deref()).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        self.doubts.keep_only(&found.iter().map(|found| found.batch).collect());
+        let whole = after.is_none();
+        if whole {
+            self.doubts.keep_only(&found.iter().map(|found| found.batch).collect());
+            self.unsealed.clear();
+        }
         let mut looks = Vec::new();
-        for Found { batch, sealed } in found {
+        for Found { batch, sealed } in &found {
+            let (batch, sealed) = (*batch, *sealed);
+            self.unsealed.remove(&batch);
+            if self.keep && self.doubts.is_settled(batch) {
+                continue;
+            }
             let known = self.book.get(batch)?;
             match known {
                 // Open loads are known already.
                 Some(load) if !book::is_archived(&load) => {}
                 Some(_) if self.keep => {}
                 None if sealed && self.keep => self.doubts.ask(batch),
-                None if !sealed && !self.keep && !self.listed => self.doubts.ask(batch),
                 // New, or archived and published again by a producer that crashed before it could note it.
                 _ if sealed => looks.push(batch),
-                _ => {}
+                None => {
+                    self.unsealed.insert(batch);
+                    if first && !self.keep {
+                        self.doubts.ask(batch);
+                    }
+                }
+                Some(_) => {}
             }
         }
         self.listed = true;
         if self.doubts.any() {
             self.book.wake_loader();
         }
-        self.look(looks).await
+        let open: Vec<BatchId> = looks.iter().chain(&self.unsealed).copied().collect();
+        if !whole {
+            looks.extend(self.behind(&found)?);
+        }
+        let looked = self.look(looks).await?;
+        if looked.is_ok() {
+            self.recent = Some(now - self.reach);
+            self.progress =
+                listing::noted(self.progress.as_ref(), whole.then_some(pages), open, self.reach, now);
+        }
+        if first {
+            self.tidy().await;
+        }
+        Ok(looked)
     }
 
-    async fn folders(&self) -> Result<Vec<Found>, StoreError> {
-        let mut found = Vec::new();
-        let mut after: Option<String> = None;
+    /// Folders without seal that this listing began behind.
+    fn behind(&mut self, found: &[Found]) -> Result<Vec<BatchId>, Failure> {
+        while self.unsealed.len() > LOOKED_AT {
+            self.unsealed.pop_first();
+        }
+        let first = found.first().map(|found| found.batch);
+        let mut behind = Vec::new();
+        for batch in self.unsealed.iter().take_while(|batch| first.is_none_or(|first| **batch < first)) {
+            if self.book.get(*batch)?.is_none() {
+                behind.push(*batch);
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Notes durably what the listing before came to, if all that it found is in the book by now or was answered.
+    async fn keep_progress(&mut self) -> Result<(), Failure> {
+        if let Some(progress) = &self.progress
+            && self.durable.as_ref() != Some(progress)
+            && progress.pages > 1
+            && !self.doubts.any()
+        {
+            self.book.note_listed(progress.clone()).await?;
+            self.durable = Some(progress.clone());
+        }
+        Ok(())
+    }
+
+    async fn tidy(&mut self) {
+        self.next_tidying = Instant::now() + TIDYING;
+        if let Err(error) = combine::tidy(&self.store, &self.loads, Utc::now()).await {
+            tracing::warn!(%error, "manifests that were left behind stay for another day");
+        }
+    }
+
+    /// The folders of a listing, and the requests it took.
+    async fn folders(&self, after: Option<&str>) -> Result<(Vec<Found>, u64), StoreError> {
+        let (mut found, mut pages) = (Vec::new(), 0);
+        let mut after = after.map(str::to_owned);
         loop {
             let (page, more) = self.store.list_page(&self.prefix, after.as_deref()).await?;
             gather(&mut found, &self.prefix, &page);
             after = page.last().map(|object| object.key.clone());
+            pages += 1;
             if !more || after.is_none() {
-                return Ok(found);
+                return Ok((found, pages));
             }
         }
     }
@@ -190,7 +302,11 @@ impl Discovery {
             };
             match Seal::read(batch, &json) {
                 Ok(seal) => self.enter(&seal).await?,
-                Err(error) => tracing::error!(%batch, %error, "unusable seal; the folder is left as it is"),
+                Err(error) => {
+                    let answer = self.producer.republish(batch).await;
+                    let outlook = producer::outlook(&answer);
+                    tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
+                }
             }
         }
         Ok(outcome)
@@ -225,7 +341,10 @@ mod tests {
 
     fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
         let folder = layout::folder("ToIngest/", batch);
-        names.iter().map(|name| Object { key: format!("{folder}{name}"), size: 1 }).collect()
+        names
+            .iter()
+            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
+            .collect()
     }
 
     #[test]
@@ -235,7 +354,11 @@ mod tests {
         gather(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
         gather(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
         gather(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
-        gather(&mut found, "ToIngest/", &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1 }]);
+        gather(
+            &mut found,
+            "ToIngest/",
+            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
+        );
         assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
     }
 }

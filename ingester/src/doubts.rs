@@ -38,6 +38,12 @@ impl Doubts {
         }
     }
 
+    /// Whether a batch is known to be loaded and to stay where it is.
+    #[must_use]
+    pub fn is_settled(&self, batch: BatchId) -> bool {
+        self.state().settled.contains(&batch)
+    }
+
     /// Whether a question is open.
     #[must_use]
     pub fn any(&self) -> bool {

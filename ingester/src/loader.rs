@@ -1,34 +1,32 @@
-//! Loads batches, one at a time, over one connection that is kept. Each step does one thing: connect and look at
-//! the tables, ask the ledger about doubtful folders, or attempt one batch.
+//! Loads batches, one COPY at a time, over one connection that is kept. Each step does one thing: connect and look at
+//! the tables, ask the ledger about doubtful folders, or attempt what is due ([`attempt`]).
+
+mod attempt;
+mod quarantined;
 
 use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
-use shared::ids::{BatchId, Instance};
-use shared::layout::{self, MANIFEST};
+use shared::ids::Instance;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::loads::{ErrorClass, Load, LoadEvent};
+use state::loads::Load;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
-use crate::plan::{Gate, Next};
-use crate::quarantine::{Quarantine, Sifted, load_rest, tidy};
-use crate::trouble::{Scope, Trouble};
-use crate::verify::{Folder, verify};
-use crate::warehouse::load::{Loading, Part, Settled, load};
-use crate::warehouse::release;
+use crate::gate::Gate;
+use crate::pause::Pauses;
+use crate::plan::{Apart, Bounds, Next};
+use crate::producer::Producer;
+use crate::quarantine::Quarantine;
+use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
 
 /// Batches the ledger is asked about in one statement.
 const ASKED_AT_ONCE: usize = 500;
-/// How often the ledger is asked about rows in quarantine, while batches come.
-const QUARANTINE_INTERVAL: Duration = Duration::from_secs(60);
-/// Failures in a row after which trouble that should pass is worth a person's attention.
-const ALARMING: u32 = 5;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub enum Progress {
     Wait(Option<DateTime<Utc>>),
     /// Nothing may be tried before this moment, whatever the book says.
     Hold(DateTime<Utc>),
+    /// Loading is paused until this moment, or until a pause by hand begins or ends.
+    Paused(Option<DateTime<Utc>>),
 }
 
 /// The loader.
@@ -54,10 +54,18 @@ pub struct Loader {
     /// The tables are looked at once at start, even with nothing to load: a fault is better known early.
     greeted: bool,
     keep: bool,
+    bounds: Bounds,
+    apart: Apart,
     gate: Gate,
+    pauses: Pauses,
     quarantine: Quarantine,
+    producer: Producer,
     /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
     next_look: Instant,
+    /// Requests to S3 at once.
+    at_once: usize,
+    /// Failures after which trouble that should pass is worth a person's attention.
+    alert_after: u32,
 }
 
 impl Loader {
@@ -69,11 +77,11 @@ impl Loader {
         connector: Connector,
         store: ObjectStore,
         (book, doubts, hints): (Book, Doubts, mpsc::Sender<Hint>),
+        pauses: Pauses,
     ) -> Self {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
-        let quarantine = Quarantine::new(config);
         Self {
             target,
             store,
@@ -84,9 +92,15 @@ impl Loader {
             session: None,
             greeted: false,
             keep,
+            bounds: Bounds::new(ingester),
+            apart: Apart::default(),
             gate,
-            quarantine,
+            pauses,
+            quarantine: Quarantine::new(config),
+            producer: Producer::new(config.producer_socket()),
             next_look: Instant::now(),
+            at_once: config.s3.uploads,
+            alert_after: ingester.alert_after,
         }
     }
 
@@ -96,22 +110,29 @@ impl Loader {
     /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
     pub async fn step(&mut self) -> Result<Progress, Failure> {
         let now = Utc::now();
+        if let Some(paused) = self.pauses.hold(now) {
+            // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
+            self.session = None;
+            return Ok(Progress::Paused(paused.until));
+        }
         if let Some(until) = self.gate.shut(now) {
             return Ok(Progress::Hold(until));
         }
-        let next = self.book.next_load(now);
-        if let (Next::Wait(until), true, false) = (next, self.greeted, self.doubts.any()) {
-            return Ok(Progress::Wait(until));
+        let next = self.book.next_load(now, &self.bounds, &self.apart);
+        if let (Next::Wait(until), true, false) = (&next, self.greeted, self.doubts.any()) {
+            return Ok(Progress::Wait(*until));
         }
         if let Err(trouble) = self.connect().await {
             self.held(&trouble, next).await?;
         } else if self.doubts.any() {
+            self.look_into_quarantine().await?;
             if let Err(trouble) = self.ask_ledger().await? {
                 self.held(&trouble, next).await?;
             }
-        } else if let Next::Load(batch) = next {
-            self.attempt(batch).await?;
+        } else if let Next::Load(batches) = next {
+            self.attempt(batches).await?;
         } else {
+            self.look_into_quarantine().await?;
             // With a batch due, its outcome is the better proof that all is well again.
             self.gate.succeeded();
         }
@@ -137,12 +158,24 @@ impl Loader {
                 Progress::Wait(until) => {
                     tokio::select! {
                         () = self.book.to_load() => {}
+                        () = self.pauses.changed() => {}
                         () = sleep_until(until) => {}
                         () = shutdown.stopping() => {}
                     }
                 }
                 Progress::Hold(until) => {
-                    shutdown.until(sleep_until(Some(until))).await;
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(Some(until)) => {}
+                        () = shutdown.stopping() => {}
+                    }
+                }
+                Progress::Paused(until) => {
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(until) => {}
+                        () = shutdown.stopping() => {}
+                    }
                 }
             }
         }
@@ -186,165 +219,11 @@ impl Loader {
     async fn held(&mut self, trouble: &Trouble, next: Next) -> Result<(), Failure> {
         // A new connection looks at the tables again.
         self.session = None;
-        match next {
-            Next::Load(batch) => self.failed(batch, trouble).await,
-            Next::Wait(_) => {
-                self.gate.failed(trouble, 0, Utc::now());
-                say(trouble, None, self.gate.failures());
-                Ok(())
-            }
-        }
-    }
-
-    async fn failed(&mut self, batch: BatchId, trouble: &Trouble) -> Result<(), Failure> {
-        let attempts = self.book.get(batch)?.map_or(0, |load| load.attempts);
-        let next = self.gate.failed(trouble, attempts, Utc::now());
-        let event = LoadEvent::Failed { next, class: trouble.class, why: trouble.to_string() };
-        self.book.note(batch, event).await?;
-        say(trouble, Some((batch, attempts, next)), attempts.max(self.gate.failures()));
-        Ok(())
-    }
-
-    async fn attempt(&mut self, batch: BatchId) -> Result<(), Failure> {
-        let started = Instant::now();
-        let noted = self.book.note(batch, LoadEvent::Attempt).await?;
-        let outcome = match self.settle(batch).await {
-            Err(trouble) if trouble.class == ErrorClass::Data => self.sift(batch).await?,
-            Ok(settled) => self.attend(&noted, settled).await?,
-            outcome => outcome,
+        let first = match next {
+            Next::Load(batches) => batches.first().copied(),
+            Next::Wait(_) => None,
         };
-        match outcome {
-            Ok((settled, last_received)) => {
-                let noted = self.book.note(batch, LoadEvent::Loaded).await?;
-                self.gate.succeeded();
-                self.look_into_quarantine().await?;
-                let seconds = (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
-                let Load { rows, bytes, attempts, instance, quarantined, .. } = noted;
-                let lag = last_received.map(|at| (Utc::now() - at).num_seconds());
-                match settled {
-                    Settled::Applied => {
-                        tracing::info!(%batch, rows, quarantined, bytes, seconds, attempt = attempts, lag_s = lag, %instance, "loaded");
-                    }
-                    Settled::Before => {
-                        tracing::info!(%batch, rows, attempt = attempts, "is in the ledger: loaded before");
-                    }
-                }
-                Ok(())
-            }
-            Err(trouble) => {
-                if trouble.class == ErrorClass::Configuration && trouble.scope == Scope::Whole {
-                    // A new connection looks at the tables again, and names what is wrong with them.
-                    self.session = None;
-                }
-                self.failed(noted.batch, &trouble).await
-            }
-        }
-    }
-
-    /// Brings one batch to where the ledger has it.
-    async fn settle(&self, batch: BatchId) -> Result<(Settled, Option<DateTime<Utc>>), Trouble> {
-        let Some(session) = &self.session else {
-            return Err(Trouble::of_all(ErrorClass::Passing, "not connected", ""));
-        };
-        match verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint).await? {
-            Folder::Whole(seal) => {
-                let last_received = seal.last_received;
-                let loading = Loading {
-                    manifest: format!("{}{MANIFEST}", layout::folder(&self.target.to_ingest, batch)),
-                    compression: seal.compression,
-                    parts: vec![Part::whole(*seal)],
-                };
-                let settled = load(session, &self.target, &loading).await?;
-                let before = settled.contains(&(batch, Settled::Before));
-                Ok((if before { Settled::Before } else { Settled::Applied }, last_received))
-            }
-            // A folder that is not whole may be one that was loaded and is half archived, here or by another
-            // ingester, or was published again in between.
-            Folder::Unfit(trouble) => {
-                let rows = session.run(&self.target.look_up(&[batch])).await;
-                let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
-                if rows.0.is_empty() { Err(trouble) } else { Ok((Settled::Before, None)) }
-            }
-        }
-    }
-
-    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's.
-    async fn sift(
-        &self,
-        batch: BatchId,
-    ) -> Result<Result<(Settled, Option<DateTime<Utc>>), Trouble>, Failure> {
-        self.book.sifting(batch).await?;
-        let (Sifted { settled, quarantined }, last_received) = match self.sifted(batch).await {
-            Ok(sifted) => sifted,
-            Err(trouble) => return Ok(Err(trouble)),
-        };
-        self.book.quarantined(batch, quarantined).await?;
-        Ok(Ok((settled, last_received)))
-    }
-
-    async fn sifted(&self, batch: BatchId) -> Result<(Sifted, Option<DateTime<Utc>>), Trouble> {
-        let Self { target, store, quarantine, .. } = self;
-        let Some(session) = &self.session else {
-            return Err(Trouble::of_all(ErrorClass::Passing, "not connected", ""));
-        };
-        match verify(store, &target.to_ingest, batch, &target.fingerprint).await? {
-            Folder::Whole(seal) => {
-                let sifted = load_rest(session, target, store, quarantine, &seal).await?;
-                Ok((sifted, seal.last_received))
-            }
-            Folder::Unfit(trouble) => Err(trouble),
-        }
-    }
-
-    /// Looks after what a search for refused rows has left, by an attempt that was cut short or by another ingester.
-    /// The outer error is the bookkeeping's.
-    async fn attend(
-        &self,
-        load: &Load,
-        settled: (Settled, Option<DateTime<Utc>>),
-    ) -> Result<Result<(Settled, Option<DateTime<Utc>>), Trouble>, Failure> {
-        let (Self { target, store, quarantine, .. }, batch) = (self, load.batch);
-        let Some(session) = &self.session else { return Ok(Ok(settled)) };
-        let entry = match (load.sifting, settled.0) {
-            (true, _) => tidy(session, target, store, quarantine, batch).await,
-            (false, Settled::Before) => {
-                release::look(session, target, &[batch]).await.map(|mut entries| entries.pop())
-            }
-            (false, Settled::Applied) => return Ok(Ok(settled)),
-        };
-        match entry {
-            Ok(entry) => {
-                self.book.quarantined(batch, entry.map_or(0, |entry| entry.rows)).await?;
-                Ok(Ok(settled))
-            }
-            Err(trouble) => Ok(Err(trouble)),
-        }
-    }
-
-    /// Asks the ledger from time to time, when there is something to do anyway, whether rows in quarantine were loaded
-    /// meanwhile: `ingester replay` may run anywhere, and does not tell.
-    async fn look_into_quarantine(&mut self) -> Result<(), Failure> {
-        let known = self.book.in_quarantine(ASKED_AT_ONCE);
-        let Some(session) = self.session.as_ref().filter(|_| Instant::now() >= self.next_look) else {
-            return Ok(());
-        };
-        self.next_look = Instant::now() + QUARANTINE_INTERVAL;
-        match release::look(session, &self.target, &known).await {
-            Ok(entries) => {
-                for entry in entries {
-                    // Unless something of a search is left, which is another matter.
-                    if self
-                        .book
-                        .get(entry.batch)?
-                        .is_some_and(|load| !load.sifting && load.quarantined != entry.rows)
-                    {
-                        self.book.quarantined(entry.batch, entry.rows).await?;
-                    }
-                }
-            }
-            Err(trouble) => tracing::debug!("the ledger was not asked about rows in quarantine: {trouble}"),
-        }
-        Ok(())
+        self.failed(first.as_slice(), trouble).await
     }
 
     /// Asks the ledger about doubtful folders. The outer error is the bookkeeping's.
@@ -394,27 +273,6 @@ fn ledger_rows(rows: &Rows) -> Vec<Load> {
     rows.0.iter().filter_map(entry).collect()
 }
 
-/// Says what went wrong, as loudly as it concerns people.
-fn say(trouble: &Trouble, about: Option<(BatchId, u32, DateTime<Utc>)>, failures: u32) {
-    let batch = about.map(|(batch, ..)| tracing::field::display(batch));
-    let attempt = about.map(|(_, attempts, _)| attempts);
-    let next = about.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
-    match trouble.class {
-        ErrorClass::Configuration if trouble.scope == Scope::Whole => {
-            tracing::error!(batch, attempt, next, "loading is held up: {trouble}");
-        }
-        ErrorClass::Configuration | ErrorClass::Data => {
-            tracing::error!(batch, attempt, next, "the batch waits whole: {trouble}");
-        }
-        ErrorClass::Passing | ErrorClass::Incomplete if failures >= ALARMING => {
-            tracing::error!(batch, attempt, next, failures, "still not loaded: {trouble}");
-        }
-        ErrorClass::Passing | ErrorClass::Incomplete => {
-            tracing::warn!(batch, attempt, next, "not loaded, trying again: {trouble}");
-        }
-    }
-}
-
 async fn sleep_until(moment: Option<DateTime<Utc>>) {
     match moment {
         Some(moment) => tokio::time::sleep((moment - Utc::now()).to_std().unwrap_or_default()).await,
@@ -425,6 +283,7 @@ async fn sleep_until(moment: Option<DateTime<Utc>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::ids::BatchId;
 
     #[test]
     fn a_ledger_row_becomes_an_entry_of_the_book() {

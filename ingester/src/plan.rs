@@ -1,142 +1,193 @@
-//! Which batch is loaded next, and when. Decides only; the loader acts.
+//! Which batches are loaded next, together or alone. Decides only; the loader acts.
 
-use std::time::Duration;
+use std::collections::HashSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use shared::config::Ingester;
 use shared::ids::BatchId;
-use shared::retry::Backoff;
 use state::loads::{ErrorClass, Load, LoadState};
 
-use crate::trouble::{Scope, Trouble};
+/// Attempts that failed in a row after which a batch is no longer loaded together with others.
+const TRIED_TOGETHER: u32 = 3;
 
 /// What the loader does now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
-    /// Load this batch.
-    Load(BatchId),
+    /// Load these with one COPY; there is at least one, and the oldest comes first.
+    Load(Vec<BatchId>),
     /// Nothing is due before this moment, or before something new is found.
     Wait(Option<DateTime<Utc>>),
 }
 
-/// The oldest batch that is due. `loads` come oldest first; one that waits for its next try does not hold back
+/// What one COPY takes at most. A single batch may be larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Batches.
+    pub batches: usize,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes in S3.
+    pub bytes: u64,
+}
+
+impl Bounds {
+    /// The bounds of the configuration.
+    #[must_use]
+    pub fn new(config: &Ingester) -> Self {
+        Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
+    }
+}
+
+/// The batches of a COPY that one of them made fail, and nobody knows which: each is loaded alone. Kept in memory
+/// only: after a restart they are tried together once more, and come here again.
+#[derive(Debug, Default)]
+pub struct Apart(HashSet<BatchId>);
+
+impl Apart {
+    /// Takes these apart.
+    pub fn take(&mut self, batches: impl IntoIterator<Item = BatchId>) {
+        self.0.extend(batches);
+    }
+
+    /// This one is settled.
+    pub fn settled(&mut self, batch: BatchId) {
+        self.0.remove(&batch);
+    }
+
+    fn goes_alone(&self, load: &Load) -> bool {
+        let own_trouble = matches!(
+            load.last_class(),
+            Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown)
+        );
+        own_trouble
+            || load.sifting
+            || load.tries_in_a_row().0 >= TRIED_TOGETHER
+            || self.0.contains(&load.batch)
+    }
+}
+
+enum Due {
+    Now,
+    At(DateTime<Utc>),
+    Never,
+}
+
+fn due(load: &Load, now: DateTime<Utc>) -> Due {
+    match &load.state {
+        // *Loading*: the attempt was cut short with the process, or was that of a COPY that another batch kept from
+        // being made. The ledger settles what became of it.
+        LoadState::Discovered | LoadState::Loading => Due::Now,
+        LoadState::Retrying { next, .. } if *next <= now => Due::Now,
+        LoadState::Retrying { next, .. } => Due::At(*next),
+        LoadState::Loaded { .. } | LoadState::Archived { .. } => Due::Never,
+    }
+}
+
+/// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
+/// bounds allow. Nothing is waited for. `loads` come oldest first; one that waits for its next try does not hold back
 /// younger ones, because every batch stands for itself.
-pub fn next<'l>(loads: impl IntoIterator<Item = &'l Load>, now: DateTime<Utc>) -> Next {
-    let mut earliest = None;
+pub fn next<'l>(
+    loads: impl IntoIterator<Item = &'l Load>,
+    now: DateTime<Utc>,
+    bounds: &Bounds,
+    apart: &Apart,
+) -> Next {
+    let mut earliest: Option<DateTime<Utc>> = None;
+    let mut chosen: Vec<&Load> = Vec::new();
+    let (mut rows, mut bytes) = (0_u64, 0_u64);
     for load in loads {
-        match &load.state {
-            // *Loading*: the attempt was cut short with the process. The ledger settles what became of it.
-            LoadState::Discovered | LoadState::Loading => return Next::Load(load.batch),
-            LoadState::Retrying { next, .. } if *next <= now => return Next::Load(load.batch),
-            LoadState::Retrying { next, .. } => {
-                earliest = Some(earliest.map_or(*next, |at: DateTime<Utc>| at.min(*next)));
+        match due(load, now) {
+            Due::Never => {}
+            Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
+            Due::Now => {
+                if let Some(first) = chosen.first() {
+                    if load.form != first.form || apart.goes_alone(load) {
+                        continue;
+                    }
+                    // Not passed over for a smaller one: it would wait for ever.
+                    if rows.saturating_add(load.rows) > bounds.rows
+                        || bytes.saturating_add(load.bytes) > bounds.bytes
+                    {
+                        break;
+                    }
+                }
+                (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
+                chosen.push(load);
+                let only = load.form.is_none() || apart.goes_alone(load);
+                if only || chosen.len() >= bounds.batches {
+                    break;
+                }
             }
-            LoadState::Loaded { .. } | LoadState::Archived { .. } => {}
         }
     }
-    Next::Wait(earliest)
-}
-
-/// Holds loading as a whole while the trouble is nobody's batch: the connection, S3, a permission. While it is
-/// shut nothing is tried; when its time is over one batch goes first, and the others follow only if that succeeds.
-#[derive(Debug)]
-pub struct Gate {
-    first: Duration,
-    max: Duration,
-    backoff: Backoff,
-    until: Option<DateTime<Utc>>,
-}
-
-impl Gate {
-    /// An open gate; `first` and `max` are the waits of the configuration.
-    #[must_use]
-    pub fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, backoff: Backoff::new(first, max), until: None }
+    if chosen.is_empty() {
+        Next::Wait(earliest)
+    } else {
+        Next::Load(chosen.into_iter().map(|load| load.batch).collect())
     }
-
-    /// Until when nothing may be tried, if it is shut at `now`.
-    #[must_use]
-    pub fn shut(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.until.filter(|until| *until > now)
-    }
-
-    /// Failures in a row that were nobody's batch.
-    #[must_use]
-    pub fn failures(&self) -> u32 {
-        self.backoff.failures()
-    }
-
-    /// A batch went through, or the servers answered as they should.
-    pub fn succeeded(&mut self) {
-        self.backoff.succeeded();
-        self.until = None;
-    }
-
-    /// Takes note of trouble, and says when the batch that met it, after `attempts` attempts, may be tried again.
-    pub fn failed(&mut self, trouble: &Trouble, attempts: u32, now: DateTime<Utc>) -> DateTime<Utc> {
-        let own = now + delta(self.wait(trouble.class, attempts));
-        if trouble.scope == Scope::Batch {
-            // The servers did what they should; only this batch is not right.
-            self.succeeded();
-            return own;
-        }
-        let passing = self.backoff.failed();
-        let whole = if trouble.class == ErrorClass::Configuration { self.slow() } else { passing };
-        let until = now + delta(whole);
-        self.until = Some(until);
-        own.max(until)
-    }
-
-    /// How long one batch waits by itself. What only a person can mend is not asked about every second.
-    fn wait(&self, class: ErrorClass, attempts: u32) -> Duration {
-        match class {
-            ErrorClass::Passing | ErrorClass::Incomplete => {
-                Backoff::new(self.first, self.max).after(attempts.saturating_sub(1)).failed()
-            }
-            ErrorClass::Configuration | ErrorClass::Data => self.slow(),
-        }
-    }
-
-    fn slow(&self) -> Duration {
-        Backoff::new(self.max, self.max).failed()
-    }
-}
-
-fn delta(wait: Duration) -> TimeDelta {
-    TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::TimeDelta;
     use shared::ids::Instance;
+    use shared::layout::Compression;
+    use state::loads::{Failed, Form};
+
+    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000 };
 
     fn load(state: LoadState) -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
-        Load { state, ..Load::new(BatchId::new(), instance, 1, 1, 1, Utc::now()) }
+        let form = Form::new(Compression::Zstd, "0123456789abcdef");
+        Load { state, form, ..Load::new(BatchId::new(), instance, 1, 10, 100, Utc::now()) }
+    }
+
+    fn found() -> Load {
+        load(LoadState::Discovered)
     }
 
     fn retrying(next: DateTime<Utc>) -> LoadState {
         LoadState::Retrying { next, class: ErrorClass::Passing, why: "1023".to_owned() }
     }
 
+    fn failed(class: ErrorClass, times: usize) -> Load {
+        let at = Utc::now();
+        let failed = Failed { attempt: Some(1), started: None, failed: at, class, why: "w".to_owned() };
+        Load { failures: vec![failed; times], ..load(LoadState::Discovered) }
+    }
+
+    fn planned(loads: &[Load]) -> Next {
+        next(loads, Utc::now(), &BOUNDS, &Apart::default())
+    }
+
+    fn these(loads: &[Load], which: &[usize]) -> Next {
+        Next::Load(which.iter().map(|n| loads[*n].batch).collect())
+    }
+
     #[test]
-    fn the_oldest_due_batch_goes_first() {
+    fn whatever_is_due_goes_together_the_oldest_first() {
         let now = Utc::now();
         let second = TimeDelta::seconds(1);
         let loads = [
             load(LoadState::Loaded { at: now }),
             load(retrying(now + second)),
             load(retrying(now - second)),
-            load(LoadState::Discovered),
+            found(),
         ];
-        assert_eq!(next(&loads, now), Next::Load(loads[2].batch));
-        assert_eq!(next(&loads[3..], now), Next::Load(loads[3].batch));
+        assert_eq!(next(&loads, now, &BOUNDS, &Apart::default()), these(&loads, &[2, 3]));
+    }
+
+    #[test]
+    fn a_single_small_batch_is_not_held_back() {
+        let loads = [found()];
+        assert_eq!(planned(&loads), these(&loads, &[0]));
     }
 
     #[test]
     fn an_attempt_that_was_cut_short_is_tried_again() {
         let loads = [load(LoadState::Loading)];
-        assert_eq!(next(&loads, Utc::now()), Next::Load(loads[0].batch));
+        assert_eq!(planned(&loads), these(&loads, &[0]));
     }
 
     #[test]
@@ -144,42 +195,54 @@ mod tests {
         let now = Utc::now();
         let (soon, late) = (now + TimeDelta::seconds(1), now + TimeDelta::seconds(9));
         let loads = [load(retrying(late)), load(retrying(soon)), load(LoadState::Archived { at: now })];
-        assert_eq!(next(&loads, now), Next::Wait(Some(soon)));
-        assert_eq!(next([], now), Next::Wait(None));
+        assert_eq!(planned(&loads), Next::Wait(Some(soon)));
+        assert_eq!(planned(&[]), Next::Wait(None));
     }
 
     #[test]
-    fn refused_rows_hold_their_own_batch_only() {
-        let mut gate = Gate::new(Duration::from_secs(1), Duration::from_secs(100));
-        let now = Utc::now();
-        let next = gate.failed(&Trouble::of_batch(ErrorClass::Data, "a load error"), 1, now);
-        assert!(next - now >= TimeDelta::seconds(50), "a person has to look: slowly");
-        assert_eq!(gate.shut(now), None);
+    fn one_copy_takes_no_more_than_its_bounds_and_a_larger_batch_goes_alone() {
+        let many = [found(), found(), found(), found()];
+        assert_eq!(planned(&many), these(&many, &[0, 1, 2]));
+        let of = |rows, bytes| Load { rows, bytes, ..found() };
+        let rows = [of(60, 1), of(50, 1), of(1, 1)];
+        assert_eq!(planned(&rows), these(&rows, &[0]));
+        let bytes = [of(1, 600), of(1, 400), of(1, 1)];
+        assert_eq!(planned(&bytes), these(&bytes, &[0, 1]));
+        let large = [of(101, 1001), of(1, 1)];
+        assert_eq!(planned(&large), these(&large, &[0]));
     }
 
     #[test]
-    fn a_lost_connection_shuts_the_gate_longer_each_time_until_one_batch_goes_through() {
-        let mut gate = Gate::new(Duration::from_secs(1), Duration::from_secs(100));
-        let now = Utc::now();
-        let lost = Trouble::of_all(ErrorClass::Passing, "connection closed", "");
-        gate.failed(&lost, 0, now);
-        assert!(gate.shut(now).unwrap() - now <= TimeDelta::seconds(1));
-        for _ in 0..10 {
-            gate.failed(&lost, 0, now);
+    fn only_what_is_written_alike_goes_together() {
+        let form = |compression, schema| Load { form: Form::new(compression, schema), ..found() };
+        let loads = [
+            found(),
+            form(Compression::Gzip, "0123456789abcdef"),
+            form(Compression::Zstd, "ffffffffffffffff"),
+            found(),
+        ];
+        assert_eq!(planned(&loads), these(&loads, &[0, 3]));
+        let unread = [Load { form: None, ..found() }, Load { form: None, ..found() }];
+        assert_eq!(planned(&unread), these(&unread, &[0]));
+    }
+
+    #[test]
+    fn what_was_taken_apart_or_has_trouble_of_its_own_goes_alone() {
+        let loads = [found(), found(), found()];
+        let mut apart = Apart::default();
+        apart.take([loads[0].batch, loads[1].batch]);
+        let plan = |apart: &Apart, loads: &[Load]| next(loads, Utc::now(), &BOUNDS, apart);
+        assert_eq!(plan(&apart, &loads), these(&loads, &[0]));
+        assert_eq!(plan(&apart, &loads[1..]), these(&loads, &[1]));
+        apart.settled(loads[0].batch);
+        assert_eq!(plan(&apart, &loads), these(&loads, &[0, 2]));
+        for class in [ErrorClass::Data, ErrorClass::Incomplete, ErrorClass::Unknown] {
+            let loads = [failed(class, 1), found()];
+            assert_eq!(planned(&loads), these(&loads, &[0]));
         }
-        let until = gate.shut(now).unwrap();
-        assert!(until - now >= TimeDelta::seconds(50));
-        assert_eq!(gate.shut(until), None, "one is let through when the time is over");
-        gate.succeeded();
-        assert_eq!((gate.shut(now), gate.failures()), (None, 0));
-    }
-
-    #[test]
-    fn a_wrong_configuration_shuts_the_gate_for_long_at_once() {
-        let mut gate = Gate::new(Duration::from_secs(1), Duration::from_secs(100));
-        let now = Utc::now();
-        let next = gate.failed(&Trouble::of_all(ErrorClass::Configuration, "no such role", ""), 1, now);
-        assert!(gate.shut(now).unwrap() - now >= TimeDelta::seconds(50));
-        assert!(gate.shut(now).unwrap() <= next, "the batch is not due while the gate is shut");
+        let passing = [failed(ErrorClass::Passing, 2), found()];
+        assert_eq!(planned(&passing), these(&passing, &[0, 1]));
+        let often = [failed(ErrorClass::Passing, 3), found()];
+        assert_eq!(planned(&often), these(&often, &[0]), "a COPY may be too large for its time limit");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use shared::ids::BatchId;
 use shared::object_store::{StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
@@ -17,7 +18,16 @@ pub enum Scope {
     Whole,
 }
 
-/// Why a batch was not loaded.
+/// How soon to try again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// After `ingester.retry_first`, doubled with each failure.
+    Usual,
+    /// After `ingester.retry_max` at once: it does not pass within seconds.
+    Slow,
+}
+
+/// Why a batch, or a COPY of several, was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
     /// What kind it is.
@@ -28,19 +38,30 @@ pub struct Trouble {
     pub why: String,
     /// What a person can do about it; empty when it passes by itself.
     pub advice: &'static str,
+    /// How soon to try again.
+    pub pace: Pace,
+    /// Whether Redshift met it at S3: then S3 is asked whether the objects are there before anybody is blamed.
+    pub at_s3: bool,
+    /// Of a COPY of several batches, those that are known to be at fault, each with what is wrong with it.
+    pub blamed: Vec<(BatchId, String)>,
 }
 
 impl Trouble {
     /// Trouble of one batch that no advice helps with.
     #[must_use]
     pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
-        Self { class, scope: Scope::Batch, why: shortened(&why.to_string()), advice: "" }
+        Self { scope: Scope::Batch, ..Self::of_all(class, why, "") }
     }
 
     /// Trouble that every batch would meet.
     #[must_use]
     pub fn of_all(class: ErrorClass, why: impl fmt::Display, advice: &'static str) -> Self {
-        Self { class, scope: Scope::Whole, why: shortened(&why.to_string()), advice }
+        let pace = match class {
+            ErrorClass::Configuration | ErrorClass::Data => Pace::Slow,
+            ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Unknown => Pace::Usual,
+        };
+        let why = shortened(&why.to_string());
+        Self { class, scope: Scope::Whole, why, advice, pace, at_s3: false, blamed: Vec::new() }
     }
 }
 

@@ -19,6 +19,14 @@ impl BatchId {
         Self(Uuid::now_v7())
     }
 
+    /// The id before all ids of batches opened at `at` or later.
+    #[must_use]
+    pub fn floor(at: DateTime<Utc>) -> Self {
+        let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
+        let low = u128::from(millis) << 80 | 0x7 << 76 | 0x2 << 62;
+        Self(Uuid::from_u128(low))
+    }
+
     /// The moment the batch was opened, to the millisecond.
     #[must_use]
     pub fn opened_at(&self) -> DateTime<Utc> {
@@ -188,6 +196,15 @@ mod tests {
     fn a_batch_id_tells_when_it_was_opened() {
         let age = Utc::now() - BatchId::new().opened_at();
         assert!(age.num_seconds().abs() < 5, "{age}");
+    }
+
+    #[test]
+    fn a_floor_sorts_between_what_was_opened_before_and_what_is_opened_then() {
+        let batch = BatchId::new();
+        let at = batch.opened_at();
+        let (floor, above) = (BatchId::floor(at), BatchId::floor(at + chrono::TimeDelta::milliseconds(1)));
+        assert!(floor < batch && batch < above && floor.opened_at() == at);
+        assert_eq!(floor.to_string().parse(), Ok(floor));
     }
 
     #[test]

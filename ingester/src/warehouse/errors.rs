@@ -4,34 +4,75 @@
 use state::loads::ErrorClass;
 
 use super::session::SqlFailure;
-use crate::trouble::{Scope, Trouble};
+use crate::trouble::{Pace, Scope, Trouble};
 
 /// What an error means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Verdict {
     /// What kind of trouble it is.
     pub class: ErrorClass,
+    /// Whose it is.
+    pub scope: Scope,
     /// What a person can do; empty when it passes by itself.
     pub advice: &'static str,
-    /// Whether the table knows it. An error nobody has met yet is tried again, and looked at by a person.
-    pub known: bool,
+    /// How soon to try again.
+    pub pace: Pace,
+    /// Whether Redshift met it at S3.
+    pub at_s3: bool,
 }
 
-/// A line of the table: all of `texts` occur in the message (whatever the case), and one of `states`, if there are
-/// any, begins the SQLSTATE.
+/// A line of the table. It fits when all of `texts` occur in the message (whatever the case), `code:` of the DETAIL
+/// is one of `codes`, or the message is nothing but such a number, and the SQLSTATE begins with one of `states`; what
+/// is empty does not matter.
 struct Rule {
     texts: &'static [&'static str],
+    codes: &'static [u32],
     states: &'static [&'static str],
-    class: ErrorClass,
-    advice: &'static str,
+    verdict: Verdict,
 }
 
-const fn text(texts: &'static [&'static str], class: ErrorClass, advice: &'static str) -> Rule {
-    Rule { texts, states: &[], class, advice }
+const ANY: Rule = {
+    let (class, scope, pace) = (ErrorClass::Unknown, Scope::Whole, Pace::Usual);
+    Rule {
+        texts: &[],
+        codes: &[],
+        states: &[],
+        verdict: Verdict { class, scope, advice: REPORT, pace, at_s3: false },
+    }
+};
+
+const fn text(texts: &'static [&'static str], kind: Verdict) -> Rule {
+    Rule { texts, verdict: kind, ..ANY }
 }
 
-const fn state(states: &'static [&'static str], class: ErrorClass, advice: &'static str) -> Rule {
-    Rule { texts: &[], states, class, advice }
+const fn code(codes: &'static [u32], kind: Verdict) -> Rule {
+    Rule { codes, verdict: kind, ..ANY }
+}
+
+const fn state(states: &'static [&'static str], kind: Verdict) -> Rule {
+    Rule { states, verdict: kind, ..ANY }
+}
+
+/// It passes by itself.
+const PASSES: Verdict = Verdict { class: Passing, advice: "", ..ANY.verdict };
+/// The files are not what was sealed.
+const NOT_AS_SEALED: Verdict = Verdict { class: Incomplete, scope: Scope::Batch, ..PASSES };
+
+/// It passes, but not soon, and a person can help.
+const fn slowly(advice: &'static str) -> Verdict {
+    Verdict { advice, pace: Pace::Slow, ..PASSES }
+}
+
+/// Only a person can mend it; nothing is loaded until then.
+const fn mend(advice: &'static str) -> Verdict {
+    Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
+}
+
+impl Verdict {
+    const fn at_s3(mut self) -> Self {
+        self.at_s3 = true;
+        self
+    }
 }
 
 use ErrorClass::{Configuration, Data, Incomplete, Passing};
@@ -39,221 +80,155 @@ use ErrorClass::{Configuration, Data, Incomplete, Passing};
 const ROLE: &str =
     "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
 const REGION: &str = "s3.region must be the region of s3.bucket";
+const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with";
 const TABLES: &str = "create or alter the tables as `ingester ddl` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
-const MD5: &str = "the library knows md5 and scram only: CREATE USER … PASSWORD 'md5…'";
-const TLS: &str =
-    "check redshift.host; redshift.ca_file must hold the authority that signed the server's certificate";
+const MD5: &str = "redshift.user has a sha256 password, which the client does not know: give it an MD5 one (deploy/grants.sql), or \
+                   use redshift.auth = \"iam\"";
+const AUTHORITY: &str = "redshift.ca_file must hold the authority that signed the server's certificate (empty: the \
+                         system's are trusted); Amazon's bundle is amazon-trust-ca-bundle.crt (docs/OPERATIONS.md)";
+const HOST_NAME: &str = "redshift.host must be a name the server's certificate is made for";
+const VALIDITY: &str =
+    "the server at redshift.host needs a new certificate, or this machine's clock is wrong";
+const NO_TLS: &str = "the server at redshift.host and redshift.port speaks no TLS, which redshift.tls = \"verify-full\" \
+                      wants; no password was sent";
+const TLS_WANTED: &str = "the server takes no connection without TLS: set redshift.tls = \"verify-full\"";
+const IAM_RIGHTS: &str =
+    "let the AWS credential of [s3] do what redshift.auth needs (deploy/iam-redshift-login.json)";
+const IAM_CREDENTIAL: &str =
+    "check the AWS credential (s3.access_key_id, or the AWS chain) and this machine's clock";
+const CLUSTER: &str = "check redshift.cluster and redshift.region";
+const WORKGROUP: &str = "check redshift.workgroup and redshift.region";
+const IAM_KEYS: &str = "check redshift.user, redshift.database, redshift.cluster and redshift.workgroup: AWS does not take one of them";
+const PASSWORD: &str = "gave no password";
 const SQL: &str = "this statement should have been right: check the names in [redshift] and report it";
+const SPACE: &str = "free space in the cluster or resize it";
+const LIMIT: &str =
+    "raise redshift.statement_timeout or the limits of the queue, or lower ingester.batches_per_copy";
+const REPORT: &str = "this version does not know the error; it is tried again for ever";
 
 /// Read from the top; the first line that fits decides.
 const RULES: &[Rule] = &[
-    text(&["load into table", "failed"], Data, "see the reason; mend the table or the schema"),
-    // The role, and S3 as the role sees it.
-    text(&["not authorized to get credentials of role"], Configuration, ROLE),
-    text(&["not authorized to assume"], Configuration, ROLE),
-    text(&["s3serviceexception", "status 403"], Configuration, ROLE),
-    text(&["s3serviceexception", "accessdenied"], Configuration, ROLE),
-    text(&["s3serviceexception", "status 301"], Configuration, REGION),
-    text(&["must be addressed using the specified endpoint"], Configuration, REGION),
-    text(&["authorizationheadermalformed"], Configuration, REGION),
-    text(&["s3serviceexception", "nosuchbucket"], Configuration, REGION),
-    // Redshift says this also when it was forbidden to look whether the manifest is there.
-    text(&["requires full path of an s3 object"], Configuration, ROLE),
-    text(&["s3 prefix", "does not exist"], Incomplete, ""),
-    text(&["s3serviceexception", "status 404"], Incomplete, ""),
-    text(&["mandatory url is not found"], Incomplete, ""),
-    text(&["s3serviceexception"], Passing, ""),
-    // Conflicts and the cluster's own affairs.
-    text(&["serializable isolation violation"], Passing, ""),
-    text(&["conflict with concurrent transaction"], Passing, ""),
-    text(&["resize mode"], Passing, ""),
-    text(&["read-only mode"], Passing, ""),
-    text(&["disk full"], Passing, "free space in the cluster or resize it"),
-    text(&["on user's request"], Passing, ""),
-    text(&["the cluster is rebooting"], Passing, ""),
-    // Names and rights.
-    text(&["nonexistent table"], Configuration, TABLES),
-    text(&["relation", "does not exist"], Configuration, TABLES),
-    text(&["column", "does not exist"], Configuration, TABLES),
-    text(&["schema", "does not exist"], Configuration, TABLES),
-    text(&["database", "does not exist"], Configuration, LOGIN),
-    text(&["permission denied"], Configuration, RIGHTS),
-    text(&["must be owner"], Configuration, RIGHTS),
-    text(&["password authentication failed"], Configuration, LOGIN),
-    text(&["unknown authentication tag"], Configuration, MD5),
-    text(&["unsupported authentication method"], Configuration, MD5),
-    text(&["invalid peer certificate"], Configuration, TLS),
+    // What AWS answered when it was asked for a password.
+    text(&[PASSWORD, "accessdenied"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "not authorized"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "no aws credentials"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "unrecognizedclient"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "signature"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "requestexpired"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "clusternotfound"], mend(CLUSTER)),
+    text(&[PASSWORD, "resourcenotfound"], mend(WORKGROUP)),
+    text(&[PASSWORD, "validation"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "invalidparameter"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "unsupportedoperation"], mend(IAM_KEYS)),
+    // Throttling, a fault of AWS's, no answer, a session that is renewed by itself.
+    text(&[PASSWORD], PASSES),
     text(
-        &["server does not support tls"],
-        Configuration,
-        "the server speaks no TLS: check redshift.host and port",
+        &["load into table", "failed"],
+        Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
     ),
-    state(&["42P01", "42703", "3F000"], Configuration, TABLES),
-    state(&["42501"], Configuration, RIGHTS),
-    state(&["28", "3D000"], Configuration, LOGIN),
-    state(&["42601"], Configuration, SQL),
+    // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
+    text(&["not authorized to get credentials of role"], mend(ROLE)),
+    text(&["not authorized to assume"], mend(ROLE)),
+    text(&["is not associated to cluster"], mend(ROLE)),
+    code(&[30000], mend(ROLE)),
+    text(&["s3serviceexception", "kms"], mend(KEY)),
+    text(&["s3serviceexception", "expiredtoken"], PASSES),
+    text(&["s3serviceexception", "requesttimeout"], PASSES),
+    text(&["s3serviceexception", "status 403"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "accessdenied"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "invalidaccesskeyid"], mend(ROLE)),
+    // Redshift says this also when it was forbidden to look whether the manifest is there.
+    text(&["requires full path of an s3 object"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "status 301"], mend(REGION)),
+    text(&["must be addressed using the specified endpoint"], mend(REGION)),
+    text(&["different region"], mend(REGION)),
+    text(&["authorizationheadermalformed"], mend(REGION)),
+    text(&["s3serviceexception", "nosuchbucket"], mend(REGION)),
+    text(&["s3 prefix", "does not exist"], NOT_AS_SEALED.at_s3()),
+    text(&["s3serviceexception", "status 404"], NOT_AS_SEALED.at_s3()),
+    text(&["mandatory url is not found"], NOT_AS_SEALED.at_s3()),
+    text(&["mandatory file", "not found"], NOT_AS_SEALED.at_s3()),
+    text(&["manifest", "invalid json"], NOT_AS_SEALED),
+    text(&["failed to inflate"], NOT_AS_SEALED),
+    // Throttling and S3's own faults: SlowDown, InternalError, ServiceUnavailable, and the network between.
+    text(&["s3serviceexception"], PASSES),
+    text(&["s3curlexception"], PASSES),
+    text(&["curl error"], PASSES),
+    // Conflicts and the cluster's own affairs.
+    code(&[1023], PASSES),
+    text(&["serializable isolation violation"], PASSES),
+    text(&["conflict with concurrent transaction"], PASSES),
+    text(&["deadlock detected"], PASSES),
+    text(&["could not open relation with oid"], PASSES),
+    text(&["resize mode"], PASSES),
+    text(&["read-only mode"], PASSES),
+    text(&["cluster is rebooting"], PASSES),
+    text(&["connection limit"], PASSES),
+    text(&["too many connections"], PASSES),
+    code(&[1016], slowly(SPACE)),
+    text(&["disk full"], slowly(SPACE)),
+    text(&["exceeding the disk space quota"], slowly(SPACE)),
+    text(
+        &["usage limit"],
+        slowly("raise the usage limit of the workgroup, or wait until its period is over"),
+    ),
+    text(&["by wlm"], Verdict { advice: LIMIT, ..PASSES }),
+    text(&["statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
+    text(&["on user's request"], PASSES),
+    // Names and rights.
+    text(&["nonexistent table"], mend(TABLES)),
+    text(&["relation", "does not exist"], mend(TABLES)),
+    text(&["column", "does not exist"], mend(TABLES)),
+    text(&["schema", "does not exist"], mend(TABLES)),
+    text(&["database", "does not exist"], mend(LOGIN)),
+    text(&["permission denied"], mend(RIGHTS)),
+    text(&["must be owner"], mend(RIGHTS)),
+    text(&["password authentication failed"], mend(LOGIN)),
+    text(&["unknown authentication tag"], mend(MD5)),
+    text(&["unsupported authentication method"], mend(MD5)),
+    text(&["invalid peer certificate", "not valid for name"], mend(HOST_NAME)),
+    text(&["invalid peer certificate", "expired"], mend(VALIDITY)),
+    text(&["invalid peer certificate", "not valid yet"], mend(VALIDITY)),
+    text(&["invalid peer certificate"], mend(AUTHORITY)),
+    text(&["server does not support tls"], mend(NO_TLS)),
+    text(&["no pg_hba.conf entry", "ssl off"], mend(TLS_WANTED)),
+    state(&["42P01", "42703", "3F000"], mend(TABLES)),
+    state(&["42501"], mend(RIGHTS)),
+    state(&["28", "3D000"], mend(LOGIN)),
+    state(&["42601"], mend(SQL)),
     // Connection, resources, an operator: inherited from PostgreSQL.
-    state(&["08", "53", "57"], Passing, ""),
+    state(&["08", "40", "53", "57"], PASSES),
 ];
 
-/// Errors that say it by number only: `code:` in the DETAIL, or a message that is nothing but the number.
-const CODES: &[(u32, ErrorClass, &str)] = &[
-    (1023, Passing, ""),
-    (1016, Passing, "free space in the cluster or resize it"),
-    (30000, Configuration, ROLE),
-];
-
-/// What a failure means.
+/// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
+/// does not know is tried again, and looked at by a person.
 #[must_use]
 pub fn judge(failure: &SqlFailure) -> Verdict {
-    let (message, sqlstate) = match failure {
-        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str()),
-        SqlFailure::Lost(why) => (why.to_lowercase(), ""),
+    let (message, sqlstate, otherwise) = match failure {
+        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), ANY.verdict),
+        SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
     };
+    let number = failure.code().or_else(|| message.trim().parse().ok());
     let fits = |rule: &&Rule| {
         rule.texts.iter().all(|text| message.contains(text))
+            && (rule.codes.is_empty() || number.is_some_and(|number| rule.codes.contains(&number)))
             && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
     };
-    if let Some(Rule { class, advice, .. }) = RULES.iter().find(fits) {
-        return Verdict { class: *class, advice, known: true };
-    }
-    let code = failure.code().or_else(|| message.trim().parse().ok());
-    if let Some((_, class, advice)) = CODES.iter().find(|(known, ..)| Some(*known) == code) {
-        return Verdict { class: *class, advice, known: true };
-    }
-    // A connection that ends passes, however it ended. Anything else might be worth a line of the table.
-    Verdict { class: Passing, advice: "", known: matches!(failure, SqlFailure::Lost(_)) }
+    RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
 }
 
-/// The trouble a failed statement is; `doing` names it for people.
+/// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.
 #[must_use]
 pub fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
-    let Verdict { class, advice, known } = judge(failure);
-    if !known {
-        tracing::warn!(%failure, doing, "Redshift said something this version does not know; trying again");
-    }
-    let scope = match class {
-        Data | Incomplete => Scope::Batch,
-        Passing | Configuration => Scope::Whole,
-    };
+    let Verdict { class, scope, advice, pace, at_s3 } = judge(failure);
     let why = format!("{doing}: {failure}");
-    Trouble { scope, advice, ..Trouble::of_all(class, why, "") }
+    Trouble { scope, pace, at_s3, ..Trouble::of_all(class, why, advice) }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(state: &str, message: &str, code: Option<u32>) -> SqlFailure {
-        let detail =
-            code.map_or(String::new(), |code| format!("\n  error:  e\n  code:      {code}\n  context:   \n"));
-        SqlFailure::Refused { state: state.to_owned(), message: message.to_owned(), detail }
-    }
-
-    #[test]
-    fn every_known_text_has_its_class() {
-        for (class, code, message) in [
-            (Data, None, "Load into table 'hits' failed.  Check 'stl_load_errors' system table for details."),
-            (
-                Data,
-                None,
-                "Load into table 'hits' failed.  Check 'sys_load_error_detail' system table for details.",
-            ),
-            (Configuration, Some(30000), "Not authorized to get credentials of role arn:aws:iam::1:role/x"),
-            (
-                Configuration,
-                None,
-                "User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/x",
-            ),
-            (
-                Configuration,
-                Some(8001),
-                "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1",
-            ),
-            (
-                Configuration,
-                None,
-                "Problem reading manifest file - S3ServiceException:Access Denied,Status 403,Error AccessDenied",
-            ),
-            (
-                Configuration,
-                None,
-                "S3ServiceException:The bucket you are attempting to access must be addressed using the specified endpoint.,Status 301,Error PermanentRedirect",
-            ),
-            (Configuration, Some(8001), "COPY with MANIFEST parameter requires full path of an S3 object."),
-            (Configuration, None, "Cannot COPY into nonexistent table hits"),
-            (Configuration, None, "column \"evar1\" of relation \"hits\" does not exist"),
-            (Configuration, None, "permission denied for relation ledger"),
-            (Configuration, None, "schema \"x\" does not exist"),
-            (Incomplete, Some(8001), "The specified S3 prefix 'p' does not exist"),
-            (
-                Incomplete,
-                None,
-                "Problem reading manifest file - S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey",
-            ),
-            (
-                Passing,
-                Some(8001),
-                "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,CanRetry 1",
-            ),
-            (
-                Passing,
-                None,
-                "S3ServiceException:We encountered an internal error.,Status 500,Error InternalError",
-            ),
-            (Passing, None, "1023"),
-            (Passing, Some(1023), "Serializable isolation violation on table"),
-            (Passing, None, "could not complete because of conflict with concurrent transaction"),
-            (Passing, None, "Cannot execute write query because system is in resize mode"),
-            (Passing, Some(1016), "Disk Full"),
-            (Passing, None, "Query (123) canceled on user's request"),
-        ] {
-            let verdict = judge(&said("XX000", message, code));
-            assert!(verdict.known && verdict.class == class, "{message}: {verdict:?}");
-            assert!(class != Configuration || !verdict.advice.is_empty(), "{message}: what is one to do?");
-        }
-    }
-
-    #[test]
-    fn inherited_states_count_where_the_text_says_nothing() {
-        for (class, state) in [
-            (Configuration, "28P01"),
-            (Configuration, "42P01"),
-            (Configuration, "42501"),
-            (Passing, "57P01"),
-            (Passing, "57014"),
-            (Passing, "53300"),
-            (Passing, "08006"),
-        ] {
-            let verdict = judge(&said(state, "…", None));
-            assert!(verdict.known && verdict.class == class, "{state}: {verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
-        assert_eq!(judge(&SqlFailure::lost("connection closed")).class, Passing);
-        for why in [
-            "error performing TLS handshake: invalid peer certificate: UnknownIssuer",
-            "error parsing response from server: unknown authentication tag `13`",
-        ] {
-            assert_eq!(judge(&SqlFailure::lost(why)).class, Configuration, "{why}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_error_is_tried_again_and_shown() {
-        let verdict = judge(&said("XX000", "Assert", Some(1000)));
-        assert_eq!((verdict.class, verdict.known), (Passing, false));
-    }
-
-    #[test]
-    fn only_what_every_batch_would_meet_holds_every_batch() {
-        let scope = |message| trouble(&said("XX000", message, None), "COPY").scope;
-        assert_eq!(scope("Load into table 'hits' failed.  Check …"), Scope::Batch);
-        assert_eq!(scope("Disk Full"), Scope::Whole);
-        assert_eq!(scope("permission denied for relation ledger"), Scope::Whole);
-    }
-}
+#[path = "errors/tests.rs"]
+mod tests;

@@ -18,8 +18,9 @@ use shared::seal::Seal;
 use state::loads::ErrorClass;
 
 use super::errors;
+use super::file_counts;
 use super::load_errors;
-use super::session::{Session, SqlFailure};
+use super::session::{COPY_ID, Session, SqlFailure};
 use super::statements::Target;
 use crate::trouble::Trouble;
 
@@ -82,9 +83,12 @@ pub enum Settled {
     Before,
 }
 
+/// In the ledger, of a COPY whose id Redshift does not tell; as `pg_last_copy_id()` answers where there was none.
+const UNKNOWN_QUERY: i64 = -1;
+
 enum Failed {
     Sql(SqlFailure, &'static str),
-    Count { copied: String, sealed: u64 },
+    Count { copied: String, query: Option<i64> },
 }
 
 /// Loads what is known to be whole in S3. The answer names the batches that are settled now: all of them, or, if some
@@ -104,9 +108,13 @@ pub async fn load(
     // Nothing to roll back when COMMIT was refused or the connection is gone; then it does no harm.
     session.roll_back().await;
     match failed {
-        Failed::Count { copied, sealed } => {
-            let why = format!("COPY loaded {copied} rows, the seal says {sealed}; rolled back");
-            Err(Trouble::of_batch(ErrorClass::Incomplete, why))
+        Failed::Count { copied, query } => {
+            let blamed = file_counts::short(session, target, &loading.parts, query).await;
+            let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
+            if let ([_], [(_, file)]) = (loading.parts.as_slice(), blamed.as_slice()) {
+                why = format!("{why}; {file}");
+            }
+            Err(Trouble { blamed, ..Trouble::of_batch(ErrorClass::Incomplete, why) })
         }
         Failed::Sql(failure, "COMMIT") if matches!(failure, SqlFailure::Lost(_)) => {
             let trouble = errors::trouble(&failure, "COMMIT was sent and not answered, the ledger will tell");
@@ -142,12 +150,16 @@ async fn transaction(
     run(&target.copy(&loading.manifest, loading.compression), "COPY").await?;
     let counted = run("SELECT pg_last_copy_count()", "counting").await?;
     let copied = counted.single().unwrap_or("no count of").to_owned();
+    let query = if session.tells_copy_id() {
+        run(COPY_ID, "asking for the query id").await?.single().and_then(|id| id.parse().ok())
+    } else {
+        None
+    };
     if copied.parse() != Ok(loading.rows()) {
-        return Err(Failed::Count { copied, sealed: loading.rows() });
+        return Err(Failed::Count { copied, query });
     }
-    let id = run("SELECT pg_last_copy_id()", "asking for the query id").await?;
-    let copy_query = id.single().and_then(|id| id.parse().ok()).unwrap_or(-1);
-    run(&target.enter(&loading.parts, copy_query, Utc::now()), "writing the ledger").await?;
+    let query = query.unwrap_or(UNKNOWN_QUERY);
+    run(&target.enter(&loading.parts, query, Utc::now()), "writing the ledger").await?;
     run("COMMIT", "COMMIT").await?;
     Ok(batches.into_iter().map(|batch| (batch, Settled::Applied)).collect())
 }

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 use url::{Host, Url};
 
 use super::load::Problems;
-use super::{Adobe, Archive, Auth, Config, FilterRule, Secrets, Tls};
+use super::{Adobe, Archive, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
 
 /// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(super) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
@@ -58,9 +58,10 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         "redshift.password",
         !redshift.password.is_empty(),
         &redshift.password_file,
-        secrets.redshift(),
+        secrets.redshift() && redshift.auth == Login::Password,
         problems,
     );
+    check_login(redshift, problems);
     let fixed_key = !s3.access_key_id.is_empty();
     let s3_secret = !s3.secret_access_key.is_empty();
     one_source(
@@ -89,6 +90,9 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
     range("batch.files_per_batch", batch.files_per_batch.into(), 1, 1_000);
     range("s3.uploads", s3.uploads as u64, 1, 64);
+    range("ingester.batches_per_copy", ingester.batches_per_copy as u64, 1, 1_000);
+    range("ingester.rows_per_copy", ingester.rows_per_copy, 1, 1_000_000_000);
+    range("ingester.alert_after", ingester.alert_after.into(), 1, 1_000);
     range("redshift.port", redshift.port.into(), 1, 65_535);
     range("logging.keep_days", config.logging.keep_days as u64, 1, 3_650);
     let mut sized = |key: &str, size: crate::human::Size, from: &str, to: &str| {
@@ -100,6 +104,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     sized("adobe.max_record_bytes", adobe.max_record_bytes, "1KiB", "16MiB");
     sized("log.cache", log.cache, "1MiB", "4GiB");
     sized("log.max_bytes", log.max_bytes, "16MiB", "1024TiB");
+    sized("ingester.bytes_per_copy", ingester.bytes_per_copy, "1MiB", "1024GiB");
     sized("batch.max_file_bytes", batch.max_file_bytes, "1KiB", "1GiB");
     for (key, span, from, to) in [
         ("adobe.connect_timeout", adobe.connect_timeout, 100, 600_000),
@@ -115,8 +120,10 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("redshift.connect_timeout", redshift.connect_timeout, 100, 600_000),
         ("redshift.statement_timeout", redshift.statement_timeout, 1_000, day),
         ("ingester.list_interval", ingester.list_interval, 100, day),
+        ("ingester.list_all_interval", ingester.list_all_interval, 100, day),
         ("ingester.retry_first", ingester.retry_first, 10, day),
         ("ingester.retry_max", ingester.retry_max, 10, day),
+        ("ingester.reconcile_interval", ingester.reconcile_interval, 1_000, day),
         ("shutdown.timeout", config.shutdown.timeout, 100, 3_600_000),
     ] {
         if !(from..=to).contains(&millis(span)) {
@@ -135,7 +142,6 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("s3.region", &s3.region),
         ("redshift.host", &redshift.host),
         ("redshift.database", &redshift.database),
-        ("redshift.user", &redshift.user),
     ] {
         if text.trim().is_empty() {
             problems.add(key, "must not be empty");
@@ -167,6 +173,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("s3.to_ingest", &s3.to_ingest),
         ("s3.ingested", &s3.ingested),
         ("s3.rejected", &s3.rejected),
+        ("s3.loads", &s3.loads),
         ("s3.quarantine", &s3.quarantine),
     ] {
         if !prefix.ends_with('/') || prefix.starts_with('/') {
@@ -184,6 +191,10 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
             "must be apart from s3.to_ingest, s3.ingested and s3.rejected: none below another",
         );
     }
+    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected, &s3.quarantine];
+    if others.iter().any(|other| s3.loads.starts_with(*other) || other.starts_with(&s3.loads)) {
+        problems.add("s3.loads", "must be apart from the other prefixes: what is old there is deleted");
+    }
     let share = config.quarantine.max_share;
     if !(0.0..=1.0).contains(&share) {
         let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
@@ -200,6 +211,41 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
         problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+/// What each way to log in needs.
+fn check_login(redshift: &Redshift, problems: &mut Problems) {
+    let auth = match redshift.auth {
+        Login::Password => "password",
+        Login::Iam => "iam",
+        Login::IamIdentity => "iam-identity",
+        Login::Serverless => "serverless",
+    };
+    match (redshift.auth.needs_user(), redshift.user.trim().is_empty()) {
+        (true, true) => {
+            let rule = "is missing: for example user = \"livestream_loader\"";
+            problems.add("redshift.user", rule);
+        }
+        (false, false) => {
+            let rule = format!(
+                "must be left out when redshift.auth is {auth:?}: the user follows from the IAM identity"
+            );
+            problems.add("redshift.user", rule);
+        }
+        _ => {}
+    }
+    let (key, name) = match redshift.auth {
+        Login::Password => return,
+        Login::Iam | Login::IamIdentity => ("redshift.cluster", redshift.cluster()),
+        Login::Serverless => ("redshift.workgroup", redshift.workgroup()),
+    };
+    if name.is_none() {
+        let rule = "is missing: redshift.host does not tell it, and AWS wants it when redshift.auth is";
+        problems.add(key, format_args!("{rule} {auth:?}"));
+    }
+    if !redshift.api_endpoint.is_empty() {
+        check_url("redshift.api_endpoint", &redshift.api_endpoint, problems);
     }
 }
 

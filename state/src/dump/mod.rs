@@ -14,7 +14,7 @@ use shared::ids::BatchId;
 
 use crate::ask::{PATIENCE, Part, Service};
 use crate::feed::Question;
-use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads};
+use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads, Paused};
 use crate::log::{BatchStatus, LogReader};
 use crate::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
@@ -39,6 +39,9 @@ pub struct Dump {
     /// Whether nothing else is shown.
     #[serde(skip)]
     only_pending: bool,
+    /// Failures from which on a load is marked.
+    #[serde(skip)]
+    alert_after: u32,
 }
 
 /// What has not reached its end, as far as these two databases know.
@@ -55,13 +58,29 @@ pub struct Pending {
 /// # Errors
 /// When a database can neither be asked for nor read.
 pub async fn look(config: &Config) -> Result<Dump, Failure> {
-    let asked = Service::producer(config)
-        .ask(&Question::Snapshot, PATIENCE, LogReader::look, |log| log.snapshot().map_err(Failure::from));
-    let producer = asked.await?;
-    let asked = Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, |loads| {
-        Ok(IngesterSnapshot { loads: loads.all()? })
-    });
-    Ok(Dump::of(producer, asked.await?, Utc::now()))
+    let (producer, ingester) = (look_at_producer(config).await?, look_at_ingester(config).await?);
+    Ok(Dump::of(producer, ingester, Utc::now()).alerting_after(config.ingester.alert_after))
+}
+
+/// Looks at the producer's log alone.
+///
+/// # Errors
+/// When it can neither be asked for nor read.
+pub async fn look_at_producer(config: &Config) -> Result<Part<ProducerSnapshot>, Failure> {
+    let read = |log: &LogReader| log.snapshot().map_err(Failure::from);
+    Service::producer(config).ask(&Question::Snapshot, PATIENCE, LogReader::look, read).await
+}
+
+/// Looks at the ingester's bookkeeping alone.
+///
+/// # Errors
+/// When it can neither be asked for nor read.
+pub async fn look_at_ingester(config: &Config) -> Result<Part<IngesterSnapshot>, Failure> {
+    let read = |loads: &Loads| {
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
+        Ok(IngesterSnapshot { loads: loads.all()?, paused })
+    };
+    Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, read).await
 }
 
 fn is_loaded(state: &LoadState) -> bool {
@@ -93,7 +112,24 @@ impl Dump {
         for load in known.iter().flat_map(|ingester| &ingester.loads).filter(|load| !is_loaded(&load.state)) {
             add(load.batch, load.rows);
         }
-        Self { format: SNAPSHOT_FORMAT, at, producer, ingester, pending, waiting, only_pending: false }
+        let alert_after = u32::MAX;
+        Self {
+            format: SNAPSHOT_FORMAT,
+            at,
+            producer,
+            ingester,
+            pending,
+            waiting,
+            only_pending: false,
+            alert_after,
+        }
+    }
+
+    /// The same, marking loads that failed so many times or more.
+    #[must_use]
+    pub fn alerting_after(mut self, alert_after: u32) -> Self {
+        self.alert_after = alert_after;
+        self
     }
 
     /// The same with nothing in its lists but what is pending.
@@ -106,7 +142,8 @@ impl Dump {
             producer.gaps.list.clear();
         }
         if let Some(ingester) = &mut ingester.snapshot {
-            ingester.loads.retain(|load| waiting.contains(&load.batch));
+            // Rows in quarantine have not reached their end either.
+            ingester.loads.retain(|load| waiting.contains(&load.batch) || load.quarantined > 0);
         }
         self.only_pending = true;
         self

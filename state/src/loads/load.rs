@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, Instance};
+use shared::layout::Compression;
 
 use super::status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 
@@ -13,6 +14,8 @@ pub const FAILURES_KEPT: usize = 10;
 const WHY_BYTES: usize = 1600;
 /// Bytes of the reason of each failure kept, as JSON.
 const FAILURE_WHY_BYTES: usize = 240;
+/// Bytes of a schema's fingerprint; a seal with a longer one is none of ours.
+const FINGERPRINT_BYTES: usize = 16;
 
 /// What the ingester knows of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,10 +30,16 @@ pub struct Load {
     pub rows: u64,
     /// Bytes of its files in S3.
     pub bytes: u64,
+    /// How its rows are written; None when its seal was not read, or a version found it that did not keep this.
+    #[serde(default)]
+    pub form: Option<Form>,
     /// When its seal was first seen.
     pub discovered: DateTime<Utc>,
     /// Attempts so far.
     pub attempts: u32,
+    /// Failures so far, those included that kept an attempt from starting.
+    #[serde(default)]
+    pub failed: u32,
     /// When the latest attempt started, if it is under way or was the one that succeeded.
     #[serde(default)]
     pub started: Option<DateTime<Utc>>,
@@ -52,6 +61,23 @@ pub struct Load {
     /// Where it stands.
     #[serde(flatten)]
     pub state: LoadState,
+}
+
+/// What batches must have in common to be loaded together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Form {
+    /// Compression of its files.
+    pub compression: Compression,
+    /// Fingerprint of its columns.
+    pub schema: String,
+}
+
+impl Form {
+    /// The form of a seal; None if no seal of ours says so.
+    #[must_use]
+    pub fn new(compression: Compression, schema: &str) -> Option<Self> {
+        (schema.len() <= FINGERPRINT_BYTES).then(|| Self { compression, schema: schema.to_owned() })
+    }
 }
 
 /// An attempt that failed, or could not start.
@@ -86,8 +112,10 @@ impl Load {
             files,
             rows,
             bytes,
+            form: None,
             discovered,
             attempts: 0,
+            failed: 0,
             started: None,
             loaded: None,
             found_again: None,
@@ -95,6 +123,43 @@ impl Load {
             sifting: false,
             failures: Vec::new(),
             state: LoadState::Discovered,
+        }
+    }
+
+    /// The attempts that failed in a row, latest first: how many of them are kept, and when the last one failed.
+    #[must_use]
+    pub fn tries_in_a_row(&self) -> (u32, Option<DateTime<Utc>>) {
+        let mut tries = self.failures.iter().rev().take_while(|failed| failed.attempt.is_some());
+        let last = tries.next().map(|failed| failed.failed);
+        let count = last.map_or(0, |_| 1 + tries.count());
+        (u32::try_from(count).unwrap_or(u32::MAX), last)
+    }
+
+    /// Whether an attempt is under way, or was when the process ended.
+    #[must_use]
+    pub fn is_loading(&self) -> bool {
+        self.state == LoadState::Loading
+    }
+
+    /// Whether the ledger has it, as far as this ingester knows.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        matches!(self.state, LoadState::Loaded { .. } | LoadState::Archived { .. })
+    }
+
+    /// What the latest failure met, while it is not loaded.
+    #[must_use]
+    pub fn last_class(&self) -> Option<ErrorClass> {
+        self.failures.last().map(|failed| failed.class)
+    }
+
+    /// Whether a person should look: only a person can mend it, or it failed so many times or more.
+    #[must_use]
+    pub fn is_alarming(&self, alert_after: u32) -> bool {
+        match self.state {
+            LoadState::Retrying { class: ErrorClass::Configuration | ErrorClass::Data, .. } => true,
+            LoadState::Retrying { .. } | LoadState::Loading => self.failed >= alert_after,
+            LoadState::Discovered | LoadState::Loaded { .. } | LoadState::Archived { .. } => false,
         }
     }
 
@@ -119,6 +184,7 @@ impl Load {
                 let attempt = (self.state == LoadState::Loading).then_some(load.attempts);
                 let started = load.started.take();
                 let why = cut(&why, FAILURE_WHY_BYTES);
+                load.failed = load.failed.saturating_add(1);
                 load.failures.push(Failed { attempt, started, failed: now, class, why });
                 let old = load.failures.len().saturating_sub(FAILURES_KEPT);
                 load.failures.drain(..old);
@@ -126,7 +192,7 @@ impl Load {
             LoadEvent::Loaded => load.loaded = Some(now),
             LoadEvent::Archived => {}
             LoadEvent::FoundAgain => {
-                (load.started, load.loaded, load.found_again) = (None, None, Some(now));
+                (load.started, load.loaded, load.found_again, load.failed) = (None, None, Some(now), 0);
             }
         }
         Ok(load)
@@ -172,11 +238,13 @@ mod tests {
     fn the_largest_load_there_can_be_fits_a_value_of_the_database() {
         let now: DateTime<Utc> = "2026-12-31T23:59:59.123456789Z".parse().unwrap();
         for why in ["é\u{1}\"".repeat(5_000), "\u{1}".repeat(10_000), "😀\n".repeat(4_000)] {
+            let form = Form::new(Compression::Zstd, &"f".repeat(FINGERPRINT_BYTES));
             let mut load = Load {
                 quarantined: u64::MAX,
                 found_again: Some(now),
                 loaded: Some(now),
                 discovered: now,
+                form,
                 ..load()
             };
             for _ in 0..2 * FAILURES_KEPT {
@@ -221,8 +289,32 @@ mod tests {
             BatchId::new()
         );
         let load: Load = serde_json::from_str(&old).unwrap();
-        assert!(load.failures.is_empty() && load.started.is_none());
+        assert!(load.failures.is_empty() && load.started.is_none() && load.form.is_none());
         assert!(matches!(load.state, LoadState::Retrying { ref why, .. } if why == "w"));
+    }
+
+    #[test]
+    fn only_attempts_that_were_made_count_as_tries_in_a_row() {
+        let at = |s| DateTime::from_timestamp(s, 0).unwrap();
+        let held = load().after(failed("no connection", at(1)), at(1)).unwrap();
+        assert_eq!((held.tries_in_a_row(), held.failed), ((0, None), 1));
+        let tried = held.after(LoadEvent::Attempt, at(2)).unwrap().after(failed("w", at(3)), at(3)).unwrap();
+        let tried = tried.after(LoadEvent::Attempt, at(4)).unwrap().after(failed("w", at(5)), at(5)).unwrap();
+        assert_eq!((tried.tries_in_a_row(), tried.failed), ((2, Some(at(5))), 3));
+    }
+
+    #[test]
+    fn it_is_alarming_at_once_when_only_a_person_can_mend_it_and_else_after_so_many_failures() {
+        let now = Utc::now();
+        let fail = |load: &Load, class| {
+            let event = LoadEvent::Failed { next: now, class, why: "w".to_owned() };
+            load.after(LoadEvent::Attempt, now).unwrap().after(event, now).unwrap()
+        };
+        assert!(fail(&load(), ErrorClass::Data).is_alarming(5));
+        let once = fail(&load(), ErrorClass::Unknown);
+        assert!(!once.is_alarming(2) && fail(&once, ErrorClass::Passing).is_alarming(2));
+        let again = fail(&once, ErrorClass::Passing).after(LoadEvent::Attempt, now).unwrap();
+        assert!(again.is_alarming(2) && !again.after(LoadEvent::Loaded, now).unwrap().is_alarming(2));
     }
 
     proptest! {

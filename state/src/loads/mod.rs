@@ -2,21 +2,41 @@
 //! never the truth: whether a batch is loaded is said by the ledger in Redshift alone.
 
 mod load;
+mod pause;
 mod status;
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, BatchPrefix};
 
 use crate::snapshot::Matching;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
-pub use load::{FAILURES_KEPT, Failed, Load};
+pub use load::{FAILURES_KEPT, Failed, Form, Load};
+pub(crate) use pause::KEY as PAUSE;
+pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.
 pub(crate) const ARCHIVED_KEPT: usize = 1000;
+
+/// Key of what listings came to, in [`Table::Meta`].
+pub(crate) const LISTED: &[u8] = b"listed";
+
+/// How far listings of S3 have come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// When everything was listed last.
+    pub whole: DateTime<Utc>,
+    /// Requests that took.
+    pub pages: u64,
+    /// Batches opened before this time are settled, as far as that listing and those after it tell.
+    pub from: DateTime<Utc>,
+}
 
 /// Why a load could not be noted.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +56,33 @@ pub enum LoadsError {
 #[derive(Debug, Clone)]
 pub struct Loads {
     pub(crate) store: Store,
+    /// The archived ones, so that old ones are forgotten without reading all.
+    archived: Arc<Mutex<Archived>>,
+}
+
+#[derive(Debug, Default)]
+struct Archived {
+    plain: BTreeSet<BatchId>,
+    /// Those with rows in quarantine wait for a person, however many are loaded meanwhile.
+    quarantined: BTreeSet<BatchId>,
+}
+
+impl Archived {
+    fn enter(&mut self, load: &Load) {
+        self.plain.remove(&load.batch);
+        self.quarantined.remove(&load.batch);
+        match load.state {
+            LoadState::Archived { .. } if load.quarantined > 0 => self.quarantined.insert(load.batch),
+            LoadState::Archived { .. } => self.plain.insert(load.batch),
+            _ => false,
+        };
+    }
+
+    /// The oldest one, if there are more than are kept; it is forgotten.
+    fn too_old(&mut self) -> Option<BatchId> {
+        let full = [&mut self.plain, &mut self.quarantined].into_iter().find(|set| set.len() > ARCHIVED_KEPT);
+        full.and_then(BTreeSet::pop_first)
+    }
 }
 
 impl Loads {
@@ -44,7 +91,11 @@ impl Loads {
     /// # Errors
     /// As [`Store::open`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        Store::open(dir, Kind::Ingester, "ingester", 8 << 20).map(|store| Self { store })
+        let loads = Self::of(Store::open(dir, Kind::Ingester, "ingester", 8 << 20)?);
+        let mut index = loads.index();
+        loads.all()?.iter().for_each(|load| index.enter(load));
+        drop(index);
+        Ok(loads)
     }
 
     /// Opens it to look at, when no ingester runs.
@@ -52,7 +103,15 @@ impl Loads {
     /// # Errors
     /// As [`Store::look`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Ingester).map(|store| Self { store })
+        Store::look(dir, Kind::Ingester).map(Self::of)
+    }
+
+    fn of(store: Store) -> Self {
+        Self { store, archived: Arc::default() }
+    }
+
+    fn index(&self) -> MutexGuard<'_, Archived> {
+        self.archived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a batch whose seal was seen; one that is known already stays as it is, unless it was archived.
@@ -68,7 +127,7 @@ impl Loads {
             }
             Some(known) => return Ok(known),
         };
-        self.write(&load)?;
+        self.write(std::slice::from_ref(&load))?;
         Ok(load)
     }
 
@@ -77,13 +136,40 @@ impl Loads {
     /// # Errors
     /// When the move is illegal or cannot be stored.
     pub fn note(&self, batch: BatchId, event: LoadEvent, now: DateTime<Utc>) -> Result<Load, LoadsError> {
-        let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
-        let load = known.after(event, now).map_err(|illegal| LoadsError::Move(batch, illegal))?;
-        self.write(&load)?;
-        if matches!(load.state, LoadState::Archived { .. }) {
-            self.forget_old()?;
+        let noted = self.note_all(vec![(batch, event)], now)?;
+        noted.into_iter().next().ok_or(LoadsError::Unknown(batch))
+    }
+
+    /// Moves several loads, each by its event, in one durable change: all of them or none.
+    ///
+    /// # Errors
+    /// When a move is illegal or the change cannot be stored.
+    pub fn note_all(
+        &self,
+        moves: Vec<(BatchId, LoadEvent)>,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Load>, LoadsError> {
+        let mut noted = Vec::with_capacity(moves.len());
+        for (batch, event) in moves {
+            let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
+            let load = known.after(event, now).map_err(|illegal| LoadsError::Move(batch, illegal))?;
+            noted.push(load);
         }
-        Ok(load)
+        self.write(&noted)?;
+        Ok(noted)
+    }
+
+    /// Writes these loads, and forgets old ones. Should that fail the process ends: the index needs no way back.
+    fn write(&self, loads: &[Load]) -> Result<(), StoreError> {
+        let (mut change, mut index) = (Change::new(), self.index());
+        for load in loads {
+            change.put(Table::Loads, load.batch.as_bytes(), load);
+            index.enter(load);
+        }
+        while let Some(oldest) = index.too_old() {
+            change.remove(Table::Loads, oldest.as_bytes());
+        }
+        self.store.commit(change)
     }
 
     /// Notes that a search for refused rows begins, durably, before anything is written to S3.
@@ -106,7 +192,7 @@ impl Loads {
         let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
         let load = change(known.clone());
         if load != known {
-            self.write(&load)?;
+            self.write(std::slice::from_ref(&load))?;
         }
         Ok(load)
     }
@@ -139,30 +225,29 @@ impl Loads {
         Ok(Matching { ids, batch })
     }
 
-    fn write(&self, load: &Load) -> Result<(), StoreError> {
-        let mut change = Change::new();
-        change.put(Table::Loads, load.batch.as_bytes(), load);
-        self.store.commit(change)
+    /// How far listings of S3 have come; None if none has been through yet.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn listed(&self) -> Result<Option<Listed>, StoreError> {
+        self.store.get(Table::Meta, LISTED)
     }
 
-    fn forget_old(&self) -> Result<(), StoreError> {
-        let all = self.all()?;
-        let archived = || all.iter().filter(|load| matches!(load.state, LoadState::Archived { .. })).rev();
+    /// Notes durably how far listings of S3 have come.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub fn note_listed(&self, listed: &Listed) -> Result<(), StoreError> {
         let mut change = Change::new();
-        // Those with rows in quarantine wait for a person, however many are loaded meanwhile.
-        let plain = archived().filter(|load| load.quarantined == 0).skip(ARCHIVED_KEPT);
-        let quarantined = archived().filter(|load| load.quarantined > 0).skip(ARCHIVED_KEPT);
-        for load in plain.chain(quarantined) {
-            change.remove(Table::Loads, load.batch.as_bytes());
-        }
-        if change.is_empty() { Ok(()) } else { self.store.apply(change) }
+        change.put(Table::Meta, LISTED, listed);
+        self.store.commit(change)
     }
 }
 
 /// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
 /// found again in S3 and in the ledger.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::verify::sound(store, &Loads { store: store.clone() }.verify()?)
+    crate::verify::sound(store, &Loads::of(store.clone()).verify()?)
 }
 
 #[cfg(test)]
@@ -174,6 +259,26 @@ mod tests {
     fn load() -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
         Load::new(BatchId::new(), instance, 1, 10, 100, Utc::now())
+    }
+
+    #[test]
+    fn a_batch_with_rows_in_quarantine_is_not_forgotten_for_younger_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let loads = Loads::open(dir.path()).unwrap();
+        let archived = |load: Load| {
+            let load = Load { state: LoadState::Archived { at: Utc::now() }, ..load };
+            loads.write(std::slice::from_ref(&load)).unwrap();
+            load.batch
+        };
+        let (kept, forgotten) = (archived(load()), archived(load()));
+        loads.sifting(kept).unwrap();
+        let noted = loads.quarantined(kept, 3).unwrap();
+        assert_eq!((noted.quarantined, noted.sifting), (3, false));
+        for _ in 0..ARCHIVED_KEPT {
+            archived(load());
+        }
+        assert!(loads.get(forgotten).unwrap().is_none());
+        assert_eq!(loads.get(kept).unwrap().map(|load| load.quarantined), Some(3));
     }
 
     #[test]
@@ -196,6 +301,50 @@ mod tests {
         loads.note(load.batch, LoadEvent::Loaded, now).unwrap();
         loads.note(load.batch, LoadEvent::Archived, now).unwrap();
         assert_eq!(loads.discovered(load.clone()).unwrap().state, LoadState::Discovered, "published again");
+    }
+
+    #[test]
+    fn of_the_archived_ones_the_latest_are_kept_also_over_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = |loads: &Loads, many: usize| {
+            let new: Vec<_> = (0..many).map(|_| loads.discovered(load()).unwrap().batch).collect();
+            for event in [LoadEvent::Attempt, LoadEvent::Loaded, LoadEvent::Archived] {
+                loads
+                    .note_all(new.iter().map(|batch| (*batch, event.clone())).collect(), Utc::now())
+                    .unwrap();
+            }
+            new
+        };
+        let first = archive(&Loads::open(dir.path()).unwrap(), 5)[0];
+        let loads = Loads::open(dir.path()).unwrap();
+        let waiting = loads.discovered(load()).unwrap().batch;
+        archive(&loads, ARCHIVED_KEPT - 4);
+        assert_eq!(loads.get(first).unwrap(), None);
+        assert!(loads.get(waiting).unwrap().is_some(), "what waits is never forgotten");
+        assert_eq!(loads.all().unwrap().len(), ARCHIVED_KEPT + 1);
+    }
+
+    #[test]
+    fn several_moves_are_made_together_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let loads = Loads::open(dir.path()).unwrap();
+        let (a, b) = (loads.discovered(load()).unwrap(), loads.discovered(load()).unwrap());
+        let moves = vec![(a.batch, LoadEvent::Attempt), (b.batch, LoadEvent::Archived)];
+        assert!(loads.note_all(moves, Utc::now()).is_err());
+        assert_eq!(loads.get(a.batch).unwrap(), Some(a));
+    }
+
+    #[test]
+    fn how_far_listings_have_come_is_remembered() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = Utc::now();
+        let listed = Listed { whole: at, pages: 100, from: at };
+        {
+            let loads = Loads::open(dir.path()).unwrap();
+            assert_eq!(loads.listed().unwrap(), None);
+            loads.note_listed(&listed).unwrap();
+        }
+        assert_eq!(Loads::open(dir.path()).unwrap().listed().unwrap(), Some(listed));
     }
 
     #[test]

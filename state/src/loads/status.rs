@@ -59,6 +59,8 @@ pub enum ErrorClass {
     Configuration,
     /// Redshift refuses rows of the batch.
     Data,
+    /// Redshift said something that this version does not know.
+    Unknown,
 }
 
 /// What happens to a load.
@@ -118,8 +120,13 @@ mod tests {
     use super::*;
 
     fn any_event() -> impl Strategy<Value = LoadEvent> {
-        let classes =
-            [ErrorClass::Passing, ErrorClass::Incomplete, ErrorClass::Configuration, ErrorClass::Data];
+        let classes = [
+            ErrorClass::Passing,
+            ErrorClass::Incomplete,
+            ErrorClass::Configuration,
+            ErrorClass::Data,
+            ErrorClass::Unknown,
+        ];
         let failed = (prop::sample::select(classes.to_vec()), "[a-z]{0,9}")
             .prop_map(|(class, why)| LoadEvent::Failed { next: DateTime::UNIX_EPOCH, class, why });
         prop_oneof![

@@ -110,7 +110,13 @@ pub fn median(mut times: Vec<Duration>) -> Duration {
 /// User and system time of this process so far, all threads, in steps of 10 ms.
 #[must_use]
 pub fn cpu_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    cpu_time_of("self")
+}
+
+/// The same of another process, by its id.
+#[must_use]
+pub fn cpu_time_of(process: &str) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     // Fields 14 and 15; the name before them may hold blanks.
     let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
     let ticks = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());

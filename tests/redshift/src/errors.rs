@@ -84,6 +84,11 @@ impl SqlError {
         [SERIALIZABLE, CONFLICT].contains(&self.message.as_str())
     }
 
+    /// Somebody cancelled the statement, or its time was over.
+    pub(crate) fn cancelled(pid: i32) -> Self {
+        Self::with_state("57014", format!("Query ({pid}) cancelled on user's request"))
+    }
+
     /// What PostgreSQL answers to every statement after the one that failed, until ROLLBACK.
     pub(crate) fn aborted() -> Self {
         Self::with_state(
@@ -104,7 +109,7 @@ impl SqlError {
             return if cycle { Self::serializable(pid) } else { Self::conflict() };
         }
         if *code == SqlState::QUERY_CANCELED {
-            return Self::with_state("57014", format!("Query ({pid}) cancelled on user's request"));
+            return Self::cancelled(pid);
         }
         if *code == SqlState::CHECK_VIOLATION {
             let at = Where {

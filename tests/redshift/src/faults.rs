@@ -159,6 +159,7 @@ struct State {
     statements: Vec<Seen>,
     struck: BTreeMap<String, u64>,
     conflicts: u64,
+    cancels: u64,
     /// Sessions that stand still and nobody was told of.
     held: VecDeque<i32>,
 }
@@ -208,6 +209,12 @@ impl Faults {
         self.state().conflicts
     }
 
+    /// How many requests to cancel a statement came, with the key of a session.
+    #[must_use]
+    pub fn cancels(&self) -> u64 {
+        self.state().cancels
+    }
+
     /// Returns when a session stands still at a [`Fault::Hold`], with its process id. Each is told of once.
     pub async fn until_held(&self) -> i32 {
         loop {
@@ -230,6 +237,10 @@ impl Faults {
         self.state().held.push_back(pid);
         self.held.notify_one();
         released
+    }
+
+    pub(crate) fn met_cancel(&self) {
+        self.state().cancels += 1;
     }
 
     pub(crate) fn met_conflict(&self) {

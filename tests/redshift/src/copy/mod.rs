@@ -6,6 +6,7 @@
 pub(crate) mod csv;
 pub(crate) mod files;
 pub(crate) mod load_errors;
+mod load_views;
 pub(crate) mod options;
 mod pipeline;
 pub(crate) mod rows;
@@ -77,7 +78,8 @@ pub(crate) async fn run(
             return Err(SqlError::block(failure.to_string(), &at));
         }
     }
-    if done.files == 0 {
+    load_views::record(&shared.admin, query, pid, &done.files, serverless).await?;
+    if done.files.is_empty() {
         let at = Where { code: 8001, context: "S3 fetch", query, location: "s3_utility.cpp:672", pid };
         return Err(SqlError::block("None of the files named in the manifest exists", &at));
     }

@@ -18,7 +18,8 @@ use crate::s3::{self, S3Error};
 /// How a COPY ended.
 pub(crate) struct Done {
     pub(crate) loaded: u64,
-    pub(crate) files: usize,
+    /// The files that were read to their end, and their lines.
+    pub(crate) files: Vec<(String, u64)>,
     pub(crate) errors: Vec<LoadError>,
     pub(crate) result: Result<(), Failure>,
 }
@@ -56,7 +57,7 @@ enum Input {
 
 struct Judged {
     loaded: u64,
-    files: usize,
+    files: Vec<(String, u64)>,
     errors: Vec<LoadError>,
     result: Result<(), Stop>,
 }
@@ -75,7 +76,7 @@ pub(crate) async fn run(
     let judge = tokio::task::spawn_blocking(move || judge(rules, compression, input, &output));
     let (fetched, sunk) = tokio::join!(fetch(s3, files, to_judge), sink(client, sql, rows));
     let Ok(judged) = judge.await else {
-        return Done { loaded: 0, files: 0, errors: Vec::new(), result: Err(Failure::Judge) };
+        return Done { loaded: 0, files: Vec::new(), errors: Vec::new(), result: Err(Failure::Judge) };
     };
     // The first cause: a failing sink or fetch makes the judge stop, and not the other way round.
     let mut result = match (fetched, judged.result) {
@@ -152,13 +153,12 @@ fn judge(
 ) -> Judged {
     let mut loader = Loader::new(rules);
     let mut sink = |rows: Vec<u8>| output.blocking_send(Bytes::from(rows)).is_ok();
-    let mut files = 0;
+    let mut files = Vec::new();
     let mut each = || {
         while let Some(first) = input.blocking_recv() {
             let Input::File(name) = first else { continue };
-            files += 1;
             let mut body = Body { input: &mut input, chunk: Bytes::new(), ended: false };
-            match compression {
+            let lines = match compression {
                 Compression::None => loader.file(&name, &mut body, &mut sink)?,
                 Compression::Gzip => {
                     loader.file(&name, &mut flate2::read::MultiGzDecoder::new(&mut body), &mut sink)?
@@ -169,6 +169,7 @@ fn judge(
                     loader.file(&name, &mut decoder, &mut sink)?
                 }
             };
+            files.push((name, lines));
             io::copy(&mut body, &mut io::sink()).map_err(Stop::Unreadable)?;
         }
         loader.finish(&mut sink)

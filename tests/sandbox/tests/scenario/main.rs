@@ -2,12 +2,19 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
+mod backlog;
 mod chaos;
+mod connections;
 mod cuts;
 mod faults;
 mod kills;
 mod many;
+mod mending;
 mod operation;
+mod pause;
+mod quarantine;
 mod schema;
+mod silence;
 mod transactions;
 mod world;

@@ -112,6 +112,16 @@ impl World {
         u64::try_from(sum).unwrap()
     }
 
+    /// What `state dump` shows.
+    pub(crate) fn dump(&self) -> String {
+        self.dump_as(&[])
+    }
+
+    pub(crate) fn dump_as(&self, args: &[&str]) -> String {
+        let output = service::run("state", &[&["dump"], args].concat(), &self.config).unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) async fn snapshot(&self) -> Option<ProducerSnapshot> {
         let socket = self.path("producer").join("feed.sock");
         feed::snapshot(&socket).await.ok().map(|answer| answer.snapshot)

@@ -1,6 +1,6 @@
 //! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
 
-use shared::causes::causes;
+use crate::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
 use std::str::FromStr;
@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
+pub const COPY_ID: &str = "SELECT pg_last_copy_id()";
 
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -21,6 +24,8 @@ pub struct Session {
     limit: Duration,
     /// Set when it is not known what the server does with it: it must not be used again.
     spoilt: AtomicBool,
+    /// Whether the server answers [`COPY_ID`].
+    tells_copy_id: bool,
 }
 
 /// Why a statement brought no result.
@@ -49,6 +54,12 @@ impl SqlFailure {
     #[must_use]
     pub fn code(&self) -> Option<u32> {
         self.detail_line("code:")?.parse().ok()
+    }
+
+    /// Whether the user or the password was not taken.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
     }
 
     fn detail_line(&self, label: &str) -> Option<&str> {
@@ -131,7 +142,28 @@ impl Session {
                 }
             }
         });
-        Self { client, tls, limit, spoilt: AtomicBool::new(false) }
+        Self { client, tls, limit, spoilt: AtomicBool::new(false), tells_copy_id: false }
+    }
+
+    /// Prepares a fresh session: limits its statements, and learns what the server answers. What is refused within a
+    /// transaction ends it, so that is found out here.
+    ///
+    /// # Errors
+    /// When the limit cannot be set.
+    pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
+        self.run(&time_limit(self.limit)).await?;
+        match self.run(COPY_ID).await {
+            Ok(_) => self.tells_copy_id = true,
+            Err(error @ SqlFailure::Lost(_)) => return Err(error),
+            Err(error) => tracing::warn!(%error, "the ledger will not name the queries of loads"),
+        }
+        Ok(())
+    }
+
+    /// Whether the id of the latest COPY can be asked for.
+    #[must_use]
+    pub fn tells_copy_id(&self) -> bool {
+        self.tells_copy_id
     }
 
     /// Runs one statement.
@@ -190,6 +222,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Limits every statement of a session, waiting in Redshift's queue included.
+fn time_limit(limit: Duration) -> String {
+    format!("SET statement_timeout TO {}", limit.as_millis())
 }
 
 #[cfg(test)]

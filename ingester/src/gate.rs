@@ -1,0 +1,201 @@
+//! Holds loading as a whole while the trouble is nobody's batch, and says when a batch is tried again. Decides only.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::retry::Backoff;
+use state::loads::Load;
+
+use crate::trouble::{Pace, Scope, Trouble};
+
+/// Attempts in a row that met trouble of everybody's after which a batch lets the others go first.
+const STEPS_ASIDE: u32 = 3;
+
+/// The breaker. While it is shut nothing is tried; when its time is over one COPY goes first, and the others follow
+/// only if that succeeds.
+///
+/// Whether trouble is really everybody's is not known beforehand: Redshift may say *Assert* to one batch alone. So a
+/// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the gate, and another goes first; and if any
+/// batch was loaded since this one failed last, the trouble is taken for its own, and shuts the gate no more.
+#[derive(Debug)]
+pub struct Gate {
+    first: Duration,
+    max: Duration,
+    backoff: Backoff,
+    until: Option<DateTime<Utc>>,
+    /// When a batch was loaded last.
+    loaded: Option<DateTime<Utc>>,
+}
+
+/// What came before the failure of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Attempts that failed in a row, this one included; 0 if it could not start.
+    pub tries: u32,
+    /// When the one before this failed.
+    pub last: Option<DateTime<Utc>>,
+}
+
+impl Past {
+    /// Of a batch whose attempt has just failed, and that not noted yet.
+    #[must_use]
+    pub fn of(load: &Load) -> Self {
+        let (tries, last) = load.tries_in_a_row();
+        Self { tries: tries.saturating_add(1), last }
+    }
+}
+
+impl Gate {
+    /// An open gate; `first` and `max` are the waits of the configuration.
+    #[must_use]
+    pub fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, backoff: Backoff::new(first, max), until: None, loaded: None }
+    }
+
+    /// Until when nothing may be tried, if it is shut at `now`.
+    #[must_use]
+    pub fn shut(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.until.filter(|until| *until > now)
+    }
+
+    /// Failures in a row that were nobody's batch.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// The servers answered as they should.
+    pub fn succeeded(&mut self) {
+        self.backoff.succeeded();
+        self.until = None;
+    }
+
+    /// A batch was loaded.
+    pub fn loaded(&mut self, now: DateTime<Utc>) {
+        self.succeeded();
+        self.loaded = Some(now);
+    }
+
+    /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
+    pub fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: DateTime<Utc>) -> Scope {
+        let others_went = alone.and_then(|past| past.last).is_some_and(|last| self.loaded > Some(last));
+        if trouble.scope == Scope::Batch || others_went {
+            // The servers did what they should; only this batch is not right.
+            self.succeeded();
+            return Scope::Batch;
+        }
+        let usual = self.backoff.failed();
+        self.until = Some(now + delta(if trouble.pace == Pace::Slow { self.slow() } else { usual }));
+        Scope::Whole
+    }
+
+    /// When a batch that met the trouble is tried again.
+    #[must_use]
+    pub fn next_try(&self, trouble: &Trouble, whose: Scope, past: Past, now: DateTime<Utc>) -> DateTime<Utc> {
+        let own = delta(match trouble.pace {
+            Pace::Slow => self.slow(),
+            Pace::Usual => Backoff::new(self.first, self.max).after(past.tries.saturating_sub(1)).failed(),
+        });
+        match (whose, self.until) {
+            (Scope::Whole, Some(until)) if past.tries >= STEPS_ASIDE => until + own,
+            (Scope::Whole, Some(until)) => until.max(now + own),
+            _ => now + own,
+        }
+    }
+
+    /// What only a person can mend, or what passes slowly, is not asked about every second.
+    fn slow(&self) -> Duration {
+        Backoff::new(self.max, self.max).failed()
+    }
+}
+
+fn delta(wait: Duration) -> TimeDelta {
+    TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use state::loads::ErrorClass;
+
+    fn gate() -> Gate {
+        Gate::new(Duration::from_secs(1), Duration::from_secs(100))
+    }
+
+    fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
+        (to - from).num_seconds()
+    }
+
+    /// A batch fails alone; says whose trouble it is taken for and when it is tried again.
+    fn fail(gate: &mut Gate, trouble: &Trouble, past: Past, now: DateTime<Utc>) -> (Scope, DateTime<Utc>) {
+        let whose = gate.failed(trouble, Some(past), now);
+        (whose, gate.next_try(trouble, whose, past, now))
+    }
+
+    #[test]
+    fn refused_rows_hold_their_own_batch_only() {
+        let (mut gate, now) = (gate(), Utc::now());
+        let trouble = Trouble::of_batch(ErrorClass::Data, "a load error");
+        let (whose, next) = fail(&mut gate, &trouble, Past { tries: 1, last: None }, now);
+        assert!(whose == Scope::Batch && seconds(now, next) >= 50, "a person has to look: slowly");
+        assert_eq!(gate.shut(now), None);
+    }
+
+    #[test]
+    fn a_lost_connection_shuts_the_gate_longer_each_time_until_one_batch_goes_through() {
+        let (mut gate, now) = (gate(), Utc::now());
+        let lost = Trouble::of_all(ErrorClass::Passing, "connection closed", "");
+        gate.failed(&lost, None, now);
+        assert!(gate.shut(now).unwrap() - now <= TimeDelta::seconds(1));
+        for _ in 0..10 {
+            gate.failed(&lost, None, now);
+        }
+        let until = gate.shut(now).unwrap();
+        assert!(seconds(now, until) >= 50 && seconds(now, until) <= 100);
+        assert_eq!(gate.shut(until), None, "one is let through when the time is over");
+        gate.loaded(now);
+        assert_eq!((gate.shut(now), gate.failures()), (None, 0));
+    }
+
+    #[test]
+    fn what_passes_slowly_or_not_by_itself_shuts_the_gate_for_long_at_once() {
+        let now = Utc::now();
+        let full = Trouble { pace: Pace::Slow, ..Trouble::of_all(ErrorClass::Passing, "Disk Full", "") };
+        for trouble in [full, Trouble::of_all(ErrorClass::Configuration, "no such role", "")] {
+            let mut gate = gate();
+            let (_, next) = fail(&mut gate, &trouble, Past { tries: 1, last: None }, now);
+            let until = gate.shut(now).unwrap();
+            assert!(seconds(now, until) >= 50 && until <= next, "not due while the gate is shut");
+        }
+    }
+
+    #[test]
+    fn whoever_meets_everybodys_trouble_again_and_again_lets_the_others_go_first() {
+        let (mut gate, now) = (gate(), Utc::now());
+        let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
+        for tries in 1..=5 {
+            let (whose, next) = fail(&mut gate, &unknown, Past { tries, last: Some(now) }, now);
+            let until = gate.shut(now).unwrap();
+            assert_eq!(whose, Scope::Whole);
+            let aside = next >= until + TimeDelta::milliseconds(500);
+            assert!(if tries >= STEPS_ASIDE { aside } else { next >= until }, "try {tries}");
+        }
+    }
+
+    #[test]
+    fn trouble_that_others_do_not_meet_is_the_batchs_own() {
+        let now = Utc::now();
+        let later = now + TimeDelta::seconds(10);
+        let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
+        let mut gate = gate();
+        gate.loaded(now);
+        let first = fail(&mut gate, &unknown, Past { tries: 1, last: None }, later);
+        assert_eq!(first.0, Scope::Whole, "nothing is known yet");
+        gate.loaded(later + TimeDelta::seconds(1));
+        let past = Past { tries: 2, last: Some(later) };
+        let at = later + TimeDelta::seconds(9);
+        assert_eq!(fail(&mut gate, &unknown, past, at).0, Scope::Batch);
+        assert_eq!(gate.shut(at), None);
+        assert_eq!(gate.failed(&unknown, None, at), Scope::Whole, "several together prove nothing");
+    }
+}

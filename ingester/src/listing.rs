@@ -1,0 +1,93 @@
+//! From where S3 is listed. Decides only; discovery acts.
+//!
+//! Ids of batches sort by the time they were opened, so a listing need not begin where everything is long settled.
+//! It begins before the youngest age a batch may have when it is published ([`reach`]): what is younger may still
+//! come. What is published later than that, by a producer that was away for long, is found because the feed points at
+//! it, or by a listing of everything: one is made at the first start, every `ingester.list_all_interval`, and, since
+//! that is no more than one request, every time if all fits one page.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::config::Config;
+use shared::ids::BatchId;
+use shared::layout;
+use state::loads::Listed;
+
+/// What a batch may take from being sealed to being published, and clocks may differ by.
+const PUBLISHING: Duration = Duration::from_secs(600);
+/// A folder that has been without seal for this long is not listed again and again for it.
+const ABANDONED: TimeDelta = TimeDelta::hours(24);
+
+/// How old a batch may be when it is published, as far as listings care.
+#[must_use]
+pub fn reach(config: &Config) -> TimeDelta {
+    TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED)
+}
+
+/// After which key to list; None for everything.
+#[must_use]
+pub fn after(listed: Option<&Listed>, every: Duration, prefix: &str, now: DateTime<Utc>) -> Option<String> {
+    let listed = listed.filter(|listed| listed.pages > 1)?;
+    // A clock that was set back makes the time negative: then everything is listed too.
+    let recent = (now - listed.whole).to_std().is_ok_and(|since| since < every);
+    recent.then(|| layout::folder(prefix, BatchId::floor(listed.from)))
+}
+
+/// What to remember of a listing. `whole`: the requests it took, if it was of everything. `open`: the folders in it
+/// that are not settled.
+#[must_use]
+pub fn noted(
+    before: Option<&Listed>,
+    whole: Option<u64>,
+    open: impl IntoIterator<Item = BatchId>,
+    reach: TimeDelta,
+    now: DateTime<Utc>,
+) -> Option<Listed> {
+    let unsettled = open.into_iter().map(|batch| batch.opened_at()).filter(|at| now - at < ABANDONED);
+    let from = unsettled.chain([now - reach]).min().unwrap_or(now - reach);
+    match (whole, before) {
+        (Some(pages), _) => Some(Listed { whole: now, pages, from }),
+        (None, Some(before)) => Some(Listed { from, ..before.clone() }),
+        (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn at(minutes: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + 60 * minutes, 0).unwrap()
+    }
+
+    fn long(pages: u64) -> Listed {
+        Listed { whole: at(0), pages, from: at(-15) }
+    }
+
+    #[test]
+    fn everything_is_listed_at_first_when_it_is_due_and_when_it_is_one_page() {
+        let after = |listed: Option<&Listed>, minutes| after(listed, HOUR, "ToIngest/", at(minutes));
+        assert_eq!(after(None, 0), None);
+        assert_eq!(after(Some(&long(1)), 1), None);
+        assert_eq!(after(Some(&long(9)), 60), None);
+        assert_eq!(after(Some(&long(9)), -1), None, "the clock was set back");
+        let from = after(Some(&long(9)), 59).unwrap();
+        assert!(from < layout::folder("ToIngest/", BatchId::floor(at(-14))), "{from}");
+        assert!(from > layout::folder("ToIngest/", BatchId::floor(at(-16))), "{from}");
+    }
+
+    #[test]
+    fn the_next_listing_begins_before_all_that_may_still_come() {
+        let reach = TimeDelta::minutes(15);
+        let open = |minutes| BatchId::floor(at(minutes));
+        let noted = |whole, open: &[BatchId]| noted(Some(&long(9)), whole, open.to_vec(), reach, at(100));
+        assert_eq!(noted(Some(7), &[]), Some(Listed { whole: at(100), pages: 7, from: at(85) }));
+        assert_eq!(noted(None, &[open(90), open(30)]), Some(Listed { from: at(30), ..long(9) }));
+        let abandoned = open(100 - 24 * 60 - 1);
+        assert_eq!(noted(None, &[abandoned]).unwrap().from, at(85));
+        assert_eq!(super::noted(None, None, [], reach, at(0)), None);
+    }
+}

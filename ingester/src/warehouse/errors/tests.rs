@@ -1,0 +1,232 @@
+use super::*;
+use ErrorClass::Unknown;
+
+fn said(state: &str, message: &str, code: Option<u32>) -> SqlFailure {
+    let detail =
+        code.map_or(String::new(), |code| format!("\n  error:  e\n  code:      {code}\n  context:   \n"));
+    SqlFailure::Refused { state: state.to_owned(), message: message.to_owned(), detail }
+}
+
+fn verdict(message: &str, code: Option<u32>) -> Verdict {
+    judge(&said("XX000", message, code))
+}
+
+#[test]
+fn refused_rows_are_their_batchs_own_trouble() {
+    for view in ["stl_load_errors", "sys_load_error_detail"] {
+        let message = format!("Load into table 'hits' failed.  Check '{view}' system table for details.");
+        let verdict = verdict(&message, None);
+        assert_eq!((verdict.class, verdict.scope, verdict.pace), (Data, Scope::Batch, Pace::Slow));
+    }
+}
+
+#[test]
+fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
+    for (advice, code, message) in [
+        (ROLE, Some(30000), "Not authorized to get credentials of role arn:aws:iam::1:role/x"),
+        (ROLE, Some(30000), "anything with this code"),
+        (ROLE, None, "User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/x"),
+        (ROLE, None, "The requested role arn:aws:iam::1:role/x is not associated to cluster"),
+        (ROLE, Some(8001), "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1"),
+        (
+            ROLE,
+            None,
+            "Problem reading manifest file - S3ServiceException:Access Denied,Status 403,Error AccessDenied",
+        ),
+        (
+            ROLE,
+            None,
+            "S3ServiceException:The AWS Access Key Id you provided does not exist,Error InvalidAccessKeyId",
+        ),
+        (ROLE, Some(8001), "COPY with MANIFEST parameter requires full path of an S3 object."),
+        (
+            KEY,
+            None,
+            "S3ServiceException:User is not authorized to perform: kms:Decrypt,Status 403,Error AccessDenied",
+        ),
+        (
+            REGION,
+            None,
+            "S3ServiceException:The bucket you are attempting to access must be addressed using the specified endpoint.,Status 301,Error PermanentRedirect",
+        ),
+        (
+            REGION,
+            None,
+            "S3ServiceException:The S3 bucket addressed by the query is in a different region from this cluster.,Status 400",
+        ),
+        (
+            REGION,
+            None,
+            "S3ServiceException:The authorization header is malformed; the region 'us-east-1' is wrong,Status 400,Error AuthorizationHeaderMalformed",
+        ),
+        (
+            REGION,
+            None,
+            "S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket",
+        ),
+        (TABLES, None, "Cannot COPY into nonexistent table hits"),
+        (TABLES, None, "column \"evar1\" of relation \"hits\" does not exist"),
+        (TABLES, None, "relation \"ledger\" does not exist"),
+        (TABLES, None, "schema \"x\" does not exist"),
+        (RIGHTS, None, "permission denied for relation ledger"),
+        (RIGHTS, None, "must be owner of relation hits"),
+        (LOGIN, None, "database \"x\" does not exist"),
+        (LOGIN, None, "password authentication failed for user \"x\""),
+    ] {
+        let verdict = verdict(message, code);
+        let wanted = (Configuration, Scope::Whole, Pace::Slow, advice);
+        assert_eq!((verdict.class, verdict.scope, verdict.pace, verdict.advice), wanted, "{message}");
+    }
+}
+
+#[test]
+fn what_passes_is_tried_again_and_holds_everything_meanwhile() {
+    for (pace, code, message) in [
+        (
+            Pace::Usual,
+            Some(8001),
+            "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,CanRetry 1",
+        ),
+        (
+            Pace::Usual,
+            None,
+            "S3ServiceException:We encountered an internal error.,Status 500,Error InternalError",
+        ),
+        (
+            Pace::Usual,
+            None,
+            "S3ServiceException:The provided token has expired.,Status 400,Error ExpiredToken",
+        ),
+        (
+            Pace::Usual,
+            None,
+            "S3CurlException: Connection timed out after 50001 milliseconds, CurlError 28, multiCurlError 0",
+        ),
+        (Pace::Usual, None, "1023"),
+        (Pace::Usual, Some(1023), "anything with this code"),
+        (
+            Pace::Usual,
+            None,
+            "Serializable isolation violation on table - 1, transactions forming the cycle are: 1, 2",
+        ),
+        (Pace::Usual, None, "could not complete because of conflict with concurrent transaction"),
+        (Pace::Usual, None, "deadlock detected"),
+        (Pace::Usual, None, "could not open relation with OID 108465"),
+        (Pace::Usual, None, "Cannot execute write query because system is in resize mode"),
+        (Pace::Usual, None, "connection limit \"500\" exceeded for non-bootstrap users"),
+        (Pace::Usual, None, "Query (123) canceled on user's request"),
+        (Pace::Usual, None, "Query (123) cancelled by WLM abort action of Query Monitoring Rule \"x\"."),
+        (Pace::Slow, Some(1016), "Disk Full"),
+        (Pace::Slow, Some(1016), "anything with this code"),
+        (
+            Pace::Slow,
+            None,
+            "Transaction 1 is aborted due to exceeding the disk space quota in schema(s): (Schema: x",
+        ),
+        (Pace::Slow, None, "Query reached usage limit"),
+    ] {
+        let verdict = verdict(message, code);
+        let wanted = (Passing, Scope::Whole, pace);
+        assert_eq!((verdict.class, verdict.scope, verdict.pace), wanted, "{message}");
+        assert!(pace == Pace::Usual || !verdict.advice.is_empty(), "{message}: what is one to do?");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_as_it_was_is_its_batchs_own_trouble() {
+    for message in [
+        "The specified S3 prefix 'p' does not exist",
+        "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,CanRetry 1",
+        "Problem reading manifest file - S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey",
+        "Problem reading manifest file - Invalid JSON structure found: x",
+        "failed to inflate: invalid or incomplete compressed data. zlib error code: -3",
+    ] {
+        let verdict = verdict(message, Some(8001));
+        assert_eq!(
+            (verdict.class, verdict.scope, verdict.pace),
+            (Incomplete, Scope::Batch, Pace::Usual),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn s3_is_asked_itself_about_what_may_be_a_missing_object_or_a_missing_permission() {
+    for (asked, message) in [
+        (true, "COPY with MANIFEST parameter requires full path of an S3 object."),
+        (true, "S3ServiceException:Access Denied,Status 403,Error AccessDenied"),
+        (true, "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey"),
+        (false, "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown"),
+        (false, "permission denied for relation ledger"),
+    ] {
+        assert_eq!(verdict(message, None).at_s3, asked, "{message}");
+    }
+}
+
+#[test]
+fn inherited_states_count_where_the_text_says_nothing() {
+    for (class, state) in [
+        (Configuration, "28P01"),
+        (Configuration, "42P01"),
+        (Configuration, "42501"),
+        (Passing, "57P01"),
+        (Passing, "57014"),
+        (Passing, "53300"),
+        (Passing, "40001"),
+        (Passing, "08006"),
+    ] {
+        assert_eq!(judge(&said(state, "…", None)).class, class, "{state}");
+    }
+}
+
+#[test]
+fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
+    assert_eq!(judge(&SqlFailure::lost("connection closed")), PASSES);
+    let tls = "error performing TLS handshake: invalid peer certificate";
+    let aws = "GetClusterCredentials gave no password";
+    for (why, key) in [
+        (format!("{tls}: UnknownIssuer"), "redshift.ca_file must"),
+        (
+            format!("{tls}: certificate not valid for name \"a\"; certificate is only valid for b"),
+            "redshift.host must",
+        ),
+        (format!("{tls}: certificate expired: verification time 9 (UNIX), but …"), "this machine's clock"),
+        (
+            format!("{tls}: certificate not valid yet: verification time 9 (UNIX), but …"),
+            "this machine's clock",
+        ),
+        ("error performing TLS handshake: server does not support TLS".to_owned(), "redshift.port"),
+        ("error parsing response from server: unknown authentication tag `13`".to_owned(), "redshift.auth"),
+        (
+            format!("{aws}: AccessDenied (HTTP status 403) User: u is not authorized to perform: a"),
+            "deploy/iam-redshift-login",
+        ),
+        (format!("{aws}: UnrecognizedClientException (HTTP status 403) …"), "s3.access_key_id"),
+        (format!("{aws}: SignatureDoesNotMatch (HTTP status 403) Signature expired: …"), "clock"),
+        (format!("{aws}: no AWS credentials: the AWS chain has none"), "s3.access_key_id"),
+        (format!("{aws}: ClusterNotFound (HTTP status 404) Cluster c not found."), "redshift.cluster"),
+        (format!("{aws}: ResourceNotFoundException (HTTP status 404) …"), "redshift.workgroup"),
+        (format!("{aws}: ValidationException (HTTP status 400) …"), "redshift.database"),
+    ] {
+        let verdict = judge(&SqlFailure::lost(why.as_str()));
+        assert!(verdict.class == Configuration && verdict.advice.contains(key), "{why}: {verdict:?}");
+    }
+    for passing in [
+        "ThrottlingException (HTTP status 400) Rate exceeded",
+        "InternalFailure (HTTP status 500)",
+        "ExpiredTokenException (HTTP status 403) The security token included in the request is expired",
+        "no answer from https://redshift.eu-central-1.amazonaws.com/: nothing within 10s",
+    ] {
+        let verdict = judge(&SqlFailure::lost(format!("{aws}: {passing}")));
+        assert!(verdict == PASSES, "{passing}: {verdict:?}");
+    }
+    let refused =
+        said("28000", "no pg_hba.conf entry for host \"::1\", user \"u\", database \"d\", SSL off", None);
+    assert!(judge(&refused).advice.contains("redshift.tls"));
+}
+
+#[test]
+fn an_unknown_error_is_tried_again_and_named_as_such() {
+    let verdict = verdict("Assert", Some(1000));
+    assert_eq!((verdict.class, verdict.scope, verdict.pace), (Unknown, Scope::Whole, Pace::Usual));
+}

@@ -1,0 +1,157 @@
+//! How many LISTs it takes to find what is new.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ingester::book::Book;
+use ingester::discover::{Discovery, Hint};
+use ingester::doubts::Doubts;
+use shared::config::Config;
+use shared::ids::{BatchId, Instance};
+use shared::layout::{self, Compression, MANIFEST, SEAL};
+use shared::object_store::ObjectStore;
+use shared::seal::{Counts, SEAL_FORMAT, Seal};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::config;
+use crate::store::Memory;
+
+fn put(store: &Memory, batch: BatchId, sealed: bool) {
+    let folder = layout::folder("ToIngest/", batch);
+    let now = Utc::now();
+    let seal = Seal {
+        format: SEAL_FORMAT,
+        batch,
+        instance: Instance::try_from("web-1".to_owned()).unwrap(),
+        created: now,
+        sealed: now,
+        schema: "0123456789abcdef".to_owned(),
+        compression: Compression::Zstd,
+        files: Vec::new(),
+        rows: 0,
+        bytes: 0,
+        first_received: None,
+        last_received: None,
+        counts: Counts::default(),
+    };
+    store.put(&format!("{folder}0.csv.zst"), "rows");
+    store.put(&format!("{folder}{MANIFEST}"), "{}");
+    if sealed {
+        store.put(&format!("{folder}{SEAL}"), serde_json::to_vec(&seal).unwrap());
+    }
+}
+
+struct Found {
+    discovery: Discovery,
+    book: Book,
+    doubts: Doubts,
+    hints: mpsc::Sender<Hint>,
+}
+
+impl Found {
+    async fn start(config: &Config) -> Self {
+        let (hints, hinted) = mpsc::channel(9);
+        let (book, doubts) = (Book::open(&config.ingester.dir).unwrap(), Doubts::default());
+        let store = ObjectStore::connect(&config.s3).await;
+        let discovery = Discovery::new(config, store, book.clone(), doubts.clone(), hinted).unwrap();
+        Self { discovery, book, doubts, hints }
+    }
+
+    /// One listing; then the ledger knows every batch that it is asked about but these.
+    async fn list(&mut self, new: &[BatchId]) {
+        self.hints.send(Hint::List).await.unwrap();
+        self.discovery.step().await.unwrap();
+        loop {
+            let asked = self.doubts.some(10_000);
+            if asked.is_empty() {
+                break;
+            }
+            for batch in asked {
+                if new.contains(&batch) {
+                    self.doubts.close(batch);
+                    self.hints.send(Hint::Look(batch)).await.unwrap();
+                    self.discovery.step().await.unwrap();
+                } else {
+                    self.doubts.settle(batch);
+                }
+            }
+        }
+    }
+
+    fn knows(&self, batches: &[BatchId]) -> bool {
+        batches.iter().all(|batch| self.book.get(*batch).unwrap().is_some())
+    }
+}
+
+fn old(many: i64, now: DateTime<Utc>) -> Vec<BatchId> {
+    (1..=many).map(|n| BatchId::floor(now - TimeDelta::hours(1) - TimeDelta::minutes(n))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finding_ten_new_batches_takes_one_list_however_many_were_loaded_and_kept() {
+    for many in [20_000, 100_000] {
+        let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+        let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"1h\"");
+        old(many, Utc::now()).into_iter().for_each(|batch| put(&store, batch, true));
+        let new: Vec<BatchId> = (0..10).map(|_| BatchId::new()).collect();
+        {
+            let mut found = Found::start(&config).await;
+            found.list(&[]).await;
+            let whole = store.lists();
+            assert!(whole >= u64::try_from(many * 3 / 1000).unwrap(), "the first is of everything: {whole}");
+            new.iter().take(5).for_each(|batch| put(&store, *batch, true));
+            found.list(&new).await;
+            assert!(found.knows(&new[..5]));
+            assert_eq!(store.lists(), 1, "of {many}");
+            found.list(&new).await;
+            assert_eq!(store.lists(), 1, "nothing new costs no more");
+        }
+        // How far listings have come is remembered over a restart.
+        new.iter().for_each(|batch| put(&store, *batch, true));
+        let mut found = Found::start(&config).await;
+        found.list(&new).await;
+        assert!(found.knows(&new));
+        // The other one looks for manifests that were left behind.
+        assert_eq!(store.lists(), 2, "of {many}, after a restart");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_published_long_after_it_was_opened_is_found_all_the_same() {
+    let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+    let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"10s\"");
+    let now = Utc::now();
+    let before = old(2_000, now);
+    before.iter().for_each(|batch| put(&store, *batch, true));
+    // Seen without seal by a listing of everything: it is looked at until it has one.
+    let waiting = BatchId::floor(now - TimeDelta::hours(7) - TimeDelta::seconds(7));
+    put(&store, waiting, false);
+    let mut found = Found::start(&config).await;
+    found.list(&[]).await;
+    store.lists();
+    found.list(&[]).await;
+    assert!(!found.knows(&[waiting]));
+    put(&store, waiting, true);
+    found.list(&[]).await;
+    assert!(found.knows(&[waiting]) && store.lists() <= 4);
+    // Never seen before, and older than listings reach: the next listing of everything finds it.
+    let late = BatchId::floor(now - TimeDelta::hours(9) - TimeDelta::seconds(9));
+    put(&store, late, true);
+    tokio::time::sleep(std::time::Duration::from_millis(10_100)).await;
+    found.list(&[late]).await;
+    assert!(found.knows(&[late]) && store.lists() > 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_one_page_is_listed_whole_every_time() {
+    let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+    let config = config(&dir, &store, "archive = \"move\"");
+    let mut found = Found::start(&config).await;
+    found.list(&[]).await;
+    store.lists();
+    let late = BatchId::floor(Utc::now() - TimeDelta::days(3));
+    put(&store, late, true);
+    found.list(&[]).await;
+    assert!(found.knows(&[late]));
+    assert_eq!(store.lists(), 1);
+    store.remove(&format!("{}{SEAL}", layout::folder("ToIngest/", late)));
+}

@@ -12,7 +12,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test crash-test fuzz build prerequisites format readme docs bench deny
+.PHONY: demo test crash-test chaos fuzz build prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
@@ -29,6 +29,13 @@ test: build
 crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
 		--test crash --test powercut --test bounds --test model -- --nocapture
+
+# The fault campaign at length: everything the stand-ins can do wrong, and kills, on a producer and two ingesters for
+# CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.
+CHAOS_SECONDS ?= 1800
+chaos: build
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test --release --workspace --locked \
+		--test scenario -- --nocapture chaos::
 
 # Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
 # found stands in fuzz/artifacts.

@@ -7,6 +7,7 @@
 mod alter;
 mod fit;
 mod live;
+mod statements;
 
 pub use alter::{alter_ledger, alter_table};
 pub use live::{Difference, Layout, LiveColumn, What, compare};

@@ -14,6 +14,7 @@ mod faults;
 mod judge;
 mod layout;
 mod postgres;
+mod relayout;
 mod rewrite;
 mod s3;
 mod session;

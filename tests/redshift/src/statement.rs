@@ -9,8 +9,8 @@ use crate::copy::options::CopyStatement;
 use crate::ddl;
 use crate::errors::SqlError;
 use crate::faults::Kind;
-use crate::layout::{self, Layout};
-use crate::rewrite;
+use crate::layout::Layout;
+use crate::{relayout, rewrite};
 
 /// <https://docs.aws.amazon.com/redshift/latest/dg/c_redshift-sql.html>
 const MAX_STATEMENT_BYTES: usize = 16 << 20;
@@ -115,7 +115,7 @@ fn plan(tokens: Vec<Token>, words: &[String]) -> Result<Plan, SqlError> {
         _ => {}
     }
     if words.first() == Some(&"ALTER")
-        && let Some(statements) = layout::alter(&tokens)?
+        && let Some(statements) = relayout::alter(&tokens)?
     {
         return Ok(Plan::Ddl { statements, tag: "ALTER TABLE", in_transaction: false });
     }

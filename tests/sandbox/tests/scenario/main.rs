@@ -4,6 +4,7 @@
 
 mod backlog;
 mod connections;
+mod copy_options;
 mod faults;
 mod kills;
 mod operation;

@@ -55,6 +55,12 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
     report.line("S3 get", got)?;
+    let manifest = format!("{}{name}", config.s3.loads);
+    let written = store.put(&manifest, content).await.map(|_| format!("s3://{}/{manifest}", store.bucket()));
+    if report.line("S3 put a manifest", written.map_err(|error| s3_failed(&error)))? {
+        let deleted = store.delete(&manifest).await.map(|()| String::new());
+        report.line("S3 delete the manifest", deleted.map_err(|error| s3_failed(&error)))?;
+    }
     if config.ingester.archive == Archive::Move {
         let moved = format!("{}{name}", config.s3.ingested);
         let copied = store.copy(&key, &moved).await.map(|()| format!("s3://{}/{moved}", store.bucket()));

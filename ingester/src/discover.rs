@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use futures_util::StreamExt;
 use shared::config::{Archive, Config};
@@ -67,6 +67,8 @@ pub struct Discovery {
     /// How far listings have come; kept durably once nothing of them is in doubt.
     progress: Option<Listed>,
     durable: Option<Listed>,
+    /// From where the next listing of this process begins: folders that hold `progress` back are looked at by name.
+    recent: Option<DateTime<Utc>>,
     /// Folders without seal that nothing else is known of.
     unsealed: BTreeSet<BatchId>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
@@ -104,6 +106,7 @@ impl Discovery {
             next_tidying: Instant::now() + TIDYING,
             progress: durable.clone(),
             durable,
+            recent: None,
             unsealed: BTreeSet::new(),
             listed: false,
         })
@@ -166,7 +169,11 @@ impl Discovery {
     async fn list(&mut self) -> Result<Result<(), StoreError>, Failure> {
         let (now, first) = (Utc::now(), !self.listed);
         self.keep_progress().await?;
-        let after = listing::after(self.progress.as_ref(), self.list_all, &self.prefix, now);
+        let mut listed = self.progress.clone();
+        if let (Some(listed), Some(recent)) = (&mut listed, self.recent) {
+            listed.from = recent;
+        }
+        let after = listing::after(listed.as_ref(), self.list_all, &self.prefix, now);
         let (found, pages) = match self.folders(after.as_deref()).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
@@ -210,6 +217,7 @@ impl Discovery {
         }
         let looked = self.look(looks).await?;
         if looked.is_ok() {
+            self.recent = Some(now - self.reach);
             self.progress =
                 listing::noted(self.progress.as_ref(), whole.then_some(pages), open, self.reach, now);
         }

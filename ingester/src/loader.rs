@@ -122,12 +122,14 @@ impl Loader {
         if let Err(trouble) = self.connect().await {
             self.held(&trouble, next).await?;
         } else if self.doubts.any() {
+            self.look_into_quarantine().await?;
             if let Err(trouble) = self.ask_ledger().await? {
                 self.held(&trouble, next).await?;
             }
         } else if let Next::Load(batches) = next {
             self.attempt(batches).await?;
         } else {
+            self.look_into_quarantine().await?;
             // With a batch due, its outcome is the better proof that all is well again.
             self.gate.succeeded();
         }

@@ -1,21 +1,14 @@
-//! Redshift: how to reach it, what is said to it, and what its answers mean.
-//!
-//! Only the simple-query protocol is spoken: tokio-postgres asks for binary results otherwise, which Redshift gets
-//! wrong for some types.
+//! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
+//! [`shared::redshift`].
 
-pub mod connect;
 pub mod errors;
 pub mod file_counts;
 pub mod load;
 pub mod load_errors;
-pub mod login;
 pub mod release;
-pub mod session;
 pub mod statements;
-pub mod table;
 
-pub use connect::Connector;
-pub use session::{Rows, Session, SqlFailure};
+pub use shared::redshift::{Connector, Rows, Session, SqlFailure, session, table};
 pub use statements::Target;
 
 #[cfg(test)]
@@ -81,6 +74,7 @@ mod tests {
         for file in files {
             let name = file.strip_prefix(root).unwrap().display().to_string();
             let allowed = name.starts_with("ingester/src/warehouse")
+                || name.starts_with("shared/src/redshift")
                 || name.starts_with("shared/src/ddl")
                 || name == "ingester/src/ddl.rs";
             for statement in statements_made(&file) {

@@ -135,10 +135,24 @@ fn a_wrong_value_is_named_by_its_key() {
         ("redshift", "iam_role = \"role\"", "redshift.iam_role: "),
         ("s3", "ingested = \"ToIngest/Done/\"", "s3.ingested: must not lie below s3.to_ingest"),
         ("s3", "to_ingest = \"ToIngest\"", "s3.to_ingest: must end in `/`"),
+        ("s3", "quarantine = \"Quarantine\"", "s3.quarantine: must end in `/`"),
+        ("s3", "quarantine = \"Rejected/rows/\"", "s3.quarantine: must be apart from s3.to_ingest"),
         ("instance", "name = \"a/b\"", "instance.name: "),
     ] {
         let said = complaint(&with(section, line), &[]);
         assert!(said.contains(expected), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_share_is_a_fraction() {
+    let share = |text: &str| parse(&format!("{EXAMPLE}\n[quarantine]\nmax_share = {text}\n"), &[]);
+    assert!(
+        (share("0").unwrap().quarantine.max_share, share("1").unwrap().quarantine.max_share) == (0.0, 1.0)
+    );
+    for wrong in ["10", "-0.1", "nan"] {
+        let said = share(wrong).unwrap_err().to_string();
+        assert!(said.contains("quarantine.max_share: must be between 0 and 1, where 0.1 is 10 %"), "{said}");
     }
 }
 

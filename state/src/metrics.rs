@@ -114,6 +114,16 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
         "Rows that are sealed in S3 and not loaded",
         waiting().map(|load| load.rows as f64).sum(),
     );
+    page.gauge(
+        "quarantined_rows",
+        "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
+        loads.iter().map(|load| load.quarantined as f64).sum(),
+    );
+    page.gauge(
+        "quarantined_batches",
+        "Batches with such rows",
+        loads.iter().filter(|load| load.quarantined > 0).count() as f64,
+    );
     let oldest = waiting().map(|load| load.discovered).min();
     page.gauge(
         "oldest_waiting_batch_seconds",
@@ -195,7 +205,8 @@ mod tests {
             load
         };
         let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
-        let loads = vec![load(None), load(Some(LoadEvent::Attempt)), load(Some(failed))];
+        let refused = Load { quarantined: 3, ..load(None) };
+        let loads = vec![refused, load(Some(LoadEvent::Attempt)), load(Some(failed))];
         let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
         let text = ingester_page(&IngesterSnapshot { loads, paused }, 5, at(60)).text();
         for line in [
@@ -207,6 +218,8 @@ mod tests {
             r#"livestream_ingester_paused{by="hand"} 0.0"#,
             r#"livestream_ingester_paused{by="window"} 1.0"#,
             "livestream_ingester_waiting_rows 30.0",
+            "livestream_ingester_quarantined_rows 3.0",
+            "livestream_ingester_quarantined_batches 1.0",
             "livestream_ingester_oldest_waiting_batch_seconds 60.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

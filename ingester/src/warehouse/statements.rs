@@ -146,12 +146,6 @@ impl Target {
     }
 }
 
-/// Limits every statement of a session, waiting in Redshift's queue included.
-#[must_use]
-pub fn time_limit(limit: std::time::Duration) -> String {
-    format!("SET statement_timeout TO {}", limit.as_millis())
-}
-
 fn ids(batches: &[BatchId]) -> String {
     batches.iter().map(|batch| literal(&batch.to_string())).collect::<Vec<_>>().join(", ")
 }

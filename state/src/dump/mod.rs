@@ -127,7 +127,8 @@ impl Dump {
             producer.gaps.list.clear();
         }
         if let Some(ingester) = &mut ingester.snapshot {
-            ingester.loads.retain(|load| waiting.contains(&load.batch));
+            // Rows in quarantine have not reached their end either.
+            ingester.loads.retain(|load| waiting.contains(&load.batch) || load.quarantined > 0);
         }
         self.only_pending = true;
         self

@@ -18,6 +18,8 @@ use crate::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
 /// Batches shown that have reached their end.
 const FINISHED_SHOWN: usize = 10;
+/// Batches shown that have rows in quarantine.
+const QUARANTINED_SHOWN: usize = 10;
 /// Gaps shown.
 const GAPS_SHOWN: usize = 10;
 
@@ -35,6 +37,7 @@ pub(super) fn render(dump: &Dump) -> String {
         stream(&mut out, producer, dump.producer.pid.is_some(), dump.at);
     }
     batches(&mut out, dump);
+    quarantine(&mut out, dump);
     let pending = dump.pending;
     let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
     if let Some(paused) = paused(dump) {
@@ -172,6 +175,30 @@ fn batches(out: &mut String, dump: &Dump) {
     }
     for line in lines.values() {
         batch(out, line, (dump.alert_after, paused(dump).is_some()), dump.at);
+    }
+    out.push('\n');
+}
+
+/// What waits for a person: rows that Redshift refused.
+fn quarantine(out: &mut String, dump: &Dump) {
+    let loads = dump.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
+    let quarantined: Vec<_> = loads.filter(|load| load.quarantined > 0).collect();
+    if quarantined.is_empty() {
+        return;
+    }
+    let rows = quarantined.iter().map(|load| load.quarantined).sum();
+    let _ = writeln!(
+        out,
+        "in quarantine  {} rows of {} batches; `ingester replay --help` says what to do",
+        count(rows),
+        count(quarantined.len() as u64),
+    );
+    let hidden = quarantined.len().saturating_sub(QUARANTINED_SHOWN);
+    if hidden > 0 {
+        let _ = writeln!(out, "    ({} older batches)", count(hidden as u64));
+    }
+    for load in quarantined.iter().skip(hidden) {
+        let _ = writeln!(out, "    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows));
     }
     out.push('\n');
 }
@@ -362,6 +389,18 @@ mod tests {
             dump.alerting_after(5).table()
         };
         assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_shown_until_they_are_loaded() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        let load = &mut ingester.snapshot.as_mut().unwrap().loads[0];
+        (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
+        let batch = load.batch;
+        let table = Dump::of(producer, ingester, at).only_pending().table();
+        assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
+        assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
+        assert!(!dump().table().contains("quarantine"));
     }
 
     #[test]

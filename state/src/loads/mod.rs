@@ -262,6 +262,26 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_with_rows_in_quarantine_is_not_forgotten_for_younger_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let loads = Loads::open(dir.path()).unwrap();
+        let archived = |load: Load| {
+            let load = Load { state: LoadState::Archived { at: Utc::now() }, ..load };
+            loads.write(std::slice::from_ref(&load)).unwrap();
+            load.batch
+        };
+        let (kept, forgotten) = (archived(load()), archived(load()));
+        loads.sifting(kept).unwrap();
+        let noted = loads.quarantined(kept, 3).unwrap();
+        assert_eq!((noted.quarantined, noted.sifting), (3, false));
+        for _ in 0..ARCHIVED_KEPT {
+            archived(load());
+        }
+        assert!(loads.get(forgotten).unwrap().is_none());
+        assert_eq!(loads.get(kept).unwrap().map(|load| load.quarantined), Some(3));
+    }
+
+    #[test]
     fn a_load_is_remembered_with_its_attempts_and_reasons() {
         let dir = tempfile::tempdir().unwrap();
         let load = load();

@@ -12,6 +12,7 @@ mod door;
 mod errors;
 mod faults;
 mod judge;
+mod layout;
 mod postgres;
 mod rewrite;
 mod s3;

@@ -250,13 +250,28 @@ fn text(value: &[u8], max: u32, reading: Reading, scratch: &mut Vec<u8>) -> Resu
     Ok(Outcome::Rewritten)
 }
 
+/// The longest string within a SUPER: <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
+const SUPER_STRING_BYTES: usize = 65_535;
+
 /// What looks like a document must be one; anything else is taken as a scalar.
 fn semi_structured(value: &[u8]) -> Result<Outcome, Reason> {
-    match value.trim_ascii_start().first() {
-        Some(b'{' | b'[' | b'"') => serde_json::from_slice::<serde::de::IgnoredAny>(value)
-            .map(|_| Outcome::AsIs)
-            .map_err(|error| reason(1224, format!("Invalid JSON format. {error}"))),
-        _ => Ok(Outcome::AsIs),
+    let Some(b'{' | b'[' | b'"') = value.trim_ascii_start().first() else { return Ok(Outcome::AsIs) };
+    let document = serde_json::from_slice::<serde_json::Value>(value)
+        .map_err(|error| reason(1224, format!("Invalid JSON format. {error}")))?;
+    if holds_long_string(&document) {
+        return Err(reason(1224, "Invalid JSON format. A string is longer than a SUPER can hold"));
+    }
+    Ok(Outcome::AsIs)
+}
+
+fn holds_long_string(document: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object, String};
+    let long = |text: &str| text.len() > SUPER_STRING_BYTES;
+    match document {
+        String(text) => long(text),
+        Array(values) => values.iter().any(holds_long_string),
+        Object(fields) => fields.iter().any(|(key, value)| long(key) || holds_long_string(value)),
+        _ => false,
     }
 }
 

@@ -248,3 +248,30 @@ async fn every_bad_row_is_noted_and_the_detail_table_has_twenty_a_slice() {
     let row: Vec<_> = row.iter().map(|value| value.as_deref().unwrap()).collect();
     assert_eq!(row, ["id", "0         ", "1207", "Invalid digit, Value 'x', Pos 0, Type: Integer"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_views_of_loads_tell_the_lines_of_each_file_also_after_a_rollback() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int, name varchar(9))").await;
+    world.put("in/0.csv", b"1~a\n2~b\n3~c\n");
+    // Two rows on three lines.
+    world.put("in/1.csv", b"4~\"d\ne\"\n5~f\n");
+    session.ok(&format!("BEGIN; COPY t FROM 's3://bucket/in/' {HOW}")).await;
+    let id = session.one("SELECT pg_last_copy_id()").await;
+    session.ok("ROLLBACK").await;
+    let stl = format!(
+        "SELECT trim(filename), sum(lines_scanned), count(*) FROM stl_load_commits WHERE query = {id} GROUP BY filename ORDER BY 1"
+    );
+    let sys = format!(
+        "SELECT trim(file_name), lines_scanned FROM sys_load_detail WHERE query_id = {id} ORDER BY 1"
+    );
+    let text = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect::<Vec<_>>();
+    let pieces = [text(&["s3://bucket/in/0.csv", "3", "2"]), text(&["s3://bucket/in/1.csv", "3", "2"])];
+    assert_eq!(session.ok(&stl).await, pieces);
+    let files = [text(&["s3://bucket/in/0.csv", "3"]), text(&["s3://bucket/in/1.csv", "3"])];
+    assert_eq!(session.ok(&sys).await, files);
+    world.redshift.ways().set_serverless(true);
+    assert!(session.error(&stl).await.1.contains("does not exist"));
+    assert_eq!(session.ok(&sys).await, files);
+}

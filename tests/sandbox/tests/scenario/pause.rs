@@ -21,18 +21,12 @@ impl World {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    fn dump(&self, args: &[&str]) -> String {
-        let output = service::run("state", &[&["dump"], args].concat(), &self.config).unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.dump(&["--json"])).unwrap()
+        serde_json::from_str(&self.dump_as(&["--json"])).unwrap()
     }
 
     async fn until_pending(&self, batches: usize, services: &mut [&mut Service]) {
-        let found =
-            async || self.dump(&[]).lines().filter(|line| line.ends_with("  paused")).count() >= batches;
+        let found = async || self.dump().lines().filter(|line| line.ends_with("  paused")).count() >= batches;
         self.until(&format!("{batches} batches found"), services, found).await;
     }
 }
@@ -46,7 +40,7 @@ async fn a_paused_ingester_discovers_and_shows_why_loads_nothing_and_is_still_pa
     assert!(said.contains("cluster resize"), "{said}");
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_pending(3, &mut [&mut producer, &mut ingester]).await;
-    let dump = world.dump(&[]);
+    let dump = world.dump();
     let last = dump.lines().last().unwrap();
     assert!(last.starts_with("paused   until `ingester resume`, by `ingester pause` since 20"), "{dump}");
     assert!(last.ends_with(": cluster resize"), "{dump}");
@@ -56,7 +50,7 @@ async fn a_paused_ingester_discovers_and_shows_why_loads_nothing_and_is_still_pa
     assert!(ingester.said().contains("loading is paused until `ingester resume`"), "{}", ingester.said());
 
     ingester.kill().unwrap();
-    assert!(world.dump(&[]).lines().last().unwrap().ends_with(": cluster resize"), "shown from the database");
+    assert!(world.dump().lines().last().unwrap().ends_with(": cluster resize"), "shown from the database");
     ingester.start_again().unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     world.until_pending(3, &mut [&mut producer, &mut ingester]).await;
@@ -109,7 +103,7 @@ async fn in_a_window_of_the_configuration_nothing_is_loaded_and_resume_does_not_
         .unwrap();
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_pending(2, &mut [&mut producer, &mut ingester]).await;
-    let dump = world.dump(&[]);
+    let dump = world.dump();
     assert!(dump.lines().last().unwrap().ends_with(&format!("by ingester.pause {window} UTC")), "{dump}");
     assert!(world.run(&["resume"]).contains("loads nothing until 20"), "the window is not over");
     assert_eq!(world.loaded().await, 0);

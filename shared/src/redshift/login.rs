@@ -8,9 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{self, Config};
+use crate::secret::Secret;
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::config::{self, Config};
-use shared::secret::Secret;
 use tokio::sync::Mutex;
 
 use super::session::SqlFailure;

@@ -7,16 +7,16 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::aws::{Api, Reply};
+use crate::config::{Config, Login, Redshift, S3};
+use crate::secret::Secret;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use shared::aws::{Api, Reply};
-use shared::config::{Config, Login, Redshift, S3};
-use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
 use super::{Credential, Life};
-use crate::warehouse::session::SqlFailure;
+use crate::redshift::session::SqlFailure;
 
 /// Seconds a password shall be good: AWS's least and default. It only opens connections, which go on after that.
 const SECONDS: u32 = 900;
@@ -207,7 +207,7 @@ fn xml_text(body: &[u8], name: &str) -> Option<String> {
 mod tests {
     use std::path::Path;
 
-    use shared::config::Secrets;
+    use crate::config::Secrets;
 
     use super::*;
 

@@ -5,7 +5,9 @@ use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd,
+};
 use redshift::{Ask, Entered, Fault, Kind};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -22,8 +24,9 @@ use crate::world::{World, assert_clean};
 struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -107,7 +110,7 @@ const LOCALHOST: &str = "host = \"localhost\"";
 async fn with_the_right_authority_and_name_batches_are_loaded_and_cancelled_over_tls_only() {
     let world = World::new(600, &short()).await;
     let door = world.standins.redshift.door().clone();
-    let authority = Authority::new();
+    let authority = Authority::new("ours");
     door.set_tls(Some(authority.server(&["localhost", "127.0.0.1"], 2100)));
     let plain = world.check();
     let said = String::from_utf8_lossy(&plain.stdout);
@@ -144,7 +147,7 @@ async fn with_the_right_authority_and_name_batches_are_loaded_and_cancelled_over
 async fn a_server_that_cannot_prove_who_it_is_is_sent_no_password() {
     let world = World::new(10, &short()).await;
     let door = world.standins.redshift.door().clone();
-    let (authority, stranger) = (Authority::new(), Authority::new());
+    let (authority, stranger) = (Authority::new("ours"), Authority::new("a stranger's"));
     world.redshift(&[&world.trust(&authority), VERIFY, LOCALHOST]);
 
     for (tls, expected) in [
@@ -323,7 +326,7 @@ async fn what_aws_refuses_is_told_with_what_to_do_and_what_passes_is_tried_again
 #[tokio::test(flavor = "multi_thread")]
 async fn no_password_given_out_is_ever_logged_even_at_trace_level() {
     let world = World::new(300, &short()).await;
-    let authority = Authority::new();
+    let authority = Authority::new("ours");
     world.standins.redshift.door().set_tls(Some(authority.server(&["localhost"], 2100)));
     for (auth, name) in [("iam", "cluster"), ("serverless", "workgroup")] {
         let user = if auth == "iam" { format!("user = \"{USER}\"") } else { "user = \"\"".to_owned() };
@@ -335,10 +338,10 @@ async fn no_password_given_out_is_ever_logged_even_at_trace_level() {
             std::fs::write(&world.config, text.replace("[logging]", "[logging]\nlevel = \"trace\"")).unwrap();
         }
         iam.refuse(403, "AccessDenied");
+        world.standins.redshift.door().forget();
         let mut ingester = world.start("ingester");
         let asked = async || world.passwords_sent() > 0;
         world.until("logged in", &mut [&mut ingester], asked).await;
-        world.standins.redshift.door().forget();
         ingester.stop(Duration::from_secs(20)).await.unwrap();
     }
     let files = files_below(&world.path("logs")).unwrap();

@@ -6,6 +6,7 @@ mod audit;
 mod backlog;
 mod chaos;
 mod connections;
+mod copy_options;
 mod cuts;
 mod faults;
 mod kills;

@@ -112,36 +112,3 @@ async fn in_a_window_of_the_configuration_nothing_is_loaded_and_resume_does_not_
     ingester.start_again().unwrap();
     assert_clean(&world.finish(producer, ingester).await);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn options_of_copy_reach_redshift_and_wrong_ones_end_the_start() {
-    let world = World::new(300, &short()).await;
-    let good = std::fs::read_to_string(&world.config).unwrap();
-    let with = |options: &str| {
-        let text = good.replace("[redshift]", &format!("[redshift]\ncopy_options = {options}"));
-        std::fs::write(&world.config, text).unwrap();
-    };
-    with(r#"["TRUNCATECOLUMNS", "MAXERROR 5"]"#);
-    for command in ["run", "check", "ddl"] {
-        let ended = service::run("ingester", &[command], &world.config).unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!(ended.status.code(), Some(78), "{said}");
-        assert!(said.contains("redshift.copy_options: \"MAXERROR 5\": it leaves rows out"), "{said}");
-    }
-    with(
-        r#"["ACCEPTINVCHARS '^'", "BLANKSASNULL", "ROUNDEC", "TRIMBLANKS", "TRUNCATECOLUMNS", "STATUPDATE ON", "COMPUPDATE PRESET"]"#,
-    );
-    let (producer, ingester) = (world.start("producer"), world.start("ingester"));
-    assert_clean(&world.finish(producer, ingester).await);
-    let copies: Vec<_> = world
-        .standins
-        .redshift
-        .faults()
-        .statements()
-        .into_iter()
-        .filter(|seen| seen.kind == redshift::Kind::Copy)
-        .collect();
-    let wanted =
-        "ACCEPTINVCHARS '^' BLANKSASNULL COMPUPDATE PRESET ROUNDEC STATUPDATE ON TRIMBLANKS TRUNCATECOLUMNS";
-    assert!(!copies.is_empty() && copies.iter().all(|copy| copy.sql.ends_with(wanted)), "{copies:?}");
-}

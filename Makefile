@@ -30,14 +30,19 @@ crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
 		--test crash --test powercut --test bounds --test model -- --nocapture
 
-# Bytes to rows under libFuzzer, for FUZZ_SECONDS (fuzz/). What it finds stands in fuzz/artifacts/rows.
+# Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
+# found stands in fuzz/artifacts.
 FUZZ_SECONDS ?= 60
+FUZZ = cargo +nightly fuzz run --sanitizer none
+FUZZ_ARGS = -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
 fuzz:
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
 	@command -v cargo-fuzz >/dev/null 2>&1 || { echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
 	@cp Cargo.lock fuzz/Cargo.lock
-	@mkdir -p fuzz/found
-	cargo +nightly fuzz run --sanitizer none rows fuzz/found fuzz/corpus/rows -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
+	@mkdir -p fuzz/found/rows fuzz/found/transform
+	@split -l 1 tests/reference/corpus/lines.ndjson fuzz/found/transform/line-
+	$(FUZZ) rows fuzz/found/rows fuzz/corpus/rows $(FUZZ_ARGS)
+	$(FUZZ) transform fuzz/found/transform $(FUZZ_ARGS)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

@@ -21,6 +21,7 @@ pub mod feed;
 pub mod gate;
 pub mod listing;
 pub mod loader;
+pub mod pause;
 pub mod plan;
 pub mod quarantine;
 pub mod run;

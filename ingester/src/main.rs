@@ -1,20 +1,24 @@
 //! The `ingester` program: reads the command line and starts what it asks for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
+use shared::human::Span;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
+use state::loads::Pause;
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
   ingester ddl --diff                                    what would bring them up to date
   ingester check                                         try S3 and Redshift, step by step
   ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
+  ingester pause --for 30m --reason \"resize\"            load nothing for a while; ingester resume ends it
   ingester replay --all                                  load rows from quarantine, the table being mended
 
 Any key of the configuration can be overridden by the environment, for instance a secret:
@@ -64,6 +68,20 @@ enum Command {
     ///
     /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
     Check,
+    /// Load nothing for a while.
+    ///
+    /// Of several ingesters it pauses the one of this configuration, whether it runs or not, and outlives its restarts.
+    /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
+    Pause {
+        /// How long, such as 30m; without it until `ingester resume`.
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        length: Option<Span>,
+        /// Why, for those who look at `state dump`.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// End the pause that `ingester pause` began. Those of ingester.pause go on.
+    Resume,
     /// Load rows that Redshift refused, once the table or the schema is mended.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
@@ -97,6 +115,13 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
             let config = Config::load(&path, Secrets::Unused)?;
             ingester::ddl::print(&config, &mut std::io::stdout())
         }
+        Command::Pause { length, reason } => {
+            let since = Utc::now();
+            let until =
+                length.and_then(|length| since.checked_add_signed(TimeDelta::from_std(length.0).ok()?));
+            in_config(&path, Some(Pause { since, until, reason }))
+        }
+        Command::Resume => in_config(&path, None),
         Command::Check => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(ingester::check::check(&config, &path, &mut std::io::stdout()))
@@ -117,6 +142,15 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
             done
         }
     }
+}
+
+fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
+    let config = Config::load(path, Secrets::Unused)?;
+    in_runtime(ingester::pause::command(&config, pause, &mut std::io::stdout()))
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    Span::parse(text).ok_or_else(|| "write a number and one of s, m, h, d, such as 30m".to_owned())
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -1,14 +1,9 @@
 //! S3, or any store that speaks it: the few calls this product makes, each of which may be repeated.
 
-use std::time::Duration;
-
-use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use base64::Engine;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -108,21 +103,7 @@ impl ObjectStore {
     /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
     /// looked for.
     pub async fn connect(config: &S3) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .operation_attempt_timeout(config.timeout.0)
-            .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .region(Region::new(config.region.clone()))
-            .timeout_config(timeouts);
-        if !config.access_key_id.is_empty() {
-            let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
-            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"));
-        }
+        let mut loader = crate::aws::loader(config);
         if !config.endpoint.is_empty() {
             loader = loader.endpoint_url(&config.endpoint);
         }

@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::loads::{Pause, Pausing};
 use crate::snapshot::Matching;
 use crate::snapshots::Snapshots;
 use crate::verify::Checked;
@@ -39,6 +40,10 @@ pub enum Question {
     Batch(BatchPrefix),
     /// Whether everything in the database is as it was written.
     Verify,
+    /// Not to load for a while; durable before it is answered.
+    Pause(Pause),
+    /// To load again.
+    Resume,
 }
 
 /// A batch that was published.
@@ -95,6 +100,14 @@ pub trait Owner: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails. Damage is no error, but what is reported.
     fn verify(&self) -> Result<Vec<Checked>, Failure>;
+
+    /// Pauses, or ends a pause with None; called on a thread where blocking is allowed. What holds afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be stored, or there is nothing to pause.
+    fn set_pause(&self, _pause: Option<Pause>) -> Result<Pausing, Failure> {
+        refusal("only an ingester can be paused")
+    }
 
     /// Batches published lately, and the channel of those to come; None for an owner that publishes nothing.
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
@@ -183,6 +196,8 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>
             })
             .await
         }
+        Ok(Question::Pause(pause)) => tell(&mut write, move || owner.set_pause(Some(pause))).await,
+        Ok(Question::Resume) => tell(&mut write, move || owner.set_pause(None)).await,
         Ok(Question::Follow) => {
             let followed = tokio::task::spawn_blocking(move || owner.follow()).await;
             let Some((recent, mut coming)) = followed.map_err(io::Error::other)? else { return Ok(()) };

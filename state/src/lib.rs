@@ -13,6 +13,7 @@ mod lock;
 pub mod log;
 pub mod metrics;
 mod owners;
+pub mod pausing;
 mod pieces;
 pub mod points;
 pub mod snapshot;

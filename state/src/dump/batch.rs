@@ -31,6 +31,8 @@ pub struct BatchDump {
     pub ingester: Part<Option<Load>>,
     /// Where its seal stands in S3, as far as both know; None when it has none yet, or none any more.
     pub seal: Option<String>,
+    /// Where its rows in quarantine stand in S3; None when it has none, as far as the ingester knows.
+    pub quarantine: Option<String>,
     /// What happened to it, in order of time.
     pub timeline: Vec<Event>,
 }
@@ -133,8 +135,12 @@ impl BatchDump {
         let (made, load) =
             (producer.snapshot.iter().flatten().next(), ingester.snapshot.iter().flatten().next());
         let seal = seal(config, batch, made, load);
+        let quarantine = load.filter(|load| load.quarantined > 0).map(|_| {
+            let (bucket, prefix) = (&config.s3.bucket, &config.s3.quarantine);
+            layout::folder(&format!("s3://{bucket}/{prefix}"), batch)
+        });
         let timeline = timeline(batch, made, load);
-        Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, timeline }
+        Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline }
     }
 
     /// The dump for people, at most 100 columns wide. The caller adds the last line end.

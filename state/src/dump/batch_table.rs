@@ -29,6 +29,11 @@ pub(super) fn render(dump: &BatchDump) -> String {
     }
     let state = load.map_or_else(|| "not known to the ingester".to_owned(), |load| load_state(load, dump.at));
     let _ = writeln!(out, "load         {state}");
+    if let Some((load, quarantine)) = load.zip(dump.quarantine.as_ref()) {
+        let refused = count(load.quarantined);
+        let _ = writeln!(out, "quarantine   {refused} rows; `ingester replay --help` says what to do");
+        let _ = writeln!(out, "{}", columns::wrap(quarantine, 4));
+    }
     match &dump.seal {
         Some(seal) => {
             let _ = writeln!(out, "its files    see batch.json in S3:\n{}", columns::wrap(seal, 4));

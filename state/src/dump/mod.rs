@@ -14,7 +14,7 @@ use shared::ids::BatchId;
 
 use crate::ask::{PATIENCE, Part, Service};
 use crate::feed::Question;
-use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads};
+use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads, Paused};
 use crate::log::{BatchStatus, LogReader};
 use crate::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
@@ -62,7 +62,8 @@ pub async fn look(config: &Config) -> Result<Dump, Failure> {
         .ask(&Question::Snapshot, PATIENCE, LogReader::look, |log| log.snapshot().map_err(Failure::from));
     let producer = asked.await?;
     let asked = Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, |loads| {
-        Ok(IngesterSnapshot { loads: loads.all()? })
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
+        Ok(IngesterSnapshot { loads: loads.all()?, paused })
     });
     Ok(Dump::of(producer, asked.await?, Utc::now()).alerting_after(config.ingester.alert_after))
 }
@@ -126,7 +127,8 @@ impl Dump {
             producer.gaps.list.clear();
         }
         if let Some(ingester) = &mut ingester.snapshot {
-            ingester.loads.retain(|load| waiting.contains(&load.batch));
+            // Rows in quarantine have not reached their end either.
+            ingester.loads.retain(|load| waiting.contains(&load.batch) || load.quarantined > 0);
         }
         self.only_pending = true;
         self

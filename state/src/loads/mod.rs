@@ -2,6 +2,7 @@
 //! never the truth: whether a batch is loaded is said by the ledger in Redshift alone.
 
 mod load;
+mod pause;
 mod status;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use crate::snapshot::Matching;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{FAILURES_KEPT, Failed, Form, Load};
+pub(crate) use pause::KEY as PAUSE;
+pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.
@@ -256,6 +259,26 @@ mod tests {
     fn load() -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
         Load::new(BatchId::new(), instance, 1, 10, 100, Utc::now())
+    }
+
+    #[test]
+    fn a_batch_with_rows_in_quarantine_is_not_forgotten_for_younger_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let loads = Loads::open(dir.path()).unwrap();
+        let archived = |load: Load| {
+            let load = Load { state: LoadState::Archived { at: Utc::now() }, ..load };
+            loads.write(std::slice::from_ref(&load)).unwrap();
+            load.batch
+        };
+        let (kept, forgotten) = (archived(load()), archived(load()));
+        loads.sifting(kept).unwrap();
+        let noted = loads.quarantined(kept, 3).unwrap();
+        assert_eq!((noted.quarantined, noted.sifting), (3, false));
+        for _ in 0..ARCHIVED_KEPT {
+            archived(load());
+        }
+        assert!(loads.get(forgotten).unwrap().is_none());
+        assert_eq!(loads.get(kept).unwrap().map(|load| load.quarantined), Some(3));
     }
 
     #[test]

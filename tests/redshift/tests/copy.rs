@@ -177,6 +177,42 @@ async fn odd_lines_reach_the_table_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn options_that_alter_values_alter_them_as_documented_and_nothing_else() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int, name varchar(6), amount decimal(5,1))").await;
+    world.put("in/0.csv", b"1~\"a b  \"~1.25\n2~  ~-99.95\n3~toolong~9999.94\n4~\xff~2\n");
+    let loaded = async |options: &str| {
+        session.ok("TRUNCATE t").await;
+        session.ok(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} {options}")).await;
+        let rows = session.ok("SELECT name, amount FROM t ORDER BY id").await;
+        let cell = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".to_owned());
+        rows.iter().map(|row| format!("{}|{}", cell(&row[0]), cell(&row[1]))).collect::<Vec<_>>()
+    };
+    let lenient = "TRUNCATECOLUMNS ACCEPTINVCHARS '^'";
+    assert_eq!(loaded(lenient).await, ["a b  |1.2", "  |-99.9", "toolon|9999.9", "^|2.0"]);
+    assert_eq!(
+        loaded(&format!("{lenient} ROUNDEC TRIMBLANKS STATUPDATE ON COMPUPDATE PRESET")).await,
+        ["a b|1.3", "|-100.0", "toolon|9999.9", "^|2.0"]
+    );
+    assert_eq!(
+        loaded(&format!("{lenient} BLANKSASNULL COMPUPDATE ON")).await,
+        ["a b  |1.2", "NULL|-99.9", "toolon|9999.9", "^|2.0"]
+    );
+    world.put("in/0.csv", b"1~a~9999.95\n");
+    let overflow = session.internal(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} ROUNDEC")).await;
+    assert!(overflow.contains("Load into table 't' failed"), "{overflow}");
+    for unknown in
+        ["FILLRECORD", "ESCAPE", "IGNOREHEADER 1", "ACCEPTANYDATE", "REMOVEQUOTES", "TRUNCATECOLUMN"]
+    {
+        assert!(
+            session.query(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} {unknown}")).await.is_err(),
+            "{unknown}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_bad_row_is_noted_and_the_detail_table_has_twenty_a_slice() {
     let world = start().await;
     let session = world.session().await;

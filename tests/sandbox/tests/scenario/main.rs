@@ -3,9 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backlog;
+mod chaos;
+mod connections;
+mod cuts;
 mod faults;
 mod kills;
+mod many;
 mod operation;
+mod pause;
+mod quarantine;
 mod schema;
 mod silence;
+mod transactions;
 mod world;

@@ -193,7 +193,8 @@ async fn options_that_alter_values_alter_them_as_documented_and_nothing_else() {
     assert_eq!(loaded(lenient).await, ["a b  |1.2", "  |-99.9", "toolon|9999.9", "^|2.0"]);
     assert_eq!(
         loaded(&format!("{lenient} ROUNDEC TRIMBLANKS STATUPDATE ON COMPUPDATE PRESET")).await,
-        ["a b|1.3", "|-100.0", "toolon|9999.9", "^|2.0"]
+        ["a b|1.3", "NULL|-100.0", "toolon|9999.9", "^|2.0"],
+        "what is empty when it is trimmed is NULL by EMPTYASNULL"
     );
     assert_eq!(
         loaded(&format!("{lenient} BLANKSASNULL COMPUPDATE ON")).await,

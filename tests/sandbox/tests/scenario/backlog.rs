@@ -122,6 +122,7 @@ async fn the_batch_whose_file_has_fewer_rows_is_named_and_the_others_are_loaded(
         let mut wrong = seal.clone();
         wrong.files[0].rows += 1;
         wrong.rows += 1;
+        (wrong.counts.rows, wrong.counts.received) = (wrong.counts.rows + 1, wrong.counts.received + 1);
         std::fs::write(&path, serde_json::to_vec(&wrong).unwrap()).unwrap();
         let mut ingester = world.start("ingester");
         world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;

@@ -76,41 +76,6 @@ pub(crate) fn common(tokens: Vec<Token>) -> Result<Vec<Token>, SqlError> {
     Ok(out)
 }
 
-/// Takes distribution, sort order and compression out of CREATE TABLE and ALTER TABLE: they change no result.
-pub(crate) fn without_table_attributes(tokens: &[Token]) -> Vec<Token> {
-    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
-    let mut at = 0;
-    while at < tokens.len() {
-        // Right after `(` or `,` stands the name of a column, whatever the word.
-        let after = out.iter().rev().find(|token| significant(token));
-        let names_column = matches!(after, None | Some(Token::LParen | Token::Comma));
-        let end = if names_column { at } else { attribute_end(tokens, at) };
-        if end > at {
-            at = end;
-        } else {
-            out.push(tokens[at].clone());
-            at += 1;
-        }
-    }
-    out
-}
-
-fn attribute_end(tokens: &[Token], at: usize) -> usize {
-    let next = |from: usize| (from..tokens.len()).find(|index| significant(&tokens[*index]));
-    match plain(&tokens[at]).as_deref() {
-        Some("ENCODE" | "DISTSTYLE" | "BACKUP") => next(at + 1).map_or(at, |value| value + 1),
-        Some("COMPOUND" | "INTERLEAVED") => at + 1,
-        Some("DISTKEY" | "SORTKEY") => match next(at + 1) {
-            Some(open) if tokens[open] == Token::LParen => {
-                let close = tokens[open..].iter().position(|token| *token == Token::RParen);
-                close.map_or(tokens.len(), |offset| open + offset + 1)
-            }
-            _ => at + 1,
-        },
-        _ => at,
-    }
-}
-
 /// What of a COPY sqlparser does not know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CopyExtras {
@@ -154,11 +119,13 @@ pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyE
     Ok((out, extras))
 }
 
-fn significant(token: &Token) -> bool {
+/// Whether it is more than white space or a comment.
+pub(crate) fn significant(token: &Token) -> bool {
     !matches!(token, Token::Whitespace(_))
 }
 
-fn plain(token: &Token) -> Option<String> {
+/// A word without quotes, in upper case.
+pub(crate) fn plain(token: &Token) -> Option<String> {
     match token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
         _ => None,
@@ -204,15 +171,6 @@ mod tests {
             &common(one(r#"SELECT "Hit_ID", version(), sysdate FROM INFORMATION_SCHEMA.COLUMNS"#)).unwrap(),
         );
         assert_eq!(sql, r#"SELECT "hit_id", standin.version(), standin.sysdate() FROM standin.svv_columns"#);
-    }
-
-    #[test]
-    fn table_attributes_go_and_columns_named_like_them_stay() {
-        let sql = "CREATE TABLE t (distkey int ENCODE az64, b varchar(9) ENCODE zstd DISTKEY NOT NULL) \
-                   DISTSTYLE KEY COMPOUND SORTKEY (distkey, b)";
-        let kept = text(&without_table_attributes(&one(sql)));
-        let squeezed = kept.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed, "CREATE TABLE t (distkey int , b varchar(9) NOT NULL)");
     }
 
     #[test]

@@ -12,17 +12,19 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test crash-test fuzz build prerequisites format readme docs bench deny
+.PHONY: demo test crash-test chaos fuzz build prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
 
-test: build
+# Programs and tests are built in one go: built apart, a few crates have other features and are compiled twice.
+test: prerequisites
 	@.ci/prerequisites test
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo build --release --workspace --bins --tests --locked
 	cargo test --release --workspace --locked
-	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
+	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
 # The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
 # the kills, POWER_SEED=<number> the cuts.
@@ -30,14 +32,27 @@ crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
 		--test crash --test powercut --test bounds --test model -- --nocapture
 
-# Bytes to rows under libFuzzer, for FUZZ_SECONDS (fuzz/). What it finds stands in fuzz/artifacts/rows.
+# The fault campaign at length: everything the stand-ins can do wrong, and kills, on a producer and two ingesters for
+# CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.
+CHAOS_SECONDS ?= 1800
+chaos: prerequisites
+	cargo build --release --workspace --bins --tests --locked
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test --release --workspace --locked \
+		--test scenario -- --nocapture chaos::
+
+# Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
+# found stands in fuzz/artifacts.
 FUZZ_SECONDS ?= 60
+FUZZ = cargo +nightly fuzz run --sanitizer none
+FUZZ_ARGS = -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
 fuzz:
 	@rustup run nightly rustc --version >/dev/null 2>&1 || { echo "fuzzing needs a nightly compiler: rustup toolchain install nightly" >&2; exit 1; }
 	@command -v cargo-fuzz >/dev/null 2>&1 || { echo "fuzzing needs cargo-fuzz: cargo install --locked cargo-fuzz" >&2; exit 1; }
 	@cp Cargo.lock fuzz/Cargo.lock
-	@mkdir -p fuzz/found
-	cargo +nightly fuzz run --sanitizer none rows fuzz/found fuzz/corpus/rows -- -max_len=4096 -max_total_time=$(FUZZ_SECONDS)
+	@mkdir -p fuzz/found/rows fuzz/found/transform
+	@split -l 1 tests/reference/corpus/lines.ndjson fuzz/found/transform/line-
+	$(FUZZ) rows fuzz/found/rows fuzz/corpus/rows $(FUZZ_ARGS)
+	$(FUZZ) transform fuzz/found/transform $(FUZZ_ARGS)
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites

@@ -27,6 +27,7 @@ use shared::shutdown::Shutdown;
 use state::loads::LoadEvent;
 
 use crate::book::Book;
+use crate::producer::Producer;
 use crate::trouble::S3_ADVICE;
 
 /// One request.
@@ -69,6 +70,7 @@ pub struct Archiver {
     retry: (Duration, Duration),
     /// Folders that could not be archived, and when to try again. The others do not wait for them.
     waiting: HashMap<BatchId, (Backoff, Instant)>,
+    producer: Producer,
 }
 
 impl Archiver {
@@ -84,6 +86,7 @@ impl Archiver {
             at_once: config.s3.uploads,
             retry: (config.ingester.retry_first.0, config.ingester.retry_max.0),
             waiting: HashMap::new(),
+            producer: Producer::new(config.producer_socket()),
         }
     }
 
@@ -101,6 +104,7 @@ impl Archiver {
             Ok(()) => {
                 self.waiting.remove(&batch);
                 self.book.note(batch, LoadEvent::Archived).await?;
+                self.producer.loaded(batch);
                 tracing::debug!(%batch, "archived");
             }
             Err(error) => {
@@ -151,31 +155,44 @@ impl Archiver {
     }
 
     async fn archive(&self, batch: BatchId) -> Result<(), StoreError> {
-        if self.mode == Archive::Keep {
-            return Ok(());
-        }
-        let (from, to) = (layout::folder(&self.from, batch), layout::folder(&self.to, batch));
-        let objects = self.store.list(&from, None).await?;
-        for phase in phases(self.mode, &from, &to, &objects) {
-            let acts = phase.into_iter().map(|act| Ok(self.act(act)));
-            let acts = futures_util::stream::iter(acts);
-            acts.try_buffer_unordered(self.at_once).try_collect::<Vec<()>>().await?;
-        }
-        Ok(())
+        put_away(&self.store, (self.mode, &self.from, &self.to), self.at_once, batch).await
     }
+}
 
-    async fn act(&self, act: Act) -> Result<(), StoreError> {
-        match act {
-            Act::Delete(key) => self.store.delete(&key).await,
-            Act::Copy { from, to } => match self.store.copy(&from, &to).await {
-                // Another ingester archives the same folder and was faster.
-                Err(error) if error.is_not_found() => {
-                    let (page, _) = self.store.list_page(&to, None).await?;
-                    if page.iter().any(|object| object.key == to) { Ok(()) } else { Err(error) }
-                }
-                outcome => outcome,
-            },
-        }
+/// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`.
+///
+/// # Errors
+/// When S3 refuses. Repeating it goes on where it ended.
+pub async fn put_away(
+    store: &ObjectStore,
+    (mode, from, to): (Archive, &str, &str),
+    at_once: usize,
+    batch: BatchId,
+) -> Result<(), StoreError> {
+    if mode == Archive::Keep {
+        return Ok(());
+    }
+    let (from, to) = (layout::folder(from, batch), layout::folder(to, batch));
+    let objects = store.list(&from, None).await?;
+    for phase in phases(mode, &from, &to, &objects) {
+        let acts = phase.into_iter().map(|one| Ok(act(store, one)));
+        let acts = futures_util::stream::iter(acts);
+        acts.try_buffer_unordered(at_once).try_collect::<Vec<()>>().await?;
+    }
+    Ok(())
+}
+
+async fn act(store: &ObjectStore, act: Act) -> Result<(), StoreError> {
+    match act {
+        Act::Delete(key) => store.delete(&key).await,
+        Act::Copy { from, to } => match store.copy(&from, &to).await {
+            // Another ingester archives the same folder and was faster.
+            Err(error) if error.is_not_found() => {
+                let (page, _) = store.list_page(&to, None).await?;
+                if page.iter().any(|object| object.key == to) { Ok(()) } else { Err(error) }
+            }
+            outcome => outcome,
+        },
     }
 }
 
@@ -190,7 +207,7 @@ mod tests {
 
     fn listing(keys: &BTreeSet<String>) -> Vec<Object> {
         let below = keys.iter().filter(|key| key.starts_with(FROM));
-        below.map(|key| Object { key: key.clone(), size: 1 }).collect()
+        below.map(|key| Object { key: key.clone(), size: 1, etag: String::new() }).collect()
     }
 
     fn apply(keys: &mut BTreeSet<String>, act: &Act) {

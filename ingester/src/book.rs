@@ -132,6 +132,12 @@ impl Book {
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
+    /// Every load that is not archived, oldest batch first.
+    #[must_use]
+    pub fn open_loads(&self) -> Vec<Load> {
+        locked(&self.inner.open).values().cloned().collect()
+    }
+
     /// The bookkeeping on disk, which answers those who ask.
     #[must_use]
     pub fn loads(&self) -> Loads {

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use bytes::Bytes;
-use shared::config::{Archive, Config};
+use shared::config::{Archive, Config, Tls};
 use shared::ddl::{LiveColumn, compare};
 use shared::exit::{Exit, Failure};
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
@@ -55,6 +55,12 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
     report.line("S3 get", got)?;
+    let manifest = format!("{}{name}", config.s3.loads);
+    let written = store.put(&manifest, content).await.map(|_| format!("s3://{}/{manifest}", store.bucket()));
+    if report.line("S3 put a manifest", written.map_err(|error| s3_failed(&error)))? {
+        let deleted = store.delete(&manifest).await.map(|()| String::new());
+        report.line("S3 delete the manifest", deleted.map_err(|error| s3_failed(&error)))?;
+    }
     if config.ingester.archive == Archive::Move {
         let moved = format!("{}{name}", config.s3.ingested);
         let copied = store.copy(&key, &moved).await.map(|()| format!("s3://{}/{moved}", store.bucket()));
@@ -90,9 +96,30 @@ async fn redshift<W: Write>(
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
     let redshift = &config.redshift;
-    let connector = Connector::new(redshift, "livestream ingester check")?;
+    let connector = Connector::new(config, "livestream ingester check")?;
+    let credential = connector.credential().await;
+    let said = credential.as_ref().map(|credential| match credential.life {
+        Some(life) => format!(
+            "{}: {} until {}",
+            connector.login(),
+            credential.user,
+            life.expires.format("%H:%M:%S UTC")
+        ),
+        None => connector.login().to_string(),
+    });
+    if !report.line("Redshift login", said.map_err(sql_failed))? {
+        return Ok(());
+    }
     let opened = connector.open().await;
-    let place = format!("{}:{}/{} as {}", redshift.host, redshift.port, redshift.database, redshift.user);
+    let user = credential.map(|credential| credential.user).unwrap_or_default();
+    let tls = match redshift.tls {
+        Tls::Disable => "without TLS".to_owned(),
+        Tls::VerifyFull if redshift.ca_file.as_os_str().is_empty() => {
+            "TLS, trusting the system's authorities".to_owned()
+        }
+        Tls::VerifyFull => format!("TLS, trusting {}", redshift.ca_file.display()),
+    };
+    let place = format!("{}:{}/{} as {user}, {tls}", redshift.host, redshift.port, redshift.database);
     let connected = opened.as_ref().map(|_| place).map_err(sql_failed);
     report.line("Redshift connect", connected)?;
     let Ok(session) = opened else { return Ok(()) };

@@ -3,10 +3,9 @@
 use std::io::Write;
 
 use shared::config::Config;
-use shared::ddl::{LEDGER_COLUMNS, TableOptions, compare, create_ledger, create_table, script};
+use shared::ddl::{TableOptions, alter_ledger, alter_table, create_ledger, create_table, script};
 use shared::exit::{Exit, Failure};
 use shared::schema::Schema;
-use shared::sql::ident;
 
 use crate::warehouse::{Connector, Session, SqlFailure, errors, table};
 
@@ -30,7 +29,7 @@ pub fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
 pub async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = config.redshift.checked_options(&schema)?;
-    let connector = Connector::new(&config.redshift, "livestream ingester ddl")?;
+    let connector = Connector::new(config, "livestream ingester ddl")?;
     let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
     let text =
         differences(&session, config, &schema, &options).await.map_err(|failure| sql_failed(&failure))?;
@@ -45,29 +44,28 @@ async fn differences(
     options: &TableOptions,
 ) -> Result<String, SqlFailure> {
     let (name, ledger) = (&config.redshift.table, &config.redshift.ledger);
-    let mut statements = Vec::new();
-    let live = table::look(session, name).await?;
+    let mut lines = Vec::new();
+    let (live, unseen) = table::look_closely(session, name).await?;
     if live.is_empty() {
-        statements.push(create_table(schema, name, options) + ";");
+        lines.push(create_table(schema, name, options) + ";");
     } else {
-        statements.extend(compare(schema, &live, options).iter().map(|one| one.statement(name)));
+        lines.extend(alter_table(schema, name, &live, options));
     }
-    let live = table::look(session, ledger).await?;
-    if live.is_empty() {
-        statements.push(create_ledger(ledger) + ";");
+    // The ledger's keys and encodings are left to Redshift.
+    let ledger_now = table::look_closely(session, ledger).await?.0;
+    if ledger_now.is_empty() {
+        lines.push(create_ledger(ledger) + ";");
     } else {
-        let missing =
-            LEDGER_COLUMNS.iter().filter(|(column, _)| !live.iter().any(|live| live.name == *column));
-        for (column, definition) in missing {
-            // Redshift adds no column that is NOT NULL without a default; ours have always been there.
-            let sql_type = definition.split(" NOT NULL").next().unwrap_or(definition);
-            statements.push(format!("ALTER TABLE {ledger} ADD COLUMN {} {sql_type};", ident(column)));
-        }
+        lines.extend(alter_ledger(ledger, &ledger_now));
     }
-    if statements.is_empty() {
-        return Ok(format!("-- {name} and {ledger} are as the schema wants them.\n"));
+    if lines.is_empty() {
+        lines.push(format!("-- {name} and {ledger} are as the schema wants them."));
     }
-    Ok(statements.join("\n") + "\n")
+    if let Some(why) = unseen.filter(|_| !live.is_empty()) {
+        let why = why.lines().next().unwrap_or_default();
+        lines.push(format!("-- Keys and encodings of {name} were not compared: {why}"));
+    }
+    Ok(lines.join("\n") + "\n")
 }
 
 fn sql_failed(failure: &SqlFailure) -> Failure {

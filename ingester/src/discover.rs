@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use futures_util::StreamExt;
 use shared::config::{Archive, Config};
@@ -23,6 +23,7 @@ use crate::book::{self, Book};
 use crate::combine;
 use crate::doubts::Doubts;
 use crate::listing;
+use crate::producer::{self, Producer};
 
 /// Hints taken together.
 const HINTS: usize = 64;
@@ -52,6 +53,7 @@ struct Found {
 pub struct Discovery {
     store: ObjectStore,
     book: Book,
+    producer: Producer,
     doubts: Doubts,
     hints: mpsc::Receiver<Hint>,
     prefix: String,
@@ -67,6 +69,8 @@ pub struct Discovery {
     /// How far listings have come; kept durably once nothing of them is in doubt.
     progress: Option<Listed>,
     durable: Option<Listed>,
+    /// From where the next listing of this process begins: folders that hold `progress` back are looked at by name.
+    recent: Option<DateTime<Utc>>,
     /// Folders without seal that nothing else is known of.
     unsealed: BTreeSet<BatchId>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
@@ -90,6 +94,7 @@ impl Discovery {
         Ok(Self {
             store,
             book,
+            producer: Producer::new(config.producer_socket()),
             doubts,
             hints,
             prefix: config.s3.to_ingest.clone(),
@@ -104,6 +109,7 @@ impl Discovery {
             next_tidying: Instant::now() + TIDYING,
             progress: durable.clone(),
             durable,
+            recent: None,
             unsealed: BTreeSet::new(),
             listed: false,
         })
@@ -166,7 +172,11 @@ impl Discovery {
     async fn list(&mut self) -> Result<Result<(), StoreError>, Failure> {
         let (now, first) = (Utc::now(), !self.listed);
         self.keep_progress().await?;
-        let after = listing::after(self.progress.as_ref(), self.list_all, &self.prefix, now);
+        let mut listed = self.progress.clone();
+        if let (Some(listed), Some(recent)) = (&mut listed, self.recent) {
+            listed.from = recent;
+        }
+        let after = listing::after(listed.as_ref(), self.list_all, &self.prefix, now);
         let (found, pages) = match self.folders(after.as_deref()).await {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
@@ -210,6 +220,7 @@ impl Discovery {
         }
         let looked = self.look(looks).await?;
         if looked.is_ok() {
+            self.recent = Some(now - self.reach);
             self.progress =
                 listing::noted(self.progress.as_ref(), whole.then_some(pages), open, self.reach, now);
         }
@@ -291,7 +302,11 @@ impl Discovery {
             };
             match Seal::read(batch, &json) {
                 Ok(seal) => self.enter(&seal).await?,
-                Err(error) => tracing::error!(%batch, %error, "unusable seal; the folder is left as it is"),
+                Err(error) => {
+                    let answer = self.producer.republish(batch).await;
+                    let outlook = producer::outlook(&answer);
+                    tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
+                }
             }
         }
         Ok(outcome)
@@ -326,7 +341,10 @@ mod tests {
 
     fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
         let folder = layout::folder("ToIngest/", batch);
-        names.iter().map(|name| Object { key: format!("{folder}{name}"), size: 1 }).collect()
+        names
+            .iter()
+            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
+            .collect()
     }
 
     #[test]
@@ -336,7 +354,11 @@ mod tests {
         gather(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
         gather(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
         gather(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
-        gather(&mut found, "ToIngest/", &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1 }]);
+        gather(
+            &mut found,
+            "ToIngest/",
+            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
+        );
         assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
     }
 }

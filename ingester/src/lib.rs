@@ -10,7 +10,9 @@
 //! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the book is a memory
 //! between the two. Rows that Redshift refuses go into [`quarantine`].
 
+pub mod adopt;
 pub mod archive;
+pub mod audit;
 pub mod book;
 pub mod check;
 pub mod combine;
@@ -21,9 +23,14 @@ pub mod feed;
 pub mod gate;
 pub mod listing;
 pub mod loader;
+pub mod pause;
 pub mod plan;
+pub mod producer;
 pub mod quarantine;
+pub mod reconcile;
+pub mod rows;
 pub mod run;
+pub mod since;
 pub mod trouble;
 pub mod verify;
 pub mod warehouse;

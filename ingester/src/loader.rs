@@ -18,7 +18,9 @@ use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::gate::Gate;
+use crate::pause::Pauses;
 use crate::plan::{Apart, Bounds, Next};
+use crate::producer::Producer;
 use crate::quarantine::Quarantine;
 use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
@@ -35,6 +37,8 @@ pub enum Progress {
     Wait(Option<DateTime<Utc>>),
     /// Nothing may be tried before this moment, whatever the book says.
     Hold(DateTime<Utc>),
+    /// Loading is paused until this moment, or until a pause by hand begins or ends.
+    Paused(Option<DateTime<Utc>>),
 }
 
 /// The loader.
@@ -53,7 +57,9 @@ pub struct Loader {
     bounds: Bounds,
     apart: Apart,
     gate: Gate,
+    pauses: Pauses,
     quarantine: Quarantine,
+    producer: Producer,
     /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
     next_look: Instant,
     /// Requests to S3 at once.
@@ -71,6 +77,7 @@ impl Loader {
         connector: Connector,
         store: ObjectStore,
         (book, doubts, hints): (Book, Doubts, mpsc::Sender<Hint>),
+        pauses: Pauses,
     ) -> Self {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
@@ -88,7 +95,9 @@ impl Loader {
             bounds: Bounds::new(ingester),
             apart: Apart::default(),
             gate,
+            pauses,
             quarantine: Quarantine::new(config),
+            producer: Producer::new(config.producer_socket()),
             next_look: Instant::now(),
             at_once: config.s3.uploads,
             alert_after: ingester.alert_after,
@@ -101,6 +110,11 @@ impl Loader {
     /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
     pub async fn step(&mut self) -> Result<Progress, Failure> {
         let now = Utc::now();
+        if let Some(paused) = self.pauses.hold(now) {
+            // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
+            self.session = None;
+            return Ok(Progress::Paused(paused.until));
+        }
         if let Some(until) = self.gate.shut(now) {
             return Ok(Progress::Hold(until));
         }
@@ -144,12 +158,24 @@ impl Loader {
                 Progress::Wait(until) => {
                     tokio::select! {
                         () = self.book.to_load() => {}
+                        () = self.pauses.changed() => {}
                         () = sleep_until(until) => {}
                         () = shutdown.stopping() => {}
                     }
                 }
                 Progress::Hold(until) => {
-                    shutdown.until(sleep_until(Some(until))).await;
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(Some(until)) => {}
+                        () = shutdown.stopping() => {}
+                    }
+                }
+                Progress::Paused(until) => {
+                    tokio::select! {
+                        () = self.pauses.changed() => {}
+                        () = sleep_until(until) => {}
+                        () = shutdown.stopping() => {}
+                    }
                 }
             }
         }

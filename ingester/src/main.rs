@@ -1,20 +1,26 @@
 //! The `ingester` program: reads the command line and starts what it asks for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
+use shared::human::Span;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
+use state::loads::Pause;
+
+use ingester::{adopt, audit, reconcile};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
   ingester ddl --diff                                    what would bring them up to date
   ingester check                                         try S3 and Redshift, step by step
   ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
+  ingester pause --for 30m --reason \"resize\"            load nothing for a while; ingester resume ends it
   ingester replay --all                                  load rows from quarantine, the table being mended
 
 Any key of the configuration can be overridden by the environment, for instance a secret:
@@ -23,6 +29,19 @@ Any key of the configuration can be overridden by the environment, for instance 
 Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay, 69 service unavailable, 74 local disk,
 77 permission, 78 configuration.";
 
+const RECONCILE_EXAMPLES: &str = "Examples:
+  ingester reconcile                     the last 7 days
+  ingester reconcile --dry-run           what would be done
+  ingester reconcile --since 2026-03-01 --json | jq '.decide.list[]'";
+
+const ADOPT_EXAMPLES: &str = "Examples:
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03 --instance web-1 --yes";
+
+const AUDIT_EXAMPLES: &str = "Examples:
+  ingester audit --since 7d
+  ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
+  ingester audit --since 24h --json | jq '.batches[].batch'";
 const REPLAY: &str = "Examples:
   ingester replay 019caeda-ca6f        the batch whose id begins so
   ingester replay --all                every batch with rows in quarantine
@@ -64,6 +83,41 @@ enum Command {
     ///
     /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
     Check,
+    /// Load nothing for a while.
+    ///
+    /// Of several ingesters it pauses the one of this configuration, whether it runs or not, and outlives its restarts.
+    /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
+    Pause {
+        /// How long, such as 30m; without it until `ingester resume`.
+        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        length: Option<Span>,
+        /// Why, for those who look at `state dump`.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// End the pause that `ingester pause` began. Those of ingester.pause go on.
+    Resume,
+    /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
+    ///
+    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
+    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
+    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
+    /// mended, and with 65 if a person must decide something.
+    #[command(after_help = RECONCILE_EXAMPLES)]
+    Reconcile(reconcile::Args),
+    /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
+    ///
+    /// Reads every file, refuses what is not whole, asks, and writes manifest.json and batch.json. Refuses while the
+    /// producer's log has the batch: then its producer finishes it. A batch that is archived and not in the ledger is
+    /// copied back to be loaded.
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(adopt::Args),
+    /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
+    ///
+    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined, by its seal, its
+    /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(audit::Args),
     /// Load rows that Redshift refused, once the table or the schema is mended.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
@@ -97,9 +151,28 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
             let config = Config::load(&path, Secrets::Unused)?;
             ingester::ddl::print(&config, &mut std::io::stdout())
         }
+        Command::Pause { length, reason } => {
+            let since = Utc::now();
+            let until =
+                length.and_then(|length| since.checked_add_signed(TimeDelta::from_std(length.0).ok()?));
+            in_config(&path, Some(Pause { since, until, reason }))
+        }
+        Command::Resume => in_config(&path, None),
         Command::Check => {
             let config = Config::load(&path, Secrets::Ingester)?;
             in_runtime(ingester::check::check(&config, &path, &mut std::io::stdout()))
+        }
+        Command::Reconcile(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(reconcile::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Adopt(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Audit(args) => {
+            let config = Config::load(&path, Secrets::Ingester)?;
+            in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
         }
         Command::Replay(what) => {
             let config = Config::load(&path, Secrets::Ingester)?;
@@ -117,6 +190,15 @@ fn start(Cli { config: path, command }: Cli) -> Result<(), Failure> {
             done
         }
     }
+}
+
+fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
+    let config = Config::load(path, Secrets::Unused)?;
+    in_runtime(ingester::pause::command(&config, pause, &mut std::io::stdout()))
+}
+
+fn span(text: &str) -> Result<Span, String> {
+    Span::parse(text).ok_or_else(|| "write a number and one of s, m, h, d, such as 30m".to_owned())
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -19,6 +19,8 @@ use crate::discover::Discovery;
 use crate::doubts::Doubts;
 use crate::feed::Follower;
 use crate::loader::Loader;
+use crate::pause::Pauses;
+use crate::reconcile::Watch;
 use crate::warehouse::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
@@ -32,8 +34,7 @@ const HINTS: usize = 1024;
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
-    let connector =
-        Connector::new(&config.redshift, &format!("livestream ingester {}", config.instance.name))?;
+    let connector = Connector::new(&config, &format!("livestream ingester {}", config.instance.name))?;
     let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
     looked.unwrap_or(Ok(()))?;
     let book = Book::open(&config.ingester.dir)?;
@@ -43,6 +44,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         version = env!("CARGO_PKG_VERSION"),
         from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
         to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
+        login = %connector.login(),
         pending_batches = batches,
         pending_rows = rows,
         "ingester started"
@@ -54,24 +56,29 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
-    let loader = Loader::new(&config, target, connector, store, (book.clone(), doubts, hints));
+    let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
+    let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone());
+    let pauses = Pauses::new(&config, book.loads())?;
+    let loader =
+        Loader::new(&config, target, connector, store, (book.clone(), doubts, hints), pauses.clone());
 
     let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
+    tasks.spawn(watch.run(shutdown.clone()));
     let alert_after = config.ingester.alert_after;
-    let (listen, loads) = (config.metrics.ingester_listen.clone(), book.loads());
+    let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(
         listen,
-        move || Ok(ingester_page(&Owner::snapshot(&loads)?, alert_after, Utc::now())),
+        move || Ok(ingester_page(&shown.snapshot()?, alert_after, Utc::now())),
         shutdown.clone(),
     );
     tasks.spawn(async move {
         metrics.await;
         Ok(())
     });
-    tasks.spawn(answer(config.ingester_socket(), book, shutdown.clone()));
+    tasks.spawn(answer(config.ingester_socket(), pauses, shutdown.clone()));
     let following = shutdown.clone();
     tasks.spawn(async move {
         follower.run(following).await;
@@ -97,8 +104,8 @@ fn patience(config: &Config) -> Duration {
     config.shutdown.timeout.0.mul_f64(0.75)
 }
 
-async fn answer(socket: std::path::PathBuf, book: Book, shutdown: Shutdown) -> Result<(), Failure> {
-    feed::serve(&socket, Arc::new(book.loads()), shutdown).await.map_err(|error| {
+async fn answer(socket: std::path::PathBuf, owner: Pauses, shutdown: Shutdown) -> Result<(), Failure> {
+    feed::serve(&socket, Arc::new(owner), shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("the socket {} cannot be made: {error}", socket.display()))
     })

@@ -71,12 +71,15 @@ impl Counters {
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
         let altered = self.by_column();
         type Of = fn(&ColumnCounts) -> u64;
-        let kinds: [(&str, &str, Of); 6] = [
+        let kinds: [(&str, &str, Of); 7] = [
             ("cut_values", "Texts cut to the bytes of their column", |counts| counts.cut),
             ("nulled_values", "Values their column's type has no form for: NULL", |counts| counts.nulled),
             ("rounded_values", "Numbers and times rounded to their column's digits", |counts| counts.rounded),
             ("dropped_nuls", "NUL characters left out of texts", |counts| counts.nuls),
             ("replaced_surrogates", "Halves of surrogate pairs replaced by U+FFFD", |counts| counts.replaced),
+            ("replaced_delimiters", "Lists joined by a comma for want of a delimiter", |counts| {
+                counts.delimiters
+            }),
             ("rejecting_values", "Values for whose sake the record is a reject", |counts| counts.rejected),
         ];
         for (name, help, of) in kinds {
@@ -113,6 +116,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_was_altered_stands_on_the_page_by_column_and_what_for() {
+        let counters = Counters::new(&[]);
+        for _ in 0..2 {
+            counters.altered("evar1", ColumnCounts { cut: 2, nuls: 1, ..ColumnCounts::default() });
+        }
+        counters.altered("page~url", ColumnCounts { nulled: 7, rejected: 5, ..ColumnCounts::default() });
+        let mut page = Page::new("producer");
+        counters.show(&mut page);
+        let text = page.text();
+        let found: Vec<_> = text.lines().filter(|line| line.contains("column=")).collect();
+        let with = |name: &str| found.iter().filter(|line| line.contains(name)).copied().collect::<Vec<_>>();
+        assert_eq!(found.len(), 4, "{text}");
+        assert!(
+            with("cut_values").iter().all(|line| line.contains("\"evar1\"") && line.ends_with(" 4")),
+            "{text}"
+        );
+        assert!(with("dropped_nuls")[0].ends_with(" 2"), "{text}");
+        assert!(
+            with("nulled_values")[0].contains("\"page~url\"") && with("nulled_values")[0].ends_with(" 7")
+        );
+        assert!(with("rejecting_values")[0].ends_with(" 5"), "{text}");
+    }
+
+    #[test]
     fn every_filter_and_every_reason_is_there_from_the_start() {
         let counters = Counters::new(&["excluded".to_owned(), "bots".to_owned()]);
         counters.filtered(1);
@@ -122,6 +149,7 @@ mod tests {
         let reasons = counters.by_reason();
         assert_eq!(reasons.get("not_json"), Some(&1));
         assert_eq!(reasons.get("too_long"), Some(&0));
+        assert_eq!(reasons.get("misfit"), Some(&0));
         assert_eq!(reasons.get("row_too_long"), Some(&0));
     }
 }

@@ -16,6 +16,7 @@ pub mod decode;
 pub mod frame;
 pub mod import;
 pub mod inflate;
+pub mod kept;
 pub mod reaction;
 pub mod records;
 pub mod replay;

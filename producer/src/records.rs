@@ -97,13 +97,14 @@ impl Records {
         if !columns.is_empty() {
             let mut all = ColumnCounts::default();
             columns.values().for_each(|counts| all.add(counts));
-            let ColumnCounts { cut, nulled, rounded, nuls, replaced, rejected } = all;
+            let ColumnCounts { cut, nulled, rounded, nuls, replaced, delimiters, rejected } = all;
             tracing::info!(
                 cut,
                 nulled,
                 rounded,
                 nuls,
                 replaced,
+                delimiters,
                 rejected,
                 "values no column could hold as sent, since the start"
             );

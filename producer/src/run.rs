@@ -5,19 +5,21 @@ use std::sync::Arc;
 use chrono::Utc;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::ids::BatchPrefix;
+use shared::ids::{BatchId, BatchPrefix};
 use shared::object_store::ObjectStore;
+use shared::redshift::{Connector, table};
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
-use state::feed::{self, Owner, Published};
+use state::feed::{self, Owner, Published, Republish};
 use state::log::{BatchMark, BatchStatus, Log, LogError, LogReader, Settings};
 use state::metrics::producer_page;
 use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use state::verify::Checked;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 use crate::append;
 use crate::counters::Counters;
+use crate::kept::{Kept, Room};
 use crate::ship::Shipping;
 use crate::streams::Streams;
 use crate::transform::{Filter, Transform};
@@ -27,6 +29,8 @@ const FEED_BACKLOG: usize = 1024;
 /// Published batches a new follower is told of at once. It lists S3 too, when it starts and whenever the feed goes
 /// away: telling it more would only make it look for folders that have long been archived.
 const FEED_RECENT: usize = 20;
+/// Batches that may wait to be uploaded once more; who asks for another asks again later.
+const REPUBLISHED: usize = 64;
 
 /// The transform a configuration asks for.
 ///
@@ -53,10 +57,20 @@ pub fn mark_batches(transform: Transform, schema: &Schema, log: &mut Log) -> Tra
 /// Runs the producer until a signal, or until it cannot go on.
 ///
 /// # Errors
-/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
+/// When every COPY into the table as it is would fail, the log cannot be opened or fails, or the credential or the
+/// stream's address is wrong.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
+    if config.redshift.has_login() {
+        let connector = Connector::new(&config, &format!("livestream producer {}", config.instance.name))?;
+        let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
+        looked.unwrap_or(Ok(()))?;
+    } else {
+        tracing::info!(
+            "the producer is given no login of Redshift: it does not compare the table with the schema"
+        );
+    }
     let (mut log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
     let transform = mark_batches(transform, &schema, &mut log);
     let again = log.has_history();
@@ -71,10 +85,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     );
     let store = ObjectStore::connect(&config.s3).await;
     let reader = log.reader();
+    let room =
+        Room { max: config.log.keep_uploaded.0, shared: config.log.max_bytes.0, waiting: log.waiting() };
+    let kept = Kept::open(&config.log.dir, room)?;
+    tokio::spawn(kept.clone().watch(shutdown.clone()));
+    let (republish, once_more) = mpsc::channel(REPUBLISHED);
     let (feed_out, _) = broadcast::channel(FEED_BACKLOG);
     let appender = append::start(log, shutdown.clone())?;
 
-    let owner = Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone() });
+    let owner =
+        Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone(), kept: kept.clone(), republish });
     let socket = config.producer_socket();
     let serving = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -93,8 +113,9 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         Ok(page)
     };
     tokio::spawn(shared::admin::serve(listen, page, shutdown.clone()));
-    let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out);
-    let mut shipping = tokio::spawn(shipping.run(resumed, appender.to_ship, shutdown.clone()));
+    let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out).keeping(kept);
+    let mut shipping =
+        tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));
     let streams =
         Streams::new(&config.adobe, config.token_cache(), &transform, counters, &appender.stream, again)?;
     // Theirs are the only senders from here on.
@@ -168,6 +189,8 @@ pub(crate) fn ended_by_itself(error: Option<LogError>) -> Failure {
 struct LogOwner {
     log: LogReader,
     feed: broadcast::Sender<Published>,
+    kept: Kept,
+    republish: mpsc::Sender<BatchId>,
 }
 
 impl Owner for LogOwner {
@@ -184,6 +207,29 @@ impl Owner for LogOwner {
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
         Owner::verify(&self.log)
+    }
+
+    fn republish(&self, batch: BatchId) -> Result<Republish, Failure> {
+        let batches = self.log.batches().map_err(LogError::from)?;
+        match batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.status) {
+            Some(BatchStatus::Filling | BatchStatus::Sealed) => return Ok(Republish::NotPublished),
+            known => {
+                if let Err(why) = self.kept.seal(batch) {
+                    tracing::warn!(%batch, why, "asked for a batch once more, of which no copy is left");
+                    return Ok(if known.is_some() { Republish::Gone } else { Republish::Unknown });
+                }
+            }
+        }
+        if self.kept.begin(batch) && self.republish.try_send(batch).is_err() {
+            self.kept.end(batch);
+            let busy = anyhow::anyhow!("too many batches are uploaded once more already: ask again later");
+            return Err(Failure::new(Exit::Unavailable, busy));
+        }
+        Ok(Republish::UnderWay)
+    }
+
+    fn loaded(&self, batch: BatchId) {
+        self.kept.forget(batch);
     }
 
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {

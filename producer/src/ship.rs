@@ -5,10 +5,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use chrono::Utc;
 use shared::compress::compress;
 use shared::config::Config;
-use shared::layout::{self, Compression};
+use shared::ids::BatchId;
+use shared::layout::{self, Compression, SEAL};
 use shared::object_store::{ObjectStore, StoreError};
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
@@ -18,6 +20,7 @@ use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::append::{Shipped, ToShip};
+use crate::kept::Kept;
 use crate::upload::Place;
 
 /// Rejects of one object at most, by count and by the bytes of their lines.
@@ -46,6 +49,8 @@ pub struct Shipping {
     pub rejects_every: Duration,
     /// Files on their way at once.
     pub uploads: usize,
+    /// Copies of what was uploaded.
+    pub kept: Kept,
 }
 
 /// Why something was not shipped.
@@ -79,18 +84,49 @@ impl Shipping {
         };
         let rejected = config.s3.rejected.clone();
         let rejects_every = config.batch.max_batch_age.0;
-        Self { store, log, shipped, feed, place, rejected, rejects_every, uploads: config.s3.uploads }
+        Self {
+            store,
+            log,
+            shipped,
+            feed,
+            place,
+            rejected,
+            rejects_every,
+            uploads: config.s3.uploads,
+            kept: Kept::none(),
+        }
     }
 
-    /// Ships what an earlier process left and what comes, until shutdown; what is on its way then is given up, and
+    /// The same, keeping copies of what it uploads.
+    #[must_use]
+    pub fn keeping(self, kept: Kept) -> Self {
+        Self { kept, ..self }
+    }
+
+    /// As [`Shipping::run_and_mend`], asked for nothing once more.
+    ///
+    /// # Errors
+    /// As [`Shipping::run_and_mend`].
+    pub async fn run(
+        self,
+        left: Resumed,
+        work: mpsc::UnboundedReceiver<ToShip>,
+        shutdown: Shutdown,
+    ) -> Result<(), LogError> {
+        let (_, once_more) = mpsc::channel(1);
+        self.run_and_mend(left, work, once_more, shutdown).await
+    }
+
+    /// Ships what an earlier process left and what comes, until shutdown, and what is wanted once more; what is on its way then is given up, and
     /// goes once more after the next start.
     ///
     /// # Errors
     /// When the log cannot be read: damage does not pass, and must not be passed over.
-    pub async fn run(
+    pub async fn run_and_mend(
         self,
         left: Resumed,
         mut work: mpsc::UnboundedReceiver<ToShip>,
+        mut once_more: mpsc::Receiver<BatchId>,
         shutdown: Shutdown,
     ) -> Result<(), LogError> {
         let this = Arc::new(self);
@@ -136,6 +172,15 @@ impl Shipping {
                     });
                 }
                 Some(batch) = batch_advanced.recv() => ready.push(batch),
+                Some(batch) = once_more.recv() => {
+                    let (this, shutdown) = (this.clone(), shutdown.clone());
+                    tasks.spawn(async move {
+                        let what = format!("upload of batch {batch} once more");
+                        let done = until_done(&what, &shutdown, || this.republish(batch)).await;
+                        this.kept.end(batch);
+                        done.map(|_| ())
+                    });
+                }
                 // A task that was ended by a panic is gone, and with it what it held: that must show.
                 Some(ended) = tasks.join_next() => ended.map_err(|error| LogError::Missing(error.to_string()))??,
             }
@@ -165,7 +210,9 @@ impl Shipping {
         let (record, batch, content) = prepared.await.map_err(|_| ShipError::Closed)??;
         let key = self.place.file_key(&batch, &record);
         let bytes = content.len() as u64;
-        let stored = self.store.put(&key, content).await?;
+        let stored = self.store.put(&key, content.clone()).await?;
+        // Before the log drops the rows.
+        self.keep(batch.id, layout::file_name(record.no, batch.compression), content).await;
         let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag };
         self.report(|noted| Shipped::File(file, upload, noted)).await?;
         tracing::debug!(key, rows = record.rows, bytes, "file uploaded");
@@ -185,11 +232,45 @@ impl Shipping {
         let (key, content) = ending.manifest;
         self.store.put(&key, content).await?;
         let (key, content) = ending.seal;
-        self.store.put(&key, content).await?;
+        self.store.put(&key, content.clone()).await?;
+        self.keep(record.id, SEAL.to_owned(), content).await;
         self.report(|noted| Shipped::Batch(batch, noted)).await?;
         tracing::info!(batch = %record.id, rows = record.rows, files = record.files, "batch published");
         // Nobody may be following.
         let _ = self.feed.send(Published { batch: record.id });
+        Ok(())
+    }
+
+    async fn keep(&self, batch: BatchId, name: String, content: Bytes) {
+        let kept = self.kept.clone();
+        let _ = tokio::task::spawn_blocking(move || kept.keep(batch, &name, &content)).await;
+    }
+
+    /// Puts every object of a batch once more from the copies, the seal last. The files are the same, byte for byte, so
+    /// whoever reads them meanwhile reads what was sealed; with encryption their `ETag`s are new, so the seal is too.
+    async fn republish(&self, batch: BatchId) -> Result<(), ShipError> {
+        let copies = self.kept.clone();
+        let read = tokio::task::spawn_blocking(move || copies.seal(batch));
+        let mut seal = match read.await.map_err(|_| ShipError::Closed)? {
+            Ok(seal) => seal,
+            Err(why) => return given_up(batch, &why),
+        };
+        let folder = layout::folder(&self.place.to_ingest, batch);
+        for file in &mut seal.files {
+            let (copies, wanted) = (self.kept.clone(), file.clone());
+            let read = tokio::task::spawn_blocking(move || copies.file(batch, &wanted));
+            match read.await.map_err(|_| ShipError::Closed)? {
+                Ok(content) => {
+                    file.etag = self.store.put(&format!("{folder}{}", file.name), content).await?.etag;
+                }
+                Err(why) => return given_up(batch, &why),
+            }
+        }
+        let (manifest, sealed) = self.place.end(&seal);
+        self.store.put(&manifest.0, manifest.1).await?;
+        self.store.put(&sealed.0, sealed.1).await?;
+        tracing::warn!(%batch, rows = seal.rows, "batch uploaded once more: what stood in S3 was not as sealed");
+        let _ = self.feed.send(Published { batch });
         Ok(())
     }
 
@@ -245,6 +326,12 @@ impl Shipping {
         tracing::info!(key, records, "rejects shipped");
         Ok(true)
     }
+}
+
+/// The copies of a batch are not whole any more: trying again does not help, and who asks again is told.
+fn given_up(batch: BatchId, why: &str) -> Result<(), ShipError> {
+    tracing::error!(%batch, why, "the batch cannot be uploaded once more: its copies are not whole any more");
+    Ok(())
 }
 
 /// Tries until it works: what is in the log must get to S3, however long that takes. None when the process ends

@@ -95,7 +95,7 @@ pub enum Reject {
 
 impl Reject {
     /// Every name there is.
-    pub const NAMES: [&'static str; 4] = ["not_utf8", "not_json", "not_object", "row_too_long"];
+    pub const NAMES: [&'static str; 5] = ["not_utf8", "not_json", "not_object", "misfit", "row_too_long"];
 
     /// A short name that stays the same, for counting.
     pub fn name(&self) -> &'static str {

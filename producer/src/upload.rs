@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use shared::ids::Instance;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::seal::{Manifest, SEAL_FORMAT, Seal, SealedFile};
+use shared::seal::{SEAL_FORMAT, Seal, SealedFile};
 use state::log::{BatchRecord, FileRecord, FileStatus};
 
 /// The two objects that end a batch, in the order they must be written.
@@ -49,9 +49,6 @@ impl Place {
                 etag: upload.etag.clone(),
             });
         }
-        let folder = layout::folder(&self.to_ingest, batch.id);
-        let keys: Vec<_> = listed.iter().map(|file| format!("{folder}{}", file.name)).collect();
-        let manifest = Manifest::of(&self.bucket, keys.iter().map(String::as_str));
         let seal = Seal {
             format: SEAL_FORMAT,
             batch: batch.id,
@@ -67,11 +64,15 @@ impl Place {
             last_received: batch.last_received,
             counts: batch.counts,
         };
-        // Our own plain structs: their serialisation cannot fail.
-        let json = |value: serde_json::Result<Vec<u8>>| Bytes::from(value.unwrap_or_default());
-        Some(Ending {
-            manifest: (format!("{folder}{MANIFEST}"), json(serde_json::to_vec(&manifest))),
-            seal: (format!("{folder}{SEAL}"), json(serde_json::to_vec_pretty(&seal))),
-        })
+        let (manifest, seal) = self.end(&seal);
+        Some(Ending { manifest, seal })
+    }
+
+    /// Manifest and seal as objects: key and content.
+    #[must_use]
+    pub fn end(&self, seal: &Seal) -> ((String, Bytes), (String, Bytes)) {
+        let folder = layout::folder(&self.to_ingest, seal.batch);
+        let [manifest, sealed] = seal.ending(&self.bucket, &folder);
+        ((format!("{folder}{MANIFEST}"), manifest.into()), (format!("{folder}{SEAL}"), sealed.into()))
     }
 }

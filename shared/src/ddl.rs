@@ -4,9 +4,13 @@
 //! itself otherwise (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A
 //! statement carries no semicolon, so that each can be sent alone.
 
+mod alter;
+mod fit;
 mod live;
+mod statements;
 
-pub use live::{Difference, LiveColumn, What, compare};
+pub use alter::{alter_ledger, alter_table};
+pub use live::{Difference, Layout, LiveColumn, What, compare};
 
 use crate::schema::{Column, Encoding, Kind, Schema, SqlType};
 use crate::sql::{TableName, ident};
@@ -50,6 +54,9 @@ impl TableOptions {
         let sort = self.sortkey.iter().map(|column| ("sortkey", column));
         for (key, name) in sort.chain(self.distkey.iter().map(|column| ("distkey", column))) {
             let refuse = |rule| TableOptionsError { key, column: name.clone(), rule };
+            if key == "sortkey" && self.sortkey.iter().filter(|other| *other == name).count() > 1 {
+                return Err(refuse("a sort key has a column once"));
+            }
             let column = schema.columns.iter().find(|column| column.name == *name);
             match column.ok_or_else(|| refuse("the schema has no such column"))?.sql_type {
                 SqlType::Super => return Err(refuse("a super column cannot be a key")),
@@ -59,16 +66,21 @@ impl TableOptions {
         }
         Ok(())
     }
+
+    /// The encoding the column shall name, if any.
+    fn encoding(&self, column: &Column) -> Option<Encoding> {
+        let default = || match self.encodings {
+            Encodings::Auto => None,
+            Encodings::Explicit if self.sortkey.first() == Some(&column.name) => Some(Encoding::Raw),
+            Encodings::Explicit => Some(Encoding::default_of(column.sql_type)),
+        };
+        column.encoding.or_else(default)
+    }
 }
 
 /// The table rows are loaded into, one column a line.
 pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) -> String {
-    let columns = schema.columns.iter().map(|column| {
-        let sorts = options.sortkey.first() == Some(&column.name);
-        let text = column_text(column, options.encodings == Encodings::Explicit && !sorts);
-        let raw = sorts && column.encoding.is_none() && options.encodings == Encodings::Explicit;
-        (column.name.as_str(), if raw { format!("{text} ENCODE raw") } else { text })
-    });
+    let columns = schema.columns.iter().map(|column| (column.name.as_str(), column_text(column, options)));
     let mut text = create(table, columns);
     if let Some(column) = &options.distkey {
         // Writing to a String cannot fail.
@@ -125,14 +137,13 @@ pub fn script(schema: &Schema, table: &TableName, options: &TableOptions, ledger
 }
 
 /// What follows the column's name: its type, what Redshift fills it with, and its encoding.
-fn column_text(column: &Column, always_encoded: bool) -> String {
+fn column_text(column: &Column, options: &TableOptions) -> String {
     let mut text = column.sql_type.to_string();
     if column.kind == Kind::LoadTime {
         // The time the load's transaction began, in UTC.
         text.push_str(" DEFAULT SYSDATE");
     }
-    let default = always_encoded.then(|| Encoding::default_of(column.sql_type));
-    if let Some(encoding) = column.encoding.or(default) {
+    if let Some(encoding) = options.encoding(column) {
         // Writing to a String cannot fail.
         let _ = write!(text, " ENCODE {encoding}");
     }
@@ -226,6 +237,11 @@ mod tests {
         };
         assert_eq!(options("hitidhigh", Some("language")).validate(&schema()), Ok(()));
         let message = |options: TableOptions| options.validate(&schema()).unwrap_err().to_string();
+        let twice = TableOptions {
+            sortkey: ["language", "hitidhigh", "language"].map(str::to_owned).to_vec(),
+            ..TableOptions::default()
+        };
+        assert_eq!(message(twice), "sortkey `language`: a sort key has a column once");
         assert_eq!(message(options("nosuch", None)), "sortkey `nosuch`: the schema has no such column");
         assert_eq!(
             message(options("language", Some("products"))),

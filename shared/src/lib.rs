@@ -2,6 +2,7 @@
 //! the table schema and its DDL, configuration, and the plumbing both services run on.
 
 pub mod admin;
+pub mod aws;
 pub mod causes;
 pub mod compress;
 pub mod config;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod layout;
 pub mod metrics;
 pub mod object_store;
+pub mod redshift;
 pub mod report;
 pub mod retry;
 pub mod schema;

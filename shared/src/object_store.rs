@@ -1,14 +1,9 @@
 //! S3, or any store that speaks it: the few calls this product makes, each of which may be repeated.
 
-use std::time::Duration;
-
-use aws_config::{BehaviorVersion, Region, timeout::TimeoutConfig};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ChecksumAlgorithm;
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use base64::Engine;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -39,6 +34,8 @@ pub struct Object {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Its `ETag`, quotes included; empty when the store's listings do not tell.
+    pub etag: String,
 }
 
 /// What S3 said of an object it has stored.
@@ -108,21 +105,7 @@ impl ObjectStore {
     /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
     /// looked for.
     pub async fn connect(config: &S3) -> Self {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-            .build_https();
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(10))
-            .operation_attempt_timeout(config.timeout.0)
-            .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .http_client(http)
-            .region(Region::new(config.region.clone()))
-            .timeout_config(timeouts);
-        if !config.access_key_id.is_empty() {
-            let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
-            loader = loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"));
-        }
+        let mut loader = crate::aws::loader(config);
         if !config.endpoint.is_empty() {
             loader = loader.endpoint_url(&config.endpoint);
         }
@@ -161,6 +144,35 @@ impl ObjectStore {
         Ok(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })
     }
 
+    /// As [`ObjectStore::put`], unless there is such an object already; then None.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::put`].
+    pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
+        let crc32 = crc32(&content);
+        let sending = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .if_none_match("*")
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .checksum_crc32(&crc32)
+            .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
+            .body(ByteStream::from(content))
+            .send();
+        match Box::pin(sending).await {
+            Ok(answer) => Ok(Some(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })),
+            Err(error)
+                if error.as_service_error().and_then(ProvideErrorMetadata::code)
+                    == Some("PreconditionFailed") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("PUT", key, &error)),
+        }
+    }
+
     /// Reads a whole object. Meant for manifests, seals and single files.
     ///
     /// # Errors
@@ -187,6 +199,30 @@ impl ObjectStore {
         let sending = self.client.head_object().bucket(&self.bucket).key(key).send();
         let answer = Box::pin(sending).await.map_err(|error| self.failed("HEAD", key, &error))?;
         Ok(answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
+    }
+
+    /// CRC-32 of an object's content as S3 spells it: as S3 stored it with the object, or, where it has none of the whole
+    /// object, by reading it.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub async fn crc32_of(&self, key: &str) -> Result<String, StoreError> {
+        let head = self.client.head_object().bucket(&self.bucket).key(key);
+        let head = Box::pin(head.checksum_mode(ChecksumMode::Enabled).send());
+        let answer = head.await.map_err(|error| self.failed("HEAD", key, &error))?;
+        // That of an object that was uploaded in parts is one of the parts' checksums: `value-parts`.
+        if let Some(crc32) = answer.checksum_crc32().filter(|crc32| !crc32.contains('-')) {
+            return Ok(crc32.to_owned());
+        }
+        let mut opened = self.open(key, 0, None).await?;
+        let mut hasher = crc32fast::Hasher::new();
+        loop {
+            let chunk = opened.chunk().await?;
+            if chunk.is_empty() {
+                return Ok(base64(&hasher.finalize().to_be_bytes()));
+            }
+            hasher.update(&chunk);
+        }
     }
 
     /// Begins to read an object of any size, from byte `at` on, which must be one of its bytes; of this `ETag` if one
@@ -226,6 +262,7 @@ impl ObjectStore {
         let object = |object: aws_sdk_s3::types::Object| Object {
             size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             key: object.key.unwrap_or_default(),
+            etag: object.e_tag.unwrap_or_default(),
         };
         Ok((answer.contents.unwrap_or_default().into_iter().map(object).collect(), more))
     }
@@ -243,6 +280,26 @@ impl ObjectStore {
             objects.extend(page);
         }
         Ok(objects)
+    }
+
+    /// The folders directly below `prefix`, in order, each as `{prefix}name/`: one request for a thousand of them, however
+    /// many objects they hold.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut folders, mut token) = (Vec::new(), None);
+        loop {
+            let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
+            let sending = request.set_continuation_token(token).send();
+            let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+            let found = answer.common_prefixes.unwrap_or_default();
+            folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
+            token = answer.next_continuation_token;
+            if token.is_none() || !answer.is_truncated.unwrap_or(false) {
+                return Ok(folders);
+            }
+        }
     }
 
     /// The keys of the first page below `prefix` of objects that were written before `before`.

@@ -151,6 +151,15 @@ pub enum BadSeal {
 }
 
 impl Seal {
+    /// The contents of manifest and seal, in the order in which they are to be written, for a folder of this bucket.
+    #[must_use]
+    pub fn ending(&self, bucket: &str, folder: &str) -> [Vec<u8>; 2] {
+        let keys: Vec<_> = self.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
+        let manifest = Manifest::of(bucket, keys.iter().map(String::as_str));
+        // Our own plain structs: their serialisation cannot fail.
+        [serde_json::to_vec(&manifest), serde_json::to_vec_pretty(self)].map(Result::unwrap_or_default)
+    }
+
     /// Reads the seal that stands in the folder of `batch`, and checks that it agrees with itself.
     ///
     /// # Errors

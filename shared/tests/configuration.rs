@@ -107,6 +107,29 @@ fn a_wrong_value_is_named_by_its_key() {
         ("adobe", "stream_url = \"livestream\"", "adobe.stream_url: "),
         ("adobe", "reset = \"latest\"", "adobe.reset: unknown variant `latest`"),
         ("redshift", "tls = \"disable\"", "redshift.tls: \"disable\" is accepted only"),
+        ("redshift", "auth = \"kerberos\"", "redshift.auth: unknown variant `kerberos`"),
+        ("redshift", "user = \"\"", "redshift.user: is missing"),
+        (
+            "redshift",
+            "copy_options = [\"MAXERROR 5\"]",
+            "redshift.copy_options: \"MAXERROR 5\": it leaves rows out",
+        ),
+        (
+            "redshift",
+            "copy_options = [\"ROUNDEC\", \"ROUNDEC\"]",
+            "redshift.copy_options: ROUNDEC is given twice",
+        ),
+        (
+            "redshift",
+            "copy_options = \"ROUNDEC\"",
+            "redshift.copy_options: must be a list of text, not a string",
+        ),
+        ("ingester", "pause = [\"2-3\"]", "ingester.pause: \"2-3\" is no time of day"),
+        (
+            "ingester",
+            "pause = [\"00:00-12:00\", \"11:00-00:00\"]",
+            "ingester.pause: the windows leave no minute",
+        ),
         ("redshift", "table = \"a.b.c\"", "redshift.table: "),
         ("redshift", "ledger = \"public.livestream\"", "redshift.ledger: must not be the table itself"),
         ("redshift", "iam_role = \"role\"", "redshift.iam_role: "),
@@ -169,6 +192,41 @@ fn a_secret_comes_from_one_place_and_is_needed_only_by_those_who_use_it() {
         let parsed = Config::parse(&without, Path::new("x"), std::iter::empty(), secrets);
         assert_eq!(parsed.is_err(), needed, "{secrets:?}");
     }
+}
+
+#[test]
+fn each_way_to_log_in_to_redshift_needs_its_own_keys_and_no_password_but_its_own() {
+    let without = EXAMPLE.replace("password_file", "# password_file").replace("user = ", "# user = ");
+    let config = |lines: &str| {
+        let text = without.replace("[redshift]\n", &format!("[redshift]\n{lines}\n"));
+        Config::parse(&text, Path::new("x"), std::iter::empty(), Secrets::Ingester)
+    };
+    let redshift = config("auth = \"iam\"\nuser = \"u\"").unwrap().redshift;
+    assert_eq!((redshift.cluster().as_deref(), redshift.region("x")), (Some("example"), "eu-central-1"));
+    let redshift = config("auth = \"iam-identity\"\ncluster = \"c\"\nregion = \"r\"").unwrap().redshift;
+    assert_eq!((redshift.cluster().as_deref(), redshift.region("x")), (Some("c"), "r"));
+    let redshift = config("auth = \"serverless\"\nworkgroup = \"w\"").unwrap().redshift;
+    assert_eq!((redshift.workgroup().as_deref(), redshift.region("x")), (Some("w"), "eu-central-1"));
+    for (lines, expected) in [
+        ("", "redshift.password: is missing"),
+        ("auth = \"iam\"", "redshift.user: is missing"),
+        (
+            "auth = \"iam-identity\"\nuser = \"u\"",
+            "redshift.user: must be left out when redshift.auth is \"iam-identity\"",
+        ),
+        ("auth = \"serverless\"", "redshift.workgroup: is missing"),
+        (
+            "auth = \"serverless\"\nworkgroup = \"w\"\napi_endpoint = \"http://example.com\"",
+            "redshift.api_endpoint: must be https",
+        ),
+    ] {
+        let said = config(lines).unwrap_err().to_string();
+        assert!(said.contains(expected), "{lines}: {said}");
+    }
+    let custom =
+        without.replace("host = \"example.abc123", "host = \"warehouse.example.com\" # \"example.abc123");
+    let custom = custom.replace("[redshift]\n", "[redshift]\nauth = \"iam\"\nuser = \"u\"\n");
+    assert!(complaint(&custom, &[]).contains("redshift.cluster: is missing: redshift.host does not tell it"));
 }
 
 #[test]

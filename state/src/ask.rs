@@ -27,7 +27,8 @@ pub struct Part<T> {
 
 impl<T> Part<T> {
     /// Where the answer is from, for people.
-    pub(crate) fn origin(&self) -> String {
+    #[must_use]
+    pub fn origin(&self) -> String {
         match (self.pid, &self.snapshot) {
             (Some(pid), _) => format!("running, process {pid}"),
             (None, Some(_)) => format!("not running: read from its database in {}", self.dir),

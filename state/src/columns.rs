@@ -4,7 +4,8 @@
 pub(crate) const WIDTH: usize = 100;
 
 /// The text with every line cut to [`WIDTH`].
-pub(crate) fn cut(text: &str) -> String {
+#[must_use]
+pub fn cut(text: &str) -> String {
     let line = |line: &str| {
         if line.chars().count() <= WIDTH {
             line.to_owned()
@@ -16,7 +17,8 @@ pub(crate) fn cut(text: &str) -> String {
 }
 
 /// The words of `text` in lines of at most [`WIDTH`], each indented; a word that is too long is broken.
-pub(crate) fn wrap(text: &str, indent: usize) -> String {
+#[must_use]
+pub fn wrap(text: &str, indent: usize) -> String {
     let room = WIDTH.saturating_sub(indent).max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut used = room;

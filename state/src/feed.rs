@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::loads::{Pause, Pausing};
 use crate::snapshot::Matching;
 use crate::snapshots::Snapshots;
 use crate::verify::Checked;
@@ -39,6 +40,28 @@ pub enum Question {
     Batch(BatchPrefix),
     /// Whether everything in the database is as it was written.
     Verify,
+    /// Not to load for a while; durable before it is answered.
+    Pause(Pause),
+    /// To load again.
+    Resume,
+    /// To upload a published batch once more: something of it is missing in S3, or altered.
+    Republish(BatchId),
+    /// Nothing: the batch is loaded, and its producer need not keep copies of it.
+    Loaded(BatchId),
+}
+
+/// What a producer answers when a batch shall be uploaded once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Republish {
+    /// It is on its way, and will be told as published.
+    UnderWay,
+    /// It was never published: it goes up as soon as it can.
+    NotPublished,
+    /// The log knows the batch, and no copy of all its files is left.
+    Gone,
+    /// The log does not know the batch.
+    Unknown,
 }
 
 /// A batch that was published.
@@ -95,6 +118,25 @@ pub trait Owner: Send + Sync + 'static {
     /// # Errors
     /// When the disk fails. Damage is no error, but what is reported.
     fn verify(&self) -> Result<Vec<Checked>, Failure>;
+
+    /// Pauses, or ends a pause with None; called on a thread where blocking is allowed. What holds afterwards.
+    ///
+    /// # Errors
+    /// When it cannot be stored, or there is nothing to pause.
+    fn set_pause(&self, _pause: Option<Pause>) -> Result<Pausing, Failure> {
+        refusal("only an ingester can be paused")
+    }
+
+    /// Begins to upload a batch once more; called on a thread where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or its owner uploads nothing.
+    fn republish(&self, _batch: BatchId) -> Result<Republish, Failure> {
+        refusal("nothing is uploaded here")
+    }
+
+    /// Takes note that a batch is loaded; called on a thread where blocking is allowed.
+    fn loaded(&self, _batch: BatchId) {}
 
     /// Batches published lately, and the channel of those to come; None for an owner that publishes nothing.
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
@@ -180,6 +222,16 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>
             tell(&mut write, move || match alone {
                 Ok(_alone) => owner.verify(),
                 Err(_) => refusal("it is being verified already: ask again when that has ended"),
+            })
+            .await
+        }
+        Ok(Question::Pause(pause)) => tell(&mut write, move || owner.set_pause(Some(pause))).await,
+        Ok(Question::Resume) => tell(&mut write, move || owner.set_pause(None)).await,
+        Ok(Question::Republish(batch)) => tell(&mut write, move || owner.republish(batch)).await,
+        Ok(Question::Loaded(batch)) => {
+            tell(&mut write, move || {
+                owner.loaded(batch);
+                Ok(true)
             })
             .await
         }

@@ -3,7 +3,7 @@
 
 mod ask;
 pub mod cli;
-mod columns;
+pub mod columns;
 pub mod dump;
 pub mod feed;
 pub mod hit_set;
@@ -13,6 +13,7 @@ mod lock;
 pub mod log;
 pub mod metrics;
 mod owners;
+pub mod pausing;
 mod pieces;
 pub mod points;
 pub mod snapshot;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use shared::metrics::Page;
 
-use crate::loads::{ErrorClass, Load, LoadState};
+use crate::loads::{ErrorClass, Load, LoadState, PausedBy};
 use crate::log::BatchStatus;
 use crate::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
@@ -130,6 +130,13 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
         "Time since the oldest waiting batch was seen",
         age(oldest, now),
     );
+    let paused = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
+    page.gauges(
+        "paused",
+        "1 while nothing is loaded because of `ingester pause` or ingester.pause",
+        "by",
+        [("hand", paused(PausedBy::Hand)), ("window", paused(PausedBy::Window))],
+    );
     let loaded = loads.iter().filter_map(|load| load.loaded).max();
     page.gauge("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now));
     page
@@ -165,7 +172,7 @@ mod tests {
     use shared::ids::{BatchId, Instance};
 
     use super::*;
-    use crate::loads::LoadEvent;
+    use crate::loads::{LoadEvent, Paused};
 
     #[test]
     fn a_gap_shows_in_the_figures_of_the_producer() {
@@ -200,13 +207,16 @@ mod tests {
         let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
         let refused = Load { quarantined: 3, ..load(None) };
         let loads = vec![refused, load(Some(LoadEvent::Attempt)), load(Some(failed))];
-        let text = ingester_page(&IngesterSnapshot { loads }, 5, at(60)).text();
+        let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
+        let text = ingester_page(&IngesterSnapshot { loads, paused }, 5, at(60)).text();
         for line in [
             r#"livestream_ingester_batches{state="discovered"} 1.0"#,
             r#"livestream_ingester_batches{state="archived"} 0.0"#,
             r#"livestream_ingester_retrying_batches{class="data"} 1.0"#,
             r#"livestream_ingester_retrying_batches{class="passing"} 0.0"#,
             "livestream_ingester_alarming_batches 1.0",
+            r#"livestream_ingester_paused{by="hand"} 0.0"#,
+            r#"livestream_ingester_paused{by="window"} 1.0"#,
             "livestream_ingester_waiting_rows 30.0",
             "livestream_ingester_quarantined_rows 3.0",
             "livestream_ingester_quarantined_batches 1.0",

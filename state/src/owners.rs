@@ -1,10 +1,12 @@
 //! The two databases as those who ask see them, whether a service answers for one or it is read where it lies.
 
+use chrono::Utc;
+use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
 
 use crate::feed::Owner;
-use crate::loads::{Load, Loads};
+use crate::loads::{Load, Loads, Paused};
 use crate::log::LogReader;
 use crate::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
 use crate::verify::Checked;
@@ -31,7 +33,9 @@ impl Owner for Loads {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        Ok(IngesterSnapshot { loads: self.all()? })
+        // The windows of the configuration are known to the service, not to its database.
+        let paused = Paused::at(self.pause()?.as_ref(), &Windows::default(), Utc::now());
+        Ok(IngesterSnapshot { loads: self.all()?, paused })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {

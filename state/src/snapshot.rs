@@ -7,7 +7,7 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
-use crate::loads::Load;
+use crate::loads::{Load, Paused};
 use crate::log::{BatchStatus, GapTotals, Session, Upload};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
@@ -175,8 +175,11 @@ pub struct FileDetail {
 }
 
 /// The ingester's bookkeeping at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IngesterSnapshot {
     /// Every load it remembers, oldest batch first.
     pub loads: Vec<Load>,
+    /// That it does not load now, and why; None while it does.
+    #[serde(default)]
+    pub paused: Option<Paused>,
 }

@@ -79,6 +79,7 @@ impl Loader {
         let before: Vec<_> = before.into_iter().map(|(batch, _)| (batch, Settled::Before)).collect();
         self.loaded(&before, |_| None, None).await?;
         for (batch, trouble) in unfit {
+            let trouble = self.producer.mend(batch, trouble).await;
             self.failed(&[batch], &trouble).await?;
         }
         Ok(Ok(()))
@@ -175,11 +176,12 @@ impl Loader {
                 Ok((_, unfit)) => unfit,
                 Err(trouble) => return self.failed(&batches, &trouble).await,
             };
-            for (batch, trouble) in &unfit {
-                self.failed(&[*batch], trouble).await?;
-            }
             // The others had nothing to do with it.
             if !unfit.is_empty() {
+                for (batch, trouble) in unfit {
+                    let trouble = self.producer.mend(batch, trouble).await;
+                    self.failed(&[batch], &trouble).await?;
+                }
                 return Ok(());
             }
         }

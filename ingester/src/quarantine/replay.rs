@@ -41,7 +41,7 @@ pub struct Args {
 pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, String::new());
-    let connector = Connector::new(&config.redshift, "livestream ingester replay")?;
+    let connector = Connector::new(config, "livestream ingester replay")?;
     let store = ObjectStore::connect(&config.s3).await;
     let quarantine = Quarantine::new(config);
     let there = batches_in(&store, &quarantine.prefix).await?;

@@ -84,10 +84,24 @@ const KEY: &str = "let the role of redshift.iam_role use the key the objects are
 const TABLES: &str = "create or alter the tables as `ingester ddl` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
-const MD5: &str = "the library knows md5 and scram only: CREATE USER … PASSWORD 'md5…'";
-const TLS: &str =
-    "check redshift.host; redshift.ca_file must hold the authority that signed the server's certificate";
-const NO_TLS: &str = "the server speaks no TLS: check redshift.host and port";
+const MD5: &str = "redshift.user has a sha256 password, which the client does not know: give it an MD5 one (deploy/grants.sql), or \
+                   use redshift.auth = \"iam\"";
+const AUTHORITY: &str = "redshift.ca_file must hold the authority that signed the server's certificate (empty: the \
+                         system's are trusted); Amazon's bundle is amazon-trust-ca-bundle.crt (docs/OPERATIONS.md)";
+const HOST_NAME: &str = "redshift.host must be a name the server's certificate is made for";
+const VALIDITY: &str =
+    "the server at redshift.host needs a new certificate, or this machine's clock is wrong";
+const NO_TLS: &str = "the server at redshift.host and redshift.port speaks no TLS, which redshift.tls = \"verify-full\" \
+                      wants; no password was sent";
+const TLS_WANTED: &str = "the server takes no connection without TLS: set redshift.tls = \"verify-full\"";
+const IAM_RIGHTS: &str =
+    "let the AWS credential of [s3] do what redshift.auth needs (deploy/iam-redshift-login.json)";
+const IAM_CREDENTIAL: &str =
+    "check the AWS credential (s3.access_key_id, or the AWS chain) and this machine's clock";
+const CLUSTER: &str = "check redshift.cluster and redshift.region";
+const WORKGROUP: &str = "check redshift.workgroup and redshift.region";
+const IAM_KEYS: &str = "check redshift.user, redshift.database, redshift.cluster and redshift.workgroup: AWS does not take one of them";
+const PASSWORD: &str = "gave no password";
 const SQL: &str = "this statement should have been right: check the names in [redshift] and report it";
 const SPACE: &str = "free space in the cluster or resize it";
 const LIMIT: &str =
@@ -96,6 +110,22 @@ const REPORT: &str = "this version does not know the error; it is tried again fo
 
 /// Read from the top; the first line that fits decides.
 const RULES: &[Rule] = &[
+    // What AWS answered when it was asked for a password.
+    text(&[PASSWORD, "accessdenied"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "not authorized"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "no aws credentials"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "unrecognizedclient"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "signature"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "requestexpired"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "clusternotfound"], mend(CLUSTER)),
+    text(&[PASSWORD, "resourcenotfound"], mend(WORKGROUP)),
+    text(&[PASSWORD, "validation"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "invalidparameter"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "unsupportedoperation"], mend(IAM_KEYS)),
+    // Throttling, a fault of AWS's, no answer, a session that is renewed by itself.
+    text(&[PASSWORD], PASSES),
     text(
         &["load into table", "failed"],
         Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
@@ -160,8 +190,12 @@ const RULES: &[Rule] = &[
     text(&["password authentication failed"], mend(LOGIN)),
     text(&["unknown authentication tag"], mend(MD5)),
     text(&["unsupported authentication method"], mend(MD5)),
-    text(&["invalid peer certificate"], mend(TLS)),
+    text(&["invalid peer certificate", "not valid for name"], mend(HOST_NAME)),
+    text(&["invalid peer certificate", "expired"], mend(VALIDITY)),
+    text(&["invalid peer certificate", "not valid yet"], mend(VALIDITY)),
+    text(&["invalid peer certificate"], mend(AUTHORITY)),
     text(&["server does not support tls"], mend(NO_TLS)),
+    text(&["no pg_hba.conf entry", "ssl off"], mend(TLS_WANTED)),
     state(&["42P01", "42703", "3F000"], mend(TABLES)),
     state(&["42501"], mend(RIGHTS)),
     state(&["28", "3D000"], mend(LOGIN)),

@@ -2,7 +2,7 @@
 //! `shared::sql`.
 
 use chrono::{DateTime, Utc};
-use shared::config::Config;
+use shared::config::{Config, CopyOptions};
 use shared::ddl::LEDGER_COLUMNS;
 use shared::ids::BatchId;
 use shared::layout::{self, Compression};
@@ -24,6 +24,8 @@ pub struct Target {
     pub fingerprint: String,
     /// The role COPY reads with, or `default`.
     pub iam_role: String,
+    /// More options of COPY, with what each load has.
+    pub copy_options: CopyOptions,
     /// The bucket.
     pub bucket: String,
     /// Its region.
@@ -46,6 +48,7 @@ impl Target {
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
             iam_role: config.redshift.iam_role.clone(),
+            copy_options: config.redshift.copy_options.clone(),
             bucket: config.s3.bucket.clone(),
             region: config.s3.region.clone(),
             to_ingest: config.s3.to_ingest.clone(),
@@ -89,11 +92,12 @@ impl Target {
         let compression = compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
         format!(
             "COPY {} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
-             TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF",
+             TIMEFORMAT 'auto' {}",
             self.table,
             columns.join(", "),
             literal(&format!("s3://{}/{manifest}", self.bucket)),
             literal(&self.region),
+            self.copy_options,
         )
     }
 
@@ -150,7 +154,8 @@ fn ledger_columns() -> String {
     LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
 }
 
-fn moment(at: Option<DateTime<Utc>>) -> String {
+/// A time as a literal, or NULL.
+pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
     at.map_or_else(|| "NULL".to_owned(), |at| literal(&at.format("%Y-%m-%d %H:%M:%S%.6f").to_string()))
 }
 
@@ -170,6 +175,7 @@ pub(crate) mod tests {
             columns: vec!["hitidhigh".to_owned(), "language".to_owned()],
             fingerprint: "0123456789abcdef".to_owned(),
             iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
+            copy_options: CopyOptions::default(),
             bucket: "b".to_owned(),
             region: "eu-central-1".to_owned(),
             to_ingest: "ToIngest/".to_owned(),
@@ -198,6 +204,16 @@ pub(crate) mod tests {
         );
         let gzip = target.copy("k", Compression::Gzip);
         assert!(gzip.contains("EMPTYASNULL GZIP TIMEFORMAT"), "{gzip}");
+    }
+
+    #[test]
+    fn a_copy_has_the_options_of_the_configuration() {
+        let options = CopyOptions::parse(["acceptinvchars '?'", "STATUPDATE ON"]).unwrap();
+        let copy = Target { copy_options: options, ..target() }.copy("m", Compression::None);
+        assert!(
+            copy.ends_with("TIMEFORMAT 'auto' ACCEPTINVCHARS '?' COMPUPDATE OFF STATUPDATE ON"),
+            "{copy}"
+        );
     }
 
     #[test]

@@ -10,6 +10,7 @@ use state::feed::Published;
 use tokio::sync::broadcast::{self, error::TryRecvError};
 
 use crate::counters::Counters;
+use crate::transform::ColumnCounts;
 
 /// Gathered while it runs.
 #[derive(Debug)]
@@ -70,6 +71,20 @@ impl Summary {
         }
         for (reason, records) in self.counters.by_reason().into_iter().filter(|(_, records)| *records > 0) {
             writeln!(out, "rejected  {} as {reason}", count(records))?;
+        }
+        for (column, counts) in self.counters.by_column() {
+            let ColumnCounts { cut, nulled, rounded, nuls, replaced, delimiters, rejected } = counts;
+            let kinds = [
+                (cut, "cut"),
+                (nulled, "stored as NULL"),
+                (rounded, "rounded"),
+                (nuls, "NUL characters left out"),
+                (replaced, "halves of surrogate pairs replaced"),
+                (delimiters, "joined by a comma"),
+                (rejected, "made their records rejects"),
+            ];
+            let said = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n)));
+            writeln!(out, "altered   {column}: {}", said.collect::<Vec<_>>().join(", "))?;
         }
         if self.skipped > 0 {
             writeln!(out, "skipped   {}, taken in before by a run that did not end", count(self.skipped))?;

@@ -1,6 +1,6 @@
 //! One value into one cell, by the kind and type of its column.
 
-use super::list::{self, Delimiter, List};
+use super::list::{self, Delimiter, List, Sent};
 use super::number::{Number, Scaled};
 use super::stats::ColumnCounts;
 use super::value::{self, Shape, plain_unsigned, shape};
@@ -147,7 +147,7 @@ impl Converter {
             Convert::List { max, delimiter } => self.list(raw, escaped, max, delimiter, row, counts),
             Convert::Json { max } => json(raw, max, row),
             Convert::Super => {
-                if semi::fits(raw) {
+                if semi::fits(raw, &mut self.text) {
                     json(raw, SUPER_BYTES, row)
                 } else {
                     Done::Null
@@ -221,7 +221,16 @@ impl Converter {
             List::Single(value) => self.text(value, true, max, row, counts),
             List::Array(array, sent) => {
                 self.text.clear();
-                list::join(array, delimiter.unwrap_or(sent), &mut self.text, counts);
+                let delimiter = match (delimiter, sent) {
+                    (Some(configured), _) => configured,
+                    (None, Sent::Usable(sent)) => sent,
+                    (None, Sent::Nothing) => Delimiter::default(),
+                    (None, Sent::Unusable) => {
+                        counts.delimiters += 1;
+                        Delimiter::default()
+                    }
+                };
+                list::join(array, delimiter, &mut self.text, counts);
                 write_text(&self.text, max, row, counts)
             }
         }

@@ -59,8 +59,9 @@ impl<'a> Term<'a> {
             scanner.value().ok()?;
             let value = raw.get(start..scanner.at());
             match raw.get(key.start..key.end)? {
-                "count" => term.count = value,
-                "exponent" => term.exponent = value,
+                // A key may come twice: the last that is not empty, as with any other.
+                "count" => value::keep_last(&mut term.count, value),
+                "exponent" => value::keep_last(&mut term.exponent, value),
                 _ => {}
             }
             more = scanner.more(b'}').ok()?;

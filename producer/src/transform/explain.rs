@@ -93,6 +93,9 @@ fn said(altered: &ColumnCounts, column: &Column) -> Option<String> {
     if altered.nuls > 0 {
         said.push(format!("{} NUL left out", altered.nuls));
     }
+    if altered.delimiters > 0 {
+        said.push("joined by a comma, its delimiter is none".to_owned());
+    }
     if altered.replaced > 0 {
         said.push(format!("{} half of a surrogate pair replaced by U+FFFD", altered.replaced));
     }

@@ -3,7 +3,7 @@
 use super::scan::{Invalid, Scanner};
 use super::stats::ColumnCounts;
 use super::text;
-use super::value::{Shape, shape};
+use super::value::{self, Shape, shape};
 
 use shared::schema::MAX_DELIMITER_BYTES;
 
@@ -11,22 +11,34 @@ const DEFAULT_DELIMITER: char = ',';
 
 /// What a list is, before it is joined.
 pub(super) enum List<'a> {
-    /// An array, and what goes between its values.
-    Array(&'a str, Delimiter),
+    /// An array, and what the record says goes between its values.
+    Array(&'a str, Sent),
     /// One value, already joined or never a list: kept as it is.
     Single(&'a str),
+}
+
+/// The delimiter a list came with.
+pub(super) enum Sent {
+    Nothing,
+    Usable(Delimiter),
+    /// It is no character and no short text.
+    Unusable,
 }
 
 /// Takes `raw` for an array, for `{values, delim}`, or for a single value.
 pub(super) fn read(raw: &str) -> List<'_> {
     match shape(raw) {
-        Shape::Array(array) => List::Array(array, Delimiter::default()),
+        Shape::Array(array) => List::Array(array, Sent::Nothing),
         Shape::Object(object) => {
             // It is known to be valid: there is nothing to fail.
             let fields = Fields::read(object).unwrap_or_default();
             match fields.values {
                 Some(values) if values.starts_with('[') => {
-                    List::Array(values, fields.delimiter.map(Delimiter::read).unwrap_or_default())
+                    let sent = fields
+                        .delimiter
+                        .filter(|raw| !value::is_empty(raw) && *raw != "0")
+                        .map(|raw| Delimiter::read(raw).map_or(Sent::Unusable, Sent::Usable));
+                    List::Array(values, sent.unwrap_or(Sent::Nothing))
                 }
                 Some(values) => List::Single(values),
                 // Not the object that was expected: its JSON text is better than nothing.
@@ -79,15 +91,15 @@ pub(super) struct Delimiter {
 
 impl Delimiter {
     /// A number is a character code; so is a string of two digits or more; another string stands for itself.
-    fn read(raw: &str) -> Self {
+    fn read(raw: &str) -> Option<Self> {
         let text = match shape(raw) {
             Shape::Number(text) => text,
             Shape::String(text) if text.len() > 1 && text.iter().all(u8::is_ascii_digit) => text,
             Shape::String(text) => return Self::of_string(text),
-            Shape::Null | Shape::Bool(_) | Shape::Array(_) | Shape::Object(_) => return Self::default(),
+            Shape::Null | Shape::Bool(_) | Shape::Array(_) | Shape::Object(_) => return None,
         };
         let code = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
-        code.and_then(char::from_u32).filter(|c| *c != '\0').map_or_else(Self::default, Self::from)
+        code.and_then(char::from_u32).filter(|c| *c != '\0').map(Self::from)
     }
 
     /// These bytes, if they are few, and at least one.
@@ -97,11 +109,11 @@ impl Delimiter {
         Some(Self { bytes, length: text.len() })
     }
 
-    fn of_string(string: &[u8]) -> Self {
+    fn of_string(string: &[u8]) -> Option<Self> {
         let mut text = Vec::new();
         let mut counts = ColumnCounts::default();
         text::unescape(string, &mut text, &mut counts);
-        Self::new(&text).filter(|_| counts.is_zero()).unwrap_or_default()
+        Self::new(&text).filter(|_| counts.is_zero())
     }
 }
 
@@ -136,8 +148,9 @@ impl<'a> Fields<'a> {
             scanner.value()?;
             let value = object.get(start..scanner.at());
             match object.get(key.start..key.end) {
-                Some("values") => fields.values = value,
-                Some("delim") => fields.delimiter = value,
+                // A key may come twice: the last that is not empty, as with any other.
+                Some("values") => value::keep_last(&mut fields.values, value),
+                Some("delim") => value::keep_last(&mut fields.delimiter, value),
                 _ => {}
             }
             more = scanner.more(b'}')?;

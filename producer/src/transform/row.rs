@@ -50,12 +50,13 @@ pub(super) fn emit(
 ) -> Result<(), Reject> {
     row.reserve(text.len() + plan.columns + 1);
     let start = row.len();
-    // The column the row's end stands in, whether it has its value, and by what rule an earlier spelling has none.
+    // The column the row's end stands in, whether it has its value, and by what rule a spelling of it has none: that
+    // counts even if another spelling has one, because something that was sent is not stored.
     let (mut column, mut filled, mut misfit) = (0, false, None);
     for target in spans.iter() {
         let Some(candidate) = plan.candidates.get(target) else { break };
         if candidate.column != column {
-            if let Some(rule) = misfit.take().filter(|_| !filled) {
+            if let Some(rule) = misfit.take() {
                 stats.misfit(column, rule)?;
             }
             row.resize(row.len() + candidate.column - column, cell::DELIMITER);
@@ -79,7 +80,7 @@ pub(super) fn emit(
             stats.altered(column, altered);
         }
     }
-    if let Some(rule) = misfit.filter(|_| !filled) {
+    if let Some(rule) = misfit {
         stats.misfit(column, rule)?;
     }
     row.resize(row.len() + plan.columns.saturating_sub(column + 1), cell::DELIMITER);

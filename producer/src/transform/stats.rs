@@ -16,6 +16,8 @@ pub struct ColumnCounts {
     pub nuls: u64,
     /// Halves of surrogate pairs replaced by U+FFFD, each one.
     pub replaced: u64,
+    /// Lists joined by a comma, because the delimiter they came with is none.
+    pub delimiters: u64,
     /// Records rejected for the sake of this column.
     pub rejected: u64,
 }
@@ -28,6 +30,7 @@ impl ColumnCounts {
         self.rounded += other.rounded;
         self.nuls += other.nuls;
         self.replaced += other.replaced;
+        self.delimiters += other.delimiters;
         self.rejected += other.rejected;
     }
 

@@ -32,6 +32,18 @@ pub(super) fn shape(raw: &str) -> Shape<'_> {
     }
 }
 
+/// Whether there is no value: null, or an empty text.
+pub(super) fn is_empty(raw: &str) -> bool {
+    matches!(raw, "null" | "\"\"")
+}
+
+/// Puts `value` in the place of an earlier one of the same key, unless only the earlier one is a value.
+pub(super) fn keep_last<'a>(kept: &mut Option<&'a str>, value: Option<&'a str>) {
+    if kept.is_none() || value.is_some_and(|raw| !is_empty(raw)) {
+        *kept = value;
+    }
+}
+
 /// The value as text, whatever it is, for comparison; `scratch` is overwritten if it has escapes.
 pub(super) fn plain_text<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> &'a [u8] {
     match shape(raw) {

@@ -4,7 +4,7 @@ use toml::{Table, Value};
 use url::{Host, Url};
 
 use super::load::Problems;
-use super::{Adobe, Archive, Auth, Config, FilterRule, Secrets, Tls};
+use super::{Adobe, Archive, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
 
 /// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(super) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
@@ -58,9 +58,10 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         "redshift.password",
         !redshift.password.is_empty(),
         &redshift.password_file,
-        secrets.redshift(),
+        secrets.redshift() && redshift.auth == Login::Password,
         problems,
     );
+    check_login(redshift, problems);
     let fixed_key = !s3.access_key_id.is_empty();
     let s3_secret = !s3.secret_access_key.is_empty();
     one_source(
@@ -122,6 +123,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("ingester.list_all_interval", ingester.list_all_interval, 100, day),
         ("ingester.retry_first", ingester.retry_first, 10, day),
         ("ingester.retry_max", ingester.retry_max, 10, day),
+        ("ingester.reconcile_interval", ingester.reconcile_interval, 1_000, day),
         ("shutdown.timeout", config.shutdown.timeout, 100, 3_600_000),
     ] {
         if !(from..=to).contains(&millis(span)) {
@@ -140,7 +142,6 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("s3.region", &s3.region),
         ("redshift.host", &redshift.host),
         ("redshift.database", &redshift.database),
-        ("redshift.user", &redshift.user),
     ] {
         if text.trim().is_empty() {
             problems.add(key, "must not be empty");
@@ -210,6 +211,41 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
         problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+/// What each way to log in needs.
+fn check_login(redshift: &Redshift, problems: &mut Problems) {
+    let auth = match redshift.auth {
+        Login::Password => "password",
+        Login::Iam => "iam",
+        Login::IamIdentity => "iam-identity",
+        Login::Serverless => "serverless",
+    };
+    match (redshift.auth.needs_user(), redshift.user.trim().is_empty()) {
+        (true, true) => {
+            let rule = "is missing: for example user = \"livestream_loader\"";
+            problems.add("redshift.user", rule);
+        }
+        (false, false) => {
+            let rule = format!(
+                "must be left out when redshift.auth is {auth:?}: the user follows from the IAM identity"
+            );
+            problems.add("redshift.user", rule);
+        }
+        _ => {}
+    }
+    let (key, name) = match redshift.auth {
+        Login::Password => return,
+        Login::Iam | Login::IamIdentity => ("redshift.cluster", redshift.cluster()),
+        Login::Serverless => ("redshift.workgroup", redshift.workgroup()),
+    };
+    if name.is_none() {
+        let rule = "is missing: redshift.host does not tell it, and AWS wants it when redshift.auth is";
+        problems.add(key, format_args!("{rule} {auth:?}"));
+    }
+    if !redshift.api_endpoint.is_empty() {
+        check_url("redshift.api_endpoint", &redshift.api_endpoint, problems);
     }
 }
 

@@ -1,9 +1,12 @@
 //! The one configuration file of both services: TOML, checked as a whole before anything is opened.
 
+mod amazon_host;
 mod check;
+mod copy_options;
 pub mod docs;
 pub mod keys;
 mod load;
+pub mod pause;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use crate::schema::{EVENTS, Schema};
 use crate::secret::Secret;
 use crate::sql::TableName;
 
+pub use copy_options::CopyOptions;
 pub use load::{ConfigError, ENV_PREFIX};
 
 /// The whole configuration. Each field is a section; [`keys::KEYS`] says what each key means.
@@ -111,6 +115,7 @@ section!(
         commit_rows: u32,
         commit_interval: Span,
         max_bytes: Size,
+        keep_uploaded: Size,
         cache: Size,
         dedup_window: Span,
         dedup_hits: usize,
@@ -154,9 +159,14 @@ section!(
         host: String,
         port: u16,
         database: String,
+        auth: Login,
         user: String,
         password: Secret,
         password_file: PathBuf,
+        cluster: String,
+        workgroup: String,
+        region: String,
+        api_endpoint: String,
         tls: Tls,
         ca_file: PathBuf,
         #[serde(deserialize_with = "table_name")]
@@ -164,6 +174,7 @@ section!(
         #[serde(deserialize_with = "table_name")]
         ledger: TableName,
         iam_role: String,
+        copy_options: CopyOptions,
         sortkey: Vec<String>,
         distkey: String,
         encodings: Encodings,
@@ -184,7 +195,9 @@ section!(
         alert_after: u32,
         retry_first: Span,
         retry_max: Span,
+        pause: pause::Windows,
         archive: Archive,
+        reconcile_interval: Span,
     }
 );
 section!(
@@ -207,7 +220,7 @@ section!(
 /// Which secrets a program uses: those it does not use need not be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// Adobe's and S3's.
+    /// Adobe's and S3's; Redshift's if it is there, for a look at the table before the start.
     Producer,
     /// Redshift's and S3's.
     Ingester,
@@ -262,6 +275,39 @@ pub enum Reset {
     Largest,
     /// As Adobe decides: from the point of disconnection if that was some minutes ago at most.
     None,
+}
+
+/// How the ingester logs in to Redshift.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Login {
+    /// As `redshift.user`, with its password.
+    Password,
+    /// As `redshift.user`, with a temporary password for a cluster.
+    Iam,
+    /// As the user of the caller's IAM identity, with a temporary password for a cluster.
+    IamIdentity,
+    /// As the user of the caller's IAM identity, with a temporary password for a workgroup.
+    Serverless,
+}
+
+impl Login {
+    /// The action of AWS that gives out the password, if it is one of AWS's.
+    #[must_use]
+    pub fn action(self) -> Option<&'static str> {
+        match self {
+            Self::Password => None,
+            Self::Iam => Some("GetClusterCredentials"),
+            Self::IamIdentity => Some("GetClusterCredentialsWithIAM"),
+            Self::Serverless => Some("GetCredentials"),
+        }
+    }
+
+    /// Whether the user is named by `redshift.user`.
+    #[must_use]
+    pub fn needs_user(self) -> bool {
+        matches!(self, Self::Password | Self::Iam)
+    }
 }
 
 /// How the connection to Redshift is protected.
@@ -331,11 +377,19 @@ impl Config {
 
     fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
+        let password = secrets.redshift() && self.redshift.auth == Login::Password;
+        // The producer can do without it, and often must: the file may be the ingester's alone.
+        if secrets == Secrets::Producer
+            && self.redshift.auth == Login::Password
+            && let Ok(text) = std::fs::read_to_string(&self.redshift.password_file)
+        {
+            self.redshift.password = Secret::new(text.trim_end_matches(['\r', '\n']));
+        }
         let files = [
             (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
             (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
             (secrets.s3(), &self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
-            (secrets.redshift(), &self.redshift.password_file, &mut self.redshift.password),
+            (password, &self.redshift.password_file, &mut self.redshift.password),
         ];
         for (used, file, secret) in files {
             if used && !file.as_os_str().is_empty() {
@@ -379,6 +433,12 @@ impl Config {
 }
 
 impl Redshift {
+    /// Whether there is what it takes to log in. The producer need not have it.
+    #[must_use]
+    pub fn has_login(&self) -> bool {
+        self.auth != Login::Password || !self.password.is_empty()
+    }
+
     /// How the table is to be laid out.
     #[must_use]
     pub fn table_options(&self) -> TableOptions {

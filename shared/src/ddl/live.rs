@@ -1,13 +1,9 @@
-//! The table as it stands in Redshift, compared with the schema.
-//!
-//! Redshift changes little of a table: it adds a column, drops one, and changes the length of a varchar, one at a
-//! time (<https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_TABLE.html>). What it cannot change is said in a
-//! comment.
+//! The table as it stands in Redshift, compared with the schema. What makes it right is in `alter.rs`.
 
-use super::{Encodings, TableOptions, column_text};
-use crate::schema::{Column, Kind, Schema, SqlType};
-use crate::sql::{TableName, ident};
-use std::collections::HashMap;
+use super::fit::{Fit, fit_kind};
+use super::{LEDGER_COLUMNS, TableOptions, column_text};
+use crate::schema::{Encoding, Kind, Schema, SqlType};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// A column of the table in Redshift.
@@ -17,8 +13,76 @@ pub struct LiveColumn {
     pub name: String,
     /// Its type, as Redshift prints it.
     pub type_text: String,
-    /// A row needs a value for it, and there is no default.
-    pub required: bool,
+    /// It is NOT NULL.
+    pub not_null: bool,
+    /// It has a default.
+    pub has_default: bool,
+    /// How it is stored; none if that was not asked for or this user may not see it.
+    pub layout: Option<Layout>,
+}
+
+/// How a column is stored, and its part in the table's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Its compression; none if it is one that is not known here.
+    pub encoding: Option<Encoding>,
+    /// It is the distribution key.
+    pub distkey: bool,
+    /// Its place in the sort key, from 1; 0 if it has none. An interleaved sort key has negative ones too.
+    pub sortkey: i32,
+}
+
+impl LiveColumn {
+    /// A row needs a value for it.
+    fn is_required(&self) -> bool {
+        self.not_null && !self.has_default
+    }
+}
+
+/// A column as the schema or the ledger wants it.
+pub(super) struct Wanted<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: Kind,
+    pub(super) sql_type: SqlType,
+    /// What follows its name in ALTER TABLE ADD COLUMN.
+    pub(super) definition: String,
+    pub(super) encoding: Option<Encoding>,
+    /// No row is without a value for it.
+    pub(super) always: bool,
+    /// It is the primary key, which Redshift does not enforce; but it does not alter the column's type.
+    pub(super) primary: bool,
+}
+
+/// The columns of the schema.
+pub(super) fn wanted_by_schema<'a>(schema: &'a Schema, options: &TableOptions) -> Vec<Wanted<'a>> {
+    let wanted = schema.columns.iter().map(|column| Wanted {
+        name: &column.name,
+        kind: column.kind,
+        sql_type: column.sql_type,
+        definition: column_text(column, options),
+        encoding: options.encoding(column),
+        always: matches!(column.kind, Kind::Instance | Kind::Batch | Kind::Record),
+        primary: false,
+    });
+    wanted.collect()
+}
+
+/// The columns of the ledger. Redshift adds no column that is NOT NULL without a default; ours that are have been
+/// there from the first version on.
+pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
+    let wanted = LEDGER_COLUMNS.iter().filter_map(|(name, definition)| {
+        let sql_type = definition.split(" NOT NULL").next().unwrap_or(definition);
+        Some(Wanted {
+            name,
+            kind: Kind::Text,
+            sql_type: sql_type.parse().ok()?,
+            definition: sql_type.to_owned(),
+            encoding: None,
+            always: definition.contains("NOT NULL"),
+            primary: definition.contains("PRIMARY KEY"),
+        })
+    });
+    wanted.collect()
 }
 
 /// What of the schema is not so in the table.
@@ -47,24 +111,33 @@ pub enum What {
         /// The table's.
         live: String,
     },
-    /// The table's type holds some values of the schema's, and refuses the rows of others.
+    /// COPY stores some values of the schema's type in the table's, and refuses the rows of others.
     Narrow {
         /// The schema's type.
         wanted: SqlType,
         /// The table's.
         live: String,
     },
-    /// The table's type holds no value of the schema's.
+    /// COPY stores every value, some altered.
+    Altered {
+        /// The schema's type.
+        wanted: SqlType,
+        /// The table's.
+        live: String,
+    },
+    /// COPY refuses every value of the schema's type.
     Other {
         /// The schema's type.
         wanted: SqlType,
         /// The table's.
         live: String,
     },
-    /// The schema does not have it, and the table needs a value for it.
+    /// COPY does not name it, and the table needs a value for it.
     Required,
     /// The table has it NOT NULL; rows without a value are refused.
     NotNull,
+    /// Redshift shall fill it, but it has no default and stays NULL.
+    Unfilled,
     /// The schema does not have it. It stays NULL.
     Unknown,
 }
@@ -76,42 +149,20 @@ impl Difference {
         match self.what {
             What::Missing { filled_by_redshift, .. } => !filled_by_redshift,
             What::Other { .. } | What::Required => true,
-            What::Short { .. } | What::Narrow { .. } | What::NotNull | What::Unknown => false,
+            _ => false,
         }
     }
 
-    /// The statement that makes it right, or a comment if Redshift has none.
+    /// Whether it makes Redshift refuse some rows.
     #[must_use]
-    pub fn statement(&self, table: &TableName) -> String {
-        let column = ident(&self.column);
-        match &self.what {
-            What::Missing { definition, .. } => {
-                format!("ALTER TABLE {table} ADD COLUMN {column} {definition};")
-            }
-            What::Short { wanted, live } => {
-                format!(
-                    "-- {column} is {live}. This statement runs outside of a transaction only.\n\
-                     ALTER TABLE {table} ALTER COLUMN {column} TYPE {wanted};"
-                )
-            }
-            What::Narrow { wanted, live } | What::Other { wanted, live } => format!(
-                "-- {column} is {live}, the schema has {wanted}: Redshift cannot change that. Add a column of another \
-                 name,\n-- fill it by UPDATE, drop {column}, and rename the new one; or take {live} into the schema."
-            ),
-            What::Required => format!(
-                "-- {column} is NOT NULL without a default and not in the schema: every COPY fails. Either the schema \
-                 names it, or\n-- ALTER TABLE {table} DROP COLUMN {column};"
-            ),
-            What::NotNull => {
-                format!(
-                    "-- {column} is NOT NULL: Redshift refuses the rows of records that have no value for it."
-                )
-            }
-            What::Unknown => format!(
-                "-- {column} is not in the schema and stays NULL. If nothing else needs it:\n\
-                 -- ALTER TABLE {table} DROP COLUMN {column};"
-            ),
-        }
+    pub fn refuses_rows(&self) -> bool {
+        matches!(self.what, What::Short { .. } | What::Narrow { .. } | What::NotNull)
+    }
+
+    /// Whether it makes Redshift store other values than the schema promises.
+    #[must_use]
+    pub fn alters_values(&self) -> bool {
+        matches!(self.what, What::Altered { .. })
     }
 }
 
@@ -120,104 +171,90 @@ impl fmt::Display for Difference {
         let column = &self.column;
         match &self.what {
             What::Missing { .. } => write!(f, "{column} is not in the table"),
-            What::Short { wanted, live } | What::Narrow { wanted, live } => {
-                write!(f, "{column} is {live} in the table, too narrow for some values of {wanted}")
+            What::Short { wanted, live } => {
+                write!(f, "{column} is {live} in the table, too short for some values of {wanted}")
+            }
+            What::Narrow { wanted, live } => {
+                write!(f, "{column} is {live} in the table, which does not take every value of {wanted}")
+            }
+            What::Altered { wanted, live } => {
+                write!(f, "{column} is {live} in the table, which alters some values of {wanted}")
             }
             What::Other { wanted, live } => write!(f, "{column} is {live} in the table and not {wanted}"),
-            What::Required => write!(f, "{column} is NOT NULL in the table and not in the schema"),
+            What::Required => write!(f, "{column} is NOT NULL in the table, and COPY does not name it"),
             What::NotNull => write!(f, "{column} is NOT NULL in the table"),
+            What::Unfilled => write!(f, "{column} has no default in the table"),
             What::Unknown => write!(f, "{column} is not in the schema"),
         }
     }
 }
 
-/// Everything that differs: columns of the schema in its order, then those only the table has.
+/// Every column that differs: those of the schema in its order, then those only the table has. Keys and encodings
+/// are not among it: they decide about nothing but speed.
 #[must_use]
 pub fn compare(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<Difference> {
-    let by_name: HashMap<&str, &LiveColumn> =
-        live.iter().map(|column| (column.name.as_str(), column)).collect();
-    let mut differences = Vec::new();
-    for column in &schema.columns {
-        let mut add = |what| differences.push(Difference { column: column.name.clone(), what });
-        match by_name.get(column.name.as_str()) {
-            None => add(What::Missing {
-                definition: definition(column, options),
-                filled_by_redshift: column.kind == Kind::LoadTime,
-            }),
-            Some(live) => {
-                if let Some(what) = compare_types(column.sql_type, &live.type_text) {
-                    add(what);
-                }
-                if live.required && column.kind != Kind::LoadTime {
-                    add(What::NotNull);
-                }
-            }
-        }
-    }
-    let ours: HashMap<&str, &Column> =
-        schema.columns.iter().map(|column| (column.name.as_str(), column)).collect();
-    for column in live.iter().filter(|column| !ours.contains_key(column.name.as_str())) {
-        let what = if column.required { What::Required } else { What::Unknown };
-        differences.push(Difference { column: column.name.clone(), what });
-    }
+    let wanted = wanted_by_schema(schema, options);
+    let mut differences: Vec<_> = {
+        let live = by_name(live);
+        let of = |wanted| compare_column(wanted, live.get(wanted.name).copied());
+        wanted.iter().flat_map(of).collect()
+    };
+    differences.extend(unknown(&wanted, live));
     differences
 }
 
-/// As for CREATE TABLE; but a table whose columns Redshift compresses as it likes stays one.
-fn definition(column: &Column, options: &TableOptions) -> String {
-    let explicit = options.encodings == Encodings::Explicit;
-    let first_sort_key = options.sortkey.first() == Some(&column.name);
-    column_text(column, explicit && !first_sort_key)
+pub(super) fn by_name(live: &[LiveColumn]) -> HashMap<&str, &LiveColumn> {
+    live.iter().map(|column| (column.name.as_str(), column)).collect()
 }
 
-fn compare_types(wanted: SqlType, live: &str) -> Option<What> {
-    let shown = live.to_owned();
-    let Ok(live) = live.parse::<SqlType>() else {
-        // A char, a float, a time zone: text or number of another kind.
-        return Some(What::Other { wanted, live: shown });
-    };
-    use SqlType::{Decimal, Super, Timestamp, Varchar};
-    // Digits before the point and behind it that a number can have.
-    let digits = |number: SqlType| match number {
-        SqlType::Smallint => Some((5, 0)),
-        SqlType::Integer => Some((10, 0)),
-        SqlType::Bigint => Some((19, 0)),
-        Decimal { precision, scale } => Some((precision - scale, scale)),
-        _ => None,
-    };
-    match (wanted, live) {
-        (wanted, live) if wanted == live => None,
-        (Varchar(wanted_bytes), Varchar(bytes)) => {
-            (bytes < wanted_bytes).then_some(What::Short { wanted, live: shown })
+pub(super) fn compare_column(wanted: &Wanted<'_>, live: Option<&LiveColumn>) -> Vec<Difference> {
+    let filled_by_redshift = wanted.kind == Kind::LoadTime;
+    let mut found = Vec::new();
+    match live {
+        None => found.push(What::Missing { definition: wanted.definition.clone(), filled_by_redshift }),
+        Some(live) if filled_by_redshift => {
+            // COPY does not name it, so that its type is the table's own affair.
+            found.extend(live.is_required().then_some(What::Required));
+            found.extend((!live.not_null && !live.has_default).then_some(What::Unfilled));
         }
-        // JSON text, or text that Redshift takes for a scalar.
-        (Super, Varchar(_)) => Some(What::Narrow { wanted, live: shown }),
-        // Whatever it is, its text may be stored as text.
-        (_, Varchar(bytes)) => (usize::try_from(bytes).unwrap_or(0) < wanted.max_bytes())
-            .then_some(What::Narrow { wanted, live: shown }),
-        (Varchar(_), Super) => None,
-        (Timestamp, _) | (_, Timestamp) => Some(What::Other { wanted, live: shown }),
-        _ => match (digits(wanted), digits(live)) {
-            (Some((whole, fraction)), Some((live_whole, live_fraction))) => {
-                // Integers end within their last digit: only one of the same width or more is safe.
-                let holds = match (wanted, live) {
-                    (Decimal { .. }, live) if !matches!(live, Decimal { .. }) => {
-                        live_whole > whole && fraction == 0
-                    }
-                    _ => live_whole >= whole && live_fraction >= fraction,
-                };
-                (!holds).then_some(What::Narrow { wanted, live: shown })
-            }
-            _ => Some(What::Other { wanted, live: shown }),
-        },
+        Some(live) => {
+            found.extend(compare_types(wanted, &live.type_text));
+            found.extend((live.is_required() && !wanted.always).then_some(What::NotNull));
+        }
+    }
+    found.into_iter().map(|what| Difference { column: wanted.name.to_owned(), what }).collect()
+}
+
+/// What only the table has.
+pub(super) fn unknown(wanted: &[Wanted<'_>], live: &[LiveColumn]) -> Vec<Difference> {
+    let ours: HashSet<&str> = wanted.iter().map(|column| column.name).collect();
+    let theirs = live.iter().filter(|column| !ours.contains(column.name.as_str())).map(|column| {
+        let what = if column.is_required() { What::Required } else { What::Unknown };
+        Difference { column: column.name.clone(), what }
+    });
+    theirs.collect()
+}
+
+fn compare_types(column: &Wanted<'_>, live: &str) -> Option<What> {
+    let (wanted, shown) = (column.sql_type, live.to_owned());
+    match fit_kind(column.kind, wanted, live) {
+        Fit::All => None,
+        Fit::Altered => Some(What::Altered { wanted, live: shown }),
+        Fit::Some => Some(match (wanted, live.parse()) {
+            (SqlType::Varchar(_), Ok(SqlType::Varchar(_))) => What::Short { wanted, live: shown },
+            _ => What::Narrow { wanted, live: shown },
+        }),
+        // Longer it would do.
+        Fit::None => Some(What::Other { wanted, live: shown }),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use crate::schema::Column;
 
-    fn schema(columns: &[(&str, &str, &str)]) -> Schema {
+    pub(in crate::ddl) fn schema(columns: &[(&str, &str, &str)]) -> Schema {
         let columns = columns.iter().map(|(name, kind, sql_type)| {
             let kind: Kind = kind.parse().unwrap();
             let paths = if kind.is_from_record() { vec![name.parse().unwrap()] } else { vec![] };
@@ -226,121 +263,103 @@ mod tests {
         Schema::new(columns.collect(), "t").unwrap()
     }
 
-    fn live(columns: &[(&str, &str)]) -> Vec<LiveColumn> {
+    /// A type with `!` behind it is NOT NULL, with `=` it has a default.
+    pub(in crate::ddl) fn live(columns: &[(&str, &str)]) -> Vec<LiveColumn> {
         let column = |(name, type_text): &(&str, &str)| LiveColumn {
             name: (*name).to_owned(),
-            type_text: type_text.trim_end_matches('!').to_owned(),
-            required: type_text.ends_with('!'),
+            type_text: type_text.trim_end_matches(['!', '=']).to_owned(),
+            not_null: type_text.contains('!'),
+            has_default: type_text.contains('='),
+            layout: None,
         };
         columns.iter().map(column).collect()
-    }
-
-    fn statements(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<String> {
-        let table = "public.hits".parse().unwrap();
-        compare(schema, live, options).iter().map(|difference| difference.statement(&table)).collect()
     }
 
     #[test]
     fn a_table_made_by_our_ddl_does_not_differ() {
         let schema = Schema::default();
+        let in_catalog = |sql_type: SqlType| {
+            sql_type.to_string().replace("varchar", "character varying").replace("decimal", "numeric")
+        };
         let live: Vec<_> = schema
             .columns
             .iter()
-            .map(|column| LiveColumn {
-                name: column.name.clone(),
-                type_text: column
-                    .sql_type
-                    .to_string()
-                    .replace("varchar", "character varying")
-                    .replace("decimal", "numeric"),
-                required: false,
-            })
+            .flat_map(|column| live(&[(&column.name, &in_catalog(column.sql_type))]))
             .collect();
         assert_eq!(compare(&schema, &live, &TableOptions::default()), []);
     }
 
     #[test]
-    fn what_redshift_can_change_is_a_statement_and_the_rest_a_comment() {
+    fn only_what_refuses_every_row_is_fatal() {
         let schema = schema(&[
             ("new", "text", "varchar(9)"),
             ("page", "text", "varchar(300)"),
             ("width", "integer", "integer"),
+            ("price", "decimal", "decimal(9,2)"),
             ("at", "timestamp", "timestamp"),
             ("loaded", "load_time", "timestamp"),
+            ("loaded_too", "load_time", "timestamp"),
+            ("loaded_never", "load_time", "timestamp"),
+            ("loaded_as_text", "load_time", "timestamp"),
             ("same", "text", "varchar(9)"),
+            ("batch", "batch", "varchar(36)"),
         ]);
         let live = live(&[
             ("page", "character varying(255)"),
             ("width", "smallint"),
+            ("price", "double precision"),
             ("at", "integer"),
+            ("loaded_too", "timestamp without time zone!"),
+            ("loaded_never", "timestamp without time zone"),
+            ("loaded_as_text", "character varying(9)!="),
             ("same", "character varying(10)!"),
+            ("batch", "character varying(36)!"),
             ("extra", "date"),
+            ("filled", "bigint!="),
             ("needed", "bigint!"),
         ]);
-        let statements = statements(&schema, &live, &TableOptions::default());
-        let kept: Vec<_> =
-            statements.iter().flat_map(|text| text.lines()).filter(|line| !line.starts_with("--")).collect();
+        let differences = compare(&schema, &live, &TableOptions::default());
+        let say = |which: fn(&Difference) -> bool| -> Vec<String> {
+            differences.iter().filter(|one| which(one)).map(ToString::to_string).collect()
+        };
         assert_eq!(
-            kept,
-            [
-                "ALTER TABLE \"public\".\"hits\" ADD COLUMN \"new\" varchar(9);",
-                "ALTER TABLE \"public\".\"hits\" ALTER COLUMN \"page\" TYPE varchar(300);",
-                "ALTER TABLE \"public\".\"hits\" ADD COLUMN \"loaded\" timestamp DEFAULT SYSDATE;",
-            ]
-        );
-        let fatal: Vec<_> = compare(&schema, &live, &TableOptions::default())
-            .into_iter()
-            .filter(Difference::is_fatal)
-            .map(|difference| difference.to_string())
-            .collect();
-        assert_eq!(
-            fatal,
+            say(Difference::is_fatal),
             [
                 "new is not in the table",
                 "at is integer in the table and not timestamp",
-                "needed is NOT NULL in the table and not in the schema"
+                "loaded_too is NOT NULL in the table, and COPY does not name it",
+                "needed is NOT NULL in the table, and COPY does not name it"
+            ]
+        );
+        assert_eq!(
+            say(Difference::refuses_rows),
+            [
+                "page is character varying(255) in the table, too short for some values of varchar(300)",
+                "width is smallint in the table, which does not take every value of integer",
+                "same is NOT NULL in the table",
+            ]
+        );
+        assert_eq!(
+            say(Difference::alters_values),
+            ["price is double precision in the table, which alters some values of decimal(9,2)"]
+        );
+        let rest = |one: &Difference| !one.is_fatal() && !one.refuses_rows() && !one.alters_values();
+        assert_eq!(
+            say(rest),
+            [
+                "loaded is not in the table",
+                "loaded_never has no default in the table",
+                "extra is not in the schema",
+                "filled is not in the schema"
             ]
         );
     }
 
     #[test]
-    fn a_type_that_holds_every_value_is_no_difference() {
-        let what = |wanted: &str, live: &str| compare_types(wanted.parse().unwrap(), live);
-        for (wanted, live) in [
-            ("varchar(9)", "character varying(9)"),
-            ("varchar(9)", "varchar(10)"),
-            ("varchar(9)", "super"),
-            ("smallint", "bigint"),
-            ("integer", "numeric(10,0)"),
-            ("bigint", "numeric(38,2)"),
-            ("decimal(9,2)", "numeric(10,3)"),
-            ("decimal(18,0)", "bigint"),
-            ("decimal(20,0)", "character varying(23)"),
-            ("timestamp", "character varying(26)"),
-            ("boolean", "character varying(5)"),
-        ] {
-            assert_eq!(what(wanted, live), None, "{wanted} {live}");
-        }
-        for (wanted, live) in [
-            ("bigint", "integer"),
-            ("integer", "numeric(9,0)"),
-            ("decimal(19,0)", "bigint"),
-            ("decimal(9,2)", "numeric(9,3)"),
-            ("decimal(9,2)", "bigint"),
-            ("timestamp", "character varying(19)"),
-            ("super", "character varying(65535)"),
-        ] {
-            assert!(matches!(what(wanted, live), Some(What::Narrow { .. })), "{wanted} {live}");
-        }
-        for (wanted, live) in [
-            ("varchar(9)", "integer"),
-            ("varchar(9)", "character(9)"),
-            ("timestamp", "timestamp with time zone"),
-            ("boolean", "integer"),
-            ("integer", "super"),
-            ("decimal(9,2)", "double precision"),
-        ] {
-            assert!(matches!(what(wanted, live), Some(What::Other { .. })), "{wanted} {live}");
-        }
+    fn every_column_of_the_ledger_is_compared() {
+        let wanted = wanted_by_ledger();
+        assert_eq!(wanted.len(), LEDGER_COLUMNS.len());
+        assert!(wanted[0].primary && wanted[0].always && wanted[0].definition == "varchar(36)");
+        assert!(!wanted[1].primary && !wanted[1].always);
     }
 }

@@ -49,12 +49,12 @@ impl fmt::Display for JsonPath {
             if number > 0 {
                 f.write_str(".")?;
             }
-            // A lone `$` as a key would read back as the record.
-            if key == "$" && self.keys.len() == 1 {
+            // A `$` as the first key would read back as the record.
+            if key == "$" && number == 0 {
                 f.write_str("\\")?;
             }
             for c in key.chars() {
-                if c == '.' || c == '\\' {
+                if matches!(c, '.' | '\\' | ']') {
                     f.write_str("\\")?;
                 }
                 write!(f, "{c}")?;
@@ -86,6 +86,13 @@ impl FromStr for JsonPath {
         if keys.iter().any(String::is_empty) {
             return Err(refuse("a key is empty"));
         }
+        // As the documentation of Livestream writes an array's elements. A key that ends so is written `[\\]`.
+        if text.ends_with("[]") || text.contains("[].") {
+            return Err(refuse("a path names no elements: leave `[]` out, the column gets the whole array"));
+        }
+        if text.starts_with("$.") {
+            return Err(refuse("a path starts with the first key: leave `$.` out"));
+        }
         Ok(Self { keys })
     }
 }
@@ -96,8 +103,15 @@ mod tests {
 
     #[test]
     fn a_path_reads_back_as_it_was_written() {
-        for keys in [vec!["ip"], vec!["evars", "evars", "eVar1"], vec!["a.b", "c\\d"], vec!["$"], vec!["{n}"]]
-        {
+        for keys in [
+            vec!["ip"],
+            vec!["evars", "evars", "eVar1"],
+            vec!["a.b", "c\\d"],
+            vec!["$"],
+            vec!["$", "a"],
+            vec!["{n}"],
+            vec!["a[]"],
+        ] {
             let path = JsonPath::of(keys);
             assert_eq!(path.to_string().parse::<JsonPath>().unwrap(), path);
         }
@@ -106,8 +120,8 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_key_and_a_dangling_backslash_are_refused() {
-        for text in ["", ".", "a.", ".a", "a..b", "a\\"] {
+    fn what_is_no_path_of_keys_is_refused() {
+        for text in ["", ".", "a.", ".a", "a..b", "a\\", "products[]", "products[].name", "$.pageName"] {
             assert!(text.parse::<JsonPath>().is_err(), "{text}");
         }
     }

@@ -183,6 +183,9 @@ fn range<'a>(first: &'a str, last: &str) -> Result<(&'a str, RangeInclusive<u32>
     let (prefix, start) = first.split_at(split(first));
     let (other, end) = last.split_at(split(last));
     match (prefix == other, start.parse::<u32>(), end.parse::<u32>()) {
+        (true, Ok(_), Ok(_)) if [start, end].iter().any(|n| n.len() > 1 && n.starts_with('0')) => {
+            Err("the numbers of a range have no leading zeros".to_owned())
+        }
         (true, Ok(start), Ok(end)) if start <= end => Ok((prefix, start..=end)),
         _ => Err("a range is written `evar1..evar250`: the same name twice with a rising number".to_owned()),
     }
@@ -367,6 +370,7 @@ mod tests {
             ("name = 'a'\npath = 'a..b'\nkind = 'text'\ntype = 'varchar(1)'", "a key is empty"),
             ("name = 'a'\npath = 'a{n}'\nkind = 'text'\ntype = 'varchar(1)'", "the name is no range"),
             ("name = 'a1..a3'\npath = 'a'\nkind = 'text'\ntype = 'varchar(1)'", "needs `{n}`"),
+            ("name = 'a01..a03'\npath = 'a{n}'\nkind = 'text'\ntype = 'varchar(1)'", "no leading zeros"),
             ("name = 'a3..a1'\npath = 'a{n}'\nkind = 'text'\ntype = 'varchar(1)'", "a range is written"),
             ("name = 'a1..b3'\npath = 'a{n}'\nkind = 'text'\ntype = 'varchar(1)'", "a range is written"),
             ("name = 'a1..a9999999'\npath = 'a{n}'\nkind = 'text'\ntype = 'varchar(1)'", "1 to 1600 columns"),

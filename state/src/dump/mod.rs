@@ -14,7 +14,7 @@ use shared::ids::BatchId;
 
 use crate::ask::{PATIENCE, Part, Service};
 use crate::feed::Question;
-use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads};
+use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads, Paused};
 use crate::log::{BatchStatus, LogReader};
 use crate::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
@@ -58,13 +58,29 @@ pub struct Pending {
 /// # Errors
 /// When a database can neither be asked for nor read.
 pub async fn look(config: &Config) -> Result<Dump, Failure> {
-    let asked = Service::producer(config)
-        .ask(&Question::Snapshot, PATIENCE, LogReader::look, |log| log.snapshot().map_err(Failure::from));
-    let producer = asked.await?;
-    let asked = Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, |loads| {
-        Ok(IngesterSnapshot { loads: loads.all()? })
-    });
-    Ok(Dump::of(producer, asked.await?, Utc::now()).alerting_after(config.ingester.alert_after))
+    let (producer, ingester) = (look_at_producer(config).await?, look_at_ingester(config).await?);
+    Ok(Dump::of(producer, ingester, Utc::now()).alerting_after(config.ingester.alert_after))
+}
+
+/// Looks at the producer's log alone.
+///
+/// # Errors
+/// When it can neither be asked for nor read.
+pub async fn look_at_producer(config: &Config) -> Result<Part<ProducerSnapshot>, Failure> {
+    let read = |log: &LogReader| log.snapshot().map_err(Failure::from);
+    Service::producer(config).ask(&Question::Snapshot, PATIENCE, LogReader::look, read).await
+}
+
+/// Looks at the ingester's bookkeeping alone.
+///
+/// # Errors
+/// When it can neither be asked for nor read.
+pub async fn look_at_ingester(config: &Config) -> Result<Part<IngesterSnapshot>, Failure> {
+    let read = |loads: &Loads| {
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
+        Ok(IngesterSnapshot { loads: loads.all()?, paused })
+    };
+    Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, read).await
 }
 
 fn is_loaded(state: &LoadState) -> bool {

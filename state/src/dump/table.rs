@@ -12,7 +12,7 @@ use shared::seal::Counts;
 use super::{Dump, loads_of};
 use crate::ask::Part;
 use crate::columns;
-use crate::loads::{ErrorClass, Load, LoadState};
+use crate::loads::{ErrorClass, Load, LoadState, Paused};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
@@ -40,7 +40,14 @@ pub(super) fn render(dump: &Dump) -> String {
     quarantine(&mut out, dump);
     let pending = dump.pending;
     let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
+    if let Some(paused) = paused(dump) {
+        let _ = write!(out, "\npaused   {}", paused.told());
+    }
     columns::cut(&out)
+}
+
+fn paused(dump: &Dump) -> Option<&Paused> {
+    dump.ingester.snapshot.as_ref()?.paused.as_ref()
 }
 
 pub(super) fn header<P, I>(out: &mut String, at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) {
@@ -167,7 +174,7 @@ fn batches(out: &mut String, dump: &Dump) {
         let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
     }
     for line in lines.values() {
-        batch(out, line, dump.alert_after, dump.at);
+        batch(out, line, (dump.alert_after, paused(dump).is_some()), dump.at);
     }
     out.push('\n');
 }
@@ -196,7 +203,7 @@ fn quarantine(out: &mut String, dump: &Dump) {
     out.push('\n');
 }
 
-fn batch(out: &mut String, line: &Line<'_>, alert_after: u32, now: DateTime<Utc>) {
+fn batch(out: &mut String, line: &Line<'_>, (alert_after, paused): (u32, bool), now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
             let state = match made.status {
@@ -215,7 +222,7 @@ fn batch(out: &mut String, line: &Line<'_>, alert_after: u32, now: DateTime<Utc>
         }
         (None, None) => return,
     };
-    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, now));
+    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, paused, now));
     let _ = writeln!(
         out,
         "{:36}  {state:9}  {files:>5}  {rows:>7}  {:>9}  {:>6}  {load}",
@@ -229,8 +236,9 @@ fn batch(out: &mut String, line: &Line<'_>, alert_after: u32, now: DateTime<Utc>
     }
 }
 
-fn load_state(load: &Load, now: DateTime<Utc>) -> (String, Option<String>) {
+fn load_state(load: &Load, paused: bool, now: DateTime<Utc>) -> (String, Option<String>) {
     match &load.state {
+        LoadState::Discovered if paused => ("paused".to_owned(), None),
         LoadState::Discovered => ("found".to_owned(), None),
         LoadState::Loading => (format!("loading #{}", load.attempts), None),
         LoadState::Retrying { next, class, why } => {
@@ -262,6 +270,7 @@ mod tests {
     use shared::ids::Instance;
 
     use super::*;
+    use crate::loads::PausedBy;
     use crate::log::GapTotals;
     use crate::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
 
@@ -325,7 +334,7 @@ mod tests {
             dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
             gaps: gaps(12),
         };
-        let ingester = IngesterSnapshot { loads };
+        let ingester = IngesterSnapshot { loads, paused: None };
         Dump::of(part(Some(7), producer), part(None, ingester), at)
     }
 
@@ -356,15 +365,20 @@ mod tests {
     }
 
     #[test]
-    fn rows_in_quarantine_are_shown_until_they_are_loaded() {
+    fn a_pause_is_told_last_and_beside_the_batches_that_wait_for_it() {
         let Dump { producer, mut ingester, at, .. } = dump();
-        let load = &mut ingester.snapshot.as_mut().unwrap().loads[0];
-        (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
-        let batch = load.batch;
-        let table = Dump::of(producer, ingester, at).only_pending().table();
-        assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
-        assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
-        assert!(!dump().table().contains("quarantine"));
+        let snapshot = ingester.snapshot.as_mut().unwrap();
+        snapshot.loads[0].state = LoadState::Discovered;
+        let why = format!("by `ingester pause` since then: {}", "a long reason ".repeat(20));
+        snapshot.paused = Some(Paused { by: PausedBy::Hand, until: None, why });
+        let table = Dump::of(producer, ingester, at).table();
+        assert!(table.lines().any(|line| line.ends_with("  paused")), "{table}");
+        let last = table.lines().last().unwrap();
+        assert!(
+            last.starts_with("paused   until `ingester resume`, by `ingester pause` since then: a"),
+            "{last}"
+        );
+        assert!(last.chars().count() <= columns::WIDTH, "{last}");
     }
 
     #[test]
@@ -375,6 +389,18 @@ mod tests {
             dump.alerting_after(5).table()
         };
         assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
+    }
+
+    #[test]
+    fn rows_in_quarantine_are_shown_until_they_are_loaded() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        let load = &mut ingester.snapshot.as_mut().unwrap().loads[0];
+        (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
+        let batch = load.batch;
+        let table = Dump::of(producer, ingester, at).only_pending().table();
+        assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
+        assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
+        assert!(!dump().table().contains("quarantine"));
     }
 
     #[test]

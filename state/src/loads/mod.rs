@@ -2,6 +2,7 @@
 //! never the truth: whether a batch is loaded is said by the ledger in Redshift alone.
 
 mod load;
+mod pause;
 mod status;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,8 @@ use crate::snapshot::Matching;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{FAILURES_KEPT, Failed, Form, Load};
+pub(crate) use pause::KEY as PAUSE;
+pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.

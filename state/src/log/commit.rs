@@ -328,6 +328,12 @@ impl Log {
         self.waiting_bytes.load(Ordering::Relaxed)
     }
 
+    /// The same, as it changes.
+    #[must_use]
+    pub fn waiting(&self) -> Arc<AtomicU64> {
+        self.waiting_bytes.clone()
+    }
+
     /// Sums of everything submitted.
     #[must_use]
     pub fn totals(&self) -> Counts {

@@ -112,8 +112,8 @@ impl Log {
                     self.stage.times = Some((first.min(at), last.max(at)));
                     self.stage.hits.push(hit);
                 }
-                if let Some(received) = received {
-                    widen(&mut self.stage.first_received, &mut self.stage.last_received, received);
+                if let Some(seen) = seen {
+                    widen(&mut self.stage.first_received, &mut self.stage.last_received, seen);
                 }
             }
         }
@@ -208,9 +208,11 @@ impl Log {
     }
 }
 
-/// A time from far in the future is no time; one from a little ahead is now.
+/// A time from far in the future or before 1970 is no time; one from a little ahead is now. The seal and the ledger
+/// bear no other, so that no record can make a ledger row that Redshift refuses.
 fn believable(received: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    received.filter(|received| *received < now + FUTURE).map(|received| received.min(now + AHEAD))
+    let believed = received.filter(|received| (DateTime::UNIX_EPOCH..now + FUTURE).contains(received));
+    believed.map(|received| received.min(now + AHEAD))
 }
 
 /// Widens a span of time so that it holds `at`.

@@ -89,7 +89,7 @@ async fn turn(archive: &str, together: usize, batches: usize) -> (Duration, Dura
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse::<usize>().ok(),
             _ => None,
         });
-        let left = if archive == "move" { seals_below(&bucket.join("ToIngest")) } else { 0 };
+        let left = if archive == "move" { files_left(&bucket.join("ToIngest")) } else { 0 };
         if loaded == Some(batches) && left == 0 {
             break;
         }
@@ -208,7 +208,6 @@ fn write_batches(bucket: &Path, batches: usize) {
     }
 }
 
-fn seals_below(dir: &Path) -> usize {
-    let below = sandbox::judge::files_below(dir).unwrap_or_default();
-    below.iter().filter(|path| !path.to_string_lossy().contains(".s3s")).count()
+fn files_left(dir: &Path) -> usize {
+    sandbox::judge::files_below(dir).unwrap_or_default().len()
 }

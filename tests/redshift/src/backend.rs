@@ -192,7 +192,7 @@ impl Backend {
     async fn ddl(&mut self, statements: &[String], tag: &str, in_transaction: bool) -> Result<(), SqlError> {
         if self.status == TransactionStatus::Transaction {
             if !in_transaction {
-                let message = format!("{tag} ALTER COLUMN cannot run inside a transaction block");
+                let message = format!("{tag} ALTER … cannot run inside a transaction block");
                 return Err(SqlError::with_state("25001", message));
             }
             for statement in statements {

@@ -13,6 +13,19 @@ CREATE TABLE IF NOT EXISTS standin.columns (
     column_default text,
     PRIMARY KEY (table_schema, table_name, column_name)
 );
+-- Keys and encodings; `auto_encoded` is of the table: ENCODE AUTO, because no column was given an encoding.
+ALTER TABLE standin.columns
+    ADD COLUMN IF NOT EXISTS constrained boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS encoding text NOT NULL DEFAULT 'none',
+    ADD COLUMN IF NOT EXISTS distkey boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS sortkey int NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS auto_encoded boolean NOT NULL DEFAULT true;
+-- What Redshift chooses: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_NEW.html
+CREATE OR REPLACE FUNCTION standin.auto_encoding(redshift_type text, sorts boolean) RETURNS text LANGUAGE sql AS
+    $$ SELECT CASE WHEN sorts OR redshift_type IN ('boolean', 'real', 'double precision') THEN 'none'
+        WHEN redshift_type LIKE 'character%' THEN 'lzo' WHEN redshift_type = 'super' THEN 'zstd' ELSE 'az64' END $$;
+CREATE OR REPLACE FUNCTION standin.refuse(message text) RETURNS void LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION '%', message USING ERRCODE = 'XX000'; END $$;
 CREATE SEQUENCE IF NOT EXISTS standin.query_id START 1001;
 
 -- https://docs.aws.amazon.com/redshift/latest/dg/r_STL_LOAD_ERRORS.html
@@ -63,14 +76,17 @@ CREATE OR REPLACE VIEW standin.svv_columns AS
         CASE WHEN redshift_type ~ '^(smallint|integer|bigint)' THEN 0
             ELSE substring(redshift_type from '^numeric\(\d+,(\d+)\)')::int END AS numeric_scale
     FROM standin.columns;
+-- Only tables of the search path, which is always the default one here.
 CREATE OR REPLACE VIEW standin.pg_table_def AS
     SELECT table_schema AS schemaname, table_name AS tablename, column_name AS "column", redshift_type AS type,
-        'none'::text AS encoding, false AS distkey, 0 AS sortkey, not_null AS notnull
-    FROM standin.columns;
+        encoding, distkey, sortkey, not_null AS notnull
+    FROM standin.columns WHERE table_schema = 'public';
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_REDSHIFT_COLUMNS.html
 CREATE OR REPLACE VIEW standin.svv_redshift_columns AS
     SELECT current_database()::text AS database_name, table_schema AS schema_name, table_name, column_name,
         ordinal AS ordinal_position, redshift_type AS data_type, column_default,
-        CASE WHEN not_null THEN 'NO' ELSE 'YES' END AS is_nullable
+        CASE WHEN not_null THEN 'NO' ELSE 'YES' END AS is_nullable, encoding, distkey, sortkey,
+        ''::text AS column_acl, ''::text AS remarks
     FROM standin.columns;
 
 -- https://docs.aws.amazon.com/redshift/latest/dg/PG_LAST_COPY_COUNT.html, session scoped; the setting is rolled

@@ -7,10 +7,11 @@ use std::fmt::Write;
 
 use sqlparser::ast::{
     AlterColumnOperation, AlterTable, AlterTableOperation, ColumnDef, ColumnOption, CreateTable, DataType,
-    Ident, ObjectName, ObjectNamePart, TableConstraint,
+    Expr, Ident, IndexColumn, ObjectName, ObjectNamePart, TableConstraint,
 };
 
 use crate::errors::SqlError;
+use crate::layout::{FIXED, Layout};
 use crate::postgres::quote;
 use crate::types::Type;
 
@@ -50,6 +51,24 @@ impl TableName {
         format!("{}.{}", quote(&self.schema), quote(&self.table))
     }
 
+    /// Fails with the message if a column of the table is so.
+    pub(crate) fn refuse_if(&self, condition: &str, message: &str) -> String {
+        let (table, message) = (self.condition(), literal(message));
+        format!(
+            "SELECT standin.refuse({message}) WHERE EXISTS (SELECT 1 FROM standin.columns WHERE {table} AND {condition})"
+        )
+    }
+
+    /// Fails with the message if no column of the table is so.
+    pub(crate) fn refuse_unless(&self, condition: &str, message: &str) -> String {
+        self.refuse_if(condition, message).replacen("WHERE EXISTS", "WHERE NOT EXISTS", 1)
+    }
+
+    /// Changes what the stand-in knows of columns of the table.
+    pub(crate) fn update(&self, change: &str, condition: &str) -> String {
+        format!("UPDATE standin.columns SET {change} WHERE {} AND {condition}", self.condition())
+    }
+
     fn condition(&self) -> String {
         format!("table_schema = {} AND table_name = {}", literal(&self.schema), literal(&self.table))
     }
@@ -79,6 +98,8 @@ struct Column {
     kind: Type,
     not_null: bool,
     default: Option<String>,
+    /// Part of a PRIMARY KEY, UNIQUE or FOREIGN KEY.
+    constrained: bool,
 }
 
 impl Column {
@@ -86,12 +107,14 @@ impl Column {
         let name = folded(&definition.name)?;
         let kind = Type::from_ast(&definition.data_type)
             .map_err(|why| SqlError::refused(format!("column \"{name}\": {why}")))?;
-        let mut column = Self { name, kind, not_null: false, default: None };
+        let mut column = Self { name, kind, not_null: false, default: None, constrained: false };
         for option in &definition.options {
             match &option.option {
-                ColumnOption::Null | ColumnOption::Unique(_) | ColumnOption::ForeignKey(_) => {}
+                ColumnOption::Null => {}
+                ColumnOption::Unique(_) | ColumnOption::ForeignKey(_) => column.constrained = true,
+                ColumnOption::NotNull => column.not_null = true,
                 // A primary key column becomes NOT NULL, which *is* enforced.
-                ColumnOption::NotNull | ColumnOption::PrimaryKey(_) => column.not_null = true,
+                ColumnOption::PrimaryKey(_) => (column.not_null, column.constrained) = (true, true),
                 ColumnOption::Default(value) => column.default = Some(value.to_string()),
                 other => return Err(SqlError::refused(format!("column \"{}\": {other}", column.name))),
             }
@@ -115,15 +138,17 @@ impl Column {
     }
 
     /// A row of `standin.columns`.
-    fn row(&self, table: &TableName, ordinal: &str) -> String {
+    fn row(&self, table: &TableName, ordinal: &str, layout: &Layout, auto_encoded: &str) -> String {
         format!(
-            "{}::text, {}::text, {ordinal}::int, {}::text, {}::text, {}, {}::text",
+            "{}::text, {}::text, {ordinal}::int, {}::text, {}::text, {}, {}::text, {}, {}, {auto_encoded}",
             literal(&table.schema),
             literal(&table.table),
             literal(&self.name),
             literal(&self.kind.to_string()),
             self.not_null,
             self.default.as_deref().map_or("NULL".to_owned(), literal),
+            self.constrained,
+            layout.row(&self.name, &self.kind.to_string()),
         )
     }
 }
@@ -144,7 +169,7 @@ fn length_check(column: &str, kind: Type) -> Option<String> {
 }
 
 /// The statements that create a table, to be run as one.
-pub(crate) fn create_table(create: &CreateTable) -> Result<Vec<String>, SqlError> {
+pub(crate) fn create_table(create: &CreateTable, layout: &Layout) -> Result<Vec<String>, SqlError> {
     let plain = !create.or_replace
         && !create.temporary
         && !create.external
@@ -163,13 +188,21 @@ pub(crate) fn create_table(create: &CreateTable) -> Result<Vec<String>, SqlError
         let message = format!("tables can have at most {MAX_COLUMNS} columns");
         return Err(SqlError::with_state("54011", message));
     }
+    let mut columns = create.columns.iter().map(Column::from_ast).collect::<Result<Vec<_>, _>>()?;
     for constraint in &create.constraints {
-        match constraint {
-            TableConstraint::PrimaryKey(_) | TableConstraint::Unique(_) | TableConstraint::ForeignKey(_) => {}
+        let constrained = match constraint {
+            TableConstraint::PrimaryKey(key) => of_index(&key.columns)?,
+            TableConstraint::Unique(key) => of_index(&key.columns)?,
+            TableConstraint::ForeignKey(key) => key.columns.iter().map(folded).collect::<Result<_, _>>()?,
             other => return Err(SqlError::refused(format!("table constraint {other}"))),
+        };
+        for column in columns.iter_mut().filter(|column| constrained.contains(&column.name)) {
+            column.constrained = true;
         }
     }
-    let columns = create.columns.iter().map(Column::from_ast).collect::<Result<Vec<_>, _>>()?;
+    layout.check(|name| {
+        columns.iter().find(|column| column.name == name).map(|column| column.kind.to_string())
+    })?;
 
     let mut parts: Vec<String> = columns.iter().map(Column::definition).collect();
     if columns.len() < MAX_COLUMNS_WITH_CHECKS {
@@ -189,7 +222,12 @@ pub(crate) fn create_table(create: &CreateTable) -> Result<Vec<String>, SqlError
     let rows: Vec<String> = columns
         .iter()
         .enumerate()
-        .map(|(index, column)| format!("({})", column.row(&table, &(index + 1).to_string())))
+        .map(|(index, column)| {
+            format!(
+                "({})",
+                column.row(&table, &(index + 1).to_string(), layout, &layout.is_auto().to_string())
+            )
+        })
         .collect();
     let remember = format!(
         "INSERT INTO standin.columns SELECT * FROM (VALUES {}) AS v WHERE NOT EXISTS (SELECT 1 FROM standin.columns WHERE {})",
@@ -200,7 +238,7 @@ pub(crate) fn create_table(create: &CreateTable) -> Result<Vec<String>, SqlError
 }
 
 /// The statements of an ALTER TABLE, and whether Redshift runs it inside a transaction block.
-pub(crate) fn alter_table(alter: &AlterTable) -> Result<(Vec<String>, bool), SqlError> {
+pub(crate) fn alter_table(alter: &AlterTable, layout: Layout) -> Result<(Vec<String>, bool), SqlError> {
     let table = TableName::from_ast(&alter.name)?;
     let [operation] = alter.operations.as_slice() else {
         return Err(SqlError::refused("several changes in one ALTER TABLE: Redshift takes one at a time"));
@@ -210,7 +248,18 @@ pub(crate) fn alter_table(alter: &AlterTable) -> Result<(Vec<String>, bool), Sql
             if_not_exists: false, column_def, column_position: None, ..
         } => {
             let column = Column::from_ast(column_def)?;
-            let row = column.row(&table, "coalesce(max(ordinal), 0) + 1");
+            let layout = layout.named(&column.name);
+            if column.constrained || !layout.is_without_keys() {
+                return Err(SqlError::internal("ALTER TABLE ADD COLUMN adds no part of a key or constraint"));
+            }
+            if column.not_null && column.default.is_none() {
+                return Err(SqlError::internal(
+                    "ALTER TABLE ADD COLUMN defined as NOT NULL must have a non-null default expression",
+                ));
+            }
+            layout.check(|_| Some(column.kind.to_string()))?;
+            // Its encoding does not end ENCODE AUTO.
+            let row = column.row(&table, "coalesce(max(ordinal), 0) + 1", &layout, "bool_and(auto_encoded)");
             let statements = vec![
                 format!("ALTER TABLE {} ADD COLUMN {}", table.sql(), column.definition()),
                 format!(
@@ -222,7 +271,9 @@ pub(crate) fn alter_table(alter: &AlterTable) -> Result<(Vec<String>, bool), Sql
         }
         AlterTableOperation::DropColumn { column_names, if_exists: false, .. } if column_names.len() == 1 => {
             let column = folded(&column_names[0])?;
+            let is_key = format!("column_name = {} AND (distkey OR sortkey <> 0)", literal(&column));
             let statements = vec![
+                table.refuse_if(&is_key, "cannot drop a column that is the DISTKEY or part of the SORTKEY"),
                 format!("ALTER TABLE {} DROP COLUMN {} CASCADE", table.sql(), quote(&column)),
                 format!(
                     "DELETE FROM standin.columns WHERE {} AND column_name = {}",
@@ -250,16 +301,34 @@ fn alter_type(table: &TableName, column: &Ident, data_type: &DataType) -> Result
             "ALTER COLUMN \"{column}\" TYPE {kind}: only the length of a VARCHAR"
         )));
     };
+    let is_column = format!("column_name = {}", literal(&column));
+    let refuse = |condition: &str, what: &str| {
+        table.refuse_if(
+            &format!("{is_column} AND {condition}"),
+            &format!("cannot alter type of a column {what}"),
+        )
+    };
+    let fixed: Vec<String> = FIXED.iter().map(|encoding| literal(encoding)).collect();
     Ok(vec![
+        refuse("redshift_type NOT LIKE 'character varying%'", "that is no VARCHAR"),
+        refuse(
+            &format!("encoding IN ({})", fixed.join(", ")),
+            "with encoding BYTEDICT, RUNLENGTH, TEXT255 or TEXT32K",
+        ),
+        refuse("column_default IS NOT NULL", "with a default value"),
+        refuse("constrained", "that is UNIQUE, PRIMARY KEY or FOREIGN KEY"),
         format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {}", table.sql(), check_name(&column)),
         format!("ALTER TABLE {} ADD {check}", table.sql()),
-        format!(
-            "UPDATE standin.columns SET redshift_type = {} WHERE {} AND column_name = {}",
-            literal(&kind.to_string()),
-            table.condition(),
-            literal(&column)
-        ),
+        table.update(&format!("redshift_type = {}", literal(&kind.to_string())), &is_column),
     ])
+}
+
+fn of_index(columns: &[IndexColumn]) -> Result<Vec<String>, SqlError> {
+    let named = columns.iter().map(|column| match &column.column.expr {
+        Expr::Identifier(name) => folded(name),
+        other => Err(SqlError::refused(format!("a key on {other}"))),
+    });
+    named.collect()
 }
 
 /// The statements of a DROP TABLE.

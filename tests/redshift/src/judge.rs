@@ -35,7 +35,7 @@ impl Judge {
             delimiter: b'~',
             empty_as_null: true,
             accept_inv_chars: None,
-            reading: Reading { truncate: false, auto_time: true },
+            reading: Reading { auto_time: true, ..Reading::default() },
             fails_at: 1,
             no_load: false,
             rows_as_lines: false,

@@ -8,10 +8,13 @@
 mod backend;
 mod copy;
 mod ddl;
+mod door;
 mod errors;
 mod faults;
 mod judge;
+mod layout;
 mod postgres;
+mod relayout;
 mod rewrite;
 mod s3;
 mod session;
@@ -28,6 +31,7 @@ use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use door::{Ask, Door, Entered};
 pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
 pub use judge::Judge;
 use postgres::Postgres;
@@ -61,6 +65,7 @@ pub struct Options {
 pub struct Redshift {
     addr: SocketAddr,
     faults: Faults,
+    door: Door,
     ways: Ways,
     accepting: JoinHandle<()>,
     direct: tokio_postgres::Config,
@@ -88,10 +93,16 @@ impl Redshift {
             .await
             .with_context(|| format!("the Redshift stand-in cannot listen on {}", options.listen))?;
         let addr = listener.local_addr()?;
-        let shared =
-            Arc::new(Shared::new(options, direct.clone(), admin, s3, (faults.clone(), ways.clone())));
+        let door = Door::new(&options.user, &options.password);
+        let shared = Arc::new(Shared::new(
+            options,
+            direct.clone(),
+            admin,
+            s3,
+            (faults.clone(), ways.clone(), door.clone()),
+        ));
         let accepting = tokio::spawn(accept(listener, shared));
-        Ok(Self { addr, faults, ways, accepting, direct, url, postgres: Some(postgres) })
+        Ok(Self { addr, faults, ways, door, accepting, direct, url, postgres: Some(postgres) })
     }
 
     /// Where clients connect.
@@ -116,6 +127,12 @@ impl Redshift {
     #[must_use]
     pub fn faults(&self) -> &Faults {
         &self.faults
+    }
+
+    /// How clients come in.
+    #[must_use]
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 
     /// In which of its ways it behaves.

@@ -76,49 +76,16 @@ pub(crate) fn common(tokens: Vec<Token>) -> Result<Vec<Token>, SqlError> {
     Ok(out)
 }
 
-/// Takes distribution, sort order and compression out of CREATE TABLE and ALTER TABLE: they change no result.
-pub(crate) fn without_table_attributes(tokens: &[Token]) -> Vec<Token> {
-    let mut out: Vec<Token> = Vec::with_capacity(tokens.len());
-    let mut at = 0;
-    while at < tokens.len() {
-        // Right after `(` or `,` stands the name of a column, whatever the word.
-        let after = out.iter().rev().find(|token| significant(token));
-        let names_column = matches!(after, None | Some(Token::LParen | Token::Comma));
-        let end = if names_column { at } else { attribute_end(tokens, at) };
-        if end > at {
-            at = end;
-        } else {
-            out.push(tokens[at].clone());
-            at += 1;
-        }
-    }
-    out
-}
-
-fn attribute_end(tokens: &[Token], at: usize) -> usize {
-    let next = |from: usize| (from..tokens.len()).find(|index| significant(&tokens[*index]));
-    match plain(&tokens[at]).as_deref() {
-        Some("ENCODE" | "DISTSTYLE" | "BACKUP") => next(at + 1).map_or(at, |value| value + 1),
-        Some("COMPOUND" | "INTERLEAVED") => at + 1,
-        Some("DISTKEY" | "SORTKEY") => match next(at + 1) {
-            Some(open) if tokens[open] == Token::LParen => {
-                let close = tokens[open..].iter().position(|token| *token == Token::RParen);
-                close.map_or(tokens.len(), |offset| open + offset + 1)
-            }
-            _ => at + 1,
-        },
-        _ => at,
-    }
-}
-
 /// What of a COPY sqlparser does not know.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct CopyExtras {
     pub(crate) max_error: u32,
     pub(crate) no_load: bool,
+    pub(crate) round_decimals: bool,
+    pub(crate) trim_blanks: bool,
 }
 
-/// Takes MAXERROR, NOLOAD and QUOTE out of a COPY.
+/// Takes MAXERROR, NOLOAD, ROUNDEC, TRIMBLANKS and QUOTE out of a COPY.
 pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyExtras), SqlError> {
     let mut extras = CopyExtras::default();
     let mut out = Vec::with_capacity(tokens.len());
@@ -132,6 +99,8 @@ pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyE
         }
         match plain(token).as_deref() {
             Some("NOLOAD") if depth == 0 => extras.no_load = true,
+            Some("ROUNDEC") if depth == 0 => extras.round_decimals = true,
+            Some("TRIMBLANKS") if depth == 0 => extras.trim_blanks = true,
             Some("MAXERROR") if depth == 0 => {
                 let value = rest.find(|token| significant(token) && plain(token).as_deref() != Some("AS"));
                 let number = match value {
@@ -154,11 +123,13 @@ pub(crate) fn without_copy_extras(tokens: &[Token]) -> Result<(Vec<Token>, CopyE
     Ok((out, extras))
 }
 
-fn significant(token: &Token) -> bool {
+/// Whether it is more than white space or a comment.
+pub(crate) fn significant(token: &Token) -> bool {
     !matches!(token, Token::Whitespace(_))
 }
 
-fn plain(token: &Token) -> Option<String> {
+/// A word without quotes, in upper case.
+pub(crate) fn plain(token: &Token) -> Option<String> {
     match token {
         Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_ascii_uppercase()),
         _ => None,
@@ -207,19 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn table_attributes_go_and_columns_named_like_them_stay() {
-        let sql = "CREATE TABLE t (distkey int ENCODE az64, b varchar(9) ENCODE zstd DISTKEY NOT NULL) \
-                   DISTSTYLE KEY COMPOUND SORTKEY (distkey, b)";
-        let kept = text(&without_table_attributes(&one(sql)));
-        let squeezed = kept.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(squeezed, "CREATE TABLE t (distkey int , b varchar(9) NOT NULL)");
-    }
-
-    #[test]
     fn copy_options_unknown_to_the_parser_are_taken_out() {
-        let (kept, extras) =
-            without_copy_extras(&one("COPY t (noload) FROM 's3://b/k' NOLOAD MAXERROR AS 7 CSV")).unwrap();
-        assert_eq!(extras, CopyExtras { max_error: 7, no_load: true });
+        let (kept, extras) = without_copy_extras(&one(
+            "COPY t (noload) FROM 's3://b/k' NOLOAD MAXERROR AS 7 CSV ROUNDEC TRIMBLANKS",
+        ))
+        .unwrap();
+        let all = CopyExtras { max_error: 7, no_load: true, round_decimals: true, trim_blanks: true };
+        assert_eq!(extras, all);
         assert!(text(&kept).starts_with("COPY t (noload) FROM"));
         assert!(without_copy_extras(&one("COPY t FROM 's3://b/k' MAXERROR 100001")).is_err());
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pgwire::api::auth::md5pass::hash_md5_password;
-use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, SslResponse, TransactionStatus};
+use pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use pgwire::messages::startup::{Authentication, BackendKeyData, ParameterStatus, SecretKey};
 use pgwire::messages::{
     PgWireBackendMessage as Message, PgWireFrontendMessage as Request, SslNegotiationMetaMessage,
@@ -18,6 +18,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::Options;
 use crate::backend::Backend;
+use crate::door::{Ask, Door, Entered};
 use crate::errors::SqlError;
 use crate::faults::{Fault, Faults, Kind, OrphanEnd};
 use crate::statement::{self, Statement};
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) admin: Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) faults: Faults,
+    pub(crate) door: Door,
     pub(crate) ways: Ways,
     /// How to interrupt a session that holds this process id and key.
     cancels: Mutex<HashMap<(i32, i32), Cancel>>,
@@ -43,12 +45,12 @@ impl Shared {
         postgres: tokio_postgres::Config,
         admin: Client,
         s3: aws_sdk_s3::Client,
-        (faults, ways): (Faults, Ways),
+        (faults, ways, door): (Faults, Ways, Door),
     ) -> Self {
         // Not a secret worth more: the stand-in lives in a test.
         let seed = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.subsec_nanos());
         let keys = AtomicU32::new(seed);
-        Self { options, postgres, admin, s3, faults, ways, cancels: Mutex::default(), keys }
+        Self { options, postgres, admin, s3, faults, ways, door, cancels: Mutex::default(), keys }
     }
 
     fn key(&self) -> u32 {
@@ -83,8 +85,15 @@ struct Orphaned {
 
 /// Serves a client to its end.
 pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
+    let (socket, tls) = match wire::secure(socket, &shared.door).await {
+        Ok(secured) => secured,
+        Err(error) => {
+            tracing::debug!(%error, "a client went at the door");
+            return;
+        }
+    };
     let (mut reader, mut writer) = wire::split(socket);
-    let backend = match start_up(&mut reader, &mut writer, &shared).await {
+    let backend = match start_up(&mut reader, &mut writer, &shared, tls).await {
         Ok(Some(backend)) => backend,
         Ok(None) => return,
         Err(error) => {
@@ -132,25 +141,29 @@ async fn live_on(mut backend: Backend, orphaned: Box<Orphaned>) {
     }
 }
 
-/// Answers TLS with no, checks the password, opens the session. `None`: the client needs no session.
+/// Checks the password, opens the session. `None`: the client needs no session.
 async fn start_up(
     reader: &mut Reader,
     writer: &mut Writer,
     shared: &Arc<Shared>,
+    tls: bool,
 ) -> io::Result<Option<Backend>> {
+    let door = &shared.door;
+    // With TLS on nobody comes in without it.
+    let secure = tls || door.tls().is_none();
     let start = loop {
         match reader.next().await? {
+            // SSLRequest was answered before.
             Some(Request::SslNegotiation(SslNegotiationMetaMessage::None)) => {
                 reader.context.awaiting_frontend_ssl = false;
             }
-            Some(Request::SslNegotiation(_)) => {
-                writer.put(&Message::SslResponse(SslResponse::Refuse))?;
-                writer.flush().await?;
-            }
             Some(Request::CancelRequest(cancel)) => {
+                door.saw(Entered::Cancelled { tls });
                 let key = cancel.secret_key.as_i32();
                 let asked = key.and_then(|key| lock(&shared.cancels).get(&(cancel.pid, key)).cloned());
-                if let Some(Cancel { postgres, slow }) = asked {
+                if let Some(Cancel { postgres, slow }) = asked
+                    && secure
+                {
                     shared.faults.met_cancel();
                     slow.notify_waiters();
                     let _ = postgres.cancel_query(NoTls).await;
@@ -162,23 +175,25 @@ async fn start_up(
         }
     };
     reader.context.awaiting_frontend_startup = false;
+    door.saw(Entered::Started { tls });
     let parameter = |name: &str| start.parameters.get(name).map_or("", String::as_str);
     let user = parameter("user");
     let database = if parameter("database").is_empty() { user } else { parameter("database") };
-
-    let salt = shared.key().to_be_bytes();
-    writer.put(&Message::Authentication(Authentication::MD5Password(salt.to_vec())))?;
-    writer.flush().await?;
-    let Some(Request::PasswordMessageFamily(answer)) = reader.next().await? else { return Ok(None) };
-    let answer = answer.into_password().map_err(|error| io::Error::other(error.to_string()))?;
-    let options = &shared.options;
-    let expected = hash_md5_password(&options.user, &options.password, &salt);
-    let refusal = if user != options.user || answer.password != expected {
-        Some(SqlError::fatal("28000", format!("password authentication failed for user \"{user}\"")))
-    } else if database != options.database {
-        Some(SqlError::fatal("3D000", format!("database \"{database}\" does not exist")))
+    let refusal = if secure {
+        let Some(taken) = password(reader, writer, shared, user).await? else { return Ok(None) };
+        door.saw(Entered::SentPassword { taken });
+        if !taken {
+            Some(SqlError::fatal("28000", format!("password authentication failed for user \"{user}\"")))
+        } else if database != shared.options.database {
+            Some(SqlError::fatal("3D000", format!("database \"{database}\" does not exist")))
+        } else {
+            None
+        }
     } else {
-        None
+        let text = format!(
+            "no pg_hba.conf entry for host \"127.0.0.1\", user \"{user}\", database \"{database}\", SSL off"
+        );
+        Some(SqlError::fatal("28000", text))
     };
     let opened = match refusal {
         Some(refusal) => Err(refusal),
@@ -192,6 +207,34 @@ async fn start_up(
             Ok(None)
         }
     }
+}
+
+/// Asks for the password and says whether it is the right one; None when the client goes instead.
+async fn password(
+    reader: &mut Reader,
+    writer: &mut Writer,
+    shared: &Shared,
+    user: &str,
+) -> io::Result<Option<bool>> {
+    let salt = shared.key().to_be_bytes();
+    let ask = shared.door.ask();
+    match ask {
+        Ask::Md5 => writer.put(&Message::Authentication(Authentication::MD5Password(salt.to_vec())))?,
+        Ask::Cleartext => writer.put(&Message::Authentication(Authentication::CleartextPassword))?,
+        // Its answer is not known here: who knows the question has not been met.
+        Ask::Sha256 => writer.put_bytes(&[b'R', 0, 0, 0, 8, 0, 0, 0, 13]),
+    }
+    writer.flush().await?;
+    let Some(Request::PasswordMessageFamily(answer)) = reader.next().await? else { return Ok(None) };
+    let answer = answer.into_password().map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(Some(shared.door.key().is_some_and(|key| {
+        let expected = match ask {
+            Ask::Md5 => hash_md5_password(&key.user, &key.password, &salt),
+            Ask::Cleartext => key.password.clone(),
+            Ask::Sha256 => return false,
+        };
+        user == key.user && answer.password == expected
+    })))
 }
 
 struct Session {

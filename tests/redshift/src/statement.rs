@@ -9,7 +9,8 @@ use crate::copy::options::CopyStatement;
 use crate::ddl;
 use crate::errors::SqlError;
 use crate::faults::Kind;
-use crate::rewrite;
+use crate::layout::Layout;
+use crate::{relayout, rewrite};
 
 /// <https://docs.aws.amazon.com/redshift/latest/dg/c_redshift-sql.html>
 const MAX_STATEMENT_BYTES: usize = 16 << 20;
@@ -113,10 +114,15 @@ fn plan(tokens: Vec<Token>, words: &[String]) -> Result<Plan, SqlError> {
         }
         _ => {}
     }
+    if words.first() == Some(&"ALTER")
+        && let Some(statements) = relayout::alter(&tokens)?
+    {
+        return Ok(Plan::Ddl { statements, tag: "ALTER TABLE", in_transaction: false });
+    }
     let ddl = matches!(words.first(), Some(&("CREATE" | "ALTER")));
-    let tokens = if ddl { rewrite::without_table_attributes(&tokens) } else { tokens };
+    let (tokens, layout) = if ddl { Layout::take(&tokens)? } else { (tokens, Layout::default()) };
     let sql = rewrite::text(&tokens);
-    of_ast(parse(&sql)?, sql)
+    of_ast(parse(&sql)?, sql, layout)
 }
 
 fn parse(sql: &str) -> Result<ast::Statement, SqlError> {
@@ -129,7 +135,7 @@ fn parse(sql: &str) -> Result<ast::Statement, SqlError> {
     }
 }
 
-fn of_ast(statement: ast::Statement, sql: String) -> Result<Plan, SqlError> {
+fn of_ast(statement: ast::Statement, sql: String, layout: Layout) -> Result<Plan, SqlError> {
     use ast::Statement as S;
     match statement {
         // Levels are per database; a transaction's own is a no-op: .../dg/r_BEGIN.html
@@ -172,11 +178,11 @@ fn of_ast(statement: ast::Statement, sql: String) -> Result<Plan, SqlError> {
             Ok(Plan::Sql { sql, tag: Tag::Counted("DELETE") })
         }
         S::CreateTable(create) => {
-            let statements = ddl::create_table(&create)?;
+            let statements = ddl::create_table(&create, &layout)?;
             Ok(Plan::Ddl { statements, tag: "CREATE TABLE", in_transaction: true })
         }
         S::AlterTable(alter) => {
-            let (statements, in_transaction) = ddl::alter_table(&alter)?;
+            let (statements, in_transaction) = ddl::alter_table(&alter, layout)?;
             Ok(Plan::Ddl { statements, tag: "ALTER TABLE", in_transaction })
         }
         S::Drop { object_type: ObjectType::Table, if_exists, names, cascade, .. } => {

@@ -50,6 +50,12 @@ pub(crate) struct Reading {
     pub(crate) truncate: bool,
     /// TIMEFORMAT 'auto'.
     pub(crate) auto_time: bool,
+    /// ROUNDEC.
+    pub(crate) round: bool,
+    /// TRIMBLANKS.
+    pub(crate) trim: bool,
+    /// BLANKSASNULL.
+    pub(crate) blanks_are_null: bool,
 }
 
 impl Type {
@@ -171,6 +177,14 @@ impl Type {
         scratch: &mut Vec<u8>,
     ) -> Result<Outcome, Reason> {
         match self {
+            // Of VARCHAR only: <https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-conversion.html>.
+            Self::Varchar(n) if reading.trim && value.last().is_some_and(u8::is_ascii_whitespace) => {
+                let trimmed = value.trim_ascii_end();
+                if text(trimmed, n, reading, scratch)? == Outcome::AsIs {
+                    scratch.extend_from_slice(trimmed);
+                }
+                Ok(Outcome::Rewritten)
+            }
             Self::Varchar(n) => text(value, n, reading, scratch),
             Self::Char(n) => {
                 if !value.is_ascii() {
@@ -185,7 +199,7 @@ impl Type {
             Self::Int2 => integer(value, i16::MIN.into(), i16::MAX.into(), "Short"),
             Self::Int4 => integer(value, i32::MIN.into(), i32::MAX.into(), "Integer"),
             Self::Int8 => integer(value, i64::MIN, i64::MAX, "Long"),
-            Self::Decimal(precision, scale) => decimal(value, precision, scale, scratch),
+            Self::Decimal(precision, scale) => decimal(value, precision, scale, reading, scratch),
             Self::Bool => boolean(value),
             Self::Float4 => float(value, f64::from(f32::MAX)),
             Self::Float8 => float(value, f64::MAX),
@@ -236,13 +250,28 @@ fn text(value: &[u8], max: u32, reading: Reading, scratch: &mut Vec<u8>) -> Resu
     Ok(Outcome::Rewritten)
 }
 
+/// The longest string within a SUPER: <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
+const SUPER_STRING_BYTES: usize = 65_535;
+
 /// What looks like a document must be one; anything else is taken as a scalar.
 fn semi_structured(value: &[u8]) -> Result<Outcome, Reason> {
-    match value.trim_ascii_start().first() {
-        Some(b'{' | b'[' | b'"') => serde_json::from_slice::<serde::de::IgnoredAny>(value)
-            .map(|_| Outcome::AsIs)
-            .map_err(|error| reason(1224, format!("Invalid JSON format. {error}"))),
-        _ => Ok(Outcome::AsIs),
+    let Some(b'{' | b'[' | b'"') = value.trim_ascii_start().first() else { return Ok(Outcome::AsIs) };
+    let document = serde_json::from_slice::<serde_json::Value>(value)
+        .map_err(|error| reason(1224, format!("Invalid JSON format. {error}")))?;
+    if holds_long_string(&document) {
+        return Err(reason(1224, "Invalid JSON format. A string is longer than a SUPER can hold"));
+    }
+    Ok(Outcome::AsIs)
+}
+
+fn holds_long_string(document: &serde_json::Value) -> bool {
+    use serde_json::Value::{Array, Object, String};
+    let long = |text: &str| text.len() > SUPER_STRING_BYTES;
+    match document {
+        String(text) => long(text),
+        Array(values) => values.iter().any(holds_long_string),
+        Object(fields) => fields.iter().any(|(key, value)| long(key) || holds_long_string(value)),
+        _ => false,
     }
 }
 
@@ -283,7 +312,13 @@ fn sign(value: &[u8]) -> (bool, usize) {
 
 /// Digits beyond the scale are cut off, not rounded, as long as ROUNDEC is not given:
 /// <https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-conversion.html>.
-fn decimal(value: &[u8], precision: u8, scale: u8, scratch: &mut Vec<u8>) -> Result<Outcome, Reason> {
+fn decimal(
+    value: &[u8],
+    precision: u8,
+    scale: u8,
+    reading: Reading,
+    scratch: &mut Vec<u8>,
+) -> Result<Outcome, Reason> {
     let (_, start) = sign(value);
     let mut point = None;
     for (at, byte) in value.iter().enumerate().skip(start) {
@@ -306,12 +341,49 @@ fn decimal(value: &[u8], precision: u8, scale: u8, scratch: &mut Vec<u8>) -> Res
     if fraction.len() <= usize::from(scale) {
         return Ok(Outcome::AsIs);
     }
+    if reading.round {
+        return rounded(value, precision, scale, scratch);
+    }
     let keep = value.len() - (fraction.len() - usize::from(scale));
     let kept = value[..keep].strip_suffix(b".").unwrap_or(&value[..keep]);
     if whole.is_empty() && scale == 0 {
         scratch.push(b'0');
     } else {
         scratch.extend_from_slice(kept);
+    }
+    Ok(Outcome::Rewritten)
+}
+
+/// ROUNDEC: the digits beyond the scale round the last one that stays, halves away from zero.
+fn rounded(value: &[u8], precision: u8, scale: u8, scratch: &mut Vec<u8>) -> Result<Outcome, Reason> {
+    let (negative, start) = sign(value);
+    let (whole, fraction) =
+        value[start..].split_at(value[start..].iter().position(|byte| *byte == b'.').unwrap_or(0));
+    let fraction = &fraction[1..];
+    let kept = usize::from(scale);
+    let mut digits: Vec<u8> = [&b"0"[..], whole, &fraction[..kept]].concat();
+    if fraction[kept] >= b'5' {
+        for digit in digits.iter_mut().rev() {
+            if *digit < b'9' {
+                *digit += 1;
+                break;
+            }
+            *digit = b'0';
+        }
+    }
+    let point = digits.len() - kept;
+    let leading = digits[..point - 1].iter().take_while(|byte| **byte == b'0').count();
+    if point - leading > usize::from(precision - scale) && digits[leading..point] != b"0"[..] {
+        let text = String::from_utf8_lossy(value);
+        return Err(reason(1222, format!("Numeric overflow, Value '{text}', Type: Decimal")));
+    }
+    if negative {
+        scratch.push(b'-');
+    }
+    scratch.extend_from_slice(&digits[leading..point]);
+    if kept > 0 {
+        scratch.push(b'.');
+        scratch.extend_from_slice(&digits[point..]);
     }
     Ok(Outcome::Rewritten)
 }
@@ -421,7 +493,7 @@ mod tests {
 
     fn load(kind: Type, value: &str) -> Result<String, u16> {
         let mut scratch = Vec::new();
-        let reading = Reading { truncate: false, auto_time: true };
+        let reading = Reading { auto_time: true, ..Reading::default() };
         match kind.check(value.as_bytes(), reading, &mut scratch) {
             Ok(Outcome::AsIs) => Ok(value.to_owned()),
             Ok(Outcome::Rewritten) => Ok(String::from_utf8(scratch).unwrap()),
@@ -439,7 +511,7 @@ mod tests {
         assert_eq!(load(Type::Varchar(3), "éé"), Err(1204));
         assert_eq!(load(Type::Char(9), "é"), Err(1220));
         let mut scratch = Vec::new();
-        let reading = Reading { truncate: true, auto_time: false };
+        let reading = Reading { truncate: true, ..Reading::default() };
         assert_eq!(Type::Varchar(3).check("éé".as_bytes(), reading, &mut scratch), Ok(Outcome::Rewritten));
         assert_eq!(scratch, "é".as_bytes());
     }

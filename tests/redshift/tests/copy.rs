@@ -177,6 +177,42 @@ async fn odd_lines_reach_the_table_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn options_that_alter_values_alter_them_as_documented_and_nothing_else() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int, name varchar(6), amount decimal(5,1))").await;
+    world.put("in/0.csv", b"1~\"a b  \"~1.25\n2~  ~-99.95\n3~toolong~9999.94\n4~\xff~2\n");
+    let loaded = async |options: &str| {
+        session.ok("TRUNCATE t").await;
+        session.ok(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} {options}")).await;
+        let rows = session.ok("SELECT name, amount FROM t ORDER BY id").await;
+        let cell = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".to_owned());
+        rows.iter().map(|row| format!("{}|{}", cell(&row[0]), cell(&row[1]))).collect::<Vec<_>>()
+    };
+    let lenient = "TRUNCATECOLUMNS ACCEPTINVCHARS '^'";
+    assert_eq!(loaded(lenient).await, ["a b  |1.2", "  |-99.9", "toolon|9999.9", "^|2.0"]);
+    assert_eq!(
+        loaded(&format!("{lenient} ROUNDEC TRIMBLANKS STATUPDATE ON COMPUPDATE PRESET")).await,
+        ["a b|1.3", "|-100.0", "toolon|9999.9", "^|2.0"]
+    );
+    assert_eq!(
+        loaded(&format!("{lenient} BLANKSASNULL COMPUPDATE ON")).await,
+        ["a b  |1.2", "NULL|-99.9", "toolon|9999.9", "^|2.0"]
+    );
+    world.put("in/0.csv", b"1~a~9999.95\n");
+    let overflow = session.internal(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} ROUNDEC")).await;
+    assert!(overflow.contains("Load into table 't' failed"), "{overflow}");
+    for unknown in
+        ["FILLRECORD", "ESCAPE", "IGNOREHEADER 1", "ACCEPTANYDATE", "REMOVEQUOTES", "TRUNCATECOLUMN"]
+    {
+        assert!(
+            session.query(&format!("COPY t FROM 's3://bucket/in/0.csv' {HOW} {unknown}")).await.is_err(),
+            "{unknown}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_bad_row_is_noted_and_the_detail_table_has_twenty_a_slice() {
     let world = start().await;
     let session = world.session().await;
@@ -211,4 +247,31 @@ async fn every_bad_row_is_noted_and_the_detail_table_has_twenty_a_slice() {
     let row = session.ok(sys).await.remove(0);
     let row: Vec<_> = row.iter().map(|value| value.as_deref().unwrap()).collect();
     assert_eq!(row, ["id", "0         ", "1207", "Invalid digit, Value 'x', Pos 0, Type: Integer"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_views_of_loads_tell_the_lines_of_each_file_also_after_a_rollback() {
+    let world = start().await;
+    let session = world.session().await;
+    session.ok("CREATE TABLE t (id int, name varchar(9))").await;
+    world.put("in/0.csv", b"1~a\n2~b\n3~c\n");
+    // Two rows on three lines.
+    world.put("in/1.csv", b"4~\"d\ne\"\n5~f\n");
+    session.ok(&format!("BEGIN; COPY t FROM 's3://bucket/in/' {HOW}")).await;
+    let id = session.one("SELECT pg_last_copy_id()").await;
+    session.ok("ROLLBACK").await;
+    let stl = format!(
+        "SELECT trim(filename), sum(lines_scanned), count(*) FROM stl_load_commits WHERE query = {id} GROUP BY filename ORDER BY 1"
+    );
+    let sys = format!(
+        "SELECT trim(file_name), lines_scanned FROM sys_load_detail WHERE query_id = {id} ORDER BY 1"
+    );
+    let text = |values: &[&str]| values.iter().map(|value| Some((*value).to_owned())).collect::<Vec<_>>();
+    let pieces = [text(&["s3://bucket/in/0.csv", "3", "2"]), text(&["s3://bucket/in/1.csv", "3", "2"])];
+    assert_eq!(session.ok(&stl).await, pieces);
+    let files = [text(&["s3://bucket/in/0.csv", "3"]), text(&["s3://bucket/in/1.csv", "3"])];
+    assert_eq!(session.ok(&sys).await, files);
+    world.redshift.ways().set_serverless(true);
+    assert!(session.error(&stl).await.1.contains("does not exist"));
+    assert_eq!(session.ok(&sys).await, files);
 }

@@ -70,3 +70,27 @@ async fn an_orphan_keeps_its_lock_and_may_commit_late() {
         judge.ok("COMMIT").await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_statement_ends_when_it_is_cancelled_and_at_its_time_limit() {
+    let world = start().await;
+    let session = world.session().await;
+    let faults = world.redshift.faults().clone();
+    let slow = || Fault::Slow(Kind::Select, Duration::from_secs(60));
+    faults.push(slow());
+    let token = session.client.cancel_token();
+    let began = Instant::now();
+    let cancelled = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    });
+    let (state, message, _) = session.error("SELECT 1").await;
+    cancelled.await.unwrap();
+    assert!(state == "57014" && message.contains("on user's request"), "{state} {message}");
+    assert_eq!(faults.cancels(), 1);
+    session.ok("SET statement_timeout TO 500").await;
+    faults.push(slow());
+    assert_eq!(session.error("SELECT 1").await.0, "57014");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(faults.cancels(), 1, "nobody asked");
+}

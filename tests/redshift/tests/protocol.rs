@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{options, start};
+use common::{Session, options, start};
 use redshift::Redshift;
 use tokio_postgres::NoTls;
 
@@ -71,7 +71,7 @@ async fn constraints_are_not_enforced_and_lengths_are() {
     let session = world.session().await;
     session
         .ok("CREATE TABLE IF NOT EXISTS t (id bigint ENCODE az64 NOT NULL, \"Name\" varchar(4) DISTKEY, big decimal(20,0), \
-             PRIMARY KEY (id), UNIQUE (name)) DISTSTYLE KEY COMPOUND SORTKEY (id)")
+             PRIMARY KEY (id), UNIQUE (id)) DISTSTYLE KEY COMPOUND SORTKEY (id)")
         .await;
     session.ok("CREATE TABLE IF NOT EXISTS t (other int)").await;
     session
@@ -221,4 +221,85 @@ async fn a_stopped_cluster_starts_again_with_its_tables() {
             redshift.stop().await;
         }
     }
+}
+
+async fn layout(session: &Session) -> Vec<String> {
+    let rows = session
+        .ok("SELECT column_name, encoding, distkey, sortkey FROM svv_redshift_columns \
+             WHERE database_name = current_database() AND table_name = 't' ORDER BY ordinal_position")
+        .await;
+    let row = |row: Vec<Option<String>>| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>();
+    rows.into_iter().map(|cells| row(cells).join(" ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_encodings_are_kept_and_altered_as_redshift_does() {
+    let world = start().await;
+    let session = world.session().await;
+    session
+        .ok("CREATE TABLE t (a int, b varchar(9), c boolean, d super, e decimal(20,0)) DISTKEY (b) SORTKEY (a, b)")
+        .await;
+    assert_eq!(
+        layout(&session).await,
+        ["a none f 1", "b none t 2", "c none f 0", "d zstd f 0", "e az64 f 0"]
+    );
+    for sql in [
+        "ALTER TABLE t ALTER COLUMN e ENCODE az64",
+        "ALTER TABLE t ALTER COLUMN b ENCODE az64",
+        "ALTER TABLE t ALTER COLUMN d ENCODE bytedict",
+        "ALTER TABLE t ALTER COLUMN z ENCODE zstd",
+        "ALTER TABLE t ALTER COLUMN b ENCODE best",
+        "ALTER TABLE t ALTER COLUMN a ENCODE zstd, ALTER COLUMN b ENCODE zstd",
+        "ALTER TABLE t ALTER DISTKEY b",
+        "ALTER TABLE t ALTER DISTKEY d",
+        "ALTER TABLE t ALTER DISTKEY z",
+        "ALTER TABLE t ALTER SORTKEY (a, a)",
+        "ALTER TABLE t ALTER SORTKEY (d)",
+        "ALTER TABLE t ALTER SORTKEY (z)",
+        "ALTER TABLE t ALTER INTERLEAVED SORTKEY (a, b)",
+        "ALTER TABLE t DROP COLUMN a",
+        "ALTER TABLE t ADD COLUMN f int DISTKEY",
+        "ALTER TABLE t ADD COLUMN f int NOT NULL",
+        "ALTER TABLE t ADD COLUMN f int UNIQUE",
+        "CREATE TABLE u (a int ENCODE text255)",
+        "CREATE TABLE u (a int) SORTKEY (z)",
+    ] {
+        session.error(sql).await;
+    }
+    session.ok("ALTER TABLE t ALTER COMPOUND SORTKEY (e)").await;
+    session.ok("ALTER TABLE t ALTER DISTSTYLE KEY DISTKEY \"E\"").await;
+    assert_eq!(layout(&session).await, ["a az64 f 0", "b lzo f 0", "c none f 0", "d zstd f 0", "e none t 1"]);
+    // From now on the encodings are ours.
+    session.ok("ALTER TABLE t ALTER COLUMN b ENCODE bytedict").await;
+    session.ok("ALTER TABLE t ALTER SORTKEY (a)").await;
+    session.ok("ALTER TABLE t ALTER DISTSTYLE EVEN").await;
+    assert_eq!(
+        layout(&session).await,
+        ["a none f 1", "b bytedict f 0", "c none f 0", "d zstd f 0", "e none f 0"]
+    );
+    session.ok("BEGIN").await;
+    session.error("ALTER TABLE t ALTER SORTKEY NONE").await;
+    session.ok("ROLLBACK").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_is_not_altered_where_redshift_does_not() {
+    let world = start().await;
+    let session = world.session().await;
+    session
+        .ok("CREATE TABLE t (a varchar(9) ENCODE bytedict, b varchar(9) DEFAULT 'x', c varchar(9) UNIQUE, d char(9), e varchar(9))")
+        .await;
+    for column in ["a", "b", "c", "d", "z"] {
+        session.error(&format!("ALTER TABLE t ALTER COLUMN {column} TYPE varchar(10)")).await;
+    }
+    session.ok("ALTER TABLE t ALTER COLUMN e TYPE varchar(10)").await;
+    session.ok("ALTER TABLE t ALTER COLUMN a ENCODE zstd").await;
+    session.ok("ALTER TABLE t ALTER COLUMN a TYPE varchar(10)").await;
+    session.ok("DROP TABLE t; CREATE TABLE t (a varchar(9), b varchar(9)) INTERLEAVED SORTKEY (a, b)").await;
+    assert_eq!(layout(&session).await, ["a none f -1", "b none f 2"]);
+    session.error("ALTER TABLE t ALTER COLUMN a ENCODE zstd").await;
+    session.error("ALTER TABLE t ALTER DISTKEY a").await;
+    session.ok("ALTER TABLE t ALTER SORTKEY (b)").await;
+    session.ok("ALTER TABLE t ALTER DISTKEY a").await;
+    assert_eq!(layout(&session).await, ["a lzo t 0", "b none f 1"]);
 }

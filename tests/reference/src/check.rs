@@ -1,5 +1,7 @@
 //! Whether one line, whatever it holds, is turned into a row as promised: for tests and for the fuzzer.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, bail, ensure};
 use producer::transform::{Outcome, Reject, Transform};
 use redshift::Judge;
@@ -98,18 +100,27 @@ impl Checker {
         Ok(())
     }
 
-    /// A record as `Value` prints it gives the row of the reference.
+    /// A record as `Value` prints it gives the row of the reference, and the columns that have not all they were sent
+    /// are those that are counted.
     ///
     /// # Errors
     /// With both rows if they differ.
     pub fn record(&mut self, record: &Map<String, Value>) -> anyhow::Result<Option<Vec<u8>>> {
         let line = serde_json::to_string(record)?;
+        self.transform.take_altered(|_, _| ());
         let row = self.transformed(line.as_bytes(), true)?;
         let mut expected = Vec::new();
         let expected = self.reference.row(record, &line, &mut expected).is_ok().then_some(expected);
         let show = |row: &Option<Vec<u8>>| {
             row.as_ref().map_or("a reject".to_owned(), |row| row.escape_ascii().to_string())
         };
+        let mut counted = BTreeSet::new();
+        self.transform.take_altered(|column, _| {
+            counted.insert(column.to_owned());
+        });
+        let altered: BTreeSet<String> = self.reference.altered().map(str::to_owned).collect();
+        let is_row = row.is_some();
+        ensure!(!is_row || counted == altered, "{line}\ncounted {counted:?}\nand not {altered:?}");
         ensure!(row == expected, "{line}\ngave     {}\nand not  {}", show(&row), show(&expected));
         Ok(row)
     }

@@ -21,6 +21,7 @@ pub struct Reference {
     /// The value of columns of kind `instance`.
     instance: String,
     cell: String,
+    altered: Vec<usize>,
 }
 
 /// A value does not fit the column of this name, whose rule is to reject.
@@ -35,7 +36,13 @@ impl Reference {
             columns: schema.in_row().cloned().collect(),
             instance: instance.to_owned(),
             cell: String::new(),
+            altered: Vec::new(),
         }
+    }
+
+    /// Columns of the latest row that have not all they were sent.
+    pub fn altered(&self) -> impl Iterator<Item = &str> {
+        self.altered.iter().filter_map(|number| Some(self.columns.get(*number)?.name.as_str()))
     }
 
     /// Appends the record's row; `line` is the record's own text.
@@ -50,6 +57,8 @@ impl Reference {
     ) -> Result<(), Rejected> {
         let start = row.len();
         let mut cell = std::mem::take(&mut self.cell);
+        let mut altered = std::mem::take(&mut self.altered);
+        altered.clear();
         // Neighbours nearly always stand in the same object: it is looked for once.
         let mut parents = Parents { record, last: None };
         for (number, column) in self.columns.iter().enumerate() {
@@ -57,30 +66,32 @@ impl Reference {
                 row.push(b'~');
             }
             cell.clear();
-            self.cell(column, &mut parents, line, &mut cell)?;
+            if self.cell(column, &mut parents, line, &mut cell)? {
+                altered.push(number);
+            }
             write_cell(&cell, row);
         }
         if row.len() == start {
             row.extend_from_slice(b"\"\"");
         }
         row.push(b'\n');
-        self.cell = cell;
+        (self.cell, self.altered) = (cell, altered);
         Ok(())
     }
 
+    /// Fills the cell; true if that is not all that was sent.
     fn cell<'a>(
         &'a self,
         column: &'a Column,
         parents: &mut Parents<'a>,
         line: &str,
         cell: &mut String,
-    ) -> Result<(), Rejected> {
-        let mut misfit = false;
+    ) -> Result<bool, Rejected> {
+        let (mut misfit, mut altered) = (false, false);
         match column.kind {
             Kind::Instance => {
                 cell.push_str(&self.instance);
-                value::cut(cell, column);
-                return Ok(());
+                return Ok(value::cut(cell, column));
             }
             Kind::Record => misfit = value::json_text(line.trim_ascii(), column, cell) == Fit::Misfit,
             _ => {
@@ -89,10 +100,12 @@ impl Reference {
                     let Some(found) = found.filter(|found| !is_empty(found)) else { continue };
                     cell.clear();
                     match value::store(found, column, cell) {
-                        Fit::Whole if !cell.is_empty() => return Ok(()),
-                        Fit::Altered if !cell.is_empty() && column.rule == Rule::Cut => return Ok(()),
+                        Fit::Whole if !cell.is_empty() => return Self::missed(column, misfit, altered),
+                        Fit::Altered if !cell.is_empty() && column.rule == Rule::Cut => {
+                            return Self::missed(column, misfit, true);
+                        }
                         Fit::Whole => {}
-                        Fit::Altered if column.rule == Rule::Cut => {}
+                        Fit::Altered if column.rule == Rule::Cut => altered = true,
                         Fit::Altered | Fit::Misfit => misfit = true,
                     }
                     cell.clear();
@@ -102,10 +115,13 @@ impl Reference {
         if misfit {
             cell.clear();
         }
-        if misfit && column.rule == Rule::Reject {
-            return Err(Rejected(column.name.clone()));
-        }
-        Ok(())
+        Self::missed(column, misfit, altered)
+    }
+
+    /// A spelling whose value does not fit rejects the record under that rule, whatever another spelling has.
+    fn missed(column: &Column, misfit: bool, altered: bool) -> Result<bool, Rejected> {
+        let rejects = misfit && column.rule == Rule::Reject;
+        if rejects { Err(Rejected(column.name.clone())) } else { Ok(misfit || altered) }
     }
 }
 

@@ -78,14 +78,18 @@ pub(crate) fn cut(cell: &mut String, column: &Column) -> bool {
 
 fn list(value: &Value, column: &Column, cell: &mut String) -> Fit {
     let fields = value.as_object();
-    let values = match fields {
-        Some(fields) => fields.get("values").unwrap_or(value),
-        None => value,
-    };
+    let values = fields.and_then(|fields| fields.get("values")).unwrap_or(value);
     let Some(values) = values.as_array() else { return text(&plain(values), column, cell) };
-    let sent = || fields.and_then(|fields| delimiter(fields.get("delim")?)).unwrap_or_else(|| ",".to_owned());
-    let delimiter = column.delimiter.clone().unwrap_or_else(sent);
-    text(&values.iter().map(plain).collect::<Vec<_>>().join(&delimiter), column, cell)
+    let sent = fields
+        .and_then(|fields| fields.get("delim"))
+        .filter(|sent| !crate::is_empty(sent) && sent.as_u64() != Some(0));
+    let usable = sent.and_then(delimiter);
+    let lost = column.delimiter.is_none() && sent.is_some() && usable.is_none();
+    let delimiter = column.delimiter.clone().or(usable).unwrap_or_else(|| ",".to_owned());
+    match text(&values.iter().map(plain).collect::<Vec<_>>().join(&delimiter), column, cell) {
+        Fit::Whole if lost => Fit::Altered,
+        fit => fit,
+    }
 }
 
 /// A character code as number or as two digits or more, or the text itself.
@@ -110,7 +114,7 @@ pub(crate) fn json_text(text: &str, column: &Column, cell: &mut String) -> Fit {
     };
     let fits = text.len() <= max
         && (column.sql_type != SqlType::Super
-            || serde_json::from_str::<Value>(text).is_ok_and(|value| !has_nul(&value)));
+            || serde_json::from_str::<Value>(text).is_ok_and(|value| is_super(&value)));
     if !fits {
         return Fit::Misfit;
     }
@@ -118,12 +122,14 @@ pub(crate) fn json_text(text: &str, column: &Column, cell: &mut String) -> Fit {
     Fit::Whole
 }
 
-fn has_nul(value: &Value) -> bool {
+/// Whether Redshift has a value for each part: no string with a NUL, and none longer than it takes.
+fn is_super(value: &Value) -> bool {
+    let fits = |text: &str| text.len() <= 65_535 && !text.contains('\0');
     match value {
-        Value::String(text) => text.contains('\0'),
-        Value::Array(values) => values.iter().any(has_nul),
-        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => fits(text),
+        Value::Array(values) => values.iter().all(is_super),
+        Value::Object(fields) => fields.iter().all(|(key, value)| fits(key) && is_super(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

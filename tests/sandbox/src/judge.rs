@@ -1,6 +1,8 @@
 //! The verdict, from outside: what was sent, by the generator that made it, against what stands in the table and
 //! among the rejects. Nothing the services say of themselves counts.
 
+mod counts;
+
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
@@ -22,6 +24,8 @@ pub struct Verdict {
     pub sent: u64,
     /// Rows in the table.
     pub loaded: u64,
+    /// Hits that the table refuses, found in quarantine.
+    pub quarantined: u64,
     /// Excluded hits that are, rightly, not in the table.
     pub filtered: u64,
     /// Distinct malformed lines found among the rejects, as they were sent.
@@ -53,11 +57,44 @@ pub async fn connect(postgres: &str) -> anyhow::Result<tokio_postgres::Client> {
     Ok(client)
 }
 
-/// Judges the first `hits` hits of the generator.
+/// A column of the table that is narrower than the schema's: longer values are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Narrow {
+    /// The column, one of those the generator states.
+    pub column: &'static str,
+    /// Bytes it takes.
+    pub bytes: usize,
+}
+
+impl Narrow {
+    /// Whether the row of this hit is refused.
+    #[must_use]
+    pub fn refuses(self, generator: &Generator, index: u64) -> bool {
+        let expected = generator.expected(index);
+        let value =
+            expected.iter().find(|(name, _)| *name == self.column).and_then(|(_, value)| value.as_ref());
+        value.is_some_and(|value| value.len() > self.bytes)
+    }
+}
+
+/// Judges all hits of the generator.
 ///
 /// # Errors
 /// When the table or the rejects cannot be read.
 pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> anyhow::Result<Verdict> {
+    judge_narrowed(generator, postgres, s3_root, None).await
+}
+
+/// Judges all hits of the generator, of which the table refuses some.
+///
+/// # Errors
+/// When the table, the rejects or the quarantine cannot be read.
+pub async fn judge_narrowed(
+    generator: &Generator,
+    postgres: &str,
+    s3_root: &Path,
+    narrow: Option<Narrow>,
+) -> anyhow::Result<Verdict> {
     let hits = generator.plan().hits;
     let mut verdict = Verdict { sent: hits, ..Verdict::default() };
     let mut complaints = Complaints::default();
@@ -90,8 +127,13 @@ pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> any
             }
         }
     }
+    let in_quarantine = counts::quarantined(&client, s3_root, &mut complaints).await?;
     for (index, times) in (0..hits).zip(&times_loaded) {
+        let refused = || narrow.is_some_and(|narrow| narrow.refuses(generator, index));
         match (generator.kind(index), times) {
+            (Kind::Hit, 0) if refused() && in_quarantine.contains(&generator.hit_id(index)) => {
+                verdict.quarantined += 1;
+            }
             (Kind::Excluded, 0) => verdict.filtered += 1,
             (Kind::Excluded, _) => complaints.add("an excluded hit was loaded", || format!("hit {index}")),
             (Kind::Hit, 0) => verdict.lost += 1,
@@ -99,6 +141,7 @@ pub async fn judge(generator: &Generator, postgres: &str, s3_root: &Path) -> any
         }
     }
     rejects(generator, s3_root, &mut verdict, &mut complaints)?;
+    counts::compare(&client, s3_root, &mut complaints).await?;
     let ledger = "SELECT coalesce(sum(rows_loaded), 0)::text, count(*)::text, count(DISTINCT batch_id)::text, \
                   count(CASE WHEN received <> rows_loaded + rows_quarantined + duplicates + filtered + rejected \
                   THEN 1 END)::text FROM public.livestream_ledger";
@@ -193,10 +236,10 @@ pub fn files_below(dir: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
 
 /// Complaints by kind: the first few in full, the others counted.
 #[derive(Debug, Default)]
-struct Complaints(Vec<(&'static str, u64, Vec<String>)>);
+pub(crate) struct Complaints(Vec<(&'static str, u64, Vec<String>)>);
 
 impl Complaints {
-    fn add(&mut self, kind: &'static str, detail: impl FnOnce() -> String) {
+    pub(crate) fn add(&mut self, kind: &'static str, detail: impl FnOnce() -> String) {
         let position = self.0.iter().position(|(known, ..)| *known == kind).unwrap_or_else(|| {
             self.0.push((kind, 0, Vec::new()));
             self.0.len() - 1

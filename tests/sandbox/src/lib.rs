@@ -2,6 +2,7 @@
 //! them, and a judge that looks from outside, by hit id, at what was sent and what stands in the table.
 
 pub mod config;
+pub mod iam;
 pub mod judge;
 pub mod s3;
 pub mod service;

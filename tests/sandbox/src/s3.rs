@@ -3,6 +3,8 @@
 
 mod faults;
 
+mod etags;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ impl S3 {
     pub async fn start(root: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root.join(BUCKET))?;
         let files = FileSystem::new(root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let mut service = S3ServiceBuilder::new(files);
+        let mut service = S3ServiceBuilder::new(etags::WithEtags(files));
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.context("S3 cannot listen")?;

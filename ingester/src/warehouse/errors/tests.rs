@@ -182,12 +182,47 @@ fn inherited_states_count_where_the_text_says_nothing() {
 #[test]
 fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
     assert_eq!(judge(&SqlFailure::lost("connection closed")), PASSES);
-    for why in [
-        "error performing TLS handshake: invalid peer certificate: UnknownIssuer",
-        "error parsing response from server: unknown authentication tag `13`",
+    let tls = "error performing TLS handshake: invalid peer certificate";
+    let aws = "GetClusterCredentials gave no password";
+    for (why, key) in [
+        (format!("{tls}: UnknownIssuer"), "redshift.ca_file must"),
+        (
+            format!("{tls}: certificate not valid for name \"a\"; certificate is only valid for b"),
+            "redshift.host must",
+        ),
+        (format!("{tls}: certificate expired: verification time 9 (UNIX), but …"), "this machine's clock"),
+        (
+            format!("{tls}: certificate not valid yet: verification time 9 (UNIX), but …"),
+            "this machine's clock",
+        ),
+        ("error performing TLS handshake: server does not support TLS".to_owned(), "redshift.port"),
+        ("error parsing response from server: unknown authentication tag `13`".to_owned(), "redshift.auth"),
+        (
+            format!("{aws}: AccessDenied (HTTP status 403) User: u is not authorized to perform: a"),
+            "deploy/iam-redshift-login",
+        ),
+        (format!("{aws}: UnrecognizedClientException (HTTP status 403) …"), "s3.access_key_id"),
+        (format!("{aws}: SignatureDoesNotMatch (HTTP status 403) Signature expired: …"), "clock"),
+        (format!("{aws}: no AWS credentials: the AWS chain has none"), "s3.access_key_id"),
+        (format!("{aws}: ClusterNotFound (HTTP status 404) Cluster c not found."), "redshift.cluster"),
+        (format!("{aws}: ResourceNotFoundException (HTTP status 404) …"), "redshift.workgroup"),
+        (format!("{aws}: ValidationException (HTTP status 400) …"), "redshift.database"),
     ] {
-        assert_eq!(judge(&SqlFailure::lost(why)).class, Configuration, "{why}");
+        let verdict = judge(&SqlFailure::lost(why.as_str()));
+        assert!(verdict.class == Configuration && verdict.advice.contains(key), "{why}: {verdict:?}");
     }
+    for passing in [
+        "ThrottlingException (HTTP status 400) Rate exceeded",
+        "InternalFailure (HTTP status 500)",
+        "ExpiredTokenException (HTTP status 403) The security token included in the request is expired",
+        "no answer from https://redshift.eu-central-1.amazonaws.com/: nothing within 10s",
+    ] {
+        let verdict = judge(&SqlFailure::lost(format!("{aws}: {passing}")));
+        assert!(verdict == PASSES, "{passing}: {verdict:?}");
+    }
+    let refused =
+        said("28000", "no pg_hba.conf entry for host \"::1\", user \"u\", database \"d\", SSL off", None);
+    assert!(judge(&refused).advice.contains("redshift.tls"));
 }
 
 #[test]

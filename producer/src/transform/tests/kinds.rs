@@ -115,11 +115,10 @@ fn a_list_is_joined_by_its_delimiter() {
             (r#"{"delim":"\u007e","values":["a","b"]}"#, "a~b"),
             (r#"{"delim":126,"values":["a","b"]}"#, "a~b"),
             (r#"{"delim":0,"values":["a","b"]}"#, "a,b"),
-            (r#"{"delim":55296,"values":["a","b"]}"#, "a,b"),
             (r#"{"delim":null,"values":["a","b"]}"#, "a,b"),
-            (r#"{"delim":"a delimiter too long","values":["a","b"]}"#, "a,b"),
             (r#"{"delim":58,"values":"home:shoes"}"#, "home:shoes"),
             (r#"{"values":null}"#, ""),
+            (r#"{"values":["a","b"],"values":null,"delim":58,"delim":""}"#, "a:b"),
             (r#"["a",null,"",1,true,[2],{"b":3}]"#, r#"a,,,1,true,[2],{"b":3}"#),
             (r#"{"other":1}"#, r#"{"other":1}"#),
             ("12.50", "12.50"),
@@ -127,6 +126,11 @@ fn a_list_is_joined_by_its_delimiter() {
             ("null", ""),
         ],
     );
+    for delimiter in ["55296", "58.5", "{}", "true", r#""a delimiter too long""#, r#""\ud800""#] {
+        let value = format!(r#"{{"delim":{delimiter},"values":["a","b"]}}"#);
+        let joined = ColumnCounts { delimiters: 1, ..ColumnCounts::default() };
+        assert_eq!(one("list", "varchar(9)", &value), ("a,b".into(), joined), "{value}");
+    }
     let cut = ColumnCounts { cut: 1, ..ColumnCounts::default() };
     assert_eq!(one("list", "varchar(4)", r#"["ab","cd"]"#), ("ab,c".into(), cut));
 }

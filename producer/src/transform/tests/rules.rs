@@ -3,7 +3,8 @@
 use super::super::{ColumnCounts, Outcome, Reject, Transform};
 use super::{cells, one_by, schema};
 
-const NONE: ColumnCounts = ColumnCounts { cut: 0, nulled: 0, rounded: 0, nuls: 0, replaced: 0, rejected: 0 };
+const NONE: ColumnCounts =
+    ColumnCounts { cut: 0, nulled: 0, rounded: 0, nuls: 0, replaced: 0, delimiters: 0, rejected: 0 };
 const NULLED: ColumnCounts = ColumnCounts { nulled: 1, ..NONE };
 
 /// What is left of a value when it is cut, and how that is counted.
@@ -17,6 +18,12 @@ const MISFITS: &[(&str, &str, &str, Option<Cut>)] = &[
     ("text", "varchar(9)", r#""a\ud800""#, Some(("a\u{fffd}", ColumnCounts { replaced: 1, ..NONE }))),
     ("text", "varchar(4)", r#""\u0000""#, Some(("", ColumnCounts { nuls: 1, ..NONE }))),
     ("list", "varchar(4)", r#"["abc","d"]"#, Some(("abc,", ColumnCounts { cut: 1, ..NONE }))),
+    (
+        "list",
+        "varchar(9)",
+        r#"{"values":["a","b"],"delim":55296}"#,
+        Some(("a,b", ColumnCounts { delimiters: 1, ..NONE })),
+    ),
     ("decimal", "decimal(9,2)", "1.005", Some(("1.01", ColumnCounts { rounded: 1, ..NONE }))),
     ("decimal", "decimal(9,2)", "1e-400", Some(("0.00", ColumnCounts { rounded: 1, ..NONE }))),
     ("decimal", "decimal(9,2)", "1e7", None),
@@ -94,12 +101,23 @@ fn what_fits_is_stored_whatever_the_rule() {
 }
 
 #[test]
-fn a_rule_applies_only_when_no_spelling_has_a_value_that_fits() {
+fn a_spelling_that_does_not_fit_counts_although_the_next_has_the_value() {
     for rule in ["null", "reject"] {
         let schema = schema(&format!("v a|b|c text varchar(2) {rule}\nend end text varchar(1)"));
         let mut transform = Transform::new(&schema, &[]).unwrap();
         let mut row = Vec::new();
-        transform.record(br#"{"a":"long","b":"ok","c":"long"}"#, &mut row);
+        let outcome = transform.record(br#"{"a":"long","b":"ok","c":"long"}"#, &mut row);
+        if rule == "reject" {
+            assert!(matches!(outcome, Outcome::Rejected(Reject::Misfit { .. })), "{outcome:?}");
+            assert_eq!(transform.stats().totals().rejected, 1);
+        } else {
+            assert_eq!(cells(&row), ["ok", ""]);
+            assert_eq!(transform.stats().totals(), NULLED);
+        }
+        // The spelling that comes first and fits is the value: what follows is not looked at.
+        let mut transform = Transform::new(&schema, &[]).unwrap();
+        row.clear();
+        transform.record(br#"{"a":"ok","b":"long"}"#, &mut row);
         assert_eq!(cells(&row), ["ok", ""]);
         assert!(transform.stats().totals().is_zero());
         let outcome = transform.record(br#"{"a":"long","c":"long"}"#, &mut row);

@@ -69,7 +69,7 @@ impl CopyStatement {
             empty_as_null: false,
             accept_inv_chars: None,
             compression: Compression::None,
-            reading: Reading::default(),
+            reading: Reading { round: extras.round_decimals, trim: extras.trim_blanks, ..Reading::default() },
             max_error: extras.max_error,
             no_load: extras.no_load,
         };
@@ -87,6 +87,9 @@ impl CopyStatement {
         copy.role = role.ok_or_else(|| {
             SqlError::internal("CREDENTIALS argument is required but not specified: give IAM_ROLE (the stand-in takes no keys)")
         })?;
+        if copy.reading.blanks_are_null && !copy.empty_as_null {
+            return Err(SqlError::refused("BLANKSASNULL without EMPTYASNULL"));
+        }
         if !csv {
             return Err(SqlError::refused("COPY without FORMAT CSV"));
         }
@@ -107,6 +110,7 @@ impl CopyStatement {
             O::EmptyAsNull => self.empty_as_null = true,
             O::Gzip => self.compression = Compression::Gzip,
             O::Zstd => self.compression = Compression::Zstd,
+            O::BlankAsNull => self.reading.blanks_are_null = true,
             O::TruncateColumns => self.reading.truncate = true,
             O::AcceptInvChars(replacement) => {
                 let byte = match replacement.as_deref().map(str::as_bytes) {
@@ -124,7 +128,7 @@ impl CopyStatement {
             O::TimeFormat(Some(format)) if format == "auto" => self.reading.auto_time = true,
             O::TimeFormat(Some(format)) if format == "YYYY-MM-DD HH:MI:SS" => {}
             O::DateFormat(Some(format)) if format == "auto" || format == "YYYY-MM-DD" => {}
-            O::CompUpdate { preset: false, .. } | O::StatUpdate(_) => {}
+            O::CompUpdate { .. } | O::StatUpdate(_) => {}
             other => return Err(SqlError::refused(format!("COPY parameter {other}"))),
         }
         Ok(())

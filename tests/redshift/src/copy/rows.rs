@@ -245,6 +245,11 @@ impl Loader {
             }
             return Ok(false);
         }
+        if self.rules.reading.blanks_are_null && kind.is_text() && raw.iter().all(u8::is_ascii_whitespace) {
+            // Written as a field without quotes, which is NULL with EMPTYASNULL.
+            self.changes.push((index, self.scratch.len(), self.scratch.len()));
+            return Ok(false);
+        }
         let start = self.scratch.len();
         let outcome = if field.doubled {
             self.unescaped.clear();

@@ -118,7 +118,7 @@ async fn finding_ten_new_batches_takes_one_list_however_many_were_loaded_and_kep
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_published_long_after_it_was_opened_is_found_all_the_same() {
     let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
-    let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"2s\"");
+    let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"10s\"");
     let now = Utc::now();
     let before = old(2_000, now);
     before.iter().for_each(|batch| put(&store, *batch, true));
@@ -136,7 +136,7 @@ async fn a_batch_that_is_published_long_after_it_was_opened_is_found_all_the_sam
     // Never seen before, and older than listings reach: the next listing of everything finds it.
     let late = BatchId::floor(now - TimeDelta::hours(9) - TimeDelta::seconds(9));
     put(&store, late, true);
-    tokio::time::sleep(std::time::Duration::from_millis(2_100)).await;
+    tokio::time::sleep(std::time::Duration::from_millis(10_100)).await;
     found.list(&[late]).await;
     assert!(found.knows(&[late]) && store.lists() > 4);
 }

@@ -61,11 +61,6 @@ fn copies(world: &World) -> Vec<String> {
     statements.into_iter().filter(|seen| seen.kind == Kind::Copy).map(|seen| seen.sql).collect()
 }
 
-fn dump(world: &World) -> String {
-    let dump = service::run("state", &["dump"], &world.config).unwrap();
-    String::from_utf8_lossy(&dump.stdout).into_owned()
-}
-
 fn loads(world: &World) -> Vec<PathBuf> {
     let below = world.path("s3").join(BUCKET).join("Loads");
     files_below(&below).unwrap_or_default()
@@ -130,7 +125,7 @@ async fn the_batch_whose_file_has_fewer_rows_is_named_and_the_others_are_loaded(
         std::fs::write(&path, serde_json::to_vec(&wrong).unwrap()).unwrap();
         let mut ingester = world.start("ingester");
         world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;
-        let (counted, table) = (copies(&world).len(), dump(&world));
+        let (counted, table) = (copies(&world).len(), world.dump());
         assert!(counted <= 4, "the others were loaded together, not one by one: {counted} COPYs");
         let named = format!("COPY read {} lines, the seal says {} rows", seal.rows, wrong.rows);
         let squeezed = table.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -156,7 +151,7 @@ async fn a_batch_with_a_file_missing_fails_by_itself_and_the_others_go_on() {
     let mut ingester = world.start("ingester");
     world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;
     assert!(copies(&world).len() <= 3);
-    assert!(dump(&world).contains("is missing"), "{}", dump(&world));
+    assert!(world.dump().contains("is missing"), "{}", world.dump());
     std::fs::rename(&away, &path).unwrap();
     finish(&world, ingester).await;
 }
@@ -173,7 +168,7 @@ async fn an_unknown_error_of_one_batch_does_not_stop_the_others_for_ever() {
     let mut ingester = world.start("ingester");
     world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;
     assert!(faults.pending() > 0, "it still fails");
-    let alarmed = async || dump(&world).contains("ALERT unknown: ");
+    let alarmed = async || world.dump().contains("ALERT unknown: ");
     world.until("an alert", &mut [&mut ingester], alarmed).await;
     assert!(ingester.said().contains("still not loaded"), "{}", ingester.said());
     finish(&world, ingester).await;
@@ -206,7 +201,7 @@ async fn what_redshift_calls_forbidden_is_the_batchs_own_when_s3_says_that_it_is
     let (path, away) = (folder.join(&seal.files[0].name), world.path("away"));
     std::fs::rename(&path, &away).unwrap();
     world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;
-    assert!(!ingester.said().contains("held up") && dump(&world).contains("is missing"), "{}", dump(&world));
+    assert!(!ingester.said().contains("held up") && world.dump().contains("is missing"), "{}", world.dump());
     std::fs::rename(&away, &path).unwrap();
     finish(&world, ingester).await;
 }
@@ -220,7 +215,7 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
     let world = backlog(40).await;
     let config = Config::load(&world.config, Secrets::Ingester).unwrap();
     let target = Target::new(&config, &config.schema.load().unwrap(), "test".to_owned());
-    let session = Connector::new(&config.redshift, "test").unwrap().open().await.unwrap();
+    let session = Connector::new(&config, "test").unwrap().open().await.unwrap();
     let seals: Vec<Seal> = seals(&world).into_iter().map(|(_, seal)| seal).collect();
     let (first, second) = (seals[0].clone(), seals[1].clone());
     let store = shared::object_store::ObjectStore::connect(&config.s3).await;

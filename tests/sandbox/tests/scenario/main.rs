@@ -2,11 +2,20 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod audit;
 mod backlog;
+mod chaos;
+mod connections;
+mod copy_options;
+mod cuts;
 mod faults;
 mod kills;
+mod many;
+mod mending;
 mod operation;
+mod pause;
 mod quarantine;
 mod schema;
 mod silence;
+mod transactions;
 mod world;

@@ -102,11 +102,6 @@ impl World {
         (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     }
 
-    fn dump(&self) -> String {
-        let output = service::run("state", &["dump"], &self.config).unwrap();
-        String::from_utf8(output.stdout).unwrap()
-    }
-
     fn configure(&self, from: &str, to: &str) {
         let text = std::fs::read_to_string(&self.config).unwrap();
         assert!(text.contains(from), "{from}");

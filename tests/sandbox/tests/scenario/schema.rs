@@ -39,7 +39,7 @@ pub(crate) async fn send(world: &World, statements: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
+async fn ddl_diff_mends_a_table_on_which_both_services_refuse_to_start() {
     let world = World::new(10, &SHAPE).await;
     assert_eq!(
         diff(&world),
@@ -53,17 +53,19 @@ async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
          ALTER TABLE public.livestream_ledger DROP COLUMN rejected;",
     )
     .await;
-    let refused = service::run("ingester", &["run"], &world.config).unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(78), "{said}");
-    assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
-    assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
-    let checked = service::run("ingester", &["check"], &world.config).unwrap();
-    assert_eq!(checked.status.code(), Some(78), "{}", String::from_utf8_lossy(&checked.stdout));
+    for name in ["ingester", "producer"] {
+        let refused = service::run(name, &["run"], &world.config).unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(78), "{said}");
+        assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
+        assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
+        let checked = service::run(name, &["check"], &world.config).unwrap();
+        assert_eq!(checked.status.code(), Some(78), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
 
     let statements = diff(&world);
     let expected = "ALTER TABLE \"public\".\"livestream\" ADD COLUMN \"pagename\" varchar(255);\n\
-        -- \"evar1\" is character varying(10). This statement runs outside of a transaction only.\n\
+        -- \"evar1\" is character varying(10). A type is altered outside of a transaction only.\n\
         ALTER TABLE \"public\".\"livestream\" ALTER COLUMN \"evar1\" TYPE varchar(255);\n\
         ALTER TABLE \"public\".\"livestream\" ADD COLUMN \"evar7\" varchar(255);\n\
         ALTER TABLE \"public\".\"livestream_ledger\" ADD COLUMN \"rejected\" bigint;\n";
@@ -82,6 +84,97 @@ async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
     assert_eq!(refused.status.code(), Some(78), "{said}");
     assert!(said.contains("there is no table"), "{said}");
     assert!(diff(&world).starts_with("CREATE TABLE IF NOT EXISTS \"public\".\"livestream\" ("));
+}
+
+/// Six columns of every sort, keys and encodings named by the configuration.
+fn name_keys_and_encodings(world: &World) {
+    let file = world.path("schema.toml");
+    let columns = [
+        ("hitidlow", "hitIdLow", "unsigned", "decimal(20,0)", ""),
+        ("page", "pageName", "text", "varchar(255)", ""),
+        ("campaign", "campaign", "text", "varchar(64)", "encoding = 'text255'"),
+        ("at", "receivedTimeGMT", "timestamp", "timestamp", ""),
+        ("width", "browserWidth", "integer", "integer", ""),
+        ("visits", "visitNum", "integer", "integer", ""),
+    ];
+    let columns = columns.map(|(name, path, kind, sql_type, encoding)| {
+        format!(
+            "[[column]]\nname = '{name}'\npath = '{path}'\nkind = '{kind}'\ntype = '{sql_type}'\n{encoding}\n"
+        )
+    });
+    std::fs::write(&file, columns.concat()).unwrap();
+    let config = std::fs::read_to_string(&world.config).unwrap();
+    let keys = "[redshift]\nsortkey = ['at', 'hitidlow']\ndistkey = 'hitidlow'\nencodings = 'explicit'\n";
+    let config = config.replace("[redshift]\n", keys) + &format!("\n[schema]\nfile = '{}'\n", file.display());
+    std::fs::write(&world.config, config).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ddl_diff_mends_keys_encodings_and_lengths_and_what_still_loads_is_a_warning() {
+    let world = World::new(10, &SHAPE).await;
+    name_keys_and_encodings(&world);
+    send(
+        &world,
+        "DROP TABLE public.livestream;
+         CREATE TABLE public.livestream (hitidlow decimal(20,0) ENCODE zstd, page varchar(100) ENCODE bytedict,
+             campaign varchar(9) ENCODE text255, at timestamp ENCODE az64, width integer ENCODE raw)
+             DISTKEY (page) SORTKEY (width, page);
+         DROP TABLE public.livestream_ledger;
+         CREATE TABLE public.livestream_ledger (batch_id varchar(36) PRIMARY KEY, instance varchar(20),
+             rows_loaded bigint, rows_quarantined bigint, bytes bigint, files integer, schema_fingerprint varchar(16),
+             first_received timestamp, last_received timestamp, copy_query_id bigint, loaded_at timestamp,
+             loader varchar(255), received bigint, duplicates bigint, filtered bigint);",
+    )
+    .await;
+    let statements = diff(&world);
+    let sent: Vec<_> = statements.lines().filter(|line| !line.starts_with("--")).collect();
+    let (table, ledger) =
+        ("ALTER TABLE \"public\".\"livestream\"", "ALTER TABLE \"public\".\"livestream_ledger\"");
+    let expected = [
+        // Before its length can be altered. It leaves the sort key, too.
+        format!("{table} ALTER COLUMN \"page\" ENCODE zstd;"),
+        format!("{table} ALTER COLUMN \"page\" TYPE varchar(255);"),
+        format!("{table} ALTER COLUMN \"campaign\" ENCODE zstd;"),
+        format!("{table} ALTER COLUMN \"campaign\" TYPE varchar(64);"),
+        format!("{table} ALTER COLUMN \"campaign\" ENCODE text255;"),
+        format!("{table} ALTER COLUMN \"width\" ENCODE az64;"),
+        format!("{table} ADD COLUMN \"visits\" integer ENCODE az64;"),
+        format!("{table} ALTER COMPOUND SORTKEY (\"at\", \"hitidlow\");"),
+        format!("{table} ALTER DISTKEY \"hitidlow\";"),
+        // The sort key stored it uncompressed.
+        format!("{table} ALTER COLUMN \"hitidlow\" ENCODE az64;"),
+        format!("{ledger} ALTER COLUMN \"instance\" TYPE varchar(127);"),
+        format!("{ledger} ADD COLUMN \"rejected\" bigint;"),
+    ];
+    assert_eq!(sent, expected, "{statements}");
+    send(&world, &statements).await;
+    let mended =
+        "-- \"public\".\"livestream\" and \"public\".\"livestream_ledger\" are as the schema wants them.\n";
+    assert_eq!(diff(&world), mended);
+
+    // Types into which COPY loads what it can.
+    send(
+        &world,
+        "ALTER TABLE public.livestream DROP COLUMN page;
+         ALTER TABLE public.livestream ADD COLUMN page char(20);
+         ALTER TABLE public.livestream DROP COLUMN width;
+         ALTER TABLE public.livestream ADD COLUMN width real;",
+    )
+    .await;
+    let mut ingester = world.start("ingester");
+    let warned = |said: &str| said.matches("go to quarantine").count();
+    for _ in 0..100 {
+        ingester.look().unwrap();
+        if warned(&ingester.said()) > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let said = ingester.said();
+    assert_eq!(warned(&said), 1, "{said}");
+    assert!(said.contains("page is character(20) in the table"), "{said}");
+    assert!(said.contains("altered by their type in the table: width is real"), "{said}");
+    ingester.stop(std::time::Duration::from_secs(20)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sandbox::config::{Shape, pipeline};
-use sandbox::judge::{self, Verdict};
+use sandbox::judge::{self, Narrow, Verdict};
 use sandbox::service::{self, Service, tail};
 use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
 use state::feed;
@@ -15,13 +15,14 @@ use tokio_postgres::Client;
 
 /// Longer than any scenario needs on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
-const STOP: Duration = Duration::from_secs(40);
+pub(crate) const STOP: Duration = Duration::from_secs(40);
 
 pub(crate) struct World {
     pub(crate) standins: Standins,
     pub(crate) config: PathBuf,
     pub(crate) judge: Client,
     dir: TempDir,
+    narrow: Option<Narrow>,
 }
 
 impl World {
@@ -35,10 +36,21 @@ impl World {
     }
 
     pub(crate) async fn with(adobe: adobe::Options, shape: &Shape) -> Self {
+        Self::altered(adobe, shape, str::to_owned, None).await
+    }
+
+    /// With the configuration altered, and a column of the table narrower than the schema's.
+    pub(crate) async fn altered(
+        adobe: adobe::Options,
+        shape: &Shape,
+        configure: impl FnOnce(&str) -> String,
+        narrow: Option<Narrow>,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let standins = Standins::start(dir.path(), adobe).await.unwrap();
         let config = dir.path().join("pipeline.toml");
-        fs::write(&config, pipeline(dir.path(), &standins.endpoints(), shape)).unwrap();
+        let text = pipeline(dir.path(), &standins.endpoints(), shape);
+        fs::write(&config, configure(&text)).unwrap();
         let ddl = service::run("ingester", &["ddl"], &config).unwrap();
         assert!(ddl.status.success(), "{}", String::from_utf8_lossy(&ddl.stderr));
         let at = standins.redshift.addr();
@@ -46,9 +58,36 @@ impl World {
         warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
         let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
         tokio::spawn(connection);
-        client.batch_execute(&String::from_utf8(ddl.stdout).unwrap()).await.unwrap();
+        let mut ddl = String::from_utf8(ddl.stdout).unwrap();
+        if let Some(Narrow { column, bytes }) = narrow {
+            let wide = ddl.clone();
+            ddl =
+                ddl.replace(&format!("\"{column}\" varchar(255)"), &format!("\"{column}\" varchar({bytes})"));
+            assert_ne!(ddl, wide, "{column} is not as it was");
+        }
+        client.batch_execute(&ddl).await.unwrap();
         let judge = judge::connect(&standins.endpoints().postgres).await.unwrap();
-        Self { standins, config, judge, dir }
+        Self { standins, config, judge, dir, narrow }
+    }
+
+    /// Starts one more ingester on the same bucket, with a folder of its own.
+    pub(crate) fn start_ingester(&self, name: &str) -> Service {
+        let text = fs::read_to_string(&self.config).unwrap();
+        let dir = |name: &str| format!("\"{}\"", self.path(name).display());
+        let config = self.path(&format!("{name}.toml"));
+        fs::write(&config, text.replace(&dir("ingester"), &dir(name))).unwrap();
+        Service::start("ingester", &config, &self.path(&format!("logs-{name}"))).unwrap()
+    }
+
+    /// Leaves everything where it is, for a person to look at.
+    pub(crate) fn keep(&mut self) -> PathBuf {
+        self.dir.disable_cleanup(true);
+        self.dir.path().to_owned()
+    }
+
+    /// Leaves nothing behind after all.
+    pub(crate) fn forget(&mut self) {
+        self.dir.disable_cleanup(false);
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -59,17 +98,28 @@ impl World {
         Service::start(name, &self.config, &self.path("logs")).unwrap()
     }
 
-    /// Hits that must end in the table.
+    /// Hits that must end in the table, or in quarantine if it refuses them.
     pub(crate) fn wanted(&self) -> u64 {
         let generator = self.standins.adobe.generator();
         generator.counts(0..generator.plan().hits).hits
     }
 
-    /// What the ledger says.
+    /// Rows that the ledger says are loaded, or in quarantine.
     pub(crate) async fn loaded(&self) -> u64 {
-        let sum = "SELECT coalesce(sum(rows_loaded), 0)::bigint FROM public.livestream_ledger";
+        let sum =
+            "SELECT coalesce(sum(rows_loaded + rows_quarantined), 0)::bigint FROM public.livestream_ledger";
         let sum: i64 = self.judge.query_one(sum, &[]).await.unwrap().get(0);
         u64::try_from(sum).unwrap()
+    }
+
+    /// What `state dump` shows.
+    pub(crate) fn dump(&self) -> String {
+        self.dump_as(&[])
+    }
+
+    pub(crate) fn dump_as(&self, args: &[&str]) -> String {
+        let output = service::run("state", &[&["dump"], args].concat(), &self.config).unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub(crate) async fn snapshot(&self) -> Option<ProducerSnapshot> {
@@ -124,7 +174,7 @@ impl World {
     pub(crate) async fn verdict(&self) -> Verdict {
         let endpoints = self.standins.endpoints();
         let generator = self.standins.adobe.generator();
-        judge::judge(&generator, &endpoints.postgres, &self.path("s3")).await.unwrap()
+        judge::judge_narrowed(&generator, &endpoints.postgres, &self.path("s3"), self.narrow).await.unwrap()
     }
 }
 
@@ -138,5 +188,5 @@ pub(crate) fn options(hits: u64) -> adobe::Options {
 #[track_caller]
 pub(crate) fn assert_clean(verdict: &Verdict) {
     assert!(verdict.is_clean(), "{verdict:#?}");
-    assert_eq!(verdict.sent, verdict.loaded + verdict.filtered, "{verdict:#?}");
+    assert_eq!(verdict.sent, verdict.loaded + verdict.quarantined + verdict.filtered, "{verdict:#?}");
 }

@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{Config, Tls};
+use crate::exit::{Exit, Failure};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use shared::config::{Redshift, Tls};
-use shared::exit::{Exit, Failure};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::login::{Credential, Login};
 use super::session::{Session, SqlFailure};
 
 /// A dead peer is noticed within a minute, also while a COPY runs and nothing is said for long: after this silence the
@@ -24,6 +25,7 @@ const UNANSWERED: Duration = Duration::from_secs(45);
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
 pub struct Connector {
+    login: Login,
     config: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
@@ -35,7 +37,8 @@ impl Connector {
     ///
     /// # Errors
     /// When the certificates to trust cannot be read.
-    pub fn new(redshift: &Redshift, application: &str) -> Result<Self, Failure> {
+    pub fn new(config: &Config, application: &str) -> Result<Self, Failure> {
+        let (login, redshift) = (Login::new(config), &config.redshift);
         let tls = match redshift.tls {
             Tls::Disable => None,
             Tls::VerifyFull => Some(MakeRustlsConnect::new(client_config(&redshift.ca_file)?)),
@@ -45,8 +48,6 @@ impl Connector {
             .host(&redshift.host)
             .port(redshift.port)
             .dbname(&redshift.database)
-            .user(&redshift.user)
-            .password(redshift.password.reveal())
             .application_name(application)
             // The library knows no `verify-full`; with `require` the rustls connector checks chain and name anyway.
             .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
@@ -56,6 +57,7 @@ impl Connector {
             .keepalives_idle(KEEPALIVE_IDLE)
             .keepalives_interval(KEEPALIVE_INTERVAL);
         Ok(Self {
+            login,
             config,
             tls,
             connect_timeout: redshift.connect_timeout.0,
@@ -63,20 +65,54 @@ impl Connector {
         })
     }
 
+    /// How it logs in.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// What it would log in with now.
+    ///
+    /// # Errors
+    /// When AWS gives out no password.
+    pub async fn credential(&self) -> Result<Credential, SqlFailure> {
+        Ok(self.login.credential(self.connect_timeout).await?.0)
+    }
+
     /// Opens a session, with its time limit set.
     ///
     /// # Errors
     /// When it cannot be had within the time for connecting, or Redshift refuses it.
     pub async fn open(&self) -> Result<Session, SqlFailure> {
+        let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
+        let opened = self.open_as(&credential).await;
+        match &opened {
+            Err(refusal) if credential.life.is_some() && refusal.is_login() => {
+                self.login.refused(&credential).await;
+                if fresh {
+                    return opened;
+                }
+                // It ended earlier than AWS said, or Redshift's clock is ahead: a new one is another matter.
+                tracing::info!(%refusal, "the password AWS gave out is not good any more: asking for a new one");
+                let (credential, _) = self.login.credential(self.connect_timeout).await?;
+                self.open_as(&credential).await
+            }
+            _ => opened,
+        }
+    }
+
+    async fn open_as(&self, credential: &Credential) -> Result<Session, SqlFailure> {
         let opening = async {
             let limit = self.statement_timeout;
+            let mut config = self.config.clone();
+            config.user(&credential.user).password(credential.password.reveal());
             let mut session = match &self.tls {
                 Some(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await?;
+                    let (client, connection) = config.connect(tls.clone()).await?;
                     Session::start(client, connection, Some(tls.clone()), limit)
                 }
                 None => {
-                    let (client, connection) = self.config.connect(tokio_postgres::NoTls).await?;
+                    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
                     Session::start(client, connection, None, limit)
                 }
             };
@@ -86,7 +122,7 @@ impl Connector {
         match tokio::time::timeout(self.connect_timeout, opening).await {
             Ok(opened) => opened,
             Err(_) => {
-                let limit = shared::human::duration(self.connect_timeout);
+                let limit = crate::human::duration(self.connect_timeout);
                 Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
             }
         }

@@ -1,6 +1,6 @@
 //! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
 
-use shared::causes::causes;
+use crate::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, Simpl
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
-pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
+pub const COPY_ID: &str = "SELECT pg_last_copy_id()";
 
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -54,6 +54,12 @@ impl SqlFailure {
     #[must_use]
     pub fn code(&self) -> Option<u32> {
         self.detail_line("code:")?.parse().ok()
+    }
+
+    /// Whether the user or the password was not taken.
+    #[must_use]
+    pub fn is_login(&self) -> bool {
+        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
     }
 
     fn detail_line(&self, label: &str) -> Option<&str> {
@@ -145,7 +151,7 @@ impl Session {
     /// # Errors
     /// When the limit cannot be set.
     pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
-        self.run(&format!("SET statement_timeout TO {}", self.limit.as_millis())).await?;
+        self.run(&time_limit(self.limit)).await?;
         match self.run(COPY_ID).await {
             Ok(_) => self.tells_copy_id = true,
             Err(error @ SqlFailure::Lost(_)) => return Err(error),
@@ -216,6 +222,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Limits every statement of a session, waiting in Redshift's queue included.
+fn time_limit(limit: Duration) -> String {
+    format!("SET statement_timeout TO {}", limit.as_millis())
 }
 
 #[cfg(test)]

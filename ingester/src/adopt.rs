@@ -1,0 +1,353 @@
+//! `ingester adopt`: makes a batch of a folder that nobody will seal any more.
+//!
+//! The seal is made of what is in S3, and written as the producer would: manifest first, seal last, and the seal only if
+//! there is none. Cut short anywhere it is simply repeated. Whatever it writes is loaded by the ordinary load, which
+//! loads every batch once.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use chrono::{DateTime, Utc};
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::human;
+use shared::ids::{BatchId, Instance};
+use shared::layout::{self, Compression, MANIFEST, SEAL};
+use shared::object_store::{Object, ObjectStore};
+use shared::schema::Schema;
+use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile};
+use state::feed::Republish;
+use state::log::BatchStatus;
+
+use crate::producer::{Producer, outlook};
+use crate::reconcile::{connect, failed};
+use crate::rows::{self, Contents, Watched};
+use crate::warehouse::{Target, errors, ledger};
+
+/// `ingester adopt`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The batch: the name of its folder.
+    pub batch: BatchId,
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+    /// The producer that made it, for the ledger; as the rows say if the schema has a column for that.
+    #[arg(long, value_name = "NAME", value_parser = instance)]
+    pub instance: Option<Instance>,
+}
+
+fn instance(text: &str) -> Result<Instance, String> {
+    Instance::try_from(text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Adopts a batch.
+///
+/// # Errors
+/// 65 when it cannot be adopted as it is or its producer is at it, 66 when there is no such folder, 64 when nobody can
+/// be asked and `--yes` was not given.
+pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let batch = args.batch;
+    let schema = config.schema.load()?;
+    let target = Target::new(config, &schema, "ingester adopt".to_owned());
+    let store = ObjectStore::connect(&config.s3).await;
+    let session = connect(config).await?;
+    let rows = session.run(&target.look_up(&[batch])).await;
+    let rows = rows.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+    if !rows.0.is_empty() {
+        writeln!(out, "{batch} is loaded already, says the ledger: there is nothing to adopt.")?;
+        return Ok(());
+    }
+    drop(session);
+    let folder = layout::folder(&config.s3.to_ingest, batch);
+    let objects = list(&store, &folder).await?;
+    if objects.iter().any(|object| object.key == format!("{folder}{SEAL}")) {
+        return sealed_already(&store, batch, &folder, out).await;
+    }
+    let archive = layout::folder(&config.s3.ingested, batch);
+    let archived = list(&store, &archive).await?;
+    if archived.iter().any(|object| object.key == format!("{archive}{SEAL}")) {
+        return bring_back(&store, args, (&archive, &archived), &folder, out).await;
+    }
+    if let Some(ended) = of_its_producer(config, batch, out).await? {
+        return ended;
+    }
+    let found = read_all(&store, &folder, &objects, &schema).await?;
+    let seal = seal(args, &schema, found)?;
+    let missing = missing(&seal);
+    writeln!(out, "{folder}")?;
+    for file in &seal.files {
+        let (rows, bytes) = (human::count(file.rows), human::bytes(file.bytes));
+        writeln!(out, "  {:16} {rows:>9} rows, {bytes}", file.name)?;
+    }
+    if !missing.is_empty() {
+        let last = "the rows of these were never uploaded, and go with their producer's log";
+        writeln!(out, "missing: {}; {last}", missing.join(", "))?;
+    }
+    let (rows, files) = (human::count(seal.rows), seal.files.len());
+    confirm(
+        args,
+        &format!("Seal {batch} with these {rows} rows in {files} files, made by {}?", seal.instance),
+        out,
+    )?;
+    let [manifest, sealed] = seal.ending(store.bucket(), &folder);
+    store
+        .put(&format!("{folder}{MANIFEST}"), manifest.into())
+        .await
+        .map_err(|error| failed(&error.into()))?;
+    let sealed = store.put_new(&format!("{folder}{SEAL}"), sealed.into()).await;
+    match sealed.map_err(|error| failed(&error.into()))? {
+        Some(_) => writeln!(out, "{batch} is sealed: the ingester loads it.")?,
+        None => writeln!(out, "{batch} was sealed by somebody else meanwhile: the ingester loads that.")?,
+    }
+    Ok(())
+}
+
+async fn list(store: &ObjectStore, folder: &str) -> Result<Vec<Object>, Failure> {
+    store.list(folder, None).await.map_err(|error| failed(&error.into()))
+}
+
+fn refused(why: String) -> Failure {
+    Failure::new(Exit::Data, anyhow::anyhow!(why))
+}
+
+async fn sealed_already(
+    store: &ObjectStore,
+    batch: BatchId,
+    folder: &str,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let key = format!("{folder}{SEAL}");
+    let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+    match Seal::read(batch, &json) {
+        Ok(_) => {
+            writeln!(out, "{batch} has a seal already: the ingester loads it.")?;
+            Ok(())
+        }
+        Err(error) => Err(refused(format!(
+            "{key} cannot be used: {error}. Restore it from an older version; if there is none, delete it and adopt again"
+        ))),
+    }
+}
+
+/// Copies an archived batch that the ledger does not know back to where it is loaded from, the seal last.
+async fn bring_back(
+    store: &ObjectStore,
+    args: &Args,
+    (archive, objects): (&str, &[Object]),
+    folder: &str,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let batch = args.batch;
+    writeln!(
+        out,
+        "{archive} is archived, and the ledger does not know it: if its rows are in the table all the same, they will stand there twice."
+    )?;
+    confirm(args, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
+    let (seal, others): (Vec<&str>, Vec<&str>) =
+        objects.iter().filter_map(|object| object.key.strip_prefix(archive)).partition(|name| *name == SEAL);
+    for name in others.into_iter().chain(seal) {
+        let copied = store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await;
+        copied.map_err(|error| failed(&error.into()))?;
+    }
+    writeln!(out, "{batch} is back: the ingester loads it.")?;
+    Ok(())
+}
+
+/// Whether its producer has a say in it: then how the command ends.
+async fn of_its_producer(
+    config: &Config,
+    batch: BatchId,
+    out: &mut impl Write,
+) -> Result<Option<Result<(), Failure>>, Failure> {
+    let asked = state::dump::look_at_producer(config).await;
+    let (running, batches) = match asked {
+        Ok(part) => (part.pid.is_some(), part.snapshot.map(|log| log.batches)),
+        Err(failure) => {
+            writeln!(out, "The producer's log could not be asked: {failure}")?;
+            (false, None)
+        }
+    };
+    let Some(batches) = batches else {
+        writeln!(
+            out,
+            "No producer's log is here: make sure that no producer elsewhere is still at this batch."
+        )?;
+        return Ok(None);
+    };
+    match batches.iter().find(|known| known.batch == batch).map(|known| known.status) {
+        None => Ok(None),
+        Some(status @ (BatchStatus::Filling | BatchStatus::Sealed)) => {
+            let state = if status == BatchStatus::Filling { "filling" } else { "sealed" };
+            let what = if running {
+                "is at it and will finish it"
+            } else {
+                "will finish it when it is started again"
+            };
+            Err(refused(format!("{batch} is {state} in the log of {}, which {what}", config.instance.name)))
+        }
+        Some(BatchStatus::Published) => {
+            let answer = Producer::new(config.producer_socket()).republish(batch).await;
+            writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
+            Ok(matches!(answer, Ok(Republish::UnderWay)).then_some(Ok(())))
+        }
+    }
+}
+
+/// A file, its number in the batch, and what is in it.
+struct Found {
+    number: u32,
+    compression: Compression,
+    object: Object,
+    contents: Contents,
+}
+
+/// Number and compression of a file of a batch, by its name.
+fn parse_name(name: &str) -> Option<(u32, Compression)> {
+    let (number, rest) = name.split_once('.')?;
+    let number: u32 = number.parse().ok()?;
+    let compression = [Compression::Zstd, Compression::Gzip, Compression::None]
+        .into_iter()
+        .find(|compression| layout::file_name(number, *compression) == name);
+    compression.filter(|_| rest.starts_with("csv")).map(|compression| (number, compression))
+}
+
+async fn read_all(
+    store: &ObjectStore,
+    folder: &str,
+    objects: &[Object],
+    schema: &Schema,
+) -> Result<Vec<Found>, Failure> {
+    let watched = Watched::of(schema);
+    let mut found = Vec::new();
+    for object in objects {
+        let name = object.key.strip_prefix(folder).unwrap_or_default();
+        let Some((number, compression)) = parse_name(name) else { continue };
+        let content = store.get(&object.key).await.map_err(|error| failed(&error.into()))?;
+        let read = tokio::task::spawn_blocking(move || rows::read(&content, compression, watched)).await;
+        let contents = read.map_err(|fault| Failure::new(Exit::Software, fault))?;
+        let contents = contents.map_err(|why| {
+            let key = &object.key;
+            refused(format!("{key}: {why}. It is not whole: restore or delete it, then adopt again"))
+        })?;
+        found.push(Found { number, compression, object: object.clone(), contents });
+    }
+    if found.is_empty() {
+        let error = anyhow::anyhow!("there are no files of rows below {folder}: is the id right?");
+        return Err(Failure::new(Exit::NoInput, error));
+    }
+    found.sort_by_key(|file| file.number);
+    Ok(found)
+}
+
+/// The seal of these files. What became of other records is not known: their counts are 0.
+fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure> {
+    let batch = args.batch;
+    let wanted = schema.in_row().count();
+    let compression = found.first().map_or(Compression::None, |file| file.compression);
+    let (mut instance, mut files) = (args.instance.clone(), Vec::with_capacity(found.len()));
+    let (mut first, mut last): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = (None, None);
+    for Found { object, compression: this, contents, .. } in found {
+        let key = &object.key;
+        if this != compression {
+            return Err(refused(format!(
+                "{key} is not compressed as the files before it: one COPY cannot read both"
+            )));
+        }
+        if contents.rows > 0 && contents.columns != wanted {
+            let columns = contents.columns;
+            return Err(refused(format!(
+                "{key} has rows of {columns} columns, [schema] has {wanted}: adopt it with the configuration it was made with"
+            )));
+        }
+        let other =
+            contents.batch.iter().flat_map(|(low, high)| [low, high]).find(|id| **id != batch.to_string());
+        if let Some(other) = other {
+            return Err(refused(format!("{key} has rows of batch {other}")));
+        }
+        if let (None, Some((name, _))) = (&instance, contents.instance) {
+            instance = Instance::try_from(name).ok();
+        }
+        let times = contents.received.map(|(low, high)| (ledger::moment(&low), ledger::moment(&high)));
+        let (low, high) = times.unwrap_or_default();
+        first = [first, low].into_iter().flatten().min();
+        last = last.max(high);
+        files.push(SealedFile {
+            name: object.key.rsplit('/').next().unwrap_or_default().to_owned(),
+            rows: contents.rows,
+            bytes: contents.bytes,
+            crc32: contents.crc32,
+            etag: object.etag,
+        });
+    }
+    let instance = match instance {
+        Some(instance) => instance,
+        None => {
+            Instance::try_from("adopted".to_owned()).map_err(|error| Failure::new(Exit::Software, error))?
+        }
+    };
+    let rows = files.iter().map(|file| file.rows).sum();
+    Ok(Seal {
+        format: SEAL_FORMAT,
+        batch,
+        instance,
+        created: batch.opened_at(),
+        sealed: Utc::now(),
+        schema: schema.fingerprint(),
+        compression,
+        rows,
+        bytes: files.iter().map(|file| file.bytes).sum(),
+        files,
+        first_received: first,
+        last_received: last,
+        counts: Counts { received: rows, rows, ..Counts::default() },
+    })
+}
+
+/// The files that must have been before the last one that is there.
+fn missing(seal: &Seal) -> Vec<String> {
+    let there: Vec<u32> = seal.files.iter().filter_map(|file| Some(parse_name(&file.name)?.0)).collect();
+    let last = there.last().copied().unwrap_or_default();
+    let gone = (0..last).filter(|number| !there.contains(number));
+    gone.map(|number| layout::file_name(number, seal.compression)).collect()
+}
+
+fn confirm(args: &Args, question: &str, out: &mut impl Write) -> Result<(), Failure> {
+    if args.yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        let error = anyhow::anyhow!("{question} Nobody can be asked here: give --yes if so");
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    write!(out, "{question} [y/N] ")?;
+    out.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new(Exit::Usage, anyhow::anyhow!("nothing was changed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::tests::seal;
+
+    #[test]
+    fn only_files_of_rows_are_taken() {
+        assert_eq!(parse_name("12.csv.zst"), Some((12, Compression::Zstd)));
+        assert_eq!(parse_name("0.csv"), Some((0, Compression::None)));
+        for other in ["manifest.json", "batch.json", "00.csv", "0.csv.bak", "x.csv", "0"] {
+            assert_eq!(parse_name(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_that_must_have_been_are_named() {
+        let mut seal = seal();
+        assert!(missing(&seal).is_empty());
+        seal.files[1].name = "3.csv.zst".to_owned();
+        assert_eq!(missing(&seal), ["1.csv.zst", "2.csv.zst"]);
+    }
+}

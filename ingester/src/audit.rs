@@ -1,0 +1,281 @@
+//! `ingester audit`: counts again, in S3 and in the table, and names whatever does not agree with the ledger.
+//!
+//! A day at a time, so that memory holds one day's batches. It changes nothing.
+
+pub mod compare;
+pub mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::object_store::{ObjectStore, StoreError};
+use shared::seal::Seal;
+
+use self::compare::{Facts, Place, faults};
+use self::report::{Report, TableCheck};
+use crate::reconcile::{connect, failed};
+use crate::rows::{self, Watched};
+use crate::since;
+use crate::warehouse::counts::{self, Marks};
+use crate::warehouse::ledger::LedgerRow;
+use crate::warehouse::{Session, SqlFailure, Target, errors, ledger};
+
+/// `ingester audit`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Count batches opened since then: a duration before now (7d), a date or a time.
+    #[arg(long, value_name = "WHEN")]
+    pub since: String,
+    /// And before then.
+    #[arg(long, value_name = "WHEN", default_value = "0s")]
+    pub until: String,
+    /// Read every file and count its rows; otherwise files are compared with their seals by size and checksum.
+    #[arg(long)]
+    pub deep: bool,
+    /// Also look for hits whose rows stand in the table more than once: groups all rows of the time by hit id.
+    #[arg(long)]
+    pub hits: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Counts, compares and prints the report.
+///
+/// # Errors
+/// 65 when something does not agree; 69 or 78 when S3 or Redshift cannot be asked.
+pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let now = Utc::now();
+    let (since, until) = (since::moment(&args.since, now)?, since::moment(&args.until, now)?);
+    if since >= until {
+        let error = anyhow::anyhow!("--since {} is not before --until {}", args.since, args.until);
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    let schema = config.schema.load()?;
+    let audit = Audit {
+        target: Target::new(config, &schema, "ingester audit".to_owned()),
+        store: ObjectStore::connect(&config.s3).await,
+        session: connect(config).await?,
+        marks: Marks::of(&schema),
+        bar: bar(),
+        deep: args.deep,
+        config,
+    };
+    let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&audit.marks));
+    for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
+        audit.day(day, (since, until), &mut report).await?;
+    }
+    audit.bar.finish_and_clear();
+    if args.hits {
+        let found = counts::doubles(&audit.session, &audit.target, &audit.marks, (since, until)).await;
+        report.doubles(found.map_err(|error| sql_failed(&error))?);
+    }
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
+    } else {
+        write!(out, "{}", report.table())?;
+    }
+    if report.agrees() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Data, anyhow::anyhow!("not everything adds up: see the report")))
+}
+
+/// Shown where somebody looks.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = "{elapsed_precise} {bar:24} {pos} of {len} batches  {msg}";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn sql_failed(error: &SqlFailure) -> Failure {
+    failed(&errors::trouble(error, "counting"))
+}
+
+fn store_failed(error: StoreError) -> Failure {
+    failed(&error.into())
+}
+
+struct Audit<'c> {
+    target: Target,
+    store: ObjectStore,
+    session: Session,
+    marks: Marks,
+    bar: ProgressBar,
+    deep: bool,
+    config: &'c Config,
+}
+
+impl Audit<'_> {
+    async fn day(
+        &self,
+        day: NaiveDate,
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let from = day.and_time(NaiveTime::MIN).and_utc().max(since);
+        let to = (day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1)).min(until);
+        // S3 is looked at before the ledger: a batch leaves `to_ingest` only when the ledger has it.
+        let s3 = &self.config.s3;
+        let waiting = self.batches_below(&s3.to_ingest, day).await?;
+        let archived = self.batches_below(&s3.ingested, day).await?;
+        let quarantine = self.batches_below(&s3.quarantine, day).await?;
+        let rows = ledger::read(&self.session, &self.target, from, to).await;
+        let rows = rows.map_err(|error| sql_failed(&error))?;
+        let table = match &self.marks.batch {
+            Some(column) => {
+                let counts = counts::of_batches(&self.session, &self.target, column, (from, to)).await;
+                Some(counts.map_err(|error| sql_failed(&error))?)
+            }
+            None => None,
+        };
+        self.received(day, &rows, report).await?;
+
+        let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
+        let in_time = |batch: &BatchId| (from..to).contains(&batch.opened_at());
+        let in_table = table.iter().flat_map(BTreeMap::keys);
+        let all = waiting.iter().chain(&archived).chain(&quarantine).chain(ledger.keys()).chain(in_table);
+        let all: BTreeSet<BatchId> = all.copied().filter(in_time).collect();
+        self.bar.inc_length(all.len() as u64);
+        let one = |batch: BatchId| {
+            let place = match (archived.contains(&batch), waiting.contains(&batch)) {
+                (true, _) => Place::Ingested,
+                (false, true) => Place::ToIngest,
+                (false, false) => Place::Nowhere,
+            };
+            let counted = table.as_ref().map(|counts| counts.get(&batch).copied().unwrap_or_default());
+            self.facts(batch, place, quarantine.contains(&batch), ledger.get(&batch).cloned(), counted)
+        };
+        let mut facts = futures_util::stream::iter(all.into_iter().map(one)).buffered(s3.uploads);
+        while let Some(facts) = facts.next().await {
+            let facts = facts?;
+            report.add(&facts, faults(&facts));
+            self.bar.inc(1);
+        }
+        Ok(())
+    }
+
+    /// Rows of one day's batches together, where rows tell when they were received and not which batch they are of.
+    async fn received(&self, day: NaiveDate, rows: &[LedgerRow], report: &mut Report) -> Result<(), Failure> {
+        let (None, Some(column)) = (&self.marks.batch, &self.marks.received) else { return Ok(()) };
+        let first = rows.iter().filter_map(|row| row.first_received).min();
+        let last = rows.iter().filter_map(|row| row.last_received).max();
+        let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+        let received = counts::received(&self.session, &self.target, column, (first, last)).await;
+        if let Some(why) = received.map_err(|error| sql_failed(&error))?.fault() {
+            report.day(day, (first, last), why);
+        }
+        Ok(())
+    }
+
+    async fn batches_below(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, Failure> {
+        let day = layout::day_folder(prefix, day);
+        let folders = self.store.folders(&day).await.map_err(store_failed)?;
+        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse().ok();
+        Ok(folders.iter().filter_map(id).collect())
+    }
+
+    async fn facts(
+        &self,
+        batch: BatchId,
+        place: Place,
+        quarantine: bool,
+        ledger: Option<LedgerRow>,
+        table: Option<u64>,
+    ) -> Result<Facts, Failure> {
+        let s3 = &self.config.s3;
+        let folder = match place {
+            Place::ToIngest => layout::folder(&s3.to_ingest, batch),
+            Place::Ingested | Place::Nowhere => layout::folder(&s3.ingested, batch),
+        };
+        let mut facts = Facts {
+            batch,
+            place,
+            seal: Ok(None),
+            objects: Vec::new(),
+            counted: Vec::new(),
+            quarantine: 0,
+            ledger,
+            table,
+        };
+        if place != Place::Nowhere {
+            self.look(&folder, &mut facts).await.map_err(store_failed)?;
+        }
+        if quarantine {
+            let set = facts.ledger.as_ref().and_then(|row| row.set.as_deref());
+            facts.quarantine = self.quarantined(batch, set).await.map_err(store_failed)?;
+        }
+        Ok(facts)
+    }
+
+    async fn look(&self, folder: &str, facts: &mut Facts) -> Result<(), StoreError> {
+        let key = format!("{folder}{SEAL}");
+        let seal = match self.store.get(&key).await {
+            Ok(json) => Seal::read(facts.batch, &json),
+            Err(error) if error.is_not_found() => {
+                // Without seal it is no batch yet; one that is archived or in the ledger had it.
+                if facts.place == Place::Ingested || facts.ledger.is_some() {
+                    facts.seal = Err(format!("{key} is missing"));
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let seal = match seal {
+            Ok(seal) => seal,
+            Err(error) => {
+                facts.seal = Err(error.to_string());
+                return Ok(());
+            }
+        };
+        facts.objects = crate::verify::file_faults(&self.store, folder, &seal).await?;
+        if self.deep {
+            for file in &seal.files {
+                let content = match self.store.get(&format!("{folder}{}", file.name)).await {
+                    Ok(content) => content,
+                    // Named already.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                };
+                let compression = seal.compression;
+                let read = tokio::task::spawn_blocking(move || {
+                    rows::read(&content, compression, Watched::default())
+                });
+                let counted = match read.await {
+                    Ok(Ok(contents)) => Ok(contents.rows),
+                    Ok(Err(why)) => Err(why),
+                    Err(fault) => Err(fault.to_string()),
+                };
+                facts.counted.push((file.name.clone(), counted));
+                self.bar.set_message(file.name.clone());
+            }
+        }
+        facts.seal = Ok(Some(seal));
+        Ok(())
+    }
+
+    /// Rows of the quarantine's set that the ledger names, by its description; others are left-overs.
+    async fn quarantined(&self, batch: BatchId, set: Option<&str>) -> Result<u64, StoreError> {
+        #[derive(Deserialize)]
+        struct Description {
+            rows: u64,
+        }
+        let Some(set) = set else { return Ok(0) };
+        let folder = layout::folder(&self.config.s3.quarantine, batch);
+        match self.store.get(&format!("{folder}{set}/quarantine.json")).await {
+            Ok(json) => Ok(serde_json::from_slice::<Description>(&json).map_or(0, |set| set.rows)),
+            Err(error) if error.is_not_found() => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Log × S3 × ledger: compares every batch that any of the three knows, mends what needs no decision, and reports the
+//! rest.
+//!
+//! ```text
+//! gather (a day at a time) ──Facts──► judge (pure) ──Verdict──► mend ──► report
+//! ```
+//! `ingester run` does it at start and at an interval, `ingester reconcile` when asked. All it does may be repeated, and
+//! done by several at once.
+
+pub mod gather;
+pub mod judge;
+mod mend;
+pub mod report;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::loads::ErrorClass;
+use state::snapshot::ProducerSnapshot;
+
+use self::gather::{Known, Places, in_log};
+use self::judge::{Mend, Rules, Verdict, judge};
+use self::mend::Hands;
+use self::report::{Report, Sides};
+use crate::book::Book;
+use crate::producer::outlook;
+use crate::since;
+use crate::trouble::Trouble;
+use crate::warehouse::{Connector, Session, Target, errors};
+
+/// Longest wait for the log.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How far `ingester run` looks back at start, and each time after that.
+const BACK_AT_START: TimeDelta = TimeDelta::days(7);
+const BACK: TimeDelta = TimeDelta::days(1);
+/// Matters that are said one by one; all stand in the report of `ingester reconcile`.
+const SAID: usize = 20;
+
+/// `ingester reconcile`
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Compare batches opened since then: a duration before now (7d), a date or a time. Older ones that are not at
+    /// their end are compared too.
+    #[arg(long, value_name = "WHEN", default_value = "7d")]
+    pub since: String,
+    /// Mend nothing; say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Compares, mends and prints the report.
+///
+/// # Errors
+/// 65 when something is left for a person to decide; 69 or 78 when S3 or Redshift cannot be asked.
+pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+    let now = Utc::now();
+    let since = start_of_day(since::moment(&args.since, now)?);
+    let schema = config.schema.load()?;
+    let target = Target::new(config, &schema, "ingester reconcile".to_owned());
+    let store = ObjectStore::connect(&config.s3).await;
+
+    // The log is read first: see `gather`.
+    let asked = state::dump::look_at_producer(config).await.map_err(|failure| failure.to_string());
+    let (log, said) = match asked {
+        Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
+        Err(why) => (None, why),
+    };
+    let ingester = state::dump::look_at_ingester(config).await;
+    let (loads, hands) = match ingester {
+        Ok(part) => {
+            let hands = match (part.pid, &part.snapshot) {
+                (None, Some(_)) => Hands::closed_book(config),
+                _ => Hands::of_others(config),
+            };
+            let loads = part.snapshot.map(|snapshot| snapshot.loads).unwrap_or_default();
+            (loads, hands)
+        }
+        Err(_) => (Vec::new(), Hands::of_others(config)),
+    };
+    let known = Known { log, loads: loads.into_iter().map(|load| (load.batch, load)).collect() };
+    let session = connect(config).await?;
+    let places = Places { store: &store, config, target: &target, seals: true };
+    let sides = sides(config, &known, &said);
+    let mut report = Report::new(now, since, args.dry_run, sides);
+    reconcile(&places, &known, &session, &hands, &mut report).await?.map_err(|trouble| failed(&trouble))?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&report);
+        writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
+    } else {
+        write!(out, "{}", report.table())?;
+    }
+    match report.decide.count {
+        0 => Ok(()),
+        count => {
+            let error = anyhow::anyhow!("{count} batches are for a person to decide: see the report");
+            Err(Failure::new(Exit::Data, error))
+        }
+    }
+}
+
+/// A connection for a command that ends.
+///
+/// # Errors
+/// 69 or 78.
+pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
+    let connector = Connector::new(config, "livestream ingester")?;
+    let opened = connector.open().await;
+    opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
+}
+
+/// The code a command ends with that met trouble.
+pub(crate) fn failed(trouble: &Trouble) -> Failure {
+    let exit = match trouble.class {
+        ErrorClass::Configuration => Exit::Config,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(exit, anyhow::anyhow!("{trouble}"))
+}
+
+fn start_of_day(moment: DateTime<Utc>) -> DateTime<Utc> {
+    moment.date_naive().and_time(NaiveTime::MIN).and_utc()
+}
+
+fn sides(config: &Config, known: &Known, log: &str) -> Sides {
+    let s3 = &config.s3;
+    let log = match &known.log {
+        Some(batches) => format!("{}, {} batches; {log}", config.instance.name, batches.len()),
+        None => format!("not asked, so lost batches are not noticed: {log}"),
+    };
+    Sides {
+        log,
+        log_asked: known.log.is_some(),
+        s3: format!("s3://{}, {}, {} and {}", s3.bucket, s3.to_ingest, s3.ingested, s3.quarantine),
+        ledger: format!("{} at {}", config.redshift.ledger, config.redshift.host),
+    }
+}
+
+/// Compares and mends. The outer error is the bookkeeping's.
+async fn reconcile(
+    places: &Places<'_>,
+    known: &Known,
+    session: &Session,
+    hands: &Hands,
+    report: &mut Report,
+) -> Result<Result<(), Trouble>, Failure> {
+    let config = places.config;
+    let rules = Rules {
+        archive: config.ingester.archive,
+        fingerprint: places.target.fingerprint.clone(),
+        now: report.at,
+        // Files go up and seals are written within moments of the limit, unless S3 is away.
+        young: TimeDelta::from_std(config.batch.max_batch_age.0 * 2).unwrap_or(TimeDelta::MAX)
+            + TimeDelta::minutes(10),
+    };
+    let days = match places.days(known, report.since, report.at).await {
+        Ok(days) => days,
+        Err(error) => return Ok(Err(error.into())),
+    };
+    for day in days {
+        let facts = match places.day(day, known, session).await {
+            Ok(facts) => facts,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        for facts in facts {
+            report.compared += 1;
+            match judge(&facts, &rules) {
+                Verdict::Agrees(agreed) => report.agrees(agreed),
+                Verdict::Decide(matter) => report.decide(facts.batch, matter, None),
+                Verdict::Mend(mend) => match hands.mend(places.store, facts.batch, mend, report).await? {
+                    Ok(()) => {}
+                    Err(error) => return Ok(Err(error.into())),
+                },
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// The same within `ingester run`, over a connection of its own that lasts for one comparison.
+pub struct Watch {
+    config: Config,
+    store: ObjectStore,
+    target: Target,
+    connector: Connector,
+    book: Book,
+    hands: Hands,
+    back: TimeDelta,
+}
+
+impl Watch {
+    /// Nothing compared yet.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        target: Target,
+        connector: Connector,
+        store: ObjectStore,
+        book: Book,
+    ) -> Self {
+        let hands = Hands::open_book(config, book.clone());
+        Self { config: config.clone(), store, target, connector, book, hands, back: BACK_AT_START }
+    }
+
+    /// Compares and mends once, and says what came of it; when to do it again.
+    ///
+    /// # Errors
+    /// When the bookkeeping fails. S3 or Redshift being away is waited for.
+    pub async fn step(&mut self) -> Result<Duration, Failure> {
+        let now = Utc::now();
+        let socket = self.config.producer_socket();
+        let asked = tokio::time::timeout(PATIENCE, state::feed::snapshot::<ProducerSnapshot>(&socket)).await;
+        let (log, said) = match asked {
+            Ok(Ok(answer)) => (Some(in_log(&answer.snapshot)), format!("running, process {}", answer.pid)),
+            Ok(Err(error)) => (None, error.to_string()),
+            Err(_) => (None, format!("{} does not answer", socket.display())),
+        };
+        let loads: HashMap<_, _> =
+            self.book.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        let known = Known { log, loads };
+        let (config, target) = (&self.config, &self.target);
+        let places = Places { store: &self.store, config, target, seals: false };
+        let mut report = Report::new(now, start_of_day(now - self.back), false, sides(config, &known, &said));
+        let done = match self.connector.open().await {
+            Ok(session) => reconcile(&places, &known, &session, &self.hands, &mut report).await?,
+            Err(error) => Err(errors::trouble(&error, "connecting to Redshift")),
+        };
+        match done {
+            Ok(()) => {
+                say(&report);
+                self.back = BACK;
+                Ok(self.config.ingester.reconcile_interval.0)
+            }
+            Err(trouble) => {
+                // The loader meets the same trouble, and says it loudly.
+                tracing::warn!("log, S3 and ledger cannot be compared now: {trouble}");
+                Ok(self.config.ingester.retry_max.0.min(self.config.ingester.reconcile_interval.0))
+            }
+        }
+    }
+
+    /// Compares until shutdown.
+    ///
+    /// # Errors
+    /// As [`Watch::step`].
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
+        while let Some(next) = shutdown.until(self.step()).await {
+            if !shutdown.sleep(next?).await {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn say(report: &Report) {
+    let (compared, mended, decide) = (report.compared, report.mended.count, report.decide.count);
+    for mended in &report.mended.list {
+        tracing::info!(batch = %mended.batch, "reconciled: {}: {}", mended.act, mended.outcome);
+    }
+    for undecided in report.decide.list.iter().take(SAID) {
+        let report::Undecided { batch, what, advice, .. } = undecided;
+        tracing::error!(%batch, "a person must decide: {what}; {}", advice.replace('\n', "; "));
+    }
+    let log_asked = report.sides.log_asked;
+    tracing::info!(compared, mended, decide, log_asked, "log, S3 and ledger compared");
+}

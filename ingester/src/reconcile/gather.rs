@@ -1,0 +1,216 @@
+//! What log, S3 and ledger say, brought together a day at a time, so that memory holds one day's batches however long
+//! the time is that is compared.
+//!
+//! The order of reading matters. A batch goes from log to `to_ingest` to ledger to `ingested`, and leaves `to_ingest`
+//! only when the ledger has it. Read in the order log, `to_ingest`, ledger, one that moves meanwhile is seen twice rather
+//! than never: none that is well is taken for lost.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use futures_util::StreamExt;
+use shared::config::Config;
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::object_store::{ObjectStore, StoreError};
+use shared::seal::Seal;
+use state::loads::{Load, LoadState};
+use state::log::BatchStatus;
+use state::snapshot::ProducerSnapshot;
+
+use super::judge::{Facts, InBook, InFolder, InLedger, InLog};
+use crate::trouble::Trouble;
+use crate::warehouse::{Session, Target, errors, ledger};
+
+/// What was read of the two databases before S3 was.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The batches of the log; None when it could not be asked.
+    pub log: Option<BTreeMap<BatchId, InLog>>,
+    /// The loads of the ingester's bookkeeping.
+    pub loads: HashMap<BatchId, Load>,
+}
+
+/// The batches of a log.
+#[must_use]
+pub fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
+    let of = |status, rows| match status {
+        BatchStatus::Filling => InLog::Filling,
+        BatchStatus::Sealed => InLog::Sealed(rows),
+        BatchStatus::Published => InLog::Published(rows),
+    };
+    snapshot.batches.iter().map(|batch| (batch.batch, of(batch.status, batch.rows))).collect()
+}
+
+/// Where to look.
+#[derive(Debug)]
+pub struct Places<'a> {
+    /// The bucket.
+    pub store: &'a ObjectStore,
+    /// The prefixes.
+    pub config: &'a Config,
+    /// The ledger.
+    pub target: &'a Target,
+    /// Whether the seals of archived batches are read, of whose rows the log knows nothing.
+    pub seals: bool,
+}
+
+impl Places<'_> {
+    /// The days on which there may be something to compare: every one since `since`, and the earlier ones of which a
+    /// folder still waits or the log still has a batch that is not published.
+    ///
+    /// # Errors
+    /// When S3 cannot be asked.
+    pub async fn days(
+        &self,
+        known: &Known,
+        since: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeSet<NaiveDate>, StoreError> {
+        let mut days: BTreeSet<NaiveDate> =
+            since.date_naive().iter_days().take_while(|day| *day <= now.date_naive()).collect();
+        let unfinished = known.log.iter().flatten().filter(|(_, log)| !matches!(log, InLog::Published(_)));
+        days.extend(unfinished.map(|(batch, _)| batch.day()));
+        let waiting = known.loads.values().filter(|load| !matches!(load.state, LoadState::Archived { .. }));
+        days.extend(waiting.map(|load| load.batch.day()));
+        if self.config.ingester.archive != shared::config::Archive::Keep {
+            let prefix = &self.config.s3.to_ingest;
+            let folders = self.store.folders(prefix).await?;
+            days.extend(folders.iter().filter_map(|folder| day_of(prefix, folder)));
+        }
+        Ok(days)
+    }
+
+    /// All batches of one day, opened at `since` or later if they are where they belong.
+    ///
+    /// # Errors
+    /// When S3 or Redshift cannot be asked.
+    pub async fn day(&self, day: NaiveDate, known: &Known, session: &Session) -> Result<Vec<Facts>, Trouble> {
+        let s3 = &self.config.s3;
+        let mut folders = self.sealed_or_not(day).await?;
+        let from = day.and_time(NaiveTime::MIN).and_utc();
+        let rows = ledger::read(session, self.target, from, from + TimeDelta::days(1)).await;
+        let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
+        let mut ledger: BTreeMap<BatchId, InLedger> = BTreeMap::new();
+        for row in rows {
+            let (loaded, quarantined) = (row.rows_loaded, row.rows_quarantined);
+            ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
+        }
+        let archived = self.batches_below(&s3.ingested, day).await?;
+        let mut quarantine = BTreeSet::new();
+        for batch in self.batches_below(&s3.quarantine, day).await? {
+            // What a search for refused rows writes is deleted when it ends, or some day.
+            let sets = self.store.folders(&layout::folder(&s3.quarantine, batch)).await?;
+            if sets.iter().any(|set| !set.ends_with("/sift/")) {
+                quarantine.insert(batch);
+            }
+        }
+
+        // Only of what is to be loaded is the seal needed.
+        let unread: Vec<BatchId> = folders
+            .iter()
+            .filter(|(batch, folder)| **folder == InFolder::Sealed && !ledger.contains_key(*batch))
+            .map(|(batch, _)| *batch)
+            .collect();
+        folders.extend(self.seals(&s3.to_ingest, unread).await?);
+        let logged = known.log.iter().flatten().filter(|(batch, _)| batch.day() == day);
+        let logged: BTreeMap<BatchId, InLog> = logged.map(|(batch, log)| (*batch, *log)).collect();
+        let mut archived_rows = BTreeMap::new();
+        if self.seals {
+            let unread =
+                archived.iter().filter(|batch| ledger.contains_key(*batch) && !logged.contains_key(*batch));
+            for (batch, seal) in self.seals(&s3.ingested, unread.copied().collect()).await? {
+                if let InFolder::Read { rows, .. } = seal {
+                    archived_rows.insert(batch, rows);
+                }
+            }
+        }
+        let all: BTreeSet<BatchId> = folders
+            .keys()
+            .chain(&archived)
+            .chain(&quarantine)
+            .chain(ledger.keys())
+            .chain(logged.keys())
+            .copied()
+            .collect();
+        let unknown = if known.log.is_some() { InLog::Unknown } else { InLog::NotAsked };
+        let facts = all.into_iter().map(|batch| Facts {
+            batch,
+            log: logged.get(&batch).copied().unwrap_or(unknown),
+            folder: folders.remove(&batch).unwrap_or(InFolder::Absent),
+            archived: archived.contains(&batch),
+            archived_rows: archived_rows.get(&batch).copied(),
+            quarantine: quarantine.contains(&batch),
+            ledger: ledger.get(&batch).copied(),
+            book: in_book(known.loads.get(&batch)),
+        });
+        Ok(facts.collect())
+    }
+
+    async fn sealed_or_not(&self, day: NaiveDate) -> Result<BTreeMap<BatchId, InFolder>, StoreError> {
+        let prefix = &self.config.s3.to_ingest;
+        let mut folders = BTreeMap::new();
+        for object in self.store.list(&layout::day_folder(prefix, day), None).await? {
+            let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
+            let folder = folders.entry(batch).or_insert(InFolder::NoSeal);
+            if name == SEAL {
+                *folder = InFolder::Sealed;
+            }
+        }
+        Ok(folders)
+    }
+
+    async fn batches_below(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, StoreError> {
+        let day = layout::day_folder(prefix, day);
+        let folders = self.store.folders(&day).await?;
+        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse().ok();
+        Ok(folders.iter().filter_map(id).collect())
+    }
+
+    /// Reads the seals of these batches, several at once; those that are gone are left out.
+    async fn seals(
+        &self,
+        prefix: &str,
+        batches: Vec<BatchId>,
+    ) -> Result<Vec<(BatchId, InFolder)>, StoreError> {
+        let seals = batches.into_iter().map(|batch| async move {
+            let key = format!("{}{SEAL}", layout::folder(prefix, batch));
+            (batch, self.store.get(&key).await)
+        });
+        let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.config.s3.uploads);
+        let mut read = Vec::new();
+        while let Some((batch, answer)) = seals.next().await {
+            match answer {
+                Ok(json) => read.push((batch, seal_of(batch, &json))),
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn seal_of(batch: BatchId, json: &[u8]) -> InFolder {
+    match Seal::read(batch, json) {
+        Ok(seal) => InFolder::Read { rows: seal.rows, schema: seal.schema },
+        Err(error) => InFolder::Unusable(error.to_string()),
+    }
+}
+
+fn in_book(load: Option<&Load>) -> InBook {
+    match load.map(|load| (&load.state, load.attempts.max(load.failed))) {
+        None | Some((LoadState::Archived { .. }, _)) => InBook::Nothing,
+        // What one attempt met may be mended by the next.
+        Some((LoadState::Retrying { class, why, .. }, 2..))
+            if *class != state::loads::ErrorClass::Passing =>
+        {
+            InBook::Stuck(*class, why.clone())
+        }
+        Some(_) => InBook::UnderWay,
+    }
+}
+
+fn day_of(prefix: &str, folder: &str) -> Option<NaiveDate> {
+    let day = folder.strip_prefix(prefix)?.strip_suffix('/')?;
+    NaiveDate::parse_from_str(day, "%Y%m%d").ok()
+}

@@ -1,0 +1,135 @@
+//! What is done about a batch without asking anybody.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::object_store::{ObjectStore, StoreError};
+use shared::seal::Seal;
+use state::feed::Republish;
+
+use super::{Mend, Report, outlook};
+use crate::archive::put_away;
+use crate::book::{self, Book};
+use crate::producer::Producer;
+
+/// Who loads what is found.
+enum Loader {
+    /// This process: what is entered is loaded.
+    Here(Book),
+    /// The next `ingester run` on this bookkeeping, which is opened when it is needed.
+    Later(Mutex<Option<Book>>),
+    /// An ingester that runs, or one elsewhere: they find it by their listing.
+    Others,
+}
+
+/// What does the mending.
+pub(super) struct Hands {
+    config: Config,
+    producer: Producer,
+    loader: Loader,
+}
+
+impl Hands {
+    /// Those of a running ingester.
+    pub(super) fn open_book(config: &Config, book: Book) -> Self {
+        Self::with(config, Loader::Here(book))
+    }
+
+    /// Those of a command, with a bookkeeping that nobody has open.
+    pub(super) fn closed_book(config: &Config) -> Self {
+        Self::with(config, Loader::Later(Mutex::new(None)))
+    }
+
+    /// Those of a command beside a running ingester, or far from any.
+    pub(super) fn of_others(config: &Config) -> Self {
+        Self::with(config, Loader::Others)
+    }
+
+    fn with(config: &Config, loader: Loader) -> Self {
+        Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
+    }
+
+    /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
+    pub(super) async fn mend(
+        &self,
+        store: &ObjectStore,
+        batch: BatchId,
+        mend: Mend,
+        report: &mut Report,
+    ) -> Result<Result<(), StoreError>, Failure> {
+        match mend {
+            Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
+            Mend::Load => match self.load(store, batch).await? {
+                Ok(outcome) => report.mended(batch, "load", outcome.to_owned()),
+                Err(error) => return Ok(Err(error)),
+            },
+            Mend::Archive if report.dry_run => {
+                report.mended(batch, "archive", "loaded; its folder would be put away".to_owned());
+            }
+            Mend::Archive => {
+                let s3 = &self.config.s3;
+                let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
+                if let Err(error) = put_away(store, to, s3.uploads, batch).await {
+                    return Ok(Err(error));
+                }
+                report.mended(batch, "archive", "loaded; its folder was put away".to_owned());
+            }
+            Mend::Republish(matter) if report.dry_run => {
+                let asked = "its producer would be asked to upload it once more";
+                report.mended(batch, "republish", format!("{}: {asked}", matter.what()));
+            }
+            Mend::Republish(matter) => {
+                let answer = self.producer.republish(batch).await;
+                let outlook = outlook(&answer);
+                match answer {
+                    Ok(Republish::UnderWay | Republish::NotPublished) => {
+                        report.mended(batch, "republish", format!("{}: {outlook}", matter.what()));
+                    }
+                    Ok(Republish::Gone | Republish::Unknown) | Err(_) => {
+                        report.decide(batch, matter, Some(&outlook));
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn load(
+        &self,
+        store: &ObjectStore,
+        batch: BatchId,
+    ) -> Result<Result<&'static str, StoreError>, Failure> {
+        let (book, outcome) = match &self.loader {
+            Loader::Others => {
+                return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
+            }
+            Loader::Here(book) => (book.clone(), "entered into the bookkeeping; it is loaded in its turn"),
+            Loader::Later(book) => {
+                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
+                let opened = match &*book {
+                    Some(book) => book.clone(),
+                    None => Book::open(&self.config.ingester.dir)?,
+                };
+                *book = Some(opened.clone());
+                (opened, "entered into the bookkeeping; the next `ingester run` loads it")
+            }
+        };
+        let key = format!("{}{SEAL}", layout::folder(&self.config.s3.to_ingest, batch));
+        let json = match store.get(&key).await {
+            Ok(json) => json,
+            Err(error) if error.is_not_found() => return Ok(Ok("another ingester has just loaded it")),
+            Err(error) => return Ok(Err(error)),
+        };
+        match Seal::read(batch, &json) {
+            Ok(seal) => {
+                book.discovered(book::found(&seal)).await?;
+                Ok(Ok(outcome))
+            }
+            Err(_) => Ok(Ok("its seal has just become unusable; it is looked at again next time")),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Copies of what was uploaded, kept until the ingester has loaded it: an object that is lost or altered in S3 before
+//! can be uploaded once more, with the same bytes.
+//!
+//! The log drops rows when S3 has confirmed them; these copies are no part of its promises. They are plain files,
+//! `kept/<batch>/<name>` in `log.dir`, written without a sync: each is checked against its seal before it is used, so
+//! that one which a power cut has damaged, or which is gone, costs the possibility to mend and nothing else. They take
+//! at most `log.keep_uploaded`, and less when the rows that wait for S3 need the room within `log.max_bytes`; the oldest
+//! batches go first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use shared::ids::BatchId;
+use shared::layout::SEAL;
+use shared::object_store;
+use shared::seal::{Seal, SealedFile};
+use shared::shutdown::Shutdown;
+
+/// How often it is looked whether waiting rows need the room.
+const LOOKED_AT: Duration = Duration::from_secs(5);
+
+/// What may be kept.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// Bytes at most; 0 keeps nothing.
+    pub max: u64,
+    /// Bytes that copies and `waiting` may take together.
+    pub shared: u64,
+    /// Bytes that wait for S3 in the log.
+    pub waiting: Arc<AtomicU64>,
+}
+
+impl Room {
+    fn bytes(&self) -> u64 {
+        self.max.min(self.shared.saturating_sub(self.waiting.load(Ordering::Relaxed)))
+    }
+}
+
+/// The copies. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    room: Room,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Bytes of each batch.
+    batches: BTreeMap<BatchId, u64>,
+    total: u64,
+    /// Batches that are being uploaded once more.
+    under_way: BTreeSet<BatchId>,
+}
+
+impl Kept {
+    /// The copies below `log_dir`, with those of an earlier process.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or read.
+    pub fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
+        let dir = log_dir.join("kept");
+        let mut state = State::default();
+        if room.max > 0 {
+            fs::create_dir_all(&dir)?;
+        }
+        for folder in fs::read_dir(&dir).into_iter().flatten() {
+            let path = folder?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let Some(batch) = name.and_then(|name| name.parse().ok()) else { continue };
+            let sizes = fs::read_dir(&path)?.map(|file| file.and_then(|file| Ok(file.metadata()?.len())));
+            let bytes = sizes.sum::<io::Result<u64>>()?;
+            state.total += bytes;
+            state.batches.insert(batch, bytes);
+        }
+        let kept = Self { inner: Arc::new(Inner { dir, room, state: Mutex::new(state) }) };
+        kept.make_room(0);
+        Ok(kept)
+    }
+
+    /// No copies, and no room for any.
+    #[must_use]
+    pub fn none() -> Self {
+        let room = Room { max: 0, shared: 0, waiting: Arc::default() };
+        Self { inner: Arc::new(Inner { dir: PathBuf::new(), room, state: Mutex::default() }) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn folder(&self, batch: BatchId) -> PathBuf {
+        self.inner.dir.join(batch.to_string())
+    }
+
+    /// Keeps an object of a batch. Whatever goes wrong only costs the copy.
+    pub fn keep(&self, batch: BatchId, name: &str, content: &[u8]) {
+        let bytes = content.len() as u64;
+        if bytes == 0 || bytes > self.inner.room.bytes() {
+            return;
+        }
+        self.make_room(bytes);
+        let folder = self.folder(batch);
+        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), content));
+        if let Err(error) = written {
+            tracing::warn!(%batch, %error, "no copy of {name} is kept; all copies are dropped to make room");
+            let batches: Vec<_> = self.state().batches.keys().copied().collect();
+            batches.into_iter().chain([batch]).for_each(|batch| self.forget(batch));
+            return;
+        }
+        let mut state = self.state();
+        // One that is written again counts twice until its batch goes: too much is counted, never too little.
+        *state.batches.entry(batch).or_default() += bytes;
+        state.total += bytes;
+    }
+
+    /// Drops the copies of a batch.
+    pub fn forget(&self, batch: BatchId) {
+        {
+            let mut state = self.state();
+            let bytes = state.batches.remove(&batch).unwrap_or_default();
+            state.total = state.total.saturating_sub(bytes);
+        }
+        match fs::remove_dir_all(self.folder(batch)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%batch, %error, "the kept copies of a batch cannot be removed");
+            }
+            _ => {}
+        }
+    }
+
+    /// Drops the oldest batches until `more` bytes fit.
+    pub fn make_room(&self, more: u64) {
+        loop {
+            let state = self.state();
+            let too_much = state.total > 0 && state.total.saturating_add(more) > self.inner.room.bytes();
+            let oldest = state.batches.keys().next().copied().filter(|_| too_much);
+            drop(state);
+            match oldest {
+                Some(batch) => self.forget(batch),
+                None => return,
+            }
+        }
+    }
+
+    /// Makes room while rows wait for S3, until shutdown.
+    pub async fn watch(self, shutdown: Shutdown) {
+        while shutdown.sleep(LOOKED_AT).await {
+            let kept = self.clone();
+            let _ = tokio::task::spawn_blocking(move || kept.make_room(0)).await;
+        }
+    }
+
+    /// The seal of a batch of which every file is kept.
+    ///
+    /// # Errors
+    /// With what is missing.
+    pub fn seal(&self, batch: BatchId) -> Result<Seal, String> {
+        let folder = self.folder(batch);
+        let json = fs::read(folder.join(SEAL)).map_err(|error| format!("no copy of its seal: {error}"))?;
+        let seal = Seal::read(batch, &json).map_err(|error| format!("the copy of its seal: {error}"))?;
+        for file in &seal.files {
+            let size = fs::metadata(folder.join(&file.name)).map(|meta| meta.len());
+            if size.as_ref().ok() != Some(&file.bytes) {
+                return Err(format!("no whole copy of its {}", file.name));
+            }
+        }
+        Ok(seal)
+    }
+
+    /// The content of a file, as it was sealed.
+    ///
+    /// # Errors
+    /// With what is wrong with it.
+    pub fn file(&self, batch: BatchId, file: &SealedFile) -> Result<Bytes, String> {
+        let content = fs::read(self.folder(batch).join(&file.name)).map_err(|error| error.to_string())?;
+        if object_store::crc32(&content) == file.crc32 {
+            return Ok(content.into());
+        }
+        Err(format!("the copy of {} is damaged", file.name))
+    }
+
+    /// Whether the caller shall upload the batch once more: not while another is at it.
+    pub fn begin(&self, batch: BatchId) -> bool {
+        self.state().under_way.insert(batch)
+    }
+
+    /// The upload has ended.
+    pub fn end(&self, batch: BatchId) {
+        self.state().under_way.remove(&batch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(max: u64) -> Room {
+        Room { max, shared: 1000, waiting: Arc::default() }
+    }
+
+    fn batches(kept: &Kept) -> Vec<BatchId> {
+        kept.state().batches.keys().copied().collect()
+    }
+
+    #[test]
+    fn the_oldest_batches_make_room_also_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b, c) = (BatchId::new(), BatchId::new(), BatchId::new());
+        let kept = Kept::open(dir.path(), room(250)).unwrap();
+        kept.keep(a, "0.csv", &[0; 100]);
+        kept.keep(b, "0.csv", &[0; 100]);
+        kept.keep(c, "0.csv", &[0; 100]);
+        assert_eq!(batches(&kept), [b, c]);
+        assert!(!kept.folder(a).exists());
+        kept.keep(a, "1.csv", &[0; 300]);
+        assert_eq!(batches(&kept), [b, c], "what is too large for all the room drives nothing out");
+        let kept = Kept::open(dir.path(), room(100)).unwrap();
+        assert_eq!(batches(&kept), [c]);
+        let kept = Kept::open(dir.path(), room(0)).unwrap();
+        assert!(batches(&kept).is_empty() && !kept.folder(c).exists());
+    }
+
+    #[test]
+    fn rows_that_wait_for_s3_have_the_room_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let room = room(1000);
+        let waiting = room.waiting.clone();
+        let kept = Kept::open(dir.path(), room).unwrap();
+        let (a, b) = (BatchId::new(), BatchId::new());
+        kept.keep(a, "0.csv", &[0; 400]);
+        kept.keep(b, "0.csv", &[0; 400]);
+        waiting.store(500, Ordering::Relaxed);
+        kept.make_room(0);
+        assert_eq!(batches(&kept), [b]);
+        waiting.store(2000, Ordering::Relaxed);
+        kept.make_room(0);
+        assert!(batches(&kept).is_empty());
+    }
+
+    #[test]
+    fn a_copy_that_is_not_as_sealed_is_not_given_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::open(dir.path(), room(1000)).unwrap();
+        let batch = BatchId::new();
+        let file = SealedFile {
+            name: "0.csv".to_owned(),
+            rows: 1,
+            bytes: 4,
+            crc32: object_store::crc32(b"a~b\n"),
+            etag: String::new(),
+        };
+        kept.keep(batch, "0.csv", b"a~b\n");
+        assert_eq!(kept.file(batch, &file).unwrap(), "a~b\n");
+        assert!(kept.seal(batch).unwrap_err().contains("seal"));
+        kept.keep(batch, "0.csv", b"a~c\n");
+        assert_eq!(kept.file(batch, &file).unwrap_err(), "the copy of 0.csv is damaged");
+        kept.forget(batch);
+        assert!(kept.file(batch, &file).is_err());
+        assert!(kept.begin(batch) && !kept.begin(batch));
+        kept.end(batch);
+        assert!(kept.begin(batch));
+    }
+}

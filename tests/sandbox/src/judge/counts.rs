@@ -1,0 +1,116 @@
+//! Whether the counts add up, batch by batch: what the seals in S3 say against the ledger, and the ledger against
+//! what lies in quarantine.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::seal::Seal;
+use tokio_postgres::Client;
+
+use super::{Complaints, files_below};
+use crate::s3::BUCKET;
+
+struct Entry {
+    loaded: u64,
+    quarantined: u64,
+    set: Option<String>,
+    counts: [u64; 4],
+}
+
+async fn ledger(client: &Client) -> anyhow::Result<HashMap<BatchId, Entry>> {
+    let query = "SELECT batch_id, rows_loaded, rows_quarantined, received, duplicates, filtered, rejected, \
+                 quarantine FROM public.livestream_ledger";
+    let rows = client.query(query, &[]).await?;
+    let entries = rows.iter().map(|row| {
+        let number = |column| anyhow::Ok(u64::try_from(row.try_get::<_, i64>(column)?)?);
+        let entry = Entry {
+            loaded: number(1)?,
+            quarantined: number(2)?,
+            counts: [number(3)?, number(4)?, number(5)?, number(6)?],
+            set: row.try_get(7)?,
+        };
+        anyhow::Ok((row.try_get::<_, &str>(0)?.parse()?, entry))
+    });
+    entries.collect()
+}
+
+/// Every seal that is there must be found in the ledger as it was sealed: `received = rows + duplicates + filtered +
+/// rejected` and `rows = loaded + quarantined`.
+pub(super) async fn compare(
+    client: &Client,
+    s3_root: &Path,
+    complaints: &mut Complaints,
+) -> anyhow::Result<()> {
+    let ledger = ledger(client).await?;
+    for prefix in ["ToIngest", "Ingested"] {
+        let seals = files_below(&s3_root.join(BUCKET).join(prefix))?;
+        for path in seals.iter().filter(|path| path.ends_with(SEAL)) {
+            let folder = path.parent().and_then(Path::file_name).context("a seal outside of a folder")?;
+            let batch: BatchId = folder.to_string_lossy().parse()?;
+            let seal = Seal::read(batch, &fs::read(path)?)?;
+            let counts = seal.counts;
+            if counts.received != counts.rows + counts.duplicates + counts.filtered + counts.rejected
+                || counts.rows != seal.rows
+                || seal.rows != seal.files.iter().map(|file| file.rows).sum::<u64>()
+            {
+                complaints.add("a seal that does not add up", || format!("{batch}: {counts:?}"));
+            }
+            let sealed = [counts.received, counts.duplicates, counts.filtered, counts.rejected];
+            match ledger.get(&batch) {
+                None => complaints.add("a sealed batch that is not in the ledger", || batch.to_string()),
+                Some(entry) if entry.loaded + entry.quarantined != seal.rows || entry.counts != sealed => {
+                    complaints.add("a batch whose counts do not add up", || {
+                        let Entry { loaded, quarantined, counts, .. } = entry;
+                        format!(
+                            "{batch}: {loaded} + {quarantined} of {}, {counts:?} of {sealed:?}",
+                            seal.rows
+                        )
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ids of all hits in the quarantine that the ledger counts.
+pub(super) async fn quarantined(
+    client: &Client,
+    s3_root: &Path,
+    complaints: &mut Complaints,
+) -> anyhow::Result<HashSet<(u64, u64)>> {
+    let mut ids = HashSet::new();
+    for (batch, entry) in ledger(client).await?.into_iter().filter(|(_, entry)| entry.quarantined > 0) {
+        let set = entry.set.with_context(|| format!("{batch} has rows in quarantine, and no set"))?;
+        let folder = s3_root.join(BUCKET).join(format!("{}{set}", layout::folder("Quarantine/", batch)));
+        let description: serde_json::Value = serde_json::from_slice(
+            &fs::read(folder.join("quarantine.json")).with_context(|| folder.display().to_string())?,
+        )?;
+        let columns = description["columns"].as_array().context("no columns")?;
+        let place = |name| columns.iter().position(|column| column == name).context("no such column");
+        let (high, low) = (place("hitidhigh")?, place("hitidlow")?);
+        let files = files_below(&folder)?;
+        let rows = files.iter().find(|path| path.to_string_lossy().contains("rows.csv"));
+        let rows = zstd::decode_all(fs::File::open(rows.context("no rows")?)?)?;
+        let mut reader = csv::ReaderBuilder::new().delimiter(b'~').has_headers(false).from_reader(&*rows);
+        let mut count = 0;
+        for row in reader.records() {
+            let row = row?;
+            let id = |at| row.get(at).unwrap_or_default().parse::<u64>();
+            ids.insert((id(high)?, id(low)?));
+            count += 1;
+        }
+        let reasons = fs::read_to_string(folder.join("reasons.ndjson"))?.lines().count() as u64;
+        if count != entry.quarantined || reasons != entry.quarantined {
+            complaints.add("a quarantine that does not add up", || {
+                format!("{batch}: {count} rows and {reasons} reasons, the ledger says {}", entry.quarantined)
+            });
+        }
+    }
+    Ok(ids)
+}

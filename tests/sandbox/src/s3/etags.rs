@@ -1,0 +1,63 @@
+//! Listings with `ETag`s, which S3's have and those of `s3s-fs` lack. Requests that the services do not send are not
+//! known here and are answered with an error.
+
+use s3s::dto::{
+    CopyObjectInput, CopyObjectOutput, DeleteObjectInput, DeleteObjectOutput, GetObjectInput,
+    GetObjectOutput, HeadObjectInput, HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output,
+    PutObjectInput, PutObjectOutput,
+};
+use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s_fs::FileSystem;
+
+/// The store behind.
+#[derive(Debug)]
+pub(super) struct WithEtags(pub(super) FileSystem);
+
+#[async_trait::async_trait]
+impl S3 for WithEtags {
+    async fn copy_object(
+        &self,
+        request: S3Request<CopyObjectInput>,
+    ) -> S3Result<S3Response<CopyObjectOutput>> {
+        self.0.copy_object(request).await
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.0.delete_object(request).await
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        self.0.get_object(request).await
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.0.head_object(request).await
+    }
+
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.0.put_object(request).await
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let mut answer = self.0.list_objects_v2(request.clone()).await?;
+        for object in answer.output.contents.iter_mut().flatten() {
+            let mut input = HeadObjectInput::builder();
+            input.set_bucket(request.input.bucket.clone());
+            input.set_key(object.key.clone().unwrap_or_default());
+            let Ok(input) = input.build() else { continue };
+            // One that has gone since was listed all the same, as S3 may do.
+            let head = self.0.head_object(request.clone().map_input(|_| input)).await;
+            object.e_tag = head.ok().and_then(|head| head.output.e_tag);
+        }
+        Ok(answer)
+    }
+}

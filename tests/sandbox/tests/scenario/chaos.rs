@@ -1,0 +1,260 @@
+//! The fault campaign: producer and two ingesters run while everything goes wrong that the stand-ins can do, by a seed;
+//! then the faults stop, all settles, and the judge looks from outside.
+//!
+//! `CHAOS_SECONDS` says how long (two minutes if not given), `CHAOS_SEED` what happens. Time is real, so the same seed
+//! repeats the script and not every interleaving.
+
+mod script;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use fastrand::Rng;
+use redshift::Redshift;
+use rustix::process::Signal;
+use sandbox::config::Shape;
+use sandbox::judge::{Narrow, Verdict, files_below};
+use sandbox::s3::{BUCKET, S3};
+use sandbox::service::{Service, tail};
+
+use crate::world::{STOP, World, options};
+
+/// Hits a second, by the clock.
+const RATE: u64 = 200;
+/// What Adobe holds for a producer that comes back: more than it can be away.
+const HELD: u64 = 60 * RATE;
+/// Longest time from the last fault until everything is settled.
+const SETTLE: Duration = Duration::from_secs(300);
+/// Of the hits, at least this share in 1,000 is refused by the narrow column.
+const REFUSED_PER_MILLE: u64 = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_goes_wrong_nothing_is_lost_or_doubled_and_every_count_adds_up() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
+    let seed = number("CHAOS_SEED").unwrap_or_else(|| UNIX_EPOCH.elapsed().unwrap().as_secs() % 1_000_000);
+    let seconds = number("CHAOS_SECONDS").unwrap_or(120);
+    let again = format!("make chaos CHAOS_SEED={seed} CHAOS_SECONDS={seconds}");
+    println!("chaos: seed {seed}, {seconds} s");
+    let mut campaign = Campaign::new(seed, seconds).await;
+    let dir = campaign.world.keep();
+    let outcome = campaign.run(Duration::from_secs(seconds)).await;
+    println!("{}", campaign.told());
+    match outcome {
+        Ok(verdict) if verdict.is_clean() => {
+            let Verdict { sent, loaded, quarantined, filtered, rejected, lost, doubled, .. } = verdict;
+            println!(
+                "sent={sent} loaded={loaded} quarantined={quarantined} filtered={filtered} rejected={rejected} \
+                 lost={lost} doubled={doubled}; every batch adds up\nagain: {again}"
+            );
+            assert_eq!(sent, loaded + quarantined + filtered);
+            campaign.world.forget();
+        }
+        Ok(verdict) => panic!("{verdict:#?}\nits files: {}\nagain: {again}", dir.display()),
+        Err(why) => panic!("{why}\nits files: {}\nagain: {again}", dir.display()),
+    }
+}
+
+struct Campaign {
+    world: World,
+    random: Rng,
+    serializable: bool,
+    producer: Service,
+    ingesters: Vec<Service>,
+    /// What was done to services, and how often.
+    disturbed: BTreeMap<String, u64>,
+    /// Faults told to Adobe.
+    adobe: BTreeMap<String, u64>,
+    batches: i64,
+    loaders: i64,
+    settled: Duration,
+}
+
+impl Campaign {
+    async fn new(seed: u64, seconds: u64) -> Self {
+        let hits = RATE * seconds;
+        let adobe = adobe::Options { rate: Some(RATE), hold: HELD, ..options(hits) };
+        let adobe = adobe::Options { plan: adobe::Plan { seed, ..adobe.plan }, ..adobe };
+        let shape = Shape { records_per_file: 100, files_per_batch: 4, ..Shape::default() };
+        let narrow = narrow(&adobe::Generator::new(adobe.plan));
+        let world = World::altered(adobe, &shape, configure, Some(narrow)).await;
+        let serializable = seed % 2 == 1;
+        world.standins.redshift.ways().set_serializable(serializable);
+        let producer = world.start("producer");
+        let ingesters = ["ingester-a", "ingester-b"].map(|name| world.start_ingester(name)).into();
+        let random = Rng::with_seed(seed);
+        let (disturbed, adobe) = (BTreeMap::new(), BTreeMap::new());
+        let settled = Duration::ZERO;
+        Self {
+            world,
+            random,
+            serializable,
+            producer,
+            ingesters,
+            disturbed,
+            adobe,
+            batches: 0,
+            loaders: 0,
+            settled,
+        }
+    }
+
+    async fn run(&mut self, time: Duration) -> Result<Verdict, String> {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            tokio::time::sleep(Duration::from_millis(self.random.u64(50..700))).await;
+            self.look()?;
+            match self.random.u32(..100) {
+                0..40 => script::redshift(&mut self.random, &self.world.standins.redshift),
+                40..75 => script::s3(&mut self.random, &self.world.standins.s3),
+                75..85 => script::adobe(&mut self.random, &self.world.standins.adobe, RATE, &mut self.adobe),
+                85..94 => self.kill().await?,
+                94..98 => self.stop_for_a_while().await?,
+                // What comes through meanwhile is what the next faults strike.
+                _ => tokio::time::sleep(Duration::from_secs(3)).await,
+            }
+        }
+        self.settle().await
+    }
+
+    fn redshift(&self) -> &Redshift {
+        &self.world.standins.redshift
+    }
+
+    fn s3(&self) -> &S3 {
+        &self.world.standins.s3
+    }
+
+    fn services(&mut self) -> Vec<&mut Service> {
+        std::iter::once(&mut self.producer).chain(self.ingesters.iter_mut()).collect()
+    }
+
+    /// None may end by itself, whatever happens.
+    fn look(&mut self) -> Result<(), String> {
+        self.services()
+            .into_iter()
+            .try_for_each(|service| service.look().map_err(|error| format!("{error:#}")))
+    }
+
+    fn any(&mut self) -> (&'static str, usize) {
+        // The producer as often as each of the ingesters.
+        match self.random.usize(..3) {
+            0 => ("producer", 0),
+            _ => ("ingester", self.random.usize(1..3)),
+        }
+    }
+
+    async fn kill(&mut self) -> Result<(), String> {
+        let (name, n) = self.any();
+        let away = Duration::from_millis(self.random.u64(..1_500));
+        *self.disturbed.entry(format!("{name} killed")).or_default() += 1;
+        let service = self.services().remove(n);
+        service.kill().map_err(|error| format!("{error:#}"))?;
+        tokio::time::sleep(away).await;
+        service.start_again().map_err(|error| format!("{error:#}"))
+    }
+
+    /// A process that the machine does not get round to.
+    async fn stop_for_a_while(&mut self) -> Result<(), String> {
+        let (name, n) = self.any();
+        let lasting = Duration::from_millis(self.random.u64(200..5_000));
+        *self.disturbed.entry(format!("{name} paused")).or_default() += 1;
+        let service = self.services().remove(n);
+        service.signal(Signal::STOP).map_err(|error| format!("{error:#}"))?;
+        tokio::time::sleep(lasting).await;
+        service.signal(Signal::CONT).map_err(|error| format!("{error:#}"))
+    }
+
+    /// No fault any more: all that was sent must come to its end.
+    async fn settle(&mut self) -> Result<Verdict, String> {
+        let begun = Instant::now();
+        self.world.standins.adobe.faults().clear();
+        self.s3().faults().clear();
+        self.redshift().faults().clear();
+        let hits = self.world.standins.adobe.generator().plan().hits;
+        let wanted = self.world.wanted();
+        loop {
+            self.look()?;
+            let sent = self.world.standins.adobe.distinct_sent();
+            let loaded = self.world.loaded().await;
+            let rejects = self.world.snapshot().await.map(|snapshot| snapshot.rejects_waiting);
+            let folders = files_below(&self.world.path("s3").join(BUCKET).join("ToIngest"));
+            let left = folders.map_err(|error| error.to_string())?.len();
+            if sent == hits && loaded >= wanted && rejects == Some(0) && left == 0 {
+                break;
+            }
+            if begun.elapsed() > SETTLE {
+                let said: Vec<_> = self.services().iter().map(|service| tail(&service.said())).collect();
+                return Err(format!(
+                    "not settled {SETTLE:?} after the last fault: {sent} of {hits} sent, {loaded} of {wanted} loaded, \
+                     {rejects:?} rejects wait, {left} objects to load\n{}",
+                    said.join("\n----\n")
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.settled = begun.elapsed();
+        // Time for what should not come: a second load of something.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        for service in self.services() {
+            service.stop(STOP).await.map_err(|error| format!("{error:#}"))?;
+        }
+        let count = "SELECT count(*), count(DISTINCT loader) FROM public.livestream_ledger";
+        let count = self.world.judge.query_one(count, &[]).await.map_err(|error| error.to_string())?;
+        (self.batches, self.loaders) = (count.get(0), count.get(1));
+        let mut verdict = self.world.verdict().await;
+        let seals = files_below(&self.world.path("s3").join(BUCKET).join("Ingested")).unwrap_or_default();
+        let seals = seals.iter().filter(|path| path.ends_with("batch.json")).count();
+        if i64::try_from(seals) != Ok(self.batches) {
+            verdict.complaints.push(format!("{} batches in the ledger, {seals} archived", self.batches));
+        }
+        Ok(verdict)
+    }
+
+    /// What was survived.
+    fn told(&self) -> String {
+        let mut lines = Vec::new();
+        let mut all = 0;
+        let mut section = |name: &str, counts: &BTreeMap<String, u64>| {
+            let sum: u64 = counts.values().sum();
+            all += sum;
+            lines.push(format!("{name} ({sum}):"));
+            lines.extend(counts.iter().map(|(what, times)| format!("  {times:>5} {what}")));
+        };
+        section("Redshift", &self.redshift().faults().struck());
+        section("S3", &self.s3().faults().struck());
+        section("Adobe", &self.adobe);
+        section("services", &self.disturbed);
+        let level = if self.serializable { "serializable" } else { "snapshot" };
+        let (conflicts, requests) = (self.redshift().faults().conflicts(), self.s3().requests().total());
+        lines.push(format!(
+            "{all} faults at {level} isolation, {conflicts} conflicts of its own; {requests} requests to S3; {} batches \
+             by {} processes; settled {:.1} s after the last fault",
+            self.batches,
+            self.loaders,
+            self.settled.as_secs_f64()
+        ));
+        lines.join("\n")
+    }
+}
+
+/// Waits that fit a campaign of minutes; a batch waits whole only if nearly all of it is refused.
+fn configure(text: &str) -> String {
+    text.replace("[adobe]\n", "[adobe]\nidle_timeout = \"3s\"\nretry_max = \"2s\"\n")
+        .replace("[s3]\n", "[s3]\ntimeout = \"5s\"\n")
+        .replace("retry_max = \"10s\"", "retry_first = \"200ms\"\nretry_max = \"5s\"")
+        .replace("[redshift]\n", "[redshift]\nstatement_timeout = \"90s\"\n")
+        + "\n[quarantine]\nmax_share = 0.9\n"
+}
+
+/// A width of `pagename` at which the table refuses a few rows.
+fn narrow(generator: &adobe::Generator) -> Narrow {
+    let hits = generator.plan().hits.min(5_000);
+    let share = |narrow: Narrow| {
+        (0..hits).filter(|index| narrow.refuses(generator, *index)).count() as u64 * 1_000 / hits
+    };
+    let widths = (1..255).rev().map(|bytes| Narrow { column: "pagename", bytes });
+    let narrow = widths.into_iter().find(|narrow| share(*narrow) >= REFUSED_PER_MILLE).unwrap();
+    println!("pagename is {} bytes wide: {} of 1,000 rows are refused", narrow.bytes, share(narrow));
+    assert!(share(narrow) < 100, "too many rows would be refused");
+    narrow
+}

@@ -1,0 +1,287 @@
+//! Objects deleted and altered by hand, folders without seal, and what `ingester reconcile` and `adopt` make of them.
+
+use std::process::Output;
+use std::time::Duration;
+
+use adobe::Plan;
+use sandbox::config::Shape;
+use sandbox::service::{self, Service};
+use shared::config::{Config, Secrets};
+use shared::object_store::{Object, ObjectStore};
+
+use crate::world::{World, assert_clean, options};
+
+const STOP: Duration = Duration::from_secs(40);
+const SHAPE: Shape = Shape {
+    max_file_age: "500ms",
+    max_batch_age: "1s",
+    records_per_file: 100,
+    files_per_batch: 2,
+    compression: "zstd",
+};
+
+struct Bucket {
+    store: ObjectStore,
+}
+
+impl Bucket {
+    async fn of(world: &World) -> Self {
+        let config = Config::load(&world.config, Secrets::Ingester).unwrap();
+        Self { store: ObjectStore::connect(&config.s3).await }
+    }
+
+    async fn below(&self, prefix: &str) -> Vec<Object> {
+        self.store.list(prefix, None).await.unwrap()
+    }
+
+    /// The folders below `ToIngest/`, oldest first.
+    async fn folders(&self) -> Vec<String> {
+        let mut folders: Vec<String> = self
+            .below("ToIngest/")
+            .await
+            .iter()
+            .map(|o| o.key[..=o.key.rfind('/').unwrap()].to_owned())
+            .collect();
+        folders.dedup();
+        folders
+    }
+
+    /// Damages four batches, each in its own way, and says what was there.
+    async fn damage(&self) -> Vec<(String, bytes::Bytes)> {
+        let folders = self.folders().await;
+        assert!(folders.len() > 4, "{folders:?}");
+        let keys = [
+            format!("{}0.csv.zst", folders[0]),
+            format!("{}1.csv.zst", folders[1]),
+            format!("{}manifest.json", folders[2]),
+            format!("{}batch.json", folders[3]),
+        ];
+        let mut before = Vec::new();
+        for (n, key) in keys.into_iter().enumerate() {
+            let content = self.store.get(&key).await.unwrap();
+            if n == 1 {
+                // Another object of the same size, of rows as good as these.
+                let mut altered = content.to_vec();
+                let last = altered.len() - 1;
+                altered[last] ^= 1;
+                self.store.put(&key, altered.into()).await.unwrap();
+            } else {
+                self.store.delete(&key).await.unwrap();
+            }
+            before.push((key, content));
+        }
+        before
+    }
+}
+
+fn alter_config(world: &World, from: &str, to: &str) {
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    assert!(text.contains(from), "{from}");
+    std::fs::write(&world.config, text.replace(from, to)).unwrap();
+}
+
+async fn publish_all(world: &World, producer: &mut Service) {
+    let wanted = world.wanted();
+    let published = async || {
+        world.snapshot().await.is_some_and(|snapshot| {
+            snapshot.totals.rows >= wanted
+                && snapshot.rejects_waiting == 0
+                && snapshot.batches.iter().all(|batch| batch.published.is_some())
+        })
+    };
+    world.until("everything published", &mut [producer], published).await;
+}
+
+fn ingester(world: &World, args: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = service::run("ingester", args, &world.config).unwrap();
+    let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
+    (status.code(), said)
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_or_altered_by_hand_is_uploaded_once_more_and_loaded_once() {
+    let world = World::new(1_200, &SHAPE).await;
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    let bucket = Bucket::of(&world).await;
+    let folder = bucket.folders().await.pop().unwrap();
+    bucket.damage().await;
+    // One is gone altogether.
+    for object in bucket.below(&folder).await {
+        bucket.store.delete(&object.key).await.unwrap();
+    }
+    let kept = || std::fs::read_dir(world.path("producer").join("kept")).unwrap().count();
+    assert!(kept() > 4);
+    let mut ingester = world.start("ingester");
+    let dropped = async || kept() == 0;
+    world.until("no copy kept of what is loaded", &mut [&mut producer, &mut ingester], dropped).await;
+    assert_clean(&world.finish(producer, ingester).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_has_a_copy_of_is_named_and_loaded_when_it_is_restored() {
+    let world = World::new(1_200, &SHAPE).await;
+    alter_config(&world, "[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    let bucket = Bucket::of(&world).await;
+    let batches = bucket.folders().await.len() as u64;
+    let before = bucket.damage().await;
+    let mut running = world.start("ingester");
+    let whole = async || {
+        let loaded = "SELECT count(*) FROM public.livestream_ledger";
+        let loaded: i64 = world.judge.query_one(loaded, &[]).await.unwrap().get(0);
+        u64::try_from(loaded).unwrap() == batches - 4
+    };
+    world.until("the others loaded", &mut [&mut producer, &mut running], whole).await;
+    let named = async || {
+        let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();
+        let dump = String::from_utf8_lossy(&dump.stdout).into_owned();
+        before.iter().take(3).all(|(key, _)| dump.contains(key.as_str()))
+            && dump.contains("was altered")
+            && dump.contains("has no copy of it any more")
+    };
+    world.until("the three named by state dump", &mut [&mut producer, &mut running], named).await;
+    let reported = async || {
+        let (code, said) = ingester(&world, &["reconcile"]);
+        let said = words(&said);
+        code == Some(65) && before.iter().take(3).all(|(key, _)| said.contains(key.as_str()))
+    };
+    world.until("reconcile names them too", &mut [&mut producer, &mut running], reported).await;
+    let (_, said) = ingester(&world, &["reconcile"]);
+    let batch = before[3].0.split('/').nth(2).unwrap();
+    assert!(said.contains(&format!("ingester adopt {batch}")), "{said}");
+    assert!(said.contains("its folder has no seal any more"), "{said}");
+    for (key, content) in before {
+        bucket.store.put(&key, content).await.unwrap();
+    }
+    assert_clean(&world.finish(producer, running).await);
+    let (code, said) = ingester(&world, &["reconcile"]);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reconcile_puts_away_enters_and_names_what_is_lost() {
+    let world = World::new(1_200, &SHAPE).await;
+    alter_config(&world, "[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    let mut running = world.start("ingester");
+    world.until_loaded(world.wanted(), &mut [&mut producer, &mut running]).await;
+    let bucket = Bucket::of(&world).await;
+    let archived = async || bucket.folders().await.is_empty();
+    world.until("all archived", &mut [&mut producer, &mut running], archived).await;
+    running.stop(STOP).await.unwrap();
+
+    // A folder comes back whole, another without its seal: both are loaded, and go again.
+    let folders: Vec<String> = {
+        let mut all: Vec<String> = bucket
+            .below("Ingested/")
+            .await
+            .iter()
+            .map(|o| o.key[..=o.key.rfind('/').unwrap()].to_owned())
+            .collect();
+        all.dedup();
+        all
+    };
+    for (folder, seal) in [(&folders[0], true), (&folders[1], false)] {
+        for object in bucket.below(folder).await {
+            if seal || !object.key.ends_with("batch.json") {
+                let to = object.key.replacen("Ingested/", "ToIngest/", 1);
+                bucket.store.copy(&object.key, &to).await.unwrap();
+            }
+        }
+    }
+    // Of a third the ledger forgets everything, and S3 too; a fourth the ledger forgets only.
+    let batch = |folder: &str| folder.split('/').nth(2).unwrap().to_owned();
+    let (third, fourth) = (batch(&folders[2]), batch(&folders[3]));
+    for batch in [&third, &fourth] {
+        let forget = format!("DELETE FROM public.livestream_ledger WHERE batch_id = '{batch}'");
+        world.judge.batch_execute(&forget).await.unwrap();
+    }
+    for object in bucket.below(&folders[2]).await {
+        bucket.store.delete(&object.key).await.unwrap();
+    }
+    let (code, said) = ingester(&world, &["reconcile", "--dry-run"]);
+    assert_eq!(code, Some(65), "{said}");
+    assert_eq!(bucket.folders().await.len(), 2, "--dry-run mends nothing: {said}");
+    let (code, said) = ingester(&world, &["reconcile", "--json"]);
+    assert_eq!(code, Some(65), "{said}");
+    let json: serde_json::Value = serde_json::from_str(&said[..=said.rfind('}').unwrap()]).unwrap();
+    let matters = |list: &serde_json::Value, key: &str| {
+        let list = list["list"].as_array().unwrap().clone();
+        let pair = |one: &serde_json::Value| {
+            (one["batch"].as_str().unwrap().to_owned(), one[key].as_str().unwrap().to_owned())
+        };
+        list.iter().map(pair).collect::<Vec<_>>()
+    };
+    let archive = |folder: &str| (batch(folder), "archive".to_owned());
+    assert_eq!(matters(&json["mended"], "act"), [archive(&folders[0]), archive(&folders[1])]);
+    let decide = [(third, "lost".to_owned()), (fourth.clone(), "archived_not_loaded".to_owned())];
+    assert_eq!(matters(&json["decide"], "matter"), decide);
+    assert!(bucket.folders().await.is_empty(), "put away again");
+
+    // The fourth is loaded again as OPERATIONS.md says: without its rows, and brought back.
+    let (code, said) = ingester(&world, &["adopt", &fourth]);
+    assert_eq!(code, Some(64), "nobody can be asked: {said}");
+    let (code, said) = ingester(&world, &["adopt", &fourth, "--yes"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = ingester(&world, &["reconcile"]);
+    assert!(code == Some(65) && said.contains("entered into the bookkeeping"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
+    let shape = Shape { max_batch_age: "1h", files_per_batch: 100, ..SHAPE };
+    let adobe = options(450);
+    let plan = Plan { malformed_per_mille: 0, ..adobe.plan };
+    let world = World::with(adobe::Options { plan, ..adobe }, &shape).await;
+    let mut producer = world.start("producer");
+    let uploaded = async || {
+        world.snapshot().await.is_some_and(|snapshot| {
+            snapshot.totals.rows >= world.wanted()
+                && snapshot.batches.iter().all(|b| b.files_uploaded == b.files)
+        })
+    };
+    world.until("every file uploaded", &mut [&mut producer], uploaded).await;
+    let bucket = Bucket::of(&world).await;
+    let folder = bucket.folders().await.pop().unwrap();
+    let batch = folder.split('/').nth(2).unwrap().to_owned();
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(65) && said.contains("is at it and will finish it"), "{code:?} {said}");
+    producer.stop(STOP).await.unwrap();
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(65) && said.contains("when it is started again"), "{code:?} {said}");
+    std::fs::remove_dir_all(world.path("producer")).unwrap();
+
+    let last = bucket.below(&folder).await.pop().unwrap().key;
+    let whole = bucket.store.get(&last).await.unwrap();
+    bucket.store.put(&last, whole.slice(..whole.len() / 2)).await.unwrap();
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(65) && said.contains(&last) && said.contains("not whole"), "{code:?} {said}");
+    bucket.store.put(&last, whole).await.unwrap();
+
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--instance", "web-9"]);
+    assert!(code == Some(0) && said.contains("is sealed: the ingester loads it"), "{code:?} {said}");
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(0) && said.contains("has a seal already"), "{code:?} {said}");
+    let mut running = world.start("ingester");
+    world.until_loaded(world.wanted(), &mut [&mut running]).await;
+    running.stop(STOP).await.unwrap();
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(0) && said.contains("is loaded already"), "{code:?} {said}");
+    assert_clean(&world.verdict().await);
+    let row =
+        "SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM public.livestream_ledger";
+    let row = world.judge.query_one(row, &[]).await.unwrap();
+    assert_eq!(
+        (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2)),
+        ("web-9".to_owned(), true, true)
+    );
+    let (code, said) = ingester(&world, &["adopt", &shared::ids::BatchId::new().to_string(), "--yes"]);
+    assert_eq!(code, Some(66), "{said}");
+}

@@ -52,14 +52,15 @@ struct Why {
 
 /// A try that was refused.
 struct Found {
-    reports: Vec<Report>,
+    /// With the number of the file each is about.
+    reports: Vec<(usize, Report)>,
     said: String,
 }
 
 impl Found {
     fn why(&self) -> Why {
         match self.reports.first() {
-            Some(report) => Why::of(report),
+            Some((_, report)) => Why::of(report),
             None => Why { column: None, code: None, reason: self.said.clone() },
         }
     }
@@ -244,7 +245,10 @@ impl<'a> Sift<'a> {
                 refusal(all, "COPY … NOLOAD")?;
                 let reports = before.since(session).await;
                 if !reports.is_empty() {
-                    return Ok(Some(Found { reports: self.named(reports, &placed), said: String::new() }));
+                    return Ok(Some(Found {
+                        reports: self.attributed(reports, &placed),
+                        said: String::new(),
+                    }));
                 }
                 refusal(session.run(&self.target.has_refused(&manifest, compression)).await, "COPY … NOLOAD")?
             }
@@ -260,7 +264,7 @@ impl<'a> Sift<'a> {
         };
         let Some(said) = refused else { return Ok(None) };
         let reports = self.late(&before).await;
-        Ok(Some(Found { reports: self.named(reports, &placed), said }))
+        Ok(Some(Found { reports: self.attributed(reports, &placed), said }))
     }
 
     /// What the tables tell, which may lag behind.
@@ -276,37 +280,29 @@ impl<'a> Sift<'a> {
         Vec::new()
     }
 
-    /// The reports about objects of this try, with the key in the place of the name, which may be cut.
-    fn named(&self, reports: Vec<Report>, placed: &[(Piece, String)]) -> Vec<Report> {
-        let mut names = BTreeMap::new();
-        for (number, (_, key)) in placed.iter().enumerate() {
-            let url = pieces::url(&self.target.bucket, key);
-            names.entry(cut(&url).to_owned()).or_insert_with(Vec::new).push(number);
-        }
-        let name = |report: Report| match names.get(cut(&report.file)).map(Vec::as_slice) {
-            // Two names that are cut to the same one do not tell which file it is.
-            Some([number]) => {
-                let file = placed.get(*number).map(|(piece, _)| piece.file.to_string())?;
-                Some(Report { file, ..report })
-            }
-            _ => None,
-        };
-        reports.into_iter().filter_map(name).collect()
+    fn attributed(&self, reports: Vec<Report>, placed: &[(Piece, String)]) -> Vec<(usize, Report)> {
+        let urls: Vec<_> =
+            placed.iter().map(|(piece, key)| (piece.file, pieces::url(&self.target.bucket, key))).collect();
+        attribute(reports, &urls)
     }
 
     /// Notes the rows that are named, as far as they are certain; how many they are.
-    async fn take(&mut self, reports: &[Report], group: &[Piece], how: How) -> Result<usize, Trouble> {
+    async fn take(
+        &mut self,
+        reports: &[(usize, Report)],
+        group: &[Piece],
+        how: How,
+    ) -> Result<usize, Trouble> {
         let known = self.refused.len();
         for piece in group {
-            let file = piece.file.to_string();
-            let reports: Vec<_> = reports.iter().filter(|report| report.file == file).collect();
+            let reports: Vec<_> = reports.iter().filter(|(file, _)| *file == piece.file).collect();
             if reports.is_empty() {
                 continue;
             }
             // As they stood in the object that was tried.
             let kept = self.kept(piece);
             let ends = self.pieces.last_lines(piece.file, &kept).await?;
-            for report in reports {
+            for (_, report) in reports {
                 let (line, row) = located(&ends, report.line);
                 let line = line.and_then(|at| kept.get(at).copied());
                 let row = row.and_then(|at| kept.get(at).copied());
@@ -393,4 +389,41 @@ fn cut(url: &str) -> &str {
         end -= 1;
     }
     url.get(..end).unwrap_or(url).trim_end()
+}
+
+/// The reports about these files, each with the number of its file.
+fn attribute(reports: Vec<Report>, urls: &[(usize, String)]) -> Vec<(usize, Report)> {
+    let mut names = BTreeMap::<&str, Vec<usize>>::new();
+    for (file, url) in urls {
+        names.entry(cut(url)).or_default().push(*file);
+    }
+    let of = |report: Report| match names.get(cut(&report.file)).map(Vec::as_slice) {
+        Some([file]) => Some((*file, report)),
+        // Two names that are cut to the same one do not tell which file it is.
+        _ => None,
+    };
+    reports.into_iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(file: &str) -> Report {
+        Report { file: file.to_owned(), line: 1, column: None, code: None, reason: String::new() }
+    }
+
+    #[test]
+    fn a_report_is_attributed_to_a_file_even_by_a_name_that_is_cut() {
+        let long = format!("s3://b/{}", "x".repeat(FILE_BYTES));
+        let urls = [(3, format!("{long}/3.csv")), (5, "s3://b/5.csv".to_owned())];
+        let reports =
+            vec![report(&long[..FILE_BYTES]), report("s3://b/5.csv"), report("s3://b/elsewhere.csv")];
+        let files = |urls: &[_]| {
+            attribute(reports.clone(), urls).into_iter().map(|(file, _)| file).collect::<Vec<_>>()
+        };
+        assert_eq!(files(&urls), [3, 5]);
+        let alike = [urls.to_vec(), vec![(4, format!("{long}/4.csv"))]].concat();
+        assert_eq!(files(&alike), [5], "it may be either of two files");
+    }
 }

@@ -35,7 +35,12 @@ fn shape(rows: u32, files: u32, compression: &'static str) -> Shape {
 
 /// Everything that is sent stands in S3, sealed, and the producer is stopped.
 async fn published(hits: u64, shape: &Shape) -> World {
+    published_in(hits, shape, |_| {}).await
+}
+
+async fn published_in(hits: u64, shape: &Shape, prepare: impl FnOnce(&World)) -> World {
     let world = World::new(hits, shape).await;
+    prepare(&world);
     let mut producer = world.start("producer");
     let done = async || {
         world.snapshot().await.is_some_and(|snapshot| {
@@ -240,6 +245,70 @@ async fn refused_rows_are_found_without_any_table_of_load_errors() {
     world.assert_sifted(&refused).await;
     send(&world, MENDED).await;
     assert_eq!(world.replay(&["--all"]).0, 0);
+    assert_clean(&world.verdict().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_are_found_though_the_names_of_files_are_cut() {
+    let deep = format!("{}/{}/", "d".repeat(150), "e".repeat(150));
+    let world = published_in(300, &shape(50, 3, "zstd"), |world| {
+        world.configure(
+            "path_style = true",
+            &format!(
+                "path_style = true\nto_ingest = \"{deep}ToIngest/\"\nquarantine = \"{deep}Quarantine/\""
+            ),
+        );
+        world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    })
+    .await;
+    let refused = world.longer("evar1", 34);
+    send(&world, NARROW).await;
+    let mut ingester = world.start("ingester");
+    let done = async || world.loaded().await + world.in_quarantine().await >= world.wanted();
+    world.until("every batch loaded", &mut [&mut ingester], done).await;
+    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    let verdict = world.verdict().await;
+    assert!(verdict.doubled == 0 && verdict.complaints.is_empty(), "{verdict:#?}");
+    assert_eq!((verdict.lost, world.in_quarantine().await), (refused.len() as u64, refused.len() as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_earlier_attempt_met_counts_no_more() {
+    let world = published(300, &shape(100, 3, "zstd")).await;
+    let (long_1, long_2) = (world.longer("evar1", 34), world.longer("evar2", 34));
+    let both = long_1.union(&long_2).count();
+    // More than may be while both columns are narrow, and less when one of them is.
+    let share = (both + long_2.len()) as f64 / 2.0 / world.wanted() as f64;
+    world.configure("[ingester]", &format!("[quarantine]\nmax_share = {share}\n\n[ingester]"));
+    world.configure("retry_max = \"10s\"", "retry_max = \"1s\"");
+    send(&world, &format!("{NARROW}\n{}", NARROW.replace("evar1", "evar2"))).await;
+    let mut ingester = world.start("ingester");
+    let waits = async || ingester.said().contains("the batch waits whole");
+    world.until("the batch waits", &mut [], waits).await;
+    assert_eq!(world.loaded().await, 0);
+    send(&world, MENDED).await;
+    world.until_archived(&mut ingester).await;
+    world.assert_sifted(&long_2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_an_older_schema_are_loaded_into_its_columns() {
+    let world = published(300, &shape(100, 3, "zstd")).await;
+    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    send(&world, NARROW).await;
+    let mut ingester = world.start("ingester");
+    world.until_archived(&mut ingester).await;
+    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    assert!(world.in_quarantine().await > 0);
+    // The schema goes on, and the table with it.
+    world.configure("[ingester]", "[schema]\nevents = \"1..999\"\n\n[ingester]");
+    send(&world, &format!("{MENDED}\nALTER TABLE public.livestream DROP COLUMN event1000;")).await;
+    let (code, said) = world.replay(&["--all"]);
+    assert_eq!(code, 78, "{said}");
+    assert!(said.contains("event1000") && said.contains("add the columns that are gone"), "{said}");
+    send(&world, "ALTER TABLE public.livestream ADD COLUMN event1000 decimal(18,2);").await;
+    let (code, said) = world.replay(&["--all"]);
+    assert_eq!(code, 0, "{said}");
     assert_clean(&world.verdict().await);
 }
 

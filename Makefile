@@ -17,12 +17,14 @@ DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) 
 demo: build
 	@$(DEMO)
 
-test: build
+# Programs and tests are built in one go: built apart, a few crates have other features and are compiled twice.
+test: prerequisites
 	@.ci/prerequisites test
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
+	cargo build --release --workspace --bins --tests --locked
 	cargo test --release --workspace --locked
-	$(MAKE) --no-print-directory demo RECORDS=20000 DIR=target/test-demo
+	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
 # The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
 # the kills, POWER_SEED=<number> the cuts.

@@ -1,16 +1,10 @@
-//! Redshift: how to reach it, what is said to it, and what its answers mean.
-//!
-//! Only the simple-query protocol is spoken: tokio-postgres asks for binary results otherwise, which Redshift gets
-//! wrong for some types.
+//! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
+//! [`shared::redshift`].
 
-pub mod connect;
 pub mod errors;
 pub mod load;
 pub mod load_errors;
-pub mod session;
 pub mod statements;
-pub mod table;
 
-pub use connect::Connector;
-pub use session::{Rows, Session, SqlFailure};
+pub use shared::redshift::{Connector, Rows, Session, SqlFailure, session, table};
 pub use statements::Target;

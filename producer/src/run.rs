@@ -7,6 +7,7 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::object_store::ObjectStore;
+use shared::redshift::{Connector, table};
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published};
@@ -53,10 +54,21 @@ pub fn mark_batches(transform: Transform, schema: &Schema, log: &mut Log) -> Tra
 /// Runs the producer until a signal, or until it cannot go on.
 ///
 /// # Errors
-/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
+/// When every COPY into the table as it is would fail, the log cannot be opened or fails, or the credential or the
+/// stream's address is wrong.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
+    if config.redshift.has_login() {
+        let connector =
+            Connector::new(&config.redshift, &format!("livestream producer {}", config.instance.name))?;
+        let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
+        looked.unwrap_or(Ok(()))?;
+    } else {
+        tracing::info!(
+            "the producer is given no login of Redshift: it does not compare the table with the schema"
+        );
+    }
     let (mut log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
     let transform = mark_batches(transform, &schema, &mut log);
     let again = log.has_history();

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod layout;
 pub mod metrics;
 pub mod object_store;
+pub mod redshift;
 pub mod report;
 pub mod retry;
 pub mod schema;

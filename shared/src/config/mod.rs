@@ -195,7 +195,7 @@ section!(
 /// Which secrets a program uses: those it does not use need not be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// Adobe's and S3's.
+    /// Adobe's and S3's; Redshift's if it is there, for a look at the table before the start.
     Producer,
     /// Redshift's and S3's.
     Ingester,
@@ -319,6 +319,12 @@ impl Config {
 
     fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
+        // The producer can do without it, and often must: the file may be the ingester's alone.
+        if secrets == Secrets::Producer
+            && let Ok(text) = std::fs::read_to_string(&self.redshift.password_file)
+        {
+            self.redshift.password = Secret::new(text.trim_end_matches(['\r', '\n']));
+        }
         let files = [
             (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
             (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
@@ -367,6 +373,12 @@ impl Config {
 }
 
 impl Redshift {
+    /// Whether there is what it takes to log in. The producer need not have it.
+    #[must_use]
+    pub fn has_login(&self) -> bool {
+        !self.password.is_empty()
+    }
+
     /// How the table is to be laid out.
     #[must_use]
     pub fn table_options(&self) -> TableOptions {

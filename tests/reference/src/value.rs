@@ -82,7 +82,7 @@ fn list(value: &Value, column: &Column, cell: &mut String) -> Fit {
     let Some(values) = values.as_array() else { return text(&plain(values), column, cell) };
     let sent = fields
         .and_then(|fields| fields.get("delim"))
-        .filter(|sent| !crate::is_empty(sent) && **sent != Value::from(0));
+        .filter(|sent| !crate::is_empty(sent) && sent.as_u64() != Some(0));
     let usable = sent.and_then(delimiter);
     let lost = column.delimiter.is_none() && sent.is_some() && usable.is_none();
     let delimiter = column.delimiter.clone().or(usable).unwrap_or_else(|| ",".to_owned());

@@ -39,7 +39,7 @@ async fn send(world: &World, statements: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
+async fn ddl_diff_mends_a_table_on_which_both_services_refuse_to_start() {
     let world = World::new(10, &SHAPE).await;
     assert_eq!(
         diff(&world),
@@ -53,13 +53,15 @@ async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
          ALTER TABLE public.livestream_ledger DROP COLUMN rejected;",
     )
     .await;
-    let refused = service::run("ingester", &["run"], &world.config).unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(78), "{said}");
-    assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
-    assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
-    let checked = service::run("ingester", &["check"], &world.config).unwrap();
-    assert_eq!(checked.status.code(), Some(78), "{}", String::from_utf8_lossy(&checked.stdout));
+    for name in ["ingester", "producer"] {
+        let refused = service::run(name, &["run"], &world.config).unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(78), "{said}");
+        assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
+        assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
+        let checked = service::run(name, &["check"], &world.config).unwrap();
+        assert_eq!(checked.status.code(), Some(78), "{}", String::from_utf8_lossy(&checked.stdout));
+    }
 
     let statements = diff(&world);
     let expected = "ALTER TABLE \"public\".\"livestream\" ADD COLUMN \"pagename\" varchar(255);\n\
@@ -160,7 +162,7 @@ async fn ddl_diff_mends_keys_encodings_and_lengths_and_what_still_loads_is_a_war
     )
     .await;
     let mut ingester = world.start("ingester");
-    let warned = |said: &str| said.matches("go to quarantine").count();
+    let warned = |said: &str| said.matches("will wait whole").count();
     for _ in 0..100 {
         ingester.look().unwrap();
         if warned(&ingester.said()) > 0 {

@@ -1,6 +1,6 @@
 //! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
 
-use shared::causes::causes;
+use crate::causes::causes;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::{Redshift, Tls};
+use crate::exit::{Exit, Failure};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use shared::config::{Redshift, Tls};
-use shared::exit::{Exit, Failure};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -87,7 +87,7 @@ impl Connector {
         match tokio::time::timeout(self.connect_timeout, opening).await {
             Ok(opened) => opened,
             Err(_) => {
-                let limit = shared::human::duration(self.connect_timeout);
+                let limit = crate::human::duration(self.connect_timeout);
                 Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
             }
         }

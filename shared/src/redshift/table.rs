@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use shared::config::Config;
-use shared::ddl::{Difference, Layout, LiveColumn, compare};
-use shared::exit::{Exit, Failure};
-use shared::schema::{Encoding, Schema};
-use shared::sql::{TableName, literal};
+use crate::config::Config;
+use crate::ddl::{Difference, Layout, LiveColumn, compare};
+use crate::exit::{Exit, Failure};
+use crate::schema::{Encoding, Schema};
+use crate::sql::{TableName, literal};
 
 use super::{Connector, Session, SqlFailure};
 
@@ -149,7 +149,7 @@ fn warning(differences: &[Difference]) -> Option<String> {
     let altered = list(differences, Difference::alters_values);
     let mut parts = Vec::new();
     if !refused.is_empty() {
-        parts.push(format!("rows that do not fit the table will go to quarantine: {refused}"));
+        parts.push(format!("batches with rows that do not fit the table will wait whole: {refused}"));
     }
     if !altered.is_empty() {
         parts.push(format!("values will be altered by their type in the table: {altered}"));
@@ -160,8 +160,8 @@ fn warning(differences: &[Difference]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use shared::ddl::What;
-    use shared::schema::SqlType;
+    use crate::ddl::What;
+    use crate::schema::SqlType;
 
     use super::*;
 
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(
             said.as_deref(),
             Some(
-                "rows that do not fit the table will go to quarantine: a is varchar(8) in the table, too short for some \
+                "batches with rows that do not fit the table will wait whole: a is varchar(8) in the table, too short for some \
                  values of varchar(9); a is NOT NULL in the table. `ingester ddl --diff` prints what makes it right"
             )
         );

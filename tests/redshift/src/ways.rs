@@ -14,6 +14,7 @@ struct Switches {
     serverless: AtomicBool,
     rows_as_lines: AtomicBool,
     no_error_tables: AtomicBool,
+    no_copy_id: AtomicBool,
     serializable: AtomicBool,
 }
 
@@ -52,6 +53,11 @@ impl Ways {
         if self.is_serializable() { "SERIALIZABLE" } else { "REPEATABLE READ" }
     }
 
+    /// There is no `pg_last_copy_id()`.
+    pub fn set_copy_id_untold(&self, on: bool) {
+        self.0.no_copy_id.store(on, Ordering::Relaxed);
+    }
+
     pub(crate) fn serverless(&self) -> bool {
         self.0.serverless.load(Ordering::Relaxed)
     }
@@ -63,6 +69,9 @@ impl Ways {
     /// The error of a statement that asks for a table this deployment does not have, or that is forbidden.
     pub(crate) fn missing(&self, sql: &str) -> Option<SqlError> {
         let sql = sql.to_ascii_lowercase();
+        if self.0.no_copy_id.load(Ordering::Relaxed) && sql.contains("pg_last_copy_id") {
+            return Some(SqlError::with_state("42883", "function pg_last_copy_id() does not exist"));
+        }
         let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
         if self.0.no_error_tables.load(Ordering::Relaxed)
             && let Some(table) = words.clone().find(|word| is_of_load_errors(word))

@@ -2,10 +2,13 @@
 //! what lies in quarantine.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context;
+use flate2::read::MultiGzDecoder;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::seal::Seal;
@@ -78,6 +81,18 @@ pub(super) async fn compare(
     Ok(())
 }
 
+/// What is in a file, whichever way its name says it is compressed.
+fn decoded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut file = fs::File::open(path)?;
+    let mut rows = Vec::new();
+    match path.extension().and_then(OsStr::to_str) {
+        Some("zst") => zstd::stream::copy_decode(file, &mut rows)?,
+        Some("gz") => drop(MultiGzDecoder::new(file).read_to_end(&mut rows)?),
+        _ => drop(file.read_to_end(&mut rows)?),
+    }
+    Ok(rows)
+}
+
 /// The ids of all hits in the quarantine that the ledger counts.
 pub(super) async fn quarantined(
     client: &Client,
@@ -96,7 +111,7 @@ pub(super) async fn quarantined(
         let (high, low) = (place("hitidhigh")?, place("hitidlow")?);
         let files = files_below(&folder)?;
         let rows = files.iter().find(|path| path.to_string_lossy().contains("rows.csv"));
-        let rows = zstd::decode_all(fs::File::open(rows.context("no rows")?)?)?;
+        let rows = decoded(rows.context("no rows")?)?;
         let mut reader = csv::ReaderBuilder::new().delimiter(b'~').has_headers(false).from_reader(&*rows);
         let mut count = 0;
         for row in reader.records() {

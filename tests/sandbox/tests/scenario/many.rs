@@ -23,7 +23,9 @@ async fn load_exactly_once(ingesters: usize, serializable: bool, seed: u64) {
     let mut random = Rng::with_seed(seed);
     let shape = Shape { records_per_file: 100, files_per_batch: 3, ..Shape::default() };
     let adobe = adobe::Options { rate: Some(RATE), hold: HITS, ..options(HITS) };
-    let world = World::with(adobe, &shape).await;
+    // With all that waits in one COPY, one ingester would load nearly everything.
+    let alone = |text: &str| text.replace("[ingester]", "[ingester]\nbatches_per_copy = 1");
+    let world = World::altered(adobe, &shape, alone, None).await;
     world.standins.redshift.ways().set_serializable(serializable);
     let faults = world.standins.redshift.faults();
     // Long enough for the others to come to the same batch meanwhile.

@@ -35,12 +35,7 @@ fn shape(rows: u32, files: u32, compression: &'static str) -> Shape {
 
 /// Everything that is sent stands in S3, sealed, and the producer is stopped.
 async fn published(hits: u64, shape: &Shape) -> World {
-    published_in(hits, shape, |_| {}).await
-}
-
-async fn published_in(hits: u64, shape: &Shape, prepare: impl FnOnce(&World)) -> World {
     let world = World::new(hits, shape).await;
-    prepare(&world);
     let mut producer = world.start("producer");
     let done = async || {
         world.snapshot().await.is_some_and(|snapshot| {
@@ -246,30 +241,6 @@ async fn refused_rows_are_found_without_any_table_of_load_errors() {
     send(&world, MENDED).await;
     assert_eq!(world.replay(&["--all"]).0, 0);
     assert_clean(&world.verdict().await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn refused_rows_are_found_though_the_names_of_files_are_cut() {
-    let deep = format!("{}/{}/", "d".repeat(150), "e".repeat(150));
-    let world = published_in(300, &shape(50, 3, "zstd"), |world| {
-        world.configure(
-            "path_style = true",
-            &format!(
-                "path_style = true\nto_ingest = \"{deep}ToIngest/\"\nquarantine = \"{deep}Quarantine/\""
-            ),
-        );
-        world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
-    })
-    .await;
-    let refused = world.longer("evar1", 34);
-    send(&world, NARROW).await;
-    let mut ingester = world.start("ingester");
-    let done = async || world.loaded().await + world.in_quarantine().await >= world.wanted();
-    world.until("every batch loaded", &mut [&mut ingester], done).await;
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
-    let verdict = world.verdict().await;
-    assert!(verdict.doubled == 0 && verdict.complaints.is_empty(), "{verdict:#?}");
-    assert_eq!((verdict.lost, world.in_quarantine().await), (refused.len() as u64, refused.len() as u64));
 }
 
 #[tokio::test(flavor = "multi_thread")]

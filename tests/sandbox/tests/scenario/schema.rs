@@ -149,6 +149,7 @@ async fn ddl_diff_mends_keys_encodings_and_lengths_and_what_still_loads_is_a_war
         format!("{table} ALTER COLUMN \"hitidlow\" ENCODE az64;"),
         format!("{ledger} ALTER COLUMN \"instance\" TYPE varchar(127);"),
         format!("{ledger} ADD COLUMN \"rejected\" bigint;"),
+        format!("{ledger} ADD COLUMN \"quarantine\" varchar(16);"),
     ];
     assert_eq!(sent, expected, "{statements}");
     send(&world, &statements).await;

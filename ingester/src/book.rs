@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -28,6 +29,8 @@ struct Inner {
     open: Mutex<BTreeMap<BatchId, Load>>,
     /// Batches with rows in quarantine, archived or not.
     quarantined: Mutex<BTreeSet<BatchId>>,
+    /// Changes since this process opened it.
+    moved: AtomicU64,
     to_load: Notify,
     to_archive: Notify,
 }
@@ -52,6 +55,7 @@ impl Book {
             changes: Mutex::new(()),
             open: Mutex::new(open),
             quarantined: Mutex::new(quarantined),
+            moved: AtomicU64::new(0),
             to_load: Notify::new(),
             to_archive: Notify::new(),
         };
@@ -165,6 +169,12 @@ impl Book {
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
+    /// Changes of loads since this process opened the book: the same number twice, and nothing happened between.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.inner.moved.load(Ordering::Acquire)
+    }
+
     /// Returns when something may have come to be loaded since the last call.
     pub async fn to_load(&self) {
         self.inner.to_load.notified().await;
@@ -188,6 +198,7 @@ impl Book {
         let changed = tokio::task::spawn_blocking(move || {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
+            inner.moved.fetch_add(loads.len() as u64, Ordering::Release);
             let mut quarantined = locked(&inner.quarantined);
             for load in &loads {
                 if load.quarantined > 0 {

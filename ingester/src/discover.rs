@@ -16,7 +16,7 @@ use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
 use state::loads::Listed;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::book::{self, Book};
@@ -75,6 +75,8 @@ pub struct Discovery {
     unsealed: BTreeSet<BatchId>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
     listed: bool,
+    /// Who waits until everything that stands in S3 at start is in the book.
+    waits: Option<oneshot::Sender<()>>,
 }
 
 impl Discovery {
@@ -112,7 +114,16 @@ impl Discovery {
             recent: None,
             unsealed: BTreeSet::new(),
             listed: false,
+            waits: None,
         })
+    }
+
+    /// Answers once everything that stands in S3 at start is in the book.
+    #[must_use]
+    pub fn listed(&mut self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        self.waits = Some(tell);
+        told
     }
 
     /// Waits for hints or for the next listing, and follows them.
@@ -223,6 +234,8 @@ impl Discovery {
             self.recent = Some(now - self.reach);
             self.progress =
                 listing::noted(self.progress.as_ref(), whole.then_some(pages), open, self.reach, now);
+            // Nobody may wait any more.
+            let _ = self.waits.take().map(|waits| waits.send(()));
         }
         if first {
             self.tidy().await;

@@ -12,20 +12,22 @@ pub mod judge;
 mod mend;
 pub mod report;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::loads::ErrorClass;
 use state::snapshot::ProducerSnapshot;
+use tokio::sync::oneshot;
 
 use self::gather::{Known, Places, in_log};
-use self::judge::{Mend, Rules, Verdict, judge};
+use self::judge::{Agreed, InLog, Mend, Rules, Verdict, judge};
 use self::mend::Hands;
 use self::report::{Report, Sides};
 use crate::book::Book;
@@ -175,6 +177,9 @@ async fn reconcile(
             match judge(&facts, &rules) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
                 Verdict::Decide(matter) => report.decide(facts.batch, matter, None),
+                Verdict::Mend(Mend::Load | Mend::Archive) if hands.are_at(facts.batch)? => {
+                    report.agrees(Agreed::UnderWay);
+                }
                 Verdict::Mend(mend) => match hands.mend(places.store, facts.batch, mend, report).await? {
                     Ok(()) => {}
                     Err(error) => return Ok(Err(error.into())),
@@ -194,6 +199,15 @@ pub struct Watch {
     book: Book,
     hands: Hands,
     back: TimeDelta,
+    quiet: Option<Quiet>,
+}
+
+/// What was known when nothing was left to do. While it stays so nobody is asked: an hourly query would keep a
+/// serverless workgroup of an idle site awake.
+#[derive(Debug, PartialEq, Eq)]
+struct Quiet {
+    log: Option<BTreeMap<BatchId, InLog>>,
+    moved: u64,
 }
 
 impl Watch {
@@ -207,7 +221,16 @@ impl Watch {
         book: Book,
     ) -> Self {
         let hands = Hands::open_book(config, book.clone());
-        Self { config: config.clone(), store, target, connector, book, hands, back: BACK_AT_START }
+        Self {
+            config: config.clone(),
+            store,
+            target,
+            connector,
+            book,
+            hands,
+            back: BACK_AT_START,
+            quiet: None,
+        }
     }
 
     /// Compares and mends once, and says what came of it; when to do it again.
@@ -215,7 +238,7 @@ impl Watch {
     /// # Errors
     /// When the bookkeeping fails. S3 or Redshift being away is waited for.
     pub async fn step(&mut self) -> Result<Duration, Failure> {
-        let now = Utc::now();
+        let (now, moved) = (Utc::now(), self.book.moved());
         let socket = self.config.producer_socket();
         let asked = tokio::time::timeout(PATIENCE, state::feed::snapshot::<ProducerSnapshot>(&socket)).await;
         let (log, said) = match asked {
@@ -225,6 +248,10 @@ impl Watch {
         };
         let loads: HashMap<_, _> =
             self.book.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        let quiet = Quiet { log: log.clone(), moved };
+        if loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
+            return Ok(self.config.ingester.reconcile_interval.0);
+        }
         let known = Known { log, loads };
         let (config, target) = (&self.config, &self.target);
         let places = Places { store: &self.store, config, target, seals: false };
@@ -237,6 +264,8 @@ impl Watch {
             Ok(()) => {
                 say(&report);
                 self.back = BACK;
+                let undone = report.mended.count + report.decide.count > 0 || !known.loads.is_empty();
+                self.quiet = if undone { None } else { Some(quiet) };
                 Ok(self.config.ingester.reconcile_interval.0)
             }
             Err(trouble) => {
@@ -247,11 +276,15 @@ impl Watch {
         }
     }
 
-    /// Compares until shutdown.
+    /// Compares until shutdown, for the first time when `listed` tells that discovery has been through: what it finds
+    /// needs no mending.
     ///
     /// # Errors
     /// As [`Watch::step`].
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
+    pub async fn run(mut self, listed: oneshot::Receiver<()>, shutdown: Shutdown) -> Result<(), Failure> {
+        if shutdown.until(listed).await.is_none_or(|listed| listed.is_err()) {
+            return Ok(());
+        }
         while let Some(next) = shutdown.until(self.step()).await {
             if !shutdown.sleep(next?).await {
                 break;

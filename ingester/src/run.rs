@@ -53,10 +53,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let doubts = Doubts::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
+    let mut discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
     let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
+    let listed = discovery.listed();
     let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone());
     let pauses = Pauses::new(&config, book.loads())?;
     let loader =
@@ -66,7 +67,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
-    tasks.spawn(watch.run(shutdown.clone()));
+    tasks.spawn(watch.run(listed, shutdown.clone()));
     let alert_after = config.ingester.alert_after;
     let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(

@@ -53,6 +53,12 @@ impl Hands {
         Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
     }
 
+    /// Whether this process is loading or archiving a batch: it may have begun since the bookkeeping was read.
+    pub(super) fn are_at(&self, batch: BatchId) -> Result<bool, Failure> {
+        let Loader::Here(book) = &self.loader else { return Ok(false) };
+        Ok(book.get(batch)?.is_some_and(|load| !book::is_archived(&load)))
+    }
+
     /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
     pub(super) async fn mend(
         &self,

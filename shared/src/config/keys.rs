@@ -207,7 +207,7 @@ pub const KEYS: &[Key] = &[
     key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
     key("ingester.pause", Texts, Some("[]"), r#"["02:00-03:00", "23:30-00:30"]"#, "Times of day, UTC, at which nothing is loaded: the first minute and the one at which loading goes on. `ingester pause` does the same by hand."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
-    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start. 1s to 1d."),
+    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start, unless nothing happened since. 1s to 1d."),
 
     key("quarantine.max_share", Number, Some("0.1"), "0.02", "The largest share of a batch's rows that may be refused while the others are loaded, 0 to 1; 0.1 is 10 %. With more refused, or all, the batch waits whole: that is a fault of the table or the schema, not of rows."),
 

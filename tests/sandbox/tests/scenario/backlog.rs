@@ -122,7 +122,12 @@ async fn the_batch_whose_file_has_fewer_rows_is_named_and_the_others_are_loaded(
     for serverless in [false, true] {
         let world = backlog(300).await;
         world.standins.redshift.ways().set_serverless(serverless);
-        let (folder, seal) = seals(&world).remove(7);
+        // With a line end in a value there are more lines than rows, which prove nothing.
+        let plain = |(folder, seal): &(PathBuf, Seal)| {
+            let file = zstd::decode_all(&*std::fs::read(folder.join(&seal.files[0].name)).unwrap()).unwrap();
+            file.iter().filter(|byte| **byte == b'\n').count() as u64 == seal.rows
+        };
+        let (folder, seal) = seals(&world).into_iter().skip(5).find(plain).unwrap();
         // Over S3, which keeps a checksum of what it is given.
         let key = folder.strip_prefix(world.path("s3").join(BUCKET)).unwrap().join("batch.json");
         let config = Config::load(&world.config, Secrets::Ingester).unwrap();
@@ -258,6 +263,8 @@ async fn an_idle_ingester_lists_once_an_interval_and_asks_redshift_nothing() {
         let world = backlog(40).await;
         let text = std::fs::read_to_string(&world.config).unwrap();
         let text = text.replace("list_interval = \"5s\"", "list_interval = \"500ms\"");
+        // Log, S3 and ledger need not be compared while nothing happens.
+        let text = text.replace("[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
         let text = text.replace("[ingester]", &format!("[ingester]\narchive = \"{archive}\""));
         std::fs::write(&world.config, text).unwrap();
         let mut ingester = world.start("ingester");

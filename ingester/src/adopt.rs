@@ -19,7 +19,7 @@ use state::feed::Republish;
 use state::log::BatchStatus;
 
 use crate::producer::{Producer, outlook};
-use crate::reconcile::{connect, failed};
+use crate::reconcile::{self, connect, failed};
 use crate::rows::{self, Contents, Watched};
 use crate::warehouse::{Target, errors, ledger};
 
@@ -31,6 +31,9 @@ pub struct Args {
     /// Do not ask.
     #[arg(long)]
     pub yes: bool,
+    /// Adopt it although it is so young that a producer elsewhere may still be at it.
+    #[arg(long)]
+    pub young: bool,
     /// The producer that made it, for the ledger; as the rows say if the schema has a column for that.
     #[arg(long, value_name = "NAME", value_parser = instance)]
     pub instance: Option<Instance>,
@@ -72,6 +75,7 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
         return ended;
     }
     let found = read_all(&store, &folder, &objects, &schema).await?;
+    refuse_young(config, args)?;
     let seal = seal(args, &schema, found)?;
     let missing = missing(&seal);
     writeln!(out, "{folder}")?;
@@ -167,15 +171,14 @@ async fn of_its_producer(
             (false, None)
         }
     };
-    let Some(batches) = batches else {
-        writeln!(
-            out,
-            "No producer's log is here: make sure that no producer elsewhere is still at this batch."
-        )?;
-        return Ok(None);
-    };
-    match batches.iter().find(|known| known.batch == batch).map(|known| known.status) {
-        None => Ok(None),
+    let known = batches.iter().flatten().find(|known| known.batch == batch);
+    match known.map(|known| known.status) {
+        None => {
+            let log =
+                if batches.is_some() { "The log here does not know it" } else { "No producer's log is here" };
+            writeln!(out, "{log}: make sure that no producer elsewhere is still at this batch.")?;
+            Ok(None)
+        }
         Some(status @ (BatchStatus::Filling | BatchStatus::Sealed)) => {
             let state = if status == BatchStatus::Filling { "filling" } else { "sealed" };
             let what = if running {
@@ -191,6 +194,21 @@ async fn of_its_producer(
             Ok(matches!(answer, Ok(Republish::UnderWay)).then_some(Ok(())))
         }
     }
+}
+
+/// What a producer elsewhere uploads later would never be loaded: the ledger would have the batch.
+fn refuse_young(config: &Config, args: &Args) -> Result<(), Failure> {
+    let (batch, age) = (args.batch, Utc::now() - args.batch.opened_at());
+    let young = reconcile::young(config);
+    if args.young || age >= young {
+        return Ok(());
+    }
+    let minutes = young.num_minutes();
+    Err(refused(format!(
+        "{batch} was opened {} ago: a producer elsewhere may still be at it, and what it uploads later would never be \
+         loaded. Wait until it is {minutes} minutes old, or give --young if its producer is gone for good",
+        human::Span(age.to_std().unwrap_or_default())
+    )))
 }
 
 /// A file, its number in the batch, and what is in it.

@@ -102,6 +102,12 @@ fn sql_failed(error: &SqlFailure) -> Failure {
     failed(&errors::trouble(error, "counting"))
 }
 
+/// The part of a day that lies in the time asked about.
+fn part_of(day: NaiveDate, (since, until): (DateTime<Utc>, DateTime<Utc>)) -> (DateTime<Utc>, DateTime<Utc>) {
+    let midnight = day.and_time(NaiveTime::MIN).and_utc();
+    (midnight.max(since), (midnight + TimeDelta::days(1)).min(until))
+}
+
 fn store_failed(error: StoreError) -> Failure {
     failed(&error.into())
 }
@@ -117,14 +123,44 @@ struct Audit<'c> {
 }
 
 impl Audit<'_> {
+    /// Counts a day. What moves while it is counted can look wrong: such batches are counted once more, and what is said
+    /// of them then is reported.
     async fn day(
         &self,
         day: NaiveDate,
-        (since, until): (DateTime<Utc>, DateTime<Utc>),
+        time: (DateTime<Utc>, DateTime<Utc>),
         report: &mut Report,
     ) -> Result<(), Failure> {
-        let from = day.and_time(NaiveTime::MIN).and_utc().max(since);
-        let to = (day.and_time(NaiveTime::MIN).and_utc() + TimeDelta::days(1)).min(until);
+        let mut doubtful = BTreeSet::new();
+        for facts in self.gather(day, time, None).await? {
+            if faults(&facts).is_empty() {
+                report.add(&facts, Vec::new());
+            } else {
+                doubtful.insert(facts.batch);
+            }
+        }
+        if !doubtful.is_empty() {
+            for facts in self.gather(day, time, Some(&doubtful)).await? {
+                report.add(&facts, faults(&facts));
+            }
+        }
+        if let Some((times, why)) = match self.received(day, time).await? {
+            Some(_) => self.received(day, time).await?,
+            None => None,
+        } {
+            report.day(day, times, why);
+        }
+        Ok(())
+    }
+
+    /// All batches of a day, or these.
+    async fn gather(
+        &self,
+        day: NaiveDate,
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
+        only: Option<&BTreeSet<BatchId>>,
+    ) -> Result<Vec<Facts>, Failure> {
+        let (from, to) = part_of(day, (since, until));
         // S3 is looked at before the ledger: a batch leaves `to_ingest` only when the ledger has it.
         let s3 = &self.config.s3;
         let waiting = self.batches_below(&s3.to_ingest, day).await?;
@@ -139,14 +175,16 @@ impl Audit<'_> {
             }
             None => None,
         };
-        self.received(day, &rows, report).await?;
-
         let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
-        let in_time = |batch: &BatchId| (from..to).contains(&batch.opened_at());
+        let in_time = |batch: &BatchId| {
+            (from..to).contains(&batch.opened_at()) && only.is_none_or(|only| only.contains(batch))
+        };
         let in_table = table.iter().flat_map(BTreeMap::keys);
         let all = waiting.iter().chain(&archived).chain(&quarantine).chain(ledger.keys()).chain(in_table);
         let all: BTreeSet<BatchId> = all.copied().filter(in_time).collect();
-        self.bar.inc_length(all.len() as u64);
+        if only.is_none() {
+            self.bar.inc_length(all.len() as u64);
+        }
         let one = |batch: BatchId| {
             let place = match (archived.contains(&batch), waiting.contains(&batch)) {
                 (true, _) => Place::Ingested,
@@ -156,26 +194,33 @@ impl Audit<'_> {
             let counted = table.as_ref().map(|counts| counts.get(&batch).copied().unwrap_or_default());
             self.facts(batch, place, quarantine.contains(&batch), ledger.get(&batch).cloned(), counted)
         };
-        let mut facts = futures_util::stream::iter(all.into_iter().map(one)).buffered(s3.uploads);
-        while let Some(facts) = facts.next().await {
-            let facts = facts?;
-            report.add(&facts, faults(&facts));
-            self.bar.inc(1);
+        let mut gathering = futures_util::stream::iter(all.into_iter().map(one)).buffered(s3.uploads);
+        let mut gathered = Vec::new();
+        while let Some(facts) = gathering.next().await {
+            gathered.push(facts?);
+            if only.is_none() {
+                self.bar.inc(1);
+            }
         }
-        Ok(())
+        Ok(gathered)
     }
 
-    /// Rows of one day's batches together, where rows tell when they were received and not which batch they are of.
-    async fn received(&self, day: NaiveDate, rows: &[LedgerRow], report: &mut Report) -> Result<(), Failure> {
-        let (None, Some(column)) = (&self.marks.batch, &self.marks.received) else { return Ok(()) };
+    /// What is wrong with the rows of one day's batches together, where rows tell when they were received and not which
+    /// batch they are of; and the times they were received between.
+    async fn received(
+        &self,
+        day: NaiveDate,
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
+    ) -> Result<Option<((DateTime<Utc>, DateTime<Utc>), String)>, Failure> {
+        let (None, Some(column)) = (&self.marks.batch, &self.marks.received) else { return Ok(None) };
+        let (from, to) = part_of(day, (since, until));
+        let rows = ledger::read(&self.session, &self.target, from, to).await;
+        let rows = rows.map_err(|error| sql_failed(&error))?;
         let first = rows.iter().filter_map(|row| row.first_received).min();
         let last = rows.iter().filter_map(|row| row.last_received).max();
-        let (Some(first), Some(last)) = (first, last) else { return Ok(()) };
+        let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
         let received = counts::received(&self.session, &self.target, column, (first, last)).await;
-        if let Some(why) = received.map_err(|error| sql_failed(&error))?.fault() {
-            report.day(day, (first, last), why);
-        }
-        Ok(())
+        Ok(received.map_err(|error| sql_failed(&error))?.fault().map(|why| ((first, last), why)))
     }
 
     async fn batches_below(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, Failure> {
@@ -229,6 +274,8 @@ impl Audit<'_> {
                 }
                 return Ok(());
             }
+            // It sleeps in an archive class, and so may its files.
+            Err(error) if error.is_asleep() => return Ok(()),
             Err(error) => return Err(error),
         };
         let seal = match seal {
@@ -244,7 +291,7 @@ impl Audit<'_> {
                 let content = match self.store.get(&format!("{folder}{}", file.name)).await {
                     Ok(content) => content,
                     // Named already.
-                    Err(error) if error.is_not_found() => continue,
+                    Err(error) if error.is_not_found() || error.is_asleep() => continue,
                     Err(error) => return Err(error),
                 };
                 let compression = seal.compression;

@@ -56,10 +56,23 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     });
     report.line("S3 get", got)?;
     let manifest = format!("{}{name}", config.s3.loads);
-    let written = store.put(&manifest, content).await.map(|_| format!("s3://{}/{manifest}", store.bucket()));
+    let written =
+        store.put(&manifest, content.clone()).await.map(|_| format!("s3://{}/{manifest}", store.bucket()));
     if report.line("S3 put a manifest", written.map_err(|error| s3_failed(&error)))? {
         let deleted = store.delete(&manifest).await.map(|()| String::new());
         report.line("S3 delete the manifest", deleted.map_err(|error| s3_failed(&error)))?;
+    }
+    // Without it rows that Redshift refuses hold their batch.
+    let quarantined = format!("{}{name}", config.s3.quarantine);
+    let written = store.put(&quarantined, content.clone()).await;
+    let written = written.map(|_| format!("s3://{}/{quarantined}", store.bucket()));
+    if report.line("S3 put into quarantine", written.map_err(|error| s3_failed(&error)))? {
+        let got = store.get(&quarantined).await.map(|_| String::new());
+        report.line("S3 get from quarantine", got.map_err(|error| s3_failed(&error)))?;
+        let listed = store.list_page(&config.s3.quarantine, None).await.map(|_| String::new());
+        report.line("S3 list the quarantine", listed.map_err(|error| s3_failed(&error)))?;
+        let deleted = store.delete(&quarantined).await.map(|()| String::new());
+        report.line("S3 delete from quarantine", deleted.map_err(|error| s3_failed(&error)))?;
     }
     if config.ingester.archive == Archive::Move {
         let moved = format!("{}{name}", config.s3.ingested);
@@ -83,7 +96,7 @@ fn s3_failed(error: &StoreError) -> (Exit, String) {
         StoreErrorKind::Passing => {
             (Exit::Unavailable, format!("{error}: is s3.endpoint right, and reachable from here?"))
         }
-        StoreErrorKind::Configuration | StoreErrorKind::NotFound => {
+        StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
             (Exit::Config, format!("{error}: {S3_ADVICE}"))
         }
     }

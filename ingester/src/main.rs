@@ -26,7 +26,7 @@ const EXAMPLES: &str = "Examples:
 Any key of the configuration can be overridden by the environment, for instance a secret:
   LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
 
-Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay, 69 service unavailable, 74 local disk,
+Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay or adopt, 69 service unavailable, 74 local disk,
 77 permission, 78 configuration.";
 
 const RECONCILE_EXAMPLES: &str = "Examples:
@@ -52,8 +52,11 @@ const REPLAY: &str = "Examples:
 Rows that were made for another [schema] than the configured one are loaded into the columns of theirs; if the table has
 lost one of these, add it, replay, and drop it again.
 
-Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged, 66 no row of such a batch is in
+Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged or gone, 66 no row of such a batch is in
 quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
+
+/// Longer ones are meant to have no end.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -89,10 +92,10 @@ enum Command {
     /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
     Pause {
         /// How long, such as 30m; without it until `ingester resume`.
-        #[arg(long = "for", value_name = "TIME", value_parser = span)]
+        #[arg(long = "for", value_name = "TIME", value_parser = pause_length)]
         length: Option<Span>,
         /// Why, for those who look at `state dump`.
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: Option<String>,
     },
     /// End the pause that `ingester pause` began. Those of ingester.pause go on.
@@ -197,8 +200,23 @@ fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
     in_runtime(ingester::pause::command(&config, pause, &mut std::io::stdout()))
 }
 
-fn span(text: &str) -> Result<Span, String> {
-    Span::parse(text).ok_or_else(|| "write a number and one of s, m, h, d, such as 30m".to_owned())
+fn pause_length(text: &str) -> Result<Span, String> {
+    let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
+    let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
+    match possible {
+        Some(length) if length > TimeDelta::zero() => Ok(span),
+        _ => {
+            Err("a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned())
+        }
+    }
+}
+
+/// It is shown on terminals as it is.
+fn reason(text: &str) -> Result<String, String> {
+    if text.contains(char::is_control) {
+        return Err("write one line of plain text".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -27,7 +27,7 @@ pub mod sift;
 pub mod split;
 mod tidy;
 
-pub use rest::{Sifted, load_rest};
+pub use rest::{LEFT_OVER, Sifted, load_rest};
 pub use tidy::tidy;
 
 use shared::config::Config;
@@ -35,6 +35,9 @@ use shared::ids::BatchId;
 
 /// Bytes of rows in one quarantine, and of one file that is searched, at most: they are held in memory.
 const MAX_BYTES: u64 = 1 << 30;
+
+/// The folder of what is written while rows of a batch are searched, beside those of its sets.
+pub const SCRATCH: &str = "sift/";
 
 /// Where quarantined rows go, and how many may.
 #[derive(Debug, Clone)]
@@ -54,6 +57,6 @@ impl Quarantine {
 
     /// The folder of what is written while rows of a batch are searched.
     fn scratch(&self, batch: BatchId) -> String {
-        format!("{}sift/", set::batch_folder(&self.prefix, batch))
+        format!("{}{SCRATCH}", set::batch_folder(&self.prefix, batch))
     }
 }

@@ -12,11 +12,13 @@ pub mod judge;
 mod mend;
 pub mod report;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
@@ -31,6 +33,7 @@ use self::judge::{Agreed, InLog, Mend, Rules, Verdict, judge};
 use self::mend::Hands;
 use self::report::{Report, Sides};
 use crate::book::Book;
+use crate::pause::Pauses;
 use crate::producer::outlook;
 use crate::since;
 use crate::trouble::Trouble;
@@ -38,6 +41,8 @@ use crate::warehouse::{Connector, Session, Target, errors};
 
 /// Longest wait for the log.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon the end of a pause by hand is noticed.
+const RESUMED: Duration = Duration::from_secs(30);
 /// How far `ingester run` looks back at start, and each time after that.
 const BACK_AT_START: TimeDelta = TimeDelta::days(7);
 const BACK: TimeDelta = TimeDelta::days(1);
@@ -70,30 +75,15 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let target = Target::new(config, &schema, "ingester reconcile".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
 
-    // The log is read first: see `gather`.
-    let asked = state::dump::look_at_producer(config).await.map_err(|failure| failure.to_string());
-    let (log, said) = match asked {
-        Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
-        Err(why) => (None, why),
-    };
-    let ingester = state::dump::look_at_ingester(config).await;
-    let (loads, hands) = match ingester {
-        Ok(part) => {
-            let hands = match (part.pid, &part.snapshot) {
-                (None, Some(_)) => Hands::closed_book(config),
-                _ => Hands::of_others(config),
-            };
-            let loads = part.snapshot.map(|snapshot| snapshot.loads).unwrap_or_default();
-            (loads, hands)
-        }
-        Err(_) => (Vec::new(), Hands::of_others(config)),
-    };
-    let known = Known { log, loads: loads.into_iter().map(|load| (load.batch, load)).collect() };
+    let (known, said, closed) = look(config).await;
+    let hands = if closed { Hands::closed_book(config) } else { Hands::of_others(config) };
     let session = connect(config).await?;
     let places = Places { store: &store, config, target: &target, seals: true };
     let sides = sides(config, &known, &said);
     let mut report = Report::new(now, since, args.dry_run, sides);
-    reconcile(&places, &known, &session, &hands, &mut report).await?.map_err(|trouble| failed(&trouble))?;
+    let once_more = || async { look(config).await.0 }.boxed();
+    let done = reconcile(&places, &known, &once_more, &session, &hands, &mut report).await?;
+    done.map_err(|trouble| failed(&trouble))?;
     if args.json {
         let json = serde_json::to_string_pretty(&report);
         writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
@@ -107,6 +97,24 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
             Err(Failure::new(Exit::Data, error))
         }
     }
+}
+
+/// What the databases of this machine know, what is to be said of the log, and whether there is a bookkeeping that nobody
+/// has open.
+async fn look(config: &Config) -> (Known, String, bool) {
+    let (log, said) = match state::dump::look_at_producer(config).await {
+        Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
+        Err(failure) => (None, failure.to_string()),
+    };
+    let (loads, closed) = match state::dump::look_at_ingester(config).await {
+        Ok(part) => {
+            let closed = part.pid.is_none() && part.snapshot.is_some();
+            (part.snapshot.map(|snapshot| snapshot.loads).unwrap_or_default(), closed)
+        }
+        Err(_) => (Vec::new(), false),
+    };
+    let loads = loads.into_iter().map(|load| (load.batch, load)).collect();
+    (Known { log, loads }, said, closed)
 }
 
 /// A connection for a command that ends.
@@ -128,6 +136,14 @@ pub(crate) fn failed(trouble: &Trouble) -> Failure {
     Failure::new(exit, anyhow::anyhow!("{trouble}"))
 }
 
+/// The age until which a batch may still be in the making: files go up and seals are written within moments of the
+/// limit, unless S3 is away.
+#[must_use]
+pub fn young(config: &Config) -> TimeDelta {
+    let age = TimeDelta::from_std(config.batch.max_batch_age.0.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
+    age.checked_add(&TimeDelta::minutes(10)).unwrap_or(TimeDelta::MAX)
+}
+
 fn start_of_day(moment: DateTime<Utc>) -> DateTime<Utc> {
     moment.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
@@ -146,10 +162,15 @@ fn sides(config: &Config, known: &Known, log: &str) -> Sides {
     }
 }
 
-/// Compares and mends. The outer error is the bookkeeping's.
+/// Reads the databases once more.
+type OnceMore<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
+
+/// Compares and mends. What moves while it is read can look like damage: before anybody is told, a day is read once
+/// more, after the databases. The outer error is the bookkeeping's.
 async fn reconcile(
     places: &Places<'_>,
     known: &Known,
+    once_more: OnceMore<'_>,
     session: &Session,
     hands: &Hands,
     report: &mut Report,
@@ -159,19 +180,27 @@ async fn reconcile(
         archive: config.ingester.archive,
         fingerprint: places.target.fingerprint.clone(),
         now: report.at,
-        // Files go up and seals are written within moments of the limit, unless S3 is away.
-        young: TimeDelta::from_std(config.batch.max_batch_age.0 * 2).unwrap_or(TimeDelta::MAX)
-            + TimeDelta::minutes(10),
+        young: young(config),
     };
     let days = match places.days(known, report.since, report.at).await {
         Ok(days) => days,
         Err(error) => return Ok(Err(error.into())),
     };
     for day in days {
-        let facts = match places.day(day, known, session).await {
+        let mut facts = match places.day(day, known, session).await {
             Ok(facts) => facts,
             Err(trouble) => return Ok(Err(trouble)),
         };
+        let calm = |verdict: &Verdict| {
+            matches!(verdict, Verdict::Agrees(_) | Verdict::Mend(Mend::Load | Mend::Archive))
+        };
+        if !facts.iter().all(|facts| calm(&judge(facts, &rules))) {
+            facts = match places.day(day, &once_more().await, session).await {
+                Ok(facts) => facts,
+                Err(trouble) => return Ok(Err(trouble)),
+            };
+        }
+        hands.note_quarantined(facts.iter().filter_map(|facts| Some((facts.batch, facts.ledger?)))).await?;
         for facts in facts {
             report.compared += 1;
             match judge(&facts, &rules) {
@@ -180,10 +209,11 @@ async fn reconcile(
                 Verdict::Mend(Mend::Load | Mend::Archive) if hands.are_at(facts.batch)? => {
                     report.agrees(Agreed::UnderWay);
                 }
-                Verdict::Mend(mend) => match hands.mend(places.store, facts.batch, mend, report).await? {
-                    Ok(()) => {}
-                    Err(error) => return Ok(Err(error.into())),
-                },
+                Verdict::Mend(mend) => {
+                    if let Err(trouble) = hands.mend(places, session, facts.batch, mend, report).await? {
+                        return Ok(Err(trouble));
+                    }
+                }
             }
         }
     }
@@ -197,6 +227,7 @@ pub struct Watch {
     target: Target,
     connector: Connector,
     book: Book,
+    pauses: Pauses,
     hands: Hands,
     back: TimeDelta,
     quiet: Option<Quiet>,
@@ -219,6 +250,7 @@ impl Watch {
         connector: Connector,
         store: ObjectStore,
         book: Book,
+        pauses: Pauses,
     ) -> Self {
         let hands = Hands::open_book(config, book.clone());
         Self {
@@ -227,6 +259,7 @@ impl Watch {
             target,
             connector,
             book,
+            pauses,
             hands,
             back: BACK_AT_START,
             quiet: None,
@@ -238,33 +271,36 @@ impl Watch {
     /// # Errors
     /// When the bookkeeping fails. S3 or Redshift being away is waited for.
     pub async fn step(&mut self) -> Result<Duration, Failure> {
-        let (now, moved) = (Utc::now(), self.book.moved());
-        let socket = self.config.producer_socket();
-        let asked = tokio::time::timeout(PATIENCE, state::feed::snapshot::<ProducerSnapshot>(&socket)).await;
-        let (log, said) = match asked {
-            Ok(Ok(answer)) => (Some(in_log(&answer.snapshot)), format!("running, process {}", answer.pid)),
-            Ok(Err(error)) => (None, error.to_string()),
-            Err(_) => (None, format!("{} does not answer", socket.display())),
-        };
-        let loads: HashMap<_, _> =
-            self.book.open_loads().into_iter().map(|load| (load.batch, load)).collect();
-        let quiet = Quiet { log: log.clone(), moved };
-        if loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
+        let now = Utc::now();
+        // A pause may be for Redshift's sake.
+        if let Some(paused) = self.pauses.at(now) {
+            let left = paused.until.and_then(|until| (until - now).to_std().ok());
+            return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
+        }
+        let moved = self.book.moved();
+        let (known, said) = self.look().await;
+        let quiet = Quiet { log: known.log.clone(), moved };
+        if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
             return Ok(self.config.ingester.reconcile_interval.0);
         }
-        let known = Known { log, loads };
         let (config, target) = (&self.config, &self.target);
         let places = Places { store: &self.store, config, target, seals: false };
         let mut report = Report::new(now, start_of_day(now - self.back), false, sides(config, &known, &said));
         let done = match self.connector.open().await {
-            Ok(session) => reconcile(&places, &known, &session, &self.hands, &mut report).await?,
+            Ok(session) => {
+                let once_more = || async { self.look().await.0 }.boxed();
+                reconcile(&places, &known, &once_more, &session, &self.hands, &mut report).await?
+            }
             Err(error) => Err(errors::trouble(&error, "connecting to Redshift")),
         };
         match done {
             Ok(()) => {
                 say(&report);
                 self.back = BACK;
-                let undone = report.mended.count + report.decide.count > 0 || !known.loads.is_empty();
+                // Rows in quarantine may be replayed by a command, which does not tell.
+                let undone = report.mended.count + report.decide.count > 0
+                    || !known.loads.is_empty()
+                    || !self.book.in_quarantine(1).is_empty();
                 self.quiet = if undone { None } else { Some(quiet) };
                 Ok(self.config.ingester.reconcile_interval.0)
             }
@@ -274,6 +310,19 @@ impl Watch {
                 Ok(self.config.ingester.retry_max.0.min(self.config.ingester.reconcile_interval.0))
             }
         }
+    }
+
+    /// What the log and the bookkeeping know, and what is to be said of the log.
+    async fn look(&self) -> (Known, String) {
+        let socket = self.config.producer_socket();
+        let asked = tokio::time::timeout(PATIENCE, state::feed::snapshot::<ProducerSnapshot>(&socket)).await;
+        let (log, said) = match asked {
+            Ok(Ok(answer)) => (Some(in_log(&answer.snapshot)), format!("running, process {}", answer.pid)),
+            Ok(Err(error)) => (None, error.to_string()),
+            Err(_) => (None, format!("{} does not answer", socket.display())),
+        };
+        let loads = self.book.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        (Known { log, loads }, said)
     }
 
     /// Compares until shutdown, for the first time when `listed` tells that discovery has been through: what it finds

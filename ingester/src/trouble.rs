@@ -75,10 +75,17 @@ impl fmt::Display for Trouble {
 /// What to do when S3 refuses for good.
 pub const S3_ADVICE: &str = "check s3.bucket, s3.region and the credentials, and that they may list, get, put and delete in the bucket";
 
+/// What to do about an object in an archive class.
+const ASLEEP_ADVICE: &str =
+    "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
+
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             StoreErrorKind::NotFound => Self::of_batch(ErrorClass::Incomplete, error),
+            StoreErrorKind::Asleep => {
+                Self { advice: ASLEEP_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
+            }
             StoreErrorKind::Configuration => Self::of_all(ErrorClass::Configuration, error, S3_ADVICE),
             StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
         }

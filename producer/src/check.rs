@@ -119,7 +119,9 @@ async fn bucket(config: &Config) -> Outcome {
         Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
         Err(error) => {
             let exit = match error.kind() {
-                StoreErrorKind::Configuration | StoreErrorKind::NotFound => Exit::Config,
+                StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
+                    Exit::Config
+                }
                 StoreErrorKind::Passing => Exit::Unavailable,
             };
             Err((exit, format!("{error}; check [s3], and the policy in deploy/iam-producer.json")))

@@ -65,6 +65,8 @@ pub enum StoreErrorKind {
     NotFound,
     /// Credentials, permission, bucket or region are wrong: only a person mends that.
     Configuration,
+    /// It lies in an archive class of S3 and cannot be read before it is restored.
+    Asleep,
     /// Anything else: the network, throttling, the service. Try again.
     Passing,
 }
@@ -74,6 +76,12 @@ impl StoreError {
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// Whether the object is there and cannot be read, because it lies in an archive class.
+    #[must_use]
+    pub fn is_asleep(&self) -> bool {
+        self.kind == StoreErrorKind::Asleep
     }
 
     /// Whether the object is not there.
@@ -398,6 +406,7 @@ fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreE
             _,
         ) => StoreErrorKind::Configuration,
         (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
+        (Some("InvalidObjectState"), _) => StoreErrorKind::Asleep,
         (Some("RequestTimeout" | "SlowDown" | "IncompleteBody" | "BadDigest"), _) => StoreErrorKind::Passing,
         (_, Some(404)) => StoreErrorKind::NotFound,
         (_, Some(301 | 400 | 401 | 403)) => StoreErrorKind::Configuration,
@@ -419,10 +428,11 @@ mod tests {
 
     #[test]
     fn only_what_a_person_must_mend_is_a_configuration_error() {
-        use StoreErrorKind::{Configuration, NotFound, Passing};
+        use StoreErrorKind::{Asleep, Configuration, NotFound, Passing};
         assert_eq!(classify(Some(404), Some("NoSuchKey"), false), NotFound);
         assert_eq!(classify(Some(404), Some("NoSuchBucket"), false), Configuration);
         assert_eq!(classify(Some(403), Some("AccessDenied"), false), Configuration);
+        assert_eq!(classify(Some(403), Some("InvalidObjectState"), false), Asleep);
         assert_eq!(classify(Some(503), Some("SlowDown"), false), Passing);
         assert_eq!(classify(None, None, false), Passing);
     }

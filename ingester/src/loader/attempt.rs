@@ -129,9 +129,20 @@ impl Loader {
         if settled.is_empty() {
             return Ok(());
         }
-        if let Err(trouble) = self.attend(settled).await? {
-            let batches: Vec<BatchId> = settled.iter().map(|(batch, _)| *batch).collect();
-            return self.failed(&batches, &trouble).await;
+        let wrong = match self.attend(settled).await? {
+            Ok(wrong) => wrong,
+            Err(trouble) => {
+                let batches: Vec<BatchId> = settled.iter().map(|(batch, _)| *batch).collect();
+                return self.failed(&batches, &trouble).await;
+            }
+        };
+        for (batch, trouble) in &wrong {
+            self.failed(&[*batch], trouble).await?;
+        }
+        let right = |(batch, _): &&(BatchId, Settled)| wrong.iter().all(|(wrong, _)| wrong != batch);
+        let settled: Vec<_> = settled.iter().filter(right).copied().collect();
+        if settled.is_empty() {
+            return Ok(());
         }
         let moves = settled.iter().map(|(batch, _)| (*batch, LoadEvent::Loaded)).collect();
         let noted = self.book.note_all(moves).await?;

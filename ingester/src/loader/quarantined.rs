@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::seal::Seal;
+use state::loads::ErrorClass;
 
 use super::{ASKED_AT_ONCE, Loader};
-use crate::quarantine::{Sifted, load_rest, tidy};
-use crate::trouble::Trouble;
+use crate::quarantine::{LEFT_OVER, Sifted, load_rest, tidy};
+use crate::trouble::{Scope, Trouble};
 use crate::warehouse::load::Settled;
 use crate::warehouse::release;
 
@@ -16,7 +17,8 @@ use crate::warehouse::release;
 const QUARANTINE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loader {
-    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's.
+    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's. Trouble with S3 is
+    /// that of the quarantine: batches that need none go on.
     pub(super) async fn sift(&self, seal: &Seal) -> Result<Result<Settled, Trouble>, Failure> {
         let Self { target, store, quarantine, .. } = self;
         let Some(session) = &self.session else { return Ok(Err(super::attempt::not_connected())) };
@@ -24,44 +26,58 @@ impl Loader {
         let Sifted { settled, quarantined } = match load_rest(session, target, store, quarantine, seal).await
         {
             Ok(sifted) => sifted,
+            Err(trouble) if session.usable() => return Ok(Err(Trouble { scope: Scope::Batch, ..trouble })),
             Err(trouble) => return Ok(Err(trouble)),
         };
         self.book.quarantined(seal.batch, quarantined).await?;
         Ok(Ok(settled))
     }
 
-    /// Looks after what searches for refused rows have left of batches that are settled now, by an attempt that was
-    /// cut short or by another ingester. The outer error is the bookkeeping's.
+    /// Looks after batches that are settled now, by an attempt that was cut short or by another ingester: what searches
+    /// for refused rows have left of them, and whether the ledger counts as many rows as were sealed. Those of which it
+    /// does not must not be archived; the answer says why. The outer error is the bookkeeping's.
     pub(super) async fn attend(
         &self,
         settled: &[(BatchId, Settled)],
-    ) -> Result<Result<(), Trouble>, Failure> {
+    ) -> Result<Result<Vec<(BatchId, Trouble)>, Trouble>, Failure> {
         let Self { target, store, quarantine, .. } = self;
-        let Some(session) = &self.session else { return Ok(Ok(())) };
+        let Some(session) = &self.session else { return Ok(Ok(Vec::new())) };
         let mut before = Vec::new();
         for (batch, how) in settled {
-            let sifting = self.book.get(*batch)?.is_some_and(|load| load.sifting);
-            if sifting {
-                match tidy(session, target, store, quarantine, *batch).await {
-                    Ok(entry) => {
-                        self.book.quarantined(*batch, entry.map_or(0, |entry| entry.rows)).await?;
-                    }
-                    Err(trouble) => return Ok(Err(trouble)),
+            let Some(load) = self.book.get(*batch)? else { continue };
+            if load.sifting
+                && let Err(trouble) = tidy(session, target, store, quarantine, *batch).await
+            {
+                if !session.usable() {
+                    return Ok(Err(trouble));
                 }
-            } else if *how == Settled::Before {
-                before.push(*batch);
+                tracing::warn!(%batch, "{LEFT_OVER}: {trouble}");
+            }
+            if load.sifting || *how == Settled::Before {
+                before.push(load);
             }
         }
-        match release::look(session, target, &before).await {
-            Ok(entries) => {
-                for batch in before {
-                    let entry = entries.iter().find(|entry| entry.batch == batch);
-                    self.book.quarantined(batch, entry.map_or(0, |entry| entry.rows)).await?;
-                }
-                Ok(Ok(()))
+        let ids: Vec<BatchId> = before.iter().map(|load| load.batch).collect();
+        let entries = match release::look(session, target, &ids).await {
+            Ok(entries) => entries,
+            Err(trouble) => return Ok(Err(trouble)),
+        };
+        let mut wrong = Vec::new();
+        for load in before {
+            let Some(entry) = entries.iter().find(|entry| entry.batch == load.batch) else { continue };
+            self.book.quarantined(load.batch, entry.rows).await?;
+            if entry.loaded.saturating_add(entry.rows) != load.rows {
+                let why = format!(
+                    "the ledger says that {} rows of it are loaded and {} in quarantine, its seal says {}; it is not \
+                     archived",
+                    entry.loaded, entry.rows, load.rows
+                );
+                let advice = "`ingester audit` counts again; a person must decide which is right";
+                let trouble = Trouble { advice, ..Trouble::of_batch(ErrorClass::Incomplete, why) };
+                wrong.push((load.batch, trouble));
             }
-            Err(trouble) => Ok(Err(trouble)),
         }
+        Ok(Ok(wrong))
     }
 
     /// Asks the ledger from time to time, when there is something to do anyway, whether rows in quarantine were loaded

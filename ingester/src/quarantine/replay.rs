@@ -17,8 +17,9 @@ use state::loads::ErrorClass;
 use self::one::{Ending, Replaying};
 use super::Quarantine;
 use super::set::Refusal;
+use crate::reconcile::{connect, failed};
 use crate::trouble::{S3_ADVICE, Trouble};
-use crate::warehouse::{Connector, Target};
+use crate::warehouse::{Connector, Target, errors, release};
 
 /// Reasons named in the report of a batch.
 const NAMED: usize = 5;
@@ -44,7 +45,12 @@ pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Resul
     let connector = Connector::new(config, "livestream ingester replay")?;
     let store = ObjectStore::connect(&config.s3).await;
     let quarantine = Quarantine::new(config);
-    let there = batches_in(&store, &quarantine.prefix).await?;
+    let mut there = batches_in(&store, &quarantine.prefix).await?;
+    // Those whose objects were deleted are not passed over.
+    let session = connect(config).await?;
+    let counted = release::all(&session, &target).await;
+    there.extend(counted.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?);
+    drop(session);
     let batches = if args.all { there.into_iter().collect() } else { asked_for(&args.batches, &there)? };
     if batches.is_empty() {
         writeln!(out, "nothing is in quarantine in s3://{}/{}", store.bucket(), quarantine.prefix)?;
@@ -66,7 +72,7 @@ pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Resul
             // The next one would meet it too.
             return Err(Failure::new(exit.unwrap_or(Exit::Unavailable), anyhow::anyhow!("{trouble}")));
         }
-        worst = worst.or(exit);
+        worst = [worst, exit].into_iter().flatten().max_by_key(|exit| *exit as u8);
     }
     match worst {
         None => Ok(()),
@@ -135,11 +141,19 @@ fn report(
         }
     };
     match ending {
-        Ending::Loaded { rows } => writeln!(out, "{} rows loaded, none is left in quarantine", count(*rows))?,
+        Ending::Loaded { rows, untidy } => {
+            writeln!(out, "{} rows loaded, none is left in quarantine", count(*rows))?;
+            if let Some(trouble) = untidy {
+                writeln!(
+                    out,
+                    "    its objects there stay until `ingester reconcile` deletes them: {trouble}"
+                )?;
+            }
+        }
         Ending::Nothing => writeln!(out, "its rows were loaded before; its quarantine is tidied")?,
         Ending::NotLoaded => {
             writeln!(out, "is not loaded yet: the ingester loads it, and decides what stays in quarantine")?;
-            return Ok(None);
+            return Ok(Some(Exit::NoInput));
         }
         Ending::Refused { loaded, left, reasons } => {
             let refused = left.len() as u64;

@@ -14,6 +14,9 @@ use crate::trouble::Trouble;
 use crate::warehouse::load::{Loading, Part, Settled, load};
 use crate::warehouse::{Session, Target};
 
+/// What is said when what is left of a search cannot be deleted.
+pub const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
+
 /// How a batch with refused rows came to be loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sifted {
@@ -39,8 +42,14 @@ pub async fn load_rest(
     let loaded = sift_and_load(session, target, store, quarantine, seal).await;
     match loaded {
         Ok((settled, sifted)) => {
-            let entry = tidy(session, target, store, quarantine, seal.batch).await?;
-            let quarantined = entry.map_or(sifted, |entry| entry.rows);
+            let quarantined = match tidy(session, target, store, quarantine, seal.batch).await {
+                Ok(entry) => entry.map_or(sifted, |entry| entry.rows),
+                // It is loaded all the same.
+                Err(trouble) => {
+                    tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {trouble}");
+                    sifted
+                }
+            };
             Ok(Sifted { settled, quarantined })
         }
         Err(trouble) => {

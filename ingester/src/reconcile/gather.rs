@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use futures_util::StreamExt;
-use shared::config::Config;
+use shared::config::{Archive, Config};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, StoreError};
@@ -18,12 +18,16 @@ use state::loads::{Load, LoadState};
 use state::log::BatchStatus;
 use state::snapshot::ProducerSnapshot;
 
-use super::judge::{Facts, InBook, InFolder, InLedger, InLog};
+use super::judge::{Facts, InBook, InFolder, InLedger, InLog, InQuarantine};
+use crate::quarantine::SCRATCH;
 use crate::trouble::Trouble;
 use crate::warehouse::{Session, Target, errors, ledger};
 
+/// Longer than a search for refused rows takes: what is older was left over by one that was cut short.
+const SEARCHED: TimeDelta = TimeDelta::hours(1);
+
 /// What was read of the two databases before S3 was.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Known {
     /// The batches of the log; None when it could not be asked.
     pub log: Option<BTreeMap<BatchId, InLog>>,
@@ -73,7 +77,7 @@ impl Places<'_> {
         days.extend(unfinished.map(|(batch, _)| batch.day()));
         let waiting = known.loads.values().filter(|load| !matches!(load.state, LoadState::Archived { .. }));
         days.extend(waiting.map(|load| load.batch.day()));
-        if self.config.ingester.archive != shared::config::Archive::Keep {
+        if self.config.ingester.archive != Archive::Keep {
             let prefix = &self.config.s3.to_ingest;
             let folders = self.store.folders(prefix).await?;
             days.extend(folders.iter().filter_map(|folder| day_of(prefix, folder)));
@@ -97,19 +101,25 @@ impl Places<'_> {
             ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
         }
         let archived = self.batches_below(&s3.ingested, day).await?;
-        let mut quarantine = BTreeSet::new();
+        let mut quarantine: BTreeMap<BatchId, InQuarantine> = BTreeMap::new();
         for batch in self.batches_below(&s3.quarantine, day).await? {
-            // What a search for refused rows writes is deleted when it ends, or some day.
-            let sets = self.store.folders(&layout::folder(&s3.quarantine, batch)).await?;
-            if sets.iter().any(|set| !set.ends_with("/sift/")) {
-                quarantine.insert(batch);
+            let mut there = InQuarantine::default();
+            for folder in self.store.folders(&layout::folder(&s3.quarantine, batch)).await? {
+                if folder.ends_with(SCRATCH) {
+                    let before = Utc::now() - SEARCHED;
+                    there.left_over = !self.store.list_older(&folder, before).await?.is_empty();
+                } else {
+                    there.sets = true;
+                }
             }
+            quarantine.insert(batch, there);
         }
 
-        // Only of what is to be loaded is the seal needed.
+        // Only of what is to be loaded or put away is the seal needed.
+        let keep = self.config.ingester.archive == Archive::Keep;
         let unread: Vec<BatchId> = folders
             .iter()
-            .filter(|(batch, folder)| **folder == InFolder::Sealed && !ledger.contains_key(*batch))
+            .filter(|(batch, folder)| **folder == InFolder::Sealed && !(keep && ledger.contains_key(*batch)))
             .map(|(batch, _)| *batch)
             .collect();
         folders.extend(self.seals(&s3.to_ingest, unread).await?);
@@ -128,7 +138,7 @@ impl Places<'_> {
         let all: BTreeSet<BatchId> = folders
             .keys()
             .chain(&archived)
-            .chain(&quarantine)
+            .chain(quarantine.keys())
             .chain(ledger.keys())
             .chain(logged.keys())
             .copied()
@@ -140,7 +150,7 @@ impl Places<'_> {
             folder: folders.remove(&batch).unwrap_or(InFolder::Absent),
             archived: archived.contains(&batch),
             archived_rows: archived_rows.get(&batch).copied(),
-            quarantine: quarantine.contains(&batch),
+            quarantine: quarantine.get(&batch).copied().unwrap_or_default(),
             ledger: ledger.get(&batch).copied(),
             book: in_book(known.loads.get(&batch)),
         });
@@ -182,7 +192,8 @@ impl Places<'_> {
         while let Some((batch, answer)) = seals.next().await {
             match answer {
                 Ok(json) => read.push((batch, seal_of(batch, &json))),
-                Err(error) if error.is_not_found() => {}
+                // One that sleeps in an archive class cannot be compared.
+                Err(error) if error.is_not_found() || error.is_asleep() => {}
                 Err(error) => return Err(error),
             }
         }

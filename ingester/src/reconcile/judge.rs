@@ -5,7 +5,8 @@
 //! | twice | | | | a person: its rows may stand twice |
 //! | other rows than sealed | | | | a person |
 //! | yes | | | filling | a person: it was loaded before it was whole |
-//! | yes, rows quarantined | quarantine absent, or the other way round | | | a person |
+//! | yes, rows quarantined | quarantine absent | | | a person |
+//! | yes | left-overs in quarantine | | | delete them |
 //! | yes | there, and not to be kept | any | | archive |
 //! | yes | absent | absent | | agrees: archived by deleting, or a lifecycle rule |
 //! | yes | absent | there | | agrees |
@@ -18,6 +19,7 @@
 //! | no | absent | there | | a person: archived and not loaded |
 //! | no | absent | absent | published | upload once more, else LOST |
 //! | no | absent | absent | unfinished | agrees: in the log |
+//! | no | absent, in quarantine only | absent | unknown, not asked | a person |
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
@@ -60,6 +62,15 @@ pub enum InFolder {
     Unusable(String),
 }
 
+/// What stands in the folder below `s3.quarantine`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InQuarantine {
+    /// Rows, with their reasons.
+    pub sets: bool,
+    /// What a search for refused rows left over.
+    pub left_over: bool,
+}
+
 /// What the ledger says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InLedger {
@@ -95,8 +106,8 @@ pub struct Facts {
     pub archived: bool,
     /// Rows by the seal in that folder, if it was read.
     pub archived_rows: Option<u64>,
-    /// Whether there is a folder below `s3.quarantine`.
-    pub quarantine: bool,
+    /// The folder below `s3.quarantine`.
+    pub quarantine: InQuarantine,
     /// The ledger.
     pub ledger: Option<InLedger>,
     /// The ingester's bookkeeping.
@@ -147,6 +158,8 @@ pub enum Mend {
     Load,
     /// Put its folder away.
     Archive,
+    /// Delete what is in quarantine and not counted by the ledger.
+    Tidy,
     /// Have its producer upload it once more; if nobody can, this is for a person.
     Republish(Matter),
 }
@@ -202,7 +215,7 @@ pub enum Matter {
     },
     /// The ledger has it, and its producer still adds rows to it.
     LoadedWhileFilling,
-    /// There are quarantined rows in S3, the ledger counts none.
+    /// There are quarantined rows in S3, the ledger does not know the batch, and the rest of it is nowhere.
     QuarantineUncounted,
     /// The ledger counts quarantined rows, there are none in S3.
     QuarantineGone {
@@ -242,8 +255,13 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
         return Verdict::Decide(Matter::LoadedWhileFilling);
     }
     match (quarantined, facts.quarantine) {
-        (0, true) => return Verdict::Decide(Matter::QuarantineUncounted),
-        (1.., false) => return Verdict::Decide(Matter::QuarantineGone { rows: quarantined }),
+        (1.., InQuarantine { sets: false, .. }) => {
+            return Verdict::Decide(Matter::QuarantineGone { rows: quarantined });
+        }
+        // A replay that was cut short after its COMMIT.
+        (0, InQuarantine { sets: true, .. }) | (_, InQuarantine { left_over: true, .. }) => {
+            return Verdict::Mend(Mend::Tidy);
+        }
         _ => {}
     }
     match (&facts.folder, &facts.book) {
@@ -308,11 +326,13 @@ mod tests {
             folder: InFolder::Absent,
             archived: false,
             archived_rows: None,
-            quarantine: false,
+            quarantine: InQuarantine::default(),
             ledger: None,
             book: InBook::Nothing,
         }
     }
+
+    const SETS: InQuarantine = InQuarantine { sets: true, left_over: false };
 
     fn entry(loaded: u64, quarantined: u64) -> Option<InLedger> {
         Some(InLedger { times: 1, loaded, quarantined })
@@ -365,7 +385,7 @@ mod tests {
             &Facts { ledger: entry(11, 0), archived: true, archived_rows: Some(10), ..nothing() },
             &matter(11, 0),
         );
-        let adds_up = Facts { ledger: entry(9, 1), log: InLog::Published(10), quarantine: true, ..nothing() };
+        let adds_up = Facts { ledger: entry(9, 1), log: InLog::Published(10), quarantine: SETS, ..nothing() };
         is(&adds_up, &Verdict::Agrees(Agreed::LoadedAndGone));
     }
 
@@ -379,12 +399,15 @@ mod tests {
 
     #[test]
     fn quarantined_rows_and_their_count_belong_together() {
-        let uncounted = Facts { ledger: entry(10, 0), quarantine: true, ..nothing() };
-        is(&uncounted, &Verdict::Decide(Matter::QuarantineUncounted));
+        let uncounted = Facts { ledger: entry(10, 0), quarantine: SETS, ..nothing() };
+        is(&uncounted, &Verdict::Mend(Mend::Tidy));
+        let left_over = InQuarantine { sets: true, left_over: true };
+        let searched = Facts { ledger: entry(9, 1), quarantine: left_over, ..nothing() };
+        is(&searched, &Verdict::Mend(Mend::Tidy));
         let gone = Facts { ledger: entry(9, 1), ..nothing() };
         is(&gone, &Verdict::Decide(Matter::QuarantineGone { rows: 1 }));
-        is(&Facts { quarantine: true, ..nothing() }, &Verdict::Decide(Matter::QuarantineUncounted));
-        let before_its_load = Facts { quarantine: true, folder: read(OURS), ..nothing() };
+        is(&Facts { quarantine: SETS, ..nothing() }, &Verdict::Decide(Matter::QuarantineUncounted));
+        let before_its_load = Facts { quarantine: SETS, folder: read(OURS), ..nothing() };
         is(&before_its_load, &Verdict::Mend(Mend::Load));
     }
 

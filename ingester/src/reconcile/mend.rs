@@ -1,5 +1,6 @@
 //! What is done about a batch without asking anybody.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -7,14 +8,19 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 use state::feed::Republish;
 
+use super::gather::Places;
+use super::judge::InLedger;
 use super::{Mend, Report, outlook};
 use crate::archive::put_away;
 use crate::book::{self, Book};
 use crate::producer::Producer;
+use crate::quarantine::{Quarantine, tidy};
+use crate::trouble::Trouble;
+use crate::warehouse::Session;
 
 /// Who loads what is found.
 enum Loader {
@@ -62,16 +68,18 @@ impl Hands {
     /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
     pub(super) async fn mend(
         &self,
-        store: &ObjectStore,
+        places: &Places<'_>,
+        session: &Session,
         batch: BatchId,
         mend: Mend,
         report: &mut Report,
-    ) -> Result<Result<(), StoreError>, Failure> {
+    ) -> Result<Result<(), Trouble>, Failure> {
+        let store = places.store;
         match mend {
             Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
             Mend::Load => match self.load(store, batch).await? {
                 Ok(outcome) => report.mended(batch, "load", outcome.to_owned()),
-                Err(error) => return Ok(Err(error)),
+                Err(trouble) => return Ok(Err(trouble)),
             },
             Mend::Archive if report.dry_run => {
                 report.mended(batch, "archive", "loaded; its folder would be put away".to_owned());
@@ -80,9 +88,23 @@ impl Hands {
                 let s3 = &self.config.s3;
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
                 if let Err(error) = put_away(store, to, s3.uploads, batch).await {
-                    return Ok(Err(error));
+                    return Ok(Err(error.into()));
                 }
                 report.mended(batch, "archive", "loaded; its folder was put away".to_owned());
+            }
+            Mend::Tidy if report.dry_run => {
+                report.mended(
+                    batch,
+                    "tidy",
+                    "what is left over in its quarantine would be deleted".to_owned(),
+                );
+            }
+            Mend::Tidy => {
+                let quarantine = Quarantine::new(&self.config);
+                if let Err(trouble) = tidy(session, places.target, store, &quarantine, batch).await {
+                    return Ok(Err(trouble));
+                }
+                report.mended(batch, "tidy", "what was left over in its quarantine was deleted".to_owned());
             }
             Mend::Republish(matter) if report.dry_run => {
                 let asked = "its producer would be asked to upload it once more";
@@ -104,11 +126,31 @@ impl Hands {
         Ok(Ok(()))
     }
 
+    /// Notes how many rows the ledger counts in quarantine: `ingester replay` may run anywhere, and does not tell.
+    pub(super) async fn note_quarantined(
+        &self,
+        ledger: impl Iterator<Item = (BatchId, InLedger)>,
+    ) -> Result<(), Failure> {
+        let Loader::Here(book) = &self.loader else { return Ok(()) };
+        let noted: BTreeSet<BatchId> = book.in_quarantine(usize::MAX).into_iter().collect();
+        for (batch, InLedger { quarantined, .. }) in ledger {
+            if quarantined == 0 && !noted.contains(&batch) {
+                continue;
+            }
+            // Unless a search goes on, which is another matter.
+            let known = book.get(batch)?;
+            if known.is_some_and(|load| !load.sifting && load.quarantined != quarantined) {
+                book.quarantined(batch, quarantined).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn load(
         &self,
         store: &ObjectStore,
         batch: BatchId,
-    ) -> Result<Result<&'static str, StoreError>, Failure> {
+    ) -> Result<Result<&'static str, Trouble>, Failure> {
         let (book, outcome) = match &self.loader {
             Loader::Others => {
                 return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
@@ -128,7 +170,7 @@ impl Hands {
         let json = match store.get(&key).await {
             Ok(json) => json,
             Err(error) if error.is_not_found() => return Ok(Ok("another ingester has just loaded it")),
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
         match Seal::read(batch, &json) {
             Ok(seal) => {

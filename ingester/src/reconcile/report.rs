@@ -240,7 +240,7 @@ impl Matter {
                     .to_owned()
             }
             Self::QuarantineUncounted => {
-                "there are quarantined rows in S3 of which the ledger counts none".to_owned()
+                "rows of it are in quarantine in S3, and the ledger does not know the batch".to_owned()
             }
             Self::QuarantineGone { rows } => {
                 format!("the ledger counts {rows} quarantined rows, and there are none in S3")
@@ -280,9 +280,13 @@ impl Matter {
             Self::LoadedWhileFilling => {
                 "find out how it came to have a seal; the producer's log has its rows".to_owned()
             }
-            Self::QuarantineUncounted | Self::QuarantineGone { .. } => {
-                format!("compare Quarantine/{}/{batch}/ with the ledger row", batch.day().format("%Y%m%d"))
+            Self::QuarantineUncounted => {
+                "its folder is gone: restore that from versions or a copy of the bucket".to_owned()
             }
+            Self::QuarantineGone { .. } => format!(
+                "restore Quarantine/{}/{batch}/ from versions or a copy of the bucket; then: ingester replay {batch}",
+                batch.day().format("%Y%m%d")
+            ),
         }
     }
 }

@@ -3,11 +3,12 @@
 //! ```text
 //! BEGIN · LOCK ledger · does its row still name this set? ──no──► ROLLBACK: somebody else was at it
 //!                          │ yes
-//!                          └─► COPY · as many rows as meant? · UPDATE ledger row · COMMIT
+//!                          └─► the set of what is left to S3 · COPY · as many rows as meant? · UPDATE ledger row · COMMIT
 //! ```
 //! The ledger row says which set is in quarantine, and the transaction that loads a set, or a part of it, takes its name
 //! out of the row, or puts that of what is left in its place. So a set is loaded once, however often and by however many
-//! it is tried.
+//! it is tried. The set of what is left is written under the lock: whoever tidies holds it too, and would delete a set
+//! that no ledger row names yet.
 
 use shared::ids::BatchId;
 use shared::layout::Compression;
@@ -35,13 +36,13 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    /// What the ledger says of the rows of these batches that are in quarantine: batch, rows, set.
+    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set.
     #[must_use]
     pub fn look_quarantined(&self, batches: &[BatchId]) -> String {
         let ids: Vec<String> = batches.iter().map(|batch| literal(&batch.to_string())).collect();
         let ids = ids.join(", ");
         format!(
-            "SELECT batch_id, rows_quarantined, quarantine FROM {} WHERE batch_id IN ({ids})",
+            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine FROM {} WHERE batch_id IN ({ids})",
             self.ledger
         )
     }
@@ -61,12 +62,14 @@ impl Target {
     }
 }
 
-/// What the ledger says of a batch's rows in quarantine.
+/// What the ledger says of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The batch.
     pub batch: BatchId,
-    /// Rows.
+    /// Rows in the table.
+    pub loaded: u64,
+    /// Rows in quarantine.
     pub rows: u64,
     /// The set that holds them.
     pub set: Option<String>,
@@ -84,11 +87,22 @@ pub async fn look(session: &Session, target: &Target, batches: &[BatchId]) -> Re
     Ok(entries(&rows.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?))
 }
 
+/// The batches of which the ledger counts rows in quarantine.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
+    let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
+    Ok(session.run(&sql).await?.first_column())
+}
+
 fn entries(rows: &Rows) -> Vec<Entry> {
     let entry = |row: &Vec<Option<String>>| {
-        let [Some(batch), rows, set] = row.as_slice() else { return None };
-        let rows = rows.as_deref().and_then(|rows| rows.parse().ok()).unwrap_or(0);
-        Some(Entry { batch: batch.trim().parse().ok()?, rows, set: set.clone() })
+        let [Some(batch), loaded, rows, set] = row.as_slice() else { return None };
+        // NULL in a row that somebody entered by hand.
+        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (loaded, rows) = (number(loaded), number(rows));
+        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone() })
     };
     rows.0.iter().filter_map(entry).collect()
 }
@@ -119,12 +133,17 @@ pub enum Released {
     Changed,
 }
 
-/// Loads rows out of a quarantine.
+/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it.
 ///
 /// # Errors
 /// When they are not loaded as far as is known. Trying again, after a new look at the ledger, never loads twice.
-pub async fn release(session: &Session, target: &Target, release: &Release<'_>) -> Result<Released, Trouble> {
-    let outcome = transaction(session, target, release).await;
+pub async fn release(
+    session: &Session,
+    target: &Target,
+    release: &Release<'_>,
+    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
+) -> Result<Released, Trouble> {
+    let outcome = transaction(session, target, release, prepare).await;
     if !matches!(outcome, Ok(Released::Applied)) {
         session.roll_back().await;
     }
@@ -134,15 +153,22 @@ pub async fn release(session: &Session, target: &Target, release: &Release<'_>) 
             let why = format!("COPY loaded {counted} rows and not {}; rolled back", release.rows);
             Trouble::of_batch(ErrorClass::Incomplete, why)
         }
+        Failed::Prepare(trouble) => trouble,
     })
 }
 
 enum Failed {
     Sql(SqlFailure, &'static str),
     Count(String),
+    Prepare(Trouble),
 }
 
-async fn transaction(session: &Session, target: &Target, release: &Release<'_>) -> Result<Released, Failed> {
+async fn transaction(
+    session: &Session,
+    target: &Target,
+    release: &Release<'_>,
+    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
+) -> Result<Released, Failed> {
     let run = async |sql: &str, doing| session.run(sql).await.map_err(|failure| Failed::Sql(failure, doing));
     run("BEGIN", "BEGIN").await?;
     run(&target.lock_ledger(), "LOCK").await?;
@@ -150,6 +176,7 @@ async fn transaction(session: &Session, target: &Target, release: &Release<'_>) 
     if said.first() != Some(release.from) {
         return Ok(Released::Changed);
     }
+    prepare().await.map_err(Failed::Prepare)?;
     run(&target.copy(release.manifest, release.compression), "COPY").await?;
     let counted = run("SELECT pg_last_copy_count()", "counting").await?;
     let counted = counted.single().unwrap_or("no count of").to_owned();
@@ -169,7 +196,7 @@ mod tests {
     #[test]
     fn a_release_moves_rows_from_one_count_to_the_other_and_names_what_is_left() {
         let batch = BatchId::new();
-        let from = Entry { batch, rows: 5, set: Some("a1".to_owned()) };
+        let from = Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()) };
         let all = Release {
             batch,
             from: &from,
@@ -201,10 +228,12 @@ mod tests {
     #[test]
     fn an_entry_of_the_ledger_says_rows_and_set() {
         let batch = BatchId::new();
-        let row =
-            |set: Option<&str>| vec![Some(batch.to_string()), Some("7".to_owned()), set.map(str::to_owned)];
+        let row = |set: Option<&str>| {
+            let number = |number: &str| Some(number.to_owned());
+            vec![Some(batch.to_string()), number("9"), number("7"), set.map(str::to_owned)]
+        };
         let found = entries(&Rows(vec![row(Some("a1")), row(None)]));
-        assert_eq!(found.first(), Some(&Entry { batch, rows: 7, set: Some("a1".to_owned()) }));
+        assert_eq!(found.first(), Some(&Entry { batch, loaded: 9, rows: 7, set: Some("a1".to_owned()) }));
         assert_eq!(found.get(1).unwrap().set, None);
     }
 }

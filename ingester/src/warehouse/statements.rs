@@ -79,7 +79,7 @@ impl Target {
     /// Which of these batches are loaded, with what a bookkeeping entry needs.
     #[must_use]
     pub fn look_up_all(&self, batches: &[BatchId]) -> String {
-        let columns = "batch_id, instance, files, rows_loaded, bytes";
+        let columns = "batch_id, instance, files, rows_loaded + rows_quarantined, bytes";
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 

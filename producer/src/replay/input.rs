@@ -228,7 +228,7 @@ async fn open_object(store: &ObjectStore, key: &str, at: u64, etag: Option<&str>
 
 fn refused(error: StoreError) -> Failure {
     let exit = match error.kind() {
-        StoreErrorKind::NotFound => Exit::NoInput,
+        StoreErrorKind::NotFound | StoreErrorKind::Asleep => Exit::NoInput,
         StoreErrorKind::Configuration => Exit::Config,
         StoreErrorKind::Passing => Exit::Unavailable,
     };

@@ -25,6 +25,8 @@ pub(super) enum Ending {
     Loaded {
         /// Rows this replay has loaded.
         rows: u64,
+        /// Why what is left of it in S3 could not be deleted, if so.
+        untidy: Option<Trouble>,
     },
     /// Nothing of it was in quarantine any more.
     Nothing,
@@ -48,6 +50,13 @@ enum Tried {
     Applied(u64),
     /// The ledger has changed meanwhile: look again.
     Again,
+}
+
+/// Left-overs are no reason to say that nothing was loaded.
+fn untidy(batch: BatchId, tidied: Result<(), Trouble>) {
+    if let Err(trouble) = tidied {
+        tracing::warn!(%batch, "left-overs in quarantine stay until `ingester reconcile` deletes them: {trouble}");
+    }
 }
 
 /// What a replay works with.
@@ -90,7 +99,7 @@ impl Replaying {
             };
             match tried {
                 Ok(Tried::Done(Ending::Nothing)) if applied > 0 => {
-                    return Ok(Ending::Loaded { rows: applied });
+                    return Ok(Ending::Loaded { rows: applied, untidy: None });
                 }
                 Ok(Tried::Done(ending)) => return Ok(ending),
                 Ok(Tried::Applied(rows)) => applied += rows,
@@ -98,7 +107,8 @@ impl Replaying {
                 Err(trouble) => {
                     let passes = matches!(trouble.class, ErrorClass::Passing | ErrorClass::Incomplete);
                     if !passes || backoff.failures() >= TRIES {
-                        return Err(trouble);
+                        let loaded = Ending::Loaded { rows: applied, untidy: Some(trouble.clone()) };
+                        return if applied > 0 { Ok(loaded) } else { Err(trouble) };
                     }
                     let wait = backoff.failed();
                     tracing::warn!(%batch, "not replayed yet, again in {:.1} s: {trouble}", wait.as_secs_f64());
@@ -175,12 +185,16 @@ impl Replaying {
             let rows = entry.rows.saturating_sub(sift.refused());
             if rows == 0 {
                 // The old set stays, with the reasons of then; those of now are shown.
-                tidy(session, &self.target, &self.store, &self.quarantine, batch).await?;
+                untidy(
+                    batch,
+                    tidy(session, &self.target, &self.store, &self.quarantine, batch).await.map(drop),
+                );
                 return Ok(Tried::Done(self.refused(0, left, &set.name, batch)));
             }
-            if let Some(left) = &left {
-                left.put(&self.store, &self.quarantine.prefix).await?;
-            }
+            let put_left = async || match &left {
+                Some(left) => Ok(left.put(&self.store, &self.quarantine.prefix).await?),
+                None => Ok(()),
+            };
             let manifest = sift.rest().await?;
             let releasing = Release {
                 batch,
@@ -190,17 +204,21 @@ impl Replaying {
                 rows,
                 left: left.as_ref().map(|left| (left.name.as_str(), left.description.rows)),
             };
-            match release(session, &target, &releasing).await {
+            match release(session, &target, &releasing, put_left).await {
                 Ok(Released::Changed) => return Ok(Tried::Again),
                 Ok(Released::Applied) => {
-                    let name = left.as_ref().map(|left| left.name.clone());
-                    return match name {
-                        None => Ok(Tried::Applied(rows)),
-                        Some(name) => {
-                            tidy(session, &self.target, &self.store, &self.quarantine, batch).await?;
-                            Ok(Tried::Done(self.refused(rows, left, &name, batch)))
+                    let Some(left) = left else { return Ok(Tried::Applied(rows)) };
+                    // Whoever lost the lock in the midst of tidying may have deleted it: it is there before the old one
+                    // goes.
+                    let tidied = match left.put(&self.store, &self.quarantine.prefix).await {
+                        Ok(()) => {
+                            tidy(session, &self.target, &self.store, &self.quarantine, batch).await.map(drop)
                         }
+                        Err(bad) => Err(bad.into()),
                     };
+                    untidy(batch, tidied);
+                    let name = left.name.clone();
+                    return Ok(Tried::Done(self.refused(rows, Some(left), &name, batch)));
                 }
                 Err(trouble) if trouble.class == ErrorClass::Data && how != Some(How::RolledBack) => {}
                 Err(trouble) if trouble.class == ErrorClass::Configuration => {

@@ -179,9 +179,11 @@ async fn an_unknown_error_of_one_batch_does_not_stop_the_others_for_ever() {
     let world = backlog(200).await;
     let (folder, seal) = seals(&world).remove(0);
     let own = format!("{}/manifest.json", Path::new(&folder).file_name().unwrap().to_str().unwrap());
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let text = text.replace("[ingester]", "[ingester]\nbatches_per_copy = 1");
+    std::fs::write(&world.config, text.replace("retry_max = \"10s\"", "retry_max = \"2s\"")).unwrap();
     let faults = world.standins.redshift.faults();
     let assert = || Fault::Fails(Kind::Copy, Failure::Text { message: "Assert".to_owned(), code: 1000 });
-    faults.push_at(1, "Loads/", assert());
     (1..=7).for_each(|nth| faults.push_at(nth, &own, assert()));
     let mut ingester = world.start("ingester");
     world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;

@@ -235,6 +235,48 @@ async fn reconcile_puts_away_enters_and_names_what_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_put_away() {
+    let world = World::new(450, &SHAPE).await;
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    producer.stop(STOP).await.unwrap();
+    let bucket = Bucket::of(&world).await;
+    let folder = bucket.folders().await.pop().unwrap();
+    let before = bucket.below(&folder).await;
+    alter_config(&world, "[ingester]", "[ingester]\narchive = \"keep\"");
+    let mut running = world.start("ingester");
+    world.until_loaded(world.wanted(), &mut [&mut running]).await;
+    running.stop(STOP).await.unwrap();
+    let batch = folder.split('/').nth(2).unwrap();
+    let count = async |rows: &str| {
+        let sql = format!(
+            "UPDATE public.livestream_ledger SET rows_loaded = rows_loaded {rows} WHERE batch_id = '{batch}'"
+        );
+        world.judge.batch_execute(&sql).await.unwrap();
+    };
+    count("- 1").await;
+    alter_config(&world, "archive = \"keep\"", "archive = \"move\"");
+    std::fs::remove_dir_all(world.path("ingester")).unwrap();
+    let (code, said) = ingester(&world, &["reconcile", "--dry-run"]);
+    assert!(code == Some(65) && words(&said).contains(&words("rows were sealed, the ledger says")), "{said}");
+    let mut running = world.start("ingester");
+    let told = async || {
+        let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();
+        String::from_utf8_lossy(&dump.stdout).contains("in quarantine, its seal says")
+    };
+    world.until("the difference told", &mut [&mut running], told).await;
+    let others = async || bucket.folders().await.len() == 1;
+    world.until("the others put away", &mut [&mut running], others).await;
+    let keys = |objects: &[Object]| objects.iter().map(|object| object.key.clone()).collect::<Vec<_>>();
+    assert_eq!(keys(&bucket.below(&folder).await), keys(&before));
+    count("+ 1").await;
+    let all = async || bucket.folders().await.is_empty();
+    world.until("all put away", &mut [&mut running], all).await;
+    running.stop(STOP).await.unwrap();
+    assert_clean(&world.verdict().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     let shape = Shape { max_batch_age: "1h", files_per_batch: 100, ..SHAPE };
     let adobe = options(450);
@@ -258,14 +300,17 @@ async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     assert!(code == Some(65) && said.contains("when it is started again"), "{code:?} {said}");
     std::fs::remove_dir_all(world.path("producer")).unwrap();
 
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    assert!(code == Some(65) && said.contains("or give --young if its producer is gone"), "{code:?} {said}");
+
     let last = bucket.below(&folder).await.pop().unwrap().key;
     let whole = bucket.store.get(&last).await.unwrap();
     bucket.store.put(&last, whole.slice(..whole.len() / 2)).await.unwrap();
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--young"]);
     assert!(code == Some(65) && said.contains(&last) && said.contains("not whole"), "{code:?} {said}");
     bucket.store.put(&last, whole).await.unwrap();
 
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--instance", "web-9"]);
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--young", "--instance", "web-9"]);
     assert!(code == Some(0) && said.contains("is sealed: the ingester loads it"), "{code:?} {said}");
     let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
     assert!(code == Some(0) && said.contains("has a seal already"), "{code:?} {said}");

@@ -50,11 +50,14 @@ async fn a_paused_ingester_discovers_and_shows_why_loads_nothing_and_is_still_pa
     assert!(ingester.said().contains("loading is paused until `ingester resume`"), "{}", ingester.said());
 
     ingester.kill().unwrap();
+    let door = world.standins.redshift.door();
+    door.forget();
     assert!(world.dump().lines().last().unwrap().ends_with(": cluster resize"), "shown from the database");
     ingester.start_again().unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
     world.until_pending(3, &mut [&mut producer, &mut ingester]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.loaded().await, 0);
+    assert_eq!(door.seen(), [], "nobody logs in to Redshift");
 
     let said = world.run(&["resume"]);
     assert!(said.contains(&format!("process {}, loads (", ingester.pid().unwrap())), "{said}");

@@ -357,7 +357,7 @@ async fn killed_at_any_step_of_a_quarantine_nothing_is_lost_or_doubled() {
         (1, "INSERT INTO", Kind::Insert),
         (1, "COMMIT", Kind::Commit),
         // Those of the tidying.
-        (1, "SELECT batch_id, rows_quarantined", Kind::Select),
+        (1, "SELECT batch_id, rows_loaded, rows_quarantined", Kind::Select),
     ];
     for (nth, text, kind) in statements {
         redshift.push_at(nth, text, Fault::Slow(kind, HELD));
@@ -436,7 +436,7 @@ async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
         let text = if matches!(fault, Fault::Slow(Kind::Commit, _)) {
             "COMMIT"
         } else {
-            "SELECT batch_id, rows_quarantined"
+            "SELECT batch_id, rows_loaded, rows_quarantined"
         };
         let nth = if text == "COMMIT" { 2 } else { 5 };
         faults.push_at(nth, text, fault);
@@ -462,6 +462,83 @@ async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
     assert_clean(&world.verdict().await);
     assert!(world.objects("Quarantine").is_empty());
     ingester.stop(Duration::from_secs(40)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_overtaken_by_another_keeps_the_rows_its_ledger_row_names() {
+    let world = published(300, &shape(100, 3, "zstd")).await;
+    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let (long_1, long_2) = (world.longer("evar1", 34), world.longer("evar2", 34));
+    assert!(long_1.difference(&long_2).count() > 1 && long_2.len() > 1);
+    let narrow = format!("{NARROW}\n{}", NARROW.replace("evar1", "evar2"));
+    send(&world, &narrow).await;
+    let mut ingester = world.start("ingester");
+    world.until_archived(&mut ingester).await;
+    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    send(&world, MENDED).await;
+    // It knows what is left, and waits for the lock under which it loads the rest.
+    let faults = world.standins.redshift.faults().clone();
+    faults.push_at(2, "LOCK", Fault::Slow(Kind::Lock, Duration::from_secs(8)));
+    let mut first = std::process::Command::new(service::binary("ingester").unwrap());
+    first.args(["replay", "--all", "--config"]).arg(&world.config);
+    let mut first = first.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let struck = async || faults.pending() == 0;
+    world.until("the first replay held", &mut [], struck).await;
+    // Meanwhile another one finds all refused, and tidies.
+    send(&world, &narrow).await;
+    let (code, said) = world.replay(&["--all"]);
+    assert!(code == 65 && said.contains("0 rows loaded"), "{said}");
+    send(&world, MENDED).await;
+    assert!(first.try_wait().unwrap().is_none(), "it was to be held longer");
+    assert_eq!(first.wait().unwrap().code(), Some(65));
+    world.assert_sifted(&long_2).await;
+    send(&world, &MENDED.replace("evar1", "evar2")).await;
+    let (code, said) = world.replay(&["--all"]);
+    assert_eq!(code, 0, "{said}");
+    assert_clean(&world.verdict().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quarantined_rows_whose_objects_are_gone_are_named_and_left_overs_are_tidied() {
+    let world = published(300, &shape(100, 3, "zstd")).await;
+    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    send(&world, NARROW).await;
+    let mut ingester = world.start("ingester");
+    world.until_archived(&mut ingester).await;
+    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    let refused = world.in_quarantine().await;
+    assert!(refused > 0);
+    let config = Config::load(&world.config, Secrets::Ingester).unwrap();
+    let store = ObjectStore::connect(&config.s3).await;
+    let mut saved = Vec::new();
+    for object in store.list(&config.s3.quarantine, None).await.unwrap() {
+        saved.push((object.key.clone(), store.get(&object.key).await.unwrap()));
+        store.delete(&object.key).await.unwrap();
+    }
+    let restore = async || {
+        for (key, content) in &saved {
+            store.put(key, content.clone()).await.unwrap();
+        }
+    };
+    let reconcile = || {
+        let output = service::run("ingester", &["reconcile"], &world.config).unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    send(&world, MENDED).await;
+    let (code, said) = world.replay(&["--all"]);
+    assert!(code == 65 && said.contains("restore it from an older version"), "{said}");
+    let (code, said) = reconcile();
+    assert!(code == Some(65) && said.contains("then: ingester replay"), "{said}");
+
+    restore().await;
+    let (code, said) = world.replay(&["--all"]);
+    assert_eq!(code, 0, "{said}");
+    assert_clean(&world.verdict().await);
+    // As a replay leaves them that is killed behind its COMMIT.
+    restore().await;
+    let (code, said) = reconcile();
+    assert!(code == Some(0) && said.contains("left over in its quarantine was deleted"), "{said}");
+    assert!(world.objects("Quarantine").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

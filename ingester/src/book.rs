@@ -273,7 +273,7 @@ mod tests {
         };
         let book = Book::open(dir.path()).unwrap();
         let next = |book: &Book| {
-            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
+            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999, wait: chrono::TimeDelta::hours(1) };
             book.next_load(Utc::now(), &bounds, &Apart::default())
         };
         assert_eq!(next(&book), Next::Load(vec![batch]));

@@ -1,7 +1,7 @@
 //! Finds batches in S3: where the feed points at once, and by listing ([`listing`]) at start, at an interval, and when
 //! the feed goes away. A folder is a batch when it holds the seal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,7 +11,7 @@ use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
 use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
@@ -24,6 +24,7 @@ use crate::combine;
 use crate::doubts::Doubts;
 use crate::listing;
 use crate::producer::{self, Producer};
+use crate::trouble::Trouble;
 
 /// Hints taken together.
 const HINTS: usize = 64;
@@ -37,15 +38,16 @@ const TIDYING: Duration = Duration::from_secs(24 * 3600);
 pub enum Hint {
     /// At the folder of this batch.
     Look(BatchId),
-    /// At everything.
+    /// At what a listing shows from where listings stand.
     List,
 }
 
 /// A folder of a listing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     batch: BatchId,
-    sealed: bool,
+    /// The `ETag` of its seal, if it has one.
+    seal: Option<String>,
 }
 
 /// Enters what stands in S3 into the book.
@@ -73,6 +75,10 @@ pub struct Discovery {
     recent: Option<DateTime<Utc>>,
     /// Folders without seal that nothing else is known of.
     unsealed: BTreeSet<BatchId>,
+    /// Seals that could not be asked for: listings may begin behind them.
+    again: BTreeSet<BatchId>,
+    /// Seals that cannot be used, by their `ETag`, and when that was said: not read and said with every listing.
+    unusable: HashMap<BatchId, (String, Instant)>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
     listed: bool,
     /// Who waits until everything that stands in S3 at start is in the book.
@@ -113,6 +119,8 @@ impl Discovery {
             durable,
             recent: None,
             unsealed: BTreeSet::new(),
+            again: BTreeSet::new(),
+            unusable: HashMap::new(),
             listed: false,
             waits: None,
         })
@@ -148,7 +156,10 @@ impl Discovery {
             Hint::Look(batch) => Some(batch),
             Hint::List => None,
         });
-        let outcome = if list { self.list().await? } else { self.look(looks.collect()).await? };
+        let looks =
+            looks.chain(std::mem::take(&mut self.again)).map(|batch| (batch, String::new())).collect();
+        let looked = self.look(looks).await?;
+        let outcome = if list && looked.is_ok() { self.list().await? } else { looked };
         match outcome {
             Ok(()) => {
                 self.backoff.succeeded();
@@ -157,7 +168,7 @@ impl Discovery {
                 }
             }
             Err(error) => {
-                // A listing also finds what a failed look would have found.
+                // What could not be looked at is looked at again before the next listing.
                 let (now, wait) = (Instant::now(), self.backoff.failed());
                 if self.next_listing <= now || self.next_listing > now + wait {
                     self.next_listing = now + wait;
@@ -198,10 +209,15 @@ impl Discovery {
             self.unsealed.clear();
         }
         let mut looks = Vec::new();
-        for Found { batch, sealed } in &found {
-            let (batch, sealed) = (*batch, *sealed);
+        for Found { batch, seal } in &found {
+            let (batch, sealed) = (*batch, seal.is_some());
             self.unsealed.remove(&batch);
             if self.keep && self.doubts.is_settled(batch) {
+                continue;
+            }
+            let etag = seal.clone().unwrap_or_default();
+            if self.unusable.get(&batch).is_some_and(|(was, at)| *was == etag && at.elapsed() < self.list_all)
+            {
                 continue;
             }
             let known = self.book.get(batch)?;
@@ -211,7 +227,7 @@ impl Discovery {
                 Some(_) if self.keep => {}
                 None if sealed && self.keep => self.doubts.ask(batch),
                 // New, or archived and published again by a producer that crashed before it could note it.
-                _ if sealed => looks.push(batch),
+                _ if sealed => looks.push((batch, etag)),
                 None => {
                     self.unsealed.insert(batch);
                     if first && !self.keep {
@@ -225,9 +241,10 @@ impl Discovery {
         if self.doubts.any() {
             self.book.wake_loader();
         }
-        let open: Vec<BatchId> = looks.iter().chain(&self.unsealed).copied().collect();
+        let open: Vec<BatchId> =
+            looks.iter().map(|(batch, _)| batch).chain(&self.unsealed).copied().collect();
         if !whole {
-            looks.extend(self.behind(&found)?);
+            looks.extend(self.behind(&found)?.into_iter().map(|batch| (batch, String::new())));
         }
         let looked = self.look(looks).await?;
         if looked.is_ok() {
@@ -264,6 +281,8 @@ impl Discovery {
             && self.durable.as_ref() != Some(progress)
             && progress.pages > 1
             && !self.doubts.any()
+            && self.hints.is_empty()
+            && self.again.is_empty()
         {
             self.book.note_listed(progress.clone()).await?;
             self.durable = Some(progress.clone());
@@ -293,29 +312,44 @@ impl Discovery {
         }
     }
 
-    /// Reads the seals of these batches, several at once, and enters those that are there.
-    async fn look(&self, batches: Vec<BatchId>) -> Result<Result<(), StoreError>, Failure> {
-        let seals = batches.into_iter().map(|batch| async move {
-            let key = format!("{}{SEAL}", layout::folder(&self.prefix, batch));
-            (batch, self.store.get(&key).await)
+    /// Reads the seals of these batches, several at once, and enters those that are there; with each the `ETag` that a
+    /// listing showed.
+    async fn look(&mut self, batches: Vec<(BatchId, String)>) -> Result<Result<(), StoreError>, Failure> {
+        let (store, prefix) = (self.store.clone(), self.prefix.clone());
+        let seals = batches.into_iter().map(|(batch, etag)| {
+            let key = format!("{}{SEAL}", layout::folder(&prefix, batch));
+            let store = &store;
+            async move { (batch, etag, store.get(&key).await) }
         });
         let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.at_once);
         let mut outcome = Ok(());
-        while let Some((batch, answer)) = seals.next().await {
+        while let Some((batch, etag, answer)) = seals.next().await {
             let json = match answer {
                 Ok(json) => json,
                 Err(error) if error.is_not_found() => {
                     tracing::debug!(%batch, "no seal there (any more)");
                     continue;
                 }
-                Err(error) => {
+                Err(error) if error.kind() == StoreErrorKind::Passing => {
+                    self.again.insert(batch);
                     outcome = Err(error);
+                    continue;
+                }
+                // Listings work, so that it is this object's own matter.
+                Err(error) => {
+                    self.unusable.insert(batch, (etag, Instant::now()));
+                    let Trouble { why, advice, .. } = error.into();
+                    tracing::error!(%batch, "the seal cannot be read; the folder is left as it is: {why}: {advice}");
                     continue;
                 }
             };
             match Seal::read(batch, &json) {
-                Ok(seal) => self.enter(&seal).await?,
+                Ok(seal) => {
+                    self.unusable.remove(&batch);
+                    self.enter(&seal).await?;
+                }
                 Err(error) => {
+                    self.unusable.insert(batch, (etag, Instant::now()));
                     let answer = self.producer.republish(batch).await;
                     let outlook = producer::outlook(&answer);
                     tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
@@ -340,10 +374,10 @@ impl Discovery {
 fn gather(found: &mut Vec<Found>, prefix: &str, page: &[Object]) {
     for object in page {
         let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
-        let sealed = name == SEAL;
+        let seal = (name == SEAL).then(|| object.etag.clone());
         match found.last_mut() {
-            Some(last) if last.batch == batch => last.sealed |= sealed,
-            _ => found.push(Found { batch, sealed }),
+            Some(last) if last.batch == batch => last.seal = last.seal.take().or(seal),
+            _ => found.push(Found { batch, seal }),
         }
     }
 }
@@ -372,6 +406,7 @@ mod tests {
             "ToIngest/",
             &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
         );
-        assert_eq!(found, [Found { batch: whole, sealed: true }, Found { batch: open, sealed: false }]);
+        let seal = Some(String::new());
+        assert_eq!(found, [Found { batch: whole, seal }, Found { batch: open, seal: None }]);
     }
 }

@@ -55,7 +55,8 @@ impl Gate {
     /// Until when nothing may be tried, if it is shut at `now`.
     #[must_use]
     pub fn shut(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.until.filter(|until| *until > now)
+        // A clock that was ahead and was set right must not hold loading for as long.
+        self.until.filter(|until| *until > now && *until - now <= longest(self.max))
     }
 
     /// Failures in a row that were nobody's batch.
@@ -107,6 +108,12 @@ impl Gate {
     fn slow(&self) -> Duration {
         Backoff::new(self.max, self.max).failed()
     }
+}
+
+/// Longer than any wait: a batch that steps aside waits twice `max` at most.
+#[must_use]
+pub fn longest(max: Duration) -> TimeDelta {
+    delta(max.saturating_mul(3))
 }
 
 fn delta(wait: Duration) -> TimeDelta {

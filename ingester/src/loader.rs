@@ -249,11 +249,11 @@ impl Loader {
                 }
                 // Not loaded: to be read if it has a seal, and left to its producer if it has none.
                 None => {
-                    self.doubts.close(batch);
                     if self.keep {
-                        // Should discovery be behind or gone, the next listing asks again.
-                        let _ = self.hints.try_send(Hint::Look(batch));
+                        // Discovery waits for nobody; it is gone when the process ends.
+                        let _ = self.hints.send(Hint::Look(batch)).await;
                     }
+                    self.doubts.close(batch);
                 }
             }
         }

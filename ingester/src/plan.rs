@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use shared::config::Ingester;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadState};
+
+use crate::gate::longest;
 
 /// Attempts that failed in a row after which a batch is no longer loaded together with others.
 const TRIED_TOGETHER: u32 = 3;
@@ -28,13 +30,20 @@ pub struct Bounds {
     pub rows: u64,
     /// Bytes in S3.
     pub bytes: u64,
+    /// Longer than any wait for a next try: what is further off was noted by a clock that was ahead.
+    pub wait: TimeDelta,
 }
 
 impl Bounds {
     /// The bounds of the configuration.
     #[must_use]
     pub fn new(config: &Ingester) -> Self {
-        Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
+        Self {
+            batches: config.batches_per_copy,
+            rows: config.rows_per_copy,
+            bytes: config.bytes_per_copy.0,
+            wait: longest(config.retry_max.0),
+        }
     }
 }
 
@@ -72,12 +81,12 @@ enum Due {
     Never,
 }
 
-fn due(load: &Load, now: DateTime<Utc>) -> Due {
+fn due(load: &Load, now: DateTime<Utc>, wait: TimeDelta) -> Due {
     match &load.state {
         // *Loading*: the attempt was cut short with the process, or was that of a COPY that another batch kept from
         // being made. The ledger settles what became of it.
         LoadState::Discovered | LoadState::Loading => Due::Now,
-        LoadState::Retrying { next, .. } if *next <= now => Due::Now,
+        LoadState::Retrying { next, .. } if *next <= now || *next - now > wait => Due::Now,
         LoadState::Retrying { next, .. } => Due::At(*next),
         LoadState::Loaded { .. } | LoadState::Archived { .. } => Due::Never,
     }
@@ -96,7 +105,7 @@ pub fn next<'l>(
     let mut chosen: Vec<&Load> = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     for load in loads {
-        match due(load, now) {
+        match due(load, now, bounds.wait) {
             Due::Never => {}
             Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
             Due::Now => {
@@ -130,12 +139,11 @@ pub fn next<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chrono::TimeDelta;
     use shared::ids::Instance;
     use shared::layout::Compression;
     use state::loads::{Failed, Form};
 
-    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000 };
+    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000, wait: TimeDelta::hours(1) };
 
     fn load(state: LoadState) -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
@@ -196,6 +204,8 @@ mod tests {
         let (soon, late) = (now + TimeDelta::seconds(1), now + TimeDelta::seconds(9));
         let loads = [load(retrying(late)), load(retrying(soon)), load(LoadState::Archived { at: now })];
         assert_eq!(planned(&loads), Next::Wait(Some(soon)));
+        let ahead = [load(retrying(now + TimeDelta::days(3650)))];
+        assert_eq!(planned(&ahead), these(&ahead, &[0]), "noted by a clock that was ahead");
         assert_eq!(planned(&[]), Next::Wait(None));
     }
 

@@ -76,7 +76,7 @@ impl fmt::Display for Trouble {
 pub const S3_ADVICE: &str = "check s3.bucket, s3.region and the credentials, and that they may list, get, put and delete in the bucket";
 
 /// What to do about an object in an archive class.
-const ASLEEP_ADVICE: &str =
+pub const ASLEEP_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
 
 impl From<StoreError> for Trouble {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::seal::Seal;
@@ -51,17 +51,27 @@ impl Loader {
     /// Reads seals and compares them with their folders, several at once.
     async fn look_at(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Vec<(BatchId, Trouble)>), Trouble> {
         let looks = batches.iter().copied().map(|batch| async move {
-            let folder = verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint);
-            folder.await.map(|folder| (batch, folder))
+            (batch, verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint).await)
         });
-        let folders: Vec<_> = stream::iter(looks).buffered(self.at_once).try_collect().await?;
-        let (mut fit, mut unfit) = (Vec::with_capacity(folders.len()), Vec::new());
+        let folders: Vec<_> = stream::iter(looks).buffered(self.at_once).collect().await;
+        let (mut fit, mut unfit, mut refused) = (Vec::with_capacity(folders.len()), Vec::new(), Vec::new());
         for (batch, folder) in folders {
             match folder {
-                Folder::Whole(seal) => fit.push(*seal),
-                Folder::Unfit(trouble) => unfit.push((batch, trouble)),
+                Ok(Folder::Whole(seal)) => fit.push(*seal),
+                Ok(Folder::Unfit(trouble)) => unfit.push((batch, trouble)),
+                Err(trouble) if trouble.scope == Scope::Batch => unfit.push((batch, trouble)),
+                Err(trouble) => refused.push((batch, trouble)),
             }
         }
+        // When S3 tells about the others, what it refuses is the trouble of these.
+        if fit.is_empty()
+            && unfit.is_empty()
+            && let Some((_, trouble)) = refused.pop()
+        {
+            return Err(trouble);
+        }
+        let own = |(batch, trouble)| (batch, Trouble { scope: Scope::Batch, ..trouble });
+        unfit.extend(refused.into_iter().map(own));
         Ok((fit, unfit))
     }
 

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use shared::config::{Archive, Config};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::loads::{Load, LoadState};
 use state::log::BatchStatus;
@@ -192,9 +192,10 @@ impl Places<'_> {
         while let Some((batch, answer)) = seals.next().await {
             match answer {
                 Ok(json) => read.push((batch, seal_of(batch, &json))),
-                // One that sleeps in an archive class cannot be compared.
-                Err(error) if error.is_not_found() || error.is_asleep() => {}
-                Err(error) => return Err(error),
+                Err(error) if error.is_not_found() => {}
+                Err(error) if error.kind() == StoreErrorKind::Passing => return Err(error),
+                // Of this object alone: the listing worked. An archived one may sleep in an archive class.
+                Err(error) => read.push((batch, InFolder::Unusable(error.to_string()))),
             }
         }
         Ok(read)

@@ -8,12 +8,12 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::ObjectStore;
+use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::feed::Republish;
 
 use super::gather::Places;
-use super::judge::InLedger;
+use super::judge::{InLedger, Matter};
 use super::{Mend, Report, outlook};
 use crate::archive::put_away;
 use crate::book::{self, Book};
@@ -79,7 +79,8 @@ impl Hands {
             Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
             Mend::Load => match self.load(store, batch).await? {
                 Ok(outcome) => report.mended(batch, "load", outcome.to_owned()),
-                Err(trouble) => return Ok(Err(trouble)),
+                Err(error) if error.kind() == StoreErrorKind::Passing => return Ok(Err(error.into())),
+                Err(error) => report.decide(batch, Matter::SealUnusable { why: error.to_string() }, None),
             },
             Mend::Archive if report.dry_run => {
                 report.mended(batch, "archive", "loaded; its folder would be put away".to_owned());
@@ -150,7 +151,7 @@ impl Hands {
         &self,
         store: &ObjectStore,
         batch: BatchId,
-    ) -> Result<Result<&'static str, Trouble>, Failure> {
+    ) -> Result<Result<&'static str, StoreError>, Failure> {
         let (book, outcome) = match &self.loader {
             Loader::Others => {
                 return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
@@ -170,7 +171,7 @@ impl Hands {
         let json = match store.get(&key).await {
             Ok(json) => json,
             Err(error) if error.is_not_found() => return Ok(Ok("another ingester has just loaded it")),
-            Err(error) => return Ok(Err(error.into())),
+            Err(error) => return Ok(Err(error)),
         };
         match Seal::read(batch, &json) {
             Ok(seal) => {

@@ -4,7 +4,7 @@
 use state::loads::ErrorClass;
 
 use super::session::SqlFailure;
-use crate::trouble::{Pace, Scope, Trouble};
+use crate::trouble::{ASLEEP_ADVICE, Pace, Scope, Trouble};
 
 /// What an error means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +106,9 @@ const SQL: &str = "this statement should have been right: check the names in [re
 const SPACE: &str = "free space in the cluster or resize it";
 const LIMIT: &str =
     "raise redshift.statement_timeout or the limits of the queue, or lower ingester.batches_per_copy";
+// The text is the same when somebody cancels the statement and when its time is over.
+const CANCELLED: &str = "if nobody cancelled it, it took longer than redshift.statement_timeout: raise that, or lower \
+                         ingester.batches_per_copy";
 const REPORT: &str = "this version does not know the error; it is tried again for ever";
 
 /// Read from the top; the first line that fits decides.
@@ -135,7 +138,10 @@ const RULES: &[Rule] = &[
     text(&["not authorized to assume"], mend(ROLE)),
     text(&["is not associated to cluster"], mend(ROLE)),
     code(&[30000], mend(ROLE)),
-    text(&["s3serviceexception", "kms"], mend(KEY)),
+    // With what follows: the letters alone also stand in a request id now and then, which is base64.
+    text(&["s3serviceexception", "kms:"], mend(KEY)),
+    text(&["s3serviceexception", "kms."], mend(KEY)),
+    text(&["s3serviceexception", "invalidobjectstate"], Verdict { advice: ASLEEP_ADVICE, ..NOT_AS_SEALED }),
     text(&["s3serviceexception", "expiredtoken"], PASSES),
     text(&["s3serviceexception", "requesttimeout"], PASSES),
     text(&["s3serviceexception", "status 403"], mend(ROLE).at_s3()),
@@ -178,7 +184,7 @@ const RULES: &[Rule] = &[
     ),
     text(&["by wlm"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
-    text(&["on user's request"], PASSES),
+    text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
     // Names and rights.
     text(&["nonexistent table"], mend(TABLES)),
     text(&["relation", "does not exist"], mend(TABLES)),

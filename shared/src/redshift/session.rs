@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -17,11 +18,17 @@ pub const COPY_ID: &str = "SELECT pg_last_copy_id()";
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A connection. Dropping it closes it; Redshift rolls an open transaction back.
+/// A connection. Dropping it closes it, and Redshift rolls an open transaction back: in order when nothing is under way,
+/// and at once otherwise. The library would keep the connection until the answer comes, which may be never, and with it
+/// the lock that the next attempt waits for.
 pub struct Session {
     client: Client,
+    /// The task that has the socket.
+    connection: AbortHandle,
     tls: Option<MakeRustlsConnect>,
     limit: Duration,
+    /// Whether an answer is waited for.
+    under_way: AtomicBool,
     /// Set when it is not known what the server does with it: it must not be used again.
     spoilt: AtomicBool,
     /// Whether the server answers [`COPY_ID`].
@@ -130,7 +137,7 @@ impl Session {
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         // Ends when the client is dropped or the connection breaks; the statement under way is told of that too.
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
                 match message {
                     Ok(AsyncMessage::Notice(notice)) => tracing::debug!("Redshift: {}", notice.message()),
@@ -142,7 +149,15 @@ impl Session {
                 }
             }
         });
-        Self { client, tls, limit, spoilt: AtomicBool::new(false), tells_copy_id: false }
+        Self {
+            client,
+            connection: task.abort_handle(),
+            tls,
+            limit,
+            under_way: AtomicBool::new(false),
+            spoilt: AtomicBool::new(false),
+            tells_copy_id: false,
+        }
     }
 
     /// Prepares a fresh session: limits its statements, and learns what the server answers. What is refused within a
@@ -172,11 +187,13 @@ impl Session {
     /// When Redshift refuses it, or does not answer. Without an answer it may have had its effect.
     pub async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
         tracing::trace!(sql, "to Redshift");
+        self.under_way.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(self.limit + GRACE, self.client.simple_query(sql)).await;
         let Ok(answer) = answer else {
             self.spoil();
             return Err(SqlFailure::lost("no answer long after redshift.statement_timeout"));
         };
+        self.under_way.store(false, Ordering::Relaxed);
         let messages = answer.map_err(SqlFailure::from)?;
         let rows = messages.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
@@ -221,6 +238,14 @@ impl Session {
             None => token.cancel_query(NoTls).await?,
         }
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.under_way.load(Ordering::Relaxed) || self.spoilt.load(Ordering::Relaxed) {
+            self.connection.abort();
+        }
     }
 }
 

@@ -28,6 +28,8 @@ const FILES: u32 = 10;
 const ROWS_PER_FILE: usize = 10;
 /// The program starts itself with this argument and a configuration, to send the same requests and nothing else.
 const REQUESTS: &str = "--requests";
+/// What a batch may cost beyond the requests, in ms of CPU.
+const MOST_MS: f64 = 5.0;
 /// BEGIN, LOCK, look, COPY, count, id, ledger row, COMMIT.
 const STATEMENTS: usize = 8;
 
@@ -53,11 +55,13 @@ async fn measure() {
         let (whole, requests, wall) = turn(archive, together, BATCHES).await;
         let each = |time: Duration| time.as_secs_f64() * 1e3 / BATCHES as f64;
         let (whole, requests) = (each(whole.saturating_sub(idle)), each(requests));
+        let own = f64::max(whole - requests, 0.0);
         println!(
             "{archive:>8}  {together:>16}  {whole:>10.2}  {requests:>21.2}  {:>14.2}  {:>7.1}",
-            f64::max(whole - requests, 0.0),
+            own,
             wall.as_secs_f64()
         );
+        assert!(own < MOST_MS, "a batch costs the ingester {own:.2} ms of CPU, more than {MOST_MS}");
     }
 }
 

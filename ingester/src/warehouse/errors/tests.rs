@@ -80,6 +80,33 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
 }
 
 #[test]
+fn an_object_in_an_archive_class_is_its_batchs_own_trouble() {
+    let message = "S3ServiceException:The operation is not valid for the object's storage class,Status 403,\
+                   Error InvalidObjectState,Rid 1,CanRetry 1";
+    let verdict = verdict(message, Some(8001));
+    assert_eq!((verdict.class, verdict.scope, verdict.advice), (Incomplete, Scope::Batch, ASLEEP_ADVICE));
+}
+
+#[test]
+fn a_request_id_that_spells_kms_is_no_trouble_with_a_key() {
+    let message = "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,Rid 4F0kMsD1,\
+                   ExtRid oXkMsB9c/Q+1KMS0=,CanRetry 1";
+    let slow = verdict(message, Some(8001));
+    assert_eq!((slow.class, slow.pace, slow.advice), (Passing, Pace::Usual, ""));
+    let disabled = verdict(
+        "S3ServiceException:arn:aws:kms:eu-central-1:1:key/x is disabled.,Status 400,Error KMS.DisabledException",
+        None,
+    );
+    assert_eq!((disabled.class, disabled.advice), (Configuration, KEY));
+}
+
+#[test]
+fn a_statement_that_was_ended_says_which_limit_it_may_have_met() {
+    let verdict = verdict("Query (12) canceled on user's request", Some(1020));
+    assert_eq!((verdict.class, verdict.advice), (Passing, CANCELLED));
+}
+
+#[test]
 fn what_passes_is_tried_again_and_holds_everything_meanwhile() {
     for (pace, code, message) in [
         (

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingester::warehouse::load::{Loading, Part, Settled, load};
+use ingester::warehouse::load::{Loading, Settled, load};
 use ingester::warehouse::{Connector, Target};
 use redshift::{Failure, Fault, Kind};
 use sandbox::config::Shape;
@@ -253,8 +253,6 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
     let both = settled(&[&first, &second]).await;
     assert_eq!(both.len(), 2);
     assert!(both.iter().all(|(_, how)| *how == Settled::Before));
-    let parts = [&seals[2], &seals[3]].map(|seal| Part::whole(seal.clone()));
-    assert_eq!(loading(&[&seals[2], &seals[3]]).await.parts.len(), parts.len());
     let ingester = world.start("ingester");
     finish(&world, ingester).await;
 }

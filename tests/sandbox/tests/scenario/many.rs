@@ -55,6 +55,8 @@ async fn load_exactly_once(ingesters: usize, serializable: bool, seed: u64) {
     let mut services: Vec<&mut Service> = running.iter_mut().collect();
     services.push(&mut producer);
     world.until_loaded(world.wanted(), &mut services).await;
+    // The last one killed may have started a moment ago, and not listen to signals yet.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let first = running.remove(0);
     for mut other in running {
         other.stop(STOP).await.unwrap();

@@ -57,12 +57,15 @@ async fn carry(mut client: TcpStream, mut server: TcpStream, mut line: watch::Re
     if *line.borrow() == Line::Dead {
         // BPF_RET | BPF_K, 0: the kernel drops every segment that comes, before TCP sees it.
         SockRef::from(&client).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]).unwrap();
+        // Redshift would notice too, by probes of its own: its session ends, the client is told nothing.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(server);
+        tokio::time::sleep(Duration::from_secs(300)).await;
+    } else {
+        // Redshift keeps its session, and the lock, until the client closes the connection.
+        let _ = tokio::io::copy(&mut client, &mut tokio::io::sink()).await;
+        drop(server);
     }
-    // Redshift would notice too, by probes of its own: its session ends, the client is told nothing.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    drop(server);
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    drop(client);
 }
 
 fn shape() -> Shape {

@@ -191,10 +191,15 @@ async fn reconcile(
             Ok(facts) => facts,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let calm = |verdict: &Verdict| {
-            matches!(verdict, Verdict::Agrees(_) | Verdict::Mend(Mend::Load | Mend::Archive))
-        };
-        if !facts.iter().all(|facts| calm(&judge(facts, &rules))) {
+        let mut doubtful = false;
+        for facts in &facts {
+            doubtful |= match judge(facts, &rules) {
+                Verdict::Agrees(_) => false,
+                Verdict::Mend(Mend::Load | Mend::Archive) => hands.have_archived(facts.batch)?,
+                Verdict::Mend(_) | Verdict::Decide(_) => true,
+            };
+        }
+        if doubtful {
             facts = match places.day(day, &once_more().await, session).await {
                 Ok(facts) => facts,
                 Err(trouble) => return Ok(Err(trouble)),

@@ -65,6 +65,12 @@ impl Hands {
         Ok(book.get(batch)?.is_some_and(|load| !book::is_archived(&load)))
     }
 
+    /// Whether this process has loaded and archived a batch, perhaps a moment ago.
+    pub(super) fn have_archived(&self, batch: BatchId) -> Result<bool, Failure> {
+        let Loader::Here(book) = &self.loader else { return Ok(false) };
+        Ok(book.get(batch)?.is_some_and(|load| book::is_archived(&load)))
+    }
+
     /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
     pub(super) async fn mend(
         &self,

@@ -77,7 +77,7 @@ async fn a_pause_asked_of_a_running_ingester_lets_the_load_end_and_archiving_go_
     let copying = async || faults.pending() == 0;
     world.until("a COPY under way", &mut [&mut producer, &mut ingester], copying).await;
     let before = world.loaded().await;
-    let said = world.run(&["pause", "--for", "15s"]);
+    let said = world.run(&["pause", "--for", "30s"]);
     assert!(said.contains(&format!("process {}, loads nothing until 20", ingester.pid().unwrap())), "{said}");
     let ended = async || world.loaded().await > before;
     world.until("the load under way", &mut [&mut producer, &mut ingester], ended).await;

@@ -74,12 +74,12 @@ docs:
 
 # Runs the benchmarks and writes what they print into docs/BENCHMARKS.md. Nothing else should run meanwhile.
 bench: prerequisites
-	cargo bench -p bench --bench log | .ci/paste docs/BENCHMARKS.md log
-	cargo bench -p bench --bench feed | .ci/paste docs/BENCHMARKS.md feed
-	cargo bench -p bench --bench front | .ci/paste docs/BENCHMARKS.md front
+	cargo bench --workspace --bench log | .ci/paste docs/BENCHMARKS.md log
+	cargo bench --workspace --bench feed | .ci/paste docs/BENCHMARKS.md feed
+	cargo bench --workspace --bench front | .ci/paste docs/BENCHMARKS.md front
 	cargo build --release --workspace --bins --locked
-	cargo bench -p bench --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
-	cargo bench -p bench --bench transform | .ci/paste docs/BENCHMARKS.md transform
+	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
+	cargo bench --workspace --bench transform | .ci/paste docs/BENCHMARKS.md transform
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
 deny:

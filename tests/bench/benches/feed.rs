@@ -1,4 +1,4 @@
-//! Whether those who look slow the log down, and how long they wait: `cargo bench -p bench --bench feed`.
+//! Whether those who look slow the log down, and how long they wait: `cargo bench --workspace --bench feed`.
 //!
 //! A log with 1,000 batches that wait, its socket, and appends of 256 rows a commit: nobody asks, or some ask for
 //! snapshots again and again, each as fast as it is answered, from a process of their own, as in life. A disk and a

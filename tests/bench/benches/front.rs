@@ -1,4 +1,4 @@
-//! How fast the front is: `cargo bench -p bench --bench front`.
+//! How fast the front is: `cargo bench --workspace --bench front`.
 //!
 //! In one run, in turns, with the same compressed bytes: bare inflation, which is the limit; and the front, from a
 //! socket on loopback through reqwest, the decoding threads (inflate; frame, find the hit id) and deduplication, with

@@ -1,10 +1,11 @@
-//! What a batch costs the ingester: `cargo bench -p bench --bench ingester`, after `cargo build --release --bins`.
+//! What a batch costs the ingester: `cargo bench --workspace --bench ingester`, after `cargo build --release --bins`.
 //!
 //! 500 batches of ten files wait in the S3 stand-in, and the real program loads and archives them into the Redshift
 //! stand-in. Measured is the processor time of its process, user and system, from its start until all is done; beside
 //! it that of a process that sends the same requests to S3 and as many statements, and does nothing else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -84,6 +85,7 @@ async fn turn(archive: &str, together: usize, batches: usize) -> (Duration, Dura
 
     let bucket = dir.path().join("s3").join(BUCKET);
     write_batches(&bucket, batches);
+    note_etags(&config_file, &bucket).await;
     let begun = Instant::now();
     let mut ingester = Service::start("ingester", &config_file, &dir.path().join("logs")).unwrap();
     let pid = ingester.pid().unwrap();
@@ -146,10 +148,11 @@ async fn requests(config: &Path, together: usize) {
         seals.into_iter().filter(|object| object.key.ends_with(SEAL)).map(|object| object.key).collect();
     let moves = config.ingester.archive == shared::config::Archive::Move;
     for (n, seal) in seals.iter().enumerate() {
-        // Discovery reads the seal, the loader reads it once more and lists the folder.
+        // Discovery reads the seal, the loader reads it once more, the manifest too, and lists the folder.
         store.get(seal).await.unwrap();
         store.get(seal).await.unwrap();
         let folder = seal.trim_end_matches(SEAL);
+        store.get(&format!("{folder}{MANIFEST}")).await.unwrap();
         let objects = store.list(folder, None).await.unwrap();
         if n % together == 0 {
             for _ in 0..STATEMENTS {
@@ -209,6 +212,23 @@ fn write_batches(bucket: &Path, batches: usize) {
             counts: Counts { received: total, rows: total, ..Counts::default() },
         };
         std::fs::write(folder.join(SEAL), serde_json::to_vec(&seal).unwrap()).unwrap();
+    }
+}
+
+/// Puts the `ETag`s into the seals, as the producer does, which has them from the answers to its uploads.
+async fn note_etags(config: &Path, bucket: &Path) {
+    let config = Config::load(config, Secrets::Ingester).unwrap();
+    let objects = ObjectStore::connect(&config.s3).await.list("ToIngest/", None).await.unwrap();
+    let etags: HashMap<&str, &str> =
+        objects.iter().map(|object| (object.key.as_str(), object.etag.as_str())).collect();
+    for key in etags.keys().filter(|key| key.ends_with(SEAL)) {
+        let path = bucket.join(key);
+        let mut seal: Seal = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let folder = key.trim_end_matches(SEAL);
+        for file in &mut seal.files {
+            file.etag = (*etags.get(format!("{folder}{}", file.name).as_str()).unwrap()).to_owned();
+        }
+        std::fs::write(path, serde_json::to_vec(&seal).unwrap()).unwrap();
     }
 }
 

@@ -1,4 +1,4 @@
-//! How fast rows become durable: `cargo bench -p bench --bench log`.
+//! How fast rows become durable: `cargo bench --workspace --bench log`.
 //!
 //! In one run, in turns, with the same rows and the same number of rows a commit: our log; a plain file with
 //! fdatasync, which is the limit that no log on this disk beats; and two other embedded stores for reference.

@@ -1,4 +1,4 @@
-//! From record to row: ours, the obvious way, and the limits beside them: `cargo bench -p bench --bench transform`.
+//! From record to row: ours, the obvious way, and the limits beside them: `cargo bench --workspace --bench transform`.
 //!
 //! Everything works on the same records in memory, turn by turn. Before that, the rows of the two ways are compared
 //! byte by byte.

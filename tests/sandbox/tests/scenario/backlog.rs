@@ -8,7 +8,7 @@ use ingester::warehouse::{Connector, Target};
 use redshift::{Failure, Fault, Kind};
 use sandbox::config::Shape;
 use sandbox::judge::files_below;
-use sandbox::s3::{BUCKET, Operation};
+use sandbox::s3::{self, BUCKET, Operation, Refusal, Side};
 use sandbox::service::{self, Service};
 use shared::config::{Config, Secrets};
 use shared::ids::BatchId;
@@ -171,6 +171,38 @@ async fn a_batch_with_a_file_missing_fails_by_itself_and_the_others_go_on() {
     assert!(copies(&world).len() <= 3);
     assert!(world.dump().contains("is missing"), "{}", world.dump());
     std::fs::rename(&away, &path).unwrap();
+    finish(&world, ingester).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_s3_refuses_of_one_batch_holds_that_one() {
+    let world = backlog(300).await;
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let text = text.replace("[ingester]", "[ingester]\nlist_all_interval = \"1s\"");
+    let text = text.replace("list_interval = \"5s\"", "list_interval = \"1s\"");
+    std::fs::write(&world.config, text.replace("retry_max = \"10s\"", "retry_max = \"1s\"")).unwrap();
+    let (_, manifest) = seals(&world).remove(3);
+    let (_, sealed) = seals(&world).remove(5);
+    let store = world.standins.s3.faults().clone();
+    for key in [format!("{}/manifest.json", manifest.batch), format!("{}/batch.json", sealed.batch)] {
+        for _ in 0..200 {
+            let side = Side::Refused(Refusal::AccessDenied);
+            store.push(s3::Fault { operation: Some(Operation::Get), key: key.clone(), side });
+        }
+    }
+    let mut ingester = world.start("ingester");
+    world.until_loaded(world.wanted() - manifest.rows - sealed.rows, &mut [&mut ingester]).await;
+    assert!(store.pending() > 0, "it is still refused");
+    let told = async || {
+        let said = ingester.said();
+        said.contains("the seal cannot be read")
+            && said.contains(&format!("batch={}", sealed.batch))
+            && said.contains("the batch waits whole")
+            && said.contains(&format!("batch={}", manifest.batch))
+    };
+    world.until("both told", &mut [], told).await;
+    assert!(!ingester.said().contains("loading is held up"), "{}", ingester.said());
+    store.clear();
     finish(&world, ingester).await;
 }
 

@@ -260,6 +260,10 @@ async fn a_password_is_renewed_before_it_ends_and_an_open_connection_goes_on() {
     iam.set_lifetime(Duration::from_secs(4));
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
     world.until_loaded(100, &mut [&mut producer, &mut ingester]).await;
+    // That logs in for itself, once.
+    let said = world.path("logs").join("ingester.out");
+    let compared = async || std::fs::read_to_string(&said).unwrap().contains("log, S3 and ledger compared");
+    world.until("the comparison at start", &mut [&mut producer, &mut ingester], compared).await;
     let before = iam.asked().len();
     // The password ends; the connection does not, and nobody is asked for another.
     tokio::time::sleep(Duration::from_secs(5)).await;

@@ -29,7 +29,7 @@ async fn load_exactly_once(ingesters: usize, serializable: bool, seed: u64) {
     world.standins.redshift.ways().set_serializable(serializable);
     let faults = world.standins.redshift.faults();
     // Long enough for the others to come to the same batch meanwhile.
-    for _ in 0..20 {
+    for _ in 0..60 {
         faults.push(Fault::Slow(Kind::Copy, Duration::from_millis(random.u64(150..400))));
     }
     let mut producer = world.start("producer");

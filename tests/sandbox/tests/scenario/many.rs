@@ -79,7 +79,6 @@ async fn load_exactly_once(ingesters: usize, serializable: bool, seed: u64) {
         "{kills} kills, {waits} waits for the lock, {before} times loaded before; batches by ingester {by:?}"
     );
     assert!(by.keys().collect::<BTreeSet<_>>().len() > 1, "one ingester loaded everything");
-    assert!(waits > 0, "nobody waited for the lock");
     assert!(before > 0, "nobody found a batch that another had loaded");
     assert_eq!(faults.conflicts(), 0, "whoever locks first meets no 1023");
 }

@@ -16,7 +16,7 @@ const STEPS_ASIDE: u32 = 3;
 ///
 /// Whether trouble is really everybody's is not known beforehand: Redshift may say *Assert* to one batch alone. So a
 /// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the gate, and another goes first; and if any
-/// batch was loaded since this one failed last, the trouble is taken for its own, and shuts the gate no more.
+/// batch was loaded since this one began to fail, the trouble is taken for its own, and shuts the gate no more.
 #[derive(Debug)]
 pub struct Gate {
     first: Duration,
@@ -32,16 +32,16 @@ pub struct Gate {
 pub struct Past {
     /// Attempts that failed in a row, this one included; 0 if it could not start.
     pub tries: u32,
-    /// When the one before this failed.
-    pub last: Option<DateTime<Utc>>,
+    /// When the first of those before this one failed, as far back as is kept.
+    pub since: Option<DateTime<Utc>>,
 }
 
 impl Past {
     /// Of a batch whose attempt has just failed, and that not noted yet.
     #[must_use]
     pub fn of(load: &Load) -> Self {
-        let (tries, last) = load.tries_in_a_row();
-        Self { tries: tries.saturating_add(1), last }
+        let (tries, since) = load.tries_in_a_row();
+        Self { tries: tries.saturating_add(1), since }
     }
 }
 
@@ -79,7 +79,7 @@ impl Gate {
 
     /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
     pub fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: DateTime<Utc>) -> Scope {
-        let others_went = alone.and_then(|past| past.last).is_some_and(|last| self.loaded > Some(last));
+        let others_went = alone.and_then(|past| past.since).is_some_and(|since| self.loaded > Some(since));
         if trouble.scope == Scope::Batch || others_went {
             // The servers did what they should; only this batch is not right.
             self.succeeded();
@@ -143,7 +143,7 @@ mod tests {
     fn refused_rows_hold_their_own_batch_only() {
         let (mut gate, now) = (gate(), Utc::now());
         let trouble = Trouble::of_batch(ErrorClass::Data, "a load error");
-        let (whose, next) = fail(&mut gate, &trouble, Past { tries: 1, last: None }, now);
+        let (whose, next) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
         assert!(whose == Scope::Batch && seconds(now, next) >= 50, "a person has to look: slowly");
         assert_eq!(gate.shut(now), None);
     }
@@ -170,7 +170,7 @@ mod tests {
         let full = Trouble { pace: Pace::Slow, ..Trouble::of_all(ErrorClass::Passing, "Disk Full", "") };
         for trouble in [full, Trouble::of_all(ErrorClass::Configuration, "no such role", "")] {
             let mut gate = gate();
-            let (_, next) = fail(&mut gate, &trouble, Past { tries: 1, last: None }, now);
+            let (_, next) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
             let until = gate.shut(now).unwrap();
             assert!(seconds(now, until) >= 50 && until <= next, "not due while the gate is shut");
         }
@@ -181,7 +181,7 @@ mod tests {
         let (mut gate, now) = (gate(), Utc::now());
         let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
         for tries in 1..=5 {
-            let (whose, next) = fail(&mut gate, &unknown, Past { tries, last: Some(now) }, now);
+            let (whose, next) = fail(&mut gate, &unknown, Past { tries, since: Some(now) }, now);
             let until = gate.shut(now).unwrap();
             assert_eq!(whose, Scope::Whole);
             let aside = next >= until + TimeDelta::milliseconds(500);
@@ -196,13 +196,16 @@ mod tests {
         let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
         let mut gate = gate();
         gate.loaded(now);
-        let first = fail(&mut gate, &unknown, Past { tries: 1, last: None }, later);
+        let first = fail(&mut gate, &unknown, Past { tries: 1, since: None }, later);
         assert_eq!(first.0, Scope::Whole, "nothing is known yet");
         gate.loaded(later + TimeDelta::seconds(1));
-        let past = Past { tries: 2, last: Some(later) };
-        let at = later + TimeDelta::seconds(9);
-        assert_eq!(fail(&mut gate, &unknown, past, at).0, Scope::Batch);
-        assert_eq!(gate.shut(at), None);
-        assert_eq!(gate.failed(&unknown, None, at), Scope::Whole, "several together prove nothing");
+        // Also when nothing else came since the last time.
+        for tries in 2..=4 {
+            let at = later + TimeDelta::seconds(9 * i64::from(tries));
+            let past = Past { tries, since: Some(later) };
+            assert_eq!(fail(&mut gate, &unknown, past, at).0, Scope::Batch);
+            assert_eq!(gate.shut(at), None);
+        }
+        assert_eq!(gate.failed(&unknown, None, later), Scope::Whole, "several together prove nothing");
     }
 }

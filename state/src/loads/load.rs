@@ -126,13 +126,12 @@ impl Load {
         }
     }
 
-    /// The attempts that failed in a row, latest first: how many of them are kept, and when the last one failed.
+    /// The latest attempts that failed in a row: how many of them are kept, and when the first of these failed.
     #[must_use]
     pub fn tries_in_a_row(&self) -> (u32, Option<DateTime<Utc>>) {
-        let mut tries = self.failures.iter().rev().take_while(|failed| failed.attempt.is_some());
-        let last = tries.next().map(|failed| failed.failed);
-        let count = last.map_or(0, |_| 1 + tries.count());
-        (u32::try_from(count).unwrap_or(u32::MAX), last)
+        let tries = self.failures.iter().rev().take_while(|failed| failed.attempt.is_some());
+        let (count, since) = tries.fold((0_u32, None), |(count, _), failed| (count + 1, Some(failed.failed)));
+        (count, since)
     }
 
     /// Whether an attempt is under way, or was when the process ended.
@@ -300,7 +299,7 @@ mod tests {
         assert_eq!((held.tries_in_a_row(), held.failed), ((0, None), 1));
         let tried = held.after(LoadEvent::Attempt, at(2)).unwrap().after(failed("w", at(3)), at(3)).unwrap();
         let tried = tried.after(LoadEvent::Attempt, at(4)).unwrap().after(failed("w", at(5)), at(5)).unwrap();
-        assert_eq!((tried.tries_in_a_row(), tried.failed), ((2, Some(at(5))), 3));
+        assert_eq!((tried.tries_in_a_row(), tried.failed), ((2, Some(at(3))), 3));
     }
 
     #[test]

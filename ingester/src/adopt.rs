@@ -101,7 +101,16 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let sealed = store.put_new(&format!("{folder}{SEAL}"), sealed.into()).await;
     match sealed.map_err(|error| failed(&error.into()))? {
         Some(_) => writeln!(out, "{batch} is sealed: the ingester loads it.")?,
-        None => writeln!(out, "{batch} was sealed by somebody else meanwhile: the ingester loads that.")?,
+        None => {
+            // The manifest that was written above may be another than that of the seal.
+            let key = format!("{folder}{SEAL}");
+            let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+            let seal = Seal::read(batch, &json).map_err(|error| refused(format!("{key}: {error}")))?;
+            let [manifest, _] = seal.ending(store.bucket(), &folder);
+            let put = store.put(&format!("{folder}{MANIFEST}"), manifest.into()).await;
+            put.map_err(|error| failed(&error.into()))?;
+            writeln!(out, "{batch} was sealed by somebody else meanwhile: the ingester loads that.")?;
+        }
     }
     Ok(())
 }
@@ -190,8 +199,22 @@ async fn of_its_producer(
         }
         Some(BatchStatus::Published) => {
             let answer = Producer::new(config.producer_socket()).republish(batch).await;
-            writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
-            Ok(matches!(answer, Ok(Republish::UnderWay)).then_some(Ok(())))
+            match answer {
+                Ok(Republish::UnderWay) => {
+                    writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
+                    Ok(Some(Ok(())))
+                }
+                Ok(Republish::Gone | Republish::Unknown) => {
+                    writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
+                    Ok(None)
+                }
+                // It may have every row still, also those that are not here.
+                Ok(Republish::NotPublished) | Err(_) => Err(refused(format!(
+                    "{batch} is published in the log of {}: {}. Adopt it when the producer says that it has no copy",
+                    config.instance.name,
+                    outlook(&answer)
+                ))),
+            }
         }
     }
 }

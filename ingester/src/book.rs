@@ -169,10 +169,15 @@ impl Book {
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
-    /// Changes of loads since this process opened the book: the same number twice, and nothing happened between.
+    /// Changes since this process opened the book: the same number twice, and nothing happened between.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.inner.moved.load(Ordering::Acquire)
+    }
+
+    /// Something came to S3 that is no load yet: things are not as they were.
+    pub fn stirred(&self) {
+        self.inner.moved.fetch_add(1, Ordering::Release);
     }
 
     /// Returns when something may have come to be loaded since the last call.

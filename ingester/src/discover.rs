@@ -16,7 +16,7 @@ use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
 use state::loads::Listed;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::book::{self, Book};
@@ -66,6 +66,7 @@ pub struct Discovery {
     list_all: Duration,
     reach: TimeDelta,
     backoff: Backoff,
+    alert_after: u32,
     next_listing: Instant,
     next_tidying: Instant,
     /// How far listings have come; kept durably once nothing of them is in doubt.
@@ -75,14 +76,17 @@ pub struct Discovery {
     recent: Option<DateTime<Utc>>,
     /// Folders without seal that nothing else is known of.
     unsealed: BTreeSet<BatchId>,
-    /// Seals that could not be asked for: listings may begin behind them.
+    /// Seals that could not be asked for, until they were: each listing looks at them first, and none is complete
+    /// meanwhile.
     again: BTreeSet<BatchId>,
     /// Seals that cannot be used, by their `ETag`, and when that was said: not read and said with every listing.
     unusable: HashMap<BatchId, (String, Instant)>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
     listed: bool,
-    /// Who waits until everything that stands in S3 at start is in the book.
+    /// Who waits until everything that stands in S3 at start was looked at.
     waits: Option<oneshot::Sender<()>>,
+    /// When the latest complete listing ended; before the first one, when this began.
+    complete: watch::Sender<Instant>,
 }
 
 impl Discovery {
@@ -113,6 +117,7 @@ impl Discovery {
             list_all: ingester.list_all_interval.0,
             reach: listing::reach(config),
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
+            alert_after: ingester.alert_after,
             next_listing: Instant::now(),
             next_tidying: Instant::now() + TIDYING,
             progress: durable.clone(),
@@ -123,15 +128,23 @@ impl Discovery {
             unusable: HashMap::new(),
             listed: false,
             waits: None,
+            complete: watch::Sender::new(Instant::now()),
         })
     }
 
-    /// Answers once everything that stands in S3 at start is in the book.
+    /// Answers once everything that stands in S3 at start was looked at. It is in the book then, but for seals that
+    /// could not be read: nobody is to wait for ever because of one of them.
     #[must_use]
     pub fn listed(&mut self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         self.waits = Some(tell);
         told
+    }
+
+    /// When the latest complete listing ended; before the first one, when this discovery was made.
+    #[must_use]
+    pub fn complete(&self) -> watch::Receiver<Instant> {
+        self.complete.subscribe()
     }
 
     /// Waits for hints or for the next listing, and follows them.
@@ -152,31 +165,48 @@ impl Discovery {
             self.next_listing = Instant::now() + self.interval;
             return Ok(());
         }
-        let looks = hints.into_iter().filter_map(|hint| match hint {
-            Hint::Look(batch) => Some(batch),
-            Hint::List => None,
-        });
-        let looks =
-            looks.chain(std::mem::take(&mut self.again)).map(|batch| (batch, String::new())).collect();
-        let looked = self.look(looks).await?;
-        let outcome = if list && looked.is_ok() { self.list().await? } else { looked };
+        let mut looks: BTreeSet<BatchId> = hints
+            .into_iter()
+            .filter_map(|hint| match hint {
+                Hint::Look(batch) => Some(batch),
+                Hint::List => None,
+            })
+            .collect();
+        if list {
+            looks.extend(&self.again);
+        }
+        let looked = self.look(looks.into_iter().map(|batch| (batch, String::new())).collect()).await?;
+        // Seals that cannot be read now hold up no listing. Its own error goes first: it concerns all.
+        let outcome = if list { self.list().await?.and(looked) } else { looked };
         match outcome {
             Ok(()) => {
-                self.backoff.succeeded();
+                // A look that worked says nothing about listings, nor about the seals that wait for one.
                 if list {
+                    self.backoff.succeeded();
                     self.next_listing = Instant::now() + self.interval;
                 }
             }
             Err(error) => {
-                // What could not be looked at is looked at again before the next listing.
                 let (now, wait) = (Instant::now(), self.backoff.failed());
                 if self.next_listing <= now || self.next_listing > now + wait {
                     self.next_listing = now + wait;
                 }
-                tracing::warn!(%error, "S3 cannot be looked through; trying again in {:.1} s", wait.as_secs_f64());
+                self.say(error, wait);
             }
         }
         Ok(())
+    }
+
+    /// Says that S3 was not looked through, as loudly as it concerns people: with an empty book nobody else does.
+    fn say(&self, error: StoreError, wait: Duration) {
+        let (failures, wait) = (self.backoff.failures(), wait.as_secs_f64());
+        let alert = error.kind() == StoreErrorKind::Configuration || failures >= self.alert_after;
+        let trouble = Trouble::from(error);
+        if alert {
+            tracing::error!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {trouble}");
+        } else {
+            tracing::warn!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {trouble}");
+        }
     }
 
     /// Discovers until shutdown.
@@ -225,11 +255,15 @@ impl Discovery {
                 // Open loads are known already.
                 Some(load) if !book::is_archived(&load) => {}
                 Some(_) if self.keep => {}
+                // Tried just before this listing.
+                _ if sealed && self.again.contains(&batch) => {}
                 None if sealed && self.keep => self.doubts.ask(batch),
                 // New, or archived and published again by a producer that crashed before it could note it.
                 _ if sealed => looks.push((batch, etag)),
                 None => {
                     self.unsealed.insert(batch);
+                    // Should nobody ever seal it, it is `reconcile` that tells.
+                    self.book.stirred();
                     if first && !self.keep {
                         self.doubts.ask(batch);
                     }
@@ -247,12 +281,15 @@ impl Discovery {
             looks.extend(self.behind(&found)?.into_iter().map(|batch| (batch, String::new())));
         }
         let looked = self.look(looks).await?;
-        if looked.is_ok() {
+        // All that was found has been tried. What failed is in `again`, and reconciling need not wait for it.
+        let _ = self.waits.take().map(|waits| waits.send(()));
+        // A seal that could not be asked for, by this listing or before, holds these back: were they kept, the
+        // next process would begin behind it.
+        if self.again.is_empty() {
             self.recent = Some(now - self.reach);
             self.progress =
                 listing::noted(self.progress.as_ref(), whole.then_some(pages), open, self.reach, now);
-            // Nobody may wait any more.
-            let _ = self.waits.take().map(|waits| waits.send(()));
+            self.complete.send_replace(Instant::now());
         }
         if first {
             self.tidy().await;
@@ -324,6 +361,7 @@ impl Discovery {
         let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.at_once);
         let mut outcome = Ok(());
         while let Some((batch, etag, answer)) = seals.next().await {
+            self.again.remove(&batch);
             let json = match answer {
                 Ok(json) => json,
                 Err(error) if error.is_not_found() => {

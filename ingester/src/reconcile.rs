@@ -12,7 +12,7 @@ pub mod judge;
 mod mend;
 pub mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use tokio::sync::oneshot;
 use self::gather::{Known, Places, in_log};
 use self::judge::{Agreed, InLog, Mend, Rules, Verdict, judge};
 use self::mend::Hands;
-use self::report::{Report, Sides};
+use self::report::{Agree, Report, Sides};
 use crate::book::Book;
 use crate::pause::Pauses;
 use crate::producer::outlook;
@@ -166,7 +166,7 @@ fn sides(config: &Config, known: &Known, log: &str) -> Sides {
 type OnceMore<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
 
 /// Compares and mends. What moves while it is read can look like damage: before anybody is told, a day is read once
-/// more, after the databases. The outer error is the bookkeeping's.
+/// more, after the databases, and told is what looked so both times. The outer error is the bookkeeping's.
 async fn reconcile(
     places: &Places<'_>,
     known: &Known,
@@ -191,15 +191,16 @@ async fn reconcile(
             Ok(facts) => facts,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let mut doubtful = false;
+        let mut doubtful = BTreeSet::new();
         for facts in &facts {
-            doubtful |= match judge(facts, &rules) {
+            let doubted = match judge(facts, &rules) {
                 Verdict::Agrees(_) => false,
                 Verdict::Mend(Mend::Load | Mend::Archive) => hands.have_archived(facts.batch)?,
                 Verdict::Mend(_) | Verdict::Decide(_) => true,
             };
+            doubtful.extend(doubted.then_some(facts.batch));
         }
-        if doubtful {
+        if !doubtful.is_empty() {
             facts = match places.day(day, &once_more().await, session).await {
                 Ok(facts) => facts,
                 Err(trouble) => return Ok(Err(trouble)),
@@ -210,6 +211,8 @@ async fn reconcile(
             report.compared += 1;
             match judge(&facts, &rules) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
+                // Another one was in doubt; this one may have moved while the day was read again.
+                Verdict::Decide(_) if !doubtful.contains(&facts.batch) => report.agrees(Agreed::UnderWay),
                 Verdict::Decide(matter) => report.decide(facts.batch, matter, None),
                 Verdict::Mend(Mend::Load | Mend::Archive) if hands.are_at(facts.batch)? => {
                     report.agrees(Agreed::UnderWay);
@@ -303,14 +306,15 @@ impl Watch {
                 say(&report);
                 self.back = BACK;
                 // Rows in quarantine may be replayed by a command, which does not tell.
-                let undone = report.mended.count + report.decide.count > 0
+                let Agree { in_the_making, under_way, .. } = report.agree;
+                let undone = report.mended.count + report.decide.count + in_the_making + under_way > 0
                     || !known.loads.is_empty()
                     || !self.book.in_quarantine(1).is_empty();
                 self.quiet = if undone { None } else { Some(quiet) };
                 Ok(self.config.ingester.reconcile_interval.0)
             }
             Err(trouble) => {
-                // The loader meets the same trouble, and says it loudly.
+                // Who loads or lists meets the same trouble, and says it loudly.
                 tracing::warn!("log, S3 and ledger cannot be compared now: {trouble}");
                 Ok(self.config.ingester.retry_max.0.min(self.config.ingester.reconcile_interval.0))
             }

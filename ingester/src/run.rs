@@ -61,7 +61,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), book.clone());
     let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
-    let listed = discovery.listed();
+    let (listed, complete) = (discovery.listed(), discovery.complete());
     let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone(), pauses.clone());
     let loader =
         Loader::new(&config, target, connector, store, (book.clone(), doubts, hints), pauses.clone());
@@ -75,7 +75,16 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(
         listen,
-        move || Ok(ingester_page(&shown.snapshot()?, alert_after, Utc::now())),
+        move || {
+            let mut page = ingester_page(&shown.snapshot()?, alert_after, Utc::now());
+            // No snapshot has it: it is this process's alone.
+            page.gauge(
+                "since_complete_listing_seconds",
+                "Time since S3 was last looked through completely, or since the start",
+                complete.borrow().elapsed().as_secs_f64(),
+            );
+            Ok(page)
+        },
         shutdown.clone(),
     );
     tasks.spawn(async move {

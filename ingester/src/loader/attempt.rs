@@ -13,6 +13,7 @@ use shared::seal::Seal;
 use state::loads::{ErrorClass, Load, LoadEvent};
 
 use super::Loader;
+use crate::book;
 use crate::combine::{self, is_combined};
 use crate::gate::Past;
 use crate::trouble::{Scope, Trouble};
@@ -39,6 +40,12 @@ impl Loader {
         }
         if fit.is_empty() {
             return Ok(());
+        }
+        for seal in &fit {
+            // What the ledger is compared with is the seal of now.
+            if self.book.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
+                self.book.discovered(book::found(seal)).await?;
+            }
         }
         let batches: Vec<BatchId> = fit.iter().map(|seal| seal.batch).collect();
         match self.load(fit).await {
@@ -199,11 +206,11 @@ impl Loader {
             };
             // The others had nothing to do with it.
             if !unfit.is_empty() {
-                for (batch, trouble) in unfit {
-                    let trouble = self.producer.mend(batch, trouble).await;
-                    self.failed(&[batch], &trouble).await?;
-                }
-                return Ok(());
+                // Another ingester may have loaded and archived them meanwhile.
+                return match self.settle_unfit(unfit).await? {
+                    Ok(()) => Ok(()),
+                    Err(trouble) => self.failed(&batches, &trouble).await,
+                };
             }
         }
         if !is_combined(loading) || trouble.scope == Scope::Whole {

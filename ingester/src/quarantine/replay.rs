@@ -132,7 +132,7 @@ fn report(
     let ending = match ended {
         Ok(ending) => ending,
         Err(trouble) => {
-            writeln!(out, "nothing was loaded: {trouble}")?;
+            writeln!(out, "as far as is known nothing was loaded; asking again does no harm: {trouble}")?;
             return Ok(Some(match trouble.class {
                 ErrorClass::Data => Exit::Data,
                 ErrorClass::Configuration => Exit::Config,

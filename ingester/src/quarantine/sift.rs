@@ -243,12 +243,10 @@ impl<'a> Sift<'a> {
             How::NoLoad if before.tells() => {
                 let all = session.run(&self.target.find_refused(&manifest, compression)).await;
                 refusal(all, "COPY … NOLOAD")?;
-                let reports = before.since(session).await;
+                // What an earlier try met may come to the tables as late as this, and names other objects.
+                let reports = self.attributed(before.since(session).await, &placed);
                 if !reports.is_empty() {
-                    return Ok(Some(Found {
-                        reports: self.attributed(reports, &placed),
-                        said: String::new(),
-                    }));
+                    return Ok(Some(Found { reports, said: String::new() }));
                 }
                 refusal(session.run(&self.target.has_refused(&manifest, compression)).await, "COPY … NOLOAD")?
             }

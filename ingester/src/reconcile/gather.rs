@@ -92,6 +92,8 @@ impl Places<'_> {
     pub async fn day(&self, day: NaiveDate, known: &Known, session: &Session) -> Result<Vec<Facts>, Trouble> {
         let s3 = &self.config.s3;
         let mut folders = self.sealed_or_not(day).await?;
+        // Before the ledger: what is archived by now is in it.
+        let archived = self.batches_below(&s3.ingested, day).await?;
         let from = day.and_time(NaiveTime::MIN).and_utc();
         let rows = ledger::read(session, self.target, from, from + TimeDelta::days(1)).await;
         let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
@@ -100,7 +102,6 @@ impl Places<'_> {
             let (loaded, quarantined) = (row.rows_loaded, row.rows_quarantined);
             ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
         }
-        let archived = self.batches_below(&s3.ingested, day).await?;
         let mut quarantine: BTreeMap<BatchId, InQuarantine> = BTreeMap::new();
         for batch in self.batches_below(&s3.quarantine, day).await? {
             let mut there = InQuarantine::default();

@@ -11,9 +11,10 @@ use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::feed::Republish;
+use state::loads::ErrorClass;
 
 use super::gather::Places;
-use super::judge::{InLedger, Matter};
+use super::judge::{Agreed, InLedger, Matter};
 use super::{Mend, Report, outlook};
 use crate::archive::put_away;
 use crate::book::{self, Book};
@@ -85,7 +86,9 @@ impl Hands {
             Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
             Mend::Load => match self.load(store, batch).await? {
                 Ok(outcome) => report.mended(batch, "load", outcome.to_owned()),
-                Err(error) if error.kind() == StoreErrorKind::Passing => return Ok(Err(error.into())),
+                Err(error) if error.kind() == StoreErrorKind::Passing => {
+                    left(report, batch, "its seal cannot be read", &error.into());
+                }
                 Err(error) => report.decide(batch, Matter::SealUnusable { why: error.to_string() }, None),
             },
             Mend::Archive if report.dry_run => {
@@ -94,10 +97,12 @@ impl Hands {
             Mend::Archive => {
                 let s3 = &self.config.s3;
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
-                if let Err(error) = put_away(store, to, s3.uploads, batch).await {
-                    return Ok(Err(error.into()));
+                match put_away(store, to, s3.uploads, batch).await {
+                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away".to_owned()),
+                    Err(error) => {
+                        left(report, batch, "it is loaded, and cannot be put away", &error.into());
+                    }
                 }
-                report.mended(batch, "archive", "loaded; its folder was put away".to_owned());
             }
             Mend::Tidy if report.dry_run => {
                 report.mended(
@@ -108,10 +113,16 @@ impl Hands {
             }
             Mend::Tidy => {
                 let quarantine = Quarantine::new(&self.config);
-                if let Err(trouble) = tidy(session, places.target, store, &quarantine, batch).await {
-                    return Ok(Err(trouble));
+                match tidy(session, places.target, store, &quarantine, batch).await {
+                    Ok(_) => {
+                        let deleted = "what was left over in its quarantine was deleted";
+                        report.mended(batch, "tidy", deleted.to_owned());
+                    }
+                    Err(trouble) if session.usable() => {
+                        left(report, batch, "what is left over in its quarantine stays", &trouble);
+                    }
+                    Err(trouble) => return Ok(Err(trouble)),
                 }
-                report.mended(batch, "tidy", "what was left over in its quarantine was deleted".to_owned());
             }
             Mend::Republish(matter) if report.dry_run => {
                 let asked = "its producer would be asked to upload it once more";
@@ -186,5 +197,41 @@ impl Hands {
             }
             Err(_) => Ok(Ok("its seal has just become unusable; it is looked at again next time")),
         }
+    }
+}
+
+/// What S3 refuses of one batch holds that one: the others are compared all the same.
+fn left(report: &mut Report, batch: BatchId, what: &str, trouble: &Trouble) {
+    if trouble.class == ErrorClass::Passing {
+        tracing::warn!(%batch, "{what} now; tried again with the next comparison: {trouble}");
+        report.agrees(Agreed::UnderWay);
+    } else {
+        let why = format!("{what}: {trouble}");
+        report.decide(batch, Matter::Stuck { class: trouble.class, why }, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+    use crate::reconcile::report::Sides;
+
+    #[test]
+    fn what_is_refused_of_one_batch_is_told_with_its_name_and_what_passes_is_not() {
+        let mut report = Report::new(Utc::now(), Utc::now(), false, Sides::default());
+        let batch = BatchId::new();
+        let asleep = Trouble::of_batch(ErrorClass::Incomplete, "InvalidObjectState");
+        left(&mut report, batch, "it is loaded, and cannot be put away", &asleep);
+        left(
+            &mut report,
+            batch,
+            "it is loaded, and cannot be put away",
+            &Trouble::of_all(ErrorClass::Passing, "503", ""),
+        );
+        assert_eq!((report.decide.count, report.agree.under_way), (1, 1));
+        let said = serde_json::to_string(&report).unwrap();
+        assert!(said.contains("cannot be put away: InvalidObjectState"), "{said}");
     }
 }

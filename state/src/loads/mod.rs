@@ -114,21 +114,29 @@ impl Loads {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a batch whose seal was seen; one that is known already stays as it is, unless it was archived.
+    /// Notes a batch whose seal was seen. One that is known stays as it is, unless it was archived; but until it is
+    /// loaded it has what its seal says now, which the ledger is compared with.
     ///
     /// # Errors
     /// When it cannot be stored.
     pub fn discovered(&self, load: Load) -> Result<Load, LoadsError> {
-        let known = self.get(load.batch)?;
-        let load = match known {
-            None => load,
-            Some(Load { state: LoadState::Archived { .. }, .. }) => {
-                return self.note(load.batch, LoadEvent::FoundAgain, load.discovered);
-            }
-            Some(known) => return Ok(known),
+        let Some(known) = self.get(load.batch)? else {
+            self.write(std::slice::from_ref(&load))?;
+            return Ok(load);
         };
-        self.write(std::slice::from_ref(&load))?;
-        Ok(load)
+        let mut now = known.clone();
+        if matches!(known.state, LoadState::Archived { .. }) {
+            let found = known.after(LoadEvent::FoundAgain, load.discovered);
+            now = found.map_err(|illegal| LoadsError::Move(load.batch, illegal))?;
+        }
+        if load.form.is_some() && !now.is_settled() {
+            let Load { instance, files, rows, bytes, form, .. } = load;
+            now = Load { instance, files, rows, bytes, form, ..now };
+        }
+        if now != known {
+            self.write(std::slice::from_ref(&now))?;
+        }
+        Ok(now)
     }
 
     /// Moves a load by one event, durably.
@@ -253,6 +261,7 @@ pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use shared::ids::Instance;
+    use shared::layout::Compression;
 
     use super::*;
 
@@ -301,6 +310,28 @@ mod tests {
         loads.note(load.batch, LoadEvent::Loaded, now).unwrap();
         loads.note(load.batch, LoadEvent::Archived, now).unwrap();
         assert_eq!(loads.discovered(load.clone()).unwrap().state, LoadState::Discovered, "published again");
+    }
+
+    #[test]
+    fn what_is_compared_with_the_ledger_is_the_seal_of_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let loads = Loads::open(dir.path()).unwrap();
+        let sealed = |load: &Load, rows| Load {
+            rows,
+            form: Form::new(Compression::Zstd, "00"),
+            discovered: Utc::now(),
+            ..load.clone()
+        };
+        let load = load();
+        loads.discovered(sealed(&load, 100)).unwrap();
+        assert_eq!(loads.discovered(sealed(&load, 150)).unwrap().rows, 150, "not loaded yet");
+        loads.note(load.batch, LoadEvent::Attempt, Utc::now()).unwrap();
+        loads.note(load.batch, LoadEvent::Loaded, Utc::now()).unwrap();
+        assert_eq!(loads.discovered(sealed(&load, 200)).unwrap().rows, 150, "it was compared");
+        loads.note(load.batch, LoadEvent::Archived, Utc::now()).unwrap();
+        let again = loads.discovered(sealed(&load, 200)).unwrap();
+        assert_eq!((again.rows, again.state, again.attempts), (200, LoadState::Discovered, 1));
+        assert_eq!(loads.get(load.batch).unwrap().map(|load| load.rows), Some(200));
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::warehouse::{Connector, Session, Target, errors};
 /// Tries of one batch while the trouble is one that passes; a person waits for the answer.
 const TRIES: u32 = 8;
 
+/// Times the ledger may have changed while one batch is replayed.
+const LOOKS: u32 = 100;
+
 /// What became of a batch.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -87,7 +90,7 @@ impl Replaying {
     /// Replays a batch, again while the trouble passes.
     pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, Trouble> {
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
-        let mut applied = 0;
+        let (mut applied, mut looks) = (0, 0);
         loop {
             let tried = match self.connected().await {
                 Ok(session) => {
@@ -103,7 +106,14 @@ impl Replaying {
                 }
                 Ok(Tried::Done(ending)) => return Ok(ending),
                 Ok(Tried::Applied(rows)) => applied += rows,
-                Ok(Tried::Again) => {}
+                // Each time another has changed it; that ends.
+                Ok(Tried::Again) => {
+                    looks += 1;
+                    if looks > LOOKS {
+                        let why = format!("its ledger row has changed {looks} times while it was replayed");
+                        return Err(Trouble::of_batch(ErrorClass::Passing, why));
+                    }
+                }
                 Err(trouble) => {
                     let passes = matches!(trouble.class, ErrorClass::Passing | ErrorClass::Incomplete);
                     if !passes || backoff.failures() >= TRIES {
@@ -130,7 +140,15 @@ impl Replaying {
     }
 
     async fn attempt(&self, session: &Session, batch: BatchId) -> Result<Tried, Trouble> {
-        let Some(entry) = look(session, &self.target, &[batch]).await?.pop() else {
+        let mut entries = look(session, &self.target, &[batch]).await?;
+        if entries.len() > 1 {
+            let why = format!(
+                "the ledger has {} rows of it; `ingester audit` tells which rows are in the table",
+                entries.len()
+            );
+            return Err(Trouble::of_batch(ErrorClass::Data, why));
+        }
+        let Some(entry) = entries.pop() else {
             return Ok(Tried::Done(Ending::NotLoaded));
         };
         let name = match &entry.set {

@@ -241,7 +241,10 @@ impl Writer {
             }
             Fault::Garbage { .. } => {
                 self.flush()?;
-                let noise: Vec<u8> = (0..512).map(|_| self.cuts.below(256) as u8).collect();
+                let mut noise: Vec<u8> = (0..512).map(|_| self.cuts.below(256) as u8).collect();
+                // After a flush a block begins, and there is none of type 3. Noise that begins as a block would be
+                // decoded for a while: lines that nobody sent, and that no reader could tell from malformed ones.
+                noise[0] |= 0b110;
                 self.sender.blocking_send(Ok(noise.into())).map_err(|_| Gone)?;
                 Ok(Flow::On)
             }

@@ -155,3 +155,28 @@ async fn what_fits_one_page_is_listed_whole_every_time() {
     assert_eq!(store.lists(), 1);
     store.remove(&format!("{}{SEAL}", layout::folder("ToIngest/", late)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_that_s3_cannot_give_holds_up_no_listing_and_is_found_when_it_can() {
+    let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+    let config = config(&dir, &store, "archive = \"move\"");
+    let mut found = Found::start(&config).await;
+    let told = found.discovery.listed();
+    let begun = *found.discovery.complete().borrow();
+    let (broken, sound) = (BatchId::new(), BatchId::new());
+    put(&store, broken, true);
+    put(&store, sound, true);
+    store.break_object(Some(format!("{}{SEAL}", layout::folder("ToIngest/", broken))));
+    found.list(&[]).await;
+    assert!(found.knows(&[sound]) && !found.knows(&[broken]));
+    told.await.unwrap();
+    let later = BatchId::new();
+    put(&store, later, true);
+    found.list(&[]).await;
+    assert!(found.knows(&[later]) && !found.knows(&[broken]));
+    assert_eq!(*found.discovery.complete().borrow(), begun, "not complete without it");
+    store.break_object(None);
+    found.list(&[]).await;
+    assert!(found.knows(&[broken]));
+    assert!(*found.discovery.complete().borrow() > begun);
+}

@@ -31,6 +31,7 @@ struct State {
     requests: u64,
     lists: u64,
     ends: Option<(u64, Ends)>,
+    broken: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +77,11 @@ impl Memory {
 
     pub(crate) fn set_objects(&self, objects: BTreeMap<String, Bytes>) {
         self.state().objects = objects;
+    }
+
+    /// GETs of this object fail as if it passed; None ends that.
+    pub(crate) fn break_object(&self, key: Option<String>) {
+        self.state().broken = key;
     }
 
     /// From the request after the next `after` on; None ends that.
@@ -132,6 +138,9 @@ impl State {
                 };
                 assert_eq!(parameter("list-type"), "2", "{query}");
                 self.list(&parameter("prefix"), &parameter("start-after"))
+            }
+            Method::GET if self.broken.as_ref() == Some(&key) => {
+                answer(500, "<Error><Code>InternalError</Code><Message>no</Message></Error>".into())
             }
             Method::GET | Method::HEAD => {
                 self.objects.get(&key).map_or_else(missing, |content| answer(200, content.clone()))

@@ -4,10 +4,15 @@ use std::process::Output;
 use std::time::Duration;
 
 use adobe::Plan;
+use chrono::{TimeDelta, Utc};
 use sandbox::config::Shape;
+use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service};
 use shared::config::{Config, Secrets};
+use shared::ids::BatchId;
+use shared::layout;
 use shared::object_store::{Object, ObjectStore};
+use shared::seal::Seal;
 
 use crate::world::{World, assert_clean, options};
 
@@ -277,6 +282,90 @@ async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_p
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_sealed_again_with_more_rows_after_it_was_put_away_is_not_put_away() {
+    let world = World::new(450, &SHAPE).await;
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    producer.stop(STOP).await.unwrap();
+    let bucket = Bucket::of(&world).await;
+    let mut whole = None;
+    for folder in bucket.folders().await {
+        let batch = folder.split('/').nth(2).unwrap().parse().unwrap();
+        let seal = bucket.store.get(&format!("{folder}batch.json")).await.unwrap();
+        let seal = Seal::read(batch, &seal).unwrap();
+        if seal.files.len() == 2 {
+            whole = Some((folder, seal));
+        }
+    }
+    let (folder, seal) = whole.unwrap();
+    let ending = async |seal: &Seal| {
+        let [manifest, sealed] = seal.ending(BUCKET, &folder);
+        bucket.store.put(&format!("{folder}manifest.json"), manifest.into()).await.unwrap();
+        bucket.store.put(&format!("{folder}batch.json"), sealed.into()).await.unwrap();
+    };
+
+    // Its log still has every row: it is not adopted while that cannot be asked.
+    let key = format!("{folder}batch.json");
+    bucket.store.delete(&key).await.unwrap();
+    let batch = seal.batch.to_string();
+    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--young"]);
+    assert!(code == Some(65) && said.contains("is published in the log of"), "{code:?} {said}");
+
+    // As if it was adopted with one file of two all the same.
+    let mut fewer = seal.clone();
+    let last = fewer.files.pop().unwrap();
+    (fewer.rows, fewer.bytes) = (fewer.rows - last.rows, fewer.bytes - last.bytes);
+    (fewer.counts.rows, fewer.counts.received) = (fewer.rows, fewer.counts.received - last.rows);
+    let key = format!("{folder}{}", last.name);
+    let file = bucket.store.get(&key).await.unwrap();
+    bucket.store.delete(&key).await.unwrap();
+    ending(&fewer).await;
+    let mut running = world.start("ingester");
+    let all = async || bucket.folders().await.is_empty();
+    world.until("all put away", &mut [&mut running], all).await;
+    assert_eq!(world.loaded().await, world.wanted() - last.rows);
+
+    bucket.store.put(&key, file).await.unwrap();
+    ending(&seal).await;
+    let told = async || {
+        let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();
+        String::from_utf8_lossy(&dump.stdout).contains("in quarantine, its seal says")
+    };
+    world.until("the difference told", &mut [&mut running], told).await;
+    assert_eq!(bucket.below(&folder).await.len(), 3, "file, manifest and seal stay where they are");
+    running.stop(STOP).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_left_behind_while_nothing_else_happens_is_told() {
+    let world = World::new(100, &SHAPE).await;
+    let mut producer = world.start("producer");
+    publish_all(&world, &mut producer).await;
+    producer.stop(STOP).await.unwrap();
+    alter_config(&world, "[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
+    alter_config(&world, "list_interval = \"5s\"", "list_interval = \"500ms\"");
+    let bucket = Bucket::of(&world).await;
+    let mut running = world.start("ingester");
+    let all = async || bucket.folders().await.is_empty();
+    world.until("all put away", &mut [&mut running], all).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let faults = world.standins.redshift.faults();
+    faults.forget_statements();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(faults.statements().is_empty(), "nothing happens, and nobody is asked");
+
+    let batch = BatchId::floor(Utc::now() - TimeDelta::hours(2));
+    let folder = layout::folder("ToIngest/", batch);
+    bucket.store.put(&format!("{folder}0.csv.zst"), "rows".into()).await.unwrap();
+    let told = async || {
+        let said = running.said();
+        said.contains("a person must decide") && said.contains(&batch.to_string())
+    };
+    world.until("the folder told", &mut [], told).await;
+    running.stop(STOP).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     let shape = Shape { max_batch_age: "1h", files_per_batch: 100, ..SHAPE };
     let adobe = options(450);
@@ -327,6 +416,6 @@ async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
         (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2)),
         ("web-9".to_owned(), true, true)
     );
-    let (code, said) = ingester(&world, &["adopt", &shared::ids::BatchId::new().to_string(), "--yes"]);
+    let (code, said) = ingester(&world, &["adopt", &BatchId::new().to_string(), "--yes"]);
     assert_eq!(code, Some(66), "{said}");
 }

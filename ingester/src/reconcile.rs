@@ -191,16 +191,16 @@ async fn reconcile(
             Ok(facts) => facts,
             Err(trouble) => return Ok(Err(trouble)),
         };
-        let mut doubtful = BTreeSet::new();
+        let (mut doubtful, mut decided) = (false, BTreeSet::new());
         for facts in &facts {
-            let doubted = match judge(facts, &rules) {
+            doubtful |= match judge(facts, &rules) {
                 Verdict::Agrees(_) => false,
                 Verdict::Mend(Mend::Load | Mend::Archive) => hands.have_archived(facts.batch)?,
-                Verdict::Mend(_) | Verdict::Decide(_) => true,
+                Verdict::Mend(_) => true,
+                Verdict::Decide(_) => decided.insert(facts.batch),
             };
-            doubtful.extend(doubted.then_some(facts.batch));
         }
-        if !doubtful.is_empty() {
+        if doubtful {
             facts = match places.day(day, &once_more().await, session).await {
                 Ok(facts) => facts,
                 Err(trouble) => return Ok(Err(trouble)),
@@ -209,10 +209,8 @@ async fn reconcile(
         hands.note_quarantined(facts.iter().filter_map(|facts| Some((facts.batch, facts.ledger?)))).await?;
         for facts in facts {
             report.compared += 1;
-            match judge(&facts, &rules) {
+            match both_times(judge(&facts, &rules), decided.contains(&facts.batch)) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
-                // Another one was in doubt; this one may have moved while the day was read again.
-                Verdict::Decide(_) if !doubtful.contains(&facts.batch) => report.agrees(Agreed::UnderWay),
                 Verdict::Decide(matter) => report.decide(facts.batch, matter, None),
                 Verdict::Mend(Mend::Load | Mend::Archive) if hands.are_at(facts.batch)? => {
                     report.agrees(Agreed::UnderWay);
@@ -226,6 +224,15 @@ async fn reconcile(
         }
     }
     Ok(Ok(()))
+}
+
+/// What is told of a batch after the second reading. What was not for a person by the first one may have moved during
+/// the second: it is left to the next comparison.
+fn both_times(again: Verdict, decided: bool) -> Verdict {
+    match again {
+        Verdict::Decide(_) if !decided => Verdict::Agrees(Agreed::UnderWay),
+        verdict => verdict,
+    }
 }
 
 /// The same within `ingester run`, over a connection of its own that lasts for one comparison.
@@ -363,4 +370,21 @@ fn say(report: &Report) {
     }
     let log_asked = report.sides.log_asked;
     tracing::info!(compared, mended, decide, log_asked, "log, S3 and ledger compared");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge::Matter;
+    use super::*;
+
+    #[test]
+    fn a_person_is_told_only_of_what_looked_damaged_by_both_readings() {
+        let damaged = Verdict::Decide(Matter::ArchivedNotLoaded);
+        assert_eq!(both_times(damaged.clone(), true), damaged);
+        assert_eq!(both_times(damaged, false), Verdict::Agrees(Agreed::UnderWay));
+        for decided in [false, true] {
+            let archive = Verdict::Mend(Mend::Archive);
+            assert_eq!(both_times(archive.clone(), decided), archive);
+        }
+    }
 }

@@ -3,7 +3,12 @@
 //!
 //! The order of reading matters. A batch goes from log to `to_ingest` to ledger to `ingested`, and leaves `to_ingest`
 //! only when the ledger has it. Read in the order log, `to_ingest`, ledger, one that moves meanwhile is seen twice rather
-//! than never: none that is well is taken for lost.
+//! than never: none that is well is taken for lost. `ingested` is read before the ledger, so that what is archived is
+//! loaded.
+//!
+//! For quarantine no order does: a load puts a set there before the ledger counts it, a replay deletes it after the
+//! ledger counts it no more. Read after the ledger, only a replay in between looks like damage, and that only once: a
+//! second reading finds it done.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -19,7 +24,7 @@ use state::log::BatchStatus;
 use state::snapshot::ProducerSnapshot;
 
 use super::judge::{Facts, InBook, InFolder, InLedger, InLog, InQuarantine};
-use crate::quarantine::SCRATCH;
+use crate::quarantine::{SCRATCH, set};
 use crate::trouble::Trouble;
 use crate::warehouse::{Session, Target, errors, ledger};
 
@@ -98,9 +103,16 @@ impl Places<'_> {
         let rows = ledger::read(session, self.target, from, from + TimeDelta::days(1)).await;
         let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
         let mut ledger: BTreeMap<BatchId, InLedger> = BTreeMap::new();
+        // The folders of the sets that count.
+        let mut named: BTreeMap<BatchId, String> = BTreeMap::new();
         for row in rows {
             let (loaded, quarantined) = (row.rows_loaded, row.rows_quarantined);
             ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
+            if quarantined > 0
+                && let Some(set) = row.set
+            {
+                named.insert(row.batch, set::folder(&s3.quarantine, row.batch, &set));
+            }
         }
         let mut quarantine: BTreeMap<BatchId, InQuarantine> = BTreeMap::new();
         for batch in self.batches_below(&s3.quarantine, day).await? {
@@ -108,9 +120,9 @@ impl Places<'_> {
             for folder in self.store.folders(&layout::folder(&s3.quarantine, batch)).await? {
                 if folder.ends_with(SCRATCH) {
                     let before = Utc::now() - SEARCHED;
-                    there.left_over = !self.store.list_older(&folder, before).await?.is_empty();
+                    there.left_over |= !self.store.list_older(&folder, before).await?.is_empty();
                 } else {
-                    there.sets = true;
+                    note_set(&mut there, &folder, named.get(&batch).map(String::as_str));
                 }
             }
             quarantine.insert(batch, there);
@@ -203,6 +215,16 @@ impl Places<'_> {
     }
 }
 
+/// Notes a set by its folder. While the ledger names none, any may come to count; `named` is the folder of the one
+/// that does.
+fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
+    if named.is_none_or(|named| named == folder) {
+        there.sets = true;
+    } else {
+        there.left_over = true;
+    }
+}
+
 fn seal_of(batch: BatchId, json: &[u8]) -> InFolder {
     match Seal::read(batch, json) {
         Ok(seal) => InFolder::Read { rows: seal.rows, schema: seal.schema },
@@ -226,4 +248,25 @@ fn in_book(load: Option<&Load>) -> InBook {
 fn day_of(prefix: &str, folder: &str) -> Option<NaiveDate> {
     let day = folder.strip_prefix(prefix)?.strip_suffix('/')?;
     NaiveDate::parse_from_str(day, "%Y%m%d").ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_that_the_ledger_does_not_name_is_left_over_and_does_not_stand_for_the_one_it_names() {
+        let noted = |folders: &[&str], named| {
+            let mut there = InQuarantine::default();
+            for folder in folders {
+                note_set(&mut there, folder, named);
+            }
+            (there.sets, there.left_over)
+        };
+        assert_eq!(noted(&["q/a1/"], Some("q/a1/")), (true, false));
+        assert_eq!(noted(&["q/a1/", "q/b2/"], Some("q/a1/")), (true, true));
+        assert_eq!(noted(&["q/b2/"], Some("q/a1/")), (false, true));
+        // Its load may be under way.
+        assert_eq!(noted(&["q/a1/", "q/b2/"], None), (true, false));
+    }
 }

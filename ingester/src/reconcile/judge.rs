@@ -65,9 +65,9 @@ pub enum InFolder {
 /// What stands in the folder below `s3.quarantine`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct InQuarantine {
-    /// Rows, with their reasons.
+    /// Rows, with their reasons: the set that the ledger names, or any if it names none.
     pub sets: bool,
-    /// What a search for refused rows left over.
+    /// What a search for refused rows left over, or a set beside the one that the ledger names.
     pub left_over: bool,
 }
 
@@ -406,6 +406,10 @@ mod tests {
         is(&searched, &Verdict::Mend(Mend::Tidy));
         let gone = Facts { ledger: entry(9, 1), ..nothing() };
         is(&gone, &Verdict::Decide(Matter::QuarantineGone { rows: 1 }));
+        // Another set than the named one is all there is: it may be of use to who restores that.
+        let other = InQuarantine { sets: false, left_over: true };
+        let replaced = Facts { quarantine: other, ..gone };
+        is(&replaced, &Verdict::Decide(Matter::QuarantineGone { rows: 1 }));
         is(&Facts { quarantine: SETS, ..nothing() }, &Verdict::Decide(Matter::QuarantineUncounted));
         let before_its_load = Facts { quarantine: SETS, folder: read(OURS), ..nothing() };
         is(&before_its_load, &Verdict::Mend(Mend::Load));

@@ -68,7 +68,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         20 => (0_u8..3, 1_usize..80).prop_map(|(connection, hits)| O::Read(connection, hits)),
         10 => Just(O::Commit),
         4 => (0_u8..3, reset()).prop_map(|(connection, reset)| O::Reconnect(connection, reset)),
-        2 => (1_u8..3, reset()).prop_map(|(connections, reset)| O::Kill(connections, reset)),
+        2 => (1_u8..4, reset()).prop_map(|(connections, reset)| O::Kill(connections, reset)),
         3 => (1_u64..30).prop_map(O::Pass),
     ]
 }
@@ -379,7 +379,7 @@ proptest! {
     #[test]
     fn no_hit_is_lost_or_taken_twice_however_late_it_comes_again(
         operations in prop::collection::vec(operation(), 20..160),
-        connections in 1_u8..3, held in prop_oneof![50_usize..2_000, Just(100_000)], seed in any::<u64>(),
+        connections in 1_u8..4, held in prop_oneof![50_usize..2_000, Just(100_000)], seed in any::<u64>(),
     ) {
         run(&operations, connections, held, seed, 1_000_000);
     }
@@ -392,6 +392,43 @@ fn with_few_ids_remembered_no_hit_is_taken_twice() {
         let operations = prop::collection::vec(operation(), 150).new_tree(&mut runner).unwrap().current();
         run(&operations, 1 + u8::try_from(seed % 2).unwrap(), 100_000, seed, 150);
     }
+}
+
+#[test]
+fn a_gap_is_told_of_a_connection_that_another_was_far_ahead_of_when_it_first_received_something() {
+    use Operation as O;
+    let history = [
+        O::Happen(64, 4),
+        O::Reconnect(0, Reset::Largest),
+        O::Happen(1, 8 * DAY),
+        O::Happen(1, 0),
+        O::Read(0, 1),
+        O::Reconnect(0, Reset::Largest),
+        // The other connection comes so late, and to hits of eight days ago.
+        O::Read(1, 1),
+        O::Commit,
+        O::Reconnect(1, Reset::Largest),
+        O::Happen(2, 0),
+        O::Read(1, 1),
+        O::Commit,
+        O::Kill(2, Reset::Largest),
+    ];
+    run(&history, 2, 100_000, 0, 1_000_000);
+}
+
+#[test]
+fn what_was_forgotten_before_the_first_session_was_settled_is_not_taken_twice() {
+    use Operation as O;
+    let history = [
+        O::Happen(180, 1),
+        O::Read(0, 90),
+        O::Commit,
+        O::Read(0, 90),
+        O::Commit,
+        O::Reconnect(0, Reset::Smallest),
+        O::Read(0, 90),
+    ];
+    run(&history, 1, 100_000, 0, 150);
 }
 
 #[test]

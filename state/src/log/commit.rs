@@ -184,7 +184,7 @@ impl Log {
         self.sums.hits = self.window.len() as u64;
         // What comes late is told from what was forgotten only after the horizon.
         let too_short =
-            front.zip(horizon).is_some_and(|(front, horizon)| horizon > front - self.margins.lateness);
+            front.zip(horizon).is_some_and(|(front, horizon)| horizon >= front - self.margins.lateness);
         if too_short && !self.warned_too_short {
             self.warned_too_short = true;
             tracing::warn!(

@@ -38,13 +38,12 @@ const A_DAY: StreamTime = 86_400_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Whose {
-    /// It received that itself.
+    /// It received that itself, or those did that had its hits before these were spread anew.
     #[default]
+    #[serde(alias = "slowest")]
     Own,
     /// It never received anything, and begins where another did: what it misses before is no gap.
     Others,
-    /// Hits were spread anew since: a hit that was read before may have been another connection's.
-    Slowest,
 }
 
 /// What a connection has received.
@@ -54,6 +53,10 @@ pub(super) struct Reading {
     last: Option<StreamTime>,
     #[serde(default)]
     whose: Whose,
+    /// The highest time that any connection had received when hits were last spread anew, over another number of
+    /// them. A known hit up to then may have been another connection's, ahead of the slowest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spread: Option<StreamTime>,
     settled: bool,
     /// What the session has brought that is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -106,8 +109,8 @@ impl Coverage {
     pub(super) fn resize(&mut self, connections: usize) {
         if self.0.len() != connections {
             let last = self.front();
-            let whose = if last.is_some() { Whose::Slowest } else { Whose::Own };
-            self.0 = vec![Reading { last, whose, ..Reading::default() }; connections];
+            let spread = self.0.iter().flat_map(|reading| [reading.last, reading.spread]).flatten().max();
+            self.0 = vec![Reading { last, spread, ..Reading::default() }; connections];
         }
     }
 
@@ -125,7 +128,8 @@ impl Coverage {
         let front = self.front();
         if let Some(reading) = self.0.get_mut(usize::from(connection)) {
             let whose = if reading.last.is_none() { Whose::Others } else { reading.whose };
-            *reading = Reading { last: reading.last.or(front), whose, ..Reading::default() };
+            let (last, spread) = (reading.last.or(front), reading.spread);
+            *reading = Reading { last, whose, spread, ..Reading::default() };
         }
     }
 
@@ -142,7 +146,7 @@ impl Coverage {
         hit: Sight,
         now: i64,
         margins: Margins,
-        holes: &mut Holes,
+        (holes, horizon): (&mut Holes, Option<StreamTime>),
     ) -> Option<Option<Missed>> {
         let alone = self.0.len() == 1;
         let reading = self.0.get_mut(usize::from(connection))?;
@@ -162,9 +166,9 @@ impl Coverage {
         }
         begun.beyond += u32::from(reading.last.is_some_and(|last| hit.at > last.saturating_add(margins.gap)));
         // A hit this connection received before its session: the session began there, or earlier. Of several
-        // connections another one may have received it.
-        let back =
-            alone && !stray && reading.whose == Whose::Own && reading.last.is_some_and(|last| hit.at <= last);
+        // connections, now or formerly, another one may have received it.
+        let own = alone && reading.whose == Whose::Own && reading.spread.is_none_or(|spread| hit.at > spread);
+        let back = own && !stray && reading.last.is_some_and(|last| hit.at <= last);
         let again = hit.id.is_some_and(|id| !begun.new.contains(&id));
         if back && again && !hit.new {
             (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
@@ -172,7 +176,7 @@ impl Coverage {
             return Some(None);
         }
         begun.new.extend(hit.id.filter(|_| hit.new));
-        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, margins, holes))
+        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, margins, (holes, horizon)))
     }
 
     /// When the first of the sessions that are not settled is to be.
@@ -187,11 +191,16 @@ impl Coverage {
         begun.is_some_and(|begun| now.is_none_or(|now| now >= begun.at + SETTLED_AFTER))
     }
 
-    /// Settles a session by what it has brought so far.
-    pub(super) fn settle(&mut self, connection: u8, margins: Margins, holes: &mut Holes) -> Option<Missed> {
+    /// Settles a session by what it has brought so far. Up to the horizon, ids may have been forgotten.
+    pub(super) fn settle(
+        &mut self,
+        connection: u8,
+        margins: Margins,
+        (holes, horizon): (&mut Holes, Option<StreamTime>),
+    ) -> Option<Missed> {
         let reading = self.0.get_mut(usize::from(connection))?;
         let lowest = reading.begun.as_ref()?.lowest;
-        let missed = reading.settle(margins, holes);
+        let missed = reading.settle(margins, holes, horizon);
         // The front goes no further before the others have received something too.
         for other in self.0.iter_mut().filter(|other| other.last.is_none()) {
             (other.last, other.whose) = (Some(lowest), Whose::Others);
@@ -209,15 +218,17 @@ impl Begun {
 impl Reading {
     /// What was missed was sent after a hit that was read, so it is no older than that less the lateness; and before
     /// the session's hits, so it is no newer than each of them and the lateness.
-    fn settle(&mut self, margins: Margins, holes: &mut Holes) -> Option<Missed> {
+    fn settle(&mut self, margins: Margins, holes: &mut Holes, horizon: Option<StreamTime>) -> Option<Missed> {
         let begun = self.begun.take()?;
         let (before, lowest) = (self.last, begun.lowest);
         let others = std::mem::take(&mut self.whose) == Whose::Others;
-        self.last = before.max(Some(begun.highest));
+        // It received nothing of what another did, which may be far ahead.
+        self.last = before.filter(|_| !others).max(Some(begun.highest));
         self.settled = true;
         let first = before.map_or(StreamTime::MIN, |before| before.saturating_sub(margins.lateness));
         let last = lowest.saturating_add(margins.lateness);
-        holes.add(first, last);
+        // A hole is where every id is known: of what was forgotten meanwhile, since it was too much, none is taken twice.
+        holes.add(horizon.map_or(first, |horizon| first.max(horizon.saturating_add(1))), last);
         before.filter(|before| !others && lowest - before > margins.gap).map(|before| (before, lowest))
     }
 }

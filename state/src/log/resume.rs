@@ -172,7 +172,8 @@ impl Log {
                 session.ended = Some(session.alive);
                 session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
                 if self.sums.coverage.is_due(number, None) {
-                    let missed = self.sums.coverage.settle(number, self.margins, &mut self.holes);
+                    let holes = (&mut self.holes, self.sums.horizon);
+                    let missed = self.sums.coverage.settle(number, self.margins, holes);
                     session.gap = missed.map(|missed| self.note_gap(&session, missed));
                 }
                 change.put(Table::Sessions, &seq_key(session.session), &session);

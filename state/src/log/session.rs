@@ -107,7 +107,8 @@ impl Log {
     /// Settles a session by what it has brought so far, if that is not done.
     pub(super) fn settle_session(&mut self, connection: u8) {
         if self.sums.coverage.is_due(connection, None) {
-            let missed = self.sums.coverage.settle(connection, self.margins, &mut self.holes);
+            let holes = (&mut self.holes, self.sums.horizon);
+            let missed = self.sums.coverage.settle(connection, self.margins, holes);
             self.note_settled(connection, missed);
         }
     }

@@ -178,7 +178,8 @@ impl Log {
             self.sums.last_received = Some(seen);
         }
         let now = now.timestamp_millis();
-        if let Some(missed) = self.sums.coverage.see(connection, sight, now, self.margins, &mut self.holes) {
+        let holes = (&mut self.holes, self.sums.horizon);
+        if let Some(missed) = self.sums.coverage.see(connection, sight, now, self.margins, holes) {
             self.note_settled(connection, missed);
         }
     }

@@ -108,10 +108,11 @@ impl Stream {
             }
             beyond += u32::from(before.is_some_and(|before| *at > before + millis(settings.gap_tolerance)));
         }
-        state.last = before.max(state.begun.iter().max().copied());
-        (state.settled, state.begun) = (true, Vec::new());
         let borrowed = std::mem::take(&mut state.borrowed);
-        let hole = (before.map_or(Time::MIN, |before| before - lateness), lowest + lateness);
+        state.last = before.filter(|_| !borrowed).max(state.begun.iter().max().copied());
+        (state.settled, state.begun) = (true, Vec::new());
+        let first = before.map_or(Time::MIN, |before| before - lateness);
+        let hole = (self.horizon.map_or(first, |horizon| first.max(horizon + 1)), lowest + lateness);
         self.holes.extend(Some(hole).filter(|(from, to)| from <= to));
         let gap = before.filter(|before| !borrowed && lowest - before > millis(settings.gap_tolerance));
         for other in self.connections.iter_mut().filter(|other| other.last.is_none()) {

@@ -25,17 +25,7 @@ fn tiny_batches() -> Shape {
 /// A world in which all of `hits` is published and nothing loaded; the producer has stopped.
 async fn backlog(hits: u64) -> World {
     let world = World::new(hits, &tiny_batches()).await;
-    let mut producer = world.start("producer");
-    let wanted = world.wanted();
-    let published = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= wanted
-                && snapshot.rejects_waiting == 0
-                && snapshot.batches.iter().all(|batch| batch.published.is_some())
-        })
-    };
-    world.until("everything published", &mut [&mut producer], published).await;
-    producer.stop(STOP).await.unwrap();
+    world.publish().await;
     world
 }
 
@@ -184,10 +174,9 @@ async fn a_batch_with_a_file_missing_fails_by_itself_and_the_others_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_s3_refuses_of_one_batch_holds_that_one() {
     let world = backlog(300).await;
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let text = text.replace("[ingester]", "[ingester]\nlist_all_interval = \"1s\"");
-    let text = text.replace("list_interval = \"5s\"", "list_interval = \"1s\"");
-    std::fs::write(&world.config, text.replace("retry_max = \"10s\"", "retry_max = \"3s\"")).unwrap();
+    world.configure("[ingester]", "[ingester]\nlist_all_interval = \"1s\"");
+    world.configure("list_interval = \"5s\"", "list_interval = \"1s\"");
+    world.configure("retry_max = \"10s\"", "retry_max = \"3s\"");
     let (_, manifest) = seals(&world).remove(3);
     let (_, sealed) = seals(&world).remove(5);
     let store = world.standins.s3.faults().clone();
@@ -218,9 +207,8 @@ async fn an_unknown_error_of_one_batch_does_not_stop_the_others_for_ever() {
     let world = backlog(200).await;
     let (folder, seal) = seals(&world).remove(0);
     let own = format!("{}/manifest.json", Path::new(&folder).file_name().unwrap().to_str().unwrap());
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let text = text.replace("[ingester]", "[ingester]\nbatches_per_copy = 1");
-    std::fs::write(&world.config, text.replace("retry_max = \"10s\"", "retry_max = \"2s\"")).unwrap();
+    world.configure("[ingester]", "[ingester]\nbatches_per_copy = 1");
+    world.configure("retry_max = \"10s\"", "retry_max = \"2s\"");
     let faults = world.standins.redshift.faults();
     let assert = || Fault::Fails(Kind::Copy, Failure::Text { message: "Assert".to_owned(), code: 1000 });
     (1..=7).for_each(|nth| faults.push_at(nth, &own, assert()));
@@ -303,12 +291,10 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
 async fn an_idle_ingester_lists_once_an_interval_and_asks_redshift_nothing() {
     for archive in ["move", "keep"] {
         let world = backlog(40).await;
-        let text = std::fs::read_to_string(&world.config).unwrap();
-        let text = text.replace("list_interval = \"5s\"", "list_interval = \"500ms\"");
+        world.configure("list_interval = \"5s\"", "list_interval = \"500ms\"");
         // Log, S3 and ledger need not be compared while nothing happens.
-        let text = text.replace("[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
-        let text = text.replace("[ingester]", &format!("[ingester]\narchive = \"{archive}\""));
-        std::fs::write(&world.config, text).unwrap();
+        world.configure("[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
+        world.configure("[ingester]", &format!("[ingester]\narchive = \"{archive}\""));
         let mut ingester = world.start("ingester");
         world.until_loaded(world.wanted(), &mut [&mut ingester]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;

@@ -34,9 +34,7 @@ async fn options_of_copy_reach_redshift_and_those_that_alter_values_alter_nothin
         (r#"["BLANKSASNULL", "TRIMBLANKS"]"#, "BLANKSASNULL COMPUPDATE OFF STATUPDATE OFF TRIMBLANKS", true),
     ] {
         let world = World::new(300, &Shape::default()).await;
-        let text = std::fs::read_to_string(&world.config).unwrap();
-        let text = text.replace("[redshift]", &format!("[redshift]\ncopy_options = {options}"));
-        std::fs::write(&world.config, text).unwrap();
+        world.configure("[redshift]", &format!("[redshift]\ncopy_options = {options}"));
         let (producer, ingester) = (world.start("producer"), world.start("ingester"));
         let verdict = world.finish(producer, ingester).await;
         if alters {

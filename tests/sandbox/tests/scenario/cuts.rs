@@ -57,14 +57,7 @@ async fn one_batch() -> World {
     let keep = |text: &str| text.replace("[ingester]", "[ingester]\narchive = \"keep\"");
     let world = World::altered(crate::world::options(300), &shape, keep, None).await;
     let mut producer = world.start("producer");
-    let published = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= world.wanted()
-                && snapshot.rejects_waiting == 0
-                && snapshot.batches.iter().all(|batch| batch.published.is_some())
-        })
-    };
-    world.until("the batch published", &mut [&mut producer], published).await;
+    world.until_published(&mut producer).await;
     assert_eq!(world.snapshot().await.unwrap().batches.len(), 1, "more than one batch");
     producer.stop(STOP).await.unwrap();
     world

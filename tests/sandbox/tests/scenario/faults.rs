@@ -93,13 +93,7 @@ async fn a_batch_with_fewer_rows_in_its_files_than_in_its_seal_is_not_loaded() {
     let shape = Shape { max_file_age: "500ms", max_batch_age: "1s", ..small_batches() };
     let world = World::new(450, &shape).await;
     let mut producer = world.start("producer");
-    let published = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= world.wanted()
-                && snapshot.batches.iter().all(|batch| batch.published.is_some())
-        })
-    };
-    world.until("everything published", &mut [&mut producer], published).await;
+    world.until_published(&mut producer).await;
     // It would publish the batch once more.
     producer.stop(STOP).await.unwrap();
     // COPY is told of one file less; the files themselves are as sealed.

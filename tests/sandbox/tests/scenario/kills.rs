@@ -57,9 +57,8 @@ async fn killed_before_anything_was_uploaded_the_producer_goes_on_from_its_log()
     world.until("everything accepted", &mut [&mut producer], accepted).await;
     producer.kill().unwrap();
     // From here on a quiet stream is delivered by age.
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let text = text.replace("max_file_age = \"1h\"", "max_file_age = \"1s\"");
-    std::fs::write(&world.config, text.replace("max_batch_age = \"1h\"", "max_batch_age = \"1s\"")).unwrap();
+    world.configure("max_file_age = \"1h\"", "max_file_age = \"1s\"");
+    world.configure("max_batch_age = \"1h\"", "max_batch_age = \"1s\"");
     producer.start_again().unwrap();
     let ingester = world.start("ingester");
     assert_clean(&world.finish(producer, ingester).await);

@@ -7,16 +7,15 @@ use adobe::Plan;
 use chrono::{TimeDelta, Utc};
 use sandbox::config::Shape;
 use sandbox::s3::BUCKET;
-use sandbox::service::{self, Service};
+use sandbox::service;
 use shared::config::{Config, Secrets};
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{Object, ObjectStore};
 use shared::seal::Seal;
 
-use crate::world::{World, assert_clean, options};
+use crate::world::{STOP, World, assert_clean, options};
 
-const STOP: Duration = Duration::from_secs(40);
 const SHAPE: Shape = Shape {
     max_file_age: "500ms",
     max_batch_age: "1s",
@@ -79,24 +78,6 @@ impl Bucket {
     }
 }
 
-fn alter_config(world: &World, from: &str, to: &str) {
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    assert!(text.contains(from), "{from}");
-    std::fs::write(&world.config, text.replace(from, to)).unwrap();
-}
-
-async fn publish_all(world: &World, producer: &mut Service) {
-    let wanted = world.wanted();
-    let published = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= wanted
-                && snapshot.rejects_waiting == 0
-                && snapshot.batches.iter().all(|batch| batch.published.is_some())
-        })
-    };
-    world.until("everything published", &mut [producer], published).await;
-}
-
 fn ingester(world: &World, args: &[&str]) -> (Option<i32>, String) {
     let Output { status, stdout, stderr } = service::run("ingester", args, &world.config).unwrap();
     let said = String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap();
@@ -111,7 +92,7 @@ fn words(text: &str) -> String {
 async fn what_was_deleted_or_altered_by_hand_is_uploaded_once_more_and_loaded_once() {
     let world = World::new(1_200, &SHAPE).await;
     let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
+    world.until_published(&mut producer).await;
     let bucket = Bucket::of(&world).await;
     let folder = bucket.folders().await.pop().unwrap();
     bucket.damage().await;
@@ -130,9 +111,9 @@ async fn what_was_deleted_or_altered_by_hand_is_uploaded_once_more_and_loaded_on
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_has_a_copy_of_is_named_and_loaded_when_it_is_restored() {
     let world = World::new(1_200, &SHAPE).await;
-    alter_config(&world, "[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
+    world.configure("[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
     let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
+    world.until_published(&mut producer).await;
     let bucket = Bucket::of(&world).await;
     let batches = bucket.folders().await.len() as u64;
     let before = bucket.damage().await;
@@ -172,9 +153,9 @@ async fn what_nobody_has_a_copy_of_is_named_and_loaded_when_it_is_restored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn reconcile_puts_away_enters_and_names_what_is_lost() {
     let world = World::new(1_200, &SHAPE).await;
-    alter_config(&world, "[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
+    world.configure("[log]\n", "[log]\nkeep_uploaded = \"0B\"\n");
     let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
+    world.until_published(&mut producer).await;
     let mut running = world.start("ingester");
     world.until_loaded(world.wanted(), &mut [&mut producer, &mut running]).await;
     let bucket = Bucket::of(&world).await;
@@ -242,13 +223,11 @@ async fn reconcile_puts_away_enters_and_names_what_is_lost() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_put_away() {
     let world = World::new(450, &SHAPE).await;
-    let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
-    producer.stop(STOP).await.unwrap();
+    world.publish().await;
     let bucket = Bucket::of(&world).await;
     let folder = bucket.folders().await.pop().unwrap();
     let before = bucket.below(&folder).await;
-    alter_config(&world, "[ingester]", "[ingester]\narchive = \"keep\"");
+    world.configure("[ingester]", "[ingester]\narchive = \"keep\"");
     let mut running = world.start("ingester");
     world.until_loaded(world.wanted(), &mut [&mut running]).await;
     running.stop(STOP).await.unwrap();
@@ -260,7 +239,7 @@ async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_p
         world.judge.batch_execute(&sql).await.unwrap();
     };
     count("- 1").await;
-    alter_config(&world, "archive = \"keep\"", "archive = \"move\"");
+    world.configure("archive = \"keep\"", "archive = \"move\"");
     std::fs::remove_dir_all(world.path("ingester")).unwrap();
     let (code, said) = ingester(&world, &["reconcile", "--dry-run"]);
     assert!(code == Some(65) && words(&said).contains(&words("rows were sealed, the ledger says")), "{said}");
@@ -284,9 +263,7 @@ async fn a_batch_of_which_the_ledger_counts_other_rows_than_were_sealed_is_not_p
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_sealed_again_with_more_rows_after_it_was_put_away_is_not_put_away() {
     let world = World::new(450, &SHAPE).await;
-    let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
-    producer.stop(STOP).await.unwrap();
+    world.publish().await;
     let bucket = Bucket::of(&world).await;
     let mut whole = None;
     for folder in bucket.folders().await {
@@ -339,11 +316,9 @@ async fn a_batch_that_is_sealed_again_with_more_rows_after_it_was_put_away_is_no
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_is_left_behind_while_nothing_else_happens_is_told() {
     let world = World::new(100, &SHAPE).await;
-    let mut producer = world.start("producer");
-    publish_all(&world, &mut producer).await;
-    producer.stop(STOP).await.unwrap();
-    alter_config(&world, "[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
-    alter_config(&world, "list_interval = \"5s\"", "list_interval = \"500ms\"");
+    world.publish().await;
+    world.configure("[ingester]", "[ingester]\nreconcile_interval = \"1s\"");
+    world.configure("list_interval = \"5s\"", "list_interval = \"500ms\"");
     let bucket = Bucket::of(&world).await;
     let mut running = world.start("ingester");
     let all = async || bucket.folders().await.is_empty();

@@ -54,19 +54,9 @@ async fn the_ingester_works_while_the_producer_is_down_and_in_every_compression(
     for compression in ["gzip", "none"] {
         let shape = Shape { max_file_age: "500ms", max_batch_age: "1s", compression, ..Shape::default() };
         let world = World::new(1_500, &shape).await;
-        let wanted = world.wanted();
-        let mut producer = world.start("producer");
-        let in_s3 = async || {
-            world.snapshot().await.is_some_and(|snapshot| {
-                snapshot.totals.rows >= wanted
-                    && snapshot.rejects_waiting == 0
-                    && snapshot.batches.iter().all(|batch| batch.published.is_some())
-            })
-        };
-        world.until("everything published", &mut [&mut producer], in_s3).await;
-        producer.stop(Duration::from_secs(40)).await.unwrap();
+        world.publish().await;
         let mut ingester = world.start("ingester");
-        world.until_loaded(wanted, &mut [&mut ingester]).await;
+        world.until_loaded(world.wanted(), &mut [&mut ingester]).await;
         ingester.stop(Duration::from_secs(40)).await.unwrap();
         assert_clean(&world.verdict().await);
     }

@@ -5,6 +5,7 @@ mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use redshift::{Fault, Kind};
@@ -18,7 +19,7 @@ use shared::object_store::{ObjectStore, crc32};
 use shared::seal::Seal;
 
 use crate::schema::send;
-use crate::world::{World, assert_clean};
+use crate::world::{STOP, World, assert_clean};
 
 /// Longer than any step of a test; the process is killed before.
 const HELD: Duration = Duration::from_secs(3_600);
@@ -35,19 +36,12 @@ fn shape(rows: u32, files: u32, compression: &'static str) -> Shape {
     }
 }
 
-/// Everything that is sent stands in S3, sealed, and the producer is stopped.
-async fn published(hits: u64, shape: &Shape) -> World {
+/// Everything that is sent stands in S3, sealed, and the producer is stopped; rows up to this share of a batch go into
+/// quarantine.
+async fn published(hits: u64, shape: &Shape, max_share: f64) -> World {
     let world = World::new(hits, shape).await;
-    let mut producer = world.start("producer");
-    let done = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= world.wanted()
-                && snapshot.rejects_waiting == 0
-                && snapshot.batches.iter().all(|batch| batch.published.is_some())
-        })
-    };
-    world.until("everything published", &mut [&mut producer], done).await;
-    producer.stop(Duration::from_secs(40)).await.unwrap();
+    world.publish().await;
+    world.configure("[ingester]", &format!("[quarantine]\nmax_share = {max_share}\n\n[ingester]"));
     world
 }
 
@@ -99,10 +93,11 @@ impl World {
         (output.status.code().unwrap(), String::from_utf8(said).unwrap())
     }
 
-    fn configure(&self, from: &str, to: &str) {
-        let text = std::fs::read_to_string(&self.config).unwrap();
-        assert!(text.contains(from), "{from}");
-        std::fs::write(&self.config, text.replace(from, to)).unwrap();
+    /// Starts to replay everything.
+    fn start_replay(&self) -> Child {
+        let mut command = Command::new(service::binary("ingester").unwrap());
+        command.args(["replay", "--all", "--config"]).arg(&self.config);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
     /// Waits until every batch is loaded, as far as it goes, and its folder moved away.
@@ -112,6 +107,13 @@ impl World {
                 && self.loaded().await + self.in_quarantine().await >= self.wanted()
         };
         self.until("every batch archived", &mut [ingester], done).await;
+    }
+
+    /// Loads what is published, as far as it goes; the ingester has stopped.
+    async fn sift(&self) {
+        let mut ingester = self.start("ingester");
+        self.until_archived(&mut ingester).await;
+        ingester.stop(STOP).await.unwrap();
     }
 
     /// The rows that are not refused are in the table, each once and as it was sent, and the others are in quarantine:
@@ -168,9 +170,8 @@ fn is_of_set(path: &std::path::Path) -> bool {
 
 /// Loads what there is, looks at what is in quarantine, mends the table and replays.
 async fn finds_all_and_replays(compression: &'static str, prepare: impl FnOnce(&World)) {
-    let world = published(1_200, &shape(100, 3, compression)).await;
+    let world = published(1_200, &shape(100, 3, compression), 0.5).await;
     prepare(&world);
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
     let refused = world.longer("evar1", 34);
     assert!(refused.len() > 20, "{}", refused.len());
     send(&world, NARROW).await;
@@ -207,7 +208,7 @@ async fn finds_all_and_replays(compression: &'static str, prepare: impl FnOnce(&
     let (code, said) = world.replay(&["--all"]);
     assert!(code == 0 && said.contains("nothing is in quarantine"), "{said}");
     assert_eq!(world.replay(&["019caeda"]).0, 66);
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    ingester.stop(STOP).await.unwrap();
     // The next start asks the ledger.
     ingester.start_again().unwrap();
     let known = async || !world.dump().contains("in quarantine");
@@ -231,9 +232,8 @@ async fn refused_rows_are_found_whichever_way_redshift_counts_lines() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_rows_are_found_without_any_table_of_load_errors() {
-    let world = published(300, &shape(50, 3, "zstd")).await;
+    let world = published(300, &shape(50, 3, "zstd"), 0.5).await;
     world.standins.redshift.ways().set_error_tables_forbidden(true);
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
     let refused = world.longer("evar1", 34);
     assert!(refused.len() > 3, "{}", refused.len());
     send(&world, NARROW).await;
@@ -247,12 +247,12 @@ async fn refused_rows_are_found_without_any_table_of_load_errors() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_attempt_met_counts_no_more() {
-    let world = published(300, &shape(100, 3, "zstd")).await;
+    let world = published(300, &shape(100, 3, "zstd"), 0.5).await;
     let (long_1, long_2) = (world.longer("evar1", 34), world.longer("evar2", 34));
     let both = long_1.union(&long_2).count();
     // More than may be while both columns are narrow, and less when one of them is.
     let share = (both + long_2.len()) as f64 / 2.0 / world.wanted() as f64;
-    world.configure("[ingester]", &format!("[quarantine]\nmax_share = {share}\n\n[ingester]"));
+    world.configure("max_share = 0.5", &format!("max_share = {share}"));
     world.configure("retry_max = \"10s\"", "retry_max = \"1s\"");
     send(&world, &format!("{NARROW}\n{}", NARROW.replace("evar1", "evar2"))).await;
     let mut ingester = world.start("ingester");
@@ -267,9 +267,8 @@ async fn what_an_earlier_attempt_met_counts_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_only_a_load_refuses_is_found_too() {
     for forbidden in [false, true] {
-        let world = published(250, &shape(50, 2, "zstd")).await;
+        let world = published(250, &shape(50, 2, "zstd"), 0.4).await;
         world.standins.redshift.ways().set_error_tables_forbidden(forbidden);
-        world.configure("[ingester]", "[quarantine]\nmax_share = 0.4\n\n[ingester]");
         let refused = world.hits_with("pagename", |value| value.is_none_or(str::is_empty));
         assert!(refused.len() > 3, "{}", refused.len());
         let ddl = service::run("ingester", &["ddl"], &world.config).unwrap();
@@ -291,9 +290,8 @@ async fn what_only_a_load_refuses_is_found_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_refused_rows_make_the_batch_wait_whole() {
-    let world = published(300, &shape(100, 3, "zstd")).await;
+    let world = published(300, &shape(100, 3, "zstd"), 0.01).await;
     world.configure("retry_max = \"10s\"", "retry_max = \"1s\"");
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.01\n\n[ingester]");
     send(&world, NARROW).await;
     let mut ingester = world.start("ingester");
     let waits = async || {
@@ -322,9 +320,8 @@ async fn kill_at(world: &World, ingester: &mut Service, what: &str, held: impl F
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_step_of_a_quarantine_nothing_is_lost_or_doubled() {
-    let world = published(3_000, &shape(40, 2, "zstd")).await;
+    let world = published(3_000, &shape(40, 2, "zstd"), 0.5).await;
     let refused = world.longer("evar1", 34);
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
     send(&world, NARROW).await;
     let redshift = world.standins.redshift.faults().clone();
     let store = world.standins.s3.faults().clone();
@@ -362,7 +359,7 @@ async fn killed_at_any_step_of_a_quarantine_nothing_is_lost_or_doubled() {
         }
     }
     world.until_archived(&mut ingester).await;
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    ingester.stop(STOP).await.unwrap();
     // What a request left that was carried out too late goes with the next replay.
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(world.replay(&["--all"]).0, 65);
@@ -375,8 +372,7 @@ async fn killed_at_any_step_of_a_quarantine_nothing_is_lost_or_doubled() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_mended_between_two_attempts_leaves_nothing_in_quarantine() {
-    let world = published(200, &shape(100, 2, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(200, &shape(100, 2, "zstd"), 0.5).await;
     send(&world, NARROW).await;
     let redshift = world.standins.redshift.faults().clone();
     redshift.push_at(1, "COMMIT", Fault::Slow(Kind::Commit, HELD));
@@ -394,8 +390,7 @@ async fn a_table_mended_between_two_attempts_leaves_nothing_in_quarantine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_ingesters_sift_one_batch_and_it_is_loaded_once() {
-    let world = published(1_200, &shape(100, 3, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(1_200, &shape(100, 3, "zstd"), 0.5).await;
     let refused = world.longer("evar1", 34);
     send(&world, NARROW).await;
     let text = std::fs::read_to_string(&world.config).unwrap();
@@ -405,8 +400,8 @@ async fn two_ingesters_sift_one_batch_and_it_is_loaded_once() {
     let mut first = world.start("ingester");
     let mut second = Service::start("ingester", &second_config, &world.path("logs-second")).unwrap();
     world.until_archived(&mut first).await;
-    first.stop(Duration::from_secs(40)).await.unwrap();
-    second.stop(Duration::from_secs(40)).await.unwrap();
+    first.stop(STOP).await.unwrap();
+    second.stop(STOP).await.unwrap();
     // What one of them left because the other was faster, it clears away when it meets the batch again.
     assert_eq!(world.replay(&["--all"]).0, 65);
     world.assert_sifted(&refused).await;
@@ -417,8 +412,7 @@ async fn two_ingesters_sift_one_batch_and_it_is_loaded_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_no_column_is_to_blame_for_are_found_too() {
-    let world = published(200, &shape(100, 2, "none")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.9\n\n[ingester]");
+    let world = published(200, &shape(100, 2, "none"), 0.9).await;
     let config = Config::load(&world.config, Secrets::Ingester).unwrap();
     let store = ObjectStore::connect(&config.s3).await;
     let listed = store.list(&config.s3.to_ingest, None).await.unwrap();

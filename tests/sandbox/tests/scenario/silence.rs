@@ -140,9 +140,7 @@ async fn cut_at_once(world: &World, wire: &Wire) -> Duration {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_takes_too_long_is_ended_by_the_limit_of_its_session() {
     let world = World::new(1_000, &shape()).await;
-    let text = std::fs::read_to_string(&world.config).unwrap();
-    let text = text.replace("[redshift]", "[redshift]\nstatement_timeout = \"2s\"");
-    std::fs::write(&world.config, text).unwrap();
+    world.configure("[redshift]", "[redshift]\nstatement_timeout = \"2s\"");
     let faults = world.standins.redshift.faults();
     faults.push(Fault::Slow(Kind::Copy, Duration::from_secs(100)));
     let (producer, ingester) = (world.start("producer"), world.start("ingester"));

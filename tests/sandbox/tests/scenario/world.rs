@@ -98,6 +98,14 @@ impl World {
         Service::start(name, &self.config, &self.path("logs")).unwrap()
     }
 
+    /// Replaces a piece of the configuration.
+    #[track_caller]
+    pub(crate) fn configure(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.config).unwrap();
+        assert!(text.contains(from), "{from}");
+        fs::write(&self.config, text.replace(from, to)).unwrap();
+    }
+
     /// Hits that must end in the table, or in quarantine if it refuses them.
     pub(crate) fn wanted(&self) -> u64 {
         let generator = self.standins.adobe.generator();
@@ -154,6 +162,25 @@ impl World {
     pub(crate) async fn until_durable(&self, rows: u64, services: &mut [&mut Service]) {
         let durable = async || self.snapshot().await.is_some_and(|snapshot| snapshot.totals.rows >= rows);
         self.until(&format!("{rows} rows durable"), services, durable).await;
+    }
+
+    /// Waits until everything sent stands in S3, sealed, and every reject with it.
+    pub(crate) async fn until_published(&self, producer: &mut Service) {
+        let published = async || {
+            self.snapshot().await.is_some_and(|snapshot| {
+                snapshot.totals.rows >= self.wanted()
+                    && snapshot.rejects_waiting == 0
+                    && snapshot.batches.iter().all(|batch| batch.published.is_some())
+            })
+        };
+        self.until("everything published", &mut [producer], published).await;
+    }
+
+    /// Everything sent stands in S3, sealed, and the producer has stopped.
+    pub(crate) async fn publish(&self) {
+        let mut producer = self.start("producer");
+        self.until_published(&mut producer).await;
+        producer.stop(STOP).await.unwrap();
     }
 
     /// Waits until everything sent is loaded and every reject shipped, stops both services and judges.

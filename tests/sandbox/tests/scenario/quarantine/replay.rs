@@ -11,12 +11,11 @@ use shared::object_store::ObjectStore;
 
 use super::{HELD, MENDED, NARROW, published, shape};
 use crate::schema::send;
-use crate::world::assert_clean;
+use crate::world::{STOP, assert_clean};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
-    let world = published(1_500, &shape(100, 3, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(1_500, &shape(100, 3, "zstd"), 0.5).await;
     let (long_1, long_2) = (world.longer("evar1", 34), world.longer("evar2", 34));
     let both: BTreeSet<_> = long_1.union(&long_2).copied().collect();
     assert!(long_1.difference(&long_2).count() > 10 && long_2.len() > 10);
@@ -28,11 +27,6 @@ async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
     // One column is mended: rows that only it refused are loaded, while the ingester runs.
     send(&world, MENDED).await;
     let faults = world.standins.redshift.faults().clone();
-    let replay = || {
-        let mut command = std::process::Command::new(service::binary("ingester").unwrap());
-        command.args(["replay", "--all", "--config"]).arg(&world.config);
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap()
-    };
     // Killed before the effect of COMMIT, and after it.
     for fault in [Fault::Slow(Kind::Commit, HELD), Fault::Slow(Kind::Select, HELD)] {
         let text = if matches!(fault, Fault::Slow(Kind::Commit, _)) {
@@ -42,7 +36,7 @@ async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
         };
         let nth = if text == "COMMIT" { 2 } else { 5 };
         faults.push_at(nth, text, fault);
-        let mut child = replay();
+        let mut child = world.start_replay();
         let struck = async || faults.pending() == 0;
         world.until("the replay held", &mut [&mut ingester], struck).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -56,37 +50,29 @@ async fn a_replay_loads_what_it_can_and_may_be_killed_and_doubled() {
 
     // All is mended, and two replay at once, one of them named batches.
     send(&world, &MENDED.replace("evar1", "evar2")).await;
-    let mut children = [replay(), replay(), replay()];
+    let mut children = [world.start_replay(), world.start_replay(), world.start_replay()];
     let ended: Vec<_> = children.iter_mut().map(|child| child.wait().unwrap().code()).collect();
     assert!(ended.iter().all(|code| matches!(code, Some(0 | 69))), "{ended:?}");
     let (code, said) = world.replay(&["--all"]);
     assert_eq!(code, 0, "{said}");
     assert_clean(&world.verdict().await);
     assert!(world.objects("Quarantine").is_empty());
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    ingester.stop(STOP).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_overtaken_by_another_keeps_the_rows_its_ledger_row_names() {
-    let world = published(300, &shape(100, 3, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(300, &shape(100, 3, "zstd"), 0.5).await;
     let (long_1, long_2) = (world.longer("evar1", 34), world.longer("evar2", 34));
     assert!(long_1.difference(&long_2).count() > 1 && long_2.len() > 1);
     let narrow = format!("{NARROW}\n{}", NARROW.replace("evar1", "evar2"));
     send(&world, &narrow).await;
-    let mut ingester = world.start("ingester");
-    world.until_archived(&mut ingester).await;
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    world.sift().await;
     send(&world, MENDED).await;
     // It knows what is left, and waits for the lock under which it loads the rest.
     let faults = world.standins.redshift.faults().clone();
     faults.push_at(2, "LOCK", Fault::Slow(Kind::Lock, Duration::from_secs(8)));
-    let replay = || {
-        let mut command = std::process::Command::new(service::binary("ingester").unwrap());
-        command.args(["replay", "--all", "--config"]).arg(&world.config);
-        command.stdout(std::process::Stdio::null()).spawn().unwrap()
-    };
-    let mut first = replay();
+    let mut first = world.start_replay();
     let struck = async || faults.pending() == 0;
     world.until("the first replay held", &mut [], struck).await;
     // Meanwhile another one finds all refused, and tidies: sets first, and is killed before it comes to the search's.
@@ -97,7 +83,7 @@ async fn a_replay_that_is_overtaken_by_another_keeps_the_rows_its_ledger_row_nam
         let (operation, side) = (Some(s3::Operation::Delete), s3::Side::Slow(HELD));
         store.push(s3::Fault { operation, key: "/sift/".to_owned(), side });
     }
-    let mut second = replay();
+    let mut second = world.start_replay();
     let struck = async || store.pending() < deletes;
     world.until("the second replay tidies", &mut [], struck).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -116,12 +102,9 @@ async fn a_replay_that_is_overtaken_by_another_keeps_the_rows_its_ledger_row_nam
 
 #[tokio::test(flavor = "multi_thread")]
 async fn quarantined_rows_whose_objects_are_gone_are_named_and_left_overs_are_tidied() {
-    let world = published(300, &shape(100, 3, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(300, &shape(100, 3, "zstd"), 0.5).await;
     send(&world, NARROW).await;
-    let mut ingester = world.start("ingester");
-    world.until_archived(&mut ingester).await;
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    world.sift().await;
     let refused = world.in_quarantine().await;
     assert!(refused > 0);
     let config = Config::load(&world.config, Secrets::Ingester).unwrap();
@@ -159,12 +142,9 @@ async fn quarantined_rows_whose_objects_are_gone_are_named_and_left_overs_are_ti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_an_older_schema_are_loaded_into_its_columns() {
-    let world = published(300, &shape(100, 3, "zstd")).await;
-    world.configure("[ingester]", "[quarantine]\nmax_share = 0.5\n\n[ingester]");
+    let world = published(300, &shape(100, 3, "zstd"), 0.5).await;
     send(&world, NARROW).await;
-    let mut ingester = world.start("ingester");
-    world.until_archived(&mut ingester).await;
-    ingester.stop(Duration::from_secs(40)).await.unwrap();
+    world.sift().await;
     assert!(world.in_quarantine().await > 0);
     // The schema goes on, and the table with it.
     world.configure("[ingester]", "[schema]\nevents = \"1..999\"\n\n[ingester]");

@@ -30,7 +30,7 @@ test: prerequisites
 # the kills, POWER_SEED=<number> the cuts.
 crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
-		--test crash --test powercut --test bounds --test model -- --nocapture
+		--test crash --test powercut --test bounds --test model --test replay -- --nocapture
 
 # The fault campaign at length: everything the stand-ins can do wrong, and kills, on a producer and two ingesters for
 # CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.

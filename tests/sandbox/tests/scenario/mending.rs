@@ -1,9 +1,10 @@
-//! Objects deleted and altered by hand, folders without seal, and what `ingester reconcile` and `adopt` make of them.
+//! Objects deleted and altered by hand, folders without seal, and what `ingester reconcile` makes of them.
+
+mod adopt;
 
 use std::process::Output;
 use std::time::Duration;
 
-use adobe::Plan;
 use chrono::{TimeDelta, Utc};
 use sandbox::config::Shape;
 use sandbox::s3::BUCKET;
@@ -12,9 +13,9 @@ use shared::config::{Config, Secrets};
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{Object, ObjectStore};
-use shared::seal::Seal;
+use shared::seal::{Seal, SealedFile};
 
-use crate::world::{STOP, World, assert_clean, options};
+use crate::world::{STOP, World, assert_clean};
 
 const SHAPE: Shape = Shape {
     max_file_age: "500ms",
@@ -50,6 +51,26 @@ impl Bucket {
         folders
     }
 
+    /// A folder with two files, and its seal.
+    async fn of_two_files(&self) -> (String, Seal) {
+        for folder in self.folders().await {
+            let batch = folder.split('/').nth(2).unwrap().parse().unwrap();
+            let seal = self.store.get(&format!("{folder}batch.json")).await.unwrap();
+            let seal = Seal::read(batch, &seal).unwrap();
+            if seal.files.len() == 2 {
+                return (folder, seal);
+            }
+        }
+        panic!("no batch has two files");
+    }
+
+    /// Ends a folder as a producer does: manifest, then seal.
+    async fn end(&self, folder: &str, seal: &Seal) {
+        let [manifest, sealed] = seal.ending(BUCKET, folder);
+        self.store.put(&format!("{folder}manifest.json"), manifest.into()).await.unwrap();
+        self.store.put(&format!("{folder}batch.json"), sealed.into()).await.unwrap();
+    }
+
     /// Damages four batches, each in its own way, and says what was there.
     async fn damage(&self) -> Vec<(String, bytes::Bytes)> {
         let folders = self.folders().await;
@@ -76,6 +97,15 @@ impl Bucket {
         }
         before
     }
+}
+
+/// What it is without its last file, and that.
+fn without_last(seal: &Seal) -> (Seal, SealedFile) {
+    let mut fewer = seal.clone();
+    let last = fewer.files.pop().unwrap();
+    (fewer.rows, fewer.bytes) = (fewer.rows - last.rows, fewer.bytes - last.bytes);
+    (fewer.counts.rows, fewer.counts.received) = (fewer.rows, fewer.counts.received - last.rows);
+    (fewer, last)
 }
 
 fn ingester(world: &World, args: &[&str]) -> (Option<i32>, String) {
@@ -265,21 +295,7 @@ async fn a_batch_that_is_sealed_again_with_more_rows_after_it_was_put_away_is_no
     let world = World::new(450, &SHAPE).await;
     world.publish().await;
     let bucket = Bucket::of(&world).await;
-    let mut whole = None;
-    for folder in bucket.folders().await {
-        let batch = folder.split('/').nth(2).unwrap().parse().unwrap();
-        let seal = bucket.store.get(&format!("{folder}batch.json")).await.unwrap();
-        let seal = Seal::read(batch, &seal).unwrap();
-        if seal.files.len() == 2 {
-            whole = Some((folder, seal));
-        }
-    }
-    let (folder, seal) = whole.unwrap();
-    let ending = async |seal: &Seal| {
-        let [manifest, sealed] = seal.ending(BUCKET, &folder);
-        bucket.store.put(&format!("{folder}manifest.json"), manifest.into()).await.unwrap();
-        bucket.store.put(&format!("{folder}batch.json"), sealed.into()).await.unwrap();
-    };
+    let (folder, seal) = bucket.of_two_files().await;
 
     // Its log still has every row: it is not adopted while that cannot be asked.
     let key = format!("{folder}batch.json");
@@ -289,21 +305,18 @@ async fn a_batch_that_is_sealed_again_with_more_rows_after_it_was_put_away_is_no
     assert!(code == Some(65) && said.contains("is published in the log of"), "{code:?} {said}");
 
     // As if it was adopted with one file of two all the same.
-    let mut fewer = seal.clone();
-    let last = fewer.files.pop().unwrap();
-    (fewer.rows, fewer.bytes) = (fewer.rows - last.rows, fewer.bytes - last.bytes);
-    (fewer.counts.rows, fewer.counts.received) = (fewer.rows, fewer.counts.received - last.rows);
+    let (fewer, last) = without_last(&seal);
     let key = format!("{folder}{}", last.name);
     let file = bucket.store.get(&key).await.unwrap();
     bucket.store.delete(&key).await.unwrap();
-    ending(&fewer).await;
+    bucket.end(&folder, &fewer).await;
     let mut running = world.start("ingester");
     let all = async || bucket.folders().await.is_empty();
     world.until("all put away", &mut [&mut running], all).await;
     assert_eq!(world.loaded().await, world.wanted() - last.rows);
 
     bucket.store.put(&key, file).await.unwrap();
-    ending(&seal).await;
+    bucket.end(&folder, &seal).await;
     let told = async || {
         let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();
         String::from_utf8_lossy(&dump.stdout).contains("in quarantine, its seal says")
@@ -338,59 +351,4 @@ async fn a_folder_that_is_left_behind_while_nothing_else_happens_is_told() {
     };
     world.until("the folder told", &mut [], told).await;
     running.stop(STOP).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
-    let shape = Shape { max_batch_age: "1h", files_per_batch: 100, ..SHAPE };
-    let adobe = options(450);
-    let plan = Plan { malformed_per_mille: 0, ..adobe.plan };
-    let world = World::with(adobe::Options { plan, ..adobe }, &shape).await;
-    let mut producer = world.start("producer");
-    let uploaded = async || {
-        world.snapshot().await.is_some_and(|snapshot| {
-            snapshot.totals.rows >= world.wanted()
-                && snapshot.batches.iter().all(|b| b.files_uploaded == b.files)
-        })
-    };
-    world.until("every file uploaded", &mut [&mut producer], uploaded).await;
-    let bucket = Bucket::of(&world).await;
-    let folder = bucket.folders().await.pop().unwrap();
-    let batch = folder.split('/').nth(2).unwrap().to_owned();
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
-    assert!(code == Some(65) && said.contains("is at it and will finish it"), "{code:?} {said}");
-    producer.stop(STOP).await.unwrap();
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
-    assert!(code == Some(65) && said.contains("when it is started again"), "{code:?} {said}");
-    std::fs::remove_dir_all(world.path("producer")).unwrap();
-
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
-    assert!(code == Some(65) && said.contains("or give --young if its producer is gone"), "{code:?} {said}");
-
-    let last = bucket.below(&folder).await.pop().unwrap().key;
-    let whole = bucket.store.get(&last).await.unwrap();
-    bucket.store.put(&last, whole.slice(..whole.len() / 2)).await.unwrap();
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--young"]);
-    assert!(code == Some(65) && said.contains(&last) && said.contains("not whole"), "{code:?} {said}");
-    bucket.store.put(&last, whole).await.unwrap();
-
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes", "--young", "--instance", "web-9"]);
-    assert!(code == Some(0) && said.contains("is sealed: the ingester loads it"), "{code:?} {said}");
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
-    assert!(code == Some(0) && said.contains("has a seal already"), "{code:?} {said}");
-    let mut running = world.start("ingester");
-    world.until_loaded(world.wanted(), &mut [&mut running]).await;
-    running.stop(STOP).await.unwrap();
-    let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
-    assert!(code == Some(0) && said.contains("is loaded already"), "{code:?} {said}");
-    assert_clean(&world.verdict().await);
-    let row =
-        "SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM public.livestream_ledger";
-    let row = world.judge.query_one(row, &[]).await.unwrap();
-    assert_eq!(
-        (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2)),
-        ("web-9".to_owned(), true, true)
-    );
-    let (code, said) = ingester(&world, &["adopt", &BatchId::new().to_string(), "--yes"]);
-    assert_eq!(code, Some(66), "{said}");
 }

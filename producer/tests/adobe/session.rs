@@ -270,5 +270,10 @@ async fn a_stop_ends_a_session_in_order() {
     };
     let (next, ()) = tokio::join!(connection.stream.step(&shutdown), stopping);
     next.unwrap();
-    assert_eq!(connection.why(), "the producer was stopped");
+    // Whether a record was on its way just then is chance.
+    let why = connection.why();
+    assert!(
+        why == "the producer was stopped" || why.starts_with("the producer was stopped, within a record,"),
+        "{why}"
+    );
 }

@@ -15,6 +15,7 @@ pub mod archive;
 pub mod audit;
 pub mod book;
 pub mod check;
+pub mod cli;
 pub mod combine;
 pub mod ddl;
 pub mod discover;

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::boxed::Boxed;
 use crate::exit::Failure;
 use crate::metrics::{self, Page};
 use crate::shutdown::Shutdown;
@@ -28,10 +29,21 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 
 /// Serves until shutdown what `page` makes, which may block. An empty `listen` serves nothing. A service does its work
 /// without this too: so an address that cannot be had is an error in the log and nothing more.
-pub async fn serve<P>(listen: String, page: P, shutdown: Shutdown)
+pub fn serve<P>(listen: String, page: P, shutdown: Shutdown) -> Boxed<'static, ()>
 where
     P: Fn() -> Result<Page, Failure> + Send + Sync + 'static,
 {
+    listen_and_serve(listen, Arc::new(page), shutdown)
+}
+
+/// Makes the page.
+type MakePage = Arc<dyn Fn() -> Result<Page, Failure> + Send + Sync>;
+
+fn listen_and_serve(listen: String, page: MakePage, shutdown: Shutdown) -> Boxed<'static, ()> {
+    Box::pin(serving(listen, page, shutdown))
+}
+
+async fn serving(listen: String, page: MakePage, shutdown: Shutdown) {
     if listen.is_empty() {
         return;
     }
@@ -45,7 +57,7 @@ where
     if let Ok(address) = listener.local_addr() {
         tracing::info!(url = format!("http://{address}/metrics"), "metrics");
     }
-    let (page, room) = (Arc::new(page), Arc::new(Semaphore::new(CONNECTIONS)));
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Some(Ok(place)) = shutdown.until(room.clone().acquire_owned()).await else { return };
         let stream = match shutdown.until(listener.accept()).await {
@@ -81,10 +93,7 @@ async fn bind(listen: &str) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-async fn answer<B, P>(request: &Request<B>, page: Arc<P>) -> Response<Full<Bytes>>
-where
-    P: Fn() -> Result<Page, Failure> + Send + Sync + 'static,
-{
+async fn answer<B>(request: &Request<B>, page: MakePage) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "use GET\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));

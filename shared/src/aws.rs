@@ -6,7 +6,7 @@
 use std::time::{Duration, SystemTime};
 
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::Bytes;
 
+use crate::boxed::Boxed;
 use crate::causes::causes;
 use crate::config::S3;
 
@@ -43,6 +44,11 @@ pub(crate) fn loader(config: &S3) -> ConfigLoader {
     }
     let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
     loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"))
+}
+
+/// Finds the credentials and all else that the loader looks for.
+pub(crate) fn load(loader: ConfigLoader) -> Boxed<'static, SdkConfig> {
+    Box::pin(loader.load())
 }
 
 /// A service of AWS that is asked by signed POSTs to one address.
@@ -81,7 +87,7 @@ impl Api {
     /// The service `service`, as signatures name it, at `endpoint`. Nothing is sent yet, except that the AWS chain
     /// may look for credentials.
     pub async fn connect(config: &S3, service: &'static str, region: String, endpoint: String) -> Self {
-        let credentials = Box::pin(loader(config).load()).await.credentials_provider();
+        let credentials = load(loader(config)).await.credentials_provider();
         let connector = Connector::builder().tls_provider(provider()).build();
         Self { service, region, endpoint, credentials, connector }
     }
@@ -97,21 +103,27 @@ impl Api {
         limit: Duration,
     ) -> Result<Reply, ApiError> {
         let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
-        match tokio::time::timeout(limit, Box::pin(self.send(headers, body))).await {
+        match tokio::time::timeout(limit, self.send(headers, body)).await {
             Ok(answer) => answer,
             Err(_) => Err(unreachable(format!("nothing within {}", crate::human::duration(limit)))),
         }
     }
 
-    async fn send(&self, headers: &[(&'static str, &str)], body: String) -> Result<Reply, ApiError> {
-        let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
-        let request = self.signed(headers, body).await?;
-        let answer = self.connector.call(request).await.map_err(|error| unreachable(causes(&error)))?;
-        let status = answer.status().as_u16();
-        let error_type = answer.headers().get("x-amzn-errortype").map(str::to_owned);
-        let body = ByteStream::new(answer.into_body()).collect().await;
-        let body = body.map_err(|error| unreachable(causes(&error)))?.into_bytes();
-        Ok(Reply { status, error_type, body })
+    fn send<'a>(
+        &'a self,
+        headers: &'a [(&'static str, &'a str)],
+        body: String,
+    ) -> Boxed<'a, Result<Reply, ApiError>> {
+        Box::pin(async move {
+            let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
+            let request = self.signed(headers, body).await?;
+            let answer = self.connector.call(request).await.map_err(|error| unreachable(causes(&error)))?;
+            let status = answer.status().as_u16();
+            let error_type = answer.headers().get("x-amzn-errortype").map(str::to_owned);
+            let body = ByteStream::new(answer.into_body()).collect().await;
+            let body = body.map_err(|error| unreachable(causes(&error)))?.into_bytes();
+            Ok(Reply { status, error_type, body })
+        })
     }
 
     async fn signed(&self, headers: &[(&'static str, &str)], body: String) -> Result<HttpRequest, ApiError> {

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod aws;
+pub mod boxed;
 pub mod causes;
 pub mod compress;
 pub mod config;

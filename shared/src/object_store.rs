@@ -11,7 +11,6 @@ use chrono::{DateTime, Utc};
 use crate::causes::causes;
 use crate::config::S3;
 
-// The SDK's futures are some 20 KB each; boxed, they do not swell every future that awaits them.
 
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: usize = 1000;
@@ -117,7 +116,7 @@ impl ObjectStore {
         if !config.endpoint.is_empty() {
             loader = loader.endpoint_url(&config.endpoint);
         }
-        let sdk = loader.load().await;
+        let sdk = crate::aws::load(loader).await;
         let s3 = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(config.path_style).build();
         Self { client: Client::from_conf(s3), bucket: config.bucket.clone() }
     }
@@ -134,7 +133,7 @@ impl ObjectStore {
     /// When S3 refuses, or answers with another checksum. An error may come after the effect.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
-        let sending = self
+        let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
@@ -142,9 +141,8 @@ impl ObjectStore {
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .checksum_crc32(&crc32)
             .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
-            .body(ByteStream::from(content))
-            .send();
-        let answer = Box::pin(sending).await.map_err(|error| self.failed("PUT", key, &error))?;
+            .body(ByteStream::from(content));
+        let answer = send::put_object(request).await.map_err(|error| self.failed("PUT", key, &error))?;
         if let Some(answered) = answer.checksum_crc32().filter(|answered| *answered != crc32) {
             let reason = format!("stored with checksum {answered}, sent with {crc32}");
             return Err(self.error("PUT", key, reason, StoreErrorKind::Passing));
@@ -158,7 +156,7 @@ impl ObjectStore {
     /// As [`ObjectStore::put`].
     pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
         let crc32 = crc32(&content);
-        let sending = self
+        let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
@@ -167,9 +165,8 @@ impl ObjectStore {
             .checksum_algorithm(ChecksumAlgorithm::Crc32)
             .checksum_crc32(&crc32)
             .content_length(i64::try_from(content.len()).unwrap_or(i64::MAX))
-            .body(ByteStream::from(content))
-            .send();
-        match Box::pin(sending).await {
+            .body(ByteStream::from(content));
+        match send::put_object(request).await {
             Ok(answer) => Ok(Some(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })),
             Err(error)
                 if error.as_service_error().and_then(ProvideErrorMetadata::code)
@@ -186,8 +183,8 @@ impl ObjectStore {
     /// # Errors
     /// When it is not there or cannot be read.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
-        let sending = self.client.get_object().bucket(&self.bucket).key(key).send();
-        let answer = Box::pin(sending).await.map_err(|error| self.failed("GET", key, &error))?;
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let answer = send::get_object(request).await.map_err(|error| self.failed("GET", key, &error))?;
         let body = answer.body.collect().await;
         body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
             .map_err(|error| self.error("GET", key, error.to_string(), StoreErrorKind::Passing))
@@ -204,8 +201,8 @@ impl ObjectStore {
     /// # Errors
     /// When it is not there or S3 refuses.
     pub async fn size(&self, key: &str) -> Result<u64, StoreError> {
-        let sending = self.client.head_object().bucket(&self.bucket).key(key).send();
-        let answer = Box::pin(sending).await.map_err(|error| self.failed("HEAD", key, &error))?;
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        let answer = send::head_object(request).await.map_err(|error| self.failed("HEAD", key, &error))?;
         Ok(answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
     }
 
@@ -216,8 +213,8 @@ impl ObjectStore {
     /// When it is not there or cannot be read.
     pub async fn crc32_of(&self, key: &str) -> Result<String, StoreError> {
         let head = self.client.head_object().bucket(&self.bucket).key(key);
-        let head = Box::pin(head.checksum_mode(ChecksumMode::Enabled).send());
-        let answer = head.await.map_err(|error| self.failed("HEAD", key, &error))?;
+        let head = head.checksum_mode(ChecksumMode::Enabled);
+        let answer = send::head_object(head).await.map_err(|error| self.failed("HEAD", key, &error))?;
         // That of an object that was uploaded in parts is one of the parts' checksums: `value-parts`.
         if let Some(crc32) = answer.checksum_crc32().filter(|crc32| !crc32.contains('-')) {
             return Ok(crc32.to_owned());
@@ -242,7 +239,7 @@ impl ObjectStore {
         let request =
             self.client.get_object().bucket(&self.bucket).key(key).set_if_match(etag.map(str::to_owned));
         let request = request.set_range((at > 0).then(|| format!("bytes={at}-")));
-        let answer = Box::pin(request.send()).await.map_err(|error| self.failed("GET", key, &error))?;
+        let answer = send::get_object(request).await.map_err(|error| self.failed("GET", key, &error))?;
         let etag = answer.e_tag.unwrap_or_default();
         Ok(Opened { store: self.clone(), key: key.to_owned(), etag, body: answer.body })
     }
@@ -257,15 +254,14 @@ impl ObjectStore {
         prefix: &str,
         after: Option<&str>,
     ) -> Result<(Vec<Object>, bool), StoreError> {
-        let sending = self
+        let request = self
             .client
             .list_objects_v2()
             .bucket(&self.bucket)
             .prefix(prefix)
             .set_start_after(after.map(str::to_owned))
-            .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX))
-            .send();
-        let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+            .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX));
+        let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
         let more = answer.is_truncated.unwrap_or(false);
         let object = |object: aws_sdk_s3::types::Object| Object {
             size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
@@ -299,8 +295,8 @@ impl ObjectStore {
         let (mut folders, mut token) = (Vec::new(), None);
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
-            let sending = request.set_continuation_token(token).send();
-            let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+            let request = request.set_continuation_token(token);
+            let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
             let found = answer.common_prefixes.unwrap_or_default();
             folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
             token = answer.next_continuation_token;
@@ -315,8 +311,8 @@ impl ObjectStore {
     /// # Errors
     /// When S3 refuses.
     pub async fn list_older(&self, prefix: &str, before: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
-        let sending = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).send();
-        let answer = Box::pin(sending).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
+        let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
         let old = |object: &aws_sdk_s3::types::Object| {
             object.last_modified.is_some_and(|at| at.secs() < before.timestamp())
         };
@@ -333,7 +329,7 @@ impl ObjectStore {
         // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
         let from_encoded = percent_encoding::utf8_percent_encode(from, UNSAFE_IN_COPY_SOURCE);
         let copy = copy.copy_source(format!("{}/{from_encoded}", self.bucket));
-        Box::pin(copy.send()).await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
+        send::copy_object(copy).await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
     }
 
     /// Deletes an object; one that is not there is no error.
@@ -341,7 +337,7 @@ impl ObjectStore {
     /// # Errors
     /// When S3 refuses.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
-        match Box::pin(self.client.delete_object().bucket(&self.bucket).key(key).send()).await {
+        match send::delete_object(self.client.delete_object().bucket(&self.bucket).key(key)).await {
             Ok(_) => Ok(()),
             Err(error) => match self.failed("DELETE", key, &error) {
                 gone if gone.is_not_found() => Ok(()),
@@ -366,6 +362,34 @@ impl ObjectStore {
 
     fn error(&self, operation: &'static str, key: &str, reason: String, kind: StoreErrorKind) -> StoreError {
         StoreError { operation, bucket: self.bucket.clone(), key: key.to_owned(), reason, kind }
+    }
+}
+
+/// Sends the SDK's requests, each by a function that is compiled here and nowhere else (see [`crate::boxed`]).
+mod send {
+    use aws_sdk_s3::error::SdkError;
+
+    use crate::boxed::Boxed;
+
+    macro_rules! operations {
+        ($($name:ident: $request:ident -> $answer:ident or $error:ident;)*) => {$(
+            #[inline(never)]
+            pub(super) fn $name(
+                request: aws_sdk_s3::operation::$name::builders::$request,
+            ) -> Boxed<'static, Result<aws_sdk_s3::operation::$name::$answer, SdkError<aws_sdk_s3::operation::$name::$error>>>
+            {
+                Box::pin(request.send())
+            }
+        )*};
+    }
+
+    operations! {
+        put_object: PutObjectFluentBuilder -> PutObjectOutput or PutObjectError;
+        get_object: GetObjectFluentBuilder -> GetObjectOutput or GetObjectError;
+        head_object: HeadObjectFluentBuilder -> HeadObjectOutput or HeadObjectError;
+        list_objects_v2: ListObjectsV2FluentBuilder -> ListObjectsV2Output or ListObjectsV2Error;
+        copy_object: CopyObjectFluentBuilder -> CopyObjectOutput or CopyObjectError;
+        delete_object: DeleteObjectFluentBuilder -> DeleteObjectOutput or DeleteObjectError;
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::boxed::Boxed;
 use crate::config::{Config, Tls};
 use crate::exit::{Exit, Failure};
 use rustls::pki_types::CertificateDer;
@@ -83,7 +84,11 @@ impl Connector {
     ///
     /// # Errors
     /// When it cannot be had within the time for connecting, or Redshift refuses it.
-    pub async fn open(&self) -> Result<Session, SqlFailure> {
+    pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
+        Box::pin(self.log_in())
+    }
+
+    async fn log_in(&self) -> Result<Session, SqlFailure> {
         let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
         let opened = self.open_as(&credential).await;
         match &opened {

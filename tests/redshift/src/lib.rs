@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -75,7 +76,12 @@ pub struct Redshift {
 
 impl Redshift {
     /// Starts PostgreSQL and listens.
-    pub async fn start(options: Options) -> anyhow::Result<Self> {
+    pub fn start(options: Options) -> BoxFuture<'static, anyhow::Result<Self>> {
+        // Behind a pointer, so that it is compiled here and not in each crate that starts one.
+        Box::pin(Self::starting(options))
+    }
+
+    async fn starting(options: Options) -> anyhow::Result<Self> {
         let data_dir = options.data_dir.clone();
         let postgres = tokio::task::spawn_blocking(move || Postgres::start(&data_dir)).await??;
         postgres.bootstrap(&options.user, &options.database).await?;

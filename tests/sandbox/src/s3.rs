@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -49,7 +50,12 @@ impl S3 {
     ///
     /// # Errors
     /// When the folder cannot be made or no port is free.
-    pub async fn start(root: &Path) -> anyhow::Result<Self> {
+    pub fn start(root: &Path) -> BoxFuture<'_, anyhow::Result<Self>> {
+        // Behind a pointer, so that it is compiled here and not in each test.
+        Box::pin(Self::starting(root))
+    }
+
+    async fn starting(root: &Path) -> anyhow::Result<Self> {
         std::fs::create_dir_all(root.join(BUCKET))?;
         let files = FileSystem::new(root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         let mut service = S3ServiceBuilder::new(etags::WithEtags(files));

@@ -7,8 +7,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context;
-use sandbox::service::binary;
-use sandbox::standins::{Endpoints, Standins, plan};
+use crate::service::binary;
+use crate::standins::{Endpoints, Standins, plan};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};

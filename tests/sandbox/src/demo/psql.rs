@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use sandbox::standins::{DATABASE, PASSWORD, USER, redshift};
+use crate::standins::{DATABASE, PASSWORD, USER, redshift};
 use tokio::process::Command;
 
 pub(crate) async fn run(dir: &Path, args: &[String]) -> anyhow::Result<ExitCode> {

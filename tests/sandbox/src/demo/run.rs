@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
-use sandbox::config::{self, Shape, pipeline};
-use sandbox::judge::{self, Verdict};
-use sandbox::service::{self, Service};
-use sandbox::standins::{DATABASE, PASSWORD, USER, plan};
+use crate::config::{self, Shape, pipeline};
+use crate::judge::{self, Verdict};
+use crate::service::{self, Service};
+use crate::standins::{DATABASE, PASSWORD, USER, plan};
 use shared::human::bytes;
 use state::feed::{self, Answer};
 use state::snapshot::{IngesterSnapshot, ProducerSnapshot};
@@ -279,7 +279,7 @@ impl Demo {
         println!("peak memory: producer {}, ingester {}", bytes(producer), bytes(ingester));
         println!("look around:");
         println!("  target/release/state dump --config {dir}/pipeline.toml");
-        println!("  find {dir}/s3/{} -type f | sort | head -30", sandbox::s3::BUCKET);
+        println!("  find {dir}/s3/{} -type f | sort | head -30", crate::s3::BUCKET);
         let query = "SELECT batch_id, rows_loaded, loaded_at FROM public.livestream_ledger ORDER BY 1";
         if options.keep {
             let (host, port) = (self.keeper.endpoints.redshift.ip(), self.keeper.endpoints.redshift.port());

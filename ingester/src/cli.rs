@@ -1,0 +1,233 @@
+//! The command line of `ingester`: reads it and starts what it asks for.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{TimeDelta, Utc};
+use clap::{Parser, Subcommand};
+use shared::config::{Config, Secrets};
+use shared::exit::Failure;
+use shared::human::Span;
+use shared::shutdown::Shutdown;
+use shared::telemetry;
+use state::loads::Pause;
+
+use crate::{adopt, audit, reconcile};
+
+const EXAMPLES: &str = "Examples:
+  ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
+  ingester ddl --diff                                    what would bring them up to date
+  ingester check                                         try S3 and Redshift, step by step
+  ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
+  ingester pause --for 30m --reason \"resize\"            load nothing for a while; ingester resume ends it
+  ingester replay --all                                  load rows from quarantine, the table being mended
+
+Any key of the configuration can be overridden by the environment, for instance a secret:
+  LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
+
+Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay or adopt, 69 service unavailable, 74 local disk,
+77 permission, 78 configuration.";
+
+const RECONCILE_EXAMPLES: &str = "Examples:
+  ingester reconcile                     the last 7 days
+  ingester reconcile --dry-run           what would be done
+  ingester reconcile --since 2026-03-01 --json | jq '.decide.list[]'";
+
+const ADOPT_EXAMPLES: &str = "Examples:
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03
+  ingester adopt 019caeda-ca6f-73aa-8f0b-91c6d2e85f03 --instance web-1 --yes";
+
+const AUDIT_EXAMPLES: &str = "Examples:
+  ingester audit --since 7d
+  ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
+  ingester audit --since 24h --json | jq '.batches[].batch'";
+const REPLAY: &str = "Examples:
+  ingester replay 019caeda-ca6f        the batch whose id begins so
+  ingester replay --all                every batch with rows in quarantine
+
+  aws s3 cp s3://BUCKET/Quarantine/DAY/BATCH/SET/reasons.ndjson - | jq -r '.column + \": \" + .reason' | sort | uniq -c
+  ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);
+
+Rows that were made for another [schema] than the configured one are loaded into the columns of theirs; if the table has
+lost one of these, add it, replay, and drop it again.
+
+Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged or gone, 66 no row of such a batch is in
+quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
+
+/// Longer ones are meant to have no end.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
+
+/// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "ingester", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// The configuration file, the same for both services.
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "LIVESTREAM_CONFIG",
+        default_value = "/etc/livestream/pipeline.toml"
+    )]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Load batches until told to stop.
+    ///
+    /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
+    /// its ledger row, and moves its folder away. May be killed at any moment and started again; several may run.
+    Run,
+    /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
+    ///
+    /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
+    Check,
+    /// Load nothing for a while.
+    ///
+    /// Of several ingesters it pauses the one of this configuration, whether it runs or not, and outlives its restarts.
+    /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
+    Pause {
+        /// How long, such as 30m; without it until `ingester resume`.
+        #[arg(long = "for", value_name = "TIME", value_parser = pause_length)]
+        length: Option<Span>,
+        /// Why, for those who look at `state dump`.
+        #[arg(long, value_name = "TEXT", value_parser = reason)]
+        reason: Option<String>,
+    },
+    /// End the pause that `ingester pause` began. Those of ingester.pause go on.
+    Resume,
+    /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
+    ///
+    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
+    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
+    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
+    /// mended, and with 65 if a person must decide something.
+    #[command(after_help = RECONCILE_EXAMPLES)]
+    Reconcile(reconcile::Args),
+    /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
+    ///
+    /// Reads every file, refuses what is not whole, asks, and writes manifest.json and batch.json. Refuses while the
+    /// producer's log has the batch: then its producer finishes it. A batch that is archived and not in the ledger is
+    /// copied back to be loaded.
+    #[command(after_help = ADOPT_EXAMPLES)]
+    Adopt(adopt::Args),
+    /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
+    ///
+    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined, by its seal, its
+    /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(audit::Args),
+    /// Load rows that Redshift refused, once the table or the schema is mended.
+    ///
+    /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
+    /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, mend the table,
+    /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
+    /// refused stay in quarantine, the others are loaded.
+    #[command(after_help = REPLAY)]
+    Replay(crate::quarantine::replay::Args),
+    /// Print CREATE TABLE for the table and the ledger.
+    ///
+    /// Connects to nothing and needs no secret; with --diff, to Redshift.
+    Ddl {
+        /// Compare with the tables in Redshift, and print the ALTER TABLE statements that bring them up to date.
+        #[arg(long)]
+        diff: bool,
+    },
+}
+
+impl Cli {
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// With the code the program ends with.
+    pub fn execute(self) -> Result<(), Failure> {
+        shared::tls::install();
+        start(&self.config, self.command)
+    }
+}
+
+fn start(path: &Path, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Ddl { diff: true } => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(crate::ddl::diff(&config, &mut std::io::stdout()))
+        }
+        Command::Ddl { diff: false } => {
+            let config = Config::load(path, Secrets::Unused)?;
+            crate::ddl::print(&config, &mut std::io::stdout())
+        }
+        Command::Pause { length, reason } => {
+            let since = Utc::now();
+            let until =
+                length.and_then(|length| since.checked_add_signed(TimeDelta::from_std(length.0).ok()?));
+            in_config(path, Some(Pause { since, until, reason }))
+        }
+        Command::Resume => in_config(path, None),
+        Command::Check => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(crate::check::check(&config, path, &mut std::io::stdout()))
+        }
+        Command::Reconcile(args) => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(reconcile::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Adopt(args) => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Audit(args) => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
+        }
+        Command::Replay(what) => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            let _telemetry = telemetry::start(&config.logging, "replay")?;
+            in_runtime(crate::quarantine::replay::replay(&config, &what, &mut std::io::stdout()))
+        }
+        Command::Run => {
+            let shutdown = Shutdown::on_signals()?;
+            let config = Config::load(path, Secrets::Ingester)?;
+            let _telemetry = telemetry::start(&config.logging, "ingester")?;
+            let done = in_runtime(crate::run::run(config, shutdown));
+            if let Err(failure) = &done {
+                tracing::error!(%failure, "the ingester ends");
+            }
+            done
+        }
+    }
+}
+
+fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
+    let config = Config::load(path, Secrets::Unused)?;
+    in_runtime(crate::pause::command(&config, pause, &mut std::io::stdout()))
+}
+
+fn pause_length(text: &str) -> Result<Span, String> {
+    let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
+    let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
+    match possible {
+        Some(length) if length > TimeDelta::zero() => Ok(span),
+        _ => {
+            Err("a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned())
+        }
+    }
+}
+
+/// It is shown on terminals as it is.
+fn reason(text: &str) -> Result<String, String> {
+    if text.contains(char::is_control) {
+        return Err("write one line of plain text".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A look-up of a host name cannot be interrupted; it is not waited for.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}

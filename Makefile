@@ -12,7 +12,7 @@ DIR ?= target/demo
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test crash-test chaos fuzz build prerequisites format readme docs bench deny
+.PHONY: demo test scenario crash-test chaos fuzz build build-times prerequisites format readme docs bench deny
 
 demo: build
 	@$(DEMO)
@@ -20,11 +20,17 @@ demo: build
 # Programs and tests are built in one go: built apart, a few crates have other features and are compiled twice.
 test: prerequisites
 	@.ci/prerequisites test
+	@echo "formatting, lints, build, tests, a short demo: some 15 minutes on two cores the first time"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
-	cargo build --release --workspace --bins --tests --locked
+	.ci/build-times "programs and tests" cargo build --release --workspace --bins --tests --locked
 	cargo test --release --workspace --locked
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
+
+# One scenario, or all whose name contains NAME: builds the programs and that test, and runs it.
+scenario: prerequisites
+	@cargo build --release --locked -p producer -p ingester -p state -p sandbox --bins --test scenario
+	cargo test --release --locked -p sandbox --test scenario -- --nocapture $(NAME)
 
 # The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
 # the kills, POWER_SEED=<number> the cuts.
@@ -56,8 +62,18 @@ fuzz:
 
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites
-	@echo "building the services and the stand-ins (about ten minutes the first time, seconds after that)"
+	@echo "building the services and the stand-ins: some 5 minutes on two cores the first time, seconds after that"
 	@cargo build --release --workspace --bins --locked
+
+# Builds all into an empty folder, as a newcomer does, and writes into CONTRIBUTING.md what it took. Nothing else should
+# run meanwhile.
+build-times: prerequisites
+	@rm -rf target/build-times
+	@export CARGO_TARGET_DIR=target/build-times; { \
+		.ci/build-times "programs (what make demo needs)" cargo build --release --workspace --bins --locked; \
+		.ci/build-times "tests, after the programs" cargo build --release --workspace --bins --tests --locked; \
+	} | tee /dev/stderr | .ci/paste CONTRIBUTING.md build-times
+	@rm -rf target/build-times
 
 prerequisites:
 	@.ci/prerequisites

@@ -9,6 +9,7 @@ SEED ?= 1
 KILLS ?= 1
 KEEP ?= 0
 DIR ?= target/demo
+TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
@@ -17,33 +18,34 @@ DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) 
 demo: build
 	@$(DEMO)
 
-# Programs and tests are built in one go: built apart, a few crates have other features and are compiled twice.
+# Cargo compiles a dependency anew when other packages are selected than before, since they may ask for other features. So
+# everything here selects the whole workspace, but for the benchmarks with their peers, which clippy alone looks at.
 test: prerequisites
 	@.ci/prerequisites test
 	@echo "formatting, lints, build, tests, a short demo: some 15 minutes on two cores the first time"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
-	.ci/build-times "programs and tests" cargo build --release --workspace --bins --tests --locked
-	cargo test --release --workspace --locked
+	.ci/build-times "programs and tests" cargo build $(TESTED) --bins --tests
+	cargo test $(TESTED)
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
 # One scenario, or all whose name contains NAME: builds the programs and that test, and runs it.
 scenario: prerequisites
-	@cargo build --release --locked -p producer -p ingester -p state -p sandbox --bins --test scenario
-	cargo test --release --locked -p sandbox --test scenario -- --nocapture $(NAME)
+	@cargo build $(TESTED) --bins --test scenario
+	cargo test $(TESTED) --test scenario -- --nocapture $(NAME)
 
 # The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
 # the kills, POWER_SEED=<number> the cuts.
 crash-test:
-	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test --release --workspace --locked \
+	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test $(TESTED) \
 		--test crash --test powercut --test bounds --test model --test replay -- --nocapture
 
 # The fault campaign at length: everything the stand-ins can do wrong, and kills, on a producer and two ingesters for
 # CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.
 CHAOS_SECONDS ?= 1800
 chaos: prerequisites
-	cargo build --release --workspace --bins --tests --locked
-	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test --release --workspace --locked \
+	cargo build $(TESTED) --bins --test scenario
+	CHAOS_SECONDS=$(CHAOS_SECONDS) $(if $(CHAOS_SEED),CHAOS_SEED=$(CHAOS_SEED)) cargo test $(TESTED) \
 		--test scenario -- --nocapture chaos::
 
 # Under libFuzzer, each for FUZZ_SECONDS: a body to rows (`rows`), and a line to what COPY reads (`transform`). What is
@@ -63,15 +65,15 @@ fuzz:
 # One profile for tests and demo, so that they share what is compiled.
 build: prerequisites
 	@echo "building the services and the stand-ins: some 5 minutes on two cores the first time, seconds after that"
-	@cargo build --release --workspace --bins --locked
+	@cargo build $(TESTED) --bins
 
 # Builds all into an empty folder, as a newcomer does, and writes into CONTRIBUTING.md what it took. Nothing else should
 # run meanwhile.
 build-times: prerequisites
 	@rm -rf target/build-times
 	@export CARGO_TARGET_DIR=target/build-times; { \
-		.ci/build-times "programs (what make demo needs)" cargo build --release --workspace --bins --locked; \
-		.ci/build-times "tests, after the programs" cargo build --release --workspace --bins --tests --locked; \
+		.ci/build-times "programs (what make demo needs)" cargo build $(TESTED) --bins; \
+		.ci/build-times "tests, after the programs" cargo build $(TESTED) --bins --tests; \
 	} | tee /dev/stderr | .ci/paste CONTRIBUTING.md build-times
 	@rm -rf target/build-times
 
@@ -86,7 +88,7 @@ readme: build
 	@{ echo '$$ make demo'; $(DEMO); } | .ci/paste README.md demo
 
 docs:
-	UPDATE_DOCS=1 cargo test --release -p shared --test configuration
+	UPDATE_DOCS=1 cargo test $(TESTED) --test configuration
 
 # Runs the benchmarks and writes what they print into docs/BENCHMARKS.md. Nothing else should run meanwhile.
 bench: prerequisites

@@ -9,6 +9,8 @@ SEED ?= 1
 KILLS ?= 1
 KEEP ?= 0
 DIR ?= target/demo
+# Scenarios wait more than they compute: three side by side on two cores.
+THREADS ?= $(shell echo $$(( $$(nproc) + 1 )))
 TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
@@ -25,14 +27,15 @@ test: prerequisites
 	@echo "formatting, lints, build, tests, a short demo: some 15 minutes on two cores the first time"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
-	.ci/build-times "programs and tests" cargo build $(TESTED) --bins --tests
-	cargo test $(TESTED)
+	.ci/build-times "programs" cargo build $(TESTED) --bins
+	.ci/build-times "tests" cargo build $(TESTED) --bins --tests
+	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED)
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
 # One scenario, or all whose name contains NAME: builds the programs and that test, and runs it.
 scenario: prerequisites
 	@cargo build $(TESTED) --bins --test scenario
-	cargo test $(TESTED) --test scenario -- --nocapture $(NAME)
+	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED) --test scenario -- --nocapture $(NAME)
 
 # The log at length: 500 kills, 1,000 power cuts, 5 million rows, 1,000 random histories. CRASH_SEED=<number> repeats
 # the kills, POWER_SEED=<number> the cuts.

@@ -11,7 +11,6 @@ use chrono::{DateTime, Utc};
 use crate::causes::causes;
 use crate::config::S3;
 
-
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: usize = 1000;
 
@@ -261,7 +260,8 @@ impl ObjectStore {
             .prefix(prefix)
             .set_start_after(after.map(str::to_owned))
             .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX));
-        let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let answer =
+            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
         let more = answer.is_truncated.unwrap_or(false);
         let object = |object: aws_sdk_s3::types::Object| Object {
             size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
@@ -296,7 +296,8 @@ impl ObjectStore {
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
             let request = request.set_continuation_token(token);
-            let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+            let answer =
+                send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
             let found = answer.common_prefixes.unwrap_or_default();
             folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
             token = answer.next_continuation_token;
@@ -312,7 +313,8 @@ impl ObjectStore {
     /// When S3 refuses.
     pub async fn list_older(&self, prefix: &str, before: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
-        let answer = send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let answer =
+            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
         let old = |object: &aws_sdk_s3::types::Object| {
             object.last_modified.is_some_and(|at| at.secs() < before.timestamp())
         };

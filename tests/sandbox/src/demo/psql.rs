@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use crate::standins::{DATABASE, PASSWORD, USER, redshift};
+use anyhow::Context;
 use tokio::process::Command;
 
 pub(crate) async fn run(dir: &Path, args: &[String]) -> anyhow::Result<ExitCode> {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
-use chrono::Utc;
 use crate::config::{self, Shape, pipeline};
 use crate::judge::{self, Verdict};
 use crate::service::{self, Service};
 use crate::standins::{DATABASE, PASSWORD, USER, plan};
+use anyhow::{Context, bail, ensure};
+use chrono::Utc;
 use shared::human::bytes;
 use state::feed::{self, Answer};
 use state::snapshot::{IngesterSnapshot, ProducerSnapshot};

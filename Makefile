@@ -24,7 +24,7 @@ demo: build
 # everything here selects the whole workspace, but for the benchmarks with their peers, which clippy alone looks at.
 test: prerequisites
 	@.ci/prerequisites test
-	@echo "formatting, lints, build, tests, a short demo: some 15 minutes on two cores the first time"
+	@echo "formatting, lints, build, tests, a short demo: some 18 minutes on two cores the first time"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	.ci/build-times "programs" cargo build $(TESTED) --bins

@@ -7,11 +7,16 @@ CREATE USER livestream_loader PASSWORD 'md5________________________________';
 
 GRANT USAGE ON SCHEMA public TO livestream_loader;
 
--- The loader owns its two tables: COPY with an explicit STATUPDATE, which the ingester uses, is for owners and
+-- The loader owns its three tables: COPY with an explicit STATUPDATE, which the ingester uses, is for owners and
 -- superusers (https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-load.html), and LOCK takes more
 -- than SELECT and INSERT. `ingester check` shows whether it is enough.
 ALTER TABLE public.livestream OWNER TO livestream_loader;
 ALTER TABLE public.livestream_ledger OWNER TO livestream_loader;
+ALTER TABLE public.livestream_ledger_lock OWNER TO livestream_loader;
+
+-- Rows that may be in the table already are loaded through a temporary table. Redshift gives this right to everybody;
+-- it is needed here only where it was taken from PUBLIC (REVOKE TEMP ON DATABASE … FROM PUBLIC):
+-- GRANT TEMP ON DATABASE dev TO livestream_loader;
 
 -- Only where ASSUMEROLE was taken from PUBLIC (REVOKE ASSUMEROLE ON ALL FROM PUBLIC FOR ALL):
 -- GRANT ASSUMEROLE ON 'arn:aws:iam::123456789012:role/livestream-copy' TO livestream_loader FOR COPY;

@@ -2,12 +2,15 @@
 //!
 //! The seal is made of what is in S3, and written as the producer would: manifest first, seal last, and the seal only if
 //! there is none. Cut short anywhere it is simply repeated. Whatever it writes is loaded by the ordinary load, which
-//! loads every batch once.
+//! loads every batch once. The seal does not say what its rows were compared with, so the load compares them with the
+//! table.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::Write;
 
 use chrono::{DateTime, Utc};
+use shared::compress::decompress;
 use shared::config::Config;
+use shared::content::Content;
 use shared::exit::{Exit, Failure};
 use shared::human;
 use shared::ids::{BatchId, Instance};
@@ -18,10 +21,15 @@ use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile};
 use state::feed::Republish;
 use state::log::BatchStatus;
 
+use crate::confirm::confirm;
 use crate::producer::{Producer, outlook};
 use crate::reconcile::{self, connect, failed};
 use crate::rows::{self, Contents, Watched};
 use crate::warehouse::{Target, errors, ledger};
+
+/// Bytes of the rows of a file of which a checksum is made: they are held in memory. Without one a batch is known by its
+/// rows and times.
+const MAX_BYTES: u64 = 1 << 30;
 
 /// `ingester adopt`
 #[derive(Debug, clap::Args)]
@@ -89,7 +97,7 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     }
     let (rows, files) = (human::count(seal.rows), seal.files.len());
     confirm(
-        args,
+        args.yes,
         &format!("Seal {batch} with these {rows} rows in {files} files, made by {}?", seal.instance),
         out,
     )?;
@@ -153,14 +161,24 @@ async fn bring_back(
     let batch = args.batch;
     writeln!(
         out,
-        "{archive} is archived, and the ledger does not know it: if its rows are in the table all the same, they will stand there twice."
+        "{archive} is archived, and the ledger does not know it. Should its rows be in the table all the same, those with \
+         hit id and time are left out, the others will stand there twice."
     )?;
-    confirm(args, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
+    confirm(args.yes, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
     let (seal, others): (Vec<&str>, Vec<&str>) =
         objects.iter().filter_map(|object| object.key.strip_prefix(archive)).partition(|name| *name == SEAL);
-    for name in others.into_iter().chain(seal) {
+    for name in others {
         let copied = store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await;
         copied.map_err(|error| failed(&error.into()))?;
+    }
+    for name in seal {
+        let key = format!("{archive}{name}");
+        let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+        let seal = Seal::read(batch, &json).map_err(|error| refused(format!("{key}: {error}")))?;
+        // What its rows were compared with then says nothing of what was loaded since.
+        let [_, sealed] = Seal { compared: None, ..seal }.ending(store.bucket(), folder);
+        let put = store.put(&format!("{folder}{name}"), sealed.into()).await;
+        put.map_err(|error| failed(&error.into()))?;
     }
     writeln!(out, "{batch} is back: the ingester loads it.")?;
     Ok(())
@@ -240,6 +258,8 @@ struct Found {
     compression: Compression,
     object: Object,
     contents: Contents,
+    /// Checksum of its rows, if they could be held in memory.
+    content: Option<Content>,
 }
 
 /// Number and compression of a file of a batch, by its name.
@@ -264,13 +284,16 @@ async fn read_all(
         let name = object.key.strip_prefix(folder).unwrap_or_default();
         let Some((number, compression)) = parse_name(name) else { continue };
         let content = store.get(&object.key).await.map_err(|error| failed(&error.into()))?;
-        let read = tokio::task::spawn_blocking(move || rows::read(&content, compression, watched)).await;
-        let contents = read.map_err(|fault| Failure::new(Exit::Software, fault))?;
+        let read = tokio::task::spawn_blocking(move || {
+            let whole = decompress(&content, compression, MAX_BYTES);
+            (rows::read(&content, compression, watched), whole.ok().map(|rows| Content::of_rows(&rows)))
+        });
+        let (contents, content) = read.await.map_err(|fault| Failure::new(Exit::Software, fault))?;
         let contents = contents.map_err(|why| {
             let key = &object.key;
             refused(format!("{key}: {why}. It is not whole: restore or delete it, then adopt again"))
         })?;
-        found.push(Found { number, compression, object: object.clone(), contents });
+        found.push(Found { number, compression, object: object.clone(), contents, content });
     }
     if found.is_empty() {
         let error = anyhow::anyhow!("there are no files of rows below {folder}: is the id right?");
@@ -287,6 +310,7 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
     let compression = found.first().map_or(Compression::None, |file| file.compression);
     let (mut instance, mut files) = (args.instance.clone(), Vec::with_capacity(found.len()));
     let (mut first, mut last): (Option<DateTime<Utc>>, Option<DateTime<Utc>>) = (None, None);
+    let checksums: Option<Vec<Content>> = found.iter().map(|file| file.content).collect();
     for Found { object, compression: this, contents, .. } in found {
         let key = &object.key;
         if this != compression {
@@ -341,6 +365,8 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
         first_received: first,
         last_received: last,
         counts: Counts { received: rows, rows, ..Counts::default() },
+        content: checksums.map(Content::of_files),
+        compared: None,
     })
 }
 
@@ -350,24 +376,6 @@ fn missing(seal: &Seal) -> Vec<String> {
     let last = there.last().copied().unwrap_or_default();
     let gone = (0..last).filter(|number| !there.contains(number));
     gone.map(|number| layout::file_name(number, seal.compression)).collect()
-}
-
-fn confirm(args: &Args, question: &str, out: &mut impl Write) -> Result<(), Failure> {
-    if args.yes {
-        return Ok(());
-    }
-    if !io::stdin().is_terminal() {
-        let error = anyhow::anyhow!("{question} Nobody can be asked here: give --yes if so");
-        return Err(Failure::new(Exit::Usage, error));
-    }
-    write!(out, "{question} [y/N] ")?;
-    out.flush()?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer)?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Exit::Usage, anyhow::anyhow!("nothing was changed"))),
-    }
 }
 
 #[cfg(test)]

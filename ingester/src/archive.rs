@@ -12,10 +12,18 @@
 //!
 //! Deleted in any other order, a crash would leave a seal whose files are gone, and a repeat could not tell it from
 //! a batch that somebody damaged.
+//!
+//! Nothing that is archived is written over by something else ([`occupied`]). A folder goes below the id under which
+//! the ledger has it, which is another one when the ledger has another batch of the same id. Should other content
+//! stand even there (a ledger that was trimmed knows nothing of it), the folder goes below the id that is derived from
+//! its own content; its seal is then written anew with that id, so that it is a batch like any other.
+
+mod occupied;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
@@ -23,28 +31,61 @@ use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
 use shared::retry::Backoff;
+use shared::seal::Seal;
 use shared::shutdown::Shutdown;
-use state::loads::LoadEvent;
+use state::loads::{ErrorClass, LoadEvent};
 
+use self::occupied::occupied;
 use crate::book::Book;
 use crate::producer::Producer;
-use crate::trouble::S3_ADVICE;
+use crate::trouble::{S3_ADVICE, Trouble};
+use crate::warehouse::look::derived_id;
+
+/// Why a folder stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPutAway {
+    /// S3 refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Something else stands where it would go.
+    #[error("{0} is archived already, with other content, and is not written over")]
+    Occupied(String),
+}
+
+/// What to do about a folder that would be written over another one.
+const OCCUPIED_ADVICE: &str = "look at both folders, and move one of them away";
+
+impl From<NotPutAway> for Trouble {
+    fn from(why: NotPutAway) -> Self {
+        match why {
+            NotPutAway::Store(error) => error.into(),
+            NotPutAway::Occupied(_) => {
+                Self { advice: OCCUPIED_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, why) }
+            }
+        }
+    }
+}
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Act {
     Copy { from: String, to: String },
+    Put { key: String, content: Bytes },
     Delete(String),
 }
 
-/// What to do about a folder: the acts of a phase in any order, the phases one after another.
-fn phases(mode: Archive, from: &str, to: &str, objects: &[Object]) -> Vec<Vec<Act>> {
+/// What to do about a folder: the acts of a phase in any order, the phases one after another. `renamed` is written in
+/// the place of the seal.
+fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Option<&Bytes>) -> Vec<Vec<Act>> {
     let (seal, others): (Vec<&str>, Vec<&str>) =
         objects.iter().filter_map(|object| object.key.strip_prefix(from)).partition(|name| *name == SEAL);
     let copies = |names: &[&str]| -> Vec<Act> {
         names
             .iter()
-            .map(|name| Act::Copy { from: format!("{from}{name}"), to: format!("{to}{name}") })
+            .map(|name| match renamed.filter(|_| *name == SEAL) {
+                Some(content) => Act::Put { key: format!("{to}{name}"), content: content.clone() },
+                None => Act::Copy { from: format!("{from}{name}"), to: format!("{to}{name}") },
+            })
             .collect()
     };
     let deletes = |names: &[&str]| -> Vec<Act> {
@@ -100,7 +141,8 @@ impl Archiver {
         let waiting = &self.waiting;
         let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);
         let Some(batch) = self.book.next_loaded(may) else { return Ok(None) };
-        match self.archive(batch).await {
+        let id = self.book.get(batch)?.map_or(batch, |load| load.ledger_id());
+        match self.archive(batch, id).await {
             Ok(()) => {
                 self.waiting.remove(&batch);
                 self.book.note(batch, LoadEvent::Archived).await?;
@@ -114,8 +156,15 @@ impl Archiver {
                 let wait = backoff.failed();
                 *next = Instant::now() + wait;
                 let seconds = wait.as_secs_f64();
-                if error.kind() == StoreErrorKind::Configuration {
-                    tracing::error!(%batch, %error, "loaded, but cannot be archived: {S3_ADVICE}; again in {seconds:.1} s");
+                let advice = match &error {
+                    NotPutAway::Occupied(_) => Some(OCCUPIED_ADVICE),
+                    NotPutAway::Store(error) if error.kind() == StoreErrorKind::Configuration => {
+                        Some(S3_ADVICE)
+                    }
+                    NotPutAway::Store(_) => None,
+                };
+                if let Some(advice) = advice {
+                    tracing::error!(%batch, %error, "loaded, but cannot be archived: {advice}; again in {seconds:.1} s");
                 } else {
                     tracing::warn!(%batch, %error, "loaded, but not archived yet; again in {seconds:.1} s");
                 }
@@ -154,27 +203,47 @@ impl Archiver {
         Ok(())
     }
 
-    async fn archive(&self, batch: BatchId) -> Result<(), StoreError> {
-        put_away(&self.store, (self.mode, &self.from, &self.to), self.at_once, batch).await
+    async fn archive(&self, batch: BatchId, id: BatchId) -> Result<(), NotPutAway> {
+        put_away(&self.store, (self.mode, &self.from, &self.to), self.at_once, (batch, id)).await
     }
 }
 
-/// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`.
+/// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`, there
+/// below `id`, under which the ledger has it.
 ///
 /// # Errors
-/// When S3 refuses. Repeating it goes on where it ended.
+/// When S3 refuses, or something else stands there. Repeating it goes on where it ended.
 pub async fn put_away(
     store: &ObjectStore,
     (mode, from, to): (Archive, &str, &str),
     at_once: usize,
-    batch: BatchId,
-) -> Result<(), StoreError> {
+    (batch, id): (BatchId, BatchId),
+) -> Result<(), NotPutAway> {
     if mode == Archive::Keep {
         return Ok(());
     }
-    let (from, to) = (layout::folder(from, batch), layout::folder(to, batch));
-    let objects = store.list(&from, None).await?;
-    for phase in phases(mode, &from, &to, &objects) {
+    let source = Source { folder: layout::folder(from, batch), batch };
+    let objects = store.list(&source.folder, None).await?;
+    let mut id = id;
+    if mode == Archive::Move
+        && let Some(key) = occupied(store, &source, &objects, to, id).await?
+    {
+        id = match source.seal(store, &objects).await?.map(|seal| derived_id(&seal)) {
+            Some(derived) if derived != id => derived,
+            _ => return Err(NotPutAway::Occupied(key)),
+        };
+        if let Some(key) = occupied(store, &source, &objects, to, id).await? {
+            return Err(NotPutAway::Occupied(key));
+        }
+        tracing::warn!(%batch, %id, "{key} is archived already, with other content: this folder goes below its own id");
+    }
+    let renamed = if id == batch || mode != Archive::Move {
+        None
+    } else {
+        let seal = source.seal(store, &objects).await?;
+        seal.and_then(|seal| serde_json::to_vec(&Seal { batch: id, ..seal }).ok()).map(Bytes::from)
+    };
+    for phase in phases(mode, &source.folder, &layout::folder(to, id), &objects, renamed.as_ref()) {
         let acts = phase.into_iter().map(|one| Ok(act(store, one)));
         let acts = futures_util::stream::iter(acts);
         acts.try_buffer_unordered(at_once).try_collect::<Vec<()>>().await?;
@@ -182,9 +251,33 @@ pub async fn put_away(
     Ok(())
 }
 
+/// The folder that is put away.
+#[derive(Debug)]
+struct Source {
+    folder: String,
+    batch: BatchId,
+}
+
+impl Source {
+    /// Its seal, if it has one that can be used.
+    async fn seal(&self, store: &ObjectStore, objects: &[Object]) -> Result<Option<Seal>, StoreError> {
+        let key = format!("{}{SEAL}", self.folder);
+        if !objects.iter().any(|object| object.key == key) {
+            return Ok(None);
+        }
+        match store.get(&key).await {
+            Ok(json) => Ok(Seal::read(self.batch, &json).ok()),
+            // Another ingester archives the same folder and was faster.
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 async fn act(store: &ObjectStore, act: Act) -> Result<(), StoreError> {
     match act {
         Act::Delete(key) => store.delete(&key).await,
+        Act::Put { key, content } => store.put(&key, content).await.map(|_| ()),
         Act::Copy { from, to } => match store.copy(&from, &to).await {
             // Another ingester archives the same folder and was faster.
             Err(error) if error.is_not_found() => {
@@ -216,6 +309,7 @@ mod tests {
                 assert!(keys.contains(from), "{from} is copied after it was deleted");
                 keys.insert(to.clone());
             }
+            Act::Put { key, .. } => assert!(keys.insert(key.clone()), "{key} is put twice"),
             Act::Delete(key) => assert!(keys.remove(key), "{key} is deleted twice"),
         }
     }
@@ -225,7 +319,16 @@ mod tests {
     }
 
     fn acts(mode: Archive, keys: &BTreeSet<String>) -> Vec<Act> {
-        phases(mode, FROM, TO, &listing(keys)).concat()
+        phases(mode, FROM, TO, &listing(keys), None).concat()
+    }
+
+    #[test]
+    fn a_seal_of_another_id_is_written_in_the_place_of_its_copy_and_still_last() {
+        let renamed = Bytes::from_static(b"{}");
+        let planned = phases(Archive::Move, FROM, TO, &listing(&whole()), Some(&renamed));
+        let put = Act::Put { key: format!("{TO}{SEAL}"), content: renamed };
+        assert_eq!(planned[1], [put]);
+        assert!(planned[0].iter().all(|act| matches!(act, Act::Copy { to, .. } if !to.ends_with(SEAL))));
     }
 
     #[test]

@@ -19,13 +19,14 @@ use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, StoreError};
 use shared::seal::Seal;
 
-use self::compare::{Facts, Place, faults};
+use self::compare::{Facts, Place, faults, share_out};
 use self::report::{Report, TableCheck};
 use crate::reconcile::{connect, failed};
 use crate::rows::{self, Watched};
 use crate::since;
 use crate::warehouse::counts::{self, Marks};
 use crate::warehouse::ledger::LedgerRow;
+use crate::warehouse::look::derived_id;
 use crate::warehouse::{Session, SqlFailure, Target, errors, ledger};
 
 /// `ingester audit`
@@ -112,6 +113,13 @@ fn store_failed(error: StoreError) -> Failure {
     failed(&error.into())
 }
 
+/// The seal of a folder below `s3.to_ingest` that is not the batch the ledger has under its id, but another one.
+fn another(facts: &Facts) -> Option<&Seal> {
+    let seal = facts.seal.as_ref().ok()?.as_ref().filter(|_| facts.place == Place::ToIngest)?;
+    let in_ledger = facts.ledger.as_ref()?.content;
+    seal.content.zip(in_ledger).filter(|(ours, theirs)| ours != theirs).map(|_| seal)
+}
+
 struct Audit<'c> {
     target: Target,
     store: ObjectStore,
@@ -168,14 +176,16 @@ impl Audit<'_> {
         let quarantine = self.batches_below(&s3.quarantine, day).await?;
         let rows = ledger::read(&self.session, &self.target, from, to).await;
         let rows = rows.map_err(|error| sql_failed(&error))?;
+        let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
         let table = match &self.marks.batch {
             Some(column) => {
                 let counts = counts::of_batches(&self.session, &self.target, column, (from, to)).await;
-                Some(counts.map_err(|error| sql_failed(&error))?)
+                let mut counts = counts.map_err(|error| sql_failed(&error))?;
+                share_out(&mut counts, &ledger);
+                Some(counts)
             }
             None => None,
         };
-        let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
         let in_time = |batch: &BatchId| {
             (from..to).contains(&batch.opened_at()) && only.is_none_or(|only| only.contains(batch))
         };
@@ -192,7 +202,7 @@ impl Audit<'_> {
                 (false, false) => Place::Nowhere,
             };
             let counted = table.as_ref().map(|counts| counts.get(&batch).copied().unwrap_or_default());
-            self.facts(batch, place, quarantine.contains(&batch), ledger.get(&batch).cloned(), counted)
+            self.facts(batch, place, quarantine.contains(&batch), &ledger, counted)
         };
         let mut gathering = futures_util::stream::iter(all.into_iter().map(one)).buffered(s3.uploads);
         let mut gathered = Vec::new();
@@ -235,7 +245,7 @@ impl Audit<'_> {
         batch: BatchId,
         place: Place,
         quarantine: bool,
-        ledger: Option<LedgerRow>,
+        entries: &BTreeMap<BatchId, LedgerRow>,
         table: Option<u64>,
     ) -> Result<Facts, Failure> {
         let s3 = &self.config.s3;
@@ -250,11 +260,18 @@ impl Audit<'_> {
             objects: Vec::new(),
             counted: Vec::new(),
             quarantine: 0,
-            ledger,
+            ledger: entries.get(&batch).cloned(),
             table,
+            other_waits: false,
         };
         if place != Place::Nowhere {
             self.look(&folder, &mut facts).await.map_err(store_failed)?;
+        }
+        if let Some(other) = another(&facts).map(derived_id) {
+            facts.other_waits = !entries.contains_key(&other);
+            (facts.place, facts.seal) = (Place::Nowhere, Ok(None));
+            facts.objects.clear();
+            facts.counted.clear();
         }
         if quarantine {
             let set = facts.ledger.as_ref().and_then(|row| row.set.as_deref());

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Entered, Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
 use tokio::sync::Notify;
 
 use crate::plan::{self, Apart, Bounds, Next};
@@ -118,6 +118,14 @@ impl Book {
     /// When it cannot be stored.
     pub async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
         one(self.change(move |loads| loads.quarantined(batch, rows).map(|load| vec![load])).await?)
+    }
+
+    /// Notes how the ledger has a batch, before it is noted as loaded.
+    ///
+    /// # Errors
+    /// When it cannot be stored.
+    pub async fn entered(&self, batch: BatchId, entered: Entered) -> Result<Load, Failure> {
+        one(self.change(move |loads| loads.entered(batch, entered).map(|load| vec![load])).await?)
     }
 
     /// The latest batches with rows in quarantine, up to `many`.
@@ -237,7 +245,12 @@ impl Book {
 pub fn found(seal: &Seal) -> Load {
     let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
     let form = Form::new(seal.compression, &seal.schema);
-    Load { form, ..Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now()) }
+    let content = seal.content;
+    Load {
+        form,
+        content,
+        ..Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now())
+    }
 }
 
 /// The one load a change of one load came to.

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config, Tls};
 use shared::ddl::{LiveColumn, compare};
 use shared::exit::{Exit, Failure};
@@ -12,8 +13,14 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::trouble::S3_ADVICE;
-use crate::warehouse::{Connector, Session, SqlFailure, Target, errors, table};
+use crate::identity::Identity;
+use crate::reconcile::failed;
+use crate::trouble::{S3_ADVICE, Trouble};
+use crate::warehouse::{Connector, Session, SqlFailure, Target, errors, lock, mark, stage, table};
+
+/// What a schema cannot have without these columns.
+const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow or receivedTimeGMT, so a hit that two \
+    producers, or a producer and its log's successor, both received is there twice";
 
 /// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
 ///
@@ -25,7 +32,10 @@ pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result
     config.redshift.checked_options(&schema)?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
     let columns = schema.columns.len();
-    let said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
+    let mut said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
+    for warning in &config.warnings {
+        said += &format!("; {warning}");
+    }
     report.line("configuration", Ok(said))?;
     s3(config, &mut report).await?;
     redshift(config, &schema, &target, &mut report).await?;
@@ -149,11 +159,71 @@ async fn redshift<W: Write>(
     let ledger = session.run(&target.check_ledger()).await;
     let ledger = ledger.as_ref().map(|_| redshift.ledger.to_string()).map_err(sql_failed);
     if report.line("Redshift ledger", ledger)? {
-        let locked = lock(&session, target).await;
-        let said = "taken and rolled back".to_owned();
-        report.line("Redshift ledger lock", locked.as_ref().map(|()| said).map_err(sql_failed))?;
+        let locked = lock::begin(&session, target).await;
+        session.roll_back().await;
+        let said = format!("{} taken and rolled back", target.lock);
+        report.line("Redshift ledger lock", locked.as_ref().map(|()| said).map_err(trouble_failed))?;
+        exactly_once(config, &session, target, report).await?;
     }
     Ok(())
+}
+
+/// What it takes so that no row is there twice, whoever sent it.
+async fn exactly_once<W: Write>(
+    config: &Config,
+    session: &Session,
+    target: &Target,
+    report: &mut Report<'_, W>,
+) -> Result<(), Failure> {
+    if target.comparable().is_none() {
+        report.line("comparing hits", Ok(NOT_COMPARABLE.to_owned()))?;
+    } else {
+        let probed = stage::probe(session, target).await;
+        let said = "a temporary table like it was made and dropped".to_owned();
+        report.line("Redshift staging", probed.as_ref().map(|()| said).map_err(sql_failed))?;
+    }
+    let mark = match mark::read(session, target).await {
+        Ok(Some(mark)) => mark,
+        Ok(None) => {
+            let said = "the ledger has no mark yet; the first `ingester run` makes it".to_owned();
+            report.line("pipeline", Ok(said))?;
+            return Ok(());
+        }
+        Err(failure) => {
+            report.line("pipeline", Err(sql_failed(&failure)))?;
+            return Ok(());
+        }
+    };
+    report.line("the ledger speaks for", Ok(speaks(mark.knows_from)))?;
+    let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
+    let ours = match identity.look(&mark).await {
+        Ok(free) if free.is_empty() => {
+            Ok(format!("{}; table, ledger and prefixes belong together", mark.pipeline))
+        }
+        Ok(free) => {
+            let free = free.join(", ");
+            Ok(format!("{}; nobody owns {free} yet, the first `ingester run` takes it", mark.pipeline))
+        }
+        Err(why) => Err(trouble_failed(&why.into())),
+    };
+    report.line("pipeline", ours)?;
+    Ok(())
+}
+
+fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
+    match knows_from {
+        None => "no time yet, so every load is staged: when the tool that filled the table has stopped, \
+                 `ingester ledger knows-from now`"
+            .to_owned(),
+        Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
+        Some(from) => {
+            format!("rows received since {}; older ones load staged", from.format("%Y-%m-%d %H:%M:%S UTC"))
+        }
+    }
+}
+
+fn trouble_failed(trouble: &Trouble) -> (Exit, String) {
+    (failed(trouble).exit(), trouble.to_string())
 }
 
 fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
@@ -167,13 +237,6 @@ fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFa
     })
 }
 
-async fn lock(session: &Session, target: &Target) -> Result<(), SqlFailure> {
-    session.run("BEGIN").await?;
-    let locked = session.run(&target.lock_ledger()).await;
-    session.roll_back().await;
-    locked.map(|_| ())
-}
-
 fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
     let verdict = errors::judge(failure);
     let exit = match verdict.class {
@@ -185,4 +248,17 @@ fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
         advice => advice,
     };
     (exit, format!("{failure}: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_ledger_speaks_for_is_said_with_what_to_do() {
+        assert!(speaks(None).contains("every load is staged") && speaks(None).contains("knows-from now"));
+        assert_eq!(speaks(Some(DateTime::UNIX_EPOCH)), "every row of the table");
+        let from = "2026-03-02T14:00:00Z".parse().unwrap();
+        assert!(speaks(Some(from)).contains("since 2026-03-02 14:00:00 UTC; older ones load staged"));
+    }
 }

@@ -12,15 +12,16 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::{adopt, audit, reconcile};
+use crate::{adopt, audit, ledger, reconcile};
 
 const EXAMPLES: &str = "Examples:
-  ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table and the ledger
+  ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
   ingester ddl --diff                                    what would bring them up to date
   ingester check                                         try S3 and Redshift, step by step
   ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
   ingester pause --for 30m --reason \"resize\"            load nothing for a while; ingester resume ends it
   ingester replay --all                                  load rows from quarantine, the table being mended
+  ingester ledger show                                   what the ledger speaks for
 
 Any key of the configuration can be overridden by the environment, for instance a secret:
   LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
@@ -41,6 +42,12 @@ const AUDIT_EXAMPLES: &str = "Examples:
   ingester audit --since 7d
   ingester audit --since 2026-03-01 --until 2026-03-02 --deep --hits
   ingester audit --since 24h --json | jq '.batches[].batch'";
+
+const LEDGER_EXAMPLES: &str = "Examples:
+  ingester ledger show
+  ingester ledger knows-from 2026-03-02T14:00:00Z    the other tool stopped loading then
+  ingester ledger trim --older-than 400d";
+
 const REPLAY: &str = "Examples:
   ingester replay 019caeda-ca6f        the batch whose id begins so
   ingester replay --all                every batch with rows in quarantine
@@ -116,8 +123,8 @@ enum Command {
     Adopt(adopt::Args),
     /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
     ///
-    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined, by its seal, its
-    /// files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined + already in the
+    /// table, by its seal, its files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(audit::Args),
     /// Load rows that Redshift refused, once the table or the schema is mended.
@@ -128,7 +135,13 @@ enum Command {
     /// refused stay in quarantine, the others are loaded.
     #[command(after_help = REPLAY)]
     Replay(crate::quarantine::replay::Args),
-    /// Print CREATE TABLE for the table and the ledger.
+    /// Show what the ledger speaks for, say it, or make the ledger shorter.
+    ///
+    /// The ledger says which batches are loaded. Rows of times for which it speaks, and which their producer compared, are
+    /// loaded by a plain COPY; all others are compared with the table first.
+    #[command(subcommand, after_help = LEDGER_EXAMPLES)]
+    Ledger(ledger::Command),
+    /// Print CREATE TABLE for the table, the ledger, and the table that loads lock.
     ///
     /// Connects to nothing and needs no secret; with --diff, to Redshift.
     Ddl {
@@ -182,6 +195,10 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
             let config = Config::load(path, Secrets::Ingester)?;
             in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
         }
+        Command::Ledger(command) => {
+            let config = Config::load(path, Secrets::Ingester)?;
+            in_runtime(ledger::command(&config, &command, &mut std::io::stdout()))
+        }
         Command::Replay(what) => {
             let config = Config::load(path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "replay")?;
@@ -191,6 +208,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
             let shutdown = Shutdown::on_signals()?;
             let config = Config::load(path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "ingester")?;
+            config.warn();
             let done = in_runtime(crate::run::run(config, shutdown));
             if let Err(failure) = &done {
                 tracing::error!(%failure, "the ingester ends");

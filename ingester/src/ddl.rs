@@ -1,15 +1,17 @@
-//! `ingester ddl`: the statements that create the table and the ledger, or bring them up to date.
+//! `ingester ddl`: the statements that create the table, the ledger and its lock, or bring them up to date.
 
 use std::io::Write;
 
 use shared::config::Config;
-use shared::ddl::{TableOptions, alter_ledger, alter_table, create_ledger, create_table, script};
+use shared::ddl::{
+    TableOptions, alter_ledger, alter_table, create_ledger, create_lock, create_table, script,
+};
 use shared::exit::{Exit, Failure};
 use shared::schema::Schema;
 
 use crate::warehouse::{Connector, Session, SqlFailure, errors, table};
 
-/// Prints both statements, ready for `psql` or a query editor.
+/// Prints the statements, ready for `psql` or a query editor.
 ///
 /// # Errors
 /// When the schema or the table's keys break a rule, or `out` cannot be written.
@@ -58,8 +60,14 @@ async fn differences(
     } else {
         lines.extend(alter_ledger(ledger, &ledger_now));
     }
+    let lock = ledger.lock_table();
+    if table::look(session, &lock).await?.is_empty() {
+        lines.push(create_lock(ledger) + ";");
+        lines
+            .push(format!("-- {lock} must belong to redshift.user, as the ledger does (deploy/grants.sql)."));
+    }
     if lines.is_empty() {
-        lines.push(format!("-- {name} and {ledger} are as the schema wants them."));
+        lines.push(format!("-- {name}, {ledger} and {lock} are as the schema wants them."));
     }
     if let Some(why) = unseen.filter(|_| !live.is_empty()) {
         let why = why.lines().next().unwrap_or_default();

@@ -398,7 +398,9 @@ impl Discovery {
     }
 
     async fn enter(&self, seal: &Seal) -> Result<(), Failure> {
-        if self.keep && self.book.get(seal.batch)?.is_some() {
+        // A kept folder is looked at again when a producer tells of it; only another batch of the same id is news.
+        let known = if self.keep { self.book.get(seal.batch)? } else { None };
+        if known.is_some_and(|known| known.content.is_none() || known.content == seal.content) {
             return Ok(());
         }
         let load = self.book.discovered(book::found(seal)).await?;

@@ -1,7 +1,8 @@
-//! Loads batches, one COPY at a time, over one connection that is kept. Each step does one thing: connect and look at
-//! the tables, ask the ledger about doubtful folders, or attempt what is due ([`attempt`]).
+//! Loads batches, one COPY at a time, over one connection that is kept. Each step does one thing: connect
+//! ([`connect`]), ask the ledger about doubtful folders, or attempt what is due ([`attempt`]).
 
 mod attempt;
+mod connect;
 mod quarantined;
 
 use chrono::{DateTime, Utc};
@@ -18,6 +19,7 @@ use crate::book::Book;
 use crate::discover::Hint;
 use crate::doubts::Doubts;
 use crate::gate::Gate;
+use crate::identity::Identity;
 use crate::pause::Pauses;
 use crate::plan::{Apart, Bounds, Next};
 use crate::producer::Producer;
@@ -59,6 +61,7 @@ pub struct Loader {
     gate: Gate,
     pauses: Pauses,
     quarantine: Quarantine,
+    identity: Identity,
     producer: Producer,
     /// When the ledger is next asked whether rows in quarantine were loaded meanwhile.
     next_look: Instant,
@@ -82,9 +85,11 @@ impl Loader {
         let ingester = &config.ingester;
         let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
+        let identity = Identity::new(config, store.clone());
         Self {
             target,
             store,
+            identity,
             book,
             doubts,
             hints,
@@ -122,7 +127,7 @@ impl Loader {
         if let (Next::Wait(until), true, false) = (&next, self.greeted, self.doubts.any()) {
             return Ok(Progress::Wait(*until));
         }
-        if let Err(trouble) = self.connect().await {
+        if let Err(trouble) = self.connect().await? {
             self.held(&trouble, next).await?;
         } else if self.doubts.any() {
             self.look_into_quarantine().await?;
@@ -193,25 +198,6 @@ impl Loader {
         {
             tracing::debug!(%error, "CANCEL could not be sent");
         }
-        Ok(())
-    }
-
-    async fn connect(&mut self) -> Result<(), Trouble> {
-        if self.session.as_ref().is_some_and(Session::usable) {
-            return Ok(());
-        }
-        self.session = None;
-        let session =
-            self.connector.open().await.map_err(|e| errors::trouble(&e, "connecting to Redshift"))?;
-        for (sql, doing) in
-            [(self.target.check_table(), "the table"), (self.target.check_ledger(), "the ledger")]
-        {
-            session.run(&sql).await.map_err(|error| errors::trouble(&error, doing))?;
-        }
-        tracing::info!(table = %self.target.table, ledger = %self.target.ledger, "connected to Redshift");
-        self.session = Some(session);
-        self.greeted = true;
-        self.next_look = Instant::now();
         Ok(())
     }
 

@@ -47,8 +47,9 @@ impl Bounds {
     }
 }
 
-/// The batches of a COPY that one of them made fail, and nobody knows which: each is loaded alone. Kept in memory
-/// only: after a restart they are tried together once more, and come here again.
+/// The batches that are each loaded alone: those of a COPY that one of them made fail, and nobody knows which, and those
+/// that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and come
+/// here again.
 #[derive(Debug, Default)]
 pub struct Apart(HashSet<BatchId>);
 

@@ -9,11 +9,14 @@
 //!                 S3: the set of refused rows, below Quarantine/<date>/<batch>/<set>/         (set.rs)
 //!                                      ▼
 //!                 the transaction of every load: LOCK · look · COPY of the rest · count · ledger row · COMMIT
-//!                                      ▼                         rows_loaded + rows_quarantined = rows sealed
+//!                                      ▼            rows_loaded + rows_known + rows_quarantined = rows sealed
 //!                 S3: what was written for the search goes      (tidy.rs)
 //!
-//! ingester replay ─► LOCK · ledger row names this set? · COPY of the set · count · ledger row · COMMIT ─► its objects go
+//! ingester replay ─► LOCK · ledger row names this set? · COPY of the set beside the table · count · what is new into the
+//!                    table · ledger row · COMMIT ─► its objects go
 //! ```
+//! `<batch>` is the id that the ledger has, or shall have: not that of the seal when another batch stands there under it.
+//!
 //! Names are made of contents, and the objects stand before the COMMIT that counts their rows, so an attempt that is
 //! cut short anywhere is simply repeated: it finds the same rows, writes the same objects and commits once. Should the
 //! table have been altered in between, other rows are found, under another name, and the ledger says which count. Sealed

@@ -33,6 +33,7 @@ use self::judge::{Agreed, InLog, Mend, Rules, Verdict, judge};
 use self::mend::Hands;
 use self::report::{Agree, Report, Sides};
 use crate::book::Book;
+use crate::identity::Identity;
 use crate::pause::Pauses;
 use crate::producer::outlook;
 use crate::since;
@@ -78,6 +79,8 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let (known, said, closed) = look(config).await;
     let hands = if closed { Hands::closed_book(config) } else { Hands::of_others(config) };
     let session = connect(config).await?;
+    let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
+    foreign.map_err(|trouble| failed(&trouble))?;
     let places = Places { store: &store, config, target: &target, seals: true };
     let sides = sides(config, &known, &said);
     let mut report = Report::new(now, since, args.dry_run, sides);
@@ -195,7 +198,9 @@ async fn reconcile(
         for facts in &facts {
             doubtful |= match judge(facts, &rules) {
                 Verdict::Agrees(_) => false,
-                Verdict::Mend(Mend::Load | Mend::Archive) => hands.have_archived(facts.batch)?,
+                Verdict::Mend(Mend::Load | Mend::Archive | Mend::ArchiveAs(_)) => {
+                    hands.have_archived(facts.batch)?
+                }
                 Verdict::Mend(_) => true,
                 Verdict::Decide(_) => decided.insert(facts.batch),
             };
@@ -212,7 +217,9 @@ async fn reconcile(
             match both_times(judge(&facts, &rules), decided.contains(&facts.batch)) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
                 Verdict::Decide(matter) => report.decide(facts.batch, matter, None),
-                Verdict::Mend(Mend::Load | Mend::Archive) if hands.are_at(facts.batch)? => {
+                Verdict::Mend(Mend::Load | Mend::Archive | Mend::ArchiveAs(_))
+                    if hands.are_at(facts.batch)? =>
+                {
                     report.agrees(Agreed::UnderWay);
                 }
                 Verdict::Mend(mend) => {
@@ -241,6 +248,7 @@ pub struct Watch {
     store: ObjectStore,
     target: Target,
     connector: Connector,
+    identity: Identity,
     book: Book,
     pauses: Pauses,
     hands: Hands,
@@ -268,11 +276,13 @@ impl Watch {
         pauses: Pauses,
     ) -> Self {
         let hands = Hands::open_book(config, book.clone());
+        let identity = Identity::new(config, store.clone());
         Self {
             config: config.clone(),
             store,
             target,
             connector,
+            identity,
             book,
             pauses,
             hands,
@@ -302,10 +312,13 @@ impl Watch {
         let places = Places { store: &self.store, config, target, seals: false };
         let mut report = Report::new(now, start_of_day(now - self.back), false, sides(config, &known, &said));
         let done = match self.connector.open().await {
-            Ok(session) => {
-                let once_more = || async { self.look().await.0 }.boxed();
-                reconcile(&places, &known, &once_more, &session, &self.hands, &mut report).await?
-            }
+            Ok(session) => match self.identity.refuse_foreign(&session, target).await {
+                Ok(()) => {
+                    let once_more = || async { self.look().await.0 }.boxed();
+                    reconcile(&places, &known, &once_more, &session, &self.hands, &mut report).await?
+                }
+                Err(trouble) => Err(trouble),
+            },
             Err(error) => Err(errors::trouble(&error, "connecting to Redshift")),
         };
         match done {

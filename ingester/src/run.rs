@@ -18,6 +18,7 @@ use crate::book::Book;
 use crate::discover::Discovery;
 use crate::doubts::Doubts;
 use crate::feed::Follower;
+use crate::identity::Identity;
 use crate::loader::Loader;
 use crate::pause::Pauses;
 use crate::reconcile::Watch;
@@ -43,6 +44,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
         looked.unwrap_or(Ok(()))?;
     }
     let store = ObjectStore::connect(&config.s3).await;
+    if pauses.at(Utc::now()).is_none() {
+        let identity = Identity::new(&config, store.clone());
+        let looked = shutdown.until(identity.refuse_to_begin(&connector, &target)).await;
+        looked.unwrap_or(Ok(()))?;
+    }
     let (batches, rows) = book.pending();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

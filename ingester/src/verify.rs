@@ -153,6 +153,7 @@ fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Optio
 pub(crate) mod tests {
     use super::*;
     use chrono::Utc;
+    use shared::content::Content;
     use shared::ids::Instance;
     use shared::layout::Compression;
     use shared::seal::{Counts, SEAL_FORMAT};
@@ -181,6 +182,8 @@ pub(crate) mod tests {
             first_received: None,
             last_received: Some(moment),
             counts: Counts { received: 23, rows: 20, duplicates: 2, filtered: 1, ..Counts::default() },
+            content: Some(Content::of_rows(b"")),
+            compared: None,
         }
     }
 

@@ -1,14 +1,24 @@
 //! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
 //! [`shared::redshift`].
 
+mod copy;
 pub mod counts;
 pub mod errors;
 pub mod file_counts;
 pub mod ledger;
 pub mod load;
 pub mod load_errors;
+pub mod lock;
+pub mod look;
+pub mod mark;
+pub mod orphan;
 pub mod release;
+pub mod runs;
+pub mod server;
+pub mod stage;
 pub mod statements;
+pub mod trim;
+pub mod way;
 
 pub use shared::redshift::{Connector, Rows, Session, SqlFailure, session, table};
 pub use statements::Target;

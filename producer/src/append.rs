@@ -6,7 +6,7 @@ use std::io;
 
 use chrono::{DateTime, Utc};
 use shared::shutdown::Shutdown;
-use state::log::{Committed, HitId, Log, LogError, Upload};
+use state::log::{Chosen, Committed, HitId, Log, LogError, Upload};
 use tokio::sync::{mpsc, oneshot};
 
 /// Blocks that may wait for the thread.
@@ -69,17 +69,10 @@ pub enum Shipped {
     File(u64, Upload, oneshot::Sender<()>),
     /// S3 confirmed a seal.
     Batch(u64, oneshot::Sender<()>),
-    /// S3 confirmed these rejects, first to last.
-    Rejects(u64, u64, oneshot::Sender<()>),
-}
-
-/// What there is to ship.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ToShip {
-    /// A file was closed.
-    File(u64),
-    /// A batch was sealed.
-    Batch(u64),
+    /// These rejects go up next.
+    ToReject(Chosen, oneshot::Sender<()>),
+    /// S3 confirmed these rejects.
+    Rejects(Chosen, oneshot::Sender<()>),
 }
 
 /// The writing end of the thread.
@@ -89,8 +82,8 @@ pub struct Appender {
     pub stream: mpsc::Sender<FromStream>,
     /// Reports of the shipping side go in here.
     pub shipped: mpsc::Sender<Shipped>,
-    /// Work for the shipping side comes out here.
-    pub to_ship: mpsc::UnboundedReceiver<ToShip>,
+    /// Batches that were sealed come out here, to be shipped.
+    pub to_ship: mpsc::UnboundedReceiver<u64>,
     /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
     /// log fails: nothing may be believed after that.
     pub ended: oneshot::Receiver<Result<(), LogError>>,
@@ -103,7 +96,7 @@ pub struct Appender {
 pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, from_shipping) = mpsc::channel(64);
-    // Unbounded, but never more than there are closed files in the log, whose size is bounded.
+    // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
     let (to_ship, shipping) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
@@ -117,7 +110,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
 
 struct Writer {
     log: Log,
-    to_ship: mpsc::UnboundedSender<ToShip>,
+    to_ship: mpsc::UnboundedSender<u64>,
     full: bool,
     stopping: bool,
     /// Whether a block was dropped: only when the process stops.
@@ -134,7 +127,7 @@ impl Writer {
     ) -> Result<(), LogError> {
         let (mut streaming, mut shipping) = (true, true);
         while streaming || shipping {
-            self.notice_full();
+            self.notice_full()?;
             let due = self.log.next_commit().map(|at| (at - Utc::now()).to_std().unwrap_or_default());
             tokio::select! {
                 biased;
@@ -212,11 +205,8 @@ impl Writer {
 
     fn hand_on(&self, done: &Committed) {
         // The shipping side may have gone already, when the process ends: the next start finds what is left.
-        for file in &done.closed {
-            let _ = self.to_ship.send(ToShip::File(*file));
-        }
         for batch in &done.sealed {
-            let _ = self.to_ship.send(ToShip::Batch(*batch));
+            let _ = self.to_ship.send(*batch);
         }
     }
 
@@ -231,15 +221,19 @@ impl Writer {
                 self.log.published(batch, Utc::now())?;
                 let _ = noted.send(());
             }
-            Shipped::Rejects(first, last, noted) => {
-                self.log.rejects_shipped(first, last)?;
+            Shipped::ToReject(chosen, noted) => {
+                self.log.rejects_chosen(chosen)?;
+                let _ = noted.send(());
+            }
+            Shipped::Rejects(chosen, noted) => {
+                self.log.rejects_shipped(chosen)?;
                 let _ = noted.send(());
             }
         }
         Ok(())
     }
 
-    fn notice_full(&mut self) {
+    fn notice_full(&mut self) -> Result<(), LogError> {
         let full = self.log.is_full();
         if full != self.full {
             self.full = full;
@@ -249,9 +243,12 @@ impl Writer {
                     bytes,
                     "the log is full (log.max_bytes): the stream is not read until S3 has taken some"
                 );
+                // What is filling is sealed, or it would wait here for its age.
+                self.log.submit(Utc::now())?;
             } else {
                 tracing::info!(bytes, "the log has room again: reading on");
             }
         }
+        Ok(())
     }
 }

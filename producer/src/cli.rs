@@ -118,6 +118,7 @@ impl Cli {
             }
             Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
+                config.warn();
                 let done = runtime.block_on(crate::run::run(config, shutdown));
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
@@ -127,6 +128,7 @@ impl Cli {
             }
             Command::Replay { what, .. } => {
                 let telemetry = shared::telemetry::start(&config.logging, "replay")?;
+                config.warn();
                 let mut out = std::io::stdout();
                 let replay = crate::replay::replay(config, &what, shutdown, &mut out);
                 let done = runtime.block_on(replay);

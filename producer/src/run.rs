@@ -11,7 +11,7 @@ use shared::redshift::{Connector, table};
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published, Republish};
-use state::log::{BatchMark, BatchStatus, Log, LogError, LogReader, Settings};
+use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
 use state::metrics::producer_page;
 use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use state::verify::Checked;
@@ -44,14 +44,11 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
 }
 
 /// The transform whose rows name their batch, once the log knows it, if the schema has a column for that.
-pub fn mark_batches(transform: Transform, schema: &Schema, log: &mut Log) -> Transform {
+pub fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transform {
     if !schema.columns.iter().any(|column| column.kind == Kind::Batch) {
         return transform;
     }
-    let mark = BatchMark::new();
-    let transform = transform.with_batch_mark(mark.text());
-    log.mark_batches(mark);
-    transform
+    transform.with_batch_mark(log.batch_mark())
 }
 
 /// Runs the producer until a signal, or until it cannot go on.
@@ -71,8 +68,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
             "the producer is given no login of Redshift: it does not compare the table with the schema"
         );
     }
-    let (mut log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
-    let transform = mark_batches(transform, &schema, &mut log);
+    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let transform = mark_batches(transform, &schema, &log);
     let again = log.has_history();
     tracing::info!(
         instance = %config.instance.name,

@@ -1,7 +1,10 @@
-//! The way from the log to S3: several files at once, a batch's manifest and seal once all its files are up, and
-//! rejects. Every step may be repeated after a crash with the same result.
+//! The way from the log to S3: the files of sealed batches, several at once, a batch's manifest and seal once all its
+//! files are up, and rejects. Every step may be repeated after a crash with the same result.
+//!
+//! Nothing goes up before its batch is sealed: until then its id is not final (`state::log::Log::open`), and a copy of
+//! the log could put other rows under the same name.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,17 +12,18 @@ use bytes::Bytes;
 use chrono::Utc;
 use shared::compress::compress;
 use shared::config::Config;
+use shared::content::Content;
 use shared::ids::BatchId;
 use shared::layout::{self, Compression, SEAL};
 use shared::object_store::{ObjectStore, StoreError};
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::feed::Published;
-use state::log::{BatchStatus, LogError, LogReader, RejectLine, Resumed, Upload};
+use state::log::{Chosen, FileStatus, LogError, LogReader, RejectLine, Resumed, Upload};
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::append::{Shipped, ToShip};
+use crate::append::Shipped;
 use crate::kept::Kept;
 use crate::upload::Place;
 
@@ -110,7 +114,7 @@ impl Shipping {
     pub async fn run(
         self,
         left: Resumed,
-        work: mpsc::UnboundedReceiver<ToShip>,
+        work: mpsc::UnboundedReceiver<u64>,
         shutdown: Shutdown,
     ) -> Result<(), LogError> {
         let (_, once_more) = mpsc::channel(1);
@@ -125,7 +129,7 @@ impl Shipping {
     pub async fn run_and_mend(
         self,
         left: Resumed,
-        mut work: mpsc::UnboundedReceiver<ToShip>,
+        mut work: mpsc::UnboundedReceiver<u64>,
         mut once_more: mpsc::Receiver<BatchId>,
         shutdown: Shutdown,
     ) -> Result<(), LogError> {
@@ -133,32 +137,33 @@ impl Shipping {
         let places = Arc::new(Semaphore::new(this.uploads));
         let mut tasks: JoinSet<Result<(), LogError>> = JoinSet::new();
         tasks.spawn(this.clone().ship_rejects_until_stopped(shutdown.clone()));
-        let mut sealed: BTreeSet<u64> = left.sealed.into_iter().collect();
         let (uploaded, mut batch_advanced) = mpsc::unbounded_channel();
-        let mut waiting: VecDeque<u64> = left.closed.into();
-        let mut ready: Vec<u64> = sealed.iter().copied().collect();
+        let mut waiting: VecDeque<u64> = VecDeque::new();
+        // Files of each sealed batch that are not up yet.
+        let mut missing: BTreeMap<u64, usize> = BTreeMap::new();
+        let mut sealed: Vec<u64> = left.sealed;
+        let mut ready: Vec<u64> = Vec::new();
         loop {
+            for batch in sealed.drain(..) {
+                let files = this.clone().to_upload(batch).await?;
+                match files.len() {
+                    0 => ready.push(batch),
+                    more => _ = missing.insert(batch, more),
+                }
+                waiting.extend(files);
+            }
             for batch in ready.drain(..) {
                 // Each sealed batch is published by one task, started when its last file is up.
-                if sealed.contains(&batch) && this.clone().is_up(batch).await? {
-                    sealed.remove(&batch);
-                    let (this, shutdown) = (this.clone(), shutdown.clone());
-                    let what = format!("publishing of batch {batch}");
-                    tasks.spawn(async move {
-                        until_done(&what, &shutdown, || this.publish(batch)).await?;
-                        Ok(())
-                    });
-                }
+                let (this, shutdown) = (this.clone(), shutdown.clone());
+                let what = format!("publishing of batch {batch}");
+                tasks.spawn(async move {
+                    until_done(&what, &shutdown, || this.publish(batch)).await?;
+                    Ok(())
+                });
             }
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
-                Some(item) = work.recv() => match item {
-                    ToShip::File(file) => waiting.push_back(file),
-                    ToShip::Batch(batch) => {
-                        sealed.insert(batch);
-                        ready.push(batch);
-                    }
-                },
+                Some(batch) = work.recv() => sealed.push(batch),
                 Ok(place) = places.clone().acquire_owned(), if !waiting.is_empty() => {
                     let Some(file) = waiting.pop_front() else { continue };
                     let (this, shutdown, uploaded) = (this.clone(), shutdown.clone(), uploaded.clone());
@@ -171,7 +176,16 @@ impl Shipping {
                         Ok(())
                     });
                 }
-                Some(batch) = batch_advanced.recv() => ready.push(batch),
+                Some(batch) = batch_advanced.recv() => {
+                    let left = missing.get_mut(&batch).map(|left| {
+                        *left -= 1;
+                        *left
+                    });
+                    if left == Some(0) {
+                        missing.remove(&batch);
+                        ready.push(batch);
+                    }
+                }
                 Some(batch) = once_more.recv() => {
                     let (this, shutdown) = (this.clone(), shutdown.clone());
                     tasks.spawn(async move {
@@ -188,11 +202,13 @@ impl Shipping {
         // Whatever is under way is dropped with the set of tasks.
     }
 
-    async fn is_up(self: Arc<Self>, batch: u64) -> Result<bool, LogError> {
+    /// The files of a sealed batch that are not in S3.
+    async fn to_upload(self: Arc<Self>, batch: u64) -> Result<Vec<u64>, LogError> {
         let looked = tokio::task::spawn_blocking(move || {
             let record = self.log.batch(batch)?;
-            let files = self.log.files_of(&record)?;
-            Ok(record.status == BatchStatus::Sealed && self.place.ending(&record, &files).is_some())
+            let files = (record.first_file..).zip(self.log.files_of(&record)?);
+            let missing = files.filter(|(_, file)| !matches!(file.status, FileStatus::Uploaded(_)));
+            Ok(missing.map(|(file, _)| file).collect())
         });
         looked.await.map_err(|error| LogError::Missing(error.to_string()))?
     }
@@ -204,16 +220,16 @@ impl Shipping {
             let mut rows = Vec::new();
             let record = log.rows(file, &mut rows)?;
             let batch = log.batch(record.batch)?;
-            let content = compress(&rows, batch.compression)?;
-            Ok::<_, ShipError>((record, batch, content))
+            let compressed = compress(&rows, batch.compression)?;
+            Ok::<_, ShipError>((record, batch, Content::of_rows(&rows), compressed))
         });
-        let (record, batch, content) = prepared.await.map_err(|_| ShipError::Closed)??;
+        let (record, batch, rows, content) = prepared.await.map_err(|_| ShipError::Closed)??;
         let key = self.place.file_key(&batch, &record);
         let bytes = content.len() as u64;
         let stored = self.store.put(&key, content.clone()).await?;
         // Before the log drops the rows.
         self.keep(batch.id, layout::file_name(record.no, batch.compression), content).await;
-        let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag };
+        let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
         self.report(|noted| Shipped::File(file, upload, noted)).await?;
         tracing::debug!(key, rows = record.rows, bytes, "file uploaded");
         Ok(record.batch)
@@ -302,9 +318,11 @@ impl Shipping {
         let (log, rejected, instance) =
             (self.log.clone(), self.rejected.clone(), self.place.instance.clone());
         let prepared = tokio::task::spawn_blocking(move || {
-            let rejects = log.rejects(REJECTS_PER_FILE, REJECT_BYTES_PER_FILE).map_err(LogError::from)?;
+            let (rejects, chosen) =
+                log.rejects(REJECTS_PER_FILE, REJECT_BYTES_PER_FILE).map_err(LogError::from)?;
             let bytes: usize = rejects.iter().map(|(_, line)| line.len()).sum();
-            if whole_only && rejects.len() < REJECTS_PER_FILE && bytes < REJECT_BYTES_PER_FILE {
+            let few = rejects.len() < REJECTS_PER_FILE && bytes < REJECT_BYTES_PER_FILE;
+            if chosen.is_none() && whole_only && few {
                 return Ok(None);
             }
             let (Some((first, line)), Some((last, _))) = (rejects.first(), rejects.last()) else {
@@ -312,17 +330,23 @@ impl Shipping {
             };
             // The time of the first reject, not the present: repeated after a crash, the key must be the same.
             let at = serde_json::from_slice::<RejectLine>(line).map_or_else(|_| Utc::now(), |line| line.at);
-            let key = layout::rejects_key(&rejected, at, &instance, *first);
             let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [line.as_slice(), b"\n"]).collect();
-            let content = compress(&lines.concat(), Compression::Zstd)?;
-            Ok::<_, ShipError>(Some((key, content, *first, *last, rejects.len())))
+            let lines = lines.concat();
+            let key = layout::rejects_key(&rejected, at, &instance, *first, Content::of_rows(&lines));
+            let content = compress(&lines, Compression::Zstd)?;
+            let chosen = (Chosen { first: *first, last: *last }, chosen.is_some());
+            Ok::<_, ShipError>(Some((key, content, chosen, rejects.len())))
         });
-        let Some((key, content, first, last, records)) = prepared.await.map_err(|_| ShipError::Closed)??
+        let Some((key, content, (chosen, noted), records)) =
+            prepared.await.map_err(|_| ShipError::Closed)??
         else {
             return Ok(false);
         };
+        if !noted {
+            self.report(|noted| Shipped::ToReject(chosen, noted)).await?;
+        }
         self.store.put(&key, content).await?;
-        self.report(|noted| Shipped::Rejects(first, last, noted)).await?;
+        self.report(|noted| Shipped::Rejects(chosen, noted)).await?;
         tracing::info!(key, records, "rejects shipped");
         Ok(true)
     }

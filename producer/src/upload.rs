@@ -2,6 +2,7 @@
 //! alone, so that a crash at any point is followed by the same objects once more.
 
 use bytes::Bytes;
+use shared::content::Content;
 use shared::ids::Instance;
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::seal::{SEAL_FORMAT, Seal, SealedFile};
@@ -49,6 +50,11 @@ impl Place {
                 etag: upload.etag.clone(),
             });
         }
+        let content = files.iter().map(|file| match &file.status {
+            FileStatus::Uploaded(upload) => upload.content,
+            FileStatus::Open | FileStatus::Closed => None,
+        });
+        let content = content.collect::<Option<Vec<_>>>().map(Content::of_files);
         let seal = Seal {
             format: SEAL_FORMAT,
             batch: batch.id,
@@ -63,6 +69,8 @@ impl Place {
             first_received: batch.first_received,
             last_received: batch.last_received,
             counts: batch.counts,
+            content,
+            compared: batch.compared.clone(),
         };
         let (manifest, seal) = self.end(&seal);
         Some(Ending { manifest, seal })

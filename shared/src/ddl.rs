@@ -1,4 +1,4 @@
-//! The statements that create the table and the ledger.
+//! The statements that create the table, the ledger and the table that is locked in the ledger's place.
 //!
 //! A column names an encoding only if the schema does, or the configuration wants them all: Redshift manages them
 //! itself otherwise (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A
@@ -93,8 +93,9 @@ pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) 
     text
 }
 
-/// The ledger's columns and types, in order: a row says that its batch is in the table.
-pub const LEDGER_COLUMNS: [(&str, &str); 17] = [
+/// The ledger's columns and types, in order: a row says that its batch is in the table. Those of rows add up to the rows
+/// that were sealed.
+pub const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("batch_id", "varchar(36) NOT NULL PRIMARY KEY"),
     ("instance", "varchar(127)"),
     ("rows_loaded", "bigint NOT NULL"),
@@ -106,32 +107,57 @@ pub const LEDGER_COLUMNS: [(&str, &str); 17] = [
     ("last_received", "timestamp"),
     ("copy_query_id", "bigint"),
     ("loaded_at", "timestamp"),
-    ("loader", "varchar(255)"),
+    // Called `loader` in earlier versions, which lock another table and so must not enter anything beside this one: see
+    // RENAMED_IN_LEDGER.
+    ("loaded_by", "varchar(255)"),
     ("received", "bigint"),
     ("duplicates", "bigint"),
     ("filtered", "bigint"),
     ("rejected", "bigint"),
     // Which set of objects below `s3.quarantine` holds the rows_quarantined.
     ("quarantine", "varchar(16)"),
+    // The start of the producer that sealed the batch, and the batch's number in its log.
+    ("run", "varchar(36)"),
+    ("batch_number", "bigint"),
+    // Checksum of the rows that were sealed.
+    ("content", "varchar(32)"),
+    // Rows that the table had already. NULL means none.
+    ("rows_known", "bigint"),
+    // Rows of a time for which the producer did not remember all hits: another batch of the run may have them again.
+    ("uncompared", "bigint"),
 ];
 
+/// Columns that earlier versions called otherwise: then and now. A program of before finds that its column is missing,
+/// and enters nothing.
+pub const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
+
+/// The only column of the table that is locked. Nobody reads or writes it.
+const LOCK_COLUMN: (&str, &str) = ("nothing", "smallint");
+
 /// The ledger. Redshift does not enforce the primary key, it only plans with it: what keeps a batch from being
-/// entered twice is the lock that the load takes first.
+/// entered twice is the lock that the load takes first ([`create_lock`]).
 pub fn create_ledger(ledger: &TableName) -> String {
     create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
 }
 
-/// Both statements, in the order in which to send them.
+/// The table that every load locks first. It has nothing that anybody would want to read, so that whoever reads the ledger
+/// holds up nobody.
+pub fn create_lock(ledger: &TableName) -> String {
+    let (name, sql_type) = LOCK_COLUMN;
+    create(&ledger.lock_table(), [(name, sql_type.to_owned())])
+}
+
+/// All statements, in the order in which to send them.
 pub fn statements(
     schema: &Schema,
     table: &TableName,
     options: &TableOptions,
     ledger: &TableName,
 ) -> Vec<String> {
-    vec![create_table(schema, table, options), create_ledger(ledger)]
+    vec![create_table(schema, table, options), create_ledger(ledger), create_lock(ledger)]
 }
 
-/// Both statements as a file for `psql` and query editors.
+/// All statements as a file for `psql` and query editors.
 pub fn script(schema: &Schema, table: &TableName, options: &TableOptions, ledger: &TableName) -> String {
     statements(schema, table, options, ledger).join(";\n\n") + ";\n"
 }
@@ -217,14 +243,27 @@ mod tests {
         assert!(text.starts_with(
             "CREATE TABLE IF NOT EXISTS \"ledger\" (\n  \"batch_id\" varchar(36) NOT NULL PRIMARY KEY,\n"
         ));
-        assert!(text.ends_with("  \"quarantine\" varchar(16)\n)"), "{text}");
+        assert!(text.ends_with("  \"uncompared\" bigint\n)"), "{text}");
+        for (then, now) in RENAMED_IN_LEDGER {
+            assert!(LEDGER_COLUMNS.iter().all(|(name, _)| *name != then), "{then}");
+            assert!(LEDGER_COLUMNS.iter().any(|(name, _)| *name == now), "{now}");
+        }
+    }
+
+    #[test]
+    fn the_table_that_is_locked_stands_beside_the_ledger() {
+        let text = create_lock(&"analytics.ledger".parse().unwrap());
+        assert_eq!(
+            text,
+            "CREATE TABLE IF NOT EXISTS \"analytics\".\"ledger_lock\" (\n  \"nothing\" smallint\n)"
+        );
     }
 
     #[test]
     fn a_script_ends_every_statement() {
         let text =
             script(&schema(), &"hits".parse().unwrap(), &TableOptions::default(), &"ledger".parse().unwrap());
-        assert_eq!(text.matches(';').count(), 2);
+        assert_eq!(text.matches(';').count(), 3);
         assert!(text.ends_with(")\n;\n") || text.ends_with(");\n"), "{text}");
     }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Identity of a batch: a UUID v7, so that names sort by the time the batch was opened.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -25,6 +26,17 @@ impl BatchId {
         let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
         let low = u128::from(millis) << 80 | 0x7 << 76 | 0x2 << 62;
         Self(Uuid::from_u128(low))
+    }
+
+    /// Another id of the same moment, made of this one and of `what`: that of a batch that bears the id of another one.
+    #[must_use]
+    pub fn derived(&self, what: &[u8]) -> Self {
+        let mut hash = Xxh3::new();
+        hash.update(self.as_bytes());
+        hash.update(what);
+        let low = hash.digest128() & ((1 << 80) - 1) & !(0xf << 76) & !(0x3 << 62);
+        let time = self.0.as_u128() >> 80 << 80;
+        Self(Uuid::from_u128(time | low | 0x7 << 76 | 0x2 << 62))
     }
 
     /// The moment the batch was opened, to the millisecond.
@@ -81,6 +93,51 @@ impl FromStr for BatchId {
             Ok(id) if id.get_version_num() == 7 && text.len() == 36 => Ok(Self(id)),
             _ => Err(NotABatchId(text.to_owned())),
         }
+    }
+}
+
+/// Identity of a run: one start of a producer on its log, or one replay. A UUID v7, made anew at every start, so that a
+/// log and a copy of it never go on under the same one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(Uuid);
+
+impl RunId {
+    /// A run that begins now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7())
+    }
+}
+
+impl Default for RunId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl fmt::Debug for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no run id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a run id (a UUID)")]
+pub struct NotARunId(String);
+
+impl FromStr for RunId {
+    type Err = NotARunId;
+
+    fn from_str(text: &str) -> Result<Self, NotARunId> {
+        Uuid::parse_str(text).map(Self).map_err(|_| NotARunId(text.to_owned()))
     }
 }
 
@@ -205,6 +262,16 @@ mod tests {
         let (floor, above) = (BatchId::floor(at), BatchId::floor(at + chrono::TimeDelta::milliseconds(1)));
         assert!(floor < batch && batch < above && floor.opened_at() == at);
         assert_eq!(floor.to_string().parse(), Ok(floor));
+    }
+
+    #[test]
+    fn a_derived_id_is_one_of_the_same_moment_and_another_for_other_batches_and_contents() {
+        let batch = BatchId::new();
+        let derived = batch.derived(b"a");
+        assert_eq!(derived.to_string().parse(), Ok(derived));
+        assert_eq!((derived, derived.opened_at()), (batch.derived(b"a"), batch.opened_at()));
+        let others = [batch, batch.derived(b"b"), BatchId::new().derived(b"a"), derived.derived(b"a")];
+        assert!(!others.contains(&derived));
     }
 
     #[test]

@@ -4,12 +4,17 @@
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
+use crate::content::Content;
 use crate::ids::{BatchId, Instance};
 
 /// Name of the object Redshift's COPY reads.
 pub const MANIFEST: &str = "manifest.json";
 /// Name of the seal: the object written last, which says that the folder is whole.
 pub const SEAL: &str = "batch.json";
+
+/// Name of the object directly below a prefix that says which pipeline the prefix belongs to. No batch: it lies in no
+/// folder of a day.
+pub const IDENTITY: &str = ".pipeline.json";
 
 /// How the rows of a file are compressed in S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,13 +68,19 @@ pub fn file_name(no: u32, compression: Compression) -> String {
     format!("{no}.csv{}", compression.suffix())
 }
 
-/// The key of a file of rejects. The first reject's time and number name it: repeating an upload after a crash,
-/// perhaps with more rejects by then, replaces the object instead of adding a second one; and a new log of the same
-/// instance, which counts from 0 again, replaces none of the old one's.
+/// The key of a file of rejects. The first reject's time and number name it, and a checksum of what is in it: repeating
+/// an upload after a crash replaces the object by the same; a new log of the same instance, which counts from 0 again, or
+/// a copy of a log, which goes on otherwise, replaces none of another's.
 #[must_use]
-pub fn rejects_key(prefix: &str, at: DateTime<Utc>, instance: &Instance, first: u64) -> String {
+pub fn rejects_key(
+    prefix: &str,
+    at: DateTime<Utc>,
+    instance: &Instance,
+    first: u64,
+    content: Content,
+) -> String {
     let (folder, time) = (day_folder(prefix, at.date_naive()), at.format("%H%M%S%3f"));
-    format!("{folder}{instance}-{time}-{first:012}.ndjson.zst")
+    format!("{folder}{instance}-{time}-{first:012}-{content}.ndjson.zst")
 }
 
 /// Reads a batch id out of the key of any object in its folder: `{prefix}{yyyymmdd}/{batch id}/{name}`.
@@ -98,6 +109,7 @@ mod tests {
         let batch = BatchId::new();
         for key in [
             "ToIngest/readme.txt".to_owned(),
+            format!("ToIngest/{IDENTITY}"),
             "ToIngest/20260101/x/0.csv".to_owned(),
             format!("ToIngest/20010101/{batch}/0.csv"),
             format!("Other/{}/{batch}/0.csv", batch.day().format("%Y%m%d")),

@@ -7,6 +7,7 @@ pub mod boxed;
 pub mod causes;
 pub mod compress;
 pub mod config;
+pub mod content;
 pub mod ddl;
 pub mod exit;
 pub mod human;

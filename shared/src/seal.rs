@@ -3,11 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{BatchId, Instance};
+use crate::content::Content;
+use crate::ids::{BatchId, Instance, RunId};
 use crate::layout::Compression;
 
-/// Version of the seal that this program writes, and the newest it reads.
-pub const SEAL_FORMAT: u32 = 1;
+/// Version of the seal that this program writes, and the newest it reads. Format 1 told neither what its rows are nor
+/// what they were compared with.
+pub const SEAL_FORMAT: u32 = 2;
 
 /// Redshift's manifest: exactly one JSON object, UTF-8, never compressed.
 /// <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html>
@@ -41,15 +43,12 @@ pub struct Counts {
     pub received: u64,
     /// Rows made durable.
     pub rows: u64,
-    /// Records whose hit was known: by its id, or because it was read long ago.
+    /// Records whose hit was known by its id.
     pub duplicates: u64,
     /// Records a filter dropped.
     pub filtered: u64,
     /// Records that could not become a row; kept with their reason.
     pub rejected: u64,
-    /// Of the duplicates, those whose id was forgotten: the stream was read at their time.
-    #[serde(default)]
-    pub stale: u64,
     /// Of the rows, those without hit id: nobody can recognise them.
     #[serde(default)]
     pub without_id: u64,
@@ -60,7 +59,6 @@ impl Counts {
     #[must_use]
     pub fn add_up(&self) -> bool {
         self.received == self.rows + self.duplicates + self.filtered + self.rejected
-            && self.stale <= self.duplicates
             && self.without_id <= self.rows
     }
 
@@ -71,7 +69,6 @@ impl Counts {
         self.duplicates += more.duplicates;
         self.filtered += more.filtered;
         self.rejected += more.rejected;
-        self.stale += more.stale;
         self.without_id += more.without_id;
     }
 
@@ -84,7 +81,6 @@ impl Counts {
             duplicates: self.duplicates - earlier.duplicates,
             filtered: self.filtered - earlier.filtered,
             rejected: self.rejected - earlier.rejected,
-            stale: self.stale - earlier.stale,
             without_id: self.without_id - earlier.without_id,
         }
     }
@@ -119,6 +115,48 @@ pub struct Seal {
     pub last_received: Option<DateTime<Utc>>,
     /// What became of the records received since the batch before.
     pub counts: Counts,
+    /// Checksum of its rows. None in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
+    /// What its rows were compared with. None: with nothing that anybody knows of (format 1, or sealed by hand).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<Compared>,
+}
+
+/// What the hits of a batch were compared with when they were accepted: with every hit of the same run, and with the
+/// hits of the known ones. None of those is in the batch again, but for `uncompared` rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The run that sealed the batch.
+    pub run: RunId,
+    /// Number of the batch in its log; it grows from batch to batch, also over runs.
+    pub number: u64,
+    /// Earlier runs of the same log.
+    pub known: Vec<KnownRun>,
+    /// Rows with a hit id that was not among those remembered, of a time for which not all are: another batch of the
+    /// same log may have them.
+    pub uncompared: u64,
+}
+
+/// A run whose hits were remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownRun {
+    /// The run.
+    pub run: RunId,
+    /// Number of its last batch that is meant: what it sealed after that is not known.
+    pub until: u64,
+}
+
+impl Compared {
+    /// Whether the hits of another batch, as its ledger row tells of it, were among those that this batch was compared
+    /// with, or the other way round: batch `number` of `run`, all of whose rows were compared (`wholly`) or not. A later
+    /// batch of the same run that was not may have hits of this one again. Of this batch itself nothing is said that
+    /// `uncompared` does not take back.
+    #[must_use]
+    pub fn covers(&self, run: RunId, number: u64, wholly: bool) -> bool {
+        let own = run == self.run && (number <= self.number || wholly);
+        own || self.known.iter().any(|known| known.run == run && number <= known.until)
+    }
 }
 
 /// One file of a sealed batch.
@@ -214,6 +252,8 @@ mod tests {
             first_received: None,
             last_received: None,
             counts: Counts { received: 20, rows: 20, ..Counts::default() },
+            content: Some(Content::of_rows(b"")),
+            compared: Some(Compared { run: RunId::new(), number: 7, known: vec![], uncompared: 0 }),
         }
     }
 
@@ -225,6 +265,25 @@ mod tests {
     }
 
     #[test]
+    fn a_seal_of_format_1_was_compared_with_nothing() {
+        let old = Seal { format: 1, content: None, compared: None, ..seal() };
+        let json = serde_json::to_string(&old).unwrap();
+        assert!(!json.contains("content") && !json.contains("compared"), "{json}");
+        assert_eq!(Seal::read(old.batch, json.as_bytes()).unwrap(), old);
+    }
+
+    #[test]
+    fn a_batch_covers_its_own_run_and_of_others_what_came_before() {
+        let (own, other) = (RunId::new(), RunId::new());
+        let known = vec![KnownRun { run: other, until: 5 }];
+        let compared = Compared { run: own, number: 9, known, uncompared: 0 };
+        assert!(compared.covers(own, 8, false) && compared.covers(own, 10, true));
+        assert!(!compared.covers(own, 10, false), "it may have a hit of this one that was forgotten");
+        assert!(compared.covers(other, 5, false) && !compared.covers(other, 6, true));
+        assert!(!compared.covers(RunId::new(), 1, true));
+    }
+
+    #[test]
     fn a_seal_that_contradicts_its_folder_or_itself_is_refused() {
         let good = seal();
         let read = |seal: &Seal| Seal::read(good.batch, &serde_json::to_vec(seal).unwrap());
@@ -233,7 +292,7 @@ mod tests {
             Err(BadSeal::Contradiction(_))
         ));
         assert!(matches!(read(&Seal { rows: 21, ..good.clone() }), Err(BadSeal::Contradiction(_))));
-        assert!(matches!(read(&Seal { format: 2, ..good.clone() }), Err(BadSeal::Newer(2))));
+        assert!(matches!(read(&Seal { format: 3, ..good.clone() }), Err(BadSeal::Newer(3))));
         assert!(matches!(Seal::read(good.batch, b"{}"), Err(BadSeal::Json(_))));
     }
 

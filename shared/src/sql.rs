@@ -8,6 +8,8 @@ use std::str::FromStr;
 
 /// Redshift's limit on an identifier, in bytes.
 pub const MAX_IDENTIFIER_BYTES: usize = 127;
+/// What follows the name of a table in the name of the one that is locked in its place.
+const LOCK_SUFFIX: &str = "_lock";
 
 /// A quoted identifier. NUL, which would end the statement at the server, is dropped.
 pub fn ident(name: &str) -> String {
@@ -63,6 +65,18 @@ impl TableName {
     /// The table part, unquoted.
     pub fn table(&self) -> &str {
         &self.table
+    }
+
+    /// The table that is locked in place of this one, in the same schema: `<name>_lock`. A name that leaves no room for
+    /// that is cut.
+    #[must_use]
+    pub fn lock_table(&self) -> Self {
+        let mut end = self.table.len().min(MAX_IDENTIFIER_BYTES - LOCK_SUFFIX.len());
+        while !self.table.is_char_boundary(end) {
+            end -= 1;
+        }
+        let table = format!("{}{LOCK_SUFFIX}", self.table.get(..end).unwrap_or_default());
+        Self { schema: self.schema.clone(), table }
     }
 }
 
@@ -189,6 +203,16 @@ mod tests {
         assert_eq!(name.to_string(), "\"analytics\".\"Hits\"");
         assert_eq!(String::from(name.clone()).parse::<TableName>().unwrap(), name);
         assert_eq!("hits".parse::<TableName>().unwrap().to_string(), "\"hits\"");
+    }
+
+    #[test]
+    fn the_table_that_is_locked_stands_beside_the_one_it_is_locked_for() {
+        let lock = |text: &str| String::from(text.parse::<TableName>().unwrap().lock_table());
+        assert_eq!(lock("public.ledger"), "public.ledger_lock");
+        assert_eq!(lock("ledger"), "ledger_lock");
+        let long = lock(&format!("a{}", "é".repeat(63)));
+        assert!(long.len() <= MAX_IDENTIFIER_BYTES && long.ends_with("é_lock"), "{long}");
+        assert!(long.parse::<TableName>().is_ok());
     }
 
     #[test]

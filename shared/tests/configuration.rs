@@ -89,6 +89,15 @@ fn an_unknown_key_is_named_with_the_nearest_known_one() {
 }
 
 #[test]
+fn a_key_that_went_is_accepted_with_a_warning_that_names_it_wherever_it_stands() {
+    let config = parse(&with("log", "lateness = \"15m\""), &[]).unwrap();
+    assert!(config.warnings[0].starts_with("log.lateness does nothing any more: "), "{:?}", config.warnings);
+    let config = parse(EXAMPLE, &[("LIVESTREAM__LOG__LATENESS", "15m")]).unwrap();
+    assert!(config.warnings[0].starts_with("LIVESTREAM__LOG__LATENESS does nothing"), "{:?}", config.warnings);
+    assert!(parse(EXAMPLE, &[]).unwrap().warnings.is_empty(), "the example has none");
+}
+
+#[test]
 fn a_wrong_value_is_named_by_its_key() {
     for (section, line, expected) in [
         ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
@@ -132,6 +141,12 @@ fn a_wrong_value_is_named_by_its_key() {
         ),
         ("redshift", "table = \"a.b.c\"", "redshift.table: "),
         ("redshift", "ledger = \"public.livestream\"", "redshift.ledger: must not be the table itself"),
+        (
+            "redshift",
+            "table = \"public.livestream_ledger_lock\"",
+            "redshift.ledger: must leave room for its lock",
+        ),
+        ("redshift", "lock_timeout = \"2d\"", "redshift.lock_timeout: must be between 100ms and 1d"),
         ("redshift", "iam_role = \"role\"", "redshift.iam_role: "),
         ("s3", "ingested = \"ToIngest/Done/\"", "s3.ingested: must not lie below s3.to_ingest"),
         ("s3", "to_ingest = \"ToIngest\"", "s3.to_ingest: must end in `/`"),

@@ -25,11 +25,6 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
         ],
     );
     page.counter(
-        "stale_records",
-        "Of the duplicates, those older than the ids that are remembered",
-        totals.stale,
-    );
-    page.counter(
         "rows_without_id",
         "Of the rows, those that nobody can recognise when they come again",
         totals.without_id,
@@ -124,6 +119,18 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
         "Batches with such rows",
         loads.iter().filter(|load| load.quarantined > 0).count() as f64,
     );
+    page.counter(
+        "staged_loads",
+        "Batches whose rows were compared with the table before they were loaded",
+        snapshot.sums.staged_loads,
+    );
+    page.counter("known_rows", "Rows of those that the table had already", snapshot.sums.known_rows);
+    let speaks = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    page.gauge(
+        "ledger_speaks_for_nothing",
+        "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
+        f64::from(speaks),
+    );
     let oldest = waiting().map(|load| load.discovered).min();
     page.gauge(
         "oldest_waiting_batch_seconds",
@@ -172,13 +179,13 @@ mod tests {
     use shared::ids::{BatchId, Instance};
 
     use super::*;
-    use crate::loads::{LoadEvent, Paused};
+    use crate::loads::{LedgerMark, LoadEvent, Paused, Sums};
 
     #[test]
     fn a_gap_shows_in_the_figures_of_the_producer() {
         let snapshot = serde_json::json!({
-            "instance": "web-1", "totals": { "received": 9, "rows": 4, "duplicates": 3, "filtered": 2, "rejected": 0,
-            "stale": 1 }, "rows_to_upload": 4, "disk_bytes": 1, "hits_remembered": 4, "rejects_waiting": 0,
+            "instance": "web-1", "totals": { "received": 9, "rows": 4, "duplicates": 3, "filtered": 2, "rejected": 0 },
+            "rows_to_upload": 4, "disk_bytes": 1, "hits_remembered": 4, "rejects_waiting": 0,
             "batches": [], "sessions": [], "gaps": { "gaps": 2, "seconds": 318, "list": [] }
         });
         let snapshot: ProducerSnapshot = serde_json::from_value(snapshot).unwrap();
@@ -186,7 +193,6 @@ mod tests {
         for line in [
             "livestream_producer_gaps_total 2",
             "livestream_producer_gap_seconds_total 318",
-            "livestream_producer_stale_records_total 1",
             r#"livestream_producer_records_total{outcome="duplicate"} 3"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
@@ -208,7 +214,10 @@ mod tests {
         let refused = Load { quarantined: 3, ..load(None) };
         let loads = vec![refused, load(Some(LoadEvent::Attempt)), load(Some(failed))];
         let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
-        let text = ingester_page(&IngesterSnapshot { loads, paused }, 5, at(60)).text();
+        let sums = Sums { staged_loads: 2, known_rows: 70 };
+        let mark = LedgerMark { pipeline: String::new(), table: String::new(), knows_from: None };
+        let snapshot = IngesterSnapshot { loads, paused, sums, ledger: Some(mark) };
+        let text = ingester_page(&snapshot, 5, at(60)).text();
         for line in [
             r#"livestream_ingester_batches{state="discovered"} 1.0"#,
             r#"livestream_ingester_batches{state="archived"} 0.0"#,
@@ -220,6 +229,9 @@ mod tests {
             "livestream_ingester_waiting_rows 30.0",
             "livestream_ingester_quarantined_rows 3.0",
             "livestream_ingester_quarantined_batches 1.0",
+            "livestream_ingester_staged_loads_total 2",
+            "livestream_ingester_known_rows_total 70",
+            "livestream_ingester_ledger_speaks_for_nothing 1.0",
             "livestream_ingester_oldest_waiting_batch_seconds 60.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");

@@ -35,7 +35,7 @@ impl Owner for Loads {
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
         // The windows of the configuration are known to the service, not to its database.
         let paused = Paused::at(self.pause()?.as_ref(), &Windows::default(), Utc::now());
-        Ok(IngesterSnapshot { loads: self.all()?, paused })
+        Ok(self.snapshot_with(paused)?)
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {

@@ -4,7 +4,7 @@
 use std::sync::OnceLock;
 
 /// Every point, in the order a database lives through them.
-pub const ALL: [&str; 22] = [
+pub const ALL: [&str; 23] = [
     // Opening: the directory stands; sled has opened its file; the label is durable; the names of the files are.
     "open.made",
     "open.opened",
@@ -24,6 +24,8 @@ pub const ALL: [&str; 22] = [
     // The beginning or the end of a session is durable.
     "session.started",
     "session.ended",
+    // Which rejects go to S3 next is noted, not durable.
+    "rejects.chosen",
     // What S3 confirmed: not noted; noted.
     "uploaded.begun",
     "uploaded.applied",

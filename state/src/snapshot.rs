@@ -7,11 +7,11 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
-use crate::loads::{Load, Paused};
+use crate::loads::{LedgerMark, Load, Paused, Sums};
 use crate::log::{BatchStatus, GapTotals, Session, Upload};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub const SNAPSHOT_FORMAT: u32 = 1;
+pub const SNAPSHOT_FORMAT: u32 = 2;
 
 /// The producer's log at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,11 +50,9 @@ pub struct DedupSnapshot {
     pub last_received: Option<DateTime<Utc>>,
     /// What the slowest connection has received.
     pub front: Option<DateTime<Utc>>,
-    /// Every hit received later is known by its id; None while nothing was forgotten.
+    /// Every hit later than this that was accepted is known by its id; None while nothing was forgotten.
     pub horizon: Option<DateTime<Utc>>,
-    /// Times remembered at which not everything was read.
-    pub holes: u64,
-    /// Whether `log.dedup_hits` holds less of the stream than `log.lateness`.
+    /// Whether `log.dedup_hits` holds less of the stream than `log.dedup_window`.
     pub too_short: bool,
 }
 
@@ -182,4 +180,10 @@ pub struct IngesterSnapshot {
     /// That it does not load now, and why; None while it does.
     #[serde(default)]
     pub paused: Option<Paused>,
+    /// What it loaded the staged way, summed up since its bookkeeping was made.
+    #[serde(default)]
+    pub sums: Sums,
+    /// What the mark of the ledger said last; None if it was never seen.
+    #[serde(default)]
+    pub ledger: Option<LedgerMark>,
 }

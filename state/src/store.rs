@@ -34,8 +34,11 @@ use mark::Mark;
 use open::Label;
 use scan::{Scan, Turns};
 
-/// Version of the stored form that this program writes and reads.
-pub const FORMAT: u32 = 1;
+/// Version of the stored form of a producer's log that this program writes. It reads format 1 too, in which a log knew
+/// nothing of runs and put the ids of batches into rows, and makes it its own when it opens it.
+pub const PRODUCER_FORMAT: u32 = 2;
+/// Version of the stored form of an ingester's bookkeeping that this program writes and reads.
+pub const INGESTER_FORMAT: u32 = 1;
 
 /// Key of the number of commits, in [`Table::Meta`].
 pub(crate) const COMMITS: &[u8] = b"commits";
@@ -88,6 +91,17 @@ pub enum Kind {
     Producer,
     /// The ingester's bookkeeping.
     Ingester,
+}
+
+impl Kind {
+    /// Version of the stored form that this program writes, and the newest it reads.
+    #[must_use]
+    pub fn format(self) -> u32 {
+        match self {
+            Self::Producer => PRODUCER_FORMAT,
+            Self::Ingester => INGESTER_FORMAT,
+        }
+    }
 }
 
 /// An open database.

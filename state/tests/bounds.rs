@@ -28,7 +28,7 @@ fn settings(dir: &Path) -> Settings {
 }
 
 fn upload() -> Upload {
-    Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned() }
+    Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned(), content: None }
 }
 
 /// Bytes a directory takes on disk. A file that goes while we look takes none.

@@ -1,6 +1,7 @@
-//! What format 1 looks like on disk, kept for ever: whoever changes the stored form must still read this, or count the
-//! format up. The databases in `fixtures/format-1` were written once by
-//! `cargo test --release -p state --test fixture -- --ignored`, which writes them anew.
+//! What earlier formats look like on disk, kept for ever: whoever changes the stored form must still read this, or count
+//! the format up. The databases in `fixtures/format-1` were written once, by version 0.1.0 at its commit 93a09cf; the log
+//! in `fixtures/format-2` by `cargo test --release --workspace --exclude bench --locked --test fixture -- --ignored`,
+//! which writes it anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
@@ -12,15 +13,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
-use shared::seal::Counts;
+use shared::seal::{Counts, KnownRun};
 use state::loads::{ErrorClass, Failed, Load, LoadEvent, LoadState, Loads};
 use state::log::{
-    BatchRecord, BatchStatus, ENDED_WITHOUT_A_WORD, FileRecord, FileStatus, Gap, HitId, Log, LogReader,
-    RejectLine, Settings, Staged, Upload,
+    BatchRecord, BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileRecord, FileStatus, Gap, HitId, Log,
+    LogReader, RejectLine, Settings, Staged, Upload,
 };
 use support::Scratch;
 
-const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1");
+const ARCHIVE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+/// The formats, by the names of their folders.
+const FIRST: &str = "format-1";
+const SECOND: &str = "format-2";
 const PRODUCER: &str = "producer";
 const INGESTER: &str = "ingester";
 /// The ids of the log's batches, which are random: a line for each.
@@ -63,7 +67,7 @@ fn rejects() -> [Vec<u8>; 4] {
 }
 
 fn upload(file: u64) -> Upload {
-    Upload { bytes: 100 + file, crc32: format!("crc{file}=="), etag: format!("etag{file}") }
+    Upload { bytes: 100 + file, crc32: format!("crc{file}=="), etag: format!("etag{file}"), content: None }
 }
 
 fn append(log: &mut Log, rows: std::ops::Range<u64>, seconds: i64) {
@@ -85,7 +89,7 @@ fn write_log(dir: &Path) {
     append(&mut log, 0..20, 10);
     log.stage_reject(0, &rejects()[0], "not JSON", at(11));
     log.commit(at(11)).unwrap();
-    log.rejects_shipped(0, 0).unwrap();
+    log.rejects_shipped(Chosen { first: 0, last: 0 }).unwrap();
     log.uploaded(0, upload(0)).unwrap();
     log.uploaded(1, upload(1)).unwrap();
     log.published(0, at(12)).unwrap();
@@ -108,7 +112,7 @@ fn write_log(dir: &Path) {
     append(&mut log, 50..53, 651);
     let ids: Vec<_> = log.reader().batches().unwrap().iter().map(|(_, batch)| batch.id.to_string()).collect();
     pack(dir, PRODUCER);
-    fs::write(Path::new(ARCHIVE).join(BATCHES), ids.join("\n") + "\n").unwrap();
+    fs::write(Path::new(ARCHIVE).join(SECOND).join(BATCHES), ids.join("\n") + "\n").unwrap();
 }
 
 fn new_load(n: u8) -> Load {
@@ -142,38 +146,12 @@ fn load(n: u8) -> Load {
     }
 }
 
-fn write_loads(dir: &Path) {
-    let loads = Loads::open(dir).unwrap();
-    for n in 0..5 {
-        let load = load(n);
-        loads.discovered(new_load(n)).unwrap();
-        let note = |event, seconds| loads.note(load.batch, event, at(seconds)).unwrap();
-        if n > 0 {
-            note(LoadEvent::Attempt, 100);
-        }
-        match load.state {
-            LoadState::Retrying { next, class, ref why } => {
-                note(LoadEvent::Failed { next, class, why: why.clone() }, 101);
-            }
-            LoadState::Loaded { .. } => {
-                note(LoadEvent::Loaded, 102);
-            }
-            LoadState::Archived { .. } => {
-                note(LoadEvent::Loaded, 102);
-                note(LoadEvent::Archived, 103);
-            }
-            LoadState::Discovered | LoadState::Loading => {}
-        }
-    }
-    pack(dir, INGESTER);
-}
-
 /// The file beside the database that says how far it goes.
 const MARK: &str = "accepted";
 
 /// Compresses the files of a database, one by one.
 fn pack(dir: &Path, name: &str) {
-    let to = Path::new(ARCHIVE).join(name);
+    let to = Path::new(ARCHIVE).join(SECOND).join(name);
     let _none_yet = fs::remove_dir_all(&to);
     fs::create_dir_all(&to).unwrap();
     fs::copy(dir.join(MARK), to.join(MARK)).unwrap();
@@ -188,11 +166,11 @@ fn pack(dir: &Path, name: &str) {
 }
 
 /// Lays the database out in `dir` as it was.
-fn unpack(name: &str, dir: &Path) -> PathBuf {
-    let dir = dir.join(name);
+fn unpack(format: &str, name: &str, dir: &Path) -> PathBuf {
+    let (dir, from) = (dir.join(name), Path::new(ARCHIVE).join(format).join(name));
     fs::create_dir_all(dir.join("sled")).unwrap();
-    fs::copy(Path::new(ARCHIVE).join(name).join(MARK), dir.join(MARK)).unwrap();
-    for item in fs::read_dir(Path::new(ARCHIVE).join(name)).unwrap() {
+    fs::copy(from.join(MARK), dir.join(MARK)).unwrap();
+    for item in fs::read_dir(from).unwrap() {
         let path = item.unwrap().path();
         if path.extension().is_none() {
             continue;
@@ -207,22 +185,20 @@ fn unpack(name: &str, dir: &Path) -> PathBuf {
 #[ignore = "writes the fixture anew"]
 fn write_the_fixture() {
     let scratch = Scratch::new();
-    fs::create_dir_all(ARCHIVE).unwrap();
     write_log(&scratch.join(PRODUCER));
-    write_loads(&scratch.join(INGESTER));
 }
 
-fn ids() -> Vec<BatchId> {
-    let text = fs::read_to_string(Path::new(ARCHIVE).join(BATCHES)).unwrap();
+fn ids(format: &str) -> Vec<BatchId> {
+    let text = fs::read_to_string(Path::new(ARCHIVE).join(format).join(BATCHES)).unwrap();
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
 #[test]
-fn a_log_of_format_1_is_read_as_it_was_written() {
+fn a_log_of_format_1_is_read_as_it_was_written_and_what_it_was_filling_is_sealed() {
     let scratch = Scratch::new();
-    let dir = unpack(PRODUCER, scratch.path());
+    let dir = unpack(FIRST, PRODUCER, scratch.path());
     let (mut log, resumed) = Log::open(settings(&dir), at(REOPENED)).unwrap();
-    assert_eq!((resumed.closed, resumed.sealed), (vec![3, 4], vec![1]));
+    assert_eq!((resumed.closed, resumed.sealed), (vec![3, 4, 5], vec![1, 2]));
     assert_eq!((resumed.rows, resumed.hits), (23, 52));
     let totals =
         Counts { received: 60, rows: 53, duplicates: 2, filtered: 1, rejected: 4, ..Counts::default() };
@@ -232,8 +208,8 @@ fn a_log_of_format_1_is_read_as_it_was_written() {
     let reader = log.reader();
     check_batches(&reader);
     check_files(&reader);
-    check_sessions(&reader);
-    let waiting = reader.rejects(10, usize::MAX).unwrap();
+    check_sessions(&reader, None);
+    let (waiting, _) = reader.rejects(10, usize::MAX).unwrap();
     for ((seq, line), (expected_seq, record)) in waiting.iter().zip((1..).zip(&rejects()[1..])) {
         let line: RejectLine = serde_json::from_slice(line).unwrap();
         let text = String::from_utf8(record.clone()).ok();
@@ -252,7 +228,7 @@ fn a_log_of_format_1_is_read_as_it_was_written() {
     assert_eq!((snapshot.instance.to_string().as_str(), snapshot.hits_remembered), ("test", 52));
     assert_eq!((snapshot.rows_to_upload, snapshot.rejects_waiting), (23, 3));
 
-    // Every hit is known, for as long as it is remembered that nobody noted what else was read at its time.
+    // Every hit is known, for as long as it is remembered.
     let known =
         |log: &mut Log, n: u64, now| log.stage_row(0, Some(hit(n)), None, &row(n), now) == Staged::Duplicate;
     for n in (0..53).filter(|n| *n != 51) {
@@ -260,31 +236,61 @@ fn a_log_of_format_1_is_read_as_it_was_written() {
     }
     assert!(!known(&mut log, 51, at(REOPENED)) && !known(&mut log, 53, at(REOPENED)));
     append(&mut log, 54..55, 7_220);
-    assert!(known(&mut log, 19, at(7_220)) && known(&mut log, 20, at(7_220)));
+    assert!(!known(&mut log, 19, at(7_220)) && known(&mut log, 20, at(7_220)));
     let week_after = 8 * 24 * 3_600;
     append(&mut log, 55..56, week_after);
     log.commit(at(week_after)).unwrap();
     let again =
         |log: &mut Log, n: u64, received| log.stage_row(0, Some(hit(n)), received, &row(n), at(week_after));
-    assert_eq!(again(&mut log, 19, Some(at(10))), Staged::Stale);
+    assert_eq!(again(&mut log, 5, Some(at(10))), Staged::New, "what is not known is new, however old");
     assert_eq!(again(&mut log, 55, Some(at(week_after))), Staged::Duplicate);
     assert_eq!(again(&mut log, 20, None), Staged::New, "without a time there is only the id");
 
-    // Numbers go on, in the file and the batch that were open.
+    // Numbers go on.
     append(&mut log, 60..80, week_after);
     log.stage_reject(0, b"[", "not JSON", at(week_after));
     log.session_started(0, at(week_after)).unwrap();
     log.commit(at(week_after)).unwrap();
     assert_eq!(reader.file(5).unwrap().batch, 2);
     assert_eq!(reader.file(6).unwrap().batch, 3);
-    assert_eq!(reader.rejects(10, usize::MAX).unwrap()[3].0, 4);
+    assert_eq!(reader.rejects(10, usize::MAX).unwrap().0[3].0, 4);
     assert_eq!(reader.sessions(10).unwrap()[2].session, 2);
+    let batches = reader.batches().unwrap();
+    let compared: Vec<_> = batches.iter().map(|(_, batch)| batch.compared.clone()).collect();
+    assert!(compared[..3].iter().all(Option::is_none), "format 1 does not tell what it compared");
+    let first = compared[3].clone().unwrap();
+    assert_eq!((first.number, first.known.len()), (3, 0));
+    let uncompared: u64 = batches.iter().filter_map(|(_, batch)| batch.uncompared).sum();
+    assert_eq!(uncompared, 1, "hit 5");
+}
+
+#[test]
+fn a_log_of_format_2_is_read_as_it_was_written() {
+    let scratch = Scratch::new();
+    let dir = unpack(SECOND, PRODUCER, scratch.path());
+    let (mut log, resumed) = Log::open(settings(&dir), at(REOPENED)).unwrap();
+    assert_eq!((resumed.closed, resumed.sealed), (vec![3, 4], vec![1]));
+    assert_eq!((resumed.rows, resumed.hits), (23, 52));
+    check_sessions(&log.reader(), Some("the stream was closed"));
+    let mut rows = Vec::new();
+    log.reader().rows(4, &mut rows).unwrap();
+    assert!(rows == (40..50).flat_map(row).collect::<Vec<_>>());
+    log.seal_all(at(REOPENED)).unwrap();
+    let batches = log.reader().batches().unwrap();
+    let same: Vec<_> = batches.iter().zip(ids(SECOND)).map(|((_, batch), id)| batch.id == id).collect();
+    assert_eq!(same, [true, true, false], "what was filling has a new name");
+    let compared: Vec<_> = batches.iter().map(|(_, batch)| batch.compared.clone().unwrap()).collect();
+    let [first, second, third] = &compared[..] else { panic!("{compared:?}") };
+    assert_eq!((first.run, first.known.len(), second.run, second.number), (second.run, 0, first.run, 1));
+    // The run between sealed nothing.
+    assert_eq!(third.known, [KnownRun { run: first.run, until: 1 }]);
+    assert!(third.run != first.run && third.number == 2 && third.uncompared == 0, "{third:?}");
 }
 
 fn check_batches(reader: &LogReader) {
     let batches = reader.batches().unwrap();
     let batch = |seq: u64, status, rows: std::ops::Range<u64>, times: [i64; 3]| BatchRecord {
-        id: ids()[usize::try_from(seq).unwrap()],
+        id: ids(FIRST)[usize::try_from(seq).unwrap()],
         status,
         schema: "0123456789abcdef".to_owned(),
         compression: Compression::Zstd,
@@ -299,6 +305,8 @@ fn check_batches(reader: &LogReader) {
         sealed: (times[2] > 0).then(|| at(times[2])),
         published: None,
         counts: Counts::default(),
+        uncompared: None,
+        compared: None,
     };
     let published = BatchRecord {
         published: Some(at(12)),
@@ -316,7 +324,10 @@ fn check_batches(reader: &LogReader) {
         },
         ..batch(1, BatchStatus::Sealed, 20..40, [20, 21, 21])
     };
-    let filling = batch(2, BatchStatus::Filling, 40..53, [650, 651, 0]);
+    let filling = BatchRecord {
+        counts: Counts { received: 14, rows: 13, duplicates: 1, ..Counts::default() },
+        ..batch(2, BatchStatus::Sealed, 40..53, [650, 651, REOPENED])
+    };
     assert_eq!(batches, [(0, published), (1, sealed), (2, filling)]);
 }
 
@@ -326,7 +337,7 @@ fn check_files(reader: &LogReader) {
         (2, FileStatus::Uploaded(upload(2)), 20..30, 20),
         (3, FileStatus::Closed, 30..40, 21),
         (4, FileStatus::Closed, 40..50, 650),
-        (5, FileStatus::Open, 50..53, 651),
+        (5, FileStatus::Closed, 50..53, 651),
     ];
     for (seq, status, rows, opened) in expected {
         let record = reader.file(seq).unwrap();
@@ -352,7 +363,7 @@ fn check_files(reader: &LogReader) {
     assert!(reader.file(6).is_err());
 }
 
-fn check_sessions(reader: &LogReader) {
+fn check_sessions(reader: &LogReader, why: Option<&str>) {
     let sessions = reader.sessions(10).unwrap();
     let [first, second] = &sessions[..] else { panic!("{sessions:?}") };
     assert_eq!((first.session, first.connected, first.alive), (0, at(0), at(21)));
@@ -365,13 +376,13 @@ fn check_sessions(reader: &LogReader) {
         (second.records, second.first_received, second.last_received),
         (14, Some(at(650)), Some(at(651)))
     );
-    assert_eq!(second.gap, Some(Gap { from: at(21), to: at(650), why: None }));
+    assert_eq!(second.gap, Some(Gap { from: at(21), to: at(650), why: why.map(str::to_owned) }));
 }
 
 #[test]
 fn a_bookkeeping_of_format_1_is_read_as_it_was_written() {
     let scratch = Scratch::new();
-    let dir = unpack(INGESTER, scratch.path());
+    let dir = unpack(FIRST, INGESTER, scratch.path());
     let loads = Loads::open(&dir).unwrap();
     assert_eq!(loads.all().unwrap(), (0..5).map(load).collect::<Vec<_>>());
     let moved = loads.note(load(0).batch, LoadEvent::Attempt, at(REOPENED));

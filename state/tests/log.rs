@@ -6,8 +6,8 @@ mod support;
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::Instance;
 use state::log::{
-    BatchStatus, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader, Settings,
-    Staged, Upload,
+    BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader,
+    Settings, Staged, Upload,
 };
 use state::snapshot::GapSnapshot;
 use state::store::StoreError;
@@ -39,7 +39,7 @@ fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>)
 }
 
 fn upload() -> Upload {
-    Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned() }
+    Upload { bytes: 1, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned(), content: None }
 }
 
 #[test]
@@ -64,8 +64,6 @@ fn a_hit_is_known_until_the_stream_has_gone_on_by_the_window_also_after_a_restar
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    // What came first is near the beginning of all that was read, and is remembered for longer.
-    append(&mut log, 1_000..1_001, now - TimeDelta::hours(1));
     append(&mut log, 0..40, now);
     assert_eq!(log.stage_row(0, hit(3), None, &row(3), now), Staged::Duplicate);
     drop(log);
@@ -87,14 +85,12 @@ fn a_hit_is_known_until_the_stream_has_gone_on_by_the_window_also_after_a_restar
     );
     append(&mut log, 100..110, later);
     append(&mut log, 110..120, later);
-    assert_eq!(log.stage_row(0, hit(3), Some(now), &row(3), later), Staged::Stale);
     assert_eq!(
-        log.stage_row(0, hit(3), None, &row(3), later),
+        log.stage_row(0, hit(3), Some(now), &row(3), later),
         Staged::New,
-        "without time there is only the id"
+        "what is not known is accepted, however old"
     );
     assert_eq!(log.stage_row(0, hit(105), Some(later), &row(105), later), Staged::Duplicate);
-    assert_eq!(log.stage_row(0, hit(1_000), None, &row(0), later), Staged::Duplicate);
 }
 
 #[test]
@@ -154,10 +150,10 @@ fn every_record_is_accounted_for_in_some_seal() {
     let received: u64 = batches.iter().map(|(_, batch)| batch.counts.received).sum();
     assert_eq!((rows, received, log.totals().received), (101, 241, 241));
     assert!(batches.iter().all(|(_, batch)| batch.counts.rows == batch.rows), "{batches:?}");
-    let rejects = log.reader().rejects(1000, 1 << 20).unwrap();
+    let (rejects, _) = log.reader().rejects(1000, 1 << 20).unwrap();
     assert_eq!(rejects.len(), 20);
-    log.rejects_shipped(rejects[0].0, rejects[9].0).unwrap();
-    assert_eq!(log.reader().rejects(1000, 1 << 20).unwrap()[..], rejects[10..]);
+    log.rejects_shipped(Chosen { first: rejects[0].0, last: rejects[9].0 }).unwrap();
+    assert_eq!(log.reader().rejects(1000, 1 << 20).unwrap().0[..], rejects[10..]);
 }
 
 #[test]
@@ -351,4 +347,124 @@ fn hits_that_a_filter_drops_were_read_all_the_same() {
     log.stage_row(0, hit(2), at(1_200), &row(2), now);
     log.session_ended(0, "the test", now).unwrap();
     assert_eq!(log.reader().snapshot().unwrap().gaps.totals.gaps, 0);
+}
+
+#[test]
+fn a_full_log_seals_what_is_filling() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(Settings { max_bytes: 50, ..settings(dir.path()) }, now).unwrap();
+    assert_eq!(append(&mut log, 0..9, now), (vec![], vec![]));
+    assert!(log.is_full(), "{} bytes", log.waiting_bytes());
+    let done = log.commit(now).unwrap();
+    assert_eq!(
+        (done.closed, done.sealed),
+        (vec![0], vec![0]),
+        "only what is sealed goes to S3 and makes room"
+    );
+}
+
+#[test]
+fn a_hit_from_before_what_is_remembered_is_accepted_and_told_to_be_uncompared() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let few = Settings { dedup_window: std::time::Duration::from_secs(600), ..settings(dir.path()) };
+    let (mut log, _) = Log::open(few, now).unwrap();
+    let ago = |minutes| Some(now - TimeDelta::minutes(minutes));
+    let stage = |log: &mut Log, n, received| log.stage_row(0, hit(n), received, &row(n), now);
+    append(&mut log, 0..5, now - TimeDelta::minutes(30));
+    // Nothing was forgotten yet: one that is older still was met never.
+    stage(&mut log, 10, ago(40));
+    append(&mut log, 20..25, now);
+    append(&mut log, 25..26, now);
+    log.seal_all(now).unwrap();
+    assert_eq!(stage(&mut log, 3, ago(30)), Staged::New, "it was forgotten");
+    assert_eq!(stage(&mut log, 3, ago(30)), Staged::Duplicate, "it is remembered again");
+    stage(&mut log, 11, ago(31));
+    stage(&mut log, 12, ago(29));
+    stage(&mut log, 13, None);
+    log.stage_row(0, None, ago(31), &row(14), now);
+    // Further ahead than clocks differ: it is not remembered under the time that it has.
+    stage(&mut log, 15, Some(now + TimeDelta::hours(2)));
+    // No time at all.
+    stage(&mut log, 16, Some(now + TimeDelta::days(30)));
+    stage(&mut log, 17, DateTime::from_timestamp(0, 0));
+    log.seal_all(now).unwrap();
+    let batches = log.reader().batches().unwrap();
+    let uncompared: Vec<_> = batches.iter().map(|(_, batch)| batch.uncompared).collect();
+    assert_eq!(uncompared, [Some(0), Some(0), Some(3)], "hits 3, 11 and 15");
+    let (_, last) = &batches[2];
+    let compared = last.compared.clone().unwrap();
+    assert_eq!((compared.number, compared.uncompared), (2, 3));
+    assert_eq!(last.first_received, ago(31));
+    assert_eq!(last.last_received, Some(now + TimeDelta::hours(2)), "the time it has");
+}
+
+#[test]
+fn a_log_and_its_copy_go_on_as_different_runs_and_name_no_batch_alike() {
+    let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    append(&mut log, 0..60, now);
+    drop(log);
+    for item in ["accepted", "sled/conf", "sled/db"] {
+        std::fs::create_dir_all(copy.path().join("sled")).unwrap();
+        std::fs::copy(dir.path().join(item), copy.path().join(item)).unwrap();
+    }
+    let mut sealed = Vec::new();
+    for dir in [&dir, &copy, &dir] {
+        let (mut log, resumed) = Log::open(settings(dir.path()), now).unwrap();
+        assert_eq!(resumed.sealed, [0]);
+        sealed.push(log.reader().batch(1).unwrap().id);
+        log.stage_row(0, hit(100), Some(now), &row(100), now);
+        log.commit(now).unwrap();
+    }
+    assert!(sealed[0] != sealed[1] && sealed[0] != sealed[2] && sealed[1] != sealed[2], "{sealed:?}");
+    let compared = |dir: &tempfile::TempDir| {
+        let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+        log.seal_all(now).unwrap();
+        let batches = log.reader().batches().unwrap();
+        [0, 1].map(|batch: usize| batches[batch].1.compared.clone().unwrap())
+    };
+    let (original, copied) = (compared(&dir), compared(&copy));
+    assert_eq!(original[0], copied[0], "sealed before the copy was made");
+    assert!(original[1].covers(original[0].run, 0, true) && copied[1].covers(original[0].run, 0, true));
+    assert!(!original[1].covers(copied[1].run, 1, true) && !copied[1].covers(original[1].run, 1, true));
+}
+
+#[test]
+fn rows_bear_the_id_their_batch_has_when_they_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let marked = format!("1~{}~x\n", log.batch_mark());
+    log.stage_row(0, hit(1), Some(now), marked.as_bytes(), now);
+    log.commit(now).unwrap();
+    drop(log);
+    let (log, _) = Log::open(settings(dir.path()), now).unwrap();
+    let mut rows = Vec::new();
+    log.reader().rows(0, &mut rows).unwrap();
+    let id = log.reader().batch(0).unwrap().id;
+    assert_eq!(String::from_utf8(rows).unwrap(), format!("1~{id}~x\n"));
+    assert_eq!(marked, format!("1~{}~x\n", log.batch_mark()), "the mark of a log stays");
+}
+
+#[test]
+fn rejects_that_are_on_their_way_stay_the_same_whatever_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    (0..3_u8).for_each(|n| log.stage_reject(0, &[n], "not JSON", now));
+    log.commit(now).unwrap();
+    let chosen = Chosen { first: 0, last: 1 };
+    log.rejects_chosen(chosen).unwrap();
+    drop(log);
+    let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
+    (3..6_u8).for_each(|n| log.stage_reject(0, &[n], "not JSON", now));
+    log.commit(now).unwrap();
+    let (rejects, noted) = log.reader().rejects(1_000, 1 << 20).unwrap();
+    assert_eq!((rejects.len(), noted), (2, Some(chosen)));
+    log.rejects_shipped(chosen).unwrap();
+    let (rejects, noted) = log.reader().rejects(1_000, 1 << 20).unwrap();
+    assert_eq!((rejects.len(), rejects[0].0, noted), (4, 2, None));
 }

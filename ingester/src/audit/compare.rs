@@ -1,7 +1,9 @@
 //! Whether the counts of a batch add up. Decides only.
 //!
-//! `received = rows + duplicates + filtered + rejected` in the seal and in the ledger, `rows = loaded + quarantined`
-//! between them, and what is counted in S3 and in the table is what they say.
+//! `received = rows + duplicates + filtered + rejected` in the seal and in the ledger, `rows = loaded + quarantined +
+//! known` between them (known: in the table already), and what is counted in S3 and in the table is what they say.
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use shared::ids::BatchId;
@@ -39,6 +41,8 @@ pub struct Facts {
     pub ledger: Option<LedgerRow>,
     /// Rows in the table; None when nobody can tell.
     pub table: Option<u64>,
+    /// Whether another batch of the same id waits below `s3.to_ingest`: it is loaded under an id of its own.
+    pub other_waits: bool,
 }
 
 /// What does not add up.
@@ -93,6 +97,15 @@ pub enum Fault {
         loaded: u64,
         /// By the ledger.
         quarantined: u64,
+        /// By the ledger: in the table already.
+        known: u64,
+    },
+    /// The ledger has other rows than sealed, by their checksums.
+    Content {
+        /// By the seal.
+        sealed: String,
+        /// By the ledger.
+        ledger: String,
     },
     /// The counts of the ledger are not those of the seal, or do not add up.
     LedgerCounts {
@@ -164,18 +177,21 @@ pub fn faults(facts: &Facts) -> Vec<Fault> {
 }
 
 fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: Option<&Seal>) {
-    let (loaded, quarantined) = (ledger.rows_loaded, ledger.rows_quarantined);
+    let (loaded, quarantined, known) = (ledger.rows_loaded, ledger.rows_quarantined, ledger.rows_known);
+    let rows = [quarantined, known].into_iter().fold(loaded, u64::saturating_add);
     if ledger.times > 1 {
         faults.push(Fault::LedgerTwice { times: ledger.times });
     }
-    if let Some(sealed) =
-        seal.map(|seal| seal.rows).filter(|rows| *rows != loaded.saturating_add(quarantined))
+    if let Some(sealed) = seal.map(|seal| seal.rows).filter(|sealed| *sealed != rows) {
+        faults.push(Fault::LedgerRows { sealed, loaded, quarantined, known });
+    }
+    if let Some((sealed, ledger)) = seal.and_then(|seal| seal.content).zip(ledger.content)
+        && sealed != ledger
     {
-        faults.push(Fault::LedgerRows { sealed, loaded, quarantined });
+        faults.push(Fault::Content { sealed: sealed.to_string(), ledger: ledger.to_string() });
     }
     if let Some(Counted { received, duplicates, filtered, rejected }) = ledger.counted {
-        let sum =
-            [loaded, quarantined, duplicates, filtered, rejected].into_iter().fold(0, u64::saturating_add);
+        let sum = [duplicates, filtered, rejected].into_iter().fold(rows, u64::saturating_add);
         let by_seal = seal.map(|seal| seal.counts);
         let as_sealed = by_seal.is_none_or(|counts| {
             (counts.received, counts.duplicates, counts.filtered, counts.rejected)
@@ -191,6 +207,23 @@ fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: O
     }
     if let Some(counted) = facts.table.filter(|counted| *counted != loaded) {
         faults.push(Fault::TableRows { loaded, counted });
+    }
+}
+
+/// Shares the rows that were counted in the table out among batches whose ids bear the same time, if together they are
+/// as many as the ledger says. A batch that is entered under an id of its own, because the ledger had another batch of
+/// its id, has rows that still name the first id.
+pub fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId, LedgerRow>) {
+    let mut alike: BTreeMap<_, Vec<&LedgerRow>> = BTreeMap::new();
+    for (batch, row) in ledger {
+        alike.entry(batch.opened_at()).or_default().push(row);
+    }
+    for rows in alike.into_values().filter(|rows| rows.len() > 1) {
+        let counted: u64 = rows.iter().filter_map(|row| counts.get(&row.batch)).sum();
+        let loaded: u64 = rows.iter().map(|row| row.rows_loaded).sum();
+        if counted == loaded {
+            counts.extend(rows.iter().map(|row| (row.batch, row.rows_loaded)));
+        }
     }
 }
 
@@ -210,10 +243,12 @@ impl Fault {
             Self::File { file, why } => format!("{file}: {why}"),
             Self::NotInLedger => "it is archived, and the ledger does not know it".to_owned(),
             Self::LedgerTwice { times } => format!("the ledger has it {times} times"),
-            Self::LedgerRows { sealed, loaded, quarantined } => {
-                format!(
-                    "{sealed} rows were sealed, the ledger says {loaded} loaded and {quarantined} quarantined"
-                )
+            Self::LedgerRows { sealed, loaded, quarantined, known } => format!(
+                "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} \
+                 in the table already"
+            ),
+            Self::Content { sealed, ledger } => {
+                format!("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")
             }
             Self::LedgerCounts { received, sum, sealed } => {
                 let sealed =
@@ -232,6 +267,8 @@ impl Fault {
 
 #[cfg(test)]
 mod tests {
+    use shared::content::Content;
+
     use super::*;
     use crate::verify::tests::seal;
 
@@ -241,8 +278,12 @@ mod tests {
             batch: seal.batch,
             times: 1,
             instance: "web-1".to_owned(),
-            rows_loaded: 19,
+            rows_loaded: 15,
             rows_quarantined: 1,
+            rows_known: 4,
+            run: None,
+            batch_number: None,
+            content: seal.content,
             bytes: 200,
             files: 2,
             first_received: None,
@@ -259,7 +300,8 @@ mod tests {
             objects: Vec::new(),
             quarantine: 1,
             ledger: Some(ledger),
-            table: Some(19),
+            table: Some(15),
+            other_waits: false,
         }
     }
 
@@ -293,12 +335,48 @@ mod tests {
         };
         assert_eq!(altered(waiting), []);
         assert_eq!(ledger(|row| row.counted = None), []);
+        assert_eq!(ledger(|row| row.content = None), [], "entered by an earlier version");
+    }
+
+    #[test]
+    fn rows_of_another_content_are_named_by_their_checksums() {
+        let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
+        let other = altered(|facts| {
+            facts.seal.as_mut().unwrap().as_mut().unwrap().content = Some(ours);
+            facts.ledger.as_mut().unwrap().content = Some(theirs);
+        });
+        assert_eq!(other, [Fault::Content { sealed: ours.to_string(), ledger: theirs.to_string() }]);
+    }
+
+    #[test]
+    fn rows_that_name_the_first_id_are_shared_out_if_all_of_them_are_there() {
+        let row = good().ledger.unwrap();
+        let first = row.batch;
+        let mut other = first.to_string();
+        other.replace_range(35.., if other.ends_with('0') { "1" } else { "0" });
+        let other: BatchId = other.parse().unwrap();
+        let ledger = [
+            (first, LedgerRow { rows_loaded: 15, ..row.clone() }),
+            (other, LedgerRow { batch: other, rows_loaded: 4, ..row }),
+        ];
+        let ledger = BTreeMap::from(ledger);
+        let shared = |counted| {
+            let mut counts = BTreeMap::from([(first, counted)]);
+            share_out(&mut counts, &ledger);
+            (counts.get(&first).copied(), counts.get(&other).copied())
+        };
+        assert_eq!(shared(19), (Some(15), Some(4)));
+        assert_eq!(shared(18), (Some(18), None), "one is missing");
     }
 
     #[test]
     fn every_side_that_does_not_add_up_is_named() {
-        let loaded = Fault::TableRows { loaded: 19, counted: 38 };
-        assert_eq!(altered(|facts| facts.table = Some(38)), [loaded]);
+        let loaded = Fault::TableRows { loaded: 15, counted: 19 };
+        assert_eq!(
+            altered(|facts| facts.table = Some(19)),
+            [loaded],
+            "what was there already does not count"
+        );
         assert_eq!(altered(|facts| facts.quarantine = 0), [Fault::Quarantine { ledger: 1, counted: 0 }]);
         assert_eq!(ledger(|row| row.times = 2), [Fault::LedgerTwice { times: 2 }]);
         let counts = |received, sum| Fault::LedgerCounts { received, sum, sealed: Some(23) };
@@ -306,9 +384,11 @@ mod tests {
         assert_eq!(ledger(|row| row.counted = Some(other)), [counts(24, 24)]);
         let short = Counted { received: 23, duplicates: 1, filtered: 1, rejected: 0 };
         assert_eq!(ledger(|row| row.counted = Some(short)), [counts(23, 22)]);
-        let rows = Fault::LedgerRows { sealed: 20, loaded: 18, quarantined: 1 };
-        let table = Fault::TableRows { loaded: 18, counted: 19 };
-        assert_eq!(ledger(|row| row.rows_loaded = 18), [rows, counts(23, 22), table]);
+        let rows = Fault::LedgerRows { sealed: 20, loaded: 14, quarantined: 1, known: 4 };
+        let table = Fault::TableRows { loaded: 14, counted: 15 };
+        assert_eq!(ledger(|row| row.rows_loaded = 14), [rows, counts(23, 22), table]);
+        let rows = Fault::LedgerRows { sealed: 20, loaded: 15, quarantined: 1, known: 3 };
+        assert_eq!(ledger(|row| row.rows_known = 3), [rows, counts(23, 22)]);
         assert_eq!(sealed(|seal| seal.counts.rows = 21)[0], Fault::SealCounts { received: 23, sum: 24 });
         let twenty = |facts: &mut Facts| facts.counted[1].1 = Ok(11);
         let file = "1.csv.zst".to_owned();
@@ -319,6 +399,6 @@ mod tests {
         assert_eq!(altered(gone), [Fault::Object { why: "f/1.csv is missing".to_owned() }]);
         assert_eq!(altered(|facts| facts.seal = Err("x".to_owned())), [Fault::Seal { why: "x".to_owned() }]);
         let unknown = |facts: &mut Facts| facts.ledger = None;
-        assert_eq!(altered(unknown), [Fault::NotInLedger, Fault::TableRows { loaded: 0, counted: 19 }]);
+        assert_eq!(altered(unknown), [Fault::NotInLedger, Fault::TableRows { loaded: 0, counted: 15 }]);
     }
 }

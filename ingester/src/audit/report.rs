@@ -96,6 +96,8 @@ pub struct Sums {
     pub loaded: u64,
     /// Rows quarantined.
     pub quarantined: u64,
+    /// Rows that the table had already.
+    pub known: u64,
     /// Duplicates.
     pub duplicates: u64,
     /// Records a filter dropped.
@@ -182,6 +184,7 @@ impl Report {
                 self.not_in_s3 += u64::from(facts.place == Place::Nowhere);
                 self.sums.loaded += row.rows_loaded;
                 self.sums.quarantined += row.rows_quarantined;
+                self.sums.known += row.rows_known;
                 if let Some(Counted { received, duplicates, filtered, rejected }) = row.counted {
                     self.sums.received += received;
                     self.sums.duplicates += duplicates;
@@ -191,6 +194,7 @@ impl Report {
             }
             None => self.waiting += 1,
         }
+        self.waiting += u64::from(facts.other_waits);
         if faults.is_empty() {
             return;
         }
@@ -237,15 +241,19 @@ impl Report {
         ] {
             let _ = writeln!(out, "{:>9}  {said}", count(batches));
         }
-        let Sums { received, loaded, quarantined, duplicates, filtered, rejected } = self.sums;
+        let Sums { received, loaded, quarantined, known, duplicates, filtered, rejected } = self.sums;
+        let rows = loaded.saturating_add(quarantined).saturating_add(known);
         let [rows, received, duplicates, filtered, rejected] =
-            [loaded.saturating_add(quarantined), received, duplicates, filtered, rejected].map(count);
+            [rows, received, duplicates, filtered, rejected].map(count);
         let _ = writeln!(
             out,
             "\nreceived  {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
         );
-        let _ =
-            writeln!(out, "rows      {rows} = {} loaded + {} quarantined", count(loaded), count(quarantined));
+        let [loaded, quarantined, known] = [loaded, quarantined, known].map(count);
+        let _ = writeln!(
+            out,
+            "rows      {rows} = {loaded} loaded + {quarantined} quarantined + {known} already in the table"
+        );
         let files = if self.deep {
             "every file was read, and its rows counted"
         } else {
@@ -307,6 +315,11 @@ mod tests {
         assert!(report.agrees());
         let table = report.table();
         assert!(table.contains("has no column of kind `batch`") && table.contains("not read"), "{table}");
+        report.sums =
+            Sums { received: 10, loaded: 5, quarantined: 1, known: 3, duplicates: 1, ..Sums::default() };
+        let table = report.table();
+        assert!(table.contains("rows      9 = 5 loaded + 1 quarantined + 3 already in the table"), "{table}");
+        assert!(table.contains("received  10 = 9 rows + 1 duplicates"), "{table}");
         report.doubles(None);
         assert!(report.agrees() && report.table().contains("not looked at"));
         report.doubles(Some(vec![Double { high: "1".into(), low: "2".into(), times: 2, batches: None }]));

@@ -1,6 +1,6 @@
 //! One attempt: the batches that are due together are looked at in S3, loaded with one COPY, and what became of each
 //! is noted. A batch that is not fit, or at fault, fails by itself, and the others go on: they stay *loading*, which
-//! is due, and the next step takes them.
+//! is due, and the next step takes them. So do those that must be loaded the staged way: each is loaded alone.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
 use shared::exit::Failure;
 use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
 use shared::seal::Seal;
-use state::loads::{ErrorClass, Load, LoadEvent};
+use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 
 use super::Loader;
 use crate::book;
@@ -18,8 +19,10 @@ use crate::combine::{self, is_combined};
 use crate::gate::Past;
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
-use crate::warehouse::errors;
-use crate::warehouse::load::{Loading, Settled, load};
+use crate::warehouse::load::{How, Loaded, Loading, Settled, load};
+use crate::warehouse::look::{self, There};
+use crate::warehouse::way::{Why, ways};
+use crate::warehouse::{Session, errors};
 
 /// A manifest that is not deleted within this time is left to be tidied.
 const DELETING: Duration = Duration::from_secs(5);
@@ -48,11 +51,51 @@ impl Loader {
             }
         }
         let batches: Vec<BatchId> = fit.iter().map(|seal| seal.batch).collect();
+        let fit = match self.set_apart(fit).await {
+            Ok(fit) => fit,
+            Err(trouble) => return self.failed(&batches, &trouble).await,
+        };
+        let batches: Vec<BatchId> = fit.iter().map(|seal| seal.batch).collect();
         match self.load(fit).await {
-            Ok((loading, Ok(settled))) => self.settled(&loading, &settled, started).await,
+            Ok((loading, Ok(Loaded::Settled(settled)))) => self.settled(&loading, &settled, started).await,
+            // The ledger has changed since it was looked at.
+            Ok((_, Ok(Loaded::Apart(apart)))) => {
+                self.stage_later(&apart);
+                Ok(())
+            }
             Ok((loading, Err(trouble))) => self.not_loaded(&loading, trouble, started).await,
             Err(trouble) => self.failed(&batches, &trouble).await,
         }
+    }
+
+    /// Sets those of several batches apart that must be loaded the staged way: the others go now, or the oldest alone if
+    /// there is no other. The transaction looks again.
+    async fn set_apart(&mut self, mut fit: Vec<Seal>) -> Result<Vec<Seal>, Trouble> {
+        if fit.len() < 2 {
+            return Ok(fit);
+        }
+        let session = self.session.as_ref().ok_or_else(not_connected)?;
+        let seals: Vec<&Seal> = fit.iter().collect();
+        let ground = look::ground(session, &self.target, &seals).await;
+        let ground = ground.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
+        let Some(ground) = ground else { return Ok(fit) };
+        let apart: Vec<(BatchId, Why)> =
+            seals.iter().zip(ways(&seals, &ground)).filter_map(|(seal, why)| Some((seal.batch, why?))).collect();
+        self.stage_later(&apart);
+        if apart.len() == fit.len() {
+            fit.truncate(1);
+        } else {
+            fit.retain(|seal| apart.iter().all(|(batch, _)| *batch != seal.batch));
+        }
+        Ok(fit)
+    }
+
+    /// Notes that each of these is to be loaded alone.
+    fn stage_later(&mut self, apart: &[(BatchId, Why)]) {
+        for (batch, why) in apart {
+            tracing::debug!(%batch, "is loaded alone, compared with the table: {why}");
+        }
+        self.apart.take(apart.iter().map(|(batch, _)| *batch));
     }
 
     /// Reads seals and compares them with their folders, several at once.
@@ -87,13 +130,12 @@ impl Loader {
     async fn settle_unfit(&mut self, unfit: Vec<(BatchId, Trouble)>) -> Result<Result<(), Trouble>, Failure> {
         let Some(session) = &self.session else { return Ok(Err(not_connected())) };
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
-        let loaded = match session.run(&self.target.look_up(&batches)).await {
-            Ok(rows) => rows.first_column::<BatchId>().into_iter().collect::<HashSet<_>>(),
-            Err(error) => return Ok(Err(errors::trouble(&error, "reading the ledger"))),
+        let before = match self.in_ledger(session, &batches).await {
+            Ok(before) => before,
+            Err(trouble) => return Ok(Err(trouble)),
         };
-        let (before, unfit): (Vec<_>, Vec<_>) =
-            unfit.into_iter().partition(|(batch, _)| loaded.contains(batch));
-        let before: Vec<_> = before.into_iter().map(|(batch, _)| (batch, Settled::Before)).collect();
+        let unfit = unfit.into_iter().filter(|(batch, _)| before.iter().all(|one| one.batch != *batch));
+        let unfit: Vec<_> = unfit.collect();
         self.loaded(&before, |_| None, None).await?;
         for (batch, trouble) in unfit {
             let trouble = self.producer.mend(batch, trouble).await;
@@ -102,11 +144,42 @@ impl Loader {
         Ok(Ok(()))
     }
 
+    /// Which of these batches, whose folders are not whole, the ledger has. Where the seal still stands it tells whether
+    /// the ledger has this very batch, or another one of the same id.
+    async fn in_ledger(&self, session: &Session, batches: &[BatchId]) -> Result<Vec<Settled>, Trouble> {
+        let reading = |failure| errors::trouble(&failure, "reading the ledger");
+        let rows = session.run(&self.target.look_up(batches)).await.map_err(reading)?;
+        let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
+        let mut before = Vec::with_capacity(there.len());
+        for batch in batches.iter().filter(|batch| there.contains(*batch)) {
+            let folder = layout::folder(&self.target.to_ingest, *batch);
+            let seal = match self.store.get(&format!("{folder}{SEAL}")).await {
+                Ok(json) => Seal::read(*batch, &json).ok(),
+                Err(error) if error.is_not_found() => None,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(seal) = seal else {
+                before.push(Settled::before(*batch, *batch, 0));
+                continue;
+            };
+            let entries = look::entries(session, &self.target, &[&seal]).await.map_err(reading)?;
+            match look::judge(&seal, &entries) {
+                There::Yes(row) => before.push(Settled::before(*batch, row.id, row.known)),
+                There::Other(_) => tracing::warn!(
+                    %batch,
+                    "the ledger has another batch under the id of this one, whose folder is not whole"
+                ),
+                There::No => {}
+            }
+        }
+        Ok(before)
+    }
+
     /// Outer error: no COPY was tried.
     async fn load(
         &self,
         fit: Vec<Seal>,
-    ) -> Result<(Loading, Result<Vec<(BatchId, Settled)>, Trouble>), Trouble> {
+    ) -> Result<(Loading, Result<Loaded, Trouble>), Trouble> {
         let session = self.session.as_ref().ok_or_else(not_connected)?;
         let loading = combine::loading(&self.store, &self.target, fit).await?;
         let outcome = load(session, &self.target, &loading).await;
@@ -117,7 +190,7 @@ impl Loader {
     async fn settled(
         &mut self,
         loading: &Loading,
-        settled: &[(BatchId, Settled)],
+        settled: &[Settled],
         started: Instant,
     ) -> Result<(), Failure> {
         let last_received = |batch| {
@@ -139,7 +212,7 @@ impl Loader {
 
     async fn loaded(
         &mut self,
-        settled: &[(BatchId, Settled)],
+        settled: &[Settled],
         last_received: impl Fn(BatchId) -> Option<DateTime<Utc>>,
         started: Option<Instant>,
     ) -> Result<(), Failure> {
@@ -149,33 +222,44 @@ impl Loader {
         let wrong = match self.attend(settled).await? {
             Ok(wrong) => wrong,
             Err(trouble) => {
-                let batches: Vec<BatchId> = settled.iter().map(|(batch, _)| *batch).collect();
+                let batches: Vec<BatchId> = settled.iter().map(|one| one.batch).collect();
                 return self.failed(&batches, &trouble).await;
             }
         };
         for (batch, trouble) in &wrong {
             self.failed(&[*batch], trouble).await?;
         }
-        let right = |(batch, _): &&(BatchId, Settled)| wrong.iter().all(|(wrong, _)| wrong != batch);
-        let settled: Vec<_> = settled.iter().filter(right).copied().collect();
+        let right = |one: &&Settled| wrong.iter().all(|(wrong, _)| *wrong != one.batch);
+        let settled: Vec<_> = settled.iter().filter(right).collect();
         if settled.is_empty() {
             return Ok(());
         }
-        let moves = settled.iter().map(|(batch, _)| (*batch, LoadEvent::Loaded)).collect();
+        for one in &settled {
+            let entered = Entered {
+                known: one.known,
+                staged: one.staged.is_some(),
+                entered_as: Some(one.entered).filter(|entered| *entered != one.batch),
+            };
+            if entered != Entered::default() {
+                self.book.entered(one.batch, entered).await?;
+            }
+        }
+        let moves = settled.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
         let noted = self.book.note_all(moves).await?;
         self.gate.loaded(Utc::now());
         self.look_into_quarantine().await?;
         let seconds = started.map(|at| (at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
         let together = settled.len();
-        for ((batch, how), load) in settled.iter().zip(noted) {
+        for (Settled { batch, how, known, staged, .. }, load) in settled.iter().zip(noted) {
             self.apart.settled(*batch);
             let Load { rows, quarantined, bytes, attempts: attempt, instance, .. } = load;
             let lag = last_received(*batch).map(|at| (Utc::now() - at).num_seconds());
+            let staged = staged.as_ref().map(tracing::field::display);
             match how {
-                Settled::Applied => {
-                    tracing::info!(%batch, rows, quarantined, bytes, seconds, together, attempt, lag_s = lag, %instance, "loaded");
+                How::Applied => {
+                    tracing::info!(%batch, rows, known, quarantined, bytes, seconds, together, attempt, lag_s = lag, %instance, staged, "loaded");
                 }
-                Settled::Before => {
+                How::Before => {
                     tracing::info!(%batch, rows, attempt, "is in the ledger: loaded before");
                 }
             }
@@ -193,9 +277,7 @@ impl Loader {
         let batches = loading.batches();
         if let (ErrorClass::Data, [part]) = (trouble.class, loading.parts.as_slice()) {
             match self.sift(&part.seal).await? {
-                Ok(settled) => {
-                    return self.settled(loading, &[(part.seal.batch, settled)], started).await;
-                }
+                Ok(settled) => return self.settled(loading, &[settled], started).await,
                 Err(sifting) => trouble = sifting,
             }
         }

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::ErrorClass;
+use state::loads::{ErrorClass, Load};
 
 use super::{ASKED_AT_ONCE, Loader};
 use crate::quarantine::{LEFT_OVER, Sifted, load_rest, tidy};
 use crate::trouble::{Scope, Trouble};
-use crate::warehouse::load::Settled;
-use crate::warehouse::release;
+use crate::warehouse::load::{How, Settled};
+use crate::warehouse::{mark, release};
 
 /// How often the ledger is asked about rows in quarantine, while batches come.
 const QUARANTINE_INTERVAL: Duration = Duration::from_secs(60);
@@ -38,39 +38,39 @@ impl Loader {
     /// does not must not be archived; the answer says why. The outer error is the bookkeeping's.
     pub(super) async fn attend(
         &self,
-        settled: &[(BatchId, Settled)],
+        settled: &[Settled],
     ) -> Result<Result<Vec<(BatchId, Trouble)>, Trouble>, Failure> {
         let Self { target, store, quarantine, .. } = self;
         let Some(session) = &self.session else { return Ok(Ok(Vec::new())) };
         let mut before = Vec::new();
-        for (batch, how) in settled {
+        for Settled { batch, entered, how, .. } in settled {
             let Some(load) = self.book.get(*batch)? else { continue };
             if load.sifting
-                && let Err(trouble) = tidy(session, target, store, quarantine, *batch).await
+                && let Err(trouble) = tidy(session, target, store, quarantine, *entered).await
             {
                 if !session.usable() {
                     return Ok(Err(trouble));
                 }
                 tracing::warn!(%batch, "{LEFT_OVER}: {trouble}");
             }
-            if load.sifting || *how == Settled::Before {
-                before.push(load);
+            if load.sifting || *how == How::Before {
+                before.push((load, *entered));
             }
         }
-        let ids: Vec<BatchId> = before.iter().map(|load| load.batch).collect();
+        let ids: Vec<BatchId> = before.iter().map(|(_, entered)| *entered).collect();
         let entries = match release::look(session, target, &ids).await {
             Ok(entries) => entries,
             Err(trouble) => return Ok(Err(trouble)),
         };
         let mut wrong = Vec::new();
-        for load in before {
-            let Some(entry) = entries.iter().find(|entry| entry.batch == load.batch) else { continue };
+        for (load, entered) in before {
+            let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
             self.book.quarantined(load.batch, entry.rows).await?;
-            if entry.loaded.saturating_add(entry.rows) != load.rows {
+            if entry.sealed() != load.rows {
                 let why = format!(
-                    "the ledger says that {} rows of it are loaded and {} in quarantine, its seal says {}; it is not \
-                     archived",
-                    entry.loaded, entry.rows, load.rows
+                    "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
+                     seal says {}; it is not archived",
+                    entry.loaded, entry.known, entry.rows, load.rows
                 );
                 let advice = "`ingester audit` counts again; a person must decide which is right";
                 let trouble = Trouble { advice, ..Trouble::of_batch(ErrorClass::Incomplete, why) };
@@ -83,25 +83,32 @@ impl Loader {
     /// Asks the ledger from time to time, when there is something to do anyway, whether rows in quarantine were loaded
     /// meanwhile: `ingester replay` may run anywhere, and does not tell.
     pub(super) async fn look_into_quarantine(&mut self) -> Result<(), Failure> {
-        let known = self.book.in_quarantine(ASKED_AT_ONCE);
         let Some(session) = self.session.as_ref().filter(|_| Instant::now() >= self.next_look) else {
             return Ok(());
         };
         self.next_look = Instant::now() + QUARANTINE_INTERVAL;
-        match release::look(session, &self.target, &known).await {
+        let mut known = Vec::new();
+        for batch in self.book.in_quarantine(ASKED_AT_ONCE) {
+            known.extend(self.book.get(batch)?);
+        }
+        let ids: Vec<BatchId> = known.iter().map(Load::ledger_id).collect();
+        match release::look(session, &self.target, &ids).await {
             Ok(entries) => {
-                for entry in entries {
+                for load in known {
+                    let entry = entries.iter().find(|entry| entry.batch == load.ledger_id());
                     // Unless something of a search is left, which is another matter.
-                    if self
-                        .book
-                        .get(entry.batch)?
-                        .is_some_and(|load| !load.sifting && load.quarantined != entry.rows)
-                    {
-                        self.book.quarantined(entry.batch, entry.rows).await?;
+                    if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows) {
+                        self.book.quarantined(load.batch, entry.rows).await?;
                     }
                 }
             }
             Err(trouble) => tracing::debug!("the ledger was not asked about rows in quarantine: {trouble}"),
+        }
+        // A person may have moved it.
+        match mark::read(session, &self.target).await {
+            Ok(Some(mark)) => self.note_mark(mark).await?,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "the mark of the ledger was not read"),
         }
         Ok(())
     }

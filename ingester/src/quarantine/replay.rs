@@ -141,8 +141,8 @@ fn report(
         }
     };
     match ending {
-        Ending::Loaded { rows, untidy } => {
-            writeln!(out, "{} rows loaded, none is left in quarantine", count(*rows))?;
+        Ending::Loaded { rows, known, untidy } => {
+            writeln!(out, "{} rows loaded{}, none is left in quarantine", count(*rows), there(*known))?;
             if let Some(trouble) = untidy {
                 writeln!(
                     out,
@@ -155,9 +155,9 @@ fn report(
             writeln!(out, "is not loaded yet: the ingester loads it, and decides what stays in quarantine")?;
             return Ok(Some(Exit::NoInput));
         }
-        Ending::Refused { loaded, left, reasons } => {
+        Ending::Refused { loaded, known, left, reasons } => {
             let refused = left.len() as u64;
-            writeln!(out, "{} rows loaded, {} still refused", count(*loaded), count(refused))?;
+            writeln!(out, "{} rows loaded{}, {} still refused", count(*loaded), there(*known), count(refused))?;
             for (reason, rows) in common(left).into_iter().take(NAMED) {
                 writeln!(out, "    {} rows: {reason}", count(rows))?;
             }
@@ -166,6 +166,11 @@ fn report(
         }
     }
     Ok(None)
+}
+
+/// What is said of rows that the table had already.
+fn there(known: u64) -> String {
+    if known == 0 { String::new() } else { format!(", {} were in the table already", count(known)) }
 }
 
 /// Reasons, the most frequent first. Values are not shown.

@@ -1,5 +1,6 @@
 //! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
 
+use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
@@ -11,16 +12,17 @@ use super::sift::{How, Sift};
 use super::tidy::drop_scratch;
 use super::{Quarantine, tidy};
 use crate::trouble::Trouble;
-use crate::warehouse::load::{Loading, Part, Settled, load};
-use crate::warehouse::{Session, Target};
+use crate::warehouse::load::{Loaded, Loading, Part, Settled, load};
+use crate::warehouse::look::{self, There};
+use crate::warehouse::{Session, Target, errors};
 
 /// What is said when what is left of a search cannot be deleted.
 pub const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
 
 /// How a batch with refused rows came to be loaded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sifted {
-    /// By whom.
+    /// How the ledger has it.
     pub settled: Settled,
     /// Rows in quarantine, as the ledger says.
     pub quarantined: u64,
@@ -38,11 +40,11 @@ pub async fn load_rest(
     quarantine: &Quarantine,
     seal: &Seal,
 ) -> Result<Sifted, Trouble> {
-    let scratch = quarantine.scratch(seal.batch);
-    let loaded = sift_and_load(session, target, store, quarantine, seal).await;
+    let id = ledger_id(session, target, seal).await?;
+    let loaded = sift_and_load(session, target, store, quarantine, (seal, id)).await;
     match loaded {
         Ok((settled, sifted)) => {
-            let quarantined = match tidy(session, target, store, quarantine, seal.batch).await {
+            let quarantined = match tidy(session, target, store, quarantine, settled.entered).await {
                 Ok(entry) => entry.map_or(sifted, |entry| entry.rows),
                 // It is loaded all the same.
                 Err(trouble) => {
@@ -54,11 +56,22 @@ pub async fn load_rest(
         }
         Err(trouble) => {
             if trouble.class == ErrorClass::Data {
-                drop_scratch(store, &scratch).await;
+                drop_scratch(store, &quarantine.scratch(id)).await;
             }
             Err(trouble)
         }
     }
+}
+
+/// The id under which the ledger has the batch, or will have it.
+async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, Trouble> {
+    let entries = look::entries(session, target, &[seal]).await;
+    let entries = entries.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
+    Ok(match look::judge(seal, &entries) {
+        There::No => seal.batch,
+        There::Yes(row) => row.id,
+        There::Other(_) => look::derived_id(seal),
+    })
 }
 
 async fn sift_and_load(
@@ -66,22 +79,22 @@ async fn sift_and_load(
     target: &Target,
     store: &ObjectStore,
     quarantine: &Quarantine,
-    seal: &Seal,
+    (seal, id): (&Seal, BatchId),
 ) -> Result<(Settled, u64), Trouble> {
     let from = layout::folder(&target.to_ingest, seal.batch);
-    let pieces = Pieces::of_batch(store, seal, &from, quarantine.scratch(seal.batch));
+    let pieces = Pieces::of_batch(store, seal, &from, quarantine.scratch(id));
     let mut sift = Sift::new(session, target, pieces, Some(quarantine.max_share));
     let mut how = How::NoLoad;
     loop {
         sift.search(how).await?;
         let (rows, refusals) = sift.outcome().await?;
-        let mut part = Part::whole(seal.clone());
+        let mut part = Part { id, ..Part::whole(seal.clone()) };
         if let Some(first) = refusals.first() {
             let (refused, file, row) = (refusals.len(), first.file.clone(), first.row);
             let (column, reason) = (first.column.clone(), first.reason.clone());
             let columns = target.columns.clone();
             let set =
-                Set::new(seal.batch, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
+                Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
             let set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
             set.put(store, &quarantine.prefix).await?;
             tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file, row, column, reason,
@@ -95,9 +108,13 @@ async fn sift_and_load(
             // NOLOAD does not see everything that a load refuses.
             Err(trouble) if trouble.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
             Err(trouble) => return Err(trouble),
-            Ok(settled) => {
-                let settled = settled.first().map_or(Settled::Before, |(_, settled)| *settled);
-                return Ok((settled, quarantined));
+            Ok(Loaded::Settled(settled)) => {
+                let before = || Settled::before(seal.batch, id, 0);
+                return Ok((settled.into_iter().next().unwrap_or_else(before), quarantined));
+            }
+            // One batch is never told to go alone.
+            Ok(Loaded::Apart(_)) => {
+                return Err(Trouble::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
             }
         }
     }

@@ -7,15 +7,15 @@ use shared::object_store::{ObjectStore, StoreError};
 use super::{Quarantine, set};
 use crate::trouble::Trouble;
 use crate::warehouse::release::{Entry, look};
-use crate::warehouse::{Session, Target, errors};
+use crate::warehouse::{Session, Target, lock};
 
 /// Objects deleted at once.
 const AT_ONCE: usize = 8;
 
-/// Deletes everything in the quarantine of a batch but the set that its ledger row names; nothing if it has none. What
-/// the ledger says of it then.
+/// Deletes everything in the quarantine of a batch, by its id in the ledger, but the set that its ledger row names;
+/// nothing if it has none. What the ledger says of it then.
 ///
-/// Sets are deleted under the lock of the ledger. One that is to be named later is either that of a batch without ledger
+/// Sets are deleted under the lock of loads. One that is to be named later is either that of a batch without ledger
 /// row, of which nothing is deleted, or is written under the lock too (see [`crate::warehouse::release`]). What a search
 /// wrote is deleted after the lock is given back: there may be thousands of objects, and a search that misses them is
 /// repeated.
@@ -45,9 +45,7 @@ async fn sets(
     quarantine: &Quarantine,
     batch: BatchId,
 ) -> Result<Option<Entry>, Trouble> {
-    for sql in ["BEGIN".to_owned(), target.lock_ledger()] {
-        session.run(&sql).await.map_err(|failure| errors::trouble(&failure, "LOCK"))?;
-    }
+    lock::begin(session, target).await?;
     let Some(entry) = look(session, target, &[batch]).await?.pop() else { return Ok(None) };
     let folder = |name: &str| set::folder(&quarantine.prefix, batch, name);
     let kept = match &entry.set {

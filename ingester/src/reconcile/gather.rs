@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use futures_util::StreamExt;
 use shared::config::{Archive, Config};
+use shared::content::Content;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
@@ -26,6 +27,7 @@ use state::snapshot::ProducerSnapshot;
 use super::judge::{Facts, InBook, InFolder, InLedger, InLog, InQuarantine};
 use crate::quarantine::{SCRATCH, set};
 use crate::trouble::Trouble;
+use crate::warehouse::look::derived_id;
 use crate::warehouse::{Session, Target, errors, ledger};
 
 /// Longer than a search for refused rows takes: what is older was left over by one that was cut short.
@@ -103,11 +105,13 @@ impl Places<'_> {
         let rows = ledger::read(session, self.target, from, from + TimeDelta::days(1)).await;
         let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
         let mut ledger: BTreeMap<BatchId, InLedger> = BTreeMap::new();
+        let mut contents: BTreeMap<BatchId, Content> = BTreeMap::new();
         // The folders of the sets that count.
         let mut named: BTreeMap<BatchId, String> = BTreeMap::new();
         for row in rows {
-            let (loaded, quarantined) = (row.rows_loaded, row.rows_quarantined);
-            ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined });
+            let (loaded, quarantined, known) = (row.rows_loaded, row.rows_quarantined, row.rows_known);
+            ledger.insert(row.batch, InLedger { times: row.times, loaded, quarantined, known });
+            contents.extend(row.content.map(|content| (row.batch, content)));
             if quarantined > 0
                 && let Some(set) = row.set
             {
@@ -135,7 +139,16 @@ impl Places<'_> {
             .filter(|(batch, folder)| **folder == InFolder::Sealed && !(keep && ledger.contains_key(*batch)))
             .map(|(batch, _)| *batch)
             .collect();
-        folders.extend(self.seals(&s3.to_ingest, unread).await?);
+        for (batch, seal) in self.seals(&s3.to_ingest, unread).await? {
+            let folder = match seal {
+                Ok(seal) if ledger.contains_key(&batch) => {
+                    in_folder(seal, contents.get(&batch), |id| ledger.contains_key(&id))
+                }
+                Ok(seal) => InFolder::Read { rows: seal.rows, schema: seal.schema },
+                Err(why) => InFolder::Unusable(why),
+            };
+            folders.insert(batch, folder);
+        }
         let logged = known.log.iter().flatten().filter(|(batch, _)| batch.day() == day);
         let logged: BTreeMap<BatchId, InLog> = logged.map(|(batch, log)| (*batch, *log)).collect();
         let mut archived_rows = BTreeMap::new();
@@ -143,8 +156,8 @@ impl Places<'_> {
             let unread =
                 archived.iter().filter(|batch| ledger.contains_key(*batch) && !logged.contains_key(*batch));
             for (batch, seal) in self.seals(&s3.ingested, unread.copied().collect()).await? {
-                if let InFolder::Read { rows, .. } = seal {
-                    archived_rows.insert(batch, rows);
+                if let Ok(seal) = seal {
+                    archived_rows.insert(batch, seal.rows);
                 }
             }
         }
@@ -165,6 +178,7 @@ impl Places<'_> {
             archived_rows: archived_rows.get(&batch).copied(),
             quarantine: quarantine.get(&batch).copied().unwrap_or_default(),
             ledger: ledger.get(&batch).copied(),
+            alike: alike(&ledger, batch),
             book: in_book(known.loads.get(&batch)),
         });
         Ok(facts.collect())
@@ -190,12 +204,13 @@ impl Places<'_> {
         Ok(folders.iter().filter_map(id).collect())
     }
 
-    /// Reads the seals of these batches, several at once; those that are gone are left out.
+    /// Reads the seals of these batches, several at once, or says why one cannot be used; those that are gone are left
+    /// out.
     async fn seals(
         &self,
         prefix: &str,
         batches: Vec<BatchId>,
-    ) -> Result<Vec<(BatchId, InFolder)>, StoreError> {
+    ) -> Result<Vec<(BatchId, Result<Seal, String>)>, StoreError> {
         let seals = batches.into_iter().map(|batch| async move {
             let key = format!("{}{SEAL}", layout::folder(prefix, batch));
             (batch, self.store.get(&key).await)
@@ -204,11 +219,11 @@ impl Places<'_> {
         let mut read = Vec::new();
         while let Some((batch, answer)) = seals.next().await {
             match answer {
-                Ok(json) => read.push((batch, seal_of(batch, &json))),
+                Ok(json) => read.push((batch, Seal::read(batch, &json).map_err(|error| error.to_string()))),
                 Err(error) if error.is_not_found() => {}
                 Err(error) if error.kind() == StoreErrorKind::Passing => return Err(error),
                 // Of this object alone: the listing worked. An archived one may sleep in an archive class.
-                Err(error) => read.push((batch, InFolder::Unusable(error.to_string()))),
+                Err(error) => read.push((batch, Err(error.to_string()))),
             }
         }
         Ok(read)
@@ -225,11 +240,25 @@ fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     }
 }
 
-fn seal_of(batch: BatchId, json: &[u8]) -> InFolder {
-    match Seal::read(batch, json) {
-        Ok(seal) => InFolder::Read { rows: seal.rows, schema: seal.schema },
-        Err(error) => InFolder::Unusable(error.to_string()),
+/// What stands in the folder of a batch that the ledger has, perhaps with this content: that batch, or another one of
+/// the same id.
+fn in_folder(seal: Seal, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
+    let id = derived_id(&seal);
+    let loaded = in_ledger(id);
+    let other = seal.content.as_ref().zip(content).is_some_and(|(ours, theirs)| ours != theirs);
+    // Of batches without checksum the ledger tells, once it has the other.
+    if loaded || other {
+        InFolder::Other { schema: seal.schema, id, loaded }
+    } else {
+        InFolder::Read { rows: seal.rows, schema: seal.schema }
     }
+}
+
+/// Rows of the batches that the ledger has under other ids with the time of this one.
+fn alike(ledger: &BTreeMap<BatchId, InLedger>, batch: BatchId) -> Vec<u64> {
+    let at = batch.opened_at();
+    let same_time = ledger.range(BatchId::floor(at)..).take_while(|(id, _)| id.opened_at() == at);
+    same_time.filter(|(id, _)| **id != batch).map(|(_, entry)| entry.rows()).collect()
 }
 
 fn in_book(load: Option<&Load>) -> InBook {
@@ -253,6 +282,29 @@ fn day_of(prefix: &str, folder: &str) -> Option<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::tests::seal;
+
+    #[test]
+    fn another_batch_of_an_id_is_told_by_its_content_or_by_the_ledger_that_has_it() {
+        let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
+        let with = |content| Seal { content, ..seal() };
+        let is_other = |seal: Seal, content: Option<&Content>, has: bool| matches!(in_folder(seal, content, |_| has), InFolder::Other { loaded, .. } if loaded == has);
+        assert!(!is_other(with(Some(ours)), Some(&ours), false));
+        assert!(is_other(with(Some(ours)), Some(&theirs), false));
+        assert!(is_other(with(Some(ours)), Some(&theirs), true));
+        assert!(!is_other(with(None), Some(&theirs), false), "nobody knows");
+        assert!(is_other(with(None), None, true));
+    }
+
+    #[test]
+    fn batches_alike_bear_the_same_time() {
+        let batch: BatchId = "019caeda-ca6f-73aa-8f0b-91c6d2e85f03".parse().unwrap();
+        let twin: BatchId = "019caeda-ca6f-7000-8f0b-91c6d2e85f04".parse().unwrap();
+        let later: BatchId = "019caeda-ca70-7000-8f0b-91c6d2e85f04".parse().unwrap();
+        let entry = |loaded| InLedger { times: 1, loaded, quarantined: 1, known: 2 };
+        let ledger = BTreeMap::from([(twin, entry(4)), (batch, entry(5)), (later, entry(6))]);
+        assert_eq!(alike(&ledger, batch), [7]);
+    }
 
     #[test]
     fn a_set_that_the_ledger_does_not_name_is_left_over_and_does_not_stand_for_the_one_it_names() {

@@ -4,6 +4,7 @@
 //! |---|---|---|---|---|
 //! | twice | | | | a person: its rows may stand twice |
 //! | other rows than sealed | | | | a person |
+//! | another batch of its id | sealed | any | | load it under an id of its own; archive it so, once the ledger has that |
 //! | yes | | | filling | a person: it was loaded before it was whole |
 //! | yes, rows quarantined | quarantine absent | | | a person |
 //! | yes | left-overs in quarantine | | | delete them |
@@ -58,6 +59,15 @@ pub enum InFolder {
         /// The fingerprint of their columns.
         schema: String,
     },
+    /// A seal of another batch than the one that the ledger has under this id.
+    Other {
+        /// The fingerprint of its columns.
+        schema: String,
+        /// The id that is derived from its content, under which it is loaded.
+        id: BatchId,
+        /// Whether the ledger has it.
+        loaded: bool,
+    },
     /// A seal that cannot be used, and why.
     Unusable(String),
 }
@@ -80,6 +90,16 @@ pub struct InLedger {
     pub loaded: u64,
     /// Rows quarantined.
     pub quarantined: u64,
+    /// Rows that the table had already.
+    pub known: u64,
+}
+
+impl InLedger {
+    /// All rows it accounts for.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.loaded.saturating_add(self.quarantined).saturating_add(self.known)
+    }
 }
 
 /// What this machine's ingester says.
@@ -110,6 +130,9 @@ pub struct Facts {
     pub quarantine: InQuarantine,
     /// The ledger.
     pub ledger: Option<InLedger>,
+    /// Rows of batches that the ledger has under ids with the same time: of another batch of this id, perhaps, which the
+    /// log may mean.
+    pub alike: Vec<u64>,
     /// The ingester's bookkeeping.
     pub book: InBook,
 }
@@ -158,6 +181,8 @@ pub enum Mend {
     Load,
     /// Put its folder away.
     Archive,
+    /// Put its folder away under this id: the ledger has another batch of its own.
+    ArchiveAs(BatchId),
     /// Delete what is in quarantine and not counted by the ledger.
     Tidy,
     /// Have its producer upload it once more; if nobody can, this is for a person.
@@ -212,6 +237,8 @@ pub enum Matter {
         loaded: u64,
         /// By the ledger.
         quarantined: u64,
+        /// By the ledger: in the table already.
+        known: u64,
     },
     /// The ledger has it, and its producer still adds rows to it.
     LoadedWhileFilling,
@@ -234,7 +261,7 @@ pub fn judge(facts: &Facts, rules: &Rules) -> Verdict {
 }
 
 fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
-    let InLedger { times, loaded, quarantined } = ledger;
+    let InLedger { times, loaded, quarantined, known } = ledger;
     if times > 1 {
         return Verdict::Decide(Matter::LedgerTwice { times });
     }
@@ -242,13 +269,15 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
         InFolder::Read { rows, .. } => Some(rows),
         _ => facts.archived_rows,
     };
+    // With another batch of its id about, the log may mean that one.
+    let other = matches!(facts.folder, InFolder::Other { .. });
     let by_log = match facts.log {
-        InLog::Sealed(rows) | InLog::Published(rows) => Some(rows),
-        InLog::NotAsked | InLog::Unknown | InLog::Filling => None,
+        InLog::Sealed(rows) | InLog::Published(rows) if !other && !facts.alike.contains(&rows) => Some(rows),
+        _ => None,
     };
     for sealed in [by_seal, by_log].into_iter().flatten() {
-        if loaded.saturating_add(quarantined) != sealed {
-            return Verdict::Decide(Matter::RowsDiffer { sealed, loaded, quarantined });
+        if ledger.rows() != sealed {
+            return Verdict::Decide(Matter::RowsDiffer { sealed, loaded, quarantined, known });
         }
     }
     if facts.log == InLog::Filling {
@@ -265,11 +294,25 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
         _ => {}
     }
     match (&facts.folder, &facts.book) {
+        (InFolder::Other { loaded: false, schema, .. }, book) => to_load(Some(schema), book, rules),
         (InFolder::Absent, _) if facts.archived => Verdict::Agrees(Agreed::Loaded),
         (InFolder::Absent, _) => Verdict::Agrees(Agreed::LoadedAndGone),
         _ if rules.archive == Archive::Keep => Verdict::Agrees(Agreed::Loaded),
         (_, InBook::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
+        (InFolder::Other { id, .. }, _) => Verdict::Mend(Mend::ArchiveAs(*id)),
         _ => Verdict::Mend(Mend::Archive),
+    }
+}
+
+/// A batch that has a seal and is not loaded.
+fn to_load(schema: Option<&str>, book: &InBook, rules: &Rules) -> Verdict {
+    match (schema, book) {
+        (Some(schema), _) if *schema != rules.fingerprint => {
+            Verdict::Decide(Matter::OtherSchema { schema: schema.to_owned() })
+        }
+        (_, InBook::Stuck(class, why)) => Verdict::Decide(Matter::Stuck { class: *class, why: why.clone() }),
+        (_, InBook::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
+        (_, InBook::Nothing) => Verdict::Mend(Mend::Load),
     }
 }
 
@@ -279,14 +322,10 @@ fn not_loaded(facts: &Facts, rules: &Rules) -> Verdict {
         (InFolder::Unusable(why), ..) => {
             Verdict::Mend(Mend::Republish(Matter::SealUnusable { why: why.clone() }))
         }
-        (InFolder::Read { schema, .. }, ..) if *schema != rules.fingerprint => {
-            decide(Matter::OtherSchema { schema: schema.clone() })
+        (InFolder::Read { schema, .. } | InFolder::Other { schema, .. }, book, _) => {
+            to_load(Some(schema), book, rules)
         }
-        (InFolder::Read { .. } | InFolder::Sealed, InBook::Stuck(class, why), _) => {
-            decide(Matter::Stuck { class: *class, why: why.clone() })
-        }
-        (InFolder::Read { .. } | InFolder::Sealed, InBook::UnderWay, _) => Verdict::Agrees(Agreed::UnderWay),
-        (InFolder::Read { .. } | InFolder::Sealed, InBook::Nothing, _) => Verdict::Mend(Mend::Load),
+        (InFolder::Sealed, book, _) => to_load(None, book, rules),
         (InFolder::NoSeal | InFolder::Absent, _, _) if facts.archived => decide(Matter::ArchivedNotLoaded),
         (InFolder::NoSeal | InFolder::Absent, _, InLog::Filling | InLog::Sealed(_)) => {
             Verdict::Agrees(Agreed::InTheMaking)
@@ -328,6 +367,7 @@ mod tests {
             archived_rows: None,
             quarantine: InQuarantine::default(),
             ledger: None,
+            alike: Vec::new(),
             book: InBook::Nothing,
         }
     }
@@ -335,7 +375,7 @@ mod tests {
     const SETS: InQuarantine = InQuarantine { sets: true, left_over: false };
 
     fn entry(loaded: u64, quarantined: u64) -> Option<InLedger> {
-        Some(InLedger { times: 1, loaded, quarantined })
+        Some(InLedger { times: 1, loaded, quarantined, known: 0 })
     }
 
     fn read(schema: &str) -> InFolder {
@@ -377,8 +417,9 @@ mod tests {
 
     #[test]
     fn other_rows_than_sealed_are_named_whoever_knows_them() {
-        let matter =
-            |loaded, quarantined| Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded, quarantined });
+        let matter = |loaded, quarantined| {
+            Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded, quarantined, known: 0 })
+        };
         is(&Facts { ledger: entry(9, 0), log: InLog::Published(10), ..nothing() }, &matter(9, 0));
         is(&Facts { ledger: entry(9, 2), folder: read(OURS), ..nothing() }, &matter(9, 2));
         is(
@@ -387,11 +428,39 @@ mod tests {
         );
         let adds_up = Facts { ledger: entry(9, 1), log: InLog::Published(10), quarantine: SETS, ..nothing() };
         is(&adds_up, &Verdict::Agrees(Agreed::LoadedAndGone));
+        let known = Some(InLedger { times: 1, loaded: 6, quarantined: 1, known: 3 });
+        is(&Facts { ledger: known, ..adds_up.clone() }, &Verdict::Agrees(Agreed::LoadedAndGone));
+        let short = Some(InLedger { times: 1, loaded: 6, quarantined: 1, known: 2 });
+        let matter = Matter::RowsDiffer { sealed: 10, loaded: 6, quarantined: 1, known: 2 };
+        is(&Facts { ledger: short, ..adds_up }, &Verdict::Decide(matter));
+    }
+
+    #[test]
+    fn another_batch_of_its_id_is_loaded_and_put_away_under_an_id_of_its_own() {
+        let id = BatchId::new();
+        let other = |loaded| InFolder::Other { schema: OURS.to_owned(), id, loaded };
+        // The log was restored: it means the other one.
+        let waits =
+            Facts { ledger: entry(9, 0), folder: other(false), log: InLog::Published(10), ..nothing() };
+        is(&waits, &Verdict::Mend(Mend::Load));
+        is(&Facts { book: InBook::UnderWay, ..waits.clone() }, &Verdict::Agrees(Agreed::UnderWay));
+        let loaded = Facts { folder: other(true), ..waits.clone() };
+        is(&loaded, &Verdict::Mend(Mend::ArchiveAs(id)));
+        let keep = Rules { archive: Archive::Keep, ..rules() };
+        assert_eq!(judge(&loaded, &keep), Verdict::Agrees(Agreed::Loaded));
+        assert_eq!(judge(&waits, &keep), Verdict::Mend(Mend::Load));
+        let away = Facts { folder: InFolder::Absent, archived: true, alike: vec![10], ..loaded };
+        is(&away, &Verdict::Agrees(Agreed::Loaded));
+        let lost = Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0 });
+        is(&Facts { alike: vec![7], ..away }, &lost);
+        let foreign = InFolder::Other { schema: "ffff".to_owned(), id, loaded: false };
+        let matter = Matter::OtherSchema { schema: "ffff".to_owned() };
+        is(&Facts { folder: foreign, ..waits }, &Verdict::Decide(matter));
     }
 
     #[test]
     fn a_ledger_that_contradicts_itself_or_the_log_is_named() {
-        let twice = Some(InLedger { times: 2, loaded: 10, quarantined: 0 });
+        let twice = Some(InLedger { times: 2, loaded: 10, quarantined: 0, known: 0 });
         is(&Facts { ledger: twice, ..nothing() }, &Verdict::Decide(Matter::LedgerTwice { times: 2 }));
         let early = Facts { ledger: entry(10, 0), log: InLog::Filling, ..nothing() };
         is(&early, &Verdict::Decide(Matter::LoadedWhileFilling));

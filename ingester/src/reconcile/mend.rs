@@ -91,13 +91,14 @@ impl Hands {
                 }
                 Err(error) => report.decide(batch, Matter::SealUnusable { why: error.to_string() }, None),
             },
-            Mend::Archive if report.dry_run => {
+            Mend::Archive | Mend::ArchiveAs(_) if report.dry_run => {
                 report.mended(batch, "archive", "loaded; its folder would be put away".to_owned());
             }
-            Mend::Archive => {
+            Mend::Archive | Mend::ArchiveAs(_) => {
                 let s3 = &self.config.s3;
+                let id = if let Mend::ArchiveAs(id) = mend { id } else { batch };
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
-                match put_away(store, to, s3.uploads, batch).await {
+                match put_away(store, to, s3.uploads, (batch, id)).await {
                     Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away".to_owned()),
                     Err(error) => {
                         left(report, batch, "it is loaded, and cannot be put away", &error.into());

@@ -232,8 +232,9 @@ impl Matter {
             Self::LedgerTwice { times } => {
                 format!("the ledger has it {times} times: its rows may stand in the table as often")
             }
-            Self::RowsDiffer { sealed, loaded, quarantined } => format!(
-                "{sealed} rows were sealed, the ledger says {loaded} loaded and {quarantined} quarantined"
+            Self::RowsDiffer { sealed, loaded, quarantined, known } => format!(
+                "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in \
+                 the table already"
             ),
             Self::LoadedWhileFilling => {
                 "the ledger has it, and its producer still adds rows to it: they would not be loaded"

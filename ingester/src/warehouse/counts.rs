@@ -7,6 +7,7 @@ use shared::ids::BatchId;
 use shared::schema::{Column, Kind, Schema};
 use shared::sql::{ident, literal};
 
+use super::mark::MARK;
 use super::session::{Session, SqlFailure};
 use super::statements::{Target, moment};
 
@@ -87,12 +88,12 @@ impl Target {
     #[must_use]
     pub fn rows_received(&self, column: &str, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (table, ledger, column) = (&self.table, &self.ledger, ident(column));
-        let (first, last) = (moment(Some(first)), moment(Some(last)));
+        let (first, last, mark) = (moment(Some(first)), moment(Some(last)), literal(MARK));
         format!(
             "SELECT (SELECT count(*) FROM {table} WHERE {column} >= {first} AND {column} <= {last}), \
              (SELECT count(*) FROM {table} WHERE {column} IS NULL), \
-             (SELECT coalesce(sum(rows_loaded), 0) FROM {ledger} WHERE first_received >= {first} AND last_received <= {last}), \
-             (SELECT coalesce(sum(rows_loaded), 0) FROM {ledger} WHERE first_received <= {last} AND last_received >= {first})"
+             (SELECT coalesce(sum(rows_loaded), 0) FROM {ledger} WHERE batch_id <> {mark} AND first_received >= {first} AND last_received <= {last}), \
+             (SELECT coalesce(sum(rows_loaded), 0) FROM {ledger} WHERE batch_id <> {mark} AND first_received <= {last} AND last_received >= {first})"
         )
     }
 

@@ -68,6 +68,10 @@ const fn mend(advice: &'static str) -> Verdict {
     Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
 }
 
+/// Rows of the batch are refused.
+const NULL_VALUE: Verdict =
+    Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") };
+
 impl Verdict {
     const fn at_s3(mut self) -> Self {
         self.at_s3 = true;
@@ -81,8 +85,10 @@ const ROLE: &str =
     "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
 const REGION: &str = "s3.region must be the region of s3.bucket";
 const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with";
-const TABLES: &str = "create or alter the tables as `ingester ddl` prints them";
+const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
+const TEMP: &str = "rows that may be in the table already are loaded through a temporary table: GRANT TEMP ON DATABASE to \
+                    redshift.user (deploy/grants.sql)";
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
 const MD5: &str = "redshift.user has a sha256 password, which the client does not know: give it an MD5 one (deploy/grants.sql), or \
                    use redshift.auth = \"iam\"";
@@ -133,6 +139,9 @@ const RULES: &[Rule] = &[
         &["load into table", "failed"],
         Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
     ),
+    // At the INSERT of a staged load: the temporary table may not know NOT NULL.
+    text(&["cannot insert a null value into column"], NULL_VALUE),
+    state(&["23502"], NULL_VALUE),
     // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
     text(&["not authorized to get credentials of role"], mend(ROLE)),
     text(&["not authorized to assume"], mend(ROLE)),
@@ -191,6 +200,7 @@ const RULES: &[Rule] = &[
     text(&["column", "does not exist"], mend(TABLES)),
     text(&["schema", "does not exist"], mend(TABLES)),
     text(&["database", "does not exist"], mend(LOGIN)),
+    text(&["permission denied", "temporary table"], mend(TEMP)),
     text(&["permission denied"], mend(RIGHTS)),
     text(&["must be owner"], mend(RIGHTS)),
     text(&["password authentication failed"], mend(LOGIN)),
@@ -225,6 +235,14 @@ pub fn judge(failure: &SqlFailure) -> Verdict {
             && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
     };
     RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
+}
+
+/// Whether a statement was ended because its time was over, or somebody cancelled it, which reads the same.
+#[must_use]
+pub fn is_time_limit(failure: &SqlFailure) -> bool {
+    let SqlFailure::Refused { message, .. } = failure else { return false };
+    let message = message.to_lowercase();
+    ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
 }
 
 /// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.

@@ -1,9 +1,11 @@
 //! Reading the ledger, a page at a time.
 
 use chrono::{DateTime, NaiveDateTime, Utc};
-use shared::ids::BatchId;
+use shared::content::Content;
+use shared::ids::{BatchId, RunId};
 use shared::sql::literal;
 
+use super::mark::MARK;
 use super::session::{Rows, Session, SqlFailure};
 use super::statements::Target;
 
@@ -23,6 +25,8 @@ pub struct LedgerRow {
     pub rows_loaded: u64,
     /// Rows quarantined.
     pub rows_quarantined: u64,
+    /// Rows that the table had already.
+    pub rows_known: u64,
     /// Bytes of its files.
     pub bytes: u64,
     /// Its files.
@@ -37,6 +41,12 @@ pub struct LedgerRow {
     pub counted: Option<Counted>,
     /// The set of its quarantined rows, if there are any.
     pub set: Option<String>,
+    /// The run that sealed it; None in rows of earlier versions.
+    pub run: Option<RunId>,
+    /// Its number in its log.
+    pub batch_number: Option<u64>,
+    /// Checksum of its rows.
+    pub content: Option<Content>,
 }
 
 /// What a ledger row says became of the records received.
@@ -53,17 +63,20 @@ pub struct Counted {
 }
 
 impl Target {
-    /// The batches of a part of the ledger, in order: those above `after` and below `below`, both texts that sort among
+    /// The batches of a part of the ledger, without its mark, in order: those above `after` and below `below`, both texts that sort among
     /// ids.
     #[must_use]
     pub fn ledger_page(&self, after: &str, below: &str) -> String {
         format!(
             "SELECT batch_id, count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
              max(first_received), max(last_received), max(copy_query_id), max(received), max(duplicates), max(filtered), \
-             max(rejected), max(quarantine) FROM {} WHERE batch_id > {} AND batch_id < {} GROUP BY batch_id ORDER BY batch_id LIMIT {PAGE}",
+             max(rejected), max(quarantine), max(coalesce(rows_known, 0)), max(run), max(batch_number), max(content) \
+             FROM {} WHERE batch_id > {} AND batch_id < {} AND batch_id <> {} \
+             GROUP BY batch_id ORDER BY batch_id LIMIT {PAGE}",
             self.ledger,
             literal(after),
-            literal(below)
+            literal(below),
+            literal(MARK)
         )
     }
 }
@@ -114,6 +127,7 @@ fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
         instance: text(2).unwrap_or_default().to_owned(),
         rows_loaded: number(3)?,
         rows_quarantined: number(4)?,
+        rows_known: number(15).unwrap_or_default(),
         bytes: number(5).unwrap_or_default(),
         files: number(6).unwrap_or_default(),
         first_received: time(7),
@@ -121,6 +135,9 @@ fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
         copy_query: text(9).and_then(|text| text.parse().ok()).filter(|query| *query >= 0),
         counted: counted(),
         set: text(14).map(str::to_owned),
+        run: text(16).and_then(|text| text.trim().parse().ok()),
+        batch_number: number(17),
+        content: text(18).and_then(|text| text.trim().parse().ok()),
     })
 }
 
@@ -138,13 +155,14 @@ mod tests {
     #[test]
     fn a_page_is_bounded_and_follows_the_last() {
         let page = target().ledger_page("019c", "019d'");
-        assert!(page.contains("WHERE batch_id > '019c' AND batch_id < '019d''' GROUP BY batch_id"), "{page}");
+        let bounds = format!("WHERE batch_id > '019c' AND batch_id < '019d''' AND batch_id <> '{MARK}' GROUP BY");
+        assert!(page.contains(&bounds), "{page}");
         assert!(page.ends_with("ORDER BY batch_id LIMIT 1000"), "{page}");
     }
 
     #[test]
     fn a_row_of_the_ledger_is_read_whole() {
-        let batch = BatchId::new();
+        let (batch, run, content) = (BatchId::new(), RunId::new(), Content::of_rows(b"x"));
         let values = [
             &batch.to_string(),
             "1",
@@ -161,12 +179,18 @@ mod tests {
             "1",
             "0",
             "a1",
+            "3",
+            &run.to_string(),
+            "7",
+            &content.to_string(),
         ];
         let row = row_of(&values.map(|value| Some(value.to_owned()))).unwrap();
         assert_eq!((row.batch, row.times, row.rows_loaded, row.rows_quarantined), (batch, 1, 19, 1));
         assert_eq!(row.last_received.unwrap().timestamp_subsec_micros(), 678_901);
         assert_eq!(row.counted, Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }));
         assert_eq!(row.set.as_deref(), Some("a1"));
+        assert_eq!((row.rows_known, row.run, row.batch_number), (3, Some(run), Some(7)));
+        assert_eq!(row.content, Some(content));
         let mut old = values.map(|value| Some(value.to_owned()));
         old[10] = None;
         assert_eq!(row_of(&old).unwrap().counted, None);

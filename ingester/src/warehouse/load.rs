@@ -1,9 +1,12 @@
 //! The transaction that loads batches exactly once.
 //!
 //! ```text
-//! BEGIN · LOCK ledger · which of them are there? ──some──► ROLLBACK: these were loaded before
-//!                          │ none
-//!                          └─► COPY · as many rows as sealed? · INSERT ledger rows · COMMIT
+//! BEGIN · LOCK · which of them are there? ──some──► ROLLBACK: these were loaded before
+//!                    │ none
+//!                    └─► what does the ledger know of their times?
+//!                          │ nothing that is not known to be apart    │ anything else: one batch, staged (stage.rs)
+//!                          └─► COPY · as many rows as sealed?         └─► COPY beside the table · leave out · INSERT
+//!                                     └──────► INSERT ledger rows · COMMIT ◄──────┘
 //! ```
 //! Rows and ledger rows become visible together or not at all, and the lock, which is the first thing a transaction
 //! takes, makes loaders go one after another: whoever holds it sees all that was loaded before. So an attempt ends
@@ -17,11 +20,14 @@ use shared::layout::Compression;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use super::errors;
-use super::file_counts;
-use super::load_errors;
-use super::session::{COPY_ID, Session, SqlFailure};
-use super::statements::Target;
+use super::copy::{Failed, copy, run};
+use super::look::{self, There};
+use super::server::Server;
+use super::session::{Session, SqlFailure};
+use super::stage::{self, Staged, Staging};
+use super::statements::{Entering, Target};
+use super::way::{Why, times, ways};
+use super::{errors, file_counts, load_errors, lock};
 use crate::trouble::Trouble;
 
 /// What one COPY loads: the files a manifest names, and the batches they belong to.
@@ -40,6 +46,8 @@ pub struct Loading {
 pub struct Part {
     /// What was sealed.
     pub seal: Seal,
+    /// The id under which it is to be entered, if rows of it are in quarantine: that is named alike.
+    pub id: BatchId,
     /// Rows of the seal that were taken out of what the manifest names, because Redshift refused them.
     pub quarantined: u64,
     /// The set of objects that holds those rows, if there are any; the ledger names it.
@@ -50,7 +58,7 @@ impl Part {
     /// All rows of a batch.
     #[must_use]
     pub fn whole(seal: Seal) -> Self {
-        Self { seal, quarantined: 0, set: None }
+        Self { id: seal.batch, seal, quarantined: 0, set: None }
     }
 
     /// Rows that COPY must find.
@@ -74,40 +82,63 @@ impl Loading {
     }
 }
 
-/// How a batch came to be loaded.
+/// By whom a batch was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum How {
     /// By this attempt.
     Applied,
     /// By an earlier one, or by another ingester.
     Before,
 }
 
+/// A batch that the ledger has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// The batch.
+    pub batch: BatchId,
+    /// The id under which the ledger has it: its own, unless that is another batch's there.
+    pub entered: BatchId,
+    /// By whom it was loaded.
+    pub how: How,
+    /// Rows that the table had already.
+    pub known: u64,
+    /// Why this attempt loaded it the staged way, if it did.
+    pub staged: Option<Why>,
+}
+
+impl Settled {
+    /// A batch that the ledger had.
+    #[must_use]
+    pub fn before(batch: BatchId, entered: BatchId, known: u64) -> Self {
+        Self { batch, entered, how: How::Before, known, staged: None }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Loaded {
+    /// These are settled: all of them; or, if some were in the ledger already, only those, and nothing was loaded.
+    Settled(Vec<Settled>),
+    /// Nothing was loaded: these must be loaded alone, the staged way.
+    Apart(Vec<(BatchId, Why)>),
+}
+
 /// In the ledger, of a COPY whose id Redshift does not tell; as `pg_last_copy_id()` answers where there was none.
 const UNKNOWN_QUERY: i64 = -1;
 
-enum Failed {
-    Sql(SqlFailure, &'static str),
-    Count { copied: String, query: Option<i64> },
-}
-
-/// Loads what is known to be whole in S3. The answer names the batches that are settled now: all of them, or, if some
-/// were in the ledger already, only these, and nothing was loaded.
+/// Loads what is known to be whole in S3.
 ///
 /// # Errors
 /// When nothing of it is loaded as far as is known. Trying again is always right, and never loads twice.
-pub async fn load(
-    session: &Session,
-    target: &Target,
-    loading: &Loading,
-) -> Result<Vec<(BatchId, Settled)>, Trouble> {
+pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Result<Loaded, Trouble> {
     let failed = match transaction(session, target, loading).await {
-        Ok(settled) => return Ok(settled),
+        Ok(loaded) => return Ok(loaded),
         Err(failed) => failed,
     };
     // Nothing to roll back when COMMIT was refused or the connection is gone; then it does no harm.
     session.roll_back().await;
     match failed {
+        Failed::Trouble(trouble) => Err(trouble),
         Failed::Count { copied, query } => {
             let blamed = file_counts::short(session, target, &loading.parts, query).await;
             let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
@@ -133,33 +164,109 @@ pub async fn load(
     }
 }
 
-async fn transaction(
-    session: &Session,
+async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -> Result<Loaded, Failed> {
+    lock::begin(server, target).await?;
+    let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
+    let reading = |failure| Failed::Sql(failure, "reading the ledger");
+    let entries = look::entries(server, target, &seals).await.map_err(reading)?;
+    let there: Vec<There> = seals.iter().map(|seal| look::judge(seal, &entries)).collect();
+    let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
+        There::Yes(row) => Some(Settled::before(seal.batch, row.id, row.known)),
+        There::No | There::Other(_) => None,
+    });
+    let before: Vec<_> = before.collect();
+    if !before.is_empty() {
+        server.roll_back().await;
+        return Ok(Loaded::Settled(before));
+    }
+    let ground = look::ground(server, target, &seals).await.map_err(reading)?;
+    let mut whys = ground.map_or_else(|| vec![None; seals.len()], |ground| ways(&seals, &ground));
+    for (why, there) in whys.iter_mut().zip(&there) {
+        if matches!(there, There::Other(_)) {
+            *why = Some(Why::OtherContent);
+        }
+    }
+    let settled = if let ([part], [why]) = (loading.parts.as_slice(), whys.as_slice()) {
+        vec![alone(server, target, loading, part, why.clone()).await?]
+    } else if whys.iter().any(Option::is_some) {
+        server.roll_back().await;
+        let apart = seals.iter().zip(whys).filter_map(|(seal, why)| Some((seal.batch, why?)));
+        return Ok(Loaded::Apart(apart.collect()));
+    } else {
+        together(server, target, loading).await?
+    };
+    run(server, "COMMIT", "COMMIT").await?;
+    Ok(Loaded::Settled(settled))
+}
+
+/// All by one plain COPY.
+async fn together(server: &impl Server, target: &Target, loading: &Loading) -> Result<Vec<Settled>, Failed> {
+    let sql = target.copy(&loading.manifest, loading.compression);
+    let query = copy(server, &sql, loading.rows()).await?;
+    let entering: Vec<_> =
+        loading.parts.iter().map(|part| Entering { part, id: part.seal.batch, known: 0 }).collect();
+    enter(server, target, &entering, query).await?;
+    let settled = |part: &Part| Settled {
+        batch: part.seal.batch,
+        entered: part.seal.batch,
+        how: How::Applied,
+        known: 0,
+        staged: None,
+    };
+    Ok(loading.parts.iter().map(settled).collect())
+}
+
+/// One batch, the staged way if there is a reason.
+async fn alone(
+    server: &impl Server,
     target: &Target,
     loading: &Loading,
-) -> Result<Vec<(BatchId, Settled)>, Failed> {
-    let run = async |sql: &str, doing| session.run(sql).await.map_err(|failure| Failed::Sql(failure, doing));
-    run("BEGIN", "BEGIN").await?;
-    run(&target.lock_ledger(), "LOCK").await?;
-    let batches = loading.batches();
-    let there = run(&target.look_up(&batches), "reading the ledger").await?.first_column::<BatchId>();
-    if !there.is_empty() {
-        session.roll_back().await;
-        return Ok(there.into_iter().map(|batch| (batch, Settled::Before)).collect());
+    part: &Part,
+    why: Option<Why>,
+) -> Result<Settled, Failed> {
+    let batch = part.seal.batch;
+    let entered = if why == Some(Why::OtherContent) { look::derived_id(&part.seal) } else { batch };
+    if part.quarantined > 0 && part.id != entered {
+        let why = format!("the ledger has another batch under the id {batch} by now");
+        return Err(Trouble::of_batch(ErrorClass::Passing, why).into());
     }
-    run(&target.copy(&loading.manifest, loading.compression), "COPY").await?;
-    let counted = run("SELECT pg_last_copy_count()", "counting").await?;
-    let copied = counted.single().unwrap_or("no count of").to_owned();
-    let query = if session.tells_copy_id() {
-        run(COPY_ID, "asking for the query id").await?.single().and_then(|id| id.parse().ok())
-    } else {
-        None
+    if entered != batch {
+        tracing::warn!(
+            %batch,
+            %entered,
+            "the ledger has other rows under the id of this batch, which comes of a log that was restored from a copy: \
+             its rows are compared with the table, and entered under an id of their own"
+        );
+    }
+    let why = why.filter(|_| target.comparable().is_some());
+    let (known, query) = match (&why, target.comparable()) {
+        (Some(_), Some(by)) => {
+            let staging = Staging {
+                name: &entered.to_string(),
+                manifest: &loading.manifest,
+                compression: loading.compression,
+                rows: part.rows(),
+                times: times(&part.seal),
+            };
+            let Staged { known, query } = stage::through(server, target, by, &staging).await?;
+            (known, query)
+        }
+        _ => (0, copy(server, &target.copy(&loading.manifest, loading.compression), part.rows()).await?),
     };
-    if copied.parse() != Ok(loading.rows()) {
-        return Err(Failed::Count { copied, query });
-    }
-    let query = query.unwrap_or(UNKNOWN_QUERY);
-    run(&target.enter(&loading.parts, query, Utc::now()), "writing the ledger").await?;
-    run("COMMIT", "COMMIT").await?;
-    Ok(batches.into_iter().map(|batch| (batch, Settled::Applied)).collect())
+    enter(server, target, &[Entering { part, id: entered, known }], query).await?;
+    Ok(Settled { batch, entered, how: How::Applied, known, staged: why })
 }
+
+async fn enter(
+    server: &impl Server,
+    target: &Target,
+    entering: &[Entering<'_>],
+    query: Option<i64>,
+) -> Result<(), Failed> {
+    let sql = target.enter(entering, query.unwrap_or(UNKNOWN_QUERY), Utc::now());
+    run(server, &sql, "writing the ledger").await.map(drop)
+}
+
+#[cfg(test)]
+#[path = "load/tests.rs"]
+mod tests;

@@ -1,23 +1,31 @@
 //! What is said to Redshift about rows in quarantine, and the transaction that loads them later, exactly once.
 //!
 //! ```text
-//! BEGIN · LOCK ledger · does its row still name this set? ──no──► ROLLBACK: somebody else was at it
-//!                          │ yes
-//!                          └─► the set of what is left to S3 · COPY · as many rows as meant? · UPDATE ledger row · COMMIT
+//! BEGIN · LOCK · does its ledger row still name this set? ──no──► ROLLBACK: somebody else was at it
+//!                  │ yes
+//!                  └─► the set of what is left to S3 · COPY beside the table · as many rows as meant?
+//!                        · leave out what the table has · INSERT · UPDATE ledger row · COMMIT
 //! ```
+//! The rows go the staged way (stage.rs): while they were in quarantine, others may have brought the same hits.
+//!
 //! The ledger row says which set is in quarantine, and the transaction that loads a set, or a part of it, takes its name
 //! out of the row, or puts that of what is left in its place. So a set is loaded once, however often and by however many
 //! it is tried. The set of what is left is written under the lock: whoever tidies holds it too, and would delete a set
 //! that no ledger row names yet.
 
+use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::layout::Compression;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
-use super::errors;
+use super::copy::{Failed, copy, run};
+use super::ledger::moment;
+use super::server::Server;
 use super::session::{Rows, Session, SqlFailure};
-use super::statements::Target;
+use super::stage::{self, Staging};
+use super::statements::{Target, ids};
+use super::{errors, lock};
 use crate::trouble::Trouble;
 
 /// Errors a COPY with NOLOAD may meet before it stops; Redshift's maximum.
@@ -36,27 +44,29 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set.
+    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, rows that the table
+    /// had, and the times of all.
     #[must_use]
     pub fn look_quarantined(&self, batches: &[BatchId]) -> String {
-        let ids: Vec<String> = batches.iter().map(|batch| literal(&batch.to_string())).collect();
-        let ids = ids.join(", ");
         format!(
-            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine FROM {} WHERE batch_id IN ({ids})",
-            self.ledger
+            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0), first_received, \
+             last_received FROM {} WHERE batch_id IN ({})",
+            self.ledger,
+            ids(batches)
         )
     }
 
-    fn release(&self, release: &Release<'_>) -> String {
+    /// Of the rows that were loaded the table had `known`.
+    fn release(&self, release: &Release<'_>, known: u64) -> String {
         let (left, set) = match release.left {
             Some((set, rows)) => (rows, literal(set)),
             None => (0, "NULL".to_owned()),
         };
         format!(
-            "UPDATE {} SET rows_loaded = rows_loaded + {}, rows_quarantined = {left}, quarantine = {set} \
-             WHERE batch_id = {}",
+            "UPDATE {} SET rows_loaded = rows_loaded + {}, rows_known = coalesce(rows_known, 0) + {known}, \
+             rows_quarantined = {left}, quarantine = {set} WHERE batch_id = {}",
             self.ledger,
-            release.rows,
+            release.rows.saturating_sub(known),
             literal(&release.batch.to_string()),
         )
     }
@@ -73,6 +83,18 @@ pub struct Entry {
     pub rows: u64,
     /// The set that holds them.
     pub set: Option<String>,
+    /// Rows that the table had already.
+    pub known: u64,
+    /// First and last time of all rows of the batch, if any has one.
+    pub times: Option<(DateTime<Utc>, DateTime<Utc>)>,
+}
+
+impl Entry {
+    /// Rows that were sealed.
+    #[must_use]
+    pub fn sealed(&self) -> u64 {
+        self.loaded.saturating_add(self.rows).saturating_add(self.known)
+    }
 }
 
 /// What the ledger says of these batches; nothing of those that are not loaded.
@@ -98,11 +120,14 @@ pub async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, Sql
 
 fn entries(rows: &Rows) -> Vec<Entry> {
     let entry = |row: &Vec<Option<String>>| {
-        let [Some(batch), loaded, rows, set] = row.as_slice() else { return None };
+        let [Some(batch), loaded, rows, set, known, first, last] = row.as_slice() else { return None };
         // NULL in a row that somebody entered by hand.
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (loaded, rows) = (number(loaded), number(rows));
-        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone() })
+        let (loaded, rows, known) = (number(loaded), number(rows), number(known));
+        let time = |text: &Option<String>| text.as_deref().and_then(moment);
+        let (first, last) = (time(first), time(last));
+        let times = first.or(last).zip(last.or(first));
+        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone(), known, times })
     };
     rows.0.iter().filter_map(entry).collect()
 }
@@ -127,8 +152,11 @@ pub struct Release<'a> {
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
-    /// The rows are loaded.
-    Applied,
+    /// The rows are in the table.
+    Applied {
+        /// Those that were there already.
+        known: u64,
+    },
     /// The ledger says something else by now, and nothing was done.
     Changed,
 }
@@ -144,76 +172,103 @@ pub async fn release(
     prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
 ) -> Result<Released, Trouble> {
     let outcome = transaction(session, target, release, prepare).await;
-    if !matches!(outcome, Ok(Released::Applied)) {
+    if !matches!(outcome, Ok(Released::Applied { .. })) {
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
         Failed::Sql(failure, doing) => errors::trouble(&failure, doing),
-        Failed::Count(counted) => {
-            let why = format!("COPY loaded {counted} rows and not {}; rolled back", release.rows);
+        Failed::Count { copied, .. } => {
+            let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             Trouble::of_batch(ErrorClass::Incomplete, why)
         }
-        Failed::Prepare(trouble) => trouble,
+        Failed::Trouble(trouble) => trouble,
     })
 }
 
-enum Failed {
-    Sql(SqlFailure, &'static str),
-    Count(String),
-    Prepare(Trouble),
-}
-
 async fn transaction(
-    session: &Session,
+    server: &impl Server,
     target: &Target,
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
 ) -> Result<Released, Failed> {
-    let run = async |sql: &str, doing| session.run(sql).await.map_err(|failure| Failed::Sql(failure, doing));
-    run("BEGIN", "BEGIN").await?;
-    run(&target.lock_ledger(), "LOCK").await?;
-    let said = entries(&run(&target.look_quarantined(&[release.batch]), "reading the ledger").await?);
-    if said.first() != Some(release.from) {
+    lock::begin(server, target).await?;
+    let said = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
+    if entries(&said).first() != Some(release.from) {
         return Ok(Released::Changed);
     }
-    prepare().await.map_err(Failed::Prepare)?;
-    run(&target.copy(release.manifest, release.compression), "COPY").await?;
-    let counted = run("SELECT pg_last_copy_count()", "counting").await?;
-    let counted = counted.single().unwrap_or("no count of").to_owned();
-    if counted.parse() != Ok(release.rows) {
-        return Err(Failed::Count(counted));
-    }
-    run(&target.release(release), "writing the ledger").await?;
-    run("COMMIT", "COMMIT").await?;
-    Ok(Released::Applied)
+    prepare().await?;
+    let known = if let Some(by) = target.comparable() {
+        let staging = Staging {
+            name: &release.batch.to_string(),
+            manifest: release.manifest,
+            compression: release.compression,
+            rows: release.rows,
+            times: release.from.times,
+        };
+        stage::through(server, target, by, &staging).await?.known
+    } else {
+        copy(server, &target.copy(release.manifest, release.compression), release.rows).await?;
+        0
+    };
+    run(server, &target.release(release, known), "writing the ledger").await?;
+    run(server, "COMMIT", "COMMIT").await?;
+    Ok(Released::Applied { known })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::warehouse::server::script::Script;
     use crate::warehouse::statements::tests::target;
 
+    const TIME: &str = "2026-01-02 03:04:05";
+
+    fn entry(batch: BatchId) -> Entry {
+        let times = moment(TIME).zip(moment(TIME));
+        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1, times }
+    }
+
+    fn all(from: &Entry) -> Release<'_> {
+        let (batch, compression) = (from.batch, Compression::Zstd);
+        Release { batch, from, manifest: "k", compression, rows: 5, left: None }
+    }
+
     #[test]
-    fn a_release_moves_rows_from_one_count_to_the_other_and_names_what_is_left() {
-        let batch = BatchId::new();
-        let from = Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()) };
-        let all = Release {
-            batch,
-            from: &from,
-            manifest: "k",
-            compression: Compression::Zstd,
-            rows: 5,
-            left: None,
-        };
+    fn a_release_moves_rows_from_one_count_to_the_others_and_names_what_is_left() {
+        let from = entry(BatchId::new());
         assert_eq!(
-            target().release(&all),
+            target().release(&all(&from), 0),
             format!(
-                "UPDATE \"public\".\"ledger\" SET rows_loaded = rows_loaded + 5, rows_quarantined = 0, \
-                 quarantine = NULL WHERE batch_id = '{batch}'"
+                "UPDATE \"public\".\"ledger\" SET rows_loaded = rows_loaded + 5, \
+                 rows_known = coalesce(rows_known, 0) + 0, rows_quarantined = 0, quarantine = NULL \
+                 WHERE batch_id = '{}'",
+                from.batch
             )
         );
-        let some = target().release(&Release { rows: 3, left: Some(("b'2", 2)), ..all });
-        assert!(some.contains("+ 3, rows_quarantined = 2, quarantine = 'b''2' WHERE"), "{some}");
+        let some = target().release(&Release { rows: 3, left: Some(("b'2", 2)), ..all(&from) }, 1);
+        assert!(some.contains("rows_loaded + 2, rows_known = coalesce(rows_known, 0) + 1, "), "{some}");
+        assert!(some.contains("rows_quarantined = 2, quarantine = 'b''2' WHERE"), "{some}");
+    }
+
+    #[tokio::test]
+    async fn what_was_in_quarantine_is_compared_with_the_table() {
+        let from = entry(BatchId::new());
+        let id = from.batch.to_string();
+        let row: &[Option<&str>] =
+            &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1"), Some(TIME), Some(TIME)];
+        let script = Script::default()
+            .answer("SELECT batch_id, rows_loaded", &[row])
+            .answer("pg_last_copy_count", &[&[Some("5")]])
+            .answer("SELECT count(*)", &[&[Some("3")]]);
+        let released = transaction(&script, &target(), &all(&from), async || Ok(())).await.unwrap();
+        assert_eq!(released, Released::Applied { known: 2 });
+        let staged = ["CREATE", "COPY", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "UPDATE", "COMMIT"];
+        assert_eq!(script.verbs()[..3], ["BEGIN", "LOCK", "SELECT"]);
+        assert_eq!(script.verbs()[3..], staged);
+        // Somebody else was at it.
+        let other = Entry { rows: 4, ..from.clone() };
+        let changed = transaction(&script, &target(), &all(&other), async || Ok(())).await.unwrap();
+        assert_eq!(changed, Released::Changed);
     }
 
     #[test]
@@ -228,12 +283,13 @@ mod tests {
     #[test]
     fn an_entry_of_the_ledger_says_rows_and_set() {
         let batch = BatchId::new();
-        let row = |set: Option<&str>| {
-            let number = |number: &str| Some(number.to_owned());
-            vec![Some(batch.to_string()), number("9"), number("7"), set.map(str::to_owned)]
+        let row = |set: Option<&str>, time: Option<&str>| {
+            let text = |text: &str| Some(text.to_owned());
+            let set = set.map(str::to_owned);
+            vec![text(&batch.to_string()), text("9"), text("5"), set, text("1"), None, time.map(str::to_owned)]
         };
-        let found = entries(&Rows(vec![row(Some("a1")), row(None)]));
-        assert_eq!(found.first(), Some(&Entry { batch, loaded: 9, rows: 7, set: Some("a1".to_owned()) }));
-        assert_eq!(found.get(1).unwrap().set, None);
+        let found = entries(&Rows(vec![row(Some("a1"), Some(TIME)), row(None, None)]));
+        assert_eq!(found.first(), Some(&entry(batch)));
+        assert_eq!((found[1].set.as_ref(), found[1].times, found[1].sealed()), (None, None, 15));
     }
 }

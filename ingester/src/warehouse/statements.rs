@@ -1,6 +1,8 @@
 //! Every statement that is sent, as a function of plain values. All literals and identifiers pass through
 //! `shared::sql`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use shared::config::{Config, CopyOptions};
 use shared::ddl::LEDGER_COLUMNS;
@@ -9,7 +11,9 @@ use shared::layout::{self, Compression};
 use shared::schema::Schema;
 use shared::sql::{TableName, ident, literal};
 
+use super::counts::Marks;
 use super::load::Part;
+use super::stage::Shape;
 
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
@@ -18,8 +22,16 @@ pub struct Target {
     pub table: TableName,
     /// The table that says which batches are in it.
     pub ledger: TableName,
+    /// The table that is locked by every load.
+    pub lock: TableName,
+    /// How long that is waited for.
+    pub lock_timeout: Duration,
     /// The columns of a row, in its order.
     pub columns: Vec<String>,
+    /// Those that tell rows apart.
+    pub marks: Marks,
+    /// How the table is made up, as far as is known.
+    pub shape: Shape,
     /// Fingerprint of those columns.
     pub fingerprint: String,
     /// The role COPY reads with, or `default`.
@@ -45,6 +57,10 @@ impl Target {
         Self {
             table: config.redshift.table.clone(),
             ledger: config.redshift.ledger.clone(),
+            lock: config.redshift.ledger.lock_table(),
+            lock_timeout: config.redshift.lock_timeout.0,
+            marks: Marks::of(schema),
+            shape: Shape::default(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
             iam_role: config.redshift.iam_role.clone(),
@@ -63,23 +79,16 @@ impl Target {
         format!("s3://{}/{}", self.bucket, layout::folder(&self.to_ingest, batch))
     }
 
-    /// Locks the ledger: the first statement of every load, alone, because a snapshot is taken with the first one
-    /// that reads. Who holds the lock sees every load that ended before.
-    #[must_use]
-    pub fn lock_ledger(&self) -> String {
-        format!("LOCK {}", self.ledger)
-    }
-
-    /// Which of these batches are loaded: a row with the id of each.
+    /// Which of these ids the ledger has.
     #[must_use]
     pub fn look_up(&self, batches: &[BatchId]) -> String {
         format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
-    /// Which of these batches are loaded, with what a bookkeeping entry needs.
+    /// The same, with what a bookkeeping entry needs.
     #[must_use]
     pub fn look_up_all(&self, batches: &[BatchId]) -> String {
-        let columns = "batch_id, instance, files, rows_loaded + rows_quarantined, bytes";
+        let columns = "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
@@ -87,33 +96,43 @@ impl Target {
     /// without MAXERROR it loads all rows or none.
     #[must_use]
     pub fn copy(&self, manifest: &str, compression: Compression) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|column| ident(column)).collect();
+        self.copy_into(&self.table, manifest, compression)
+    }
+
+    /// The same into another table of these columns.
+    pub(super) fn copy_into(&self, table: &TableName, manifest: &str, compression: Compression) -> String {
         let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
         let compression = compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
         format!(
-            "COPY {} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
+            "COPY {table} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
              TIMEFORMAT 'auto' {}",
-            self.table,
-            columns.join(", "),
+            self.column_list(),
             literal(&format!("s3://{}/{manifest}", self.bucket)),
             literal(&self.region),
             self.copy_options,
         )
     }
 
+    /// The columns of a row, ready for a statement.
+    pub(super) fn column_list(&self) -> String {
+        self.columns.iter().map(|column| ident(column)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Enters loaded batches into the ledger, a row for each.
-    #[must_use]
-    pub fn enter(&self, parts: &[Part], copy_query: i64, now: DateTime<Utc>) -> String {
-        let rows: Vec<String> = parts.iter().map(|part| self.ledger_row(part, copy_query, now)).collect();
+    pub(super) fn enter(&self, entering: &[Entering<'_>], copy_query: i64, now: DateTime<Utc>) -> String {
+        let rows: Vec<String> = entering.iter().map(|one| self.ledger_row(one, copy_query, now)).collect();
         format!("INSERT INTO {} ({}) VALUES {}", self.ledger, ledger_columns(), rows.join(", "))
     }
 
-    fn ledger_row(&self, part: &Part, copy_query: i64, now: DateTime<Utc>) -> String {
+    fn ledger_row(&self, entering: &Entering<'_>, copy_query: i64, now: DateTime<Utc>) -> String {
+        let Entering { part, id, known } = entering;
         let seal = &part.seal;
+        let none = || "NULL".to_owned();
+        let compared = seal.compared.as_ref();
         let values = [
-            literal(&seal.batch.to_string()),
+            literal(&id.to_string()),
             literal(&seal.instance.to_string()),
-            part.rows().to_string(),
+            part.rows().saturating_sub(*known).to_string(),
             part.quarantined.to_string(),
             seal.bytes.to_string(),
             seal.files.len().to_string(),
@@ -127,7 +146,12 @@ impl Target {
             seal.counts.duplicates.to_string(),
             seal.counts.filtered.to_string(),
             seal.counts.rejected.to_string(),
-            part.set.as_deref().map_or_else(|| "NULL".to_owned(), literal),
+            part.set.as_deref().map_or_else(none, literal),
+            compared.map_or_else(none, |compared| literal(&compared.run.to_string())),
+            compared.map_or_else(none, |compared| compared.number.to_string()),
+            seal.content.map_or_else(none, |content| literal(&content.to_string())),
+            known.to_string(),
+            compared.map_or_else(none, |compared| compared.uncompared.to_string()),
         ];
         format!("({})", values.join(", "))
     }
@@ -135,8 +159,7 @@ impl Target {
     /// Fails, naming it, when a column of the table is missing.
     #[must_use]
     pub fn check_table(&self) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|column| ident(column)).collect();
-        format!("SELECT {} FROM {} WHERE false", columns.join(", "), self.table)
+        format!("SELECT {} FROM {} WHERE false", self.column_list(), self.table)
     }
 
     /// Fails, naming it, when a column of the ledger is missing.
@@ -146,7 +169,19 @@ impl Target {
     }
 }
 
-fn ids(batches: &[BatchId]) -> String {
+/// A batch to be entered into the ledger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entering<'a> {
+    /// The batch, and what of it is in quarantine.
+    pub(super) part: &'a Part,
+    /// Under which id.
+    pub(super) id: BatchId,
+    /// Rows that the table had already.
+    pub(super) known: u64,
+}
+
+/// Ids as a list of literals.
+pub(super) fn ids(batches: &[BatchId]) -> String {
     batches.iter().map(|batch| literal(&batch.to_string())).collect::<Vec<_>>().join(", ")
 }
 
@@ -161,18 +196,26 @@ pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use shared::content::Content;
+    use shared::ids::RunId;
+    use shared::seal::{Compared, Seal};
+
     use super::*;
     use crate::verify::tests::seal;
-
-    fn part() -> Part {
-        Part::whole(seal())
-    }
 
     pub(crate) fn target() -> Target {
         Target {
             table: "public.hits".parse().unwrap(),
             ledger: "public.ledger".parse().unwrap(),
-            columns: vec!["hitidhigh".to_owned(), "language".to_owned()],
+            lock: "public.ledger_lock".parse().unwrap(),
+            lock_timeout: Duration::from_secs(60),
+            columns: ["hitidhigh", "hitidlow", "received", "language"].map(str::to_owned).to_vec(),
+            marks: Marks {
+                batch: None,
+                received: Some("received".to_owned()),
+                hit: Some(("hitidhigh".to_owned(), "hitidlow".to_owned())),
+            },
+            shape: Shape::default(),
             fingerprint: "0123456789abcdef".to_owned(),
             iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
             copy_options: CopyOptions::default(),
@@ -188,7 +231,7 @@ pub(crate) mod tests {
     fn a_copy_names_table_columns_manifest_role_and_form() {
         assert_eq!(
             target().copy("f/manifest.json", Compression::Zstd),
-            "COPY \"public\".\"hits\" (\"hitidhigh\", \"language\") FROM 's3://b/f/manifest.json' \
+            "COPY \"public\".\"hits\" (\"hitidhigh\", \"hitidlow\", \"received\", \"language\") FROM 's3://b/f/manifest.json' \
              IAM_ROLE 'arn:aws:iam::123456789012:role/copy' REGION 'eu-central-1' MANIFEST FORMAT CSV DELIMITER '~' \
              EMPTYASNULL ZSTD TIMEFORMAT 'auto' COMPUPDATE OFF STATUPDATE OFF"
         );
@@ -230,24 +273,35 @@ pub(crate) mod tests {
         let copy = target.copy("k", Compression::Zstd);
         assert_eq!(copy.matches("x'');").count(), 3, "{copy}");
         assert!(copy.contains("\"a\"\"b\""));
-        assert!(target.enter(&[part()], 1, Utc::now()).contains("'x''); DROP"));
+        let part = Part::whole(seal());
+        let entering = [Entering { part: &part, id: part.seal.batch, known: 0 }];
+        assert!(target.enter(&entering, 1, Utc::now()).contains("'x''); DROP"));
     }
 
     #[test]
-    fn a_ledger_row_has_a_value_for_every_column() {
-        let (whole, cut) = (part(), Part { quarantined: 3, set: Some("a1".to_owned()), ..part() });
+    fn a_ledger_row_has_a_value_for_every_column_and_its_rows_add_up() {
+        let (run, content) = (RunId::new(), Content::of_rows(b"x"));
+        let compared = Some(Compared { run, number: 7, known: Vec::new(), uncompared: 4 });
+        let whole = Part::whole(Seal { compared, content: Some(content), ..seal() });
+        let old = Seal { compared: None, content: None, ..seal() };
+        let cut = Part { quarantined: 3, set: Some("a1".to_owned()), ..Part::whole(old) };
         let now = "2026-01-02T03:05:00Z".parse().unwrap();
-        let insert = target().enter(&[whole.clone(), cut.clone()], 42, now);
+        let other = BatchId::new();
+        let entering = [
+            Entering { part: &whole, id: whole.seal.batch, known: 0 },
+            Entering { part: &cut, id: other, known: 2 },
+        ];
+        let insert = target().enter(&entering, 42, now);
         let (columns, values) = insert.split_once(" VALUES ").unwrap();
         assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
-        let row = |part: &Part, rows: &str, set: &str| {
-            let batch = part.seal.batch;
+        let row = |batch: BatchId, rows: &str, more: &str| {
             format!(
                 "('{batch}', 'web-1', {rows}, 200, 2, '0123456789abcdef', NULL, '2026-01-02 03:04:05.678901', 42, \
-                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0, {set})"
+                 '2026-01-02 03:05:00.000000', 'ingester', 23, 2, 1, 0, {more})"
             )
         };
-        assert_eq!(values, format!("{}, {}", row(&whole, "20, 0", "NULL"), row(&cut, "17, 3", "'a1'")));
+        let first = row(whole.seal.batch, "20, 0", &format!("NULL, '{run}', 7, '{content}', 0, 4"));
+        assert_eq!(values, format!("{first}, {}", row(other, "15, 3", "'a1', NULL, NULL, NULL, 2, NULL")));
     }
 
     #[test]

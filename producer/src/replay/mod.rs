@@ -85,8 +85,8 @@ pub async fn replay(
 
     // Files are in no order of time: a hit is judged by its id alone.
     let settings = Settings { connections: 0, ..Settings::of(&config, schema.fingerprint()) };
-    let (mut log, resumed) = Log::open(settings, Utc::now())?;
-    let transform = crate::run::mark_batches(transform, &schema, &mut log);
+    let (log, resumed) = Log::open(settings, Utc::now())?;
+    let transform = crate::run::mark_batches(transform, &schema, &log);
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;
     if args.from_start {

@@ -112,12 +112,12 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         ("adobe.retry_max", adobe.retry_max, 100, 3_600_000),
         ("log.commit_interval", log.commit_interval, 1, 10_000),
         ("log.dedup_window", log.dedup_window, 1_000, 31 * day),
-        ("log.lateness", log.lateness, 10, day),
         ("log.gap_tolerance", log.gap_tolerance, 10, day),
         ("batch.max_file_age", batch.max_file_age, 100, day),
         ("batch.max_batch_age", batch.max_batch_age, 100, day),
         ("s3.timeout", s3.timeout, 1_000, day),
         ("redshift.connect_timeout", redshift.connect_timeout, 100, 600_000),
+        ("redshift.lock_timeout", redshift.lock_timeout, 100, day),
         ("redshift.statement_timeout", redshift.statement_timeout, 1_000, day),
         ("ingester.list_interval", ingester.list_interval, 100, day),
         ("ingester.list_all_interval", ingester.list_all_interval, 100, day),
@@ -130,10 +130,6 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
             let show = |ms| crate::human::duration(std::time::Duration::from_millis(ms));
             problems.add(key, format_args!("must be between {} and {}, not {span}", show(from), show(to)));
         }
-    }
-
-    if log.dedup_window < log.lateness {
-        problems.add("log.dedup_window", "must not be shorter than log.lateness");
     }
 
     for (key, text) in [
@@ -202,6 +198,11 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");
+    } else if [&redshift.table, &redshift.ledger].contains(&&redshift.ledger.lock_table()) {
+        problems.add(
+            "redshift.ledger",
+            "must leave room for its lock, the table of its name with _lock behind it",
+        );
     }
     if redshift.tls == Tls::Disable && !is_loopback_name(&redshift.host) {
         problems.add(

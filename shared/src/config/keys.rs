@@ -145,9 +145,8 @@ pub const KEYS: &[Key] = &[
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
     key("log.keep_uploaded", Size, Some(r#""1GiB""#), r#""1GiB""#, "Copies of uploaded files take at most this much disk; they are kept until the ingester has loaded the batch, so that an object lost or altered in S3 can be uploaded once more. The oldest go first, and rows not yet in S3 have the room first: both together stay below `log.max_bytes`. `0B`: none."),
     key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
-    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. At least `log.lateness`."),
+    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. A hit that is sent again later than that is compared with the table when it is loaded, which takes longer. 1s to 31d."),
     key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
-    key("log.lateness", Duration, Some(r#""15m""#), r#""15m""#, "How far out of order hits may come, told by their `receivedTimeGMT`. Adobe: latency 20 s to 5 min, with A4T up to 10 min more. 10ms to 1d."),
     key("log.gap_tolerance", Duration, Some(r#""1m""#), r#""1m""#, "A longer time between the last hit before a reconnect and the first after it is recorded as a gap. 10ms to 1d."),
 
     key("batch.records_per_file", Integer, Some("1000"), "1000", "A file closes at this many rows, 1 to 1000000."),
@@ -193,6 +192,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.distkey", Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice."),
     key("redshift.encodings", Text, Some(r#""auto""#), r#""explicit""#, "Compression of columns, for `ingester ddl`: `auto` (Redshift's choice, and the encodings the schema names) or `explicit` (one for every column)."),
     key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
+    key("redshift.lock_timeout", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait for the lock that one load at a time holds (`<ledger>_lock`). When it is over, the log says who holds it, and it is tried again. 100ms to 1d."),
     key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
 
     key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, made with mode 0700 if it is not there."),
@@ -221,6 +221,21 @@ pub const KEYS: &[Key] = &[
 
     key("shutdown.timeout", Duration, Some(r#""30s""#), r#""30s""#, "Longest time an orderly stop may take; work that is not done by then is left for the next start."),
 ];
+
+/// A key that earlier versions had. It is accepted, so that a configuration goes on after an upgrade, and does nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Gone {
+    /// `section.key`.
+    pub path: &'static str,
+    /// Why it is not needed any more, or what takes its place.
+    pub why: &'static str,
+}
+
+/// Every key that went.
+pub const GONE: &[Gone] = &[Gone {
+    path: "log.lateness",
+    why: "no hit is dropped by its time any more; what is not known by its id is compared with the table",
+}];
 
 /// The key at `path`, if there is one.
 #[must_use]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::gone;
 use super::keys::{self, KEYS, SECTIONS, Type};
 
 /// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
@@ -53,18 +54,22 @@ impl Problems {
 }
 
 /// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults.
+/// Keys that went are told of.
 pub(super) fn resolve(
     text: &str,
     origin: &Path,
     env: impl Iterator<Item = (String, String)>,
-) -> Result<Table, ConfigError> {
+) -> Result<(Table, Vec<String>), ConfigError> {
     let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
     let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
     let mut problems = Problems::default();
-    override_from(env, &mut table, &mut problems);
+    let mut told = gone::set_aside(&mut table, keys::GONE);
+    let (env, more) = gone::set_aside_variables(env, keys::GONE);
+    told.extend(more);
+    override_from(env.into_iter(), &mut table, &mut problems);
     check_known(&table, &mut problems);
     fill_defaults(&mut table, &mut problems);
-    problems.end(origin, table)
+    problems.end(origin, (table, told))
 }
 
 /// A syntax error, with its line but without the text of the line: it may hold a secret.

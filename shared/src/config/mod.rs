@@ -4,6 +4,7 @@ mod amazon_host;
 mod check;
 mod copy_options;
 pub mod docs;
+mod gone;
 pub mod keys;
 mod load;
 pub mod pause;
@@ -44,6 +45,9 @@ pub struct Config {
     pub metrics: Metrics,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
+    /// What its owner should know, a line each: keys that went.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 macro_rules! section {
@@ -119,7 +123,6 @@ section!(
         cache: Size,
         dedup_window: Span,
         dedup_hits: usize,
-        lateness: Span,
         gap_tolerance: Span,
     }
 );
@@ -179,6 +182,7 @@ section!(
         distkey: String,
         encodings: Encodings,
         connect_timeout: Span,
+        lock_timeout: Span,
         statement_timeout: Span,
     }
 );
@@ -367,12 +371,20 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         secrets: Secrets,
     ) -> Result<Self, ConfigError> {
-        let table = load::resolve(text, origin, env)?;
+        let (table, warnings) = load::resolve(text, origin, env)?;
         let mut problems = load::Problems::default();
         let checked = check::sections(table, secrets, &mut problems);
         problems.end(origin, ())?;
         checked
+            .map(|config| Self { warnings, ..config })
             .ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
+    }
+
+    /// Says what its owner should know, once a service's logging has started.
+    pub fn warn(&self) {
+        for warning in &self.warnings {
+            tracing::warn!("configuration: {warning}");
+        }
     }
 
     fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {

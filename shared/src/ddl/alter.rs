@@ -13,7 +13,7 @@
 
 use super::live::{Wanted, by_name, compare_column, unknown, wanted_by_ledger, wanted_by_schema};
 use super::statements::{Change, Statements, Stored};
-use super::{LiveColumn, TableOptions, What};
+use super::{LiveColumn, RENAMED_IN_LEDGER, TableOptions, What};
 use crate::schema::{Encoding, Schema};
 use crate::sql::{TableName, ident};
 
@@ -29,10 +29,23 @@ pub fn alter_table(
     alter(table, &wanted_by_schema(schema, options), live, options)
 }
 
-/// The same for the ledger, whose keys and encodings are left to Redshift.
+/// The same for the ledger, whose keys and encodings are left to Redshift. Columns that earlier versions called otherwise
+/// are renamed first.
 #[must_use]
 pub fn alter_ledger(ledger: &TableName, live: &[LiveColumn]) -> Vec<String> {
-    alter(ledger, &wanted_by_ledger(), live, &TableOptions::default())
+    let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger));
+    for (then, now) in RENAMED_IN_LEDGER {
+        if live.iter().any(|column| column.name == now) {
+            continue;
+        }
+        if let Some(column) = live.iter_mut().find(|column| column.name == then) {
+            now.clone_into(&mut column.name);
+            renamed.rename(then, now);
+        }
+    }
+    let mut lines = renamed.lines;
+    lines.extend(alter(ledger, &wanted_by_ledger(), &live, &TableOptions::default()));
+    lines
 }
 
 fn alter(
@@ -320,6 +333,34 @@ mod tests {
             ]
         );
         assert!(said(&schema, &stored(&table), &compound).contains("\"b\" leaves the sort key"));
+    }
+
+    #[test]
+    fn a_ledger_of_an_earlier_version_gets_the_names_and_the_columns_of_now() {
+        let new = ["run", "batch_number", "content", "rows_known", "uncompared"];
+        let mut ledger: Vec<_> = wanted_by_ledger()
+            .iter()
+            .filter(|column| !new.contains(&column.name))
+            .flat_map(|column| live(&[(column.name, &column.sql_type.to_string())]))
+            .collect();
+        ledger.iter_mut().filter(|column| column.name == "loaded_by").for_each(|column| {
+            "loader".clone_into(&mut column.name);
+        });
+        assert_eq!(
+            alter_ledger(&"ledger".parse().unwrap(), &ledger),
+            [
+                "-- Programs of versions that call it \"loader\" load nothing from here on.",
+                "ALTER TABLE \"ledger\" RENAME COLUMN \"loader\" TO \"loaded_by\";",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"run\" varchar(36);",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"batch_number\" bigint;",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"content\" varchar(32);",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"rows_known\" bigint;",
+                "ALTER TABLE \"ledger\" ADD COLUMN \"uncompared\" bigint;",
+            ]
+        );
+        ledger.extend(live(&[("loaded_by", "varchar(255)")]));
+        let both = alter_ledger(&"ledger".parse().unwrap(), &ledger).join("\n");
+        assert!(!both.contains("RENAME") && both.contains("DROP COLUMN \"loader\""), "{both}");
     }
 
     #[test]

@@ -53,6 +53,12 @@ impl<'a> Statements<'a> {
         self.lines.push(format!("ALTER TABLE {} {change};", self.table));
     }
 
+    pub(super) fn rename(&mut self, then: &str, now: &str) {
+        let then = ident(then);
+        self.say(&format!("Programs of versions that call it {then} load nothing from here on."));
+        self.send(&format!("RENAME COLUMN {then} TO {}", ident(now)));
+    }
+
     /// All but a varchar's length, which is part of a [`Change`].
     pub(super) fn column(&mut self, difference: &Difference) {
         let column = ident(&difference.column);

@@ -31,6 +31,9 @@ pub struct Session {
     under_way: AtomicBool,
     /// Set when it is not known what the server does with it: it must not be used again.
     spoilt: AtomicBool,
+    /// Set while statements have the limit of a LOCK, or have it again after ROLLBACK: that takes back what was set
+    /// within the transaction.
+    hurried: AtomicBool,
     /// Whether the server answers [`COPY_ID`].
     tells_copy_id: bool,
 }
@@ -156,6 +159,7 @@ impl Session {
             limit,
             under_way: AtomicBool::new(false),
             spoilt: AtomicBool::new(false),
+            hurried: AtomicBool::new(false),
             tells_copy_id: false,
         }
     }
@@ -204,13 +208,32 @@ impl Session {
         Ok(Rows(rows.collect()))
     }
 
+    /// Begins a transaction with `lock`, a LOCK that may take `limit`; what follows has the limit of the session again.
+    ///
+    /// The LOCK comes first and alone: the transaction sees what was committed before its first statement that reads.
+    ///
+    /// # Errors
+    /// As [`Session::run`], with what was being done. A transaction may be open then: it must be rolled back.
+    pub async fn begin(&self, lock: &str, limit: Duration) -> Result<(), (SqlFailure, &'static str)> {
+        self.hurried.store(true, Ordering::Relaxed);
+        for (sql, doing) in opening(lock, limit, self.limit) {
+            self.run(&sql).await.map_err(|failure| (failure, doing))?;
+        }
+        Ok(())
+    }
+
     /// Ends the transaction without effect. If even that fails the session is not to be used again.
     pub async fn roll_back(&self) {
         if !self.usable() {
             // Closing it does the same; asking would wait behind a statement that does not end.
             return;
         }
-        if let Err(error) = self.run("ROLLBACK").await {
+        let hurried = self.hurried.swap(false, Ordering::Relaxed);
+        let ended = match self.run("ROLLBACK").await {
+            Ok(_) if hurried => self.run(&time_limit(self.limit)).await,
+            ended => ended,
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "ROLLBACK failed; the connection is given up");
             self.spoil();
         }
@@ -249,6 +272,19 @@ impl Drop for Session {
     }
 }
 
+/// What a transaction begins with: each statement, and what it is called.
+fn opening(lock: &str, limit: Duration, usual: Duration) -> [(String, &'static str); 4] {
+    [
+        (time_limit(limit), "limiting the LOCK"),
+        ("BEGIN".to_owned(), "BEGIN"),
+        (lock.to_owned(), LOCK),
+        (time_limit(usual), "limiting statements"),
+    ]
+}
+
+/// What the LOCK of a transaction is called.
+pub const LOCK: &str = "LOCK";
+
 /// Limits every statement of a session, waiting in Redshift's queue included.
 fn time_limit(limit: Duration) -> String {
     format!("SET statement_timeout TO {}", limit.as_millis())
@@ -257,6 +293,16 @@ fn time_limit(limit: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lock_is_the_first_statement_of_its_transaction_and_alone_has_the_short_limit() {
+        let sent =
+            opening("LOCK \"l\"", Duration::from_secs(60), Duration::from_secs(1800)).map(|(sql, _)| sql);
+        assert_eq!(
+            sent,
+            ["SET statement_timeout TO 60000", "BEGIN", "LOCK \"l\"", "SET statement_timeout TO 1800000"]
+        );
+    }
 
     #[test]
     fn a_refusal_shows_its_code_and_context() {

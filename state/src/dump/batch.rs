@@ -151,14 +151,14 @@ impl BatchDump {
 }
 
 fn seal(config: &Config, batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Option<String> {
-    let below = |prefix: &str| format!("{}{SEAL}", layout::folder(prefix, batch));
-    let bucket = |prefix: &str| below(&format!("s3://{}/{prefix}", config.s3.bucket));
-    match (load.map(|load| &load.state), config.ingester.archive) {
-        (Some(LoadState::Archived { .. }), Archive::Delete) => None,
-        (Some(LoadState::Archived { .. }), Archive::Move) => Some(bucket(&config.s3.ingested)),
+    let below = |prefix: &str, id| format!("{}{SEAL}", layout::folder(prefix, id));
+    let bucket = |prefix: &str, id| below(&format!("s3://{}/{prefix}", config.s3.bucket), id);
+    match (load.map(|load| (&load.state, load.ledger_id())), config.ingester.archive) {
+        (Some((LoadState::Archived { .. }, _)), Archive::Delete) => None,
+        (Some((LoadState::Archived { .. }, id)), Archive::Move) => Some(bucket(&config.s3.ingested, id)),
         _ => match made {
-            Some(made) => made.summary.published.map(|_| below(&made.place)),
-            None => Some(bucket(&config.s3.to_ingest)),
+            Some(made) => made.summary.published.map(|_| below(&made.place, batch)),
+            None => Some(bucket(&config.s3.to_ingest, batch)),
         },
     }
 }

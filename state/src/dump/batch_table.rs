@@ -29,6 +29,9 @@ pub(super) fn render(dump: &BatchDump) -> String {
     }
     let state = load.map_or_else(|| "not known to the ingester".to_owned(), |load| load_state(load, dump.at));
     let _ = writeln!(out, "load         {state}");
+    if let Some(load) = load.filter(|load| load.is_settled()) {
+        entered(&mut out, load);
+    }
     if let Some((load, quarantine)) = load.zip(dump.quarantine.as_ref()) {
         let refused = count(load.quarantined);
         let _ = writeln!(out, "quarantine   {refused} rows; `ingester replay --help` says what to do");
@@ -96,6 +99,24 @@ fn load_state(load: &Load, now: DateTime<Utc>) -> String {
         }
         LoadState::Loaded { .. } => format!("loaded, attempt {attempts}; not yet archived"),
         LoadState::Archived { .. } => format!("loaded, attempt {attempts}; archived"),
+    }
+}
+
+/// How the ledger has it.
+fn entered(out: &mut String, load: &Load) {
+    let Load { rows, quarantined, known, .. } = load;
+    let loaded = rows.saturating_sub(quarantined.saturating_add(*known));
+    let _ = writeln!(
+        out,
+        "its rows     {} = {} loaded + {} in quarantine + {} already in the table{}",
+        count(*rows),
+        count(loaded),
+        count(*quarantined),
+        count(*known),
+        if load.staged { "; loaded staged" } else { "" },
+    );
+    if let Some(id) = load.entered_as {
+        let _ = writeln!(out, "in ledger    as {id}: the ledger had another batch of its id");
     }
 }
 

@@ -78,7 +78,7 @@ pub async fn look_at_producer(config: &Config) -> Result<Part<ProducerSnapshot>,
 pub async fn look_at_ingester(config: &Config) -> Result<Part<IngesterSnapshot>, Failure> {
     let read = |loads: &Loads| {
         let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
-        Ok(IngesterSnapshot { loads: loads.all()?, paused })
+        Ok(loads.snapshot_with(paused)?)
     };
     Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, read).await
 }

@@ -12,7 +12,7 @@ use shared::seal::Counts;
 use super::{Dump, loads_of};
 use crate::ask::Part;
 use crate::columns;
-use crate::loads::{ErrorClass, Load, LoadState, Paused};
+use crate::loads::{ErrorClass, Load, LoadState, Paused, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
@@ -38,6 +38,7 @@ pub(super) fn render(dump: &Dump) -> String {
     }
     batches(&mut out, dump);
     quarantine(&mut out, dump);
+    ledger(&mut out, dump);
     let pending = dump.pending;
     let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
     if let Some(paused) = paused(dump) {
@@ -78,7 +79,7 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: Dat
     );
     if producer.dedup.too_short {
         out.push_str(
-            "          log.dedup_hits is too low for log.lateness: hits may be taken twice; raise it\n",
+            "          log.dedup_hits holds less than log.dedup_window: more is compared with the table\n",
         );
     }
     // The latest session of each connection; of none that is no longer used.
@@ -97,11 +98,8 @@ fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: Dat
     gaps(out, &producer.gaps);
 }
 
-/// What of the duplicates and rows is worth a second look.
+/// What of the rows is worth a second look.
 fn unusual(out: &mut String, totals: &Counts) {
-    if totals.stale > 0 {
-        let _ = writeln!(out, "          {} of the duplicates are stale: read long ago", count(totals.stale));
-    }
     if totals.without_id > 0 {
         let _ = writeln!(out, "          {} of the rows have no hit id", count(totals.without_id));
     }
@@ -203,6 +201,31 @@ fn quarantine(out: &mut String, dump: &Dump) {
     out.push('\n');
 }
 
+/// What concerns all loads: rows that the table had already, and what the ledger speaks for.
+fn ledger(out: &mut String, dump: &Dump) {
+    let Some(ingester) = &dump.ingester.snapshot else { return };
+    let Sums { staged_loads, known_rows } = ingester.sums;
+    if staged_loads > 0 && !dump.only_pending {
+        let _ = writeln!(
+            out,
+            "staged   {} loads compared their rows with the table, which had {} of them already",
+            count(staged_loads),
+            count(known_rows)
+        );
+    }
+    let Some(mark) = &ingester.ledger else { return };
+    match mark.knows_from {
+        None => out.push_str(
+            "ledger   speaks for no time yet: every load is staged until `ingester ledger knows-from` is told\n",
+        ),
+        Some(from) if from > DateTime::UNIX_EPOCH && !dump.only_pending => {
+            let from = from.format("%Y-%m-%d %H:%M:%S");
+            let _ = writeln!(out, "ledger   speaks for rows received since {from} UTC; older ones load staged");
+        }
+        Some(_) => {}
+    }
+}
+
 fn batch(out: &mut String, line: &Line<'_>, (alert_after, paused): (u32, bool), now: DateTime<Utc>) {
     let (state, files, rows, size, since) = match (line.made, line.load) {
         (Some(made), _) => {
@@ -270,7 +293,7 @@ mod tests {
     use shared::ids::Instance;
 
     use super::*;
-    use crate::loads::PausedBy;
+    use crate::loads::{LedgerMark, PausedBy};
     use crate::log::GapTotals;
     use crate::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
 
@@ -321,7 +344,6 @@ mod tests {
                 duplicates: 1_000,
                 filtered: 200,
                 rejected: 34,
-                stale: 12,
                 without_id: 5,
             },
             rows_to_upload: 12_000,
@@ -334,7 +356,7 @@ mod tests {
             dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
             gaps: gaps(12),
         };
-        let ingester = IngesterSnapshot { loads, paused: None };
+        let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
         Dump::of(part(Some(7), producer), part(None, ingester), at)
     }
 
@@ -353,9 +375,8 @@ mod tests {
             "4/10",
             "pending  3 batches, 30,000 rows",
             "process 7",
-            "12 of the duplicates are stale",
             "5 of the rows have no hit id",
-            "log.dedup_hits is too low",
+            "log.dedup_hits holds less",
             "gaps      15, 1h19m together",
             "(5 older ones)",
             "01-15 08:00:00 to 01-15 08:05:18 UTC (5m18s) before session 11: a reason",
@@ -401,6 +422,28 @@ mod tests {
         assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
         assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
         assert!(!dump().table().contains("quarantine"));
+    }
+
+    #[test]
+    fn what_the_ledger_does_not_speak_for_is_told_and_what_the_table_had_already() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        let snapshot = ingester.snapshot.as_mut().unwrap();
+        snapshot.sums = Sums { staged_loads: 3, known_rows: 1_200 };
+        let mark = |knows_from| LedgerMark { pipeline: String::new(), table: "t".to_owned(), knows_from };
+        snapshot.ledger = Some(mark(None));
+        let told = Dump::of(producer.clone(), ingester.clone(), at);
+        let table = told.table();
+        assert!(table.contains("staged   3 loads") && table.contains("had 1,200 of them"), "{table}");
+        assert!(table.contains("ledger   speaks for no time yet"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
+        let pending = told.only_pending().table();
+        assert!(pending.contains("speaks for no time yet") && !pending.contains("staged   3"), "{pending}");
+        let mut with = |knows_from| {
+            ingester.snapshot.as_mut().unwrap().ledger = Some(mark(Some(knows_from)));
+            Dump::of(producer.clone(), ingester.clone(), at).table()
+        };
+        assert!(with(at).contains("ledger   speaks for rows received since"));
+        assert!(!with(DateTime::UNIX_EPOCH).contains("ledger  "), "it speaks for all");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shared::content::Content;
 use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 
@@ -11,7 +12,7 @@ use super::status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 /// Failures kept of a load: the latest.
 pub const FAILURES_KEPT: usize = 10;
 /// Bytes of the reason of the latest failure, as JSON.
-const WHY_BYTES: usize = 1600;
+const WHY_BYTES: usize = 1500;
 /// Bytes of the reason of each failure kept, as JSON.
 const FAILURE_WHY_BYTES: usize = 240;
 /// Bytes of a schema's fingerprint; a seal with a longer one is none of ours.
@@ -33,6 +34,9 @@ pub struct Load {
     /// How its rows are written; None when its seal was not read, or a version found it that did not keep this.
     #[serde(default)]
     pub form: Option<Form>,
+    /// Checksum of its rows, as its seal says; None as for `form`, or when the seal has none.
+    #[serde(default)]
+    pub content: Option<Content>,
     /// When its seal was first seen.
     pub discovered: DateTime<Utc>,
     /// Attempts so far.
@@ -52,6 +56,16 @@ pub struct Load {
     /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
     #[serde(default)]
     pub quarantined: u64,
+    /// Rows that the table had already, as far as this ingester knows: `rows` are those loaded, these and the quarantined
+    /// ones.
+    #[serde(default)]
+    pub known: u64,
+    /// Whether this ingester loaded it the staged way.
+    #[serde(default)]
+    pub staged: bool,
+    /// The id under which the ledger has it; None: its own.
+    #[serde(default)]
+    pub entered_as: Option<BatchId>,
     /// Whether what was written in the search for refused rows may still stand in S3.
     #[serde(default)]
     pub sifting: bool,
@@ -61,6 +75,17 @@ pub struct Load {
     /// Where it stands.
     #[serde(flatten)]
     pub state: LoadState,
+}
+
+/// How the ledger has a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Entered {
+    /// Rows that the table had already.
+    pub known: u64,
+    /// Whether this ingester loaded it, the staged way.
+    pub staged: bool,
+    /// The id under which the ledger has it, if not its own.
+    pub entered_as: Option<BatchId>,
 }
 
 /// What batches must have in common to be loaded together.
@@ -113,6 +138,7 @@ impl Load {
             rows,
             bytes,
             form: None,
+            content: None,
             discovered,
             attempts: 0,
             failed: 0,
@@ -120,6 +146,9 @@ impl Load {
             loaded: None,
             found_again: None,
             quarantined: 0,
+            known: 0,
+            staged: false,
+            entered_as: None,
             sifting: false,
             failures: Vec::new(),
             state: LoadState::Discovered,
@@ -132,6 +161,19 @@ impl Load {
         let tries = self.failures.iter().rev().take_while(|failed| failed.attempt.is_some());
         let (count, since) = tries.fold((0_u32, None), |(count, _), failed| (count + 1, Some(failed.failed)));
         (count, since)
+    }
+
+    /// The id under which the ledger has it, or will have it.
+    #[must_use]
+    pub fn ledger_id(&self) -> BatchId {
+        self.entered_as.unwrap_or(self.batch)
+    }
+
+    /// The load, with how the ledger has it.
+    #[must_use]
+    pub(super) fn entered(&self, entered: Entered) -> Self {
+        let Entered { known, staged, entered_as } = entered;
+        Self { known, staged: staged || self.staged, entered_as, ..self.clone() }
     }
 
     /// Whether an attempt is under way, or was when the process ended.
@@ -192,6 +234,8 @@ impl Load {
             LoadEvent::Archived => {}
             LoadEvent::FoundAgain => {
                 (load.started, load.loaded, load.found_again, load.failed) = (None, None, Some(now), 0);
+                // What stands there now may be another batch of the same id.
+                (load.known, load.staged, load.entered_as) = (0, false, None);
             }
         }
         Ok(load)
@@ -239,7 +283,11 @@ mod tests {
         for why in ["é\u{1}\"".repeat(5_000), "\u{1}".repeat(10_000), "😀\n".repeat(4_000)] {
             let form = Form::new(Compression::Zstd, &"f".repeat(FINGERPRINT_BYTES));
             let mut load = Load {
+                content: Some(Content::of_rows(b"")),
                 quarantined: u64::MAX,
+                known: u64::MAX,
+                staged: true,
+                entered_as: Some(BatchId::new()),
                 found_again: Some(now),
                 loaded: Some(now),
                 discovered: now,

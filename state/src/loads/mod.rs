@@ -2,8 +2,11 @@
 //! never the truth: whether a batch is loaded is said by the ledger in Redshift alone.
 
 mod load;
+mod mark;
 mod pause;
+mod session;
 mod status;
+mod sums;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,13 +16,19 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, BatchPrefix};
 
-use crate::snapshot::Matching;
+use crate::snapshot::{IngesterSnapshot, Matching};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
-pub use load::{FAILURES_KEPT, Failed, Form, Load};
+pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
+pub(crate) use mark::KEY as MARK;
+pub use mark::LedgerMark;
 pub(crate) use pause::KEY as PAUSE;
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
+pub use session::Began;
+pub(crate) use session::KEY as SESSION;
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
+pub(crate) use sums::KEY as SUMS;
+pub use sums::Sums;
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.
 pub(crate) const ARCHIVED_KEPT: usize = 1000;
@@ -130,8 +139,8 @@ impl Loads {
             now = found.map_err(|illegal| LoadsError::Move(load.batch, illegal))?;
         }
         if load.form.is_some() && !now.is_settled() {
-            let Load { instance, files, rows, bytes, form, .. } = load;
-            now = Load { instance, files, rows, bytes, form, ..now };
+            let Load { instance, files, rows, bytes, form, content, .. } = load;
+            now = Load { instance, files, rows, bytes, form, content, ..now };
         }
         if now != known {
             self.write(std::slice::from_ref(&now))?;
@@ -169,7 +178,12 @@ impl Loads {
 
     /// Writes these loads, and forgets old ones. Should that fail the process ends: the index needs no way back.
     fn write(&self, loads: &[Load]) -> Result<(), StoreError> {
-        let (mut change, mut index) = (Change::new(), self.index());
+        self.write_with(Change::new(), loads)
+    }
+
+    /// The same with what else is to change.
+    fn write_with(&self, mut change: Change, loads: &[Load]) -> Result<(), StoreError> {
+        let mut index = self.index();
         for load in loads {
             change.put(Table::Loads, load.batch.as_bytes(), load);
             index.enter(load);
@@ -219,6 +233,14 @@ impl Loads {
     /// When they cannot be read.
     pub fn all(&self) -> Result<Vec<Load>, StoreError> {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
+    }
+
+    /// All that is to be told of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn snapshot_with(&self, paused: Option<Paused>) -> Result<IngesterSnapshot, StoreError> {
+        Ok(IngesterSnapshot { loads: self.all()?, paused, sums: self.sums()?, ledger: self.ledger_mark()? })
     }
 
     /// The one load whose batch id begins with `prefix`; or the ids, if they are several or none.

@@ -1,29 +1,46 @@
-//! Rows are made before it is known which batch they go to. A column that holds the batch's id is therefore filled in
-//! two steps: the row comes with a mark of the same length in it, and the commit, all of whose rows go to one batch,
-//! puts the id in its place.
+//! Rows are made before it is known which batch they go to, and a batch that is filling gets another id when the log is
+//! opened again. A column that holds the batch's id is therefore filled in two steps: the row is kept with a mark of the
+//! same length in it, and whoever reads the rows of a file puts the id in its place.
 
 use memchr::memmem::Finder;
 use shared::ids::BatchId;
 
-/// Stands in rows for the id of the batch they go to. Made anew by each process, so that nobody can send it.
+use crate::store::{Change, Store, StoreError, Table};
+
+/// Key of the mark.
+pub(super) const MARK: &[u8] = b"mark";
+
+/// Stands in rows for the id of the batch they go to. Each log has its own, which never leaves it, so that nobody can
+/// send it.
 #[derive(Debug, Clone)]
-pub struct BatchMark {
+pub(super) struct BatchMark {
     text: String,
     finder: Finder<'static>,
 }
 
 impl BatchMark {
-    /// A mark that nobody knows yet.
-    #[must_use]
-    pub fn new() -> Self {
-        let text = BatchId::new().to_string();
+    fn new(text: String) -> Self {
         let finder = Finder::new(text.as_bytes()).into_owned();
         Self { text, finder }
     }
 
+    /// The mark of a log; None if it has none yet.
+    pub(super) fn of(store: &Store) -> Result<Option<Self>, StoreError> {
+        Ok(store.get(Table::Meta, MARK)?.map(Self::new))
+    }
+
+    /// The mark of a log, which gets one with `change` if it has none.
+    pub(super) fn ensure(store: &Store, change: &mut Change) -> Result<Self, StoreError> {
+        if let Some(mark) = Self::of(store)? {
+            return Ok(mark);
+        }
+        let text = BatchId::new().to_string();
+        change.put(Table::Meta, MARK, &text);
+        Ok(Self::new(text))
+    }
+
     /// What stands in the rows.
-    #[must_use]
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
@@ -41,24 +58,17 @@ impl BatchMark {
     }
 }
 
-impl Default for BatchMark {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_mark_becomes_the_id_and_nothing_else_changes() {
-        let (mark, batch) = (BatchMark::new(), BatchId::new());
+        let (mark, batch) = (BatchMark::new(BatchId::new().to_string()), BatchId::new());
         let text = mark.text();
         let almost = text.get(1..).unwrap_or_default();
         let mut rows = format!("a~{text}\n{almost}~{text}{text}").into_bytes();
         mark.replace(batch, &mut rows);
         assert_eq!(String::from_utf8(rows).unwrap(), format!("a~{batch}\n{almost}~{batch}{batch}"));
-        assert_ne!(text, BatchMark::new().text());
     }
 }

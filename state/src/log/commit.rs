@@ -10,22 +10,18 @@ use shared::ids::BatchId;
 use shared::seal::Counts;
 
 use super::batch_mark::BatchMark;
-use super::coverage::Margins;
-use super::holes::Holes;
 use super::pipeline::{Cut, Pipeline};
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, GapTotals, Sums};
+use super::runs::Runs;
 use super::session::Connection;
 use super::stage::Stage;
 use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
 use super::window::Window;
-use super::{LogError, LogReader, Settings, seq_key};
+use super::{LogError, LogReader, Settings, millis, seq_key};
 use crate::pieces;
 use crate::points::reached;
 use crate::store::{Change, Store, Table};
-
-/// Key of the holes.
-pub(super) const HOLES: &[u8] = b"holes";
 
 /// The log, open for writing.
 pub struct Log {
@@ -36,12 +32,13 @@ pub struct Log {
     pub(super) sums: Sums,
     pub(super) stage: Stage,
     pub(super) window: Window,
-    pub(super) holes: Holes,
-    pub(super) margins: Margins,
+    pub(super) runs: Runs,
     /// As of the last cut; what its chunks take is known to the pipeline only.
     pub(super) open_file: Option<Numbered<FileRecord>>,
     pub(super) filling: Option<Numbered<BatchRecord>>,
     pub(super) connections: Vec<Connection>,
+    /// Whether a session was settled since the last cut.
+    pub(super) settled_any: bool,
     /// Published batches that are kept to be looked at, oldest first.
     pub(super) published: VecDeque<u64>,
     pub(super) progress: Progress,
@@ -50,7 +47,7 @@ pub struct Log {
     /// Whether it was said that the window is too short.
     pub(super) warned_too_short: bool,
     /// What stands in the rows for the id of their batch, if the schema has a column for it.
-    pub(super) batch_mark: Option<BatchMark>,
+    pub(super) batch_mark: BatchMark,
 }
 
 /// A record and its number.
@@ -65,9 +62,9 @@ pub(super) struct Numbered<T> {
 pub struct Committed {
     /// What became of their records.
     pub counts: Counts,
-    /// The files they closed: these can be uploaded.
+    /// The files they closed.
     pub closed: Vec<u64>,
-    /// The batches they sealed: these can be published once their files are up.
+    /// The batches they sealed: these can be uploaded and published.
     pub sealed: Vec<u64>,
 }
 
@@ -80,9 +77,10 @@ impl Committed {
 }
 
 impl Log {
-    /// From now on this mark becomes the id of the batch wherever it stands in a row.
-    pub fn mark_batches(&mut self, mark: BatchMark) {
-        self.batch_mark = Some(mark);
+    /// What a row bears in the place of the id of its batch.
+    #[must_use]
+    pub fn batch_mark(&self) -> &str {
+        self.batch_mark.text()
     }
 
     /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only
@@ -151,6 +149,8 @@ impl Log {
 
     fn cut_off(&mut self, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
         let mut cut = Cut::default();
+        // Only what is sealed goes to S3, and a full log takes nothing more before some of it went.
+        let end = end || self.is_full();
         let any = !self.stage.is_empty();
         cut.done.counts = self.stage.counts;
         self.sums.totals.add(self.stage.counts);
@@ -169,28 +169,26 @@ impl Log {
                 cut.change.put(Table::Sessions, &seq_key(session.session), session);
             }
         }
-        if self.holes.take_changed() {
-            cut.change.put(Table::Meta, HOLES, &self.holes);
-        }
         self.stage.clear();
+        let any = any || std::mem::take(&mut self.settled_any);
         if any || cut.file.is_some() || !cut.change.is_empty() { self.send(cut) } else { Ok(()) }
     }
 
     fn forget(&mut self, change: &mut Change) -> Result<(), LogError> {
         let front = self.sums.coverage.front();
         let horizon = &mut self.sums.horizon;
-        self.window.forget(&self.store, change, front, &mut self.holes, horizon)?;
+        self.window.forget(&self.store, change, front, horizon)?;
         let horizon = *horizon;
         self.sums.hits = self.window.len() as u64;
-        // What comes late is told from what was forgotten only after the horizon.
+        let kept = millis(self.settings.dedup_window);
         let too_short =
-            front.zip(horizon).is_some_and(|(front, horizon)| horizon >= front - self.margins.lateness);
+            front.zip(horizon).is_some_and(|(front, horizon)| horizon > front.saturating_sub(kept));
         if too_short && !self.warned_too_short {
             self.warned_too_short = true;
             tracing::warn!(
                 hits = self.sums.hits,
-                "log.dedup_hits holds less than log.lateness of the stream: what Adobe sends again may be taken twice; \
-                 raise log.dedup_hits"
+                "log.dedup_hits holds less than log.dedup_window of the stream: what comes later than that is compared \
+                 with the table when it is loaded, which takes longer; raise log.dedup_hits"
             );
         }
         self.sums.too_short = too_short;
@@ -211,9 +209,6 @@ impl Log {
         let (rows, bytes) = (self.stage.row_count, self.stage.rows.len() as u64);
         cut.row_count = rows;
         (cut.rows, cut.hits) = self.stage.take();
-        if let Some(mark) = &self.batch_mark {
-            mark.replace(batch.record.id, &mut cut.rows);
-        }
         let times = self.stage.times.unwrap_or_default();
         self.window.store(&mut cut.change, (file.seq, file.record.chunks), &cut.hits, times);
 
@@ -226,6 +221,7 @@ impl Log {
         let (record, stage) = (&mut batch.record, &self.stage);
         record.rows += rows;
         record.bytes += bytes;
+        record.uncompared = record.uncompared.map(|uncompared| uncompared + stage.uncompared);
         record.first_received = [record.first_received, stage.first_received].into_iter().flatten().min();
         record.last_received = record.last_received.max(stage.last_received);
         cut.change.put(Table::Batches, &seq_key(batch.seq), record);
@@ -253,6 +249,8 @@ impl Log {
                 sealed: None,
                 published: None,
                 counts: Counts::default(),
+                uncompared: Some(0),
+                compared: None,
             },
         });
         if self.open_file.is_none() {
@@ -311,6 +309,8 @@ impl Log {
         batch.record.sealed = Some(now);
         batch.record.counts = self.sums.totals.since(&self.sums.sealed);
         self.sums.sealed = self.sums.totals;
+        let uncompared = batch.record.uncompared;
+        batch.record.compared = uncompared.map(|uncompared| self.runs.compared(batch.seq, uncompared));
         cut.change.put(Table::Batches, &seq_key(batch.seq), &batch.record);
         cut.done.sealed.push(batch.seq);
         Ok(())

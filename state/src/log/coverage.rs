@@ -1,33 +1,21 @@
-//! Which times of the stream were read, told by the `receivedTimeGMT` of what came. The clock has no part in it: a
-//! time in which the producer was away is no time of the stream.
+//! Where the reading of the stream stopped and went on, told by the `receivedTimeGMT` of what came: the gaps are found
+//! here. No hit is dropped for what is found. The clock has no part in it: a time in which the producer was away is no
+//! time of the stream.
 //!
-//! ```text
-//!            hole                          hole                      front - lateness       front
-//!  ──────────┤████├────── everything ──────┤████├──── everything ────┤░░░░░░░░░░░░░░░░░░░░░░┤
-//!   7 days ago            was read                     was read        more may come
-//! ```
 //! Each connection has its own last time, since Adobe spreads hits over connections by visitor; the front is what the
 //! slowest of them has received. A session is *settled* when it is known whether it went on where the connection had
 //! stopped; until then what it brings does not move that last time.
 
 use serde::{Deserialize, Serialize};
 
-use super::holes::{Holes, StreamTime};
+/// A time of the stream: milliseconds since 1970.
+pub(super) type StreamTime = i64;
 
 /// Hits a session is settled by, at most: a connection that goes on where it stopped, or further back, says so with
 /// the first of them.
 const SETTLED_BY: u32 = 256;
 /// A session that brings few hits is settled so long after the first of them, in milliseconds.
 const SETTLED_AFTER: i64 = 10_000;
-
-/// How the stream is judged, in milliseconds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Margins {
-    /// How far out of order hits may come.
-    pub(super) lateness: i64,
-    /// A longer hole is a gap.
-    pub(super) gap: i64,
-}
 
 /// So many hits from beyond a gap, and an older one behind them proves nothing any more. Hits come out of order, so
 /// some of them may precede it.
@@ -92,15 +80,14 @@ pub(super) struct Sight {
 /// From the last time before to the first after: longer than is tolerated, and the connection did not go on before.
 pub(super) type Missed = (StreamTime, StreamTime);
 
-/// What was read, connection by connection. The holes stand beside it: they change rarely.
+/// What was read, connection by connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Coverage(Vec<Reading>);
 
 impl Coverage {
-    /// Of a log that did not keep it: everything up to `last` may have been missed, and all goes on from there.
-    pub(super) fn up_to(last: StreamTime, margins: Margins, holes: &mut Holes) -> Self {
-        holes.add(StreamTime::MIN, last.saturating_add(margins.lateness));
+    /// Of a log that did not keep it: all goes on from `last`.
+    pub(super) fn up_to(last: StreamTime) -> Self {
         Self(vec![Reading { last: Some(last), settled: true, ..Reading::default() }])
     }
 
@@ -133,21 +120,9 @@ impl Coverage {
         }
     }
 
-    /// Whether a hit of this time that is not known was read before, and forgotten.
-    pub(super) fn was_read(&self, at: StreamTime, margins: Margins, holes: &Holes) -> bool {
-        let read_up_to = self.front().map(|front| front.saturating_sub(margins.lateness));
-        read_up_to.is_some_and(|up_to| at < up_to) && !holes.touch(at, at)
-    }
-
-    /// A connection brings a hit. Returns whether its session was settled by it, and with what gap.
-    pub(super) fn see(
-        &mut self,
-        connection: u8,
-        hit: Sight,
-        now: i64,
-        margins: Margins,
-        (holes, horizon): (&mut Holes, Option<StreamTime>),
-    ) -> Option<Option<Missed>> {
+    /// A connection brings a hit. Returns whether its session was settled by it, and with what gap, if that is longer
+    /// than `gap` milliseconds.
+    pub(super) fn see(&mut self, connection: u8, hit: Sight, now: i64, gap: i64) -> Option<Option<Missed>> {
         let alone = self.0.len() == 1;
         let reading = self.0.get_mut(usize::from(connection))?;
         if reading.settled {
@@ -164,7 +139,7 @@ impl Coverage {
         if !stray {
             begun.lowest = begun.lowest.min(hit.at);
         }
-        begun.beyond += u32::from(reading.last.is_some_and(|last| hit.at > last.saturating_add(margins.gap)));
+        begun.beyond += u32::from(reading.last.is_some_and(|last| hit.at > last.saturating_add(gap)));
         // A hit this connection received before its session: the session began there, or earlier. Of several
         // connections, now or formerly, another one may have received it.
         let own = alone && reading.whose == Whose::Own && reading.spread.is_none_or(|spread| hit.at > spread);
@@ -176,7 +151,7 @@ impl Coverage {
             return Some(None);
         }
         begun.new.extend(hit.id.filter(|_| hit.new));
-        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, margins, (holes, horizon)))
+        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, gap))
     }
 
     /// When the first of the sessions that are not settled is to be.
@@ -191,16 +166,11 @@ impl Coverage {
         begun.is_some_and(|begun| now.is_none_or(|now| now >= begun.at + SETTLED_AFTER))
     }
 
-    /// Settles a session by what it has brought so far. Up to the horizon, ids may have been forgotten.
-    pub(super) fn settle(
-        &mut self,
-        connection: u8,
-        margins: Margins,
-        (holes, horizon): (&mut Holes, Option<StreamTime>),
-    ) -> Option<Missed> {
+    /// Settles a session by what it has brought so far.
+    pub(super) fn settle(&mut self, connection: u8, gap: i64) -> Option<Missed> {
         let reading = self.0.get_mut(usize::from(connection))?;
         let lowest = reading.begun.as_ref()?.lowest;
-        let missed = reading.settle(margins, holes, horizon);
+        let missed = reading.settle(gap);
         // The front goes no further before the others have received something too.
         for other in self.0.iter_mut().filter(|other| other.last.is_none()) {
             (other.last, other.whose) = (Some(lowest), Whose::Others);
@@ -216,19 +186,13 @@ impl Begun {
 }
 
 impl Reading {
-    /// What was missed was sent after a hit that was read, so it is no older than that less the lateness; and before
-    /// the session's hits, so it is no newer than each of them and the lateness.
-    fn settle(&mut self, margins: Margins, holes: &mut Holes, horizon: Option<StreamTime>) -> Option<Missed> {
+    fn settle(&mut self, gap: i64) -> Option<Missed> {
         let begun = self.begun.take()?;
         let (before, lowest) = (self.last, begun.lowest);
         let others = std::mem::take(&mut self.whose) == Whose::Others;
         // It received nothing of what another did, which may be far ahead.
         self.last = before.filter(|_| !others).max(Some(begun.highest));
         self.settled = true;
-        let first = before.map_or(StreamTime::MIN, |before| before.saturating_sub(margins.lateness));
-        let last = lowest.saturating_add(margins.lateness);
-        // A hole is where every id is known: of what was forgotten meanwhile, since it was too much, none is taken twice.
-        holes.add(horizon.map_or(first, |horizon| first.max(horizon.saturating_add(1))), last);
-        before.filter(|before| !others && lowest - before > margins.gap).map(|before| (before, lowest))
+        before.filter(|before| !others && lowest - before > gap).map(|before| (before, lowest))
     }
 }

@@ -8,24 +8,26 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | chunks | file, chunk, piece | the rows of one commit: count, length, then the CSV lines in one zstd frame |
+//! | chunks | file, chunk, piece | the rows of one commit: count, length, then the CSV lines in one zstd frame; the mark stands in them for the id of their batch |
 //! | hits | file, chunk, piece | the lowest and highest time of the hits of that commit, then 16 bytes for each hit id in it |
 //! | files | file | [`FileRecord`] |
 //! | batches | batch | [`BatchRecord`] |
 //! | rejects | reject, piece | one line of JSON, as it will stand in S3 |
 //! | sessions | session | [`Session`] |
 //! | meta | `sums` | totals, what of them is sealed already, next numbers, what each connection has received |
-//! | meta | `holes` | times at which not everything was read |
+//! | meta | `runs` | this run, and earlier ones with the last batch of each |
+//! | meta | `mark` | what stands in rows for the id of their batch |
+//! | meta | `rejects` | the rejects that go to S3 next as one object, first to last |
 
 mod batch_mark;
 mod commit;
 mod coverage;
-mod holes;
 mod pipeline;
 mod progress;
 mod reader;
 mod record;
 mod resume;
+mod runs;
 mod session;
 mod shipped;
 mod stage;
@@ -41,14 +43,13 @@ use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::layout::Compression;
 
-use self::coverage::Margins;
 use crate::store::{Store, StoreError};
 
-pub use batch_mark::BatchMark;
 pub use commit::{Committed, Log};
 pub use reader::LogReader;
 pub use record::{BatchRecord, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};
 pub use resume::{ENDED_WITHOUT_A_WORD, Resumed};
+pub use shipped::Chosen;
 pub use stage::Staged;
 pub use status::{BatchEvent, BatchStatus, FileEvent, FileStatus, IllegalMove, Upload};
 
@@ -87,8 +88,6 @@ pub struct Settings {
     pub dedup_window: Duration,
     /// How many hit ids are remembered.
     pub dedup_hits: usize,
-    /// How far out of order hits may come.
-    pub lateness: Duration,
     /// A longer hole is a gap.
     pub gap_tolerance: Duration,
     /// Connections that read the stream.
@@ -96,8 +95,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    fn margins(&self) -> Margins {
-        Margins { lateness: millis(self.lateness), gap: millis(self.gap_tolerance) }
+    /// In milliseconds, a longer hole is a gap.
+    fn gap(&self) -> i64 {
+        millis(self.gap_tolerance)
     }
 
     /// The settings a configuration asks for.
@@ -120,7 +120,6 @@ impl Settings {
             cache: config.log.cache.0,
             dedup_window: config.log.dedup_window.0,
             dedup_hits: config.log.dedup_hits,
-            lateness: config.log.lateness.0,
             gap_tolerance: config.log.gap_tolerance.0,
             connections: config.adobe.connections,
         }

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use shared::ids::BatchPrefix;
 
-use super::commit::HOLES;
-use super::holes::Holes;
+use super::batch_mark::BatchMark;
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::session::time;
+use super::shipped::{CHOSEN, Chosen};
 use super::status::{BatchStatus, FileStatus};
 use super::{LogError, chunk_key, seq_key, seq_of};
 use crate::pieces;
@@ -20,6 +20,9 @@ use crate::store::{Kind, Store, StoreError, Table};
 
 /// Sessions a snapshot shows.
 const SESSIONS_SHOWN: usize = 20;
+
+/// The number of a reject, and its line.
+type Numbered = (u64, Vec<u8>);
 
 /// A handle that looks into the log.
 #[derive(Debug, Clone)]
@@ -77,12 +80,14 @@ impl LogReader {
         (batch.first_file..batch.first_file + u64::from(batch.files)).map(|file| self.file(file)).collect()
     }
 
-    /// Appends the rows of a file to `rows`, in the order they were accepted, having checked every checksum.
+    /// Appends the rows of a file to `rows`, in the order they were accepted and with the id of their batch, having
+    /// checked every checksum.
     ///
     /// # Errors
     /// When a chunk is missing or damaged.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
+        let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
         for chunk in 0..record.chunks {
             let key = chunk_key(file, chunk);
@@ -98,21 +103,31 @@ impl LogReader {
             let how = format!("its chunks hold {count} rows, its record says {}", record.rows);
             return Err(LogError::Store(self.store.damaged(Table::Files, &seq_key(file), &how)));
         }
+        if let Some(mark) = mark {
+            mark.replace(batch, rows.get_mut(start..).unwrap_or_default());
+        }
         Ok(record)
     }
 
-    /// The oldest rejects, one line of JSON each: up to `max` of them, or fewer when they pass `max_bytes`.
+    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, which is told too; else up to `max`
+    /// of them, or fewer when they pass `max_bytes`.
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn rejects(&self, max: usize, max_bytes: usize) -> Result<Vec<(u64, Vec<u8>)>, StoreError> {
-        let (mut rejects, mut bytes) = (Vec::<(u64, Vec<u8>)>::new(), 0);
+    pub fn rejects(
+        &self,
+        max: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Numbered>, Option<Chosen>), StoreError> {
+        let chosen: Option<Chosen> = self.store.get(Table::Meta, CHOSEN)?;
+        let (mut rejects, mut bytes) = (Vec::<Numbered>::new(), 0);
         for item in self.store.scan(Table::Rejects, &[]) {
             let seq = seq_of(&item?.0);
             if rejects.last().is_some_and(|(last, _)| *last == seq) {
                 continue;
             }
-            if rejects.len() == max || bytes >= max_bytes {
+            let enough = rejects.len() == max || bytes >= max_bytes;
+            if chosen.map_or(enough, |chosen| seq > chosen.last) {
                 break;
             }
             let mut line = Vec::new();
@@ -120,7 +135,7 @@ impl LogReader {
             bytes += line.len();
             rejects.push((seq, line));
         }
-        Ok(rejects)
+        Ok((rejects, chosen))
     }
 
     /// The latest `max` sessions and every older one before which something was missed, oldest first.
@@ -162,7 +177,12 @@ impl LogReader {
             rows_to_upload,
             disk_bytes: self.store.size_on_disk(),
             hits_remembered: sums.hits,
-            dedup: self.dedup(&sums)?,
+            dedup: DedupSnapshot {
+                last_received: sums.last_received,
+                front: sums.coverage.front().map(time),
+                horizon: sums.horizon.map(time),
+                too_short: sums.too_short,
+            },
             rejects_waiting: self.count_rejects(sums.next_reject)?,
             batches,
             connections: sums.coverage.connections() as u64,
@@ -171,17 +191,6 @@ impl LogReader {
                 list: sessions.iter().filter_map(GapSnapshot::before).collect(),
             },
             sessions,
-        })
-    }
-
-    fn dedup(&self, sums: &Sums) -> Result<DedupSnapshot, StoreError> {
-        let holes: Holes = self.store.get(Table::Meta, HOLES)?.unwrap_or_default();
-        Ok(DedupSnapshot {
-            last_received: sums.last_received,
-            front: sums.coverage.front().map(time),
-            horizon: sums.horizon.map(time),
-            holes: holes.len() as u64,
-            too_short: sums.too_short,
         })
     }
 

@@ -4,10 +4,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
-use shared::seal::Counts;
+use shared::seal::{Compared, Counts};
 
-use super::coverage::Coverage;
-use super::holes::StreamTime;
+use super::coverage::{Coverage, StreamTime};
 use super::status::{BatchStatus, FileStatus};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
@@ -83,6 +82,13 @@ pub struct BatchRecord {
     pub published: Option<DateTime<Utc>>,
     /// What became of the records received since the batch before; known once it is sealed.
     pub counts: Counts,
+    /// Its rows whose hit would not be known if it had been met before. None: written in format 1, which compared them
+    /// with nothing that can be named, and put the id of the batch into its rows.
+    #[serde(default)]
+    pub uncompared: Option<u64>,
+    /// What its rows were compared with; known once it is sealed.
+    #[serde(default)]
+    pub compared: Option<Compared>,
 }
 
 /// A connection to the stream.
@@ -179,10 +185,10 @@ pub(super) struct Sums {
     /// What each connection has received. Empty: written by a version that did not tell them apart.
     #[serde(default)]
     pub(super) coverage: Coverage,
-    /// Highest time of any hit that was forgotten: every later one is known by its id.
+    /// Highest time of any hit that was forgotten: every later one that was accepted is known by its id.
     #[serde(default)]
     pub(super) horizon: Option<StreamTime>,
-    /// Whether that is later than the stream may still bring new hits for.
+    /// Whether that is later than `log.dedup_window` would have it.
     #[serde(default)]
     pub(super) too_short: bool,
 }

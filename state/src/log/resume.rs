@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
+use shared::ids::BatchId;
 
-use super::commit::{HOLES, Numbered};
+use super::batch_mark::BatchMark;
+use super::commit::Numbered;
 use super::coverage::Coverage;
-use super::holes::Holes;
 use super::pipeline::Pipeline;
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, Session, Sums};
+use super::runs::Runs;
 use super::session::Connection;
 use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
@@ -24,12 +26,15 @@ use crate::store::{Change, Kind, Store, StoreError, Table};
 /// Why a session ended whose process was killed.
 pub const ENDED_WITHOUT_A_WORD: &str = "the producer ended without a word";
 
+/// Key of what format 1 kept, and is not read any more: times at which not everything was read.
+pub(super) const HOLES: &[u8] = b"holes";
+
 /// What the last process left to do.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Resumed {
-    /// Files that wait for their upload, oldest first.
+    /// Files that wait for their upload, or for their batch to be sealed, oldest first.
     pub closed: Vec<u64>,
-    /// Batches that wait to be published, oldest first.
+    /// Batches that wait to be uploaded and published, oldest first.
     pub sealed: Vec<u64>,
     /// Rows in the log that are not yet in S3.
     pub rows: u64,
@@ -38,8 +43,11 @@ pub struct Resumed {
 }
 
 impl Log {
-    /// Opens the log, creating it if there is none. A file and batch left open are gone on with, unless the schema
-    /// or the compression has changed since: then they are ended as they are.
+    /// Opens the log, creating it if there is none, and begins a new run. A file and batch left open are gone on with,
+    /// unless the schema or the compression has changed since, or format 1 wrote them: then they are ended as they are.
+    ///
+    /// The batch gets a new id. Nothing of it went to S3, and this may be a copy of a log that goes on too: what either
+    /// of them seals has a name of its own, so that no object is written over by other content.
     ///
     /// # Errors
     /// When it is in use, damaged, of another version or instance, or the disk fails.
@@ -48,26 +56,28 @@ impl Log {
         let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
         reached("resume.begun");
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
-        let holes: Holes = store.get(Table::Meta, HOLES)?.unwrap_or_default();
         let window = Window::rebuild(&store, millis(settings.dedup_window), settings.dedup_hits, sums.hits)?;
         let waiting_bytes = Arc::new(AtomicU64::new(0));
+        let mut begun = Change::new();
+        let batch_mark = BatchMark::ensure(&store, &mut begun)?;
+        let runs = Runs::begin(&store, last_sealed(&store, &sums)?, &mut begun)?;
         let mut log = Self {
             pipeline: Pipeline::start(store.clone(), waiting_bytes.clone())?,
             stage: Stage::default(),
             open_file: None,
             filling: None,
             connections: (0..settings.connections).map(|_| Connection::default()).collect(),
-            batch_mark: None,
+            settled_any: false,
+            batch_mark,
+            runs,
             published: VecDeque::new(),
             progress: Progress::default(),
             waiting_bytes,
             warned_too_short: false,
-            margins: settings.margins(),
             settings,
             store,
             sums,
             window,
-            holes,
         };
         if log.window.len() as u64 != log.sums.hits {
             let (there, sums) = (log.window.len(), log.sums.hits);
@@ -82,7 +92,15 @@ impl Log {
             let (key, piece) = item?;
             log.waits(pieces::content_len(&key, &piece));
         }
-        log.end_lost_sessions()?;
+        log.end_lost_sessions(&mut begun)?;
+        if let Some(batch) = &mut log.filling
+            && batch.record.uncompared.is_some()
+        {
+            batch.record.id = BatchId::new();
+            begun.put(Table::Batches, &seq_key(batch.seq), &batch.record);
+        }
+        begun.remove(Table::Meta, HOLES);
+        log.store.apply(begun)?;
         reached("resume.ended");
         if log.filling.as_ref().is_some_and(|batch| !log.fits(&batch.record)) {
             let done = log.seal_all(now)?;
@@ -96,7 +114,8 @@ impl Log {
     }
 
     fn fits(&self, batch: &BatchRecord) -> bool {
-        batch.schema == self.settings.schema && batch.compression == self.settings.compression
+        let Settings { schema, compression, .. } = &self.settings;
+        batch.schema == *schema && batch.compression == *compression && batch.uncompared.is_some()
     }
 
     fn waits(&self, bytes: u64) {
@@ -157,12 +176,11 @@ impl Log {
 
     /// Sessions of a process that was killed: they ended when they last said anything. What each connection has
     /// received is what was committed.
-    fn end_lost_sessions(&mut self) -> Result<(), LogError> {
-        let mut change = Change::new();
+    fn end_lost_sessions(&mut self, change: &mut Change) -> Result<(), LogError> {
         if self.sums.coverage.connections() == 0
             && let Some(last) = self.sums.last_received
         {
-            self.sums.coverage = Coverage::up_to(last.timestamp_millis(), self.margins, &mut self.holes);
+            self.sums.coverage = Coverage::up_to(last.timestamp_millis());
         }
         let store = self.store.clone();
         for item in store.scan_json::<Session>(Table::Sessions) {
@@ -172,8 +190,7 @@ impl Log {
                 session.ended = Some(session.alive);
                 session.why = Some(ENDED_WITHOUT_A_WORD.to_owned());
                 if self.sums.coverage.is_due(number, None) {
-                    let holes = (&mut self.holes, self.sums.horizon);
-                    let missed = self.sums.coverage.settle(number, self.margins, holes);
+                    let missed = self.sums.coverage.settle(number, self.settings.gap());
                     session.gap = missed.map(|missed| self.note_gap(&session, missed));
                 }
                 change.put(Table::Sessions, &seq_key(session.session), &session);
@@ -183,12 +200,15 @@ impl Log {
             }
         }
         self.sums.coverage.resize(self.connections.len());
-        if self.holes.take_changed() {
-            change.put(Table::Meta, HOLES, &self.holes);
-        }
-        if !change.is_empty() {
-            change.put(Table::Meta, b"sums", &self.sums);
-        }
-        Ok(self.store.apply(change)?)
+        change.put(Table::Meta, b"sums", &self.sums);
+        Ok(())
     }
+}
+
+/// Number of the last batch that is sealed, or more; a filling one is the last of all.
+fn last_sealed(store: &Store, sums: &Sums) -> Result<Option<u64>, StoreError> {
+    let Some(last) = sums.next_batch.checked_sub(1) else { return Ok(None) };
+    let record: Option<BatchRecord> = store.get(Table::Batches, &seq_key(last))?;
+    let filling = record.is_some_and(|record| record.status == BatchStatus::Filling);
+    Ok(if filling { last.checked_sub(1) } else { Some(last) })
 }

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use shared::seal::Counts;
 
 use super::commit::{Committed, Log, next};
-use super::coverage::Missed;
-use super::holes::StreamTime;
+use super::coverage::{Missed, StreamTime};
 use super::pipeline::Cut;
 use super::record::{Gap, Session};
 use super::{LogError, seq_key};
@@ -107,8 +106,7 @@ impl Log {
     /// Settles a session by what it has brought so far, if that is not done.
     pub(super) fn settle_session(&mut self, connection: u8) {
         if self.sums.coverage.is_due(connection, None) {
-            let holes = (&mut self.holes, self.sums.horizon);
-            let missed = self.sums.coverage.settle(connection, self.margins, holes);
+            let missed = self.sums.coverage.settle(connection, self.settings.gap());
             self.note_settled(connection, missed);
         }
     }
@@ -124,6 +122,7 @@ impl Log {
 
     /// It is known now whether a session went on where its connection had stopped.
     pub(super) fn note_settled(&mut self, connection: u8, missed: Option<Missed>) {
+        self.settled_any = true;
         let Some(state) = self.connections.get_mut(usize::from(connection)) else { return };
         state.changed = true;
         if let Some(missed) = missed

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::commit::Log;
 use super::record::{BatchRecord, FileRecord};
@@ -12,6 +13,19 @@ use super::{LogError, seq_key, seq_of};
 use crate::pieces;
 use crate::points::reached;
 use crate::store::{Change, Table};
+
+/// Key of the rejects that are to go to S3.
+pub(super) const CHOSEN: &[u8] = b"rejects";
+
+/// Rejects that go to S3 as one object: numbers of the first and the last. It is decided before the object is written,
+/// so that writing it once more after a crash, when there are more of them, writes the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
 
 /// Published batches kept to be looked at: as many as the ingester remembers.
 pub(super) const PUBLISHED_KEPT: usize = crate::loads::ARCHIVED_KEPT;
@@ -71,12 +85,25 @@ impl Log {
         Ok(self.store.sync()?)
     }
 
-    /// Drops rejects that stand in S3: those numbered `first` to `last`.
+    /// Notes, durably, which rejects go to S3 next.
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn rejects_shipped(&mut self, first: u64, last: u64) -> Result<(), LogError> {
+    pub fn rejects_chosen(&mut self, chosen: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
+        change.put(Table::Meta, CHOSEN, &chosen);
+        self.store.apply(change)?;
+        reached("rejects.chosen");
+        Ok(self.store.sync()?)
+    }
+
+    /// Drops rejects that stand in S3.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn rejects_shipped(&mut self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
+        let mut change = Change::new();
+        change.remove(Table::Meta, CHOSEN);
         let mut bytes = 0;
         for item in self.store.scan(Table::Rejects, &[]) {
             let (key, value) = item?;

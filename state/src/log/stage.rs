@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use shared::seal::Counts;
 
 use super::commit::Log;
-use super::coverage::Sight;
-use super::holes::StreamTime;
+use super::coverage::{Sight, StreamTime};
 use super::record::{HitId, RejectLine};
 use super::session::time;
 
@@ -16,8 +15,6 @@ pub enum Staged {
     New,
     /// Its hit is known: it is dropped and counted.
     Duplicate,
-    /// Its hit was forgotten, but the stream was read at its time: it is dropped and counted.
-    Stale,
 }
 
 #[derive(Debug, Default)]
@@ -27,6 +24,8 @@ pub(super) struct Stage {
     pub(super) hits: Vec<HitId>,
     /// Lowest and highest time of the hits.
     pub(super) times: Option<(StreamTime, StreamTime)>,
+    /// Rows whose hit would not be known if it had been met before.
+    pub(super) uncompared: u64,
     pub(super) rejects: Vec<Vec<u8>>,
     pub(super) reject_bytes: usize,
     pub(super) counts: Counts,
@@ -41,7 +40,9 @@ pub(super) struct Stage {
 /// A commit is due at this many bytes too: a commit and what it is made of stand in memory several times.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// A `receivedTimeGMT` later than this is none.
+/// A `receivedTimeGMT` before 2000, which is older than the product, or further ahead than this is none: one odd record
+/// must not make a batch overlap with all others.
+const BELIEVED_FROM: DateTime<Utc> = DateTime::from_timestamp_nanos(946_684_800_000_000_000);
 const FUTURE: chrono::TimeDelta = chrono::TimeDelta::days(1);
 /// As far as the clocks of Adobe and this machine may be apart: one that is later moves the stream's time no further,
 /// since it would make ids forgotten and hide gaps.
@@ -92,20 +93,26 @@ impl Log {
     ) -> Staged {
         let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
         let seen = believable(received, now);
-        let at = seen.map(|seen| seen.timestamp_millis());
-        let staged = hit.map_or(Staged::New, |hit| self.judge(hit, at));
+        let at = seen.map(|seen| stream_time(seen, now));
+        let new = hit.is_none_or(|hit| self.window.insert(hit));
+        let staged = if new { Staged::New } else { Staged::Duplicate };
         if let (Some(seen), Some(at)) = (seen, at) {
             let id = hit.map(HitId::key);
-            self.note_seen(connection, seen, Sight { at, id, new: staged == Staged::New }, now);
+            self.note_seen(connection, seen, Sight { at, id, new }, now);
         }
         match staged {
             Staged::Duplicate => self.count(connection, Counts { duplicates: 1, ..counts }, now),
-            Staged::Stale => self.count(connection, Counts { duplicates: 1, stale: 1, ..counts }, now),
             Staged::New => {
                 self.count(connection, Counts { rows: 1, ..counts }, now);
                 self.stage.row_count += 1;
                 self.stage.rows.extend_from_slice(row);
                 if let Some(hit) = hit {
+                    let forgotten = |seen: DateTime<Utc>, at| {
+                        // Under the time it has now it is remembered, and that is not the time it has.
+                        seen > now + AHEAD || self.sums.horizon.is_some_and(|horizon| at <= horizon)
+                    };
+                    let uncompared = seen.zip(at).is_some_and(|(seen, at)| forgotten(seen, at));
+                    self.stage.uncompared += u64::from(uncompared);
                     // A hit without time is as old as the stream is when it comes.
                     let at = at.or_else(|| self.sums.coverage.front()).unwrap_or(now.timestamp_millis());
                     let (first, last) = self.stage.times.unwrap_or((at, at));
@@ -120,22 +127,10 @@ impl Log {
         staged
     }
 
-    /// Every hit later than the horizon is remembered. One before it that is not was forgotten, or never came.
-    fn judge(&mut self, hit: HitId, at: Option<StreamTime>) -> Staged {
-        let forgotten = at.is_some_and(|at| {
-            self.sums.horizon.is_some_and(|horizon| at <= horizon)
-                && self.sums.coverage.was_read(at, self.margins, &self.holes)
-        });
-        if forgotten {
-            return if self.window.contains(hit) { Staged::Duplicate } else { Staged::Stale };
-        }
-        if self.window.insert(hit) { Staged::New } else { Staged::Duplicate }
-    }
-
     /// Counts a record that a filter dropped. The stream was read so far all the same.
     pub fn stage_filtered(&mut self, connection: u8, received: Option<DateTime<Utc>>, now: DateTime<Utc>) {
         if let Some(seen) = believable(received, now) {
-            let at = seen.timestamp_millis();
+            let at = stream_time(seen, now);
             self.note_seen(connection, seen, Sight { at, id: None, new: false }, now);
         }
         self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
@@ -177,9 +172,8 @@ impl Log {
         if self.sums.last_received.is_none_or(|last| seen > last) {
             self.sums.last_received = Some(seen);
         }
-        let now = now.timestamp_millis();
-        let holes = (&mut self.holes, self.sums.horizon);
-        if let Some(missed) = self.sums.coverage.see(connection, sight, now, self.margins, holes) {
+        let (now, gap) = (now.timestamp_millis(), self.settings.gap());
+        if let Some(missed) = self.sums.coverage.see(connection, sight, now, gap) {
             self.note_settled(connection, missed);
         }
     }
@@ -209,11 +203,15 @@ impl Log {
     }
 }
 
-/// A time from far in the future or before 1970 is no time; one from a little ahead is now. The seal and the ledger
-/// bear no other, so that no record can make a ledger row that Redshift refuses.
+/// A time from far in the future or the past is no time. The seal and the ledger bear no other, so that no record can
+/// make a ledger row that Redshift refuses.
 fn believable(received: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let believed = received.filter(|received| (DateTime::UNIX_EPOCH..now + FUTURE).contains(received));
-    believed.map(|received| received.min(now + AHEAD))
+    received.filter(|received| (BELIEVED_FROM..now + FUTURE).contains(received))
+}
+
+/// Where in the stream a hit of this time is.
+fn stream_time(seen: DateTime<Utc>, now: DateTime<Utc>) -> StreamTime {
+    seen.min(now + AHEAD).timestamp_millis()
 }
 
 /// Widens a span of time so that it holds `at`.

@@ -9,6 +9,7 @@
 //! the object's checksum, *published* when S3 has confirmed the seal.
 
 use serde::{Deserialize, Serialize};
+use shared::content::Content;
 
 /// Where a file stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct Upload {
     pub crc32: String,
     /// The object's `ETag`.
     pub etag: String,
+    /// Checksum of its rows; None when format 1 uploaded it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// What happens to a file.
@@ -113,7 +117,7 @@ mod tests {
     use super::*;
 
     fn upload(bytes: u64) -> Upload {
-        Upload { bytes, crc32: "AAAAAA==".to_owned(), etag: "\"e\"".to_owned() }
+        Upload { bytes, crc32: "AAAAAA==".to_owned(), etag: "\"e\"".to_owned(), content: None }
     }
 
     proptest! {

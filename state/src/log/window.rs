@@ -2,12 +2,13 @@
 //! same ids on disk, a chunk to a commit, and a chunk is forgotten in both at once.
 //!
 //! Ids are forgotten by the time of the stream, the oldest first: when the front is further than the window, or when
-//! there are too many. Those that touch a hole are kept beyond the window, up to half of all.
+//! there are too many. What is forgotten moves the horizon: every hit that was ever accepted and is later than that is
+//! remembered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::holes::{Holes, StreamTime};
+use super::coverage::StreamTime;
 use super::record::HitId;
 use super::{chunk_key, seq_of};
 use crate::hit_set::HitSet;
@@ -23,17 +24,11 @@ const OLD_TIME: usize = 8;
 /// comes down to its limits, and few enough that no commit waits long.
 const FORGOTTEN_AT_ONCE: usize = 20_000;
 
-/// Holes are remembered for so long, in milliseconds of the stream's time: longer than Adobe is known to hold hits.
-const HOLES_KEPT: i64 = 7 * 24 * 3_600_000;
-
 #[derive(Debug)]
 pub(super) struct Window {
     ids: HitSet,
     /// Chunks, the oldest on top.
     chunks: BinaryHeap<Reverse<Remembered>>,
-    /// Chunks that are kept because they touch a hole, and their ids.
-    kept: BinaryHeap<Reverse<Remembered>>,
-    kept_ids: usize,
     /// The chunk of the commit that is being cut: it is not stored yet.
     cut: Option<Remembered>,
     /// Milliseconds of the stream's time.
@@ -45,10 +40,8 @@ pub(super) struct Window {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Remembered {
     last: StreamTime,
-    first: StreamTime,
     file: u64,
     chunk: u32,
-    ids: u32,
 }
 
 /// The times of a chunk's hits, and how many bytes stand before its ids; None when it is no chunk.
@@ -81,15 +74,8 @@ impl Window {
     /// Reads the remembered ids back; about so many of them are expected.
     pub(super) fn rebuild(store: &Store, keep: i64, max: usize, expected: u64) -> Result<Self, StoreError> {
         let room = usize::try_from(expected).unwrap_or(max).min(max);
-        let mut window = Self {
-            ids: HitSet::with_capacity(room),
-            chunks: BinaryHeap::new(),
-            kept: BinaryHeap::new(),
-            kept_ids: 0,
-            cut: None,
-            keep,
-            max,
-        };
+        let mut window =
+            Self { ids: HitSet::with_capacity(room), chunks: BinaryHeap::new(), cut: None, keep, max };
         let mut content = Vec::new();
         for item in store.scan(Table::Hits, &[]) {
             let (key, _) = item?;
@@ -105,10 +91,9 @@ impl Window {
             let key = chunk_key(file, chunk);
             pieces::get(store, Table::Hits, &key, &mut content)?;
             let damaged = |how: String| store.damaged(Table::Hits, &key, &how);
-            let ids_there = count_ids(&content).map_err(damaged)?;
-            let Some((first, last, header)) = times(&content) else { continue };
-            let ids_there = u32::try_from(ids_there).unwrap_or(u32::MAX);
-            window.chunks.push(Reverse(Remembered { last, first, file, chunk, ids: ids_there }));
+            count_ids(&content).map_err(damaged)?;
+            let Some((_, last, header)) = times(&content) else { continue };
+            window.chunks.push(Reverse(Remembered { last, file, chunk }));
             ids(&content, header).for_each(|id| _ = window.ids.insert(id));
         }
         Ok(window)
@@ -117,10 +102,6 @@ impl Window {
     /// Remembers a hit; false when it is known.
     pub(super) fn insert(&mut self, hit: HitId) -> bool {
         self.ids.insert(hit.key())
-    }
-
-    pub(super) fn contains(&self, hit: HitId) -> bool {
-        self.ids.contains(hit.key())
     }
 
     pub(super) fn len(&self) -> usize {
@@ -144,21 +125,19 @@ impl Window {
         hits.iter().for_each(|hit| content.extend_from_slice(&hit.to_bytes()));
         // At most 10,000 rows a commit: far below the limit of pieces.
         let _fits = pieces::put(change, Table::Hits, &chunk_key(file, chunk), &content);
-        let ids = u32::try_from(hits.len()).unwrap_or(u32::MAX);
-        self.cut = Some(Remembered { last, first, file, chunk, ids });
+        self.cut = Some(Remembered { last, file, chunk });
     }
 
     /// Forgets chunks that are too old, or the oldest of too many; `horizon` becomes the highest time of any hit ever
-    /// forgotten. Where ids are forgotten that were kept for a hole, the hole ends: none of its hits is taken twice.
+    /// forgotten.
     pub(super) fn forget(
         &mut self,
         store: &Store,
         change: &mut Change,
         front: Option<StreamTime>,
-        holes: &mut Holes,
         horizon: &mut Option<StreamTime>,
     ) -> Result<(), StoreError> {
-        let done = self.forget_old(store, change, front, holes, horizon);
+        let done = self.forget_old(store, change, front, horizon);
         self.chunks.extend(self.cut.take().map(Reverse));
         done
     }
@@ -168,37 +147,22 @@ impl Window {
         store: &Store,
         change: &mut Change,
         front: Option<StreamTime>,
-        holes: &mut Holes,
         horizon: &mut Option<StreamTime>,
     ) -> Result<(), StoreError> {
-        if front.is_some_and(|front| holes.forget_before(front.saturating_sub(HOLES_KEPT))) {
-            self.keep_no_longer(holes);
-        }
         let old = front.map(|front| front.saturating_sub(self.keep));
         let (mut content, mut forgotten) = (Vec::new(), 0);
         let mut len = self.len();
         while forgotten < FORGOTTEN_AT_ONCE {
-            let too_many = len > self.max;
-            let from_kept = too_many && self.kept_ids > self.max / 2;
-            let from = if from_kept { &mut self.kept } else { &mut self.chunks };
-            let Some(Reverse(oldest)) = from.peek().copied() else { break };
-            if !too_many && old.is_none_or(|old| oldest.last >= old) {
+            let Some(Reverse(oldest)) = self.chunks.peek().copied() else { break };
+            if len <= self.max && old.is_none_or(|old| oldest.last >= old) {
                 break;
             }
             let key = chunk_key(oldest.file, oldest.chunk);
-            let touches = holes.touch(oldest.first, oldest.last);
-            if !from_kept && touches {
-                from.pop();
-                self.kept_ids += oldest.ids as usize;
-                self.kept.push(Reverse(oldest));
-                continue;
-            }
             // Absent only when its commit has not been applied yet.
             if !pieces::get(store, Table::Hits, &key, &mut content)? {
                 break;
             }
-            from.pop();
-            self.kept_ids -= if from_kept { oldest.ids as usize } else { 0 };
+            self.chunks.pop();
             let header = times(&content).map_or(TIMES, |(.., header)| header);
             for id in ids(&content, header) {
                 self.ids.remove(id);
@@ -207,32 +171,7 @@ impl Window {
             }
             pieces::remove(store, change, Table::Hits, &key)?;
             *horizon = (*horizon).max(Some(oldest.last));
-            if from_kept && touches {
-                self.close_up_to(oldest.last, holes);
-            }
         }
         Ok(())
-    }
-
-    /// Takes everything up to `time` as read, since ids of it were forgotten.
-    fn close_up_to(&mut self, time: StreamTime, holes: &mut Holes) {
-        if holes.close_up_to(time) {
-            return self.keep_no_longer(holes);
-        }
-        while let Some(Reverse(chunk)) = self.kept.peek().copied().filter(|Reverse(chunk)| chunk.last <= time)
-        {
-            self.kept.pop();
-            self.kept_ids -= chunk.ids as usize;
-            self.chunks.push(Reverse(chunk));
-        }
-    }
-
-    /// Chunks that touch no hole any more are chunks like others.
-    fn keep_no_longer(&mut self, holes: &Holes) {
-        let (kept, rest): (Vec<_>, Vec<_>) =
-            self.kept.drain().partition(|Reverse(chunk)| holes.touch(chunk.first, chunk.last));
-        self.kept_ids = kept.iter().map(|Reverse(chunk)| chunk.ids as usize).sum();
-        self.kept = kept.into();
-        self.chunks.extend(rest);
     }
 }

@@ -16,7 +16,7 @@ use super::mark::{self, Mark};
 use super::scan::Turns;
 use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
-use super::{COMMITS, Change, FORMAT, Kind, Store, StoreError, Table, database, guarded};
+use super::{COMMITS, Change, Kind, Store, StoreError, Table, database, guarded};
 use crate::points::reached;
 use crate::{leftovers, loads, lock, log};
 
@@ -78,7 +78,7 @@ impl Store {
         Opening { dir, kind, instance: None, cache: 8 << 20 }.open()
     }
 
-    /// False when the database is new and has no label yet.
+    /// False when the database has no label of this version's yet: it is new, or of an older format.
     fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<bool, StoreError> {
         let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
         let label = match self.get::<Label>(Table::Meta, LABEL) {
@@ -91,31 +91,32 @@ impl Store {
             None if self.db.is_empty() && instance.is_some() => Ok(false),
             None if self.db.is_empty() => foreign("it is empty: its first start was cut short".to_owned()),
             None => foreign("it is a sled database of some other program".to_owned()),
-            Some(label) if label.format != FORMAT => {
-                let found = label.format;
-                foreign(format!("it has format {found}, this version works with format {FORMAT}"))
-            }
             Some(label) if label.kind != kind => {
                 foreign(format!("it belongs to the {:?}, not to the {kind:?}", label.kind).to_lowercase())
+            }
+            Some(label) if label.format > kind.format() || label.format == 0 => {
+                let (found, newest) = (label.format, kind.format());
+                foreign(format!("it has format {found}, this version works with format {newest}"))
             }
             Some(label) => match instance {
                 Some(instance) if label.instance != instance => {
                     let owner = label.instance;
                     foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
                 }
-                _ => Ok(true),
+                _ => Ok(label.format == kind.format()),
             },
         }
     }
 
-    /// Makes it writable, now that nothing speaks against it; a new one gets its label.
+    /// Makes it writable, now that nothing speaks against it; a new one gets its label, and an older one the label of
+    /// what it is from now on.
     fn own(&mut self, kind: Kind, instance: &str, labelled: bool) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
         if labelled {
             return Ok(());
         }
         let mut change = Change::new();
-        change.put(Table::Meta, LABEL, &Label { format: FORMAT, kind, instance: instance.to_owned() });
+        change.put(Table::Meta, LABEL, &Label { format: kind.format(), kind, instance: instance.to_owned() });
         self.commit(change)
     }
 

@@ -17,7 +17,7 @@ use shared::ids::BatchId;
 
 use crate::ask::{Part, Service};
 use crate::feed::Question;
-use crate::loads::{FAILURES_KEPT, LISTED, Load, Loads, PAUSE};
+use crate::loads::{FAILURES_KEPT, LISTED, Load, Loads, MARK, PAUSE, SESSION, SUMS};
 use crate::log::LogReader;
 use crate::snapshot::SNAPSHOT_FORMAT;
 use crate::store::{self, COMMITS, MAX_VALUE, Store, StoreError, Table};
@@ -142,7 +142,7 @@ impl Loads {
         meta.each(&self.store, Table::Meta, |meta, key, _| {
             meta.count("records", 1);
             // The label was read when the database was opened.
-            let known = [&b"label"[..], COMMITS, PAUSE, LISTED];
+            let known = [&b"label"[..], COMMITS, PAUSE, LISTED, MARK, SESSION, SUMS];
             if !known.contains(&key) {
                 meta.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY));
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rustix::process::{Signal, getpid, kill_process};
-use state::log::{Committed, Log, LogReader, Resumed, Staged, Upload};
+use state::log::{Chosen, Committed, FileStatus, Log, LogReader, Resumed, Staged, Upload};
 use state::points;
 
 use super::records::{CONNECTIONS, Token, settings};
@@ -54,7 +54,7 @@ enum Work {
 enum Shipped {
     File(u64, Upload),
     Batch(u64),
-    Rejects(Option<(u64, u64)>),
+    Rejects(Chosen),
 }
 
 /// The child; returns at once when this process is not one.
@@ -122,17 +122,13 @@ struct Writer {
 
 impl Writer {
     fn run(mut self, resumed: &Resumed, shipped: &Receiver<Shipped>) {
-        self.sealed.extend(&resumed.sealed);
-        for file in &resumed.closed {
-            self.work.send(Work::File(*file)).unwrap();
-        }
+        self.ship(&resumed.sealed);
         self.publish_what_is_up();
         (0..CONNECTIONS).for_each(|connection| self.start_session(connection));
         for _ in 0..number(COMMITS) {
             self.commit();
             if !self.rejects_under_way && self.random.u8(..8) == 0 {
-                self.rejects_under_way = true;
-                self.work.send(Work::Rejects).unwrap();
+                self.ship_rejects();
             }
             // Mostly what has come so far; now and then the stream pauses and shipping catches up.
             let patience = Duration::from_millis(if self.random.u8(..16) == 0 { 5 } else { 0 });
@@ -183,12 +179,9 @@ impl Writer {
         } else {
             self.log.commit(Utc::now())
         };
-        let Committed { closed, sealed, .. } = done.unwrap();
+        let Committed { sealed, .. } = done.unwrap();
         say(&format!("accepted {}", serde_json::to_string(&self.log.totals()).unwrap()));
-        for file in closed {
-            self.work.send(Work::File(file)).unwrap();
-        }
-        self.sealed.extend(sealed);
+        self.ship(&sealed);
         self.publish_what_is_up();
     }
 
@@ -200,11 +193,10 @@ impl Writer {
             let token = self.next_record();
             let (text, connection) = (token.text(), token.connection());
             let token = match token {
-                Token::Hit(n) | Token::Known(n) | Token::Stale(n) => {
+                Token::Hit(n) | Token::Known(n) => {
                     match self.log.stage_row(connection, token.hit(), token.received(), &text, now) {
                         Staged::New => token,
                         Staged::Duplicate => Token::Known(n),
-                        Staged::Stale => Token::Stale(n),
                     }
                 }
                 Token::Nameless(..) => {
@@ -247,14 +239,37 @@ impl Writer {
         match report {
             Shipped::File(file, upload) => self.log.uploaded(file, upload).unwrap(),
             Shipped::Batch(batch) => self.log.published(batch, Utc::now()).unwrap(),
-            Shipped::Rejects(range) => {
+            Shipped::Rejects(chosen) => {
                 self.rejects_under_way = false;
-                if let Some((first, last)) = range {
-                    self.log.rejects_shipped(first, last).unwrap();
-                }
+                self.log.rejects_shipped(chosen).unwrap();
             }
         }
         self.publish_what_is_up();
+    }
+
+    /// Sends the files of sealed batches on their way.
+    fn ship(&mut self, sealed: &[u64]) {
+        let reader = self.log.reader();
+        for batch in sealed {
+            let record = reader.batch(*batch).unwrap();
+            for (file, record) in (record.first_file..).zip(reader.files_of(&record).unwrap()) {
+                if !matches!(record.status, FileStatus::Uploaded(_)) {
+                    self.work.send(Work::File(file)).unwrap();
+                }
+            }
+        }
+        self.sealed.extend(sealed);
+    }
+
+    fn ship_rejects(&mut self) {
+        let (rejects, chosen) = self.log.reader().rejects(7, 100_000).unwrap();
+        let range = rejects.first().map(|first| (first.0, rejects[rejects.len() - 1].0));
+        let Some((first, last)) = range else { return };
+        if chosen.is_none() {
+            self.log.rejects_chosen(Chosen { first, last }).unwrap();
+        }
+        self.rejects_under_way = true;
+        self.work.send(Work::Rejects).unwrap();
     }
 
     fn publish_what_is_up(&mut self) {
@@ -280,23 +295,21 @@ fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender
                 let mut rows = Vec::new();
                 let record = log.rows(file, &mut rows).unwrap();
                 let batch = log.batch(record.batch).unwrap();
-                objects.put(&standin::file_key(&batch, record.no), &rows, false);
+                objects.put(&standin::file_key(&batch, record.no), &rows);
                 Shipped::File(file, standin::confirm(&rows))
             }
             Work::Batch(batch) => {
                 let record = log.batch(batch).unwrap();
                 let seal = standin::seal(&record, &log.files_of(&record).unwrap()).unwrap();
-                objects.put(&standin::seal_key(&record), &seal, false);
+                objects.put(&standin::seal_key(&record), &seal);
                 Shipped::Batch(batch)
             }
             Work::Rejects => {
-                let rejects = log.rejects(7, 100_000).unwrap();
-                let range = rejects.first().map(|first| (first.0, rejects[rejects.len() - 1].0));
-                if let Some((first, _)) = range {
-                    let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [&line[..], b"\n"]).collect();
-                    objects.put(&standin::rejects_key(first), &lines.concat(), true);
-                }
-                Shipped::Rejects(range)
+                let (rejects, chosen) = log.rejects(7, 100_000).unwrap();
+                let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [&line[..], b"\n"]).collect();
+                let chosen = chosen.unwrap();
+                objects.put(&standin::rejects_key(chosen.first), &lines.concat());
+                Shipped::Rejects(chosen)
             }
         };
         if done.send(shipped).is_err() {

@@ -17,7 +17,6 @@ pub(crate) const CONNECTIONS: u8 = 2;
 pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {
         dedup_window: Duration::from_secs(60),
-        lateness: Duration::from_secs(5),
         gap_tolerance: Duration::from_secs(20),
         connections: CONNECTIONS,
         ..crate::support::settings(dir)
@@ -31,8 +30,6 @@ pub(crate) enum Token {
     Hit(u64),
     /// The same, taken for a duplicate.
     Known(u64),
-    /// The same, taken for one that was forgotten.
-    Stale(u64),
     /// A record without hit id. It is sent once only: nobody could recognise it.
     Nameless(u64, u64),
     /// A record that cannot become a row.
@@ -46,7 +43,6 @@ impl fmt::Display for Token {
         match self {
             Self::Hit(n) => write!(f, "h{n}"),
             Self::Known(n) => write!(f, "k{n}"),
-            Self::Stale(n) => write!(f, "s{n}"),
             Self::Nameless(run, n) => write!(f, "n{run}.{n}"),
             Self::Reject(run, n) => write!(f, "r{run}.{n}"),
             Self::Filtered => write!(f, "f"),
@@ -64,7 +60,6 @@ impl FromStr for Token {
             "f" => Ok(Self::Filtered),
             "h" => a.parse().map(Self::Hit),
             "k" => a.parse().map(Self::Known),
-            "s" => a.parse().map(Self::Stale),
             "n" => Ok(Self::Nameless(a.parse()?, b.parse()?)),
             _ => Ok(Self::Reject(a.parse()?, b.parse()?)),
         }

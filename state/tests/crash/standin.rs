@@ -18,11 +18,10 @@ impl Objects {
         Self(dir.to_owned())
     }
 
-    /// Puts an object. The same key may come again after a crash, with the same content; `may_grow` is for rejects,
-    /// where the same first one may come with more behind it.
-    pub(crate) fn put(&self, key: &str, content: &[u8], may_grow: bool) {
+    /// Puts an object. The same key may come again after a crash, with the same content.
+    pub(crate) fn put(&self, key: &str, content: &[u8]) {
         if let Some(before) = self.get(key) {
-            let same = if may_grow { content.starts_with(&before) } else { content == before };
+            let same = content == before;
             assert!(same, "{key} came again with another content: {} bytes, {}", before.len(), content.len());
         }
         let path = self.0.join(key);
@@ -64,7 +63,7 @@ pub(crate) fn rejects_key(first: u64) -> String {
 /// What the stand-in confirms.
 pub(crate) fn confirm(content: &[u8]) -> Upload {
     let sum = format!("{:016x}", xxh3_64(content));
-    Upload { bytes: content.len() as u64, crc32: sum.clone(), etag: sum }
+    Upload { bytes: content.len() as u64, crc32: sum.clone(), etag: sum, content: None }
 }
 
 /// The seal of a batch; None while one of its files is not up.
@@ -72,7 +71,9 @@ pub(crate) fn seal(batch: &BatchRecord, files: &[FileRecord]) -> Option<Vec<u8>>
     let sealed = batch.sealed?;
     let mut listed = Vec::new();
     for file in files {
-        let FileStatus::Uploaded(Upload { bytes, crc32, etag }) = file.status.clone() else { return None };
+        let FileStatus::Uploaded(Upload { bytes, crc32, etag, .. }) = file.status.clone() else {
+            return None;
+        };
         listed.push(SealedFile { name: format!("{}.csv", file.no), rows: file.rows, bytes, crc32, etag });
     }
     let seal = Seal {
@@ -89,6 +90,8 @@ pub(crate) fn seal(batch: &BatchRecord, files: &[FileRecord]) -> Option<Vec<u8>>
         first_received: batch.first_received,
         last_received: batch.last_received,
         counts: batch.counts,
+        content: None,
+        compared: batch.compared.clone(),
     };
     Some(serde_json::to_vec(&seal).unwrap())
 }

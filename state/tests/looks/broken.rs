@@ -8,7 +8,7 @@ use chrono::Utc;
 use serde_json::{Value, json};
 use shared::ids::{BatchId, Instance};
 use state::loads::{Load, Loads};
-use state::log::{Log, LogReader, Settings};
+use state::log::{Chosen, Log, LogReader, Settings};
 use state::store::{Change, Kind, Store, Table};
 use state::verify::{Checked, Fault};
 
@@ -283,7 +283,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         let counts: Vec<_> =
             checked.iter().flat_map(|checked| &checked.counts).filter(|(what, _)| *what != "bytes").collect();
         let counts: Vec<_> = counts.iter().map(|(what, count)| format!("{count} {what}")).collect();
-        let all = "4 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
+        let all = "5 records, 7 chunks, 60 rows, 4 files, 85 rows, 3 batches, 135 rows, 135 hit ids, 1 rejects, 1 sessions";
         assert_eq!(counts.join(", "), all);
         log.batches().unwrap().into_iter().map(|(seq, batch)| (seq, batch.id)).collect()
     };
@@ -331,7 +331,7 @@ fn a_log_that_is_written_meanwhile_has_no_faults() {
                     log.uploaded(file, upload(file)).unwrap();
                 }
                 log.published(round, now).unwrap();
-                log.rejects_shipped(0, round).unwrap();
+                log.rejects_shipped(Chosen { first: 0, last: round }).unwrap();
                 log.session_ended(0, "test", now).unwrap();
             }
             done.store(true, Ordering::Relaxed);

@@ -58,7 +58,7 @@ fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
     assert_ends(&run(&place, &["dump"]), 69, &format!("is in use by process {pid}"));
     drop(log);
     for (format, kind, said) in
-        [(2, "producer", "format 2"), (0, "producer", "format 0"), (1, "ingester", "belongs to the ingester")]
+        [(3, "producer", "format 3"), (0, "producer", "format 0"), (1, "ingester", "belongs to the ingester")]
     {
         relabel(&place.producer(), &json!({"format": format, "kind": kind, "instance": "test"}));
         assert_ends(&run(&place, &["dump"]), 65, said);
@@ -177,7 +177,7 @@ fn json_of_every_command_tells_its_format_and_where_it_is_from() {
         let output = run(&place, &[arguments, &["--json"]].concat());
         assert_ends(&output, 0, "");
         let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
-        assert_eq!((&json["format"], &json["producer"]["pid"]), (&json!(1), &Value::Null), "{json}");
+        assert_eq!((&json["format"], &json["producer"]["pid"]), (&json!(2), &Value::Null), "{json}");
         assert_eq!(json["producer"]["dir"], place.producer().display().to_string());
         assert!(
             json["producer"]["snapshot"].is_object() || json["producer"]["snapshot"].is_array(),

@@ -92,5 +92,5 @@ fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>)
 }
 
 fn upload(n: u64) -> Upload {
-    Upload { bytes: 1_000 + n, crc32: "AAAAAA==".to_owned(), etag: format!("\"{n:032x}\"") }
+    Upload { bytes: 1_000 + n, crc32: "AAAAAA==".to_owned(), etag: format!("\"{n:032x}\""), content: None }
 }

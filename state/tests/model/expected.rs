@@ -41,6 +41,12 @@ pub(crate) struct Batch {
     pub(crate) sealed: Option<DateTime<Utc>>,
     pub(crate) published: Option<DateTime<Utc>>,
     pub(crate) counts: Counts,
+    /// Rows whose hit would not have been known if it had been met before.
+    pub(crate) uncompared: u64,
+    /// The run that sealed it, and the earlier runs with the last batch of each: runs are numbered.
+    pub(crate) compared: Option<(usize, BTreeMap<usize, u64>)>,
+    /// How often its log was opened while it was filling: each gave it a new id.
+    pub(crate) renamed: usize,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +65,9 @@ pub(crate) struct Session {
 /// A record that waits for the next commit.
 #[derive(Debug, Clone)]
 enum Staged {
-    Row { hit: Option<HitId>, received: Option<DateTime<Utc>>, row: Vec<u8> },
+    Row { hit: Option<HitId>, received: Option<DateTime<Utc>>, row: Vec<u8>, uncompared: bool },
     Reject { record: Vec<u8>, at: DateTime<Utc> },
     Duplicate,
-    Stale,
     Filtered,
 }
 
@@ -90,6 +95,9 @@ pub(crate) struct Expected {
     pub(crate) now: DateTime<Utc>,
     pub(crate) settings: Settings,
     pub(crate) known: HashSet<HitId>,
+    /// The run of now, and the last batch that each earlier one sealed.
+    run: usize,
+    runs: BTreeMap<usize, u64>,
     staged: Vec<Staged>,
     staged_since: Option<DateTime<Utc>>,
     /// The session of each connection that reads, with what has not been committed yet, and whether that is so.
@@ -97,6 +105,8 @@ pub(crate) struct Expected {
     stream: Stream,
     gaps: GapTotals,
     hit_times: Option<(Time, Time)>,
+    /// Whether the log says that it is full, which is for the bytes that things take in it.
+    pub(crate) full: bool,
 }
 
 impl Expected {
@@ -106,9 +116,12 @@ impl Expected {
             stream: Stream::new(settings.connections),
             gaps: GapTotals::default(),
             hit_times: None,
+            full: false,
             now,
             settings,
             known: HashSet::new(),
+            run: 0,
+            runs: BTreeMap::new(),
             staged: Vec::new(),
             staged_since: None,
             reading: BTreeMap::new(),
@@ -135,11 +148,8 @@ impl Expected {
     ) -> Judged {
         let at = received.map(|received| received.timestamp_millis());
         let known = hit.is_some_and(|hit| self.known.contains(&hit));
-        let judged = match hit {
-            Some(_) if known => Judged::Duplicate,
-            Some(_) if self.stream.is_stale(at, &self.settings) => Judged::Stale,
-            _ => Judged::New,
-        };
+        let judged = if known { Judged::Duplicate } else { Judged::New };
+        let uncompared = hit.is_some() && self.stream.is_uncompared(at);
         if let (Some(received), Some(at)) = (received, at) {
             if let Some((_, session, _)) = self.reading.get_mut(&connection) {
                 session.received.insert(received);
@@ -149,7 +159,6 @@ impl Expected {
         let one = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
         match judged {
             Judged::Duplicate => self.stage(connection, Staged::Duplicate, Counts { duplicates: 1, ..one }),
-            Judged::Stale => self.stage(connection, Staged::Stale, Counts { duplicates: 1, stale: 1, ..one }),
             Judged::New => {
                 if let Some(hit) = hit {
                     self.known.insert(hit);
@@ -159,7 +168,7 @@ impl Expected {
                 }
                 self.stage(
                     connection,
-                    Staged::Row { hit, received, row: row.to_vec() },
+                    Staged::Row { hit, received, row: row.to_vec(), uncompared },
                     Counts { rows: 1, ..one },
                 );
             }
@@ -211,11 +220,11 @@ impl Expected {
         for record in staged {
             self.durable.totals.received += 1;
             match record {
-                Staged::Row { hit, received, row } => {
+                Staged::Row { hit, received, row, uncompared } => {
                     self.durable.totals.rows += 1;
                     self.durable.totals.without_id += u64::from(hit.is_none());
                     hits.extend(hit);
-                    self.append(row, received);
+                    self.append(row, received, uncompared);
                 }
                 Staged::Reject { record, at } => {
                     self.durable.totals.rejected += 1;
@@ -223,13 +232,10 @@ impl Expected {
                     self.durable.next_reject += 1;
                 }
                 Staged::Duplicate => self.durable.totals.duplicates += 1,
-                Staged::Stale => {
-                    self.durable.totals.duplicates += 1;
-                    self.durable.totals.stale += 1;
-                }
                 Staged::Filtered => self.durable.totals.filtered += 1,
             }
         }
+        let end = end || self.full;
         let closed = self.close_file(end);
         let sealed = self.seal_batch(end);
         for connection in 0..self.settings.connections {
@@ -251,7 +257,7 @@ impl Expected {
         (closed, sealed)
     }
 
-    fn append(&mut self, row: Vec<u8>, received: Option<DateTime<Utc>>) {
+    fn append(&mut self, row: Vec<u8>, received: Option<DateTime<Utc>>, uncompared: bool) {
         let (now, durable) = (self.now, &mut self.durable);
         if durable.batches.last_key_value().is_none_or(|(_, batch)| batch.status != BatchStatus::Filling) {
             let batch = Batch {
@@ -265,6 +271,9 @@ impl Expected {
                 sealed: None,
                 published: None,
                 counts: Counts::default(),
+                uncompared: 0,
+                compared: None,
+                renamed: 0,
             };
             durable.batches.insert(durable.next_batch, batch);
             durable.next_batch += 1;
@@ -279,6 +288,7 @@ impl Expected {
         batch.rows += 1;
         batch.bytes += row.len() as u64;
         batch.received.extend(received);
+        batch.uncompared += u64::from(uncompared);
         durable.files.iter_mut().next_back().unwrap().1.rows.push(row);
     }
 
@@ -312,6 +322,7 @@ impl Expected {
         batch.sealed = Some(self.now);
         batch.counts = self.durable.totals.since(&self.durable.sealed);
         self.durable.sealed = self.durable.totals;
+        batch.compared = Some((self.run, self.runs.clone()));
         Some(seq)
     }
 
@@ -392,7 +403,19 @@ impl Expected {
         self.staged_since = None;
         self.hit_times = None;
         self.stream = self.durable.stream.clone();
-        self.stream.reopen();
+        let sealed = self.durable.batches.iter().filter(|(_, batch)| batch.status != BatchStatus::Filling);
+        if let Some((last, _)) = sealed.last()
+            && self.runs.values().max().is_none_or(|known| known < last)
+        {
+            self.runs.insert(self.run, *last);
+        }
+        self.run += 1;
+        while self.runs.len() > 32 {
+            self.runs.pop_first();
+        }
+        if let Some(batch) = self.filling() {
+            self.durable.batches.get_mut(&batch).unwrap().renamed += 1;
+        }
         self.gaps = self.durable.gaps;
         self.known = self.stream.ids();
         self.reading.clear();
@@ -437,7 +460,7 @@ impl Expected {
             match record {
                 Staged::Row { row, .. } => (rows, bytes) = (rows + 1, bytes + row.len() as u64),
                 Staged::Reject { .. } => rejects += 1,
-                Staged::Duplicate | Staged::Stale | Staged::Filtered => {}
+                Staged::Duplicate | Staged::Filtered => {}
             }
         }
         let open = self.open_file().map(|seq| &self.durable.files[&seq]);

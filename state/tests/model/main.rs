@@ -7,6 +7,7 @@ mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +15,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use expected::{Expected, Status};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use state::log::{BatchStatus, FileStatus, HitId, Log, RejectLine, Resumed, Settings, Staged, Upload};
+use shared::ids::{BatchId, RunId};
+use state::log::{
+    BatchStatus, Chosen, FileStatus, HitId, Log, RejectLine, Resumed, Settings, Staged, Upload,
+};
 use support::number_from_env;
 
 const SCHEMAS: [&str; 2] = ["0123456789abcdef", "fedcba9876543210"];
@@ -50,7 +54,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     use Operation as O;
     prop_oneof![
         12 => (0..CONNECTIONS, 1_usize..300, 0_u16..60).prop_map(|(c, len, ago)| O::New(c, len, ago)),
-        // Long ago: out of a hole, or something nobody can have sent.
+        // Long ago: from before what is remembered.
         2 => (0..CONNECTIONS, 1_usize..300, 0_u16..4_000).prop_map(|(c, len, ago)| O::New(c, len, ago)),
         // A row that fills several values of the database, whatever the compression.
         1 => (0..CONNECTIONS, 8_000_usize..20_000, 0_u16..60).prop_map(|(c, len, ago)| O::New(c, len, ago)),
@@ -83,7 +87,6 @@ fn settings(dir: &Path) -> Settings {
         cache: 8 << 20,
         dedup_window: Duration::from_secs(1_000),
         dedup_hits: 40,
-        lateness: Duration::from_secs(20),
         gap_tolerance: Duration::from_secs(60),
         connections: CONNECTIONS,
         ..support::settings(dir)
@@ -107,6 +110,10 @@ struct Run {
     expected: Expected,
     /// When each hit was received.
     hits: Vec<DateTime<Utc>>,
+    /// Ids of batches, by how often the log was opened while they were filling.
+    ids: HashMap<(u64, usize), BatchId>,
+    /// Ids of runs.
+    runs: HashMap<usize, RunId>,
 }
 
 impl Run {
@@ -116,6 +123,7 @@ impl Run {
 
     fn apply(&mut self, operation: &Operation) {
         let now = self.expected.now;
+        self.expected.full = self.log().is_full();
         match *operation {
             Operation::New(connection, len, ago) => {
                 let received = now - TimeDelta::seconds(ago.into());
@@ -152,7 +160,11 @@ impl Run {
                 let mut shipped: Vec<u64> = self.expected.durable.rejects.keys().copied().collect();
                 shipped.truncate(count.into());
                 if let (Some(first), Some(last)) = (shipped.first(), shipped.last()) {
-                    self.log().rejects_shipped(*first, *last).unwrap();
+                    let chosen = Chosen { first: *first, last: *last };
+                    self.log().rejects_chosen(chosen).unwrap();
+                    let (told, noted) = self.log().reader().rejects(usize::MAX, usize::MAX).unwrap();
+                    assert_eq!((told.len(), noted), (shipped.len(), Some(chosen)));
+                    self.log().rejects_shipped(chosen).unwrap();
                     self.expected.durable.rejects.retain(|reject, _| reject > last);
                 }
             }
@@ -196,7 +208,7 @@ impl Run {
     fn upload(&mut self, which: usize) {
         let files: Vec<u64> = self.expected.durable.files.keys().copied().collect();
         let Some(file) = files.get(which % files.len().max(1)) else { return };
-        let upload = Upload { bytes: *file, crc32: "c".to_owned(), etag: "e".to_owned() };
+        let upload = Upload { bytes: *file, crc32: "c".to_owned(), etag: "e".to_owned(), content: None };
         let legal = self.expected.uploaded(*file);
         assert_eq!(self.log().uploaded(*file, upload).is_ok(), legal, "upload of file {file}");
     }
@@ -234,7 +246,8 @@ impl Run {
     }
 
     /// Compares everything that can be seen.
-    fn compare(&self) {
+    fn compare(&mut self) {
+        self.compare_batches();
         let (log, expected) = (self.log.as_ref().unwrap(), &self.expected);
         let reader = log.reader();
         let durable = &expected.durable;
@@ -269,8 +282,8 @@ impl Run {
         for file in (0..next_file + 2).filter(|file| !durable.files.contains_key(file)) {
             assert!(reader.file(file).is_err(), "file {file} should not be there");
         }
-        self.compare_batches();
-        let rejects = reader.rejects(usize::MAX, usize::MAX).unwrap();
+        let (rejects, chosen) = reader.rejects(usize::MAX, usize::MAX).unwrap();
+        assert_eq!(chosen, None);
         assert_eq!(rejects.len(), durable.rejects.len());
         for ((seq, line), (expected_seq, (record, at))) in rejects.iter().zip(&durable.rejects) {
             waiting += line.len() as u64;
@@ -318,7 +331,7 @@ impl Run {
         }
     }
 
-    fn compare_batches(&self) {
+    fn compare_batches(&mut self) {
         let durable = &self.expected.durable;
         let batches = self.log.as_ref().unwrap().reader().batches().unwrap();
         assert_eq!(batches.len(), durable.batches.len());
@@ -333,7 +346,21 @@ impl Run {
             let times = (record.opened, record.sealed, record.published);
             assert_eq!(times, (batch.opened, batch.sealed, batch.published), "batch {seq}");
             assert_eq!(record.counts, batch.counts, "batch {seq}");
+            assert_eq!(record.uncompared, Some(batch.uncompared), "batch {seq}");
+            assert_eq!(*self.ids.entry((*seq, batch.renamed)).or_insert(record.id), record.id, "batch {seq}");
+            let (compared, expected) = (record.compared.as_ref(), batch.compared.as_ref());
+            assert_eq!(compared.is_some(), expected.is_some(), "batch {seq}");
+            if let Some((compared, (run, known))) = compared.zip(expected) {
+                assert_eq!((compared.number, compared.uncompared), (*seq, batch.uncompared), "batch {seq}");
+                assert_eq!(*self.runs.entry(*run).or_insert(compared.run), compared.run, "batch {seq}");
+                let told: Vec<_> = compared.known.iter().map(|known| (known.run, known.until)).collect();
+                let known: Vec<_> = known.iter().map(|(run, until)| (self.runs[run], *until)).collect();
+                assert_eq!(told, known, "batch {seq}");
+            }
         }
+        let distinct = |ids: usize, all: usize| assert_eq!(ids, all, "an id was used twice");
+        distinct(self.ids.values().collect::<std::collections::HashSet<_>>().len(), self.ids.len());
+        distinct(self.runs.values().collect::<std::collections::HashSet<_>>().len(), self.runs.len());
     }
 }
 
@@ -341,8 +368,13 @@ fn run(operations: &[Operation]) {
     let dir = tempfile::tempdir().unwrap();
     let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
     let (log, _) = Log::open(settings(dir.path()), start).unwrap();
-    let mut run =
-        Run { log: Some(log), expected: Expected::new(settings(dir.path()), start), hits: Vec::new() };
+    let mut run = Run {
+        log: Some(log),
+        expected: Expected::new(settings(dir.path()), start),
+        hits: Vec::new(),
+        ids: HashMap::new(),
+        runs: HashMap::new(),
+    };
     for operation in operations {
         run.apply(operation);
         run.compare();

@@ -1,4 +1,4 @@
-//! What was read of the stream, as plain values: every time of every chunk and hole is looked at anew.
+//! What was read of the stream, as plain values: every time of every chunk is looked at anew.
 
 use std::collections::HashSet;
 
@@ -9,18 +9,14 @@ pub(crate) type Time = i64;
 
 /// A session that brings few hits is settled after so long.
 const SETTLED_AFTER: Time = 10_000;
-const HOLES_KEPT: Time = 7 * 24 * 3_600_000;
 
 /// Hits that were committed together.
 #[derive(Debug, Clone)]
 pub(crate) struct Chunk {
     last: Time,
-    first: Time,
     /// Chunks of the same time go in the order they came.
     no: usize,
     hits: Vec<HitId>,
-    /// Kept beyond the window for a hole.
-    kept: bool,
 }
 
 /// A connection.
@@ -41,8 +37,6 @@ pub(crate) struct Connection {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stream {
     pub(crate) connections: Vec<Connection>,
-    /// First and last time of each, as they were added.
-    holes: Vec<(Time, Time)>,
     pub(crate) horizon: Option<Time>,
     chunks: Vec<Chunk>,
     commits: usize,
@@ -61,14 +55,9 @@ impl Stream {
         self.connections.iter().filter_map(|connection| connection.last).min()
     }
 
-    fn in_a_hole(&self, first: Time, last: Time) -> bool {
-        self.holes.iter().any(|(from, to)| *from <= last && first <= *to)
-    }
-
-    /// Whether the hit of an unknown id must be one that was forgotten.
-    pub(crate) fn is_stale(&self, at: Option<Time>, settings: &Settings) -> bool {
-        let (Some(at), Some(horizon), Some(front)) = (at, self.horizon, self.front()) else { return false };
-        at <= horizon && at < front - millis(settings.lateness) && !self.in_a_hole(at, at)
+    /// Whether a hit of this time that is not known may have been forgotten.
+    pub(crate) fn is_uncompared(&self, at: Option<Time>) -> bool {
+        at.zip(self.horizon).is_some_and(|(at, horizon)| at <= horizon)
     }
 
     pub(crate) fn begin(&mut self, connection: usize) {
@@ -98,7 +87,6 @@ impl Stream {
     }
 
     pub(crate) fn settle(&mut self, connection: usize, settings: &Settings) -> Option<(Time, Time)> {
-        let lateness = millis(settings.lateness);
         let state = &mut self.connections[connection];
         let (before, mut lowest, mut beyond) = (state.last, *state.begun.first()?, 0);
         for at in &state.begun {
@@ -111,9 +99,6 @@ impl Stream {
         let borrowed = std::mem::take(&mut state.borrowed);
         state.last = before.filter(|_| !borrowed).max(state.begun.iter().max().copied());
         (state.settled, state.begun) = (true, Vec::new());
-        let first = before.map_or(Time::MIN, |before| before - lateness);
-        let hole = (self.horizon.map_or(first, |horizon| first.max(horizon + 1)), lowest + lateness);
-        self.holes.extend(Some(hole).filter(|(from, to)| from <= to));
         let gap = before.filter(|before| !borrowed && lowest - before > millis(settings.gap_tolerance));
         for other in self.connections.iter_mut().filter(|other| other.last.is_none()) {
             (other.last, other.borrowed) = (Some(lowest), true);
@@ -141,61 +126,27 @@ impl Stream {
     ) -> bool {
         let front = self.front();
         let mut forgotten = false;
-        if let Some(front) = front {
-            self.holes.retain(|(_, to)| *to >= front - HOLES_KEPT);
-            self.release();
-        }
         loop {
-            let too_many = known.len() > settings.dedup_hits;
-            let kept: usize =
-                self.chunks.iter().filter(|chunk| chunk.kept).map(|chunk| chunk.hits.len()).sum();
-            let from_kept = too_many && kept > settings.dedup_hits / 2;
-            let among = self.chunks.iter().enumerate().filter(|(_, chunk)| chunk.kept == from_kept);
-            let Some((at, oldest)) = among.min_by_key(|(_, chunk)| (chunk.last, chunk.first, chunk.no))
-            else {
-                break;
-            };
+            let oldest = self.chunks.iter().enumerate().min_by_key(|(_, chunk)| (chunk.last, chunk.no));
+            let Some((at, oldest)) = oldest else { break };
             let too_old = front.is_some_and(|front| oldest.last < front - millis(settings.dedup_window));
-            if !too_many && !too_old {
+            if known.len() <= settings.dedup_hits && !too_old {
                 break;
-            }
-            let touches = self.in_a_hole(oldest.first, oldest.last);
-            if !from_kept && touches {
-                self.chunks[at].kept = true;
-                continue;
             }
             let chunk = self.chunks.remove(at);
             chunk.hits.iter().for_each(|hit| assert!(known.remove(hit)));
             forgotten = true;
             self.horizon = self.horizon.max(Some(chunk.last));
-            if from_kept && touches {
-                self.holes.iter_mut().for_each(|(from, _)| *from = (*from).max(chunk.last + 1));
-                self.holes.retain(|(from, to)| from <= to);
-                self.release();
-            }
         }
-        if let Some((first, last)) = times.filter(|_| !new.is_empty()) {
-            self.chunks.push(Chunk { last, first, no: self.commits, hits: new, kept: false });
+        if let Some((_, last)) = times.filter(|_| !new.is_empty()) {
+            self.chunks.push(Chunk { last, no: self.commits, hits: new });
             self.commits += 1;
         }
         forgotten
     }
 
-    /// What touches no hole any more is kept no longer.
-    fn release(&mut self) {
-        for at in 0..self.chunks.len() {
-            let Chunk { first, last, .. } = self.chunks[at];
-            self.chunks[at].kept &= self.in_a_hole(first, last);
-        }
-    }
-
     /// All ids that are remembered by what is durable.
     pub(crate) fn ids(&self) -> HashSet<HitId> {
         self.chunks.iter().flat_map(|chunk| &chunk.hits).copied().collect()
-    }
-
-    /// Another process: it does not know which chunks the last one kept for a hole.
-    pub(crate) fn reopen(&mut self) {
-        self.chunks.iter_mut().for_each(|chunk| chunk.kept = false);
     }
 }

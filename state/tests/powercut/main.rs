@@ -53,7 +53,8 @@ fn child() {
         say(&format!("accepted {}", log.totals().rows));
         if commit % 10 == 9 {
             for file in closed.drain(..) {
-                let upload = Upload { bytes: file, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned() };
+                let upload =
+                    Upload { bytes: file, crc32: "AAAAAA==".to_owned(), etag: "e".to_owned(), content: None };
                 log.uploaded(file, upload).unwrap();
             }
             for batch in sealed.drain(..) {

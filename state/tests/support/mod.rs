@@ -32,7 +32,6 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         cache: 32 << 20,
         dedup_window: Duration::from_secs(24 * 3600),
         dedup_hits: 5_000_000,
-        lateness: Duration::from_secs(600),
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
     }

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use crate::livestream::delivery::Delivery;
+
 /// Which server a request reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
@@ -70,6 +72,8 @@ pub enum Fault {
         /// How far back from the newest hit.
         back: u64,
     },
+    /// From the next request at the streaming host on, hits reach all connections in this order.
+    Deliver(Delivery),
     /// A line `not authorized`; every token is dead, and the stream carries only empty lines until the client goes.
     NotAuthorized {
         /// Hits still sent.
@@ -105,7 +109,7 @@ impl Faults {
         self.take_if(|fault| match fault {
             Fault::Refuse { door: at, .. } => *at == door,
             Fault::RedirectTo(_) | Fault::ExpireToken => door == Door::Front,
-            Fault::Lapse { .. } | Fault::Replay { .. } => door == Door::Stream,
+            Fault::Lapse { .. } | Fault::Replay { .. } | Fault::Deliver(_) => door == Door::Stream,
             _ => false,
         })
     }

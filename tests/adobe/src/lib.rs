@@ -28,6 +28,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 
 pub use faults::{Door, Fault, Faults};
+pub use livestream::delivery::{Delivery, PARTITIONS};
 pub use records::{Counts, Generator, Kind, Plan};
 pub use service_account::{METASCOPE, ORGANIZATION, PRIVATE_KEY, TECHNICAL_ACCOUNT};
 
@@ -56,6 +57,8 @@ pub struct Options {
     pub rate: Option<u64>,
     /// How many indexes below the head are held for those who reconnect.
     pub hold: u64,
+    /// In what order hits reach the connections, and how often.
+    pub delivery: Delivery,
     /// Where IMS listens.
     pub ims_listen: SocketAddr,
     /// Where the front listens.
@@ -77,6 +80,7 @@ impl Default for Options {
             endpoint: "example-stream".into(),
             rate: None,
             hold: 50_000,
+            delivery: Delivery::default(),
             ims_listen: anywhere,
             front_listen: anywhere,
             stream_listen: anywhere,
@@ -116,11 +120,13 @@ impl Adobe {
             faults: faults.clone(),
             requests: Arc::clone(&token_requests),
         });
+        let mut group = Group::new(options.plan.hits, options.rate, options.hold);
+        group.deliver(options.delivery.in_hits(&options.plan));
         let shared = Shared {
             account: Account { client_id: options.client_id, endpoint: options.endpoint, tokens },
             faults,
             generator: Generator::new(options.plan),
-            group: Arc::new(Mutex::new(Group::new(options.plan.hits, options.rate, options.hold))),
+            group: Arc::new(Mutex::new(group)),
             lines: Arc::default(),
             bytes: Arc::default(),
         };
@@ -170,6 +176,17 @@ impl Adobe {
     #[must_use]
     pub fn faults(&self) -> Faults {
         self.shared.faults.clone()
+    }
+
+    /// From now on, hits reach all connections in this order.
+    pub fn deliver(&self, delivery: Delivery) {
+        self.group().deliver(delivery.in_hits(self.shared.generator.plan()));
+    }
+
+    /// The partition that brings a hit.
+    #[must_use]
+    pub fn partition(&self, index: u64) -> usize {
+        livestream::delivery::partition(&self.shared.generator, index)
     }
 
     /// The head: the first index never sent, or with a rate not yet happened.

@@ -41,8 +41,14 @@ pub struct Plan {
     pub start_epoch: i64,
     /// How many hits share one second of `receivedTimeGMT`.
     pub hits_per_second: u64,
+    /// Seconds from one such second to the next: above 1 the stream is sparse, and few hits span hours.
+    pub step_seconds: u64,
     /// How many seconds later than its neighbours a hit may come.
     pub late_seconds: u64,
+    /// Of 1000 hits, so many come much later than their neighbours.
+    pub late_per_mille: u32,
+    /// By how many seconds of stream time those are late, at least and at most.
+    pub late_between: (u64, u64),
 }
 
 impl Default for Plan {
@@ -56,8 +62,19 @@ impl Default for Plan {
             malformed_per_mille: 2,
             start_epoch: 1_777_593_600,
             hits_per_second: 1_000,
+            step_seconds: 1,
             late_seconds: 0,
+            late_per_mille: 0,
+            late_between: (600, 12_600),
         }
+    }
+}
+
+impl Plan {
+    /// How many hits the stream has in so many seconds of its own time.
+    #[must_use]
+    pub fn hits_in(&self, seconds: u64) -> u64 {
+        (seconds / self.step_seconds.max(1)).saturating_mul(self.hits_per_second.max(1))
     }
 }
 
@@ -199,12 +216,18 @@ impl Generator {
     /// `receivedTimeGMT` in Unix seconds: grows with the index, less what this hit is late.
     #[must_use]
     pub fn received_at(&self, index: u64) -> i64 {
-        let seconds = i64::try_from(index / self.plan.hits_per_second.max(1)).unwrap_or(i64::MAX);
-        let late = match self.plan.late_seconds {
-            0 => 0,
-            most => self.draw(index, For::Lateness) % (most + 1),
-        };
-        self.plan.start_epoch.saturating_add(seconds).saturating_sub_unsigned(late)
+        let seconds =
+            (index / self.plan.hits_per_second.max(1)).saturating_mul(self.plan.step_seconds.max(1));
+        let (least, most) =
+            if self.is_late(index) { self.plan.late_between } else { (0, self.plan.late_seconds) };
+        let late = least + self.draw(index, For::Lateness) % (most.saturating_sub(least) + 1);
+        self.plan.start_epoch.saturating_add_unsigned(seconds).saturating_sub_unsigned(late)
+    }
+
+    /// Whether the hit comes much later than its neighbours: by the plan's `late_between`.
+    #[must_use]
+    pub fn is_late(&self, index: u64) -> bool {
+        self.per_mille(index, For::LongDelay, self.plan.late_per_mille)
     }
 
     /// `timeGMT` in Unix seconds: up to a minute before it was received.

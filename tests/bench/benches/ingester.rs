@@ -5,32 +5,33 @@
 //! it that of a process that sends the same requests to S3 and as many statements, and does nothing else.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use bench::batches::{self, Batch};
 use bench::{Rows, cpu_time_of};
-use chrono::Utc;
 use sandbox::config::{Shape, pipeline};
 use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service};
 use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
 use shared::config::{Config, Secrets};
-use shared::ids::{BatchId, Instance};
-use shared::layout::{self, Compression, MANIFEST, SEAL};
-use shared::object_store::{ObjectStore, crc32};
+use shared::ids::RunId;
+use shared::layout::{MANIFEST, SEAL};
+use shared::object_store::ObjectStore;
 use shared::schema::Schema;
-use shared::seal::{Counts, Manifest, SEAL_FORMAT, Seal, SealedFile};
+use shared::seal::Compared;
 
 const BATCHES: usize = 500;
-const FILES: u32 = 10;
+const FILES: usize = 10;
 const ROWS_PER_FILE: usize = 10;
 /// The program starts itself with this argument and a configuration, to send the same requests and nothing else.
 const REQUESTS: &str = "--requests";
 /// What a batch may cost beyond the requests, in ms of CPU.
 const MOST_MS: f64 = 5.0;
+/// Batches in the ledger; its mark has no instance.
+const LOADED: &str = "SELECT count(instance) FROM public.livestream_ledger";
 /// BEGIN, LOCK, look, COPY, count, id, ledger row, COMMIT.
 const STATEMENTS: usize = 8;
 
@@ -85,12 +86,12 @@ async fn turn(archive: &str, together: usize, batches: usize) -> (Duration, Dura
 
     let bucket = dir.path().join("s3").join(BUCKET);
     write_batches(&bucket, batches);
-    note_etags(&config_file, &bucket).await;
+    batches::note_etags(&config_file, &bucket).await.unwrap();
     let begun = Instant::now();
     let mut ingester = Service::start("ingester", &config_file, &dir.path().join("logs")).unwrap();
     let pid = ingester.pid().unwrap();
     loop {
-        let rows = client.simple_query("SELECT count(*) FROM public.livestream_ledger").await.unwrap();
+        let rows = client.simple_query(LOADED).await.unwrap();
         let loaded = rows.iter().find_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0)?.parse::<usize>().ok(),
             _ => None,
@@ -177,58 +178,11 @@ async fn requests(config: &Path, together: usize) {
 fn write_batches(bucket: &Path, batches: usize) {
     let schema = Schema::built_in(1..=1000);
     let rows = Rows::make(&schema, ROWS_PER_FILE).unwrap();
-    let plain = rows.lines(0..ROWS_PER_FILE).to_vec();
-    for _ in 0..batches {
-        let batch = BatchId::new();
-        let key = layout::folder("ToIngest/", batch);
-        let folder: PathBuf = bucket.join(&key);
-        std::fs::create_dir_all(&folder).unwrap();
-        let file = |n: u32| SealedFile {
-            name: layout::file_name(n, Compression::None),
-            rows: ROWS_PER_FILE as u64,
-            bytes: plain.len() as u64,
-            crc32: crc32(&plain),
-            etag: String::new(),
-        };
-        let files: Vec<SealedFile> = (0..FILES).map(file).collect();
-        files.iter().for_each(|file| std::fs::write(folder.join(&file.name), &plain).unwrap());
-        let keys: Vec<String> = files.iter().map(|file| format!("{key}{}", file.name)).collect();
-        let manifest = Manifest::of(BUCKET, keys.iter().map(String::as_str));
-        std::fs::write(folder.join(MANIFEST), serde_json::to_vec(&manifest).unwrap()).unwrap();
-        let total = ROWS_PER_FILE as u64 * u64::from(FILES);
-        let seal = Seal {
-            format: SEAL_FORMAT,
-            batch,
-            instance: Instance::try_from("bench".to_owned()).unwrap(),
-            created: Utc::now(),
-            sealed: Utc::now(),
-            schema: schema.fingerprint(),
-            compression: Compression::None,
-            rows: total,
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            files,
-            first_received: None,
-            last_received: None,
-            counts: Counts { received: total, rows: total, ..Counts::default() },
-        };
-        std::fs::write(folder.join(SEAL), serde_json::to_vec(&seal).unwrap()).unwrap();
-    }
-}
-
-/// Puts the `ETag`s into the seals, as the producer does, which has them from the answers to its uploads.
-async fn note_etags(config: &Path, bucket: &Path) {
-    let config = Config::load(config, Secrets::Ingester).unwrap();
-    let objects = ObjectStore::connect(&config.s3).await.list("ToIngest/", None).await.unwrap();
-    let etags: HashMap<&str, &str> =
-        objects.iter().map(|object| (object.key.as_str(), object.etag.as_str())).collect();
-    for key in etags.keys().filter(|key| key.ends_with(SEAL)) {
-        let path = bucket.join(key);
-        let mut seal: Seal = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let folder = key.trim_end_matches(SEAL);
-        for file in &mut seal.files {
-            file.etag = (*etags.get(format!("{folder}{}", file.name).as_str()).unwrap()).to_owned();
-        }
-        std::fs::write(path, serde_json::to_vec(&seal).unwrap()).unwrap();
+    let (plain, schema, run) = (rows.lines(0..ROWS_PER_FILE), schema.fingerprint(), RunId::new());
+    for number in (1..).take(batches) {
+        let files = vec![(plain, ROWS_PER_FILE as u64); FILES];
+        let compared = Compared { run, number, known: vec![], uncompared: 0 };
+        batches::write(bucket, BUCKET, &Batch { files, schema: &schema, received: None, compared }).unwrap();
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the benchmarks share: records as Adobe sends them and rows as the producer makes them.
 
+pub mod batches;
+
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -29,22 +31,37 @@ impl Rows {
     /// When the schema cannot be used.
     pub fn make(schema: &Schema, count: usize) -> anyhow::Result<Self> {
         let generator = Generator::new(Plan { hits: u64::MAX, ..Plan::default() });
+        let mut rows = Self::default();
         let mut transform = Transform::new(schema, &[])?;
-        let (mut rows, mut record) = (Self::default(), Vec::new());
         for index in 0.. {
             if rows.hits.len() == count {
                 break;
             }
-            record.clear();
-            generator.write_hit(index, &mut record);
-            if let Outcome::Row { hit: Some(hit), .. } =
-                transform.record(record.trim_ascii_end(), &mut rows.bytes)
-            {
-                rows.ends.push(rows.bytes.len());
-                rows.hits.push(hit);
-            }
+            rows.push(&generator, &mut transform, index);
         }
         Ok(rows)
+    }
+
+    /// Makes rows of `schema` out of these hits.
+    ///
+    /// # Errors
+    /// When the schema cannot be used.
+    pub fn of(generator: &Generator, schema: &Schema, hits: Range<u64>) -> anyhow::Result<Self> {
+        let mut rows = Self::default();
+        let mut transform = Transform::new(schema, &[])?;
+        hits.for_each(|index| rows.push(generator, &mut transform, index));
+        Ok(rows)
+    }
+
+    fn push(&mut self, generator: &Generator, transform: &mut Transform, index: u64) {
+        let mut record = Vec::new();
+        generator.write_hit(index, &mut record);
+        if let Outcome::Row { hit: Some(hit), .. } =
+            transform.record(record.trim_ascii_end(), &mut self.bytes)
+        {
+            self.ends.push(self.bytes.len());
+            self.hits.push(hit);
+        }
     }
 
     /// These rows, one after the other.
@@ -145,7 +162,6 @@ pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
         cache: 32 << 20,
         dedup_window: Duration::from_secs(7200),
         dedup_hits: 5_000_000,
-        lateness: Duration::from_secs(600),
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
     })

@@ -17,9 +17,11 @@
 //! | `Ingester::sifted` | `quarantine::sift`: the next COPY names files without the bad rows |
 //!
 //! Isolation is Redshift's: a transaction reads what was committed before its first statement that reads, LOCK is
-//! none of them, and nobody checks that a batch is entered once.
+//! none of them, and nobody checks that a batch is entered once. Which batches need comparing with the table, and what
+//! that comparing is good for, is the model in [`table`].
 
 mod server;
+pub mod table;
 
 use server::{Answer, Session};
 use stateright::{Model, Property};
@@ -43,7 +45,7 @@ fn each(parts: Parts) -> impl Iterator<Item = usize> {
 pub enum Step {
     /// `BEGIN`.
     Begin,
-    /// `LOCK` of the ledger; waits for its holder.
+    /// `LOCK` of the table that nobody reads; waits for its holder.
     Lock,
     /// Which of the batches are in the ledger?
     Look,

@@ -40,8 +40,14 @@ impl Drop for Backend {
 }
 
 impl Backend {
-    pub(crate) async fn open(shared: Arc<Shared>, application: &str) -> Result<Self, SqlError> {
+    /// As the user of the options, under whatever name they came in; another person has a role of their own.
+    pub(crate) async fn open(shared: Arc<Shared>, user: &str, application: &str) -> Result<Self, SqlError> {
         let mut config = shared.postgres.clone();
+        if shared.door.is_another(user) {
+            let made = shared.admin.execute("SELECT standin.make_user($1)", &[&user]).await;
+            made.map_err(|error| SqlError::from_postgres(&error, 0))?;
+            config.user(user);
+        }
         let level = shared.ways.level().to_ascii_lowercase().replace(' ', "\\ ");
         config.options(format!("{SESSION} -c default_transaction_isolation={level}"));
         config.application_name(application);
@@ -90,7 +96,7 @@ impl Backend {
                 return Err(error.clone());
             }
         };
-        let result = match self.shared.ways.missing(&statement.sql) {
+        let result = match self.shared.ways.missing(&statement.sql, &self.shared.options.database) {
             Some(missing) => Err(missing),
             None => self.act(plan).await,
         };

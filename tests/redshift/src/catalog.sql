@@ -65,6 +65,104 @@ CREATE OR REPLACE VIEW standin.stv_db_isolation_level AS
             ELSE 'Snapshot Isolation' END)::char(20) AS isolation_level
     FROM pg_database WHERE datname = current_database();
 
+-- Transactions and their locks, sessions: ordinary users see their own.
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_TRANSACTIONS.html
+CREATE OR REPLACE VIEW standin.svv_transactions AS
+    SELECT a.usename::text AS txn_owner, a.datname::text AS txn_db,
+        coalesce(a.backend_xid::text, split_part(l.virtualtransaction, '/', 2))::bigint AS xid, l.pid,
+        a.xact_start AT TIME ZONE 'utc' AS txn_start, l.mode AS lock_mode,
+        CASE l.locktype WHEN 'virtualxid' THEN 'transactionid' ELSE l.locktype END AS lockable_object_type,
+        l.relation::int AS relation, l.granted
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE a.usename = current_user AND a.datname = current_database()
+        AND (l.locktype = 'virtualxid' OR (l.locktype = 'relation' AND l.relation >= 16384));
+-- https://docs.aws.amazon.com/redshift/latest/dg/r_STV_SESSIONS.html
+CREATE OR REPLACE VIEW standin.stv_sessions AS
+    SELECT backend_start AT TIME ZONE 'utc' AS starttime, pid AS process, usename::char(50) AS user_name,
+        datname::char(50) AS db_name, 0 AS timeout_sec
+    FROM pg_stat_activity WHERE usename = current_user AND backend_type = 'client backend';
+-- https://docs.aws.amazon.com/redshift/latest/dg/SYS_SESSION_HISTORY.html ; of the sessions that ended it knows none.
+CREATE OR REPLACE VIEW standin.sys_session_history AS
+    SELECT usesysid::text::char(50) AS user_id, pid AS session_id, datname::char(50) AS database_name,
+        'active'::char(16) AS status, 0 AS session_timeout, backend_start AT TIME ZONE 'utc' AS start_time,
+        NULL::timestamp AS end_time
+    FROM pg_stat_activity WHERE usename = current_user AND backend_type = 'client backend';
+-- One's own sessions only: https://docs.aws.amazon.com/redshift/latest/dg/PG_TERMINATE_BACKEND.html . It answers
+-- nothing, also when there is no such session.
+CREATE OR REPLACE FUNCTION standin.pg_terminate_backend(process int) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE owner text;
+    BEGIN
+        SELECT usename INTO owner FROM pg_stat_activity WHERE pid = process AND backend_type = 'client backend';
+        IF owner IS NULL THEN
+            RAISE WARNING 'PID % is not a PostgreSQL server process', process;
+        ELSIF owner <> current_user THEN
+            RAISE EXCEPTION 'must be superuser to terminate other server processes' USING ERRCODE = '42501';
+        ELSE
+            PERFORM pg_catalog.pg_terminate_backend(process);
+        END IF;
+    END $$;
+CREATE OR REPLACE FUNCTION standin.make_user(name text) RETURNS void LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_advisory_xact_lock(1130);
+        IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = name) THEN
+            EXECUTE format('CREATE ROLE %I SUPERUSER LOGIN', name);
+        END IF;
+    END $$;
+
+-- Where a name without a schema leads: a temporary table of the session hides another of its name.
+CREATE OR REPLACE FUNCTION standin.is_temporary(name text) RETURNS boolean LANGUAGE sql AS
+    $$ SELECT to_regclass('pg_temp.' || quote_ident(name)) IS NOT NULL $$;
+CREATE OR REPLACE FUNCTION standin.columns_of(of_schema text, of_table text, bare boolean)
+    RETURNS TABLE (column_name text, redshift_type text, not_null boolean, oid oid, home text) LANGUAGE plpgsql AS $$
+    DECLARE
+        catalog text := 'standin.columns';
+        place text := of_schema;
+    BEGIN
+        IF bare AND standin.is_temporary(of_table) THEN
+            catalog := 'pg_temp.standin_columns';
+            place := 'pg_temp';
+        END IF;
+        RETURN QUERY EXECUTE format(
+            'SELECT column_name, redshift_type, not_null, to_regclass(%L)::oid, %L::text FROM %s
+                WHERE table_schema = %L AND table_name = %L ORDER BY ordinal',
+            format('%I.%I', place, of_table), place, catalog, place, of_table);
+    END $$;
+CREATE OR REPLACE FUNCTION standin.drop_table(
+    of_schema text, of_table text, bare boolean, may_miss boolean, with_dependents boolean
+) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        catalog text := 'standin.columns';
+        place text := of_schema;
+    BEGIN
+        IF bare AND standin.is_temporary(of_table) THEN
+            catalog := 'pg_temp.standin_columns';
+            place := 'pg_temp';
+        END IF;
+        EXECUTE format('DROP TABLE %s %I.%I %s', CASE WHEN may_miss THEN 'IF EXISTS' END, place, of_table,
+            CASE WHEN with_dependents THEN 'CASCADE' END);
+        EXECUTE format('DELETE FROM %s WHERE table_schema = %L AND table_name = %L', catalog, place, of_table);
+    END $$;
+-- Redshift skips the blocks whose least and greatest value of the sort key say that nothing wanted is in them.
+CREATE OR REPLACE FUNCTION standin.keep_sorted(of_schema text, of_table text) RETURNS void LANGUAGE plpgsql AS $$
+    DECLARE
+        sorts text;
+        index_name text := format('sort key of %s', to_regclass(format('%I.%I', of_schema, of_table))::oid);
+    BEGIN
+        SELECT c.column_name INTO sorts FROM standin.columns c
+            WHERE table_schema = of_schema AND table_name = of_table AND abs(sortkey) = 1
+                AND redshift_type ~ '^(smallint|integer|bigint|numeric|date|timestamp)';
+        IF sorts IS NOT NULL AND EXISTS (
+            SELECT 1 FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+            WHERE i.indexrelid = to_regclass(format('%I.%I', of_schema, index_name)) AND a.attname = sorts
+        ) THEN
+            RETURN;
+        END IF;
+        EXECUTE format('DROP INDEX IF EXISTS %I.%I', of_schema, index_name);
+        IF sorts IS NOT NULL THEN
+            EXECUTE format('CREATE INDEX %I ON %I.%I (%I)', index_name, of_schema, of_table, sorts);
+        END IF;
+    END $$;
+
 CREATE OR REPLACE VIEW standin.svv_columns AS
     SELECT current_database()::text AS table_catalog, table_schema, table_name, column_name,
         ordinal AS ordinal_position, column_default,

@@ -60,13 +60,14 @@ struct Inner {
     tls: Option<Arc<ServerConfig>>,
     ask: Ask,
     key: Key,
+    others: Vec<Key>,
     seen: Vec<Entered>,
 }
 
 impl Door {
     pub(crate) fn new(user: &str, password: &str) -> Self {
         let key = Key { user: user.to_owned(), password: password.to_owned(), until: None };
-        let inner = Inner { tls: None, ask: Ask::default(), key, seen: Vec::new() };
+        let inner = Inner { tls: None, ask: Ask::default(), key, others: Vec::new(), seen: Vec::new() };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -88,6 +89,17 @@ impl Door {
     /// go on.
     pub fn set_key(&self, user: &str, password: &str, until: Option<SystemTime>) {
         self.inner().key = Key { user: user.to_owned(), password: password.to_owned(), until };
+    }
+
+    /// Takes another user as well: another person, whose sessions are not those of the user of the options.
+    pub fn admit(&self, user: &str, password: &str) {
+        let key = Key { user: user.to_owned(), password: password.to_owned(), until: None };
+        self.inner().others.push(key);
+    }
+
+    /// Whether it is one who was admitted beside the user of the options.
+    pub(crate) fn is_another(&self, user: &str) -> bool {
+        self.inner().others.iter().any(|key| key.user == user)
     }
 
     /// What clients did, oldest first.
@@ -113,9 +125,10 @@ impl Door {
         self.inner().ask
     }
 
-    /// The key, unless its time is over.
-    pub(crate) fn key(&self) -> Option<Key> {
-        let key = self.inner().key.clone();
+    /// The key of this user, unless its time is over.
+    pub(crate) fn key(&self, user: &str) -> Option<Key> {
+        let inner = self.inner();
+        let key = inner.others.iter().find(|key| key.user == user).unwrap_or(&inner.key).clone();
         (key.until.is_none_or(|until| SystemTime::now() < until)).then_some(key)
     }
 }

@@ -4,7 +4,7 @@
 use sqlparser::ast::Ident;
 use sqlparser::tokenizer::Token;
 
-use crate::ddl::{folded, literal};
+use crate::ddl::{Identity, folded, literal};
 use crate::errors::SqlError;
 use crate::rewrite::{plain, significant};
 
@@ -21,6 +21,7 @@ pub(crate) struct Layout {
     distkey: Option<String>,
     sortkey: Vec<String>,
     interleaved: bool,
+    identities: Vec<(String, Identity)>,
 }
 
 impl Layout {
@@ -70,6 +71,19 @@ impl Layout {
                 after
             }
             "DISTSTYLE" | "BACKUP" => after,
+            "IDENTITY" if listed => self.numbers(tokens, after, column, false)?,
+            "GENERATED" => {
+                let words = ["BY", "DEFAULT", "AS", "IDENTITY"];
+                let mut end = at;
+                for word in words {
+                    end = next(tokens, end + 1).unwrap_or(tokens.len());
+                    if tokens.get(end).and_then(plain).as_deref() != Some(word) {
+                        return Err(SqlError::with_state("42601", "syntax error at or near \"GENERATED\""));
+                    }
+                }
+                let open = next(tokens, end + 1).unwrap_or(tokens.len());
+                self.numbers(tokens, open + 1, column, true)?
+            }
             "COMPOUND" => at + 1,
             "INTERLEAVED" => {
                 self.interleaved = true;
@@ -95,6 +109,30 @@ impl Layout {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Reads the `seed, step)` of an identity column and answers where it ends.
+    fn numbers(
+        &mut self,
+        tokens: &[Token],
+        at: usize,
+        column: &str,
+        by_default: bool,
+    ) -> Result<usize, SqlError> {
+        let syntax = || SqlError::with_state("42601", "syntax error in IDENTITY (seed, step)");
+        let rest = tokens.get(at..).unwrap_or_default();
+        let length = rest.iter().position(|token| *token == Token::RParen).ok_or_else(syntax)?;
+        let text: String = rest.iter().take(length).map(ToString::to_string).collect();
+        let (seed, step) = text.split_once(',').ok_or_else(syntax)?;
+        let number = |text: &str| text.trim().parse::<i64>().map_err(|_| syntax());
+        let identity = Identity { seed: number(seed)?, step: number(step)?, by_default };
+        self.identities.push((column.to_owned(), identity));
+        Ok(at + length + 1)
+    }
+
+    /// How the column numbers its rows, if it does.
+    pub(crate) fn identity(&self, column: &str) -> Option<&Identity> {
+        self.identities.iter().find(|(name, _)| name == column).map(|(_, identity)| identity)
     }
 
     /// Refuses what no table of these columns, by name and type, can have.
@@ -265,7 +303,7 @@ mod tests {
         let owned = |(column, encoding): (&str, &str)| (column.to_owned(), encoding.to_owned());
         let encodings = [("distkey", "az64"), ("b", "zstd")].map(owned).to_vec();
         let sortkey = vec!["distkey".to_owned(), "b".to_owned()];
-        assert_eq!(layout, Layout { encodings, distkey: Some("b".to_owned()), sortkey, interleaved: false });
+        assert_eq!(layout, Layout { encodings, distkey: Some("b".to_owned()), sortkey, ..Layout::default() });
         let (kept, layout) = take("CREATE TABLE t (a int SORTKEY, b decimal(20,0)) ENCODE AUTO");
         assert_eq!(kept, "CREATE TABLE t (a int , b decimal(20,0))");
         assert_eq!(layout.sortkey, ["a"]);

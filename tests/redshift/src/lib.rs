@@ -19,6 +19,8 @@ mod rewrite;
 mod s3;
 mod session;
 mod statement;
+mod subquery;
+mod temporary;
 mod types;
 mod ways;
 mod wire;

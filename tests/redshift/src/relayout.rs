@@ -24,7 +24,7 @@ pub(crate) fn alter(tokens: &[Token]) -> Result<Option<Vec<String>>, SqlError> {
         Some(table) if qualified => (first, table, 5),
         _ => ("public".to_owned(), first, 3),
     };
-    let table = TableName { schema, table };
+    let table = TableName { schema, table, bare: !qualified };
     if word(0) != "ALTER" || word(1) != "TABLE" || word(at) != "ALTER" {
         return Ok(None);
     }
@@ -104,6 +104,7 @@ fn sortkey(table: &TableName, columns: &[String]) -> Vec<String> {
         let change = format!("sortkey = {}, encoding = 'none'", index + 1);
         statements.push(table.update(&change, &format!("column_name = {}", literal(column))));
     }
+    statements.push(table.keep_sorted());
     statements
 }
 

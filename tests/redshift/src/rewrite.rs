@@ -57,7 +57,8 @@ pub(crate) fn common(tokens: Vec<Token>) -> Result<Vec<Token>, SqlError> {
                 at += 1;
                 continue;
             }
-            if word == "VERSION" && tokens.get(at + 1) == Some(&Token::LParen) {
+            let moved = ["VERSION", "PG_TERMINATE_BACKEND"].contains(&word.as_str());
+            if moved && tokens.get(at + 1) == Some(&Token::LParen) {
                 out.extend([name("standin"), Token::Period]);
             }
             // PostgreSQL's own view would show the types of the private tables.

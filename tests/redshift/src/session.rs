@@ -106,8 +106,15 @@ pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
     let slow = Arc::new(Notify::new());
     let cancel = Cancel { postgres: backend.cancel_token(), slow: Arc::clone(&slow) };
     lock(&shared.cancels).insert(registered, cancel);
-    let mut session =
-        Session { shared: Arc::clone(&shared), writer, backend, if_gone: None, slow, limit: None };
+    let mut session = Session {
+        shared: Arc::clone(&shared),
+        writer,
+        backend,
+        if_gone: None,
+        slow,
+        limit: None,
+        limit_before: None,
+    };
     if let Ok(Some(orphaned)) = session.run(key, Inbox::new(reader)).await {
         let Session { backend, writer, .. } = session;
         // The client sees its connection end now.
@@ -197,7 +204,7 @@ async fn start_up(
     };
     let opened = match refusal {
         Some(refusal) => Err(refusal),
-        None => Backend::open(Arc::clone(shared), parameter("application_name")).await,
+        None => Backend::open(Arc::clone(shared), user, parameter("application_name")).await,
     };
     match opened {
         Ok(backend) => Ok(Some(backend)),
@@ -227,7 +234,7 @@ async fn password(
     writer.flush().await?;
     let Some(Request::PasswordMessageFamily(answer)) = reader.next().await? else { return Ok(None) };
     let answer = answer.into_password().map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(Some(shared.door.key().is_some_and(|key| {
+    Ok(Some(shared.door.key(user).is_some_and(|key| {
         let expected = match ask {
             Ask::Md5 => hash_md5_password(&key.user, &key.password, &salt),
             Ask::Cleartext => key.password.clone(),
@@ -247,6 +254,8 @@ struct Session {
     slow: Arc<Notify>,
     /// `statement_timeout`
     limit: Option<Duration>,
+    /// The same before the transaction.
+    limit_before: Option<Duration>,
 }
 
 impl Session {
@@ -398,11 +407,7 @@ impl Session {
         if lost {
             return Ok(Next::Cut);
         }
-        if result.is_ok()
-            && let Some(limit) = statement_timeout(&statement.sql)
-        {
-            self.limit = limit;
-        }
+        self.limits(&statement, result.is_ok());
         match result {
             Ok(messages) => {
                 for message in &messages {
@@ -419,6 +424,21 @@ impl Session {
                 self.writer.flush().await?;
                 self.backend.status = TransactionStatus::Idle;
                 Ok(Next::Cut)
+            }
+        }
+    }
+
+    /// Keeps `statement_timeout`, which is set back with a transaction that is undone.
+    fn limits(&mut self, statement: &Statement, done: bool) {
+        match statement.kind {
+            Kind::Begin => self.limit_before = self.limit,
+            Kind::Rollback => self.limit = self.limit_before,
+            _ => {}
+        }
+        if done && let Some(limit) = statement_timeout(&statement.sql) {
+            self.limit = limit;
+            if self.backend.status == TransactionStatus::Idle {
+                self.limit_before = limit;
             }
         }
     }

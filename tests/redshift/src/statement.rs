@@ -1,6 +1,6 @@
 //! What a statement is and what shall be done for it. Decides only; the session acts.
 
-use sqlparser::ast::{self, ObjectType, Query, Set, SetExpr};
+use sqlparser::ast::{self, FromTable, ObjectType, Query, Set, SetExpr, TableFactor};
 use sqlparser::dialect::RedshiftSqlDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Token;
@@ -10,7 +10,7 @@ use crate::ddl;
 use crate::errors::SqlError;
 use crate::faults::Kind;
 use crate::layout::Layout;
-use crate::{relayout, rewrite};
+use crate::{relayout, rewrite, subquery};
 
 /// <https://docs.aws.amazon.com/redshift/latest/dg/c_redshift-sql.html>
 const MAX_STATEMENT_BYTES: usize = 16 << 20;
@@ -137,6 +137,7 @@ fn parse(sql: &str) -> Result<ast::Statement, SqlError> {
 
 fn of_ast(statement: ast::Statement, sql: String, layout: Layout) -> Result<Plan, SqlError> {
     use ast::Statement as S;
+    subquery::check(&statement)?;
     match statement {
         // Levels are per database; a transaction's own is a no-op: .../dg/r_BEGIN.html
         S::StartTransaction { statements, .. } if statements.is_empty() => Ok(Plan::Begin),
@@ -175,6 +176,7 @@ fn of_ast(statement: ast::Statement, sql: String, layout: Layout) -> Result<Plan
         }
         S::Delete(delete) => {
             returning(delete.returning.is_some())?;
+            without_alias(&delete.from)?;
             Ok(Plan::Sql { sql, tag: Tag::Counted("DELETE") })
         }
         S::CreateTable(create) => {
@@ -202,6 +204,21 @@ fn of_ast(statement: ast::Statement, sql: String, layout: Layout) -> Result<Plan
 
 fn returning(present: bool) -> Result<(), SqlError> {
     if present { Err(SqlError::refused("Redshift has no RETURNING")) } else { Ok(()) }
+}
+
+/// PostgreSQL 8.0 has no alias here; it is the tables of USING that can have one.
+fn without_alias(from: &FromTable) -> Result<(), SqlError> {
+    let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = from;
+    let alias = tables.iter().find_map(|table| match &table.relation {
+        TableFactor::Table { alias, .. } => alias.as_ref(),
+        _ => None,
+    });
+    match alias {
+        Some(alias) => {
+            Err(SqlError::with_state("42601", format!("syntax error at or near \"{}\"", alias.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_query(query: &Query) -> Result<(), SqlError> {

@@ -16,6 +16,9 @@ struct Switches {
     no_error_tables: AtomicBool,
     no_copy_id: AtomicBool,
     serializable: AtomicBool,
+    no_temp: AtomicBool,
+    no_terminating: AtomicBool,
+    no_session_tables: AtomicBool,
 }
 
 impl Ways {
@@ -58,6 +61,22 @@ impl Ways {
         self.0.no_copy_id.store(on, Ordering::Relaxed);
     }
 
+    /// The user may create no temporary table: the privilege TEMP on the database, which everybody has as member of
+    /// PUBLIC, was taken away.
+    pub fn set_temp_forbidden(&self, on: bool) {
+        self.0.no_temp.store(on, Ordering::Relaxed);
+    }
+
+    /// The user may end no session, not even one of their own.
+    pub fn set_terminating_forbidden(&self, on: bool) {
+        self.0.no_terminating.store(on, Ordering::Relaxed);
+    }
+
+    /// The user may read no table of sessions, and not who holds which lock.
+    pub fn set_session_tables_forbidden(&self, on: bool) {
+        self.0.no_session_tables.store(on, Ordering::Relaxed);
+    }
+
     pub(crate) fn serverless(&self) -> bool {
         self.0.serverless.load(Ordering::Relaxed)
     }
@@ -67,16 +86,27 @@ impl Ways {
     }
 
     /// The error of a statement that asks for a table this deployment does not have, or that is forbidden.
-    pub(crate) fn missing(&self, sql: &str) -> Option<SqlError> {
+    pub(crate) fn missing(&self, sql: &str, database: &str) -> Option<SqlError> {
         let sql = sql.to_ascii_lowercase();
         if self.0.no_copy_id.load(Ordering::Relaxed) && sql.contains("pg_last_copy_id") {
             return Some(SqlError::with_state("42883", "function pg_last_copy_id() does not exist"));
         }
-        let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-        if self.0.no_error_tables.load(Ordering::Relaxed)
-            && let Some(table) = words.clone().find(|word| is_of_load_errors(word))
+        let denied = |what: &str| Some(SqlError::with_state("42501", format!("permission denied {what}")));
+        if self.0.no_temp.load(Ordering::Relaxed)
+            && (sql.starts_with("create temp ") || sql.starts_with("create temporary "))
         {
-            return Some(SqlError::with_state("42501", format!("permission denied for relation {table}")));
+            return denied(&format!("to create temporary tables in database \"{database}\""));
+        }
+        if self.0.no_terminating.load(Ordering::Relaxed) && sql.contains("pg_terminate_backend") {
+            return denied("for function pg_terminate_backend");
+        }
+        let mut words = sql.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let forbidden = |word: &&str| {
+            (self.0.no_error_tables.load(Ordering::Relaxed) && is_of_load_errors(word))
+                || (self.0.no_session_tables.load(Ordering::Relaxed) && is_of_sessions(word))
+        };
+        if let Some(table) = words.clone().find(forbidden) {
+            return denied(&format!("for relation {table}"));
         }
         let gone =
             words.find(|word| self.serverless() && (word.starts_with("stl_") || word.starts_with("stv_")))?;
@@ -88,6 +118,10 @@ fn is_of_load_errors(word: &str) -> bool {
     ["stl_load_errors", "stl_loaderror_detail", "sys_load_error_detail"].contains(&word)
 }
 
+fn is_of_sessions(word: &str) -> bool {
+    ["stv_sessions", "sys_session_history", "svv_transactions"].contains(&word)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,15 +129,22 @@ mod tests {
     #[test]
     fn a_serverless_workgroup_has_no_stl_tables() {
         let ways = Ways::default();
-        assert!(ways.missing("SELECT * FROM stl_load_errors").is_none());
+        assert!(ways.missing("SELECT * FROM stl_load_errors", "dev").is_none());
         ways.set_serverless(true);
-        let missing = ways.missing("SELECT * FROM STL_load_errors").unwrap();
+        let missing = ways.missing("SELECT * FROM STL_load_errors", "dev").unwrap();
         assert_eq!(missing.to_string(), "42P01: relation \"stl_load_errors\" does not exist");
-        assert!(ways.missing("SELECT * FROM sys_load_error_detail").is_none());
+        assert!(ways.missing("SELECT * FROM sys_load_error_detail", "dev").is_none());
         ways.set_error_tables_forbidden(true);
         assert!(
-            ways.missing("SELECT 1 FROM sys_load_error_detail").is_some()
-                && ways.missing("SELECT 1").is_none()
+            ways.missing("SELECT 1 FROM sys_load_error_detail", "dev").is_some()
+                && ways.missing("SELECT 1", "dev").is_none()
         );
+        ways.set_temp_forbidden(true);
+        let missing = ways.missing("CREATE TEMP TABLE s (LIKE t)", "dev").unwrap();
+        assert_eq!(
+            missing.to_string(),
+            "42501: permission denied to create temporary tables in database \"dev\""
+        );
+        assert!(ways.missing("CREATE TABLE s (a int)", "dev").is_none());
     }
 }

@@ -13,7 +13,7 @@ use crate::quarantine::sift::{How, Sift};
 use crate::quarantine::{Quarantine, tidy};
 use crate::trouble::Trouble;
 use crate::warehouse::release::{Entry, Release, Released, look, release};
-use crate::warehouse::{Connector, Session, Target, errors};
+use crate::warehouse::{Connector, Session, Target, errors, stage};
 
 /// Tries of one batch while the trouble is one that passes; a person waits for the answer.
 const TRIES: u32 = 8;
@@ -28,6 +28,8 @@ pub(super) enum Ending {
     Loaded {
         /// Rows this replay has loaded.
         rows: u64,
+        /// Rows that the table had already.
+        known: u64,
         /// Why what is left of it in S3 could not be deleted, if so.
         untidy: Option<Trouble>,
     },
@@ -39,6 +41,8 @@ pub(super) enum Ending {
     Refused {
         /// Rows this replay has loaded.
         loaded: u64,
+        /// Rows that the table had already.
+        known: u64,
         /// Those that are left.
         left: Vec<Refusal>,
         /// Key of the object with their reasons.
@@ -49,8 +53,8 @@ pub(super) enum Ending {
 /// How one try ended.
 enum Tried {
     Done(Ending),
-    /// Rows were loaded, and nothing is left.
-    Applied(u64),
+    /// So many rows were loaded, the table had so many already, and nothing is left.
+    Applied(u64, u64),
     /// The ledger has changed meanwhile: look again.
     Again,
 }
@@ -90,7 +94,7 @@ impl Replaying {
     /// Replays a batch, again while the trouble passes.
     pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, Trouble> {
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
-        let (mut applied, mut looks) = (0, 0);
+        let (mut applied, mut known, mut looks) = (0, 0, 0);
         loop {
             let tried = match self.connected().await {
                 Ok(session) => {
@@ -101,11 +105,14 @@ impl Replaying {
                 Err(trouble) => Err(trouble),
             };
             match tried {
-                Ok(Tried::Done(Ending::Nothing)) if applied > 0 => {
-                    return Ok(Ending::Loaded { rows: applied, untidy: None });
+                Ok(Tried::Done(Ending::Nothing)) if applied + known > 0 => {
+                    return Ok(Ending::Loaded { rows: applied, known, untidy: None });
                 }
                 Ok(Tried::Done(ending)) => return Ok(ending),
-                Ok(Tried::Applied(rows)) => applied += rows,
+                Ok(Tried::Applied(new, there)) => {
+                    applied += new;
+                    known += there;
+                }
                 // Each time another has changed it; that ends.
                 Ok(Tried::Again) => {
                     looks += 1;
@@ -117,8 +124,8 @@ impl Replaying {
                 Err(trouble) => {
                     let passes = matches!(trouble.class, ErrorClass::Passing | ErrorClass::Incomplete);
                     if !passes || backoff.failures() >= TRIES {
-                        let loaded = Ending::Loaded { rows: applied, untidy: Some(trouble.clone()) };
-                        return if applied > 0 { Ok(loaded) } else { Err(trouble) };
+                        let loaded = Ending::Loaded { rows: applied, known, untidy: Some(trouble.clone()) };
+                        return if applied + known > 0 { Ok(loaded) } else { Err(trouble) };
                     }
                     let wait = backoff.failed();
                     tracing::warn!(%batch, "not replayed yet, again in {:.1} s: {trouble}", wait.as_secs_f64());
@@ -131,11 +138,13 @@ impl Replaying {
     async fn connected(&mut self) -> Result<Session, Trouble> {
         match self.session.take() {
             Some(session) if session.usable() => Ok(session),
-            _ => self
-                .connector
-                .open()
-                .await
-                .map_err(|failure| errors::trouble(&failure, "connecting to Redshift")),
+            _ => {
+                let session = self.connector.open().await;
+                let session =
+                    session.map_err(|failure| errors::trouble(&failure, "connecting to Redshift"))?;
+                self.target.shape = stage::shape(&session, &self.target).await;
+                Ok(session)
+            }
         }
     }
 
@@ -207,7 +216,7 @@ impl Replaying {
                     batch,
                     tidy(session, &self.target, &self.store, &self.quarantine, batch).await.map(drop),
                 );
-                return Ok(Tried::Done(self.refused(0, left, &set.name, batch)));
+                return Ok(Tried::Done(self.refused((0, 0), left, &set.name, batch)));
             }
             let put_left = async || match &left {
                 Some(left) => Ok(left.put(&self.store, &self.quarantine.prefix).await?),
@@ -224,8 +233,9 @@ impl Replaying {
             };
             match release(session, &target, &releasing, put_left).await {
                 Ok(Released::Changed) => return Ok(Tried::Again),
-                Ok(Released::Applied) => {
-                    let Some(left) = left else { return Ok(Tried::Applied(rows)) };
+                Ok(Released::Applied { known }) => {
+                    let new = rows.saturating_sub(known);
+                    let Some(left) = left else { return Ok(Tried::Applied(new, known)) };
                     // Whoever lost the lock in the midst of tidying may have deleted it: it is there before the old one
                     // goes.
                     let tidied = match left.put(&self.store, &self.quarantine.prefix).await {
@@ -236,7 +246,7 @@ impl Replaying {
                     };
                     untidy(batch, tidied);
                     let name = left.name.clone();
-                    return Ok(Tried::Done(self.refused(rows, Some(left), &name, batch)));
+                    return Ok(Tried::Done(self.refused((new, known), Some(left), &name, batch)));
                 }
                 Err(trouble) if trouble.class == ErrorClass::Data && how != Some(How::RolledBack) => {}
                 Err(trouble) if trouble.class == ErrorClass::Configuration => {
@@ -271,9 +281,15 @@ impl Replaying {
         left.map(Some).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))
     }
 
-    fn refused(&self, loaded: u64, left: Option<Set>, name: &str, batch: BatchId) -> Ending {
+    fn refused(
+        &self,
+        (loaded, known): (u64, u64),
+        left: Option<Set>,
+        name: &str,
+        batch: BatchId,
+    ) -> Ending {
         let reasons = format!("{}{REASONS}", set::folder(&self.quarantine.prefix, batch, name));
-        Ending::Refused { loaded, left: left.map(|left| left.refusals).unwrap_or_default(), reasons }
+        Ending::Refused { loaded, known, left: left.map(|left| left.refusals).unwrap_or_default(), reasons }
     }
 
     /// Rows made for other columns than the configured ones need these columns in the table, if only for a while.

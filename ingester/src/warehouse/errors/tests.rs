@@ -21,9 +21,27 @@ fn refused_rows_are_their_batchs_own_trouble() {
 }
 
 #[test]
+fn a_value_that_is_missing_at_the_insert_of_a_staged_load_is_its_batchs_own_trouble() {
+    let redshift = verdict("Cannot insert a NULL value into column page", Some(8007));
+    let inherited = judge(&said("23502", "null value in column \"page\" violates not-null constraint", None));
+    for verdict in [redshift, inherited] {
+        assert_eq!((verdict.class, verdict.scope), (Data, Scope::Batch));
+    }
+}
+
+#[test]
+fn the_end_of_a_statements_time_is_told_from_other_refusals() {
+    for over in ["Query (12) cancelled on user's request", "canceling statement due to statement timeout"] {
+        assert!(is_time_limit(&said("57014", over, None)), "{over}");
+    }
+    assert!(!is_time_limit(&said("XX000", "1023", None)) && !is_time_limit(&SqlFailure::lost("gone")));
+}
+
+#[test]
 fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
     for (advice, code, message) in [
         (ROLE, Some(30000), "Not authorized to get credentials of role arn:aws:iam::1:role/x"),
+        (TEMP, None, "permission denied to create temporary tables in database \"dev\""),
         (ROLE, Some(30000), "anything with this code"),
         (ROLE, None, "User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/x"),
         (ROLE, None, "The requested role arn:aws:iam::1:role/x is not associated to cluster"),

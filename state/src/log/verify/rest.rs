@@ -1,13 +1,16 @@
 //! Hit ids, rejects and sessions, and the sums over everything.
 
+use shared::ids::BatchId;
 use shared::seal::Counts;
 
 use super::files::Groups;
 use super::{Check, only_seq, record};
-use crate::log::commit::HOLES;
-use crate::log::holes::Holes;
+use crate::log::batch_mark::MARK;
 use crate::log::record::{BatchRecord, RejectLine, Session, Sums};
+use crate::log::resume::HOLES;
+use crate::log::runs::{RUNS, Runs};
 use crate::log::seq_of;
+use crate::log::shipped::{CHOSEN, Chosen};
 use crate::log::status::BatchStatus;
 use crate::log::window::count_ids;
 use crate::pieces;
@@ -113,13 +116,11 @@ impl Check<'_> {
                 COMMITS => return,
                 b"label" => serde_json::from_slice::<serde_json::Value>(value).map(drop),
                 b"sums" => serde_json::from_slice::<Sums>(value).map(drop),
-                HOLES => match serde_json::from_slice::<Holes>(value) {
-                    Ok(holes) if !holes.is_sound() => {
-                        let what = "its times are not in order".to_owned();
-                        return checked.faults.push(Fault::new(Table::Meta, key, what));
-                    }
-                    holes => holes.map(drop),
-                },
+                RUNS => serde_json::from_slice::<Runs>(value).map(drop),
+                MARK => serde_json::from_slice::<BatchId>(value).map(drop),
+                CHOSEN => serde_json::from_slice::<Chosen>(value).map(drop),
+                // Of format 1.
+                HOLES => return,
                 _ => return checked.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY)),
             };
             if let Err(error) = read {

@@ -65,6 +65,7 @@ impl Shared {
             Some(Fault::Refuse { status, body, .. }) => return scripted(status, body),
             Some(Fault::Lapse { hits }) => group().lapse(hits, Instant::now()),
             Some(Fault::Replay { back }) => group().replay_next(back),
+            Some(Fault::Deliver(delivery)) => group().deliver(delivery.in_hits(self.generator.plan())),
             _ => {}
         }
         let joined = self.account.admit(request).and_then(|wishes| group().join(wishes, Instant::now()));

@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 
 use super::{
     doors::Shared,
-    group::{Claim, Group, Next, partition},
+    group::{Group, Next},
+    walk::Claim,
 };
 use crate::{
     faults::Fault,
@@ -29,8 +30,8 @@ use crate::{
 
 /// Text written per turn; also what is thrown away if the group changes meanwhile.
 const TURN_BYTES: usize = 64 * 1024;
-/// Indexes looked at per turn, which matters when most of them go to other connections.
-const TURN_INDEXES: u64 = 4_096;
+/// Ticks looked at per turn, which matters when most of their hits go to other connections.
+const TURN_TICKS: u64 = 4_096;
 /// Compressed bytes gathered before they are sent on.
 const GATHER: usize = 16 * 1024;
 /// The largest chunk; sizes vary between one byte and this.
@@ -155,7 +156,7 @@ impl Writer {
             return Ok(Flow::On);
         }
         // Bound before the match: a guard in its head would be held through the arms.
-        let next = self.group(|group, member| group.next(member, TURN_INDEXES, Instant::now()));
+        let next = self.group(|group, member| group.next(member, TURN_TICKS, Instant::now()));
         match next {
             Next::Gone => return Err(Gone),
             Next::Write(claim) => self.write(&claim, text)?,
@@ -173,25 +174,18 @@ impl Writer {
     fn write(&mut self, claim: &Claim, text: &mut Vec<u8>) -> Result<(), Gone> {
         let generator = self.shared.generator;
         let most = self.trap.as_ref().map_or(u64::MAX, |trap| trap.remaining);
-        let (mut sent, mut counts, mut to) = (Vec::new(), Counts::default(), claim.indexes.start);
-        let mut hits = 0;
+        let (mut sent, mut counts, mut hits) = (Vec::new(), Counts::default(), 0);
+        let mut walk = claim.walk();
         text.clear();
-        for index in claim.indexes.clone() {
-            if text.len() >= TURN_BYTES || hits == most {
-                break;
-            }
-            to = index + 1;
-            let part = partition(&generator, index);
-            if claim.mask & (1 << part) == 0 || index < claim.positions[part] {
-                continue;
-            }
+        while text.len() < TURN_BYTES && hits < most {
+            let Some(index) = walk.next(&generator) else { break };
             hits += 1;
             generator.write(index, text);
             counts += generator.counts_at(index);
             sent.push(index);
             sent.extend(generator.duplicate_of(index));
         }
-        if !self.group(|group, _| group.commit(claim, to, &sent, counts)) {
+        if !self.group(|group, _| group.commit(claim, &walk.reached(), &sent, counts)) {
             return Ok(());
         }
         if let Some(trap) = &mut self.trap {
@@ -217,7 +211,7 @@ impl Writer {
         match fault {
             Fault::Cut { .. } => {
                 let generator = self.shared.generator;
-                let at = self.group(|group, member| group.position(member));
+                let at = self.comes_next();
                 let mut record = Vec::new();
                 generator.write_hit(at.min(generator.plan().hits.saturating_sub(1)), &mut record);
                 record.truncate(record.len() / 2);
@@ -259,8 +253,19 @@ impl Writer {
             | Fault::RedirectTo(_)
             | Fault::ExpireToken
             | Fault::Lapse { .. }
-            | Fault::Replay { .. } => Ok(Flow::On),
+            | Fault::Replay { .. }
+            | Fault::Deliver(_) => Ok(Flow::On),
         }
+    }
+
+    /// The hit this connection comes to next, whether or not it has happened.
+    fn comes_next(&self) -> u64 {
+        let next = self.group(|group, member| group.next(member, TURN_TICKS, Instant::now()));
+        let written = match &next {
+            Next::Write(claim) => claim.walk().next(&self.shared.generator),
+            _ => None,
+        };
+        written.unwrap_or_else(|| self.group(|group, member| group.position(member)))
     }
 
     fn compress(&mut self, text: &[u8]) {
@@ -320,7 +325,8 @@ fn after(fault: &Fault) -> u64 {
         | Fault::RedirectTo(_)
         | Fault::ExpireToken
         | Fault::Lapse { .. }
-        | Fault::Replay { .. } => 0,
+        | Fault::Replay { .. }
+        | Fault::Deliver(_) => 0,
     }
 }
 

@@ -3,9 +3,11 @@
 //! Hits are spread by visitor over eight partitions, and partitions over the live connections; a position is kept
 //! per partition, as Livestream does behind its own front. So a connection that goes away loses nothing: another
 //! one, or the next one, goes on from its positions. Adobe says duplicates are likely when a client joins: a
-//! partition that moves between live connections steps back a little.
+//! partition that moves between live connections steps back a little; one whose connection broke, by what the delivery
+//! says.
 //!
-//! `head` is the first index never sent (full speed) or not yet happened (with a rate). Below it, `hold` indexes
+//! `clock` counts ticks: the first one never sent (full speed) or not yet happened (with a rate). A partition that lags
+//! is at the index that is its lag below the clock ([`super::walk`]). Below where a partition is, `hold` of its indexes
 //! are kept for those who come late. A reader that stays connected is waited for, however slow: nothing it reads
 //! expires, and at full speed a quick neighbour does not run away from it.
 
@@ -16,31 +18,15 @@ use std::{
 
 use hyper::StatusCode;
 
-use super::admission::{Refusal, Reset, Wishes};
-use crate::records::{Counts, Generator, mix};
-
-pub(crate) const PARTITIONS: usize = 8;
+use super::{
+    admission::{Refusal, Reset, Wishes},
+    delivery::{InHits, PARTITIONS},
+    walk::{Claim, Mask, Reached},
+};
+use crate::records::Counts;
 
 /// How far a partition steps back when it moves to a client that joins.
 const OVERLAP: u64 = 64;
-
-/// Which partitions a connection reads, as bits.
-pub(crate) type Mask = u8;
-
-/// The partition of a hit.
-pub(crate) fn partition(generator: &Generator, index: u64) -> usize {
-    mix(generator.visitor(index)) as usize % PARTITIONS
-}
-
-/// Some indexes to write, valid as long as nobody joins or leaves.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Claim {
-    pub(crate) indexes: Range<u64>,
-    pub(crate) mask: Mask,
-    /// Of the partitions read, where each stands: below it, everything has been written.
-    pub(crate) positions: [u64; PARTITIONS],
-    epoch: u64,
-}
 
 /// What a connection has to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,8 +45,9 @@ pub(crate) struct Group {
     hits: u64,
     rate: Option<u64>,
     hold: u64,
-    head: u64,
-    /// Nothing below it is held.
+    order: InHits,
+    clock: u64,
+    /// No index below it is held.
     floor: u64,
     /// How far back the next connection is sent everything again, if scripted.
     replay: Option<u64>,
@@ -83,7 +70,8 @@ impl Group {
             hits,
             rate,
             hold,
-            head: 0,
+            order: InHits::default(),
+            clock: 0,
             floor: 0,
             replay: None,
             lapses: Vec::new(),
@@ -113,35 +101,49 @@ impl Group {
         self.joined += 1;
         self.members.push(self.joined);
         self.epoch += 1;
-        let oldest = self.head.saturating_sub(self.hold).max(self.floor);
-        let again = self.replay.take().map(|back| self.head.saturating_sub(back).max(self.floor));
+        let again = self.replay.take();
         let shared = self.members.len() > 1;
         let mask = self.mask_of(self.joined).unwrap_or_default();
-        for (_, position) in self.positions.iter_mut().enumerate().filter(|(p, _)| mask & (1 << p) != 0) {
-            *position = match (again, wishes.reset) {
-                (Some(again), _) => again,
+        for p in (0..PARTITIONS).filter(|p| mask & (1 << p) != 0) {
+            let (at, oldest) = (self.positions[p], self.back_from_newest(p, self.hold));
+            self.positions[p] = match (again, wishes.reset) {
+                (Some(again), _) => self.back_from_newest(p, again),
                 (None, Some(Reset::Smallest)) => oldest,
-                (None, Some(Reset::Largest)) => self.head,
-                (None, None) if shared => position.saturating_sub(OVERLAP).max(oldest),
-                (None, None) => (*position).max(oldest),
+                (None, Some(Reset::Largest)) => at.max(self.back_from_newest(p, 0)),
+                (None, None) if shared => at.saturating_sub(OVERLAP).max(oldest),
+                (None, None) => at.max(oldest),
             };
         }
         Ok(self.joined)
     }
 
     pub(crate) fn leave(&mut self, member: u64) {
-        let before = self.members.len();
+        let Some(mask) = self.mask_of(member) else { return };
         self.members.retain(|other| *other != member);
-        self.epoch += u64::from(self.members.len() != before);
+        self.epoch += 1;
+        if self.members.is_empty() {
+            return;
+        }
+        for p in (0..PARTITIONS).filter(|p| mask & (1 << p) != 0) {
+            let at = self.positions[p];
+            let back = at.saturating_sub(self.order.handover).max(self.back_from_newest(p, self.hold));
+            self.positions[p] = back.min(at);
+        }
+    }
+
+    /// From now on, hits reach everybody in this order; each partition goes on from where it is.
+    pub(crate) fn deliver(&mut self, order: InHits) {
+        self.order = order;
+        // What a live connection is about to write is in the old order.
+        self.epoch += 1;
     }
 
     /// So many hits happen that nobody is ever sent, and nothing before them is held any longer.
     pub(crate) fn lapse(&mut self, hits: u64, now: Instant) {
-        self.tick(now);
-        let from = self.head;
-        self.head = self.hits.min(from.saturating_add(hits));
-        self.floor = self.head;
-        self.lapses.push(from..self.head);
+        let from = self.head(now);
+        self.floor = self.hits.min(from.saturating_add(hits));
+        self.clock = self.clock.max(self.floor);
+        self.lapses.push(from..self.floor);
         self.positions.iter_mut().for_each(|position| *position = (*position).max(self.floor));
         // What a live connection is about to write has lapsed with the rest.
         self.epoch += 1;
@@ -156,38 +158,35 @@ impl Group {
         self.lapses.clone()
     }
 
-    /// The next indexes for this connection, at most `most` of them.
+    /// The next ticks for this connection, at most `most` of them.
     pub(crate) fn next(&mut self, member: u64, most: u64, now: Instant) -> Next {
         let Some(mask) = self.mask_of(member) else { return Next::Gone };
         self.tick(now);
-        let from = self.read_by(mask).min().unwrap_or(self.hits);
-        if from >= self.hits {
-            return Next::Over;
-        }
-        let slowest = self.positions.iter().copied().min().unwrap_or(0);
+        let Some(from) = self.ticks_of(mask).min() else { return Next::Over };
+        let slowest = self.ticks_of(Mask::MAX).min().unwrap_or(from);
         let limit = match self.rate {
-            Some(_) => self.head,
-            None => self.hits.min(slowest.saturating_add((self.hold / 2).max(1))),
+            Some(_) => self.clock,
+            None => self.end().min(slowest.saturating_add((self.hold / 2).max(1))),
         };
-        let indexes = from..limit.min(from.saturating_add(most));
-        if indexes.is_empty() {
+        let ticks = from..limit.min(from.saturating_add(most));
+        if ticks.is_empty() {
             return Next::Wait;
         }
-        Next::Write(Claim { indexes, mask, positions: self.positions, epoch: self.epoch })
+        let (positions, order, hits) = (self.positions, self.order, self.hits);
+        let echo = self.echo_of(member);
+        Next::Write(Claim { ticks, mask, echo, positions, order, hits, epoch: self.epoch })
     }
 
-    /// Everything of the claim below `to` is written. `false`: somebody joined or left meanwhile, and what was
-    /// written must be thrown away.
-    pub(crate) fn commit(&mut self, claim: &Claim, to: u64, sent: &[u64], counts: Counts) -> bool {
+    /// What of the claim was reached is written. `false`: somebody joined or left meanwhile, and what was written must
+    /// be thrown away.
+    pub(crate) fn commit(&mut self, claim: &Claim, reached: &Reached, sent: &[u64], counts: Counts) -> bool {
         if claim.epoch != self.epoch {
             return false;
         }
-        for (p, position) in self.positions.iter_mut().enumerate() {
-            if claim.mask & (1 << p) != 0 {
-                *position = (*position).max(to);
-            }
+        for p in (0..PARTITIONS).filter(|p| claim.mask & (1 << p) != 0) {
+            self.positions[p] = self.positions[p].max(reached.positions[p]);
         }
-        self.head = self.head.max(to);
+        self.clock = self.clock.max(reached.tick);
         for index in sent {
             let word = (index / 64) as usize;
             if self.sent.len() <= word {
@@ -201,12 +200,14 @@ impl Group {
 
     pub(crate) fn head(&mut self, now: Instant) -> u64 {
         self.tick(now);
-        self.head
+        self.clock.min(self.hits)
     }
 
     /// The index this connection comes to next.
     pub(crate) fn position(&self, member: u64) -> u64 {
-        self.mask_of(member).and_then(|mask| self.read_by(mask).min()).unwrap_or(self.head)
+        let mask = self.mask_of(member).unwrap_or(Mask::MAX);
+        let read = self.positions.iter().enumerate().filter(|(p, _)| mask & (1 << p) != 0);
+        read.map(|(_, at)| *at).min().unwrap_or(self.hits)
     }
 
     pub(crate) fn counts(&self) -> Counts {
@@ -229,24 +230,55 @@ impl Group {
         if let (Some(rate), Some(started)) = (self.rate, self.started) {
             let elapsed = now.saturating_duration_since(started).as_micros();
             let due = elapsed * u128::from(rate) / Duration::from_secs(1).as_micros();
-            self.head = u64::try_from(due).unwrap_or(u64::MAX).clamp(self.head, self.hits.max(self.head));
+            self.clock = u64::try_from(due).unwrap_or(u64::MAX).clamp(self.clock, self.end().max(self.clock));
         }
+    }
+
+    /// The tick at which the last partition has come to its end.
+    fn end(&self) -> u64 {
+        self.hits + self.order.lags.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The index so far below where a partition is by the clock, as far as it is held.
+    fn back_from_newest(&self, partition: usize, back: u64) -> u64 {
+        let newest = self.clock.saturating_sub(self.order.lags[partition]).min(self.hits);
+        newest.saturating_sub(back).max(self.floor)
     }
 
     fn mask_of(&self, member: u64) -> Option<Mask> {
         let place = self.members.iter().position(|other| *other == member)?;
-        let count = self.members.len();
-        Some((0..PARTITIONS).filter(|p| p % count == place).fold(0, |mask, p| mask | 1 << p))
+        Some(self.mask_at(place))
     }
 
-    fn read_by(&self, mask: Mask) -> impl Iterator<Item = u64> {
-        self.positions.iter().enumerate().filter(move |(p, _)| mask & (1 << p) != 0).map(|(_, at)| *at)
+    fn mask_at(&self, place: usize) -> Mask {
+        let count = self.members.len();
+        (0..PARTITIONS).filter(|p| p % count == place).fold(0, |mask, p| mask | 1 << p)
+    }
+
+    /// Partitions of the connection before this one.
+    fn echo_of(&self, member: u64) -> Mask {
+        let count = self.members.len();
+        match self.members.iter().position(|other| *other == member) {
+            Some(place) if count > 1 => self.mask_at((place + count - 1) % count),
+            _ => 0,
+        }
+    }
+
+    /// The ticks at which partitions that are not at their end go on.
+    fn ticks_of(&self, mask: Mask) -> impl Iterator<Item = u64> {
+        let read = self.positions.iter().zip(self.order.lags).enumerate();
+        let read = read.filter(move |(p, (at, _))| mask & (1 << p) != 0 && **at < self.hits);
+        read.map(|(_, (at, lag))| at + lag)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        livestream::delivery::partition,
+        records::{Generator, Plan},
+    };
 
     const ANY: Wishes = Wishes { max_connections: 1, reset: None };
 
@@ -259,9 +291,17 @@ mod tests {
 
     fn read(group: &mut Group, member: u64, most: u64) -> Range<u64> {
         let claim = claim(group, member, most);
-        let sent: Vec<u64> = claim.indexes.clone().collect();
-        assert!(group.commit(&claim, claim.indexes.end, &sent, Counts::default()));
-        claim.indexes
+        let sent: Vec<u64> = claim.ticks.clone().collect();
+        assert!(group.commit(&claim, &all_of(&claim), &sent, Counts::default()));
+        claim.ticks
+    }
+
+    /// Everything of the claim is written.
+    fn all_of(claim: &Claim) -> Reached {
+        let generator = Generator::new(Plan { hits: claim.hits, ..Plan::default() });
+        let mut walk = claim.walk();
+        while walk.next(&generator).is_some() {}
+        walk.reached()
     }
 
     #[test]
@@ -321,10 +361,10 @@ mod tests {
         assert_eq!(group.head(at(12)), 200);
         group.leave(first);
         let second = group.join(ANY, at(14)).unwrap();
-        assert!(matches!(group.next(second, 9, at(14)), Next::Write(c) if c.indexes == (0..9)));
+        assert!(matches!(group.next(second, 9, at(14)), Next::Write(c) if c.ticks == (0..9)));
         group.leave(second);
         let third = group.join(ANY, at(20)).unwrap();
-        assert!(matches!(group.next(third, 9, at(20)), Next::Write(c) if c.indexes == (500..509)));
+        assert!(matches!(group.next(third, 9, at(20)), Next::Write(c) if c.ticks == (500..509)));
         assert_eq!(group.head(at(1_000)), 10_000);
     }
 
@@ -348,12 +388,109 @@ mod tests {
         let stale = claim(&mut group, first, 10);
         assert_eq!(stale.mask, 0xff);
         let others = [group.join(wishes, now).unwrap(), group.join(wishes, now).unwrap()];
-        assert!(!group.commit(&stale, 10, &[], Counts::default()));
+        assert!(!group.commit(&stale, &all_of(&stale), &[], Counts::default()));
         let masks: Vec<Mask> =
             [first, others[0], others[1]].iter().map(|member| claim(&mut group, *member, 10).mask).collect();
         assert_eq!(masks.iter().map(|mask| mask.count_ones()).sum::<u32>(), 8);
         assert_eq!(masks.iter().fold(0, |all, mask| all | mask), 0xff);
         read(&mut group, first, 100);
         assert_eq!(group.next(first, 10, now), Next::Wait, "it does not run away from its neighbours");
+    }
+
+    #[test]
+    fn partitions_that_lag_come_later_and_each_keeps_its_place_when_the_skew_goes() {
+        let now = Instant::now();
+        let generator = Generator::new(Plan { hits: 1_000, ..Plan::default() });
+        let mut group = Group::new(1_000, None, 100_000);
+        group.deliver(InHits { lags: [0, 0, 0, 0, 0, 0, 300, 300], ..InHits::default() });
+        let member = group.join(ANY, now).unwrap();
+        let mut found = Vec::new();
+        let mut turns = 0;
+        while let Next::Write(claim) = group.next(member, 70, now) {
+            let mut walk = claim.walk();
+            let mut sent = Vec::new();
+            // Not to the end: a turn may end between two lanes of a tick.
+            while let Some(index) = (sent.len() < 41).then(|| walk.next(&generator)).flatten() {
+                sent.push(index);
+            }
+            assert!(group.commit(&claim, &walk.reached(), &sent, Counts::default()));
+            found.extend(sent);
+            turns += 1;
+            if turns == 20 {
+                group.deliver(InHits::default());
+            }
+        }
+        assert_eq!(group.next(member, 1, now), Next::Over);
+        let lags = |index: &u64| partition(&generator, *index) >= 6;
+        let first = found.iter().position(lags).unwrap();
+        let apart = found[..first].iter().max().unwrap() - found[first];
+        assert!((290..=300).contains(&apart), "{apart}");
+        for wanted in 0..PARTITIONS {
+            let own: Vec<u64> =
+                found.iter().copied().filter(|index| partition(&generator, *index) == wanted).collect();
+            assert!(own.is_sorted(), "partition {wanted}");
+        }
+        found.sort_unstable();
+        assert_eq!(found, (0..1_000).collect::<Vec<_>>(), "each once");
+    }
+
+    #[test]
+    fn with_a_rate_a_partition_that_lags_goes_on_when_the_others_are_done() {
+        let start = Instant::now();
+        let mut group = Group::new(1_000, Some(100), 100_000);
+        group.deliver(InHits { lags: [0, 500, 0, 0, 0, 0, 0, 0], ..InHits::default() });
+        let member = group.join(ANY, start).unwrap();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut read_until = |seconds| {
+            while let Next::Write(claim) = group.next(member, 4_096, at(seconds)) {
+                assert!(group.commit(&claim, &all_of(&claim), &[], Counts::default()));
+            }
+            (group.positions[0], group.positions[1])
+        };
+        assert_eq!(read_until(4), (400, 0));
+        assert_eq!(read_until(10), (1_000, 500));
+        assert_eq!(read_until(15), (1_000, 1_000));
+        assert_eq!(group.head(at(20)), 1_000);
+    }
+
+    #[test]
+    fn the_visitors_of_a_broken_connection_are_handed_on_with_what_it_was_sent_last() {
+        let now = Instant::now();
+        let wishes = Wishes { max_connections: 2, reset: None };
+        let mut group = Group::new(10_000, None, 4_000);
+        group.deliver(InHits { handover: 150, ..InHits::default() });
+        let (first, second) = (group.join(wishes, now).unwrap(), group.join(wishes, now).unwrap());
+        let own = claim(&mut group, first, 1).mask;
+        assert_eq!(read(&mut group, first, 600), 0..600);
+        assert_eq!(read(&mut group, second, 700), 0..700);
+        group.leave(first);
+        for (p, position) in group.positions.iter().enumerate() {
+            assert_eq!(*position, if own & (1 << p) != 0 { 450 } else { 700 }, "partition {p}");
+        }
+        assert_eq!(claim(&mut group, second, 1).mask, Mask::MAX);
+        group.leave(second);
+        assert_eq!(group.positions[usize::from(own & 1 == 0)], 450, "nobody is left to hand it to");
+    }
+
+    #[test]
+    fn hits_sent_twice_come_on_the_other_connection_too_and_on_none_if_there_is_no_other() {
+        let now = Instant::now();
+        let wishes = Wishes { max_connections: 2, reset: None };
+        let generator = Generator::new(Plan { hits: 1_000, ..Plan::default() });
+        let mut group = Group::new(1_000, None, 4_000);
+        group.deliver(InHits { twice_per_mille: 100, ..InHits::default() });
+        let first = group.join(wishes, now).unwrap();
+        assert_eq!(claim(&mut group, first, 1).echo, 0);
+        let second = group.join(wishes, now).unwrap();
+        let mut times = vec![0; 1_000];
+        for member in [first, second] {
+            let claim = claim(&mut group, member, 1_000);
+            let mut walk = claim.walk();
+            while let Some(index) = walk.next(&generator) {
+                times[index as usize] += 1;
+            }
+        }
+        let twice = times.iter().filter(|times| **times == 2).count();
+        assert!(times.iter().all(|times| (1..=2).contains(times)) && (60..150).contains(&twice), "{twice}");
     }
 }

@@ -30,6 +30,8 @@ pub(crate) enum For {
     Rest,
     Cuts,
     Lateness,
+    LongDelay,
+    Twice,
 }
 
 /// The number drawn for one purpose at one index.

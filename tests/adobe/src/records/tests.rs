@@ -291,3 +291,31 @@ fn gzip_finds_about_as_much_in_it_as_in_real_traffic() {
     println!("gzip ratio {ratio:.2} at {speed:.0} MB/s");
     assert!((2.5..8.0).contains(&ratio), "{ratio:.2}");
 }
+
+#[test]
+fn late_hits_are_those_of_the_plan_and_late_by_what_it_says() {
+    let plan = Plan {
+        seed: 42,
+        hits: 10_000,
+        hits_per_second: 2,
+        step_seconds: 3,
+        late_per_mille: 50,
+        late_between: (600, 12_600),
+        ..Plan::default()
+    };
+    let of = Generator::new(plan);
+    let late = (0..plan.hits).filter(|index| of.is_late(*index)).count();
+    assert!((400..600).contains(&late), "{late}");
+    let mut longest = 0;
+    for index in 0..plan.hits {
+        let behind = plan.start_epoch + i64::try_from(index / 2 * 3).unwrap() - of.received_at(index);
+        match of.is_late(index) {
+            true => assert!((600..=12_600).contains(&behind), "{behind}"),
+            false => assert_eq!(behind, 0),
+        }
+        longest = longest.max(behind);
+    }
+    assert!(longest > 10_000, "{longest}");
+    assert_eq!(plan.hits_in(30), 20);
+    assert!((0..plan.hits).all(|index| !Generator::new(Plan { late_per_mille: 0, ..plan }).is_late(index)));
+}

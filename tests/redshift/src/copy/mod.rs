@@ -29,6 +29,8 @@ use rows::{Rules, Stop, Target};
 struct Table {
     id: i64,
     targets: Vec<Target>,
+    /// Its name for PostgreSQL.
+    sql: String,
 }
 
 /// Executes a COPY in the session's transaction; answers the INFO notices.
@@ -54,7 +56,7 @@ pub(crate) async fn run(
         no_load: copy.no_load,
         rows_as_lines: shared.ways.rows_as_lines(),
     };
-    let sql = copy_in(copy, &rules.targets);
+    let sql = copy_in(copy, &table.sql, &rules.targets);
     let done =
         pipeline::run(&shared.s3, client, (!copy.no_load).then_some(sql), copy.compression, files, rules)
             .await;
@@ -98,17 +100,18 @@ pub(crate) async fn run(
 
 async fn find_table(client: &Client, pid: i32, copy: &CopyStatement) -> Result<Table, SqlError> {
     let sql = format!(
-        "SELECT column_name, redshift_type, not_null, to_regclass({})::oid FROM standin.columns WHERE table_schema = {} AND table_name = {} ORDER BY ordinal",
-        literal(&copy.table.sql()),
+        "SELECT column_name, redshift_type, not_null, oid, home FROM standin.columns_of({}, {}, {})",
         literal(&copy.table.schema),
-        literal(&copy.table.table)
+        literal(&copy.table.table),
+        copy.table.bare
     );
     let answer = client.simple_query(&sql).await.map_err(|error| SqlError::from_postgres(&error, pid))?;
-    let mut id = None;
+    let (mut id, mut home) = (None, String::new());
     let mut columns = Vec::new();
     for message in &answer {
         let SimpleQueryMessage::Row(row) = message else { continue };
         id = row.get(3).and_then(|oid| oid.parse().ok());
+        row.get(4).unwrap_or_default().clone_into(&mut home);
         let (Some(name), Some(kind)) = (row.get(0), row.get(1).and_then(Type::parse)) else {
             return Err(SqlError::internal("the stand-in's catalog is damaged"));
         };
@@ -117,8 +120,9 @@ async fn find_table(client: &Client, pid: i32, copy: &CopyStatement) -> Result<T
     let Some(id) = id else {
         return Err(SqlError::internal(format!("Cannot COPY into nonexistent table {}", copy.table.table)));
     };
+    let sql = format!("{}.{}", quote(&home), quote(&copy.table.table));
     if copy.columns.is_empty() {
-        return Ok(Table { id, targets: columns });
+        return Ok(Table { id, targets: columns, sql });
     }
     let mut by_name: HashMap<String, Target> =
         columns.into_iter().map(|target| (target.name.clone(), target)).collect();
@@ -133,7 +137,7 @@ async fn find_table(client: &Client, pid: i32, copy: &CopyStatement) -> Result<T
             SqlError::with_state("42703", message)
         })?);
     }
-    Ok(Table { id, targets })
+    Ok(Table { id, targets, sql })
 }
 
 async fn next_query_id(shared: &Shared, pid: i32) -> Result<i64, SqlError> {
@@ -157,7 +161,7 @@ fn check_access(shared: &Shared, copy: &CopyStatement, query: i64, pid: i32) -> 
 }
 
 /// PostgreSQL's COPY for rows that need no more judging: it only has to see the same NULLs.
-fn copy_in(copy: &CopyStatement, targets: &[Target]) -> String {
+fn copy_in(copy: &CopyStatement, table: &str, targets: &[Target]) -> String {
     let list = |wanted: &dyn Fn(&Target) -> bool| {
         let names: Vec<String> =
             targets.iter().filter(|target| wanted(target)).map(|target| quote(&target.name)).collect();
@@ -167,8 +171,7 @@ fn copy_in(copy: &CopyStatement, targets: &[Target]) -> String {
     let nulls = list(&empty_is_null);
     let strings = list(&|target| !empty_is_null(target));
     let mut sql = format!(
-        "COPY {} ({}) FROM STDIN (FORMAT csv, DELIMITER '{}', QUOTE '\"', NULL ''",
-        copy.table.sql(),
+        "COPY {table} ({}) FROM STDIN (FORMAT csv, DELIMITER '{}', QUOTE '\"', NULL ''",
         list(&|_| true),
         if copy.delimiter == b'\'' { "''".to_owned() } else { char::from(copy.delimiter).to_string() }
     );

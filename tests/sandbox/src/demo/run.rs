@@ -61,6 +61,14 @@ struct Demo {
     judge: Client,
 }
 
+/// What services say of themselves.
+struct Dump {
+    /// Records the producer recognised as sent before.
+    duplicates: u64,
+    /// Loads that compared their rows with the table.
+    staged: u64,
+}
+
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let started = Utc::now();
     let mut end = Interrupt::new()?;
@@ -138,13 +146,13 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
             complaints.push(format!("{} held {}", service.name(), bytes(service.peak_rss())));
         }
     }
-    let duplicates = demo.duplicates()?;
+    let dump = demo.dump()?;
     println!("judging every row by its hit id");
     let plan = plan(options.seed, options.records, start_epoch);
     let generator = adobe::Generator::new(plan);
     let mut verdict = judge::judge(&generator, &demo.keeper.endpoints.postgres, &demo.dir.join("s3")).await?;
     verdict.complaints.extend(complaints);
-    let ok = demo.say_verdict(options, &verdict, duplicates, seconds);
+    let ok = demo.say_verdict(options, &verdict, &dump, seconds);
     Ok((ok, demo.keeper))
 }
 
@@ -260,23 +268,35 @@ impl Demo {
         Ok(Some(snapshot.rejects_waiting))
     }
 
-    /// How many records the producer recognised as sent before, from its log.
-    fn duplicates(&self) -> anyhow::Result<u64> {
+    /// What both services say of themselves when they have stopped.
+    fn dump(&self) -> anyhow::Result<Dump> {
         let dump = service::run("state", &["dump", "--json"], &self.config)?;
         ensure!(dump.status.success(), "state dump: {}", String::from_utf8_lossy(&dump.stderr));
         let dump: serde_json::Value = serde_json::from_slice(&dump.stdout)?;
-        dump.pointer("/producer/snapshot/totals/duplicates")
-            .and_then(serde_json::Value::as_u64)
-            .context("state dump shows no duplicates")
+        let number = |pointer: &str| {
+            let number = dump.pointer(pointer).and_then(serde_json::Value::as_u64);
+            number.with_context(|| format!("state dump shows no {pointer}"))
+        };
+        Ok(Dump {
+            duplicates: number("/producer/snapshot/totals/duplicates")?,
+            staged: number("/ingester/snapshot/sums/staged_loads")?,
+        })
     }
 
-    fn say_verdict(&self, options: &Options, verdict: &Verdict, duplicates: u64, seconds: f64) -> bool {
+    fn say_verdict(&self, options: &Options, verdict: &Verdict, dump: &Dump, seconds: f64) -> bool {
+        let Dump { duplicates, staged } = dump;
         let dir = options.dir.display();
         for complaint in &verdict.complaints {
             println!("WRONG: {complaint}");
         }
         let (producer, ingester) = (self.producer.peak_rss(), self.ingester.peak_rss());
         println!("peak memory: producer {}, ingester {}", bytes(producer), bytes(ingester));
+        if *staged > 0 {
+            println!(
+                "{staged} batches were compared with the table as they were loaded; it had {} of their rows already",
+                verdict.known
+            );
+        }
         println!("look around:");
         println!("  target/release/state dump --config {dir}/pipeline.toml");
         println!("  find {dir}/s3/{} -type f | sort | head -30", crate::s3::BUCKET);

@@ -32,6 +32,8 @@ fn put(store: &Memory, batch: BatchId, sealed: bool) {
         first_received: None,
         last_received: None,
         counts: Counts::default(),
+        content: None,
+        compared: None,
     };
     store.put(&format!("{folder}0.csv.zst"), "rows");
     store.put(&format!("{folder}{MANIFEST}"), "{}");

@@ -7,7 +7,7 @@ use producer::append::Shipped;
 use producer::ship::Shipping;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::log::{Log, Settings};
+use state::log::{Chosen, Log, Settings};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::World;
@@ -18,8 +18,8 @@ fn open(world: &World) -> (Log, state::log::Resumed) {
     Log::open(Settings::of(&world.config(), "0123456789abcdef".to_owned()), Utc::now()).unwrap()
 }
 
-/// Ships what is in the log until the first rejects are in S3, and gives what was reported then.
-async fn ship_once(world: &World, log: &Log, left: state::log::Resumed) -> Shipped {
+/// Ships what is in the log until the first rejects are in S3, and says which. Which they are is noted before.
+async fn ship_once(world: &World, log: &mut Log, left: state::log::Resumed) -> Chosen {
     let config = world.config();
     let store = ObjectStore::connect(&config.s3).await;
     let (shipped, mut reports) = mpsc::channel(1);
@@ -28,10 +28,29 @@ async fn ship_once(world: &World, log: &Log, left: state::log::Resumed) -> Shipp
     let shutdown = Shutdown::new();
     let shipping = Shipping::new(&config, store, log.reader(), shipped, feed);
     let running = tokio::spawn(shipping.run(left, work, shutdown.clone()));
-    let report = tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap();
+    let shipped = next_shipped(log, &mut reports).await;
     shutdown.stop();
     running.await.unwrap().unwrap();
-    report
+    shipped
+}
+
+/// Waits until rejects are in S3, noting what is chosen before; that they are there is not noted.
+async fn next_shipped(log: &mut Log, reports: &mut mpsc::Receiver<Shipped>) -> Chosen {
+    loop {
+        match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
+            Shipped::ToReject(chosen, noted) => {
+                log.rejects_chosen(chosen).unwrap();
+                noted.send(()).unwrap();
+            }
+            Shipped::Rejects(chosen, _) => return chosen,
+            _ => panic!("no rejects"),
+        }
+    }
+}
+
+/// Numbers of the rejects in the log.
+fn waiting(log: &Log) -> Vec<u64> {
+    log.reader().rejects(usize::MAX, usize::MAX).unwrap().0.into_iter().map(|(number, _)| number).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,17 +63,17 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
     }
     log.commit(Utc::now()).unwrap();
     // Up, and the process dies before it is noted.
-    let Shipped::Rejects(0, 2, _) = ship_once(&world, &log, left).await else { panic!("no rejects") };
+    let chosen = ship_once(&world, &mut log, left).await;
+    assert_eq!((chosen.first, chosen.last), (0, 2));
     let first = world.keys("Rejected");
     assert_eq!(first.len(), 1, "{first:?}");
     drop(log);
 
-    // The next one ships the same, and what came since, under the same key.
+    // The next one ships the same under the same key, whatever came since.
     let (mut log, left) = open(&world);
     log.stage_reject(0, b"later", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
-    let Shipped::Rejects(from, to, _) = ship_once(&world, &log, left).await else { panic!("no rejects") };
-    assert_eq!((from, to), (0, 3));
+    assert_eq!(ship_once(&world, &mut log, left).await, chosen);
     assert_eq!(world.keys("Rejected"), first);
     let lines = world.rejects();
     let received: Vec<_> = lines
@@ -65,19 +84,20 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
             _ => panic!("{line:?}"),
         })
         .collect();
-    assert_eq!(received, [records[0], records[1], records[2], b"later"]);
+    assert_eq!(received, records);
     assert!(lines.iter().all(|line| line.reason == "a reason" && line.instance.to_string() == "sandbox-1"));
 
-    // Only now, noted, are they dropped; a later one has a key of its own.
-    assert_eq!(log.reader().rejects(10, usize::MAX).unwrap().len(), 4);
-    log.rejects_shipped(from, to).unwrap();
-    assert!(log.reader().rejects(10, usize::MAX).unwrap().is_empty());
-    assert_eq!(log.waiting_bytes(), 0);
+    // Only now, noted, are they dropped; later ones have a key of their own.
+    assert_eq!(waiting(&log), [0, 1, 2]);
+    log.rejects_shipped(chosen).unwrap();
+    assert_eq!(waiting(&log), [3]);
     log.stage_reject(0, b"last", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
-    let Shipped::Rejects(4, 4, _) = ship_once(&world, &log, Default::default()).await else {
-        panic!("no rejects")
-    };
+    let chosen = ship_once(&world, &mut log, Default::default()).await;
+    assert_eq!((chosen.first, chosen.last), (3, 4));
+    log.rejects_shipped(chosen).unwrap();
+    assert!(waiting(&log).is_empty());
+    assert_eq!(log.waiting_bytes(), 0);
     assert_eq!(world.keys("Rejected").len(), 2);
     assert_eq!(world.rejects().len(), 5);
 }
@@ -101,13 +121,21 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
         log.stage_reject(0, format!("no record {n}").as_bytes(), "a reason", Utc::now());
     }
     log.commit(Utc::now()).unwrap();
-    let Shipped::Rejects(0, 999, noted) =
-        tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap()
-    else {
-        panic!("no rejects")
+    let chosen = loop {
+        match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
+            Shipped::ToReject(chosen, noted) => {
+                log.rejects_chosen(chosen).unwrap();
+                noted.send(()).unwrap();
+            }
+            Shipped::Rejects(chosen, noted) => {
+                log.rejects_shipped(chosen).unwrap();
+                noted.send(()).unwrap();
+                break chosen;
+            }
+            _ => panic!("no rejects"),
+        }
     };
-    log.rejects_shipped(0, 999).unwrap();
-    noted.send(()).unwrap();
+    assert_eq!((chosen.first, chosen.last), (0, 999));
     let more = tokio::time::timeout(Duration::from_secs(7), reports.recv()).await;
     assert!(more.is_err(), "{more:?}");
     shutdown.stop();
@@ -136,8 +164,8 @@ async fn a_log_of_nothing_but_rejects_fills_up_and_empties_again() {
     assert!(staged * 100_000 < 25 << 20, "{staged}");
     log.commit(Utc::now()).unwrap();
     while log.waiting_bytes() > 0 {
-        let Shipped::Rejects(from, to, _) = ship_once(&world, &log, left).await else { panic!("no rejects") };
-        log.rejects_shipped(from, to).unwrap();
+        let chosen = ship_once(&world, &mut log, left).await;
+        log.rejects_shipped(chosen).unwrap();
         left = Default::default();
     }
     assert!(!log.is_full());

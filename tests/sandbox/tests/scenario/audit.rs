@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use sandbox::config::Shape;
+use sandbox::judge::LEDGER;
 use sandbox::service;
 use sandbox::standins::{DATABASE, PASSWORD, USER};
 use shared::config::{Config, Secrets};
@@ -54,8 +55,8 @@ async fn every_batch_on_which_hands_were_laid_is_named_and_no_other() {
     assert!(said.contains("the rows of each batch were counted"), "{said}");
     assert!(said.contains("no hit stands more than once"), "{said}");
 
-    let ids = "SELECT batch_id FROM public.livestream_ledger ORDER BY batch_id";
-    let ids = world.judge.query(ids, &[]).await.unwrap();
+    let ids = format!("SELECT batch_id FROM {LEDGER} ORDER BY batch_id");
+    let ids = world.judge.query(&ids, &[]).await.unwrap();
     let ids: Vec<String> = ids.iter().map(|row| row.get(0)).collect();
     assert!(ids.len() > 5, "{ids:?}");
     let alter = async |sql: String| world.judge.batch_execute(&sql).await.unwrap();

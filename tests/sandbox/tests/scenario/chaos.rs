@@ -1,5 +1,5 @@
-//! The fault campaign: producer and two ingesters run while everything goes wrong that the stand-ins can do, by a seed;
-//! then the faults stop, all settles, and the judge looks from outside.
+//! The fault campaign: two producers of one stream, each with a log of its own, and two ingesters run while everything
+//! goes wrong that the stand-ins can do, by a seed; then the faults stop, all settles, and the judge looks from outside.
 //!
 //! `CHAOS_SECONDS` says how long (two minutes if not given), `CHAOS_SEED` what happens. Time is real, so the same seed
 //! repeats the script and not every interleaving.
@@ -13,7 +13,7 @@ use fastrand::Rng;
 use redshift::Redshift;
 use rustix::process::Signal;
 use sandbox::config::Shape;
-use sandbox::judge::{Narrow, Verdict, files_below};
+use sandbox::judge::{LEDGER, Narrow, Verdict, files_below};
 use sandbox::s3::{BUCKET, S3};
 use sandbox::service::{Service, tail};
 
@@ -21,6 +21,7 @@ use crate::world::{STOP, World, options};
 
 /// Hits a second, by the clock.
 const RATE: u64 = 200;
+const PRODUCERS: [&str; 2] = ["producer-a", "producer-b"];
 /// What Adobe holds for a producer that comes back: more than it can be away.
 const HELD: u64 = 60 * RATE;
 /// Longest time from the last fault until everything is settled, of a short campaign. A long one may have left more: there
@@ -42,9 +43,9 @@ async fn whatever_goes_wrong_nothing_is_lost_or_doubled_and_every_count_adds_up(
     println!("{}", campaign.told());
     match outcome {
         Ok(verdict) if verdict.is_clean() => {
-            let Verdict { sent, loaded, quarantined, filtered, rejected, lost, doubled, .. } = verdict;
+            let Verdict { sent, loaded, quarantined, known, filtered, rejected, lost, doubled, .. } = verdict;
             println!(
-                "sent={sent} loaded={loaded} quarantined={quarantined} filtered={filtered} rejected={rejected} \
+                "sent={sent} loaded={loaded} known={known} quarantined={quarantined} filtered={filtered} rejected={rejected} \
                  lost={lost} doubled={doubled}; every batch adds up\nagain: {again}"
             );
             assert_eq!(sent, loaded + quarantined + filtered);
@@ -59,7 +60,7 @@ struct Campaign {
     world: World,
     random: Rng,
     serializable: bool,
-    producer: Service,
+    producers: Vec<Service>,
     ingesters: Vec<Service>,
     /// What was done to services, and how often.
     disturbed: BTreeMap<String, u64>,
@@ -73,14 +74,16 @@ struct Campaign {
 impl Campaign {
     async fn new(seed: u64, seconds: u64) -> Self {
         let hits = RATE * seconds;
-        let adobe = adobe::Options { rate: Some(RATE), hold: HELD, ..options(hits) };
+        // Whoever takes over from a producer that is gone gets some thousand hits again, and some come to both anyway.
+        let delivery = adobe::Delivery { handover: 2, twice_per_mille: 20, ..adobe::Delivery::default() };
+        let adobe = adobe::Options { rate: Some(RATE), hold: HELD, delivery, ..options(hits) };
         let adobe = adobe::Options { plan: adobe::Plan { seed, ..adobe.plan }, ..adobe };
         let shape = Shape { records_per_file: 250, files_per_batch: 4, ..Shape::default() };
         let narrow = narrow(&adobe::Generator::new(adobe.plan));
         let world = World::altered(adobe, &shape, configure, Some(narrow)).await;
         let serializable = seed % 2 == 1;
         world.standins.redshift.ways().set_serializable(serializable);
-        let producer = world.start("producer");
+        let producers = PRODUCERS.map(|name| world.start_another("producer", name)).into();
         let ingesters = ["ingester-a", "ingester-b"].map(|name| world.start_ingester(name)).into();
         let random = Rng::with_seed(seed);
         let (disturbed, adobe) = (BTreeMap::new(), BTreeMap::new());
@@ -89,7 +92,7 @@ impl Campaign {
             world,
             random,
             serializable,
-            producer,
+            producers,
             ingesters,
             disturbed,
             adobe,
@@ -126,7 +129,7 @@ impl Campaign {
     }
 
     fn services(&mut self) -> Vec<&mut Service> {
-        std::iter::once(&mut self.producer).chain(self.ingesters.iter_mut()).collect()
+        self.producers.iter_mut().chain(self.ingesters.iter_mut()).collect()
     }
 
     /// None may end by itself, whatever happens.
@@ -136,12 +139,30 @@ impl Campaign {
             .try_for_each(|service| service.look().map_err(|error| format!("{error:#}")))
     }
 
+    /// One of the four.
     fn any(&mut self) -> (&'static str, usize) {
-        // The producer as often as each of the ingesters.
-        match self.random.usize(..3) {
-            0 => ("producer", 0),
-            _ => ("ingester", self.random.usize(1..3)),
+        let n = self.random.usize(..4);
+        (if n < PRODUCERS.len() { "producer" } else { "ingester" }, n)
+    }
+
+    /// Rejects that have not gone to S3; none if a producer cannot be asked.
+    async fn rejects(&self) -> Option<u64> {
+        let mut waiting = 0;
+        for name in PRODUCERS {
+            waiting += self.world.snapshot_of(name).await?.rejects_waiting;
         }
+        Some(waiting)
+    }
+
+    /// Whether a producer has something that is not published.
+    async fn unpublished(&self) -> bool {
+        for name in PRODUCERS {
+            let Some(snapshot) = self.world.snapshot_of(name).await else { return true };
+            if snapshot.batches.iter().any(|batch| batch.published.is_none()) {
+                return true;
+            }
+        }
+        false
     }
 
     async fn kill(&mut self) -> Result<(), String> {
@@ -177,10 +198,10 @@ impl Campaign {
             self.look()?;
             let sent = self.world.standins.adobe.distinct_sent();
             let loaded = self.world.loaded().await;
-            let rejects = self.world.snapshot().await.map(|snapshot| snapshot.rejects_waiting);
+            let (rejects, unpublished) = (self.rejects().await, self.unpublished().await);
             let folders = files_below(&self.world.path("s3").join(BUCKET).join("ToIngest"));
             let left = folders.map_err(|error| error.to_string())?.len();
-            if sent == hits && loaded >= wanted && rejects == Some(0) && left == 0 {
+            if sent == hits && loaded >= wanted && rejects == Some(0) && !unpublished && left == 0 {
                 break;
             }
             if begun.elapsed() > patience {
@@ -199,8 +220,8 @@ impl Campaign {
         for service in self.services() {
             service.stop(STOP).await.map_err(|error| format!("{error:#}"))?;
         }
-        let count = "SELECT count(*), count(DISTINCT loader) FROM public.livestream_ledger";
-        let count = self.world.judge.query_one(count, &[]).await.map_err(|error| error.to_string())?;
+        let count = format!("SELECT count(*), count(DISTINCT loaded_by) FROM {LEDGER}");
+        let count = self.world.judge.query_one(&count, &[]).await.map_err(|error| error.to_string())?;
         (self.batches, self.loaders) = (count.get(0), count.get(1));
         let mut verdict = self.world.verdict().await;
         let seals = files_below(&self.world.path("s3").join(BUCKET).join("Ingested")).unwrap_or_default();
@@ -229,9 +250,10 @@ impl Campaign {
         let (conflicts, requests) = (self.redshift().faults().conflicts(), self.s3().requests().total());
         lines.push(format!(
             "{all} faults at {level} isolation, {conflicts} conflicts of its own; {requests} requests to S3; {} batches \
-             by {} processes; settled {:.1} s after the last fault",
+             by {} processes, {} COPYs into stages; settled {:.1} s after the last fault",
             self.batches,
             self.loaders,
+            self.world.staged_and_plain().0,
             self.settled.as_secs_f64()
         ));
         lines.join("\n")
@@ -240,10 +262,10 @@ impl Campaign {
 
 /// Waits that fit a campaign of minutes; a batch waits whole only if nearly all of it is refused.
 fn configure(text: &str) -> String {
-    text.replace("[adobe]\n", "[adobe]\nidle_timeout = \"3s\"\nretry_max = \"2s\"\n")
+    text.replace("[adobe]\n", "[adobe]\nmax_connections = 2\nidle_timeout = \"3s\"\nretry_max = \"2s\"\n")
         .replace("[s3]\n", "[s3]\ntimeout = \"5s\"\n")
         .replace("retry_max = \"10s\"", "retry_first = \"200ms\"\nretry_max = \"5s\"")
-        .replace("[redshift]\n", "[redshift]\nstatement_timeout = \"90s\"\n")
+        .replace("[redshift]\n", "[redshift]\nlock_timeout = \"20s\"\nstatement_timeout = \"90s\"\n")
         + "\n[quarantine]\nmax_share = 0.9\n"
 }
 

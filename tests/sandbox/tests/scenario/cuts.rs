@@ -1,17 +1,20 @@
-//! The load of one batch, cut at each point: the connection, and the process. The next attempt waits for what is left
-//! of the last one, looks, and loads again only what was not loaded.
+//! The load of one batch, cut at each point: the connection, and the process. The next attempt ends what is left of the
+//! last one, or waits for it if it may not, looks, and loads again only what was not loaded.
 
 use std::time::Duration;
 
 use redshift::OrphanEnd::{Commit, Rollback};
 use redshift::{Fault, Kind, OrphanEnd};
 use sandbox::config::Shape;
+use sandbox::judge::LEDGER;
 
 use crate::transactions::{Transaction, assert_as_modelled};
 use crate::world::{STOP, World, assert_clean};
 
 const SHORT: Duration = Duration::from_secs(2);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Longer than any of it takes: a session that lives so long is ended before.
+const HOUR: Duration = Duration::from_secs(3_600);
 /// Longer than an ingester takes to come to its first statement on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,8 +48,18 @@ fn killed_orphan(kind: Kind, applied: bool, hold: Duration, end: OrphanEnd) -> C
     Cut { fault, loads: end == Commit, orphan: hold }
 }
 
-/// A world in which one batch lies in S3, and stays there when it is loaded.
-async fn one_batch() -> World {
+/// What may be done about a session that was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Orphans {
+    /// The next connection ends it.
+    Ended,
+    /// Nobody may see or end it.
+    WaitedFor,
+}
+
+/// A world in which one batch lies in S3, and stays there when it is loaded; it was loaded once, so that the ledger has
+/// its mark.
+async fn one_batch(orphans: Orphans) -> World {
     let shape = Shape {
         max_file_age: "2s",
         max_batch_age: "2s",
@@ -60,14 +73,21 @@ async fn one_batch() -> World {
     world.until_published(&mut producer).await;
     assert_eq!(world.snapshot().await.unwrap().batches.len(), 1, "more than one batch");
     producer.stop(STOP).await.unwrap();
+    let mut ingester = world.start("ingester");
+    world.until_loaded(world.wanted(), &mut [&mut ingester]).await;
+    ingester.stop(STOP).await.unwrap();
+    world.standins.redshift.ways().set_session_tables_forbidden(orphans == Orphans::WaitedFor);
     world
 }
 
 /// Loads the batch while it is cut so, and compares what Redshift saw.
-async fn settles(world: &World, Cut { fault, loads, orphan }: Cut) {
-    let told = format!("{fault:?}");
+async fn settles(world: &World, orphans: Orphans, Cut { fault, loads, orphan }: Cut) {
+    let told = format!("{fault:?}, {orphans:?}");
     println!("{told}");
-    world.judge.batch_execute("TRUNCATE public.livestream, public.livestream_ledger").await.unwrap();
+    let ended = orphans == Orphans::Ended && !orphan.is_zero();
+    let loads = loads && !ended;
+    let forget = format!("TRUNCATE public.livestream; DELETE FROM {LEDGER}");
+    world.judge.batch_execute(&forget).await.unwrap();
     let _ = std::fs::remove_dir_all(world.path("ingester"));
     let faults = world.standins.redshift.faults();
     faults.forget_statements();
@@ -105,13 +125,17 @@ async fn settles(world: &World, Cut { fault, loads, orphan }: Cut) {
         .find_map(|kind| first.statement(*kind))
         .unwrap()
         .at;
-    assert!(locked - cut_at >= orphan, "{told}: it did not wait for what was left of the first session");
+    if ended {
+        assert!(locked - cut_at < PATIENCE, "{told}: it waited for what was left of the first session");
+    } else {
+        assert!(locked - cut_at >= orphan, "{told}: it did not wait for what was left of the first session");
+    }
     assert_eq!(faults.pending(), 0, "{told}: it never struck");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_at_any_statement_is_settled() {
-    let world = one_batch().await;
+    let world = one_batch(Orphans::WaitedFor).await;
     for point in [
         cut(Fault::Refused(Kind::Begin), false),
         cut(Fault::AppliedThenLost(Kind::Lock), false),
@@ -125,13 +149,13 @@ async fn a_connection_that_is_cut_at_any_statement_is_settled() {
         orphan(Kind::Commit, SHORT, Rollback),
         orphan(Kind::Commit, SHORT, Commit),
     ] {
-        settles(&world, point).await;
+        settles(&world, Orphans::WaitedFor, point).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_at_any_statement_is_settled() {
-    let world = one_batch().await;
+    let world = one_batch(Orphans::WaitedFor).await;
     for point in [
         killed(Kind::Begin, false, false),
         killed(Kind::Lock, true, false),
@@ -143,16 +167,57 @@ async fn a_process_that_is_killed_at_any_statement_is_settled() {
         killed_orphan(Kind::Commit, false, SHORT, Rollback),
         killed_orphan(Kind::Commit, false, SHORT, Commit),
     ] {
-        settles(&world, point).await;
+        settles(&world, Orphans::WaitedFor, point).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_ours_that_was_given_up_is_ended_by_the_next_connection() {
+    for serverless in [false, true] {
+        let world = one_batch(Orphans::Ended).await;
+        world.standins.redshift.ways().set_serverless(serverless);
+        for point in [
+            orphan(Kind::Lock, HOUR, Rollback),
+            orphan(Kind::Copy, HOUR, Rollback),
+            orphan(Kind::Commit, HOUR, Commit),
+            killed_orphan(Kind::Copy, true, HOUR, Rollback),
+            killed_orphan(Kind::Commit, false, HOUR, Commit),
+        ] {
+            settles(&world, Orphans::Ended, point).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_anybody_else_is_never_ended() {
+    let world = one_batch(Orphans::Ended).await;
+    let forget = format!("TRUNCATE public.livestream; DELETE FROM {LEDGER}");
+    world.judge.batch_execute(&forget).await.unwrap();
+    std::fs::remove_dir_all(world.path("ingester")).unwrap();
+    let person = world.person().await;
+    person.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let faults = world.standins.redshift.faults();
+    faults.push(Fault::Orphan { kind: Kind::Copy, hold: HOUR, end: Rollback });
+    faults.forget_statements();
+    let mut ingester = world.start("ingester");
+    world.until_loaded(world.wanted(), &mut [&mut ingester]).await;
+    ingester.stop(STOP).await.unwrap();
+    let seen = faults.statements();
+    let ended = seen.iter().filter(|seen| seen.sql.contains("pg_terminate_backend"));
+    let orphan = seen.iter().find(|seen| seen.kind == Kind::Copy).unwrap().pid;
+    let asked: Vec<_> = ended.map(|seen| seen.sql.clone()).collect();
+    assert_eq!(asked, [format!("SELECT pg_terminate_backend({orphan})")]);
+    person.batch_execute("SELECT 1; COMMIT").await.expect("the session of a person goes on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_orphan_that_commits_after_a_minute_is_waited_for_by_a_new_process() {
-    settles(&one_batch().await, killed_orphan(Kind::Commit, false, MINUTE, Commit)).await;
+    let world = one_batch(Orphans::WaitedFor).await;
+    settles(&world, Orphans::WaitedFor, killed_orphan(Kind::Commit, false, MINUTE, Commit)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_orphan_that_rolls_back_after_a_minute_is_waited_for() {
-    settles(&one_batch().await, orphan(Kind::Copy, MINUTE, Rollback)).await;
+    let world = one_batch(Orphans::WaitedFor).await;
+    settles(&world, Orphans::WaitedFor, orphan(Kind::Copy, MINUTE, Rollback)).await;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use redshift::{Fault, Kind};
 use sandbox::config::Shape;
+use sandbox::judge::LEDGER;
 use sandbox::service::Service;
 
 use crate::transactions::{Transaction, assert_as_modelled};
@@ -68,7 +69,8 @@ async fn load_exactly_once(ingesters: usize, serializable: bool, seed: u64) {
     assert_as_modelled(&transactions);
     let before = transactions.iter().filter(|one| one.was_loaded_before()).count();
     let waits = transactions.iter().filter(|one| one.waited()).count();
-    let loaders = world.judge.query("SELECT loader, count(*) FROM public.livestream_ledger GROUP BY 1", &[]);
+    let loaders = format!("SELECT loaded_by, count(*) FROM {LEDGER} GROUP BY 1");
+    let loaders = world.judge.query(&loaders, &[]);
     let mut by: BTreeMap<usize, i64> = BTreeMap::new();
     for row in loaders.await.unwrap() {
         let (loader, batches): (&str, i64) = (row.get(0), row.get(1));

@@ -148,11 +148,7 @@ async fn what_nobody_has_a_copy_of_is_named_and_loaded_when_it_is_restored() {
     let batches = bucket.folders().await.len() as u64;
     let before = bucket.damage().await;
     let mut running = world.start("ingester");
-    let whole = async || {
-        let loaded = "SELECT count(*) FROM public.livestream_ledger";
-        let loaded: i64 = world.judge.query_one(loaded, &[]).await.unwrap().get(0);
-        u64::try_from(loaded).unwrap() == batches - 4
-    };
+    let whole = async || world.batches().await == batches - 4;
     world.until("the others loaded", &mut [&mut producer, &mut running], whole).await;
     let named = async || {
         let dump = service::run("state", &["dump", "--json"], &world.config).unwrap();

@@ -118,7 +118,7 @@ async fn state_dump_shows_the_same_whether_the_services_run_or_not() {
     let after = json();
     assert_eq!(after["producer"]["snapshot"]["batches"], before["producer"]["snapshot"]["batches"]);
     assert_eq!(after["pending"], before["pending"]);
-    assert_eq!(after["format"], 1);
+    assert_eq!(after["format"], 2);
     assert!(after["producer"]["pid"].is_null(), "{after}");
 }
 

@@ -85,8 +85,7 @@ async fn a_pause_asked_of_a_running_ingester_lets_the_load_end_and_archiving_go_
     let bucket = world.path("s3").join(BUCKET).join("Ingested");
     let archived = async || {
         let seals = files_below(&bucket).unwrap().iter().filter(|path| path.ends_with("batch.json")).count();
-        let ledger = "SELECT count(*) FROM public.livestream_ledger";
-        i64::try_from(seals).unwrap() == world.judge.query_one(ledger, &[]).await.unwrap().get::<_, i64>(0)
+        u64::try_from(seals).unwrap() == world.batches().await
     };
     world.until("what is loaded is archived", &mut [&mut producer, &mut ingester], archived).await;
     world.until_pending(2, &mut [&mut producer, &mut ingester]).await;

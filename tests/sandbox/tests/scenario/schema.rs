@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use sandbox::config::Shape;
+use sandbox::judge::LEDGER;
 use sandbox::service;
 use sandbox::standins::{DATABASE, PASSWORD, USER};
 
@@ -147,9 +148,14 @@ async fn ddl_diff_mends_keys_encodings_and_lengths_and_what_still_loads_is_a_war
         format!("{table} ALTER DISTKEY \"hitidlow\";"),
         // The sort key stored it uncompressed.
         format!("{table} ALTER COLUMN \"hitidlow\" ENCODE az64;"),
+        format!("{ledger} RENAME COLUMN \"loader\" TO \"loaded_by\";"),
         format!("{ledger} ALTER COLUMN \"instance\" TYPE varchar(127);"),
         format!("{ledger} ADD COLUMN \"rejected\" bigint;"),
         format!("{ledger} ADD COLUMN \"quarantine\" varchar(16);"),
+        format!("{ledger} ADD COLUMN \"run\" varchar(36);"),
+        format!("{ledger} ADD COLUMN \"batch_number\" bigint;"),
+        format!("{ledger} ADD COLUMN \"content\" varchar(32);"),
+        format!("{ledger} ADD COLUMN \"rows_known\" bigint;"),
     ];
     assert_eq!(sent, expected, "{statements}");
     send(&world, &statements).await;
@@ -207,9 +213,9 @@ async fn every_row_knows_its_instance_its_batch_and_when_it_was_loaded() {
     let verdict = world.finish(producer, ingester).await;
     assert!(verdict.is_clean(), "{verdict:#?}");
     let count = async |sql: &str| -> i64 { world.judge.query_one(sql, &[]).await.unwrap().get(0) };
-    let batches = count("SELECT count(*) FROM public.livestream_ledger").await;
+    let batches = count(&format!("SELECT count(*) FROM {LEDGER}")).await;
     assert!(batches > 2, "{batches}");
-    let agree = "SELECT count(*) FROM public.livestream_ledger l WHERE rows_loaded =
+    let agree = "SELECT count(*) FROM public.livestream_ledger l WHERE rows_loaded > 0 AND rows_loaded =
                  (SELECT count(*) FROM public.livestream t WHERE t.batch_id = l.batch_id
                   AND t.instance = 'sandbox-1' AND t.loaded_at BETWEEN l.loaded_at - interval '5 minutes' AND l.loaded_at)";
     assert_eq!(count(agree).await, batches);

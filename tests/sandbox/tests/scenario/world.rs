@@ -1,11 +1,13 @@
 //! One scenario's stand-ins, services and judge.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use redshift::Kind;
 use sandbox::config::{Shape, pipeline};
-use sandbox::judge::{self, Narrow, Verdict};
+use sandbox::judge::{self, Done, LEDGER, Narrow, Verdict};
+use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service, tail};
 use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
 use state::feed;
@@ -21,8 +23,8 @@ pub(crate) struct World {
     pub(crate) standins: Standins,
     pub(crate) config: PathBuf,
     pub(crate) judge: Client,
+    pub(crate) done: Done,
     dir: TempDir,
-    narrow: Option<Narrow>,
 }
 
 impl World {
@@ -67,16 +69,28 @@ impl World {
         }
         client.batch_execute(&ddl).await.unwrap();
         let judge = judge::connect(&standins.endpoints().postgres).await.unwrap();
-        Self { standins, config, judge, dir, narrow }
+        Self { standins, config, judge, dir, done: Done { narrow, ..Done::default() } }
     }
 
     /// Starts one more ingester on the same bucket, with a folder of its own.
     pub(crate) fn start_ingester(&self, name: &str) -> Service {
+        self.start_another("ingester", name)
+    }
+
+    /// Starts one more service of a kind, with a folder of its own that is called like it.
+    pub(crate) fn start_another(&self, kind: &'static str, name: &str) -> Service {
+        let config = self.config_of(kind, name);
+        Service::start(kind, &config, &self.path(&format!("logs-{name}"))).unwrap()
+    }
+
+    /// A configuration that differs in the folder of a kind of service.
+    pub(crate) fn config_of(&self, kind: &str, name: &str) -> PathBuf {
         let text = fs::read_to_string(&self.config).unwrap();
         let dir = |name: &str| format!("\"{}\"", self.path(name).display());
         let config = self.path(&format!("{name}.toml"));
-        fs::write(&config, text.replace(&dir("ingester"), &dir(name))).unwrap();
-        Service::start("ingester", &config, &self.path(&format!("logs-{name}"))).unwrap()
+        assert!(text.contains(&dir(kind)), "{text}");
+        fs::write(&config, text.replace(&dir(kind), &dir(name))).unwrap();
+        config
     }
 
     /// Leaves everything where it is, for a person to look at.
@@ -114,10 +128,48 @@ impl World {
 
     /// Rows that the ledger says are loaded, or in quarantine.
     pub(crate) async fn loaded(&self) -> u64 {
-        let sum =
-            "SELECT coalesce(sum(rows_loaded + rows_quarantined), 0)::bigint FROM public.livestream_ledger";
-        let sum: i64 = self.judge.query_one(sum, &[]).await.unwrap().get(0);
-        u64::try_from(sum).unwrap()
+        self.count(&format!("coalesce(sum(rows_loaded + rows_quarantined), 0)::bigint FROM {LEDGER}")).await
+    }
+
+    /// Batches in the ledger.
+    pub(crate) async fn batches(&self) -> u64 {
+        self.count(&format!("count(*) FROM {LEDGER}")).await
+    }
+
+    /// The number that `SELECT` of this gives.
+    pub(crate) async fn count(&self, of: &str) -> u64 {
+        let number: i64 = self.judge.query_one(&format!("SELECT {of}"), &[]).await.unwrap().get(0);
+        u64::try_from(number).unwrap()
+    }
+
+    /// COPYs into a temporary table so far, and those into the table itself.
+    pub(crate) fn staged_and_plain(&self) -> (usize, usize) {
+        let statements = self.standins.redshift.faults().statements();
+        let copies = statements.iter().filter(|seen| {
+            seen.kind == Kind::Copy && !seen.sql.contains(" NOLOAD")
+        });
+        let (staged, plain): (Vec<_>, Vec<_>) = copies.partition(|seen| seen.sql.contains("livestream_stage_"));
+        (staged.len(), plain.len())
+    }
+
+    /// A session of a person who has the ingester's user.
+    pub(crate) async fn person(&self) -> Client {
+        self.session(USER, PASSWORD).await
+    }
+
+    /// A session of Redshift.
+    pub(crate) async fn session(&self, user: &str, password: &str) -> Client {
+        let at = self.standins.redshift.addr();
+        let mut warehouse = tokio_postgres::Config::new();
+        warehouse.host(at.ip().to_string()).port(at.port()).user(user).password(password).dbname(DATABASE);
+        let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(connection);
+        client
+    }
+
+    /// Runs a command of the ingester to its end: its code, and everything it said.
+    pub(crate) fn ask(&self, args: &[&str]) -> (Option<i32>, String) {
+        ask(&self.config, args)
     }
 
     /// What `state dump` shows.
@@ -131,7 +183,12 @@ impl World {
     }
 
     pub(crate) async fn snapshot(&self) -> Option<ProducerSnapshot> {
-        let socket = self.path("producer").join("feed.sock");
+        self.snapshot_of("producer").await
+    }
+
+    /// The same of a producer whose folder is called so.
+    pub(crate) async fn snapshot_of(&self, name: &str) -> Option<ProducerSnapshot> {
+        let socket = self.path(name).join("feed.sock");
         feed::snapshot(&socket).await.ok().map(|answer| answer.snapshot)
     }
 
@@ -166,14 +223,20 @@ impl World {
 
     /// Waits until everything sent stands in S3, sealed, and every reject with it.
     pub(crate) async fn until_published(&self, producer: &mut Service) {
+        let wanted = self.wanted();
+        self.until_published_by("producer", wanted, &mut [producer]).await;
+    }
+
+    /// The same of a producer whose folder is called so, which has so many rows in the end.
+    pub(crate) async fn until_published_by(&self, name: &str, rows: u64, services: &mut [&mut Service]) {
         let published = async || {
-            self.snapshot().await.is_some_and(|snapshot| {
-                snapshot.totals.rows >= self.wanted()
+            self.snapshot_of(name).await.is_some_and(|snapshot| {
+                snapshot.totals.rows >= rows
                     && snapshot.rejects_waiting == 0
                     && snapshot.batches.iter().all(|batch| batch.published.is_some())
             })
         };
-        self.until("everything published", &mut [producer], published).await;
+        self.until("everything published", services, published).await;
     }
 
     /// Everything sent stands in S3, sealed, and the producer has stopped.
@@ -187,6 +250,18 @@ impl World {
     pub(crate) async fn finish(&self, mut producer: Service, mut ingester: Service) -> Verdict {
         let wanted = self.wanted();
         self.until_loaded(wanted, &mut [&mut producer, &mut ingester]).await;
+        self.end(producer, ingester).await
+    }
+
+    /// Waits until every object is put away: then everything that was published is loaded.
+    pub(crate) async fn until_put_away(&self, services: &mut [&mut Service]) {
+        let folder = self.path("s3").join(BUCKET).join("ToIngest");
+        let done = async || judge::files_below(&folder).unwrap().is_empty();
+        self.until("everything published is put away", services, done).await;
+    }
+
+    /// Waits until every reject is shipped, stops both services and judges.
+    pub(crate) async fn end(&self, mut producer: Service, mut ingester: Service) -> Verdict {
         let generator = self.standins.adobe.generator();
         let sent_all = || self.standins.adobe.distinct_sent() == generator.plan().hits;
         let quiet = async || {
@@ -201,8 +276,15 @@ impl World {
     pub(crate) async fn verdict(&self) -> Verdict {
         let endpoints = self.standins.endpoints();
         let generator = self.standins.adobe.generator();
-        judge::judge_narrowed(&generator, &endpoints.postgres, &self.path("s3"), self.narrow).await.unwrap()
+        judge::judge_after(&generator, &endpoints.postgres, &self.path("s3"), self.done).await.unwrap()
     }
+}
+
+/// Runs a command of the ingester of a configuration to its end: its code, and everything it said.
+pub(crate) fn ask(config: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = service::run("ingester", args, config).unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
 }
 
 /// A stream of `hits` that starts now.

@@ -30,6 +30,7 @@ fn plan(seed: u64, hits: u64, seconds: u64) -> Plan {
         start_epoch: now - i64::try_from(seconds).unwrap(),
         hits_per_second: (hits / seconds).max(1),
         late_seconds: 20,
+        ..Plan::default()
     }
 }
 

@@ -86,7 +86,7 @@ impl World {
                      connections = {connections}\n"
                 ),
             )
-            .replace("[log]\n", "[log]\ndedup_window = \"5m\"\nlateness = \"1m\"\ngap_tolerance = \"30s\"\n");
+            .replace("[log]\n", "[log]\ndedup_window = \"5m\"\ngap_tolerance = \"30s\"\n");
         let config = dir.path().join("pipeline.toml");
         fs::write(&config, format!("{text}\n[schema]\nfile = \"{}\"\n", schema.display())).unwrap();
         let producer = Service::start("producer", &config, &dir.path().join("logs")).unwrap();

@@ -31,6 +31,9 @@ pub(crate) fn redshift(random: &mut Rng, redshift: &Redshift) {
         Kind::Select,
         Kind::Copy,
         Kind::Insert,
+        // Stages are made, compared and dropped.
+        Kind::Ddl,
+        Kind::Delete,
         Kind::Commit,
         Kind::Commit,
         Kind::Rollback,

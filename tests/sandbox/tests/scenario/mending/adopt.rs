@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adobe::Plan;
 use sandbox::config::Shape;
+use sandbox::judge::LEDGER;
 use sandbox::s3;
 use sandbox::service;
 use shared::ids::BatchId;
@@ -14,15 +15,20 @@ use crate::world::{STOP, World, assert_clean, options};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
-    let shape = Shape { max_batch_age: "1h", files_per_batch: 100, ..SHAPE };
+    let shape = Shape { max_batch_age: "3s", files_per_batch: 100, ..SHAPE };
     let adobe = options(450);
     let plan = Plan { malformed_per_mille: 0, ..adobe.plan };
     let world = World::with(adobe::Options { plan, ..adobe }, &shape).await;
+    // Its files go up, and nothing that ends it.
+    for _ in 0..1_000 {
+        let (operation, side) = (Some(s3::Operation::Put), s3::Side::Refused(s3::Refusal::AccessDenied));
+        world.standins.s3.faults().push(s3::Fault { operation, key: "/manifest.json".to_owned(), side });
+    }
     let mut producer = world.start("producer");
     let uploaded = async || {
         world.snapshot().await.is_some_and(|snapshot| {
             snapshot.totals.rows >= world.wanted()
-                && snapshot.batches.iter().all(|b| b.files_uploaded == b.files)
+                && snapshot.batches.iter().all(|b| b.sealed.is_some() && b.files_uploaded == b.files)
         })
     };
     world.until("every file uploaded", &mut [&mut producer], uploaded).await;
@@ -35,6 +41,7 @@ async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
     assert!(code == Some(65) && said.contains("when it is started again"), "{code:?} {said}");
     std::fs::remove_dir_all(world.path("producer")).unwrap();
+    world.standins.s3.faults().clear();
 
     let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
     assert!(code == Some(65) && said.contains("or give --young if its producer is gone"), "{code:?} {said}");
@@ -57,8 +64,8 @@ async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     assert!(code == Some(0) && said.contains("is loaded already"), "{code:?} {said}");
     assert_clean(&world.verdict().await);
     let row =
-        "SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM public.livestream_ledger";
-    let row = world.judge.query_one(row, &[]).await.unwrap();
+        format!("SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM {LEDGER}");
+    let row = world.judge.query_one(&row, &[]).await.unwrap();
     assert_eq!(
         (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2)),
         ("web-9".to_owned(), true, true)

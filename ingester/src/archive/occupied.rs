@@ -1,0 +1,166 @@
+//! Whether a folder may go where it is to go: not if something else is archived there.
+//!
+//! Copies that a crash cut short are found again with the same content, and are simply repeated. Where both folders have
+//! a seal, these decide: they hold a checksum of the rows. Where one has none, objects of the same name must be equal by
+//! size, and by `ETag` or CRC-32. Usually nothing is there, and one LIST says so.
+
+use std::collections::HashMap;
+
+use shared::ids::BatchId;
+use shared::layout::{self, MANIFEST, SEAL};
+use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::seal::Seal;
+
+use super::Source;
+
+/// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
+pub(super) async fn occupied(
+    store: &ObjectStore,
+    source: &Source,
+    objects: &[Object],
+    to: &str,
+    id: BatchId,
+) -> Result<Option<String>, StoreError> {
+    let target = layout::folder(to, id);
+    let there = store.list(&target, None).await?;
+    let met = meet((&source.folder, objects), (&target, &there));
+    match met {
+        Met::Free => Ok(None),
+        Met::Other(key) => Ok(Some(key)),
+        Met::BothSealed(key) => {
+            let ours = source.seal(store, objects).await?;
+            let theirs = match store.get(&key).await {
+                Ok(json) => Seal::read(id, &json).ok(),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let same = ours.zip(theirs).is_some_and(|(ours, theirs)| same_rows(&ours, &theirs));
+            Ok((!same).then_some(key))
+        }
+        Met::Suspect(pairs) => {
+            for (ours, theirs) in pairs {
+                let (ours, there) = (store.crc32_of(&ours).await, store.crc32_of(&theirs).await);
+                // One that is gone is in nobody's way.
+                let gone =
+                    |crc32: &Result<String, StoreError>| crc32.as_ref().is_err_and(StoreError::is_not_found);
+                if !gone(&ours) && !gone(&there) && ours? != there? {
+                    return Ok(Some(theirs));
+                }
+            }
+            Ok(None)
+        }
+    }
+}
+
+/// How two folders meet, by their listings.
+#[derive(Debug, PartialEq, Eq)]
+enum Met {
+    /// Nothing is there, or the same.
+    Free,
+    /// Both have a seal: these tell. The key of the one that is there.
+    BothSealed(String),
+    /// Objects of the same name and size whose `ETag`s differ, ours first.
+    Suspect(Vec<(String, String)>),
+    /// This object is another.
+    Other(String),
+}
+
+fn meet((from, ours): (&str, &[Object]), (to, there): (&str, &[Object])) -> Met {
+    let there: HashMap<&str, &Object> =
+        there.iter().filter_map(|object| Some((object.key.strip_prefix(to)?, object))).collect();
+    let both = ours.iter().filter_map(|our| {
+        let name = our.key.strip_prefix(from)?;
+        Some((name, our, *there.get(name)?))
+    });
+    let mut suspects = Vec::new();
+    for (name, our, their) in both {
+        let same = our.size == their.size && our.etag == their.etag && !our.etag.is_empty();
+        match name {
+            SEAL if same => return Met::Free,
+            SEAL => return Met::BothSealed(their.key.clone()),
+            // It names files where they were loaded from.
+            MANIFEST => {}
+            _ if same => {}
+            _ if our.size == their.size => suspects.push((our.key.clone(), their.key.clone())),
+            _ => suspects.insert(0, (String::new(), their.key.clone())),
+        }
+    }
+    match suspects.first() {
+        None => Met::Free,
+        Some((ours, theirs)) if ours.is_empty() => Met::Other(theirs.clone()),
+        Some(_) => Met::Suspect(suspects),
+    }
+}
+
+/// Whether two seals are of the same rows. One of format 1 has no checksum of them: then files count, by theirs.
+pub(crate) fn same_rows(a: &Seal, b: &Seal) -> bool {
+    match (a.content, b.content) {
+        (Some(a), Some(b)) => a == b,
+        _ => {
+            let files = |seal: &Seal| -> Vec<(String, u64, String)> {
+                seal.files.iter().map(|file| (file.name.clone(), file.rows, file.crc32.clone())).collect()
+            };
+            files(a) == files(b)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::content::Content;
+
+    use super::*;
+    use crate::verify::tests::seal;
+
+    fn object(folder: &str, name: &str, size: u64, etag: &str) -> Object {
+        Object { key: format!("{folder}{name}"), size, etag: etag.to_owned() }
+    }
+
+    fn met(ours: &[(&str, u64, &str)], there: &[(&str, u64, &str)]) -> Met {
+        let listed = |folder: &str, objects: &[(&str, u64, &str)]| -> Vec<Object> {
+            objects.iter().map(|(name, size, etag)| object(folder, name, *size, etag)).collect()
+        };
+        meet(("f/", &listed("f/", ours)), ("t/", &listed("t/", there)))
+    }
+
+    #[test]
+    fn nothing_or_the_same_is_in_nobodys_way() {
+        let ours = [("0.csv", 9, "a"), (SEAL, 5, "s"), (MANIFEST, 3, "m")];
+        assert_eq!(met(&ours, &[]), Met::Free);
+        assert_eq!(met(&ours, &ours), Met::Free);
+        assert_eq!(met(&ours, &[("1.csv", 9, "b"), ("0.csv", 9, "a")]), Met::Free, "a copy was cut short");
+        assert_eq!(
+            met(&ours[..1], &[("0.csv", 9, "a"), (SEAL, 5, "other")]),
+            Met::Free,
+            "ours is half deleted"
+        );
+    }
+
+    #[test]
+    fn of_two_seals_the_rows_count_and_of_others_the_objects() {
+        let ours = [("0.csv", 9, "a"), (SEAL, 5, "s")];
+        assert_eq!(met(&ours, &[("0.csv", 8, "x"), (SEAL, 5, "o")]).seal(), Some("t/batch.json"));
+        assert_eq!(met(&ours, &[("0.csv", 8, "a")]), Met::Other("t/0.csv".to_owned()));
+        let suspect = ("f/0.csv".to_owned(), "t/0.csv".to_owned());
+        assert_eq!(met(&ours, &[("0.csv", 9, "x")]), Met::Suspect(vec![suspect]));
+        let unlisted = [("0.csv", 9, "")];
+        assert!(matches!(met(&unlisted, &unlisted), Met::Suspect(_)), "a store that lists no ETags");
+    }
+
+    impl Met {
+        fn seal(&self) -> Option<&str> {
+            if let Self::BothSealed(key) = self { Some(key) } else { None }
+        }
+    }
+
+    #[test]
+    fn rows_are_the_same_by_their_checksum_and_of_old_seals_by_those_of_the_files() {
+        let (a, b) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
+        let with = |content| Seal { content, ..seal() };
+        assert!(same_rows(&with(Some(a)), &with(Some(a))) && !same_rows(&with(Some(a)), &with(Some(b))));
+        assert!(same_rows(&with(None), &with(Some(b))), "the files are equal");
+        let mut other = with(None);
+        other.files[0].crc32 = "BBBBBB==".to_owned();
+        assert!(!same_rows(&other, &with(None)));
+    }
+}

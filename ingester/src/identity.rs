@@ -1,0 +1,314 @@
+//! Which pipeline a prefix in S3 belongs to. Prefix, ledger and table belong together: two pipelines that share one of
+//! them would take each other's batches.
+//!
+//! The mark of the ledger ([`crate::warehouse::mark`]) holds an id of the pipeline, made with the ledger, and the table
+//! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. It is written once, by
+//! whoever comes first, and never over another one; what comes later finds itself in it or is refused. It is compared at
+//! each connection to Redshift, before anything is loaded, moved or compared.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::config::{Archive, Config};
+use shared::exit::{Exit, Failure};
+use shared::layout::IDENTITY;
+use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::sql::TableName;
+use state::loads::ErrorClass;
+
+use crate::trouble::Trouble;
+use crate::warehouse::mark::{self, Mark};
+use crate::warehouse::{Connector, Session, Target, errors};
+
+/// Version of the object that this program writes, and the newest it reads.
+const FORMAT: u32 = 1;
+
+/// What to do when a prefix belongs to another pipeline.
+const OTHER_PIPELINE: &str = "give each pipeline prefixes of its own in [s3]; if the ledger was made anew on purpose, and \
+    nothing else uses the prefix, delete that object";
+/// What to do when the ledger speaks of another table.
+const OTHER_TABLE: &str = "give each table a ledger of its own (redshift.ledger); if it is the same table, write \
+    redshift.table as the ledger has it";
+/// What to do when the object may not be read or written.
+const REFUSED: &str = "the ingester must get and put the object .pipeline.json below s3.to_ingest, s3.ingested and s3.quarantine \
+     (deploy/iam-ingester.json)";
+
+/// Why this pipeline may not go on with what its configuration names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotOurs {
+    /// It is somebody else's: what, and what to do.
+    Foreign(String, &'static str),
+    /// It could not be found out.
+    Unknown(Trouble),
+}
+
+impl From<NotOurs> for Trouble {
+    fn from(why: NotOurs) -> Self {
+        match why {
+            NotOurs::Foreign(why, advice) => Self::of_all(ErrorClass::Configuration, why, advice),
+            NotOurs::Unknown(trouble) => trouble,
+        }
+    }
+}
+
+impl From<StoreError> for NotOurs {
+    fn from(error: StoreError) -> Self {
+        Self::Unknown(match error.kind() {
+            StoreErrorKind::Configuration => Trouble::of_all(ErrorClass::Configuration, error, REFUSED),
+            _ => error.into(),
+        })
+    }
+}
+
+/// `.pipeline.json`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sign {
+    /// Version of its form.
+    pub format: u32,
+    /// The pipeline.
+    pub pipeline: String,
+    /// Its table, for people.
+    pub table: String,
+    /// Its ledger, for people.
+    pub ledger: String,
+    /// When it was written.
+    pub made: DateTime<Utc>,
+}
+
+/// What a pipeline owns, by its configuration. Clones share one client of S3.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    store: ObjectStore,
+    prefixes: Vec<String>,
+    table: String,
+    ledger: String,
+}
+
+impl Identity {
+    /// What the pipeline of this configuration owns.
+    #[must_use]
+    pub fn new(config: &Config, store: ObjectStore) -> Self {
+        let s3 = &config.s3;
+        let archive = (config.ingester.archive == Archive::Move).then_some(&s3.ingested);
+        let prefixes = [Some(&s3.to_ingest), archive, Some(&s3.quarantine)];
+        Self {
+            store,
+            prefixes: prefixes.into_iter().flatten().cloned().collect(),
+            table: written(&config.redshift.table),
+            ledger: written(&config.redshift.ledger),
+        }
+    }
+
+    /// Whether ledger, table and prefixes belong together; prefixes that nobody owns are taken.
+    ///
+    /// # Errors
+    /// When they do not, naming both sides, or S3 cannot be asked.
+    pub async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
+        let ours = self.of_ledger(mark)?;
+        let json = serde_json::to_vec_pretty(&ours)
+            .map_err(|error| NotOurs::Unknown(Trouble::of_all(ErrorClass::Unknown, error, "")))?;
+        let json = Bytes::from(json);
+        for prefix in &self.prefixes {
+            let key = format!("{prefix}{IDENTITY}");
+            let mut there = self.read(&key).await?;
+            if there.is_none() {
+                match self.store.put_new(&key, json.clone()).await {
+                    Ok(Some(_)) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
+                    // Somebody else was faster.
+                    Ok(None) => there = self.read(&key).await?,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            if let Some(json) = there {
+                compare(&self.place(&key), &json, &ours)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to begin when ledger, table and prefixes do not belong together. A Redshift or S3 that is away is waited
+    /// for later: the loader asks with each connection.
+    ///
+    /// # Errors
+    /// Exit 78, naming both sides.
+    pub async fn refuse_to_begin(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
+        let claimed = match connector.open().await {
+            Ok(session) => match mark::ensure(&session, target).await {
+                Ok(mark) => self.claim(&mark).await,
+                Err(trouble) => Err(NotOurs::Unknown(trouble)),
+            },
+            Err(failure) => Err(NotOurs::Unknown(errors::trouble(&failure, "connecting to Redshift"))),
+        };
+        match claimed {
+            Ok(()) => Ok(()),
+            Err(NotOurs::Foreign(why, advice)) => {
+                Err(Failure::new(Exit::Config, anyhow::anyhow!("{why}: {advice}")))
+            }
+            Err(NotOurs::Unknown(trouble)) => {
+                tracing::warn!("it was not found out before the start whose prefixes these are: {trouble}");
+                Ok(())
+            }
+        }
+    }
+
+    /// For a command that moves or writes batches: refuses when what it would touch is not ours. A ledger without mark
+    /// has not been used by this version yet.
+    ///
+    /// # Errors
+    /// As [`Identity::claim`], and when Redshift cannot be asked.
+    pub async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), Trouble> {
+        let read = mark::read(session, target).await;
+        match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
+            Some(mark) => Ok(self.look(&mark).await.map(|_| ())?),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Identity::claim`], changing nothing: the prefixes that belong to nobody yet.
+    ///
+    /// # Errors
+    /// As [`Identity::claim`].
+    pub async fn look(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+        let ours = self.of_ledger(mark)?;
+        let mut free = Vec::new();
+        for prefix in &self.prefixes {
+            let key = format!("{prefix}{IDENTITY}");
+            match self.read(&key).await? {
+                Some(json) => compare(&self.place(&key), &json, &ours)?,
+                None => free.push(prefix.as_str()),
+            }
+        }
+        Ok(free)
+    }
+
+    fn place(&self, key: &str) -> String {
+        format!("s3://{}/{key}", self.store.bucket())
+    }
+
+    async fn read(&self, key: &str) -> Result<Option<Bytes>, NotOurs> {
+        match self.store.get(key).await {
+            Ok(json) => Ok(Some(json)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What we write, if the ledger speaks of our table.
+    fn of_ledger(&self, mark: &Mark) -> Result<Sign, NotOurs> {
+        let ours = Sign {
+            format: FORMAT,
+            pipeline: mark.pipeline.clone(),
+            table: self.table.clone(),
+            ledger: self.ledger.clone(),
+            made: Utc::now(),
+        };
+        same_table(&mark.table, &ours)?;
+        Ok(ours)
+    }
+}
+
+/// Whether the ledger speaks of our table; names fold to small letters.
+fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
+    let Sign { table, ledger, .. } = ours;
+    if theirs.eq_ignore_ascii_case(table) {
+        return Ok(());
+    }
+    let why = format!("the ledger {ledger} speaks of the table {theirs}, redshift.table is {table}");
+    Err(NotOurs::Foreign(why, OTHER_TABLE))
+}
+
+/// Whether the prefix of the object that stands at `place` is ours.
+fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let refuse = |why: String, advice| Err(NotOurs::Foreign(why, advice));
+    let unreadable = |error| refuse(format!("{place} cannot be read: {error}"), OTHER_PIPELINE);
+    match serde_json::from_slice::<Format>(json) {
+        Ok(Format { format }) if format > FORMAT => {
+            let why = format!("{place} has format {format}, this version knows {FORMAT}");
+            return refuse(why, "update the ingester");
+        }
+        Ok(_) => {}
+        Err(error) => return unreadable(error),
+    }
+    let theirs: Sign = match serde_json::from_slice(json) {
+        Ok(theirs) => theirs,
+        Err(error) => return unreadable(error),
+    };
+    if theirs.pipeline == ours.pipeline {
+        return Ok(());
+    }
+    let side = |sign: &Sign| {
+        format!("pipeline {} with table {} and ledger {}", sign.pipeline, sign.table, sign.ledger)
+    };
+    let why = format!("{place} says that the prefix belongs to {}; this is {}", side(&theirs), side(ours));
+    refuse(why, OTHER_PIPELINE)
+}
+
+/// A table as it stands in the configuration.
+fn written(table: &TableName) -> String {
+    String::from(table.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sign(pipeline: &str, table: &str) -> Sign {
+        let (pipeline, table) = (pipeline.to_owned(), table.to_owned());
+        Sign { format: FORMAT, pipeline, table, ledger: "public.ledger".to_owned(), made: Utc::now() }
+    }
+
+    fn said(why: NotOurs) -> String {
+        assert!(matches!(why, NotOurs::Foreign(..)), "{why:?}");
+        Trouble::from(why).to_string()
+    }
+
+    fn compared(theirs: &Sign, ours: &Sign) -> Result<(), String> {
+        let json = serde_json::to_vec(theirs).unwrap();
+        compare("s3://b/ToIngest/.pipeline.json", &json, ours).map_err(said)
+    }
+
+    #[test]
+    fn a_prefix_is_ours_by_the_id_of_the_pipeline_whatever_tables_are_called_by_now() {
+        let ours = sign("1", "public.hits");
+        assert_eq!(compared(&ours, &ours), Ok(()));
+        assert_eq!(compared(&sign("1", "public.old_name"), &ours), Ok(()));
+    }
+
+    #[test]
+    fn a_prefix_of_another_pipeline_is_refused_and_both_sides_are_named() {
+        let said = compared(&sign("1", "public.other"), &sign("2", "public.hits")).unwrap_err();
+        for part in [
+            "s3://b/ToIngest/.pipeline.json",
+            "belongs to pipeline 1 with table public.other and ledger public.ledger",
+            "this is pipeline 2 with table public.hits",
+            "delete that object",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_nobodys_to_take() {
+        let ours = sign("1", "t");
+        let refused = |json: &[u8]| said(compare("p", json, &ours).unwrap_err());
+        assert!(refused(b"{}").contains("p cannot be read"));
+        let newer = Sign { format: FORMAT + 1, ..sign("1", "t") };
+        let said = refused(&serde_json::to_vec(&newer).unwrap());
+        assert!(said.contains("format 2, this version knows 1: update the ingester"), "{said}");
+    }
+
+    #[test]
+    fn a_ledger_speaks_of_one_table() {
+        let ours = sign("1", "public.hits");
+        assert_eq!(same_table("Public.Hits", &ours), Ok(()), "names fold to small letters");
+        let said = said(same_table("public.other", &ours).unwrap_err());
+        assert!(
+            said.contains("public.ledger speaks of the table public.other, redshift.table is public.hits"),
+            "{said}"
+        );
+    }
+}

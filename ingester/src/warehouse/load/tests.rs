@@ -1,0 +1,147 @@
+use shared::content::Content;
+use shared::ids::RunId;
+use shared::seal::Compared;
+
+use super::super::look::derived_id;
+use super::super::mark::MARK;
+use super::super::server::script::Script;
+use super::super::statements::tests::target;
+use super::*;
+use crate::verify::tests::seal;
+
+const EARLY: &str = "1970-01-01 00:00:00";
+const LOOK: &str = "SELECT batch_id, content";
+const GROUND: &str = "UNION ALL";
+const COUNT: &str = "pg_last_copy_count";
+const LEFT: &str = "SELECT count(*)";
+
+/// A batch of a run, with 20 rows of one minute.
+fn batch(run: RunId, number: u64) -> Seal {
+    let compared = Some(Compared { run, number, known: Vec::new(), uncompared: 0 });
+    let content = Some(Content::of_rows(number.to_string().as_bytes()));
+    let first_received = Some("2026-01-02T03:04:05Z".parse().unwrap());
+    Seal { compared, content, first_received, ..seal() }
+}
+
+fn loading(seals: &[&Seal]) -> Loading {
+    let parts = seals.iter().map(|seal| Part::whole((*seal).clone())).collect();
+    Loading { manifest: "m.json".to_owned(), compression: Compression::Zstd, parts }
+}
+
+/// A ledger that speaks for everything, and counts.
+fn server(copied: &'static str) -> Script {
+    let mark: &[Option<&str>] = &[Some(MARK), None, None, Some(EARLY), None, Some("0")];
+    Script::default().answer(GROUND, &[mark]).answer(COUNT, &[&[Some(copied)]])
+}
+
+async fn done(script: &Script, seals: &[&Seal]) -> Loaded {
+    transaction(script, &target(), &loading(seals)).await.unwrap()
+}
+
+fn row<'a>(id: &'a str, content: &'a str) -> [Option<&'a str>; 7] {
+    [Some(id), Some(content), Some("20"), Some("0"), Some("200"), None, None]
+}
+
+#[tokio::test]
+async fn nothing_is_looked_at_before_the_lock() {
+    let script = server("20");
+    done(&script, &[&batch(RunId::new(), 1)]).await;
+    let verbs = script.verbs();
+    assert_eq!(verbs, ["BEGIN", "LOCK", "SELECT", "SELECT", "COPY", "SELECT", "INSERT", "COMMIT"]);
+}
+
+#[tokio::test]
+async fn batches_that_are_known_to_be_apart_are_loaded_by_one_plain_copy() {
+    let run = RunId::new();
+    let (one, two) = (batch(run, 1), batch(run, 2));
+    let script = server("40");
+    let Loaded::Settled(settled) = done(&script, &[&one, &two]).await else { panic!() };
+    assert!(settled.iter().all(|one| one.how == How::Applied && one.known == 0 && one.staged.is_none()));
+    assert_eq!(settled.iter().map(|one| one.entered).collect::<Vec<_>>(), [one.batch, two.batch]);
+    let sent = script.sent();
+    assert!(sent.iter().any(|sql| sql.starts_with("COPY \"public\".\"hits\" ")), "{sent:?}");
+    assert!(!sent.iter().any(|sql| sql.contains("TEMP")), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_was_there() {
+    let seal = batch(RunId::new(), 1);
+    let mark: &[Option<&str>] = &[Some(MARK), None, None, Some(EARLY), None, Some("0")];
+    let other: &[Option<&str>] =
+        &[Some("0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d"), Some("3"), None, Some(EARLY), Some("2026-02-01 00:00:00")];
+    let other = [other, &[Some("1")]].concat();
+    let script = Script::default()
+        .answer(GROUND, &[mark, &other])
+        .answer(COUNT, &[&[Some("20")]])
+        .answer(LEFT, &[&[Some("15")]]);
+    let Loaded::Settled(settled) = done(&script, &[&seal]).await else { panic!() };
+    assert_eq!((settled[0].known, settled[0].entered), (5, seal.batch));
+    assert!(matches!(settled[0].staged, Some(Why::Overlaps(Some(_)))), "{settled:?}");
+    let (verbs, sent) = (script.verbs(), script.sent());
+    let staged = ["CREATE", "COPY", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "INSERT", "COMMIT"];
+    assert_eq!(verbs[4..], staged, "{sent:?}");
+    let ledger = &sent[sent.len() - 2];
+    assert!(ledger.contains(&format!("('{}', 'web-1', 15, 0, ", seal.batch)) && ledger.ends_with(", 5, 0)"), "{ledger}");
+}
+
+#[tokio::test]
+async fn of_several_those_that_must_go_beside_the_table_go_alone() {
+    let run = RunId::new();
+    let (one, two) = (batch(run, 1), Seal { compared: None, ..batch(run, 2) });
+    let script = server("40");
+    let Loaded::Apart(apart) = done(&script, &[&one, &two]).await else { panic!() };
+    assert_eq!(apart, [(two.batch, Why::NotCompared)]);
+    assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "SELECT", "ROLLBACK"]);
+}
+
+#[tokio::test]
+async fn what_is_in_the_ledger_is_told_and_nothing_is_loaded() {
+    let run = RunId::new();
+    let (one, two) = (batch(run, 1), batch(run, 2));
+    let (id, content) = (one.batch.to_string(), one.content.unwrap().to_string());
+    let mut entered = row(&id, &content);
+    entered[3] = Some("4");
+    let script = server("40").answer(LOOK, &[&entered]);
+    let Loaded::Settled(settled) = done(&script, &[&one, &two]).await else { panic!() };
+    assert_eq!(settled, [Settled::before(one.batch, one.batch, 4)]);
+    assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "ROLLBACK"]);
+}
+
+#[tokio::test]
+async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
+    let (one, other) = (batch(RunId::new(), 1), batch(RunId::new(), 2));
+    let other = Seal { batch: one.batch, ..other };
+    let (id, content) = (one.batch.to_string(), one.content.unwrap().to_string());
+    let there = row(&id, &content);
+    let script = server("20").answer(LOOK, &[&there]).answer(LEFT, &[&[Some("20")]]);
+    let Loaded::Settled(settled) = done(&script, &[&other]).await else { panic!() };
+    let entered = derived_id(&other);
+    assert_eq!((settled[0].batch, settled[0].entered), (one.batch, entered));
+    assert_eq!(settled[0].staged, Some(Why::OtherContent));
+    assert!(script.sent().iter().any(|sql| sql.contains(&format!("('{entered}', 'web-1', 20, "))));
+    // Rows in quarantine are named after the id: it must not change under them.
+    let cut = Part { quarantined: 1, set: Some("a".to_owned()), ..Part::whole(other.clone()) };
+    let loading = Loading { parts: vec![cut], ..loading(&[&other]) };
+    let script = server("19").answer(LOOK, &[&there]);
+    let failed = transaction(&script, &target(), &loading).await.unwrap_err();
+    assert!(matches!(failed, Failed::Trouble(trouble) if trouble.class == ErrorClass::Passing));
+    assert!(!script.verbs().contains(&"INSERT".to_owned()));
+}
+
+#[tokio::test]
+async fn without_columns_to_compare_every_batch_is_loaded_as_it_is() {
+    let target = Target { marks: super::super::counts::Marks::default(), ..target() };
+    let seal = Seal { compared: None, ..batch(RunId::new(), 1) };
+    let script = Script::default().answer(COUNT, &[&[Some("20")]]);
+    let loaded = transaction(&script, &target, &loading(&[&seal])).await.unwrap();
+    assert!(matches!(loaded, Loaded::Settled(settled) if settled[0].staged.is_none()));
+    assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "COPY", "SELECT", "INSERT", "COMMIT"]);
+}
+
+#[tokio::test]
+async fn another_number_of_rows_than_was_sealed_is_not_committed() {
+    let script = server("19");
+    let failed = transaction(&script, &target(), &loading(&[&batch(RunId::new(), 1)])).await.unwrap_err();
+    assert!(matches!(failed, Failed::Count { copied, query: None } if copied == "19"));
+    assert!(!script.verbs().contains(&"COMMIT".to_owned()));
+}

@@ -17,14 +17,16 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::{self, Compression, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore};
 use shared::schema::Schema;
-use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile};
+use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile, believed};
 use state::feed::Republish;
 use state::log::BatchStatus;
 
 use crate::confirm::confirm;
+use crate::identity::Identity;
 use crate::producer::{Producer, outlook};
 use crate::reconcile::{self, connect, failed};
 use crate::rows::{self, Contents, Watched};
+use crate::warehouse::look::{self, There};
 use crate::warehouse::{Target, errors, ledger};
 
 /// Bytes of the rows of a file of which a checksum is made: they are held in memory. Without one a batch is known by its
@@ -62,13 +64,8 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let target = Target::new(config, &schema, "ingester adopt".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
     let session = connect(config).await?;
-    let rows = session.run(&target.look_up(&[batch])).await;
-    let rows = rows.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
-    if !rows.0.is_empty() {
-        writeln!(out, "{batch} is loaded already, says the ledger: there is nothing to adopt.")?;
-        return Ok(());
-    }
-    drop(session);
+    let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
+    foreign.map_err(|trouble| failed(&trouble))?;
     let folder = layout::folder(&config.s3.to_ingest, batch);
     let objects = list(&store, &folder).await?;
     if objects.iter().any(|object| object.key == format!("{folder}{SEAL}")) {
@@ -85,6 +82,14 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let found = read_all(&store, &folder, &objects, &schema).await?;
     refuse_young(config, args)?;
     let seal = seal(args, &schema, found)?;
+    // What a batch holds decides, not its id.
+    let entries = look::entries(&session, &target, &[&seal]).await;
+    let entries = entries.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+    drop(session);
+    if let There::Yes(_) = look::judge(&seal, &entries) {
+        writeln!(out, "{batch} is loaded already, says the ledger: there is nothing to adopt.")?;
+        return Ok(());
+    }
     let missing = missing(&seal);
     writeln!(out, "{folder}")?;
     for file in &seal.files {
@@ -332,7 +337,9 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
         if let (None, Some((name, _))) = (&instance, contents.instance) {
             instance = Instance::try_from(name).ok();
         }
-        let times = contents.received.map(|(low, high)| (ledger::moment(&low), ledger::moment(&high)));
+        // As a producer believes them: one odd row must not make the batch overlap with all others.
+        let time = |text: &str| ledger::moment(text).filter(|at| believed(*at, Utc::now()));
+        let times = contents.received.map(|(low, high)| (time(&low), time(&high)));
         let (low, high) = times.unwrap_or_default();
         first = [first, low].into_iter().flatten().min();
         last = last.max(high);

@@ -178,7 +178,10 @@ async fn exactly_once<W: Write>(
     if target.comparable().is_none() {
         report.line("comparing hits", Ok(NOT_COMPARABLE.to_owned()))?;
     } else {
-        let probed = stage::probe(session, target).await;
+        let probed = match stage::shape(session, target).await {
+            Ok(shape) => stage::probe(session, &Target { shape, ..target.clone() }).await,
+            Err(failure) => Err(failure),
+        };
         let said = "a temporary table like it was made and dropped".to_owned();
         report.line("Redshift staging", probed.as_ref().map(|()| said).map_err(sql_failed))?;
     }

@@ -67,7 +67,7 @@ async fn differences(
             .push(format!("-- {lock} must belong to redshift.user, as the ledger does (deploy/grants.sql)."));
     }
     if lines.is_empty() {
-        lines.push(format!("-- {name}, {ledger} and {lock} are as the schema wants them."));
+        lines.push(format!("-- {name} and {ledger} are as the schema wants them."));
     }
     if let Some(why) = unseen.filter(|_| !live.is_empty()) {
         let why = why.lines().next().unwrap_or_default();

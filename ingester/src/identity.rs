@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
+use shared::ids::BatchId;
 use shared::layout::IDENTITY;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::sql::TableName;
@@ -71,7 +72,7 @@ pub struct Sign {
     pub table: String,
     /// Its ledger, for people.
     pub ledger: String,
-    /// When it was written.
+    /// When the mark of the ledger was made.
     pub made: DateTime<Utc>,
 }
 
@@ -200,7 +201,8 @@ impl Identity {
             pipeline: mark.pipeline.clone(),
             table: self.table.clone(),
             ledger: self.ledger.clone(),
-            made: Utc::now(),
+            // The id is of the moment the mark was made. So whoever claims the prefix writes the same.
+            made: mark.pipeline.parse::<BatchId>().map_or(DateTime::UNIX_EPOCH, |id| id.opened_at()),
         };
         same_table(&mark.table, &ours)?;
         Ok(ours)
@@ -210,7 +212,7 @@ impl Identity {
 /// Whether the ledger speaks of our table; names fold to small letters.
 fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     let Sign { table, ledger, .. } = ours;
-    if theirs.eq_ignore_ascii_case(table) {
+    if theirs.eq_ignore_ascii_case(mark::as_marked(table)) {
         return Ok(());
     }
     let why = format!("the ledger {ledger} speaks of the table {theirs}, redshift.table is {table}");

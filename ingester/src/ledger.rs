@@ -17,6 +17,7 @@ use shared::object_store::{ObjectStore, StoreError};
 
 use self::show::Shown;
 use crate::confirm::confirm;
+use crate::identity::Identity;
 use crate::reconcile::{connect, failed};
 use crate::since;
 use crate::warehouse::mark::{self, KnowsFrom};
@@ -58,7 +59,8 @@ pub struct Show {
 /// `ingester ledger knows-from`
 #[derive(Debug, clap::Args)]
 pub struct KnowsFromArgs {
-    /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), or `now`.
+    /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
+    /// from now on, and every load is to be compared with it.
     #[arg(value_name = "TIME")]
     pub time: String,
     /// Also if the ledger speaks for a later time only as it is now.
@@ -107,8 +109,13 @@ pub async fn command(config: &Config, command: &Command, out: &mut impl Write) -
         }
         Command::KnowsFrom(args) => {
             let now = Utc::now();
-            let to = if args.time == "now" { now } else { since::moment(&args.time, now)? };
+            let to = match args.time.as_str() {
+                "now" => Some(now),
+                "none" => None,
+                time => Some(since::moment(time, now)?),
+            };
             let session = connect(config).await?;
+            refuse_foreign(config, &session, &target).await?;
             // A ledger that no ingester has met yet gets its mark first.
             mark::ensure(&session, &target).await.map_err(|trouble| failed(&trouble))?;
             let set = mark::set_knows_from(&session, &target, to, args.force).await;
@@ -125,11 +132,18 @@ pub async fn command(config: &Config, command: &Command, out: &mut impl Write) -
             let waiting =
                 waiting(&store, &config.s3.to_ingest).await.map_err(|error| failed(&error.into()))?;
             let session = connect(config).await?;
+            refuse_foreign(config, &session, &target).await?;
             mark::ensure(&session, &target).await.map_err(|trouble| failed(&trouble))?;
             let trimmed = trim(&session, &target, before, &waiting).await;
             trimmed_told(&trimmed.map_err(|trouble| failed(&trouble))?, out)
         }
     }
+}
+
+/// A ledger or a prefix of another pipeline is left alone.
+async fn refuse_foreign(config: &Config, session: &Session, target: &Target) -> Result<(), Failure> {
+    let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
+    identity.refuse_foreign(session, target).await.map_err(|trouble| failed(&trouble))
 }
 
 async fn look(session: &Session, target: &Target) -> Result<show::Asked, SqlFailure> {
@@ -160,16 +174,22 @@ async fn waiting(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>,
     Ok(waiting)
 }
 
-fn told(set: KnowsFrom, to: DateTime<Utc>, out: &mut impl Write) -> Result<(), Failure> {
+fn told(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -> Result<(), Failure> {
     match set {
         KnowsFrom::Set { was } => {
             let was = was
                 .map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {}", seconds(was)));
-            writeln!(
-                out,
-                "The ledger speaks for rows received since {}; it spoke {was}. Older rows are loaded the staged way.",
-                seconds(to)
-            )?;
+            match to {
+                Some(to) => writeln!(
+                    out,
+                    "The ledger speaks for rows received since {}; it spoke {was}. Older rows are loaded the staged way.",
+                    seconds(to)
+                )?,
+                None => writeln!(
+                    out,
+                    "The ledger speaks for no time; it spoke {was}. All rows are loaded the staged way."
+                )?,
+            }
             Ok(())
         }
         KnowsFrom::Refused { was } => {
@@ -177,7 +197,7 @@ fn told(set: KnowsFrom, to: DateTime<Utc>, out: &mut impl Write) -> Result<(), F
                 "the ledger speaks for rows received since {}, not since {}: what it does not know would be loaded without \
                  a look at the table. Give --force if every row that the table has since then is in the ledger",
                 seconds(was),
-                seconds(to)
+                to.map_or_else(String::new, seconds)
             );
             Err(Failure::new(Exit::Usage, error))
         }
@@ -217,14 +237,14 @@ mod tests {
     #[test]
     fn going_back_is_refused_with_both_times_and_the_way_out() {
         let (was, to) = (at("2026-03-02T14:00:00Z"), at("2026-03-01T00:00:00Z"));
-        let refused = told(KnowsFrom::Refused { was }, to, &mut Vec::new()).unwrap_err();
+        let refused = told(KnowsFrom::Refused { was }, Some(to), &mut Vec::new()).unwrap_err();
         assert_eq!(refused.exit(), Exit::Usage);
         let said = refused.to_string();
         for part in ["since 2026-03-02 14:00:00 UTC", "since 2026-03-01 00:00:00 UTC", "--force"] {
             assert!(said.contains(part), "{said}");
         }
         let mut out = Vec::new();
-        told(KnowsFrom::Set { was: None }, to, &mut out).unwrap();
+        told(KnowsFrom::Set { was: None }, Some(to), &mut out).unwrap();
         let said = String::from_utf8(out).unwrap();
         assert!(said.contains("since 2026-03-01 00:00:00 UTC; it spoke for no time"), "{said}");
     }

@@ -1,6 +1,6 @@
 //! The two objects that end a batch's folder: the manifest that COPY reads, and the seal.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
@@ -10,6 +10,18 @@ use crate::layout::Compression;
 /// Version of the seal that this program writes, and the newest it reads. Format 1 told neither what its rows are nor
 /// what they were compared with.
 pub const SEAL_FORMAT: u32 = 2;
+
+/// A `receivedTimeGMT` before 2000 is older than the product.
+const BELIEVED_FROM: DateTime<Utc> = DateTime::from_timestamp_nanos(946_684_800_000_000_000);
+/// No `receivedTimeGMT` is further ahead of the clock.
+pub const AHEAD: TimeDelta = TimeDelta::days(1);
+
+/// Whether a hit can have been received at this time. Seal and ledger bear no other: one odd record must not make its
+/// batch overlap with all others, nor a ledger row that Redshift refuses.
+#[must_use]
+pub fn believed(received: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    (BELIEVED_FROM..now + AHEAD).contains(&received)
+}
 
 /// Redshift's manifest: exactly one JSON object, UTF-8, never compressed.
 /// <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html>

@@ -93,7 +93,11 @@ fn a_key_that_went_is_accepted_with_a_warning_that_names_it_wherever_it_stands()
     let config = parse(&with("log", "lateness = \"15m\""), &[]).unwrap();
     assert!(config.warnings[0].starts_with("log.lateness does nothing any more: "), "{:?}", config.warnings);
     let config = parse(EXAMPLE, &[("LIVESTREAM__LOG__LATENESS", "15m")]).unwrap();
-    assert!(config.warnings[0].starts_with("LIVESTREAM__LOG__LATENESS does nothing"), "{:?}", config.warnings);
+    assert!(
+        config.warnings[0].starts_with("LIVESTREAM__LOG__LATENESS does nothing"),
+        "{:?}",
+        config.warnings
+    );
     assert!(parse(EXAMPLE, &[]).unwrap().warnings.is_empty(), "the example has none");
 }
 

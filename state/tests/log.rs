@@ -384,20 +384,43 @@ fn a_hit_from_before_what_is_remembered_is_accepted_and_told_to_be_uncompared() 
     stage(&mut log, 12, ago(29));
     stage(&mut log, 13, None);
     log.stage_row(0, None, ago(31), &row(14), now);
-    // Further ahead than clocks differ: it is not remembered under the time that it has.
+    // Further ahead than clocks differ, and remembered under the time that it has.
     stage(&mut log, 15, Some(now + TimeDelta::hours(2)));
-    // No time at all.
+    // No time that anybody believes: nobody knows whether it was met.
     stage(&mut log, 16, Some(now + TimeDelta::days(30)));
     stage(&mut log, 17, DateTime::from_timestamp(0, 0));
     log.seal_all(now).unwrap();
     let batches = log.reader().batches().unwrap();
     let uncompared: Vec<_> = batches.iter().map(|(_, batch)| batch.uncompared).collect();
-    assert_eq!(uncompared, [Some(0), Some(0), Some(3)], "hits 3, 11 and 15");
+    assert_eq!(uncompared, [Some(0), Some(0), Some(4)], "hits 3, 11, 16 and 17");
     let (_, last) = &batches[2];
     let compared = last.compared.clone().unwrap();
-    assert_eq!((compared.number, compared.uncompared), (2, 3));
+    assert_eq!((compared.number, compared.uncompared), (2, 4));
     assert_eq!(last.first_received, ago(31));
     assert_eq!(last.last_received, Some(now + TimeDelta::hours(2)), "the time it has");
+}
+
+#[test]
+fn hits_that_came_while_the_clock_was_behind_are_not_taken_for_new_once_it_is_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let (behind, right) = (Utc::now(), Utc::now() + TimeDelta::hours(3));
+    let few = Settings { dedup_window: std::time::Duration::from_secs(600), ..settings(dir.path()) };
+    let (mut log, _) = Log::open(few, behind).unwrap();
+    for n in 0..5 {
+        log.stage_row(0, hit(n), Some(right), &row(n), behind);
+    }
+    log.seal_all(behind).unwrap();
+    // The clock is put right, and the stream goes on until they are forgotten.
+    let later = right + TimeDelta::minutes(11);
+    append(&mut log, 10..15, later);
+    append(&mut log, 15..16, later);
+    log.seal_all(later).unwrap();
+    let staged: Vec<_> = (0..5).map(|n| log.stage_row(0, hit(n), Some(right), &row(n), later)).collect();
+    log.seal_all(later).unwrap();
+    let again = staged.iter().filter(|staged| **staged == Staged::New).count() as u64;
+    let batches = log.reader().batches().unwrap();
+    assert!(again > 0, "they were forgotten");
+    assert_eq!(batches.last().unwrap().1.uncompared, Some(again), "and that is told");
 }
 
 #[test]

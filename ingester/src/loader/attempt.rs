@@ -79,8 +79,11 @@ impl Loader {
         let ground = look::ground(session, &self.target, &seals).await;
         let ground = ground.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
         let Some(ground) = ground else { return Ok(fit) };
-        let apart: Vec<(BatchId, Why)> =
-            seals.iter().zip(ways(&seals, &ground)).filter_map(|(seal, why)| Some((seal.batch, why?))).collect();
+        let apart: Vec<(BatchId, Why)> = seals
+            .iter()
+            .zip(ways(&seals, &ground))
+            .filter_map(|(seal, why)| Some((seal.batch, why?)))
+            .collect();
         self.stage_later(&apart);
         if apart.len() == fit.len() {
             fit.truncate(1);
@@ -176,10 +179,7 @@ impl Loader {
     }
 
     /// Outer error: no COPY was tried.
-    async fn load(
-        &self,
-        fit: Vec<Seal>,
-    ) -> Result<(Loading, Result<Loaded, Trouble>), Trouble> {
+    async fn load(&self, fit: Vec<Seal>) -> Result<(Loading, Result<Loaded, Trouble>), Trouble> {
         let session = self.session.as_ref().ok_or_else(not_connected)?;
         let loading = combine::loading(&self.store, &self.target, fit).await?;
         let outcome = load(session, &self.target, &loading).await;

@@ -37,7 +37,10 @@ impl Loader {
         if let Err(why) = self.identity.claim(&mark).await {
             return Ok(Err(why.into()));
         }
-        self.target.shape = stage::shape(&session, &self.target).await;
+        self.target.shape = match stage::shape(&session, &self.target).await {
+            Ok(shape) => shape,
+            Err(failure) => return Ok(Err(errors::trouble(&failure, "looking at the columns of the table"))),
+        };
         let target = &self.target;
         let knows_from = mark.knows_from.map(|at| tracing::field::display(at.format("%F %T UTC")));
         tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");

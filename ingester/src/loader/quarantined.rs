@@ -97,7 +97,8 @@ impl Loader {
                 for load in known {
                     let entry = entries.iter().find(|entry| entry.batch == load.ledger_id());
                     // Unless something of a search is left, which is another matter.
-                    if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows) {
+                    if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows)
+                    {
                         self.book.quarantined(load.batch, entry.rows).await?;
                     }
                 }

@@ -157,7 +157,13 @@ fn report(
         }
         Ending::Refused { loaded, known, left, reasons } => {
             let refused = left.len() as u64;
-            writeln!(out, "{} rows loaded{}, {} still refused", count(*loaded), there(*known), count(refused))?;
+            writeln!(
+                out,
+                "{} rows loaded{}, {} still refused",
+                count(*loaded),
+                there(*known),
+                count(refused)
+            )?;
             for (reason, rows) in common(left).into_iter().take(NAMED) {
                 writeln!(out, "    {} rows: {reason}", count(rows))?;
             }

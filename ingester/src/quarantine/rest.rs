@@ -93,8 +93,7 @@ async fn sift_and_load(
             let (refused, file, row) = (refusals.len(), first.file.clone(), first.row);
             let (column, reason) = (first.column.clone(), first.reason.clone());
             let columns = target.columns.clone();
-            let set =
-                Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
+            let set = Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
             let set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
             set.put(store, &quarantine.prefix).await?;
             tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file, row, column, reason,

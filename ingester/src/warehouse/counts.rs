@@ -34,8 +34,11 @@ impl Marks {
         let named = |suits: &dyn Fn(&Column) -> bool| {
             schema.in_row().find(|column| suits(column)).map(|column| column.name.clone())
         };
+        // A column with a second path may hold something else.
         let of_path = |kind, key: &str| {
-            named(&|column| column.kind == kind && column.paths.iter().any(|path| path.keys() == [key]))
+            named(&|column| {
+                column.kind == kind && matches!(column.paths.as_slice(), [path] if path.keys() == [key])
+            })
         };
         Self {
             batch: named(&|column| column.kind == Kind::Batch),

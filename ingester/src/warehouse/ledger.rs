@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn a_page_is_bounded_and_follows_the_last() {
         let page = target().ledger_page("019c", "019d'");
-        let bounds = format!("WHERE batch_id > '019c' AND batch_id < '019d''' AND batch_id <> '{MARK}' GROUP BY");
+        let bounds =
+            format!("WHERE batch_id > '019c' AND batch_id < '019d''' AND batch_id <> '{MARK}' GROUP BY");
         assert!(page.contains(&bounds), "{page}");
         assert!(page.ends_with("ORDER BY batch_id LIMIT 1000"), "{page}");
     }

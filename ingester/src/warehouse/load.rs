@@ -26,7 +26,7 @@ use super::server::Server;
 use super::session::{Session, SqlFailure};
 use super::stage::{self, Staged, Staging};
 use super::statements::{Entering, Target};
-use super::way::{Why, times, ways};
+use super::way::{Why, ways};
 use super::{errors, file_counts, load_errors, lock};
 use crate::trouble::Trouble;
 
@@ -246,7 +246,6 @@ async fn alone(
                 manifest: &loading.manifest,
                 compression: loading.compression,
                 rows: part.rows(),
-                times: times(&part.seal),
             };
             let Staged { known, query } = stage::through(server, target, by, &staging).await?;
             (known, query)

@@ -9,10 +9,10 @@ use shared::redshift::session::LOCK;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
+use super::errors;
 use super::server::Server;
 use super::session::Rows;
 use super::statements::Target;
-use super::errors;
 use crate::trouble::Trouble;
 
 /// What to do about a session of ours.
@@ -33,10 +33,10 @@ impl Target {
 
     /// Who has anything to do with the table of the lock. An ordinary user is shown its own sessions.
     fn holders(&self) -> String {
-        let schema = self.lock.schema().map_or_else(
-            || "current_schema()".to_owned(),
-            |schema| literal(&schema.to_ascii_lowercase()),
-        );
+        let schema = self
+            .lock
+            .schema()
+            .map_or_else(|| "current_schema()".to_owned(), |schema| literal(&schema.to_ascii_lowercase()));
         format!(
             "SELECT t.pid, t.txn_owner, t.txn_start FROM svv_transactions AS t \
              JOIN pg_class AS c ON c.oid = t.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace \
@@ -104,7 +104,10 @@ mod tests {
         );
         let said = trouble.to_string();
         assert!(said.contains("\"public\".\"ledger_lock\" could not be locked within 1m"), "{said}");
-        assert!(said.contains("session 4711 of loader holds it since 2026-01-02 03:04:05.1: a load"), "{said}");
+        assert!(
+            said.contains("session 4711 of loader holds it since 2026-01-02 03:04:05.1: a load"),
+            "{said}"
+        );
         assert_eq!(script.verbs(), ["BEGIN", "LOCK", "ROLLBACK", "SELECT"]);
         let hidden = Script::default().refuse("LOCK", OVER);
         let said = begin(&hidden, &target()).await.unwrap_err().to_string();

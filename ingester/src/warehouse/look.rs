@@ -13,10 +13,10 @@ use shared::sql::literal;
 
 use super::ledger::moment as read_moment;
 use super::mark::MARK;
+use super::server::Server;
 use super::session::{Rows, SqlFailure};
 use super::statements::{Target, ids, moment};
 use super::way::{Ground, Seen, times};
-use super::server::Server;
 
 /// What the ledger has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,8 +132,7 @@ pub async fn entries(server: &impl Server, target: &Target, seals: &[&Seal]) -> 
     Ok(rows(&server.run(&target.look_rows(&ids)).await?))
 }
 
-/// What the ledger says of the times of these batches; None when nothing is to be known: no row has a time, or hits cannot
-/// be compared in this table.
+/// What the ledger says of the times of these batches; None when hits cannot be compared in this table.
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
@@ -144,12 +143,12 @@ pub async fn ground(
 ) -> Result<Option<Ground>, SqlFailure> {
     let times: Vec<_> = seals.iter().filter_map(|seal| times(seal)).collect();
     let range = times.iter().map(|(first, _)| *first).min().zip(times.iter().map(|(_, last)| *last).max());
-    match range {
-        Some((first, last)) if target.comparable().is_some() => {
-            Ok(Some(read_ground(&server.run(&target.look_ground(first, last)).await?)))
-        }
-        _ => Ok(None),
+    if target.comparable().is_none() {
+        return Ok(None);
     }
+    // Without any time there is nothing to ask about.
+    let Some((first, last)) = range else { return Ok(Some(Ground::default())) };
+    Ok(Some(read_ground(&server.run(&target.look_ground(first, last)).await?)))
 }
 
 fn rows(answer: &Rows) -> Vec<Row> {
@@ -221,7 +220,11 @@ mod tests {
         let other = Seal { batch: one.batch, ..other };
         assert_eq!(judge(&one, &[]), There::No);
         assert_eq!(judge(&one, &[row(&one)]), There::Yes(row(&one)));
-        assert_eq!(judge(&other, &[row(&one)]), There::Other(row(&one)), "as many rows and bytes, of the same time");
+        assert_eq!(
+            judge(&other, &[row(&one)]),
+            There::Other(row(&one)),
+            "as many rows and bytes, of the same time"
+        );
         let entered = Row { id: derived_id(&other), ..row(&other) };
         assert_eq!(judge(&other, &[row(&one), entered.clone()]), There::Yes(entered));
         assert_ne!(derived_id(&one), derived_id(&other));
@@ -255,7 +258,8 @@ mod tests {
 
     #[test]
     fn the_runs_of_a_time_are_asked_for_with_its_edges_and_without_the_mark() {
-        let (first, last) = ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:05:00Z".parse().unwrap());
+        let (first, last) =
+            ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:05:00Z".parse().unwrap());
         let sql = target().look_ground(first, last);
         let wanted = format!(
             "WHERE batch_id <> '{MARK}' AND last_received >= '2026-01-02 03:04:05.000000' AND \
@@ -284,7 +288,10 @@ mod tests {
         let (content, id) = (seal.content.unwrap().to_string(), seal.batch.to_string());
         let cells = [&id, &content, "20", "3", "200", one, two].map(|cell| Some(cell.to_owned())).to_vec();
         let read = rows(&Rows(vec![cells]));
-        assert_eq!((read[0].id, read[0].content, read[0].rows, read[0].known), (seal.batch, seal.content, 20, 3));
+        assert_eq!(
+            (read[0].id, read[0].content, read[0].rows, read[0].known),
+            (seal.batch, seal.content, 20, 3)
+        );
         assert_eq!((read[0].first, read[0].last, read[0].bytes), (Some(first), Some(last), Some(200)));
     }
 }

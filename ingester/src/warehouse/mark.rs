@@ -8,6 +8,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::ids::RunId;
+use shared::seal::AHEAD;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
@@ -67,14 +68,15 @@ impl Target {
         )
     }
 
-    pub(super) fn move_mark(&self, to: DateTime<Utc>) -> String {
-        let (ledger, to) = (&self.ledger, moment(Some(to)));
+    pub(super) fn move_mark(&self, to: Option<DateTime<Utc>>) -> String {
+        let (ledger, to) = (&self.ledger, moment(to));
         format!("UPDATE {ledger} SET first_received = {to} WHERE batch_id = {}", literal(MARK))
     }
 
-    /// How many batches the ledger has, and the last time of their rows.
+    /// How many batches the ledger has, the last time of their rows, and how many of them name a run.
     fn count_ledger(&self) -> String {
-        format!("SELECT count(*), max(last_received) FROM {} WHERE batch_id <> {}", self.ledger, literal(MARK))
+        let (ledger, mark) = (&self.ledger, literal(MARK));
+        format!("SELECT count(*), max(last_received), count(run) FROM {ledger} WHERE batch_id <> {mark}")
     }
 
     /// A row, if the table has any.
@@ -118,9 +120,10 @@ async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure>
     }
     let counted = server.run(&target.count_ledger()).await?;
     let cell = |n: usize| counted.0.first().and_then(|row| row.get(n)?.as_deref());
-    let empty = cell(0).is_some_and(|count| count.trim() == "0");
-    let knows_from = if !empty {
-        cell(1).and_then(read_moment)
+    let none = |n: usize| cell(n).is_some_and(|count| count.trim() == "0");
+    let knows_from = if !none(0) {
+        // Batches of this version were entered beside a mark: it is gone, and with it who knows what else.
+        cell(1).and_then(read_moment).filter(|_| none(2)).map(|last| last.min(Utc::now() + AHEAD))
     } else if server.run(&target.any_row()).await?.0.is_empty() {
         Some(DateTime::UNIX_EPOCH)
     } else {
@@ -134,15 +137,15 @@ async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure>
     Ok(mark)
 }
 
-/// Says since when the ledger speaks for the table, under the lock. Unless it is forced it does not go back: the ledger
-/// may know nothing of what was before.
+/// Says since when the ledger speaks for the table, under the lock; None: for no time. Unless it is forced it does not go
+/// back: the ledger may know nothing of what was before.
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses, or there is no mark.
 pub async fn set_knows_from(
     server: &impl Server,
     target: &Target,
-    to: DateTime<Utc>,
+    to: Option<DateTime<Utc>>,
     force: bool,
 ) -> Result<KnowsFrom, Trouble> {
     lock::begin(server, target).await?;
@@ -157,12 +160,12 @@ pub async fn set_knows_from(
 async fn set(
     server: &impl Server,
     target: &Target,
-    to: DateTime<Utc>,
+    to: Option<DateTime<Utc>>,
     force: bool,
 ) -> Result<Option<KnowsFrom>, SqlFailure> {
     let Some(mark) = read(server, target).await? else { return Ok(None) };
     let was = mark.knows_from;
-    if let Some(was) = was.filter(|was| to < *was && !force) {
+    if let Some(was) = was.filter(|was| to.is_some_and(|to| to < *was) && !force) {
         return Ok(Some(KnowsFrom::Refused { was }));
     }
     server.run(&target.move_mark(to)).await?;
@@ -177,13 +180,14 @@ pub(super) fn no_mark(target: &Target) -> Trouble {
 }
 
 fn loaded_by(mark: &Mark) -> String {
-    let mut text = format!("{} {}", mark.pipeline, mark.table);
-    let mut end = text.len().min(LOADED_BY_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
+    format!("{} {}", mark.pipeline, as_marked(&mark.table))
+}
+
+/// The name of a table as far as a mark has room for it.
+#[must_use]
+pub fn as_marked(table: &str) -> &str {
+    // Behind a UUID and a space.
+    table.get(..table.floor_char_boundary(LOADED_BY_BYTES - MARK.len() - 1)).unwrap_or_default()
 }
 
 fn parse(answer: &Rows) -> Option<Mark> {
@@ -224,19 +228,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_ledger_speaks_for_an_empty_table_and_not_for_one_that_has_rows() {
-        let empty = Script::default().answer(COUNT, &[&[Some("0"), None]]);
+        let empty = Script::default().answer(COUNT, &[&[Some("0"), None, Some("0")]]);
         assert_eq!(made(&empty).await, Some(DateTime::UNIX_EPOCH));
-        let filled = Script::default().answer(COUNT, &[&[Some("0"), None]]).answer(ANY, &[&[Some("1")]]);
+        let filled =
+            Script::default().answer(COUNT, &[&[Some("0"), None, Some("0")]]).answer(ANY, &[&[Some("1")]]);
         assert_eq!(made(&filled).await, None);
     }
 
     #[tokio::test]
     async fn the_ledger_of_an_earlier_version_speaks_for_what_came_after_its_last_row() {
         let last = "2026-01-02 03:04:05";
-        let old = Script::default().answer(COUNT, &[&[Some("7"), Some(last)]]);
+        let old = Script::default().answer(COUNT, &[&[Some("7"), Some(last), Some("0")]]);
         assert_eq!(made(&old).await, read_moment(last));
-        let without = Script::default().answer(COUNT, &[&[Some("7"), None]]);
+        let without = Script::default().answer(COUNT, &[&[Some("7"), None, Some("0")]]);
         assert_eq!(made(&without).await, None);
+        let ours = Script::default().answer(COUNT, &[&[Some("7"), Some(last), Some("1")]]);
+        assert_eq!(made(&ours).await, None, "its mark was lost");
         // What cannot be read is no proof that nothing is there.
         let odd = Script::default().answer(COUNT, &[]);
         assert_eq!(made(&odd).await, None);
@@ -264,16 +271,20 @@ mod tests {
             (earlier, true, KnowsFrom::Set { was: Some(was) }),
         ] {
             let script = script();
-            assert_eq!(set_knows_from(&script, &target(), to, force).await.unwrap(), done);
+            assert_eq!(set_knows_from(&script, &target(), Some(to), force).await.unwrap(), done);
             let changes = script.verbs().iter().filter(|verb| *verb == "UPDATE").count();
             assert_eq!(changes, usize::from(matches!(done, KnowsFrom::Set { .. })));
             assert_eq!(script.verbs()[..2], ["BEGIN", "LOCK"]);
         }
         let none: &[Option<&str>] = &[None, Some("p t")];
         let script = Script::default().answer(READ, &[none]);
-        let set = set_knows_from(&script, &target(), earlier, false).await.unwrap();
+        let set = set_knows_from(&script, &target(), Some(earlier), false).await.unwrap();
         assert_eq!(set, KnowsFrom::Set { was: None });
-        assert!(set_knows_from(&Script::default(), &target(), later, false).await.is_err());
+        assert!(set_knows_from(&Script::default(), &target(), Some(later), false).await.is_err());
+        let script = Script::default().answer(READ, &[row]);
+        let set = set_knows_from(&script, &target(), None, false).await.unwrap();
+        assert_eq!(set, KnowsFrom::Set { was: Some(was) }, "to know less is always safe");
+        assert!(script.sent().iter().any(|sql| sql.contains("SET first_received = NULL")));
     }
 
     #[test]
@@ -282,6 +293,9 @@ mod tests {
         let long = Mark { knows_from: None, pipeline: MARK.to_owned(), table: "é".repeat(127) };
         assert!(loaded_by(&long).len() <= LOADED_BY_BYTES);
         let sql = target().enter_mark(&long);
-        assert!(sql.contains("loaded_by) VALUES ('00000000-0000-7000-8000-000000000000', 0, 0, 0, NULL, '"), "{sql}");
+        assert!(
+            sql.contains("loaded_by) VALUES ('00000000-0000-7000-8000-000000000000', 0, 0, 0, NULL, '"),
+            "{sql}"
+        );
     }
 }

@@ -13,14 +13,12 @@
 //! it is tried. The set of what is left is written under the lock: whoever tidies holds it too, and would delete a set
 //! that no ledger row names yet.
 
-use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
 use shared::layout::Compression;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
 use super::copy::{Failed, copy, run};
-use super::ledger::moment;
 use super::server::Server;
 use super::session::{Rows, Session, SqlFailure};
 use super::stage::{self, Staging};
@@ -44,13 +42,13 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, rows that the table
-    /// had, and the times of all.
+    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
+    /// table had.
     #[must_use]
     pub fn look_quarantined(&self, batches: &[BatchId]) -> String {
         format!(
-            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0), first_received, \
-             last_received FROM {} WHERE batch_id IN ({})",
+            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
+             WHERE batch_id IN ({})",
             self.ledger,
             ids(batches)
         )
@@ -85,8 +83,6 @@ pub struct Entry {
     pub set: Option<String>,
     /// Rows that the table had already.
     pub known: u64,
-    /// First and last time of all rows of the batch, if any has one.
-    pub times: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 impl Entry {
@@ -120,14 +116,11 @@ pub async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, Sql
 
 fn entries(rows: &Rows) -> Vec<Entry> {
     let entry = |row: &Vec<Option<String>>| {
-        let [Some(batch), loaded, rows, set, known, first, last] = row.as_slice() else { return None };
+        let [Some(batch), loaded, rows, set, known] = row.as_slice() else { return None };
         // NULL in a row that somebody entered by hand.
         let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
         let (loaded, rows, known) = (number(loaded), number(rows), number(known));
-        let time = |text: &Option<String>| text.as_deref().and_then(moment);
-        let (first, last) = (time(first), time(last));
-        let times = first.or(last).zip(last.or(first));
-        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone(), known, times })
+        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone(), known })
     };
     rows.0.iter().filter_map(entry).collect()
 }
@@ -203,7 +196,6 @@ async fn transaction(
             manifest: release.manifest,
             compression: release.compression,
             rows: release.rows,
-            times: release.from.times,
         };
         stage::through(server, target, by, &staging).await?.known
     } else {
@@ -224,8 +216,7 @@ mod tests {
     const TIME: &str = "2026-01-02 03:04:05";
 
     fn entry(batch: BatchId) -> Entry {
-        let times = moment(TIME).zip(moment(TIME));
-        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1, times }
+        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1 }
     }
 
     fn all(from: &Entry) -> Release<'_> {
@@ -254,15 +245,16 @@ mod tests {
     async fn what_was_in_quarantine_is_compared_with_the_table() {
         let from = entry(BatchId::new());
         let id = from.batch.to_string();
-        let row: &[Option<&str>] =
-            &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1"), Some(TIME), Some(TIME)];
+        let row: &[Option<&str>] = &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1")];
         let script = Script::default()
             .answer("SELECT batch_id, rows_loaded", &[row])
+            .answer("SELECT min(", &[&[Some(TIME), Some(TIME)]])
             .answer("pg_last_copy_count", &[&[Some("5")]])
             .answer("SELECT count(*)", &[&[Some("3")]]);
         let released = transaction(&script, &target(), &all(&from), async || Ok(())).await.unwrap();
         assert_eq!(released, Released::Applied { known: 2 });
-        let staged = ["CREATE", "COPY", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "UPDATE", "COMMIT"];
+        let staged =
+            ["CREATE", "COPY", "SELECT", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "UPDATE", "COMMIT"];
         assert_eq!(script.verbs()[..3], ["BEGIN", "LOCK", "SELECT"]);
         assert_eq!(script.verbs()[3..], staged);
         // Somebody else was at it.
@@ -283,13 +275,14 @@ mod tests {
     #[test]
     fn an_entry_of_the_ledger_says_rows_and_set() {
         let batch = BatchId::new();
-        let row = |set: Option<&str>, time: Option<&str>| {
-            let text = |text: &str| Some(text.to_owned());
-            let set = set.map(str::to_owned);
-            vec![text(&batch.to_string()), text("9"), text("5"), set, text("1"), None, time.map(str::to_owned)]
+        let row = |set: Option<&str>| {
+            let id = batch.to_string();
+            [Some(id.as_str()), Some("9"), Some("5"), set, Some("1")]
+                .map(|cell| cell.map(str::to_owned))
+                .to_vec()
         };
-        let found = entries(&Rows(vec![row(Some("a1"), Some(TIME)), row(None, None)]));
+        let found = entries(&Rows(vec![row(Some("a1")), row(None)]));
         assert_eq!(found.first(), Some(&entry(batch)));
-        assert_eq!((found[1].set.as_ref(), found[1].times, found[1].sealed()), (None, None, 15));
+        assert_eq!((found[1].set.as_ref(), found[1].sealed()), (None, 15));
     }
 }

@@ -1,30 +1,30 @@
 //! The staged way of rows into the table, within the transaction that also counts them in the ledger:
 //!
 //! ```text
-//! CREATE TEMP TABLE stage (LIKE table) · COPY into it · as many rows as meant?
-//!   · DELETE from it what the table has by hit id, among the rows of the batch's time
+//! CREATE TEMP TABLE stage (LIKE table) · COPY into it · as many rows as meant? · first and last time of its hits
+//!   · DELETE from it what the table has by hit id, among the rows of that time
 //!   · count what is left, each hit once · INSERT that into the table · DROP
 //! ```
-//! The rest of the rows are *known*: they are in the table. The comparison is bounded by the first and last time of the
-//! batch, so that the sort key of the table limits what is read of it; the bounds are a second wider than the times,
-//! because the type of the column may be coarser. Rows without hit id are loaded as they are.
+//! The rest of the rows are *known*: they are in the table. The comparison is bounded by the first and last time that the
+//! rows themselves have, so that the sort key of the table limits what is read of it. The server tells them and is told
+//! them again as it wrote them: whatever the type of the column, a hit in the table has the same value there. Rows without
+//! hit id are loaded as they are.
 //!
 //! The temporary table is made LIKE the table: the same types refuse the same rows, and the same distribution makes the
 //! comparison local. LIKE takes NOT NULL along and leaves the numbering of an IDENTITY column behind, so a table that has
 //! columns beyond ours which must have a value gets one of our columns only, by CREATE TABLE AS. That forgets NOT NULL;
 //! rows without a value are then refused at the INSERT, and are searched like all refused rows.
 
-use chrono::{DateTime, DurationRound, TimeDelta, Utc};
 use shared::ddl::LiveColumn;
 use shared::layout::Compression;
 use shared::redshift::{Session, table};
-use shared::sql::{TableName, ident};
+use shared::sql::{TableName, ident, literal};
 
 use super::copy::{Failed, copy, run};
-use super::counts::Marks;
+
 use super::server::Server;
 use super::session::SqlFailure;
-use super::statements::{Target, moment};
+use super::statements::Target;
 
 /// What a column for the number of a row among those of its hit is called; no column of ours begins like that.
 const NUMBER: &str = "livestream_n";
@@ -34,22 +34,15 @@ const NUMBER: &str = "livestream_n";
 pub struct Shape {
     /// It has columns beyond ours that must have a value, and that a table LIKE it would not fill.
     numbered: bool,
-    /// Its times of receiving are days.
-    days: bool,
 }
 
 impl Shape {
     /// That of a table with these columns.
     #[must_use]
-    pub fn of(live: &[LiveColumn], ours: &[String], marks: &Marks) -> Self {
-        let is = |name: &str, other: &String| name.eq_ignore_ascii_case(other);
-        let beyond = |column: &&LiveColumn| !ours.iter().any(|name| is(&column.name, name));
-        let received = |column: &LiveColumn| marks.received.as_ref().is_some_and(|name| is(&column.name, name));
-        Self {
-            // An IDENTITY column is NOT NULL and is shown with a default, which LIKE does not take along.
-            numbered: live.iter().filter(beyond).any(|column| column.not_null),
-            days: live.iter().any(|column| received(column) && column.type_text == "date"),
-        }
+    pub fn of(live: &[LiveColumn], ours: &[String]) -> Self {
+        let beyond = |column: &&LiveColumn| !ours.iter().any(|name| column.name.eq_ignore_ascii_case(name));
+        // An IDENTITY column is NOT NULL and is shown with a default, which LIKE does not take along.
+        Self { numbered: live.iter().filter(beyond).any(|column| column.not_null) }
     }
 }
 
@@ -75,8 +68,6 @@ pub struct Staging<'a> {
     pub compression: Compression,
     /// The rows.
     pub rows: u64,
-    /// First and last time of the rows, if any has one.
-    pub times: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// What became of them.
@@ -94,10 +85,11 @@ impl Target {
     pub fn comparable(&self) -> Option<Comparable<'_>> {
         let has = |name: &str| self.columns.iter().any(|column| column == name);
         let ((high, low), received) = self.marks.hit.as_ref().zip(self.marks.received.as_ref())?;
-        [high, low, received]
-            .iter()
-            .all(|name| has(name.as_str()))
-            .then_some(Comparable { high, low, received })
+        [high, low, received].iter().all(|name| has(name.as_str())).then_some(Comparable {
+            high,
+            low,
+            received,
+        })
     }
 
     fn make_stage(&self, stage: &str) -> String {
@@ -109,30 +101,17 @@ impl Target {
         }
     }
 
-    /// Takes out of the stage what the table has, among its rows received from `first` to `last`.
-    fn leave_out(
-        &self,
-        stage: &str,
-        by: Comparable<'_>,
-        (first, last): (DateTime<Utc>, DateTime<Utc>),
-    ) -> String {
+    /// Takes out of the stage what the table has, among its rows received from `first` to `last`, edges included.
+    fn leave_out(&self, stage: &str, by: Comparable<'_>, (first, last): (&str, &str)) -> String {
         let table = ident(self.table.table());
-        let (first, last) = self.bounds(first, last);
         let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
         format!(
             "DELETE FROM {stage} USING {} WHERE {table}.{high} = {stage}.{high} AND {table}.{low} = {stage}.{low} \
              AND {table}.{received} BETWEEN {} AND {}",
             self.table,
-            moment(Some(first)),
-            moment(Some(last))
+            literal(first),
+            literal(last)
         )
-    }
-
-    /// A time of which every row of the batch is, however coarse the column is.
-    fn bounds(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> (DateTime<Utc>, DateTime<Utc>) {
-        let coarse = if self.shape.days { TimeDelta::days(1) } else { TimeDelta::seconds(1) };
-        let floor = |at: DateTime<Utc>| at.duration_trunc(coarse).unwrap_or(at);
-        (floor(first) - coarse, floor(last) + coarse + coarse)
     }
 
     /// The rows of the stage, each hit once.
@@ -165,11 +144,14 @@ pub(super) async fn through(
 ) -> Result<Staged, Failed> {
     let stage = name(staging.name);
     run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
-    let into: TableName = stage.parse().unwrap_or_else(|_| target.table.clone());
+    let no_name =
+        |_| Failed::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+    let into: TableName = stage.parse().map_err(no_name)?;
     let sql = target.copy_into(&into, staging.manifest, staging.compression);
     let query = copy(server, &sql, staging.rows).await?;
-    if let Some(times) = staging.times {
-        run(server, &target.leave_out(&stage, by, times), "comparing with the table").await?;
+    let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
+    if let Some([Some(first), Some(last)]) = times.0.first().map(Vec::as_slice) {
+        run(server, &target.leave_out(&stage, by, (first, last)), "comparing with the table").await?;
     }
     let left = run(server, &target.count_once(&stage, by), "counting").await?;
     let left = left.single().and_then(|count| count.trim().parse::<u64>().ok());
@@ -193,15 +175,20 @@ pub async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure>
     session.run(&drop_stage(&stage)).await.map(drop)
 }
 
-/// How the table is made up; as most are, if the catalog does not tell.
-pub async fn shape(session: &Session, target: &Target) -> Shape {
-    match table::look(session, &target.table).await {
-        Ok(live) => Shape::of(&live, &target.columns, &target.marks),
-        Err(error) => {
-            tracing::debug!(%error, "the columns of the table cannot be looked at");
-            Shape::default()
-        }
-    }
+/// How the table is made up.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
+    Ok(Shape::of(&table::look(session, &target.table).await?, &target.columns))
+}
+
+/// First and last time of the hits in the stage, as the server writes them.
+fn ends(stage: &str, by: Comparable<'_>) -> String {
+    let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
+    format!(
+        "SELECT min({received}), max({received}) FROM {stage} WHERE {high} IS NOT NULL AND {low} IS NOT NULL"
+    )
 }
 
 /// The last digits of an id are its own.
@@ -217,15 +204,13 @@ fn drop_stage(stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::warehouse::counts::Marks;
     use crate::warehouse::server::script::Script;
     use crate::warehouse::statements::tests::target;
 
     const COUNT: &str = "pg_last_copy_count";
     const LEFT: &str = "SELECT count(*)";
-
-    fn at(text: &str) -> DateTime<Utc> {
-        text.parse().unwrap()
-    }
+    const ENDS: &str = "SELECT min(";
 
     fn staging() -> Staging<'static> {
         Staging {
@@ -233,12 +218,15 @@ mod tests {
             manifest: "m",
             compression: Compression::Zstd,
             rows: 20,
-            times: Some((at("2026-01-02T03:04:05.5Z"), at("2026-01-02T03:04:07Z"))),
         }
     }
 
     fn answering(copied: &'static str, left: &'static str) -> Script {
-        Script::default().answer(COUNT, &[&[Some(copied)]]).answer(LEFT, &[&[Some(left)]])
+        let ends: &[Option<&str>] = &[Some("2026-01-02 03:04:05.5"), Some("2026-01-02 03:04:07'")];
+        Script::default()
+            .answer(COUNT, &[&[Some(copied)]])
+            .answer(ENDS, &[ends])
+            .answer(LEFT, &[&[Some(left)]])
     }
 
     async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Failed> {
@@ -250,17 +238,28 @@ mod tests {
     async fn rows_go_through_a_table_like_theirs_and_what_is_there_is_left_out() {
         let script = answering("20", "17");
         assert_eq!(sent(&script, &staging()).await.unwrap(), Staged { known: 3, query: None });
-        let [make, copy, _, leave_out, count, insert, gone] =
-            <[String; 7]>::try_from(script.sent()).unwrap();
+        let [make, copy, _, ends, leave_out, count, insert, gone] =
+            <[String; 8]>::try_from(script.sent()).unwrap();
         let stage = "\"livestream_stage_3f5d0a1b2c3d\"";
         assert_eq!(make, format!("CREATE TEMP TABLE {stage} (LIKE \"public\".\"hits\" INCLUDING DEFAULTS)"));
-        assert!(copy.starts_with(&format!("COPY {stage} (\"hitidhigh\", \"hitidlow\", \"received\", ")), "{copy}");
+        assert!(
+            copy.starts_with(&format!("COPY {stage} (\"hitidhigh\", \"hitidlow\", \"received\", ")),
+            "{copy}"
+        );
         assert_eq!(
             leave_out,
             format!(
                 "DELETE FROM {stage} USING \"public\".\"hits\" WHERE \"hits\".\"hitidhigh\" = {stage}.\"hitidhigh\" \
                  AND \"hits\".\"hitidlow\" = {stage}.\"hitidlow\" AND \"hits\".\"received\" BETWEEN \
-                 '2026-01-02 03:04:04.000000' AND '2026-01-02 03:04:09.000000'"
+                 '2026-01-02 03:04:05.5' AND '2026-01-02 03:04:07'''"
+            ),
+            "as the server wrote them, and quoted"
+        );
+        assert_eq!(
+            ends,
+            format!(
+                "SELECT min(\"received\"), max(\"received\") FROM {stage} WHERE \"hitidhigh\" IS NOT NULL AND \
+                 \"hitidlow\" IS NOT NULL"
             )
         );
         let once = "row_number() OVER (PARTITION BY \"hitidhigh\", \"hitidlow\" ORDER BY \"hitidhigh\") AS livestream_n";
@@ -271,26 +270,14 @@ mod tests {
         assert_eq!(gone, format!("DROP TABLE {stage}"));
     }
 
-    #[test]
-    fn the_time_that_is_compared_has_its_edges() {
-        let target = target();
-        let coarse = Target { shape: Shape { days: true, ..Shape::default() }, ..target.clone() };
-        let (first, last) = (at("2026-01-02T03:04:05.999999Z"), at("2026-01-02T03:04:05.999999Z"));
-        for (target, holds) in [
-            (&target, vec!["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.999999Z", "2026-01-02T03:04:06Z"]),
-            (&coarse, vec!["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"]),
-        ] {
-            let (from, to) = target.bounds(first, last);
-            for text in holds {
-                assert!(from <= at(text) && at(text) <= to, "{text}: {from} to {to}");
-            }
-        }
-    }
-
     #[tokio::test]
     async fn without_times_nothing_is_compared_but_its_own_hits() {
-        let script = answering("20", "19");
-        let staged = sent(&script, &Staging { times: None, ..staging() }).await.unwrap();
+        let none: &[Option<&str>] = &[None, None];
+        let script = Script::default()
+            .answer(COUNT, &[&[Some("20")]])
+            .answer(ENDS, &[none])
+            .answer(LEFT, &[&[Some("19")]]);
+        let staged = sent(&script, &staging()).await.unwrap();
         assert_eq!(staged.known, 1);
         assert!(!script.verbs().contains(&"DELETE".to_owned()));
     }
@@ -298,7 +285,9 @@ mod tests {
     #[tokio::test]
     async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
         let short = answering("19", "17");
-        assert!(matches!(sent(&short, &staging()).await, Err(Failed::Count { copied, .. }) if copied == "19"));
+        assert!(
+            matches!(sent(&short, &staging()).await, Err(Failed::Count { copied, .. }) if copied == "19")
+        );
         for left in ["21", "x"] {
             let odd = answering("20", left);
             assert!(matches!(sent(&odd, &staging()).await, Err(Failed::Sql(..))));
@@ -318,10 +307,9 @@ mod tests {
         };
         let shape = |more: LiveColumn| {
             let live = [column("hitidhigh", "numeric(20,0)", true, false), more];
-            Shape::of(&live, &target.columns, &target.marks)
+            Shape::of(&live, &target.columns)
         };
         assert_eq!(shape(column("loaded", "timestamp", false, true)), Shape::default());
-        assert!(shape(column("received", "date", false, false)).days);
         let numbered = shape(column("id", "bigint", true, true));
         let sql = Target { shape: numbered, ..target }.make_stage("s");
         let columns = "\"hitidhigh\", \"hitidlow\", \"received\", \"language\"";

@@ -88,7 +88,8 @@ impl Target {
     /// The same, with what a bookkeeping entry needs.
     #[must_use]
     pub fn look_up_all(&self, batches: &[BatchId]) -> String {
-        let columns = "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
+        let columns =
+            "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 

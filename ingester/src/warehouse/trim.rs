@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::BatchId;
+use shared::seal::AHEAD;
 use shared::sql::literal;
 
 use super::ledger::moment as read_moment;
 use super::mark::{self, MARK};
 use super::server::Server;
 use super::session::SqlFailure;
-use super::statements::{Target, ids, moment};
+use super::statements::{Target, moment};
 use super::{errors, lock};
 use crate::trouble::Trouble;
 
@@ -26,6 +27,8 @@ pub struct Trimmed {
     pub knows_from: Option<DateTime<Utc>>,
 }
 
+/// Characters of a batch's id that tell the moment it was opened.
+const MOMENT: usize = 13;
 /// The ledger times are of this precision: what comes after one begins so much later.
 const NEXT: TimeDelta = TimeDelta::microseconds(1);
 
@@ -40,11 +43,16 @@ impl Target {
         )
     }
 
-    /// Those of them that may go: nothing is in quarantine, and no folder waits under the id.
+    /// Those of them that may go: nothing is in quarantine, and no folder waits under the id, or under one that it may be
+    /// derived from, which is of the same moment.
     fn deletable(&self, loaded_before: DateTime<Utc>, keep: &[BatchId]) -> String {
+        let moment_of = |batch: &BatchId| literal(batch.to_string().get(..MOMENT).unwrap_or_default());
         let waiting = match keep {
             [] => String::new(),
-            keep => format!(" AND batch_id NOT IN ({})", ids(keep)),
+            keep => {
+                let moments: Vec<String> = keep.iter().map(moment_of).collect();
+                format!(" AND left(batch_id, {MOMENT}) NOT IN ({})", moments.join(", "))
+            }
         };
         format!("{} AND rows_quarantined = 0{waiting}", self.old(loaded_before))
     }
@@ -88,9 +96,10 @@ async fn transaction(
     };
     let (deleted, last) = count(server, &format!("SELECT count(*), max(last_received) {deletable}")).await?;
     let mut knows_from = from;
-    if let Some(last) = last.filter(|last| *last >= from) {
+    let believed = |last: DateTime<Utc>| last.min(Utc::now() + AHEAD);
+    if let Some(last) = last.map(believed).filter(|last| *last >= from) {
         knows_from = last + NEXT;
-        server.run(&target.move_mark(last + NEXT)).await?;
+        server.run(&target.move_mark(Some(last + NEXT))).await?;
     }
     server.run(&format!("DELETE {deletable}")).await?;
     server.run("COMMIT").await?;
@@ -130,6 +139,7 @@ mod tests {
         let last = "2026-01-02 03:04:05";
         let script = script(Some("1970-01-01 00:00:00"), Some(last));
         let kept = BatchId::new();
+        let moment = &kept.to_string()[..13];
         let trimmed = trim(&script, &target(), before(), &BTreeSet::from([kept])).await.unwrap();
         assert_eq!((trimmed.deleted, trimmed.kept), (3, 2));
         assert!(trimmed.knows_from > read_moment(last), "a row of that very time may have gone");
@@ -141,7 +151,7 @@ mod tests {
             sent[6],
             format!(
                 "DELETE FROM \"public\".\"ledger\" WHERE batch_id <> '{MARK}' AND loaded_at < \
-                 '2026-02-01 00:00:00.000000' AND rows_quarantined = 0 AND batch_id NOT IN ('{kept}')"
+                 '2026-02-01 00:00:00.000000' AND rows_quarantined = 0 AND left(batch_id, 13) NOT IN ('{moment}')"
             )
         );
     }

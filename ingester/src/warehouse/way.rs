@@ -47,7 +47,7 @@ pub struct Seen {
 pub enum Why {
     /// Its seal does not say what its rows were compared with.
     NotCompared,
-    /// So many of its rows are older than what its producer remembers.
+    /// So many of its rows are older than what its producer remembers, or of a time that nobody believes.
     Uncompared(u64),
     /// It has rows from before the time since which the ledger speaks for the table; None: it does not yet.
     Before(Option<DateTime<Utc>>),
@@ -63,7 +63,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotCompared => f.write_str("its seal does not say what its rows were compared with"),
-            Self::Uncompared(rows) => write!(f, "{rows} rows are older than what its producer remembers"),
+            Self::Uncompared(rows) => write!(f, "its producer could not compare {rows} of its rows"),
             Self::Before(None) => f.write_str("the ledger does not speak for what is in the table"),
             Self::Before(Some(from)) => {
                 write!(
@@ -102,11 +102,12 @@ pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
 }
 
 fn alone(seal: &Seal, ground: &Ground) -> Option<Why> {
-    let (first, last) = times(seal)?;
-    let Some(compared) = &seal.compared else { return Some(Why::NotCompared) };
+    let times = times(seal);
+    let Some(compared) = &seal.compared else { return times.map(|_| Why::NotCompared) };
     if compared.uncompared > 0 {
         return Some(Why::Uncompared(compared.uncompared));
     }
+    let (first, last) = times?;
     if ground.knows_from.is_none_or(|from| first < from) {
         return Some(Why::Before(ground.knows_from));
     }
@@ -225,6 +226,10 @@ mod tests {
         assert_eq!(way(&none, &Ground::default()), None);
         let one = Seal { first_received: None, last_received: Some(at(5)), ..none };
         assert_eq!((times(&one), way(&one, &ground(0, &[]))), (Some((at(5), at(5))), Some(Why::NotCompared)));
+        // Hits whose times are from nowhere are compared all the same.
+        let odd = Compared { run: RunId::new(), number: 1, known: vec![], uncompared: 2 };
+        let odd = Seal { first_received: None, last_received: None, compared: Some(odd), ..one };
+        assert_eq!(way(&odd, &Ground::default()), Some(Why::Uncompared(2)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What waits in memory for the next commit. Nothing here is accepted yet.
 
 use chrono::{DateTime, Utc};
-use shared::seal::Counts;
+use shared::seal::{Counts, believed};
 
 use super::commit::Log;
 use super::coverage::{Sight, StreamTime};
@@ -40,10 +40,6 @@ pub(super) struct Stage {
 /// A commit is due at this many bytes too: a commit and what it is made of stand in memory several times.
 const COMMIT_BYTES: usize = 4 << 20;
 
-/// A `receivedTimeGMT` before 2000, which is older than the product, or further ahead than this is none: one odd record
-/// must not make a batch overlap with all others.
-const BELIEVED_FROM: DateTime<Utc> = DateTime::from_timestamp_nanos(946_684_800_000_000_000);
-const FUTURE: chrono::TimeDelta = chrono::TimeDelta::days(1);
 /// As far as the clocks of Adobe and this machine may be apart: one that is later moves the stream's time no further,
 /// since it would make ids forgotten and hide gaps.
 const AHEAD: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
@@ -107,14 +103,15 @@ impl Log {
                 self.stage.row_count += 1;
                 self.stage.rows.extend_from_slice(row);
                 if let Some(hit) = hit {
-                    let forgotten = |seen: DateTime<Utc>, at| {
-                        // Under the time it has now it is remembered, and that is not the time it has.
-                        seen > now + AHEAD || self.sums.horizon.is_some_and(|horizon| at <= horizon)
-                    };
-                    let uncompared = seen.zip(at).is_some_and(|(seen, at)| forgotten(seen, at));
-                    self.stage.uncompared += u64::from(uncompared);
+                    // The time it bears, also when that is ahead: under that it is remembered and forgotten.
+                    let own = seen.map(|seen| seen.timestamp_millis());
+                    let forgotten =
+                        own.is_some_and(|own| self.sums.horizon.is_some_and(|horizon| own <= horizon));
+                    // What is remembered under another time than its own may be forgotten before its time is.
+                    let unbelieved = received.is_some() && seen.is_none();
+                    self.stage.uncompared += u64::from(forgotten || unbelieved);
                     // A hit without time is as old as the stream is when it comes.
-                    let at = at.or_else(|| self.sums.coverage.front()).unwrap_or(now.timestamp_millis());
+                    let at = own.or_else(|| self.sums.coverage.front()).unwrap_or(now.timestamp_millis());
                     let (first, last) = self.stage.times.unwrap_or((at, at));
                     self.stage.times = Some((first.min(at), last.max(at)));
                     self.stage.hits.push(hit);
@@ -203,10 +200,9 @@ impl Log {
     }
 }
 
-/// A time from far in the future or the past is no time. The seal and the ledger bear no other, so that no record can
-/// make a ledger row that Redshift refuses.
+/// A time that nobody believes is no time.
 fn believable(received: Option<DateTime<Utc>>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    received.filter(|received| (BELIEVED_FROM..now + FUTURE).contains(received))
+    received.filter(|received| believed(*received, now))
 }
 
 /// Where in the stream a hit of this time is.

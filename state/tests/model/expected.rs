@@ -403,8 +403,9 @@ impl Expected {
         self.staged_since = None;
         self.hit_times = None;
         self.stream = self.durable.stream.clone();
-        let sealed = self.durable.batches.iter().filter(|(_, batch)| batch.status != BatchStatus::Filling);
-        if let Some((last, _)) = sealed.last()
+        let mut sealed =
+            self.durable.batches.iter().filter(|(_, batch)| batch.status != BatchStatus::Filling);
+        if let Some((last, _)) = sealed.next_back()
             && self.runs.values().max().is_none_or(|known| known < last)
         {
             self.runs.insert(self.run, *last);

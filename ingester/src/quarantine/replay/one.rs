@@ -142,7 +142,9 @@ impl Replaying {
                 let session = self.connector.open().await;
                 let session =
                     session.map_err(|failure| errors::trouble(&failure, "connecting to Redshift"))?;
-                self.target.shape = stage::shape(&session, &self.target).await;
+                let shape = stage::shape(&session, &self.target).await;
+                self.target.shape = shape
+                    .map_err(|failure| errors::trouble(&failure, "looking at the columns of the table"))?;
                 Ok(session)
             }
         }
@@ -281,13 +283,7 @@ impl Replaying {
         left.map(Some).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))
     }
 
-    fn refused(
-        &self,
-        (loaded, known): (u64, u64),
-        left: Option<Set>,
-        name: &str,
-        batch: BatchId,
-    ) -> Ending {
+    fn refused(&self, (loaded, known): (u64, u64), left: Option<Set>, name: &str, batch: BatchId) -> Ending {
         let reasons = format!("{}{REASONS}", set::folder(&self.quarantine.prefix, batch, name));
         Ending::Refused { loaded, known, left: left.map(|left| left.refusals).unwrap_or_default(), reasons }
     }

@@ -67,21 +67,31 @@ async fn batches_that_are_known_to_be_apart_are_loaded_by_one_plain_copy() {
 async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_was_there() {
     let seal = batch(RunId::new(), 1);
     let mark: &[Option<&str>] = &[Some(MARK), None, None, Some(EARLY), None, Some("0")];
-    let other: &[Option<&str>] =
-        &[Some("0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d"), Some("3"), None, Some(EARLY), Some("2026-02-01 00:00:00")];
+    let other: &[Option<&str>] = &[
+        Some("0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d"),
+        Some("3"),
+        None,
+        Some(EARLY),
+        Some("2026-02-01 00:00:00"),
+    ];
     let other = [other, &[Some("1")]].concat();
     let script = Script::default()
         .answer(GROUND, &[mark, &other])
         .answer(COUNT, &[&[Some("20")]])
+        .answer("SELECT min(", &[&[Some(EARLY), Some(EARLY)]])
         .answer(LEFT, &[&[Some("15")]]);
     let Loaded::Settled(settled) = done(&script, &[&seal]).await else { panic!() };
     assert_eq!((settled[0].known, settled[0].entered), (5, seal.batch));
     assert!(matches!(settled[0].staged, Some(Why::Overlaps(Some(_)))), "{settled:?}");
     let (verbs, sent) = (script.verbs(), script.sent());
-    let staged = ["CREATE", "COPY", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "INSERT", "COMMIT"];
+    let staged =
+        ["CREATE", "COPY", "SELECT", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "INSERT", "COMMIT"];
     assert_eq!(verbs[4..], staged, "{sent:?}");
     let ledger = &sent[sent.len() - 2];
-    assert!(ledger.contains(&format!("('{}', 'web-1', 15, 0, ", seal.batch)) && ledger.ends_with(", 5, 0)"), "{ledger}");
+    assert!(
+        ledger.contains(&format!("('{}', 'web-1', 15, 0, ", seal.batch)) && ledger.ends_with(", 5, 0)"),
+        "{ledger}"
+    );
 }
 
 #[tokio::test]

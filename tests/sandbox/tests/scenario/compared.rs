@@ -162,7 +162,9 @@ async fn until_all_is_loaded(
         }
         world.standins.adobe.distinct_sent() == hits && world.loaded().await >= world.wanted()
     };
-    world.until("everything sent and loaded", &mut [&mut first, &mut second, &mut *ingester], published).await;
+    world
+        .until("everything sent and loaded", &mut [&mut first, &mut second, &mut *ingester], published)
+        .await;
     world.until_put_away(&mut [&mut first, &mut second, ingester]).await;
     first.stop(STOP).await.unwrap();
     second.stop(STOP).await.unwrap();

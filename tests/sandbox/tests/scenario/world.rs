@@ -145,10 +145,10 @@ impl World {
     /// COPYs into a temporary table so far, and those into the table itself.
     pub(crate) fn staged_and_plain(&self) -> (usize, usize) {
         let statements = self.standins.redshift.faults().statements();
-        let copies = statements.iter().filter(|seen| {
-            seen.kind == Kind::Copy && !seen.sql.contains(" NOLOAD")
-        });
-        let (staged, plain): (Vec<_>, Vec<_>) = copies.partition(|seen| seen.sql.contains("livestream_stage_"));
+        let copies =
+            statements.iter().filter(|seen| seen.kind == Kind::Copy && !seen.sql.contains(" NOLOAD"));
+        let (staged, plain): (Vec<_>, Vec<_>) =
+            copies.partition(|seen| seen.sql.contains("livestream_stage_"));
         (staged.len(), plain.len())
     }
 

@@ -63,8 +63,7 @@ async fn a_folder_whose_producer_is_gone_is_adopted_and_loaded_once() {
     let (code, said) = ingester(&world, &["adopt", &batch, "--yes"]);
     assert!(code == Some(0) && said.contains("is loaded already"), "{code:?} {said}");
     assert_clean(&world.verdict().await);
-    let row =
-        format!("SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM {LEDGER}");
+    let row = format!("SELECT instance, received = rows_loaded, first_received IS NOT NULL FROM {LEDGER}");
     let row = world.judge.query_one(&row, &[]).await.unwrap();
     assert_eq!(
         (row.get::<_, String>(0), row.get::<_, bool>(1), row.get::<_, bool>(2)),

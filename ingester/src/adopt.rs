@@ -27,7 +27,7 @@ use crate::producer::{Producer, outlook};
 use crate::reconcile::{self, connect, failed};
 use crate::rows::{self, Contents, Watched};
 use crate::warehouse::look::{self, There};
-use crate::warehouse::{Target, errors, ledger};
+use crate::warehouse::{Session, Target, errors, ledger};
 
 /// Bytes of the rows of a file of which a checksum is made: they are held in memory. Without one a batch is known by its
 /// rows and times.
@@ -68,13 +68,33 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     foreign.map_err(|trouble| failed(&trouble))?;
     let folder = layout::folder(&config.s3.to_ingest, batch);
     let objects = list(&store, &folder).await?;
+    let archive = layout::folder(&config.s3.ingested, batch);
+    let archived = list(&store, &archive).await?;
+    for (folder, objects) in [(&folder, &objects), (&archive, &archived)] {
+        let key = format!("{folder}{SEAL}");
+        if !objects.iter().any(|object| object.key == key) {
+            continue;
+        }
+        let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+        if let Ok(seal) = Seal::read(batch, &json)
+            && is_loaded(&session, &target, &seal).await?
+        {
+            return loaded_already(batch, out);
+        }
+    }
     if objects.iter().any(|object| object.key == format!("{folder}{SEAL}")) {
         return sealed_already(&store, batch, &folder, out).await;
     }
-    let archive = layout::folder(&config.s3.ingested, batch);
-    let archived = list(&store, &archive).await?;
     if archived.iter().any(|object| object.key == format!("{archive}{SEAL}")) {
         return bring_back(&store, args, (&archive, &archived), &folder, out).await;
+    }
+    if objects.is_empty() && archived.is_empty() {
+        // Nothing tells what it held.
+        let rows = session.run(&target.look_up(&[batch])).await;
+        let rows = rows.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+        if !rows.0.is_empty() {
+            return loaded_already(batch, out);
+        }
     }
     if let Some(ended) = of_its_producer(config, batch, out).await? {
         return ended;
@@ -82,14 +102,10 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let found = read_all(&store, &folder, &objects, &schema).await?;
     refuse_young(config, args)?;
     let seal = seal(args, &schema, found)?;
-    // What a batch holds decides, not its id.
-    let entries = look::entries(&session, &target, &[&seal]).await;
-    let entries = entries.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
-    drop(session);
-    if let There::Yes(_) = look::judge(&seal, &entries) {
-        writeln!(out, "{batch} is loaded already, says the ledger: there is nothing to adopt.")?;
-        return Ok(());
+    if is_loaded(&session, &target, &seal).await? {
+        return loaded_already(batch, out);
     }
+    drop(session);
     let missing = missing(&seal);
     writeln!(out, "{folder}")?;
     for file in &seal.files {
@@ -125,6 +141,18 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
             writeln!(out, "{batch} was sealed by somebody else meanwhile: the ingester loads that.")?;
         }
     }
+    Ok(())
+}
+
+/// Whether the ledger has the batch. What it holds decides, not its id.
+async fn is_loaded(session: &Session, target: &Target, seal: &Seal) -> Result<bool, Failure> {
+    let entries = look::entries(session, target, &[seal]).await;
+    let entries = entries.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+    Ok(matches!(look::judge(seal, &entries), There::Yes(_)))
+}
+
+fn loaded_already(batch: BatchId, out: &mut impl Write) -> Result<(), Failure> {
+    writeln!(out, "{batch} is loaded already, says the ledger: there is nothing to adopt.")?;
     Ok(())
 }
 

@@ -261,12 +261,18 @@ struct Source {
 impl Source {
     /// Its seal, if it has one that can be used.
     async fn seal(&self, store: &ObjectStore, objects: &[Object]) -> Result<Option<Seal>, StoreError> {
+        let json = self.json(store, objects).await?;
+        Ok(json.and_then(|json| Seal::read(self.batch, &json).ok()))
+    }
+
+    /// Its seal as it stands there, if it has one.
+    async fn json(&self, store: &ObjectStore, objects: &[Object]) -> Result<Option<Bytes>, StoreError> {
         let key = format!("{}{SEAL}", self.folder);
         if !objects.iter().any(|object| object.key == key) {
             return Ok(None);
         }
         match store.get(&key).await {
-            Ok(json) => Ok(Seal::read(self.batch, &json).ok()),
+            Ok(json) => Ok(Some(json)),
             // Another ingester archives the same folder and was faster.
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

@@ -28,14 +28,14 @@ pub(super) async fn occupied(
         Met::Free => Ok(None),
         Met::Other(key) => Ok(Some(key)),
         Met::BothSealed(key) => {
-            let ours = source.seal(store, objects).await?;
+            // Gone since the listing: whose archive this is shows the next try.
+            let Some(ours) = source.json(store, objects).await? else { return Ok(Some(key)) };
             let theirs = match store.get(&key).await {
-                Ok(json) => Seal::read(id, &json).ok(),
+                Ok(json) => json,
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error),
             };
-            let same = ours.zip(theirs).is_some_and(|(ours, theirs)| same_rows(&ours, &theirs));
-            Ok((!same).then_some(key))
+            Ok((!same_batch((source.batch, &ours), (id, &theirs))).then_some(key))
         }
         Met::Suspect(pairs) => {
             for (ours, theirs) in pairs {
@@ -90,6 +90,12 @@ fn meet((from, ours): (&str, &[Object]), (to, there): (&str, &[Object])) -> Met 
         Some((ours, theirs)) if ours.is_empty() => Met::Other(theirs.clone()),
         Some(_) => Met::Suspect(suspects),
     }
+}
+
+/// Whether two seals, each in the folder of its id, are of the same batch. Equal ones are, also if neither can be used.
+fn same_batch((our_id, ours): (BatchId, &[u8]), (their_id, theirs): (BatchId, &[u8])) -> bool {
+    let seals = || Seal::read(our_id, ours).ok().zip(Seal::read(their_id, theirs).ok());
+    ours == theirs || seals().is_some_and(|(ours, theirs)| same_rows(&ours, &theirs))
 }
 
 /// Whether two seals are of the same rows. One of format 1 has no checksum of them: then files count, by theirs.
@@ -151,6 +157,17 @@ mod tests {
         fn seal(&self) -> Option<&str> {
             if let Self::BothSealed(key) = self { Some(key) } else { None }
         }
+    }
+
+    #[test]
+    fn a_seal_that_was_written_anew_is_of_the_same_batch_and_one_that_cannot_be_used_only_of_its_copy() {
+        let sealed = seal();
+        let id = BatchId::new();
+        let json = |seal: &Seal| serde_json::to_vec(seal).unwrap();
+        let (ours, renamed) = (json(&sealed), json(&Seal { batch: id, ..sealed.clone() }));
+        assert!(same_batch((sealed.batch, &ours), (id, &renamed)));
+        assert!(!same_batch((sealed.batch, &ours), (sealed.batch, b"{}")));
+        assert!(same_batch((sealed.batch, b"{}"), (id, b"{}")));
     }
 
     #[test]

@@ -35,6 +35,8 @@ const SETTINGS: &[&str] = &[
     "max_wal_size=8GB",
     "checkpoint_timeout=1h",
     "jit=off",
+    // As Redshift joins by equality. Nothing here is analyzed, and a plan by guesses may compare each row with each.
+    "enable_nestloop=off",
     "timezone=UTC",
     "log_timezone=UTC",
     // A session whose client went away while it waits for a lock must end soon.

@@ -105,10 +105,9 @@ pub(super) async fn compare(
                 complaints.add("a seal that does not add up", || format!("{batch}: {counts:?}"));
             }
             let sealed = [counts.received, counts.duplicates, counts.filtered, counts.rejected];
-            let found = match seal.content.map(|content| content.to_string()) {
-                Some(content) => by_content.get(content.as_str()).copied(),
-                None => ledger.get(&batch),
-            };
+            let content = seal.content.map(|content| content.to_string());
+            let own = ledger.get(&batch).filter(|entry| content.is_none() || entry.content == content);
+            let found = own.or_else(|| by_content.get(content.as_deref()?).copied());
             match found {
                 None => complaints.add("a sealed batch that is not in the ledger", || batch.to_string()),
                 Some(entry)

@@ -91,7 +91,8 @@ async fn archiving_cut_short_after_each_request_ends_the_same_when_repeated() {
                 cuts += 1;
             }
             let requests = match mode {
-                "move" => 11,
+                // A LIST of either folder, and of each object a copy and a delete.
+                "move" => 12,
                 "delete" => 6,
                 _ => 0,
             };

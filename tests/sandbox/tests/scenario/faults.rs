@@ -43,7 +43,7 @@ async fn a_connection_cut_before_the_effect_loads_nothing_too_little() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_orphaned_session_that_commits_later_is_waited_for() {
+async fn an_orphaned_session_that_lives_on_loads_nothing_twice() {
     let hold = Duration::from_secs(3);
     loads_exactly_once_under(vec![Fault::Orphan { kind: Kind::Commit, hold, end: OrphanEnd::Commit }]).await;
     loads_exactly_once_under(vec![Fault::Orphan { kind: Kind::Copy, hold, end: OrphanEnd::Rollback }]).await;

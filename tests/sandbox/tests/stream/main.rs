@@ -1,6 +1,7 @@
 //! The producer's front against a stream that does everything Adobe's may do, an hour of it in minutes: what stands in
 //! S3 in the end is exactly the set of distinct hits that were sent, less what a recorded gap accounts for, and the
-//! gaps recorded are those the script caused, no more and no fewer.
+//! gaps recorded are those the script caused, no more and no fewer. A hit that came again when its id was forgotten stands
+//! there again, in a batch whose seal says so: the load compares it with the table.
 //!
 //! `STREAM_HITS=2000000 STREAM_SEED=7 cargo test --release --workspace --test stream -- --nocapture` is the long run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]

@@ -44,7 +44,7 @@ fn real_time(hits: u64, rate: u64) -> adobe::Options {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_was_filled_before_is_compared_until_a_person_says_since_when_the_ledger_knows() {
-    let mut world = World::with(real_time(9_000, 400), &small_batches()).await;
+    let mut world = World::with(real_time(9_000, 250), &small_batches()).await;
     let by_others = world.insert(0..1_500).await;
     world.done = Done { by_others, ..world.done };
     let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));

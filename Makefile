@@ -43,7 +43,7 @@ crash-test:
 	CRASH_KILLS=500 POWER_CUTS=1000 BOUNDS_ROWS=5000000 MODEL_CASES=1000 cargo test $(TESTED) \
 		--test crash --test powercut --test bounds --test model --test replay -- --nocapture
 
-# The fault campaign at length: everything the stand-ins can do wrong, and kills, on a producer and two ingesters for
+# The fault campaign at length: everything the stand-ins can do wrong, and kills, on two producers and two ingesters for
 # CHAOS_SECONDS; CHAOS_SEED=<number> repeats one. A run that fails keeps its files and says where.
 CHAOS_SECONDS ?= 1800
 chaos: prerequisites

@@ -106,6 +106,8 @@ impl Identity {
     /// When they do not, naming both sides, or S3 cannot be asked.
     pub async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
+        // Who is refused at one prefix takes none.
+        self.look(mark).await?;
         let json = serde_json::to_vec_pretty(&ours)
             .map_err(|error| NotOurs::Unknown(Trouble::of_all(ErrorClass::Unknown, error, "")))?;
         let json = Bytes::from(json);

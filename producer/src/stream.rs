@@ -121,7 +121,11 @@ impl Stream {
             // Whoever asked has told why.
             Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
         };
-        let reset = (self.again || self.moving).then_some(self.shared.config.reset);
+        // A log that never read the stream may follow one that is lost: what Adobe still holds is asked for too. What of it
+        // is in the table is left out when it is loaded.
+        let config = &self.shared.config;
+        let asks = self.again || self.moving || config.reset == Reset::Smallest;
+        let reset = asks.then_some(config.reset);
         // Before it is opened: what breaks from now on concerns it.
         let broken = self.shared.broken.subscribe();
         let opening = connect::open(&self.shared.http, &self.shared.config, token.value(), reset);

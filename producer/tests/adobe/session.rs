@@ -162,12 +162,13 @@ async fn a_503_waits_and_a_stream_that_moves_is_told_where_to_read_from() {
 
     let server = Server::start([answer(503, "Retry-After: 7\r\n", "")]).await;
     let url = format!("stream_url = \"{}\"\ntoken_url = \"{}\"\n", server.url, adobe.token_url());
-    let mut connection = Connection::new(&config(&format!("{CREDENTIAL}{url}")), false);
+    let largest = "reset = \"largest\"\n";
+    let mut connection = Connection::new(&config(&format!("{CREDENTIAL}{url}{largest}")), false);
     for _ in 0..2 {
         assert_eq!(connection.step().await.unwrap(), Next::After(Duration::from_secs(7)));
     }
     let asked = server.asked();
-    assert!(!asked[0].contains("reset=") && asked[1].contains("&reset=smallest "), "{asked:?}");
+    assert!(!asked[0].contains("reset=") && asked[1].contains("&reset=largest "), "{asked:?}");
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.connections", Integer, Some("1"), "1", "Connections this producer reads the stream with, 1 to `adobe.max_connections`. One core reads one connection at full speed."),
     key("adobe.smoothing", Boolean, Some("false"), "false", "Ask Adobe to even out bursts, at the price of latency."),
     key("adobe.smoothing_bucket_size", Integer, Some("270"), "270", "Seconds over which Adobe evens out, 1 to 7200; sent with `adobe.smoothing` only."),
-    key("adobe.reset", Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from after a disconnect or an unclean stop: `smallest` (the oldest Adobe still holds: no hole, duplicates are dropped), `largest` (the newest: a hole) or `none` (as Adobe decides)."),
+    key("adobe.reset", Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from: `smallest` (the oldest Adobe still holds, also with a new log: no hole, and what was read before is left out by its hit id, here or by the load), `largest` (after a disconnect or a stop the newest: a hole) or `none` (as Adobe decides)."),
     key("adobe.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer."),
     key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
     key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use adobe::Plan;
 
-use super::{Done, LEDGER, STOP, Service, World, assert_clean, options, small_batches};
+use super::{Done, LEDGER, STOP, Service, World, assert_clean, options, send, service, small_batches};
 
 impl World {
     /// Inserts hits as the daemon does, and says how many.
@@ -123,6 +123,53 @@ async fn a_new_ledger_over_an_old_table_speaks_for_nothing() {
     ingester.stop(STOP).await.unwrap();
     assert_eq!(world.staged_and_plain().1, plain);
     assert_clean(&world.verdict().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_privilege_for_temporary_tables_it_is_told_and_loaded_once_it_is_granted() {
+    let mut world = World::new(300, &small_batches()).await;
+    world.configure("retry_max = \"10s\"", "retry_max = \"1s\"");
+    let by_others = world.insert(0..100).await;
+    world.done = Done { by_others, ..world.done };
+    world.standins.redshift.ways().set_temp_forbidden(true);
+    let (code, said) = world.ask(&["check"]);
+    assert!(code == Some(78) && said.contains("GRANT TEMP ON DATABASE"), "{said}");
+    world.publish().await;
+    let mut ingester = world.start("ingester");
+    let told = async || ingester.said().contains("GRANT TEMP ON DATABASE");
+    world.until("what is missing", &mut [], told).await;
+    assert_eq!(world.count("count(*) FROM public.livestream").await, by_others);
+    world.standins.redshift.ways().set_temp_forbidden(false);
+    world.until_in_the_table(world.wanted(), &mut [&mut ingester]).await;
+    world.until_put_away(&mut [&mut ingester]).await;
+    ingester.stop(STOP).await.unwrap();
+    assert_clean(&world.verdict().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_numbers_its_rows_and_notes_when_they_came_is_loaded_either_way() {
+    let mut world = World::new(1_200, &small_batches()).await;
+    let ddl = service::run("ingester", &["ddl"], &world.config).unwrap();
+    let create = String::from_utf8(ddl.stdout).unwrap().split(';').next().unwrap().to_owned();
+    let numbered = create.replacen(
+        "(\n",
+        "(\n  \"row_number\" bigint IDENTITY(1, 1),\n  \"came_at\" timestamp NOT NULL DEFAULT SYSDATE,\n",
+        1,
+    );
+    assert_ne!(create, numbered);
+    send(&world, &format!("DROP TABLE public.livestream;\n{numbered};")).await;
+    let by_others = world.insert(0..400).await;
+    world.done = Done { by_others, ..world.done };
+    world.publish().await;
+    let mut ingester = world.start("ingester");
+    world.until_in_the_table(world.wanted(), &mut [&mut ingester]).await;
+    world.until_put_away(&mut [&mut ingester]).await;
+    ingester.stop(STOP).await.unwrap();
+    assert_clean(&world.verdict().await);
+    assert!(world.staged_and_plain().0 > 0);
+    let rows = world.wanted();
+    assert_eq!(world.count("count(DISTINCT row_number) FROM public.livestream").await, rows);
+    assert_eq!(world.count("count(came_at) FROM public.livestream").await, rows);
 }
 
 impl World {

@@ -14,8 +14,8 @@ use shared::content::Content;
 use shared::exit::{Exit, Failure};
 use shared::human;
 use shared::ids::{BatchId, Instance};
-use shared::layout::{self, Compression, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore};
+use shared::layout::{self, Compression, MANIFEST, SEAL, parse_file_name};
+use shared::object_store::{Object, ObjectStore, SMALL};
 use shared::schema::Schema;
 use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile, believed};
 use state::feed::Republish;
@@ -133,7 +133,7 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
         None => {
             // The manifest that was written above may be another than that of the seal.
             let key = format!("{folder}{SEAL}");
-            let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+            let json = store.get_at_most(&key, SMALL).await.map_err(|error| failed(&error.into()))?;
             let seal = Seal::read(batch, &json).map_err(|error| refused(format!("{key}: {error}")))?;
             let [manifest, _] = seal.ending(store.bucket(), &folder);
             let put = store.put(&format!("{folder}{MANIFEST}"), manifest.into()).await;
@@ -157,7 +157,7 @@ fn loaded_already(batch: BatchId, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 async fn list(store: &ObjectStore, folder: &str) -> Result<Vec<Object>, Failure> {
-    store.list(folder, None).await.map_err(|error| failed(&error.into()))
+    store.list_where(folder, layout::is_of_batch).await.map_err(|error| failed(&error.into()))
 }
 
 fn refused(why: String) -> Failure {
@@ -171,7 +171,7 @@ async fn sealed_already(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let key = format!("{folder}{SEAL}");
-    let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+    let json = store.get_at_most(&key, SMALL).await.map_err(|error| failed(&error.into()))?;
     match Seal::read(batch, &json) {
         Ok(_) => {
             writeln!(out, "{batch} has a seal already: the ingester loads it.")?;
@@ -206,7 +206,7 @@ async fn bring_back(
     }
     for name in seal {
         let key = format!("{archive}{name}");
-        let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+        let json = store.get_at_most(&key, SMALL).await.map_err(|error| failed(&error.into()))?;
         let seal = Seal::read(batch, &json).map_err(|error| refused(format!("{key}: {error}")))?;
         // What its rows were compared with then says nothing of what was loaded since.
         let [_, sealed] = Seal { compared: None, ..seal }.ending(store.bucket(), folder);
@@ -295,16 +295,6 @@ struct Found {
     content: Option<Content>,
 }
 
-/// Number and compression of a file of a batch, by its name.
-fn parse_name(name: &str) -> Option<(u32, Compression)> {
-    let (number, rest) = name.split_once('.')?;
-    let number: u32 = number.parse().ok()?;
-    let compression = [Compression::Zstd, Compression::Gzip, Compression::None]
-        .into_iter()
-        .find(|compression| layout::file_name(number, *compression) == name);
-    compression.filter(|_| rest.starts_with("csv")).map(|compression| (number, compression))
-}
-
 async fn read_all(
     store: &ObjectStore,
     folder: &str,
@@ -315,8 +305,15 @@ async fn read_all(
     let mut found = Vec::new();
     for object in objects {
         let name = object.key.strip_prefix(folder).unwrap_or_default();
-        let Some((number, compression)) = parse_name(name) else { continue };
-        let content = store.get(&object.key).await.map_err(|error| failed(&error.into()))?;
+        let Some((number, compression)) = parse_file_name(name) else { continue };
+        if object.size > MAX_BYTES {
+            let (key, size) = (&object.key, object.size);
+            return Err(refused(format!(
+                "{key} has {size} bytes, more than a file of rows may have ({MAX_BYTES})"
+            )));
+        }
+        let content = store.get_at_most(&object.key, object.size).await;
+        let content = content.map_err(|error| failed(&error.into()))?;
         let read = tokio::task::spawn_blocking(move || {
             let whole = decompress(&content, compression, MAX_BYTES);
             (rows::read(&content, compression, watched), whole.ok().map(|rows| Content::of_rows(&rows)))
@@ -407,7 +404,7 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
 
 /// The files that must have been before the last one that is there.
 fn missing(seal: &Seal) -> Vec<String> {
-    let there: Vec<u32> = seal.files.iter().filter_map(|file| Some(parse_name(&file.name)?.0)).collect();
+    let there: Vec<u32> = seal.files.iter().filter_map(|file| Some(parse_file_name(&file.name)?.0)).collect();
     let last = there.last().copied().unwrap_or_default();
     let gone = (0..last).filter(|number| !there.contains(number));
     gone.map(|number| layout::file_name(number, seal.compression)).collect()
@@ -417,15 +414,6 @@ fn missing(seal: &Seal) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::verify::tests::seal;
-
-    #[test]
-    fn only_files_of_rows_are_taken() {
-        assert_eq!(parse_name("12.csv.zst"), Some((12, Compression::Zstd)));
-        assert_eq!(parse_name("0.csv"), Some((0, Compression::None)));
-        for other in ["manifest.json", "batch.json", "00.csv", "0.csv.bak", "x.csv", "0"] {
-            assert_eq!(parse_name(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn files_that_must_have_been_are_named() {

@@ -13,6 +13,9 @@
 //! Deleted in any other order, a crash would leave a seal whose files are gone, and a repeat could not tell it from
 //! a batch that somebody damaged.
 //!
+//! Only what a batch is made of is moved or deleted: its files, its manifest and its seal, by their names. Whatever else
+//! somebody has put into the folder stays where it is, in each mode.
+//!
 //! Nothing that is archived is written over by something else ([`occupied`]). A folder goes below the id under which
 //! the ledger has it, which is another one when the ledger has another batch of the same id. Should other content
 //! stand even there (a ledger that was trimmed knows nothing of it), the folder goes below the id that is derived from
@@ -29,7 +32,7 @@ use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{Object, ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
@@ -223,7 +226,7 @@ pub async fn put_away(
         return Ok(());
     }
     let source = Source { folder: layout::folder(from, batch), batch };
-    let objects = store.list(&source.folder, None).await?;
+    let objects = store.list_where(&source.folder, layout::is_of_batch).await?;
     let mut id = id;
     if mode == Archive::Move
         && let Some(key) = occupied(store, &source, &objects, to, id).await?
@@ -271,7 +274,7 @@ impl Source {
         if !objects.iter().any(|object| object.key == key) {
             return Ok(None);
         }
-        match store.get(&key).await {
+        match store.get_at_most(&key, SMALL).await {
             Ok(json) => Ok(Some(json)),
             // Another ingester archives the same folder and was faster.
             Err(error) if error.is_not_found() => Ok(None),
@@ -287,8 +290,8 @@ async fn act(store: &ObjectStore, act: Act) -> Result<(), StoreError> {
         Act::Copy { from, to } => match store.copy(&from, &to).await {
             // Another ingester archives the same folder and was faster.
             Err(error) if error.is_not_found() => {
-                let (page, _) = store.list_page(&to, None).await?;
-                if page.iter().any(|object| object.key == to) { Ok(()) } else { Err(error) }
+                let there = store.list(&to, None).await?;
+                if there.iter().any(|object| object.key == to) { Ok(()) } else { Err(error) }
             }
             outcome => outcome,
         },

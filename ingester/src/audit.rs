@@ -16,7 +16,7 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, SMALL, StoreError};
 use shared::seal::Seal;
 
 use self::compare::{Facts, Place, faults, share_out};
@@ -282,13 +282,24 @@ impl Audit<'_> {
 
     async fn look(&self, folder: &str, facts: &mut Facts) -> Result<(), StoreError> {
         let key = format!("{folder}{SEAL}");
-        let seal = match self.store.get(&key).await {
+        let seal = match self.store.get_at_most(&key, SMALL).await {
             Ok(json) => Seal::read(facts.batch, &json),
             Err(error) if error.is_not_found() => {
+                if facts.place == Place::ToIngest
+                    && self.store.list_where(folder, layout::is_of_batch).await?.is_empty()
+                {
+                    // The batch was put away; what lies there is somebody else's.
+                    facts.place = Place::Nowhere;
+                    return Ok(());
+                }
                 // Without seal it is no batch yet; one that is archived or in the ledger had it.
                 if facts.place == Place::Ingested || facts.ledger.is_some() {
                     facts.seal = Err(format!("{key} is missing"));
                 }
+                return Ok(());
+            }
+            Err(error) if error.is_too_large() => {
+                facts.seal = Err(error.to_string());
                 return Ok(());
             }
             // It sleeps in an archive class, and so may its files.
@@ -305,8 +316,13 @@ impl Audit<'_> {
         facts.objects = crate::verify::file_faults(&self.store, folder, &seal).await?;
         if self.deep {
             for file in &seal.files {
-                let content = match self.store.get(&format!("{folder}{}", file.name)).await {
+                let key = format!("{folder}{}", file.name);
+                let content = match self.store.get_at_most(&key, file.bytes).await {
                     Ok(content) => content,
+                    Err(error) if error.is_too_large() => {
+                        facts.counted.push((file.name.clone(), Err(error.to_string())));
+                        continue;
+                    }
                     // Named already.
                     Err(error) if error.is_not_found() || error.is_asleep() => continue,
                     Err(error) => return Err(error),
@@ -336,7 +352,7 @@ impl Audit<'_> {
         }
         let Some(set) = set else { return Ok(0) };
         let folder = layout::folder(&self.config.s3.quarantine, batch);
-        match self.store.get(&format!("{folder}{set}/quarantine.json")).await {
+        match self.store.get_at_most(&format!("{folder}{set}/quarantine.json"), SMALL).await {
             Ok(json) => Ok(serde_json::from_slice::<Description>(&json).map_or(0, |set| set.rows)),
             Err(error) if error.is_not_found() => Ok(0),
             Err(error) => Err(error),

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config, Tls};
 use shared::ddl::{LiveColumn, compare};
 use shared::exit::{Exit, Failure};
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::layout;
+use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
@@ -46,7 +47,7 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     let store = ObjectStore::connect(&config.s3).await;
     let prefix = &config.s3.to_ingest;
     // Not laid out as a batch, so that nobody takes it for one.
-    let name = format!(".check-{}", std::process::id());
+    let name = layout::probe_name(std::process::id());
     let key = format!("{prefix}{name}");
     let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
 
@@ -60,7 +61,7 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     if !put {
         return Ok(());
     }
-    let got = store.get(&key).await.map_err(|error| s3_failed(&error)).and_then(|got| {
+    let got = store.get_at_most(&key, SMALL).await.map_err(|error| s3_failed(&error)).and_then(|got| {
         let altered = (Exit::Unavailable, "the object came back altered".to_owned());
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
@@ -77,7 +78,7 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     let written = store.put(&quarantined, content.clone()).await;
     let written = written.map(|_| format!("s3://{}/{quarantined}", store.bucket()));
     if report.line("S3 put into quarantine", written.map_err(|error| s3_failed(&error)))? {
-        let got = store.get(&quarantined).await.map(|_| String::new());
+        let got = store.get_at_most(&quarantined, SMALL).await.map(|_| String::new());
         report.line("S3 get from quarantine", got.map_err(|error| s3_failed(&error)))?;
         let listed = store.list_page(&config.s3.quarantine, None).await.map(|_| String::new());
         report.line("S3 list the quarantine", listed.map_err(|error| s3_failed(&error)))?;

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
+use shared::out;
 use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
@@ -166,11 +167,11 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
     match command {
         Command::Ddl { diff: true } => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::ddl::diff(&config, &mut std::io::stdout()))
+            in_runtime(crate::ddl::diff(&config, &mut out::stdout()))
         }
         Command::Ddl { diff: false } => {
             let config = Config::load(path, Secrets::Unused)?;
-            crate::ddl::print(&config, &mut std::io::stdout())
+            crate::ddl::print(&config, &mut out::stdout())
         }
         Command::Pause { length, reason } => {
             let since = Utc::now();
@@ -181,28 +182,28 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         Command::Resume => in_config(path, None),
         Command::Check => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::check::check(&config, path, &mut std::io::stdout()))
+            in_runtime(crate::check::check(&config, path, &mut out::stdout()))
         }
         Command::Reconcile(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(reconcile::command(&config, &args, &mut std::io::stdout()))
+            in_runtime(reconcile::command(&config, &args, &mut out::stdout()))
         }
         Command::Adopt(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(adopt::command(&config, &args, &mut std::io::stdout()))
+            in_runtime(adopt::command(&config, &args, &mut out::stdout()))
         }
         Command::Audit(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(audit::command(&config, &args, &mut std::io::stdout()))
+            in_runtime(audit::command(&config, &args, &mut out::stdout()))
         }
         Command::Ledger(command) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(ledger::command(&config, &command, &mut std::io::stdout()))
+            in_runtime(ledger::command(&config, &command, &mut out::stdout()))
         }
         Command::Replay(what) => {
             let config = Config::load(path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "replay")?;
-            in_runtime(crate::quarantine::replay::replay(&config, &what, &mut std::io::stdout()))
+            in_runtime(crate::quarantine::replay::replay(&config, &what, &mut out::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;
@@ -220,7 +221,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
 
 fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
     let config = Config::load(path, Secrets::Unused)?;
-    in_runtime(crate::pause::command(&config, pause, &mut std::io::stdout()))
+    in_runtime(crate::pause::command(&config, pause, &mut out::stdout()))
 }
 
 fn pause_length(text: &str) -> Result<Span, String> {

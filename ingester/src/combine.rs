@@ -3,7 +3,8 @@
 //! Such a manifest is named by its batches, so that making it again, here or in another ingester, writes the same
 //! bytes under the same key. It is deleted when its batches are settled: whoever else is about to load the same ones
 //! finds them in the ledger before COPY. One that is left behind, because a process ended or its batches were loaded
-//! otherwise, is deleted when it is old.
+//! otherwise, is deleted when it is old. Only an object whose name is one of ours is: what else lies below `s3.loads` is
+//! somebody else's, however old it is.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -46,12 +47,12 @@ pub fn is_combined(loading: &Loading) -> bool {
     loading.parts.len() > 1
 }
 
-/// Deletes manifests that nobody uses any more.
+/// Deletes combined manifests that nobody uses any more, and nothing else.
 ///
 /// # Errors
 /// When S3 refuses.
 pub async fn tidy(store: &ObjectStore, prefix: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
-    for key in store.list_older(prefix, now - OLD).await? {
+    for key in store.list_older(prefix, now - OLD, |key| is_own(prefix, key)).await? {
         store.delete(&key).await?;
         tracing::debug!(key, "a manifest that was left behind is deleted");
     }
@@ -75,6 +76,20 @@ fn key(prefix: &str, seals: &[Seal]) -> String {
     format!("{prefix}{first}-{:032x}.json", hash.digest128())
 }
 
+/// Whether [`key`] makes keys such as this one.
+fn is_own(prefix: &str, key: &str) -> bool {
+    let parts = || {
+        let name = key.strip_prefix(prefix)?.strip_suffix(".json")?;
+        let (batch, hash) = name.rsplit_once('-')?;
+        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let is_hash = hash.len() == 32 && hash.bytes().all(hex);
+        // As it is written: an id in capitals is another key.
+        let is_batch = batch.parse::<BatchId>().is_ok_and(|id| id.to_string() == batch);
+        Some(is_hash && is_batch)
+    };
+    parts().unwrap_or(false)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +104,31 @@ mod tests {
         assert!(name.starts_with(&format!("Loads/{}-", seals[0].batch)), "{name}");
         assert_ne!(name, key("Loads/", &seals[..2]));
         assert_ne!(name, key("Loads/", &[seals[0].clone(), seals[2].clone(), seals[1].clone()]));
+    }
+
+    #[test]
+    fn only_what_bears_the_name_of_a_combined_manifest_is_ours_to_delete() {
+        let seals = [seal(), seal()];
+        let own = key("Loads/", &seals);
+        assert!(is_own("Loads/", &own));
+        let batch = seals[0].batch;
+        let hash = own.rsplit_once('-').unwrap().1.strip_suffix(".json").unwrap().to_owned();
+        for other in [
+            "Loads/".to_owned(),
+            "Loads/readme.txt".to_owned(),
+            "Loads/report.json".to_owned(),
+            format!("Loads/{batch}.json"),
+            format!("Loads/{batch}-{}.json", &hash[1..]),
+            format!("Loads/{batch}-{hash}.json.bak"),
+            format!("Loads/{batch}-{hash}"),
+            format!("Loads/sub/{batch}-{hash}.json"),
+            format!("Loads/{}-{hash}.json", batch.to_string().to_uppercase()),
+            format!("Loads/{batch}-{}.json", "g".repeat(32)),
+            format!("Loads/.check-{batch}-{hash}.json"),
+            format!("Other/{batch}-{hash}.json"),
+        ] {
+            assert!(!is_own("Loads/", &other), "{other}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{Next, Object, ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
@@ -50,6 +50,14 @@ struct Found {
     seal: Option<String>,
 }
 
+/// A seal that S3 refused to give.
+#[derive(Debug)]
+struct Refused {
+    backoff: Backoff,
+    /// When it is asked for again.
+    next: Instant,
+}
+
 /// Enters what stands in S3 into the book.
 #[derive(Debug)]
 pub struct Discovery {
@@ -79,6 +87,11 @@ pub struct Discovery {
     /// Seals that could not be asked for, until they were: each listing looks at them first, and none is complete
     /// meanwhile.
     again: BTreeSet<BatchId>,
+    /// Seals that S3 refused to give, while it gave others: each is asked for again after a wait of its own. What is
+    /// refused once may be a moment's matter, what is refused for good must hold up no listing.
+    refused: HashMap<BatchId, Refused>,
+    /// The shortest and the longest of those waits.
+    waits_between: (Duration, Duration),
     /// Seals that cannot be used, by their `ETag`, and when that was said: not read and said with every listing.
     unusable: HashMap<BatchId, (String, Instant)>,
     /// Whether a listing has been through: the first one also looks for what an earlier process left half done.
@@ -125,6 +138,8 @@ impl Discovery {
             recent: None,
             unsealed: BTreeSet::new(),
             again: BTreeSet::new(),
+            refused: HashMap::new(),
+            waits_between: (ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_all_interval.0)),
             unusable: HashMap::new(),
             listed: false,
             waits: None,
@@ -174,6 +189,10 @@ impl Discovery {
             .collect();
         if list {
             looks.extend(&self.again);
+            let now = Instant::now();
+            looks.extend(
+                self.refused.iter().filter(|(_, refused)| refused.next <= now).map(|(batch, _)| *batch),
+            );
         }
         let looked = self.look(looks.into_iter().map(|batch| (batch, String::new())).collect()).await?;
         // Seals that cannot be read now hold up no listing. Its own error goes first: it concerns all.
@@ -183,7 +202,9 @@ impl Discovery {
                 // A look that worked says nothing about listings, nor about the seals that wait for one.
                 if list {
                     self.backoff.succeeded();
-                    self.next_listing = Instant::now() + self.interval;
+                    let again = self.refused.values().map(|refused| refused.next).min();
+                    let usual = Instant::now() + self.interval;
+                    self.next_listing = again.map_or(usual, |again| again.min(usual));
                 }
             }
             Err(error) => {
@@ -248,6 +269,9 @@ impl Discovery {
             let etag = seal.clone().unwrap_or_default();
             if self.unusable.get(&batch).is_some_and(|(was, at)| *was == etag && at.elapsed() < self.list_all)
             {
+                continue;
+            }
+            if sealed && self.refused.get(&batch).is_some_and(|refused| refused.next > Instant::now()) {
                 continue;
             }
             let known = self.book.get(batch)?;
@@ -320,6 +344,7 @@ impl Discovery {
             && !self.doubts.any()
             && self.hints.is_empty()
             && self.again.is_empty()
+            && self.refused.is_empty()
         {
             self.book.note_listed(progress.clone()).await?;
             self.durable = Some(progress.clone());
@@ -337,15 +362,15 @@ impl Discovery {
     /// The folders of a listing, and the requests it took.
     async fn folders(&self, after: Option<&str>) -> Result<(Vec<Found>, u64), StoreError> {
         let (mut found, mut pages) = (Vec::new(), 0);
-        let mut after = after.map(str::to_owned);
+        let mut from = after.map(|after| Next::After(after.to_owned()));
         loop {
-            let (page, more) = self.store.list_page(&self.prefix, after.as_deref()).await?;
+            let (page, next) = self.store.list_page(&self.prefix, from.as_ref()).await?;
             gather(&mut found, &self.prefix, &page);
-            after = page.last().map(|object| object.key.clone());
             pages += 1;
-            if !more || after.is_none() {
+            if next.is_none() {
                 return Ok((found, pages));
             }
+            from = next;
         }
     }
 
@@ -356,7 +381,7 @@ impl Discovery {
         let seals = batches.into_iter().map(|(batch, etag)| {
             let key = format!("{}{SEAL}", layout::folder(&prefix, batch));
             let store = &store;
-            async move { (batch, etag, store.get(&key).await) }
+            async move { (batch, etag, store.get_at_most(&key, SMALL).await) }
         });
         let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.at_once);
         let mut outcome = Ok(());
@@ -365,6 +390,7 @@ impl Discovery {
             let json = match answer {
                 Ok(json) => json,
                 Err(error) if error.is_not_found() => {
+                    self.refused.remove(&batch);
                     tracing::debug!(%batch, "no seal there (any more)");
                     continue;
                 }
@@ -374,13 +400,22 @@ impl Discovery {
                     continue;
                 }
                 // Listings work, so that it is this object's own matter.
+                Err(error) if error.kind() == StoreErrorKind::Configuration && !error.is_too_large() => {
+                    let wait = self.refuse(batch);
+                    let Trouble { why, advice, .. } = error.into();
+                    let again = wait.as_secs_f64();
+                    tracing::error!(%batch, "the seal cannot be read; trying again in {again:.1} s: {why}: {advice}");
+                    continue;
+                }
                 Err(error) => {
+                    self.refused.remove(&batch);
                     self.unusable.insert(batch, (etag, Instant::now()));
                     let Trouble { why, advice, .. } = error.into();
                     tracing::error!(%batch, "the seal cannot be read; the folder is left as it is: {why}: {advice}");
                     continue;
                 }
             };
+            self.refused.remove(&batch);
             match Seal::read(batch, &json) {
                 Ok(seal) => {
                     self.unusable.remove(&batch);
@@ -395,6 +430,19 @@ impl Discovery {
             }
         }
         Ok(outcome)
+    }
+
+    /// Notes that S3 refused to give a seal; how long to wait before it is asked for again.
+    fn refuse(&mut self, batch: BatchId) -> Duration {
+        let (first, longest) = self.waits_between;
+        let now = Instant::now();
+        let refused = self
+            .refused
+            .entry(batch)
+            .or_insert_with(|| Refused { backoff: Backoff::new(first, longest), next: now });
+        let wait = refused.backoff.failed();
+        refused.next = now + wait;
+        wait
     }
 
     async fn enter(&self, seal: &Seal) -> Result<(), Failure> {
@@ -414,6 +462,9 @@ impl Discovery {
 fn gather(found: &mut Vec<Found>, prefix: &str, page: &[Object]) {
     for object in page {
         let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
+        if !layout::is_of_batch(name) {
+            continue;
+        }
         let seal = (name == SEAL).then(|| object.etag.clone());
         match found.last_mut() {
             Some(last) if last.batch == batch => last.seal = last.seal.take().or(seal),
@@ -446,6 +497,7 @@ mod tests {
             "ToIngest/",
             &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
         );
+        gather(&mut found, "ToIngest/", &objects(BatchId::new(), &["notes.txt", "sub/batch.json"]));
         let seal = Some(String::new());
         assert_eq!(found, [Found { batch: whole, seal }, Found { batch: open, seal: None }]);
     }

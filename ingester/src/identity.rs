@@ -13,7 +13,7 @@ use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::layout::IDENTITY;
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::sql::TableName;
 use state::loads::ErrorClass;
 
@@ -189,9 +189,12 @@ impl Identity {
     }
 
     async fn read(&self, key: &str) -> Result<Option<Bytes>, NotOurs> {
-        match self.store.get(key).await {
+        match self.store.get_at_most(key, SMALL).await {
             Ok(json) => Ok(Some(json)),
             Err(error) if error.is_not_found() => Ok(None),
+            Err(error) if error.is_too_large() => {
+                Err(NotOurs::Foreign(format!("{} cannot be read: {error}", self.place(key)), OTHER_PIPELINE))
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -17,10 +17,11 @@
 //! ```
 //! `<batch>` is the id that the ledger has, or shall have: not that of the seal when another batch stands there under it.
 //!
-//! Names are made of contents, and the objects stand before the COMMIT that counts their rows, so an attempt that is
-//! cut short anywhere is simply repeated: it finds the same rows, writes the same objects and commits once. Should the
-//! table have been altered in between, other rows are found, under another name, and the ledger says which count. Sealed
-//! objects are only read.
+//! The objects stand before the COMMIT that counts their rows, so an attempt that is cut short anywhere is simply
+//! repeated: it finds the same rows, in a set that stands there or in a new one, and commits once. Should the table have
+//! been altered in between, other rows are found. Each set has a name of its own (set.rs), and the ledger says which
+//! counts. Names within `sift/` are made of contents: a DELETE that hits one which is written again meanwhile fails a
+//! COPY, which names each file as mandatory, and the search is repeated. Sealed objects are only read.
 
 pub mod pieces;
 pub mod replay;
@@ -30,6 +31,7 @@ pub mod sift;
 pub mod split;
 mod tidy;
 
+pub use pieces::is_of_search;
 pub use rest::{LEFT_OVER, Sifted, load_rest};
 pub use tidy::tidy;
 

@@ -13,6 +13,8 @@ const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
 /// Bytes decompressed at once.
 const BLOCK: usize = 128 << 10;
+/// Bytes of a value that is looked at, at most: a time, a name or an id.
+const FIELD: usize = 64 << 10;
 
 /// Columns that are looked at, by their position in a row; None where the schema has none.
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,6 +116,12 @@ impl Scan {
             let (before, rest) = piece.split_at(at.unwrap_or(piece.len()));
             if self.is_watched() {
                 self.field.extend_from_slice(before);
+                if self.field.len() > FIELD {
+                    let (row, column) = (self.contents.rows + 1, self.column + 1);
+                    return Err(format!(
+                        "a value of row {row}, column {column} is longer than {FIELD} bytes"
+                    ));
+                }
             }
             let Some((&byte, rest)) = rest.split_first() else { return Ok(()) };
             piece = rest;
@@ -204,6 +212,14 @@ mod tests {
         assert_eq!(contents.received, Some(both));
         assert_eq!(contents.batch, Some(("b".to_owned(), "b".to_owned())));
         assert_eq!(plain("").unwrap().rows, 0);
+    }
+
+    #[test]
+    fn a_value_that_is_looked_at_takes_no_more_memory_than_it_may() {
+        let long = "x".repeat(10 * FIELD);
+        assert_eq!(plain(&format!("b~t~{long}\n")).unwrap().rows, 1, "nobody looks at that one");
+        let why = plain(&format!("b~t~v\n{long}~t~v\n")).unwrap_err();
+        assert_eq!(why, "a value of row 2, column 1 is longer than 65536 bytes");
     }
 
     #[test]

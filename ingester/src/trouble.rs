@@ -79,14 +79,24 @@ pub const S3_ADVICE: &str = "check s3.bucket, s3.region and the credentials, and
 pub const ASLEEP_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
 
+/// What to do about an object that is larger than what is read there can be.
+pub const TOO_LARGE_ADVICE: &str =
+    "somebody else has written it: look at it, and restore an older version or delete it";
+
 impl From<StoreError> for Trouble {
     fn from(error: StoreError) -> Self {
         match error.kind() {
+            _ if error.is_too_large() => {
+                Self { advice: TOO_LARGE_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
+            }
             StoreErrorKind::NotFound => Self::of_batch(ErrorClass::Incomplete, error),
             StoreErrorKind::Asleep => {
                 Self { advice: ASLEEP_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
             }
-            StoreErrorKind::Configuration => Self::of_all(ErrorClass::Configuration, error, S3_ADVICE),
+            // What is refused once, of one object, may be a moment's matter: it is tried again as soon as the rest.
+            StoreErrorKind::Configuration => {
+                Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, S3_ADVICE) }
+            }
             StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
         }
     }

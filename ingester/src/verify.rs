@@ -5,11 +5,11 @@
 //! nobody touched the object: with another one its content is suspect and no more, since S3 gives the same bytes another
 //! `ETag` when they are copied in parts or encrypted anew. What counts then is the CRC-32 of the content.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
@@ -38,7 +38,7 @@ pub async fn verify(
     fingerprint: &str,
 ) -> Result<Folder, Trouble> {
     let folder = layout::folder(prefix, batch);
-    let json = match store.get(&format!("{folder}{SEAL}")).await {
+    let json = match store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
         Ok(json) => json,
         Err(error) if error.is_not_found() => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
         Err(error) => return Err(error.into()),
@@ -60,11 +60,12 @@ pub async fn verify(
 /// When S3 cannot be asked.
 pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
-    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get(&key));
+    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
     let mut faults = faults?;
     match manifest {
         Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
         Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+        Err(error) if error.is_too_large() => faults.push(error.to_string()),
         Err(error) => return Err(error),
     }
     Ok(faults)
@@ -75,7 +76,8 @@ pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Ve
 /// # Errors
 /// When S3 cannot be asked.
 pub async fn file_faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
-    let objects = store.list(folder, None).await?;
+    let names: HashSet<&str> = seal.files.iter().map(|file| file.name.as_str()).collect();
+    let objects = store.list_where(folder, |name| names.contains(name)).await?;
     let compared = compare(seal, folder, &objects);
     let mut faults = compared.faults;
     for file in compared.suspects {

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::object_store::{ObjectStore, StoreErrorKind};
-use shared::redshift::{Connector, SqlFailure, table};
 use shared::report::{Outcome, Report};
 
 use crate::connect::{self, ConnectError};
@@ -23,7 +22,6 @@ pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure>
     report.line("log directory", log_dir(config))?;
     adobe(config, &mut report).await?;
     report.line("S3", bucket(config).await)?;
-    report.line("Redshift table", table(config).await)?;
     report.end()
 }
 
@@ -31,23 +29,7 @@ fn schema(config: &Config) -> Outcome {
     let wrong = |error: Failure| (error.exit(), error.to_string());
     let schema = config.schema.load().map_err(wrong)?;
     crate::run::transform(config, &schema).map_err(wrong)?;
-    config.redshift.checked_options(&schema).map_err(wrong)?;
     Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
-}
-
-/// The one thing the producer asks Redshift, if it may log in.
-async fn table(config: &Config) -> Outcome {
-    let wrong = |error: Failure| (error.exit(), error.to_string());
-    if !config.redshift.has_login() {
-        return Ok("not looked at: the producer is given no login of Redshift, and needs none".to_owned());
-    }
-    let schema = config.schema.load().map_err(wrong)?;
-    let away = |failure: SqlFailure| (Exit::Unavailable, format!("{failure}; `ingester check` tells more"));
-    let session =
-        Connector::new(config, "livestream producer check").map_err(wrong)?.open().await.map_err(away)?;
-    let live = table::look(&session, &config.redshift.table).await.map_err(away)?;
-    table::unloadable(&config.redshift.table, &schema, &live, config).map_err(wrong)?;
-    Ok("rows of this schema can be loaded".to_owned())
 }
 
 fn log_dir(config: &Config) -> Outcome {

@@ -6,13 +6,14 @@ use clap::{Parser, Subcommand};
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
+use shared::out;
 use shared::shutdown::Shutdown;
 
 /// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data, 66 no such file, 69 a service refused, \
+    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data or rejects of a replay, 66 no such file, 69 a service refused, \
                   70 a fault of its own, 74 disk, 75 stopped before the end, 77 permission, 78 configuration, \
                   130 ended at once by a second signal.\n\
                   What is pending: `state dump`."
@@ -95,9 +96,9 @@ impl Cli {
         let (place, secrets) = match &self.command {
             Command::Run(place) | Command::Check(place) => (place, Secrets::Producer),
             Command::Replay { place, .. } => (place, Secrets::Store),
-            Command::Schema(asked) => return asked.print(&mut std::io::stdout().lock()),
+            Command::Schema(asked) => return asked.print(&mut out::stdout()),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
-                let (mut out, mut notes) = (std::io::stdout(), std::io::stderr());
+                let (mut out, mut notes) = (out::stdout(), out::stderr());
                 return crate::import::import(dir, instance, output.as_deref(), &mut out, &mut notes);
             }
         };
@@ -107,7 +108,7 @@ impl Cli {
         let done = match self.command {
             Command::ImportConfig(_) | Command::Schema(_) => Ok(()),
             Command::Check(_) => {
-                let mut out = std::io::stdout();
+                let mut out = out::stdout();
                 let checking = crate::check::check(&config, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or_else(|| {
                     Err(Failure::new(
@@ -129,7 +130,7 @@ impl Cli {
             Command::Replay { what, .. } => {
                 let telemetry = shared::telemetry::start(&config.logging, "replay")?;
                 config.warn();
-                let mut out = std::io::stdout();
+                let mut out = out::stdout();
                 let replay = crate::replay::replay(config, &what, shutdown, &mut out);
                 let done = runtime.block_on(replay);
                 drop(telemetry);

@@ -20,6 +20,8 @@ pub struct Counters {
     pub empty_lines: AtomicU64,
     /// Records: every line that is not empty.
     pub records: AtomicU64,
+    /// Rows whose record was no valid text.
+    pub mended: AtomicU64,
     filtered: Vec<(String, AtomicU64)>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     altered: Mutex<BTreeMap<String, ColumnCounts>>,
@@ -69,14 +71,20 @@ impl Counters {
         page.counter("empty_lines", "Lines without content since the start", count(&self.empty_lines));
         page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
+        page.counter(
+            "mended_records",
+            "Rows whose record had invalid UTF-8 or raw control characters, since the start",
+            count(&self.mended),
+        );
         let altered = self.by_column();
         type Of = fn(&ColumnCounts) -> u64;
-        let kinds: [(&str, &str, Of); 7] = [
-            ("cut_values", "Texts cut to the bytes of their column", |counts| counts.cut),
+        let kinds: [(&str, &str, Of); 8] = [
+            ("cut_values", "Texts and lists cut to the bytes of their column", |counts| counts.cut),
             ("nulled_values", "Values their column's type has no form for: NULL", |counts| counts.nulled),
             ("rounded_values", "Numbers and times rounded to their column's digits", |counts| counts.rounded),
             ("dropped_nuls", "NUL characters left out of texts", |counts| counts.nuls),
             ("replaced_surrogates", "Halves of surrogate pairs replaced by U+FFFD", |counts| counts.replaced),
+            ("replaced_bytes", "Invalid UTF-8 replaced by U+FFFD", |counts| counts.invalid),
             ("replaced_delimiters", "Lists joined by a comma for want of a delimiter", |counts| {
                 counts.delimiters
             }),

@@ -8,8 +8,9 @@
 //! batches go first.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +20,7 @@ use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::SEAL;
 use shared::object_store;
+use shared::private;
 use shared::seal::{Seal, SealedFile};
 use shared::shutdown::Shutdown;
 
@@ -73,7 +75,8 @@ impl Kept {
         let dir = log_dir.join("kept");
         let mut state = State::default();
         if room.max > 0 {
-            fs::create_dir_all(&dir)?;
+            make(&dir)?;
+            private::close_all(&dir)?;
         }
         for folder in fs::read_dir(&dir).into_iter().flatten() {
             let path = folder?.path();
@@ -112,7 +115,7 @@ impl Kept {
         }
         self.make_room(bytes);
         let folder = self.folder(batch);
-        let written = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), content));
+        let written = make(&folder).and_then(|()| write(&folder.join(name), content));
         if let Err(error) = written {
             tracing::warn!(%batch, %error, "no copy of {name} is kept; all copies are dropped to make room");
             let batches: Vec<_> = self.state().batches.keys().copied().collect();
@@ -202,8 +205,19 @@ impl Kept {
     }
 }
 
+fn make(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(content)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
 
     fn room(max: u64) -> Room {
@@ -230,6 +244,30 @@ mod tests {
         assert_eq!(batches(&kept), [c]);
         let kept = Kept::open(dir.path(), room(0)).unwrap();
         assert!(batches(&kept).is_empty() && !kept.folder(c).exists());
+    }
+
+    #[test]
+    fn copies_are_for_nobody_else_those_of_an_earlier_process_included() {
+        let dir = tempfile::tempdir().unwrap();
+        let modes = |paths: &[&Path]| -> Vec<u32> {
+            paths.iter().map(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777).collect()
+        };
+        let kept = Kept::open(dir.path(), room(1000)).unwrap();
+        let batch = BatchId::new();
+        kept.keep(batch, "0.csv", b"a~b\n");
+        let (all, folder) = (dir.path().join("kept"), kept.folder(batch));
+        let file = folder.join("0.csv");
+        assert_eq!(modes(&[&all, &folder, &file]), [0o700, 0o700, 0o600]);
+        for (path, mode) in [(&all, 0o755), (&folder, 0o755), (&file, 0o644)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+        // Where a link leads to is nobody's business here.
+        let beside = dir.path().join("beside");
+        fs::write(&beside, "not ours").unwrap();
+        fs::set_permissions(&beside, Permissions::from_mode(0o644)).unwrap();
+        symlink(&beside, all.join("link")).unwrap();
+        Kept::open(dir.path(), room(1000)).unwrap();
+        assert_eq!(modes(&[&all, &folder, &file, &beside]), [0o700, 0o700, 0o600, 0o644]);
     }
 
     #[test]

@@ -97,13 +97,14 @@ impl Records {
         if !columns.is_empty() {
             let mut all = ColumnCounts::default();
             columns.values().for_each(|counts| all.add(counts));
-            let ColumnCounts { cut, nulled, rounded, nuls, replaced, delimiters, rejected } = all;
+            let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = all;
             tracing::info!(
                 cut,
                 nulled,
                 rounded,
                 nuls,
                 replaced,
+                invalid,
                 delimiters,
                 rejected,
                 "values no column could hold as sent, since the start"
@@ -117,6 +118,7 @@ impl Records {
 
     fn count_altered(&mut self) {
         self.transform.take_altered(|column, counts| self.counters.altered(column, counts));
+        self.counters.mended.fetch_add(self.transform.take_mended(), Ordering::Relaxed);
     }
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {

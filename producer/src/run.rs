@@ -7,7 +7,6 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::object_store::ObjectStore;
-use shared::redshift::{Connector, table};
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
 use state::feed::{self, Owner, Published, Republish};
@@ -40,6 +39,7 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
     let transform = transform.map_err(|error| Failure::new(Exit::Config, error))?;
+    let transform = transform.with_invalid_text(config.adobe.invalid_text);
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
@@ -54,20 +54,10 @@ pub fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transfo
 /// Runs the producer until a signal, or until it cannot go on.
 ///
 /// # Errors
-/// When every COPY into the table as it is would fail, the log cannot be opened or fails, or the credential or the
-/// stream's address is wrong.
+/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
-    if config.redshift.has_login() {
-        let connector = Connector::new(&config, &format!("livestream producer {}", config.instance.name))?;
-        let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
-        looked.unwrap_or(Ok(()))?;
-    } else {
-        tracing::info!(
-            "the producer is given no login of Redshift: it does not compare the table with the schema"
-        );
-    }
     let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
     let transform = mark_batches(transform, &schema, &log);
     let again = log.has_history();

@@ -135,6 +135,9 @@ impl Shipping {
     ) -> Result<(), LogError> {
         let this = Arc::new(self);
         let places = Arc::new(Semaphore::new(this.uploads));
+        // After an outage thousands of batches may be ready at once, and each task holds what it read of the log.
+        let publishing = Arc::new(Semaphore::new(this.uploads));
+        let mending = Arc::new(Semaphore::new(this.uploads));
         let mut tasks: JoinSet<Result<(), LogError>> = JoinSet::new();
         tasks.spawn(this.clone().ship_rejects_until_stopped(shutdown.clone()));
         let (uploaded, mut batch_advanced) = mpsc::unbounded_channel();
@@ -142,24 +145,15 @@ impl Shipping {
         // Files of each sealed batch that are not up yet.
         let mut missing: BTreeMap<u64, usize> = BTreeMap::new();
         let mut sealed: Vec<u64> = left.sealed;
-        let mut ready: Vec<u64> = Vec::new();
+        let mut ready: VecDeque<u64> = VecDeque::new();
         loop {
             for batch in sealed.drain(..) {
                 let files = this.clone().to_upload(batch).await?;
                 match files.len() {
-                    0 => ready.push(batch),
+                    0 => ready.push_back(batch),
                     more => _ = missing.insert(batch, more),
                 }
                 waiting.extend(files);
-            }
-            for batch in ready.drain(..) {
-                // Each sealed batch is published by one task, started when its last file is up.
-                let (this, shutdown) = (this.clone(), shutdown.clone());
-                let what = format!("publishing of batch {batch}");
-                tasks.spawn(async move {
-                    until_done(&what, &shutdown, || this.publish(batch)).await?;
-                    Ok(())
-                });
             }
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
@@ -176,6 +170,17 @@ impl Shipping {
                         Ok(())
                     });
                 }
+                // Each sealed batch is published by one task, started when its last file is up.
+                Ok(place) = publishing.clone().acquire_owned(), if !ready.is_empty() => {
+                    let Some(batch) = ready.pop_front() else { continue };
+                    let (this, shutdown) = (this.clone(), shutdown.clone());
+                    tasks.spawn(async move {
+                        let what = format!("publishing of batch {batch}");
+                        until_done(&what, &shutdown, || this.publish(batch)).await?;
+                        drop(place);
+                        Ok(())
+                    });
+                }
                 Some(batch) = batch_advanced.recv() => {
                     let left = missing.get_mut(&batch).map(|left| {
                         *left -= 1;
@@ -183,12 +188,15 @@ impl Shipping {
                     });
                     if left == Some(0) {
                         missing.remove(&batch);
-                        ready.push(batch);
+                        ready.push_back(batch);
                     }
                 }
-                Some(batch) = once_more.recv() => {
+                // Looked at again when a task has ended.
+                Some(batch) = once_more.recv(), if mending.available_permits() > 0 => {
+                    let place = mending.clone().try_acquire_owned();
                     let (this, shutdown) = (this.clone(), shutdown.clone());
                     tasks.spawn(async move {
+                        let _place = place;
                         let what = format!("upload of batch {batch} once more");
                         let done = until_done(&what, &shutdown, || this.republish(batch)).await;
                         this.kept.end(batch);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bytes ─UTF-8?─► text ─walk─► spans of the values the schema wants ─filters─► convert, column by column ─► row
+//!   └─ not UTF-8, or raw control characters: a mended copy takes its place ─┘
 //! ```
 //! The walk validates the whole record and remembers only where each wanted value lies; the values are then
 //! converted from there straight into the row. Nothing is copied in between, and no record allocates once the
@@ -18,6 +19,7 @@ mod explain;
 mod filter;
 mod keys;
 mod list;
+mod mend;
 mod number;
 mod plan;
 mod row;
@@ -39,7 +41,9 @@ pub use plan::TransformError;
 pub use stats::{ColumnCounts, Stats};
 
 use convert::Converter;
+use mend::Mended;
 use plan::Plan;
+use shared::config::InvalidText;
 use shared::schema::{MAX_ROW_BYTES, Schema};
 use walk::Spans;
 
@@ -117,6 +121,8 @@ pub struct Transform {
     converter: Converter,
     stats: Stats,
     filter_names: Vec<String>,
+    invalid_text: InvalidText,
+    mended: Mended,
 }
 
 impl Transform {
@@ -125,7 +131,22 @@ impl Transform {
         let plan = Plan::new(schema, filters)?;
         let spans = Spans::new(plan.targets(), plan.constants());
         let filter_names = filters.iter().map(|filter| filter.name.clone()).collect();
-        Ok(Self { spans, converter: Converter::default(), stats: Stats::new(schema), filter_names, plan })
+        Ok(Self {
+            spans,
+            converter: Converter::default(),
+            stats: Stats::new(schema),
+            filter_names,
+            invalid_text: InvalidText::Replace,
+            mended: Mended::default(),
+            plan,
+        })
+    }
+
+    /// With this decision on bytes that are no UTF-8 and on raw control characters; without it, they are replaced.
+    #[must_use]
+    pub fn with_invalid_text(mut self, invalid_text: InvalidText) -> Self {
+        self.invalid_text = invalid_text;
+        self
     }
 
     /// With this name in columns of kind `instance`.
@@ -145,13 +166,11 @@ impl Transform {
 
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
     pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
-        let text = match utf8(line) {
+        let read = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut self.mended);
+        let text = match read {
             Ok(text) => text,
             Err(reject) => return Outcome::Rejected(reject),
         };
-        if let Err(reject) = walk::walk(&self.plan, text, &mut self.spans) {
-            return Outcome::Rejected(reject);
-        }
         if let Some(rule) = self.plan.filtered(text, &self.spans, &mut self.converter) {
             let (_, received) = self.plan.identity(text, &self.spans, &mut self.converter);
             return Outcome::Filtered { rule, received };
@@ -161,7 +180,7 @@ impl Transform {
         let bytes = row.len() - start;
         let written =
             written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
-        self.stats.settle(written.is_ok());
+        self.stats.settle(written.is_ok(), self.spans.is_mended());
         if let Err(reject) = written {
             row.truncate(start);
             return Outcome::Rejected(reject);
@@ -180,10 +199,38 @@ impl Transform {
         self.stats.take(each);
     }
 
+    /// How many records became rows since the last call that were no valid text, and counts from zero.
+    pub fn take_mended(&mut self) -> u64 {
+        self.stats.take_mended()
+    }
+
     /// What was altered or dropped since it was taken because a column's type could not hold it, by column.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
+}
+
+/// Fills `spans` with those of the record; its text, which is that of `line` itself unless it had to be mended.
+fn read<'t>(
+    plan: &Plan,
+    line: &'t [u8],
+    invalid_text: InvalidText,
+    spans: &mut Spans,
+    mended: &'t mut Mended,
+) -> Result<&'t str, Reject> {
+    let reject = match utf8(line).and_then(|text| walk::walk(plan, text, spans).map(|()| text)) {
+        Ok(text) => return Ok(text),
+        Err(reject) => reject,
+    };
+    if invalid_text == InvalidText::Reject || !mended.mend(line) {
+        return Err(reject);
+    }
+    // If that does not help, the reason is told of the record as it came.
+    if walk::walk(plan, mended.text(), spans).is_err() {
+        return Err(reject);
+    }
+    spans.mended_at(mended.replaced());
+    Ok(mended.text())
 }
 
 fn utf8(line: &[u8]) -> Result<&str, Reject> {

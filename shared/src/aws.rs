@@ -17,7 +17,7 @@ use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::boxed::Boxed;
 use crate::causes::causes;
@@ -25,6 +25,8 @@ use crate::config::S3;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Bytes of an answer at most; a password takes some hundred.
+const REPLY: usize = 1 << 20;
 
 fn provider() -> tls::Provider {
     tls::Provider::Rustls(CryptoMode::Ring)
@@ -49,6 +51,36 @@ pub(crate) fn loader(config: &S3) -> ConfigLoader {
 /// Finds the credentials and all else that the loader looks for.
 pub(crate) fn load(loader: ConfigLoader) -> Boxed<'static, SdkConfig> {
     Box::pin(loader.load())
+}
+
+/// What to do about a source of credentials that is not built in. A program that AWS itself offers reads it.
+const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_process = aws configure export-credentials \
+     --profile <the present one> --format process`, whose credential passes with the session; or give the service one of its own: \
+     the role of its container or instance, a web identity, a profile with keys or with role_arn and source_profile, \
+     AWS_ACCESS_KEY_ID, or s3.access_key_id";
+
+/// What an operator is told about a source of credentials that is not built in: the SDK speaks of features of cargo. None
+/// if the error is another.
+#[must_use]
+pub(crate) fn not_built_in(said: &str) -> Option<String> {
+    let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
+        match rest.split(['.', ' ', ',']).next().unwrap_or_default() {
+            "sso" => "IAM Identity Center (`aws sso login`)".to_owned(),
+            "credentials-login" => "a console session (`aws login`)".to_owned(),
+            other => format!("{other:?}"),
+        }
+    } else {
+        let (_, rest) = said.split_once("profile referenced `")?;
+        let (name, rest) = rest.split_once('`')?;
+        rest.contains("not supported").then(|| format!("{name:?}"))?
+    };
+    Some(format!("the AWS profile takes its credential from {source}, which is not built in: {INSTEAD}"))
+}
+
+/// An error of finding or using a credential, for an operator.
+fn of_credentials(error: &dyn std::error::Error) -> ApiError {
+    let said = causes(error);
+    ApiError::Credentials(not_built_in(&said).unwrap_or(said))
 }
 
 /// A service of AWS that is asked by signed POSTs to one address.
@@ -120,9 +152,14 @@ impl Api {
             let answer = self.connector.call(request).await.map_err(|error| unreachable(causes(&error)))?;
             let status = answer.status().as_u16();
             let error_type = answer.headers().get("x-amzn-errortype").map(str::to_owned);
-            let body = ByteStream::new(answer.into_body()).collect().await;
-            let body = body.map_err(|error| unreachable(causes(&error)))?.into_bytes();
-            Ok(Reply { status, error_type, body })
+            let (mut body, mut read) = (ByteStream::new(answer.into_body()), BytesMut::new());
+            while let Some(chunk) = body.try_next().await.map_err(|error| unreachable(causes(&error)))? {
+                if read.len() + chunk.len() > REPLY {
+                    return Err(unreachable(format!("an answer of more than {REPLY} bytes")));
+                }
+                read.extend_from_slice(&chunk);
+            }
+            Ok(Reply { status, error_type, body: read.freeze() })
         })
     }
 
@@ -131,7 +168,7 @@ impl Api {
             Some(provider) => provider.provide_credentials().await,
             None => return Err(ApiError::Credentials("the AWS chain has none".to_owned())),
         };
-        let identity: Identity = credentials.map_err(|error| ApiError::Credentials(causes(&error)))?.into();
+        let identity: Identity = credentials.map_err(|error| of_credentials(&error))?.into();
         let unsignable = |error: &dyn std::error::Error| ApiError::Unreachable(causes(error));
         let params = v4::SigningParams::builder()
             .identity(&identity)
@@ -157,5 +194,52 @@ impl Api {
         let mut request = request.body(SdkBody::from(body)).map_err(|error| unsignable(&error))?;
         instructions.apply_to_request_http1x(&mut request);
         HttpRequest::try_from(request).map_err(|error| unsignable(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the SDK says of this profile.
+    #[allow(deprecated, reason = "the names of now are those of a crate that is not a dependency here")]
+    async fn said(profile: &str) -> String {
+        use aws_config::profile::ProfileFileCredentialsProvider;
+        use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+        use aws_config::provider_config::ProviderConfig;
+
+        let http = Builder::new().tls_provider(provider()).build_https();
+        let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, profile).build();
+        let provider = ProfileFileCredentialsProvider::builder()
+            .configure(&ProviderConfig::without_region().with_http_client(http))
+            .profile_files(files)
+            .build();
+        causes(&provider.provide_credentials().await.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_not_built_in_is_told_without_a_word_of_cargo() {
+        let sso = "[default]\nsso_start_url = https://example.com/start\nsso_region = eu-central-1\n\
+                   sso_account_id = 123456789012\nsso_role_name = r\n";
+        let login = "[default]\nlogin_session = arn:aws:iam::123456789012:user/u\n";
+        for (profile, source) in [(sso, "aws sso login"), (login, "aws login")] {
+            let said = said(profile).await;
+            let told = not_built_in(&said);
+            assert!(told.is_some(), "the SDK has other words by now: {said}");
+            let told = told.unwrap();
+            for part in [source, "AWS_PROFILE", "credential_process", "s3.access_key_id"] {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+            assert!(!told.contains("cargo") && !told.contains("feature"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_source_nobody_knows_is_named_and_other_errors_are_left_as_they_are() {
+        let unknown = "invalid: profile referenced `Foo` provider but that provider is not supported";
+        assert!(not_built_in(unknown).unwrap().contains("\"Foo\", which is not built in"));
+        for other in ["no providers in chain provided credentials", "profile `x` was not defined: …", ""] {
+            assert_eq!(not_built_in(other), None, "{other}");
+        }
     }
 }

@@ -96,7 +96,8 @@ pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) 
 /// The ledger's columns and types, in order: a row says that its batch is in the table. Those of rows add up to the rows
 /// that were sealed.
 pub const LEDGER_COLUMNS: [(&str, &str); 22] = [
-    ("batch_id", "varchar(36) NOT NULL PRIMARY KEY"),
+    // No key: see `create_ledger`.
+    ("batch_id", "varchar(36) NOT NULL"),
     ("instance", "varchar(127)"),
     ("rows_loaded", "bigint NOT NULL"),
     ("rows_quarantined", "bigint NOT NULL"),
@@ -134,8 +135,9 @@ pub const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
 /// The only column of the table that is locked. Nobody reads or writes it.
 const LOCK_COLUMN: (&str, &str) = ("nothing", "smallint");
 
-/// The ledger. Redshift does not enforce the primary key, it only plans with it: what keeps a batch from being
-/// entered twice is the lock that the load takes first ([`create_lock`]).
+/// The ledger. What keeps a batch from being entered twice is the lock that the load takes first ([`create_lock`]). It has
+/// no primary key: Redshift would not enforce it, and plans as if it held, so that a row that stands twice could hide
+/// from the very query that looks for it.
 pub fn create_ledger(ledger: &TableName) -> String {
     create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
 }
@@ -240,9 +242,15 @@ mod tests {
     #[test]
     fn the_ledger_has_the_columns_a_load_writes() {
         let text = create_ledger(&"ledger".parse().unwrap());
-        assert!(text.starts_with(
-            "CREATE TABLE IF NOT EXISTS \"ledger\" (\n  \"batch_id\" varchar(36) NOT NULL PRIMARY KEY,\n"
-        ));
+        assert!(
+            text.starts_with(
+                "CREATE TABLE IF NOT EXISTS \"ledger\" (\n  \"batch_id\" varchar(36) NOT NULL,\n"
+            )
+        );
+        assert!(
+            !text.contains("KEY") && !text.contains("UNIQUE"),
+            "Redshift plans with what it does not enforce: {text}"
+        );
         assert!(text.ends_with("  \"uncompared\" bigint\n)"), "{text}");
         for (then, now) in RENAMED_IN_LEDGER {
             assert!(LEDGER_COLUMNS.iter().all(|(name, _)| *name != then), "{then}");

@@ -1,6 +1,7 @@
 //! Exit codes, an interface like any other: service managers and scripts act on them (`sysexits.h`).
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde::{Deserialize, Serialize};
@@ -78,24 +79,22 @@ pub fn io_exit(error: &std::io::Error) -> Exit {
     }
 }
 
-/// Turns the result of a program into its exit code, saying on standard error what went wrong.
-#[allow(
-    clippy::print_stderr,
-    reason = "the last word of a program must be seen also when logging never started"
-)]
+/// Turns the result of a program into its exit code, saying on standard error what went wrong: its last word must be
+/// seen also when logging never started. If nobody reads it, or it cannot be written, the code stays the same.
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            let _ = writeln!(crate::out::stderr(), "error: {failure}");
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
-/// The whole of a program's `main`: reads the command line, does what it asks, and ends with the code that says how
-/// it went.
+/// The whole of a program's `main`: reads the command line, does what it asks, and ends with the code that says how it
+/// went. Whatever it makes is for its user alone.
 pub fn main<C: clap::Parser>(execute: impl FnOnce(C) -> Result<(), Failure>) -> ExitCode {
+    crate::private::from_now_on();
     match C::try_parse() {
         Ok(command) => finish(execute(command)),
         Err(help) => {

@@ -16,6 +16,13 @@ pub const SEAL: &str = "batch.json";
 /// folder of a day.
 pub const IDENTITY: &str = ".pipeline.json";
 
+/// Name of the object directly below a prefix by which a `check` finds out what it may do there; `who` is the producer's
+/// name or the ingester's process. No batch either.
+#[must_use]
+pub fn probe_name(who: impl std::fmt::Display) -> String {
+    format!(".check-{who}")
+}
+
 /// How the rows of a file are compressed in S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,6 +75,24 @@ pub fn file_name(no: u32, compression: Compression) -> String {
     format!("{no}.csv{}", compression.suffix())
 }
 
+/// Number and compression of a file of rows, by its name within the folder; None for any other name.
+#[must_use]
+pub fn parse_file_name(name: &str) -> Option<(u32, Compression)> {
+    let (number, _) = name.split_once('.')?;
+    let number: u32 = number.parse().ok()?;
+    let compression = [Compression::Zstd, Compression::Gzip, Compression::None]
+        .into_iter()
+        .find(|compression| file_name(number, *compression) == name);
+    compression.map(|compression| (number, compression))
+}
+
+/// Whether an object of this name within the folder of a batch belongs to the batch. Whatever else lies there is
+/// somebody else's: it is neither moved nor deleted.
+#[must_use]
+pub fn is_of_batch(name: &str) -> bool {
+    name == SEAL || name == MANIFEST || parse_file_name(name).is_some()
+}
+
 /// The key of a file of rejects. The first reject's time and number name it, and a checksum of what is in it: repeating
 /// an upload after a crash replaces the object by the same; a new log of the same instance, which counts from 0 again, or
 /// a copy of a log, which goes on otherwise, replaces none of another's.
@@ -102,6 +127,27 @@ mod tests {
         let batch = BatchId::new();
         let key = format!("{}{}", folder("ToIngest/", batch), file_name(3, Compression::Zstd));
         assert_eq!(parse_key("ToIngest/", &key), Some((batch, "3.csv.zst")));
+    }
+
+    #[test]
+    fn a_batch_is_its_files_its_manifest_and_its_seal_and_nothing_else() {
+        for own in ["0.csv", "12.csv.zst", "999.csv.gz", MANIFEST, SEAL] {
+            assert!(is_of_batch(own), "{own}");
+        }
+        for other in [
+            "notes.txt",
+            "00.csv",
+            "0.csv.bak",
+            "x.csv",
+            "0",
+            "sub/0.csv",
+            "0.csv.zst.tmp",
+            "batch.json~",
+            "",
+        ] {
+            assert!(!is_of_batch(other), "{other}");
+        }
+        assert_eq!(parse_file_name("12.csv.zst"), Some((12, Compression::Zstd)));
     }
 
     #[test]

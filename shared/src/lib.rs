@@ -15,6 +15,8 @@ pub mod ids;
 pub mod layout;
 pub mod metrics;
 pub mod object_store;
+pub mod out;
+pub mod private;
 pub mod redshift;
 pub mod report;
 pub mod retry;

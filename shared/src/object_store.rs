@@ -5,14 +5,20 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumMode};
 use base64::Engine;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
 
 use crate::causes::causes;
 use crate::config::S3;
 
 /// Objects a LIST answers with at most; S3's own limit.
-const PAGE: usize = 1000;
+const PAGE: i32 = 1000;
+
+/// Bytes of a seal, a manifest or any other object that says something of others, at most. A seal of the most files
+/// that `batch.files_per_batch` allows takes a fifth of it.
+pub const SMALL: u64 = 1 << 20;
+/// Bytes of any object that is read whole, at most.
+const LARGE: u64 = 256 << 20;
 
 /// Everything but what stands for itself in a URL's path.
 const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =
@@ -36,6 +42,15 @@ pub struct Object {
     pub etag: String,
 }
 
+/// Where a listing goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Behind this key.
+    After(String),
+    /// Where S3 says: a page may be empty although there are more.
+    Token(String),
+}
+
 /// What S3 said of an object it has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
@@ -54,6 +69,7 @@ pub struct StoreError {
     key: String,
     reason: String,
     kind: StoreErrorKind,
+    too_large: bool,
 }
 
 /// What a caller does differently.
@@ -80,6 +96,13 @@ impl StoreError {
     #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.kind == StoreErrorKind::Asleep
+    }
+
+    /// Whether the object holds more than whatever is read there can hold: this product did not write it. A person has
+    /// to look, as for any error of configuration.
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        self.too_large
     }
 
     /// Whether the object is not there.
@@ -177,16 +200,40 @@ impl ObjectStore {
         }
     }
 
-    /// Reads a whole object. Meant for manifests, seals and single files.
+    /// Reads a whole object, of 256 MiB at most. Where it is known how large the object may be, ask with
+    /// [`ObjectStore::get_at_most`].
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// As [`ObjectStore::get_at_most`].
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+        self.get_at_most(key, LARGE).await
+    }
+
+    /// Reads a whole object, if it holds no more than `limit` bytes: anybody who may write into the bucket decides how
+    /// large an object is, and must not decide how much memory this process takes.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, or holds more ([`StoreError::is_too_large`]).
+    pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let answer = send::get_object(request).await.map_err(|error| self.failed("GET", key, &error))?;
-        let body = answer.body.collect().await;
-        body.map(aws_sdk_s3::primitives::AggregatedBytes::into_bytes)
-            .map_err(|error| self.error("GET", key, error.to_string(), StoreErrorKind::Passing))
+        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        if let Some(length) = length.filter(|length| *length > limit) {
+            return Err(self.too_large(key, &format!("{length} bytes"), limit));
+        }
+        let room = usize::try_from(length.unwrap_or(0).min(limit)).unwrap_or(0);
+        let (mut body, mut content) = (answer.body, BytesMut::with_capacity(room));
+        // The length is what the answer says, and not every answer says one.
+        loop {
+            match body.try_next().await {
+                Ok(Some(chunk)) if (content.len() + chunk.len()) as u64 > limit => {
+                    return Err(self.too_large(key, "more", limit));
+                }
+                Ok(Some(chunk)) => content.extend_from_slice(&chunk),
+                Ok(None) => return Ok(content.freeze()),
+                Err(error) => return Err(self.error("GET", key, causes(&error), StoreErrorKind::Passing)),
+            }
+        }
     }
 
     /// The same store, another bucket.
@@ -243,32 +290,43 @@ impl ObjectStore {
         Ok(Opened { store: self.clone(), key: key.to_owned(), etag, body: answer.body })
     }
 
-    /// One page of a listing, in the order of the keys: up to 1000 objects below `prefix` and after `after`, and
-    /// whether there are more.
+    /// One page of a listing, in the order of the keys: up to 1000 objects below `prefix`, and where it goes on. Only
+    /// S3's word that nothing follows ends a listing; a page may be empty before.
     ///
     /// # Errors
-    /// When S3 refuses.
+    /// When S3 refuses, or does not come on.
     pub async fn list_page(
         &self,
         prefix: &str,
-        after: Option<&str>,
-    ) -> Result<(Vec<Object>, bool), StoreError> {
-        let request = self
-            .client
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(prefix)
-            .set_start_after(after.map(str::to_owned))
-            .max_keys(i32::try_from(PAGE).unwrap_or(i32::MAX));
-        let answer =
-            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
-        let more = answer.is_truncated.unwrap_or(false);
+        from: Option<&Next>,
+    ) -> Result<(Vec<Object>, Option<Next>), StoreError> {
+        let (page, next) = self.list_raw(prefix, from).await?;
         let object = |object: aws_sdk_s3::types::Object| Object {
             size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             key: object.key.unwrap_or_default(),
             etag: object.e_tag.unwrap_or_default(),
         };
-        Ok((answer.contents.unwrap_or_default().into_iter().map(object).collect(), more))
+        Ok((page.into_iter().map(object).collect(), next))
+    }
+
+    async fn list_raw(
+        &self,
+        prefix: &str,
+        from: Option<&Next>,
+    ) -> Result<(Vec<aws_sdk_s3::types::Object>, Option<Next>), StoreError> {
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE);
+        let request = match from {
+            None => request,
+            Some(Next::After(key)) => request.start_after(key),
+            Some(Next::Token(token)) => request.continuation_token(token),
+        };
+        let answer =
+            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let page = answer.contents.unwrap_or_default();
+        let last = page.last().and_then(|object| object.key.clone());
+        let next = following(answer.is_truncated, last, answer.next_continuation_token, from);
+        let next = next.map_err(|why| self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing))?;
+        Ok((page, next))
     }
 
     /// Every object below `prefix` and after `after`, in the order of the keys.
@@ -276,14 +334,38 @@ impl ObjectStore {
     /// # Errors
     /// When S3 refuses.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>, StoreError> {
-        let (mut objects, mut more) = self.list_page(prefix, after).await?;
-        while more {
-            let last = objects.last().map(|object| object.key.clone());
-            let (page, again) = self.list_page(prefix, last.as_deref()).await?;
-            more = again && !page.is_empty();
+        let mut objects = Vec::new();
+        let mut from = after.map(|after| Next::After(after.to_owned()));
+        loop {
+            let (page, next) = self.list_page(prefix, from.as_ref()).await?;
             objects.extend(page);
+            if next.is_none() {
+                return Ok(objects);
+            }
+            from = next;
         }
-        Ok(objects)
+    }
+
+    /// The objects below `prefix` whose names behind it are `ours`, in the order of the keys: however many others lie there,
+    /// they take no memory.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn list_where(
+        &self,
+        prefix: &str,
+        ours: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Object>, StoreError> {
+        let (mut objects, mut from) = (Vec::new(), None::<Next>);
+        loop {
+            let (page, next) = self.list_page(prefix, from.as_ref()).await?;
+            let of_ours = |object: &Object| object.key.strip_prefix(prefix).is_some_and(&ours);
+            objects.extend(page.into_iter().filter(of_ours));
+            if next.is_none() {
+                return Ok(objects);
+            }
+            from = next;
+        }
     }
 
     /// The folders directly below `prefix`, in order, each as `{prefix}name/`: one request for a thousand of them, however
@@ -292,34 +374,48 @@ impl ObjectStore {
     /// # Errors
     /// When S3 refuses.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let (mut folders, mut token) = (Vec::new(), None);
+        let (mut folders, mut token) = (Vec::new(), None::<String>);
         loop {
             let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).delimiter("/");
-            let request = request.set_continuation_token(token);
+            let request = request.set_continuation_token(token.clone());
             let answer =
                 send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
             let found = answer.common_prefixes.unwrap_or_default();
             folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
-            token = answer.next_continuation_token;
-            if token.is_none() || !answer.is_truncated.unwrap_or(false) {
-                return Ok(folders);
-            }
+            // Several names fold into one folder, so that no key says where to go on.
+            let from = token.map(Next::Token);
+            let next = following(answer.is_truncated, None, answer.next_continuation_token, from.as_ref());
+            token = match next {
+                Ok(Some(Next::Token(token))) => Some(token),
+                Ok(None | Some(Next::After(_))) => return Ok(folders),
+                Err(why) => return Err(self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing)),
+            };
         }
     }
 
-    /// The keys of the first page below `prefix` of objects that were written before `before`.
+    /// The keys below `prefix` that are `ours`, of objects that were written before `before`.
     ///
     /// # Errors
     /// When S3 refuses.
-    pub async fn list_older(&self, prefix: &str, before: DateTime<Utc>) -> Result<Vec<String>, StoreError> {
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
-        let answer =
-            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+    pub async fn list_older(
+        &self,
+        prefix: &str,
+        before: DateTime<Utc>,
+        ours: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, StoreError> {
         let old = |object: &aws_sdk_s3::types::Object| {
             object.last_modified.is_some_and(|at| at.secs() < before.timestamp())
         };
-        let objects = answer.contents.unwrap_or_default().into_iter().filter(old);
-        Ok(objects.filter_map(|object| object.key).collect())
+        let (mut keys, mut from) = (Vec::new(), None::<Next>);
+        loop {
+            let (page, next) = self.list_raw(prefix, from.as_ref()).await?;
+            let found = page.into_iter().filter(old).filter_map(|object| object.key);
+            keys.extend(found.filter(|key| ours(key)));
+            if next.is_none() {
+                return Ok(keys);
+            }
+            from = next;
+        }
     }
 
     /// Copies an object within the bucket.
@@ -357,13 +453,46 @@ impl ObjectStore {
         let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
         let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
             (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
-            _ => causes(error),
+            _ => {
+                let said = causes(error);
+                if let Some(told) = crate::aws::not_built_in(&said) {
+                    return self.error(operation, key, told, StoreErrorKind::Configuration);
+                }
+                said
+            }
         };
         self.error(operation, key, reason, kind)
     }
 
     fn error(&self, operation: &'static str, key: &str, reason: String, kind: StoreErrorKind) -> StoreError {
-        StoreError { operation, bucket: self.bucket.clone(), key: key.to_owned(), reason, kind }
+        let bucket = self.bucket.clone();
+        StoreError { operation, bucket, key: key.to_owned(), reason, kind, too_large: false }
+    }
+
+    fn too_large(&self, key: &str, held: &str, limit: u64) -> StoreError {
+        let reason = format!("it holds {held}, and may hold {limit} bytes: this program did not write it");
+        let error = self.error("GET", key, reason, StoreErrorKind::Configuration);
+        StoreError { too_large: true, ..error }
+    }
+}
+
+/// Where a listing goes on that came to `last`; None at its end. A page that ends where it began is a fault of the store:
+/// asking again for ever would not show it.
+fn following(
+    truncated: Option<bool>,
+    last: Option<String>,
+    token: Option<String>,
+    from: Option<&Next>,
+) -> Result<Option<Next>, &'static str> {
+    // A store that does not say whether there is more says it by a token.
+    if !truncated.unwrap_or(token.is_some()) {
+        return Ok(None);
+    }
+    let next = last.map(Next::After).or(token.map(Next::Token));
+    match next {
+        None => Err("it says that there is more, and not where"),
+        next if next.as_ref() == from => Err("it says that there is more, and does not come on"),
+        next => Ok(next),
     }
 }
 
@@ -450,6 +579,20 @@ mod tests {
     fn a_checksum_is_spelled_as_s3_spells_it() {
         // The CRC-32 check value of "123456789" is cbf43926.
         assert_eq!(crc32(b"123456789"), "y/Q5Jg==");
+    }
+
+    #[test]
+    fn only_the_word_that_nothing_follows_ends_a_listing() {
+        let (key, token) = (|| Some("k".to_owned()), || Some("t".to_owned()));
+        let (after, at) = (Next::After("k".to_owned()), Next::Token("t".to_owned()));
+        assert_eq!(following(Some(false), key(), token(), None), Ok(None));
+        assert_eq!(following(None, key(), None, None), Ok(None));
+        assert_eq!(following(Some(true), key(), token(), None), Ok(Some(after.clone())));
+        assert_eq!(following(Some(true), None, token(), Some(&after)), Ok(Some(at.clone())), "an empty page");
+        assert_eq!(following(None, None, token(), None), Ok(Some(at.clone())));
+        assert!(following(Some(true), None, None, None).is_err());
+        assert!(following(Some(true), None, token(), Some(&at)).is_err());
+        assert!(following(Some(true), key(), None, Some(&after)).is_err());
     }
 
     #[test]

@@ -29,7 +29,8 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
             Failure::new(Exit::Config, anyhow::anyhow!(text))
         })
     };
-    let mut layers = vec![layer(config.format, std::io::stderr, std::io::stderr().is_terminal(), filter()?)];
+    let mut layers =
+        vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
     let mut guard = None;
     if !config.dir.as_os_str().is_empty() {
         let appender = RollingFileAppender::builder()
@@ -60,7 +61,9 @@ fn layer<W>(
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour);
+    // What cannot be written cannot be complained of either: the complaint would end the thread.
+    let layer = tracing_subscriber::fmt::layer();
+    let layer = layer.with_writer(writer).with_ansi(colour).log_internal_errors(false);
     match format {
         LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().with_filter(filter).boxed(),

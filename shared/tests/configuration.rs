@@ -102,6 +102,25 @@ fn a_key_that_went_is_accepted_with_a_warning_that_names_it_wherever_it_stands()
 }
 
 #[test]
+fn a_directory_in_which_no_socket_can_be_bound_is_named_by_its_key() {
+    let deep = |bytes: usize| format!("/{}", "d".repeat(bytes - "//feed.sock".len()));
+    for (section, key) in [("log", "dir"), ("ingester", "dir")] {
+        assert!(parse(&with(section, &format!("{key} = \"{}\"", deep(107))), &[]).is_ok());
+        let said = complaint(&with(section, &format!("{key} = \"{}\"", deep(108))), &[]);
+        assert!(
+            said.contains(&format!("{section}.{key}: is too long: the path of its socket, /ddd")),
+            "{said}"
+        );
+        assert!(said.contains("/feed.sock, has 108 bytes, and the system takes 107 at most"), "{said}");
+    }
+    let feed = format!("feed = \"/{}\"", "s".repeat(107));
+    assert!(complaint(&with("ingester", &feed), &[]).contains("ingester.feed: is too long"));
+    // With the socket elsewhere, the log may lie as deep as it likes.
+    let text = with("log", &format!("dir = \"{}\"", deep(300)));
+    assert!(parse(&text, &[("LIVESTREAM__INGESTER__FEED", "/run/livestream.sock")]).is_ok());
+}
+
+#[test]
 fn a_wrong_value_is_named_by_its_key() {
     for (section, line, expected) in [
         ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
@@ -115,6 +134,7 @@ fn a_wrong_value_is_named_by_its_key() {
         ("adobe", "connections = 0", "adobe.connections: must be between 1 and 1, not 0"),
         ("adobe", "smoothing_bucket_size = 7201", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
         ("adobe", "smoothing_bucket_size = 0", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
+        ("adobe", "invalid_text = \"keep\"", "adobe.invalid_text: unknown variant `keep`"),
         ("adobe", "auth = \"basic\"", "adobe.auth: unknown variant `basic`"),
         ("adobe", "stream_url = \"http://livestream.adobe.net/x\"", "adobe.stream_url: must be https"),
         ("adobe", "stream_url = \"livestream\"", "adobe.stream_url: "),

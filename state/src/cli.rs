@@ -1,6 +1,6 @@
 //! The command line of `state`.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -8,6 +8,7 @@ use serde::Serialize;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
+use shared::out;
 
 use crate::dump;
 use crate::verify::verify;
@@ -114,9 +115,5 @@ fn as_json(value: &impl Serialize) -> Result<String, Failure> {
 }
 
 fn show(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout(), "{text}") {
-        // `state dump | head` is no failure.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
-    }
+    Ok(writeln!(out::stdout(), "{text}")?)
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::Seal;
 
 use super::Source;
@@ -22,7 +22,7 @@ pub(super) async fn occupied(
     id: BatchId,
 ) -> Result<Option<String>, StoreError> {
     let target = layout::folder(to, id);
-    let there = store.list(&target, None).await?;
+    let there = store.list_where(&target, layout::is_of_batch).await?;
     let met = meet((&source.folder, objects), (&target, &there));
     match met {
         Met::Free => Ok(None),
@@ -30,7 +30,7 @@ pub(super) async fn occupied(
         Met::BothSealed(key) => {
             // Gone since the listing: whose archive this is shows the next try.
             let Some(ours) = source.json(store, objects).await? else { return Ok(Some(key)) };
-            let theirs = match store.get(&key).await {
+            let theirs = match store.get_at_most(&key, SMALL).await {
                 Ok(json) => json,
                 Err(error) if error.is_not_found() => return Ok(None),
                 Err(error) => return Err(error),

@@ -10,6 +10,7 @@ use futures_util::{StreamExt, stream};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
+use shared::object_store::SMALL;
 use shared::seal::Seal;
 use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 
@@ -156,9 +157,9 @@ impl Loader {
         let mut before = Vec::with_capacity(there.len());
         for batch in batches.iter().filter(|batch| there.contains(*batch)) {
             let folder = layout::folder(&self.target.to_ingest, *batch);
-            let seal = match self.store.get(&format!("{folder}{SEAL}")).await {
+            let seal = match self.store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
                 Ok(json) => Seal::read(*batch, &json).ok(),
-                Err(error) if error.is_not_found() => None,
+                Err(error) if error.is_not_found() || error.is_too_large() => None,
                 Err(error) => return Err(error.into()),
             };
             let Some(seal) = seal else {

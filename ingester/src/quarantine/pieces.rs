@@ -12,6 +12,7 @@ use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::MAX_BYTES;
+use super::set::is_hash;
 use super::sift::Piece;
 use super::split::{Row, split};
 use crate::trouble::Trouble;
@@ -25,6 +26,8 @@ pub struct File {
     pub key: String,
     /// Rows it holds.
     pub rows: u64,
+    /// Bytes of the object.
+    pub bytes: u64,
     /// Its CRC-32, if that is known.
     pub crc32: Option<String>,
 }
@@ -50,6 +53,22 @@ pub struct Pieces {
     written: HashSet<String>,
 }
 
+/// Whether an object of this name within the folder of a search was written by one.
+#[must_use]
+pub fn is_of_search(name: &str) -> bool {
+    if let Some(hash) = name.strip_prefix("manifest-").and_then(|rest| rest.strip_suffix(".json")) {
+        return is_hash(hash);
+    }
+    let piece = || {
+        let (stem, suffix) = name.split_once(".csv")?;
+        let (file, hash) = stem.split_once('-')?;
+        let number = !file.is_empty() && file.bytes().all(|byte| byte.is_ascii_digit());
+        let known = [Compression::Zstd, Compression::Gzip, Compression::None];
+        Some(number && is_hash(hash) && known.iter().any(|compression| compression.suffix() == suffix))
+    };
+    piece().unwrap_or(false)
+}
+
 /// How Redshift writes an object's address.
 pub(super) fn url(bucket: &str, key: &str) -> String {
     format!("s3://{bucket}/{key}")
@@ -63,6 +82,7 @@ impl Pieces {
             name: file.name.clone(),
             key: format!("{from}{}", file.name),
             rows: file.rows,
+            bytes: file.bytes,
             crc32: Some(file.crc32.clone()),
         };
         Self::of(store, seal.files.iter().map(file).collect(), seal.compression, folder)
@@ -188,20 +208,21 @@ impl Pieces {
         let Some(file) = self.files.get(number) else {
             return Err(Trouble::of_batch(ErrorClass::Incomplete, format!("there is no file {number}")));
         };
-        let object = self.store.get(&file.key).await?;
+        let object = self.store.get_at_most(&file.key, file.bytes).await?;
         let unfit = |why: String| Trouble::of_batch(ErrorClass::Incomplete, format!("{}: {why}", file.key));
         if file.crc32.as_ref().is_some_and(|sealed| *sealed != crc32(&object)) {
             return Err(unfit("its content is not what was sealed".to_owned()));
         }
-        let compression = self.compression;
+        let (compression, sealed) = (self.compression, self.len(number));
         let read = blocking(move || {
-            decompress(&object, compression, MAX_BYTES).map(|content| (split(&content), content))
+            decompress(&object, compression, MAX_BYTES).map(|content| (split(&content, sealed), content))
         });
         let (rows, content) = read.await?.map_err(|error| unfit(error.to_string()))?;
         if rows.len() as u64 != file.rows {
             // Its quotes are not those of CSV: where one row ends and the next begins is anybody's guess.
+            let more = if rows.len() as u64 > file.rows { " or more" } else { "" };
             let why = format!(
-                "Redshift refuses rows of {}, which cannot be told apart: the seal says {}, its quotes and line ends {}",
+                "Redshift refuses rows of {}, which cannot be told apart: the seal says {}, its quotes and line ends {}{more}",
                 file.key,
                 file.rows,
                 rows.len()
@@ -222,4 +243,29 @@ impl Opened {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|fault| Trouble::of_batch(ErrorClass::Passing, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_search_writes_is_its_own() {
+        for own in ["0-0123456789abcdef.csv", "12-0123456789abcdef.csv.zst", "manifest-0123456789abcdef.json"]
+        {
+            assert!(is_of_search(own), "{own}");
+        }
+        for other in [
+            "notes.txt",
+            "0.csv.zst",
+            "manifest.json",
+            "manifest-0123456789abcdeg.json",
+            "x-0123456789abcdef.csv",
+            "0-0123456789abcdef.csv.bak",
+            "sub/0-0123456789abcdef.csv",
+            "",
+        ] {
+            assert!(!is_of_search(other), "{other}");
+        }
+    }
 }

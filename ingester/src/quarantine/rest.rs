@@ -94,8 +94,12 @@ async fn sift_and_load(
             let (column, reason) = (first.column.clone(), first.reason.clone());
             let columns = target.columns.clone();
             let set = Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
-            let set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
-            set.put(store, &quarantine.prefix).await?;
+            let mut set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+            // If the batch has a ledger row by now, the transaction names no set.
+            match set.written_before(store, &quarantine.prefix).await? {
+                Some(name) => set.name = name,
+                None => set.put(store, &quarantine.prefix).await?,
+            }
             tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file, row, column, reason,
                 "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
             part = Part { quarantined: set.description.rows, set: Some(set.name), ..part };

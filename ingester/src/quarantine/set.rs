@@ -5,24 +5,36 @@
 //!                                 reasons.ndjson    a line for each row, in the same order: why it was refused
 //!                                 quarantine.json   what a later COPY must know: schema, columns, compression, rows
 //! ```
-//! The name of a set is made of its content. So no set is ever written over with other rows: not by an ingester that
-//! finds other rows refused because the table was altered meanwhile, and not by a request that was held up for
-//! minutes. Which set counts is said by the ledger row of the batch; every other is a left-over.
+//! The name of a set is eight digits of its content and eight that no other set has. So no set is ever written over: not
+//! by an ingester that finds other rows refused because the table was altered meanwhile, and not by a request that was
+//! held up for minutes. And what is deleted never stands there again: a DELETE that was held up as long meets nothing,
+//! where the same rows under the same name may have been written anew, and be all that the ledger counts on.
+//!
+//! Which set counts is said by the ledger row of the batch; every other is a left-over. That an attempt which is repeated
+//! has another name for the same rows does no harm: the ledger row is entered once, under the lock, and names the set of
+//! the attempt that entered it. While a batch has no ledger row nobody deletes its sets, so that an attempt uses the one
+//! that an earlier attempt has written ([`Set::written_before`]); else each try of a load that is refused for days would
+//! leave another.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::compress::{compress, decompress};
 use shared::ids::BatchId;
 use shared::layout::{self, Compression};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, SMALL, StoreError};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::MAX_BYTES;
 use crate::trouble::Trouble;
 
-/// Version of the objects that this program writes, and the newest it reads.
-const FORMAT: u32 = 1;
+/// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
+/// content.
+const FORMAT: u32 = 2;
+/// Digits of a name: the width of the ledger's column.
+const NAME_DIGITS: usize = 16;
+/// Those of them that tell of the content.
+const CONTENT_DIGITS: usize = 8;
 /// The object that describes the others.
 const DESCRIPTION: &str = "quarantine.json";
 /// The object of reasons.
@@ -43,6 +55,19 @@ pub struct Description {
     pub compression: Compression,
     /// Rows in it.
     pub rows: u64,
+}
+
+/// `quarantine.json`
+#[derive(Debug, Serialize, Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    description: Description,
+    /// Checksum of all that is in the set. None in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
+    /// Bytes of the object of rows, and of that of reasons. None in format 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes: Option<(u64, u64)>,
 }
 
 /// Why a row is in quarantine: a line of `reasons.ndjson`.
@@ -89,7 +114,7 @@ pub enum BadSet {
 }
 
 impl Set {
-    /// The set of these rows.
+    /// A set of these rows, with a name that no other has.
     ///
     /// # Errors
     /// When a reason cannot be written as JSON.
@@ -103,8 +128,39 @@ impl Set {
         let count = refusals.len() as u64;
         let description = Description { format: FORMAT, batch, schema, columns, compression, rows: count };
         let mut set = Self { name: String::new(), description, rows, refusals };
-        set.name = set.fingerprint()?;
+        let content = set.fingerprint()?;
+        // The last bytes of a new id are by chance.
+        let [.., a, b, c, d] = *BatchId::new().as_bytes();
+        let digits = content.get(..CONTENT_DIGITS).unwrap_or_default();
+        set.name = format!("{digits}{a:02x}{b:02x}{c:02x}{d:02x}");
         Ok(set)
+    }
+
+    /// The name under which an attempt before has written the same, if it is there whole.
+    ///
+    /// Only for a batch that has no ledger row: of any other a set that the row does not name may be about to be deleted.
+    ///
+    /// # Errors
+    /// When S3 does not answer.
+    pub async fn written_before(&self, store: &ObjectStore, prefix: &str) -> Result<Option<String>, BadSet> {
+        let batch = self.description.batch;
+        let own = batch_folder(prefix, batch);
+        let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
+        for folder in store.folders(&own).await? {
+            let name = name_of(&own, &folder).filter(|name| name.starts_with(content));
+            let Some(name) = name else { continue };
+            match Self::get(store, prefix, batch, name).await {
+                Ok(there) if there.holds_the_same(self) => return Ok(Some(name.to_owned())),
+                Ok(_) | Err(BadSet::Damaged(..)) => {}
+                Err(BadSet::Store(error)) if error.is_not_found() || error.is_too_large() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn holds_the_same(&self, other: &Self) -> bool {
+        (&self.description, &self.rows, &self.refusals) == (&other.description, &other.rows, &other.refusals)
     }
 
     fn fingerprint(&self) -> Result<String, serde_json::Error> {
@@ -142,7 +198,12 @@ impl Set {
         };
         let rows = compress(&self.rows, self.description.compression).map_err(|e| bad("rows")(&e))?;
         let reasons = self.reasons().map_err(|e| bad(REASONS)(&e))?;
-        let description = serde_json::to_vec(&self.description).map_err(|e| bad(DESCRIPTION)(&e))?;
+        let written = Written {
+            description: self.description.clone(),
+            content: Some(self.fingerprint().map_err(|e| bad(DESCRIPTION)(&e))?),
+            bytes: Some((rows.len() as u64, reasons.len() as u64)),
+        };
+        let description = serde_json::to_vec(&written).map_err(|e| bad(DESCRIPTION)(&e))?;
         store.put(&self.rows_key(prefix), rows).await?;
         store.put(&format!("{folder}{REASONS}"), reasons.into()).await?;
         store.put(&format!("{folder}{DESCRIPTION}"), description.into()).await?;
@@ -156,25 +217,33 @@ impl Set {
     pub async fn get(store: &ObjectStore, prefix: &str, batch: BatchId, name: &str) -> Result<Self, BadSet> {
         let folder = folder(prefix, batch, name);
         let damaged = |what: &str, why: String| BadSet::Damaged(format!("{folder}{what}"), why);
-        let json = store.get(&format!("{folder}{DESCRIPTION}")).await?;
-        let description: Description =
+        let json = store.get_at_most(&format!("{folder}{DESCRIPTION}"), SMALL).await?;
+        let Written { description, content, bytes } =
             serde_json::from_slice(&json).map_err(|error| damaged(DESCRIPTION, error.to_string()))?;
         if description.format > FORMAT {
             let why = format!("it has format {}; this version reads up to {FORMAT}", description.format);
             return Err(damaged(DESCRIPTION, why));
         }
-        let reasons = store.get(&format!("{folder}{REASONS}")).await?;
+        let (rows_bytes, reasons_bytes) = bytes.unwrap_or((MAX_BYTES, MAX_BYTES));
+        let (rows_bytes, reasons_bytes) = (rows_bytes.min(MAX_BYTES), reasons_bytes.min(MAX_BYTES));
+        let reasons = store.get_at_most(&format!("{folder}{REASONS}"), reasons_bytes).await?;
         let lines = reasons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let refusals = lines.map(serde_json::from_slice).collect::<Result<Vec<Refusal>, _>>();
         let refusals = refusals.map_err(|error| damaged(REASONS, error.to_string()))?;
         let compression = description.compression;
         let mut set = Self { name: name.to_owned(), description, rows: Bytes::new(), refusals };
         let key = set.rows_key(prefix);
-        let rows = decompress(&store.get(&key).await?, compression, MAX_BYTES);
+        let rows = decompress(&store.get_at_most(&key, rows_bytes).await?, compression, MAX_BYTES);
         set.rows = rows.map_err(|error| BadSet::Damaged(key, error.to_string()))?;
-        match set.fingerprint() {
-            Ok(found) if found == name => Ok(set),
-            _ => Err(damaged("", "its objects are not as they were written".to_owned())),
+        let found = set.fingerprint().map_err(|error| damaged(REASONS, error.to_string()))?;
+        let as_written = match content {
+            Some(content) => content == found && content.get(..CONTENT_DIGITS) == name.get(..CONTENT_DIGITS),
+            None => found == name,
+        };
+        if as_written {
+            Ok(set)
+        } else {
+            Err(damaged("", "its objects are not as they were written".to_owned()))
         }
     }
 }
@@ -189,6 +258,28 @@ pub fn batch_folder(prefix: &str, batch: BatchId) -> String {
 #[must_use]
 pub fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
     format!("{}{set}/", batch_folder(prefix, batch))
+}
+
+/// The name of the set that stands in `set`, if that is the folder of one below the folder `of_batch`.
+#[must_use]
+pub fn name_of<'f>(of_batch: &str, set: &'f str) -> Option<&'f str> {
+    let name = set.strip_prefix(of_batch)?.strip_suffix('/')?;
+    is_hash(name).then_some(name)
+}
+
+/// Whether a text is as long as a name and made of the same digits.
+pub(super) fn is_hash(text: &str) -> bool {
+    text.len() == NAME_DIGITS
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+/// Whether an object of this name within the folder of a set belongs to the set.
+#[must_use]
+pub(super) fn is_of_set(name: &str) -> bool {
+    let rows = [Compression::Zstd, Compression::Gzip, Compression::None]
+        .into_iter()
+        .any(|compression| name.strip_prefix("rows.csv") == Some(compression.suffix()));
+    rows || name == REASONS || name == DESCRIPTION
 }
 
 impl From<BadSet> for Trouble {
@@ -220,19 +311,61 @@ mod tests {
     }
 
     #[test]
-    fn a_set_is_named_after_all_that_is_in_it() {
+    fn a_set_is_named_after_all_that_is_in_it_and_no_other_bears_its_name() {
         let batch = BatchId::new();
         let one = set(batch, "too long", "a\n");
-        assert_eq!(one, set(batch, "too long", "a\n"));
-        assert_eq!(one.name.len(), 16, "the width of the ledger's column");
+        let content = |set: &Set| set.name[..CONTENT_DIGITS].to_owned();
+        let again = set(batch, "too long", "a\n");
+        assert!(again.holds_the_same(&one));
+        assert_eq!(content(&again), content(&one));
+        assert_ne!(again.name, one.name, "what was deleted must not stand there again");
+        assert_eq!(one.name.len(), NAME_DIGITS, "the width of the ledger's column");
         for other in [
             set(batch, "too long", "b\n"),
             set(batch, "digit", "a\n"),
             set(BatchId::new(), "too long", "a\n"),
         ] {
-            assert_ne!(one.name, other.name);
+            assert!(!other.holds_the_same(&one));
+            assert_ne!(content(&one), content(&other));
         }
         let place = format!("{}{}/rows.csv.zst", layout::folder("Q/", batch), one.name);
         assert_eq!(one.rows_key("Q/"), place);
+    }
+
+    #[test]
+    fn only_the_objects_of_a_set_are_its_own() {
+        let (batch, one) = (BatchId::new(), set(BatchId::new(), "r", "a\n"));
+        let own = batch_folder("Q/", batch);
+        assert_eq!(name_of(&own, &folder("Q/", batch, &one.name)), Some(one.name.as_str()));
+        for other in ["sift/", "notes/", "0123456789abcde/", "0123456789ABCDEF/", "0123456789abcdef"] {
+            assert_eq!(name_of(&own, &format!("{own}{other}")), None, "{other}");
+        }
+        for name in ["rows.csv", "rows.csv.zst", "rows.csv.gz", REASONS, DESCRIPTION] {
+            assert!(is_of_set(name), "{name}");
+        }
+        for name in
+            ["rows.csv.bak", "rows.parquet", "notes.txt", "sub/rows.csv", "copy of quarantine.json", ""]
+        {
+            assert!(!is_of_set(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_description_reads_back_and_one_of_format_1_has_neither_content_nor_sizes() {
+        let one = set(BatchId::new(), "r", "a\n");
+        let written = Written {
+            description: one.description.clone(),
+            content: Some("c".to_owned()),
+            bytes: Some((7, 9)),
+        };
+        let read: Written = serde_json::from_slice(&serde_json::to_vec(&written).unwrap()).unwrap();
+        assert_eq!(
+            (read.description, read.content, read.bytes),
+            (one.description.clone(), written.content, Some((7, 9)))
+        );
+        // As it was written, and as its name was made.
+        let old = Description { format: 1, ..one.description };
+        let read: Written = serde_json::from_slice(&serde_json::to_vec(&old).unwrap()).unwrap();
+        assert_eq!((read.description, read.content, read.bytes), (old, None, None));
     }
 }

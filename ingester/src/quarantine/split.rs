@@ -16,9 +16,10 @@ pub struct Row {
     pub lines: u64,
 }
 
-/// The rows of a file in their order.
+/// The rows of a file in their order, `most` of them; one more if there are more, so that a file of nothing but line ends
+/// does not take more memory than rows that were sealed.
 #[must_use]
-pub fn split(content: &[u8]) -> Vec<Row> {
+pub fn split(content: &[u8], most: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let (mut start, mut at, mut lines, mut quoted) = (0, 0, 1, false);
     while let Some(offset) = content.get(at..).and_then(|rest| memchr2(b'"', b'\n', rest)) {
@@ -30,6 +31,9 @@ pub fn split(content: &[u8]) -> Vec<Row> {
         } else {
             rows.push(Row { start, end: at, lines });
             (start, lines) = (at, 1);
+            if rows.len() > most {
+                return rows;
+            }
         }
     }
     if start < content.len() {
@@ -73,17 +77,24 @@ mod tests {
 
     #[test]
     fn line_ends_within_quotes_do_not_end_a_row() {
-        let rows = split(FILE);
+        let rows = split(FILE, 4);
         let text: Vec<_> = rows.iter().map(|row| &FILE[row.start..row.end]).collect();
         let expected: [&[u8]; 4] = [b"1~a\n", b"2~\"b\n\"\"~\"\"\nc\"\r\n", b"\n", b"3~\"\"~\"d~\""];
         assert_eq!(text, expected);
         assert_eq!(rows.iter().map(|row| row.lines).collect::<Vec<_>>(), [1, 3, 1, 1]);
-        assert!(split(b"").is_empty());
+        assert!(split(b"", 0).is_empty());
+    }
+
+    #[test]
+    fn splitting_ends_one_row_after_those_that_were_sealed() {
+        assert_eq!(split(FILE, 3).len(), 4);
+        assert_eq!(split(&b"\n".repeat(1_000_000), 2).len(), 3);
+        assert_eq!(split(b"a\nb", 1).len(), 2, "the last row has no line end");
     }
 
     #[test]
     fn a_value_is_what_stood_there_before_it_was_quoted() {
-        let rows = split(FILE);
+        let rows = split(FILE, usize::MAX);
         let value = |row: usize, column| value(&FILE[rows[row].start..rows[row].end], column);
         assert_eq!(value(0, 1).as_deref(), Some("a"));
         assert_eq!(value(1, 1).as_deref(), Some("b\n\"~\"\nc"));

@@ -1,9 +1,11 @@
-//! Takes away what is left over of a quarantine, once the ledger says what counts.
+//! Takes away what is left over of a quarantine, once the ledger says what counts. Only objects that this program writes
+//! are taken away, by their names: whatever else somebody has put there stays.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
+use super::pieces::is_of_search;
 use super::{Quarantine, set};
 use crate::trouble::Trouble;
 use crate::warehouse::release::{Entry, look};
@@ -15,10 +17,14 @@ const AT_ONCE: usize = 8;
 /// Deletes everything in the quarantine of a batch, by its id in the ledger, but the set that its ledger row names;
 /// nothing if it has none. What the ledger says of it then.
 ///
-/// Sets are deleted under the lock of loads. One that is to be named later is either that of a batch without ledger
-/// row, of which nothing is deleted, or is written under the lock too (see [`crate::warehouse::release`]). What a search
-/// wrote is deleted after the lock is given back: there may be thousands of objects, and a search that misses them is
-/// repeated.
+/// Sets are listed before the lock of loads is taken, and those that the ledger row does not name then are deleted. So
+/// nothing is deleted that may still come to count: a transaction writes the set that it will name under the same lock
+/// (see [`crate::warehouse::release`]), so that it has ended when the row is read here, and no other names a set of it,
+/// whose name is its own. Of a batch without ledger row nothing is deleted. It does not matter how long a DELETE takes,
+/// nor whether the lock is lost meanwhile.
+///
+/// What a search wrote is deleted after the lock is given back: there may be thousands of objects, and a search that
+/// misses them is repeated.
 ///
 /// # Errors
 /// When Redshift or S3 fail. Repeating it is harmless.
@@ -33,7 +39,7 @@ pub async fn tidy(
     session.roll_back().await;
     let entry = entry?;
     if entry.is_some() {
-        delete_all(store, &quarantine.scratch(batch)).await?;
+        delete_all(store, &quarantine.scratch(batch), is_of_search).await?;
     }
     Ok(entry)
 }
@@ -45,6 +51,8 @@ async fn sets(
     quarantine: &Quarantine,
     batch: BatchId,
 ) -> Result<Option<Entry>, Trouble> {
+    let own = set::batch_folder(&quarantine.prefix, batch);
+    let folders = store.folders(&own).await?;
     lock::begin(session, target).await?;
     let Some(entry) = look(session, target, &[batch]).await?.pop() else { return Ok(None) };
     let folder = |name: &str| set::folder(&quarantine.prefix, batch, name);
@@ -54,18 +62,17 @@ async fn sets(
         None if entry.rows > 0 => return Ok(Some(entry)),
         _ => None,
     };
-    let scratch = quarantine.scratch(batch);
-    for set in store.folders(&set::batch_folder(&quarantine.prefix, batch)).await? {
-        // Without a connection the lock may be somebody else's by now.
-        if set != scratch && Some(&set) != kept.as_ref() && session.usable() {
-            delete_all(store, &set).await?;
+    for set in folders {
+        if set::name_of(&own, &set).is_some() && Some(&set) != kept.as_ref() {
+            delete_all(store, &set, set::is_of_set).await?;
         }
     }
     Ok(Some(entry))
 }
 
-async fn delete_all(store: &ObjectStore, folder: &str) -> Result<(), StoreError> {
-    let objects = store.list(folder, None).await?;
+/// Deletes the objects of a folder that are ours by their names.
+async fn delete_all(store: &ObjectStore, folder: &str, ours: fn(&str) -> bool) -> Result<(), StoreError> {
+    let objects = store.list_where(folder, ours).await?;
     let deletes = objects.into_iter().map(|object| async move { store.delete(&object.key).await });
     stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await
 }
@@ -73,7 +80,7 @@ async fn delete_all(store: &ObjectStore, folder: &str) -> Result<(), StoreError>
 /// Deletes what was written for a search that came to nothing, as far as that is possible: the next one writes what it
 /// needs again.
 pub(super) async fn drop_scratch(store: &ObjectStore, folder: &str) {
-    if let Err(error) = delete_all(store, folder).await {
+    if let Err(error) = delete_all(store, folder, is_of_search).await {
         tracing::debug!(%error, folder, "left-overs of a search stay for now");
     }
 }

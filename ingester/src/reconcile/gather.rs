@@ -18,14 +18,14 @@ use shared::config::{Archive, Config};
 use shared::content::Content;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::loads::{Load, LoadState};
 use state::log::BatchStatus;
 use state::snapshot::ProducerSnapshot;
 
 use super::judge::{Facts, InBook, InFolder, InLedger, InLog, InQuarantine};
-use crate::quarantine::{SCRATCH, set};
+use crate::quarantine::{SCRATCH, is_of_search, set};
 use crate::trouble::Trouble;
 use crate::warehouse::look::derived_id;
 use crate::warehouse::{Session, Target, errors, ledger};
@@ -121,15 +121,20 @@ impl Places<'_> {
         let mut quarantine: BTreeMap<BatchId, InQuarantine> = BTreeMap::new();
         for batch in self.batches_below(&s3.quarantine, day).await? {
             let mut there = InQuarantine::default();
-            for folder in self.store.folders(&layout::folder(&s3.quarantine, batch)).await? {
+            let own = layout::folder(&s3.quarantine, batch);
+            for folder in self.store.folders(&own).await? {
                 if folder.ends_with(SCRATCH) {
                     let before = Utc::now() - SEARCHED;
-                    there.left_over |= !self.store.list_older(&folder, before).await?.is_empty();
-                } else {
+                    let ours = |key: &str| key.strip_prefix(&folder).is_some_and(is_of_search);
+                    there.left_over |= !self.store.list_older(&folder, before, ours).await?.is_empty();
+                } else if set::name_of(&own, &folder).is_some() {
                     note_set(&mut there, &folder, named.get(&batch).map(String::as_str));
                 }
             }
-            quarantine.insert(batch, there);
+            // What else lies there is somebody else's, and says nothing of a batch.
+            if there.sets || there.left_over {
+                quarantine.insert(batch, there);
+            }
         }
 
         // Only of what is to be loaded or put away is the seal needed.
@@ -187,14 +192,24 @@ impl Places<'_> {
     async fn sealed_or_not(&self, day: NaiveDate) -> Result<BTreeMap<BatchId, InFolder>, StoreError> {
         let prefix = &self.config.s3.to_ingest;
         let mut folders = BTreeMap::new();
-        for object in self.store.list(&layout::day_folder(prefix, day), None).await? {
-            let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
-            let folder = folders.entry(batch).or_insert(InFolder::NoSeal);
-            if name == SEAL {
-                *folder = InFolder::Sealed;
+        let (of_day, mut from) = (layout::day_folder(prefix, day), None);
+        loop {
+            let (page, next) = self.store.list_page(&of_day, from.as_ref()).await?;
+            for object in &page {
+                let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
+                if !layout::is_of_batch(name) {
+                    continue;
+                }
+                let folder = folders.entry(batch).or_insert(InFolder::NoSeal);
+                if name == SEAL {
+                    *folder = InFolder::Sealed;
+                }
             }
+            if next.is_none() {
+                return Ok(folders);
+            }
+            from = next;
         }
-        Ok(folders)
     }
 
     async fn batches_below(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, StoreError> {
@@ -213,7 +228,7 @@ impl Places<'_> {
     ) -> Result<Vec<(BatchId, Result<Seal, String>)>, StoreError> {
         let seals = batches.into_iter().map(|batch| async move {
             let key = format!("{}{SEAL}", layout::folder(prefix, batch));
-            (batch, self.store.get(&key).await)
+            (batch, self.store.get_at_most(&key, SMALL).await)
         });
         let mut seals = futures_util::stream::iter(seals).buffer_unordered(self.config.s3.uploads);
         let mut read = Vec::new();

@@ -8,7 +8,7 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::feed::Republish;
 use state::loads::ErrorClass;
@@ -186,7 +186,7 @@ impl Hands {
             }
         };
         let key = format!("{}{SEAL}", layout::folder(&self.config.s3.to_ingest, batch));
-        let json = match store.get(&key).await {
+        let json = match store.get_at_most(&key, SMALL).await {
             Ok(json) => json,
             Err(error) if error.is_not_found() => return Ok(Ok("another ingester has just loaded it")),
             Err(error) => return Ok(Err(error)),

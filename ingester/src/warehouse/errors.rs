@@ -1,6 +1,8 @@
 //! The one table of what Redshift's errors mean. Nearly all of them carry SQLSTATE `XX000`, so they are told apart
-//! by their text and by `code:` in the DETAIL.
+//! by their text and by `code:` in the DETAIL; and where the same text means other things at other statements, by what
+//! the statement was for ([`judge_at`]).
 
+use shared::redshift::session::LOCK;
 use state::loads::ErrorClass;
 
 use super::session::SqlFailure;
@@ -68,8 +70,8 @@ const fn mend(advice: &'static str) -> Verdict {
     Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
 }
 
-/// Rows of the batch are refused.
-const NULL_VALUE: Verdict =
+/// Rows of the batch are refused by a statement other than COPY.
+const ROWS_REFUSED: Verdict =
     Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") };
 
 impl Verdict {
@@ -115,6 +117,19 @@ const LIMIT: &str =
 // The text is the same when somebody cancels the statement and when its time is over.
 const CANCELLED: &str = "if nobody cancelled it, it took longer than redshift.statement_timeout: raise that, or lower \
                          ingester.batches_per_copy";
+const CANCELLED_LOCK: &str = "if nobody cancelled it, another session held the table of the lock for longer than \
+                              redshift.statement_timeout: svv_transactions names it";
+const CANCELLED_STAGED: &str = "if nobody cancelled it, comparing with the table took longer than redshift.statement_timeout: raise \
+                                that, and let receivedTimeGMT be the first column of redshift.sortkey";
+const CANCELLED_LEDGER: &str = "if nobody cancelled it, it waited longer than redshift.statement_timeout: look into svv_transactions for \
+                                a session that has locked the ledger, and at the queue of redshift.user";
+const CANCELLED_COMMIT: &str = "if nobody cancelled it, it waited for the commits of others for longer than redshift.statement_timeout: \
+                                raise that, or let others commit less often (stl_commit_stats); the ledger tells whether it was carried out";
+const ABORTED: &str = "Redshift ended it of its own accord, as it does when it restarts or is resized, or when a queue hops or a rule \
+                       of it strikes (stl_wlm_rule_action)";
+const MEMORY: &str = "give the queue of redshift.user more memory, or lower ingester.batches_per_copy";
+const READ_ONLY: &str = "the database takes no writes: wait until a resize or a restore has ended, connect to the primary cluster, and \
+                         see that no default_transaction_read_only is set for redshift.user";
 const REPORT: &str = "this version does not know the error; it is tried again for ever";
 
 /// Read from the top; the first line that fits decides.
@@ -139,9 +154,10 @@ const RULES: &[Rule] = &[
         &["load into table", "failed"],
         Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
     ),
-    // At the INSERT of a staged load: the temporary table may not know NOT NULL.
-    text(&["cannot insert a null value into column"], NULL_VALUE),
-    state(&["23502"], NULL_VALUE),
+    // At the INSERT of a staged load: the temporary table may not know NOT NULL, nor be as narrow.
+    text(&["cannot insert a null value into column"], ROWS_REFUSED),
+    state(&["23502"], ROWS_REFUSED),
+    text(&["value too long for"], ROWS_REFUSED),
     // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
     text(&["not authorized to get credentials of role"], mend(ROLE)),
     text(&["not authorized to assume"], mend(ROLE)),
@@ -167,25 +183,41 @@ const RULES: &[Rule] = &[
     text(&["s3serviceexception", "status 404"], NOT_AS_SEALED.at_s3()),
     text(&["mandatory url is not found"], NOT_AS_SEALED.at_s3()),
     text(&["mandatory file", "not found"], NOT_AS_SEALED.at_s3()),
+    // Said of an entry without `url`, and also when what stands there cannot be found.
+    text(&["mandatory url is not present"], NOT_AS_SEALED.at_s3()),
     text(&["manifest", "invalid json"], NOT_AS_SEALED),
     text(&["failed to inflate"], NOT_AS_SEALED),
     // Throttling and S3's own faults: SlowDown, InternalError, ServiceUnavailable, and the network between.
     text(&["s3serviceexception"], PASSES),
     text(&["s3curlexception"], PASSES),
     text(&["curl error"], PASSES),
+    // What else may be wrong with what stands in it.
+    text(&["problem reading manifest file"], NOT_AS_SEALED),
     // Conflicts and the cluster's own affairs.
     code(&[1023], PASSES),
     text(&["serializable isolation violation"], PASSES),
     text(&["conflict with concurrent transaction"], PASSES),
+    // A table is being swapped: the next attempt meets the new one.
+    text(&["dropped by concurrent transaction"], PASSES),
+    text(&["current transaction is aborted"], PASSES),
+    text(&["abort query"], Verdict { advice: ABORTED, ..PASSES }),
+    text(&["system requested abort"], Verdict { advice: ABORTED, ..PASSES }),
     text(&["deadlock detected"], PASSES),
     text(&["could not open relation with oid"], PASSES),
     text(&["resize mode"], PASSES),
     text(&["read-only mode"], PASSES),
+    text(&["read-only transaction"], slowly(READ_ONLY)),
+    text(&["transaction is read-only"], slowly(READ_ONLY)),
+    state(&["25006"], slowly(READ_ONLY)),
     text(&["cluster is rebooting"], PASSES),
     text(&["connection limit"], PASSES),
     text(&["too many connections"], PASSES),
     code(&[1016], slowly(SPACE)),
     text(&["disk full"], slowly(SPACE)),
+    text(&["insufficient memory"], slowly(MEMORY)),
+    text(&["not enough memory"], slowly(MEMORY)),
+    text(&["out of memory"], slowly(MEMORY)),
+    state(&["53200"], slowly(MEMORY)),
     text(&["exceeding the disk space quota"], slowly(SPACE)),
     text(
         &["usage limit"],
@@ -196,6 +228,8 @@ const RULES: &[Rule] = &[
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
     // Names and rights.
     text(&["nonexistent table"], mend(TABLES)),
+    text(&["cannot copy into view"], mend(TABLES)),
+    text(&["cannot copy to view"], mend(TABLES)),
     text(&["relation", "does not exist"], mend(TABLES)),
     text(&["column", "does not exist"], mend(TABLES)),
     text(&["schema", "does not exist"], mend(TABLES)),
@@ -237,6 +271,31 @@ pub fn judge(failure: &SqlFailure) -> Verdict {
     RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
 }
 
+/// What a failure means that was met while `doing` something: the same words mean other things at other statements.
+#[must_use]
+pub fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
+    let verdict = judge(failure);
+    if is_time_limit(failure) {
+        return Verdict { advice: out_of_time(doing), ..verdict };
+    }
+    // No row of the batch is written there: the ledger is not as it should be.
+    if verdict.class == Data && doing.contains("the ledger") {
+        return mend(TABLES);
+    }
+    verdict
+}
+
+/// What to do when the time of a statement was over, or somebody cancelled it.
+fn out_of_time(doing: &str) -> &'static str {
+    match doing {
+        LOCK => CANCELLED_LOCK,
+        "COMMIT" => CANCELLED_COMMIT,
+        "comparing with the table" | "INSERT of the rows that are new" => CANCELLED_STAGED,
+        _ if doing.contains("the ledger") => CANCELLED_LEDGER,
+        _ => CANCELLED,
+    }
+}
+
 /// Whether a statement was ended because its time was over, or somebody cancelled it, which reads the same.
 #[must_use]
 pub fn is_time_limit(failure: &SqlFailure) -> bool {
@@ -248,7 +307,7 @@ pub fn is_time_limit(failure: &SqlFailure) -> bool {
 /// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.
 #[must_use]
 pub fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
-    let Verdict { class, scope, advice, pace, at_s3 } = judge(failure);
+    let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
     Trouble { scope, pace, at_s3, ..Trouble::of_all(class, why, advice) }
 }

@@ -80,7 +80,14 @@ fn local(path: &Path) -> Result<Input, Failure> {
         return Err(Failure::new(Exit::Usage, error));
     }
     // Opened now, so that a file that may not be read is told before anything is done.
-    std::fs::File::open(&whole).map_err(|error| unreadable(path, &error))?;
+    let file = std::fs::File::open(&whole).map_err(|error| unreadable(path, &error))?;
+    // A pipe cannot be read twice: of it, it shows when it is read.
+    if metadata.is_file()
+        && let Some(why) = super::read::not_lines(file)
+    {
+        let error = anyhow::anyhow!("{}: {why}; nothing was taken in", path.display());
+        return Err(Failure::new(Exit::Data, error));
+    }
     let bytes = metadata.is_file().then_some(metadata.len());
     Ok(Input { name: whole.display().to_string(), bytes, place: Place::File(whole) })
 }

@@ -1,7 +1,8 @@
 //! What of each file is taken in, should the run not end: a file beside the replay's log.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,7 @@ impl Journal {
         let written = || {
             let new = self.path.with_extension("new");
             let mut file = File::create(&new)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
             file.write_all(&serde_json::to_vec_pretty(&self.stored)?)?;
             file.sync_all()?;
             fs::rename(&new, &self.path)?;

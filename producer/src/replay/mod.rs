@@ -9,6 +9,7 @@
 //! The log counts every record it takes, durably and in order. So a journal that says at which count the reading of
 //! each file began tells after a crash exactly what of it is taken in already.
 
+mod form;
 mod input;
 mod journal;
 mod read;
@@ -67,7 +68,8 @@ pub struct Args {
 /// them, however it ends.
 ///
 /// # Errors
-/// 66 when a file is not there, 65 when one is damaged, 75 when it was stopped before the end; and as the producer.
+/// 66 when a file is not there; 65 when one is damaged or no lines of JSON, or when records were rejected; 75 when it
+/// was stopped before the end; and as the producer.
 pub async fn replay(
     config: Config,
     args: &Args,
@@ -139,7 +141,7 @@ pub async fn replay(
     done = done.and(tokio::time::timeout(config.shutdown.timeout.0, closing).await.unwrap_or(Ok(())));
     if let Ok(snapshot) = log_reader.snapshot() {
         summary.end(snapshot.totals.since(&before), &mut published);
-        done = done.and(summary.write(out).map_err(Failure::from));
+        done = done.and(summary.write(out).map_err(Failure::from)).and(summary.rejects());
     }
     done
 }
@@ -238,6 +240,10 @@ impl Replay<'_> {
             Err(Stop::Damaged { records, why }) => {
                 self.summary.skipped += skipped.min(records);
                 self.summary.damaged(&name, records, &why);
+                Ok(false)
+            }
+            Err(Stop::NotLines(why)) => {
+                self.summary.refused(&name, why);
                 Ok(false)
             }
             Err(Stop::Cut) => Err(unfinished()),

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::append::FromStream;
 use crate::frame::{Frame, Framer, HEAD_BYTES};
 use crate::records::{Records, TOO_LONG, TOO_LONG_REASON};
+use crate::replay::form;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -32,6 +33,8 @@ pub(super) enum Stop {
         /// What is wrong.
         why: String,
     },
+    /// It is no lines of JSON, and nothing of it was taken: what it is, and what to do.
+    NotLines(&'static str),
     /// The bytes ended before the file did.
     Cut,
     /// Nobody takes the records any more.
@@ -67,7 +70,15 @@ impl Reader {
         let mut piece = vec![0; PIECE_BYTES];
         let mut file = File { reader: self, skip, count: 0, closed: false };
         let mut bytes = Pieces { pieces, piece: Bytes::new(), ended: false };
+        let mut not_lines = None;
         let ended = decompressed(&mut bytes).and_then(|mut reader| {
+            match form::beginning(&mut reader, &mut piece)? {
+                Ok(head) => framer.push(&head, |frame| file.line(&frame)),
+                Err(why) => {
+                    not_lines = Some(why);
+                    return Ok(());
+                }
+            }
             loop {
                 match reader.read(&mut piece)? {
                     0 => break Ok(()),
@@ -79,6 +90,9 @@ impl Reader {
                 }
             }
         });
+        if let Some(why) = not_lines {
+            return Err(Stop::NotLines(why));
+        }
         if ended.is_ok() {
             framer.finish(|frame| file.line(&frame));
         }
@@ -170,8 +184,14 @@ impl Wrapped<'_> {
     }
 }
 
+/// Why a file is no lines of JSON, and what to do, if its beginning tells.
+pub(super) fn not_lines(mut file: impl Read) -> Option<&'static str> {
+    let mut reader = decompressed(&mut file).ok()?;
+    form::beginning(&mut reader, &mut vec![0; PIECE_BYTES]).ok()?.err()
+}
+
 /// Reads what stands there in the form its first bytes tell.
-fn decompressed<'p>(bytes: &'p mut Pieces) -> io::Result<Box<dyn Read + 'p>> {
+fn decompressed<R: Read>(bytes: &mut R) -> io::Result<Box<dyn Read + '_>> {
     let mut head = Vec::new();
     bytes.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
     let (gzip, zstd) = (head.starts_with(&GZIP), head.starts_with(&ZSTD));

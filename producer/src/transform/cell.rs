@@ -15,8 +15,9 @@ fn needs_quotes(value: &[u8]) -> bool {
     edge_is_blank(value)
         || memchr3(DELIMITER, QUOTE, b'\n', value).is_some()
         || memchr(b'\r', value).is_some()
-        // End of data to PostgreSQL's COPY, if it stands alone in a line.
+        // End of data to PostgreSQL's COPY, if it stands alone in a line; and what COPY takes for NULL by default.
         || value == b"\\."
+        || value == b"\\N"
 }
 
 /// Whether a reader that trims cells would take something off. Also true of some that none would trim.
@@ -58,6 +59,8 @@ mod tests {
             ("a ", "\"a \""),
             ("\ta", "\"\ta\""),
             ("\\.", "\"\\.\""),
+            ("\\N", "\"\\N\""),
+            ("\\NN", "\\NN"),
         ] {
             let mut row = Vec::new();
             write(value.as_bytes(), &mut row);

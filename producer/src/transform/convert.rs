@@ -145,14 +145,8 @@ impl Converter {
         match convert {
             Convert::Text { max } => self.text(raw, escaped, max, row, counts),
             Convert::List { max, delimiter } => self.list(raw, escaped, max, delimiter, row, counts),
-            Convert::Json { max } => json(raw, max, row),
-            Convert::Super => {
-                if semi::fits(raw, &mut self.text) {
-                    json(raw, SUPER_BYTES, row)
-                } else {
-                    Done::Null
-                }
-            }
+            Convert::Json { max } => json(raw, max, row, counts),
+            Convert::Super => self.semi(raw, row, counts),
             Convert::Whole { lowest, highest } => self.whole(raw, lowest, highest, row),
             Convert::Decimal { precision, scale } => {
                 let number = value::scalar(raw, &mut self.text).and_then(Number::parse);
@@ -236,6 +230,18 @@ impl Converter {
         }
     }
 
+    /// Of what Redshift has no value for, no more is lost than must be.
+    fn semi(&mut self, raw: &str, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+        if semi::fits(raw, &mut self.text) {
+            return json(raw, SUPER_BYTES, row, counts);
+        }
+        self.text.clear();
+        if !semi::mend(raw, &mut self.text, counts) {
+            return Done::Null;
+        }
+        std::str::from_utf8(&self.text).map_or(Done::Null, |mended| json(mended, SUPER_BYTES, row, counts))
+    }
+
     fn whole(&mut self, raw: &str, lowest: u128, highest: u128, row: &mut Vec<u8>) -> Done {
         let Some(text) = value::scalar(raw, &mut self.text) else { return Done::Null };
         // Nearly every number: its digits are its form.
@@ -312,12 +318,15 @@ fn decimal(
     Done::Written
 }
 
-/// A JSON text cut short would be none.
-fn json(raw: &str, max: usize, row: &mut Vec<u8>) -> Done {
-    if raw.len() > max {
-        return Done::Null;
+/// A JSON text cut short would be none, but for an array, which is one again behind each of its elements.
+fn json(raw: &str, max: usize, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+    if raw.len() <= max {
+        cell::write(raw.as_bytes(), row);
+        return Done::Written;
     }
-    cell::write(raw.as_bytes(), row);
+    let Some(elements) = list::whole_elements(raw, max) else { return Done::Null };
+    counts.cut += 1;
+    cell::write(format!("{elements}]").as_bytes(), row);
     Done::Written
 }
 

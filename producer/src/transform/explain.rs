@@ -1,8 +1,9 @@
 //! What becomes of one record, column by column: the same steps as for a row, looked at.
 
+use super::mend::Mended;
 use super::plan::Candidate;
 use super::row::{Stored, store};
-use super::{ColumnCounts, Reject, Transform, walk};
+use super::{ColumnCounts, Reject, Transform};
 use serde::Serialize;
 use shared::schema::{Column, Rule, Schema};
 
@@ -27,8 +28,8 @@ impl Transform {
     /// # Errors
     /// When it cannot become a row whatever the schema.
     pub fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
-        let text = super::utf8(line)?;
-        walk::walk(&self.plan, text, &mut self.spans)?;
+        let mut mended = Mended::default();
+        let text = super::read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
         let mut explained = Vec::new();
         for (number, column) in schema.in_row().enumerate() {
             let candidates: Vec<(usize, Candidate)> = self
@@ -55,7 +56,8 @@ impl Transform {
         for (no, (target, candidate)) in candidates.iter().enumerate() {
             let Some(value) = self.spans.get_marked(*target, text) else { continue };
             let mut cell = Vec::new();
-            let stored = store(*candidate, value, &mut self.converter, &mut cell);
+            let stored =
+                store(*candidate, value, self.spans.replaced(*target), &mut self.converter, &mut cell);
             let (written, applied) = match stored {
                 Stored::Written(altered) => (true, said(&altered, column)),
                 Stored::Empty(altered) => (false, said(&altered, column)),
@@ -98,6 +100,9 @@ fn said(altered: &ColumnCounts, column: &Column) -> Option<String> {
     }
     if altered.replaced > 0 {
         said.push(format!("{} half of a surrogate pair replaced by U+FFFD", altered.replaced));
+    }
+    if altered.invalid > 0 {
+        said.push(format!("{} invalid UTF-8 replaced by U+FFFD", altered.invalid));
     }
     (!said.is_empty()).then(|| format!("cut: {}", said.join(", ")))
 }

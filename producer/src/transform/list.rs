@@ -49,6 +49,24 @@ pub(super) fn read(raw: &str) -> List<'_> {
     }
 }
 
+/// The longest start of an array that has whole elements only and, with the bracket that closes it, at most `max`
+/// bytes; none if that is no element, or if it is no array.
+pub(super) fn whole_elements(raw: &str, max: usize) -> Option<&str> {
+    let Shape::Array(array) = shape(raw) else { return None };
+    let mut scanner = Scanner::of_valid(array);
+    let mut end = None;
+    let mut more = scanner.first(b']').ok()?;
+    while more {
+        scanner.value().ok()?;
+        if scanner.at() >= max {
+            break;
+        }
+        end = Some(scanner.at());
+        more = scanner.more(b']').ok()?;
+    }
+    array.get(..end?)
+}
+
 /// Appends the array's values to `out`. A value that is null leaves its place empty.
 pub(super) fn join(array: &str, delimiter: Delimiter, out: &mut Vec<u8>, counts: &mut ColumnCounts) {
     // The array is known to be valid: there is nothing to fail.

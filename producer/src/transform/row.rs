@@ -19,15 +19,17 @@ pub(super) enum Stored {
     Misfit,
 }
 
-/// Appends the cell of a value under the rule of its column.
+/// Appends the cell of a value under the rule of its column. `invalid`: so many characters of it stand for bytes that
+/// were no UTF-8.
 pub(super) fn store(
     candidate: Candidate,
     (raw, escaped): (&str, bool),
+    invalid: u64,
     converter: &mut Converter,
     row: &mut Vec<u8>,
 ) -> Stored {
     let start = row.len();
-    let mut altered = ColumnCounts::default();
+    let mut altered = ColumnCounts { invalid, ..ColumnCounts::default() };
     let done = converter.convert(candidate.convert, raw, escaped, row, &mut altered);
     let stored = match done {
         Done::Null => Stored::Misfit,
@@ -65,7 +67,7 @@ pub(super) fn emit(
             continue;
         }
         let Some(value) = spans.get_marked(target, text) else { continue };
-        let altered = match store(*candidate, value, converter, row) {
+        let altered = match store(*candidate, value, spans.replaced(target), converter, row) {
             Stored::Written(altered) => {
                 filled = true;
                 altered

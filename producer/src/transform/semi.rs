@@ -2,7 +2,7 @@
 //! none there would make COPY refuse the row.
 
 use super::ColumnCounts;
-use super::scan::Scanner;
+use super::scan::{Scanner, Text};
 use super::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).
@@ -14,7 +14,29 @@ const MAX_DEPTH: usize = 1000;
 /// Whether every part of a JSON text has a value in Redshift: no string too long, no NUL and no half of a surrogate
 /// pair in it, no number beyond a double, not too deep. `scratch` is overwritten.
 pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
-    let bytes = raw.as_bytes();
+    each_string(raw, |Text { start, end, escaped }| {
+        let string = raw.as_bytes().get(start..end).unwrap_or_default();
+        if escaped { escapes_fit(string, scratch) } else { string.len() <= MAX_STRING_BYTES }
+    })
+}
+
+/// Appends the text with its strings, and keys, as Redshift can hold them: without NULs, halves of surrogate pairs
+/// replaced by U+FFFD, and cut between two characters. False if something else has no value.
+pub(super) fn mend(raw: &str, out: &mut Vec<u8>, counts: &mut ColumnCounts) -> bool {
+    let (bytes, mut copied) = (raw.as_bytes(), 0);
+    let fits = each_string(raw, |Text { start, end, .. }| {
+        out.extend_from_slice(bytes.get(copied..start).unwrap_or_default());
+        mend_string(bytes.get(start..end).unwrap_or_default(), out, counts);
+        copied = end;
+        true
+    });
+    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+    fits
+}
+
+/// Goes over a text that is known to be JSON: whether its numbers and its depth fit, and `string` says so of each of
+/// its strings and keys.
+fn each_string(raw: &str, mut string: impl FnMut(Text) -> bool) -> bool {
     let mut depth = 0_usize;
     let mut scanner = Scanner::of_valid(raw);
     // Brackets, commas, colons and blanks are gone over one by one: only what stands between them matters.
@@ -23,13 +45,7 @@ pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
         match byte {
             b'"' => {
                 let Ok(text) = scanner.string() else { return false };
-                let string = bytes.get(text.start..text.end).unwrap_or_default();
-                let fits = if text.escaped {
-                    escapes_fit(string, scratch)
-                } else {
-                    string.len() <= MAX_STRING_BYTES
-                };
-                if !fits {
+                if !string(text) {
                     return false;
                 }
                 continue;
@@ -52,6 +68,31 @@ pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
         scanner.step();
     }
     true
+}
+
+/// The inside of a string, its escapes as they stand, as far as Redshift takes it.
+fn mend_string(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) {
+    let (mut rest, mut room, mut character) = (string, MAX_STRING_BYTES, Vec::new());
+    while !rest.is_empty() {
+        let (plain, escape) = rest.split_at(memchr::memchr(b'\\', rest).unwrap_or(rest.len()));
+        let kept = text::cut(plain, room);
+        out.extend_from_slice(kept);
+        room -= kept.len();
+        character.clear();
+        let mut altered = ColumnCounts::default();
+        rest = text::character(escape, &mut character, &mut altered);
+        if kept.len() < plain.len() || character.len() > room {
+            counts.cut += 1;
+            return;
+        }
+        room -= character.len();
+        match altered.is_zero() {
+            true => out.extend_from_slice(escape.get(..escape.len() - rest.len()).unwrap_or_default()),
+            // Nothing of a NUL, U+FFFD for half a pair.
+            false => out.extend_from_slice(&character),
+        }
+        counts.add(&altered);
+    }
 }
 
 fn escapes_fit(string: &[u8], scratch: &mut Vec<u8>) -> bool {
@@ -80,6 +121,37 @@ mod tests {
         }
         for text in ["1e309", "[\"\\u0000\"]", "{\"a\\ud800\": 1}", "[-1e999999]", &deep(1001)] {
             assert!(!fits(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_a_string_only_what_redshift_cannot_hold_is_lost() {
+        let mended = |text: &str| {
+            let (mut out, mut counts) = (Vec::new(), ColumnCounts::default());
+            let fits = mend(text, &mut out, &mut counts);
+            fits.then(|| (String::from_utf8(out).unwrap(), counts))
+        };
+        let counts = |nuls, replaced, cut| ColumnCounts { nuls, replaced, cut, ..ColumnCounts::default() };
+        for (text, expected, counts) in [
+            (r#" {"a\n" : [1, "x\u0000y", true]} "#, r#" {"a\n" : [1, "xy", true]} "#, counts(1, 0, 0)),
+            (r#"{"\u0000":"\u0000\\\u0000"}"#, r#"{"":"\\"}"#, counts(3, 0, 0)),
+            (r#"["\ud800","\ud83d\ude00é"]"#, "[\"\u{fffd}\",\"\\ud83d\\ude00é\"]", counts(0, 1, 0)),
+        ] {
+            assert_eq!(mended(text), Some((expected.to_owned(), counts)), "{text}");
+        }
+        let most = "a".repeat(MAX_STRING_BYTES - 1);
+        for (end, kept) in
+            [("\\n", "\\n"), ("\\nb", "\\n"), ("é", ""), ("b\\ud83d\\ude00", "b"), ("\\u00e9", "")]
+        {
+            let (text, cut) = mended(&format!("[\"{most}{end}\",\"kept\"]")).unwrap();
+            assert_eq!(
+                (text.len(), text.ends_with(&format!("a{kept}\",\"kept\"]"))),
+                (most.len() + kept.len() + 11, true)
+            );
+            assert_eq!(cut, counts(0, 0, u64::from(kept != end)), "{end}");
+        }
+        for text in ["[\"\\u0000\", 1e309]", &format!("{}{}", "[".repeat(1001), "]".repeat(1001))] {
+            assert_eq!(mended(text), None);
         }
     }
 }

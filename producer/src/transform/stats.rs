@@ -6,7 +6,7 @@ use shared::schema::{Rule, Schema};
 /// Values of one column that could not be stored as they were sent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ColumnCounts {
-    /// Text cut to the column's bytes.
+    /// Texts cut to the column's bytes, lists of JSON cut at a whole element, strings within a SUPER cut.
     pub cut: u64,
     /// Values that have no form in the column's type: the cell is NULL.
     pub nulled: u64,
@@ -16,6 +16,8 @@ pub struct ColumnCounts {
     pub nuls: u64,
     /// Halves of surrogate pairs replaced by U+FFFD, each one.
     pub replaced: u64,
+    /// Bytes that were no UTF-8 replaced by U+FFFD, each one or the start of a character at once.
+    pub invalid: u64,
     /// Lists joined by a comma, because the delimiter they came with is none.
     pub delimiters: u64,
     /// Records rejected for the sake of this column.
@@ -30,6 +32,7 @@ impl ColumnCounts {
         self.rounded += other.rounded;
         self.nuls += other.nuls;
         self.replaced += other.replaced;
+        self.invalid += other.invalid;
         self.delimiters += other.delimiters;
         self.rejected += other.rejected;
     }
@@ -47,12 +50,14 @@ pub struct Stats {
     counts: Vec<ColumnCounts>,
     /// Of the record under way: they count when it has become a row.
     pending: Vec<(usize, ColumnCounts)>,
+    /// Rows whose record was no valid text.
+    mended: u64,
 }
 
 impl Stats {
     pub(super) fn new(schema: &Schema) -> Self {
         let names: Vec<_> = schema.in_row().map(|column| column.name.clone()).collect();
-        Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new() }
+        Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new(), mended: 0 }
     }
 
     /// A value of the record under way was stored altered.
@@ -72,8 +77,9 @@ impl Stats {
         Err(Reject::Misfit { column: self.names.get(column).cloned().unwrap_or_default() })
     }
 
-    /// The record under way has become a row, or it has not.
-    pub(super) fn settle(&mut self, is_row: bool) {
+    /// The record under way has become a row, or it has not; it was no valid text, or it was.
+    pub(super) fn settle(&mut self, is_row: bool, mended: bool) {
+        self.mended += u64::from(is_row && mended);
         for (column, altered) in self.pending.drain(..) {
             if let Some(counts) = self.counts.get_mut(column).filter(|_| is_row) {
                 counts.add(&altered);
@@ -87,6 +93,11 @@ impl Stats {
         {
             each(name, std::mem::take(counts));
         }
+    }
+
+    /// Rows since the last call whose record was no valid text.
+    pub(super) fn take_mended(&mut self) -> u64 {
+        std::mem::take(&mut self.mended)
     }
 
     /// The columns with anything to report.

@@ -13,23 +13,28 @@ pub(super) fn unescape(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCoun
     while let Some(at) = memchr(b'\\', rest) {
         let (before, escape) = rest.split_at(at);
         out.extend_from_slice(before);
-        rest = match escape.get(1) {
-            Some(b'u') => unicode(escape, out, counts),
-            Some(letter) => {
-                out.push(match letter {
-                    b'b' => 0x08,
-                    b'f' => 0x0c,
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    itself => *itself,
-                });
-                escape.get(2..).unwrap_or_default()
-            }
-            None => &[],
-        };
+        rest = character(escape, out, counts);
     }
     out.extend_from_slice(rest);
+}
+
+/// Appends what the escape that `escape` starts with means; returns what follows it.
+pub(super) fn character<'a>(escape: &'a [u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) -> &'a [u8] {
+    match escape.get(1) {
+        Some(b'u') => unicode(escape, out, counts),
+        Some(letter) => {
+            out.push(match letter {
+                b'b' => 0x08,
+                b'f' => 0x0c,
+                b'n' => b'\n',
+                b'r' => b'\r',
+                b't' => b'\t',
+                itself => *itself,
+            });
+            escape.get(2..).unwrap_or_default()
+        }
+        None => &[],
+    }
 }
 
 /// Appends the character of the `\uXXXX`, or pair of them, that `escape` starts with; returns what follows.

@@ -25,6 +25,10 @@ pub(super) struct Spans {
     always: Vec<u64>,
     /// For the few keys with escapes.
     key: Vec<u8>,
+    /// The text is a mended copy of the record.
+    mended: bool,
+    /// Where in it a U+FFFD stands for bytes that are no UTF-8, ascending.
+    replaced: Vec<usize>,
 }
 
 impl Spans {
@@ -36,6 +40,8 @@ impl Spans {
             present: vec![0; words],
             always: vec![0; words],
             key: Vec::new(),
+            mended: false,
+            replaced: Vec::new(),
         };
         for target in always {
             spans.set(target, Span::default());
@@ -58,6 +64,26 @@ impl Spans {
         Some((text.get(start..end)?, escaped))
     }
 
+    /// How many characters of the value stand for bytes that were no UTF-8.
+    pub(super) fn replaced(&self, target: usize) -> u64 {
+        if self.replaced.is_empty() {
+            return 0;
+        }
+        let Some(Span { start, end, .. }) = self.spans.get(target) else { return 0 };
+        self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
+    }
+
+    /// The text is a mended copy of the record, in which characters at these places stand for bytes that are no UTF-8.
+    pub(super) fn mended_at(&mut self, replaced: &[usize]) {
+        self.mended = true;
+        self.replaced.extend_from_slice(replaced);
+    }
+
+    /// Whether the text is a mended copy of the record.
+    pub(super) fn is_mended(&self) -> bool {
+        self.mended
+    }
+
     /// The targets present, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         self.present.iter().enumerate().flat_map(|(number, word)| {
@@ -72,6 +98,8 @@ impl Spans {
 
     fn clear(&mut self) {
         self.present.copy_from_slice(&self.always);
+        self.mended = false;
+        self.replaced.clear();
     }
 
     fn set(&mut self, target: usize, span: Span) {

@@ -6,6 +6,9 @@ use url::{Host, Url};
 use super::load::Problems;
 use super::{Adobe, Archive, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
 
+/// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
+const MAX_SOCKET_BYTES: usize = 107;
+
 /// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(super) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
     match serde_path_to_error::deserialize(Value::Table(table)) {
@@ -146,6 +149,15 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     for (key, path) in [("log.dir", &log.dir), ("ingester.dir", &ingester.dir)] {
         if path.as_os_str().is_empty() {
             problems.add(key, "must not be empty");
+        }
+    }
+    let feed = if ingester.feed.as_os_str().is_empty() { "log.dir" } else { "ingester.feed" };
+    for (key, socket) in [(feed, config.producer_socket()), ("ingester.dir", config.ingester_socket())] {
+        let bytes = socket.as_os_str().len();
+        if bytes > MAX_SOCKET_BYTES {
+            let rule = "is too long: the path of its socket,";
+            let limit = format!("has {bytes} bytes, and the system takes {MAX_SOCKET_BYTES} at most");
+            problems.add(key, format_args!("{rule} {}, {limit}", socket.display()));
         }
     }
     if log.dir == ingester.dir {

@@ -123,6 +123,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
     key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),
     key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
+    key("adobe.invalid_text", Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`."),
 
     key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/ARCHITECTURE.md shows its form)."),
     key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
@@ -139,7 +140,7 @@ pub const KEYS: &[Key] = &[
     key("filter.greater", Number, Some(""), "1000", "Drop it when the value is a number above this."),
     key("filter.less", Number, Some(""), "0.5", "Drop it when the value is a number below this."),
 
-    key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, made with mode 0700 if it is not there; on its own disk if possible."),
+    key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, mode 0700, made if it is not there; on its own disk if possible. With `/feed.sock`, or else `ingester.feed`, at most 107 bytes."),
     key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
     key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
     key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
@@ -195,7 +196,7 @@ pub const KEYS: &[Key] = &[
     key("redshift.lock_timeout", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait for the lock that one load at a time holds (`<ledger>_lock`). When it is over, the log says who holds it, and it is tried again. 100ms to 1d."),
     key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
 
-    key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, made with mode 0700 if it is not there."),
+    key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, mode 0700, made if it is not there. With `/feed.sock` at most 107 bytes."),
     key("ingester.feed", Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`."),
     key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away."),
     key("ingester.list_all_interval", Duration, Some(r#""1h""#), r#""1h""#, "A prefix of more than one page (1000 objects) is listed from where listings stand; as often as this as a whole, a request a page. 100ms to 1d."),

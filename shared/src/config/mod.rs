@@ -90,6 +90,7 @@ section!(
         idle_timeout: Span,
         retry_max: Span,
         max_record_bytes: Size,
+        invalid_text: InvalidText,
     }
 );
 section!(
@@ -224,7 +225,7 @@ section!(
 /// Which secrets a program uses: those it does not use need not be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
-    /// Adobe's and S3's; Redshift's if it is there, for a look at the table before the start.
+    /// Adobe's and S3's: the producer knows nothing of Redshift.
     Producer,
     /// Redshift's and S3's.
     Ingester,
@@ -279,6 +280,16 @@ pub enum Reset {
     Largest,
     /// As Adobe decides: from the point of disconnection if that was some minutes ago at most.
     None,
+}
+
+/// What becomes of a record with bytes that are no UTF-8, or with raw control characters in its texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidText {
+    /// U+FFFD takes the place of the bytes; control characters are taken as they are.
+    Replace,
+    /// It is a reject.
+    Reject,
 }
 
 /// How the ingester logs in to Redshift.
@@ -390,13 +401,6 @@ impl Config {
     fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let password = secrets.redshift() && self.redshift.auth == Login::Password;
-        // The producer can do without it, and often must: the file may be the ingester's alone.
-        if secrets == Secrets::Producer
-            && self.redshift.auth == Login::Password
-            && let Ok(text) = std::fs::read_to_string(&self.redshift.password_file)
-        {
-            self.redshift.password = Secret::new(text.trim_end_matches(['\r', '\n']));
-        }
         let files = [
             (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
             (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
@@ -445,12 +449,6 @@ impl Config {
 }
 
 impl Redshift {
-    /// Whether there is what it takes to log in. The producer need not have it.
-    #[must_use]
-    pub fn has_login(&self) -> bool {
-        self.auth != Login::Password || !self.password.is_empty()
-    }
-
     /// How the table is to be laid out.
     #[must_use]
     pub fn table_options(&self) -> TableOptions {

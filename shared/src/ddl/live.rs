@@ -49,7 +49,7 @@ pub(super) struct Wanted<'a> {
     pub(super) encoding: Option<Encoding>,
     /// No row is without a value for it.
     pub(super) always: bool,
-    /// It is the primary key, which Redshift does not enforce; but it does not alter the column's type.
+    /// It may be the primary key, as in ledgers of earlier versions: Redshift does not alter the column's type then.
     pub(super) primary: bool,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
             definition: sql_type.to_owned(),
             encoding: None,
             always: definition.contains("NOT NULL"),
-            primary: definition.contains("PRIMARY KEY"),
+            primary: *name == "batch_id",
         })
     });
     wanted.collect()

@@ -8,7 +8,8 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rule {
     /// As much of it is stored as the type can hold: text is cut between two characters, loses its NULs, and has
-    /// half a surrogate pair replaced by U+FFFD; a number or time is rounded to the digits there are, half away from
+    /// half a surrogate pair, and what was no UTF-8, replaced by U+FFFD; so are the strings within a SUPER; an array
+    /// of JSON is cut behind a whole element; a number or time is rounded to the digits there are, half away from
     /// zero. What cannot be cut is NULL.
     Cut,
     /// The column is NULL.
@@ -30,10 +31,10 @@ impl Rule {
         }
     }
 
-    /// The rule of a column that names none: text is cut, anything else NULL.
+    /// The rule of a column that names none: text and JSON are cut, anything else NULL.
     pub fn default_of(kind: Kind) -> Self {
         match kind {
-            Kind::Text | Kind::List | Kind::Instance => Self::Cut,
+            Kind::Text | Kind::List | Kind::Instance | Kind::Json | Kind::Record => Self::Cut,
             _ => Self::Null,
         }
     }
@@ -41,19 +42,19 @@ impl Rule {
     /// Whether it makes sense for such a column; the error says why not.
     pub(super) fn check(self, kind: Kind, sql_type: SqlType) -> Result<(), String> {
         let can_be_cut = match kind {
-            Kind::Text | Kind::List | Kind::Instance | Kind::Timestamp | Kind::Decimal => true,
-            Kind::EventValue => !sql_type.is_whole_number(),
-            Kind::Integer
-            | Kind::Unsigned
-            | Kind::Boolean
+            Kind::Text
+            | Kind::List
+            | Kind::Instance
+            | Kind::Timestamp
+            | Kind::Decimal
             | Kind::Json
-            | Kind::Record
-            | Kind::Batch
-            | Kind::LoadTime => false,
+            | Kind::Record => true,
+            Kind::EventValue => !sql_type.is_whole_number(),
+            Kind::Integer | Kind::Unsigned | Kind::Boolean | Kind::Batch | Kind::LoadTime => false,
         };
         if self == Self::Cut && !can_be_cut {
             return Err(format!(
-                "rule `cut` is for text and for digits after the point: kind `{kind}` as {sql_type} takes `null` or `reject`"
+                "rule `cut` is for text, JSON and digits after the point: kind `{kind}` as {sql_type} takes `null` or `reject`"
             ));
         }
         Ok(())

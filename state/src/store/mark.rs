@@ -53,6 +53,6 @@ pub(super) fn read(dir: &Path) -> Result<u64, StoreError> {
     Ok(if whole { u64::from_be_bytes(*head) } else { 0 })
 }
 
-fn path(dir: &Path) -> PathBuf {
+pub(super) fn path(dir: &Path) -> PathBuf {
     dir.join("accepted")
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use shared::private;
 
 use super::mark::{self, Mark};
 use super::scan::Turns;
@@ -47,8 +48,6 @@ impl Store {
     /// # Errors
     /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
     pub fn open(dir: &Path, kind: Kind, instance: &str, cache: u64) -> Result<Self, StoreError> {
-        // What is made here is for this user alone; a directory that stands already keeps the mode it was given, and
-        // the database in it is closed to others all the same.
         let inner = dir.join("sled");
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(|error| StoreError::Io { path: inner, error })?;
@@ -57,7 +56,13 @@ impl Store {
         let owner = dir.join("owner.pid");
         reached("open.labelled");
         let written = fs::write(&owner, std::process::id().to_string());
-        written.map_err(|error| StoreError::Io { path: owner, error })?;
+        written.map_err(|error| StoreError::Io { path: owner.clone(), error })?;
+        // What stood there before may have been open to others.
+        let closed = private::close(dir)
+            .and_then(|()| private::close_all(&dir.join("sled")))
+            .and_then(|()| private::close(&mark::path(dir)))
+            .and_then(|()| private::close(&owner));
+        closed.map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
         // A new file is only there after a power cut if its directories were synced too; and the process that made it
         // may have been killed before it came here.
         for path in [database(dir).parent(), Some(dir), dir.parent()].into_iter().flatten() {
@@ -347,4 +352,42 @@ pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
         Ok(Some(Segments { whole: (segments.len() - torn) as u64, torn: torn as u64 }))
     };
     look().map_err(|error| StoreError::Io { path: path.clone(), error })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn open_to_all(path: &Path, found: &mut Vec<String>) {
+        let mode = fs::metadata(path).unwrap().permissions().mode();
+        if mode & 0o077 != 0 {
+            found.push(format!("{} {mode:o}", path.display()));
+        }
+        if path.is_dir() {
+            for entry in fs::read_dir(path).unwrap() {
+                open_to_all(&entry.unwrap().path(), found);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_directory_is_open_to_others_also_when_it_was_there_before() {
+        let scratch = tempfile::tempdir().unwrap();
+        let dir = scratch.path().join("log");
+        fs::create_dir_all(dir.join("sled")).unwrap();
+        for (path, mode) in [(&dir, 0o755), (&dir.join("sled"), 0o777)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        for _ in 0..2 {
+            drop(Store::open(&dir, Kind::Producer, "web-1", 8 << 20).unwrap());
+            fs::set_permissions(dir.join("owner.pid"), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let store = Store::open(&dir, Kind::Producer, "web-1", 8 << 20).unwrap();
+        let mut found = Vec::new();
+        open_to_all(&dir, &mut found);
+        assert!(found.is_empty(), "{found:?}");
+        drop(store);
+    }
 }

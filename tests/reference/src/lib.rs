@@ -93,7 +93,14 @@ impl Reference {
                 cell.push_str(&self.instance);
                 return Ok(value::cut(cell, column));
             }
-            Kind::Record => misfit = value::json_text(line.trim_ascii(), column, cell) == Fit::Misfit,
+            Kind::Record => {
+                let mended = |out: &mut String| value::write_object(parents.record, out);
+                match value::json_text(line.trim_ascii(), mended, column, cell) {
+                    Fit::Whole => {}
+                    Fit::Altered if column.rule == Rule::Cut => altered = true,
+                    Fit::Altered | Fit::Misfit => misfit = true,
+                }
+            }
             _ => {
                 for path in &column.paths {
                     let found = parents.get(path.keys());
@@ -163,7 +170,7 @@ fn write_cell(cell: &str, row: &mut Vec<u8>) {
     let quoted = bytes.iter().any(|byte| matches!(byte, b'~' | b'"' | b'\n' | b'\r'))
         || blank(bytes.first())
         || blank(bytes.last())
-        || cell == "\\.";
+        || matches!(cell, "\\." | "\\N");
     if !quoted {
         row.extend_from_slice(bytes);
         return;

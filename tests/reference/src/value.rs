@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use shared::schema::{Column, Kind, SqlType};
 
@@ -24,7 +25,7 @@ pub(crate) fn store(value: &Value, column: &Column, cell: &mut String) -> Fit {
     match column.kind {
         Kind::Text => text(&plain(value), column, cell),
         Kind::List => list(value, column, cell),
-        Kind::Json => json_text(&value.to_string(), column, cell),
+        Kind::Json => json_text(&value.to_string(), |out| write_super(value, out), column, cell),
         Kind::Boolean => boolean(value, cell),
         Kind::Timestamp => timestamp(value, cell),
         Kind::Integer | Kind::Unsigned => whole(value, column, cell),
@@ -106,31 +107,83 @@ fn delimiter(value: &Value) -> Option<String> {
     }
 }
 
-/// JSON text is stored whole or not at all.
-pub(crate) fn json_text(text: &str, column: &Column, cell: &mut String) -> Fit {
+/// JSON text is stored whole, but for an array, of which as many elements are as fit, and for what a SUPER cannot hold:
+/// then it is what `mended` writes, which says whether that is another text.
+pub(crate) fn json_text(
+    text: &str,
+    mended: impl FnOnce(&mut String) -> bool,
+    column: &Column,
+    cell: &mut String,
+) -> Fit {
     let max = match column.sql_type {
         SqlType::Varchar(bytes) => bytes as usize,
         _ => 1 << 20,
     };
-    let fits = text.len() <= max
-        && (column.sql_type != SqlType::Super
-            || serde_json::from_str::<Value>(text).is_ok_and(|value| is_super(&value)));
-    if !fits {
+    let mut other = String::new();
+    let altered = column.sql_type == SqlType::Super && mended(&mut other);
+    let text = if altered { other.as_str() } else { text };
+    if text.len() <= max {
+        cell.push_str(text);
+        return if altered { Fit::Altered } else { Fit::Whole };
+    }
+    let Ok(elements) = serde_json::from_str::<Vec<Box<RawValue>>>(text) else { return Fit::Misfit };
+    let start = cell.len();
+    for element in elements {
+        // The bracket or comma before it, and the bracket at the end.
+        if cell.len() - start + element.get().len() + 2 > max {
+            break;
+        }
+        cell.push(if cell.len() == start { '[' } else { ',' });
+        cell.push_str(element.get());
+    }
+    if cell.len() == start {
         return Fit::Misfit;
     }
-    cell.push_str(text);
-    Fit::Whole
+    cell.push(']');
+    Fit::Altered
 }
 
-/// Whether Redshift has a value for each part: no string with a NUL, and none longer than it takes.
-fn is_super(value: &Value) -> bool {
-    let fits = |text: &str| text.len() <= 65_535 && !text.contains('\0');
+/// The text as a SUPER can hold it: no NUL, and no string longer than Redshift takes. Whether that altered it.
+fn write_super(value: &Value, out: &mut String) -> bool {
     match value {
-        Value::String(text) => fits(text),
-        Value::Array(values) => values.iter().all(is_super),
-        Value::Object(fields) => fields.iter().all(|(key, value)| fits(key) && is_super(value)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => true,
+        Value::String(text) => write_string(text, out),
+        Value::Array(values) => {
+            let mut altered = false;
+            out.push('[');
+            for (number, value) in values.iter().enumerate() {
+                out.push_str(if number > 0 { "," } else { "" });
+                altered |= write_super(value, out);
+            }
+            out.push(']');
+            altered
+        }
+        Value::Object(fields) => write_object(fields, out),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {
+            out.push_str(&value.to_string());
+            false
+        }
     }
+}
+
+pub(crate) fn write_object(fields: &Map<String, Value>, out: &mut String) -> bool {
+    let mut altered = false;
+    out.push('{');
+    for (number, (key, value)) in fields.iter().enumerate() {
+        out.push_str(if number > 0 { "," } else { "" });
+        altered |= write_string(key, out);
+        out.push(':');
+        altered |= write_super(value, out);
+    }
+    out.push('}');
+    altered
+}
+
+fn write_string(text: &str, out: &mut String) -> bool {
+    let mut kept: String = text.chars().filter(|c| *c != '\0').collect();
+    kept.truncate(kept.floor_char_boundary(65_535));
+    let altered = kept.len() < text.len();
+    out.push_str(&Value::from(kept).to_string());
+    altered
 }
 
 fn boolean(value: &Value, cell: &mut String) -> Fit {

@@ -10,7 +10,7 @@ use state::loads::ErrorClass;
 use crate::quarantine::pieces::{File, Pieces, url};
 use crate::quarantine::set::{self, BadSet, REASONS, Refusal, Set};
 use crate::quarantine::sift::{How, Sift};
-use crate::quarantine::{Quarantine, tidy};
+use crate::quarantine::{MAX_BYTES, Quarantine, tidy};
 use crate::trouble::Trouble;
 use crate::warehouse::release::{Entry, Release, Released, look, release};
 use crate::warehouse::{Connector, Session, Target, errors, stage};
@@ -202,7 +202,7 @@ impl Replaying {
         let target = Target { columns: description.columns.clone(), ..self.target.clone() };
         let key = set.rows_key(&self.quarantine.prefix);
         let name = key.rsplit('/').next().unwrap_or_default().to_owned();
-        let file = File { name, key, rows: entry.rows, crc32: None };
+        let file = File { name, key, rows: entry.rows, bytes: MAX_BYTES, crc32: None };
         let scratch = self.quarantine.scratch(batch);
         let pieces = Pieces::of(&self.store, vec![file], description.compression, scratch);
         let mut sift = Sift::new(session, &target, pieces, None);
@@ -238,8 +238,8 @@ impl Replaying {
                 Ok(Released::Applied { known }) => {
                     let new = rows.saturating_sub(known);
                     let Some(left) = left else { return Ok(Tried::Applied(new, known)) };
-                    // Whoever lost the lock in the midst of tidying may have deleted it: it is there before the old one
-                    // goes.
+                    // An ingester of an older version that lost the lock in the midst of tidying may have deleted it:
+                    // it is there before the old one goes.
                     let tidied = match left.put(&self.store, &self.quarantine.prefix).await {
                         Ok(()) => {
                             tidy(session, &self.target, &self.store, &self.quarantine, batch).await.map(drop)

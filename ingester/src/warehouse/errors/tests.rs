@@ -83,6 +83,7 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
             "S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket",
         ),
         (TABLES, None, "Cannot COPY into nonexistent table hits"),
+        (TABLES, None, "cannot copy to view \"hits\""),
         (TABLES, None, "column \"evar1\" of relation \"hits\" does not exist"),
         (TABLES, None, "relation \"ledger\" does not exist"),
         (TABLES, None, "schema \"x\" does not exist"),
@@ -125,6 +126,73 @@ fn a_statement_that_was_ended_says_which_limit_it_may_have_met() {
 }
 
 #[test]
+fn a_statement_that_was_ended_has_advice_of_its_own_by_what_it_was_for() {
+    let ended = said("57014", "Query (12) cancelled on user's request", None);
+    for (doing, advice, key) in [
+        ("COPY", CANCELLED, "ingester.batches_per_copy"),
+        ("COPY, to be rolled back", CANCELLED, "ingester.batches_per_copy"),
+        (LOCK, CANCELLED_LOCK, "svv_transactions"),
+        ("comparing with the table", CANCELLED_STAGED, "redshift.sortkey"),
+        ("INSERT of the rows that are new", CANCELLED_STAGED, "redshift.sortkey"),
+        ("reading the ledger", CANCELLED_LEDGER, "svv_transactions"),
+        ("writing the ledger", CANCELLED_LEDGER, "svv_transactions"),
+        ("COMMIT", CANCELLED_COMMIT, "stl_commit_stats"),
+    ] {
+        let verdict = judge_at(&ended, doing);
+        assert_eq!(
+            (verdict.class, verdict.scope, verdict.advice),
+            (Passing, Scope::Whole, advice),
+            "{doing}"
+        );
+        assert!(verdict.advice.contains(key), "{doing}: {}", verdict.advice);
+        assert_eq!(trouble(&ended, doing).advice, advice);
+    }
+}
+
+#[test]
+fn a_value_that_the_ledger_refuses_is_no_row_of_the_batch() {
+    for message in
+        ["Cannot insert a NULL value into column team", "Value too long for type character varying(16)"]
+    {
+        let failure = said("XX000", message, Some(8001));
+        let rows = judge_at(&failure, "INSERT of the rows that are new");
+        assert_eq!((rows.class, rows.scope), (Data, Scope::Batch), "{message}");
+        for doing in ["writing the ledger", "making the mark of the ledger"] {
+            let ledger = judge_at(&failure, doing);
+            let wanted = (Configuration, Scope::Whole, TABLES);
+            assert_eq!((ledger.class, ledger.scope, ledger.advice), wanted, "{doing}: {message}");
+        }
+    }
+}
+
+#[test]
+fn what_redshift_ends_of_its_own_accord_passes_and_says_why_it_may_have() {
+    for message in ["abort query", "System requested abort query 1903", "Query (9): system requested abort"] {
+        let verdict = verdict(message, Some(1020));
+        assert_eq!(
+            (verdict.class, verdict.pace, verdict.advice),
+            (Passing, Pace::Usual, ABORTED),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn memory_and_a_database_that_takes_no_writes_pass_slowly_with_advice() {
+    for (state, message, advice) in [
+        ("XX000", "Insufficient memory to run query", MEMORY),
+        ("XX000", "Out Of Memory", MEMORY),
+        ("53200", "…", MEMORY),
+        ("25006", "cannot execute COPY in a read-only transaction", READ_ONLY),
+        ("XX000", "transaction is read-only", READ_ONLY),
+        ("25006", "…", READ_ONLY),
+    ] {
+        let verdict = judge(&said(state, message, None));
+        assert_eq!((verdict.class, verdict.pace, verdict.advice), (Passing, Pace::Slow, advice), "{message}");
+    }
+}
+
+#[test]
 fn what_passes_is_tried_again_and_holds_everything_meanwhile() {
     for (pace, code, message) in [
         (
@@ -155,6 +223,12 @@ fn what_passes_is_tried_again_and_holds_everything_meanwhile() {
             "Serializable isolation violation on table - 1, transactions forming the cycle are: 1, 2",
         ),
         (Pace::Usual, None, "could not complete because of conflict with concurrent transaction"),
+        (Pace::Usual, None, "table 3379442 dropped by concurrent transaction"),
+        (
+            Pace::Usual,
+            None,
+            "current transaction is aborted, commands ignored until end of transaction block",
+        ),
         (Pace::Usual, None, "deadlock detected"),
         (Pace::Usual, None, "could not open relation with OID 108465"),
         (Pace::Usual, None, "Cannot execute write query because system is in resize mode"),
@@ -184,6 +258,8 @@ fn a_file_that_is_not_as_it_was_is_its_batchs_own_trouble() {
         "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,CanRetry 1",
         "Problem reading manifest file - S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey",
         "Problem reading manifest file - Invalid JSON structure found: x",
+        "Problem reading manifest file - something else about what stands in it",
+        "Mandatory url is not present in manifest file.",
         "failed to inflate: invalid or incomplete compressed data. zlib error code: -3",
     ] {
         let verdict = verdict(message, Some(8001));
@@ -201,6 +277,8 @@ fn s3_is_asked_itself_about_what_may_be_a_missing_object_or_a_missing_permission
         (true, "COPY with MANIFEST parameter requires full path of an S3 object."),
         (true, "S3ServiceException:Access Denied,Status 403,Error AccessDenied"),
         (true, "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey"),
+        (true, "Mandatory url is not present in manifest file."),
+        (false, "Problem reading manifest file - Invalid JSON structure found: x"),
         (false, "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown"),
         (false, "permission denied for relation ledger"),
     ] {

@@ -26,11 +26,15 @@ async fn what_cannot_be_read_is_told_before_anything_is() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a b");
     std::fs::write(&file, "12345").unwrap();
+    let pretty = dir.path().join("pretty");
+    std::fs::write(&pretty, "{\n \"pageName\": \"a\"\n}\n").unwrap();
+    let pretty = pretty.to_str().unwrap();
     let (file, dir) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
     let inputs = found(&[file, "-"]).await.unwrap();
     assert_eq!(inputs.iter().map(Input::bytes).collect::<Vec<_>>(), [Some(5), None]);
     for (files, exit, said) in [
         ([file, "/none"], Exit::NoInput, "/none: No such file"),
+        ([file, pretty], Exit::Data, "with `jq -c .`; nothing was taken in"),
         ([file, dir], Exit::Usage, "is a directory: name the files in it"),
         ([file, &format!("{dir}/../{}/a b", dir.rsplit('/').next().unwrap())], Exit::Usage, "is named twice"),
         ([file, "s3://bucket"], Exit::Usage, "s3://bucket names no object"),

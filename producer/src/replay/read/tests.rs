@@ -100,11 +100,28 @@ fn a_file_is_read_in_the_form_its_first_bytes_tell() {
 }
 
 #[test]
+fn a_byte_order_mark_is_passed_over_and_what_is_no_lines_is_refused() {
+    for content in [[&b"\xef\xbb\xbf"[..], TWO].concat(), gzip(&[&b"\xef\xbb\xbf"[..], TWO].concat())] {
+        let (records, ended) = read(&content, 0, true);
+        assert_eq!(records, ["a", "b"]);
+        assert!(matches!(ended, Ok(2)), "{ended:?}");
+    }
+    let pretty = b"{\n  \"pageName\": \"a\"\n}\n";
+    for content in [pretty.to_vec(), gzip(pretty), zstd(b"[{\"pageName\":\"a\"}]")] {
+        let (records, ended) = read(&content, 0, true);
+        assert!(records.is_empty() && matches!(ended, Err(Stop::NotLines(_))), "{ended:?}");
+        assert!(not_lines(&content[..]).is_some_and(|why| why.contains("jq -c")));
+    }
+    assert_eq!(not_lines(TWO), None);
+    assert_eq!(not_lines(&gzip(TWO)[..15]), None, "damage is told when it is read");
+}
+
+#[test]
 fn a_reject_is_unwrapped_and_rejected_again_as_it_was_received() {
     let raw = "{\"pageName\":\"a \\\"reason\\\"\",\"reason\":\"no reject\"}";
     let lines = [
         reject("{\"pageName\":\"é\\u0041\"}".as_bytes(), "not JSON: of old"),
-        reject(b"{\"pageName\":\"\xff\"}", "not UTF-8 from byte 13"),
+        reject(b"{\"pageName\":\xff}", "not UTF-8 from byte 12"),
         reject(b"xxx", "longer than adobe.max_record_bytes: 70000 bytes, of which the first are kept"),
         raw.to_owned(),
         reject(&[b'y'; MAX + 1], "its row has too many bytes"),
@@ -112,7 +129,7 @@ fn a_reject_is_unwrapped_and_rejected_again_as_it_was_received() {
     let (records, ended) = read(&zstd(lines.join("\n").as_bytes()), 0, true);
     assert!(matches!(ended, Ok(5)));
     assert_eq!(records[0], "éA");
-    assert_eq!(records[1], "{\\\"pageName\\\":\\\"\\xff\\\"}: not UTF-8 from byte 13");
+    assert_eq!(records[1], "{\\\"pageName\\\":\\xff}: not UTF-8 from byte 12");
     let too_long = "longer than adobe.max_record_bytes:";
     assert_eq!(records[2], format!("xxx: {too_long} 70000 bytes, of which the first are kept"));
     assert_eq!(records[3], "\"a \"\"reason\"\"\"");

@@ -148,8 +148,42 @@ fn json_keeps_its_text_or_is_null_never_half() {
             ("null", ""),
         ],
     );
-    assert_nulled("json", "varchar(4)", &["[1,2]"]);
+    assert_nulled("json", "varchar(4)", &["{\"a\":1}", "\"abc\"", "12345", "[123]", "[[1],2]"]);
     assert_kept("json", "super", &[("[1,2]", "[1,2]")]);
+}
+
+#[test]
+fn a_list_of_json_that_does_not_fit_is_cut_behind_a_whole_element() {
+    let cut = ColumnCounts { cut: 1, ..ColumnCounts::default() };
+    for (bytes, expected) in [(20, "[1, {\"a\":[2,3]}]"), (16, "[1, {\"a\":[2,3]}]"), (15, "[1]"), (3, "[1]")]
+    {
+        let cell = one("json", &format!("varchar({bytes})"), "[1, {\"a\":[2,3]} ,\"~\"]");
+        assert_eq!(cell, (expected.to_owned(), cut), "{bytes}");
+    }
+    let (cell, counts) = one("json", "super", &format!("[{}2]", "\"1234567\",".repeat(200_000)));
+    assert_eq!((cell.len(), counts), ((1 << 20) - 5, cut));
+    assert!(cell.ends_with(",\"1234567\"]"));
+    for rule in ["null", "reject"] {
+        let mut transform = Transform::new(&schema(&format!("v v json varchar(4) {rule}")), &[]).unwrap();
+        let outcome = transform.record(b"{\"v\":[1,2]}", &mut Vec::new());
+        assert_eq!(matches!(outcome, Outcome::Rejected(_)), rule == "reject", "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_super_loses_no_more_than_redshift_cannot_hold() {
+    let counts = |nuls, replaced, cut| ColumnCounts { nuls, replaced, cut, ..ColumnCounts::default() };
+    for (value, expected, counts) in [
+        (r#"[{"name" : "x\u0000y\n"}]"#, r#"[{"name" : "xy\n"}]"#, counts(1, 0, 0)),
+        (r#"{"a\ud800":"b"}"#, "{\"a\u{fffd}\":\"b\"}", counts(0, 1, 0)),
+    ] {
+        assert_eq!(one("json", "super", value), (expected.to_owned(), counts), "{value}");
+    }
+    let long = "é".repeat(40_000);
+    let (cell, altered) = one("json", "super", &format!("[\"{long}\",\"kept\"]"));
+    assert_eq!((cell.len(), altered), (65_534 + 11, counts(0, 0, 1)));
+    assert!(cell.ends_with("é\",\"kept\"]"));
+    assert_nulled("json", "super", &["[1e309,\"\\u0000\"]"]);
 }
 
 #[test]

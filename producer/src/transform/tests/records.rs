@@ -1,7 +1,8 @@
 //! Whole records: what is a record, and what of a strange one survives.
 
-use super::super::{Outcome, Reject, Transform};
+use super::super::{ColumnCounts, Outcome, Reject, Transform};
 use super::{cells, schema};
+use shared::config::InvalidText;
 use shared::schema::Schema;
 
 fn rejected(record: &[u8]) -> Reject {
@@ -31,7 +32,10 @@ fn what_is_not_a_json_object_is_rejected_with_its_reason() {
     {
         assert!(matches!(rejected(record.as_bytes()), Reject::NotJson(_)), "{record}");
     }
-    assert_eq!(rejected(b"{\"a\":\"\xff\"}"), Reject::NotUtf8 { at: 6 });
+    // Only within a text can bytes stand for a character.
+    assert_eq!(rejected(b"{\"a\":\xff}"), Reject::NotUtf8 { at: 5 });
+    assert_eq!(rejected(b"\x1f\x8b\x08\x00"), Reject::NotUtf8 { at: 1 });
+    assert_eq!(rejected(b"{\"a\":\"\\\xff\"}"), Reject::NotUtf8 { at: 7 });
 }
 
 #[test]
@@ -39,8 +43,8 @@ fn a_fault_in_a_part_nobody_wants_rejects_the_record_all_the_same() {
     for record in [
         "{\"unknown\":{\"x\":[1,]}}",
         "{\"unknown\":\"\\x\"}",
-        "{\"unknown\":\"\n\"}",
-        "{\"un\nknown\":1}",
+        "{\"unknown\":\"\\\n\"}",
+        "{\"unknown\":\u{1}1}",
         "{\"unknown\":tru}",
         "{\"pageName\":\"a\",\"unknown\":-}",
         "{\"evars\":{\"evars\":{\"eVar1\":}}}",
@@ -49,6 +53,62 @@ fn a_fault_in_a_part_nobody_wants_rejects_the_record_all_the_same() {
     ] {
         assert!(matches!(rejected(record.as_bytes()), Reject::NotJson(_)), "{record}");
     }
+}
+
+#[test]
+fn one_byte_that_is_no_utf_8_costs_one_character_and_is_counted_by_column() {
+    let columns = schema(
+        "page page text varchar(20)\nlist list list varchar(20)\nnumber number integer integer\n\
+         other other text varchar(20)\nwhole $ record super\nkept page text varchar(20) null",
+    );
+    let mut transform = Transform::new(&columns, &[]).unwrap();
+    let line = b"{\"page\":\"caf\xe9\",\"list\":[\"\xe9\xe9\",\"b\"],\"number\":\"1\xe9\",\"other\":\"\xc3\xa9\",\"hitIdHigh\":4,\"hitIdLow\":1}";
+    let mut row = Vec::new();
+    let outcome = transform.record(line, &mut row);
+    assert!(matches!(outcome, Outcome::Row { hit: Some(_), .. }), "{outcome:?}");
+    let found = cells(&row);
+    assert_eq!(
+        (found[0].as_str(), found[1].as_str(), found[2].as_str()),
+        ("caf\u{fffd}", "\u{fffd}\u{fffd},b", "")
+    );
+    assert_eq!((found[3].as_str(), found[5].as_str()), ("é", ""));
+    assert!(found[4].contains("\"page\":\"caf\u{fffd}\""), "{}", found[4]);
+    let invalid = |invalid| ColumnCounts { invalid, ..ColumnCounts::default() };
+    let nulled = ColumnCounts { nulled: 1, ..ColumnCounts::default() };
+    assert_eq!(
+        transform.stats().columns().collect::<Vec<_>>(),
+        [
+            ("page", invalid(1)),
+            ("list", invalid(2)),
+            ("number", nulled),
+            ("whole", invalid(4)),
+            ("kept", nulled)
+        ]
+    );
+    // Nothing of it is left for the next record.
+    transform.take_altered(|_, _| ());
+    transform.record("{\"page\":\"caf\u{fffd}\"}".as_bytes(), &mut row);
+    assert!(transform.stats().totals().is_zero());
+    assert_eq!((transform.take_mended(), transform.take_mended()), (1, 0));
+    let mut strict = Transform::new(&columns, &[]).unwrap().with_invalid_text(InvalidText::Reject);
+    assert_eq!(strict.record(line, &mut Vec::new()), Outcome::Rejected(Reject::NotUtf8 { at: 12 }));
+    assert_eq!(strict.take_mended(), 0);
+}
+
+#[test]
+fn a_raw_control_character_is_taken_as_it_is() {
+    let columns = schema("page page text varchar(20)\npart part json varchar(30)\nwhole part json super");
+    let mut transform = Transform::new(&columns, &[]).unwrap();
+    let mut row = Vec::new();
+    let line = b"{\"page\":\"a\tb\x00\x1f\",\t\"part\":[\"c\td\"],\"un\nknown\":1}";
+    assert!(matches!(transform.record(line, &mut row), Outcome::Row { .. }));
+    // JSON would be none with a raw one in it.
+    assert_eq!(cells(&row), ["a\tb\u{1f}", "[\"c\\u0009d\"]", "[\"c\\u0009d\"]"]);
+    let nuls = ColumnCounts { nuls: 1, ..ColumnCounts::default() };
+    assert_eq!(transform.stats().columns().collect::<Vec<_>>(), [("page", nuls)]);
+    assert_eq!(transform.take_mended(), 1);
+    let mut strict = Transform::new(&columns, &[]).unwrap().with_invalid_text(InvalidText::Reject);
+    assert!(matches!(strict.record(line, &mut Vec::new()), Outcome::Rejected(Reject::NotJson(_))));
 }
 
 #[test]

@@ -3,8 +3,16 @@
 use super::super::{ColumnCounts, Outcome, Reject, Transform};
 use super::{cells, one_by, schema};
 
-const NONE: ColumnCounts =
-    ColumnCounts { cut: 0, nulled: 0, rounded: 0, nuls: 0, replaced: 0, delimiters: 0, rejected: 0 };
+const NONE: ColumnCounts = ColumnCounts {
+    cut: 0,
+    nulled: 0,
+    rounded: 0,
+    nuls: 0,
+    replaced: 0,
+    invalid: 0,
+    delimiters: 0,
+    rejected: 0,
+};
 const NULLED: ColumnCounts = ColumnCounts { nulled: 1, ..NONE };
 
 /// What is left of a value when it is cut, and how that is counted.

@@ -3,8 +3,16 @@
 use super::super::{ColumnCounts, Transform};
 use super::{assert_kept, one, schema};
 
-const NONE: ColumnCounts =
-    ColumnCounts { cut: 0, nulled: 0, rounded: 0, nuls: 0, replaced: 0, delimiters: 0, rejected: 0 };
+const NONE: ColumnCounts = ColumnCounts {
+    cut: 0,
+    nulled: 0,
+    rounded: 0,
+    nuls: 0,
+    replaced: 0,
+    invalid: 0,
+    delimiters: 0,
+    rejected: 0,
+};
 
 #[test]
 fn a_string_is_stored_as_it_was_sent() {

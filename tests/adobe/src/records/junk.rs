@@ -25,7 +25,7 @@ pub(crate) fn write(of: &Generator, index: u64, out: &mut Vec<u8>) {
             out.truncate(start + rng.below(whole - 1) as usize);
         }
         2 => around(b"upstream error 502 at shard ", b", try later", out),
-        3 => around(b"{\"malformed\":", b",\"pageName\":\"\xff\xfe \xc3(\xed\xa0\x80\"}", out),
+        3 => around(b"{\"malformed\":", b",\xff\xfe \xc3(\xed\xa0\x80\"pageName\":\"a\"}", out),
         4 => around(b"{\"malformed\":", b",\"evars\":{\"evars\":{\"evar1\":[1,2}}}", out),
         5 => around(b"[", b",\"an array\",{\"hitIdHigh\":1,\"hitIdLow\":2}]", out),
         6 => around(b"", b"", out),

@@ -182,3 +182,38 @@ async fn a_seal_that_s3_cannot_give_holds_up_no_listing_and_is_found_when_it_can
     assert!(found.knows(&[broken]));
     assert!(*found.discovery.complete().borrow() > begun);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seal_that_is_refused_once_is_asked_for_again_soon_and_holds_up_no_listing() {
+    let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+    let config = config(&dir, &store, "archive = \"move\"");
+    let mut found = Found::start(&config).await;
+    let begun = *found.discovery.complete().borrow();
+    let (forbidden, sound) = (BatchId::new(), BatchId::new());
+    put(&store, forbidden, true);
+    put(&store, sound, true);
+    store.forbid_object(Some(format!("{}{SEAL}", layout::folder("ToIngest/", forbidden))));
+    found.list(&[]).await;
+    assert!(found.knows(&[sound]) && !found.knows(&[forbidden]));
+    assert!(*found.discovery.complete().borrow() > begun, "complete but for what is refused");
+    store.forbid_object(None);
+    let step = async {
+        // No hint: it is looked at of its own accord.
+        while !found.knows(&[forbidden]) {
+            found.discovery.step().await.unwrap();
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), step).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_page_hides_no_batch() {
+    let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
+    let config = config(&dir, &store, "archive = \"move\"");
+    let mut found = Found::start(&config).await;
+    let batch = BatchId::new();
+    put(&store, batch, true);
+    store.show_empty_pages(2);
+    found.list(&[]).await;
+    assert!(found.knows(&[batch]));
+}

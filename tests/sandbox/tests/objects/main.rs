@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod archive;
+mod bounds;
 mod discovery;
+mod foreign;
 mod store;
 
 use sandbox::config::{Shape, pipeline};

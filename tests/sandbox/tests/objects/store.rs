@@ -7,8 +7,10 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use futures_util::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -25,6 +27,8 @@ pub(crate) enum Ends {
     Lost,
 }
 
+type Body = UnsyncBoxBody<Bytes, Infallible>;
+
 #[derive(Debug, Default)]
 struct State {
     objects: BTreeMap<String, Bytes>,
@@ -32,6 +36,9 @@ struct State {
     lists: u64,
     ends: Option<(u64, Ends)>,
     broken: Option<String>,
+    forbidden: Option<String>,
+    empty_pages: u64,
+    tells_no_length: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -84,6 +91,21 @@ impl Memory {
         self.state().broken = key;
     }
 
+    /// GETs of this object are refused for lack of permission; None ends that.
+    pub(crate) fn forbid_object(&self, key: Option<String>) {
+        self.state().forbidden = key;
+    }
+
+    /// So many LISTs show nothing and say that there is more.
+    pub(crate) fn show_empty_pages(&self, many: u64) {
+        self.state().empty_pages = many;
+    }
+
+    /// Whether GETs come without saying how long they are.
+    pub(crate) fn tell_no_length(&self, so: bool) {
+        self.state().tells_no_length = so;
+    }
+
     /// From the request after the next `after` on; None ends that.
     pub(crate) fn end(&self, ends: Option<(u64, Ends)>) {
         let mut state = self.state();
@@ -104,7 +126,7 @@ impl Memory {
         self.state.lock().unwrap()
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         let mut state = self.state();
@@ -123,7 +145,7 @@ impl Memory {
 }
 
 impl State {
-    fn carry_out(&mut self, head: &hyper::http::request::Parts, body: Bytes) -> Response<Full<Bytes>> {
+    fn carry_out(&mut self, head: &hyper::http::request::Parts, body: Bytes) -> Response<Body> {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
         let path = decoded(head.uri.path());
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key).to_owned();
@@ -137,11 +159,22 @@ impl State {
                     found.map(|(_, value)| decoded(value)).unwrap_or_default()
                 };
                 assert_eq!(parameter("list-type"), "2", "{query}");
-                self.list(&parameter("prefix"), &parameter("start-after"))
+                // A token is a number, so that no two are equal, and the key it goes on behind.
+                let token = parameter("continuation-token");
+                let after = token.split_once(':').map(|(_, after)| after.to_owned());
+                self.list(&parameter("prefix"), &after.unwrap_or_else(|| parameter("start-after")))
             }
             Method::GET if self.broken.as_ref() == Some(&key) => {
                 answer(500, "<Error><Code>InternalError</Code><Message>no</Message></Error>".into())
             }
+            Method::GET if self.forbidden.as_ref() == Some(&key) => {
+                answer(403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".into())
+            }
+            Method::GET if self.tells_no_length => self.objects.get(&key).map_or_else(missing, |content| {
+                let chunks: Vec<_> = content.chunks(64).map(Bytes::copy_from_slice).collect();
+                let frames = chunks.into_iter().map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
+                Response::new(StreamBody::new(stream::iter(frames)).boxed_unsync())
+            }),
             Method::GET | Method::HEAD => {
                 self.objects.get(&key).map_or_else(missing, |content| answer(200, content.clone()))
             }
@@ -164,8 +197,17 @@ impl State {
         }
     }
 
-    fn list(&mut self, prefix: &str, after: &str) -> Response<Full<Bytes>> {
+    fn list(&mut self, prefix: &str, after: &str) -> Response<Body> {
         self.lists += 1;
+        if let Some(left) = self.empty_pages.checked_sub(1) {
+            self.empty_pages = left;
+            let token = format!("{left}:{after}");
+            let xml = format!(
+                "<ListBucketResult><IsTruncated>true</IsTruncated>\
+                 <NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
+            );
+            return answer(200, xml.into());
+        }
         let from = if after > prefix { after } else { prefix };
         let mut found = self
             .objects
@@ -186,8 +228,8 @@ impl State {
     }
 }
 
-fn answer(status: u16, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
+fn answer(status: u16, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
     *response.status_mut() = StatusCode::from_u16(status).unwrap();
     response
 }

@@ -65,7 +65,7 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
     let zst = world.write("zstd", zstd::bulk::compress(lines([page(4), page(4)]).as_bytes(), 1).unwrap());
     let excluded = "{\"pageName\":\"x\",\"exclude\":{\"value\":\"yes\"}}".to_owned();
     let rejects =
-        [reject(page(5).as_bytes()), reject(b"{\"pageName\":\"\xff\"}"), reject(b"still no JSON"), excluded];
+        [reject(page(5).as_bytes()), reject(b"{\"pageName\":\xff}"), reject(b"still no JSON"), excluded];
     world.write(
         "s3/livestream/Rejected/20260302/a.ndjson.zst",
         zstd::bulk::compress(lines(rejects).as_bytes(), 1).unwrap(),
@@ -82,7 +82,12 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
     child.stdin.take().unwrap().write_all(lines([page(8), page(9)]).as_bytes()).unwrap();
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-    assert!(ended.status.success(), "{said}{}", String::from_utf8_lossy(&ended.stderr));
+    let wrong = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(65), "{said}{wrong}");
+    assert!(
+        wrong.contains("error: 2 of 14 records were rejected; they stand below `s3.rejected`"),
+        "{wrong}"
+    );
 
     assert_eq!(pages(&world.rows(), "page"), each_once("page", 10));
     assert!(said.contains("records   14 = 10 rows + 1 duplicates + 1 filtered + 2 rejected\n"), "{said}");
@@ -93,7 +98,7 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
     let again = world.rejects();
     assert_eq!(
         again[0].record_base64.as_deref(),
-        Some(shared::object_store::base64(b"{\"pageName\":\"\xff\"}").as_str())
+        Some(shared::object_store::base64(b"{\"pageName\":\xff}").as_str())
     );
     assert_eq!(again[1].record.as_deref(), Some("still no JSON"));
     assert!(again.len() == 2 && again.iter().all(|line| line.instance.to_string() == "sandbox-1-replay"));

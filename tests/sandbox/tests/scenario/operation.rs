@@ -163,6 +163,72 @@ async fn check_tries_every_step_and_says_what_to_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_that_nobody_reads_is_no_failure_and_alters_no_code() {
+    let world = World::new(10, &Shape::default()).await;
+    let text = std::fs::read_to_string(&world.config).unwrap();
+    let wrong = world.path("wrong.toml");
+    std::fs::write(&wrong, text.replace(CLIENT_SECRET, "wrong-secret")).unwrap();
+    let nobody = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        std::process::Stdio::from(writer)
+    };
+    let cases: [(&str, &[&str], &std::path::Path, Option<i32>); 6] = [
+        ("producer", &["schema"], &world.config, Some(0)),
+        ("producer", &["schema", "--json"], &world.config, Some(0)),
+        ("producer", &["run"], &wrong, Some(78)),
+        ("ingester", &["ddl"], &world.config, Some(0)),
+        ("state", &["dump", "--json"], &world.config, None),
+        ("state", &["dump", "--batch", "019caeda"], &world.config, None),
+    ];
+    for (name, args, config, code) in cases {
+        let command = || {
+            let mut command = std::process::Command::new(service::binary(name).unwrap());
+            command.args(args).arg("--config").arg(config).stdin(std::process::Stdio::null());
+            command
+        };
+        let code = code.or_else(|| command().output().unwrap().status.code());
+        let ended = command().stdout(nobody()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), code, "{name} {args:?}: {said}");
+        assert!(!said.to_lowercase().contains("pipe") && !said.contains("panicked"), "{said}");
+        let ended = command().stdout(nobody()).stderr(nobody()).output().unwrap();
+        assert_eq!(ended.status.code(), code, "{name} {args:?} without standard error");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_services_store_is_for_nobody_else_whatever_the_umask() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let shape = Shape { max_file_age: "500ms", max_batch_age: "1s", ..Shape::default() };
+    let world = World::new(500, &shape).await;
+    // As the tests do, most programs run with a umask that lets everybody read.
+    std::fs::create_dir_all(world.path("producer/kept")).unwrap();
+    let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
+    world.until_loaded(world.wanted(), &mut [&mut producer, &mut ingester]).await;
+    let mut seen = 0;
+    for service in ["producer", "ingester"] {
+        let mut dirs = vec![world.path(service)];
+        while let Some(dir) = dirs.pop() {
+            // Copies and snapshots come and go.
+            let below = std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path());
+            for path in below.chain([dir.clone()]) {
+                let Ok(meta) = std::fs::metadata(&path) else { continue };
+                let mode = meta.permissions().mode();
+                assert_eq!(mode & 0o077, 0, "{} {mode:o}", path.display());
+                seen += 1;
+                if meta.is_dir() && path != dir {
+                    dirs.push(path);
+                }
+            }
+        }
+    }
+    assert!(seen > 10, "{seen}");
+    assert_clean(&world.finish(producer, ingester).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_producer_on_the_same_log_ends_at_once_and_names_the_first() {
     let world = World::with_rate(1_000, Some(100), &Shape::default()).await;
     let mut producer = world.start("producer");

@@ -40,7 +40,7 @@ pub(crate) async fn send(world: &World, statements: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ddl_diff_mends_a_table_on_which_both_services_refuse_to_start() {
+async fn ddl_diff_mends_a_table_on_which_the_ingester_refuses_to_start() {
     let world = World::new(10, &SHAPE).await;
     assert_eq!(
         diff(&world),
@@ -54,13 +54,11 @@ async fn ddl_diff_mends_a_table_on_which_both_services_refuse_to_start() {
          ALTER TABLE public.livestream_ledger DROP COLUMN rejected;",
     )
     .await;
-    for name in ["ingester", "producer"] {
-        let refused = service::run(name, &["run"], &world.config).unwrap();
-        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-        assert_eq!(refused.status.code(), Some(78), "{said}");
-        assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
-        assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
-    }
+    let refused = service::run("ingester", &["run"], &world.config).unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(78), "{said}");
+    assert!(said.contains("pagename is not in the table; evar7 is not in the table"), "{said}");
+    assert!(said.contains("ingester ddl --diff") && !said.contains("evar1 "), "{said}");
     let checked = service::run("ingester", &["check"], &world.config).unwrap();
     assert_eq!(checked.status.code(), Some(78), "{}", String::from_utf8_lossy(&checked.stdout));
 
@@ -84,10 +82,9 @@ async fn ddl_diff_mends_a_table_on_which_both_services_refuse_to_start() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert_eq!(refused.status.code(), Some(78), "{said}");
     assert!(said.contains("there is no table"), "{said}");
-    // Not before: it reads from the stream.
-    let checked = service::run("producer", &["check"], &world.config).unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
-    assert!(said.contains("Redshift table") && said.contains("there is no table"), "{said}");
+    // Capture does not depend on the warehouse. Not before: it reads from the stream.
+    let said = text(&service::run("producer", &["check"], &world.config).unwrap());
+    assert!(said.contains("Livestream") && !said.contains("Redshift"), "{said}");
     assert!(diff(&world).starts_with("CREATE TABLE IF NOT EXISTS \"public\".\"livestream\" ("));
 }
 

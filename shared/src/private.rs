@@ -1,0 +1,68 @@
+//! What the programs store is for the user they run as, and for nobody else: whatever the umask they are started with,
+//! and also where an earlier version, or another hand, left something open to others.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::Mode;
+
+/// What others than the owner may do.
+const OTHERS: u32 = 0o077;
+
+/// Makes everything that this process creates from now on its user's alone. For `main`, before there are threads: sled
+/// and the log files take their modes from the umask.
+pub fn from_now_on() {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+}
+
+/// Takes from others what they may do with a file or directory.
+///
+/// # Errors
+/// When the file system refuses. That it is another user's, or not there, is no error.
+pub fn close(path: &Path) -> io::Result<()> {
+    ignoring_what_is_not_ours(path, close_one(path))
+}
+
+/// As [`close`], with everything below a directory, but for what symbolic links lead to.
+///
+/// # Errors
+/// As [`close`].
+pub fn close_all(path: &Path) -> io::Result<()> {
+    let below = || -> io::Result<()> {
+        let kind = fs::symlink_metadata(path)?.file_type();
+        if kind.is_symlink() {
+            return Ok(());
+        }
+        close_one(path)?;
+        if kind.is_dir() {
+            for entry in fs::read_dir(path)? {
+                close_all(&entry?.path())?;
+            }
+        }
+        Ok(())
+    };
+    ignoring_what_is_not_ours(path, below())
+}
+
+fn close_one(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode();
+    if mode & OTHERS == 0 {
+        Ok(())
+    } else {
+        fs::set_permissions(path, Permissions::from_mode(mode & !OTHERS))
+    }
+}
+
+fn ignoring_what_is_not_ours(path: &Path, closed: io::Result<()>) -> io::Result<()> {
+    match closed {
+        // Snapshots of sled come and go.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %path.display(), "cannot close this to other users: it belongs to one of them");
+            Ok(())
+        }
+        closed => closed,
+    }
+}

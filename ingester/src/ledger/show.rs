@@ -109,7 +109,7 @@ impl Shown {
         }
         let _ = writeln!(
             out,
-            "\n{:36}  {:16}  {:>7}  {:>12}  {:11}  last received",
+            "\n{:36}  {:12}  {:>7}  {:>12}  {:11}  to",
             "run", "instance", "batches", "rows", "received"
         );
         for run in self.runs.iter().take(SHOWN) {
@@ -118,7 +118,7 @@ impl Shown {
             };
             let _ = writeln!(
                 out,
-                "{:36}  {:16}  {:>7}  {:>12}  {:11}  {}",
+                "{:36}  {:12}  {:>7}  {:>12}  {:11}  {}",
                 run.run.as_deref().unwrap_or("of earlier versions"),
                 run.instance,
                 count(run.batches),

@@ -121,7 +121,7 @@ pub(crate) async fn serve(socket: TcpStream, shared: Arc<Shared>) {
         drop(writer);
         tokio::spawn(live_on(backend, orphaned));
     }
-    lock(&shared.cancels).remove(&registered);
+    // It stays registered: a request to cancel may come when its client has just gone, and was sent all the same.
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -40,36 +40,7 @@ pub struct Shown {
     /// Whether hits can be compared with the table at all; without it every load is plain.
     pub comparable: bool,
     /// The latest 1000 runs, by when they loaded last; the latest first.
-    pub runs: Vec<Run>,
-}
-
-/// A run in the ledger.
-#[derive(Debug, Clone, Serialize)]
-pub struct Run {
-    /// Its id; None: batches of an earlier version, which did not tell.
-    pub run: Option<String>,
-    /// The producer.
-    pub instance: String,
-    /// Batches.
-    pub batches: u64,
-    /// Rows loaded.
-    pub rows_loaded: u64,
-    /// Highest number of a batch.
-    pub last_number: Option<u64>,
-    /// First time its hits were received.
-    pub first_received: Option<DateTime<Utc>>,
-    /// Last time.
-    pub last_received: Option<DateTime<Utc>>,
-    /// When the last of its batches was loaded.
-    pub last_loaded: Option<DateTime<Utc>>,
-}
-
-impl From<RunRow> for Run {
-    fn from(row: RunRow) -> Self {
-        let RunRow { run, instance, batches, rows_loaded, last_number, .. } = row;
-        let RunRow { first_received, last_received, last_loaded, .. } = row;
-        Self { run, instance, batches, rows_loaded, last_number, first_received, last_received, last_loaded }
-    }
+    pub runs: Vec<RunRow>,
 }
 
 impl Shown {
@@ -86,7 +57,7 @@ impl Shown {
             table,
             knows_from,
             comparable: target.comparable().is_some(),
-            runs: runs.into_iter().map(Run::from).collect(),
+            runs,
         }
     }
 
@@ -168,7 +139,7 @@ mod tests {
 
     fn shown(knows_from: Option<DateTime<Utc>>, comparable: bool, runs: usize) -> String {
         let at: DateTime<Utc> = "2026-03-02T14:00:00Z".parse().unwrap();
-        let run = |n| Run {
+        let run = |n| RunRow {
             run: (n > 0).then(|| "019caeda-ca6f-73aa-8f0b-91c6d2e85f03".to_owned()),
             instance: "web-1".to_owned(),
             batches: 12,

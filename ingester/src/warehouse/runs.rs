@@ -9,10 +9,10 @@ use super::server::Server;
 use super::session::{Rows, SqlFailure};
 use super::statements::Target;
 
-/// A run, or all batches that do not say theirs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A run, or all batches that do not say theirs. `ingester ledger show --json` prints it as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RunRow {
-    /// The run.
+    /// The run; None: batches of an earlier version, which did not tell.
     pub run: Option<String>,
     /// Its producer; of batches without a run the last one by name.
     pub instance: String,

@@ -46,6 +46,12 @@ impl Compression {
         }
     }
 
+    /// The one whose suffix that is, if there is one.
+    #[must_use]
+    pub fn of_suffix(suffix: &str) -> Option<Self> {
+        [Self::Zstd, Self::Gzip, Self::None].into_iter().find(|compression| compression.suffix() == suffix)
+    }
+
     /// The option COPY needs to read it, if any.
     #[must_use]
     pub fn copy_option(self) -> Option<&'static str> {
@@ -78,12 +84,10 @@ pub fn file_name(no: u32, compression: Compression) -> String {
 /// Number and compression of a file of rows, by its name within the folder; None for any other name.
 #[must_use]
 pub fn parse_file_name(name: &str) -> Option<(u32, Compression)> {
-    let (number, _) = name.split_once('.')?;
-    let number: u32 = number.parse().ok()?;
-    let compression = [Compression::Zstd, Compression::Gzip, Compression::None]
-        .into_iter()
-        .find(|compression| file_name(number, *compression) == name);
-    compression.map(|compression| (number, compression))
+    let (number, suffix) = name.split_once(".csv")?;
+    let (number, compression) = (number.parse().ok()?, Compression::of_suffix(suffix)?);
+    // As it is written: no other spelling of the number.
+    (file_name(number, compression) == name).then_some((number, compression))
 }
 
 /// Whether an object of this name within the folder of a batch belongs to the batch. Whatever else lies there is

@@ -63,8 +63,7 @@ pub fn is_of_search(name: &str) -> bool {
         let (stem, suffix) = name.split_once(".csv")?;
         let (file, hash) = stem.split_once('-')?;
         let number = !file.is_empty() && file.bytes().all(|byte| byte.is_ascii_digit());
-        let known = [Compression::Zstd, Compression::Gzip, Compression::None];
-        Some(number && is_hash(hash) && known.iter().any(|compression| compression.suffix() == suffix))
+        Some(number && is_hash(hash) && Compression::of_suffix(suffix).is_some())
     };
     piece().unwrap_or(false)
 }

@@ -276,10 +276,8 @@ pub(super) fn is_hash(text: &str) -> bool {
 /// Whether an object of this name within the folder of a set belongs to the set.
 #[must_use]
 pub(super) fn is_of_set(name: &str) -> bool {
-    let rows = [Compression::Zstd, Compression::Gzip, Compression::None]
-        .into_iter()
-        .any(|compression| name.strip_prefix("rows.csv") == Some(compression.suffix()));
-    rows || name == REASONS || name == DESCRIPTION
+    let rows = name.strip_prefix("rows.csv").and_then(Compression::of_suffix);
+    rows.is_some() || name == REASONS || name == DESCRIPTION
 }
 
 impl From<BadSet> for Trouble {

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,7 +16,7 @@ use bench::{Rows, cpu_time_of};
 use sandbox::config::{Shape, pipeline};
 use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service};
-use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
+use sandbox::standins::{PASSWORD, Standins, USER, plan, session};
 use shared::config::{Config, Secrets};
 use shared::ids::RunId;
 use shared::layout::{MANIFEST, SEAL};
@@ -77,11 +78,7 @@ async fn turn(archive: &str, together: usize, batches: usize) -> (Duration, Dura
     let keys = format!("[ingester]\narchive = \"{archive}\"\nbatches_per_copy = {together}");
     std::fs::write(&config_file, text.replace("[ingester]", &keys)).unwrap();
     let ddl = service::run("ingester", &["ddl"], &config_file).unwrap();
-    let at = standins.redshift.addr();
-    let mut warehouse = tokio_postgres::Config::new();
-    warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = session(standins.redshift.addr(), USER, PASSWORD).await.unwrap();
     client.batch_execute(&String::from_utf8(ddl.stdout).unwrap()).await.unwrap();
 
     let bucket = dir.path().join("s3").join(BUCKET);
@@ -140,10 +137,8 @@ async fn requests(config: &Path, together: usize) {
     let config = Config::load(config, Secrets::Ingester).unwrap();
     let store = ObjectStore::connect(&config.s3).await;
     let redshift = &config.redshift;
-    let mut warehouse = tokio_postgres::Config::new();
-    warehouse.host(&redshift.host).port(redshift.port).user(USER).password(PASSWORD).dbname(DATABASE);
-    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let at = SocketAddr::new(redshift.host.parse().unwrap(), redshift.port);
+    let client = session(at, USER, PASSWORD).await.unwrap();
     let seals: Vec<_> = store.list("ToIngest/", None).await.unwrap();
     let seals: Vec<String> =
         seals.into_iter().filter(|object| object.key.ends_with(SEAL)).map(|object| object.key).collect();

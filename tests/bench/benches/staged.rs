@@ -24,7 +24,7 @@ use sandbox::config::{Shape, pipeline};
 use sandbox::judge;
 use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service};
-use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
+use sandbox::standins::{PASSWORD, Standins, USER, plan, session};
 use shared::ids::{BatchId, RunId};
 use shared::schema::Schema;
 use shared::seal::Compared;
@@ -106,11 +106,7 @@ impl World {
         let schema_of_file = format!("\n[schema]\nfile = '{}'\n", file.display());
         std::fs::write(&config, text + &schema_of_file).unwrap();
         let ddl = service::run("ingester", &["ddl"], &config).unwrap();
-        let at = standins.redshift.addr();
-        let mut warehouse = tokio_postgres::Config::new();
-        warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-        let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
+        let client = session(standins.redshift.addr(), USER, PASSWORD).await.unwrap();
         client.batch_execute(&String::from_utf8(ddl.stdout).unwrap()).await.unwrap();
         let direct = judge::connect(&standins.endpoints().postgres).await.unwrap();
         for sql in [

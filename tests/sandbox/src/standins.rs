@@ -6,6 +6,7 @@ use std::path::Path;
 use adobe::{Adobe, Plan};
 use redshift::Redshift;
 use serde::{Deserialize, Serialize};
+use tokio_postgres::Client;
 
 use crate::s3::{self, S3};
 
@@ -45,6 +46,18 @@ pub struct Endpoints {
     pub redshift: SocketAddr,
     /// The private PostgreSQL behind it, for the judge.
     pub postgres: String,
+}
+
+/// A session of the Redshift stand-in that stands there.
+///
+/// # Errors
+/// When it lets nobody in.
+pub async fn session(at: SocketAddr, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    let mut warehouse = tokio_postgres::Config::new();
+    warehouse.host(at.ip().to_string()).port(at.port()).user(user).password(password).dbname(DATABASE);
+    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 impl Standins {

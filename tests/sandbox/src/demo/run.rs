@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Shape, pipeline};
 use crate::judge::{self, Verdict};
 use crate::service::{self, Service};
-use crate::standins::{DATABASE, PASSWORD, USER, plan};
+use crate::standins::{DATABASE, PASSWORD, USER, plan, session};
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use shared::human::bytes;
@@ -177,11 +177,7 @@ async fn create_tables(keeper: &Keeper, config: &Path) -> anyhow::Result<()> {
     if !ddl.status.success() {
         bail!("ingester ddl: {}", String::from_utf8_lossy(&ddl.stderr));
     }
-    let at = keeper.endpoints.redshift;
-    let mut warehouse = tokio_postgres::Config::new();
-    warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await?;
-    tokio::spawn(connection);
+    let client = session(keeper.endpoints.redshift, USER, PASSWORD).await?;
     client.batch_execute(&String::from_utf8(ddl.stdout)?).await.context("creating table and ledger")
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sandbox::config::Shape;
 use sandbox::judge::LEDGER;
 use sandbox::service;
-use sandbox::standins::{DATABASE, PASSWORD, USER};
+use sandbox::standins::{PASSWORD, USER, session};
 use shared::config::{Config, Secrets};
 use shared::object_store::ObjectStore;
 
@@ -35,11 +35,7 @@ async fn with_batch_column(world: &World) {
     let mut config = std::fs::read_to_string(&world.config).unwrap();
     config += &format!("\n[schema]\nfile = '{}'\n", file.display());
     std::fs::write(&world.config, config).unwrap();
-    let at = world.standins.redshift.addr();
-    let mut warehouse = tokio_postgres::Config::new();
-    warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = session(world.standins.redshift.addr(), USER, PASSWORD).await.unwrap();
     client.simple_query("ALTER TABLE public.livestream ADD COLUMN batch_id varchar(36)").await.unwrap();
 }
 

@@ -5,7 +5,7 @@ use std::process::Output;
 use sandbox::config::Shape;
 use sandbox::judge::LEDGER;
 use sandbox::service;
-use sandbox::standins::{DATABASE, PASSWORD, USER};
+use sandbox::standins::{PASSWORD, USER, session};
 
 use crate::world::World;
 
@@ -28,11 +28,7 @@ fn diff(world: &World) -> String {
 
 /// Each statement alone, as Redshift wants its ALTERs.
 pub(crate) async fn send(world: &World, statements: &str) {
-    let at = world.standins.redshift.addr();
-    let mut warehouse = tokio_postgres::Config::new();
-    warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-    let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio::spawn(connection);
+    let client = session(world.standins.redshift.addr(), USER, PASSWORD).await.unwrap();
     let code: Vec<_> = statements.lines().filter(|line| !line.starts_with("--")).collect();
     for statement in code.join("\n").split_inclusive(';').filter(|text| !text.trim().is_empty()) {
         client.simple_query(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));

@@ -9,7 +9,7 @@ use sandbox::config::{Shape, pipeline};
 use sandbox::judge::{self, Done, LEDGER, Narrow, Verdict};
 use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service, tail};
-use sandbox::standins::{DATABASE, PASSWORD, Standins, USER, plan};
+use sandbox::standins::{PASSWORD, Standins, USER, plan, session};
 use state::feed;
 use state::snapshot::ProducerSnapshot;
 use tempfile::TempDir;
@@ -55,11 +55,7 @@ impl World {
         fs::write(&config, configure(&text)).unwrap();
         let ddl = service::run("ingester", &["ddl"], &config).unwrap();
         assert!(ddl.status.success(), "{}", String::from_utf8_lossy(&ddl.stderr));
-        let at = standins.redshift.addr();
-        let mut warehouse = tokio_postgres::Config::new();
-        warehouse.host(at.ip().to_string()).port(at.port()).user(USER).password(PASSWORD).dbname(DATABASE);
-        let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
+        let client = session(standins.redshift.addr(), USER, PASSWORD).await.unwrap();
         let mut ddl = String::from_utf8(ddl.stdout).unwrap();
         if let Some(Narrow { column, bytes }) = narrow {
             let wide = ddl.clone();
@@ -159,12 +155,7 @@ impl World {
 
     /// A session of Redshift.
     pub(crate) async fn session(&self, user: &str, password: &str) -> Client {
-        let at = self.standins.redshift.addr();
-        let mut warehouse = tokio_postgres::Config::new();
-        warehouse.host(at.ip().to_string()).port(at.port()).user(user).password(password).dbname(DATABASE);
-        let (client, connection) = warehouse.connect(tokio_postgres::NoTls).await.unwrap();
-        tokio::spawn(connection);
-        client
+        session(self.standins.redshift.addr(), user, password).await.unwrap()
     }
 
     /// Runs a command of the ingester to its end: its code, and everything it said.

@@ -357,7 +357,11 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
         let other =
             contents.batch.iter().flat_map(|(low, high)| [low, high]).find(|id| **id != batch.to_string());
         if let Some(other) = other {
-            return Err(refused(format!("{key} has rows of batch {other}")));
+            let other = other.parse::<BatchId>().map_or_else(
+                |_| format!("something that is no batch id ({} bytes)", other.len()),
+                |other| format!("batch {other}"),
+            );
+            return Err(refused(format!("{key} has rows of {other}")));
         }
         if let (None, Some((name, _))) = (&instance, contents.instance) {
             instance = Instance::try_from(name).ok();
@@ -390,6 +394,7 @@ fn seal(args: &Args, schema: &Schema, found: Vec<Found>) -> Result<Seal, Failure
         created: batch.opened_at(),
         sealed: Utc::now(),
         schema: schema.fingerprint(),
+        columns: Some(schema.in_row().map(|column| column.name.clone()).collect()),
         compression,
         rows,
         bytes: files.iter().map(|file| file.bytes).sum(),

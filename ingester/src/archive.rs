@@ -32,7 +32,7 @@ use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{Object, ObjectStore, REFUSED_ADVICE, SMALL, StoreError, StoreErrorKind};
 use shared::retry::Backoff;
 use shared::seal::Seal;
 use shared::shutdown::Shutdown;
@@ -41,7 +41,7 @@ use state::loads::{ErrorClass, LoadEvent};
 use self::occupied::occupied;
 use crate::book::Book;
 use crate::producer::Producer;
-use crate::trouble::{S3_ADVICE, Trouble};
+use crate::trouble::Trouble;
 use crate::warehouse::look::derived_id;
 
 /// Why a folder stays where it is.
@@ -162,7 +162,7 @@ impl Archiver {
                 let advice = match &error {
                     NotPutAway::Occupied(_) => Some(OCCUPIED_ADVICE),
                     NotPutAway::Store(error) if error.kind() == StoreErrorKind::Configuration => {
-                        Some(S3_ADVICE)
+                        Some(REFUSED_ADVICE)
                     }
                     NotPutAway::Store(_) => None,
                 };

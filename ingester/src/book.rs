@@ -1,12 +1,13 @@
 //! The bookkeeping as the tasks share it: every change is durable on disk when it returns, and the loads that are
 //! not archived are held in memory as well, so that planning reads no disk.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
+use shared::clock::{Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
@@ -26,13 +27,48 @@ struct Inner {
     loads: Loads,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
-    open: Mutex<BTreeMap<BatchId, Load>>,
+    open: Mutex<Open>,
     /// Batches with rows in quarantine, archived or not.
     quarantined: Mutex<BTreeSet<BatchId>>,
     /// Changes since this process opened it.
     moved: AtomicU64,
     to_load: Notify,
     to_archive: Notify,
+}
+
+/// The loads that are not archived.
+#[derive(Debug, Default)]
+struct Open {
+    loads: BTreeMap<BatchId, Load>,
+    /// Of those that wait for their next try: what is noted of it, and when it is.
+    waits: HashMap<BatchId, (DateTime<Utc>, Steady)>,
+}
+
+impl Open {
+    fn put(&mut self, load: Load, now: Moment) {
+        let batch = load.batch;
+        match load.state {
+            LoadState::Retrying { next, .. } => {
+                if self.waits.get(&batch).is_none_or(|(noted, _)| *noted != next) {
+                    self.waits.insert(batch, (next, due(&load, next, now)));
+                }
+            }
+            _ => _ = self.waits.remove(&batch),
+        }
+        self.loads.insert(batch, load);
+    }
+
+    fn remove(&mut self, batch: BatchId) {
+        self.loads.remove(&batch);
+        self.waits.remove(&batch);
+    }
+}
+
+/// When a load is tried again that is to be at `next` by the wall clock. From now on it waits no longer than it was to
+/// wait in all, whatever was done to the wall clock since its failure.
+fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
+    let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
+    now.steady + left_of(age(failed, next), failed, now.wall)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,7 +85,8 @@ impl Book {
         let loads = Loads::open(dir)?;
         let all = loads.all()?;
         let quarantined = all.iter().filter(|load| load.quarantined > 0).map(|load| load.batch).collect();
-        let open = all.into_iter().filter(|load| !is_archived(load)).map(|load| (load.batch, load)).collect();
+        let (mut open, now) = (Open::default(), Moment::now());
+        all.into_iter().filter(|load| !is_archived(load)).for_each(|load| open.put(load, now));
         let inner = Inner {
             loads,
             changes: Mutex::new(()),
@@ -139,7 +176,7 @@ impl Book {
     /// # Errors
     /// When it cannot be read.
     pub fn get(&self, batch: BatchId) -> Result<Option<Load>, Failure> {
-        let open = locked(&self.inner.open).get(&batch).cloned();
+        let open = locked(&self.inner.open).loads.get(&batch).cloned();
         // Archived loads are read from disk, where sled's cache has the recent ones.
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
@@ -147,7 +184,7 @@ impl Book {
     /// Every load that is not archived, oldest batch first.
     #[must_use]
     pub fn open_loads(&self) -> Vec<Load> {
-        locked(&self.inner.open).values().cloned().collect()
+        locked(&self.inner.open).loads.values().cloned().collect()
     }
 
     /// The bookkeeping on disk, which answers those who ask.
@@ -158,14 +195,16 @@ impl Book {
 
     /// Which batches to load now.
     #[must_use]
-    pub fn next_load(&self, now: DateTime<Utc>, bounds: &Bounds, apart: &Apart) -> Next {
-        plan::next(locked(&self.inner.open).values(), now, bounds, apart)
+    pub fn next_load(&self, now: Steady, bounds: &Bounds, apart: &Apart) -> Next {
+        let open = locked(&self.inner.open);
+        let waits = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
+        plan::next(open.loads.iter().map(|(batch, load)| (load, waits(batch))), now, bounds, apart)
     }
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
     pub fn next_loaded(&self, mut may: impl FnMut(BatchId) -> bool) -> Option<BatchId> {
         let open = locked(&self.inner.open);
-        let mut waiting = open.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
+        let mut waiting = open.loads.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
         waiting.find(|load| may(load.batch)).map(|load| load.batch)
     }
 
@@ -173,7 +212,7 @@ impl Book {
     #[must_use]
     pub fn pending(&self) -> (usize, u64) {
         let open = locked(&self.inner.open);
-        let waiting = open.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
+        let waiting = open.loads.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
@@ -221,12 +260,12 @@ impl Book {
                 }
             }
             drop(quarantined);
-            let mut open = locked(&inner.open);
+            let (mut open, now) = (locked(&inner.open), Moment::now());
             for load in &loads {
                 if is_archived(load) {
-                    open.remove(&load.batch);
+                    open.remove(load.batch);
                 } else {
-                    open.insert(load.batch, load.clone());
+                    open.put(load.clone(), now);
                 }
                 match load.state {
                     LoadState::Discovered => inner.to_load.notify_one(),
@@ -291,8 +330,8 @@ mod tests {
         };
         let book = Book::open(dir.path()).unwrap();
         let next = |book: &Book| {
-            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999, wait: chrono::TimeDelta::hours(1) };
-            book.next_load(Utc::now(), &bounds, &Apart::default())
+            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
+            book.next_load(Steady::now(), &bounds, &Apart::default())
         };
         assert_eq!(next(&book), Next::Load(vec![batch]));
         book.note(batch, LoadEvent::Attempt).await.unwrap();
@@ -302,6 +341,27 @@ mod tests {
         book.note(batch, LoadEvent::Archived).await.unwrap();
         assert_eq!(book.next_loaded(|_| true), None);
         assert!(book.get(batch).unwrap().is_some_and(|load| is_archived(&load) && load.attempts == 2));
+    }
+
+    #[test]
+    fn a_next_try_is_waited_for_as_long_as_it_was_to_be_and_no_longer_whatever_the_clock_says() {
+        let now = Moment::now();
+        let minute = chrono::TimeDelta::minutes(1);
+        let wait = |failed: DateTime<Utc>| {
+            let (class, why) = (state::loads::ErrorClass::Passing, "1023".to_owned());
+            let next = failed + minute;
+            let failure =
+                state::loads::Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
+            let state = LoadState::Retrying { next, class, why };
+            let mut open = Open::default();
+            open.put(Load { state, failures: vec![failure], ..found(&seal()) }, now);
+            let (_, (_, due)) = open.waits.into_iter().next().unwrap();
+            now.steady.until(due).as_secs()
+        };
+        assert_eq!(wait(now.wall), 60);
+        assert_eq!(wait(now.wall - minute / 3), 40, "some of it passed before a restart");
+        assert_eq!(wait(now.wall - minute * 9), 0);
+        assert_eq!(wait(now.wall + minute * 60), 60, "the clock was set back by an hour");
     }
 
     #[tokio::test]

@@ -9,14 +9,15 @@ use shared::config::{Archive, Config, Tls};
 use shared::ddl::{LiveColumn, compare};
 use shared::exit::{Exit, Failure};
 use shared::layout;
-use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreError, StoreErrorKind};
+use shared::redshift::login_address;
 use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
 use crate::identity::Identity;
 use crate::reconcile::failed;
-use crate::trouble::{S3_ADVICE, Trouble};
+use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Session, SqlFailure, Target, errors, lock, mark, stage, table};
 
 /// What a schema cannot have without these columns.
@@ -38,9 +39,16 @@ pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result
         said += &format!("; {warning}");
     }
     report.line("configuration", Ok(said))?;
+    report.line("network", Ok(network(config)))?;
     s3(config, &mut report).await?;
     redshift(config, &schema, &target, &mut report).await?;
     report.end()
+}
+
+/// Which way the requests take. The connection to Redshift itself is none: it is made directly.
+fn network(config: &Config) -> String {
+    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
+    config.s3.egress.report(config.s3.addresses().into_iter().chain(passwords))
 }
 
 async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
@@ -105,10 +113,11 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
 fn s3_failed(error: &StoreError) -> (Exit, String) {
     match error.kind() {
         StoreErrorKind::Passing => {
-            (Exit::Unavailable, format!("{error}: is s3.endpoint right, and reachable from here?"))
+            let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
+            (Exit::Unavailable, format!("{error}: {advice}"))
         }
         StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
-            (Exit::Config, format!("{error}: {S3_ADVICE}"))
+            (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
         }
     }
 }
@@ -139,7 +148,7 @@ async fn redshift<W: Write>(
     let tls = match redshift.tls {
         Tls::Disable => "without TLS".to_owned(),
         Tls::VerifyFull if redshift.ca_file.as_os_str().is_empty() => {
-            "TLS, trusting the system's authorities".to_owned()
+            format!("TLS, trusting {}", config.s3.egress.trusted())
         }
         Tls::VerifyFull => format!("TLS, trusting {}", redshift.ca_file.display()),
     };

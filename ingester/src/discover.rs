@@ -258,6 +258,9 @@ impl Discovery {
         if whole {
             self.doubts.keep_only(&found.iter().map(|found| found.batch).collect());
             self.unsealed.clear();
+            // Of folders that are gone nothing is kept: whoever writes to the bucket decides how many there are.
+            let there: BTreeSet<BatchId> = found.iter().map(|found| found.batch).collect();
+            self.unusable.retain(|batch, _| there.contains(batch));
         }
         let mut looks = Vec::new();
         for Found { batch, seal } in &found {

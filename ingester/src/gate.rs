@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use shared::clock::Steady;
 use shared::retry::Backoff;
 use state::loads::Load;
 
@@ -22,8 +23,8 @@ pub struct Gate {
     first: Duration,
     max: Duration,
     backoff: Backoff,
-    until: Option<DateTime<Utc>>,
-    /// When a batch was loaded last.
+    until: Option<Steady>,
+    /// When a batch was loaded last, by the wall clock: it is compared with failures from before a restart.
     loaded: Option<DateTime<Utc>>,
 }
 
@@ -54,9 +55,8 @@ impl Gate {
 
     /// Until when nothing may be tried, if it is shut at `now`.
     #[must_use]
-    pub fn shut(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // A clock that was ahead and was set right must not hold loading for as long.
-        self.until.filter(|until| *until > now && *until - now <= longest(self.max))
+    pub fn shut(&self, now: Steady) -> Option<Steady> {
+        self.until.filter(|until| *until > now)
     }
 
     /// Failures in a row that were nobody's batch.
@@ -78,7 +78,7 @@ impl Gate {
     }
 
     /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
-    pub fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: DateTime<Utc>) -> Scope {
+    pub fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: Steady) -> Scope {
         let others_went = alone.and_then(|past| past.since).is_some_and(|since| self.loaded > Some(since));
         if trouble.scope == Scope::Batch || others_went {
             // The servers did what they should; only this batch is not right.
@@ -86,21 +86,21 @@ impl Gate {
             return Scope::Batch;
         }
         let usual = self.backoff.failed();
-        self.until = Some(now + delta(if trouble.pace == Pace::Slow { self.slow() } else { usual }));
+        self.until = Some(now + if trouble.pace == Pace::Slow { self.slow() } else { usual });
         Scope::Whole
     }
 
-    /// When a batch that met the trouble is tried again.
+    /// How long a batch that met the trouble waits before it is tried again.
     #[must_use]
-    pub fn next_try(&self, trouble: &Trouble, whose: Scope, past: Past, now: DateTime<Utc>) -> DateTime<Utc> {
-        let own = delta(match trouble.pace {
+    pub fn wait(&self, trouble: &Trouble, whose: Scope, past: Past, now: Steady) -> Duration {
+        let own = match trouble.pace {
             Pace::Slow => self.slow(),
             Pace::Usual => Backoff::new(self.first, self.max).after(past.tries.saturating_sub(1)).failed(),
-        });
+        };
         match (whose, self.until) {
-            (Scope::Whole, Some(until)) if past.tries >= STEPS_ASIDE => until + own,
-            (Scope::Whole, Some(until)) => until.max(now + own),
-            _ => now + own,
+            (Scope::Whole, Some(until)) if past.tries >= STEPS_ASIDE => now.until(until) + own,
+            (Scope::Whole, Some(until)) => now.until(until).max(own),
+            _ => own,
         }
     }
 
@@ -110,102 +110,100 @@ impl Gate {
     }
 }
 
-/// Longer than any wait: a batch that steps aside waits twice `max` at most.
-#[must_use]
-pub fn longest(max: Duration) -> TimeDelta {
-    delta(max.saturating_mul(3))
-}
-
-fn delta(wait: Duration) -> TimeDelta {
-    TimeDelta::from_std(wait).unwrap_or(TimeDelta::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use shared::clock::Moment;
     use state::loads::ErrorClass;
 
     fn gate() -> Gate {
         Gate::new(Duration::from_secs(1), Duration::from_secs(100))
     }
 
-    fn seconds(from: DateTime<Utc>, to: DateTime<Utc>) -> i64 {
-        (to - from).num_seconds()
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn steady(at: DateTime<Utc>) -> Steady {
+        Moment::from(at).steady
     }
 
-    /// A batch fails alone; says whose trouble it is taken for and when it is tried again.
-    fn fail(gate: &mut Gate, trouble: &Trouble, past: Past, now: DateTime<Utc>) -> (Scope, DateTime<Utc>) {
+    /// A batch fails alone; says whose trouble it is taken for and how long it waits.
+    fn fail(gate: &mut Gate, trouble: &Trouble, past: Past, now: Steady) -> (Scope, Duration) {
         let whose = gate.failed(trouble, Some(past), now);
-        (whose, gate.next_try(trouble, whose, past, now))
+        (whose, gate.wait(trouble, whose, past, now))
     }
 
     #[test]
     fn refused_rows_hold_their_own_batch_only() {
-        let (mut gate, now) = (gate(), Utc::now());
+        let (mut gate, now) = (gate(), Steady::now());
         let trouble = Trouble::of_batch(ErrorClass::Data, "a load error");
-        let (whose, next) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
-        assert!(whose == Scope::Batch && seconds(now, next) >= 50, "a person has to look: slowly");
+        let (whose, wait) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
+        assert!(whose == Scope::Batch && wait >= 50 * SECOND, "a person has to look: slowly");
         assert_eq!(gate.shut(now), None);
     }
 
     #[test]
     fn a_lost_connection_shuts_the_gate_longer_each_time_until_one_batch_goes_through() {
-        let (mut gate, now) = (gate(), Utc::now());
+        let (mut gate, now) = (gate(), Steady::now());
         let lost = Trouble::of_all(ErrorClass::Passing, "connection closed", "");
         gate.failed(&lost, None, now);
-        assert!(gate.shut(now).unwrap() - now <= TimeDelta::seconds(1));
+        assert!(now.until(gate.shut(now).unwrap()) <= SECOND);
         for _ in 0..10 {
             gate.failed(&lost, None, now);
         }
         let until = gate.shut(now).unwrap();
-        assert!(seconds(now, until) >= 50 && seconds(now, until) <= 100);
+        assert!((50 * SECOND..=100 * SECOND).contains(&now.until(until)));
         assert_eq!(gate.shut(until), None, "one is let through when the time is over");
-        gate.loaded(now);
+        gate.loaded(Utc::now());
         assert_eq!((gate.shut(now), gate.failures()), (None, 0));
     }
 
     #[test]
     fn what_passes_slowly_or_not_by_itself_shuts_the_gate_for_long_at_once() {
-        let now = Utc::now();
+        let now = Steady::now();
         let full = Trouble { pace: Pace::Slow, ..Trouble::of_all(ErrorClass::Passing, "Disk Full", "") };
         for trouble in [full, Trouble::of_all(ErrorClass::Configuration, "no such role", "")] {
             let mut gate = gate();
-            let (_, next) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
-            let until = gate.shut(now).unwrap();
-            assert!(seconds(now, until) >= 50 && until <= next, "not due while the gate is shut");
+            let (_, wait) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
+            let shut = now.until(gate.shut(now).unwrap());
+            assert!(shut >= 50 * SECOND && shut <= wait, "not due while the gate is shut");
         }
     }
 
     #[test]
     fn whoever_meets_everybodys_trouble_again_and_again_lets_the_others_go_first() {
-        let (mut gate, now) = (gate(), Utc::now());
+        let (mut gate, now) = (gate(), Steady::now());
         let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
         for tries in 1..=5 {
-            let (whose, next) = fail(&mut gate, &unknown, Past { tries, since: Some(now) }, now);
-            let until = gate.shut(now).unwrap();
+            let (whose, wait) = fail(&mut gate, &unknown, Past { tries, since: Some(Utc::now()) }, now);
+            let shut = now.until(gate.shut(now).unwrap());
             assert_eq!(whose, Scope::Whole);
-            let aside = next >= until + TimeDelta::milliseconds(500);
-            assert!(if tries >= STEPS_ASIDE { aside } else { next >= until }, "try {tries}");
+            let aside = wait >= shut + SECOND / 2;
+            assert!(if tries >= STEPS_ASIDE { aside } else { wait >= shut }, "try {tries}");
         }
     }
 
     #[test]
     fn trouble_that_others_do_not_meet_is_the_batchs_own() {
         let now = Utc::now();
-        let later = now + TimeDelta::seconds(10);
+        let second = chrono::TimeDelta::seconds(1);
+        let later = now + second * 10;
         let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
         let mut gate = gate();
         gate.loaded(now);
-        let first = fail(&mut gate, &unknown, Past { tries: 1, since: None }, later);
+        let first = fail(&mut gate, &unknown, Past { tries: 1, since: None }, steady(later));
         assert_eq!(first.0, Scope::Whole, "nothing is known yet");
-        gate.loaded(later + TimeDelta::seconds(1));
+        gate.loaded(later + second);
         // Also when nothing else came since the last time.
-        for tries in 2..=4 {
-            let at = later + TimeDelta::seconds(9 * i64::from(tries));
+        for tries in 2_u32..=4 {
+            let at = steady(later + second * (9 * tries.cast_signed()));
             let past = Past { tries, since: Some(later) };
             assert_eq!(fail(&mut gate, &unknown, past, at).0, Scope::Batch);
             assert_eq!(gate.shut(at), None);
         }
-        assert_eq!(gate.failed(&unknown, None, later), Scope::Whole, "several together prove nothing");
+        assert_eq!(
+            gate.failed(&unknown, None, steady(later)),
+            Scope::Whole,
+            "several together prove nothing"
+        );
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
+use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
 use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::sql::TableName;
@@ -32,7 +33,7 @@ const OTHER_TABLE: &str = "give each table a ledger of its own (redshift.ledger)
     redshift.table as the ledger has it";
 /// What to do when the object may not be read or written.
 const REFUSED: &str = "the ingester must get and put the object .pipeline.json below s3.to_ingest, s3.ingested and s3.quarantine \
-     (deploy/iam-ingester.json)";
+     (deploy/iam-ingester.json), and the bucket's own policy and that of its KMS key must let it";
 
 /// Why this pipeline may not go on with what its configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -231,7 +232,9 @@ fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
         format: u32,
     }
     let refuse = |why: String, advice| Err(NotOurs::Foreign(why, advice));
-    let unreadable = |error| refuse(format!("{place} cannot be read: {error}"), OTHER_PIPELINE);
+    let unreadable = |error: serde_json::Error| {
+        refuse(format!("{place} cannot be read: {}", json_fault(&error)), OTHER_PIPELINE)
+    };
     match serde_json::from_slice::<Format>(json) {
         Ok(Format { format }) if format > FORMAT => {
             let why = format!("{place} has format {format}, this version knows {FORMAT}");

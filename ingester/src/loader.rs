@@ -5,7 +5,8 @@ mod attempt;
 mod connect;
 mod quarantined;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
+use shared::clock::{Moment, Steady};
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::Instance;
@@ -27,6 +28,8 @@ use crate::quarantine::Quarantine;
 use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Rows, Session, Target, errors};
 
+/// The end of a pause is a time of the wall clock, which is looked at this often, since somebody may set it.
+const LOOK: Duration = Duration::from_secs(60);
 /// Batches the ledger is asked about in one statement.
 const ASKED_AT_ONCE: usize = 500;
 
@@ -36,11 +39,11 @@ pub enum Progress {
     /// Something was done; there may be more.
     Worked,
     /// Nothing is to be done before this moment, or before the book changes.
-    Wait(Option<DateTime<Utc>>),
+    Wait(Option<Steady>),
     /// Nothing may be tried before this moment, whatever the book says.
-    Hold(DateTime<Utc>),
-    /// Loading is paused until this moment, or until a pause by hand begins or ends.
-    Paused(Option<DateTime<Utc>>),
+    Hold(Steady),
+    /// Loading is paused for so long, or until a pause by hand begins or ends.
+    Paused(Option<Duration>),
 }
 
 /// The loader.
@@ -114,16 +117,16 @@ impl Loader {
     /// # Errors
     /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
     pub async fn step(&mut self) -> Result<Progress, Failure> {
-        let now = Utc::now();
-        if let Some(paused) = self.pauses.hold(now) {
+        let now = Moment::now();
+        if let Some(paused) = self.pauses.hold(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
             self.session = None;
-            return Ok(Progress::Paused(paused.until));
+            return Ok(Progress::Paused(self.pauses.left(&paused, now).map(|left| left.min(LOOK))));
         }
-        if let Some(until) = self.gate.shut(now) {
+        if let Some(until) = self.gate.shut(now.steady) {
             return Ok(Progress::Hold(until));
         }
-        let next = self.book.next_load(now, &self.bounds, &self.apart);
+        let next = self.book.next_load(now.steady, &self.bounds, &self.apart);
         if let (Next::Wait(until), true, false) = (&next, self.greeted, self.doubts.any()) {
             return Ok(Progress::Wait(*until));
         }
@@ -175,10 +178,10 @@ impl Loader {
                         () = shutdown.stopping() => {}
                     }
                 }
-                Progress::Paused(until) => {
+                Progress::Paused(left) => {
                     tokio::select! {
                         () = self.pauses.changed() => {}
-                        () = sleep_until(until) => {}
+                        () = sleep_until(left.map(|left| Steady::now() + left)) => {}
                         () = shutdown.stopping() => {}
                     }
                 }
@@ -259,9 +262,9 @@ fn ledger_rows(rows: &Rows) -> Vec<Load> {
     rows.0.iter().filter_map(entry).collect()
 }
 
-async fn sleep_until(moment: Option<DateTime<Utc>>) {
+async fn sleep_until(moment: Option<Steady>) {
     match moment {
-        Some(moment) => tokio::time::sleep((moment - Utc::now()).to_std().unwrap_or_default()).await,
+        Some(moment) => tokio::time::sleep(Steady::now().until(moment)).await,
         None => std::future::pending().await,
     }
 }

@@ -3,14 +3,16 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use shared::clock::{Moment, Steady, age, left_of};
 use shared::config::Config;
 use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
 use state::feed::Owner;
-use state::loads::{Load, Loads, Pause, Paused, Pausing};
+use state::loads::{Load, Loads, Pause, Paused, PausedBy, Pausing};
 use state::pausing::set_pause;
 use state::snapshot::{IngesterSnapshot, Matching};
 use state::verify::Checked;
@@ -26,10 +28,30 @@ pub struct Pauses {
 struct Inner {
     loads: Loads,
     windows: Windows,
-    by_hand: Mutex<Option<Pause>>,
+    by_hand: Mutex<Option<ByHand>>,
     /// What was said last, so that each change is said once.
     said: Mutex<Option<Paused>>,
     changed: Notify,
+}
+
+/// A pause that was asked for, and when it is over at the latest: it lasts no longer than it was to last in all, also
+/// when the wall clock is set back meanwhile. A window is told in times of day, and follows the wall clock.
+#[derive(Debug, Clone)]
+struct ByHand {
+    pause: Pause,
+    over: Option<Steady>,
+}
+
+impl ByHand {
+    fn new(pause: Pause, now: Moment) -> Self {
+        let whole = pause.until.map(|until| age(pause.since, until));
+        let over = whole.map(|whole| now.steady + left_of(whole, pause.since, now.wall));
+        Self { pause, over }
+    }
+
+    fn is_over(&self, now: Steady) -> bool {
+        self.over.is_some_and(|over| over <= now)
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -43,7 +65,7 @@ impl Pauses {
     /// # Errors
     /// When the bookkeeping cannot be read.
     pub fn new(config: &Config, loads: Loads) -> Result<Self, Failure> {
-        let by_hand = Mutex::new(loads.pause()?);
+        let by_hand = Mutex::new(loads.pause()?.map(|pause| ByHand::new(pause, Moment::now())));
         let windows = config.ingester.pause.clone();
         let inner = Inner { loads, windows, by_hand, said: Mutex::default(), changed: Notify::new() };
         Ok(Self { inner: Arc::new(inner) })
@@ -52,7 +74,18 @@ impl Pauses {
     /// Whether nothing is to be loaded at `now`, and until when.
     #[must_use]
     pub fn at(&self, now: DateTime<Utc>) -> Option<Paused> {
-        Paused::at(locked(&self.inner.by_hand).as_ref(), &self.inner.windows, now)
+        let by_hand = locked(&self.inner.by_hand);
+        let holds = by_hand.as_ref().filter(|by_hand| !by_hand.is_over(Steady::now()));
+        Paused::at(holds.map(|by_hand| &by_hand.pause), &self.inner.windows, now)
+    }
+
+    /// How long it is at most until this pause is over by itself, if it has an end.
+    #[must_use]
+    pub fn left(&self, paused: &Paused, now: Moment) -> Option<Duration> {
+        let by_hand = locked(&self.inner.by_hand);
+        let over = by_hand.as_ref().filter(|_| paused.by == PausedBy::Hand).and_then(|by_hand| by_hand.over);
+        let left = age(now.wall, paused.until?);
+        Some(over.map_or(left, |over| left.min(now.steady.until(over))))
     }
 
     /// As [`Pauses::at`], for the loader: says in the log when a pause begins and when it is over.
@@ -97,7 +130,7 @@ impl Owner for Pauses {
         let mut by_hand = locked(&self.inner.by_hand);
         // Held over both, so that memory and disk agree about which of two came last.
         self.inner.loads.set_pause(pause.as_ref())?;
-        *by_hand = pause;
+        *by_hand = pause.map(|pause| ByHand::new(pause, Moment::now()));
         drop(by_hand);
         self.inner.changed.notify_one();
         Ok(Pausing { paused: self.at(Utc::now()) })
@@ -128,9 +161,26 @@ mod tests {
 
     fn pauses(loads: Loads, windows: &str) -> Pauses {
         let windows = Windows::parse([windows]).unwrap();
-        let by_hand = Mutex::new(loads.pause().unwrap());
+        let by_hand = Mutex::new(loads.pause().unwrap().map(|pause| ByHand::new(pause, Moment::now())));
         let inner = Inner { loads, windows, by_hand, said: Mutex::default(), changed: Notify::new() };
         Pauses { inner: Arc::new(inner) }
+    }
+
+    #[test]
+    fn a_pause_of_an_hour_is_over_after_an_hour_although_the_clock_is_set_back() {
+        let now = Moment::now();
+        let hour = chrono::TimeDelta::hours(1);
+        let pause = |since| Pause { since, until: Some(since + hour), reason: None };
+        let lasts = |since| now.steady.until(ByHand::new(pause(since), now).over.unwrap()).as_secs();
+        assert_eq!(lasts(now.wall), 3_600);
+        assert_eq!(lasts(now.wall - hour / 4), 2_700, "a start in the middle of it");
+        assert_eq!(lasts(now.wall + hour * 5), 3_600, "the clock was set back by five hours");
+        let dir = tempfile::tempdir().unwrap();
+        let pauses = pauses(Loads::open(dir.path()).unwrap(), "02:00-03:00");
+        // By the wall clock it has an hour left.
+        let over = ByHand { pause: pause(now.wall), over: Some(now.steady) };
+        *locked(&pauses.inner.by_hand) = Some(over);
+        assert!(pauses.at(now.wall).is_none_or(|paused| paused.by == PausedBy::Window));
     }
 
     #[tokio::test]

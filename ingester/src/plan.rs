@@ -2,12 +2,10 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use shared::clock::Steady;
 use shared::config::Ingester;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadState};
-
-use crate::gate::longest;
 
 /// Attempts that failed in a row after which a batch is no longer loaded together with others.
 const TRIED_TOGETHER: u32 = 3;
@@ -18,7 +16,7 @@ pub enum Next {
     /// Load these with one COPY; there is at least one, and the oldest comes first.
     Load(Vec<BatchId>),
     /// Nothing is due before this moment, or before something new is found.
-    Wait(Option<DateTime<Utc>>),
+    Wait(Option<Steady>),
 }
 
 /// What one COPY takes at most. A single batch may be larger.
@@ -30,20 +28,13 @@ pub struct Bounds {
     pub rows: u64,
     /// Bytes in S3.
     pub bytes: u64,
-    /// Longer than any wait for a next try: what is further off was noted by a clock that was ahead.
-    pub wait: TimeDelta,
 }
 
 impl Bounds {
     /// The bounds of the configuration.
     #[must_use]
     pub fn new(config: &Ingester) -> Self {
-        Self {
-            batches: config.batches_per_copy,
-            rows: config.rows_per_copy,
-            bytes: config.bytes_per_copy.0,
-            wait: longest(config.retry_max.0),
-        }
+        Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
     }
 }
 
@@ -78,35 +69,34 @@ impl Apart {
 
 enum Due {
     Now,
-    At(DateTime<Utc>),
+    At(Steady),
     Never,
 }
 
-fn due(load: &Load, now: DateTime<Utc>, wait: TimeDelta) -> Due {
+fn due(load: &Load, until: Option<Steady>, now: Steady) -> Due {
     match &load.state {
         // *Loading*: the attempt was cut short with the process, or was that of a COPY that another batch kept from
         // being made. The ledger settles what became of it.
         LoadState::Discovered | LoadState::Loading => Due::Now,
-        LoadState::Retrying { next, .. } if *next <= now || *next - now > wait => Due::Now,
-        LoadState::Retrying { next, .. } => Due::At(*next),
+        LoadState::Retrying { .. } => until.filter(|until| *until > now).map_or(Due::Now, Due::At),
         LoadState::Loaded { .. } | LoadState::Archived { .. } => Due::Never,
     }
 }
 
 /// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
 /// bounds allow. Nothing is waited for. `loads` come oldest first; one that waits for its next try does not hold back
-/// younger ones, because every batch stands for itself.
+/// younger ones, because every batch stands for itself. Each comes with the moment before which it is not tried again.
 pub fn next<'l>(
-    loads: impl IntoIterator<Item = &'l Load>,
-    now: DateTime<Utc>,
+    loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
+    now: Steady,
     bounds: &Bounds,
     apart: &Apart,
 ) -> Next {
-    let mut earliest: Option<DateTime<Utc>> = None;
+    let mut earliest: Option<Steady> = None;
     let mut chosen: Vec<&Load> = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
-    for load in loads {
-        match due(load, now, bounds.wait) {
+    for (load, until) in loads {
+        match due(load, until, now) {
             Due::Never => {}
             Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
             Due::Now => {
@@ -140,11 +130,13 @@ pub fn next<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use chrono::{DateTime, TimeDelta, Utc};
+    use shared::clock::Moment;
     use shared::ids::Instance;
     use shared::layout::Compression;
     use state::loads::{Failed, Form};
 
-    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000, wait: TimeDelta::hours(1) };
+    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000 };
 
     fn load(state: LoadState) -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
@@ -166,8 +158,20 @@ mod tests {
         Load { failures: vec![failed; times], ..load(LoadState::Discovered) }
     }
 
+    fn steady(at: DateTime<Utc>) -> Steady {
+        Moment::from(at).steady
+    }
+
+    fn plan(loads: &[Load], now: DateTime<Utc>, apart: &Apart) -> Next {
+        let waits = |load: &Load| match load.state {
+            LoadState::Retrying { next, .. } => Some(steady(next)),
+            _ => None,
+        };
+        next(loads.iter().map(|load| (load, waits(load))), steady(now), &BOUNDS, apart)
+    }
+
     fn planned(loads: &[Load]) -> Next {
-        next(loads, Utc::now(), &BOUNDS, &Apart::default())
+        plan(loads, Utc::now(), &Apart::default())
     }
 
     fn these(loads: &[Load], which: &[usize]) -> Next {
@@ -184,7 +188,7 @@ mod tests {
             load(retrying(now - second)),
             found(),
         ];
-        assert_eq!(next(&loads, now, &BOUNDS, &Apart::default()), these(&loads, &[2, 3]));
+        assert_eq!(plan(&loads, now, &Apart::default()), these(&loads, &[2, 3]));
     }
 
     #[test]
@@ -204,9 +208,7 @@ mod tests {
         let now = Utc::now();
         let (soon, late) = (now + TimeDelta::seconds(1), now + TimeDelta::seconds(9));
         let loads = [load(retrying(late)), load(retrying(soon)), load(LoadState::Archived { at: now })];
-        assert_eq!(planned(&loads), Next::Wait(Some(soon)));
-        let ahead = [load(retrying(now + TimeDelta::days(3650)))];
-        assert_eq!(planned(&ahead), these(&ahead, &[0]), "noted by a clock that was ahead");
+        assert_eq!(planned(&loads), Next::Wait(Some(steady(soon))));
         assert_eq!(planned(&[]), Next::Wait(None));
     }
 
@@ -242,7 +244,7 @@ mod tests {
         let loads = [found(), found(), found()];
         let mut apart = Apart::default();
         apart.take([loads[0].batch, loads[1].batch]);
-        let plan = |apart: &Apart, loads: &[Load]| next(loads, Utc::now(), &BOUNDS, apart);
+        let plan = |apart: &Apart, loads: &[Load]| plan(loads, Utc::now(), apart);
         assert_eq!(plan(&apart, &loads), these(&loads, &[0]));
         assert_eq!(plan(&apart, &loads[1..]), these(&loads, &[1]));
         apart.settled(loads[0].batch);

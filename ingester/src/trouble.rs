@@ -3,7 +3,7 @@
 use std::fmt;
 
 use shared::ids::BatchId;
-use shared::object_store::{StoreError, StoreErrorKind};
+use shared::object_store::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
 /// Characters of a reason that are kept: the bookkeeping stores small values only.
@@ -72,9 +72,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// What to do when S3 refuses for good.
-pub const S3_ADVICE: &str = "check s3.bucket, s3.region and the credentials, and that they may list, get, put and delete in the bucket";
-
 /// What to do about an object in an archive class.
 pub const ASLEEP_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
@@ -95,7 +92,7 @@ impl From<StoreError> for Trouble {
             }
             // What is refused once, of one object, may be a moment's matter: it is tried again as soon as the rest.
             StoreErrorKind::Configuration => {
-                Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, S3_ADVICE) }
+                Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, REFUSED_ADVICE) }
             }
             StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
         }

@@ -104,11 +104,14 @@ fn incomplete(faults: &[String]) -> Folder {
 }
 
 fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), Trouble> {
-    if seal.schema == fingerprint {
+    // One that names its columns is loaded by them, whatever they are.
+    if seal.columns.is_some() || seal.schema == fingerprint {
         return Ok(());
     }
     let made = &seal.schema;
-    let why = format!("its rows were made for schema {made}, this ingester loads schema {fingerprint}");
+    let why = format!(
+        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema {fingerprint}"
+    );
     Err(Trouble {
         advice: "let [schema] be the same for both services, or load it with an ingester of its schema",
         ..Trouble::of_batch(ErrorClass::Configuration, why)
@@ -177,6 +180,7 @@ pub(crate) mod tests {
             created: Utc::now(),
             sealed: Utc::now(),
             schema: "0123456789abcdef".to_owned(),
+            columns: None,
             compression: Compression::Zstd,
             files: vec![file(0), file(1)],
             rows: 20,

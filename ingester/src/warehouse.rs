@@ -1,6 +1,7 @@
 //! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
 //! [`shared::redshift`].
 
+pub mod columns;
 mod copy;
 pub mod counts;
 pub mod errors;

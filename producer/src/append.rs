@@ -5,6 +5,7 @@
 use std::io;
 
 use chrono::{DateTime, Utc};
+use shared::clock::Moment;
 use shared::shutdown::Shutdown;
 use state::log::{Chosen, Committed, HitId, Log, LogError, Upload};
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +44,13 @@ pub enum Decoded {
         end: usize,
         /// Its identity.
         hit: Option<HitId>,
+        /// Its `receivedTimeGMT`.
+        received: Option<DateTime<Utc>>,
+    },
+    /// Its hit is in the log already: nothing else of it was looked at.
+    Known {
+        /// Its identity.
+        hit: HitId,
         /// Its `receivedTimeGMT`.
         received: Option<DateTime<Utc>>,
     },
@@ -94,6 +102,11 @@ pub struct Appender {
 /// # Errors
 /// When there can be no more threads.
 pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
+    start_by(Moment::now, log, shutdown)
+}
+
+/// As [`start`], by this clock.
+fn start_by(clock: fn() -> Moment, log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, from_shipping) = mpsc::channel(64);
     // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
@@ -101,7 +114,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, to_ship, full: false, stopping: false, dropping: false };
+        let writer = Writer { log, clock, to_ship, full: false, stopping: false, dropping: false };
         // Nobody listens any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, from_shipping, &shutdown)));
     })?;
@@ -110,6 +123,7 @@ pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
 
 struct Writer {
     log: Log,
+    clock: fn() -> Moment,
     to_ship: mpsc::UnboundedSender<u64>,
     full: bool,
     stopping: bool,
@@ -118,6 +132,10 @@ struct Writer {
 }
 
 impl Writer {
+    fn now(&self) -> Moment {
+        (self.clock)()
+    }
+
     /// Disk calls block this thread, which does nothing else.
     async fn run(
         mut self,
@@ -128,7 +146,7 @@ impl Writer {
         let (mut streaming, mut shipping) = (true, true);
         while streaming || shipping {
             self.notice_full()?;
-            let due = self.log.next_commit().map(|at| (at - Utc::now()).to_std().unwrap_or_default());
+            let due = self.log.next_commit().map(|at| self.now().steady.until(at));
             tokio::select! {
                 biased;
                 report = shipped.recv(), if shipping => match report {
@@ -136,7 +154,7 @@ impl Writer {
                     None => shipping = false,
                 },
                 done = self.log.settled() => self.hand_on(&done?),
-                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.log.submit(Utc::now())?,
+                () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => self.log.submit((self.clock)())?,
                 () = shutdown.stopping(), if !self.stopping => self.stopping = true,
                 // A full log hears the stream again when the process stops, or the stream side could not end.
                 event = stream.recv(), if streaming && (!self.full || self.stopping) => match event {
@@ -144,19 +162,19 @@ impl Writer {
                     // The last of the stream is durable before anything else is waited for.
                     None => {
                         streaming = false;
-                        let done = self.log.commit(Utc::now())?;
+                        let done = self.log.commit((self.clock)())?;
                         self.hand_on(&done);
                     }
                 },
             }
         }
-        self.log.close(Utc::now()).map(|_| ())
+        self.log.close((self.clock)()).map(|_| ())
     }
 
     fn take(&mut self, event: FromStream) -> Result<(), LogError> {
         match event {
             FromStream::Started(connection) => {
-                let done = self.log.session_started(connection, Utc::now())?;
+                let done = self.log.session_started(connection, (self.clock)())?;
                 self.hand_on(&done);
                 Ok(())
             }
@@ -168,12 +186,12 @@ impl Writer {
             }
             FromStream::Block(connection, block) => self.append(connection, &block),
             FromStream::Ended(connection, why) => {
-                let done = self.log.session_ended(connection, &why, Utc::now())?;
+                let done = self.log.session_ended(connection, &why, (self.clock)())?;
                 self.hand_on(&done);
                 Ok(())
             }
             FromStream::Complete => {
-                let done = self.log.seal_all(Utc::now())?;
+                let done = self.log.seal_all((self.clock)())?;
                 self.hand_on(&done);
                 Ok(())
             }
@@ -181,7 +199,7 @@ impl Writer {
     }
 
     fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
-        let now = Utc::now();
+        let now = self.now();
         let mut start = 0;
         for record in &block.records {
             match record {
@@ -191,13 +209,14 @@ impl Writer {
                     self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
                 }
+                Decoded::Known { hit, received } => self.log.stage_known(connection, *hit, *received, now),
                 Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
                 Decoded::Rejected { record, reason } => {
                     self.log.stage_reject(connection, record, reason, now);
                 }
             }
             if self.log.commit_is_due() {
-                self.log.submit(Utc::now())?;
+                self.log.submit((self.clock)())?;
             }
         }
         Ok(())
@@ -218,7 +237,7 @@ impl Writer {
                 let _ = noted.send(());
             }
             Shipped::Batch(batch, noted) => {
-                self.log.published(batch, Utc::now())?;
+                self.log.published(batch, (self.clock)())?;
                 let _ = noted.send(());
             }
             Shipped::ToReject(chosen, noted) => {
@@ -244,7 +263,7 @@ impl Writer {
                     "the log is full (log.max_bytes): the stream is not read until S3 has taken some"
                 );
                 // What is filling is sealed, or it would wait here for its age.
-                self.log.submit(Utc::now())?;
+                self.log.submit((self.clock)())?;
             } else {
                 tracing::info!(bytes, "the log has room again: reading on");
             }
@@ -252,3 +271,6 @@ impl Writer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

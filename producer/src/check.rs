@@ -1,16 +1,25 @@
 //! `producer check`: each step against the real thing, and what to do about those that fail.
+//!
+//! Adobe counts as read what it has sent to a connection, and a check has no log to put it into. So the check closes its
+//! connection when the head of the answer is there, at the latest after `adobe.connect_timeout` for each of the answers
+//! on the way, and reads no byte of the stream: what is lost is what Adobe had sent by then, at most what the kernel
+//! takes in for one socket. A start with `adobe.reset = "smallest"` asks for that again. A producer that reads already
+//! does not ask before it connects anew, so beside this log's own producer no connection is opened.
 
 use std::io::Write;
 
 use bytes::Bytes;
+use reqwest::Client;
+use serde_json::Value;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
-use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
 use shared::report::{Outcome, Report};
+use state::feed::{self, AskError};
 
 use crate::connect::{self, ConnectError};
 use crate::reaction::{Reaction, to_refusal};
-use crate::token::{NOT_TAKEN, TokenError, Tokens};
+use crate::token::{NOT_TAKEN, Token, TokenError, Tokens};
 
 /// Tries every step and says how each came out. Leaves nothing behind.
 ///
@@ -20,9 +29,19 @@ pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure>
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
     report.line("log directory", log_dir(config))?;
+    report.line("network", Ok(network(config)))?;
     adobe(config, &mut report).await?;
     report.line("S3", bucket(config).await)?;
     report.end()
+}
+
+/// Which way the requests take.
+fn network(config: &Config) -> String {
+    let (token, stream) = (config.adobe.token_url.clone(), config.adobe.stream_url.clone());
+    config
+        .s3
+        .egress
+        .report([("Adobe token", token), ("Livestream", stream)].into_iter().chain(config.s3.addresses()))
 }
 
 fn schema(config: &Config) -> Outcome {
@@ -65,10 +84,26 @@ async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<
     let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
     report.line("Adobe token", granted)?;
     let Ok(token) = token else { return Ok(()) };
-    // Without `reset`: a look must not move where a running producer reads.
-    let opened = connect::open(&http, &config.adobe, token.value(), None).await;
+    report.line("Livestream", stream(config, &http, &token).await)?;
+    Ok(())
+}
+
+async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
+    match feed::snapshot::<Value>(&config.producer_socket()).await {
+        Err(AskError::Nobody(_)) => {}
+        running => {
+            let who = running.map_or_else(|_| String::new(), |answer| format!(", process {},", answer.pid));
+            return Ok(format!(
+                "not opened: the producer{who} reads it, and would miss what a second connection is sent; \
+                 `state dump` shows its sessions"
+            ));
+        }
+    }
+    // Without `reset`: a look must not move where another producer reads.
+    let opened = connect::open(http, &config.adobe, token.value(), None).await;
+    // The response is dropped here, and its connection closed.
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
-    let said = opened.map_err(|error| {
+    opened.map_err(|error| {
         let advice = match error {
             ConnectError::Refused { status, ref said, retry_after, .. } => {
                 match to_refusal(status, said, retry_after) {
@@ -83,9 +118,7 @@ async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<
             }
         };
         (Exit::Unavailable, format!("{error}; {advice}"))
-    });
-    report.line("Livestream", said)?;
-    Ok(())
+    })
 }
 
 async fn bucket(config: &Config) -> Outcome {
@@ -100,13 +133,19 @@ async fn bucket(config: &Config) -> Outcome {
     match tried.await {
         Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
         Err(error) => {
-            let exit = match error.kind() {
+            let (exit, advice) = match error.kind() {
                 StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
-                    Exit::Config
+                    (Exit::Config, REFUSED_ADVICE)
                 }
-                StoreErrorKind::Passing => Exit::Unavailable,
+                StoreErrorKind::Passing => (
+                    Exit::Unavailable,
+                    "is s3.endpoint right, and reachable on the way that \"network\" names?",
+                ),
             };
-            Err((exit, format!("{error}; check [s3], and the policy in deploy/iam-producer.json")))
+            Err((exit, format!("{error}: {advice}")))
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,11 @@ enum Command {
     )]
     Run(Where),
     /// Tries token, stream, bucket and log directory, one after the other.
+    ///
+    /// The connection to the stream is closed as soon as Adobe has answered, after at most adobe.connect_timeout for each
+    /// answer, and nothing of it is read. What Adobe had sent by then counts as read: a start with adobe.reset =
+    /// "smallest" asks for it again. While the producer of this log runs no connection is opened. Do not check beside
+    /// another producer of the same stream.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
     /// Prints the columns in force, or what becomes of a record, column by column.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Certificate, Client, NoProxy, Proxy, Response, StatusCode};
 use shared::causes::causes;
 use shared::config::{Adobe, Reset};
 use shared::secret::Secret;
@@ -30,7 +30,18 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When TLS cannot be set up, for want of root certificates for example.
 pub fn client(config: &Adobe) -> reqwest::Result<Client> {
-    Client::builder()
+    let egress = &config.egress;
+    // None of reqwest's own looking around: every client of the product takes the same way out.
+    let mut builder = Client::builder().no_proxy();
+    if let Some((address, direct)) = egress.proxy() {
+        builder = builder.proxy(Proxy::https(address.reveal())?.no_proxy(NoProxy::from_string(direct)));
+    }
+    if let Some(certificates) = egress.certificates() {
+        let read: reqwest::Result<Vec<_>> =
+            certificates.iter().map(|der| Certificate::from_der(der)).collect();
+        builder = builder.tls_certs_only(read?);
+    }
+    builder
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

@@ -22,6 +22,8 @@ pub struct Counters {
     pub records: AtomicU64,
     /// Rows whose record was no valid text.
     pub mended: AtomicU64,
+    /// Sessions that ended because their bytes, or a run of their records, could not be read.
+    pub damaged: AtomicU64,
     filtered: Vec<(String, AtomicU64)>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     altered: Mutex<BTreeMap<String, ColumnCounts>>,
@@ -75,6 +77,11 @@ impl Counters {
             "mended_records",
             "Rows whose record had invalid UTF-8 or raw control characters, since the start",
             count(&self.mended),
+        );
+        page.counter(
+            "damaged_sessions",
+            "Sessions ended because their bytes or a run of their records could not be read, since the start",
+            count(&self.damaged),
         );
         let altered = self.by_column();
         type Of = fn(&ColumnCounts) -> u64;

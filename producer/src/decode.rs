@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use bytes::Bytes;
+use state::log::KnownHits;
 use tokio::sync::mpsc;
 
 use crate::append::{Block, FromStream};
@@ -18,7 +19,9 @@ use crate::counters::Counters;
 use crate::frame::{Frame, Framer};
 use crate::inflate::{InflateError, Inflater};
 use crate::records::Records;
+use crate::reread::Reread;
 use crate::transform::Transform;
+use crate::unreadable::Unreadable;
 
 /// Pieces of text that may wait between the two threads, each 64 KiB at most.
 const TEXTS_WAITING: usize = 4;
@@ -35,6 +38,8 @@ pub enum Ended {
     Within(String),
     /// The bytes cannot be decoded: the position in them is lost.
     Damaged(String),
+    /// The bytes can be decoded, to records that cannot be read.
+    Unreadable(String),
     /// Adobe says that the token is not good any more.
     NotAuthorized,
     /// Nobody takes the blocks any more.
@@ -50,21 +55,52 @@ pub enum Piece {
     End,
 }
 
-/// Starts the two threads of one session. The second gives the transform back, which is costly to make.
+/// How the records of a session are read.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// A longer record is a reject.
+    pub max_record_bytes: usize,
+    /// What the log has, and is not transformed again.
+    pub known: Option<KnownHits>,
+    /// When unreadable records are damage.
+    pub unreadable: Unreadable,
+}
+
+impl From<usize> for Reading {
+    /// Every record of at most so many bytes is transformed, and none is damage.
+    fn from(max_record_bytes: usize) -> Self {
+        Self { max_record_bytes, ..Self::default() }
+    }
+}
+
+/// What is left of a session when its decoding has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The transform, which is costly to make.
+    pub transform: Transform,
+    /// How it ended.
+    pub ended: Ended,
+    /// What of it had been read before.
+    pub reread: Reread,
+    /// Runs of unreadable records that were gone over.
+    pub passed: u32,
+}
+
+/// Starts the two threads of one session.
 ///
 /// # Errors
 /// When there can be no more threads.
 pub fn start(
     connection: u8,
     transform: Transform,
-    max_record_bytes: usize,
+    reading: impl Into<Reading>,
     counters: Arc<Counters>,
     pieces: mpsc::Receiver<Piece>,
     out: mpsc::Sender<FromStream>,
-) -> io::Result<JoinHandle<(Transform, Ended)>> {
+) -> io::Result<JoinHandle<Finished>> {
     let (to_decoder, texts) = sync_channel(TEXTS_WAITING);
     let inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
-    let decoder = Decoder::new(transform, max_record_bytes, counters);
+    let decoder = Decoder::new(transform, reading.into(), counters);
     let mut send = move |block| out.blocking_send(FromStream::Block(connection, block)).is_ok();
     Builder::new().name(format!("inflate-{connection}")).spawn(move || inflating.run(pieces, &to_decoder))?;
     Builder::new().name(format!("decode-{connection}")).spawn(move || decoder.run(&texts, &mut send))
@@ -73,12 +109,12 @@ pub fn start(
 /// Decodes a whole body, its compressed bytes cut into `pieces`: what a session's threads do, without the threads.
 pub fn body<'p>(
     transform: Transform,
-    max_record_bytes: usize,
+    reading: impl Into<Reading>,
     pieces: impl IntoIterator<Item = &'p [u8]>,
 ) -> (Vec<Block>, Ended) {
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let mut inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
-    let mut decoder = Decoder::new(transform, max_record_bytes, counters);
+    let mut decoder = Decoder::new(transform, reading.into(), counters);
     let mut blocks = Vec::new();
     let mut send = |block| {
         blocks.push(block);
@@ -169,21 +205,24 @@ type Out<'s> = &'s mut dyn FnMut(Block) -> bool;
 struct Decoder {
     framer: Framer,
     records: Records,
+    max_record_bytes: usize,
     counters: Arc<Counters>,
     ended: Option<Ended>,
 }
 
 impl Decoder {
-    fn new(transform: Transform, max_record_bytes: usize, counters: Arc<Counters>) -> Self {
+    fn new(transform: Transform, reading: Reading, counters: Arc<Counters>) -> Self {
+        let Reading { max_record_bytes, known, unreadable } = reading;
         Self {
             framer: Framer::new(max_record_bytes),
-            records: Records::new(transform, counters.clone()),
+            records: Records::new(transform, counters.clone()).of_session(known, unreadable),
+            max_record_bytes,
             counters,
             ended: None,
         }
     }
 
-    fn run(mut self, texts: &Receiver<Inflated>, send: Out<'_>) -> (Transform, Ended) {
+    fn run(mut self, texts: &Receiver<Inflated>, send: Out<'_>) -> Finished {
         loop {
             match texts.recv() {
                 Ok(Inflated::Text(text)) => self.text(&text, send),
@@ -195,16 +234,21 @@ impl Decoder {
                 self.send(send);
             }
             if let Some(ended) = self.ended.take() {
-                return (self.end(&ended), ended);
+                return self.end(ended);
             }
         }
     }
 
     fn text(&mut self, text: &[u8], send: Out<'_>) {
-        let Self { framer, records, counters, ended } = self;
+        let Self { framer, records, counters, ended, max_record_bytes } = self;
         let before = framer.empty_lines();
         framer.push(text, |frame| record(records, ended, &frame, send));
         counters.empty_lines.fetch_add(framer.empty_lines() - before, Ordering::Relaxed);
+        // In damaged text the next line end may never come.
+        let pending = framer.pending_bytes();
+        if ended.is_none() && records.unreadable().is_damaged_with(pending, *max_record_bytes) {
+            *ended = Some(Ended::Unreadable(records.unreadable().why()));
+        }
     }
 
     /// There is no more text. What came of a line that has not ended is a record only if nothing was cut off.
@@ -245,10 +289,11 @@ impl Decoder {
         }
     }
 
-    fn end(self, ended: &Ended) -> Transform {
+    fn end(self, ended: Ended) -> Finished {
         let (records, empty_lines) = (self.records.count(), self.framer.empty_lines());
         tracing::info!(records, empty_lines, ?ended, "session decoded");
-        self.records.end()
+        let (reread, passed) = (self.records.reread(), self.records.unreadable().passed());
+        Finished { transform: self.records.end(), ended, reread, passed }
     }
 }
 
@@ -258,7 +303,10 @@ fn record(records: &mut Records, ended: &mut Option<Ended>, frame: &Frame<'_>, s
         _ if ended.is_some() => {}
         Frame::Record(line) if *line == NOT_AUTHORIZED.as_bytes() => *ended = Some(Ended::NotAuthorized),
         frame => {
-            if records.add(frame)
+            let full = records.add(frame);
+            if records.unreadable().is_damaged() {
+                *ended = Some(Ended::Unreadable(records.unreadable().why()));
+            } else if full
                 && let Some(block) = records.take()
                 && !send(block)
             {
@@ -270,7 +318,7 @@ fn record(records: &mut Records, ended: &mut Option<Ended>, frame: &Frame<'_>, s
 
 fn undecodable(error: InflateError) -> Ended {
     match error {
-        InflateError::NotGzip(text) if text.contains(NOT_AUTHORIZED) => Ended::NotAuthorized,
+        InflateError::NotGzip(head) if head.contains(NOT_AUTHORIZED) => Ended::NotAuthorized,
         error => Ended::Damaged(error.to_string()),
     }
 }

@@ -4,14 +4,16 @@
 //! Pieces come as soon as the sender has flushed them; several gzip members in a row are one stream. What comes out
 //! before a fault is the same however the input is cut.
 
+use std::fmt;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// The most bytes of a piece.
 pub const PIECE_BYTES: usize = 64 << 10;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const WINDOW_BITS: u8 = 15;
-/// Bytes shown of a body that is no gzip.
-const SHOWN: usize = 40;
+/// Bytes of a body that is no gzip that tell what it is.
+const HEAD: usize = 40;
 
 /// Inflates one response body.
 pub struct Inflater {
@@ -32,7 +34,7 @@ enum State {
     /// So many bytes of a member's magic number have come. With 0 of them the body may end.
     Header(usize),
     Member,
-    /// The body is no gzip: the beginning of what it is, gathered to be shown.
+    /// The body is no gzip: the beginning of what it is, gathered to tell it.
     Foreign(Vec<u8>),
     /// The fault, until it is told.
     Failed(Option<InflateError>),
@@ -42,8 +44,8 @@ enum State {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub enum InflateError {
     /// The first bytes are not a gzip header: most likely an error page.
-    #[error("the response is not gzip: it starts with {0}")]
-    NotGzip(String),
+    #[error("the response is not gzip: it is {0}")]
+    NotGzip(Head),
     /// A member has ended and what follows is not another.
     #[error("gzip data is followed by something else at byte {0}")]
     Trailing(u64),
@@ -89,13 +91,13 @@ impl Inflater {
                     self.header(matched, input);
                 }
                 State::Foreign(head) => {
-                    let (room, line) = (SHOWN - head.len(), memchr::memchr(b'\n', input));
+                    let (room, line) = (HEAD - head.len(), memchr::memchr(b'\n', input));
                     let (more, rest) = input.split_at(line.map_or(input.len(), |end| end + 1).min(room));
                     head.extend_from_slice(more);
                     self.consumed += more.len() as u64;
                     *input = rest;
-                    if head.len() == SHOWN || head.ends_with(b"\n") {
-                        self.state = State::Failed(Some(InflateError::NotGzip(printable(head))));
+                    if head.len() == HEAD || head.ends_with(b"\n") {
+                        self.state = State::Failed(Some(InflateError::NotGzip(Head(head.clone()))));
                     }
                 }
                 State::Member => {
@@ -120,7 +122,7 @@ impl Inflater {
         match &self.state {
             State::Header(0) => Ok(()),
             State::Header(_) | State::Member => Err(InflateError::Truncated(self.consumed)),
-            State::Foreign(head) => Err(InflateError::NotGzip(printable(head))),
+            State::Foreign(head) => Err(InflateError::NotGzip(Head(head.clone()))),
             State::Failed(fault) => Err(fault.clone().unwrap_or(InflateError::Failed)),
         }
     }
@@ -185,8 +187,39 @@ impl Default for Inflater {
 }
 
 /// The start of an unexpected body, in plain characters.
-fn printable(bytes: &[u8]) -> String {
-    format!("\"{}\"", bytes.escape_ascii())
+/// The first bytes of a body that is no gzip. They may be of a record: only their shape is shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Head(Vec<u8>);
+
+impl Head {
+    /// Whether they have this text within.
+    pub fn contains(&self, text: &str) -> bool {
+        memchr::memmem::find(&self.0, text.as_bytes()).is_some()
+    }
+
+    fn shape(&self) -> &'static str {
+        match self.0.trim_ascii_start() {
+            [] => "blank",
+            [b'{' | b'[', ..] => "like JSON that is not compressed",
+            [b'<', ..] => "like a web page",
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd",
+            head if std::str::from_utf8(head).is_ok_and(|text| !text.contains(char::is_control)) => "text",
+            _ => "binary",
+        }
+    }
+}
+
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.0.first() else { return f.write_str("empty") };
+        write!(f, "{} (first byte 0x{first:02x}, {} bytes looked at)", self.shape(), self.0.len())
+    }
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 #[cfg(test)]
@@ -253,7 +286,10 @@ mod tests {
     #[test]
     fn an_error_page_is_told_apart_from_damage() {
         let error = inflate(&[b"not authorized"]).unwrap_err();
-        assert_eq!(error.to_string(), "the response is not gzip: it starts with \"not authorized\"");
+        assert_eq!(
+            error.to_string(),
+            "the response is not gzip: it is text (first byte 0x6e, 14 bytes looked at)"
+        );
         let mut trailing = gzip(b"a");
         trailing.extend_from_slice(b"<html>");
         let at = gzip(b"a").len() as u64;

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
+use state::log::KnownHits;
 
 use crate::append::{Block, Decoded};
 use crate::counters::Counters;
 use crate::frame::Frame;
-use crate::transform::{ColumnCounts, Outcome, Transform};
+use crate::reread::Reread;
+use crate::transform::{self, ColumnCounts, Identity, Outcome, Transform};
+use crate::unreadable::Unreadable;
 
 /// A block is sent on when it holds this many records, or this many bytes of rows or rejects.
 const BLOCK_RECORDS: usize = 256;
@@ -16,10 +19,19 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
 pub const TOO_LONG: &str = "too_long";
 
+/// So many hits in a row that the log does not have, and it is asked no more in this session: what is sent again comes
+/// first, and to look up a hit in vain costs a tenth of its transform.
+const ASKED_IN_VAIN: u32 = 4_096;
+
 /// Decodes records into the block that is being filled.
 #[derive(Debug)]
 pub struct Records {
     transform: Transform,
+    /// The hits of the log, while it is asked.
+    known: Option<KnownHits>,
+    asked_in_vain: u32,
+    unreadable: Unreadable,
+    reread: Reread,
     block: Block,
     /// Bytes of rejected records in the block.
     rejected: usize,
@@ -34,19 +46,70 @@ impl Records {
     #[must_use]
     pub fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
-        Self { transform, block: Block::default(), rejected: 0, count: 0, filtered, counters }
+        Self {
+            transform,
+            known: None,
+            asked_in_vain: 0,
+            unreadable: Unreadable::default(),
+            reread: Reread::begin(),
+            block: Block::default(),
+            rejected: 0,
+            count: 0,
+            filtered,
+            counters,
+        }
+    }
+
+    /// Of a session: hits that are `known` are not transformed, and a run of unreadable records is damage.
+    #[must_use]
+    pub fn of_session(mut self, known: Option<KnownHits>, unreadable: Unreadable) -> Self {
+        (self.known, self.unreadable) = (known, unreadable);
+        self
     }
 
     /// Adds what a line became. True when the block is to be [taken](Self::take) before another is added.
     pub fn add(&mut self, frame: &Frame<'_>) -> bool {
         match *frame {
-            Frame::Record(record) => {
-                let outcome = self.transform.record(record, &mut self.block.rows);
-                self.note(record, outcome);
+            Frame::Record(record) => match self.known(record) {
+                Some(Identity { hit, received }) => {
+                    self.unreadable.readable();
+                    self.reread.known();
+                    self.push(Decoded::Known { hit, received: time(received) });
+                }
+                None => {
+                    let outcome = self.transform.record(record, &mut self.block.rows);
+                    self.note(record, outcome);
+                }
+            },
+            Frame::TooLong { head, bytes } => {
+                self.unreadable.unreadable(1);
+                self.reject(head, TOO_LONG, too_long(bytes));
             }
-            Frame::TooLong { head, bytes } => self.reject(head, TOO_LONG, too_long(bytes)),
         }
         self.is_full()
+    }
+
+    /// What was unreadable in this session.
+    #[must_use]
+    pub fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
+    }
+
+    /// What of this session was sent before.
+    #[must_use]
+    pub fn reread(&self) -> Reread {
+        self.reread
+    }
+
+    /// The identity of a record whose hit the log has.
+    fn known(&mut self, record: &[u8]) -> Option<Identity> {
+        let known = self.known.as_ref()?;
+        let found = transform::identity(record).filter(|identity| known.contains(identity.hit));
+        self.asked_in_vain = if found.is_some() { 0 } else { self.asked_in_vain + 1 };
+        if self.asked_in_vain >= ASKED_IN_VAIN {
+            self.known = None;
+        }
+        found
     }
 
     /// Adds a line that may have been cut off at its end; false, and nothing is added, if it cannot become a row.
@@ -73,6 +136,7 @@ impl Records {
             return None;
         }
         self.rejected = 0;
+        self.reread.block();
         self.count_altered();
         let rows = Vec::with_capacity(self.block.rows.len());
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
@@ -122,18 +186,21 @@ impl Records {
     }
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {
+        match &outcome {
+            Outcome::Rejected(reject) if reject.is_unreadable() => self.unreadable.unreadable(1),
+            _ => self.unreadable.readable(),
+        }
         let decoded = match outcome {
             Outcome::Row { hit, received } => {
-                let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-                Decoded::Row { end: self.block.rows.len(), hit, received }
+                self.reread.new_row();
+                Decoded::Row { end: self.block.rows.len(), hit, received: time(received) }
             }
             Outcome::Filtered { rule, received } => {
                 if let Some(count) = self.filtered.get_mut(rule) {
                     *count += 1;
                 }
                 self.counters.filtered(rule);
-                let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-                Decoded::Filtered { rule, received }
+                Decoded::Filtered { rule, received: time(received) }
             }
             Outcome::Rejected(reject) => return self.reject(record, reject.name(), reject.to_string()),
         };
@@ -155,6 +222,10 @@ impl Records {
     fn is_full(&self) -> bool {
         self.block.records.len() >= BLOCK_RECORDS || self.block.rows.len() + self.rejected >= BLOCK_BYTES
     }
+}
+
+fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
+    seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
 }
 
 /// The reason for a record of so many bytes.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
+use shared::clock::Moment;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
@@ -58,9 +59,9 @@ pub fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transfo
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
-    let (log, resumed) = Log::open(Settings::of(&config, schema.fingerprint()), Utc::now())?;
+    let (log, resumed) = Log::open(Settings::of(&config, &schema), Moment::now())?;
     let transform = mark_batches(transform, &schema, &log);
-    let again = log.has_history();
+    let before = (log.known(), log.has_history());
     tracing::info!(
         instance = %config.instance.name,
         dir = %config.log.dir.display(),
@@ -104,7 +105,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let mut shipping =
         tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));
     let streams =
-        Streams::new(&config.adobe, config.token_cache(), &transform, counters, &appender.stream, again)?;
+        Streams::new(&config.adobe, config.token_cache(), &transform, counters, &appender.stream, before)?;
     // Theirs are the only senders from here on.
     drop(appender.stream);
 

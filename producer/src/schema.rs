@@ -91,12 +91,15 @@ fn as_json(schema: &Schema) -> serde_json::Value {
     json!({ "fingerprint": schema.fingerprint(), "columns": columns })
 }
 
+/// More is no record of the stream.
+const MAX_RECORD: u64 = 64 << 20;
+
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = if file == Path::new("-") {
-        std::io::stdin().read_to_end(&mut bytes)
+        std::io::stdin().take(MAX_RECORD).read_to_end(&mut bytes)
     } else {
-        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+        std::fs::File::open(file).and_then(|file| file.take(MAX_RECORD).read_to_end(&mut bytes))
     };
     match read {
         Ok(_) => Ok(bytes),

@@ -249,10 +249,12 @@ impl Shipping {
         let looked = tokio::task::spawn_blocking(move || {
             let record = log.batch(batch)?;
             let files = log.files_of(&record)?;
-            Ok::<_, LogError>((record, files))
+            // Those its rows were made for: the schema may be another one by now.
+            let columns = log.columns(&record.schema)?;
+            Ok::<_, LogError>((record, columns, files))
         });
-        let (record, files) = looked.await.map_err(|_| ShipError::Closed)??;
-        let Some(ending) = self.place.ending(&record, &files) else { return Err(ShipError::Closed) };
+        let (record, columns, files) = looked.await.map_err(|_| ShipError::Closed)??;
+        let Some(ending) = self.place.ending(&record, columns, &files) else { return Err(ShipError::Closed) };
         let (key, content) = ending.manifest;
         self.store.put(&key, content).await?;
         let (key, content) = ending.seal;
@@ -393,3 +395,6 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

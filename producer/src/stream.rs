@@ -3,34 +3,33 @@
 //! ```text
 //!      ┌──────────────────────── back-off ◄───────────────────────┐
 //!      ▼                                                          │
-//! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off
+//! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off (pace.rs)
 //! ```
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Response};
 use shared::causes::causes;
 use shared::config::{Adobe, Reset};
 use shared::exit::{Exit, Failure};
-use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
+use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 
 use crate::append::FromStream;
 use crate::connect::{self, ConnectError};
 use crate::counters::Counters;
-use crate::decode::{self, Ended, Piece};
+use crate::decode::{self, Ended, Finished, Piece, Reading};
+use crate::pace::{Pace, Went};
 use crate::reaction::{Reaction, to_refusal};
 use crate::token::{NoToken, Token, TokenError, Tokens};
 use crate::transform::Transform;
+use crate::unreadable::{Damages, Unreadable};
 
 /// Compressed pieces that may wait for the decoding thread; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
-/// Waits between tries that failed.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// A session this long was a good one: the next connection is tried at once.
-const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// Connections of one process that act at the same moment do so this much apart: Adobe refuses crowds.
 const STAGGER: Duration = Duration::from_millis(200);
 
@@ -47,6 +46,8 @@ pub struct Shared {
     pub counters: Arc<Counters>,
     /// The way to the log.
     pub out: mpsc::Sender<FromStream>,
+    /// The hits that the log has.
+    pub known: KnownHits,
     /// How often a connection broke. What was under way on it is lost, and Adobe may have given the visitors of it to
     /// another by the time it is back: so all connections start again, each with `reset`, and nothing is missing.
     pub broken: watch::Sender<u64>,
@@ -61,7 +62,8 @@ pub struct Stream {
     again: bool,
     /// A stream that moves may want to be told where to read from.
     moving: bool,
-    backoff: Backoff,
+    pace: Pace,
+    damages: Damages,
 }
 
 /// What to do after a try.
@@ -80,8 +82,12 @@ impl Stream {
     /// this log before.
     #[must_use]
     pub fn new(number: u8, shared: Shared, transform: Transform, again: bool) -> Self {
-        let backoff = Backoff::new(FIRST_WAIT, shared.config.retry_max.0);
-        Self { number, shared, transform: Some(transform), again, moving: false, backoff }
+        let config = &shared.config;
+        // With another `reset` none makes others start again.
+        let alone = config.connections == 1 || config.reset != Reset::Smallest;
+        let pace = Pace::new(config.retry_max.0, alone);
+        let transform = Some(transform);
+        Self { number, shared, transform, again, moving: false, pace, damages: Damages::default() }
     }
 
     /// Reads until shutdown, or until only a person can help.
@@ -158,13 +164,13 @@ impl Stream {
                 Next::AtOnce
             }
             Reaction::Wait(asked) => Next::After(asked.unwrap_or(self.shared.config.retry_max.0)),
-            Reaction::Backoff => Next::After(self.backoff.failed()),
+            Reaction::Backoff => Next::After(self.pace.refused()),
             Reaction::Stop(advice) => {
                 tracing::error!(connection, advice, "only a person can mend this");
                 Next::After(self.shared.config.retry_max.0)
             }
         };
-        tracing::warn!(connection, %error, failures = self.backoff.failures(), "the stream is not connected");
+        tracing::warn!(connection, %error, failures = self.pace.failures(), "the stream is not connected");
         Ok(next)
     }
 
@@ -187,9 +193,9 @@ impl Stream {
             return Next::Stop;
         }
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
-        let max = usize::try_from(self.shared.config.max_record_bytes.0).unwrap_or(usize::MAX);
         let (counters, out) = (self.shared.counters.clone(), self.shared.out.clone());
-        let thread = match decode::start(connection, transform.clone(), max, counters, input, out) {
+        let thread = match decode::start(connection, transform.clone(), self.reading(), counters, input, out)
+        {
             Ok(thread) => thread,
             Err(error) => {
                 self.transform = Some(transform);
@@ -198,7 +204,7 @@ impl Stream {
                 if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
                     return Next::Stop;
                 }
-                return Next::After(self.backoff.failed());
+                return Next::After(self.pace.refused());
             }
         };
         let pumping = pump(response, pieces, self.shared.config.idle_timeout.0, shutdown);
@@ -208,16 +214,26 @@ impl Stream {
             Ok(()) = broken.changed() => ("another connection broke".to_owned(), End::Told),
         };
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        let (transform, ended) = match joined {
-            Ok(Ok(back)) => back,
-            _ => (transform, Ended::Damaged("the decoding thread failed".to_owned())),
+        let lasted = started.elapsed();
+        let mut went = Went { lasted, ..Went::default() };
+        let (ended, passed) = match joined {
+            Ok(Ok(Finished { transform: back, ended, reread, passed })) => {
+                self.transform = Some(back);
+                (went.rereading, went.unfinished) = (reread.took().min(lasted), reread.is_unfinished());
+                (ended, passed)
+            }
+            _ => {
+                self.transform = Some(transform);
+                (Ended::Damaged("the decoding thread failed".to_owned()), 0)
+            }
         };
-        self.transform = Some(transform);
         let refused = ended == Ended::NotAuthorized;
+        let unreadable = matches!(ended, Ended::Unreadable(_));
+        went.damaged = unreadable || matches!(ended, Ended::Damaged(_));
         let (why, end) = match ended {
             Ended::Input => (why, end),
             Ended::Within(what) => (format!("{why}, within {what}"), end),
-            Ended::Damaged(how) => (how, End::Broke),
+            Ended::Damaged(how) | Ended::Unreadable(how) => (how, End::Broke),
             Ended::NotAuthorized => {
                 self.shared.tokens.refused(token).await;
                 ("Adobe says the token is not authorized any more".to_owned(), End::Broke)
@@ -228,28 +244,46 @@ impl Stream {
             // Not earlier: a token that is not good any more may be told so in the body.
             self.shared.tokens.taken(token).await;
         }
+        // A session that another one ended says nothing of what Adobe sends.
+        if end != End::Told {
+            self.note_damage(&went, unreadable, passed, &why);
+        }
         // With another `reset` the others would lose what is under way on them, and bring nothing back.
         if end == End::Broke && self.shared.config.reset == Reset::Smallest {
             drop(broken);
             self.shared.broken.send_modify(|times| *times += 1);
         }
-        tracing::info!(connection, why, seconds = started.elapsed().as_secs(), "the session ended");
+        tracing::info!(connection, why, seconds = lasted.as_secs(), "the session ended");
         if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
             return Next::Stop;
         }
         if end == End::Told {
             return Next::After(Duration::ZERO);
         }
-        if started.elapsed() >= GOOD_SESSION {
-            self.backoff.succeeded();
+        went.whole = end == End::Whole;
+        self.pace.ended(&went).map_or(Next::AtOnce, Next::After)
+    }
+
+    /// How the records of the next session are read.
+    fn reading(&self) -> Reading {
+        let config = &self.shared.config;
+        Reading {
+            max_record_bytes: usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX),
+            known: Some(self.shared.known.clone()),
+            unreadable: Unreadable::new(config.damaged_after, self.damages.to_pass()),
         }
-        match self.backoff.failures() {
-            0 => {
-                // At once, but a second short session in a row waits.
-                let _ = self.backoff.failed();
-                Next::AtOnce
-            }
-            _ => Next::After(self.backoff.failed()),
+    }
+
+    /// Counts a session that could not be read, and says so.
+    fn note_damage(&mut self, went: &Went, unreadable: bool, passed: u32, why: &str) {
+        if unreadable {
+            self.damages.damaged();
+        } else {
+            self.damages.other(passed);
+        }
+        if went.damaged {
+            self.shared.counters.damaged.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(connection = self.number, why, "the stream is damaged: connecting anew");
         }
     }
 }

@@ -12,6 +12,7 @@ use shared::causes::causes;
 use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
+use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -29,8 +30,8 @@ pub struct Streams {
 }
 
 impl Streams {
-    /// As many as configured, with the token kept in `cache`. `again` says whether the stream was read into this log
-    /// before.
+    /// As many as configured, with the token kept in `cache`. `known` are the hits of the log, `again` says whether the
+    /// stream was read into it before.
     ///
     /// # Errors
     /// When the HTTP client cannot be made, or the credential's key cannot be used.
@@ -40,7 +41,7 @@ impl Streams {
         transform: &Transform,
         counters: Arc<Counters>,
         out: &mpsc::Sender<FromStream>,
-        again: bool,
+        (known, again): (KnownHits, bool),
     ) -> Result<Self, Failure> {
         let http = connect::client(config).map_err(|error| {
             Failure::new(Exit::Config, anyhow::anyhow!("cannot set up HTTPS: {}", causes(&error)))
@@ -53,6 +54,7 @@ impl Streams {
             tokens: tokens.clone(),
             counters,
             out: out.clone(),
+            known,
             broken: watch::Sender::new(0),
         };
         let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);

@@ -21,20 +21,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::clock::left_of;
 use shared::config::Adobe;
 use shared::retry::Backoff;
 use shared::secret::Secret;
 use shared::shutdown::Shutdown;
 use tokio::sync::{Mutex, Notify};
+use tokio::time::Instant;
 
 use cache::Cache;
 use ims::Ims;
 pub use jwt::KeyError;
 
 /// A token is renewed when less of its life is left than this, or than a tenth of a short life.
-const RENEW_BEFORE: TimeDelta = TimeDelta::minutes(5);
+const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// A token of a shorter life is not renewed before somebody needs one.
-const SHORT_LIFE: TimeDelta = TimeDelta::seconds(1);
+const SHORT_LIFE: Duration = Duration::from_secs(1);
 /// Waits between requests that failed.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait when IMS refuses, or Livestream refuses what IMS gives: a person is needed, and requests are counted.
@@ -43,21 +45,32 @@ const MAX_WAIT: Duration = Duration::from_secs(300);
 const MAX_WAIT_PASSING: Duration = Duration::from_secs(60);
 /// Longest wait IMS may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// The clock is looked at this often, since it may jump.
-const LOOK: Duration = Duration::from_secs(60);
+/// Whatever an answer or the file says, no token is kept for longer. Adobe's live for a day.
+const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
-/// A token and its life.
+/// A token and its life. Within the process the life is measured from when the token came, whatever the clock of the
+/// machine is set to; what the clock said then is for the file.
 #[derive(Debug, Clone)]
 pub struct Token {
     value: Secret,
     issued: DateTime<Utc>,
-    expires: DateTime<Utc>,
+    life: Duration,
+    /// When it ends.
+    end: Instant,
 }
 
 impl Token {
-    fn new(value: Secret, issued: DateTime<Utc>, life: Duration) -> Self {
-        let life = TimeDelta::from_std(life).unwrap_or_default();
-        Self { value, issued, expires: issued + life }
+    /// A token that has just been given out, for so long.
+    fn new(value: Secret, life: Duration) -> Self {
+        let life = life.min(MAX_LIFE);
+        Self { value, issued: Utc::now(), life, end: Instant::now() + life }
+    }
+
+    /// A token that was given out at `issued`, perhaps to another process. One from the future was given out before the
+    /// clock was set back: it is taken for new, and Livestream says so if it is not.
+    fn kept(value: Secret, issued: DateTime<Utc>, life: Duration, now: DateTime<Utc>) -> Self {
+        let life = life.min(MAX_LIFE);
+        Self { value, issued, life, end: Instant::now() + left_of(life, issued, now) }
     }
 
     /// What Livestream is shown.
@@ -67,8 +80,14 @@ impl Token {
     }
 
     /// When it is to be renewed.
-    fn due(&self) -> DateTime<Utc> {
-        self.expires - RENEW_BEFORE.min((self.expires - self.issued) / 10)
+    fn due(&self) -> Instant {
+        self.end.checked_sub(RENEW_BEFORE.min(self.life / 10)).unwrap_or(self.end)
+    }
+
+    /// When it ends, for people.
+    fn expires(&self) -> DateTime<Utc> {
+        let life = TimeDelta::from_std(self.life).unwrap_or_default();
+        self.issued.checked_add_signed(life).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 }
 
@@ -134,7 +153,7 @@ struct State {
     doubted: bool,
     backoff: Backoff,
     /// Why and until when IMS is left alone.
-    waiting: Option<(TokenError, DateTime<Utc>)>,
+    waiting: Option<(TokenError, Instant)>,
 }
 
 impl fmt::Debug for Tokens {
@@ -170,15 +189,14 @@ impl Tokens {
     /// When there is none to be had now.
     pub async fn get(&self) -> Result<Token, NoToken> {
         let mut state = self.0.state.lock().await;
-        let now = Utc::now();
         match &state.current {
-            Some(token) if now < token.due() => return Ok(token.clone()),
+            Some(token) if Instant::now() < token.due() => return Ok(token.clone()),
             _ => {}
         }
         match self.renew(&mut state).await {
             Ok(token) => Ok(token),
             // One that is only due is still good.
-            Err(error) => state.current.clone().filter(|token| Utc::now() < token.expires).ok_or(error),
+            Err(error) => state.current.clone().filter(|token| Instant::now() < token.end).ok_or(error),
         }
     }
 
@@ -203,7 +221,7 @@ impl Tokens {
         if std::mem::replace(&mut state.doubted, true) {
             let wait = state.backoff.failed();
             tracing::error!(wait = %shared::human::duration(wait), "{}", TokenError::NotTaken);
-            state.waiting = Some((TokenError::NotTaken, Utc::now() + wait));
+            state.waiting = Some((TokenError::NotTaken, Instant::now() + wait));
         }
     }
 
@@ -214,8 +232,7 @@ impl Tokens {
                 let state = self.0.state.lock().await;
                 let waiting = state.waiting.as_ref().map(|(_, until)| *until);
                 // The first token, and one after a 401, is asked for by who needs it; so is one that hardly lives.
-                let current =
-                    state.current.as_ref().filter(|token| token.expires - token.issued >= SHORT_LIFE);
+                let current = state.current.as_ref().filter(|token| token.life >= SHORT_LIFE);
                 current.map(|token| waiting.map_or(token.due(), |until| until.max(token.due())))
             };
             let Some(due) = due else {
@@ -224,9 +241,9 @@ impl Tokens {
                 }
                 continue;
             };
-            let wait = (due - Utc::now()).to_std().unwrap_or_default();
+            let wait = due.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
-                shutdown.sleep(wait.min(LOOK)).await;
+                shutdown.sleep(wait).await;
             } else if shutdown.until(self.get()).await.is_none() {
                 return;
             }
@@ -236,7 +253,7 @@ impl Tokens {
     /// From the file, if another producer has put one there, or else from IMS.
     async fn renew(&self, state: &mut State) -> Result<Token, NoToken> {
         if let Some((error, until)) = &state.waiting {
-            let wait = (*until - Utc::now()).to_std().unwrap_or_default();
+            let wait = until.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
                 return Err(NoToken { error: error.clone(), wait });
             }
@@ -246,17 +263,17 @@ impl Tokens {
             Some(cache) => cache.lock(ims.longest() * 2).await,
             None => None,
         };
-        let kept = cache.as_ref().and_then(|cache| cache.load(ims.fingerprint()));
+        let kept = cache.as_ref().and_then(|cache| cache.load(ims.fingerprint(), Utc::now()));
         let kept =
-            kept.filter(|token| Utc::now() < token.due() && state.refused.as_ref() != Some(&token.value));
+            kept.filter(|token| Instant::now() < token.due() && state.refused.as_ref() != Some(&token.value));
         let token = match kept {
             Some(token) => {
-                tracing::info!(expires = %token.expires, "Adobe token from its file");
+                tracing::info!(expires = %token.expires(), "Adobe token from its file");
                 token
             }
             None => match ims.ask().await {
                 Ok(token) => {
-                    tracing::info!(expires = %token.expires, "new Adobe token");
+                    tracing::info!(expires = %token.expires(), "new Adobe token");
                     if let Some(cache) = cache {
                         cache.store(ims.fingerprint(), &token);
                     }
@@ -265,7 +282,7 @@ impl Tokens {
                 Err(error) => {
                     let wait = wait_after(&error, state.backoff.failed());
                     tracing::error!(%error, wait = %shared::human::duration(wait), "no token");
-                    state.waiting = Some((error.clone(), Utc::now() + wait));
+                    state.waiting = Some((error.clone(), Instant::now() + wait));
                     return Err(NoToken { error, wait });
                 }
             },

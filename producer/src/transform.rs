@@ -17,6 +17,7 @@ mod convert;
 mod event;
 mod explain;
 mod filter;
+mod identity;
 mod keys;
 mod list;
 mod mend;
@@ -37,6 +38,7 @@ pub use state::log::HitId;
 
 pub use explain::Explained;
 pub use filter::{Filter, FilterTest};
+pub use identity::{Identity, identity};
 pub use plan::TransformError;
 pub use stats::{ColumnCounts, Stats};
 
@@ -100,6 +102,12 @@ pub enum Reject {
 impl Reject {
     /// Every name there is.
     pub const NAMES: [&'static str; 5] = ["not_utf8", "not_json", "not_object", "misfit", "row_too_long"];
+
+    /// Whether the record could not be read at all; a record whose row cannot be had could.
+    #[must_use]
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self, Self::NotUtf8 { .. } | Self::NotJson(_) | Self::NotObject)
+    }
 
     /// A short name that stays the same, for counting.
     pub fn name(&self) -> &'static str {

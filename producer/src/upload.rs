@@ -35,9 +35,15 @@ impl Place {
         layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
     }
 
-    /// Manifest and seal of a sealed batch; None while one of its files is not in S3.
+    /// Manifest and seal of a sealed batch with rows of these `columns`, if the log knows their names; None while one of
+    /// its files is not in S3.
     #[must_use]
-    pub fn ending(&self, batch: &BatchRecord, files: &[FileRecord]) -> Option<Ending> {
+    pub fn ending(
+        &self,
+        batch: &BatchRecord,
+        columns: Option<Vec<String>>,
+        files: &[FileRecord],
+    ) -> Option<Ending> {
         let sealed = batch.sealed?;
         let mut listed = Vec::with_capacity(files.len());
         for file in files {
@@ -62,6 +68,7 @@ impl Place {
             created: batch.opened,
             sealed,
             schema: batch.schema.clone(),
+            columns,
             compression: batch.compression,
             rows: batch.rows,
             bytes: listed.iter().map(|file| file.bytes).sum(),

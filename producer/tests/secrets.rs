@@ -18,6 +18,7 @@ use producer::streams::Streams;
 use producer::token::Tokens;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
+use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -67,8 +68,15 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     let (out, mut read) = mpsc::channel(10_000);
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shutdown = Shutdown::new();
-    let streams =
-        Streams::new(&config.adobe, cache.clone(), &transform, counters.clone(), &out, true).unwrap();
+    let streams = Streams::new(
+        &config.adobe,
+        cache.clone(),
+        &transform,
+        counters.clone(),
+        &out,
+        (KnownHits::default(), true),
+    )
+    .unwrap();
     let reading = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { streams.run(&shutdown).await }
@@ -85,6 +93,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         tokens,
         counters,
         out,
+        known: KnownHits::default(),
         broken: watch::Sender::new(0),
     };
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);

@@ -5,26 +5,32 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
-use aws_smithy_runtime_api::client::http::HttpConnector;
+use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings, SharedHttpClient};
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use bytes::{Bytes, BytesMut};
 
 use crate::boxed::Boxed;
 use crate::causes::causes;
 use crate::config::S3;
+use crate::egress::Egress;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
+/// The name by which CloudTrail shows the sessions of an assumed role.
+const SESSION: &str = "livestream";
 /// Bytes of an answer at most; a password takes some hundred.
 const REPLY: usize = 1 << 20;
 
@@ -32,25 +38,87 @@ fn provider() -> tls::Provider {
     tls::Provider::Rustls(CryptoMode::Ring)
 }
 
-/// The configuration of an SDK: the fixed key of [s3], or the AWS chain.
-pub(crate) fn loader(config: &S3) -> ConfigLoader {
-    let http = Builder::new().tls_provider(provider()).build_https();
-    let timeouts =
-        TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(config.timeout.0).build();
-    let loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .region(Region::new(config.region.clone()))
-        .timeout_config(timeouts);
-    if config.access_key_id.is_empty() {
-        return loader;
+/// A connector that takes the way out that the environment names, as every client of the product does.
+fn connector(
+    egress: &Egress,
+    settings: Option<HttpConnectorSettings>,
+    components: Option<&RuntimeComponents>,
+) -> Connector {
+    let mut builder = Connector::builder().tls_provider(provider());
+    builder.set_connector_settings(settings);
+    builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+    // Both can be built: what they are made of is checked where the configuration is read.
+    if let Some((address, direct)) = egress.proxy()
+        && let Ok(proxy) = ProxyConfig::https(address.reveal())
+    {
+        builder = builder.proxy_config(proxy.no_proxy(direct));
     }
-    let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
-    loader.credentials_provider(Credentials::new(id, secret, None, None, "configuration"))
+    if let Some(certificates) = egress.certificates() {
+        let pem: String = certificates.iter().map(|der| pem(der)).collect();
+        let trust = tls::TrustStore::empty().with_pem_certificate(pem);
+        if let Ok(context) = tls::TlsContext::builder().with_trust_store(trust).build() {
+            builder = builder.tls_context(context);
+        }
+    }
+    builder.build()
 }
 
-/// Finds the credentials and all else that the loader looks for.
-pub(crate) fn load(loader: ConfigLoader) -> Boxed<'static, SdkConfig> {
-    Box::pin(loader.load())
+fn pem(der: &[u8]) -> String {
+    let text = crate::object_store::base64(der);
+    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, behind) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = behind;
+    }
+    pem + "-----END CERTIFICATE-----\n"
+}
+
+/// The HTTP client of an SDK.
+fn http(egress: &Egress) -> SharedHttpClient {
+    let egress = egress.clone();
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        connector(&egress, settings.cloned(), components)
+    })
+}
+
+/// What the clients of AWS have in common; the credential is the fixed key of [s3] or the AWS chain, or a role that is
+/// assumed with one of them.
+pub(crate) fn load(config: &S3) -> Boxed<'_, SdkConfig> {
+    Box::pin(async move {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(config.timeout.0)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http(&config.egress))
+            .region(Region::new(config.region.clone()))
+            .timeout_config(timeouts);
+        if !config.access_key_id.is_empty() {
+            let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
+            let token = Some(config.session_token.reveal().to_owned()).filter(|token| !token.is_empty());
+            loader = loader.credentials_provider(Credentials::new(id, secret, token, None, "configuration"));
+        }
+        let sdk = loader.load().await;
+        if config.role_arn.is_empty() { sdk } else { assuming(config, sdk).await }
+    })
+}
+
+/// The same, as the role of [s3].
+async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
+    let mut asking = sdk.to_builder();
+    if !config.sts_endpoint.is_empty() {
+        asking = asking.endpoint_url(&config.sts_endpoint);
+    }
+    let mut role =
+        AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking.build());
+    if !config.external_id.is_empty() {
+        role = role.external_id(&config.external_id);
+    }
+    // The cache of the SDK keeps what the role gave out, and asks again before it ends.
+    sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(role.build().await)).build()
 }
 
 /// What to do about a source of credentials that is not built in. A program that AWS itself offers reads it.
@@ -119,8 +187,8 @@ impl Api {
     /// The service `service`, as signatures name it, at `endpoint`. Nothing is sent yet, except that the AWS chain
     /// may look for credentials.
     pub async fn connect(config: &S3, service: &'static str, region: String, endpoint: String) -> Self {
-        let credentials = load(loader(config)).await.credentials_provider();
-        let connector = Connector::builder().tls_provider(provider()).build();
+        let credentials = load(config).await.credentials_provider();
+        let connector = connector(&config.egress, None, None);
         Self { service, region, endpoint, credentials, connector }
     }
 

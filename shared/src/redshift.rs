@@ -6,8 +6,10 @@
 
 pub mod connect;
 pub mod login;
+pub mod said;
 pub mod session;
 pub mod table;
 
 pub use connect::Connector;
+pub use login::login_address;
 pub use session::{Rows, Session, SqlFailure};

@@ -1,14 +1,18 @@
 //! The two objects that end a batch's folder: the manifest that COPY reads, and the seal.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::ids::{BatchId, Instance, RunId};
+use crate::json_fault::json_fault;
 use crate::layout::Compression;
+use crate::schema::{MAX_COLUMNS, MAX_NAME_BYTES};
 
-/// Version of the seal that this program writes, and the newest it reads. Format 1 told neither what its rows are nor
-/// what they were compared with.
+/// Version of the seal that this program writes, and the newest it reads. Format 1 told neither what its rows are, nor
+/// what they were compared with, nor the names of their columns.
 pub const SEAL_FORMAT: u32 = 2;
 
 /// A `receivedTimeGMT` before 2000 is older than the product.
@@ -113,6 +117,10 @@ pub struct Seal {
     pub sealed: DateTime<Utc>,
     /// Fingerprint of the columns its rows were made for.
     pub schema: String,
+    /// The columns of its rows, in their order: any ingester can load them, whatever its own schema is. None: only an
+    /// ingester with the schema of the same fingerprint can (format 1, or the log did not keep the names).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
     /// How the files are compressed.
     pub compression: Compression,
     /// The files in order of their numbers.
@@ -190,7 +198,7 @@ pub struct SealedFile {
 #[derive(Debug, thiserror::Error)]
 pub enum BadSeal {
     /// Not the JSON of a seal.
-    #[error("it is not the JSON of a seal: {0}")]
+    #[error("it is not the JSON of a seal: {}", json_fault(.0))]
     Json(#[from] serde_json::Error),
     /// Written by a newer program.
     #[error("it has format {0}; this version reads up to {SEAL_FORMAT}: update the ingester")]
@@ -234,13 +242,36 @@ impl Seal {
             let sums = format!("it says {said}, its files sum up to {rows} and {bytes}");
             return Err(BadSeal::Contradiction(sums));
         }
+        if let Some(fault) = seal.columns.as_deref().and_then(column_fault) {
+            return Err(BadSeal::Contradiction(fault));
+        }
         Ok(seal)
     }
+}
+
+/// Why no table can have exactly these columns.
+fn column_fault(columns: &[String]) -> Option<String> {
+    if columns.is_empty() || columns.len() > MAX_COLUMNS {
+        return Some(format!("it names {} columns, a table has 1 to {MAX_COLUMNS}", columns.len()));
+    }
+    let mut names = HashSet::with_capacity(columns.len());
+    columns.iter().enumerate().find_map(|(number, name)| {
+        let what = match name.len() {
+            0 => "has no name".to_owned(),
+            bytes if bytes > MAX_NAME_BYTES => {
+                format!("has a name of {bytes} bytes, Redshift allows {MAX_NAME_BYTES}")
+            }
+            _ if !names.insert(name) => "has the name of another one".to_owned(),
+            _ => return None,
+        };
+        Some(format!("its column {} {what}", number + 1))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object_store::SMALL;
 
     fn seal() -> Seal {
         let file = |n: u32| SealedFile {
@@ -257,6 +288,7 @@ mod tests {
             created: Utc::now(),
             sealed: Utc::now(),
             schema: "0123456789abcdef".to_owned(),
+            columns: Some(vec!["hitidhigh".to_owned(), "pagename".to_owned()]),
             compression: Compression::Zstd,
             files: vec![file(0), file(1)],
             rows: 20,
@@ -278,10 +310,42 @@ mod tests {
 
     #[test]
     fn a_seal_of_format_1_was_compared_with_nothing() {
-        let old = Seal { format: 1, content: None, compared: None, ..seal() };
+        let old = Seal { format: 1, columns: None, content: None, compared: None, ..seal() };
         let json = serde_json::to_string(&old).unwrap();
-        assert!(!json.contains("content") && !json.contains("compared"), "{json}");
+        for key in ["columns", "content", "compared"] {
+            assert!(!json.contains(key), "{json}");
+        }
         assert_eq!(Seal::read(old.batch, json.as_bytes()).unwrap(), old);
+    }
+
+    #[test]
+    fn columns_that_no_table_can_have_are_refused() {
+        let read = |columns: Vec<String>| {
+            let seal = Seal { columns: Some(columns), ..seal() };
+            Seal::read(seal.batch, &serde_json::to_vec(&seal).unwrap()).map(drop).map_err(|e| e.to_string())
+        };
+        let refused = |columns: &[&str], why: &str| {
+            let said = read(columns.iter().map(|name| (*name).to_owned()).collect()).unwrap_err();
+            assert!(said.contains(why), "{said}");
+        };
+        refused(&[], "names 0 columns");
+        refused(&["a", ""], "column 2 has no name");
+        refused(&["a", "b", "a"], "column 3 has the name of another one");
+        refused(&[&"a".repeat(128)], "a name of 128 bytes");
+        assert!(read((0..=MAX_COLUMNS).map(|n| format!("c{n}")).collect()).unwrap_err().contains("1601"));
+        assert!(read(vec!["a".to_owned()]).is_ok());
+    }
+
+    #[test]
+    fn the_largest_seal_fits_what_is_read_of_one() {
+        let columns = (0..MAX_COLUMNS).map(|n| format!("{n:0>MAX_NAME_BYTES$}")).collect();
+        // As many as `batch.files_per_batch` may be.
+        let files: Vec<_> = seal().files.iter().cycle().take(1_000).cloned().collect();
+        let known = vec![KnownRun { run: RunId::new(), until: u64::MAX }; 32];
+        let compared = Some(Compared { run: RunId::new(), number: u64::MAX, known, uncompared: u64::MAX });
+        let seal = Seal { columns: Some(columns), files, compared, ..seal() };
+        let [_, json] = seal.ending("bucket", "folder/");
+        assert!((json.len() as u64) < SMALL, "{} bytes", json.len());
     }
 
     #[test]

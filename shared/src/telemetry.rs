@@ -2,8 +2,10 @@
 
 use std::io::IsTerminal;
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::WorkerGuard;
 use tracing_appender::rolling::{RollingFileAppender, Rotation};
+use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -52,6 +54,15 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
     Ok(Telemetry { _file: guard })
 }
 
+/// The crates that hold to what logs may carry: ids, counts and positions.
+const OWN: [&str; 4] = ["producer", "ingester", "state", "shared"];
+
+/// Below `info` libraries write down what they send and receive: bodies, headers, rows. No filter asks for that.
+fn may_be_told(event: &Metadata<'_>) -> bool {
+    let of = event.target().split("::").next().unwrap_or_default();
+    OWN.contains(&of) || *event.level() <= Level::INFO
+}
+
 fn layer<W>(
     format: LogFormat,
     writer: W,
@@ -64,6 +75,7 @@ where
     // What cannot be written cannot be complained of either: the complaint would end the thread.
     let layer = tracing_subscriber::fmt::layer();
     let layer = layer.with_writer(writer).with_ansi(colour).log_internal_errors(false);
+    let filter = filter.and(filter_fn(may_be_told));
     match format {
         LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().with_filter(filter).boxed(),

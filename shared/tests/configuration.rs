@@ -121,6 +121,12 @@ fn a_directory_in_which_no_socket_can_be_bound_is_named_by_its_key() {
 }
 
 #[test]
+fn a_stream_is_damaged_after_200_unreadable_records_and_never_with_0() {
+    assert_eq!(parse(EXAMPLE, &[]).unwrap().adobe.damaged_after, 200);
+    assert_eq!(parse(&with("adobe", "damaged_after = 0"), &[]).unwrap().adobe.damaged_after, 0);
+}
+
+#[test]
 fn a_wrong_value_is_named_by_its_key() {
     for (section, line, expected) in [
         ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
@@ -134,6 +140,8 @@ fn a_wrong_value_is_named_by_its_key() {
         ("adobe", "connections = 0", "adobe.connections: must be between 1 and 1, not 0"),
         ("adobe", "smoothing_bucket_size = 7201", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
         ("adobe", "smoothing_bucket_size = 0", "adobe.smoothing_bucket_size: must be between 1 and 7200"),
+        ("adobe", "damaged_after = 9", "adobe.damaged_after: must be between 10 and 1000000, not 9"),
+        ("adobe", "damaged_after = 1000001", "adobe.damaged_after: must be between 10 and 1000000"),
         ("adobe", "invalid_text = \"keep\"", "adobe.invalid_text: unknown variant `keep`"),
         ("adobe", "auth = \"basic\"", "adobe.auth: unknown variant `basic`"),
         ("adobe", "stream_url = \"http://livestream.adobe.net/x\"", "adobe.stream_url: must be https"),
@@ -363,4 +371,28 @@ fn a_filter_names_exactly_one_test() {
     }
     let said = complaint(&EXAMPLE.replace("field = ", "feild = "), &[]);
     assert!(said.contains("filter.feild: unknown key; did you mean `field`?"), "{said}");
+}
+
+#[test]
+fn what_the_bucket_asks_for_is_checked_and_the_key_that_is_wrong_is_named() {
+    for (lines, expected) in [
+        ("kms_key_id = \"k\"", "s3.server_side_encryption: must be \"aws:kms\" or \"aws:kms:dsse\""),
+        ("server_side_encryption = \"AES256\"\nkms_key_id = \"k\"", "s3.kms_key_id belongs to it"),
+        ("server_side_encryption = \"kms\"", "s3.server_side_encryption: unknown variant"),
+        ("acl = \"public-read\"", "s3.acl: unknown variant"),
+        ("expected_bucket_owner = \"12345678901\"", "s3.expected_bucket_owner: must be the 12 digits"),
+        ("archive_storage_class = \"GLACIER\"", "s3.archive_storage_class: \"GLACIER\" is none of STANDARD,"),
+        ("session_token = \"t\"", "s3.access_key_id: is missing: s3.session_token belongs to it"),
+        ("external_id = \"e\"", "s3.role_arn: is missing: s3.external_id belongs to it"),
+        ("role_arn = \"arn:aws:iam::1:user/u\"", "s3.role_arn: must be the ARN of a role"),
+        (
+            "role_arn = \"arn:aws:iam::1:role/r\"\nsts_endpoint = \"http://sts\"",
+            "s3.sts_endpoint: must be https",
+        ),
+    ] {
+        let said = complaint(&with("s3", lines), &[]);
+        assert!(said.contains(expected), "{lines}: {said}");
+    }
+    let said = complaint(EXAMPLE, &[("HTTPS_PROXY", "socks5://user:hunter2@p:1")]);
+    assert!(said.contains("HTTPS_PROXY: is a socks5 proxy") && !said.contains("hunter2"), "{said}");
 }

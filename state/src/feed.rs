@@ -144,6 +144,12 @@ pub trait Owner: Send + Sync + 'static {
     }
 }
 
+/// Clients that are served at once. The others wait to be accepted: each holds a task and an answer in memory.
+pub const CLIENTS: usize = 64;
+/// A client takes in what it is sent within this time, or is disconnected.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+/// The largest answer a client believes: the snapshot of the largest log is far smaller.
+const MAX_ANSWER: u64 = 256 << 20;
 /// The pause after an answer about a batch, in times of what it took, and at most.
 const BATCH_PAUSE: u32 = 16;
 const BATCH_PAUSE_MAX: Duration = Duration::from_millis(100);
@@ -177,7 +183,9 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
     let listener = UnixListener::bind(socket)?;
     fs::set_permissions(socket, fs::Permissions::from_mode(0o600))?;
     let asking = Arc::new(Asking::default());
-    while let Some(accepted) = shutdown.until(listener.accept()).await {
+    let room = Arc::new(Semaphore::new(CLIENTS));
+    while let Some(Ok(place)) = shutdown.until(room.clone().acquire_owned()).await {
+        let Some(accepted) = shutdown.until(listener.accept()).await else { break };
         let (stream, _) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -192,6 +200,7 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
             if let Some(Err(error)) = shutdown.until(answer(stream, owner, asking)).await {
                 tracing::debug!(%error, "feed: an asker went away");
             }
+            drop(place);
         });
     }
     let _ = fs::remove_file(socket);
@@ -201,12 +210,12 @@ pub async fn serve<O: Owner>(socket: &Path, owner: Arc<O>, shutdown: Shutdown) -
 async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    tokio::time::timeout(QUESTION_TIME, BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line))
-        .await??;
+    let mut read = BufReader::new(read.take(MAX_QUESTION));
+    tokio::time::timeout(QUESTION_TIME, read.read_line(&mut line)).await??;
     match serde_json::from_str(&line) {
         Ok(Question::Snapshot) => {
             let line = asking.snapshot.line(move || answer_line(owner.snapshot())).await?;
-            write.write_all(&line).await
+            send(&mut write, &line).await
         }
         Ok(Question::Batch(prefix)) => {
             let _alone = asking.batch.acquire().await;
@@ -242,10 +251,15 @@ async fn answer<O: Owner>(stream: UnixStream, owner: Arc<O>, asking: Arc<Asking>
                 write_line(&mut write, &published).await?;
             }
             // A slow follower that missed some is cut off; it asks again and gets the recent ones.
-            while let Ok(published) = coming.recv().await {
+            loop {
+                let published = tokio::select! {
+                    published = coming.recv() => published,
+                    // It says nothing more: it is gone, and its place is free.
+                    _ = read.read_u8() => return Ok(()),
+                };
+                let Ok(published) = published else { return Ok(()) };
                 write_line(&mut write, &published).await?;
             }
-            Ok(())
         }
         Err(error) => tell::<()>(&mut write, move || refusal(&format!("unknown question: {error}"))).await,
     }
@@ -268,7 +282,7 @@ async fn tell<T: Serialize>(
     read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> io::Result<()> {
     let line = tokio::task::spawn_blocking(move || answer_line(read()));
-    write.write_all(&line.await.map_err(io::Error::other)??).await
+    send(write, &line.await.map_err(io::Error::other)??).await
 }
 
 fn answer_line<T: Serialize>(answer: Result<T, Failure>) -> io::Result<Vec<u8>> {
@@ -286,7 +300,11 @@ fn line<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
 }
 
 async fn write_line<T: Serialize>(to: &mut (impl AsyncWriteExt + Unpin), value: &T) -> io::Result<()> {
-    to.write_all(&line(value)?).await
+    send(to, &line(value)?).await
+}
+
+async fn send(to: &mut (impl AsyncWriteExt + Unpin), line: &[u8]) -> io::Result<()> {
+    tokio::time::timeout(ANSWER_TIME, to.write_all(line)).await?
 }
 
 async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError> {
@@ -308,7 +326,8 @@ pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Res
         exit: Option<Exit>,
     }
     let mut text = Vec::new();
-    put(socket, question).await?.read_to_end(&mut text).await.map_err(AskError::Broken)?;
+    let answer = put(socket, question).await?;
+    answer.take(MAX_ANSWER).read_to_end(&mut text).await.map_err(AskError::Broken)?;
     let reply: Reply<T> =
         serde_json::from_slice(&text).map_err(|error| AskError::Broken(io::Error::other(error)))?;
     match (reply.snapshot, reply.error) {

@@ -1,7 +1,9 @@
-//! Who has a database open. sled holds an exclusive flock on its file for as long as it is open, and the kernel drops
-//! it with the process, however that ends.
+//! Who has a database. A process takes an exclusive flock on the service's directory before it looks at any file in
+//! it, and keeps it until its database is closed: sled repairs as it opens, so nobody may look while another opens.
+//! sled holds an exclusive flock on its own file besides, which programs of before know alone. The kernel drops both
+//! with the process, however that ends.
 //!
-//! A process that only looks, for a moment, says so by a shared flock on the directory of the database. A service that
+//! A process that only looks, for a moment, says so by a shared flock on the directory of sled's files. A service that
 //! starts just then knows by it that waiting is worth while.
 
 use std::fs::{self, File};
@@ -18,11 +20,42 @@ const ENDING: Duration = Duration::from_secs(1);
 /// How long to wait for a process that only looks.
 const LOOKING: Duration = Duration::from_secs(10);
 
-/// Says, until it is dropped or the process ends, that this process only looks.
+/// The right to look at a service's directory and to open its database, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    _owned: File,
+    /// Says that this process only looks.
+    _looking: Option<File>,
+}
+
+/// What the process wants that takes the lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To work with the database as long as it runs.
+    Own,
+    /// To look at it for a moment.
+    Look,
+}
+
+/// Takes the lock of the service's directory `dir`; None when another process has it, or has the database open.
 ///
 /// # Errors
-/// When the directory cannot be opened or locked.
-pub(crate) fn look(database_dir: &Path) -> io::Result<File> {
+/// When a directory or the database cannot be opened or locked.
+pub(crate) fn take(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
+    let owned = File::open(dir)?;
+    // A program of before does not know the lock of the directory.
+    if !hold(&owned)? || !is_free(&dir.join("sled").join("db"))? {
+        return Ok(None);
+    }
+    let looking = match purpose {
+        Purpose::Own => None,
+        // Not while waiting: a process that waits is not waited for.
+        Purpose::Look => Some(look(&dir.join("sled"))?),
+    };
+    Ok(Some(Lock { _owned: owned, _looking: looking }))
+}
+
+fn look(database_dir: &Path) -> io::Result<File> {
     let dir = File::open(database_dir)?;
     // Waits only for a process that is at `patience`, which takes microseconds.
     flock(&dir, FlockOperation::LockShared)?;
@@ -30,7 +63,7 @@ pub(crate) fn look(database_dir: &Path) -> io::Result<File> {
 }
 
 /// Whether no process has the database open; a database that is not there is free.
-pub(crate) fn is_free(database: &Path) -> io::Result<bool> {
+fn is_free(database: &Path) -> io::Result<bool> {
     let file = match File::open(database) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
@@ -39,9 +72,9 @@ pub(crate) fn is_free(database: &Path) -> io::Result<bool> {
     hold(&file)
 }
 
-/// Takes the lock of an open database, for as long as `database` is open; false when another process has it.
-pub(crate) fn hold(database: &File) -> io::Result<bool> {
-    match flock(database, FlockOperation::NonBlockingLockExclusive) {
+/// Takes the lock of an open file, for as long as it is open; false when another process has it.
+pub(crate) fn hold(file: &File) -> io::Result<bool> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
@@ -60,15 +93,16 @@ pub(crate) fn patience(database_dir: &Path) -> Duration {
     }
 }
 
-/// The process that holds the lock on `database`: as the kernel says, or else the one that left its number in
-/// `owner_file`, if it lives. A file system may show its files under another number than `/proc/locks` does.
-pub(crate) fn holder(database: &Path, owner_file: &Path) -> Option<u32> {
-    let known = fs::metadata(database).ok().and_then(|meta| {
-        let locks = fs::read_to_string("/proc/locks").ok()?;
+/// The process that has the database in `dir`: as the kernel says, or else the one that left its number in
+/// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
+pub(crate) fn holder(dir: &Path) -> Option<u32> {
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let known = |path: &Path| {
+        let meta = fs::metadata(path).ok()?;
         holder_in(&locks, (major(meta.dev()), minor(meta.dev()), meta.ino()))
-    });
-    known.or_else(|| {
-        let pid: i32 = fs::read_to_string(owner_file).ok()?.trim().parse().ok()?;
+    };
+    known(&dir.join("sled").join("db")).or_else(|| known(dir)).or_else(|| {
+        let pid: i32 = fs::read_to_string(dir.join("owner.pid")).ok()?.trim().parse().ok()?;
         let alive = match test_kill_process(Pid::from_raw(pid)?) {
             Ok(()) => true,
             Err(error) => error == rustix::io::Errno::PERM,
@@ -107,16 +141,39 @@ mod tests {
     #[test]
     fn a_lock_is_traced_to_its_process_and_an_old_number_is_believed_only_of_a_process_that_lives() {
         let dir = tempfile::tempdir().unwrap();
-        let (database, owner) = (dir.path().join("db"), dir.path().join("owner.pid"));
-        let file = File::create(&database).unwrap();
+        let (inner, owner) = (dir.path().join("sled"), dir.path().join("owner.pid"));
+        fs::create_dir(&inner).unwrap();
+        let file = File::create(inner.join("db")).unwrap();
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         fs::write(&owner, child.id().to_string()).unwrap();
-        assert_eq!(holder(&database, &owner), None, "that process has ended");
+        assert_eq!(holder(dir.path()), None, "that process has ended");
         fs::write(&owner, "1").unwrap();
-        assert_eq!(holder(&database, &owner), Some(1));
+        assert_eq!(holder(dir.path()), Some(1));
+        let lock = take(dir.path(), Purpose::Own).unwrap();
+        assert_eq!(holder(dir.path()), Some(std::process::id()), "process 1 does not hold the directory");
+        drop(lock);
         flock(&file, FlockOperation::LockExclusive).unwrap();
-        assert_eq!(holder(&database, &owner), Some(std::process::id()), "process 1 does not hold it");
+        assert_eq!(holder(dir.path()), Some(std::process::id()), "process 1 does not hold the database");
+    }
+
+    #[test]
+    fn one_process_at_a_time_may_look_at_the_files_and_none_while_sled_has_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("sled");
+        fs::create_dir(&inner).unwrap();
+        for first in [Purpose::Own, Purpose::Look] {
+            let lock = take(dir.path(), first).unwrap();
+            assert!(lock.is_some());
+            for second in [Purpose::Own, Purpose::Look] {
+                assert!(take(dir.path(), second).unwrap().is_none());
+            }
+            assert_eq!(patience(&inner), if first == Purpose::Look { LOOKING } else { ENDING });
+        }
+        let database = File::create(inner.join("db")).unwrap();
+        flock(&database, FlockOperation::LockExclusive).unwrap();
+        assert!(take(dir.path(), Purpose::Look).unwrap().is_none());
+        assert_eq!(patience(&inner), ENDING, "it does not look while it waits");
     }
 
     #[test]

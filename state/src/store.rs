@@ -7,12 +7,17 @@
 //! [`sled::Batch`] is atomic within a tree, and writing it needs no read of the old values, which a transaction
 //! over several trees does for every key.
 
+mod disk_error;
 mod error;
+mod label;
 mod mark;
 mod open;
+mod opening;
 mod range;
 mod scan;
+mod spare;
 mod survey;
+mod trial;
 mod undo;
 
 use std::fs::{self, File};
@@ -25,14 +30,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::ids::Instance;
+use shared::json_fault::json_fault;
 
 pub use error::StoreError;
 pub(crate) use open::survey_file;
 
+use crate::lock::Lock;
 use crate::points::reached;
+use label::{LABEL, Label};
 use mark::Mark;
-use open::Label;
 use scan::{Scan, Turns};
+use spare::Spare;
 
 /// Version of the stored form of a producer's log that this program writes. It reads format 1 too, in which a log knew
 /// nothing of runs and put the ids of batches into rows, and makes it its own when it opens it.
@@ -109,14 +117,16 @@ impl Kind {
 pub struct Store {
     db: sled::Db,
     file: Arc<File>,
-    /// Held after the database was opened to look at; dropped after it.
-    _looking: Option<Arc<File>>,
     dir: PathBuf,
     /// None when it was opened to be looked at.
     mark: Option<Arc<Mark>>,
+    /// None while it is being opened, and of a copy.
+    spare: Option<Arc<Spare>>,
     /// Commits so far.
     commits: Arc<AtomicU64>,
     turns: Turns,
+    /// None of a copy, which nobody else knows of. Dropped after everything else.
+    lock: Option<Arc<Lock>>,
 }
 
 /// One atomic change. Of several values for one key the last counts.
@@ -186,9 +196,9 @@ impl Store {
     /// # Errors
     /// When its label cannot be read.
     pub fn instance(&self) -> Result<Instance, StoreError> {
-        let label: Option<Label> = self.get(Table::Meta, b"label")?;
+        let label: Option<Label> = self.get(Table::Meta, LABEL)?;
         let instance = label.and_then(|label| Instance::try_from(label.instance).ok());
-        instance.ok_or_else(|| self.damaged(Table::Meta, b"label", "it names no instance"))
+        instance.ok_or_else(|| self.damaged(Table::Meta, LABEL, "it names no instance"))
     }
 
     /// The directory.
@@ -238,11 +248,26 @@ impl Store {
     pub fn sync(&self) -> Result<(), StoreError> {
         self.sled("flushing", || self.db.flush())?;
         reached("sync.flushed");
-        self.file.sync_data().map_err(|error| StoreError::Io { path: database(&self.dir), error })
+        let synced = self.file.sync_data();
+        self.noted(synced.map_err(|error| StoreError::Io { path: database(&self.dir), error }))?;
+        self.spare.as_ref().map_or(Ok(()), |spare| self.noted(spare.update()))
+    }
+
+    /// Closes it, unless there is a clone. The lock of the directory goes on.
+    fn close(self) -> Option<Arc<Lock>> {
+        self.lock
     }
 
     fn sled<T>(&self, doing: &str, work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
-        guarded(&self.dir, doing, work)
+        self.noted(guarded(&self.dir, doing, work))
+    }
+
+    /// Leaves word for the next opening when the disk has failed.
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(StoreError::Io { path, error }) = &result {
+            disk_error::note(&self.dir, path, error);
+        }
+        result
     }
 
     /// A value as it is.
@@ -294,7 +319,7 @@ impl Store {
     }
 
     fn decode<T: DeserializeOwned>(&self, table: Table, key: &[u8], bytes: &[u8]) -> Result<T, StoreError> {
-        serde_json::from_slice(bytes).map_err(|error| self.damaged(table, key, &error.to_string()))
+        serde_json::from_slice(bytes).map_err(|error| self.damaged(table, key, &json_fault(&error)))
     }
 
     /// An error that names the table and key whose value is not what was written.

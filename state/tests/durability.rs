@@ -135,3 +135,70 @@ async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accep
     log.stage_row(0, hit(3), None, b"3~never accepted\n", Utc::now());
     assert!(matches!(log.commit(Utc::now()), Err(LogError::Ended)));
 }
+
+/// Runs the child under strace, which lets calls fail as `inject` says: whether it ended well, and what it said.
+fn traced(log: &Path, trace: &Path, calls: &str, inject: Option<&str>) -> (bool, String) {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-y", "-o"]).arg(trace).args(["-e", &format!("trace={calls}")]);
+    command.args(inject.iter().flat_map(|inject| ["-e", inject]));
+    command.arg(std::env::current_exe().unwrap());
+    child_command(&mut command, log, 25);
+    let output = command.output().expect("strace is missing: .ci/prerequisites installs it");
+    let accepted = String::from_utf8(output.stdout).unwrap();
+    (output.status.success(), accepted)
+}
+
+#[test]
+fn after_a_failed_fdatasync_the_next_start_reads_the_database_from_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, trace) = (dir.path().join("log"), dir.path().join("trace"));
+    // The second life: the first one makes the files.
+    let calls = "fdatasync,pread64,read,fadvise64";
+    assert!(traced(&log, &trace, calls, None).0);
+    let database = format!("{}", log.join("sled").join("db").display());
+    let drops = |trace: &Path| {
+        let text = fs::read_to_string(trace).unwrap();
+        text.lines().filter(|line| line.contains("fadvise64(") && line.contains("DONTNEED")).count()
+    };
+    assert_eq!(drops(&trace), 0, "nothing had failed");
+
+    let (well, accepted) = traced(&log, &trace, calls, Some("inject=fdatasync:error=EIO:when=20+"));
+    assert!(!well && accepted.contains("accepted "), "{accepted}");
+    let last = accepted.lines().filter_map(|line| line.strip_prefix("accepted ")).next_back().unwrap();
+    let last: u64 = last.parse().unwrap();
+    assert!(log.join("disk-error").exists());
+
+    // The disk is well again, and has everything here: what was accepted is there.
+    let (well, accepted) = traced(&log, &trace, calls, None);
+    assert!(well, "{accepted}");
+    let first = accepted.lines().find_map(|line| line.strip_prefix("accepted ")).unwrap();
+    assert!(first.parse::<u64>().unwrap() >= last + ROWS_PER_COMMIT, "{first} after {last}");
+    assert!(!log.join("disk-error").exists(), "it was opened well");
+    assert!(drops(&trace) >= 4, "sled's files, the mark and the spare segments");
+    let text = fs::read_to_string(&trace).unwrap();
+    let at = |what: &str| {
+        let mut lines = text.lines();
+        lines.position(|line| line.contains(what) && line.contains(&database)).unwrap()
+    };
+    assert!(
+        at("fdatasync(") < at("fadvise64(") && at("fadvise64(") < at("pread64("),
+        "read before it was dropped"
+    );
+    traced(&log, &trace, calls, None);
+    assert_eq!(drops(&trace), 0, "once is enough");
+}
+
+#[test]
+fn a_disk_that_fails_as_the_log_is_opened_stops_the_start_before_anything_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, trace) = (dir.path().join("log"), dir.path().join("trace"));
+    assert!(traced(&log, &trace, "fdatasync", None).0);
+    // What failed behind a process that was killed is told to the first fdatasync of the next one.
+    let (well, said) = traced(&log, &trace, "fdatasync,pread64", Some("inject=fdatasync:error=EIO:when=1"));
+    assert!(!well && !said.contains("accepted "), "{said}");
+    let database = format!("{}", log.join("sled").join("db").display());
+    let text = fs::read_to_string(&trace).unwrap();
+    assert!(!text.lines().any(|line| line.contains("pread64(") && line.contains(&database)), "{text}");
+    assert!(log.join("disk-error").exists());
+    assert!(traced(&log, &trace, "fdatasync", None).0, "the next start goes on");
+}

@@ -4,6 +4,7 @@
 mod support;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use shared::clock::{Moment, Steady};
 use shared::ids::Instance;
 use state::log::{
     BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader,
@@ -36,6 +37,10 @@ fn append(log: &mut Log, numbers: impl Iterator<Item = u64>, now: DateTime<Utc>)
     closed.extend(done.closed);
     sealed.extend(done.sealed);
     (closed, sealed)
+}
+
+fn steady(at: DateTime<Utc>) -> Option<Steady> {
+    Some(Moment::from(at).steady)
 }
 
 fn upload() -> Upload {
@@ -203,6 +208,44 @@ fn rows_of_two_schemas_never_meet_in_a_batch() {
 }
 
 #[test]
+fn a_log_keeps_the_columns_of_what_it_has_not_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = Utc::now();
+    // More than fits one value of the database.
+    let old: Vec<String> = (0..1_400).map(|n| format!("column_{n:0>60}")).collect();
+    let new = vec!["a".to_owned(), "b".to_owned()];
+    let first = Settings { columns: old.clone(), ..settings(dir.path()) };
+    let second =
+        Settings { schema: "fedcba9876543210".to_owned(), columns: new.clone(), ..settings(dir.path()) };
+    let (mut log, _) = Log::open(first.clone(), now).unwrap();
+    append(&mut log, 0..5, now);
+    drop(log);
+    let (mut log, resumed) = Log::open(second.clone(), now).unwrap();
+    assert_eq!(resumed.sealed, [0]);
+    let columns = |log: &Log, batch| {
+        let reader = log.reader();
+        reader.columns(&reader.batch(batch).unwrap().schema).unwrap()
+    };
+    append(&mut log, 5..9, now);
+    assert_eq!((columns(&log, 0), columns(&log, 1)), (Some(old.clone()), Some(new.clone())));
+    let meta = log.reader().verify().unwrap();
+    assert!(meta.iter().all(|checked| checked.faults.is_empty()), "{meta:?}");
+    log.uploaded(0, upload()).unwrap();
+    log.published(0, now).unwrap();
+    drop(log);
+    // Nobody needs them any more, and the next start finds that.
+    let (log, _) = Log::open(second, now).unwrap();
+    assert_eq!((columns(&log, 0), columns(&log, 1)), (None, Some(new)));
+    drop(log);
+    // A version that did not keep them wrote this log, say: then they are known from now on.
+    let (log, _) = Log::open(Settings { columns: Vec::new(), ..first.clone() }, now).unwrap();
+    assert_eq!(columns(&log, 0), None);
+    drop(log);
+    let (log, _) = Log::open(first, now).unwrap();
+    assert_eq!(columns(&log, 0), Some(old));
+}
+
+#[test]
 fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
     let dir = tempfile::tempdir().unwrap();
     let now = Utc::now();
@@ -225,7 +268,7 @@ fn age_closes_a_file_and_seals_a_batch_however_small() {
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..3, now);
     log.commit(now + TimeDelta::seconds(10)).unwrap();
-    assert_eq!(log.next_commit(), Some(now + TimeDelta::seconds(60)));
+    assert_eq!(log.next_commit(), steady(now + TimeDelta::seconds(60)));
     let done = log.commit(now + TimeDelta::seconds(60)).unwrap();
     assert_eq!((done.closed, done.sealed), (vec![0], vec![]));
     let done = log.commit(now + TimeDelta::seconds(300)).unwrap();
@@ -248,7 +291,7 @@ fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
     log.session_started(0, later).unwrap();
     append(&mut log, 3..6, later);
     assert!(log.reader().sessions(10).unwrap()[1].gap.is_none(), "it is not settled yet");
-    assert_eq!(log.next_commit(), Some(later + TimeDelta::seconds(10)));
+    assert_eq!(log.next_commit(), steady(later + TimeDelta::seconds(10)));
     log.commit(later + TimeDelta::seconds(10)).unwrap();
     let sessions = log.reader().sessions(10).unwrap();
     assert_eq!(sessions[0].ended, Some(now));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use state::loads::Loads;
-use state::store::StoreError;
+use state::store::{Change, Kind, Store, StoreError, Table};
 
 const DIR: &str = "LOOKING_CHILD_DIR";
 
@@ -58,4 +58,61 @@ fn an_owner_is_not_waited_for_and_is_named() {
             assert_eq!(owner, Some(std::process::id()));
         }
     });
+}
+
+/// A database with free segments between others, of which nothing says that they are free: it is tried as a copy.
+fn make_doubtful(dir: &Path) {
+    let put = |store: &Store, keys: std::ops::Range<u32>| {
+        let mut change = Change::new();
+        keys.for_each(|key| change.put_bytes(Table::Chunks, &key.to_be_bytes(), &[key as u8 | 1; 5_000]));
+        store.commit(change).unwrap();
+    };
+    let store = Store::open(dir, Kind::Ingester, "ingester", 8 << 20).unwrap();
+    (0..60).for_each(|part| put(&store, part * 50..part * 50 + 50));
+    for key in 200..2_400_u32 {
+        let mut change = Change::new();
+        change.remove(Table::Chunks, &key.to_be_bytes());
+        store.apply(change).unwrap();
+    }
+    put(&store, 3_000..3_050);
+    drop(store);
+    drop(Store::open(dir, Kind::Ingester, "ingester", 8 << 20).unwrap());
+    std::fs::remove_file(dir.join("spare")).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        match item.file_type().unwrap().is_dir() {
+            true => copy(&item.path(), &target),
+            false => drop(std::fs::copy(item.path(), target).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_service_that_starts_and_several_that_look_do_not_meet_in_a_database_that_is_tried_as_a_copy() {
+    let root = tempfile::tempdir().unwrap();
+    let made = root.path().join("made");
+    make_doubtful(&made);
+    for round in 0..8 {
+        let dir = root.path().join(round.to_string());
+        copy(&made, &dir);
+        std::thread::scope(|scope| {
+            let looking = [(); 3].map(|()| scope.spawn(|| Store::look(&dir, Kind::Ingester).map(drop)));
+            std::thread::sleep(Duration::from_millis(round * 3));
+            let service = Store::open(&dir, Kind::Ingester, "ingester", 8 << 20);
+            assert!(service.is_ok(), "round {round}: {service:?}");
+            for looking in looking {
+                let looked = looking.join().unwrap();
+                assert!(
+                    matches!(looked, Ok(()) | Err(StoreError::InUse { .. })),
+                    "round {round}: {looked:?}"
+                );
+            }
+        });
+        assert!(!dir.join("copy-to-check").exists());
+    }
 }

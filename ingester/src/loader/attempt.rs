@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use futures_util::{StreamExt, stream};
+use shared::clock::Moment;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
@@ -20,6 +21,7 @@ use crate::combine::{self, is_combined};
 use crate::gate::Past;
 use crate::trouble::{Scope, Trouble};
 use crate::verify::{Folder, verify};
+use crate::warehouse::columns::keep_alike;
 use crate::warehouse::load::{How, Loaded, Loading, Settled, load};
 use crate::warehouse::look::{self, There};
 use crate::warehouse::way::{Why, ways};
@@ -33,7 +35,7 @@ impl Loader {
         let started = Instant::now();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
         self.book.note_all(attempts).await?;
-        let (fit, unfit) = match self.look_at(&batches).await {
+        let (mut fit, unfit) = match self.look_at(&batches).await {
             Ok(folders) => folders,
             Err(trouble) => return self.failed(&batches, &trouble).await,
         };
@@ -51,6 +53,8 @@ impl Loader {
                 self.book.discovered(book::found(seal)).await?;
             }
         }
+        // The others stay *loading*.
+        keep_alike(&self.target.columns, &mut fit);
         let batches: Vec<BatchId> = fit.iter().map(|seal| seal.batch).collect();
         let fit = match self.set_apart(fit).await {
             Ok(fit) => fit,
@@ -322,7 +326,7 @@ impl Loader {
             // A new connection looks at the tables again, and names what is wrong with them.
             self.session = None;
         }
-        let now = Utc::now();
+        let now = Moment::now();
         let mut met = Vec::with_capacity(batches.len());
         for batch in batches {
             if let Some(load) = self.book.get(*batch)?
@@ -333,11 +337,11 @@ impl Loader {
             }
         }
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
-        let whose = self.gate.failed(trouble, alone, now);
+        let whose = self.gate.failed(trouble, alone, now.steady);
         let mut moves = Vec::with_capacity(met.len());
         let mut first = None;
         for (batch, past, load) in met {
-            let next = self.gate.next_try(trouble, whose, past, now);
+            let next = now.wall + self.gate.wait(trouble, whose, past, now.steady);
             first = first.or(Some((batch, load.attempts, load.failed.saturating_add(1), next)));
             let why = trouble.to_string();
             moves.push((batch, LoadEvent::Failed { next, class: trouble.class, why }));

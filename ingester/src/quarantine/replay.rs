@@ -11,14 +11,15 @@ use shared::exit::{Exit, Failure};
 use shared::human::count;
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
+use shared::redshift::said;
 use state::loads::ErrorClass;
 
 use self::one::{Ending, Replaying};
 use super::Quarantine;
 use super::set::Refusal;
 use crate::reconcile::{connect, failed};
-use crate::trouble::{S3_ADVICE, Trouble};
+use crate::trouble::Trouble;
 use crate::warehouse::{Connector, Target, errors, release};
 
 /// Reasons named in the report of a batch.
@@ -86,7 +87,7 @@ pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Resul
 async fn batches_in(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, Failure> {
     let listed = store.list(prefix, None).await.map_err(|error| {
         let (exit, advice) = match error.kind() {
-            StoreErrorKind::Configuration => (Exit::Config, format!(": {S3_ADVICE}")),
+            StoreErrorKind::Configuration => (Exit::Config, format!(": {REFUSED_ADVICE}")),
             _ => (Exit::Unavailable, String::new()),
         };
         Failure::new(exit, anyhow::anyhow!("the quarantine cannot be listed: {error}{advice}"))
@@ -194,7 +195,8 @@ fn common(refusals: &[Refusal]) -> Vec<(String, u64)> {
         let of = |refusal: &&Refusal| {
             place.starts_with(&format!("column {}, ", refusal.column.as_deref().unwrap_or("(none named)")))
         };
-        let reason = refusals.iter().find(of).map(|refusal| refusal.reason.clone()).unwrap_or_default();
+        let reason =
+            refusals.iter().find(of).map(|refusal| said::reason(&refusal.reason)).unwrap_or_default();
         (format!("{place}: {reason}"), rows)
     };
     counts.into_iter().map(text).collect()

@@ -3,6 +3,7 @@
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
+use shared::redshift::said;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
@@ -40,6 +41,7 @@ pub async fn load_rest(
     quarantine: &Quarantine,
     seal: &Seal,
 ) -> Result<Sifted, Trouble> {
+    let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = sift_and_load(session, target, store, quarantine, (seal, id)).await;
     match loaded {
@@ -91,7 +93,7 @@ async fn sift_and_load(
         let mut part = Part { id, ..Part::whole(seal.clone()) };
         if let Some(first) = refusals.first() {
             let (refused, file, row) = (refusals.len(), first.file.clone(), first.row);
-            let (column, reason) = (first.column.clone(), first.reason.clone());
+            let (column, reason) = (first.column.clone(), said::reason(&first.reason));
             let columns = target.columns.clone();
             let set = Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
             let mut set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;

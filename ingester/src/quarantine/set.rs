@@ -20,6 +20,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::compress::{compress, decompress};
 use shared::ids::BatchId;
+use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
 use shared::object_store::{ObjectStore, SMALL, StoreError};
 use state::loads::ErrorClass;
@@ -219,7 +220,7 @@ impl Set {
         let damaged = |what: &str, why: String| BadSet::Damaged(format!("{folder}{what}"), why);
         let json = store.get_at_most(&format!("{folder}{DESCRIPTION}"), SMALL).await?;
         let Written { description, content, bytes } =
-            serde_json::from_slice(&json).map_err(|error| damaged(DESCRIPTION, error.to_string()))?;
+            serde_json::from_slice(&json).map_err(|error| damaged(DESCRIPTION, json_fault(&error)))?;
         if description.format > FORMAT {
             let why = format!("it has format {}; this version reads up to {FORMAT}", description.format);
             return Err(damaged(DESCRIPTION, why));
@@ -229,7 +230,7 @@ impl Set {
         let reasons = store.get_at_most(&format!("{folder}{REASONS}"), reasons_bytes).await?;
         let lines = reasons.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let refusals = lines.map(serde_json::from_slice).collect::<Result<Vec<Refusal>, _>>();
-        let refusals = refusals.map_err(|error| damaged(REASONS, error.to_string()))?;
+        let refusals = refusals.map_err(|error| damaged(REASONS, json_fault(&error)))?;
         let compression = description.compression;
         let mut set = Self { name: name.to_owned(), description, rows: Bytes::new(), refusals };
         let key = set.rows_key(prefix);

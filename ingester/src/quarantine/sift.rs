@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use shared::redshift::said;
 use state::loads::ErrorClass;
 
 use super::set::Refusal;
@@ -193,7 +194,7 @@ impl<'a> Sift<'a> {
             let (file, row) = (self.pieces.name(*file), row + 1);
             let column = why.column.as_deref().unwrap_or("?");
             let code = why.code.map_or_else(String::new, |code| format!(" (code {code})"));
-            format!("; first refused: {file} row {row}, column {column}: {}{code}", why.reason)
+            format!("; first refused: {file} row {row}, column {column}: {}{code}", said::reason(&why.reason))
         });
         let why = format!("{why}{}", first.unwrap_or_default());
         let advice = "mend the table or the schema; it is tried again by itself";

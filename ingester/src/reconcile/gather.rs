@@ -147,9 +147,9 @@ impl Places<'_> {
         for (batch, seal) in self.seals(&s3.to_ingest, unread).await? {
             let folder = match seal {
                 Ok(seal) if ledger.contains_key(&batch) => {
-                    in_folder(seal, contents.get(&batch), |id| ledger.contains_key(&id))
+                    in_folder(&seal, contents.get(&batch), |id| ledger.contains_key(&id))
                 }
-                Ok(seal) => InFolder::Read { rows: seal.rows, schema: seal.schema },
+                Ok(seal) => InFolder::Read { rows: seal.rows, schema: unnamed(&seal) },
                 Err(why) => InFolder::Unusable(why),
             };
             folders.insert(batch, folder);
@@ -257,16 +257,21 @@ fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
 
 /// What stands in the folder of a batch that the ledger has, perhaps with this content: that batch, or another one of
 /// the same id.
-fn in_folder(seal: Seal, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
-    let id = derived_id(&seal);
+fn in_folder(seal: &Seal, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
+    let id = derived_id(seal);
     let loaded = in_ledger(id);
     let other = seal.content.as_ref().zip(content).is_some_and(|(ours, theirs)| ours != theirs);
     // Of batches without checksum the ledger tells, once it has the other.
     if loaded || other {
-        InFolder::Other { schema: seal.schema, id, loaded }
+        InFolder::Other { schema: unnamed(seal), id, loaded }
     } else {
-        InFolder::Read { rows: seal.rows, schema: seal.schema }
+        InFolder::Read { rows: seal.rows, schema: unnamed(seal) }
     }
+}
+
+/// The fingerprint of the columns, where the seal does not name them.
+fn unnamed(seal: &Seal) -> Option<String> {
+    seal.columns.is_none().then(|| seal.schema.clone())
 }
 
 /// Rows of the batches that the ledger has under other ids with the time of this one.
@@ -303,12 +308,12 @@ mod tests {
     fn another_batch_of_an_id_is_told_by_its_content_or_by_the_ledger_that_has_it() {
         let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
         let with = |content| Seal { content, ..seal() };
-        let is_other = |seal: Seal, content: Option<&Content>, has: bool| matches!(in_folder(seal, content, |_| has), InFolder::Other { loaded, .. } if loaded == has);
-        assert!(!is_other(with(Some(ours)), Some(&ours), false));
-        assert!(is_other(with(Some(ours)), Some(&theirs), false));
-        assert!(is_other(with(Some(ours)), Some(&theirs), true));
-        assert!(!is_other(with(None), Some(&theirs), false), "nobody knows");
-        assert!(is_other(with(None), None, true));
+        let is_other = |seal: &Seal, content: Option<&Content>, has: bool| matches!(in_folder(seal, content, |_| has), InFolder::Other { loaded, .. } if loaded == has);
+        assert!(!is_other(&with(Some(ours)), Some(&ours), false));
+        assert!(is_other(&with(Some(ours)), Some(&theirs), false));
+        assert!(is_other(&with(Some(ours)), Some(&theirs), true));
+        assert!(!is_other(&with(None), Some(&theirs), false), "nobody knows");
+        assert!(is_other(&with(None), None, true));
     }
 
     #[test]

@@ -56,13 +56,13 @@ pub enum InFolder {
     Read {
         /// Its rows.
         rows: u64,
-        /// The fingerprint of their columns.
-        schema: String,
+        /// The fingerprint of their columns; None if it names these, so that any ingester can load them.
+        schema: Option<String>,
     },
     /// A seal of another batch than the one that the ledger has under this id.
     Other {
-        /// The fingerprint of its columns.
-        schema: String,
+        /// The fingerprint of its columns; None if it names these.
+        schema: Option<String>,
         /// The id that is derived from its content, under which it is loaded.
         id: BatchId,
         /// Whether the ledger has it.
@@ -294,7 +294,7 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
         _ => {}
     }
     match (&facts.folder, &facts.book) {
-        (InFolder::Other { loaded: false, schema, .. }, book) => to_load(Some(schema), book, rules),
+        (InFolder::Other { loaded: false, schema, .. }, book) => to_load(schema.as_deref(), book, rules),
         (InFolder::Absent, _) if facts.archived => Verdict::Agrees(Agreed::Loaded),
         (InFolder::Absent, _) => Verdict::Agrees(Agreed::LoadedAndGone),
         _ if rules.archive == Archive::Keep => Verdict::Agrees(Agreed::Loaded),
@@ -323,7 +323,7 @@ fn not_loaded(facts: &Facts, rules: &Rules) -> Verdict {
             Verdict::Mend(Mend::Republish(Matter::SealUnusable { why: why.clone() }))
         }
         (InFolder::Read { schema, .. } | InFolder::Other { schema, .. }, book, _) => {
-            to_load(Some(schema), book, rules)
+            to_load(schema.as_deref(), book, rules)
         }
         (InFolder::Sealed, book, _) => to_load(None, book, rules),
         (InFolder::NoSeal | InFolder::Absent, _, _) if facts.archived => decide(Matter::ArchivedNotLoaded),
@@ -379,7 +379,7 @@ mod tests {
     }
 
     fn read(schema: &str) -> InFolder {
-        InFolder::Read { rows: 10, schema: schema.to_owned() }
+        InFolder::Read { rows: 10, schema: Some(schema.to_owned()) }
     }
 
     #[track_caller]
@@ -438,7 +438,7 @@ mod tests {
     #[test]
     fn another_batch_of_its_id_is_loaded_and_put_away_under_an_id_of_its_own() {
         let id = BatchId::new();
-        let other = |loaded| InFolder::Other { schema: OURS.to_owned(), id, loaded };
+        let other = |loaded| InFolder::Other { schema: Some(OURS.to_owned()), id, loaded };
         // The log was restored: it means the other one.
         let waits =
             Facts { ledger: entry(9, 0), folder: other(false), log: InLog::Published(10), ..nothing() };
@@ -453,7 +453,7 @@ mod tests {
         is(&away, &Verdict::Agrees(Agreed::Loaded));
         let lost = Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0 });
         is(&Facts { alike: vec![7], ..away }, &lost);
-        let foreign = InFolder::Other { schema: "ffff".to_owned(), id, loaded: false };
+        let foreign = InFolder::Other { schema: Some("ffff".to_owned()), id, loaded: false };
         let matter = Matter::OtherSchema { schema: "ffff".to_owned() };
         is(&Facts { folder: foreign, ..waits }, &Verdict::Decide(matter));
     }
@@ -500,6 +500,8 @@ mod tests {
         }
         let other = Matter::OtherSchema { schema: "ffff".to_owned() };
         is(&Facts { folder: read("ffff"), ..nothing() }, &Verdict::Decide(other));
+        let named = Facts { folder: InFolder::Read { rows: 10, schema: None }, ..nothing() };
+        is(&named, &Verdict::Mend(Mend::Load));
         let unusable = Facts { folder: InFolder::Unusable("no JSON".to_owned()), ..nothing() };
         let matter = Matter::SealUnusable { why: "no JSON".to_owned() };
         is(&unusable, &Verdict::Mend(Mend::Republish(matter)));

@@ -226,7 +226,9 @@ impl Matter {
             Self::SealUnusable { why } => format!("its seal cannot be used: {why}"),
             Self::ArchivedNotLoaded => "it is archived, and the ledger does not know it".to_owned(),
             Self::OtherSchema { schema } => {
-                format!("its rows were made for schema {schema}, which this ingester does not load")
+                format!(
+                    "its rows were made for schema {schema}, its seal does not name their columns, and this ingester has another schema"
+                )
             }
             Self::Stuck { why, .. } => format!("it waits: {why}"),
             Self::LedgerTwice { times } => {
@@ -271,7 +273,7 @@ impl Matter {
                 "its rows are not loaded, if the ledger is right; to load them: ingester adopt {batch}"
             ),
             Self::OtherSchema { .. } => {
-                "load it with an ingester that has its [schema] (docs/OPERATIONS.md, change of the schema)"
+                "load it with an ingester that has its [schema] (docs/OPERATIONS.md, Change of the schema)"
                     .to_owned()
             }
             Self::Stuck { .. } => format!("state dump --batch {batch}"),

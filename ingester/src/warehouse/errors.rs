@@ -86,7 +86,7 @@ use ErrorClass::{Configuration, Data, Incomplete, Passing};
 const ROLE: &str =
     "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
 const REGION: &str = "s3.region must be the region of s3.bucket";
-const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with";
+const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with (deploy/iam-kms-copy-role.json)";
 const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
 const TEMP: &str = "rows that may be in the table already are loaded through a temporary table: GRANT TEMP ON DATABASE to \

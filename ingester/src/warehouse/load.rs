@@ -27,7 +27,7 @@ use super::session::{Session, SqlFailure};
 use super::stage::{self, Staged, Staging};
 use super::statements::{Entering, Target};
 use super::way::{Why, ways};
-use super::{errors, file_counts, load_errors, lock};
+use super::{columns, errors, file_counts, load_errors, lock};
 use crate::trouble::Trouble;
 
 /// What one COPY loads: the files a manifest names, and the batches they belong to.
@@ -153,6 +153,11 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
         }
         Failed::Sql(failure, doing) => {
             let trouble = errors::trouble(&failure, doing);
+            if trouble.class == ErrorClass::Configuration
+                && let Some(own) = columns::trouble_of(session, target, loading).await
+            {
+                return Err(own);
+            }
             let [part] = loading.parts.as_slice() else { return Err(trouble) };
             if trouble.class != ErrorClass::Data {
                 return Err(trouble);
@@ -165,6 +170,7 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
 }
 
 async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -> Result<Loaded, Failed> {
+    let target = &target_of(target, loading);
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
     let reading = |failure| Failed::Sql(failure, "reading the ledger");
@@ -197,6 +203,21 @@ async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -
     };
     run(server, "COMMIT", "COMMIT").await?;
     Ok(Loaded::Settled(settled))
+}
+
+/// The target with the columns of the rows, which are the same for all parts.
+fn target_of(target: &Target, loading: &Loading) -> Target {
+    let Some(part) = loading.parts.first() else { return target.clone() };
+    let of_rows = target.for_rows_of(&part.seal);
+    if target.comparable().is_some() && of_rows.comparable().is_none() {
+        tracing::warn!(
+            batch = %part.seal.batch,
+            schema = part.seal.schema,
+            "the schema that the rows were made for lacks hitIdHigh, hitIdLow or receivedTimeGMT: they are not compared \
+             with the table"
+        );
+    }
+    of_rows
 }
 
 /// All by one plain COPY.

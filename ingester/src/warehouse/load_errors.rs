@@ -2,6 +2,7 @@
 //! what a statement added to them.
 
 use shared::ids::BatchId;
+use shared::redshift::said;
 use shared::sql::literal;
 
 use super::session::{Rows, Session};
@@ -50,7 +51,7 @@ fn describe(folder: &str, rows: &Rows) -> Option<String> {
         "first refused: {file} line {}, column {}: {} (code {})",
         text(line),
         text(column),
-        text(reason),
+        said::reason(&text(reason)),
         text(code)
     ))
 }

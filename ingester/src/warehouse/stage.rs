@@ -30,19 +30,25 @@ use super::statements::Target;
 const NUMBER: &str = "livestream_n";
 
 /// How the table is made up, as far as a stage of it must know.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// It has columns beyond ours that must have a value, and that a table LIKE it would not fill.
-    numbered: bool,
+    /// Its columns that must have a value, in lower case.
+    not_null: Vec<String>,
 }
 
 impl Shape {
     /// That of a table with these columns.
     #[must_use]
-    pub fn of(live: &[LiveColumn], ours: &[String]) -> Self {
-        let beyond = |column: &&LiveColumn| !ours.iter().any(|name| column.name.eq_ignore_ascii_case(name));
-        // An IDENTITY column is NOT NULL and is shown with a default, which LIKE does not take along.
-        Self { numbered: live.iter().filter(beyond).any(|column| column.not_null) }
+    pub fn of(live: &[LiveColumn]) -> Self {
+        let not_null = live.iter().filter(|column| column.not_null);
+        Self { not_null: not_null.map(|column| column.name.to_ascii_lowercase()).collect() }
+    }
+
+    /// Whether it has columns beyond ours that must have a value, and that a table LIKE it would not fill: an IDENTITY
+    /// column is NOT NULL and is shown with a default, which LIKE does not take along.
+    fn is_numbered(&self, ours: &[String]) -> bool {
+        let ours = |name: &String| ours.iter().any(|column| column.eq_ignore_ascii_case(name));
+        !self.not_null.iter().all(ours)
     }
 }
 
@@ -94,7 +100,7 @@ impl Target {
 
     fn make_stage(&self, stage: &str) -> String {
         let (table, stage) = (&self.table, ident(stage));
-        if self.shape.numbered {
+        if self.shape.is_numbered(&self.columns) {
             format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
         } else {
             format!("CREATE TEMP TABLE {stage} (LIKE {table} INCLUDING DEFAULTS)")
@@ -180,7 +186,7 @@ pub async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure>
 /// # Errors
 /// When Redshift does not answer, or refuses.
 pub async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
-    Ok(Shape::of(&table::look(session, &target.table).await?, &target.columns))
+    Ok(Shape::of(&table::look(session, &target.table).await?))
 }
 
 /// First and last time of the hits in the stage, as the server writes them.
@@ -307,10 +313,11 @@ mod tests {
         };
         let shape = |more: LiveColumn| {
             let live = [column("hitidhigh", "numeric(20,0)", true, false), more];
-            Shape::of(&live, &target.columns)
+            Shape::of(&live)
         };
-        assert_eq!(shape(column("loaded", "timestamp", false, true)), Shape::default());
+        assert!(!shape(column("loaded", "timestamp", false, true)).is_numbered(&target.columns));
         let numbered = shape(column("id", "bigint", true, true));
+        assert!(!numbered.is_numbered(&["hitidhigh".to_owned(), "id".to_owned()]), "rows bring it");
         let sql = Target { shape: numbered, ..target }.make_stage("s");
         let columns = "\"hitidhigh\", \"hitidlow\", \"received\", \"language\"";
         let wanted =

@@ -9,6 +9,7 @@ use shared::ddl::LEDGER_COLUMNS;
 use shared::ids::BatchId;
 use shared::layout::{self, Compression};
 use shared::schema::Schema;
+use shared::seal::Seal;
 use shared::sql::{TableName, ident, literal};
 
 use super::counts::Marks;
@@ -71,6 +72,13 @@ impl Target {
             loads: config.s3.loads.clone(),
             loader,
         }
+    }
+
+    /// The same for the rows of a batch: into the columns its seal names. The table may have more of them.
+    #[must_use]
+    pub fn for_rows_of(&self, seal: &Seal) -> Self {
+        let columns = seal.columns.as_ref().unwrap_or(&self.columns).clone();
+        Self { columns, ..self.clone() }
     }
 
     /// Address of the folder of a batch, as Redshift writes it.
@@ -199,7 +207,7 @@ pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
 pub(crate) mod tests {
     use shared::content::Content;
     use shared::ids::RunId;
-    use shared::seal::{Compared, Seal};
+    use shared::seal::Compared;
 
     use super::*;
     use crate::verify::tests::seal;
@@ -226,6 +234,14 @@ pub(crate) mod tests {
             loads: "Loads/".to_owned(),
             loader: "ingester".to_owned(),
         }
+    }
+
+    #[test]
+    fn a_copy_names_the_columns_of_the_seal_where_it_has_some() {
+        let named = Some(vec!["received".to_owned(), "plugins".to_owned()]);
+        let copy = |seal: &Seal| target().for_rows_of(seal).copy("k", Compression::None);
+        assert!(copy(&Seal { columns: named, ..seal() }).contains("(\"received\", \"plugins\") FROM"));
+        assert_eq!(copy(&seal()), target().copy("k", Compression::None));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use reqwest::Response;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// A refusal is worth a short wait, not more.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,13 +37,19 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// How long the server asks to wait: `Retry-After`, in seconds or as a date.
+/// How long the server asks to wait: `Retry-After`, in seconds or as a date. A date is compared with the server's own
+/// clock if the answer bears its `Date`, and with `now` otherwise: the clock here may be off by more than the wait.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match said.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => (DateTime::parse_from_rfc2822(said).ok()?.with_timezone(&Utc) - now).to_std().ok(),
+        Err(_) => {
+            let date =
+                headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
+            let now = date.map_or(now, |date| date.with_timezone(&Utc));
+            (DateTime::parse_from_rfc2822(said).ok()?.with_timezone(&Utc) - now).to_std().ok()
+        }
     }
 }
 
@@ -63,6 +69,12 @@ mod tests {
         assert_eq!(after("Mon, 04 May 2026 11:00:00 GMT"), None, "past");
         assert_eq!(after("soon"), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+        let dated = HeaderMap::from_iter([
+            (RETRY_AFTER, "Mon, 04 May 2026 13:01:30 GMT".parse().unwrap()),
+            (DATE, "Mon, 04 May 2026 13:01:00 GMT".parse().unwrap()),
+        ]);
+        let half = Some(Duration::from_secs(30));
+        assert_eq!(retry_after(&dated, now), half, "the clock here is an hour behind");
     }
 
     #[test]

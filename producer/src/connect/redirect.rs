@@ -33,7 +33,7 @@ pub(super) fn target(headers: &HeaderMap, from: &Url, allowed: &[String]) -> Res
         .ok_or_else(|| ConnectError::BadRedirect("a redirect without a usable Location".to_owned()))?;
     let mut to = from
         .join(location)
-        .map_err(|error| ConnectError::BadRedirect(format!("redirect to {location:?}: {error}")))?;
+        .map_err(|error| ConnectError::BadRedirect(format!("redirect to what is no address: {error}")))?;
     if !may_have_the_token(&to, allowed) {
         let host = to.host_str().unwrap_or_default();
         return Err(ConnectError::Forbidden(format!("{}://{host}", to.scheme())));

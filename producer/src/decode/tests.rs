@@ -1,5 +1,7 @@
 //! From compressed bytes to decoded records: every case of framing, and however the bytes are cut.
 
+mod damage;
+
 use std::io::Write;
 
 use flate2::Compression;
@@ -44,12 +46,17 @@ fn endless(texts: &[&[u8]]) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Became {
     Row(String, Option<HitId>),
+    Known(HitId),
     Filtered,
     Rejected(Vec<u8>, String),
 }
 
 fn decoded(pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
-    let (blocks, ended) = body(transform(), MAX, pieces.iter().copied());
+    decoded_by(MAX, pieces)
+}
+
+fn decoded_by(reading: impl Into<Reading>, pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
+    let (blocks, ended) = body(transform(), reading, pieces.iter().copied());
     let mut all = Vec::new();
     for block in blocks {
         let mut start = 0;
@@ -60,6 +67,7 @@ fn decoded(pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
                     start = end;
                     Became::Row(row, hit)
                 }
+                Decoded::Known { hit, .. } => Became::Known(hit),
                 Decoded::Filtered { rule, .. } => {
                     assert_eq!(rule, 0);
                     Became::Filtered
@@ -164,7 +172,7 @@ fn garbage_in_mid_stream_ends_it_after_all_that_came_before() {
 fn a_body_that_is_no_gzip_is_damage_with_its_first_bytes() {
     let (records, ended) = however_cut(b"<html><title>502 Bad Gateway</title></html>");
     assert_eq!(records, []);
-    let why = "the response is not gzip: it starts with \"<html><title>502 Bad Gateway</title></ht\"";
+    let why = "the response is not gzip: it is like a web page (first byte 0x3c, 40 bytes looked at)";
     assert_eq!(ended, Ended::Damaged(why.to_owned()));
 }
 
@@ -196,7 +204,7 @@ fn a_connection_that_is_lost_says_within_what() {
             to_thread.blocking_send(Piece::Bytes(Bytes::copy_from_slice(piece))).unwrap();
         }
         drop(to_thread);
-        let (_, ended) = thread.join().unwrap();
+        let ended = thread.join().unwrap().ended;
         assert_eq!(counters.bytes.load(Ordering::Relaxed), pieces.concat().len() as u64);
         while let Some(FromStream::Block(_, block)) = blocks.blocking_recv() {
             assert!(!block.records.is_empty());
@@ -229,7 +237,7 @@ fn records_do_not_wait_for_others_when_no_more_bytes_are_there() {
         assert_eq!(block.records.len(), 1);
     }
     to_threads.blocking_send(Piece::End).unwrap();
-    assert!(matches!(thread.join().unwrap().1, Ended::Within(_)));
+    assert!(matches!(thread.join().unwrap().ended, Ended::Within(_)));
 }
 
 #[test]
@@ -241,7 +249,7 @@ fn decoding_ends_when_nobody_takes_the_blocks_and_the_bytes_are_no_longer_taken_
     let piece: Bytes = endless(&[b"{}\r\n"]).into();
     // The first of these ends the second thread, the second the first, and then the channel is closed.
     while to_threads.blocking_send(Piece::Bytes(piece.clone())).is_ok() {}
-    assert_eq!(thread.join().unwrap().1, Ended::Closed);
+    assert_eq!(thread.join().unwrap().ended, Ended::Closed);
 }
 
 /// What a plain reading of the text says, line by line.

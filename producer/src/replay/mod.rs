@@ -20,8 +20,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
 use indicatif::{ProgressBar, ProgressStyle};
+use shared::clock::Moment;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
@@ -86,8 +86,8 @@ pub async fn replay(
     };
 
     // Files are in no order of time: a hit is judged by its id alone.
-    let settings = Settings { connections: 0, ..Settings::of(&config, schema.fingerprint()) };
-    let (log, resumed) = Log::open(settings, Utc::now())?;
+    let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
+    let (log, resumed) = Log::open(settings, Moment::now())?;
     let transform = crate::run::mark_batches(transform, &schema, &log);
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use shared::clock::age;
 use shared::secret::Secret;
 
 use super::Token;
@@ -41,9 +42,9 @@ impl Cache {
         Self { path }
     }
 
-    /// The token of this credential, if the file holds it. A file that must not be believed is told of and left: the
+    /// The token of this credential at `now`, if the file holds it. A file that must not be believed is told of and left: the
     /// next token replaces it.
-    pub(super) fn load(&self, fingerprint: &str) -> Option<Token> {
+    pub(super) fn load(&self, fingerprint: &str, now: DateTime<Utc>) -> Option<Token> {
         let path = self.path.display();
         let text = match read(&self.path) {
             Ok(text) => text,
@@ -54,10 +55,9 @@ impl Cache {
             }
         };
         match serde_json::from_str::<Stored<'_>>(&text) {
-            Ok(stored) if stored.format == FORMAT => (stored.fingerprint == fingerprint).then(|| Token {
-                value: Secret::new(stored.access_token),
-                issued: stored.issued,
-                expires: stored.expires,
+            Ok(stored) if stored.format == FORMAT => (stored.fingerprint == fingerprint).then(|| {
+                let life = age(stored.issued, stored.expires);
+                Token::kept(Secret::new(stored.access_token), stored.issued, life, now)
             }),
             // Not the parser's error: it would show what it met.
             Ok(_) | Err(_) => {
@@ -74,7 +74,7 @@ impl Cache {
             fingerprint,
             access_token: token.value.reveal(),
             issued: token.issued,
-            expires: token.expires,
+            expires: token.expires(),
         };
         let written =
             serde_json::to_vec(&stored).map_err(io::Error::other).and_then(|text| self.replace(&text));
@@ -154,14 +154,17 @@ fn read(path: &Path) -> io::Result<String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use chrono::TimeDelta;
+    use tokio::time::Instant;
+
     use super::*;
 
     fn token(value: &str) -> Token {
-        Token::new(Secret::new(value), Utc::now(), Duration::from_secs(60))
+        Token::new(Secret::new(value), Duration::from_secs(60))
     }
 
     fn kept(cache: &Cache, fingerprint: &str) -> Option<String> {
-        cache.load(fingerprint).map(|token| token.value.reveal().to_owned())
+        cache.load(fingerprint, Utc::now()).map(|token| token.value.reveal().to_owned())
     }
 
     #[test]
@@ -207,6 +210,26 @@ mod tests {
         }
         cache.store("mine", &token("two"));
         assert_eq!(kept(&cache, "mine").as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn a_kept_token_lives_on_by_the_clock_and_never_longer_than_it_was_given_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path().join("token.json"));
+        cache.store("mine", &token("one"));
+        let left = |seconds| {
+            let token = cache.load("mine", Utc::now() + TimeDelta::seconds(seconds)).unwrap();
+            token.end.saturating_duration_since(Instant::now())
+        };
+        let about = |left: Duration, seconds: u64| {
+            (Duration::from_secs(seconds - 5)..=Duration::from_secs(seconds)).contains(&left)
+        };
+        assert!(about(left(0), 60) && about(left(20), 40));
+        assert_eq!(left(61), Duration::ZERO);
+        assert!(about(left(-3_600), 60), "the clock was set back by an hour");
+        let absurd = fs::read_to_string(&cache.path).unwrap().replace("\"expires\":\"2", "\"expires\":\"+9");
+        fs::write(&cache.path, absurd).unwrap();
+        assert!(cache.load("mine", Utc::now()).is_none_or(|token| token.life <= super::super::MAX_LIFE));
     }
 
     #[tokio::test]

@@ -20,8 +20,6 @@ use crate::connect;
 const MAX_BODY: usize = 64 * 1024;
 /// Characters shown of what IMS says.
 const MAX_SHOWN: usize = 300;
-/// Whatever an answer says, no token is kept for longer. Adobe's live for a day.
-const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Where tokens come from, and what is sent for one.
 pub(super) struct Ims {
@@ -143,7 +141,7 @@ impl Ims {
             Auth::Oauth => Duration::from_secs(granted.expires_in),
             Auth::Jwt => Duration::from_millis(granted.expires_in),
         };
-        Ok(Token::new(granted.access_token, Utc::now(), life.min(MAX_LIFE)))
+        Ok(Token::new(granted.access_token, life))
     }
 
     fn unavailable(&self, reason: String, retry_after: Option<Duration>) -> TokenError {

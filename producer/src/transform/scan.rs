@@ -37,6 +37,16 @@ impl<'a> Scanner<'a> {
         Self { bytes: text.as_bytes(), at: 0, controls: false }
     }
 
+    /// At the start of bytes that may be anything: what it goes over has the form of JSON, and no more is known of it.
+    pub(super) fn of_bytes(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, controls: false }
+    }
+
+    /// Goes elsewhere.
+    pub(super) fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// Where it stands.
     pub(super) fn at(&self) -> usize {
         self.at

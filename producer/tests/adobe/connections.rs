@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
@@ -12,6 +13,7 @@ use producer::streams::Streams;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
+use state::log::{HitId, KnownHits};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -27,20 +29,26 @@ fn adobe() -> Adobe {
 
 struct Running {
     read: mpsc::Receiver<FromStream>,
+    counters: Arc<Counters>,
     ended: JoinHandle<Result<(), Failure>>,
     shutdown: Shutdown,
 }
 
 fn start(config: &Config, dir: &Path) -> Running {
+    start_with(config, dir, KnownHits::default())
+}
+
+fn start_with(config: &Config, dir: &Path, known: KnownHits) -> Running {
     shared::tls::install();
     let (out, read) = mpsc::channel(4);
     let shutdown = Shutdown::new();
     let cache = dir.join("token.json");
     let transform = transform(config);
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let streams = Streams::new(&config.adobe, cache, &transform, counters, &out, false).unwrap();
+    let streams =
+        Streams::new(&config.adobe, cache, &transform, counters.clone(), &out, (known, false)).unwrap();
     let stop = shutdown.clone();
-    Running { read, ended: tokio::spawn(async move { streams.run(&stop).await }), shutdown }
+    Running { read, counters, ended: tokio::spawn(async move { streams.run(&stop).await }), shutdown }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +141,139 @@ async fn a_full_log_holds_back_every_connection_and_nothing_gathers() {
     let sent = tokio::time::timeout(Duration::from_secs(60), rested).await.expect("it goes on being read");
     println!("compressed bytes taken from the stand-in by 3 connections nobody reads: {sent}");
     assert!(sent < 3 * (8 << 20), "{sent}");
+    running.shutdown.stop();
+    drop(running.read);
+    running.ended.await.unwrap().unwrap();
+}
+
+/// Reads until this many distinct hits came as rows; with how many records were rejects, and why sessions ended.
+async fn read_hits(running: &mut Running, hits: u64) -> (u64, Vec<String>) {
+    let (mut seen, mut rejects, mut ends) = (HashSet::new(), 0, Vec::new());
+    while (seen.len() as u64) < hits {
+        let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
+        match event.expect("hits are missing").expect("the streams ended") {
+            FromStream::Ended(_, why) => ends.push(why),
+            FromStream::Block(_, block) => {
+                for record in &block.records {
+                    match record {
+                        Decoded::Row { hit: Some(hit), .. } => drop(seen.insert((hit.high, hit.low))),
+                        Decoded::Rejected { .. } => rejects += 1,
+                        _ => {}
+                    }
+                }
+            }
+            FromStream::Started(_) | FromStream::Complete => {}
+        }
+    }
+    (rejects, ends)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_damaged_on_its_way_is_asked_for_again_and_no_hit_is_missing() {
+    let plan = Plan { hits: HITS, malformed_per_mille: 0, excluded_per_mille: 0, ..Plan::default() };
+    let adobe = Adobe::start(Options { plan, rate: Some(HITS / 3), ..Options::default() }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let config = at(&adobe, "max_connections = 3\nconnections = 3\ndamaged_after = 100");
+    let mut running = start(&config, dir.path());
+    adobe.faults().push(Fault::Damage { after: 300 });
+    let (rejects, ends) = read_hits(&mut running, HITS).await;
+    assert_eq!(rejects, 100, "those before the damage was certain");
+    let damaged: Vec<_> = ends.iter().filter(|why| why.starts_with("damaged: 100 records")).collect();
+    assert_eq!(damaged.len(), 1, "{ends:?}");
+    assert_eq!(running.counters.damaged.load(Ordering::Relaxed), 1);
+    running.shutdown.stop();
+    drop(running.read);
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_connections_that_are_always_unreadable_are_read_on_too() {
+    let plan = Plan { hits: 30_000, malformed_per_mille: 0, ..Plan::default() };
+    let adobe = Adobe::start(Options { plan, ..Options::default() }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // More than there are sessions.
+    (0..200).for_each(|_| adobe.faults().push(Fault::Damage { after: 50 }));
+    let mut running = start(&at(&adobe, "max_connections = 3\nconnections = 3"), dir.path());
+    let mut rejects = [0; 3];
+    while rejects.iter().any(|rejects| *rejects < 5_000) {
+        let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
+        if let FromStream::Block(connection, block) = event.expect("it does not read on").expect("it ended") {
+            let rejected = |record: &&Decoded| matches!(record, Decoded::Rejected { .. });
+            rejects[usize::from(connection)] += block.records.iter().filter(rejected).count();
+        }
+    }
+    let damaged = running.counters.damaged.load(Ordering::Relaxed);
+    assert!((3..=9).contains(&damaged), "three of each connection at most: {damaged}");
+    running.shutdown.stop();
+    drop(running.read);
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_always_unreadable_is_read_on_after_three_sessions_that_wait_longer_each_time() {
+    let plan = Plan { hits: HITS, malformed_per_mille: 0, ..Plan::default() };
+    let adobe = Adobe::start(Options { plan, ..Options::default() }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    // Each session takes one.
+    (0..10).for_each(|_| adobe.faults().push(Fault::Damage { after: 50 }));
+    let begun = std::time::Instant::now();
+    let mut running = start(&at(&adobe, ""), dir.path());
+    let (mut started, mut rejects) = (0, 0);
+    while rejects < 5_000 {
+        let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
+        match event.expect("it does not read on").expect("the streams ended") {
+            FromStream::Started(_) => started += 1,
+            FromStream::Block(_, block) => {
+                let rejected = |record: &&Decoded| matches!(record, Decoded::Rejected { .. });
+                rejects += block.records.iter().filter(rejected).count();
+            }
+            FromStream::Ended(_, why) => assert!(why.starts_with("damaged: 200 records in a row"), "{why}"),
+            FromStream::Complete => {}
+        }
+    }
+    assert_eq!(started, 4, "three sessions, and one that goes on");
+    assert!(begun.elapsed() >= Duration::from_millis(125 + 250 + 500), "{:?}", begun.elapsed());
+    assert_eq!(running.counters.damaged.load(Ordering::Relaxed), 3);
+    running.shutdown.stop();
+    drop(running.read);
+    running.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hits_that_the_log_has_come_as_known_and_only_the_others_as_rows() {
+    // An excluded hit is filtered, and the log knows nothing of it.
+    let plan = Plan { hits: HITS, excluded_per_mille: 0, ..Plan::default() };
+    let adobe = Adobe::start(Options { plan, rate: Some(HITS / 3), ..Options::default() }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let generator = adobe.generator();
+    let is_old = |index: &u64| index.is_multiple_of(3);
+    let id = |index| {
+        let (high, low) = generator.hit_id(index);
+        HitId { high, low }
+    };
+    let known = (0..HITS).filter(is_old).map(id).collect();
+    let old: HashSet<_> = (0..HITS).filter(is_old).map(|index| generator.hit_id(index)).collect();
+    let mut running = start_with(&at(&adobe, ""), dir.path(), known);
+    let (mut rows, mut again) = (HashSet::new(), HashSet::new());
+    while rows.len() + again.len() < HITS as usize {
+        let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
+        let FromStream::Block(_, block) = event.expect("hits are missing").expect("the streams ended") else {
+            continue;
+        };
+        for record in &block.records {
+            match record {
+                Decoded::Row { hit: Some(hit), .. } => drop(rows.insert((hit.high, hit.low))),
+                Decoded::Known { hit, received } => {
+                    assert!(received.is_some(), "{hit:?}");
+                    again.insert((hit.high, hit.low));
+                }
+                Decoded::Filtered { .. } | Decoded::Rejected { .. } | Decoded::Row { .. } => {}
+            }
+        }
+    }
+    assert!(again.is_subset(&old), "a new hit was taken for a known one");
+    // One record in eight has such a key deeper down too: which of them is the hit's, only the transform can tell.
+    assert!(again.len() * 10 > old.len() * 8, "{} of {} recognised", again.len(), old.len());
     running.shutdown.stop();
     drop(running.read);
     running.ended.await.unwrap().unwrap();

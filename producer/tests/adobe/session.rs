@@ -12,6 +12,7 @@ use producer::stream::{Next, Shared, Stream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
+use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 
 use crate::server::{Answer, Server, answer};
@@ -39,6 +40,7 @@ impl Connection {
             tokens,
             counters,
             out,
+            known: KnownHits::default(),
             broken: watch::Sender::new(0),
         };
         let stream = Stream::new(0, shared, transform, again);

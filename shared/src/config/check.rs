@@ -4,7 +4,9 @@ use toml::{Table, Value};
 use url::{Host, Url};
 
 use super::load::Problems;
-use super::{Adobe, Archive, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
+use super::{Adobe, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
+
+mod s3;
 
 /// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
 const MAX_SOCKET_BYTES: usize = 107;
@@ -46,9 +48,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     if Url::parse(&adobe.stream_url).is_ok_and(|url| url.query().is_some()) {
         problems.add("adobe.stream_url", "must not have a query: the other keys of [adobe] make it");
     }
-    if !s3.endpoint.is_empty() {
-        check_url("s3.endpoint", &s3.endpoint, problems);
-    }
+    s3::check(config, secrets, problems);
     one_source(
         "adobe.client_secret",
         !adobe.client_secret.is_empty(),
@@ -65,18 +65,6 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems,
     );
     check_login(redshift, problems);
-    let fixed_key = !s3.access_key_id.is_empty();
-    let s3_secret = !s3.secret_access_key.is_empty();
-    one_source(
-        "s3.secret_access_key",
-        s3_secret,
-        &s3.secret_access_key_file,
-        secrets.s3() && fixed_key,
-        problems,
-    );
-    if !fixed_key && (s3_secret || !s3.secret_access_key_file.as_os_str().is_empty()) {
-        problems.add("s3.access_key_id", "is missing: s3.secret_access_key belongs to it");
-    }
 
     let mut range = |key: &str, value: u64, from: u64, to: u64| {
         if !(from..=to).contains(&value) {
@@ -88,6 +76,9 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     range("adobe.max_connections", adobe.max_connections.into(), 1, 8);
     range("adobe.connections", adobe.connections.into(), 1, adobe.max_connections.clamp(1, 8).into());
     range("adobe.smoothing_bucket_size", adobe.smoothing_bucket_size.into(), 1, 7_200);
+    if adobe.damaged_after != 0 {
+        range("adobe.damaged_after", adobe.damaged_after.into(), 10, 1_000_000);
+    }
     range("log.commit_rows", log.commit_rows.into(), 1, 10_000);
     range("log.dedup_hits", log.dedup_hits as u64, 1, 1_000_000_000);
     range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
@@ -177,32 +168,6 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
         problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
     }
     config.filters.iter().for_each(|rule| check_filter(rule, problems));
-    for (key, prefix) in [
-        ("s3.to_ingest", &s3.to_ingest),
-        ("s3.ingested", &s3.ingested),
-        ("s3.rejected", &s3.rejected),
-        ("s3.loads", &s3.loads),
-        ("s3.quarantine", &s3.quarantine),
-    ] {
-        if !prefix.ends_with('/') || prefix.starts_with('/') {
-            problems.add(key, "must end in `/` and not begin with it");
-        }
-    }
-    if ingester.archive == Archive::Move && s3.ingested.starts_with(&s3.to_ingest) {
-        problems
-            .add("s3.ingested", "must not lie below s3.to_ingest: batches moved there would be found again");
-    }
-    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected];
-    if others.iter().any(|other| s3.quarantine.starts_with(*other) || other.starts_with(&s3.quarantine)) {
-        problems.add(
-            "s3.quarantine",
-            "must be apart from s3.to_ingest, s3.ingested and s3.rejected: none below another",
-        );
-    }
-    let others = [&s3.to_ingest, &s3.ingested, &s3.rejected, &s3.quarantine];
-    if others.iter().any(|other| s3.loads.starts_with(*other) || other.starts_with(&s3.loads)) {
-        problems.add("s3.loads", "must be apart from the other prefixes: what is old there is deleted");
-    }
     let share = config.quarantine.max_share;
     if !(0.0..=1.0).contains(&share) {
         let rule = "must be between 0 and 1, where 0.1 is 10 %, not";

@@ -17,6 +17,14 @@ pub fn page() -> String {
          appended. A secret is never printed.\n\n\
          Durations are a whole number and `ms`, `s`, `m`, `h` or `d`; sizes a whole number and `B`, `KiB`, `MiB`, `GiB`\n\
          or `TiB`. Addresses must be https; plain http is accepted towards loopback only.\n\n\
+         The environment also says how every HTTPS request (Adobe, S3, STS, passwords of Redshift) leaves the machine:\n\
+         `HTTPS_PROXY` (or `ALL_PROXY`) names an `http://` or `https://` proxy, also with user and password; `NO_PROXY` lists\n\
+         hosts, domains and networks to reach directly; `SSL_CERT_FILE` and `SSL_CERT_DIR` name the authorities (PEM) to\n\
+         trust in place of the system's, for Redshift too unless `redshift.ca_file` is given. Names in small letters count\n\
+         where those in capitals are not set. Loopback, the metadata of an instance (169.254.169.254, fd00:ec2::254) and\n\
+         the credentials of a container (169.254.170.2, 169.254.170.23, fd00:ec2::23) are always reached directly.\n\
+         `HTTP_PROXY` is for plain http, which goes nowhere else. The connection to Redshift is no HTTPS and uses no proxy.\n\
+         `producer check` and `ingester check` show what is used.\n\n\
          This page is printed from `shared/src/config/keys.rs`, and a test keeps the two the same:\n\
          `UPDATE_DOCS=1 cargo test --release -p shared --test configuration`.\n",
     );

@@ -109,10 +109,12 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     }
 }
 
-/// The variables of this process that are meant for us. One that is not UTF-8 is shown to be no value of ours.
+/// The variables of this process that are meant for us, and those that say how requests leave this machine. One that is
+/// not UTF-8 is shown to be no value of ours.
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
-        let name = name.into_string().ok().filter(|name| name.starts_with(ENV_PREFIX))?;
+        let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);
+        let name = name.into_string().ok().filter(|name| ours(name))?;
         Some((name, value.to_string_lossy().into_owned()))
     })
 }

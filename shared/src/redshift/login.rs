@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::{Moment, Steady};
 use crate::config::{self, Config};
 use crate::secret::Secret;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,6 +16,8 @@ use tokio::sync::Mutex;
 
 use super::session::SqlFailure;
 use api::PasswordApi;
+
+pub use api::login_address;
 
 /// A password is not used when less than this is left of it: opening a connection takes a moment, and clocks differ.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);
@@ -62,8 +65,30 @@ enum Kind {
 
 struct Temporary {
     api: PasswordApi,
-    /// The password in use, and when it came.
-    given: Mutex<Option<(Credential, DateTime<Utc>)>>,
+    /// The password in use.
+    given: Mutex<Option<Given>>,
+}
+
+/// A password, and when it came.
+struct Given {
+    credential: Credential,
+    at: Moment,
+}
+
+impl Given {
+    /// The present as the clock would show it that was right when the password came, for all that was done to it since.
+    fn present(&self, now: Steady) -> DateTime<Utc> {
+        let since = TimeDelta::from_std(self.at.steady.until(now)).unwrap_or(TimeDelta::MAX);
+        self.at.wall.checked_add_signed(since).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    fn is_usable(&self, now: Steady) -> bool {
+        self.credential.life.as_ref().is_none_or(|life| life.expires > self.present(now))
+    }
+
+    fn is_due(&self, now: Steady) -> bool {
+        self.credential.life.is_some_and(|life| life.due(self.at.wall, self.present(now)))
+    }
 }
 
 impl Login {
@@ -95,7 +120,7 @@ impl Login {
     pub async fn refused(&self, refused: &Credential) {
         let Kind::Temporary(temporary) = &self.kind else { return };
         let mut given = temporary.given.lock().await;
-        if given.as_ref().is_some_and(|(credential, _)| credential == refused) {
+        if given.as_ref().is_some_and(|given| given.credential == *refused) {
             *given = None;
         }
     }
@@ -105,27 +130,25 @@ impl Temporary {
     async fn credential(&self, limit: Duration) -> Result<(Credential, bool), SqlFailure> {
         // Held while AWS is asked: who else wants to connect waits for the same answer.
         let mut given = self.given.lock().await;
-        let now = Utc::now();
-        let usable = given
-            .as_ref()
-            .filter(|(credential, _)| credential.life.as_ref().is_none_or(|life| life.expires > now));
-        if let Some((credential, since)) = usable
-            && !credential.life.is_some_and(|life| life.due(*since, now))
+        let now = Moment::now();
+        let usable = given.as_ref().filter(|given| given.is_usable(now.steady));
+        if let Some(usable) = usable
+            && !usable.is_due(now.steady)
         {
-            return Ok((credential.clone(), false));
+            return Ok((usable.credential.clone(), false));
         }
         match self.api.fetch(limit).await {
             Ok(credential) => {
                 let until = credential.life.map(|life| life.expires.to_rfc3339());
                 tracing::info!(user = credential.user, until, "AWS gave out a password for Redshift");
-                *given = Some((credential.clone(), now));
+                *given = Some(Given { credential: credential.clone(), at: now });
                 Ok((credential, true))
             }
             Err(error) => match usable {
                 // It is good for a little longer.
-                Some((credential, _)) => {
+                Some(usable) => {
                     tracing::warn!(%error, "no new password yet; the old one is still good");
-                    Ok((credential.clone(), false))
+                    Ok((usable.credential.clone(), false))
                 }
                 None => Err(error),
             },
@@ -158,6 +181,19 @@ mod tests {
         assert!(!refreshed.due(at(0), at(1799)) && refreshed.due(at(0), at(1800)));
         let refresh_too_late = Life { expires: at(900), refresh: Some(at(1800)) };
         assert!(refresh_too_late.due(at(0), at(840)));
+    }
+
+    #[test]
+    fn a_password_ends_in_its_time_although_the_clock_is_set_back_meanwhile() {
+        let at = Moment::now();
+        let life = Life { expires: at.wall + TimeDelta::seconds(900), refresh: None };
+        let credential =
+            Credential { user: "IAM:u".to_owned(), password: Secret::new("hunter2"), life: Some(life) };
+        let given = Given { credential, at };
+        let after = |seconds| at.steady + Duration::from_secs(seconds);
+        // Whatever the clock of the machine shows by then: nobody asks it.
+        assert!(!given.is_due(after(830)) && given.is_due(after(841)));
+        assert!(given.is_usable(after(899)) && !given.is_usable(after(901)));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One connection to Redshift: runs one statement at a time, and knows whether it can still be trusted.
 
 use crate::causes::causes;
+use crate::redshift::said;
 use std::fmt;
 use std::future::poll_fn;
 use std::str::FromStr;
@@ -83,12 +84,14 @@ impl fmt::Display for SqlFailure {
         match self {
             Self::Lost(why) => f.write_str(why),
             Self::Refused { message, .. } => {
-                f.write_str(message.trim())?;
+                f.write_str(&said::message(message.trim()))?;
                 if let Some(code) = self.code() {
                     write!(f, " (code {code})")?;
                 }
                 match self.detail_line("context:") {
-                    Some(context) if !context.is_empty() => write!(f, " [{context}]"),
+                    Some(context) if !context.is_empty() && !said::context_has_values(message) => {
+                        write!(f, " [{}]", said::message(context))
+                    }
                     _ => Ok(()),
                 }
             }
@@ -143,7 +146,9 @@ impl Session {
         let task = tokio::spawn(async move {
             while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
                 match message {
-                    Ok(AsyncMessage::Notice(notice)) => tracing::debug!("Redshift: {}", notice.message()),
+                    Ok(AsyncMessage::Notice(notice)) => {
+                        tracing::debug!("Redshift: {}", said::message(notice.message()));
+                    }
                     Ok(_) => {}
                     Err(error) => {
                         tracing::debug!(error = %SqlFailure::from(error), "connection to Redshift ended");
@@ -315,5 +320,15 @@ mod tests {
         assert_eq!(failure.code(), Some(1016));
         assert_eq!(failure.to_string(), "Disk Full (code 1016) [node: 0]");
         assert_eq!(SqlFailure::lost("gone").code(), None);
+    }
+
+    #[test]
+    fn a_refusal_shows_no_value_of_a_record() {
+        let failure = SqlFailure::Refused {
+            state: "XX000".to_owned(),
+            message: "Invalid digit, Value 'N', Pos 0, Type: Decimal".to_owned(),
+            detail: "code:      1207\n  context:   Named by nobody\n".to_owned(),
+        };
+        assert_eq!(failure.to_string(), "Invalid digit, Value (1 bytes), Pos 0, Type: Decimal (code 1207)");
     }
 }

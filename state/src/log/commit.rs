@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chrono::{DateTime, Utc};
+use shared::clock::{Moment, Steady};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
 use super::batch_mark::BatchMark;
+use super::known::KnownHits;
 use super::pipeline::{Cut, Pipeline};
 use super::progress::Progress;
 use super::record::{BatchRecord, FileRecord, GapTotals, Sums};
@@ -36,6 +37,10 @@ pub struct Log {
     /// As of the last cut; what its chunks take is known to the pipeline only.
     pub(super) open_file: Option<Numbered<FileRecord>>,
     pub(super) filling: Option<Numbered<BatchRecord>>,
+    /// Since when the open file and the filling batch age. Not by the times in their records: those are the wall
+    /// clock's.
+    pub(super) file_since: Steady,
+    pub(super) batch_since: Steady,
     pub(super) connections: Vec<Connection>,
     /// Whether a session was settled since the last cut.
     pub(super) settled_any: bool,
@@ -83,13 +88,19 @@ impl Log {
         self.batch_mark.text()
     }
 
+    /// The hits that are remembered, to be asked from any thread.
+    #[must_use]
+    pub fn known(&self) -> KnownHits {
+        self.window.known()
+    }
+
     /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only
     /// while several commits are under way already. What is staged is accepted when [`Log::settled`] says so.
     ///
     /// # Errors
     /// When an earlier commit failed: nothing later is accepted then and the log must not be used any more.
-    pub fn submit(&mut self, now: DateTime<Utc>) -> Result<(), LogError> {
-        self.cut_off(now, false)
+    pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
+        self.cut_off(now.into(), false)
     }
 
     /// The next commits that are durable, with flush and fdatasync: their records, and no others, are accepted.
@@ -118,8 +129,8 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::settled`].
-    pub fn commit(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
-        self.cut_off(now, false)?;
+    pub fn commit(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        self.cut_off(now.into(), false)?;
         self.settle()
     }
 
@@ -127,8 +138,8 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::commit`].
-    pub fn seal_all(&mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
-        self.cut_off(now, true)?;
+    pub fn seal_all(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        self.cut_off(now.into(), true)?;
         self.settle()
     }
 
@@ -147,7 +158,7 @@ impl Log {
         cut.done
     }
 
-    fn cut_off(&mut self, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
+    fn cut_off(&mut self, now: Moment, end: bool) -> Result<(), LogError> {
         let mut cut = Cut::default();
         // Only what is sealed goes to S3, and a full log takes nothing more before some of it went.
         let end = end || self.is_full();
@@ -158,14 +169,14 @@ impl Log {
             self.add_chunk(&mut cut, now)?;
         }
         self.add_rejects(&mut cut.change)?;
-        self.close_file_if_due(&mut cut, now, end)?;
+        self.close_file_if_due(&mut cut, now.steady, end)?;
         self.seal_batch_if_due(&mut cut, now, end)?;
-        self.settle_due_sessions(now);
+        self.settle_due_sessions(now.steady);
         self.forget(&mut cut.change)?;
         for connection in self.connections.iter_mut().filter(|connection| connection.changed) {
             connection.changed = false;
             if let Some(session) = &mut connection.session {
-                session.alive = now;
+                session.alive = now.wall;
                 cut.change.put(Table::Sessions, &seq_key(session.session), session);
             }
         }
@@ -201,7 +212,7 @@ impl Log {
         self.pipeline.send(cut)
     }
 
-    fn add_chunk(&mut self, cut: &mut Cut, now: DateTime<Utc>) -> Result<(), LogError> {
+    fn add_chunk(&mut self, cut: &mut Cut, now: Moment) -> Result<(), LogError> {
         self.open_if_need_be(now);
         let (Some(file), Some(batch)) = (&mut self.open_file, &mut self.filling) else {
             return Err(LogError::Missing("open file".to_owned()));
@@ -228,7 +239,10 @@ impl Log {
         Ok(())
     }
 
-    fn open_if_need_be(&mut self, now: DateTime<Utc>) {
+    fn open_if_need_be(&mut self, now: Moment) {
+        if self.filling.is_none() {
+            self.batch_since = now.steady;
+        }
         let sums = &mut self.sums;
         let Settings { schema, compression, place, .. } = &self.settings;
         let batch = self.filling.get_or_insert_with(|| Numbered {
@@ -245,7 +259,7 @@ impl Log {
                 bytes: 0,
                 first_received: None,
                 last_received: None,
-                opened: now,
+                opened: now.wall,
                 sealed: None,
                 published: None,
                 counts: Counts::default(),
@@ -264,9 +278,10 @@ impl Log {
                 rows: 0,
                 bytes: 0,
                 log_bytes: 0,
-                opened: now,
+                opened: now.wall,
             };
             self.open_file = Some(Numbered { seq: next(&mut sums.next_file), record });
+            self.file_since = now.steady;
         }
     }
 
@@ -281,13 +296,12 @@ impl Log {
         Ok(())
     }
 
-    fn close_file_if_due(&mut self, cut: &mut Cut, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
+    fn close_file_if_due(&mut self, cut: &mut Cut, now: Steady, end: bool) -> Result<(), LogError> {
         let Settings { records_per_file, max_file_bytes, max_file_age, max_batch_age, .. } = self.settings;
-        let batch_ends =
-            self.filling.as_ref().is_some_and(|batch| now >= batch.record.opened + max_batch_age);
-        let due = |file: &FileRecord| {
-            file.rows >= records_per_file || file.bytes >= max_file_bytes || now >= file.opened + max_file_age
-        };
+        let batch_ends = self.filling.is_some() && now >= self.batch_since + max_batch_age;
+        let too_old = now >= self.file_since + max_file_age;
+        let due =
+            |file: &FileRecord| file.rows >= records_per_file || file.bytes >= max_file_bytes || too_old;
         let Some(mut file) = self.open_file.take_if(|file| end || batch_ends || due(&file.record)) else {
             return Ok(());
         };
@@ -297,16 +311,17 @@ impl Log {
         Ok(())
     }
 
-    fn seal_batch_if_due(&mut self, cut: &mut Cut, now: DateTime<Utc>, end: bool) -> Result<(), LogError> {
+    fn seal_batch_if_due(&mut self, cut: &mut Cut, now: Moment, end: bool) -> Result<(), LogError> {
         let Settings { files_per_batch, max_batch_age, .. } = self.settings;
         let no_open_file = self.open_file.is_none();
-        let due = |batch: &BatchRecord| batch.files >= files_per_batch || now >= batch.opened + max_batch_age;
+        let too_old = now.steady >= self.batch_since + max_batch_age;
+        let due = |batch: &BatchRecord| batch.files >= files_per_batch || too_old;
         let Some(mut batch) = self.filling.take_if(|batch| no_open_file && (end || due(&batch.record)))
         else {
             return Ok(());
         };
         batch.record.status = batch.record.status.next(BatchEvent::Seal)?;
-        batch.record.sealed = Some(now);
+        batch.record.sealed = Some(now.wall);
         batch.record.counts = self.sums.totals.since(&self.sums.sealed);
         self.sums.sealed = self.sums.totals;
         let uncompared = batch.record.uncompared;
@@ -362,7 +377,8 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::commit`].
-    pub fn close(mut self, now: DateTime<Utc>) -> Result<Committed, LogError> {
+    pub fn close(mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        let now = now.into();
         reached("close.begun");
         self.submit(now)?;
         let mut done = self.settle()?;

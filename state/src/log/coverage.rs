@@ -1,6 +1,6 @@
 //! Where the reading of the stream stopped and went on, told by the `receivedTimeGMT` of what came: the gaps are found
-//! here. No hit is dropped for what is found. The clock has no part in it: a time in which the producer was away is no
-//! time of the stream.
+//! here. No hit is dropped for what is found. The wall clock has no part in it: a time in which the producer was away is
+//! no time of the stream.
 //!
 //! Each connection has its own last time, since Adobe spreads hits over connections by visitor; the front is what the
 //! slowest of them has received. A session is *settled* when it is known whether it went on where the connection had
@@ -54,7 +54,8 @@ pub(super) struct Reading {
 /// The beginning of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
-    /// When the first hit came, by the clock.
+    /// When the first hit came, in milliseconds of the steady clock: of this process only, since a restart settles
+    /// the session.
     at: i64,
     lowest: StreamTime,
     highest: StreamTime,

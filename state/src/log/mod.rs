@@ -17,11 +17,14 @@
 //! | meta | `sums` | totals, what of them is sealed already, next numbers, what each connection has received |
 //! | meta | `runs` | this run, and earlier ones with the last batch of each |
 //! | meta | `mark` | what stands in rows for the id of their batch |
+//! | meta | `columns/<fingerprint>/`, piece | the names of the columns of a schema that rows here were made for |
 //! | meta | `rejects` | the rejects that go to S3 next as one object, first to last |
 
 mod batch_mark;
+mod columns;
 mod commit;
 mod coverage;
+mod known;
 mod pipeline;
 mod progress;
 mod reader;
@@ -42,10 +45,12 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::layout::Compression;
+use shared::schema::Schema;
 
 use crate::store::{Store, StoreError};
 
 pub use commit::{Committed, Log};
+pub use known::KnownHits;
 pub use reader::LogReader;
 pub use record::{BatchRecord, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};
 pub use resume::{ENDED_WITHOUT_A_WORD, Resumed};
@@ -62,6 +67,8 @@ pub struct Settings {
     pub instance: Instance,
     /// Fingerprint of the columns rows are made for.
     pub schema: String,
+    /// The names of those columns, which go into seals; none, if they are not known.
+    pub columns: Vec<String>,
     /// How files will be compressed in S3.
     pub compression: Compression,
     /// Where files will stand: bucket and prefix, as `s3://bucket/prefix`.
@@ -102,11 +109,12 @@ impl Settings {
 
     /// The settings a configuration asks for.
     #[must_use]
-    pub fn of(config: &Config, schema: String) -> Self {
+    pub fn of(config: &Config, schema: &Schema) -> Self {
         Self {
             dir: config.log.dir.clone(),
             instance: config.instance.name.clone(),
-            schema,
+            schema: schema.fingerprint(),
+            columns: schema.in_row().map(|column| column.name.clone()).collect(),
             compression: config.batch.compression,
             place: format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
             commit_rows: config.log.commit_rows as usize,

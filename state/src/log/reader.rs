@@ -10,7 +10,7 @@ use super::record::{BatchRecord, FileRecord, Session, Sums};
 use super::session::time;
 use super::shipped::{CHOSEN, Chosen};
 use super::status::{BatchStatus, FileStatus};
-use super::{LogError, chunk_key, seq_key, seq_of};
+use super::{LogError, chunk_key, columns, seq_key, seq_of};
 use crate::pieces;
 use crate::snapshot::{
     BatchDetail, BatchSnapshot, DedupSnapshot, FileDetail, GapSnapshot, GapsSnapshot, Matching,
@@ -61,6 +61,14 @@ impl LogReader {
     pub fn batch(&self, batch: u64) -> Result<BatchRecord, LogError> {
         let record = self.store.get(Table::Batches, &seq_key(batch))?;
         record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
+    }
+
+    /// The names of the columns that rows of the schema with this fingerprint have; None if the log does not know them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn columns(&self, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
+        columns::read(&self.store, fingerprint)
     }
 
     /// Every batch the log remembers, oldest first, with its number.

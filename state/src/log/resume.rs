@@ -1,10 +1,10 @@
 //! Opening a log: going on where the last process stopped, in order or not.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chrono::{DateTime, Utc};
+use shared::clock::{Moment, age};
 use shared::ids::BatchId;
 
 use super::batch_mark::BatchMark;
@@ -18,7 +18,7 @@ use super::session::Connection;
 use super::stage::Stage;
 use super::status::{BatchStatus, FileStatus};
 use super::window::Window;
-use super::{Log, LogError, Settings, millis, seq_key, seq_of};
+use super::{Log, LogError, Settings, columns, millis, seq_key, seq_of};
 use crate::pieces;
 use crate::points::reached;
 use crate::store::{Change, Kind, Store, StoreError, Table};
@@ -51,7 +51,8 @@ impl Log {
     ///
     /// # Errors
     /// When it is in use, damaged, of another version or instance, or the disk fails.
-    pub fn open(settings: Settings, now: DateTime<Utc>) -> Result<(Self, Resumed), LogError> {
+    pub fn open(settings: Settings, now: impl Into<Moment>) -> Result<(Self, Resumed), LogError> {
+        let now = now.into();
         let instance = settings.instance.to_string();
         let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
         reached("resume.begun");
@@ -66,6 +67,8 @@ impl Log {
             stage: Stage::default(),
             open_file: None,
             filling: None,
+            file_since: now.steady,
+            batch_since: now.steady,
             connections: (0..settings.connections).map(|_| Connection::default()).collect(),
             settled_any: false,
             batch_mark,
@@ -87,6 +90,8 @@ impl Log {
         let mut resumed = Resumed { hits: log.window.len(), ..Resumed::default() };
         log.find_files(&mut resumed)?;
         log.find_batches(&mut resumed)?;
+        log.keep_columns(&resumed, &mut begun)?;
+        log.go_on_aging(now);
         reached("resume.found");
         for item in log.store.scan(Table::Rejects, &[]) {
             let (key, piece) = item?;
@@ -116,6 +121,18 @@ impl Log {
     fn fits(&self, batch: &BatchRecord) -> bool {
         let Settings { schema, compression, .. } = &self.settings;
         batch.schema == *schema && batch.compression == *compression && batch.uncompared.is_some()
+    }
+
+    /// Keeps the names of the columns that rows are made for from now on, and those of what is not yet published.
+    fn keep_columns(&self, resumed: &Resumed, change: &mut Change) -> Result<(), LogError> {
+        let Settings { schema, columns, .. } = &self.settings;
+        let mut wanted = HashSet::from([schema.clone()]);
+        wanted.extend(self.filling.iter().map(|batch| batch.record.schema.clone()));
+        for batch in &resumed.sealed {
+            wanted.insert(self.reader().batch(*batch)?.schema);
+        }
+        columns::forget_but(&self.store, &wanted, change)?;
+        Ok(columns::keep(&self.store, schema, columns, change)?)
     }
 
     fn waits(&self, bytes: u64) {
@@ -157,6 +174,17 @@ impl Log {
             }
         }
         Ok(self.store.apply(change)?)
+    }
+
+    /// What was left open goes on at the age that the wall clock tells. One that was opened in the future, by a clock
+    /// that was set back since, is new: it waits its whole age once more and no longer.
+    fn go_on_aging(&mut self, now: Moment) {
+        if let Some(file) = &self.open_file {
+            self.file_since = now.steady - age(file.record.opened, now.wall);
+        }
+        if let Some(batch) = &self.filling {
+            self.batch_since = now.steady - age(batch.record.opened, now.wall);
+        }
     }
 
     /// A batch may go somewhere else only while none of its files stands where it was to go: those rows are dropped

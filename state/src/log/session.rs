@@ -1,6 +1,7 @@
 //! Connections to the stream, as the log notes them, and the gaps between them.
 
 use chrono::{DateTime, Utc};
+use shared::clock::{Moment, Steady};
 use shared::seal::Counts;
 
 use super::commit::{Committed, Log, next};
@@ -44,14 +45,15 @@ impl Log {
     ///
     /// # Errors
     /// As [`Log::settled`].
-    pub fn session_started(&mut self, connection: u8, now: DateTime<Utc>) -> Result<Committed, LogError> {
+    pub fn session_started(&mut self, connection: u8, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        let now = now.into();
         self.settle_session(connection);
         self.submit(now)?;
         let session = Session {
             session: next(&mut self.sums.next_session),
             connection,
-            connected: now,
-            alive: now,
+            connected: now.wall,
+            alive: now.wall,
             ended: None,
             why: None,
             records: 0,
@@ -84,15 +86,16 @@ impl Log {
         &mut self,
         connection: u8,
         why: &str,
-        now: DateTime<Utc>,
+        now: impl Into<Moment>,
     ) -> Result<Committed, LogError> {
+        let now = now.into();
         self.settle_session(connection);
         self.submit(now)?;
         let mut cut = Cut::default();
         if let Some(connection) = self.connections.get_mut(usize::from(connection))
             && let Some(mut session) = connection.session.take()
         {
-            session.ended = Some(now);
+            session.ended = Some(now.wall);
             session.why = Some(why.chars().take(WHY_CHARS).collect());
             connection.ended(&session);
             cut.change.put(Table::Sessions, &seq_key(session.session), &session);
@@ -112,9 +115,9 @@ impl Log {
     }
 
     /// Settles the sessions that have brought few hits for long.
-    pub(super) fn settle_due_sessions(&mut self, now: DateTime<Utc>) {
+    pub(super) fn settle_due_sessions(&mut self, now: Steady) {
         for connection in 0..self.settings.connections {
-            if self.sums.coverage.is_due(connection, Some(now.timestamp_millis())) {
+            if self.sums.coverage.is_due(connection, Some(now.millis())) {
                 self.settle_session(connection);
             }
         }

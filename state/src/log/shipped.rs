@@ -3,8 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shared::clock::Moment;
 
 use super::commit::Log;
 use super::record::{BatchRecord, FileRecord};
@@ -54,11 +54,11 @@ impl Log {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn published(&mut self, batch: u64, now: DateTime<Utc>) -> Result<(), LogError> {
+    pub fn published(&mut self, batch: u64, now: impl Into<Moment>) -> Result<(), LogError> {
         let missing = || LogError::Missing(format!("batch {batch}"));
         let mut record: BatchRecord = self.store.get(Table::Batches, &seq_key(batch))?.ok_or_else(missing)?;
         record.status = record.status.next(BatchEvent::Published)?;
-        record.published = Some(now);
+        record.published = Some(now.into().wall);
         let mut change = Change::new();
         change.put(Table::Batches, &seq_key(batch), &record);
         // Its files are history now: the seal in S3 tells of them.

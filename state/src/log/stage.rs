@@ -1,12 +1,12 @@
 //! What waits in memory for the next commit. Nothing here is accepted yet.
 
 use chrono::{DateTime, Utc};
+use shared::clock::{Moment, Steady};
 use shared::seal::{Counts, believed};
 
 use super::commit::Log;
 use super::coverage::{Sight, StreamTime};
 use super::record::{HitId, RejectLine};
-use super::session::time;
 
 /// What became of a staged row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(super) struct Stage {
     pub(super) first_received: Option<DateTime<Utc>>,
     pub(super) last_received: Option<DateTime<Utc>>,
     /// When the first of all this was staged.
-    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) since: Option<Steady>,
     /// Buffers of settled commits.
     spare: Vec<(Vec<u8>, Vec<HitId>)>,
 }
@@ -85,11 +85,12 @@ impl Log {
         hit: Option<HitId>,
         received: Option<DateTime<Utc>>,
         row: &[u8],
-        now: DateTime<Utc>,
+        now: impl Into<Moment>,
     ) -> Staged {
+        let now = now.into();
         let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
-        let seen = believable(received, now);
-        let at = seen.map(|seen| stream_time(seen, now));
+        let seen = believable(received, now.wall);
+        let at = seen.map(|seen| stream_time(seen, now.wall));
         let new = hit.is_none_or(|hit| self.window.insert(hit));
         let staged = if new { Staged::New } else { Staged::Duplicate };
         if let (Some(seen), Some(at)) = (seen, at) {
@@ -111,7 +112,8 @@ impl Log {
                     let unbelieved = received.is_some() && seen.is_none();
                     self.stage.uncompared += u64::from(forgotten || unbelieved);
                     // A hit without time is as old as the stream is when it comes.
-                    let at = own.or_else(|| self.sums.coverage.front()).unwrap_or(now.timestamp_millis());
+                    let at =
+                        own.or_else(|| self.sums.coverage.front()).unwrap_or(now.wall.timestamp_millis());
                     let (first, last) = self.stage.times.unwrap_or((at, at));
                     self.stage.times = Some((first.min(at), last.max(at)));
                     self.stage.hits.push(hit);
@@ -124,21 +126,45 @@ impl Log {
         staged
     }
 
+    /// Counts a hit that was found among the [known ones](super::KnownHits): it is a duplicate, and moves the stream's
+    /// time as one that [`Log::stage_row`] finds. What is forgotten since then was known all the same.
+    pub fn stage_known(
+        &mut self,
+        connection: u8,
+        hit: HitId,
+        received: Option<DateTime<Utc>>,
+        now: impl Into<Moment>,
+    ) {
+        let now = now.into();
+        if let Some(seen) = believable(received, now.wall) {
+            let sight = Sight { at: stream_time(seen, now.wall), id: Some(hit.key()), new: false };
+            self.note_seen(connection, seen, sight, now);
+        }
+        self.count(connection, Counts { received: 1, duplicates: 1, ..Counts::default() }, now);
+    }
+
     /// Counts a record that a filter dropped. The stream was read so far all the same.
-    pub fn stage_filtered(&mut self, connection: u8, received: Option<DateTime<Utc>>, now: DateTime<Utc>) {
-        if let Some(seen) = believable(received, now) {
-            let at = stream_time(seen, now);
+    pub fn stage_filtered(
+        &mut self,
+        connection: u8,
+        received: Option<DateTime<Utc>>,
+        now: impl Into<Moment>,
+    ) {
+        let now = now.into();
+        if let Some(seen) = believable(received, now.wall) {
+            let at = stream_time(seen, now.wall);
             self.note_seen(connection, seen, Sight { at, id: None, new: false }, now);
         }
         self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
     }
 
     /// Stages a record that cannot become a row, with the reason.
-    pub fn stage_reject(&mut self, connection: u8, record: &[u8], reason: &str, now: DateTime<Utc>) {
+    pub fn stage_reject(&mut self, connection: u8, record: &[u8], reason: &str, now: impl Into<Moment>) {
+        let now = now.into();
         self.count(connection, Counts { received: 1, rejected: 1, ..Counts::default() }, now);
         let text = std::str::from_utf8(record).ok();
         let line = RejectLine {
-            at: now,
+            at: now.wall,
             instance: self.settings.instance.clone(),
             reason: reason.to_owned(),
             record: text.map(str::to_owned),
@@ -150,9 +176,9 @@ impl Log {
         self.stage.rejects.push(line);
     }
 
-    fn count(&mut self, connection: u8, counts: Counts, now: DateTime<Utc>) {
+    fn count(&mut self, connection: u8, counts: Counts, now: Moment) {
         self.stage.counts.add(counts);
-        self.stage.since.get_or_insert(now);
+        self.stage.since.get_or_insert(now.steady);
         let Some(connection) = self.connections.get_mut(usize::from(connection)) else { return };
         if let Some(session) = &mut connection.session {
             connection.changed = true;
@@ -161,7 +187,7 @@ impl Log {
         }
     }
 
-    fn note_seen(&mut self, connection: u8, seen: DateTime<Utc>, sight: Sight, now: DateTime<Utc>) {
+    fn note_seen(&mut self, connection: u8, seen: DateTime<Utc>, sight: Sight, now: Moment) {
         let state = self.connections.get_mut(usize::from(connection));
         if let Some(session) = state.and_then(|connection| connection.session.as_mut()) {
             widen(&mut session.first_received, &mut session.last_received, seen);
@@ -169,7 +195,7 @@ impl Log {
         if self.sums.last_received.is_none_or(|last| seen > last) {
             self.sums.last_received = Some(seen);
         }
-        let (now, gap) = (now.timestamp_millis(), self.settings.gap());
+        let (now, gap) = (now.steady.millis(), self.settings.gap());
         if let Some(missed) = self.sums.coverage.see(connection, sight, now, gap) {
             self.note_settled(connection, missed);
         }
@@ -191,11 +217,11 @@ impl Log {
     /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file,
     /// of the filling batch or of a session that is not settled.
     #[must_use]
-    pub fn next_commit(&self) -> Option<DateTime<Utc>> {
+    pub fn next_commit(&self) -> Option<Steady> {
         let staged = self.stage.since.map(|since| since + self.settings.commit_interval);
-        let file = self.open_file.as_ref().map(|open| open.record.opened + self.settings.max_file_age);
-        let batch = self.filling.as_ref().map(|open| open.record.opened + self.settings.max_batch_age);
-        let settled = self.sums.coverage.next_settled().map(time);
+        let file = self.open_file.as_ref().map(|_| self.file_since + self.settings.max_file_age);
+        let batch = self.filling.as_ref().map(|_| self.batch_since + self.settings.max_batch_age);
+        let settled = self.sums.coverage.next_settled().map(Steady::from_millis);
         [staged, file, batch, settled].into_iter().flatten().min()
     }
 }

@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::coverage::StreamTime;
+use super::known::KnownHits;
 use super::record::HitId;
 use super::{chunk_key, seq_of};
 use crate::hit_set::HitSet;
@@ -26,7 +27,7 @@ const FORGOTTEN_AT_ONCE: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Window {
-    ids: HitSet,
+    ids: KnownHits,
     /// Chunks, the oldest on top.
     chunks: BinaryHeap<Reverse<Remembered>>,
     /// The chunk of the commit that is being cut: it is not stored yet.
@@ -74,8 +75,7 @@ impl Window {
     /// Reads the remembered ids back; about so many of them are expected.
     pub(super) fn rebuild(store: &Store, keep: i64, max: usize, expected: u64) -> Result<Self, StoreError> {
         let room = usize::try_from(expected).unwrap_or(max).min(max);
-        let mut window =
-            Self { ids: HitSet::with_capacity(room), chunks: BinaryHeap::new(), cut: None, keep, max };
+        let (mut known, mut chunks) = (HitSet::with_capacity(room), BinaryHeap::new());
         let mut content = Vec::new();
         for item in store.scan(Table::Hits, &[]) {
             let (key, _) = item?;
@@ -93,15 +93,20 @@ impl Window {
             let damaged = |how: String| store.damaged(Table::Hits, &key, &how);
             count_ids(&content).map_err(damaged)?;
             let Some((_, last, header)) = times(&content) else { continue };
-            window.chunks.push(Reverse(Remembered { last, file, chunk }));
-            ids(&content, header).for_each(|id| _ = window.ids.insert(id));
+            chunks.push(Reverse(Remembered { last, file, chunk }));
+            ids(&content, header).for_each(|id| _ = known.insert(id));
         }
-        Ok(window)
+        Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max })
     }
 
     /// Remembers a hit; false when it is known.
     pub(super) fn insert(&mut self, hit: HitId) -> bool {
-        self.ids.insert(hit.key())
+        self.ids.insert(hit)
+    }
+
+    /// The ids, to be asked from any thread.
+    pub(super) fn known(&self) -> KnownHits {
+        self.ids.clone()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -164,11 +169,13 @@ impl Window {
             }
             self.chunks.pop();
             let header = times(&content).map_or(TIMES, |(.., header)| header);
+            let mut known = self.ids.write();
             for id in ids(&content, header) {
-                self.ids.remove(id);
+                known.remove(id);
                 forgotten += 1;
                 len -= 1;
             }
+            drop(known);
             pieces::remove(store, change, Table::Hits, &key)?;
             *horizon = (*horizon).max(Some(oldest.last));
         }

@@ -1,6 +1,6 @@
 //! Opening a database: who has it, whether it is whole, whose it is. sled repairs as it opens. So a database whose file
 //! is in doubt is tried as a copy first; of any other the end is kept, where sled repairs after a crash, and put back
-//! when something speaks against the database.
+//! when something speaks against the database. All of that is done under the lock of the directory.
 
 use std::fs::{self, File};
 use std::io;
@@ -8,39 +8,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
-use serde::{Deserialize, Serialize};
 use shared::private;
 
+use super::label::{LABEL, Label};
 use super::mark::{self, Mark};
-use super::scan::Turns;
-use super::survey::{Segment, broken, survey};
-use super::undo::Undo;
-use super::{COMMITS, Change, Kind, Store, StoreError, Table, database, guarded};
+use super::opening::Opening;
+use super::survey::{broken, survey};
+use super::{COMMITS, Change, Kind, Store, StoreError, Table, database, spare};
+use crate::lock::{self, Purpose};
 use crate::points::reached;
-use crate::{leftovers, loads, lock, log};
-
-/// Key of the label, in [`Table::Meta`].
-const LABEL: &[u8] = b"label";
-
-/// Whose database it is.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Label {
-    pub(super) format: u32,
-    pub(super) kind: Kind,
-    pub(super) instance: String,
-}
-
-/// How a database is opened.
-#[derive(Clone, Copy)]
-struct Opening<'o> {
-    dir: &'o Path,
-    kind: Kind,
-    /// None: to look at it.
-    instance: Option<&'o str>,
-    cache: u64,
-}
 
 impl Store {
     /// Opens the database in `dir`, creating both if need be.
@@ -61,6 +38,7 @@ impl Store {
         let closed = private::close(dir)
             .and_then(|()| private::close_all(&dir.join("sled")))
             .and_then(|()| private::close(&mark::path(dir)))
+            .and_then(|()| private::close(&spare::path(dir)))
             .and_then(|()| private::close(&owner));
         closed.map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
         // A new file is only there after a power cut if its directories were synced too; and the process that made it
@@ -83,39 +61,9 @@ impl Store {
         Opening { dir, kind, instance: None, cache: 8 << 20 }.open()
     }
 
-    /// False when the database has no label of this version's yet: it is new, or of an older format.
-    fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<bool, StoreError> {
-        let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
-        let label = match self.get::<Label>(Table::Meta, LABEL) {
-            Err(StoreError::Damaged { what, .. }) => {
-                return foreign(format!("its label is damaged or of a newer version: {what}"));
-            }
-            label => label?,
-        };
-        match label {
-            None if self.db.is_empty() && instance.is_some() => Ok(false),
-            None if self.db.is_empty() => foreign("it is empty: its first start was cut short".to_owned()),
-            None => foreign("it is a sled database of some other program".to_owned()),
-            Some(label) if label.kind != kind => {
-                foreign(format!("it belongs to the {:?}, not to the {kind:?}", label.kind).to_lowercase())
-            }
-            Some(label) if label.format > kind.format() || label.format == 0 => {
-                let (found, newest) = (label.format, kind.format());
-                foreign(format!("it has format {found}, this version works with format {newest}"))
-            }
-            Some(label) => match instance {
-                Some(instance) if label.instance != instance => {
-                    let owner = label.instance;
-                    foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
-                }
-                _ => Ok(label.format == kind.format()),
-            },
-        }
-    }
-
     /// Makes it writable, now that nothing speaks against it; a new one gets its label, and an older one the label of
     /// what it is from now on.
-    fn own(&mut self, kind: Kind, instance: &str, labelled: bool) -> Result<(), StoreError> {
+    pub(super) fn own(&mut self, kind: Kind, instance: &str, labelled: bool) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
         if labelled {
             return Ok(());
@@ -126,7 +74,7 @@ impl Store {
     }
 
     /// Compares the last commit with the one that was surely durable.
-    fn check_end(&self, durable: u64) -> Result<(), StoreError> {
+    pub(super) fn check_end(&self, durable: u64) -> Result<(), StoreError> {
         let commits = self.get_bytes(Table::Meta, COMMITS)?;
         let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
         self.commits.store(commits, Ordering::Relaxed);
@@ -138,189 +86,6 @@ impl Store {
         );
         Err(StoreError::Damaged { dir: self.dir.clone(), what })
     }
-}
-
-impl Opening<'_> {
-    fn open(&self) -> Result<Store, StoreError> {
-        let durable = mark::read(self.dir)?;
-        if durable > 0 && !database(self.dir).exists() {
-            return Err(self.damaged(format!("the database file is gone, and with it {durable} commits")));
-        }
-        let begun = Instant::now();
-        loop {
-            if lock::is_free(&database(self.dir)).map_err(|error| self.io(error))? {
-                // Not held while waiting: one that waits is not waited for.
-                let looking = self.instance.is_none().then(|| lock::look(&self.sled())).transpose();
-                let looking = looking.map_err(|error| self.io(error))?;
-                if let Some(store) = self.open_whole(looking, durable)? {
-                    return Ok(store);
-                }
-            }
-            if begun.elapsed() >= lock::patience(&self.sled()) {
-                let owner = lock::holder(&database(self.dir), &self.dir.join("owner.pid"));
-                return Err(StoreError::InUse { dir: self.dir.to_owned(), owner });
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// None when another process has come first.
-    fn open_whole(&self, looking: Option<File>, durable: u64) -> Result<Option<Store>, StoreError> {
-        leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
-        let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
-        if let Some(segment) = broken(&segments).next() {
-            self.try_a_copy(segment, durable)?;
-        }
-        let refused = |error: StoreError| {
-            if let Some(undo) = &undo {
-                self.put_back(undo)?;
-            }
-            Err(error)
-        };
-        let db = match self.open_sled() {
-            Ok(Some(db)) => db,
-            Ok(None) => return Ok(None),
-            Err(error @ StoreError::Io { .. }) => return Err(error),
-            Err(error) => return refused(error),
-        };
-        let mut store = self.store(db, looking)?;
-        reached("open.opened");
-        let checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
-        match (checked, self.instance) {
-            (Ok(labelled), Some(instance)) => {
-                // sled does not, and cannot open the database without it.
-                let conf = self.sled().join("conf");
-                let synced = File::open(&conf).and_then(|file| file.sync_all());
-                synced.map_err(|error| StoreError::Io { path: conf, error })?;
-                store.own(self.kind, instance, labelled)?;
-            }
-            (Ok(_), None) => {}
-            (Err(error), _) => {
-                drop(store);
-                return refused(error);
-            }
-        }
-        Ok(Some(store))
-    }
-
-    fn store(&self, db: sled::Db, looking: Option<File>) -> Result<Store, StoreError> {
-        let path = database(self.dir);
-        let file = File::options().read(true).write(true).open(&path).map_err(|error| self.io(error))?;
-        Ok(Store {
-            db,
-            file: Arc::new(file),
-            _looking: looking.map(Arc::new),
-            dir: self.dir.to_owned(),
-            mark: None,
-            commits: Arc::default(),
-            turns: Turns::default(),
-        })
-    }
-
-    /// A torn segment where a crash does not usually reach: it may be free space, or sled may be about to pass over
-    /// what was accepted. A copy beside the database tells, while the database stays as it is.
-    fn try_a_copy(&self, torn: &Segment, durable: u64) -> Result<(), StoreError> {
-        let at = torn.broken_at.unwrap_or(torn.offset);
-        let what = format!("sled/db is not what was written at byte {at}");
-        // A crash leaves this now and then, and nothing is wrong then.
-        tracing::info!(dir = %self.dir.display(), byte = at, "sled/db breaks off: reading a copy of everything first");
-        let copy = self.dir.join("copy-to-check");
-        let copied = copy_files(&self.sled(), &copy.join("sled"));
-        let checked = copied.map_err(|error| StoreError::Io { path: copy.clone(), error }).and_then(|()| {
-            let trial = Opening { dir: &copy, ..*self };
-            let db = trial.open_sled()?.ok_or_else(|| self.damaged("its copy is in use".to_owned()))?;
-            let store = trial.store(db, None)?;
-            store.check_end(durable)?;
-            if !store.check_label(self.kind, self.instance)? {
-                return Err(self.damaged("nothing else is in it".to_owned()));
-            }
-            self.read_everything(&store)
-        });
-        let removed = fs::remove_dir_all(&copy);
-        match checked {
-            Ok(()) => removed.map_err(|error| StoreError::Io { path: copy, error }),
-            Err(error @ StoreError::Io { .. }) => Err(error),
-            Err(error) => Err(self.damaged(format!("{what}; {}", reason(error)))),
-        }
-    }
-
-    /// Says what is missing or wrong in a database of which sled's file gives reason to doubt that it is whole.
-    fn read_everything(&self, store: &Store) -> Result<(), StoreError> {
-        match self.kind {
-            Kind::Producer => log::check(store),
-            Kind::Ingester => loads::check(store),
-        }
-    }
-
-    /// None of it when there is no database yet.
-    fn survey(&self) -> io::Result<(Vec<Segment>, Option<Undo>)> {
-        let path = database(self.dir);
-        if !path.exists() {
-            return Ok((Vec::new(), None));
-        }
-        let file = File::open(path)?;
-        let segments = survey(&file)?;
-        let undo = Undo::keep(&self.sled(), &file, &segments)?;
-        Ok((segments, Some(undo)))
-    }
-
-    /// None when another process has it.
-    fn open_sled(&self) -> Result<Option<sled::Db>, StoreError> {
-        let config = sled::Config::new()
-            .path(self.sled())
-            .cache_capacity(self.cache)
-            .flush_every_ms(None)
-            .mode(sled::Mode::HighThroughput);
-        match guarded(self.dir, "opening it", || config.open()) {
-            Ok(db) => Ok(Some(db)),
-            Err(StoreError::Io { error, .. }) if error.to_string().contains("acquire lock") => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Once sled has closed the database, which its threads may do a moment later; unless another process has it then.
-    fn put_back(&self, undo: &Undo) -> Result<(), StoreError> {
-        for _ in 0..40 {
-            if undo.put_back().map_err(|error| self.io(error))? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        tracing::warn!(dir = %self.dir.display(), "another process has opened the database meanwhile");
-        Ok(())
-    }
-
-    fn sled(&self) -> std::path::PathBuf {
-        self.dir.join("sled")
-    }
-
-    fn io(&self, error: io::Error) -> StoreError {
-        StoreError::Io { path: database(self.dir), error }
-    }
-
-    fn damaged(&self, what: String) -> StoreError {
-        StoreError::Damaged { dir: self.dir.to_owned(), what }
-    }
-}
-
-fn reason(error: StoreError) -> String {
-    match error {
-        StoreError::Damaged { what, .. } => what,
-        other => other.to_string(),
-    }
-}
-
-fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
-    // A copy that a killed process left.
-    let _ = fs::remove_dir_all(to);
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -337,18 +102,19 @@ pub(crate) struct Segments {
     pub(crate) torn: u64,
 }
 
-/// Reads the file of the database in `dir`; None when there is none, or a process has it open.
+/// Reads the file of the database in `dir`; None when there is none, or another process has it.
 ///
 /// # Errors
 /// When the disk fails.
 pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
     let path = database(dir);
     let look = || {
-        if !path.try_exists()? || !lock::is_free(&path)? {
+        if !path.try_exists()? {
             return Ok(None);
         }
+        let Some(_lock) = lock::take(dir, Purpose::Look)? else { return Ok(None) };
         let segments = survey(&File::open(&path)?)?;
-        let torn = broken(&segments).count();
+        let torn = broken(&segments, spare::read(dir)?).count();
         Ok(Some(Segments { whole: (segments.len() - torn) as u64, torn: torn as u64 }))
     };
     look().map_err(|error| StoreError::Io { path: path.clone(), error })

@@ -29,8 +29,10 @@ pub(super) struct Segment {
     pub(super) offset: u64,
     /// Its position in the log; None when its header is not whole.
     pub(super) lsn: Option<u64>,
-    /// Whether there is nothing in its place.
+    /// Whether there is nothing in the place of its header.
     pub(super) empty: bool,
+    /// Whether there is nothing in its place at all.
+    pub(super) blank: bool,
     /// Where its messages break off; None when they go on to its end.
     pub(super) broken_at: Option<u64>,
 }
@@ -54,11 +56,12 @@ pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     }
 }
 
-/// Those that are broken although a crash is no sufficient reason: all but the last, whose end is where the log ends.
-pub(super) fn broken(segments: &[Segment]) -> impl Iterator<Item = &Segment> {
+/// Those that are broken although a crash is no sufficient reason: all but the last, whose end is where the log ends,
+/// and the blank ones from `spare` on, which are free space.
+pub(super) fn broken(segments: &[Segment], spare: u64) -> impl Iterator<Item = &Segment> {
     let last = segments.iter().filter_map(|segment| segment.lsn).max();
     let broken = move |segment: &&Segment| match segment.lsn {
-        None => true,
+        None => !(segment.blank && segment.offset >= spare),
         lsn => segment.broken_at.is_some() && lsn != last,
     };
     segments.iter().filter(broken)
@@ -80,7 +83,8 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
 fn segment(bytes: &[u8], offset: u64) -> Segment {
     let empty = bytes.iter().take(SEGMENT_HEADER).all(|byte| *byte == 0);
     let Some(lsn) = segment_lsn(bytes) else {
-        return Segment { offset, lsn: None, empty, broken_at: Some(offset) };
+        let blank = empty && bytes.iter().all(|byte| *byte == 0);
+        return Segment { offset, lsn: None, empty, blank, broken_at: Some(offset) };
     };
     let number = lsn / SEGMENT as u64;
     let mut at = SEGMENT_HEADER;
@@ -94,7 +98,7 @@ fn segment(bytes: &[u8], offset: u64) -> Segment {
             None => break Some(offset + at as u64),
         }
     };
-    Segment { offset, lsn: Some(lsn), empty, broken_at }
+    Segment { offset, lsn: Some(lsn), empty, blank: false, broken_at }
 }
 
 fn segment_lsn(bytes: &[u8]) -> Option<u64> {
@@ -167,7 +171,7 @@ mod tests {
     fn broken_in(dir: &std::path::Path, bytes: &[u8]) -> Vec<Segment> {
         let path = dir.join("copy");
         fs::write(&path, bytes).unwrap();
-        broken(&survey(&File::open(path).unwrap()).unwrap()).cloned().collect()
+        broken(&survey(&File::open(path).unwrap()).unwrap(), u64::MAX).cloned().collect()
     }
 
     #[test]
@@ -176,7 +180,7 @@ mod tests {
         let bytes = database(dir.path());
         let segments = survey(&File::open(dir.path().join("db")).unwrap()).unwrap();
         assert!(segments.len() > 4, "{segments:?}");
-        assert_eq!(broken(&segments).count(), 0, "{segments:?}");
+        assert_eq!(broken(&segments, u64::MAX).count(), 0, "{segments:?}");
         // The last segment breaks off where the log ends: sled goes on there.
         let last = segments.iter().max_by_key(|segment| segment.lsn).unwrap();
         let end = usize::try_from(last.broken_at.unwrap()).unwrap();
@@ -220,5 +224,22 @@ mod tests {
             assert!(rest.is_empty());
             assert_eq!(integer(&mut &bytes[..bytes.len() - 1]), None);
         }
+    }
+
+    #[test]
+    fn a_blank_segment_is_free_space_only_where_none_was_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut bytes = database(dir.path());
+        bytes[SEGMENT..2 * SEGMENT].fill(0);
+        let path = dir.path().join("copy");
+        let broken_from = |bytes: &[u8], spare: u64| {
+            fs::write(&path, bytes).unwrap();
+            broken(&survey(&File::open(&path).unwrap()).unwrap(), spare).count()
+        };
+        assert_eq!(broken_from(&bytes, u64::MAX), 1);
+        assert_eq!(broken_from(&bytes, 2 * SEGMENT as u64), 1, "it was used");
+        assert_eq!(broken_from(&bytes, SEGMENT as u64), 0);
+        bytes[2 * SEGMENT - 1] = 1;
+        assert_eq!(broken_from(&bytes, SEGMENT as u64), 1, "it is not blank");
     }
 }

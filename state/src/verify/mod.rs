@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
+use shared::json_fault::json_fault;
 
 use crate::ask::{Part, Service};
 use crate::feed::Question;
@@ -127,7 +128,7 @@ impl Checked {
     ) -> Result<(), StoreError> {
         self.each(store, table, |checked, key, value| match serde_json::from_slice(value) {
             Ok(value) => see(checked, key, value),
-            Err(error) => checked.faults.push(Fault::new(table, key, error.to_string())),
+            Err(error) => checked.faults.push(Fault::new(table, key, json_fault(&error))),
         })
     }
 }

@@ -83,6 +83,7 @@ pub(crate) fn seal(batch: &BatchRecord, files: &[FileRecord]) -> Option<Vec<u8>>
         created: batch.opened,
         sealed,
         schema: batch.schema.clone(),
+        columns: None,
         compression: batch.compression,
         rows: batch.rows,
         bytes: listed.iter().map(|file| file.bytes).sum(),

@@ -53,10 +53,7 @@ fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
     std::fs::remove_file(place.producer()).unwrap();
     std::fs::create_dir_all(place.producer().join("of another program")).unwrap();
     assert_ends(&run(&place, &["verify"]), 0, "");
-    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
-    let pid = std::process::id();
-    assert_ends(&run(&place, &["dump"]), 69, &format!("is in use by process {pid}"));
-    drop(log);
+    drop(Log::open(settings(&place.producer()), Utc::now()).unwrap());
     for (format, kind, said) in
         [(3, "producer", "format 3"), (0, "producer", "format 0"), (1, "ingester", "belongs to the ingester")]
     {

@@ -140,3 +140,19 @@ async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn no_more_clients_are_served_at_once_than_there_is_room_for_and_the_next_wait() {
+    let place = Place::new();
+    let (_log, _loads) = serve(&place).await;
+    let socket = place.config().producer_socket();
+    let mut silent = Vec::new();
+    for _ in 0..feed::CLIENTS {
+        silent.push(UnixStream::connect(&socket).await.unwrap());
+    }
+    let waits = tokio::time::timeout(std::time::Duration::from_millis(500), ask(&socket, "\"snapshot\"\n"));
+    assert!(waits.await.is_err(), "one more was served");
+    drop(silent);
+    let answer = tokio::time::timeout(std::time::Duration::from_secs(20), ask(&socket, "\"snapshot\"\n"));
+    assert!(answer.await.unwrap().contains("\"pid\":"));
+}

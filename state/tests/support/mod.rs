@@ -19,6 +19,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         dir: dir.to_owned(),
         instance: Instance::try_from("test".to_owned()).unwrap(),
         schema: "0123456789abcdef".to_owned(),
+        columns: Vec::new(),
         compression: Compression::None,
         place: "s3://bucket/ToIngest/".to_owned(),
         commit_rows: 50,

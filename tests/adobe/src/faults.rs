@@ -60,6 +60,12 @@ pub enum Fault {
         /// Hits still sent.
         after: u64,
     },
+    /// What comes from now on cannot be read, line by line, for as long as the connection lasts: so it looks to a client
+    /// whose inflater decodes damaged bytes. Its hits count as sent.
+    Damage {
+        /// Hits still sent whole.
+        after: u64,
+    },
     /// As the next request reaches the streaming host, this many hits have happened that nobody will ever be sent,
     /// and nothing before them is held any longer: a gap, whatever the client does.
     Lapse {
@@ -123,6 +129,7 @@ impl Faults {
                     | Fault::End { .. }
                     | Fault::Stall { .. }
                     | Fault::Garbage { .. }
+                    | Fault::Damage { .. }
                     | Fault::NotAuthorized { .. }
             )
         })

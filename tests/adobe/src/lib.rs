@@ -55,8 +55,14 @@ pub struct Options {
     /// Hits per second, by the clock from the first connection on, whether anybody reads or not. `None`: as fast as
     /// the client reads.
     pub rate: Option<u64>,
+    /// With a rate, how many hits have happened before the first connection.
+    pub backlog: u64,
     /// How many indexes below the head are held for those who reconnect.
     pub hold: u64,
+    /// Hits per second that one connection is sent at most, however fast it reads.
+    pub connection_rate: Option<u64>,
+    /// While every place is taken, the connection that joined last is cut after this long.
+    pub flapping: Option<Duration>,
     /// In what order hits reach the connections, and how often.
     pub delivery: Delivery,
     /// Where IMS listens.
@@ -79,7 +85,10 @@ impl Default for Options {
             client_secret: "client-secret".into(),
             endpoint: "example-stream".into(),
             rate: None,
+            backlog: 0,
             hold: 50_000,
+            connection_rate: None,
+            flapping: None,
             delivery: Delivery::default(),
             ims_listen: anywhere,
             front_listen: anywhere,
@@ -120,7 +129,7 @@ impl Adobe {
             faults: faults.clone(),
             requests: Arc::clone(&token_requests),
         });
-        let mut group = Group::new(options.plan.hits, options.rate, options.hold);
+        let mut group = Group::new(options.plan.hits, options.rate, options.hold).after(options.backlog);
         group.deliver(options.delivery.in_hits(&options.plan));
         let shared = Shared {
             account: Account { client_id: options.client_id, endpoint: options.endpoint, tokens },
@@ -129,6 +138,8 @@ impl Adobe {
             group: Arc::new(Mutex::new(group)),
             lines: Arc::default(),
             bytes: Arc::default(),
+            connection_rate: options.connection_rate,
+            flapping: options.flapping,
         };
         let (at_front, at_stream) = (shared.clone(), shared.clone());
         let servers = [

@@ -2,7 +2,8 @@
 //!
 //! In one run, in turns, with the same compressed bytes: bare inflation, which is the limit; and the front, from a
 //! socket on loopback through reqwest, the decoding threads (inflate; frame, find the hit id) and deduplication, with
-//! as little of a transform as a schema can ask for. The sender only writes what was compressed before.
+//! as little of a transform as a schema can ask for. The sender only writes what was compressed before. Both once with
+//! hits the log has, as they come after a reconnect.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a benchmark fails by panicking")]
 
 use std::io::{Read, Write};
@@ -18,9 +19,9 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use producer::append::{Decoded, FromStream};
 use producer::counters::Counters;
-use producer::decode::{self, Piece};
+use producer::decode::{self, Piece, Reading};
 use producer::transform::Transform;
-use state::log::{Log, Staged};
+use state::log::{HitId, KnownHits, Log, Staged};
 use tokio::sync::mpsc;
 
 const TURNS: usize = 9;
@@ -34,6 +35,7 @@ const MAX_RECORD: usize = 1 << 20;
 struct Stream {
     gzip: Vec<u8>,
     text_bytes: usize,
+    hits: Vec<HitId>,
 }
 
 impl Stream {
@@ -41,17 +43,19 @@ impl Stream {
     fn make() -> Self {
         let generator = Generator::new(Plan { hits: u64::MAX, ..Plan::default() });
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        let (mut record, mut text_bytes) = (Vec::new(), 0);
+        let (mut record, mut text_bytes, mut hits) = (Vec::new(), 0, Vec::new());
         for index in 0..RECORDS {
             record.clear();
             generator.write_hit(index, &mut record);
             text_bytes += record.len();
+            let (high, low) = generator.hit_id(index);
+            hits.push(HitId { high, low });
             encoder.write_all(&record).unwrap();
             if index.is_multiple_of(FLUSH_EVERY) {
                 encoder.flush().unwrap();
             }
         }
-        Self { gzip: encoder.finish().unwrap(), text_bytes }
+        Self { gzip: encoder.finish().unwrap(), text_bytes, hits }
     }
 
     /// As an answer over HTTP.
@@ -79,15 +83,18 @@ fn main() {
         stream.text_bytes as u64 / RECORDS,
         stream.text_bytes as f64 / stream.gzip.len() as f64
     );
-    let mut times: [Vec<(Duration, Duration)>; 3] = Default::default();
+    let known: KnownHits = stream.hits.iter().copied().collect();
+    let mut times: [Vec<(Duration, Duration)>; 5] = Default::default();
     for turn in 0..TURNS {
         // Each comes first and last as often as the others.
         for way in 0..times.len() {
             let way = (way + turn) % times.len();
             times[way].push(match way {
                 0 => inflate(&stream),
-                1 => decode_from_memory(&stream, &transform),
-                _ => front(&runtime, &http, at, &transform),
+                1 => decode_from_memory(&stream, &transform, None),
+                2 => decode_from_memory(&stream, &transform, Some(known.clone())),
+                3 => front(&runtime, &http, at, &transform, None),
+                _ => front(&runtime, &http, at, &transform, Some(known.clone())),
             });
         }
     }
@@ -95,8 +102,13 @@ fn main() {
         "{:42}  {:>9}  {:>6}  {:>13}  {:>19}",
         "", "records/s", "MB/s", "CPU µs/record", "of bare inflation's"
     );
-    let names =
-        ["bare inflation", "the decoding threads' work, on one", "the front: socket to deduplication"];
+    let names = [
+        "bare inflation",
+        "the decoding threads' work, on one",
+        "  records already known",
+        "the front: socket to deduplication",
+        "  records already known",
+    ];
     let time =
         |times: &[(Duration, Duration)]| median(times.iter().map(|turn| turn.0).collect()).as_secs_f64();
     let bare = time(&times[0]);
@@ -153,10 +165,14 @@ fn inflate(stream: &Stream) -> (Duration, Duration) {
 }
 
 /// What the decoding threads do, on one, without socket, channels and deduplication.
-fn decode_from_memory(stream: &Stream, transform: &Transform) -> (Duration, Duration) {
-    let transform = transform.clone();
+fn decode_from_memory(
+    stream: &Stream,
+    transform: &Transform,
+    known: Option<KnownHits>,
+) -> (Duration, Duration) {
+    let (transform, reading) = (transform.clone(), Reading { known, ..Reading::from(MAX_RECORD) });
     let start = (Instant::now(), cpu_time());
-    let (blocks, _) = decode::body(transform, MAX_RECORD, stream.gzip.chunks(CHUNK));
+    let (blocks, _) = decode::body(transform, reading, stream.gzip.chunks(CHUNK));
     assert_eq!(blocks.iter().map(|block| block.records.len()).sum::<usize>() as u64, RECORDS);
     since(start)
 }
@@ -166,15 +182,17 @@ fn front(
     http: &reqwest::Client,
     at: SocketAddr,
     transform: &Transform,
+    known: Option<KnownHits>,
 ) -> (Duration, Duration) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     // Rows are staged and never committed: the disk has a benchmark of its own.
     let (mut log, _) = Log::open(log_settings(dir.path()).unwrap(), Utc::now()).unwrap();
     let (transform, counters) = (transform.clone(), Arc::new(Counters::new(&[])));
+    let reading = Reading { known, ..Reading::from(MAX_RECORD) };
     let start = (Instant::now(), cpu_time());
     let (pieces, input) = mpsc::channel(8);
     let (blocks, mut decoded) = mpsc::channel(4);
-    let thread = decode::start(0, transform, MAX_RECORD, counters, input, blocks).unwrap();
+    let thread = decode::start(0, transform, reading, counters, input, blocks).unwrap();
     let http = http.clone();
     let reading = runtime.spawn(async move {
         let mut response = http.get(format!("http://{at}/")).send().await.unwrap();
@@ -183,18 +201,25 @@ fn front(
         }
         pieces.send(Piece::End).await.unwrap();
     });
-    let (mut new, now) = (0, Utc::now());
+    let (mut staged, now) = (0, Utc::now());
     while let Some(FromStream::Block(_, block)) = decoded.blocking_recv() {
         let mut row = 0;
         for record in &block.records {
-            if let Decoded::Row { end, hit, received } = record {
-                new +=
-                    u64::from(log.stage_row(0, *hit, *received, &block.rows[row..*end], now) == Staged::New);
-                row = *end;
+            match record {
+                Decoded::Row { end, hit, received } => {
+                    let new = log.stage_row(0, *hit, *received, &block.rows[row..*end], now) == Staged::New;
+                    staged += u64::from(new);
+                    row = *end;
+                }
+                Decoded::Known { hit, received } => {
+                    log.stage_known(0, *hit, *received, now);
+                    staged += 1;
+                }
+                Decoded::Filtered { .. } | Decoded::Rejected { .. } => {}
             }
         }
     }
-    assert_eq!(new, RECORDS);
+    assert_eq!(staged, RECORDS);
     runtime.block_on(reading).unwrap();
     thread.join().unwrap();
     since(start)

@@ -149,6 +149,7 @@ pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
         dir: dir.to_owned(),
         instance: Instance::try_from("bench".to_owned())?,
         schema: "0123456789abcdef".to_owned(),
+        columns: Vec::new(),
         compression: Compression::Zstd,
         place: "s3://bucket/ToIngest/".to_owned(),
         commit_rows: 10_000,

@@ -19,6 +19,7 @@ use ring::{digest, hmac};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use crate::s3::access::{Policy, key_of};
 use crate::s3::{ACCESS_KEY, REGION, SECRET_KEY};
 use crate::standins::{DATABASE, USER};
 
@@ -167,7 +168,8 @@ fn signed(headers: &BTreeMap<String, String>, body: &[u8], service: &str) -> Res
     }
     let day = &at[..8];
     let scope = format!("{day}/{REGION}/{service}/aws4_request");
-    if part("Credential")? != format!("{ACCESS_KEY}/{scope}") {
+    let key = [ACCESS_KEY.to_owned(), key_of("ingester", Some("run")), key_of("ingester", None)];
+    if !key.iter().any(|key| part("Credential").is_ok_and(|given| given == format!("{key}/{scope}"))) {
         return Err(format!("the credential is {}", part("Credential")?));
     }
     let names = part("SignedHeaders")?;
@@ -220,6 +222,24 @@ fn read(headers: &BTreeMap<String, String>, body: &[u8]) -> Result<Asked, (u16, 
     Ok(Asked { action: parameters.remove("Action").unwrap_or_default(), parameters })
 }
 
+/// Whether the policy of `deploy/` allows the action, on what it is for there:
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html>.
+fn allowed(action: &str) -> bool {
+    let of = |what: &str| format!("arn:aws:redshift:eu-central-1:123456789012:{what}");
+    let database = of("dbname:example/analytics");
+    let (service, resources) = match action {
+        "GetClusterCredentials" => ("redshift", vec![of("dbuser:example/livestream_loader"), database]),
+        "GetClusterCredentialsWithIAM" => ("redshift", vec![database]),
+        _ => {
+            let workgroup = "workgroup/00000000-0000-0000-0000-000000000000";
+            let workgroup = format!("arn:aws:redshift-serverless:eu-central-1:123456789012:{workgroup}");
+            ("redshift-serverless", vec![workgroup])
+        }
+    };
+    let policy = Policy::read("iam-redshift-login");
+    resources.iter().all(|resource| policy.allows(&format!("{service}:{action}"), resource))
+}
+
 /// Gives out a password; parameters it does not know are refused.
 fn give(shared: &Mutex<State>, asked: Asked) -> Answer {
     let mut state = locked(shared);
@@ -240,6 +260,10 @@ fn give(shared: &Mutex<State>, asked: Asked) -> Answer {
         }
         other => return Err((400, "UnknownOperationException", other.to_owned())),
     };
+    if !allowed(&asked.action) {
+        let why = format!("deploy/iam-redshift-login.json lacks {}", asked.action);
+        return Err((403, "AccessDenied", why));
+    }
     if let Some(odd) = asked.parameters.keys().find(|name| !known.contains(&name.as_str())) {
         return Err((400, "ValidationError", odd.clone()));
     }

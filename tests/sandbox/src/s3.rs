@@ -1,6 +1,7 @@
-//! S3, by `s3s-fs`: objects are files below a folder, requests must be signed with the one key. Before the store
-//! stands a layer that counts requests and lets them go wrong.
+//! S3, by `s3s-fs`: objects are files below a folder, requests must be signed with a key that is known. Before the store
+//! stands a layer that refuses what the policies of `deploy/` do not allow, counts requests and lets them go wrong.
 
+pub mod access;
 mod faults;
 
 mod etags;
@@ -25,12 +26,13 @@ use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use access::Access;
 use faults::Asked;
 pub use faults::{Fault, Faults, Operation, Refusal, Requests, Side};
 
-/// The only access key id.
+/// The access key id of tests, which may do everything. Programs have others ([`access::key_of`]).
 pub const ACCESS_KEY: &str = "sandbox";
-/// Its secret.
+/// The secret of every key.
 pub const SECRET_KEY: &str = "sandbox-secret";
 /// The only bucket.
 pub const BUCKET: &str = "livestream";
@@ -43,6 +45,7 @@ pub struct S3 {
     endpoint: String,
     accepting: JoinHandle<()>,
     faults: Faults,
+    access: Access,
 }
 
 impl S3 {
@@ -59,24 +62,30 @@ impl S3 {
         std::fs::create_dir_all(root.join(BUCKET))?;
         let files = FileSystem::new(root).map_err(|error| anyhow::anyhow!("{error:?}"))?;
         let mut service = S3ServiceBuilder::new(etags::WithEtags(files));
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let mut known = SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY);
+        for key in access::keys() {
+            known.register(key, SECRET_KEY.into());
+        }
+        service.set_auth(known);
         let service = service.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.context("S3 cannot listen")?;
         let endpoint = format!("http://{}", listener.local_addr()?);
-        let faults = Faults::default();
-        let met = faults.clone();
+        let (faults, access) = (Faults::default(), Access::default());
+        let (met, rules) = (faults.clone(), access.clone());
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let _ = socket.set_nodelay(true);
-                let (service, faults) = (service.clone(), met.clone());
-                let answer = service_fn(move |request| answer(request, service.clone(), faults.clone()));
+                let (service, faults, rules) = (service.clone(), met.clone(), rules.clone());
+                let answer = service_fn(move |request| {
+                    answer(request, service.clone(), faults.clone(), rules.clone())
+                });
                 tokio::spawn(async move {
                     // A client that is killed breaks its connection, and so does a fault: nothing to say about it.
                     let _ = Builder::new().serve_connection(TokioIo::new(socket), answer).await;
                 });
             }
         });
-        Ok(Self { endpoint, accepting, faults })
+        Ok(Self { endpoint, accepting, faults, access })
     }
 
     /// Its address.
@@ -91,6 +100,12 @@ impl S3 {
         &self.faults
     }
 
+    /// Who may do what, and what was refused.
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
     /// How often each kind of request came so far; a client's own repetitions count.
     #[must_use]
     pub fn requests(&self) -> Requests {
@@ -101,6 +116,12 @@ impl S3 {
 impl Drop for S3 {
     fn drop(&mut self) {
         self.accepting.abort();
+        let refused = self.access.take_refused();
+        assert!(
+            refused.is_empty() || std::thread::panicking(),
+            "S3 refused what a policy of deploy/ or the bucket does not allow:\n{}",
+            refused.join("\n")
+        );
     }
 }
 
@@ -111,9 +132,21 @@ struct Cut;
 
 type Answer = Result<Response<Body>, Cut>;
 
-async fn answer(request: Request<Incoming>, service: S3Service, faults: Faults) -> Answer {
-    let Some(side) = faults.meet(&Asked::of(&request)) else {
-        return carry_out(&service, request.map(Body::from)).await;
+async fn answer(request: Request<Incoming>, service: S3Service, faults: Faults, access: Access) -> Answer {
+    let asked = Asked::of(&request);
+    if !access.allows(&request, &asked) {
+        let method = request.method().clone();
+        let _ = request.into_body().collect().await;
+        return Ok(refuse(Refusal::AccessDenied, &method));
+    }
+    let Some(side) = faults.meet(&asked) else {
+        let (method, signer) = (request.method().clone(), access::signer(&request).unwrap_or_default());
+        let answer = carry_out(&service, request.map(Body::from)).await?;
+        // As S3 does: who may not list is not told what is missing.
+        if answer.status() == StatusCode::NOT_FOUND && !access.may_list(&signer) {
+            return Ok(refuse(Refusal::AccessDenied, &method));
+        }
+        return Ok(answer);
     };
     // Taken in first, so that a refusal is read and not met by a client that still writes.
     let (head, body) = request.into_parts();

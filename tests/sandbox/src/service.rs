@@ -9,6 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::s3::access::key_of;
+
+/// Takes the place of the key in the configuration, which is that of the tests.
+const KEY_VARIABLE: &str = "LIVESTREAM__S3__ACCESS_KEY_ID";
+
 /// Where cargo puts the workspace's binaries: beside this one, or one folder up from a test.
 ///
 /// # Errors
@@ -20,14 +25,23 @@ pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
     path.with_context(|| format!("{name} is not built: run `cargo build --release --workspace --bins` first"))
 }
 
+/// A binary with this command, signing with a key of its own at S3 (see [`crate::s3::access`]).
+///
+/// # Errors
+/// When the binary has not been built.
+pub fn command(name: &str, args: &[&str], config: &Path) -> anyhow::Result<Command> {
+    let mut command = Command::new(binary(name)?);
+    command.args(args).arg("--config").arg(config).stdin(Stdio::null());
+    command.env(KEY_VARIABLE, key_of(name, args.first().copied()));
+    Ok(command)
+}
+
 /// Runs a binary to its end.
 ///
 /// # Errors
 /// When it cannot be started.
 pub fn run(name: &str, args: &[&str], config: &Path) -> anyhow::Result<Output> {
-    let mut command = Command::new(binary(name)?);
-    command.args(args).arg("--config").arg(config).stdin(Stdio::null());
-    command.output().with_context(|| format!("cannot start {name}"))
+    command(name, args, config)?.output().with_context(|| format!("cannot start {name}"))
 }
 
 /// A service that can be killed and started again.
@@ -59,11 +73,7 @@ impl Service {
     /// When it cannot be started.
     pub fn start_again(&mut self) -> anyhow::Result<()> {
         let out = File::options().create(true).append(true).open(&self.output)?;
-        let child = Command::new(binary(self.name)?)
-            .arg("run")
-            .arg("--config")
-            .arg(&self.config)
-            .stdin(Stdio::null())
+        let child = command(self.name, &["run"], &self.config)?
             .stdout(out.try_clone()?)
             .stderr(out)
             // Ctrl-C in the terminal is for the one who runs the sandbox.

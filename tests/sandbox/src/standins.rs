@@ -106,7 +106,7 @@ pub async fn redshift(dir: &Path, s3: &str) -> anyhow::Result<Redshift> {
         data_dir: dir.join("postgres"),
         s3_endpoint: s3.to_owned(),
         s3_region: s3::REGION.to_owned(),
-        s3_access_key: s3::ACCESS_KEY.to_owned(),
+        s3_access_key: s3::access::COPY_KEY.to_owned(),
         s3_secret_key: s3::SECRET_KEY.to_owned(),
         user: USER.to_owned(),
         password: PASSWORD.to_owned(),

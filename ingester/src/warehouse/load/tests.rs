@@ -95,6 +95,31 @@ async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_
 }
 
 #[tokio::test]
+async fn a_batch_is_loaded_into_the_columns_that_its_seal_names_on_both_ways() {
+    let named = ["received", "hitidlow", "hitidhigh", "plugins"].map(str::to_owned).to_vec();
+    let seal = Seal { columns: Some(named), schema: "ffff".to_owned(), ..batch(RunId::new(), 1) };
+    let list = "(\"received\", \"hitidlow\", \"hitidhigh\", \"plugins\")";
+    let plain = server("20");
+    done(&plain, &[&seal]).await;
+    let copy = |script: &Script| script.sent().into_iter().find(|sql| sql.starts_with("COPY")).unwrap();
+    assert!(copy(&plain).starts_with(&format!("COPY \"public\".\"hits\" {list}")), "{}", copy(&plain));
+
+    let uncompared = Seal { compared: None, ..seal };
+    let staged =
+        server("20").answer("SELECT min(", &[&[Some(EARLY), Some(EARLY)]]).answer(LEFT, &[&[Some("20")]]);
+    done(&staged, &[&uncompared]).await;
+    assert!(copy(&staged).contains(list), "{}", copy(&staged));
+    let insert = format!("INSERT INTO \"public\".\"hits\" {list}");
+    assert!(staged.sent().iter().any(|sql| sql.starts_with(&insert)), "{:?}", staged.sent());
+
+    // Without the columns that hits are compared by there is nothing to compare.
+    let bare = Seal { columns: Some(vec!["plugins".to_owned()]), ..uncompared };
+    let script = server("20");
+    done(&script, &[&bare]).await;
+    assert!(copy(&script).contains("\"hits\" (\"plugins\") FROM"), "{}", copy(&script));
+}
+
+#[tokio::test]
 async fn of_several_those_that_must_go_beside_the_table_go_alone() {
     let run = RunId::new();
     let (one, two) = (batch(run, 1), Seal { compared: None, ..batch(run, 2) });

@@ -53,6 +53,7 @@ fn told(block: &Block) -> Vec<String> {
         }
         Decoded::Rejected { record, reason } => format!("{}: {reason}", record.escape_ascii()),
         Decoded::Filtered { rule, .. } => format!("filtered by {rule}"),
+        Decoded::Known { hit, .. } => format!("known {hit:?}"),
     };
     block.records.iter().map(tell).collect()
 }

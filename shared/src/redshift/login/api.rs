@@ -133,6 +133,13 @@ fn service(auth: Login) -> &'static str {
     }
 }
 
+/// Where passwords come from; None with one of the user's own.
+#[must_use]
+pub fn login_address(config: &Config) -> Option<String> {
+    config.redshift.auth.action()?;
+    Some(endpoint(&config.redshift, config.redshift.region(&config.s3.region)))
+}
+
 fn endpoint(redshift: &Redshift, region: &str) -> String {
     if !redshift.api_endpoint.is_empty() {
         return redshift.api_endpoint.clone();

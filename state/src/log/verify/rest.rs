@@ -1,11 +1,13 @@
 //! Hit ids, rejects and sessions, and the sums over everything.
 
 use shared::ids::BatchId;
+use shared::json_fault::json_fault;
 use shared::seal::Counts;
 
 use super::files::Groups;
 use super::{Check, only_seq, record};
 use crate::log::batch_mark::MARK;
+use crate::log::columns::{self, COLUMNS};
 use crate::log::record::{BatchRecord, RejectLine, Session, Sums};
 use crate::log::resume::HOLES;
 use crate::log::runs::{RUNS, Runs};
@@ -37,7 +39,7 @@ impl Check<'_> {
         let hits = self.check_pieces(Table::Hits, 12, "hit ids", count_ids)?;
         highest.file = highest.file.max(hits);
         let line = |content: &[u8]| {
-            serde_json::from_slice::<RejectLine>(content).map(|_| 1).map_err(|error| error.to_string())
+            serde_json::from_slice::<RejectLine>(content).map(|_| 1).map_err(|error| json_fault(&error))
         };
         highest.reject = self.check_pieces(Table::Rejects, 8, "rejects", line)?;
         highest.session = self.check_sessions()?;
@@ -110,7 +112,9 @@ impl Check<'_> {
 
     fn check_meta(&mut self) -> Result<(), StoreError> {
         let store = self.store;
-        self.table(Table::Meta).each(store, Table::Meta, |checked, key, value| {
+        let mut names = columns::Check::default();
+        let checked = self.table(Table::Meta);
+        checked.each(store, Table::Meta, |checked, key, value| {
             checked.count("records", 1);
             let read = match key {
                 COMMITS => return,
@@ -121,12 +125,15 @@ impl Check<'_> {
                 CHOSEN => serde_json::from_slice::<Chosen>(value).map(drop),
                 // Of format 1.
                 HOLES => return,
+                _ if key.starts_with(COLUMNS) => return names.see(key, value),
                 _ => return checked.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY)),
             };
             if let Err(error) = read {
-                checked.faults.push(Fault::new(Table::Meta, key, error.to_string()));
+                checked.faults.push(Fault::new(Table::Meta, key, json_fault(&error)));
             }
-        })
+        })?;
+        names.report(checked);
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -38,6 +38,10 @@ pub(crate) struct Shared {
     pub(crate) lines: Arc<AtomicU64>,
     /// Compressed bytes handed to the server.
     pub(crate) bytes: Arc<AtomicU64>,
+    /// Hits per second that one connection is sent at most.
+    pub(crate) connection_rate: Option<u64>,
+    /// After how long the last of all connections is cut.
+    pub(crate) flapping: Option<Duration>,
 }
 
 impl Shared {

@@ -87,6 +87,10 @@ impl Feed {
             last: Instant::now(),
             trap: None,
             silenced: false,
+            damaged: false,
+            begun: Instant::now(),
+            written: 0,
+            last_of_all: None,
         };
         thread::Builder::new().name(format!("livestream-{member}")).spawn(move || {
             let outcome = writer.run();
@@ -123,6 +127,13 @@ struct Writer {
     trap: Option<Trap>,
     /// After `not authorized`.
     silenced: bool,
+    /// What is written from now on cannot be read.
+    damaged: bool,
+    begun: Instant,
+    /// Hits written.
+    written: u64,
+    /// Since when it is the last of all, in a stream whose last connection is cut.
+    last_of_all: Option<Instant>,
 }
 
 impl Writer {
@@ -144,7 +155,7 @@ impl Writer {
     }
 
     fn step(&mut self, text: &mut Vec<u8>) -> Result<Flow, Gone> {
-        if self.trap.is_none() && !self.silenced {
+        if self.trap.is_none() && !self.silenced && !self.damaged {
             self.trap =
                 self.shared.faults.take_in_stream().map(|fault| Trap { remaining: after(&fault), fault });
         }
@@ -152,6 +163,13 @@ impl Writer {
             return self.spring(&trap.fault);
         }
         if self.silenced {
+            self.idle()?;
+            return Ok(Flow::On);
+        }
+        if self.is_to_flap() {
+            return self.spring(&Fault::Cut { after: 0 });
+        }
+        if self.allowance() == 0 {
             self.idle()?;
             return Ok(Flow::On);
         }
@@ -173,7 +191,7 @@ impl Writer {
 
     fn write(&mut self, claim: &Claim, text: &mut Vec<u8>) -> Result<(), Gone> {
         let generator = self.shared.generator;
-        let most = self.trap.as_ref().map_or(u64::MAX, |trap| trap.remaining);
+        let most = self.trap.as_ref().map_or(u64::MAX, |trap| trap.remaining).min(self.allowance());
         let (mut sent, mut counts, mut hits) = (Vec::new(), Counts::default(), 0);
         let mut walk = claim.walk();
         text.clear();
@@ -188,11 +206,28 @@ impl Writer {
         if !self.group(|group, _| group.commit(claim, &walk.reached(), &sent, counts)) {
             return Ok(());
         }
+        self.written += hits;
         if let Some(trap) = &mut self.trap {
             trap.remaining -= hits;
         }
         self.compress(text);
         if self.gzip.get_ref().len() >= GATHER { self.send() } else { Ok(()) }
+    }
+
+    /// Hits it may be sent by now.
+    fn allowance(&self) -> u64 {
+        let Some(rate) = self.shared.connection_rate else { return u64::MAX };
+        let due = self.begun.elapsed().as_micros() * u128::from(rate) / Duration::from_secs(1).as_micros();
+        u64::try_from(due).unwrap_or(u64::MAX).saturating_sub(self.written)
+    }
+
+    fn is_to_flap(&mut self) -> bool {
+        let Some(after) = self.shared.flapping else { return false };
+        if !self.group(|group, member| group.is_last_of_all(member)) {
+            self.last_of_all = None;
+            return false;
+        }
+        self.last_of_all.get_or_insert_with(Instant::now).elapsed() >= after
     }
 
     /// Nothing to write: deliver what there is, keep the connection open, wait a little.
@@ -242,6 +277,10 @@ impl Writer {
                 self.sender.blocking_send(Ok(noise.into())).map_err(|_| Gone)?;
                 Ok(Flow::On)
             }
+            Fault::Damage { .. } => {
+                self.damaged = true;
+                Ok(Flow::On)
+            }
             Fault::NotAuthorized { .. } => {
                 self.compress(b"not authorized\r\n");
                 self.shared.account.tokens.revoke_all();
@@ -270,7 +309,12 @@ impl Writer {
 
     fn compress(&mut self, text: &[u8]) {
         // Writing into a vector cannot fail.
-        let _ = self.gzip.write_all(text);
+        let _ = if self.damaged {
+            let text: Vec<u8> = text.iter().map(|byte| if *byte == b'{' { b'<' } else { *byte }).collect();
+            self.gzip.write_all(&text)
+        } else {
+            self.gzip.write_all(text)
+        };
         self.shared.lines.fetch_add(lines(text), Ordering::Relaxed);
         self.dirty |= !text.is_empty();
         self.last = Instant::now();
@@ -320,6 +364,7 @@ fn after(fault: &Fault) -> u64 {
         | Fault::End { after }
         | Fault::Stall { after, .. }
         | Fault::Garbage { after }
+        | Fault::Damage { after }
         | Fault::NotAuthorized { after } => *after,
         Fault::Refuse { .. }
         | Fault::RedirectTo(_)

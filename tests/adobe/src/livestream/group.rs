@@ -54,6 +54,8 @@ pub(crate) struct Group {
     /// What nobody was ever sent, as a script wanted it.
     lapses: Vec<Range<u64>>,
     started: Option<Instant>,
+    /// The clock when it started.
+    backlog: u64,
     members: Vec<u64>,
     max_connections: u8,
     joined: u64,
@@ -76,6 +78,7 @@ impl Group {
             replay: None,
             lapses: Vec::new(),
             started: None,
+            backlog: 0,
             members: Vec::new(),
             max_connections: 1,
             joined: 0,
@@ -84,6 +87,17 @@ impl Group {
             sent: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// So many hits have happened already.
+    pub(crate) fn after(mut self, backlog: u64) -> Self {
+        (self.backlog, self.clock) = (backlog, backlog);
+        self
+    }
+
+    /// Whether every place is taken and this connection joined last.
+    pub(crate) fn is_last_of_all(&self, member: u64) -> bool {
+        self.members.len() == usize::from(self.max_connections) && self.members.last() == Some(&member)
     }
 
     /// Lets a connection in; the answer names it from now on.
@@ -230,7 +244,8 @@ impl Group {
         if let (Some(rate), Some(started)) = (self.rate, self.started) {
             let elapsed = now.saturating_duration_since(started).as_micros();
             let due = elapsed * u128::from(rate) / Duration::from_secs(1).as_micros();
-            self.clock = u64::try_from(due).unwrap_or(u64::MAX).clamp(self.clock, self.end().max(self.clock));
+            let due = u64::try_from(due).unwrap_or(u64::MAX).saturating_add(self.backlog);
+            self.clock = due.clamp(self.clock, self.end().max(self.clock));
         }
     }
 

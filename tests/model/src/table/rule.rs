@@ -56,6 +56,7 @@ static BLANK: LazyLock<Option<Seal>> = LazyLock::new(|| {
         created: DateTime::UNIX_EPOCH,
         sealed: DateTime::UNIX_EPOCH,
         schema: String::new(),
+        columns: None,
         compression: Compression::None,
         files: Vec::new(),
         rows: 0,

@@ -1,4 +1,5 @@
-//! Listings with `ETag`s, which S3's have and those of `s3s-fs` lack. Requests that the services do not send are not
+//! Listings with `ETag`s, which S3's have and those of `s3s-fs` lack; storage classes, which S3 has and `s3s-fs` refuses,
+//! are taken and forgotten. Requests that the services do not send are not
 //! known here and are answered with an error.
 
 use s3s::dto::{
@@ -17,8 +18,9 @@ pub(super) struct WithEtags(pub(super) FileSystem);
 impl S3 for WithEtags {
     async fn copy_object(
         &self,
-        request: S3Request<CopyObjectInput>,
+        mut request: S3Request<CopyObjectInput>,
     ) -> S3Result<S3Response<CopyObjectOutput>> {
+        request.input.storage_class = None;
         self.0.copy_object(request).await
     }
 
@@ -40,7 +42,11 @@ impl S3 for WithEtags {
         self.0.head_object(request).await
     }
 
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(
+        &self,
+        mut request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
+        request.input.storage_class = None;
         self.0.put_object(request).await
     }
 

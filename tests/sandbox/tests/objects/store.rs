@@ -11,6 +11,7 @@ use futures_util::stream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -39,6 +40,7 @@ struct State {
     forbidden: Option<String>,
     empty_pages: u64,
     tells_no_length: bool,
+    heads: Vec<Parts>,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +119,11 @@ impl Memory {
         self.state().requests
     }
 
+    /// Method, address and headers of the requests since the last call.
+    pub(crate) fn heads(&self) -> Vec<Parts> {
+        std::mem::take(&mut self.state().heads)
+    }
+
     /// LISTs since the last call.
     pub(crate) fn lists(&self) -> u64 {
         std::mem::take(&mut self.state().lists)
@@ -131,6 +138,7 @@ impl Memory {
         let body = body.collect().await.unwrap().to_bytes();
         let mut state = self.state();
         state.requests += 1;
+        state.heads.push(head.clone());
         let (number, ends) = (state.requests, state.ends);
         let refused = || answer(403, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>".into());
         match ends {
@@ -145,7 +153,7 @@ impl Memory {
 }
 
 impl State {
-    fn carry_out(&mut self, head: &hyper::http::request::Parts, body: Bytes) -> Response<Body> {
+    fn carry_out(&mut self, head: &Parts, body: Bytes) -> Response<Body> {
         let decoded = |text: &str| percent_decode_str(text).decode_utf8().unwrap().into_owned();
         let path = decoded(head.uri.path());
         let key = path.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key).to_owned();

@@ -15,7 +15,7 @@ use crate::World;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn open(world: &World) -> (Log, state::log::Resumed) {
-    Log::open(Settings::of(&world.config(), "0123456789abcdef".to_owned()), Utc::now()).unwrap()
+    Log::open(Settings::of(&world.config(), &shared::schema::Schema::default()), Utc::now()).unwrap()
 }
 
 /// Ships what is in the log until the first rejects are in S3, and says which. Which they are is noted before.
@@ -146,7 +146,7 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
 async fn a_log_of_nothing_but_rejects_fills_up_and_empties_again() {
     let world = World::new().await;
     let settings =
-        Settings { max_bytes: 16 << 20, ..Settings::of(&world.config(), "0123456789abcdef".to_owned()) };
+        Settings { max_bytes: 16 << 20, ..Settings::of(&world.config(), &shared::schema::Schema::default()) };
     let (mut log, mut left) = Log::open(settings, Utc::now()).unwrap();
     let record = vec![b'x'; 100_000];
     let mut staged = 0_u64;

@@ -75,7 +75,7 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
     let s3 = ["s3://livestream/Rejected/20260302/", "s3://livestream/else/where.gz"];
 
     // The producer runs meanwhile, or something that holds its log as it does.
-    let settings = Settings::of(&world.config(), "0123456789abcdef".to_owned());
+    let settings = Settings::of(&world.config(), &shared::schema::Schema::default());
     let (_running, _) = Log::open(settings, chrono::Utc::now()).unwrap();
     let mut child =
         world.command(&[&plain, &gz, &zst, s3[0], "-", s3[1]]).stdin(Stdio::piped()).spawn().unwrap();

@@ -350,13 +350,13 @@ async fn no_password_given_out_is_ever_logged_even_at_trace_level() {
     }
     let files = files_below(&world.path("logs")).unwrap();
     let texts: Vec<_> = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    for expected in
-        ["TRACE", "signing request request=SignableRequest", "AWS gave out a password", "Using ciphersuite"]
-    {
-        assert!(
-            texts.iter().any(|text| text.contains(expected)),
-            "{expected} was not logged: nothing is proved"
-        );
+    let logged = |what: &str| texts.iter().any(|text| text.contains(what));
+    for expected in ["TRACE", "AWS gave out a password"] {
+        assert!(logged(expected), "{expected} was not logged: nothing is proved");
+    }
+    // What libraries say below info may be anything.
+    for capped in ["signing request", "Using ciphersuite"] {
+        assert!(!logged(capped), "{capped} was logged");
     }
     for (path, text) in files.iter().zip(texts) {
         for secret in [PASSWORD_MARK, "given-out&amp;", PASSWORD, SECRET_KEY] {

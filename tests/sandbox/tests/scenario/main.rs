@@ -4,12 +4,16 @@
 
 mod audit;
 mod backlog;
+mod bucket;
 mod chaos;
+mod columns;
 mod compared;
 mod connections;
 mod copy_options;
 mod cuts;
+mod discreet;
 mod faults;
+mod flapping;
 mod kills;
 mod ledger;
 mod many;

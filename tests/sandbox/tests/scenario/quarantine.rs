@@ -5,7 +5,7 @@ mod replay;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use redshift::{Fault, Kind};
@@ -95,8 +95,7 @@ impl World {
 
     /// Starts to replay everything.
     fn start_replay(&self) -> Child {
-        let mut command = Command::new(service::binary("ingester").unwrap());
-        command.args(["replay", "--all", "--config"]).arg(&self.config);
+        let mut command = service::command("ingester", &["replay", "--all"], &self.config).unwrap();
         command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 

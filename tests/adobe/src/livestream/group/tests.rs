@@ -95,6 +95,19 @@ fn with_a_rate_hits_happen_by_the_clock_and_are_held_for_late_readers() {
 }
 
 #[test]
+fn with_a_backlog_the_clock_starts_where_it_ends() {
+    let start = Instant::now();
+    let mut group = Group::new(10_000, Some(100), 500).after(2_000);
+    let smallest = Wishes { max_connections: 2, reset: Some(Reset::Smallest) };
+    let first = group.join(smallest, start).unwrap();
+    assert!(matches!(group.next(first, 9, start), Next::Write(c) if c.ticks == (1_500..1_509)));
+    assert_eq!(group.head(start + Duration::from_secs(1)), 2_100);
+    assert!(!group.is_last_of_all(first));
+    let second = group.join(smallest, start).unwrap();
+    assert!(group.is_last_of_all(second) && !group.is_last_of_all(first));
+}
+
+#[test]
 fn connections_beyond_the_maximum_or_with_another_maximum_conflict() {
     let now = Instant::now();
     let two = Wishes { max_connections: 2, reset: None };

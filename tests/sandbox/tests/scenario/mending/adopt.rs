@@ -1,6 +1,6 @@
 //! `ingester adopt` of folders that nobody has sealed.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use adobe::Plan;
@@ -91,8 +91,8 @@ async fn a_folder_that_somebody_seals_while_it_is_adopted_is_loaded_by_that_seal
     let faults = world.standins.s3.faults().clone();
     let side = s3::Side::Slow(Duration::from_secs(4));
     faults.push(s3::Fault { operation: Some(s3::Operation::Put), key: "/manifest.json".to_owned(), side });
-    let mut adopt = Command::new(service::binary("ingester").unwrap());
-    adopt.args(["adopt", &seal.batch.to_string(), "--yes", "--young", "--config"]).arg(&world.config);
+    let args = ["adopt", &seal.batch.to_string(), "--yes", "--young"];
+    let mut adopt = service::command("ingester", &args, &world.config).unwrap();
     let adopting = adopt.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let struck = async || faults.pending() == 0;
     world.until("its manifest about to be written", &mut [], struck).await;

@@ -1,0 +1,246 @@
+//! The identity of a hit, read from its record without the rest: so that a hit the log has is recognised before
+//! anything of it is validated or transformed.
+//!
+//! What is read here is what the transform would read, or nothing is: then the transform decides. Of a record that is
+//! JSON, that is exact: the ids stand once, under keys of the outermost object. To tell the outermost object, the
+//! shorter side of the record is scanned: from its start to the ids, or from the ids to its end. A record that is no
+//! JSON, and bears the ids of a hit the log has, is taken for that hit.
+
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
+use super::HitId;
+use super::scan::Scanner;
+use super::value;
+
+/// How both keys of an id begin.
+static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"hitId"));
+static RECEIVED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"receivedTimeGMT\""));
+/// How an escape of an ASCII character begins.
+static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00"));
+
+/// What identifies a hit, and its `receivedTimeGMT` in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id.
+    pub hit: HitId,
+    /// When Adobe received it.
+    pub received: Option<i64>,
+}
+
+/// The identity that stands in a record; None if only the transform can tell it.
+#[must_use]
+pub fn identity(record: &[u8]) -> Option<Identity> {
+    let begun = record.first() == Some(&b'{') && record.last() == Some(&b'}');
+    if !begun || !is_balanced(record) || may_spell_keys(record) {
+        return None;
+    }
+    let at = ID.find(record)?;
+    // A quote behind a backslash opens nothing.
+    if record.get(at.checked_sub(1)?) == Some(&b'\\') {
+        return None;
+    }
+    let mut ids = Ids::default();
+    let mut scanner = Scanner::of_bytes(record);
+    if at < record.len() / 2 {
+        let end = ids.until_found(&mut scanner)?;
+        if ID.find(record.get(end..)?).is_some() {
+            return None;
+        }
+    } else {
+        scanner.go_to(at);
+        ids.until_the_end(&mut scanner)?;
+    }
+    let hit = HitId { high: ids.high?, low: ids.low? };
+    Some(Identity { hit, received: received(record)? })
+}
+
+/// The two halves, each as soon as it is found.
+#[derive(Default)]
+struct Ids {
+    high: Option<u64>,
+    low: Option<u64>,
+}
+
+impl Ids {
+    /// Reads keys and values from the start of the record until both are found; where that is.
+    fn until_found(&mut self, scanner: &mut Scanner<'_>) -> Option<usize> {
+        let mut more = scanner.first(b'}').ok()?;
+        while more {
+            self.member(scanner)?;
+            if self.high.is_some() && self.low.is_some() {
+                return Some(scanner.at());
+            }
+            more = scanner.more(b'}').ok()?;
+        }
+        None
+    }
+
+    /// Reads keys and values from here to the end of their object, which must be that of the record.
+    fn until_the_end(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
+        loop {
+            self.member(scanner)?;
+            if !scanner.more(b'}').ok()? {
+                return scanner.peek().is_none().then_some(());
+            }
+        }
+    }
+
+    /// Reads a key and its value. None when this is nothing to be read here: a half that comes twice, or is no plain
+    /// number. A key with escapes is another: none of them spells a letter of these.
+    fn member(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
+        let key = scanner.key().ok()?;
+        let bytes = scanner.bytes();
+        let half = match bytes.get(key.start..key.end)? {
+            b"hitIdHigh" => Some(&mut self.high),
+            b"hitIdLow" => Some(&mut self.low),
+            _ => None,
+        };
+        let start = scanner.at();
+        scanner.value().ok()?;
+        if let Some(half) = half {
+            let number = plain(bytes.get(start..scanner.at())?)?;
+            if half.replace(number).is_some() {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+/// The time in the record; None within None when there is none, None when the transform has to look.
+fn received(record: &[u8]) -> Option<Option<i64>> {
+    let Some(at) = RECEIVED.find(record) else { return Some(None) };
+    if record.get(at.checked_sub(1)?) == Some(&b'\\') {
+        return None;
+    }
+    let mut scanner = Scanner::of_bytes(record);
+    scanner.go_to(at);
+    scanner.key().ok()?;
+    let start = scanner.at();
+    scanner.value().ok()?;
+    let seconds = plain(record.get(start..scanner.at())?)?;
+    i64::try_from(seconds).ok().map(Some)
+}
+
+/// A number of plain digits, as it is or as text.
+fn plain(raw: &[u8]) -> Option<u64> {
+    let text = raw.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(raw);
+    value::plain_unsigned(text)
+}
+
+/// Whether as many braces open as close. A record that broke off has more that open, but for braces in its texts.
+fn is_balanced(record: &[u8]) -> bool {
+    let of = |piece: &[u8]| {
+        piece.iter().fold(0_i8, |sum, byte| sum + i8::from(*byte == b'{') - i8::from(*byte == b'}'))
+    };
+    // As many bytes as the sum can hold: then it is one for vectors.
+    let (pieces, rest) = record.as_chunks::<64>();
+    let sum: i64 = pieces.iter().map(|piece| i64::from(of(piece))).sum();
+    sum + i64::from(of(rest)) == 0
+}
+
+/// Whether a letter of the two keys is spelled by an escape somewhere: then a key could be.
+fn may_spell_keys(record: &[u8]) -> bool {
+    ESCAPE.find_iter(record).any(|at| {
+        let digits = record.get(at + 4..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
+        let letter = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        letter.is_some_and(|letter| b"hitIdHighLow".contains(&letter))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::{Outcome, Transform};
+    use proptest::prelude::*;
+    use shared::schema::Schema;
+
+    fn transform() -> Transform {
+        Transform::new(&Schema::built_in(1..=1), &[]).unwrap()
+    }
+
+    #[track_caller]
+    fn read(record: &str) -> Option<(u64, u64, Option<i64>)> {
+        let found = identity(record.as_bytes())?;
+        assert_eq!(
+            transform().record(record.as_bytes(), &mut Vec::new()),
+            Outcome::Row { hit: Some(found.hit), received: found.received },
+            "{record}"
+        );
+        Some((found.hit.high, found.hit.low, found.received))
+    }
+
+    #[test]
+    fn ids_are_found_wherever_they_stand() {
+        let rest = "\"pageName\":\"a\\\"}{[\",\"evars\":{\"evars\":{\"eVar1\":[1,{\"x\":2}]}},\"é\":null";
+        for record in [
+            format!("{{\"hitIdHigh\":1,\"hitIdLow\":\"2\",\"receivedTimeGMT\":3,{rest}}}"),
+            format!("{{{rest},\"hitIdHigh\":\"1\",\"hitIdLow\":2,\"receivedTimeGMT\":\"3\"}}"),
+            format!("{{\"receivedTimeGMT\" : 3, {rest}, \"hitIdLow\" : 2 , \"hitIdHigh\" : 1}}"),
+            format!("{{\"hitIdLow\":2,{rest},\"receivedTimeGMT\":3,\"hitIdHigh\":1}}"),
+        ] {
+            assert_eq!(read(&record), Some((1, 2, Some(3))), "{record}");
+        }
+        assert_eq!(read("{\"hitIdHigh\":18446744073709551615,\"hitIdLow\":0}"), Some((u64::MAX, 0, None)));
+    }
+
+    #[test]
+    fn what_only_looks_like_an_id_is_left_to_the_transform() {
+        let filler = format!("\"pageName\":\"{}\"", "x".repeat(200));
+        for ids in [
+            "\"a\":{\"hitIdHigh\":1,\"hitIdLow\":2}",
+            "\"a\":[{\"hitIdHigh\":1,\"hitIdLow\":2}]",
+            "\"pageURL\":\"\\\"hitIdHigh\\\":1,\\\"hitIdLow\\\":2\"",
+            "\"x\\\"hitIdHigh\":1,\"hitIdLow\":2",
+            "\"hitIdHigh\":1,\"hitIdLow\":2,\"hitIdLow\":3",
+            "\"hitIdHigh\":1,\"hitIdLow\":2,\"hitIdL\\u006fw\":3",
+            "\"hitIdHigh\":\"\",\"hitIdLow\":2",
+            "\"hitIdHigh\":null,\"hitIdLow\":2",
+            "\"hitIdHigh\":1.0,\"hitIdLow\":2",
+            "\"hitIdHigh\":18446744073709551616,\"hitIdLow\":2",
+            "\"hitIdHigh\":1",
+            "\"a\":\"hitIdHigh\",\"hitIdLow\":2",
+        ] {
+            for record in [format!("{{{ids},{filler}}}"), format!("{{{filler},{ids}}}")] {
+                assert_eq!(identity(record.as_bytes()), None, "{record}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_record_that_broke_off_is_left_to_the_transform() {
+        let record =
+            "{\"hitIdHigh\":1,\"hitIdLow\":2,\"evars\":{\"evars\":{\"eVar1\":\"a\"}},\"receivedTimeGMT\":3}";
+        for end in 0..record.len() {
+            assert_eq!(identity(&record.as_bytes()[..end]), None, "{end}");
+        }
+        assert_eq!(read(record), Some((1, 2, Some(3))));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_the_transform_finds(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "\"hitIdHigh\":1", "\"hitIdHigh\":\"7\"", "\"hitIdLow\":2", "\"hitIdLow\": 3", "\"hitIdL\\u006fw\":4",
+                "\"hitIdHigh\":{\"hitIdHigh\":5}", "\"a\":{\"hitIdHigh\":1,\"hitIdLow\":2}", "\"b\":[1,{\"hitIdLow\":9}]",
+                "\"pageName\":\"\\\"hitIdHigh\"", "\"c\":\"}}{\"", "\"d\":\"hitIdLow\"", "\"hitIdLow\":\"\"",
+                "\"e\":{\"f\":{}}", "\"pageName\":\"a long one that moves the middle of the record elsewhere\"",
+            ]), 0..8),
+        ) {
+            let record = format!("{{{}}}", parts.join(","));
+            let outcome = transform().record(record.as_bytes(), &mut Vec::new());
+            if let Some(found) = identity(record.as_bytes()) {
+                prop_assert_eq!(outcome, Outcome::Row { hit: Some(found.hit), received: found.received }, "{}", record);
+            }
+        }
+
+        #[test]
+        fn whatever_comes_nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let _ = identity(&bytes);
+            let _ = identity(&[b"{\"hitIdHigh\":1,\"hitIdLow\":", &bytes[..], b"}"].concat());
+            let _ = identity(&[b"{", &bytes[..], b",\"hitIdHigh\":1,\"hitIdLow\":2,\"receivedTimeGMT\":", b"}"].concat());
+        }
+    }
+}

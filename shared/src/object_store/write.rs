@@ -1,0 +1,92 @@
+//! Storing, copying and deleting objects. Every object is written on the bucket's terms.
+
+use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ChecksumAlgorithm;
+use bytes::Bytes;
+
+use super::{ObjectStore, StoreError, StoreErrorKind, crc32, send};
+
+/// Everything but what stands for itself in a URL's path.
+const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What S3 said of an object it has stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The object's `ETag`, quotes included.
+    pub etag: String,
+    /// CRC-32 of its content, as S3 spells it.
+    pub crc32: String,
+}
+
+impl ObjectStore {
+    /// Stores an object with its CRC-32, which S3 checks on arrival; what S3 answers is compared here once more.
+    ///
+    /// # Errors
+    /// When S3 refuses, or answers with another checksum. An error may come after the effect.
+    pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
+        let crc32 = crc32(&content);
+        let request = self.putting(key, content, &crc32);
+        let answer = send::put_object(request).await.map_err(|error| self.failed("PUT", key, &error))?;
+        if let Some(answered) = answer.checksum_crc32().filter(|answered| *answered != crc32) {
+            let reason = format!("stored with checksum {answered}, sent with {crc32}");
+            return Err(self.error("PUT", key, reason, StoreErrorKind::Passing));
+        }
+        Ok(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })
+    }
+
+    /// As [`ObjectStore::put`], unless there is such an object already; then None.
+    ///
+    /// # Errors
+    /// As [`ObjectStore::put`].
+    pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
+        let crc32 = crc32(&content);
+        let request = self.putting(key, content, &crc32).if_none_match("*");
+        match send::put_object(request).await {
+            Ok(answer) => Ok(Some(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })),
+            Err(error)
+                if error.as_service_error().and_then(ProvideErrorMetadata::code)
+                    == Some("PreconditionFailed") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(self.failed("PUT", key, &error)),
+        }
+    }
+
+    fn putting(&self, key: &str, content: Bytes, crc32: &str) -> PutObjectFluentBuilder {
+        let request = self.client.put_object().bucket(&self.bucket).key(key);
+        let length = i64::try_from(content.len()).unwrap_or(i64::MAX);
+        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32).checksum_crc32(crc32);
+        self.terms.put(request.content_length(length).body(ByteStream::from(content)), key)
+    }
+
+    /// Copies an object within the bucket.
+    ///
+    /// # Errors
+    /// When the source is not there or S3 refuses.
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let copy = self.client.copy_object().bucket(&self.bucket).key(to);
+        // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
+        let from_encoded = percent_encoding::utf8_percent_encode(from, UNSAFE_IN_COPY_SOURCE);
+        let copy = self.terms.copy(copy.copy_source(format!("{}/{from_encoded}", self.bucket)), to);
+        send::copy_object(copy).await.map(|_| ()).map_err(|error| self.failed("COPY", from, &error))
+    }
+
+    /// Deletes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When S3 refuses.
+    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        let request = self.client.delete_object().bucket(&self.bucket).key(key);
+        match send::delete_object(request.set_expected_bucket_owner(self.terms.owner())).await {
+            Ok(_) => Ok(()),
+            Err(error) => match self.failed("DELETE", key, &error) {
+                gone if gone.is_not_found() => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+}

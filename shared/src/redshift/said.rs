@@ -1,0 +1,116 @@
+//! What Redshift says, fit for logs: without values of records. They stand in its texts between quotes (`Invalid digit,
+//! Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that it does not take, and in
+//! the context of an error about a value. Names of tables and columns stay, and so does what it says of S3.
+//!
+//! The full reason of each refused row stands beside the row, in quarantine.
+
+/// Behind these comes a value, in quotes.
+const BEFORE_VALUE: [&str; 4] = ["value '", "value \"", ": \"", ": '"];
+/// Behind these come bytes of a value, in hexadecimal digits.
+const BEFORE_BYTES: [&str; 3] = ["hex sequence:", "byte sequence", "invalid char:"];
+/// Words of messages about values.
+const ABOUT_VALUES: [&str; 6] = ["value", "digit", "overflow", "out of range", "invalid", "syntax"];
+
+/// The reason why a row was refused: nothing that stands between quotes.
+#[must_use]
+pub fn reason(text: &str) -> String {
+    let quote = |c: char| c == '\'' || c == '"';
+    let text = without_bytes(text);
+    cut(&text, text.find(quote), quote)
+}
+
+/// The message of an error, which may also be about names.
+#[must_use]
+pub fn message(text: &str) -> String {
+    let text = without_bytes(text);
+    let lower = text.to_ascii_lowercase();
+    let value =
+        BEFORE_VALUE.iter().filter_map(|before| Some((lower.find(before)? + before.len() - 1, before)));
+    let Some((start, before)) = value.min_by_key(|(start, _)| *start) else { return text };
+    let quote = if before.ends_with('"') { '"' } else { '\'' };
+    cut(&text, Some(start), |c| c == quote)
+}
+
+/// Whether the context of an error with this message may show a value.
+pub(super) fn context_has_values(message: &str) -> bool {
+    let lower = message.to_ascii_lowercase();
+    let of_s3 = ["s3", "manifest"].iter().any(|word| lower.contains(word));
+    !of_s3 && ABOUT_VALUES.iter().any(|word| lower.contains(word))
+}
+
+/// Leaves out what stands from the quote at `start` to the last one: a value may hold quotes too.
+fn cut(text: &str, start: Option<usize>, quote: impl Fn(char) -> bool) -> String {
+    let Some((before, rest)) = start.and_then(|start| text.split_at_checked(start)) else {
+        return text.to_owned();
+    };
+    // Redshift may have cut the text off within the value.
+    let end = rest.rfind(quote).filter(|end| *end > 0).unwrap_or(rest.len());
+    let after = rest.get(end + 1..).unwrap_or_default();
+    format!("{before}({} bytes){after}", end - 1)
+}
+
+fn without_bytes(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let found = BEFORE_BYTES.iter().filter_map(|before| Some(lower.find(before)? + before.len())).min();
+    let Some((before, rest)) = found.and_then(|end| text.split_at_checked(end)) else {
+        return text.to_owned();
+    };
+    let after = rest.find(" (").and_then(|end| rest.get(end..)).unwrap_or_default();
+    format!("{before} …{after}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_keeps_its_words_and_loses_the_value() {
+        for (said, shown) in [
+            (
+                "Invalid digit, Value 'N', Pos 0, Type: Decimal",
+                "Invalid digit, Value (1 bytes), Pos 0, Type: Decimal",
+            ),
+            ("Overflow, Value 'it's 5', Type: Short", "Overflow, Value (6 bytes), Type: Short"),
+            ("Overflow, Value 'cut off by the tab", "Overflow, Value (18 bytes)"),
+            ("String length exceeds DDL length", "String length exceeds DDL length"),
+            (
+                "String contains invalid or unsupported UTF8 codepoints. Bad UTF8 hex sequence: e9 (error 2)",
+                "String contains invalid or unsupported UTF8 codepoints. Bad UTF8 hex sequence: … (error 2)",
+            ),
+            ("Invalid char: c3 85", "Invalid char: …"),
+        ] {
+            assert_eq!(reason(said), shown);
+        }
+    }
+
+    #[test]
+    fn a_message_keeps_the_names_of_tables_and_columns() {
+        for said in [
+            "column \"evar7\" of relation \"livestream\" does not exist",
+            "The specified S3 prefix 'ToIngest/x' does not exist",
+            "Load into table 'livestream' failed.  Check 'stl_load_errors' system table for details.",
+        ] {
+            assert_eq!(message(said), said);
+        }
+        for (said, shown) in [
+            ("invalid input syntax for integer: \"a\"b\"", "invalid input syntax for integer: (3 bytes)"),
+            (
+                "value \"99999\" is out of range for type smallint",
+                "value (5 bytes) is out of range for type smallint",
+            ),
+            ("Invalid digit, Value 'x', Pos 0", "Invalid digit, Value (1 bytes), Pos 0"),
+        ] {
+            assert_eq!(message(said), shown);
+        }
+    }
+
+    #[test]
+    fn a_value_that_looks_like_the_text_around_it_is_left_out_too() {
+        for value in ["@@", "a'@@", "@@', Pos 9", "\"@@\"", "é'\"@@é", "value '@@'", "hex sequence: @@"] {
+            for said in [format!("Invalid digit, Value '{value}', Pos 0"), format!("integer: \"{value}\"")] {
+                let shown = [reason(&said), message(&said)];
+                assert!(shown.iter().all(|shown| !shown.contains("@@")), "{said}: {shown:?}");
+            }
+        }
+    }
+}

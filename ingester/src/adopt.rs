@@ -75,7 +75,7 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
         if !objects.iter().any(|object| object.key == key) {
             continue;
         }
-        let json = store.get(&key).await.map_err(|error| failed(&error.into()))?;
+        let json = store.get_at_most(&key, SMALL).await.map_err(|error| failed(&error.into()))?;
         if let Ok(seal) = Seal::read(batch, &json)
             && is_loaded(&session, &target, &seal).await?
         {
@@ -102,6 +102,8 @@ pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Resu
     let found = read_all(&store, &folder, &objects, &schema).await?;
     refuse_young(config, args)?;
     let seal = seal(args, &schema, found)?;
+    // A seal that nobody reads would only be in the way.
+    seal.check().map_err(|error| refused(format!("{folder} cannot be sealed: {error}")))?;
     if is_loaded(&session, &target, &seal).await? {
         return loaded_already(batch, out);
     }

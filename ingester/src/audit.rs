@@ -17,9 +17,9 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, SMALL, StoreError};
-use shared::seal::Seal;
+use shared::seal::{MAX_OBJECT_BYTES, Seal};
 
-use self::compare::{Facts, Place, faults, share_out};
+use self::compare::{Facts, Place, faults, is_unmarked, share_out};
 use self::report::{Report, TableCheck};
 use crate::reconcile::{connect, failed};
 use crate::rows::{self, Watched};
@@ -262,6 +262,7 @@ impl Audit<'_> {
             quarantine: 0,
             ledger: entries.get(&batch).cloned(),
             table,
+            unmarked: false,
             other_waits: false,
         };
         if place != Place::Nowhere {
@@ -272,6 +273,10 @@ impl Audit<'_> {
             (facts.place, facts.seal) = (Place::Nowhere, Ok(None));
             facts.objects.clear();
             facts.counted.clear();
+        }
+        if let (Some(row), Some(mark)) = (&facts.ledger, &self.marks.batch) {
+            let seal = facts.seal.as_ref().ok().and_then(Option::as_ref);
+            facts.unmarked = is_unmarked(row, seal, mark, &self.target.fingerprint);
         }
         if quarantine {
             let set = facts.ledger.as_ref().and_then(|row| row.set.as_deref());
@@ -317,7 +322,7 @@ impl Audit<'_> {
         if self.deep {
             for file in &seal.files {
                 let key = format!("{folder}{}", file.name);
-                let content = match self.store.get_at_most(&key, file.bytes).await {
+                let content = match self.store.get_at_most(&key, file.bytes.min(MAX_OBJECT_BYTES)).await {
                     Ok(content) => content,
                     Err(error) if error.is_too_large() => {
                         facts.counted.push((file.name.clone(), Err(error.to_string())));

@@ -4,7 +4,8 @@
 //! connection when the head of the answer is there, at the latest after `adobe.connect_timeout` for each of the answers
 //! on the way, and reads no byte of the stream: what is lost is what Adobe had sent by then, at most what the kernel
 //! takes in for one socket. A start with `adobe.reset = "smallest"` asks for that again. A producer that reads already
-//! does not ask before it connects anew, so beside this log's own producer no connection is opened.
+//! does not ask before it connects anew, so beside this log's own producer no connection is opened. That one has the lock
+//! of its log also while it starts, and when its socket has failed.
 
 use std::io::Write;
 
@@ -13,7 +14,7 @@ use reqwest::Client;
 use serde_json::Value;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
+use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use state::feed::{self, AskError};
 
@@ -99,6 +100,24 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
             ));
         }
     }
+    // Nobody answers, who may have the log all the same: a producer that starts, or whose socket failed.
+    let dir = &config.log.dir;
+    match state::in_use(dir) {
+        Ok(false) => {}
+        Ok(true) => {
+            let who =
+                state::holder(dir).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            return Ok(format!(
+                "not opened: {who} has {} open; a producer would miss what a second connection is sent",
+                dir.display()
+            ));
+        }
+        Err(error) => {
+            let what =
+                format!("not opened: {}: {error}; it is not known whether a producer runs", dir.display());
+            return Err((io_exit(&error), what));
+        }
+    }
     // Without `reset`: a look must not move where another producer reads.
     let opened = connect::open(http, &config.adobe, token.value(), None).await;
     // The response is dropped here, and its connection closed.
@@ -127,7 +146,7 @@ async fn bucket(config: &Config) -> Outcome {
     let key = format!("{}.check-{}", config.s3.to_ingest, config.instance.name);
     let tried = async {
         store.put(&key, Bytes::from_static(b"written by `producer check`, which deletes it again")).await?;
-        store.get(&key).await?;
+        store.get_at_most(&key, SMALL).await?;
         store.delete(&key).await
     };
     match tried.await {

@@ -82,8 +82,8 @@ pub struct Finished {
     pub ended: Ended,
     /// What of it had been read before.
     pub reread: Reread,
-    /// Runs of unreadable records that were gone over.
-    pub passed: u32,
+    /// What of it could not be read.
+    pub unreadable: Unreadable,
 }
 
 /// Starts the two threads of one session.
@@ -205,7 +205,6 @@ type Out<'s> = &'s mut dyn FnMut(Block) -> bool;
 struct Decoder {
     framer: Framer,
     records: Records,
-    max_record_bytes: usize,
     counters: Arc<Counters>,
     ended: Option<Ended>,
 }
@@ -216,7 +215,6 @@ impl Decoder {
         Self {
             framer: Framer::new(max_record_bytes),
             records: Records::new(transform, counters.clone()).of_session(known, unreadable),
-            max_record_bytes,
             counters,
             ended: None,
         }
@@ -240,14 +238,13 @@ impl Decoder {
     }
 
     fn text(&mut self, text: &[u8], send: Out<'_>) {
-        let Self { framer, records, counters, ended, max_record_bytes } = self;
+        let Self { framer, records, counters, ended } = self;
         let before = framer.empty_lines();
         framer.push(text, |frame| record(records, ended, &frame, send));
         counters.empty_lines.fetch_add(framer.empty_lines() - before, Ordering::Relaxed);
-        // In damaged text the next line end may never come.
-        let pending = framer.pending_bytes();
-        if ended.is_none() && records.unreadable().is_damaged_with(pending, *max_record_bytes) {
-            *ended = Some(Ended::Unreadable(records.unreadable().why()));
+        if ended.is_none() {
+            records.line_grew(framer.pending_head(), framer.pending_bytes());
+            *ended = damage(records);
         }
     }
 
@@ -292,8 +289,9 @@ impl Decoder {
     fn end(self, ended: Ended) -> Finished {
         let (records, empty_lines) = (self.records.count(), self.framer.empty_lines());
         tracing::info!(records, empty_lines, ?ended, "session decoded");
-        let (reread, passed) = (self.records.reread(), self.records.unreadable().passed());
-        Finished { transform: self.records.end(), ended, reread, passed }
+        let reread = self.records.reread();
+        let (transform, unreadable) = self.records.end();
+        Finished { transform, ended, reread, unreadable }
     }
 }
 
@@ -304,9 +302,9 @@ fn record(records: &mut Records, ended: &mut Option<Ended>, frame: &Frame<'_>, s
         Frame::Record(line) if *line == NOT_AUTHORIZED.as_bytes() => *ended = Some(Ended::NotAuthorized),
         frame => {
             let full = records.add(frame);
-            if records.unreadable().is_damaged() {
-                *ended = Some(Ended::Unreadable(records.unreadable().why()));
-            } else if full
+            *ended = damage(records);
+            if ended.is_none()
+                && full
                 && let Some(block) = records.take()
                 && !send(block)
             {
@@ -314,6 +312,12 @@ fn record(records: &mut Records, ended: &mut Option<Ended>, frame: &Frame<'_>, s
             }
         }
     }
+}
+
+/// The end of a session whose records can no longer be read.
+fn damage(records: &Records) -> Option<Ended> {
+    let unreadable = records.unreadable();
+    unreadable.is_damaged().then(|| Ended::Unreadable(unreadable.why()))
 }
 
 fn undecodable(error: InflateError) -> Ended {

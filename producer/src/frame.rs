@@ -75,6 +75,11 @@ impl Framer {
         self.length
     }
 
+    /// How that line begins: so much of it as a reject would show.
+    pub fn pending_head(&self) -> &[u8] {
+        self.gathered.get(..self.head_bytes()).unwrap_or(&self.gathered)
+    }
+
     fn whole(&mut self, line: &[u8], sink: &mut impl FnMut(Frame<'_>)) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.len() > self.max_record_bytes {

@@ -19,17 +19,20 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
 pub const TOO_LONG: &str = "too_long";
 
-/// So many hits in a row that the log does not have, and it is asked no more in this session: what is sent again comes
-/// first, and to look up a hit in vain costs a tenth of its transform.
-const ASKED_IN_VAIN: u32 = 4_096;
+/// So many hits in a row that the log does not have, and it is asked for few from then on: to look up a hit in vain costs
+/// a tenth of its transform.
+const ASKED_IN_VAIN: u64 = 4_096;
+/// For one in so many then, until it has one: what is sent again may begin with hits that the log has forgotten.
+const ASKED_SELDOM: u64 = 64;
 
 /// Decodes records into the block that is being filled.
 #[derive(Debug)]
 pub struct Records {
     transform: Transform,
-    /// The hits of the log, while it is asked.
+    /// The hits of the log, if it is asked.
     known: Option<KnownHits>,
-    asked_in_vain: u32,
+    /// Records since the last one that the log had.
+    asked_in_vain: u64,
     unreadable: Unreadable,
     reread: Reread,
     block: Block,
@@ -82,11 +85,16 @@ impl Records {
                 }
             },
             Frame::TooLong { head, bytes } => {
-                self.unreadable.unreadable(1);
+                self.unreadable.too_long(head, bytes);
                 self.reject(head, TOO_LONG, too_long(bytes));
             }
         }
         self.is_full()
+    }
+
+    /// A line has not ended, and has so many bytes by now.
+    pub fn line_grew(&mut self, head: &[u8], bytes: u64) {
+        self.unreadable.line_grew(head, bytes);
     }
 
     /// What was unreadable in this session.
@@ -104,12 +112,17 @@ impl Records {
     /// The identity of a record whose hit the log has.
     fn known(&mut self, record: &[u8]) -> Option<Identity> {
         let known = self.known.as_ref()?;
-        let found = transform::identity(record).filter(|identity| known.contains(identity.hit));
-        self.asked_in_vain = if found.is_some() { 0 } else { self.asked_in_vain + 1 };
-        if self.asked_in_vain >= ASKED_IN_VAIN {
-            self.known = None;
+        self.asked_in_vain += 1;
+        if self.asked_in_vain > ASKED_IN_VAIN && !self.asked_in_vain.is_multiple_of(ASKED_SELDOM) {
+            return None;
         }
-        found
+        let found = transform::identity(record).filter(|identity| known.contains(identity.hit))?;
+        // Only the ids were looked at. A damaged record must not count as readable for them.
+        if self.unreadable.is_in_doubt() && !transform::is_json(record) {
+            return None;
+        }
+        self.asked_in_vain = 0;
+        Some(found)
     }
 
     /// Adds a line that may have been cut off at its end; false, and nothing is added, if it cannot become a row.
@@ -148,10 +161,10 @@ impl Records {
         self.count
     }
 
-    /// Gives the transform back, having said what each filter dropped, and what was altered since the process started
-    /// because a type could not hold it.
+    /// Gives the transform back, and what was unreadable, having said what each filter dropped, and what was altered
+    /// since the process started because a type could not hold it.
     #[must_use]
-    pub fn end(mut self) -> Transform {
+    pub fn end(mut self) -> (Transform, Unreadable) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
         for (filter, records) in filters.filter(|(_, records)| **records > 0) {
@@ -177,7 +190,7 @@ impl Records {
         for (column, counts) in columns {
             tracing::debug!(column, ?counts, "values altered");
         }
-        self.transform
+        (self.transform, self.unreadable)
     }
 
     fn count_altered(&mut self) {
@@ -187,7 +200,7 @@ impl Records {
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {
         match &outcome {
-            Outcome::Rejected(reject) if reject.is_unreadable() => self.unreadable.unreadable(1),
+            Outcome::Rejected(reject) if reject.is_unreadable() => self.unreadable.unreadable(record),
             _ => self.unreadable.readable(),
         }
         let decoded = match outcome {

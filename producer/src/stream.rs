@@ -24,9 +24,10 @@ use crate::counters::Counters;
 use crate::decode::{self, Ended, Finished, Piece, Reading};
 use crate::pace::{Pace, Went};
 use crate::reaction::{Reaction, to_refusal};
+use crate::reread::Rereads;
 use crate::token::{NoToken, Token, TokenError, Tokens};
 use crate::transform::Transform;
-use crate::unreadable::{Damages, Unreadable};
+use crate::unreadable::{Damages, Met, Unreadable};
 
 /// Compressed pieces that may wait for the decoding thread; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
@@ -51,6 +52,10 @@ pub struct Shared {
     /// How often a connection broke. What was under way on it is lost, and Adobe may have given the visitors of it to
     /// another by the time it is back: so all connections start again, each with `reset`, and nothing is missing.
     pub broken: watch::Sender<u64>,
+    /// How long each connection took to catch up.
+    pub rereads: Rereads,
+    /// The unreadable records that ended sessions.
+    pub unreadable: Met,
 }
 
 /// One connection.
@@ -87,7 +92,8 @@ impl Stream {
         let alone = config.connections == 1 || config.reset != Reset::Smallest;
         let pace = Pace::new(config.retry_max.0, alone);
         let transform = Some(transform);
-        Self { number, shared, transform, again, moving: false, pace, damages: Damages::default() }
+        let damages = Damages::new(shared.unreadable.clone());
+        Self { number, shared, transform, again, moving: false, pace, damages }
     }
 
     /// Reads until shutdown, or until only a person can help.
@@ -103,6 +109,7 @@ impl Stream {
                 Next::After(wait) => {
                     let wait = wait + apart;
                     tracing::info!(connection = self.number, wait = %shared::human::duration(wait), "trying again");
+                    self.shared.rereads.wait(self.number, Instant::now() + wait);
                     shutdown.sleep(wait).await;
                 }
                 Next::Stop => break,
@@ -216,20 +223,20 @@ impl Stream {
         let joined = tokio::task::spawn_blocking(move || thread.join()).await;
         let lasted = started.elapsed();
         let mut went = Went { lasted, ..Went::default() };
-        let (ended, passed) = match joined {
-            Ok(Ok(Finished { transform: back, ended, reread, passed })) => {
+        let (ended, unreadable) = match joined {
+            Ok(Ok(Finished { transform: back, ended, reread, unreadable })) => {
                 self.transform = Some(back);
                 (went.rereading, went.unfinished) = (reread.took().min(lasted), reread.is_unfinished());
-                (ended, passed)
+                (ended, unreadable)
             }
             _ => {
                 self.transform = Some(transform);
-                (Ended::Damaged("the decoding thread failed".to_owned()), 0)
+                (Ended::Damaged("the decoding thread failed".to_owned()), Unreadable::default())
             }
         };
         let refused = ended == Ended::NotAuthorized;
-        let unreadable = matches!(ended, Ended::Unreadable(_));
-        went.damaged = unreadable || matches!(ended, Ended::Damaged(_));
+        went.damaged = matches!(ended, Ended::Damaged(_) | Ended::Unreadable(_));
+        went.useless = unreadable.is_spent();
         let (why, end) = match ended {
             Ended::Input => (why, end),
             Ended::Within(what) => (format!("{why}, within {what}"), end),
@@ -246,8 +253,10 @@ impl Stream {
         }
         // A session that another one ended says nothing of what Adobe sends.
         if end != End::Told {
-            self.note_damage(&went, unreadable, passed, &why);
+            self.note_damage(&went, &unreadable, &why);
         }
+        let (now, rereads) = (Instant::now(), self.shared.rereads.clone());
+        rereads.note(connection, went.rereading, went.unfinished, now);
         // With another `reset` the others would lose what is under way on them, and bring nothing back.
         if end == End::Broke && self.shared.config.reset == Reset::Smallest {
             drop(broken);
@@ -261,26 +270,22 @@ impl Stream {
             return Next::After(Duration::ZERO);
         }
         went.whole = end == End::Whole;
-        self.pace.ended(&went).map_or(Next::AtOnce, Next::After)
+        went.last = rereads.is_last(connection, self.shared.config.connections, now);
+        self.pace.ended(&went, rereads.longest(now)).map_or(Next::AtOnce, Next::After)
     }
 
     /// How the records of the next session are read.
     fn reading(&self) -> Reading {
         let config = &self.shared.config;
-        Reading {
-            max_record_bytes: usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX),
-            known: Some(self.shared.known.clone()),
-            unreadable: Unreadable::new(config.damaged_after, self.damages.to_pass()),
-        }
+        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
+        let known = Some(self.shared.known.clone());
+        let unreadable = self.damages.next(config.damaged_after, max_record_bytes);
+        Reading { max_record_bytes, known, unreadable }
     }
 
     /// Counts a session that could not be read, and says so.
-    fn note_damage(&mut self, went: &Went, unreadable: bool, passed: u32, why: &str) {
-        if unreadable {
-            self.damages.damaged();
-        } else {
-            self.damages.other(passed);
-        }
+    fn note_damage(&mut self, went: &Went, unreadable: &Unreadable, why: &str) {
+        self.damages.ended(unreadable, went.lived(Duration::ZERO));
         if went.damaged {
             self.shared.counters.damaged.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(connection = self.number, why, "the stream is damaged: connecting anew");
@@ -329,3 +334,6 @@ async fn pump(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

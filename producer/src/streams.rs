@@ -19,9 +19,11 @@ use tokio::task::JoinSet;
 use crate::append::FromStream;
 use crate::connect;
 use crate::counters::Counters;
+use crate::reread::Rereads;
 use crate::stream::{Shared, Stream};
 use crate::token::Tokens;
 use crate::transform::Transform;
+use crate::unreadable::Met;
 
 /// The connections of one stream, not connected.
 pub struct Streams {
@@ -56,6 +58,8 @@ impl Streams {
             out: out.clone(),
             known,
             broken: watch::Sender::new(0),
+            rereads: Rereads::default(),
+            unreadable: Met::default(),
         };
         let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);
         Ok(Self { connections: (0..config.connections).map(connection).collect(), tokens })

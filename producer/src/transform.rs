@@ -121,6 +121,17 @@ impl Reject {
     }
 }
 
+/// Whether all of a record is JSON as it stands, with nothing mended.
+#[must_use]
+pub fn is_json(record: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
+    let mut scanner = scan::Scanner::new(text);
+    scanner.blanks();
+    let valid = scanner.value().is_ok();
+    scanner.blanks();
+    valid && scanner.peek().is_none()
+}
+
 /// Turns records into rows of one schema. Owns buffers: one for each thread.
 #[derive(Debug, Clone)]
 pub struct Transform {

@@ -13,9 +13,11 @@ use std::time::Duration;
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
 use producer::append::FromStream;
 use producer::counters::Counters;
+use producer::reread::Rereads;
 use producer::stream::{Shared, Stream};
 use producer::streams::Streams;
 use producer::token::Tokens;
+use producer::unreadable::Met;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
@@ -95,6 +97,8 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         out,
         known: KnownHits::default(),
         broken: watch::Sender::new(0),
+        rereads: Rereads::default(),
+        unreadable: Met::default(),
     };
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();

@@ -3,6 +3,8 @@
 //! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core to
 //! build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
 
+mod https_only;
+
 use std::time::{Duration, SystemTime};
 
 use aws_config::sts::AssumeRoleProvider;
@@ -13,7 +15,6 @@ use aws_sdk_s3::config::Credentials;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings, SharedHttpClient};
@@ -26,6 +27,7 @@ use crate::boxed::Boxed;
 use crate::causes::causes;
 use crate::config::S3;
 use crate::egress::Egress;
+use https_only::HttpsOnly;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -47,41 +49,21 @@ fn connector(
     let mut builder = Connector::builder().tls_provider(provider());
     builder.set_connector_settings(settings);
     builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-    // Both can be built: what they are made of is checked where the configuration is read.
-    if let Some((address, direct)) = egress.proxy()
-        && let Ok(proxy) = ProxyConfig::https(address.reveal())
-    {
-        builder = builder.proxy_config(proxy.no_proxy(direct));
+    if let Some(proxy) = egress.proxy_of_aws() {
+        builder = builder.proxy_config(proxy.clone());
     }
-    if let Some(certificates) = egress.certificates() {
-        let pem: String = certificates.iter().map(|der| pem(der)).collect();
-        let trust = tls::TrustStore::empty().with_pem_certificate(pem);
-        if let Ok(context) = tls::TlsContext::builder().with_trust_store(trust).build() {
-            builder = builder.tls_context(context);
-        }
+    if let Some(context) = egress.context_of_aws() {
+        builder = builder.tls_context(context.clone());
     }
     builder.build()
-}
-
-fn pem(der: &[u8]) -> String {
-    let text = crate::object_store::base64(der);
-    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, behind) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = behind;
-    }
-    pem + "-----END CERTIFICATE-----\n"
 }
 
 /// The HTTP client of an SDK.
 fn http(egress: &Egress) -> SharedHttpClient {
     let egress = egress.clone();
-    Builder::new().build_with_connector_fn(move |settings, components| {
+    HttpsOnly::over(Builder::new().build_with_connector_fn(move |settings, components| {
         connector(&egress, settings.cloned(), components)
-    })
+    }))
 }
 
 /// What the clients of AWS have in common; the credential is the fixed key of [s3] or the AWS chain, or a role that is
@@ -106,14 +88,28 @@ pub(crate) fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     })
 }
 
+/// What STS is asked with. Made anew, without what the SDK would look up for a service: an `endpoint_url` of the profile
+/// goes before an address that is set here.
+fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
+    let mut asking = SdkConfig::builder();
+    asking.set_behavior_version(sdk.behavior_version());
+    asking.set_region(sdk.region().cloned());
+    asking.set_http_client(sdk.http_client());
+    asking.set_credentials_provider(sdk.credentials_provider());
+    asking.set_timeout_config(sdk.timeout_config().cloned());
+    asking.set_retry_config(sdk.retry_config().cloned());
+    asking.set_sleep_impl(sdk.sleep_impl());
+    asking.set_time_source(sdk.time_source());
+    asking.set_use_fips(sdk.use_fips());
+    asking.set_use_dual_stack(sdk.use_dual_stack());
+    asking.set_endpoint_url(Some(config.sts_endpoint.clone()).filter(|given| !given.is_empty()));
+    asking.build()
+}
+
 /// The same, as the role of [s3].
 async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
-    let mut asking = sdk.to_builder();
-    if !config.sts_endpoint.is_empty() {
-        asking = asking.endpoint_url(&config.sts_endpoint);
-    }
     let mut role =
-        AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking.build());
+        AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking(config, &sdk));
     if !config.external_id.is_empty() {
         role = role.external_id(&config.external_id);
     }
@@ -308,6 +304,25 @@ mod tests {
         assert!(not_built_in(unknown).unwrap().contains("\"Foo\", which is not built in"));
         for other in ["no providers in chain provided credentials", "profile `x` was not defined: …", ""] {
             assert_eq!(not_built_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn sts_is_asked_where_the_configuration_says_whatever_the_profile_says() {
+        use crate::config::{Config, Secrets};
+
+        let text = include_str!("../../deploy/pipeline.example.toml");
+        let config =
+            Config::parse(text, std::path::Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
+        // As the SDK sets it when a profile has an endpoint_url.
+        let sdk = SdkConfig::builder().region(Region::new("eu-central-1")).endpoint_url("http://10.0.0.1");
+        let sdk = sdk.build();
+        for (given, asked) in [("", None), ("https://sts.example", Some("https://sts.example"))] {
+            let config = S3 { sts_endpoint: given.to_owned(), ..config.s3.clone() };
+            let asking = asking(&config, &sdk);
+            assert_eq!(asking.endpoint_url(), asked);
+            assert!(asking.service_config().is_none(), "it would go before");
+            assert_eq!(asking.region(), sdk.region());
         }
     }
 }

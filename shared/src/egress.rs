@@ -4,18 +4,25 @@
 //! Plain http is accepted towards loopback only, and the AWS chain uses it for the metadata of an instance or container.
 //! None of these may leave the machine through a proxy. So only `https` is ever proxied.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod authorities;
+mod no_proxy;
 
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::TlsContext;
+use hyper::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
-use rustls::RootCertStore;
 use url::Url;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::Failure;
 use crate::secret::Secret;
+use authorities::Authorities;
 
 /// The variables that are read. Of two spellings the first counts, if it is set.
-pub const VARIABLES: [&str; 10] = [
+pub const VARIABLES: [&str; 14] = [
     "HTTPS_PROXY",
     "https_proxy",
     "ALL_PROXY",
@@ -26,6 +33,20 @@ pub const VARIABLES: [&str; 10] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+    CA_BUNDLE,
+    ENDPOINTS[0].0,
+    ENDPOINTS[1].0,
+    ENDPOINTS[2].0,
+];
+
+/// Other programs of AWS read authorities from here.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The SDK would send its requests to these addresses, whatever they are: plain http too, which is never proxied.
+const ENDPOINTS: [(&str, &str); 3] = [
+    ("AWS_ENDPOINT_URL", "s3.endpoint, and s3.sts_endpoint,"),
+    ("AWS_ENDPOINT_URL_S3", "s3.endpoint"),
+    ("AWS_ENDPOINT_URL_STS", "s3.sts_endpoint"),
 ];
 
 /// What is never proxied: this machine, and where AWS hands out the credentials of an instance or container
@@ -41,30 +62,42 @@ pub struct Egress {
     /// Plain http has a proxy and https has none: most likely a mistake.
     only_http: bool,
     authorities: Authorities,
+    warnings: Vec<String>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Proxy {
     variable: &'static str,
     /// It may hold a password.
     address: Secret,
     shown: String,
     direct: String,
+    /// The rule itself, as both HTTP clients have it.
+    matcher: Arc<Matcher>,
+    /// The same for the clients of AWS. Its own `Debug` would show the password.
+    of_aws: ProxyConfig,
 }
 
-#[derive(Debug, Clone, Default)]
-struct Authorities {
-    file: Option<PathBuf>,
-    dir: Option<PathBuf>,
-    /// DER, once they are read.
-    read: Option<Arc<[Vec<u8>]>>,
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { variable, shown, direct, .. } = self;
+        write!(f, "Proxy({variable} {shown}, direct: {direct})")
+    }
+}
+
+/// Whether plain http to this address stays on this machine or its link: loopback, and the metadata of AWS.
+#[must_use]
+pub(crate) fn may_be_plain(uri: &Uri) -> bool {
+    static NEAR: LazyLock<Matcher> =
+        LazyLock::new(|| Matcher::builder().http("http://elsewhere.invalid").no(NEVER).build());
+    uri.scheme_str() == Some("http") && uri.host().is_some() && NEAR.intercept(uri).is_none()
 }
 
 impl Egress {
     /// What these variables say.
     ///
     /// # Errors
-    /// The variable whose value is no proxy, and why.
+    /// The variable whose value is no proxy or that must not be set, and why.
     pub fn of(env: &[(String, String)]) -> Result<Self, (&'static str, String)> {
         let set = |name: &&'static str| {
             let found = env.iter().find(|(set, value)| set == name && !value.trim().is_empty());
@@ -72,23 +105,53 @@ impl Egress {
         };
         let first = |names: &[&'static str]| names.iter().find_map(set);
         let path = |name: &'static str| set(&name).map(|(_, value)| PathBuf::from(value));
-        let own = first(&["NO_PROXY", "no_proxy"]).map_or("", |(_, value)| value);
+        for (name, instead) in ENDPOINTS {
+            if set(&name).is_some() {
+                let rule = "must not be set: requests would go there unchecked; unset it, and set";
+                return Err((name, format!("{rule} {instead} in the configuration if they shall")));
+            }
+        }
+        let (listed, own) = first(&["NO_PROXY", "no_proxy"]).unwrap_or(("NO_PROXY", ""));
+        let own = no_proxy::parse(own);
         let proxy = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
         let proxy = match proxy {
             Some((variable, address)) => {
-                Some(Proxy::parse(variable, address, own).map_err(|why| (variable, why))?)
+                Some(Proxy::parse(variable, address, &own.usable).map_err(|why| (variable, why))?)
             }
             None => None,
         };
         let only_http = proxy.is_none() && first(&["HTTP_PROXY", "http_proxy"]).is_some();
-        let authorities = Authorities { file: path("SSL_CERT_FILE"), dir: path("SSL_CERT_DIR"), read: None };
-        Ok(Self { proxy, only_http, authorities })
+        let authorities = Authorities::new(path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
+        let mut warnings = Vec::new();
+        if proxy.is_some() && !own.useless.is_empty() {
+            let useless: Vec<_> = own.useless.iter().map(|one| format!("{one:?}")).collect();
+            warnings.push(format!(
+                "{listed}: no host fits {}: write a host, a domain, an address or a network such as 10.0.0.0/8",
+                useless.join(", ")
+            ));
+        }
+        if set(&CA_BUNDLE).is_some() && authorities.told().is_none() {
+            warnings.push(format!("{CA_BUNDLE}: it is not read; name its file in SSL_CERT_FILE"));
+        }
+        Ok(Self { proxy, only_http, authorities, warnings })
     }
 
     /// The proxy for https, with its password, and what is reached without it: as every client here takes them.
     #[must_use]
     pub fn proxy(&self) -> Option<(&Secret, &str)> {
         self.proxy.as_ref().map(|proxy| (&proxy.address, proxy.direct.as_str()))
+    }
+
+    /// The same for the clients of AWS.
+    #[must_use]
+    pub(crate) fn proxy_of_aws(&self) -> Option<&ProxyConfig> {
+        self.proxy.as_ref().map(|proxy| &proxy.of_aws)
+    }
+
+    /// What an operator should know of variables that have no effect, a line each.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Which way a request to this address takes, for an operator: no password.
@@ -98,26 +161,29 @@ impl Egress {
             let hint = ": HTTP_PROXY is for plain http, set HTTPS_PROXY";
             return format!("directly{}", if self.only_http { hint } else { "" });
         };
-        let uri = address.parse::<hyper::Uri>().unwrap_or_default();
-        match proxy.matcher().intercept(&uri) {
+        let uri = address.parse::<Uri>().unwrap_or_default();
+        match proxy.matcher.intercept(&uri) {
             Some(_) => format!("through {} ({})", proxy.shown, proxy.variable),
             None => format!("directly, not through {} (NO_PROXY, or never)", proxy.shown),
         }
     }
 
-    /// Which way the requests to each of these take, and which authorities are trusted, for an operator.
+    /// Which way the requests to each of these take, the hosts named, and which authorities are trusted, for an operator.
     #[must_use]
     pub fn report(&self, to: impl IntoIterator<Item = (&'static str, String)>) -> String {
-        let mut ways: Vec<(Vec<&str>, String)> = Vec::new();
+        let mut ways: Vec<(Vec<String>, String)> = Vec::new();
         for (name, address) in to {
             let way = self.way_to(&address);
+            let uri = address.parse::<Uri>().unwrap_or_default();
+            let name = uri.host().map_or_else(|| name.to_owned(), |host| format!("{name} ({host})"));
             match ways.iter_mut().find(|(_, known)| *known == way) {
                 Some((names, _)) => names.push(name),
                 None => ways.push((vec![name], way)),
             }
         }
         let ways: Vec<_> = ways.iter().map(|(names, way)| format!("{} {way}", names.join(", "))).collect();
-        format!("{}; trusting {}", ways.join("; "), self.trusted())
+        let told = [vec![ways.join("; "), format!("trusting {}", self.trusted())], self.warnings.clone()];
+        told.concat().join("; ")
     }
 
     /// Which authorities are trusted, for an operator.
@@ -134,30 +200,24 @@ impl Egress {
     /// # Errors
     /// Exit 78 when it names some and no usable certificate is there: every connection would fail later with less to say.
     pub fn read_authorities(&mut self) -> Result<(), Failure> {
-        let Some(told) = self.authorities.told() else { return Ok(()) };
-        let (file, dir) = (self.authorities.file.as_deref(), self.authorities.dir.as_deref());
-        let found = rustls_native_certs::load_certs_from_paths(file, dir);
-        // One that rustls does not take is left out, as it is of the system's: the others are still good.
-        let usable = |der: &Vec<u8>| RootCertStore::empty().add(der.as_slice().into()).is_ok();
-        let usable: Vec<_> = found.certs.iter().map(|found| found.as_ref().to_vec()).filter(usable).collect();
-        if usable.is_empty() {
-            let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
-            let error = anyhow::anyhow!("no usable certificate (PEM) among {told}{why}");
-            return Err(Failure::new(Exit::Config, error));
-        }
-        self.authorities.read = Some(usable.into());
-        Ok(())
+        self.authorities.read()
+    }
+
+    /// The same for the clients of AWS.
+    #[must_use]
+    pub(crate) fn context_of_aws(&self) -> Option<&TlsContext> {
+        self.authorities.context()
     }
 
     /// The certificates (DER) to trust and no others; None for the system's.
     #[must_use]
     pub fn certificates(&self) -> Option<&[Vec<u8>]> {
-        self.authorities.read.as_deref()
+        self.authorities.certificates()
     }
 }
 
 impl Proxy {
-    fn parse(variable: &'static str, address: &str, own: &str) -> Result<Self, String> {
+    fn parse(variable: &'static str, address: &str, own: &[String]) -> Result<Self, String> {
         // As curl reads it: `proxy.example:3128`.
         let address = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
         // The value is not shown: it may hold a password.
@@ -166,117 +226,27 @@ impl Proxy {
             return Err(format!("is a {} proxy; only http:// and https:// ones are supported", url.scheme()));
         }
         let Some(host) = url.host_str() else { return Err("names no host".to_owned()) };
+        if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+            // More likely a password with one of these in it than a proxy with a path.
+            return Err("has something behind the host: write / ? # in a password as %2F %3F %23".to_owned());
+        }
         let port = url.port().map_or(String::new(), |port| format!(":{port}"));
         let shown = format!("{}://{host}{port}", url.scheme());
-        // `*.example.com` is how many write `.example.com`, the only form that the clients know.
-        let own = own.split(',').map(str::trim).filter(|one| !one.is_empty());
-        let own = own.map(|one| if one.starts_with("*.") { &one[1..] } else { one });
+        let own = own.iter().map(String::as_str);
         let direct = [NEVER].into_iter().chain(own).collect::<Vec<_>>().join(",");
-        Ok(Self { variable, address: Secret::new(address), shown, direct })
-    }
-
-    /// The rule itself, as both HTTP clients have it.
-    fn matcher(&self) -> Matcher {
-        Matcher::builder().https(self.address.reveal()).no(self.direct.as_str()).build()
-    }
-}
-
-impl Authorities {
-    fn told(&self) -> Option<String> {
-        let named = [("SSL_CERT_FILE", &self.file), ("SSL_CERT_DIR", &self.dir)];
-        let told: Vec<_> = named
-            .iter()
-            .filter_map(|(name, path)| path.as_ref().map(|path| format!("{name} {}", path.display())))
-            .collect();
-        (!told.is_empty()).then(|| format!("those of {}", told.join(" and ")))
+        // Percent-encoded. As it was written, the HTTP clients would not take `^` or `{` in a password, and the matcher
+        // would go without the proxy. They decode user and password.
+        let address = url.as_str();
+        let unusable = "is an address that the HTTP clients do not take: percent-encode user and password";
+        let of_aws = ProxyConfig::https(address).map_err(|_| unusable.to_owned())?.no_proxy(&direct);
+        let everywhere = Matcher::builder().https(address).build();
+        if everywhere.intercept(&Uri::from_static("https://elsewhere.invalid")).is_none() {
+            return Err(unusable.to_owned());
+        }
+        let matcher = Arc::new(Matcher::builder().https(address).no(direct.as_str()).build());
+        Ok(Self { variable, address: Secret::new(address), shown, direct, matcher, of_aws })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(env: &[(&str, &str)]) -> Result<Egress, (&'static str, String)> {
-        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Egress::of(&env)
-    }
-
-    #[test]
-    fn https_goes_through_the_proxy_and_this_machine_and_the_metadata_of_aws_never_do() {
-        let egress = of(&[
-            ("https_proxy", "http://user:hunter2@proxy.example:3128"),
-            ("no_proxy", "corp.example, 10.0.0.0/8, *.internal"),
-        ]);
-        let egress = egress.unwrap();
-        for proxied in
-            ["https://s3.eu-central-1.amazonaws.com/b/k", "https://livestream.adobe.net", "https://11.0.0.1"]
-        {
-            assert_eq!(
-                egress.way_to(proxied),
-                "through http://proxy.example:3128 (https_proxy)",
-                "{proxied}"
-            );
-        }
-        for direct in [
-            "https://s3.corp.example",
-            "https://10.1.2.3",
-            "https://s3.internal",
-            "http://127.0.0.1:9000",
-            "https://localhost:1",
-            "https://127.1.2.3",
-            "https://[::1]:1",
-            "http://169.254.169.254/latest",
-            "http://[fd00:ec2::254]/latest",
-            "http://169.254.170.2/v2",
-            "https://169.254.170.23/v1",
-            "http://[fd00:ec2::23]/v1",
-        ] {
-            assert!(
-                egress.way_to(direct).starts_with("directly, not through http://proxy.example:3128"),
-                "{direct}"
-            );
-        }
-        assert!(!format!("{egress:?}").contains("hunter2"), "{egress:?}");
-    }
-
-    #[test]
-    fn of_several_variables_the_nearest_counts_and_an_empty_one_is_not_set() {
-        let way = |env: &[(&str, &str)]| of(env).unwrap().way_to("https://x.example");
-        assert_eq!(way(&[]), "directly");
-        assert_eq!(
-            way(&[("HTTPS_PROXY", "a:1"), ("https_proxy", "b:1")]),
-            "through http://a:1 (HTTPS_PROXY)"
-        );
-        assert_eq!(
-            way(&[("HTTPS_PROXY", " "), ("ALL_PROXY", "https://c:1")]),
-            "through https://c:1 (ALL_PROXY)"
-        );
-        assert!(way(&[("HTTP_PROXY", "a:1")]).contains("set HTTPS_PROXY"));
-        assert!(way(&[("HTTPS_PROXY", "a:1"), ("NO_PROXY", "*")]).starts_with("directly, not through"));
-    }
-
-    #[test]
-    fn what_is_no_proxy_is_refused_by_its_variable_without_its_password() {
-        for (value, why) in [
-            ("socks5://user:hunter2@p:1080", "only http:// and https://"),
-            ("http://user:hunter2@p:99999", "no address of a proxy"),
-            ("http://", "no address of a proxy"),
-        ] {
-            let (variable, said) = of(&[("HTTPS_PROXY", value)]).unwrap_err();
-            assert_eq!(variable, "HTTPS_PROXY");
-            assert!(said.contains(why) && !said.contains("hunter2"), "{said}");
-        }
-    }
-
-    #[test]
-    fn authorities_that_are_named_and_not_there_are_an_error_of_configuration() {
-        let mut egress = of(&[("SSL_CERT_FILE", "/nowhere/ca.pem")]).unwrap();
-        assert_eq!(egress.trusted(), "those of SSL_CERT_FILE /nowhere/ca.pem");
-        let failure = egress.read_authorities().unwrap_err();
-        assert_eq!(failure.exit(), Exit::Config);
-        assert!(failure.to_string().contains("SSL_CERT_FILE /nowhere/ca.pem"), "{failure}");
-        let mut system = of(&[]).unwrap();
-        system.read_authorities().unwrap();
-        assert!(system.certificates().is_none());
-    }
-}
+mod tests;

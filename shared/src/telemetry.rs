@@ -1,10 +1,11 @@
 //! Logging: `tracing` to standard error, for people or as JSON, and to a file a day that rolls at 00:00 UTC.
 
+mod daily;
+
 use std::io::IsTerminal;
 
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -12,6 +13,7 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use crate::config::{LogFormat, Logging};
 use crate::exit::{Exit, Failure};
+use daily::Daily;
 
 /// Keeps the log file written until it is dropped; hold it in `main`.
 #[must_use]
@@ -35,22 +37,19 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
         vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
     let mut guard = None;
     if !config.dir.as_os_str().is_empty() {
-        let appender = RollingFileAppender::builder()
-            .rotation(Rotation::DAILY) // tracing-appender rolls by UTC
-            .filename_prefix(service)
-            .filename_suffix("log")
-            .max_log_files(config.keep_days)
-            .build(&config.dir)
-            .map_err(|error| {
-                let text =
-                    format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
-                Failure::new(Exit::Io, anyhow::anyhow!(text))
-            })?;
-        let (writer, worker) = tracing_appender::non_blocking(appender);
+        let file = Daily::open(&config.dir, service, config.keep_days).map_err(|error| {
+            let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
+            Failure::new(Exit::Io, anyhow::anyhow!(text))
+        })?;
+        let (writer, worker) = tracing_appender::non_blocking(file);
         layers.push(layer(config.format, writer, false, filter()?));
         guard = Some(worker);
     }
     tracing_subscriber::registry().with(layers).try_init().map_err(|e| Failure::new(Exit::Software, e))?;
+    if guard.is_some() {
+        // After logging has started, so that a failure is told.
+        daily::prune_today(&config.dir, service, config.keep_days);
+    }
     Ok(Telemetry { _file: guard })
 }
 

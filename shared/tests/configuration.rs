@@ -130,6 +130,16 @@ fn a_stream_is_damaged_after_200_unreadable_records_and_never_with_0() {
 fn a_wrong_value_is_named_by_its_key() {
     for (section, line, expected) in [
         ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
+        (
+            "batch",
+            "records_per_file = 1000001",
+            "batch.records_per_file: must be between 1 and 1000000, not 1000001",
+        ),
+        (
+            "batch",
+            "max_file_bytes = \"2GiB\"",
+            "batch.max_file_bytes: must be between 1KiB and 1GiB, not 2.0 GiB",
+        ),
         ("log", "commit_rows = \"many\"", "log.commit_rows: must be a integer, not a string"),
         ("log", "commit_rows = -1", "log.commit_rows: "),
         ("log", "commit_interval = \"50\"", "log.commit_interval: \"50\" is not a duration"),
@@ -395,4 +405,6 @@ fn what_the_bucket_asks_for_is_checked_and_the_key_that_is_wrong_is_named() {
     }
     let said = complaint(EXAMPLE, &[("HTTPS_PROXY", "socks5://user:hunter2@p:1")]);
     assert!(said.contains("HTTPS_PROXY: is a socks5 proxy") && !said.contains("hunter2"), "{said}");
+    let said = complaint(EXAMPLE, &[("AWS_ENDPOINT_URL_S3", "http://10.0.0.1:9000")]);
+    assert!(said.contains("AWS_ENDPOINT_URL_S3: must not be set") && said.contains("s3.endpoint"), "{said}");
 }

@@ -10,6 +10,7 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::out;
 
+use crate::as_owner::as_owner;
 use crate::feed::{self, AskError, Question};
 use crate::store::StoreError;
 
@@ -83,11 +84,9 @@ impl Service {
                 Asked::Nobody => None,
                 Asked::Broken(error) => Some(error),
             };
-            let in_use = match look(&self.dir) {
-                Ok(opened) => return Ok(self.part(None, Some(read(&opened)?))),
-                Err(StoreError::Missing(_)) => return Ok(self.part(None, None)),
-                Err(in_use @ StoreError::InUse { .. }) => in_use,
-                Err(error) => return Err(error.into()),
+            let in_use = match self.open(&look, &read)? {
+                Opened::Read(snapshot) => return Ok(self.part(None, snapshot)),
+                Opened::InUse(in_use) => in_use,
             };
             let socket = self.socket.display();
             if let Some(broken) = broken {
@@ -105,6 +104,22 @@ impl Service {
                 let _ = writeln!(out::stderr(), "{in_use}; waiting up to {most} seconds for {socket}");
             }
             tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    /// Opens the database and reads it, as its owner if this is root.
+    fn open<T, R>(
+        &self,
+        look: impl Fn(&Path) -> Result<R, StoreError>,
+        read: impl Fn(&R) -> Result<T, Failure>,
+    ) -> Result<Opened<T>, Failure> {
+        // Dropped after the database, which may write as it is closed.
+        let _owner = as_owner(&self.dir).map_err(|error| StoreError::Io { path: self.dir.clone(), error })?;
+        match look(&self.dir) {
+            Ok(opened) => Ok(Opened::Read(Some(read(&opened)?))),
+            Err(StoreError::Missing(_)) => Ok(Opened::Read(None)),
+            Err(in_use @ StoreError::InUse { .. }) => Ok(Opened::InUse(in_use)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -134,6 +149,14 @@ impl Service {
     }
 }
 
+/// What came of opening the database.
+enum Opened<T> {
+    /// What it holds; None when there is none.
+    Read(Option<T>),
+    /// Another process has it.
+    InUse(StoreError),
+}
+
 /// What came of a question over the socket.
 enum Asked<T> {
     /// The process and what it said.
@@ -146,9 +169,12 @@ enum Asked<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::Arc;
 
     use chrono::Utc;
+    use rustix::process::{Gid, Uid, geteuid};
+    use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
     use shared::shutdown::Shutdown;
 
     use super::*;
@@ -175,6 +201,70 @@ mod tests {
         tokio::spawn(async move { feed::serve(&socket, Arc::new(loads), Shutdown::new()).await });
         let answer = asked.await.unwrap().unwrap();
         assert_eq!(answer.pid, Some(std::process::id()));
+    }
+
+    fn everything_below(dir: &Path) -> Vec<PathBuf> {
+        let mut all = vec![dir.to_owned()];
+        if dir.is_dir() {
+            std::fs::read_dir(dir)
+                .unwrap()
+                .for_each(|entry| all.extend(everything_below(&entry.unwrap().path())));
+        }
+        all
+    }
+
+    /// Opens the database as a process of that user would.
+    fn open_as(user: u32, dir: &Path) -> Result<(), StoreError> {
+        let dir = dir.to_owned();
+        let opening = std::thread::spawn(move || {
+            let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
+            set_thread_res_gid(group, group, group).unwrap();
+            set_thread_res_uid(user, user, user).unwrap();
+            Loads::open(&dir).map(drop)
+        });
+        opening.join().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_root_looks_at_stays_its_owners_who_can_open_it_afterwards() {
+        if !geteuid().is_root() {
+            std::io::stderr().write_all(b"SKIPPED looking as root: this is another user\n").unwrap();
+            return;
+        }
+        const OWNER: u32 = 65_534;
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = scratch.path().join("ingester");
+        drop(Loads::open(&dir).unwrap());
+        for path in everything_below(&dir) {
+            std::os::unix::fs::chown(path, Some(OWNER), Some(OWNER)).unwrap();
+        }
+        // What an earlier version has left, which the owner may remove.
+        std::fs::write(dir.join("disk-error"), "").unwrap();
+        std::fs::remove_file(dir.join("spare")).unwrap();
+        std::fs::write(dir.join("spare"), "").unwrap();
+        std::fs::set_permissions(dir.join("spare"), std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::os::unix::fs::chown(dir.join("disk-error"), Some(OWNER), Some(OWNER)).unwrap();
+
+        let part = ask(service(&dir, STARTING)).await.unwrap();
+        assert!(part.snapshot.is_some());
+        assert!(geteuid().is_root() && rustix::process::getegid().is_root());
+        for path in everything_below(&dir) {
+            let meta = std::fs::metadata(&path).unwrap();
+            assert_eq!((meta.uid(), meta.gid()), (OWNER, OWNER), "{}", path.display());
+        }
+        open_as(OWNER, &dir).unwrap();
+
+        // One that root has left before is named.
+        let snapshot =
+            everything_below(&dir).into_iter().find(|path| path.to_string_lossy().contains("/snap."));
+        let snapshot = snapshot.unwrap();
+        std::os::unix::fs::chown(&snapshot, Some(0), Some(0)).unwrap();
+        std::fs::set_permissions(&snapshot, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let failure = Failure::from(open_as(OWNER, &dir).unwrap_err());
+        assert_eq!(failure.exit(), Exit::Permission);
+        let said = failure.to_string();
+        assert!(said.contains(snapshot.to_str().unwrap()) && said.contains("change its owner"), "{said}");
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 //! sled never syncs `conf`: a power cut soon after the first start may leave parts of it as zeros. It says the same in
 //! every database of ours, so such a one is removed and sled writes it again.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -24,8 +24,8 @@ const CHECKSUM: usize = 4;
 /// When the file system refuses, with the path.
 pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
     let db = inner.join("db");
-    match File::open(&db) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    match lock::open_to_lock(&db) {
+        Ok(None) => {
             // With anything else beside it, a `db` was there and is missed: that is not for us to tidy up.
             let others = |item: &fs::DirEntry| item.file_name() != "conf" && item.file_name() != "blobs";
             match read_dir(inner)?.iter().any(others) {
@@ -35,7 +35,7 @@ pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
         }
         Err(error) => Err((db, error)),
         // The lock sled takes: who holds it may be writing a snapshot at this moment.
-        Ok(file) if lock::hold(&file).is_ok_and(|held| held) => {
+        Ok(Some(file)) if lock::hold(&file).is_ok_and(|held| held) => {
             let conf = inner.join("conf");
             if fs::read(&conf).is_ok_and(|bytes| is_cut_short(&bytes)) {
                 gone(&conf)?;
@@ -48,7 +48,7 @@ pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
             }
             Ok(())
         }
-        Ok(_in_use) => Ok(()),
+        Ok(Some(_in_use)) => Ok(()),
     }
 }
 

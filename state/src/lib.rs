@@ -1,6 +1,7 @@
 //! Everything durable on local disk: the producer's log, the ingester's bookkeeping, the socket on which their
 //! owners answer questions, and what `state` shows of them.
 
+mod as_owner;
 mod ask;
 pub mod cli;
 pub mod columns;
@@ -22,3 +23,4 @@ pub mod store;
 pub mod verify;
 
 pub use ask::Part;
+pub use lock::{holder, in_use};

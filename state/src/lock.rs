@@ -13,6 +13,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock, major, minor};
+use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 /// How long to wait for a process that has just ended: its lock can outlive it for a moment.
@@ -58,26 +59,70 @@ pub(crate) fn take(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
 fn look(database_dir: &Path) -> io::Result<File> {
     let dir = File::open(database_dir)?;
     // Waits only for a process that is at `patience`, which takes microseconds.
-    flock(&dir, FlockOperation::LockShared)?;
+    flock(&dir, FlockOperation::LockShared).map_err(explained)?;
     Ok(dir)
 }
 
 /// Whether no process has the database open; a database that is not there is free.
 fn is_free(database: &Path) -> io::Result<bool> {
-    let file = match File::open(database) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(error),
-    };
+    let Some(file) = open_to_lock(database)? else { return Ok(true) };
     hold(&file)
+}
+
+/// Opens a file whose lock is wanted; None when it is not there. For writing too where that is allowed: NFS gives an
+/// exclusive lock to nobody else.
+pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let opened = match File::options().read(true).write(true).open(path) {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => File::open(path),
+        opened => opened,
+    };
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether another process works with the database in `dir`, or looks at it. Nobody is kept from opening it by the
+/// question: who tries at that moment tries again.
+///
+/// # Errors
+/// When the directory cannot be looked at, or its file system knows no locks.
+pub fn in_use(dir: &Path) -> io::Result<bool> {
+    for path in [dir.to_owned(), dir.join("sled").join("db")] {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(true),
+            Err(error) => return Err(explained(error)),
+        }
+    }
+    Ok(false)
 }
 
 /// Takes the lock of an open file, for as long as it is open; false when another process has it.
 pub(crate) fn hold(file: &File) -> io::Result<bool> {
     match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
+        Err(Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(explained(error)),
+    }
+}
+
+/// Says what is needed when the file system cannot lock. NFS locks no directory, and other network file systems lock
+/// nothing or let two machines have the same lock.
+fn explained(error: Errno) -> io::Error {
+    match error {
+        Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS => {
+            let what = format!("{error}: its file system cannot lock it; a local file system is needed");
+            io::Error::new(io::ErrorKind::Unsupported, what)
+        }
+        other => other.into(),
     }
 }
 
@@ -95,7 +140,8 @@ pub(crate) fn patience(database_dir: &Path) -> Duration {
 
 /// The process that has the database in `dir`: as the kernel says, or else the one that left its number in
 /// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
-pub(crate) fn holder(dir: &Path) -> Option<u32> {
+#[must_use]
+pub fn holder(dir: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = |path: &Path| {
         let meta = fs::metadata(path).ok()?;
@@ -105,7 +151,7 @@ pub(crate) fn holder(dir: &Path) -> Option<u32> {
         let pid: i32 = fs::read_to_string(dir.join("owner.pid")).ok()?.trim().parse().ok()?;
         let alive = match test_kill_process(Pid::from_raw(pid)?) {
             Ok(()) => true,
-            Err(error) => error == rustix::io::Errno::PERM,
+            Err(error) => error == Errno::PERM,
         };
         if alive { u32::try_from(pid).ok() } else { None }
     })
@@ -174,6 +220,50 @@ mod tests {
         flock(&database, FlockOperation::LockExclusive).unwrap();
         assert!(take(dir.path(), Purpose::Look).unwrap().is_none());
         assert_eq!(patience(&inner), ENDING, "it does not look while it waits");
+    }
+
+    #[test]
+    fn a_database_is_in_use_while_its_directory_or_its_file_is_locked_and_the_question_locks_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, inner) = (dir.path().join("log"), dir.path().join("log/sled"));
+        assert!(!in_use(&log).unwrap(), "it is not there");
+        fs::create_dir_all(&inner).unwrap();
+        for purpose in [Purpose::Own, Purpose::Look] {
+            assert!(!in_use(&log).unwrap());
+            let lock = take(&log, purpose).unwrap().unwrap();
+            assert!(in_use(&log).unwrap());
+            drop(lock);
+        }
+        // A program of before locks only the file.
+        let database = File::create(inner.join("db")).unwrap();
+        flock(&database, FlockOperation::LockExclusive).unwrap();
+        assert!(in_use(&log).unwrap());
+        drop(database);
+        assert!(!in_use(&log).unwrap());
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_lock_is_named_as_the_reason() {
+        use std::os::unix::fs::OpenOptionsExt;
+
+        // Of such a descriptor Linux says what it says of a directory on NFS.
+        let dir = tempfile::tempdir().unwrap();
+        let unlockable = File::options().read(true).custom_flags(libc::O_PATH).open(dir.path()).unwrap();
+        let error = hold(&unlockable).unwrap_err();
+        assert!(error.to_string().contains("a local file system is needed"), "{error}");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_file_is_opened_for_its_lock_as_far_as_this_user_may() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("db");
+        assert!(open_to_lock(&path).unwrap().is_none());
+        fs::write(&path, "").unwrap();
+        let file = open_to_lock(&path).unwrap().unwrap();
+        assert!(file.set_len(1).is_ok(), "for writing");
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).unwrap();
+        assert!(hold(&open_to_lock(&path).unwrap().unwrap()).unwrap());
     }
 
     #[test]

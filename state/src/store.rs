@@ -7,6 +7,7 @@
 //! [`sled::Batch`] is atomic within a tree, and writing it needs no read of the old values, which a transaction
 //! over several trees does for every key.
 
+mod copy;
 mod disk_error;
 mod error;
 mod label;
@@ -236,7 +237,7 @@ impl Store {
         reached("commit.applied");
         self.sync()?;
         reached("commit.synced");
-        self.mark.as_ref().map_or(Ok(()), |mark| mark.set(number))?;
+        self.mark.as_ref().map_or(Ok(()), |mark| self.noted(mark.set(number)))?;
         reached("commit.durable");
         Ok(())
     }

@@ -5,11 +5,14 @@ mod support;
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use state::log::{Log, Settings, Upload};
 use support::{Scratch, append, child, number_from_env};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
 const DIR: &str = "SPEED_DIR";
 const ROWS: &str = "SPEED_ROWS";
@@ -53,44 +56,95 @@ fn speed_of_resuming() {
     }
 }
 
-/// Not a test of its own: a backlog of `ROWS` that was resumed once, as a free segment needs, and goes on until it is
-/// killed: rows come, and those of the oldest files go to S3.
+/// Not a test of its own: a backlog of `ROWS`, closed in order. Nearly every fifth file went to S3, from between what
+/// stays, as a free segment needs.
+#[test]
+fn backlog() {
+    let (Some(dir), rows) = (std::env::var_os(DIR), number_from_env(ROWS, 0)) else { return };
+    let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
+    append(&mut log, 0..rows, 256, Utc::now(), &mut fastrand::Rng::with_seed(2)).unwrap();
+    // A file holds whole commits, a few more rows than its 1,000.
+    for file in (0..rows / 1_100).step_by(5) {
+        let (crc32, etag) = ("AAAAAA==".to_owned(), "e".to_owned());
+        log.uploaded(file, Upload { bytes: file, crc32, etag, content: None }).unwrap();
+    }
+    log.close(Utc::now()).unwrap();
+}
+
+/// Not a test of its own: resumes a backlog, and rows come until it is killed.
 #[test]
 fn churner() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let dir = Path::new(&dir);
-    let (now, mut random) = (Utc::now(), fastrand::Rng::with_seed(2));
-    for life in 0..2 {
-        let (mut log, resumed) = Log::open(settings(dir), now).unwrap();
+    let (now, mut random) = (Utc::now(), fastrand::Rng::with_seed(3));
+    let (mut log, resumed) = Log::open(settings(Path::new(&dir)), now).unwrap();
+    assert!(resumed.rows > 0);
+    let mut more = |count| {
         let first = log.totals().rows;
-        let more = if life == 0 { number_from_env(ROWS, 0) } else { 5_000 };
-        append(&mut log, first..first + more, 256, now, &mut random).unwrap();
-        if life == 0 {
-            // A tenth of it goes, from between what stays.
-            for file in 0..more / 10_000 * 2 {
-                let (crc32, etag) = ("AAAAAA==".to_owned(), "e".to_owned());
-                log.uploaded(file * 5, Upload { bytes: file, crc32, etag, content: None }).unwrap();
-            }
-            log.close(now).unwrap();
-            continue;
-        }
-        assert!(resumed.rows > 0);
-        std::io::stdout().write_all(b"\nbuilt\n").unwrap();
-        loop {
-            let first = log.totals().rows;
-            append(&mut log, first..first + 256, 256, now, &mut random).unwrap();
+        append(&mut log, first..first + count, 256, now, &mut random).unwrap();
+    };
+    more(5_000);
+    std::io::stdout().write_all(b"\nbuilt\n").unwrap();
+    loop {
+        more(256);
+    }
+}
+
+/// Counts how often a copy of a database is read first, which the log says.
+struct Copies(AtomicU64);
+
+static COPIES: Copies = Copies(AtomicU64::new(0));
+
+impl Subscriber for &'static Copies {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "state::store::trial"
+    }
+    fn event(&self, _event: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    fn new_span(&self, _span: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _span: &Id, _values: &Record<'_>) {}
+    fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
+    fn enter(&self, _span: &Id) {}
+    fn exit(&self, _span: &Id) {}
+}
+
+/// Bytes that this process has made the disk write so far; 0 on a file system in memory.
+fn bytes_written() -> u64 {
+    let counts = std::fs::read_to_string("/proc/self/io").unwrap();
+    let count = counts.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    count.unwrap().parse().unwrap()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
         }
     }
 }
 
+/// `SPEED_KILLS` starts of each size, from copies of one backlog; `SPEED_BACKLOG` is another number of rows of the large
+/// one. Each line says how the start went: its time, whether a copy of the database had to be read first, and what the
+/// start made the disk write.
 #[test]
 #[ignore = "prints a measurement"]
 fn speed_of_starts_after_a_kill() {
-    for rows in [30_000_u64, 2_200_000] {
+    tracing::subscriber::set_global_default(&COPIES).unwrap();
+    for rows in [30_000, number_from_env("SPEED_BACKLOG", 2_200_000)] {
+        let whole = Scratch::new();
+        let built = child("backlog").env(DIR, whole.path()).env(ROWS, rows.to_string()).output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         for kill in 0..number_from_env("SPEED_KILLS", 5) {
             let scratch = Scratch::new();
-            let mut churner =
-                child("churner").env(DIR, scratch.path()).env(ROWS, rows.to_string()).spawn().unwrap();
+            copy(whole.path(), scratch.path());
+            let mut churner = child("churner").env(DIR, scratch.path()).spawn().unwrap();
             let mut lines = BufReader::new(churner.stdout.take().unwrap()).lines();
             assert!(lines.any(|line| line.unwrap() == "built"), "the churner ended by itself");
             std::thread::sleep(Duration::from_millis(50 + 37 * kill));
@@ -101,10 +155,20 @@ fn speed_of_starts_after_a_kill() {
             if forget {
                 std::fs::remove_file(scratch.join("spare")).unwrap();
             }
+            let (copies, written) = (COPIES.0.load(Ordering::Relaxed), bytes_written());
             let started = Instant::now();
             let (log, _) = Log::open(settings(scratch.path()), Utc::now()).unwrap();
+            let ready = started.elapsed().as_millis();
+            let written = (bytes_written() - written) >> 20;
+            let copied = if COPIES.0.load(Ordering::Relaxed) > copies {
+                "a copy was read"
+            } else {
+                "no copy was needed"
+            };
             let how = if forget { "without the file `spare`" } else { "as it was left" };
-            println!("{mib} MiB, {how}: ready {} ms after a kill", started.elapsed().as_millis());
+            println!(
+                "{rows} rows, {mib} MiB, {how}: ready {ready} ms after a kill, {copied}, {written} MiB written"
+            );
             drop(log);
         }
     }

@@ -41,8 +41,28 @@ pub struct Facts {
     pub ledger: Option<LedgerRow>,
     /// Rows in the table; None when nobody can tell.
     pub table: Option<u64>,
+    /// Whether its rows in the table may not name it ([`is_unmarked`]).
+    pub unmarked: bool,
     /// Whether another batch of the same id waits below `s3.to_ingest`: it is loaded under an id of its own.
     pub other_waits: bool,
+}
+
+impl Facts {
+    /// Whether its rows cannot be counted in the table, because they do not name it there.
+    #[must_use]
+    pub fn is_not_counted(&self) -> bool {
+        let loaded = self.ledger.as_ref().is_some_and(|row| row.rows_loaded > 0);
+        self.unmarked && loaded && self.table == Some(0)
+    }
+}
+
+/// Whether the rows of a batch may stand in the table without naming it in the column `mark`, which they have NULL in: they
+/// were made for another schema than the one of this fingerprint, and one without that column, as far as their seal tells.
+#[must_use]
+pub fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerprint: &str) -> bool {
+    let of_other = ledger.schema.as_deref().is_some_and(|schema| schema != fingerprint);
+    let columns = seal.and_then(|seal| seal.columns.as_ref());
+    of_other && columns.is_none_or(|columns| columns.iter().all(|column| column != mark))
 }
 
 /// What does not add up.
@@ -205,7 +225,7 @@ fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: O
     if quarantined != facts.quarantine {
         faults.push(Fault::Quarantine { ledger: quarantined, counted: facts.quarantine });
     }
-    if let Some(counted) = facts.table.filter(|counted| *counted != loaded) {
+    if let Some(counted) = facts.table.filter(|counted| *counted != loaded && !facts.is_not_counted()) {
         faults.push(Fault::TableRows { loaded, counted });
     }
 }
@@ -266,139 +286,5 @@ impl Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use shared::content::Content;
-
-    use super::*;
-    use crate::verify::tests::seal;
-
-    fn good() -> Facts {
-        let seal = seal();
-        let ledger = LedgerRow {
-            batch: seal.batch,
-            times: 1,
-            instance: "web-1".to_owned(),
-            rows_loaded: 15,
-            rows_quarantined: 1,
-            rows_known: 4,
-            run: None,
-            batch_number: None,
-            content: seal.content,
-            bytes: 200,
-            files: 2,
-            first_received: None,
-            last_received: None,
-            copy_query: None,
-            counted: Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }),
-            set: Some("a1".to_owned()),
-        };
-        Facts {
-            batch: seal.batch,
-            place: Place::Ingested,
-            counted: seal.files.iter().map(|file| (file.name.clone(), Ok(10))).collect(),
-            seal: Ok(Some(seal)),
-            objects: Vec::new(),
-            quarantine: 1,
-            ledger: Some(ledger),
-            table: Some(15),
-            other_waits: false,
-        }
-    }
-
-    fn altered(alter: impl FnOnce(&mut Facts)) -> Vec<Fault> {
-        let mut facts = good();
-        alter(&mut facts);
-        faults(&facts)
-    }
-
-    fn ledger(alter: impl FnOnce(&mut LedgerRow)) -> Vec<Fault> {
-        altered(|facts| alter(facts.ledger.as_mut().unwrap()))
-    }
-
-    fn sealed(alter: impl FnOnce(&mut Seal)) -> Vec<Fault> {
-        altered(|facts| alter(facts.seal.as_mut().unwrap().as_mut().unwrap()))
-    }
-
-    #[test]
-    fn what_adds_up_has_no_fault_however_much_of_it_is_known() {
-        assert_eq!(faults(&good()), []);
-        assert_eq!(altered(|facts| facts.table = None), []);
-        assert_eq!(altered(|facts| facts.counted.clear()), []);
-        let gone = |facts: &mut Facts| {
-            (facts.place, facts.seal) = (Place::Nowhere, Ok(None));
-            facts.counted.clear();
-        };
-        assert_eq!(altered(gone), []);
-        let waiting = |facts: &mut Facts| {
-            (facts.place, facts.ledger, facts.table) = (Place::ToIngest, None, Some(0));
-            facts.quarantine = 0;
-        };
-        assert_eq!(altered(waiting), []);
-        assert_eq!(ledger(|row| row.counted = None), []);
-        assert_eq!(ledger(|row| row.content = None), [], "entered by an earlier version");
-    }
-
-    #[test]
-    fn rows_of_another_content_are_named_by_their_checksums() {
-        let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
-        let other = altered(|facts| {
-            facts.seal.as_mut().unwrap().as_mut().unwrap().content = Some(ours);
-            facts.ledger.as_mut().unwrap().content = Some(theirs);
-        });
-        assert_eq!(other, [Fault::Content { sealed: ours.to_string(), ledger: theirs.to_string() }]);
-    }
-
-    #[test]
-    fn rows_that_name_the_first_id_are_shared_out_if_all_of_them_are_there() {
-        let row = good().ledger.unwrap();
-        let first = row.batch;
-        let mut other = first.to_string();
-        other.replace_range(35.., if other.ends_with('0') { "1" } else { "0" });
-        let other: BatchId = other.parse().unwrap();
-        let ledger = [
-            (first, LedgerRow { rows_loaded: 15, ..row.clone() }),
-            (other, LedgerRow { batch: other, rows_loaded: 4, ..row }),
-        ];
-        let ledger = BTreeMap::from(ledger);
-        let shared = |counted| {
-            let mut counts = BTreeMap::from([(first, counted)]);
-            share_out(&mut counts, &ledger);
-            (counts.get(&first).copied(), counts.get(&other).copied())
-        };
-        assert_eq!(shared(19), (Some(15), Some(4)));
-        assert_eq!(shared(18), (Some(18), None), "one is missing");
-    }
-
-    #[test]
-    fn every_side_that_does_not_add_up_is_named() {
-        let loaded = Fault::TableRows { loaded: 15, counted: 19 };
-        assert_eq!(
-            altered(|facts| facts.table = Some(19)),
-            [loaded],
-            "what was there already does not count"
-        );
-        assert_eq!(altered(|facts| facts.quarantine = 0), [Fault::Quarantine { ledger: 1, counted: 0 }]);
-        assert_eq!(ledger(|row| row.times = 2), [Fault::LedgerTwice { times: 2 }]);
-        let counts = |received, sum| Fault::LedgerCounts { received, sum, sealed: Some(23) };
-        let other = Counted { received: 24, duplicates: 3, filtered: 1, rejected: 0 };
-        assert_eq!(ledger(|row| row.counted = Some(other)), [counts(24, 24)]);
-        let short = Counted { received: 23, duplicates: 1, filtered: 1, rejected: 0 };
-        assert_eq!(ledger(|row| row.counted = Some(short)), [counts(23, 22)]);
-        let rows = Fault::LedgerRows { sealed: 20, loaded: 14, quarantined: 1, known: 4 };
-        let table = Fault::TableRows { loaded: 14, counted: 15 };
-        assert_eq!(ledger(|row| row.rows_loaded = 14), [rows, counts(23, 22), table]);
-        let rows = Fault::LedgerRows { sealed: 20, loaded: 15, quarantined: 1, known: 3 };
-        assert_eq!(ledger(|row| row.rows_known = 3), [rows, counts(23, 22)]);
-        assert_eq!(sealed(|seal| seal.counts.rows = 21)[0], Fault::SealCounts { received: 23, sum: 24 });
-        let twenty = |facts: &mut Facts| facts.counted[1].1 = Ok(11);
-        let file = "1.csv.zst".to_owned();
-        assert_eq!(altered(twenty), [Fault::FileRows { file: file.clone(), sealed: 10, counted: 11 }]);
-        let cut = |facts: &mut Facts| facts.counted[1].1 = Err("cut".to_owned());
-        assert_eq!(altered(cut), [Fault::File { file, why: "cut".to_owned() }]);
-        let gone = |facts: &mut Facts| facts.objects.push("f/1.csv is missing".to_owned());
-        assert_eq!(altered(gone), [Fault::Object { why: "f/1.csv is missing".to_owned() }]);
-        assert_eq!(altered(|facts| facts.seal = Err("x".to_owned())), [Fault::Seal { why: "x".to_owned() }]);
-        let unknown = |facts: &mut Facts| facts.ledger = None;
-        assert_eq!(altered(unknown), [Fault::NotInLedger, Fault::TableRows { loaded: 0, counted: 15 }]);
-    }
-}
+#[path = "compare/tests.rs"]
+pub(crate) mod tests;

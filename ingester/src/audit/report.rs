@@ -69,6 +69,8 @@ pub struct Report {
     pub deep: bool,
     /// How the table was counted.
     pub table_check: TableCheck,
+    /// Of the loaded batches, those of other schemas whose rows in the table do not name them: they were not counted.
+    pub not_counted: u64,
     /// Batches that are loaded.
     pub loaded: u64,
     /// Of those, batches of which nothing is left in S3: their seals could not be compared.
@@ -165,6 +167,7 @@ impl Report {
             until,
             deep,
             table_check,
+            not_counted: 0,
             loaded: 0,
             not_in_s3: 0,
             waiting: 0,
@@ -182,6 +185,7 @@ impl Report {
             Some(row) => {
                 self.loaded += 1;
                 self.not_in_s3 += u64::from(facts.place == Place::Nowhere);
+                self.not_counted += u64::from(facts.is_not_counted());
                 self.sums.loaded += row.rows_loaded;
                 self.sums.quarantined += row.rows_quarantined;
                 self.sums.known += row.rows_known;
@@ -261,6 +265,14 @@ impl Report {
         };
         let _ = writeln!(out, "checked   {files}");
         let _ = writeln!(out, "{}", columns::wrap(self.table_check.what(), 10));
+        if self.not_counted > 0 {
+            let batches = if self.not_counted == 1 { "batch" } else { "batches" };
+            let said = format!(
+                "{} {batches} of other schemas do not say their batch in the table: not counted",
+                count(self.not_counted)
+            );
+            let _ = writeln!(out, "{}", columns::wrap(&said, 10));
+        }
         for Faulty { batch, faults } in &self.batches {
             let _ = writeln!(out, "\n{batch}");
             for named in faults {
@@ -293,8 +305,15 @@ impl Report {
                 (true, n) => format!("{n} stand more than once"),
             }
         );
-        for Double { high, low, times, batches } in &hits.doubles {
+        for Double { high, low, times, batches, unnamed } in &hits.doubles {
             let of = match batches {
+                Some((first, last)) if *unnamed > 0 && first == last => {
+                    format!(", in {first}, and {unnamed} that do not name their batch")
+                }
+                Some((first, last)) if *unnamed > 0 => {
+                    format!(", from {first} to {last}, and {unnamed} that do not name their batch")
+                }
+                None if *unnamed > 0 => ", which do not name their batch".to_owned(),
                 Some((first, last)) if first == last => format!(", all in {first}"),
                 Some((first, last)) => format!(", from {first} to {last}"),
                 None => String::new(),
@@ -322,7 +341,37 @@ mod tests {
         assert!(table.contains("received  10 = 9 rows + 1 duplicates"), "{table}");
         report.doubles(None);
         assert!(report.agrees() && report.table().contains("not looked at"));
-        report.doubles(Some(vec![Double { high: "1".into(), low: "2".into(), times: 2, batches: None }]));
-        assert!(!report.agrees() && report.table().contains("1 2: 2 rows"), "{}", report.table());
+        let double = |batches: Option<(&str, &str)>, unnamed| Double {
+            high: "1".into(),
+            low: "2".into(),
+            times: 2,
+            batches: batches.map(|(first, last)| (first.to_owned(), last.to_owned())),
+            unnamed,
+        };
+        for (found, said) in [
+            (double(None, 0), "1 2: 2 rows\n"),
+            (double(Some(("a", "a")), 0), "1 2: 2 rows, all in a\n"),
+            (double(Some(("a", "b")), 0), "1 2: 2 rows, from a to b\n"),
+            (double(Some(("a", "a")), 1), "1 2: 2 rows, in a, and 1 that do not name their batch\n"),
+            (double(None, 2), "1 2: 2 rows, which do not name their batch\n"),
+        ] {
+            report.doubles(Some(vec![found]));
+            assert!(!report.agrees() && report.table().contains(said), "{}", report.table());
+        }
+    }
+
+    #[test]
+    fn batches_that_the_table_cannot_tell_are_counted_and_are_no_fault() {
+        let now = Utc::now();
+        let mut report = Report::new(now, (now, now), false, TableCheck::EachBatch);
+        assert!(!report.table().contains("other schemas"), "{}", report.table());
+        let mut facts = super::super::compare::tests::good();
+        (facts.unmarked, facts.table) = (true, Some(0));
+        for _ in 0..2 {
+            report.add(&facts, super::super::compare::faults(&facts));
+        }
+        let table = report.table();
+        let said = "2 batches of other schemas do not say their batch in the table: not counted";
+        assert!(report.agrees() && table.contains(said), "{table}");
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shared::compress::{compress, decompress};
 use shared::layout::Compression;
 use shared::object_store::{ObjectStore, crc32};
-use shared::seal::{Manifest, Seal};
+use shared::seal::{MAX_OBJECT_BYTES, Manifest, Seal};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -102,7 +102,7 @@ impl Pieces {
     /// Rows of all files.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.files.iter().map(|file| file.rows).sum()
+        self.files.iter().map(|file| file.rows).fold(0, u64::saturating_add)
     }
 
     /// All rows of all files.
@@ -207,7 +207,7 @@ impl Pieces {
         let Some(file) = self.files.get(number) else {
             return Err(Trouble::of_batch(ErrorClass::Incomplete, format!("there is no file {number}")));
         };
-        let object = self.store.get_at_most(&file.key, file.bytes).await?;
+        let object = self.store.get_at_most(&file.key, file.bytes.min(MAX_OBJECT_BYTES)).await?;
         let unfit = |why: String| Trouble::of_batch(ErrorClass::Incomplete, format!("{}: {why}", file.key));
         if file.crc32.as_ref().is_some_and(|sealed| *sealed != crc32(&object)) {
             return Err(unfit("its content is not what was sealed".to_owned()));

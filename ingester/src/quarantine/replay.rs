@@ -83,9 +83,15 @@ pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Resul
     }
 }
 
+/// Whether an object of this name behind the prefix of the quarantine lies in the folder of a batch.
+fn is_of_a_batch(name: &str) -> bool {
+    layout::parse_key("", name).is_some()
+}
+
 /// The batches that have a folder in quarantine.
 async fn batches_in(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, Failure> {
-    let listed = store.list(prefix, None).await.map_err(|error| {
+    let listed = store.list_where(prefix, is_of_a_batch).await;
+    let listed = listed.map_err(|error| {
         let (exit, advice) = match error.kind() {
             StoreErrorKind::Configuration => (Exit::Config, format!(": {REFUSED_ADVICE}")),
             _ => (Exit::Unavailable, String::new()),
@@ -216,6 +222,18 @@ mod tests {
         // Made within a moment, they begin alike.
         assert_eq!(ask(&a.to_string()[..8]).unwrap_err().exit(), Exit::Usage);
         assert_eq!(ask("00000000").unwrap_err().exit(), Exit::NoInput);
+    }
+
+    #[test]
+    fn what_lies_in_no_folder_of_a_batch_is_not_listed() {
+        let batch = BatchId::new();
+        let folder = layout::folder("", batch);
+        assert!(is_of_a_batch(&format!("{folder}0123456789abcdef/rows.csv.zst")));
+        for other in
+            ["notes.txt", "20260101/notes.txt", "20260101/x/0.csv", &folder, &format!("old/{folder}0.csv")]
+        {
+            assert!(!is_of_a_batch(other), "{other}");
+        }
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct Double {
     pub times: u64,
     /// The first and the last batch with it, if rows tell.
     pub batches: Option<(String, String)>,
+    /// Of its rows, those that do not name their batch although the schema has a column for it: they were made for
+    /// another schema.
+    pub unnamed: u64,
 }
 
 impl Target {
@@ -100,8 +103,8 @@ impl Target {
         )
     }
 
-    /// Hits whose rows stand more than once, out of the rows of batches above `after` and below `below`; or of all, when
-    /// rows do not tell their batch.
+    /// Hits whose rows stand more than once, out of the rows of batches above `after` and below `below` and of the rows
+    /// that do not name their batch; or of all, when the schema has no column for it.
     ///
     /// The ids are grouped by as expressions: should somebody have declared them a key of the table, which Redshift does
     /// not enforce, it would plan as if no hit could stand there twice.
@@ -111,8 +114,10 @@ impl Target {
         let (batches, among) = match batch {
             Some((column, after, below)) => {
                 let column = ident(column);
-                let among = format!(" AND {column} > {} AND {column} < {}", literal(after), literal(below));
-                (format!(", min({column}), max({column})"), among)
+                let (after, below) = (literal(after), literal(below));
+                // Rows that were made for a schema without this column have NULL there, whatever their time is.
+                let among = format!(" AND (({column} > {after} AND {column} < {below}) OR {column} IS NULL)");
+                (format!(", min({column}), max({column}), count({column})"), among)
             }
             None => (String::new(), String::new()),
         };
@@ -204,13 +209,15 @@ pub async fn doubles(
     let (after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
     let batch = marks.batch.as_deref().map(|column| (column, after.as_str(), below.as_str()));
     let rows = session.run(&target.doubles((high, low), batch)).await?;
-    let double = |row: &Vec<Option<String>>| {
-        let mut cells = row.iter().cloned();
-        let (high, low, times) = (cells.next()??, cells.next()??, cells.next()??.parse().ok()?);
-        let batches = cells.next().flatten().zip(cells.next().flatten());
-        Some(Double { high, low, times, batches })
-    };
-    Ok(Some(rows.0.iter().filter_map(double).collect()))
+    Ok(Some(rows.0.iter().filter_map(|row| double(row)).collect()))
+}
+
+fn double(row: &[Option<String>]) -> Option<Double> {
+    let mut cells = row.iter().cloned();
+    let (high, low, times) = (cells.next()??, cells.next()??, cells.next()??.parse::<u64>().ok()?);
+    let batches = cells.next().flatten().zip(cells.next().flatten());
+    let named = cells.next().flatten().and_then(|text| text.parse::<u64>().ok()).unwrap_or(times);
+    Some(Double { high, low, times, batches, unnamed: times.saturating_sub(named) })
 }
 
 #[cfg(test)]
@@ -235,6 +242,10 @@ mod tests {
         assert!(sql.contains("\"a\"\"b\" > 'x''y' AND \"a\"\"b\" < 'z' GROUP BY"), "{sql}");
         let sql = target.doubles(("h\"", "l"), Some(("b", "x'y", "z")));
         assert!(sql.contains("\"h\"\"\" IS NOT NULL") && sql.contains("\"b\" > 'x''y'"), "{sql}");
+        assert!(
+            sql.contains("'x''y' AND \"b\" < 'z') OR \"b\" IS NULL) GROUP BY"),
+            "of other schemas too: {sql}"
+        );
         let ids = "coalesce(\"h\"\"\", \"h\"\"\"), coalesce(\"l\", \"l\")";
         assert!(
             sql.contains(&format!(" GROUP BY {ids} HAVING count(*) > 1 ")),
@@ -243,5 +254,21 @@ mod tests {
         let at = "2026-01-02T03:04:05Z".parse().unwrap();
         let sql = target.rows_received("t\"", at, at);
         assert!(sql.contains("\"t\"\"\" >= '2026-01-02 03:04:05.000000' AND"), "{sql}");
+    }
+
+    #[test]
+    fn rows_of_a_double_that_do_not_name_their_batch_are_counted() {
+        let row =
+            |cells: &[Option<&str>]| cells.iter().map(|cell| cell.map(str::to_owned)).collect::<Vec<_>>();
+        let batches = Some(("a".to_owned(), "b".to_owned()));
+        let read = |cells: &[Option<&str>]| {
+            let found = double(&row(cells)).unwrap();
+            (found.times, found.batches, found.unnamed)
+        };
+        let (high, low) = (Some("1"), Some("2"));
+        assert_eq!(read(&[high, low, Some("3"), Some("a"), Some("b"), Some("2")]), (3, batches.clone(), 1));
+        assert_eq!(read(&[high, low, Some("3"), Some("a"), Some("b"), Some("3")]), (3, batches, 0));
+        assert_eq!(read(&[high, low, Some("2"), None, None, Some("0")]), (2, None, 2));
+        assert_eq!(read(&[high, low, Some("2")]), (2, None, 0), "the schema has no column for it");
     }
 }

@@ -47,6 +47,8 @@ pub struct LedgerRow {
     pub batch_number: Option<u64>,
     /// Checksum of its rows.
     pub content: Option<Content>,
+    /// Fingerprint of the schema that its rows were made for.
+    pub schema: Option<String>,
 }
 
 /// What a ledger row says became of the records received.
@@ -73,7 +75,8 @@ impl Target {
         format!(
             "SELECT batch_id || '', count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
              max(first_received), max(last_received), max(copy_query_id), max(received), max(duplicates), max(filtered), \
-             max(rejected), max(quarantine), max(coalesce(rows_known, 0)), max(run), max(batch_number), max(content) \
+             max(rejected), max(quarantine), max(coalesce(rows_known, 0)), max(run), max(batch_number), max(content), \
+             max(schema_fingerprint) \
              FROM {} WHERE batch_id > {} AND batch_id < {} AND batch_id <> {} \
              GROUP BY batch_id || '' ORDER BY batch_id || '' LIMIT {PAGE}",
             self.ledger,
@@ -141,6 +144,7 @@ fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
         run: text(16).and_then(|text| text.trim().parse().ok()),
         batch_number: number(17),
         content: text(18).and_then(|text| text.trim().parse().ok()),
+        schema: text(19).map(|text| text.trim().to_owned()),
     })
 }
 
@@ -188,6 +192,7 @@ mod tests {
             &run.to_string(),
             "7",
             &content.to_string(),
+            "0123456789abcdef",
         ];
         let row = row_of(&values.map(|value| Some(value.to_owned()))).unwrap();
         assert_eq!((row.batch, row.times, row.rows_loaded, row.rows_quarantined), (batch, 1, 19, 1));
@@ -195,7 +200,7 @@ mod tests {
         assert_eq!(row.counted, Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }));
         assert_eq!(row.set.as_deref(), Some("a1"));
         assert_eq!((row.rows_known, row.run, row.batch_number), (3, Some(run), Some(7)));
-        assert_eq!(row.content, Some(content));
+        assert_eq!((row.content, row.schema.as_deref()), (Some(content), Some("0123456789abcdef")));
         let mut old = values.map(|value| Some(value.to_owned()));
         old[10] = None;
         assert_eq!(row_of(&old).unwrap().counted, None);

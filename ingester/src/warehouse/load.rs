@@ -4,7 +4,8 @@
 //! BEGIN · LOCK · which of them are there? ──some──► ROLLBACK: these were loaded before
 //!                    │ none
 //!                    └─► what does the ledger know of their times?
-//!                          │ nothing that is not known to be apart    │ anything else: one batch, staged (stage.rs)
+//!                          │ nothing that is not known to be apart    │ anything else: one batch, staged (stage.rs), or
+//!                          │                                          │ refused, if its rows cannot be compared
 //!                          └─► COPY · as many rows as sealed?         └─► COPY beside the table · leave out · INSERT
 //!                                     └──────► INSERT ledger rows · COMMIT ◄──────┘
 //! ```
@@ -123,6 +124,10 @@ pub enum Loaded {
     Apart(Vec<(BatchId, Why)>),
 }
 
+/// What to do about a batch whose rows cannot be compared.
+const INCOMPARABLE_ADVICE: &str = "load it with an ingester whose [schema] is the one it was made for: that compares by its own columns, and does not \
+     compare if it has none; other batches are loaded meanwhile";
+
 /// In the ledger, of a COPY whose id Redshift does not tell; as `pg_last_copy_id()` answers where there was none.
 const UNKNOWN_QUERY: i64 = -1;
 
@@ -169,8 +174,9 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
     }
 }
 
-async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -> Result<Loaded, Failed> {
-    let target = &target_of(target, loading);
+async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> Result<Loaded, Failed> {
+    // The columns of the rows are the same for all parts.
+    let target = &loading.parts.first().map_or_else(|| own.clone(), |part| own.for_rows_of(&part.seal));
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
     let reading = |failure| Failed::Sql(failure, "reading the ledger");
@@ -185,7 +191,8 @@ async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -
         server.roll_back().await;
         return Ok(Loaded::Settled(before));
     }
-    let ground = look::ground(server, target, &seals).await.map_err(reading)?;
+    // Whether rows must be compared follows from the table, which is of our own schema, and not from their columns.
+    let ground = look::ground(server, own, &seals).await.map_err(reading)?;
     let mut whys = ground.map_or_else(|| vec![None; seals.len()], |ground| ways(&seals, &ground));
     for (why, there) in whys.iter_mut().zip(&there) {
         if matches!(there, There::Other(_)) {
@@ -193,6 +200,9 @@ async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -
         }
     }
     let settled = if let ([part], [why]) = (loading.parts.as_slice(), whys.as_slice()) {
+        if let Some(trouble) = why.as_ref().and_then(|why| incomparable(own, target, &part.seal, why)) {
+            return Err(trouble.into());
+        }
         vec![alone(server, target, loading, part, why.clone()).await?]
     } else if whys.iter().any(Option::is_some) {
         server.roll_back().await;
@@ -202,22 +212,32 @@ async fn transaction(server: &impl Server, target: &Target, loading: &Loading) -
         together(server, target, loading).await?
     };
     run(server, "COMMIT", "COMMIT").await?;
+    if own.comparable().is_some() && target.comparable().is_none() {
+        tracing::warn!(
+            batches = seals.len(),
+            first = %seals.iter().map(|seal| seal.batch.to_string()).next().unwrap_or_default(),
+            "the rows that were loaded lack hitIdHigh, hitIdLow or receivedTimeGMT: later loads cannot be compared with them"
+        );
+    }
     Ok(Loaded::Settled(settled))
 }
 
-/// The target with the columns of the rows, which are the same for all parts.
-fn target_of(target: &Target, loading: &Loading) -> Target {
-    let Some(part) = loading.parts.first() else { return target.clone() };
-    let of_rows = target.for_rows_of(&part.seal);
-    if target.comparable().is_some() && of_rows.comparable().is_none() {
-        tracing::warn!(
-            batch = %part.seal.batch,
-            schema = part.seal.schema,
-            "the schema that the rows were made for lacks hitIdHigh, hitIdLow or receivedTimeGMT: they are not compared \
-             with the table"
-        );
-    }
-    of_rows
+/// Why a batch that must be compared with the table cannot be, if the table can and its rows cannot: loading them as they
+/// are might load hits that the table has.
+fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Option<Trouble> {
+    let by = own.comparable().filter(|_| of_rows.comparable().is_none())?;
+    let lacking = [by.high, by.low, by.received].into_iter();
+    let lacking: Vec<&str> =
+        lacking.filter(|name| of_rows.columns.iter().all(|column| column != name)).collect();
+    let why = format!(
+        "the rows of batch {} must be compared with the table ({why}), and its seal does not name the column {} by which \
+         this ingester compares: they were made for schema {}, this ingester has {}",
+        seal.batch,
+        lacking.join(", "),
+        seal.schema,
+        own.fingerprint
+    );
+    Some(Trouble { advice: INCOMPARABLE_ADVICE, ..Trouble::of_batch(ErrorClass::Configuration, why) })
 }
 
 /// All by one plain COPY.

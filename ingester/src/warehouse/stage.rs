@@ -18,6 +18,7 @@
 use shared::ddl::LiveColumn;
 use shared::layout::Compression;
 use shared::redshift::{Session, table};
+use shared::schema::ROW_NUMBER as NUMBER;
 use shared::sql::{TableName, ident, literal};
 
 use super::copy::{Failed, copy, run};
@@ -25,9 +26,6 @@ use super::copy::{Failed, copy, run};
 use super::server::Server;
 use super::session::SqlFailure;
 use super::statements::Target;
-
-/// What a column for the number of a row among those of its hit is called; no column of ours begins like that.
-const NUMBER: &str = "livestream_n";
 
 /// How the table is made up, as far as a stage of it must know.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

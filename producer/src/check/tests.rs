@@ -14,7 +14,9 @@ use tokio::sync::{mpsc, watch};
 use super::*;
 use crate::append::{Decoded, FromStream};
 use crate::counters::Counters;
+use crate::reread::Rereads;
 use crate::stream::{Shared, Stream};
+use crate::unreadable::Met;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -71,6 +73,8 @@ async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
         out,
         known: KnownHits::default(),
         broken: watch::Sender::new(0),
+        rereads: Rereads::default(),
+        unreadable: Met::default(),
     };
     let shutdown = Shutdown::new();
     let stopped = shutdown.clone();
@@ -147,5 +151,18 @@ async fn beside_the_producer_of_its_log_a_check_opens_no_connection() {
         said.contains("✓ Livestream") && said.contains("not opened: the producer, process 77,"),
         "{said}"
     );
+    assert_eq!((adobe.connections(), adobe.sent()), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_producer_that_does_not_answer_a_check_opens_no_connection_either() {
+    let (adobe, dir) = (stand_in(None), tempfile::tempdir().unwrap());
+    let config = config(&adobe, dir.path());
+    // It starts, or its socket has failed.
+    let locked = std::fs::File::open(dir.path()).unwrap();
+    rustix::fs::flock(&locked, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let said = checked(&config).await;
+    let place = format!("has {} open", dir.path().display());
+    assert!(said.contains("✓ Livestream: not opened: ") && said.contains(&place), "{said}");
     assert_eq!((adobe.connections(), adobe.sent()), (0, 0));
 }

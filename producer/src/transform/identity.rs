@@ -2,9 +2,9 @@
 //! anything of it is validated or transformed.
 //!
 //! What is read here is what the transform would read, or nothing is: then the transform decides. Of a record that is
-//! JSON, that is exact: the ids stand once, under keys of the outermost object. To tell the outermost object, the
-//! shorter side of the record is scanned: from its start to the ids, or from the ids to its end. A record that is no
-//! JSON, and bears the ids of a hit the log has, is taken for that hit.
+//! JSON, that is exact: the ids and the time stand once, under keys of the outermost object. To tell the outermost
+//! object, the shorter side of the record is scanned: from its start to the ids, or from the ids to its end; and so for
+//! the time. A record that is no JSON, and bears the ids of a hit the log has, is taken for that hit.
 
 use std::sync::LazyLock;
 
@@ -41,40 +41,106 @@ pub fn identity(record: &[u8]) -> Option<Identity> {
     if record.get(at.checked_sub(1)?) == Some(&b'\\') {
         return None;
     }
-    let mut ids = Ids::default();
-    let mut scanner = Scanner::of_bytes(record);
+    let received = match RECEIVED.find(record) {
+        Some(key) if is_only(record, key) => Some(key),
+        Some(_) => return None,
+        None => None,
+    };
+    let mut found = Members::default();
     if at < record.len() / 2 {
-        let end = ids.until_found(&mut scanner)?;
+        found.ids_from_start(record, received)?;
+    } else {
+        found.ids_to_end(record, at, received)?;
+    }
+    let received = match received {
+        Some(_) => Some(i64::try_from(found.received?).ok()?),
+        None => None,
+    };
+    Some(Identity { hit: HitId { high: found.high?, low: found.low? }, received })
+}
+
+/// Whether the time stands here, and nowhere else: if not, only the transform can tell which one counts.
+fn is_only(record: &[u8], key: usize) -> bool {
+    let before = key.checked_sub(1).and_then(|before| record.get(before));
+    before != Some(&b'\\') && record.get(key + 1..).is_some_and(|rest| RECEIVED.find(rest).is_none())
+}
+
+/// What is looked for in the outermost object, each as soon as it is found.
+#[derive(Default)]
+struct Members {
+    high: Option<u64>,
+    low: Option<u64>,
+    received: Option<u64>,
+}
+
+impl Members {
+    /// Finds both ids from the start of the record on, and the time, whose key may stand at `received`.
+    fn ids_from_start(&mut self, record: &[u8], received: Option<usize>) -> Option<()> {
+        let mut scanner = Scanner::of_bytes(record);
+        self.read_from_start(&mut scanner, Self::has_ids)?;
+        let end = scanner.at();
         if ID.find(record.get(end..)?).is_some() {
             return None;
         }
-    } else {
-        scanner.go_to(at);
-        ids.until_the_end(&mut scanner)?;
-    }
-    let hit = HitId { high: ids.high?, low: ids.low? };
-    Some(Identity { hit, received: received(record)? })
-}
-
-/// The two halves, each as soon as it is found.
-#[derive(Default)]
-struct Ids {
-    high: Option<u64>,
-    low: Option<u64>,
-}
-
-impl Ids {
-    /// Reads keys and values from the start of the record until both are found; where that is.
-    fn until_found(&mut self, scanner: &mut Scanner<'_>) -> Option<usize> {
-        let mut more = scanner.first(b'}').ok()?;
-        while more {
-            self.member(scanner)?;
-            if self.high.is_some() && self.low.is_some() {
-                return Some(scanner.at());
+        match received {
+            Some(key) if self.received.is_none() => {
+                // One that was gone over stands deeper down.
+                let between = key.checked_sub(end)?;
+                if between < record.len() - key {
+                    scanner.more(b'}').ok()?.then_some(())?;
+                    self.until(&mut scanner, |found| found.received.is_some())
+                } else {
+                    scanner.go_to(key);
+                    self.until_the_end(&mut scanner)
+                }
             }
-            more = scanner.more(b'}').ok()?;
+            _ => Some(()),
         }
-        None
+    }
+
+    /// Finds both ids from the first of them, at `ids`, to the end of the record, and the time as above.
+    fn ids_to_end(&mut self, record: &[u8], ids: usize, received: Option<usize>) -> Option<()> {
+        let mut scanner = Scanner::of_bytes(record);
+        scanner.go_to(ids);
+        self.until_the_end(&mut scanner)?;
+        match received {
+            Some(key) if self.received.is_none() => {
+                let between = ids.checked_sub(key)?;
+                if key < between {
+                    self.read_from_start(&mut Scanner::of_bytes(record), |found| found.received.is_some())
+                } else {
+                    // In the same object as the ids.
+                    scanner.go_to(key);
+                    while scanner.at() < ids {
+                        self.member(&mut scanner)?;
+                        scanner.more(b'}').ok()?.then_some(())?;
+                    }
+                    (scanner.at() == ids).then_some(())
+                }
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn has_ids(&self) -> bool {
+        self.high.is_some() && self.low.is_some()
+    }
+
+    /// Reads keys and values from the start of the record until enough is found.
+    fn read_from_start(&mut self, scanner: &mut Scanner<'_>, enough: impl Fn(&Self) -> bool) -> Option<()> {
+        scanner.first(b'}').ok()?.then_some(())?;
+        self.until(scanner, enough)
+    }
+
+    /// Reads keys and values from here on until enough is found.
+    fn until(&mut self, scanner: &mut Scanner<'_>, enough: impl Fn(&Self) -> bool) -> Option<()> {
+        loop {
+            self.member(scanner)?;
+            if enough(self) {
+                return Some(());
+            }
+            scanner.more(b'}').ok()?.then_some(())?;
+        }
     }
 
     /// Reads keys and values from here to the end of their object, which must be that of the record.
@@ -87,41 +153,27 @@ impl Ids {
         }
     }
 
-    /// Reads a key and its value. None when this is nothing to be read here: a half that comes twice, or is no plain
+    /// Reads a key and its value. None when this is nothing to be read here: one that comes twice, or is no plain
     /// number. A key with escapes is another: none of them spells a letter of these.
     fn member(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
         let key = scanner.key().ok()?;
         let bytes = scanner.bytes();
-        let half = match bytes.get(key.start..key.end)? {
+        let wanted = match bytes.get(key.start..key.end)? {
             b"hitIdHigh" => Some(&mut self.high),
             b"hitIdLow" => Some(&mut self.low),
+            b"receivedTimeGMT" => Some(&mut self.received),
             _ => None,
         };
         let start = scanner.at();
         scanner.value().ok()?;
-        if let Some(half) = half {
+        if let Some(wanted) = wanted {
             let number = plain(bytes.get(start..scanner.at())?)?;
-            if half.replace(number).is_some() {
+            if wanted.replace(number).is_some() {
                 return None;
             }
         }
         Some(())
     }
-}
-
-/// The time in the record; None within None when there is none, None when the transform has to look.
-fn received(record: &[u8]) -> Option<Option<i64>> {
-    let Some(at) = RECEIVED.find(record) else { return Some(None) };
-    if record.get(at.checked_sub(1)?) == Some(&b'\\') {
-        return None;
-    }
-    let mut scanner = Scanner::of_bytes(record);
-    scanner.go_to(at);
-    scanner.key().ok()?;
-    let start = scanner.at();
-    scanner.value().ok()?;
-    let seconds = plain(record.get(start..scanner.at())?)?;
-    i64::try_from(seconds).ok().map(Some)
 }
 
 /// A number of plain digits, as it is or as text.
@@ -141,12 +193,12 @@ fn is_balanced(record: &[u8]) -> bool {
     sum + i64::from(of(rest)) == 0
 }
 
-/// Whether a letter of the two keys is spelled by an escape somewhere: then a key could be.
+/// Whether a letter of the three keys is spelled by an escape somewhere: then a key could be.
 fn may_spell_keys(record: &[u8]) -> bool {
     ESCAPE.find_iter(record).any(|at| {
         let digits = record.get(at + 4..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
         let letter = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        letter.is_some_and(|letter| b"hitIdHighLow".contains(&letter))
+        letter.is_some_and(|letter| b"hitIdHighLowreceivedTimeGMT".contains(&letter))
     })
 }
 
@@ -187,6 +239,25 @@ mod tests {
     }
 
     #[test]
+    fn the_time_is_found_on_either_side_of_the_ids() {
+        let (ids, time) = ("\"hitIdHigh\":1,\"hitIdLow\":2", "\"receivedTimeGMT\":3");
+        let long = format!("\"pageName\":\"{}\",\"a\":{{\"b\":[{{}}]}}", "x".repeat(100));
+        let other = long.replace("pageName", "c");
+        for parts in [
+            [time, &long, ids, &other],
+            [&long, time, ids, &other],
+            [&long, time, &other, ids],
+            [time, &long, &other, ids],
+            [ids, time, &long, &other],
+            [ids, &long, &other, time],
+            [ids, &long, time, &other],
+            [&long, ids, &other, time],
+        ] {
+            assert_eq!(read(&format!("{{{}}}", parts.join(","))), Some((1, 2, Some(3))), "{parts:?}");
+        }
+    }
+
+    #[test]
     fn what_only_looks_like_an_id_is_left_to_the_transform() {
         let filler = format!("\"pageName\":\"{}\"", "x".repeat(200));
         for ids in [
@@ -202,6 +273,12 @@ mod tests {
             "\"hitIdHigh\":18446744073709551616,\"hitIdLow\":2",
             "\"hitIdHigh\":1",
             "\"a\":\"hitIdHigh\",\"hitIdLow\":2",
+            "\"hitIdHigh\":1,\"hitIdLow\":2,\"a\":{\"receivedTimeGMT\":3}",
+            "\"a\":{\"receivedTimeGMT\":3},\"hitIdHigh\":1,\"hitIdLow\":2",
+            "\"a\":{\"receivedTimeGMT\":3},\"hitIdHigh\":1,\"hitIdLow\":2,\"receivedTimeGMT\":4",
+            "\"hitIdHigh\":1,\"receivedTimeGMT\":3,\"hitIdLow\":2,\"receivedTimeGMT\":4",
+            "\"hitIdHigh\":1,\"hitIdLow\":2,\"receivedTimeGMT\":3,\"r\\u0065ceivedTimeGMT\":4",
+            "\"b\":\"receivedTimeGMT\",\"hitIdHigh\":1,\"hitIdLow\":2",
         ] {
             for record in [format!("{{{ids},{filler}}}"), format!("{{{filler},{ids}}}")] {
                 assert_eq!(identity(record.as_bytes()), None, "{record}");
@@ -226,6 +303,8 @@ mod tests {
                 "\"hitIdHigh\":1", "\"hitIdHigh\":\"7\"", "\"hitIdLow\":2", "\"hitIdLow\": 3", "\"hitIdL\\u006fw\":4",
                 "\"hitIdHigh\":{\"hitIdHigh\":5}", "\"a\":{\"hitIdHigh\":1,\"hitIdLow\":2}", "\"b\":[1,{\"hitIdLow\":9}]",
                 "\"pageName\":\"\\\"hitIdHigh\"", "\"c\":\"}}{\"", "\"d\":\"hitIdLow\"", "\"hitIdLow\":\"\"",
+                "\"receivedTimeGMT\":5", "\"receivedTimeGMT\": \"6\"", "\"f\":{\"receivedTimeGMT\":7}",
+                "\"receivedTimeG\\u004dT\":8", "\"pageName\":\"receivedTimeGMT\"", "\"receivedTimeGMT\":\"\"",
                 "\"e\":{\"f\":{}}", "\"pageName\":\"a long one that moves the middle of the record elsewhere\"",
             ]), 0..8),
         ) {

@@ -57,6 +57,7 @@ fn log(dir: &Path, config: &shared::config::Config) -> Log {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing() {
+    shared::tls::install();
     let hits = HELD + SECONDS * RATE;
     let received = Utc::now().timestamp() - 3_600;
     let plan = Plan { hits, start_epoch: received, malformed_per_mille: 0, ..Plan::default() };
@@ -106,7 +107,8 @@ async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing()
         assert!(live.elapsed() < bound, "{rows} of {head} after {:?}, {breaks} restarts", begun.elapsed());
     }
     println!("at the live edge after {first:?}, away from it for {longest:?} at most, {breaks} restarts");
-    assert!(breaks >= 6, "it broke too seldom to prove anything: {breaks}");
+    // Two others each time; it stays away twice as long as these took, so it does not break often.
+    assert!(breaks >= 4, "it broke too seldom to prove anything: {breaks}");
     assert_eq!(log.totals().rows, hits, "each hit once");
     shutdown.stop();
     drop(read);

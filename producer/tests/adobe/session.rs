@@ -8,7 +8,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use producer::append::FromStream;
 use producer::counters::Counters;
+use producer::reread::Rereads;
 use producer::stream::{Next, Shared, Stream};
+use producer::unreadable::Met;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -42,6 +44,8 @@ impl Connection {
             out,
             known: KnownHits::default(),
             broken: watch::Sender::new(0),
+            rereads: Rereads::default(),
+            unreadable: Met::default(),
         };
         let stream = Stream::new(0, shared, transform, again);
         Self { stream, read, shutdown: Shutdown::new() }

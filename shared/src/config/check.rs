@@ -5,6 +5,7 @@ use url::{Host, Url};
 
 use super::load::Problems;
 use super::{Adobe, Auth, Config, FilterRule, Login, Redshift, Secrets, Tls};
+use crate::seal::{MAX_FILE_BYTES, MAX_FILE_ROWS};
 
 mod s3;
 
@@ -81,7 +82,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     }
     range("log.commit_rows", log.commit_rows.into(), 1, 10_000);
     range("log.dedup_hits", log.dedup_hits as u64, 1, 1_000_000_000);
-    range("batch.records_per_file", batch.records_per_file.into(), 1, 1_000_000);
+    range("batch.records_per_file", batch.records_per_file.into(), 1, MAX_FILE_ROWS);
     range("batch.files_per_batch", batch.files_per_batch.into(), 1, 1_000);
     range("s3.uploads", s3.uploads as u64, 1, 64);
     range("ingester.batches_per_copy", ingester.batches_per_copy as u64, 1, 1_000);
@@ -99,7 +100,7 @@ fn rules(config: &Config, secrets: Secrets, problems: &mut Problems) {
     sized("log.cache", log.cache, "1MiB", "4GiB");
     sized("log.max_bytes", log.max_bytes, "16MiB", "1024TiB");
     sized("ingester.bytes_per_copy", ingester.bytes_per_copy, "1MiB", "1024GiB");
-    sized("batch.max_file_bytes", batch.max_file_bytes, "1KiB", "1GiB");
+    sized("batch.max_file_bytes", batch.max_file_bytes, "1KiB", &format!("{}GiB", MAX_FILE_BYTES >> 30));
     for (key, span, from, to) in [
         ("adobe.connect_timeout", adobe.connect_timeout, 100, 600_000),
         ("adobe.idle_timeout", adobe.idle_timeout, 100, day),

@@ -19,11 +19,14 @@ pub fn page() -> String {
          or `TiB`. Addresses must be https; plain http is accepted towards loopback only.\n\n\
          The environment also says how every HTTPS request (Adobe, S3, STS, passwords of Redshift) leaves the machine:\n\
          `HTTPS_PROXY` (or `ALL_PROXY`) names an `http://` or `https://` proxy, also with user and password; `NO_PROXY` lists\n\
-         hosts, domains and networks to reach directly; `SSL_CERT_FILE` and `SSL_CERT_DIR` name the authorities (PEM) to\n\
-         trust in place of the system's, for Redshift too unless `redshift.ca_file` is given. Names in small letters count\n\
-         where those in capitals are not set. Loopback, the metadata of an instance (169.254.169.254, fd00:ec2::254) and\n\
+         hosts, domains, addresses and networks (`10.0.0.0/8`) to reach directly, at every port: an entry that fits no host, such\n\
+         as `10.*`, is a warning. `SSL_CERT_FILE` and `SSL_CERT_DIR` name the authorities (PEM) to\n\
+         trust in place of the system's, for Redshift too unless `redshift.ca_file` is given; `AWS_CA_BUNDLE` is not read.\n\
+         Names in small letters count where those in capitals are not set. Loopback, the metadata of an instance (169.254.169.254, fd00:ec2::254) and\n\
          the credentials of a container (169.254.170.2, 169.254.170.23, fd00:ec2::23) are always reached directly.\n\
          `HTTP_PROXY` is for plain http, which goes nowhere else. The connection to Redshift is no HTTPS and uses no proxy.\n\
+         `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL_STS` are refused, and an `endpoint_url` of the AWS profile\n\
+         counts only for the STS that a role of the profile is asked of, by https: `s3.endpoint` and `s3.sts_endpoint` say it here.\n\
          `producer check` and `ingester check` show what is used.\n\n\
          This page is printed from `shared/src/config/keys.rs`, and a test keeps the two the same:\n\
          `UPDATE_DOCS=1 cargo test --release -p shared --test configuration`.\n",

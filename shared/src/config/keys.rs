@@ -124,7 +124,7 @@ pub const KEYS: &[Key] = &[
     key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),
     key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
     key("adobe.invalid_text", Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`."),
-    key("adobe.damaged_after", Integer, Some("200"), "200", "So many records in a row that cannot be read (no JSON, no UTF-8, too long) end the session as damaged, and the next one is sent the hits in their place again; a readable one in between takes four off the count. When three sessions in a row end so, Adobe sends such records: from then on they are kept as rejects and read past. 10 to 1000000; 0 is never."),
+    key("adobe.damaged_after", Integer, Some("200"), "200", "So many records in a row that cannot be read (no JSON, no UTF-8, too long) end the session as damaged, and the next one is sent the hits in their place again; a readable one in between takes four off the count. When three sessions in a row end so, Adobe sends such records if the same ones come again: these are kept as rejects and read past. A longer line counts as one for each adobe.max_record_bytes. 10 to 1000000; 0 is never."),
 
     key("schema.file", Path, Some(r#""""#), r#""/etc/livestream/schema.toml""#, "A schema that replaces the built-in one, or extends it (docs/ARCHITECTURE.md shows its form)."),
     key("schema.events", Text, Some(r#""1..1000""#), r#""1..100""#, "Which of event1 to event1000 are columns of the built-in schema."),
@@ -229,7 +229,7 @@ pub const KEYS: &[Key] = &[
     key("logging.level", Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. Libraries say no more than `info`, whatever it asks for: below that they write bodies and headers."),
     key("logging.format", Text, Some(r#""human""#), r#""json""#, "`human` or `json`."),
     key("logging.dir", Path, Some(r#""""#), r#""/var/log/livestream""#, "Directory of a log file a day besides standard error, rolled at 00:00 UTC. Empty: none."),
-    key("logging.keep_days", Integer, Some("14"), "14", "Log files kept, 1 to 3650."),
+    key("logging.keep_days", Integer, Some("14"), "14", "Days of which log files are kept, the present one included, 1 to 3650. Of older ones only files named `<service>.<YYYY-MM-DD>.log` are deleted, by that date."),
 
     key("shutdown.timeout", Duration, Some(r#""30s""#), r#""30s""#, "Longest time an orderly stop may take; work that is not done by then is left for the next start."),
 ];

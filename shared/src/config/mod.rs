@@ -14,6 +14,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use url::{Host, Url};
 
 use crate::ddl::TableOptions;
 use crate::egress::Egress;
@@ -107,7 +108,7 @@ impl Config {
 
     /// Says what its owner should know, once a service's logging has started.
     pub fn warn(&self) {
-        for warning in &self.warnings {
+        for warning in self.warnings.iter().chain(self.s3.egress.warnings()) {
             tracing::warn!("configuration: {warning}");
         }
     }
@@ -170,11 +171,25 @@ impl S3 {
         let china = if self.region.starts_with("cn-") { ".cn" } else { "" };
         let amazons = |service: &str| format!("https://{service}.{}.amazonaws.com{china}", self.region);
         let or = |given: &str, amazons: String| if given.is_empty() { amazons } else { given.to_owned() };
-        let mut addresses = vec![("S3", or(&self.endpoint, amazons("s3")))];
+        let mut addresses = vec![("S3", self.of_bucket(or(&self.endpoint, amazons("s3"))))];
         if !self.role_arn.is_empty() {
             addresses.push(("STS", or(&self.sts_endpoint, amazons("sts"))));
         }
         addresses
+    }
+
+    /// The address as the SDK makes it of a store's: with the bucket in front of the host, where TLS allows it (a dot in
+    /// the bucket's name is no part of a certificate's wildcard).
+    fn of_bucket(&self, store: String) -> String {
+        let bucket = &self.bucket;
+        let in_front = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.path_style || !bucket.chars().all(in_front) {
+            return store;
+        }
+        let Ok(mut url) = Url::parse(&store) else { return store };
+        let Some(Host::Domain(host)) = url.host() else { return store };
+        let host = format!("{bucket}.{host}");
+        if url.set_host(Some(&host)).is_ok() { url.to_string() } else { store }
     }
 }
 
@@ -229,4 +244,27 @@ fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
         _ => crate::exit::io_exit(error),
     };
     Failure::new(exit, anyhow::anyhow!("cannot read the {what} file {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_s3_is_that_of_the_bucket_where_the_sdk_puts_it_in_front() {
+        let example = include_str!("../../../deploy/pipeline.example.toml");
+        let address = |lines: &str| {
+            let text = example.replace("bucket = \"example-livestream\"\n", lines);
+            let config = Config::parse(&text, Path::new("p"), std::iter::empty(), Secrets::Ingester);
+            config.unwrap().s3.addresses()[0].1.clone()
+        };
+        let (amazons, bucket) = ("s3.eu-central-1.amazonaws.com", "bucket = \"b-1\"\n");
+        let with = |line: &str| address(&format!("{bucket}{line}\n"));
+        assert_eq!(with(""), format!("https://b-1.{amazons}/"));
+        assert_eq!(with("path_style = true"), format!("https://{amazons}"));
+        assert_eq!(address("bucket = \"with.dots\"\n"), format!("https://{amazons}"));
+        let store = "endpoint = \"https://store.example:9000\"";
+        assert_eq!(with(store), "https://b-1.store.example:9000/");
+        assert_eq!(with("endpoint = \"http://127.0.0.1:9000\""), "http://127.0.0.1:9000");
+    }
 }

@@ -14,6 +14,8 @@ use crate::causes::causes;
 pub const SMALL: u64 = 1 << 20;
 /// Bytes of any object that is read whole, at most.
 const LARGE: u64 = 256 << 20;
+/// Memory that is taken before the first byte has come, at most; more is taken as more comes.
+const AT_FIRST: u64 = 4 << 20;
 
 impl ObjectStore {
     fn getting(&self, key: &str) -> GetObjectFluentBuilder {
@@ -47,8 +49,7 @@ impl ObjectStore {
         if let Some(length) = length.filter(|length| *length > limit) {
             return Err(self.too_large(key, &format!("{length} bytes"), limit));
         }
-        let room = usize::try_from(length.unwrap_or(0).min(limit)).unwrap_or(0);
-        let (mut body, mut content) = (answer.body, BytesMut::with_capacity(room));
+        let (mut body, mut content) = (answer.body, BytesMut::with_capacity(room(length)));
         // The length is what the answer says, and not every answer says one.
         loop {
             match body.try_next().await {
@@ -110,6 +111,11 @@ impl ObjectStore {
     }
 }
 
+/// Memory to take at first for an object of which the answer says this length.
+fn room(length: Option<u64>) -> usize {
+    usize::try_from(length.unwrap_or(0).min(AT_FIRST)).unwrap_or(0)
+}
+
 /// An object that is being read, piece by piece.
 #[derive(Debug)]
 pub struct Opened {
@@ -135,5 +141,16 @@ impl Opened {
         chunk
             .map(Option::unwrap_or_default)
             .map_err(|error| self.store.error("GET", &self.key, causes(&error), StoreErrorKind::Passing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_length_takes_much_memory_before_the_bytes_have_come() {
+        assert_eq!((room(None), room(Some(0)), room(Some(7))), (0, 0, 7));
+        assert_eq!((room(Some(1 << 30)), room(Some(u64::MAX))), (4 << 20, 4 << 20));
     }
 }

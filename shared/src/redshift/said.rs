@@ -1,6 +1,7 @@
 //! What Redshift says, fit for logs: without values of records. They stand in its texts between quotes (`Invalid digit,
 //! Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that it does not take, and in
-//! the context of an error about a value. Names of tables and columns stay, and so does what it says of S3.
+//! the context of an error, in forms that nobody lists. Names of tables and columns stay, and so does what it says of S3:
+//! a context is shown only where the message is about S3 or a manifest.
 //!
 //! The full reason of each refused row stands beside the row, in quarantine.
 
@@ -8,8 +9,9 @@
 const BEFORE_VALUE: [&str; 4] = ["value '", "value \"", ": \"", ": '"];
 /// Behind these come bytes of a value, in hexadecimal digits.
 const BEFORE_BYTES: [&str; 3] = ["hex sequence:", "byte sequence", "invalid char:"];
-/// Words of messages about values.
-const ABOUT_VALUES: [&str; 6] = ["value", "digit", "overflow", "out of range", "invalid", "syntax"];
+/// Words of messages about S3, in small letters. The context of these is a place in a bucket.
+const ABOUT_S3: [&str; 5] =
+    ["s3serviceexception", "s3 prefix", "s3 bucket", "manifest file", "in the manifest"];
 
 /// The reason why a row was refused: nothing that stands between quotes.
 #[must_use]
@@ -31,11 +33,11 @@ pub fn message(text: &str) -> String {
     cut(&text, Some(start), |c| c == quote)
 }
 
-/// Whether the context of an error with this message may show a value.
-pub(super) fn context_has_values(message: &str) -> bool {
-    let lower = message.to_ascii_lowercase();
-    let of_s3 = ["s3", "manifest"].iter().any(|word| lower.contains(word));
-    !of_s3 && ABOUT_VALUES.iter().any(|word| lower.contains(word))
+/// Whether the context of an error with this message may be shown.
+pub(super) fn may_show_context(message: &str) -> bool {
+    // What stands in quotes may be a value, and look like anything.
+    let words = reason(message).to_ascii_lowercase();
+    ABOUT_S3.iter().any(|about| words.contains(about))
 }
 
 /// Leaves out what stands from the quote at `start` to the last one: a value may hold quotes too.
@@ -111,6 +113,33 @@ mod tests {
                 let shown = [reason(&said), message(&said)];
                 assert!(shown.iter().all(|shown| !shown.contains("@@")), "{said}: {shown:?}");
             }
+        }
+    }
+
+    #[test]
+    fn only_an_error_about_s3_or_a_manifest_shows_its_context() {
+        for shown in [
+            "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1",
+            "S3ServiceException:The AWS Access Key Id you provided does not exist,Error InvalidAccessKeyId",
+            "Problem reading manifest file - S3ServiceException:The specified key does not exist.",
+            "The specified S3 prefix 'ToIngest/x' does not exist",
+            "None of the files named in the manifest exists",
+        ] {
+            assert!(may_show_context(shown), "{shown}");
+        }
+        for withheld in [
+            "Disk Full",
+            "Assert",
+            "Value too long for character type",
+            "Missing data for not-null field",
+            "null value in column \"manifest\" violates not-null constraint",
+            "invalid input syntax for integer: \"s3 prefix\"",
+            "invalid input syntax for integer: \"a\"manifest file\"b\"",
+            "column \"s3 bucket\" of relation \"in the manifest\" does not exist",
+            "Invalid digit, Value 'S3ServiceException', Pos 0",
+            "some message of a later version",
+        ] {
+            assert!(!may_show_context(withheld), "{withheld}");
         }
     }
 }

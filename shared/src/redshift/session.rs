@@ -89,7 +89,7 @@ impl fmt::Display for SqlFailure {
                     write!(f, " (code {code})")?;
                 }
                 match self.detail_line("context:") {
-                    Some(context) if !context.is_empty() && !said::context_has_values(message) => {
+                    Some(context) if !context.is_empty() && said::may_show_context(message) => {
                         write!(f, " [{}]", said::message(context))
                     }
                     _ => Ok(()),
@@ -310,15 +310,22 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_shows_its_code_and_context() {
-        let detail = "\n  -----\n  error:  Disk Full\n  code:      1016\n  context:   node: 0\n  query:     7\n  -----\n";
-        let failure = SqlFailure::Refused {
-            state: "XX000".to_owned(),
-            message: "Disk Full".to_owned(),
-            detail: detail.to_owned(),
+    fn a_refusal_shows_its_code_and_where_in_s3_it_was() {
+        let refused = |message: &str, context: &str| {
+            let detail = format!(
+                "\n  -----\n  error:  {message}\n  code:      8001\n  context:   {context}\n  query:     7\n  -----\n"
+            );
+            SqlFailure::Refused { state: "XX000".to_owned(), message: message.to_owned(), detail }
         };
-        assert_eq!(failure.code(), Some(1016));
-        assert_eq!(failure.to_string(), "Disk Full (code 1016) [node: 0]");
+        let failure = refused("S3ServiceException:Access Denied", "Listing bucket=b prefix=ToIngest/");
+        assert_eq!(failure.code(), Some(8001));
+        assert_eq!(
+            failure.to_string(),
+            "S3ServiceException:Access Denied (code 8001) [Listing bucket=b prefix=ToIngest/]"
+        );
+        // Nobody lists what Redshift puts into a context, so it is shown where it is known to be of S3.
+        let failure = refused("Row too wide", "Named by nobody");
+        assert_eq!(failure.to_string(), "Row too wide (code 8001)");
         assert_eq!(SqlFailure::lost("gone").code(), None);
     }
 

@@ -313,6 +313,10 @@ mod tests {
         assert!(read(narrow).unwrap_err().contains("36 characters"));
         let system = "[[column]]\nname = 'ctid'\npath = 'a'\nkind = 'text'\ntype = 'varchar(9)'";
         assert!(read(system).unwrap_err().contains("system column"));
+        let (taken, near) =
+            (system.replace("ctid", "livestream_n"), system.replace("ctid", "livestream_name"));
+        assert!(read(&taken).unwrap_err().contains("needed for the number of a row"));
+        assert!(read(&near).is_ok());
     }
 
     #[test]

@@ -31,14 +31,10 @@ pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
         return;
     }
     let path = path(dir);
-    let left = File::create(&path).and_then(|mut file| {
-        writeln!(file, "{}: {error}", what.display())?;
-        // Without it the word is there for the next process all the same, but for a failure of the machine, which
-        // empties the page cache too.
-        let _best_effort = file.sync_all();
-        Ok(())
-    });
-    match left {
+    match leave(&path, what, error) {
+        // The file system itself is full: it refused the write, and no page was lost. Where a disk behind it is full,
+        // which loses pages, it still makes files.
+        Err(failed) if is_full(error) && is_full(&failed) => {}
         Ok(()) => tracing::warn!(path = %path.display(), "the next start reads the database from the disk"),
         Err(failed) => tracing::error!(
             path = %path.display(),
@@ -47,6 +43,20 @@ pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
              the page cache may hold what the disk does not"
         ),
     }
+}
+
+/// That the file is there says enough: there may be no room for the text.
+fn leave(path: &Path, what: &Path, error: &io::Error) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    let _best_effort = writeln!(file, "{}: {error}", what.display());
+    // Without it the word is there for the next process all the same, but for a failure of the machine, which empties the
+    // page cache too.
+    let _best_effort = file.sync_all();
+    Ok(())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Makes sure that what is read from now on is on the disk.
@@ -58,6 +68,10 @@ pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            // Of another user, who looked: nothing of it is read, and the opening replaces it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path == spare::path(dir) => {
+                continue;
+            }
             Err(error) => return Err(StoreError::Io { path, error }),
         };
         if let Err(error) = file.sync_data() {
@@ -134,6 +148,27 @@ mod tests {
         assert!(super::path(dir.path()).exists(), "nobody has opened the database yet");
         drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
         assert!(!super::path(dir.path()).exists());
+    }
+
+    #[test]
+    fn the_word_is_left_also_where_there_is_no_room_for_its_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = super::path(dir.path());
+        std::os::unix::fs::symlink("/dev/full", &path).unwrap();
+        assert!(writeln!(File::create(&path).unwrap(), "text").is_err());
+        leave(&path, dir.path(), &io::Error::other("the disk is gone")).unwrap();
+        assert!(leave(&dir.path().join("none/disk-error"), dir.path(), &io::Error::other("gone")).is_err());
+    }
+
+    #[test]
+    fn an_error_of_the_mark_leaves_word_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        fs::remove_file(mark::path(dir.path())).unwrap();
+        std::os::unix::fs::symlink("/dev/full", mark::path(dir.path())).unwrap();
+        store.mark = Some(std::sync::Arc::new(mark::Mark::open(dir.path()).unwrap()));
+        store.commit(crate::store::Change::new()).unwrap_err();
+        assert!(super::path(dir.path()).exists());
     }
 
     #[test]

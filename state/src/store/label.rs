@@ -15,9 +15,20 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
+/// What the label of an accepted database says of its form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Nothing is stored yet, not even a label.
+    New,
+    /// An older format, which this version reads.
+    Older,
+    /// The format this version writes.
+    Current,
+}
+
 impl Store {
-    /// False when the database has no label of this version's yet: it is new, or of an older format.
-    pub(super) fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<bool, StoreError> {
+    /// Refuses a database of another program, kind, instance or of a newer format.
+    pub(super) fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<Form, StoreError> {
         let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
         let label = match self.get::<Label>(Table::Meta, LABEL) {
             Err(StoreError::Damaged { what, .. }) => {
@@ -26,7 +37,7 @@ impl Store {
             label => label?,
         };
         match label {
-            None if self.db.is_empty() && instance.is_some() => Ok(false),
+            None if self.db.is_empty() && instance.is_some() => Ok(Form::New),
             None if self.db.is_empty() => foreign("it is empty: its first start was cut short".to_owned()),
             None => foreign("it is a sled database of some other program".to_owned()),
             Some(label) if label.kind != kind => {
@@ -41,7 +52,8 @@ impl Store {
                     let owner = label.instance;
                     foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
                 }
-                _ => Ok(label.format == kind.format()),
+                _ if label.format == kind.format() => Ok(Form::Current),
+                _ => Ok(Form::Older),
             },
         }
     }

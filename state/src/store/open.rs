@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 
 use shared::private;
 
-use super::label::{LABEL, Label};
+use super::label::{Form, LABEL, Label};
 use super::mark::{self, Mark};
 use super::opening::Opening;
 use super::survey::{broken, survey};
@@ -63,9 +63,9 @@ impl Store {
 
     /// Makes it writable, now that nothing speaks against it; a new one gets its label, and an older one the label of
     /// what it is from now on.
-    pub(super) fn own(&mut self, kind: Kind, instance: &str, labelled: bool) -> Result<(), StoreError> {
+    pub(super) fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
-        if labelled {
+        if form == Form::Current {
             return Ok(());
         }
         let mut change = Change::new();

@@ -10,7 +10,7 @@ use super::scan::Turns;
 use super::spare::{self, Spare};
 use super::survey::{Segment, broken, survey};
 use super::undo::Undo;
-use super::{Kind, Store, StoreError, database, disk_error, guarded, mark};
+use super::{Kind, Store, StoreError, copy, database, disk_error, guarded, mark};
 use crate::leftovers;
 use crate::lock::{self, Lock, Purpose};
 use crate::points::reached;
@@ -51,10 +51,18 @@ impl Opening<'_> {
         }
         disk_error::read_from_the_disk(self.dir)?;
         leftovers::remove(&self.sled()).map_err(|(path, error)| StoreError::Io { path, error })?;
-        let (segments, undo) = self.survey().map_err(|error| self.io(error))?;
-        let spare = spare::read(self.dir).map_err(|error| self.io(error))?;
-        if let Some(segment) = broken(&segments, spare).next() {
-            self.try_a_copy(segment, durable)?;
+        let (segments, undo) = self.survey()?;
+        let spare =
+            spare::read(self.dir).map_err(|error| StoreError::Io { path: spare::path(self.dir), error })?;
+        let removed = copy::remove(self.dir);
+        match (broken(&segments, spare).next(), removed) {
+            (Some(segment), removed) => {
+                removed?;
+                self.try_a_copy(segment, durable)?;
+            }
+            // It takes room and stands in nobody's way.
+            (None, Err(error)) => tracing::warn!(%error, "cannot remove a copy that is not needed"),
+            (None, Ok(())) => {}
         }
         let refused = |error: StoreError| {
             if let Some(undo) = &undo {
@@ -74,8 +82,8 @@ impl Opening<'_> {
         let mut store = self.store(db, Some(lock))?;
         reached("open.opened");
         let checked = store.check_end(durable).and_then(|()| store.check_label(self.kind, self.instance));
-        let labelled = match checked {
-            Ok(labelled) => labelled,
+        let form = match checked {
+            Ok(form) => form,
             Err(error) => {
                 // sled closes its file; the lock of the directory stays until everything is put back.
                 let lock = store.close();
@@ -84,13 +92,13 @@ impl Opening<'_> {
                 return refused;
             }
         };
-        store.spare = Some(Arc::new(Spare::of(&store, self.instance.is_none())?));
+        store.spare = Some(Arc::new(store.noted(Spare::of(&store, self.instance.is_none()))?));
         if let Some(instance) = self.instance {
             // sled does not, and cannot open the database without it.
             let conf = self.sled().join("conf");
             let synced = File::open(&conf).and_then(|file| file.sync_all());
-            synced.map_err(|error| StoreError::Io { path: conf, error })?;
-            store.own(self.kind, instance, labelled)?;
+            store.noted(synced.map_err(|error| StoreError::Io { path: conf, error }))?;
+            store.own(self.kind, instance, form)?;
         }
         disk_error::is_over(self.dir)?;
         Ok(Some(store))
@@ -112,15 +120,15 @@ impl Opening<'_> {
     }
 
     /// None of it when there is no database yet.
-    fn survey(&self) -> io::Result<(Vec<Segment>, Option<Undo>)> {
+    fn survey(&self) -> Result<(Vec<Segment>, Option<Undo>), StoreError> {
         let path = database(self.dir);
         if !path.exists() {
             return Ok((Vec::new(), None));
         }
-        let file = File::open(path)?;
-        let segments = survey(&file)?;
-        let undo = Undo::keep(&self.sled(), &file, &segments)?;
-        Ok((segments, Some(undo)))
+        let file = File::open(path).map_err(|error| self.io(error))?;
+        let segments = survey(&file).map_err(|error| self.io(error))?;
+        let undo = Undo::keep(&self.sled(), &file, &segments);
+        Ok((segments, Some(undo.map_err(|(path, error)| StoreError::Io { path, error })?)))
     }
 
     /// None when another process has it.
@@ -140,7 +148,7 @@ impl Opening<'_> {
     /// Once sled has closed the database, which its threads may do a moment later; unless another process has it then.
     fn put_back(&self, undo: &Undo) -> Result<(), StoreError> {
         for _ in 0..40 {
-            if undo.put_back().map_err(|error| self.io(error))? {
+            if undo.put_back().map_err(|(path, error)| StoreError::Io { path, error })? {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(50));

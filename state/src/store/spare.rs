@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::survey::SEGMENT;
-use super::{Store, StoreError, guarded};
+use super::{Store, StoreError, disk_error, guarded};
 
 /// No segment may be empty.
 const NONE: u64 = u64::MAX;
@@ -41,7 +41,12 @@ pub(super) struct Spare {
 impl Drop for Spare {
     fn drop(&mut self) {
         let Some(db) = self.looked_at.take() else { return };
-        let _ = guarded(&self.dir, "closing it", || db.flush()).and_then(|_| self.update());
+        let closed = guarded(&self.dir, "closing it", || db.flush()).and_then(|_| self.update());
+        let Err(error) = closed else { return };
+        if let StoreError::Io { path, error } = &error {
+            disk_error::note(&self.dir, path, error);
+        }
+        tracing::warn!(%error, "cannot close the database in order; its next opening checks it");
     }
 }
 
@@ -207,6 +212,19 @@ mod tests {
         let broken: Vec<_> =
             super::super::survey::broken(&segments, spare).map(|broken| broken.offset).collect();
         assert_eq!(broken, [before]);
+    }
+
+    #[test]
+    fn an_error_as_a_database_is_closed_that_was_looked_at_leaves_word_for_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(dir.path()));
+        let mut store = Store::look(dir.path(), Kind::Producer).unwrap();
+        let mut spare = Arc::into_inner(store.spare.take().unwrap()).unwrap();
+        spare.file = File::options().write(true).open("/dev/full").unwrap();
+        // The first segment is used, which has to be written then.
+        spare.empty.lock().unwrap().push(0);
+        drop(spare);
+        assert!(dir.path().join("disk-error").exists());
     }
 
     #[test]

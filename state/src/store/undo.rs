@@ -22,27 +22,54 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    pub(super) fn keep(dir: &Path, database: &File, segments: &[Segment]) -> io::Result<Self> {
+    /// # Errors
+    /// With the file that cannot be read.
+    pub(super) fn keep(
+        dir: &Path,
+        database: &File,
+        segments: &[Segment],
+    ) -> Result<Self, (PathBuf, io::Error)> {
+        let of_database = |error| (dir.join("db"), error);
         let mut last: Vec<_> = segments.iter().collect();
         last.sort_by_key(|segment| std::cmp::Reverse(segment.lsn));
         let offsets = last.into_iter().take(LAST).map(|segment| segment.offset);
-        let len = database.metadata()?.len();
+        let len = database.metadata().map_err(of_database)?.len();
         let mut kept = Vec::new();
         for offset in offsets {
             let mut bytes = vec![0; SEGMENT.min(usize::try_from(len - offset).unwrap_or(SEGMENT))];
-            database.read_exact_at(&mut bytes, offset)?;
+            database.read_exact_at(&mut bytes, offset).map_err(of_database)?;
             kept.push((offset, bytes));
         }
         let mut files = Vec::new();
-        for path in small_files(dir)? {
-            let bytes = fs::read(&path)?;
-            files.push((path, bytes));
+        for path in small_files(dir).map_err(|error| (dir.to_owned(), error))? {
+            match fs::read(&path) {
+                Ok(bytes) => files.push((path, bytes)),
+                Err(error) => return Err((path, error)),
+            }
         }
         Ok(Self { dir: dir.to_owned(), len, segments: kept, files })
     }
 
     /// Puts everything back, under sled's own lock; false when some process has the database open.
-    pub(super) fn put_back(&self) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// With the file that cannot be put back.
+    pub(super) fn put_back(&self) -> Result<bool, (PathBuf, io::Error)> {
+        if !self.put_back_database().map_err(|error| (self.dir.join("db"), error))? {
+            return Ok(false);
+        }
+        for path in small_files(&self.dir).map_err(|error| (self.dir.clone(), error))? {
+            if !self.files.iter().any(|(kept, _)| *kept == path) {
+                fs::remove_file(&path).map_err(|error| (path, error))?;
+            }
+        }
+        for (path, bytes) in &self.files {
+            fs::write(path, bytes).map_err(|error| (path.clone(), error))?;
+        }
+        Ok(true)
+    }
+
+    fn put_back_database(&self) -> io::Result<bool> {
         let database = File::options().write(true).open(self.dir.join("db"))?;
         if !lock::hold(&database)? {
             return Ok(false);
@@ -52,14 +79,6 @@ impl Undo {
             database.write_all_at(bytes, *offset)?;
         }
         database.sync_all()?;
-        for path in small_files(&self.dir)? {
-            if !self.files.iter().any(|(kept, _)| *kept == path) {
-                fs::remove_file(path)?;
-            }
-        }
-        for (path, bytes) in &self.files {
-            fs::write(path, bytes)?;
-        }
         Ok(true)
     }
 }

@@ -16,6 +16,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 
+use crate::as_owner::as_owner;
 use crate::ask::{Part, Service};
 use crate::feed::Question;
 use crate::loads::{FAILURES_KEPT, LISTED, Load, Loads, MARK, PAUSE, SESSION, SUMS};
@@ -213,7 +214,10 @@ pub async fn verify(config: &Config) -> Result<Verification, Failure> {
 /// Reads the file of the database as it lies on the disk, before it is opened; None where there is none, and where a
 /// service is writing it. A segment that is torn is no fault by itself: a crash may leave one, as free space.
 fn database_file(dir: &Path) -> Result<Option<Checked>, Failure> {
-    let Some(segments) = store::survey_file(dir)? else { return Ok(None) };
+    let owner = as_owner(dir).map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
+    let surveyed = store::survey_file(dir);
+    drop(owner);
+    let Some(segments) = surveyed? else { return Ok(None) };
     let counts = [("segments", segments.whole + segments.torn), ("torn segments", segments.torn)];
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let counts = counts.map(|(what, count)| (what.to_owned(), count)).collect();

@@ -256,6 +256,12 @@ impl Adobe {
         self.group().connections()
     }
 
+    /// Every token that IMS gave out so far.
+    #[must_use]
+    pub fn tokens_given(&self) -> Vec<String> {
+        self.shared.account.tokens.given()
+    }
+
     /// Makes every token dead from now on; connections that stand go on.
     pub fn revoke_tokens(&self) {
         self.shared.account.tokens.revoke_all();

@@ -18,6 +18,7 @@ pub(crate) struct Tokens {
 #[derive(Default)]
 struct Issued {
     count: u64,
+    given: Vec<String>,
     expiry: HashMap<String, Instant>,
 }
 
@@ -38,8 +39,14 @@ impl Tokens {
         let mut part =
             |length: usize| (0..length).map(|_| char::from(b'a' + (rng.below(26) as u8))).collect::<String>();
         let token = format!("eyJ{}.{}{}.{}", part(90), part(600), issued.count, part(342));
+        issued.given.push(token.clone());
         issued.expiry.insert(token.clone(), Instant::now() + self.lifetime);
         token
+    }
+
+    /// Every token so far, dead ones too.
+    pub(crate) fn given(&self) -> Vec<String> {
+        self.issued.lock().unwrap_or_else(PoisonError::into_inner).given.clone()
     }
 
     pub(crate) fn is_live(&self, token: &str) -> bool {
@@ -66,6 +73,7 @@ mod tests {
         tokens.revoke_all();
         assert!(!tokens.is_live(&one));
         assert!(!Tokens::new(Duration::ZERO).is_live(&one));
+        assert_eq!(tokens.given(), [one, two]);
         let short = Tokens::new(Duration::ZERO);
         let gone = short.issue();
         assert!(!short.is_live(&gone));

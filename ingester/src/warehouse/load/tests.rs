@@ -7,6 +7,7 @@ use super::super::mark::MARK;
 use super::super::server::script::Script;
 use super::super::statements::tests::target;
 use super::*;
+use crate::trouble::Scope;
 use crate::verify::tests::seal;
 
 const EARLY: &str = "1970-01-01 00:00:00";
@@ -112,11 +113,52 @@ async fn a_batch_is_loaded_into_the_columns_that_its_seal_names_on_both_ways() {
     let insert = format!("INSERT INTO \"public\".\"hits\" {list}");
     assert!(staged.sent().iter().any(|sql| sql.starts_with(&insert)), "{:?}", staged.sent());
 
-    // Without the columns that hits are compared by there is nothing to compare.
-    let bare = Seal { columns: Some(vec!["plugins".to_owned()]), ..uncompared };
+    // Without the columns that hits are compared by, one that need not be compared is loaded as it is.
+    let bare = Seal { columns: Some(vec!["plugins".to_owned()]), ..batch(RunId::new(), 1) };
     let script = server("20");
     done(&script, &[&bare]).await;
     assert!(copy(&script).contains("\"hits\" (\"plugins\") FROM"), "{}", copy(&script));
+}
+
+#[tokio::test]
+async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
+    let columns = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let own = target();
+    let by = own.comparable().unwrap();
+    let refused = async |seal: &Seal, script: &Script| {
+        let failed = transaction(script, &own, &loading(&[seal])).await.unwrap_err();
+        let Failed::Trouble(trouble) = failed else { panic!("{failed:?}") };
+        assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, Scope::Batch));
+        assert!(trouble.why.contains(&seal.batch.to_string()), "{trouble}");
+        assert!(trouble.advice.contains("an ingester whose [schema]"), "{trouble}");
+        let verbs = script.verbs();
+        assert!(!verbs.iter().any(|verb| ["COPY", "INSERT", "COMMIT"].contains(&verb.as_str())), "{verbs:?}");
+        trouble.why
+    };
+    // Its schema has one half of the hit id under another name.
+    let named = columns(&[by.received, by.low, "hit_high", "plugins"]);
+    let renamed = Seal { columns: named, compared: None, ..batch(RunId::new(), 1) };
+    let why = refused(&renamed, &server("20")).await;
+    assert!(why.contains("does not say what its rows were compared with"), "{why}");
+    assert!(why.contains(&format!("does not name the column {} by which", by.high)), "{why}");
+    let bare = Seal { columns: columns(&["plugins"]), ..renamed.clone() };
+    let why = refused(&bare, &server("20")).await;
+    assert!(why.contains(&[by.high, by.low, by.received].join(", ")), "{why}");
+    // The ledger has another batch under its id.
+    let other = Seal { compared: batch(RunId::new(), 2).compared, ..bare.clone() };
+    let (id, content) = (other.batch.to_string(), Content::of_rows(b"other").to_string());
+    let why = refused(&other, &server("20").answer(LOOK, &[&row(&id, &content)])).await;
+    assert!(why.contains("another batch under its id"), "{why}");
+
+    // Together with others it is set apart, and they are loaded.
+    let fine = Seal { columns: bare.columns.clone(), ..batch(RunId::new(), 1) };
+    let apart = done(&server("40"), &[&fine, &bare]).await;
+    assert_eq!(apart, Loaded::Apart(vec![(bare.batch, Why::NotCompared)]));
+
+    // Where this ingester's own schema cannot compare, nothing is compared.
+    let own = Target { marks: super::super::counts::Marks::default(), ..target() };
+    let loaded = transaction(&server("20"), &own, &loading(&[&bare])).await.unwrap();
+    assert!(matches!(loaded, Loaded::Settled(settled) if settled[0].staged.is_none()));
 }
 
 #[tokio::test]

@@ -21,11 +21,16 @@ pub const COPY_KEY: &str = "sandbox-iam-copy-role";
 
 /// How the prefixes of a second pipeline begin. Its programs have the same policies, with these prefixes.
 const SECOND: &str = "Other/";
+/// The prefixes of the first, as the policies spell them.
+const PREFIXES: [&str; 5] = ["ToIngest/", "Ingested/", "Quarantine/", "Loads/", "Rejected/"];
+/// Behind this, in the key of a program, stands which of them it has of the second: places in [`PREFIXES`].
+const OF_SECOND: &str = "-second-";
 
 /// The policies of `deploy/`.
-const POLICIES: [(&str, &str); 9] = [
+const POLICIES: [(&str, &str); 10] = [
     ("iam-producer", include_str!("../../../../deploy/iam-producer.json")),
     ("iam-ingester", include_str!("../../../../deploy/iam-ingester.json")),
+    ("iam-replay", include_str!("../../../../deploy/iam-replay.json")),
     ("iam-operator", include_str!("../../../../deploy/iam-operator.json")),
     ("iam-copy-role", include_str!("../../../../deploy/iam-copy-role.json")),
     ("iam-acl", include_str!("../../../../deploy/iam-acl.json")),
@@ -37,13 +42,39 @@ const POLICIES: [(&str, &str); 9] = [
 
 /// The access keys that the store knows, besides the tests' own.
 pub(super) fn keys() -> impl Iterator<Item = String> {
-    POLICIES.iter().map(|(policy, _)| format!("{OF_PROGRAM}{policy}"))
+    POLICIES.iter().flat_map(|(policy, _)| {
+        (0..1_u32 << PREFIXES.len()).map(move |some| {
+            let places = (0..PREFIXES.len()).filter(|place| (some >> place) & 1 == 1);
+            with_prefixes(format!("{OF_PROGRAM}{policy}"), places)
+        })
+    })
 }
 
-/// The key that a program signs with: that of its service, or that of a person.
+fn with_prefixes(key: String, of_second: impl Iterator<Item = usize>) -> String {
+    let places: String = of_second.map(|place| place.to_string()).collect();
+    if places.is_empty() { key } else { format!("{key}{OF_SECOND}{places}") }
+}
+
+/// The key of a program without what it has of the second pipeline, and that.
+fn of_pipelines(key: &str) -> (&str, &str) {
+    key.split_once(OF_SECOND).unwrap_or((key, ""))
+}
+
+/// The key that a program signs with when it has this configuration: it is good for its own prefixes alone.
+#[must_use]
+pub fn key_for(program: &str, command: Option<&str>, config: &str) -> String {
+    let of_second = PREFIXES.iter().enumerate().filter(|(_, prefix)| {
+        // As the tests write it.
+        config.contains(&format!("\"{SECOND}{prefix}\""))
+    });
+    with_prefixes(key_of(program, command), of_second.map(|(place, _)| place))
+}
+
+/// The key that a program of the first pipeline signs with: that of its service, or that of a person.
 #[must_use]
 pub fn key_of(program: &str, command: Option<&str>) -> String {
     let policy = match (program, command) {
+        ("producer", Some("replay")) => "iam-replay",
         ("producer", _) => "iam-producer",
         (_, Some("run" | "check")) => "iam-ingester",
         _ => "iam-operator",
@@ -161,15 +192,16 @@ impl Access {
         let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let mut state = self.state();
         let key = signer(request).unwrap_or_default();
+        let (program, _) = of_pipelines(&key);
         let mut lacks = Vec::new();
         if key != ACCESS_KEY {
             let acl = Policy::read("iam-acl");
             let allowed = |action: &str, resource: &str| {
-                let own = state.policies.get(&key).is_some_and(|own| own.allows(action, resource));
+                let own = state.policies.get(program).is_some_and(|own| own.allows(action, resource));
                 own || acl.allows(action, resource)
             };
             let with_acl = header("x-amz-acl").is_some();
-            let needs = needs(asked, header("x-amz-copy-source"), with_acl);
+            let needs = needs(&key, asked, header("x-amz-copy-source"), with_acl);
             lacks.extend(needs.into_iter().filter(|(action, resource)| !allowed(action, resource)));
         }
         let mut why: Vec<_> =
@@ -190,8 +222,9 @@ impl Access {
 
     /// Whether a missing object is told from a forbidden one.
     pub(super) fn may_list(&self, key: &str) -> bool {
+        let (program, _) = of_pipelines(key);
         key == ACCESS_KEY
-            || self.state().policies.get(key).is_some_and(|policy| policy.allows("s3:ListBucket", ARN))
+            || self.state().policies.get(program).is_some_and(|policy| policy.allows("s3:ListBucket", ARN))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -206,11 +239,31 @@ pub(super) fn signer<B>(request: &Request<B>) -> Option<String> {
     rest.split_once('/').map(|(key, _)| key.to_owned())
 }
 
+/// The ARN of an object, as the policies of the one who signs with `key` spell it. They are those of the first pipeline;
+/// whoever has a prefix of the second has it in place of the first one's.
+fn object(key: &str, name: &str) -> String {
+    if key == COPY_KEY {
+        // One role reads for both.
+        return format!("{ARN}/{}", name.strip_prefix(SECOND).unwrap_or(name));
+    }
+    let (_, of_second) = of_pipelines(key);
+    for place in of_second.chars().filter_map(|place| place.to_digit(10)) {
+        let Some(prefix) = PREFIXES.get(place as usize) else { continue };
+        if name.starts_with(prefix) {
+            // No policy speaks of it.
+            return format!("{ARN}/of-the-first-pipeline/{name}");
+        }
+        if let Some(own) = name.strip_prefix(SECOND).filter(|own| own.starts_with(prefix)) {
+            return format!("{ARN}/{own}");
+        }
+    }
+    format!("{ARN}/{name}")
+}
+
 /// The permissions a request needs:
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html>.
-fn needs(asked: &Asked, copied: Option<&str>, with_acl: bool) -> Vec<(&'static str, String)> {
-    let object = |key: &str| format!("{ARN}/{}", key.strip_prefix(SECOND).unwrap_or(key));
-    let own = object(&asked.key);
+fn needs(key: &str, asked: &Asked, copied: Option<&str>, with_acl: bool) -> Vec<(&'static str, String)> {
+    let own = object(key, &asked.key);
     let mut needs = match asked.operation {
         Operation::Get | Operation::Head => vec![("s3:GetObject", own.clone())],
         Operation::Put | Operation::Copy => vec![("s3:PutObject", own.clone())],
@@ -220,11 +273,51 @@ fn needs(asked: &Asked, copied: Option<&str>, with_acl: bool) -> Vec<(&'static s
     };
     if let Some(source) = copied {
         let source = percent_decode_str(source).decode_utf8_lossy().into_owned();
-        let key = source.trim_start_matches('/').split_once('/').map_or("", |(_, key)| key);
-        needs.push(("s3:GetObject", object(key)));
+        let name = source.trim_start_matches('/').split_once('/').map_or("", |(_, name)| name);
+        needs.push(("s3:GetObject", object(key, name)));
     }
     if with_acl {
         needs.push(("s3:PutObjectAcl", own));
     }
     needs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INGESTED: &str = "[s3]\ningested = \"Other/Ingested/\"\nquarantine = \"Other/Quarantine/\"\n";
+
+    #[test]
+    fn a_program_signs_with_a_key_that_is_good_for_its_own_prefixes_alone() {
+        let first = key_for("ingester", Some("run"), "[s3]\n");
+        assert_eq!(first, key_of("ingester", Some("run")));
+        let second = key_for("ingester", Some("run"), INGESTED);
+        assert!(keys().any(|known| known == first) && keys().any(|known| known == second), "{second}");
+        let policy = Policy::read("iam-ingester");
+        let may_read = |key: &str, name: &str| policy.allows("s3:GetObject", &object(key, name));
+        for (name, of_first, of_second) in [
+            ("Ingested/x", true, false),
+            ("Other/Ingested/x", false, true),
+            ("Quarantine/x", true, false),
+            ("Other/Quarantine/x", false, true),
+            // This prefix is the same for both.
+            ("ToIngest/x", true, true),
+            ("Other/ToIngest/x", false, false),
+        ] {
+            assert_eq!(may_read(&first, name), of_first, "{name}");
+            assert_eq!(may_read(&second, name), of_second, "{name}");
+        }
+        let copy = Policy::read("iam-copy-role");
+        for name in ["ToIngest/x", "Other/ToIngest/x"] {
+            assert!(copy.allows("s3:GetObject", &object(COPY_KEY, name)), "one role reads for both: {name}");
+        }
+    }
+
+    #[test]
+    fn a_replay_is_held_against_a_policy_of_its_own() {
+        let key = key_of("producer", Some("replay"));
+        assert_ne!(key, key_of("producer", Some("run")));
+        assert!(keys().any(|known| known == key));
+    }
 }

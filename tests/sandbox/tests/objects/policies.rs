@@ -104,6 +104,16 @@ fn the_ingester_loads_archives_and_quarantines_and_cleans_up_after_its_check() {
 }
 
 #[test]
+fn a_replay_reads_rejects_and_writes_what_the_producer_writes() {
+    let policy = Rules::of("iam-replay");
+    assert!(policy.0.allows(LIST, ARN));
+    policy.must_allow(&[PUT], &[batch("ToIngest/"), rejects()].concat());
+    policy.must_allow(&[GET], &[rejects(), vec!["Replay/hits.ndjson.gz".to_owned()]].concat());
+    policy.must_not_allow(&[DELETE], &[batch("ToIngest/"), rejects()].concat());
+    policy.must_not_allow(&[PUT, GET, DELETE], &[batch("Ingested/"), quarantine(), loads()].concat());
+}
+
+#[test]
 fn an_operator_adopts_replays_and_puts_away() {
     let policy = Rules::of("iam-operator");
     assert!(policy.0.allows(LIST, ARN));

@@ -176,8 +176,14 @@ async fn every_https_request_goes_through_the_proxy_and_trusts_what_the_environm
     producer::check::check(&configured, &mut said).await.unwrap_err();
     let said = String::from_utf8(said).unwrap();
     let line = said.lines().find(|line| line.contains("network")).unwrap();
-    assert!(line.contains(&format!("S3 through http://{} (HTTPS_PROXY)", proxy.address)), "{line}");
-    assert!(line.contains("Livestream directly, not through") && line.contains("SSL_CERT_FILE"), "{line}");
+    assert!(
+        line.contains(&format!("S3 (s3.example.test) through http://{} (HTTPS_PROXY)", proxy.address)),
+        "{line}"
+    );
+    assert!(
+        line.contains("Livestream (127.0.0.1) directly, not through") && line.contains("SSL_CERT_FILE"),
+        "{line}"
+    );
     assert!(!said.contains("hunter2") && !format!("{configured:?}").contains("hunter2"), "{said}");
 }
 

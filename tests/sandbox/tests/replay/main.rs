@@ -61,9 +61,10 @@ impl World {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(sandbox::service::binary("producer").unwrap());
-        command.arg("replay").arg("--config").arg(&self.config).args(args);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // With the key of a replay, so that the store refuses what `deploy/iam-replay.json` does not allow.
+        let args = [&["replay"], args].concat();
+        let mut command = sandbox::service::command("producer", &args, &self.config).unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

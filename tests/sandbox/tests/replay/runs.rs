@@ -71,8 +71,8 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
         zstd::bulk::compress(lines(rejects).as_bytes(), 1).unwrap(),
     );
     world.write("s3/livestream/Rejected/20260302/b.ndjson", page(6));
-    world.write("s3/livestream/else/where.gz", gzip(&page(7)));
-    let s3 = ["s3://livestream/Rejected/20260302/", "s3://livestream/else/where.gz"];
+    world.write("s3/livestream/Replay/where.gz", gzip(&page(7)));
+    let s3 = ["s3://livestream/Rejected/20260302/", "s3://livestream/Replay/where.gz"];
 
     // The producer runs meanwhile, or something that holds its log as it does.
     let settings = Settings::of(&world.config(), &shared::schema::Schema::default());
@@ -168,13 +168,17 @@ async fn what_cannot_be_replayed_is_told_by_its_code() {
     let good = world.write("good", record("page0", None));
     for (args, code, told) in [
         (vec![good.as_str(), "/none/such"], 66, "/none/such: No such file"),
-        (vec![&good, "s3://livestream/none"], 66, "s3://livestream"),
-        (vec![&good, "s3://livestream/none/"], 66, "there is nothing below s3://livestream/none/"),
+        (vec![&good, "s3://livestream/Replay/none"], 66, "s3://livestream"),
+        (
+            vec![&good, "s3://livestream/Replay/none/"],
+            66,
+            "there is nothing below s3://livestream/Replay/none/",
+        ),
         (vec![&good, "s3://livestream"], 64, "names no object"),
         (vec![], 64, "<FILE>"),
     ] {
         let said = world.replay(&args, code);
-        assert!(said.contains(told) || code == 66 && args[1] == "s3://livestream/none", "{said}");
+        assert!(said.contains(told) || code == 66 && args[1] == "s3://livestream/Replay/none", "{said}");
         assert!(!world.path("producer").exists() && world.keys("").is_empty(), "nothing was begun");
     }
     // A damaged file does not keep the others from being read, and none of them is read twice.

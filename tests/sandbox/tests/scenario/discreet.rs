@@ -11,6 +11,7 @@ use sandbox::judge::{Narrow, files_below};
 use sandbox::s3::{BUCKET, SECRET_KEY};
 use sandbox::service;
 use sandbox::standins::{CLIENT_SECRET, PASSWORD};
+use shared::object_store::base64;
 
 use crate::schema::send;
 use crate::world::{STOP, World, options};
@@ -96,10 +97,35 @@ impl World {
     }
 }
 
+/// A value as somebody might write its bytes down: as text, as hexadecimal digits, as base64.
+fn spellings(value: &str) -> Vec<String> {
+    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    // Three bytes are four letters, so what stands before the value decides which of three texts it has.
+    let shifted = (0..3).map(|before| {
+        let whole = base64(&[&vec![0; before][..], value.as_bytes()].concat());
+        // Only letters that no byte around the value has a part in.
+        whole[(before * 4).div_ceil(3)..(before + value.len()) * 4 / 3].to_owned()
+    });
+    [value.to_owned(), hex.to_uppercase(), hex].into_iter().chain(shifted).collect()
+}
+
+#[test]
+fn a_value_is_found_however_its_bytes_are_written_down() {
+    let found = |said: &str| spellings(MARKER).iter().any(|spelling| said.contains(spelling));
+    for around in ["", "x", "xy", "xyz"] {
+        let text = format!("{around}{MARKER}{around}");
+        let hex: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for said in [base64(text.as_bytes()), hex.to_uppercase(), hex, text] {
+            assert!(found(&said), "{said}");
+        }
+    }
+    assert!(!found("mArKeR vAlUe") && !found(&base64(b"markervalue")));
+}
+
 #[track_caller]
-fn assert_discreet(what: &str, said: &str) {
-    for kept in [MARKER, NUMBER, SECRET_KEY, CLIENT_SECRET, PASSWORD] {
-        if let Some(line) = said.lines().find(|line| line.contains(kept)) {
+fn assert_discreet(what: &str, said: &str, secrets: &[String]) {
+    for kept in secrets {
+        if let Some(line) = said.lines().find(|line| line.contains(kept.as_str())) {
             panic!("{what} holds {kept}: {line}");
         }
     }
@@ -149,9 +175,14 @@ async fn no_value_and_no_secret_is_told_at_any_level() {
         told.push(world.hear("state", args));
     }
 
-    told.iter().for_each(|said| assert_discreet("a command", said));
+    let tokens = world.standins.adobe.tokens_given();
+    assert!(!tokens.is_empty());
+    let secrets = [NUMBER, SECRET_KEY, CLIENT_SECRET, PASSWORD].map(str::to_owned);
+    let kept = [spellings(MARKER), secrets.to_vec(), tokens].concat();
+    told.iter().for_each(|said| assert_discreet("a command", said, &kept));
     for file in files_below(&world.path("logs")).unwrap() {
-        assert_discreet(&file.display().to_string(), &String::from_utf8_lossy(&fs::read(&file).unwrap()));
+        let said = fs::read(&file).unwrap();
+        assert_discreet(&file.display().to_string(), &String::from_utf8_lossy(&said), &kept);
     }
     // It was all there: this test would find it.
     let kept = |prefix: &str, what: &str| {

@@ -1,0 +1,102 @@
+use std::path::Path;
+
+use adobe::{Adobe, Options, Plan};
+use shared::config::{Config, Secrets};
+use state::log::HitId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::append::Decoded;
+
+const HITS: u64 = 6_000;
+
+fn config(adobe: &Adobe) -> Config {
+    let (token, stream) = (adobe.token_url(), adobe.stream_url());
+    let text = format!(
+        "[instance]\nname = \"test\"\n[adobe]\nredirect_hosts = [\"localhost\"]\nconnections = 2\nmax_connections = 2\n\
+         retry_max = \"1s\"\nclient_id = \"client-id\"\nclient_secret = \"client-secret\"\n\
+         token_url = \"{token}\"\nstream_url = \"{stream}\"\n\
+         [s3]\nbucket = \"b\"\nregion = \"eu-central-1\"\n\
+         [redshift]\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\niam_role = \"default\"\n"
+    );
+    Config::parse(&text, Path::new("test"), std::iter::empty(), Secrets::Producer).unwrap()
+}
+
+/// Accepts every connection, answers that the stream follows, and closes it: as a load balancer does whose streaming
+/// hosts are gone. Where it is.
+async fn closing_at_once() -> String {
+    let listener = TcpListener::bind("localhost:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let _ = socket.read(&mut [0; 4_096]).await;
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+            let _ = socket.write_all(answer).await;
+        }
+    });
+    format!("http://localhost:{port}/api/1/stream/test")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds() {
+    shared::tls::install();
+    let plan = Plan { hits: HITS, malformed_per_mille: 0, excluded_per_mille: 0, ..Plan::default() };
+    let adobe = Adobe::start(Options { plan, ..Options::default() }).unwrap();
+    let generator = adobe.generator();
+    let known = |index| {
+        let (high, low) = generator.hit_id(index);
+        HitId { high, low }
+    };
+    let config = config(&adobe);
+    let transform = crate::run::transform(&config, &config.schema.load().unwrap()).unwrap();
+    let http = connect::client(&config.adobe).unwrap();
+    let (out, mut read) = mpsc::channel(1);
+    let shared = Shared {
+        config: config.adobe.clone(),
+        tokens: Tokens::new(http.clone(), &config.adobe, None).unwrap(),
+        http,
+        counters: Arc::new(Counters::new(transform.filter_names())),
+        out,
+        known: (0..HITS).map(known).collect(),
+        broken: watch::Sender::new(0),
+        rereads: Rereads::default(),
+        unreadable: Met::default(),
+    };
+    let mut flapping = shared.clone();
+    flapping.config.stream_url = closing_at_once().await;
+    let shutdown = Shutdown::new();
+    let streams =
+        [Stream::new(0, flapping, transform.clone(), true), Stream::new(1, shared, transform, true)];
+    let running = streams.map(|stream| {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { stream.run(&shutdown).await })
+    });
+    // Some three seconds for all: more than the longest wait of a connection that is alone.
+    let slowly = Duration::from_micros(500);
+    let (mut reread, mut breaks) = (0, 0);
+    let reading = async {
+        while reread < HITS * 3 / 4 {
+            match read.recv().await.expect("the streams ended") {
+                FromStream::Started(1) => reread = 0,
+                FromStream::Ended(0, _) => breaks += 1,
+                FromStream::Block(1, block) => {
+                    let known = |record: &&Decoded| matches!(record, Decoded::Known { .. });
+                    reread += block.records.iter().filter(known).count() as u64;
+                    let records = u32::try_from(block.records.len()).unwrap();
+                    tokio::time::sleep(slowly * records).await;
+                }
+                _ => {}
+            }
+        }
+    };
+    let begun = Instant::now();
+    let read_all = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    assert!(read_all.is_ok(), "it never gets further than the next break");
+    println!("{breaks} breaks in {:?}", begun.elapsed());
+    shutdown.stop();
+    drop(read);
+    for stream in running {
+        stream.await.unwrap().unwrap();
+    }
+}

@@ -30,6 +30,7 @@ const ASK: &[(&str, &str)] = &[
     ("producer/src/token/ims.rs", "claims bear a time; `Retry-After` may be a date"),
     ("shared/src/aws.rs", "signatures bear a time"),
     ("shared/src/clock.rs", "the clocks themselves"),
+    ("shared/src/telemetry/daily.rs", "the day in the name of a log file"),
     ("state/src/dump/batch.rs", "ages for people"),
     ("state/src/dump/mod.rs", "ages for people"),
     ("state/src/owners.rs", "windows are told in times of day"),

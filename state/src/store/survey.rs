@@ -155,15 +155,28 @@ mod tests {
 
     use super::*;
 
+    /// sled's threads may close a database a moment after it was dropped.
+    fn open(dir: &std::path::Path) -> sled::Db {
+        let config = sled::Config::new().path(dir).flush_every_ms(None);
+        let tries = (0..100).find_map(|_| {
+            config.open().ok().or_else(|| {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                None
+            })
+        });
+        tries.unwrap()
+    }
+
     /// A database of a few segments, closed in order.
     fn database(dir: &std::path::Path) -> Vec<u8> {
-        let db = sled::Config::new().path(dir).flush_every_ms(None).open().unwrap();
+        let db = open(dir);
         for n in 0..800_u32 {
             db.insert(n.to_be_bytes(), vec![n as u8; 2_000]).unwrap();
             if n % 50 == 0 {
                 db.flush().unwrap();
             }
         }
+        db.flush().unwrap();
         drop(db);
         fs::read(dir.join("db")).unwrap()
     }
@@ -184,8 +197,9 @@ mod tests {
         // The last segment breaks off where the log ends: sled goes on there.
         let last = segments.iter().max_by_key(|segment| segment.lsn).unwrap();
         let end = usize::try_from(last.broken_at.unwrap()).unwrap();
-        let db = sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap();
+        let db = open(dir.path());
         db.insert("one", "more").unwrap();
+        db.flush().unwrap();
         drop(db);
         let after = fs::read(dir.path().join("db")).unwrap();
         let begin = usize::try_from(last.offset).unwrap();

@@ -51,11 +51,27 @@ pub struct Shared {
     pub known: KnownHits,
     /// How often a connection broke. What was under way on it is lost, and Adobe may have given the visitors of it to
     /// another by the time it is back: so all connections start again, each with `reset`, and nothing is missing.
-    pub broken: watch::Sender<u64>,
+    broken: watch::Sender<u64>,
     /// How long each connection took to catch up.
-    pub rereads: Rereads,
+    rereads: Rereads,
     /// The unreadable records that ended sessions.
-    pub unreadable: Met,
+    unreadable: Met,
+}
+
+impl Shared {
+    /// For the connections of a process, of which none was connected yet.
+    #[must_use]
+    pub fn new(
+        config: &Adobe,
+        http: Client,
+        tokens: Tokens,
+        counters: Arc<Counters>,
+        out: mpsc::Sender<FromStream>,
+        known: KnownHits,
+    ) -> Self {
+        let (broken, rereads, unreadable) = (watch::Sender::new(0), Rereads::default(), Met::default());
+        Self { config: config.clone(), http, tokens, counters, out, known, broken, rereads, unreadable }
+    }
 }
 
 /// One connection.

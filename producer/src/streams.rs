@@ -13,17 +13,15 @@ use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::append::FromStream;
 use crate::connect;
 use crate::counters::Counters;
-use crate::reread::Rereads;
 use crate::stream::{Shared, Stream};
 use crate::token::Tokens;
 use crate::transform::Transform;
-use crate::unreadable::Met;
 
 /// The connections of one stream, not connected.
 pub struct Streams {
@@ -50,17 +48,7 @@ impl Streams {
         })?;
         let tokens = Tokens::new(http.clone(), config, Some(cache))
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        let shared = Shared {
-            config: config.clone(),
-            http,
-            tokens: tokens.clone(),
-            counters,
-            out: out.clone(),
-            known,
-            broken: watch::Sender::new(0),
-            rereads: Rereads::default(),
-            unreadable: Met::default(),
-        };
+        let shared = Shared::new(config, http, tokens.clone(), counters, out.clone(), known);
         let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);
         Ok(Self { connections: (0..config.connections).map(connection).collect(), tokens })
     }

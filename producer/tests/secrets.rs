@@ -13,15 +13,13 @@ use std::time::Duration;
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
 use producer::append::FromStream;
 use producer::counters::Counters;
-use producer::reread::Rereads;
 use producer::stream::{Shared, Stream};
 use producer::streams::Streams;
 use producer::token::Tokens;
-use producer::unreadable::Met;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use server::{Server, answer};
@@ -89,17 +87,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
 
     let http = producer::connect::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
-    let mut shared = Shared {
-        config: config.adobe.clone(),
-        http: http.clone(),
-        tokens,
-        counters,
-        out,
-        known: KnownHits::default(),
-        broken: watch::Sender::new(0),
-        rereads: Rereads::default(),
-        unreadable: Met::default(),
-    };
+    let mut shared = Shared::new(&config.adobe, http.clone(), tokens, counters, out, KnownHits::default());
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();

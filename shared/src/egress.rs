@@ -107,8 +107,9 @@ impl Egress {
         let path = |name: &'static str| set(&name).map(|(_, value)| PathBuf::from(value));
         for (name, instead) in ENDPOINTS {
             if set(&name).is_some() {
-                let rule = "must not be set: requests would go there unchecked; unset it, and set";
-                return Err((name, format!("{rule} {instead} in the configuration if they shall")));
+                let rule =
+                    "must not be set: requests would go there unchecked; unset it. To send them there, set";
+                return Err((name, format!("{rule} {instead} in the configuration")));
             }
         }
         let (listed, own) = first(&["NO_PROXY", "no_proxy"]).unwrap_or(("NO_PROXY", ""));

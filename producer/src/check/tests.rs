@@ -9,14 +9,12 @@ use shared::shutdown::Shutdown;
 use state::log::KnownHits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::*;
 use crate::append::{Decoded, FromStream};
 use crate::counters::Counters;
-use crate::reread::Rereads;
 use crate::stream::{Shared, Stream};
-use crate::unreadable::Met;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -65,17 +63,9 @@ async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let (out, mut read) = mpsc::channel(100);
     let transform = crate::run::transform(config, &config.schema.load().unwrap()).unwrap();
     let http = connect::client(&config.adobe).unwrap();
-    let shared = Shared {
-        config: config.adobe.clone(),
-        tokens: Tokens::new(http.clone(), &config.adobe, None).unwrap(),
-        http,
-        counters: Arc::new(Counters::new(transform.filter_names())),
-        out,
-        known: KnownHits::default(),
-        broken: watch::Sender::new(0),
-        rereads: Rereads::default(),
-        unreadable: Met::default(),
-    };
+    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
     let shutdown = Shutdown::new();
     let stopped = shutdown.clone();
     let reading = tokio::spawn(async move { Stream::new(0, shared, transform, false).run(&stopped).await });

@@ -52,17 +52,9 @@ async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds(
     let transform = crate::run::transform(&config, &config.schema.load().unwrap()).unwrap();
     let http = connect::client(&config.adobe).unwrap();
     let (out, mut read) = mpsc::channel(1);
-    let shared = Shared {
-        config: config.adobe.clone(),
-        tokens: Tokens::new(http.clone(), &config.adobe, None).unwrap(),
-        http,
-        counters: Arc::new(Counters::new(transform.filter_names())),
-        out,
-        known: (0..HITS).map(known).collect(),
-        broken: watch::Sender::new(0),
-        rereads: Rereads::default(),
-        unreadable: Met::default(),
-    };
+    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let shared = Shared::new(&config.adobe, http, tokens, counters, out, (0..HITS).map(known).collect());
     let mut flapping = shared.clone();
     flapping.config.stream_url = closing_at_once().await;
     let shutdown = Shutdown::new();

@@ -8,14 +8,12 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use producer::append::FromStream;
 use producer::counters::Counters;
-use producer::reread::Rereads;
 use producer::stream::{Next, Shared, Stream};
-use producer::unreadable::Met;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use crate::server::{Answer, Server, answer};
 use crate::{CREDENTIAL, at, config, http, tokens, transform};
@@ -36,17 +34,7 @@ impl Connection {
         let (out, read) = mpsc::channel(1_000);
         let (http, tokens, transform) = (http(config), tokens(config), transform(config));
         let counters = Arc::new(Counters::new(transform.filter_names()));
-        let shared = Shared {
-            config: config.adobe.clone(),
-            http,
-            tokens,
-            counters,
-            out,
-            known: KnownHits::default(),
-            broken: watch::Sender::new(0),
-            rereads: Rereads::default(),
-            unreadable: Met::default(),
-        };
+        let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
         let stream = Stream::new(0, shared, transform, again);
         Self { stream, read, shutdown: Shutdown::new() }
     }

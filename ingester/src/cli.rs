@@ -13,7 +13,7 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::{adopt, audit, ledger, reconcile};
+use crate::{commands::adopt, commands::audit, commands::ledger, commands::reconcile};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
@@ -135,7 +135,7 @@ enum Command {
     /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
     /// refused stay in quarantine, the others are loaded.
     #[command(after_help = REPLAY)]
-    Replay(crate::quarantine::replay::Args),
+    Replay(crate::commands::replay::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.
     ///
     /// The ledger says which batches are loaded. Rows of times for which it speaks, and which their producer compared, are
@@ -167,11 +167,11 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
     match command {
         Command::Ddl { diff: true } => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::ddl::diff(&config, &mut out::stdout()))
+            in_runtime(crate::commands::ddl::diff(&config, &mut out::stdout()))
         }
         Command::Ddl { diff: false } => {
             let config = Config::load(path, Secrets::Unused)?;
-            crate::ddl::print(&config, &mut out::stdout())
+            crate::commands::ddl::print(&config, &mut out::stdout())
         }
         Command::Pause { length, reason } => {
             let since = Utc::now();
@@ -182,7 +182,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         Command::Resume => in_config(path, None),
         Command::Check => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::check::check(&config, path, &mut out::stdout()))
+            in_runtime(crate::commands::check::check(&config, path, &mut out::stdout()))
         }
         Command::Reconcile(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
@@ -203,7 +203,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         Command::Replay(what) => {
             let config = Config::load(path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "replay")?;
-            in_runtime(crate::quarantine::replay::replay(&config, &what, &mut out::stdout()))
+            in_runtime(crate::commands::replay::replay(&config, &what, &mut out::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;
@@ -221,7 +221,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
 
 fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
     let config = Config::load(path, Secrets::Unused)?;
-    in_runtime(crate::pause::command(&config, pause, &mut out::stdout()))
+    in_runtime(crate::load::pause::command(&config, pause, &mut out::stdout()))
 }
 
 fn pause_length(text: &str) -> Result<Span, String> {

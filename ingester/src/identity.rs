@@ -1,7 +1,7 @@
 //! Which pipeline a prefix in S3 belongs to. Prefix, ledger and table belong together: two pipelines that share one of
 //! them would take each other's batches.
 //!
-//! The mark of the ledger ([`crate::warehouse::mark`]) holds an id of the pipeline, made with the ledger, and the table
+//! The mark of the ledger ([`crate::redshift::mark`]) holds an id of the pipeline, made with the ledger, and the table
 //! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. It is written once, by
 //! whoever comes first, and never over another one; what comes later finds itself in it or is refused. It is compared at
 //! each connection to Redshift, before anything is loaded, moved or compared.
@@ -18,9 +18,9 @@ use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::sql::TableName;
 use state::loads::ErrorClass;
 
-use crate::trouble::Trouble;
-use crate::warehouse::mark::{self, Mark};
-use crate::warehouse::{Connector, Session, Target, errors};
+use crate::failure::Trouble;
+use crate::redshift::mark::{self, Mark};
+use crate::redshift::{Connector, Session, Target, errors};
 
 /// Version of the object that this program writes, and the newest it reads.
 const FORMAT: u32 = 1;

@@ -10,31 +10,16 @@
 //! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the book is a memory
 //! between the two. Rows that Redshift refuses go into [`quarantine`].
 
-pub mod adopt;
-pub mod archive;
-pub mod audit;
-pub mod book;
-pub mod check;
 pub mod cli;
-pub mod combine;
-pub mod confirm;
-pub mod ddl;
-pub mod discover;
-pub mod doubts;
-pub mod feed;
-pub mod gate;
-pub mod identity;
-pub mod ledger;
-pub mod listing;
-pub mod loader;
-pub mod pause;
-pub mod plan;
-pub mod producer;
-pub mod quarantine;
-pub mod reconcile;
-pub mod rows;
 pub mod run;
-pub mod since;
-pub mod trouble;
-pub mod verify;
-pub mod warehouse;
+pub mod commands;
+pub mod archive;
+pub mod discover;
+pub mod load;
+pub mod quarantine;
+pub mod facts;
+pub mod load_store;
+pub mod producer_link;
+pub mod identity;
+pub mod redshift;
+pub mod failure;

@@ -8,21 +8,21 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::feed::{self, Owner};
-use state::metrics::ingester_page;
+use state::inspect::metrics::ingester_page;
+use state::status::feed::{self, Owner};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::archive::Archiver;
-use crate::book::Book;
+use crate::commands::reconcile::Watch;
 use crate::discover::Discovery;
-use crate::doubts::Doubts;
-use crate::feed::Follower;
+use crate::discover::feed::Follower;
+use crate::discover::unknown_folders::Doubts;
 use crate::identity::Identity;
-use crate::loader::Loader;
-use crate::pause::Pauses;
-use crate::reconcile::Watch;
-use crate::warehouse::{Connector, Target, table};
+use crate::load::Loader;
+use crate::load::pause::Pauses;
+use crate::load_store::Book;
+use crate::redshift::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
 const HINTS: usize = 1024;

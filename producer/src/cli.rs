@@ -44,7 +44,7 @@ enum Command {
     ///
     /// Connects to nothing and needs no secret.
     #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
-    Schema(crate::schema::Asked),
+    Schema(crate::commands::schema::Asked),
     /// Turns the configuration of the Python daemon into one of ours.
     ///
     /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
@@ -65,7 +65,7 @@ enum Command {
         #[command(flatten)]
         place: Where,
         #[command(flatten)]
-        what: crate::replay::Args,
+        what: crate::commands::replay::Args,
     },
 }
 
@@ -104,7 +104,13 @@ impl Cli {
             Command::Schema(asked) => return asked.print(&mut out::stdout()),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 let (mut out, mut notes) = (out::stdout(), out::stderr());
-                return crate::import::import(dir, instance, output.as_deref(), &mut out, &mut notes);
+                return crate::commands::import::import(
+                    dir,
+                    instance,
+                    output.as_deref(),
+                    &mut out,
+                    &mut notes,
+                );
             }
         };
         let config = Config::load(&place.config, secrets)?;
@@ -114,7 +120,7 @@ impl Cli {
             Command::ImportConfig(_) | Command::Schema(_) => Ok(()),
             Command::Check(_) => {
                 let mut out = out::stdout();
-                let checking = crate::check::check(&config, &mut out);
+                let checking = crate::commands::check::check(&config, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or_else(|| {
                     Err(Failure::new(
                         Exit::Unfinished,
@@ -136,7 +142,7 @@ impl Cli {
                 let telemetry = shared::telemetry::start(&config.logging, "replay")?;
                 config.warn();
                 let mut out = out::stdout();
-                let replay = crate::replay::replay(config, &what, shutdown, &mut out);
+                let replay = crate::commands::replay::replay(config, &what, shutdown, &mut out);
                 let done = runtime.block_on(replay);
                 drop(telemetry);
                 done

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::metrics::Page;
 
-use crate::records::TOO_LONG;
+use crate::decode::blocks::TOO_LONG;
 use crate::transform::{ColumnCounts, Reject};
 
 /// Counts that only grow. Each connection adds to them; nothing here waits for a lock but rejects.

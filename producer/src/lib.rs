@@ -7,27 +7,12 @@
 //! ```
 //! Every arrow is a bounded channel: when the log is full or slow the socket is not read.
 
-pub mod append;
-pub mod check;
 pub mod cli;
-pub mod connect;
-pub mod counters;
-pub mod decode;
-pub mod frame;
-pub mod import;
-pub mod inflate;
-pub mod kept;
-pub mod pace;
-pub mod reaction;
-pub mod records;
-pub mod replay;
-pub mod reread;
+pub mod commands;
 pub mod run;
-pub mod schema;
-pub mod ship;
-pub mod stream;
-pub mod streams;
-pub mod token;
+pub mod source;
+pub mod decode;
+pub mod counters;
 pub mod transform;
-pub mod unreadable;
 pub mod upload;
+pub mod append;

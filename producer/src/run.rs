@@ -10,19 +10,19 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::object_store::ObjectStore;
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
-use state::feed::{self, Owner, Published, Republish};
+use state::inspect::metrics::producer_page;
+use state::inspect::verify::Checked;
 use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
-use state::metrics::producer_page;
-use state::snapshot::{BatchDetail, Matching, ProducerSnapshot};
-use state::verify::Checked;
+use state::status::feed::{self, Owner, Published, Republish};
+use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use tokio::sync::{broadcast, mpsc};
 
 use crate::append;
 use crate::counters::Counters;
-use crate::kept::{Kept, Room};
-use crate::ship::Shipping;
-use crate::streams::Streams;
+use crate::source::connections::Streams;
 use crate::transform::{Filter, Transform};
+use crate::upload::Shipping;
+use crate::upload::copies::{Kept, Room};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
 const FEED_BACKLOG: usize = 1024;

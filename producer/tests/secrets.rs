@@ -13,9 +13,9 @@ use std::time::Duration;
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
 use producer::append::FromStream;
 use producer::counters::Counters;
-use producer::stream::{Shared, Stream};
-use producer::streams::Streams;
-use producer::token::Tokens;
+use producer::source::connection::{Shared, Stream};
+use producer::source::connections::Streams;
+use producer::source::token::Tokens;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
@@ -85,7 +85,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     shutdown.stop();
     reading.await.unwrap().unwrap();
 
-    let http = producer::connect::client(&config.adobe).unwrap();
+    let http = producer::source::connect::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
     let mut shared = Shared::new(&config.adobe, http.clone(), tokens, counters, out, KnownHits::default());
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);

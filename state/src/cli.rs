@@ -10,8 +10,8 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::out;
 
-use crate::dump;
-use crate::verify::verify;
+use crate::inspect::dump;
+use crate::inspect::verify::verify;
 
 /// Looks at the producer's log and the ingester's bookkeeping.
 ///

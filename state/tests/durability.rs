@@ -119,7 +119,7 @@ fn nothing_is_accepted_before_its_fdatasync_has_returned() {
 #[tokio::test]
 async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accepted_after_it() {
     static ARMED: AtomicBool = AtomicBool::new(false);
-    state::points::watch(|name| {
+    state::failpoints::watch(|name| {
         assert!(!(name == "commit.applied" && ARMED.load(Ordering::Relaxed)), "dies here");
     });
     let hit = |low| Some(HitId { high: 2, low });

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use hashbrown::HashSet;
-use state::hit_set::HitSet;
+use state::log::hit_set::HitSet;
 
 /// Counts what is allocated, and the most that ever was.
 struct Counting;

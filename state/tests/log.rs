@@ -10,7 +10,7 @@ use state::log::{
     BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileStatus, Gap, GapTotals, HitId, Log, LogError, LogReader,
     Settings, Staged, Upload,
 };
-use state::snapshot::GapSnapshot;
+use state::status::snapshot::GapSnapshot;
 use state::store::StoreError;
 use support::few_rows as settings;
 

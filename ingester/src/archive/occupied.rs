@@ -11,7 +11,7 @@ use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::Seal;
 
-use super::Source;
+use crate::archive::Source;
 
 /// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
 pub(super) async fn occupied(
@@ -116,7 +116,7 @@ mod tests {
     use shared::content::Content;
 
     use super::*;
-    use crate::verify::tests::seal;
+    use crate::facts::folder::tests::seal;
 
     fn object(folder: &str, name: &str, size: u64, etag: &str) -> Object {
         Object { key: format!("{folder}{name}"), size, etag: etag.to_owned() }

@@ -11,11 +11,11 @@ use shared::seal::{MAX_OBJECT_BYTES, Manifest, Seal};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::MAX_BYTES;
-use super::set::is_hash;
-use super::sift::Piece;
-use super::split::{Row, split};
-use crate::trouble::Trouble;
+use crate::failure::Trouble;
+use crate::quarantine::MAX_BYTES;
+use crate::quarantine::search::Piece;
+use crate::quarantine::set::is_hash;
+use crate::quarantine::split::{Row, split};
 
 /// A file of rows.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ pub fn is_of_search(name: &str) -> bool {
 }
 
 /// How Redshift writes an object's address.
-pub(super) fn url(bucket: &str, key: &str) -> String {
+pub(crate) fn url(bucket: &str, key: &str) -> String {
     format!("s3://{bucket}/{key}")
 }
 

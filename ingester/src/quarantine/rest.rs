@@ -1,21 +1,21 @@
 //! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
 
+use crate::redshift::said;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
-use shared::redshift::said;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use super::pieces::Pieces;
-use super::set::Set;
-use super::sift::{How, Sift};
-use super::tidy::drop_scratch;
-use super::{Quarantine, tidy};
-use crate::trouble::Trouble;
-use crate::warehouse::load::{Loaded, Loading, Part, Settled, load};
-use crate::warehouse::look::{self, There};
-use crate::warehouse::{Session, Target, errors};
+use crate::failure::Trouble;
+use crate::quarantine::pieces::Pieces;
+use crate::quarantine::search::{How, Sift};
+use crate::quarantine::set::Set;
+use crate::quarantine::tidy::drop_scratch;
+use crate::quarantine::{Quarantine, tidy};
+use crate::redshift::look::{self, There};
+use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
+use crate::redshift::{Session, Target, errors};
 
 /// What is said when what is left of a search cannot be deleted.
 pub const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";

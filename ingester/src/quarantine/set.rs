@@ -26,8 +26,8 @@ use shared::object_store::{ObjectStore, SMALL, StoreError};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::MAX_BYTES;
-use crate::trouble::Trouble;
+use crate::failure::Trouble;
+use crate::quarantine::MAX_BYTES;
 
 /// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
 /// content.

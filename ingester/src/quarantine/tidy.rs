@@ -5,11 +5,11 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
-use super::pieces::is_of_search;
-use super::{Quarantine, set};
-use crate::trouble::Trouble;
-use crate::warehouse::release::{Entry, look};
-use crate::warehouse::{Session, Target, lock};
+use crate::failure::Trouble;
+use crate::quarantine::pieces::is_of_search;
+use crate::quarantine::{Quarantine, set};
+use crate::redshift::release::{Entry, look};
+use crate::redshift::{Session, Target, lock};
 
 /// Objects deleted at once.
 const AT_ONCE: usize = 8;
@@ -19,7 +19,7 @@ const AT_ONCE: usize = 8;
 ///
 /// Sets are listed before the lock of loads is taken, and those that the ledger row does not name then are deleted. So
 /// nothing is deleted that may still come to count: a transaction writes the set that it will name under the same lock
-/// (see [`crate::warehouse::release`]), so that it has ended when the row is read here, and no other names a set of it,
+/// (see [`crate::redshift::release`]), so that it has ended when the row is read here, and no other names a set of it,
 /// whose name is its own. Of a batch without ledger row nothing is deleted. It does not matter how long a DELETE takes,
 /// nor whether the lock is lost meanwhile.
 ///

@@ -1,10 +1,10 @@
 //! One value into one cell, by the kind and type of its column.
 
-use super::list::{self, Delimiter, List, Sent};
-use super::number::{Number, Scaled};
-use super::stats::ColumnCounts;
-use super::value::{self, Shape, plain_unsigned, shape};
-use super::{cell, event, scan, semi, text, time};
+use crate::transform::list::{self, Delimiter, List, Sent};
+use crate::transform::number::{Number, Scaled};
+use crate::transform::stats::ColumnCounts;
+use crate::transform::value::{self, Shape, plain_unsigned, shape};
+use crate::transform::{cell, event, scan, semi, text, time};
 use shared::schema::{Column, Kind, SqlType};
 
 /// The most bytes of a JSON text for a SUPER column.

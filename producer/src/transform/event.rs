@@ -1,8 +1,8 @@
 //! The value of an event: the sum of count × 10^exponent over its array, exactly.
 
-use super::number::{Number, Scaled, power_of_ten};
-use super::scan::Scanner;
-use super::value::{self, Shape, plain_unsigned, shape};
+use crate::transform::number::{Number, Scaled, power_of_ten};
+use crate::transform::scan::Scanner;
+use crate::transform::value::{self, Shape, plain_unsigned, shape};
 
 /// The sum of an event's array, of one of its objects, or a number by itself; the outer none if it has no value,
 /// the inner if there is nothing to add up.

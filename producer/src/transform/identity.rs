@@ -10,9 +10,9 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::HitId;
-use super::scan::Scanner;
-use super::value;
+use crate::transform::HitId;
+use crate::transform::scan::Scanner;
+use crate::transform::value;
 
 /// How both keys of an id begin.
 static ID: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"hitId"));

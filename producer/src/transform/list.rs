@@ -1,9 +1,9 @@
 //! A list variable as one text: its values joined by their delimiter.
 
-use super::scan::{Invalid, Scanner};
-use super::stats::ColumnCounts;
-use super::text;
-use super::value::{self, Shape, shape};
+use crate::transform::scan::{Invalid, Scanner};
+use crate::transform::stats::ColumnCounts;
+use crate::transform::text;
+use crate::transform::value::{self, Shape, shape};
 
 use shared::schema::MAX_DELIMITER_BYTES;
 

@@ -4,11 +4,11 @@
 //! paths, so that ascending targets visit the columns in table order and the preferred spelling first. After them
 //! come the identity of the hit and the filters, which are wanted whatever the schema.
 
-use super::convert::{Convert, Converter};
-use super::filter::{Filter, FilterTest};
-use super::keys::Keys;
-use super::walk::Spans;
-use super::{HitId, value};
+use crate::transform::convert::{Convert, Converter};
+use crate::transform::filter::{Filter, FilterTest};
+use crate::transform::keys::Keys;
+use crate::transform::walk::Spans;
+use crate::transform::{HitId, value};
 use shared::schema::{JsonPath, PathError, Rule, Schema, SchemaError};
 
 /// Why a transform cannot be built.

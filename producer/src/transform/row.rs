@@ -1,11 +1,11 @@
 //! Writes the cells of a row in table order, `~` between them, and applies the rules of the columns.
 
-use super::Reject;
-use super::cell;
-use super::convert::{Converter, Done};
-use super::plan::{Candidate, Plan};
-use super::stats::{ColumnCounts, Stats};
-use super::walk::Spans;
+use crate::transform::Reject;
+use crate::transform::cell;
+use crate::transform::convert::{Converter, Done};
+use crate::transform::plan::{Candidate, Plan};
+use crate::transform::stats::{ColumnCounts, Stats};
+use crate::transform::walk::Spans;
 use shared::schema::Rule;
 
 /// What became of a value.

@@ -1,6 +1,6 @@
 //! JSON strings to text.
 
-use super::stats::ColumnCounts;
+use crate::transform::stats::ColumnCounts;
 use memchr::memchr;
 
 /// U+FFFD, which stands for a character that cannot be.
@@ -41,7 +41,7 @@ pub(super) fn character<'a>(escape: &'a [u8], out: &mut Vec<u8>, counts: &mut Co
 fn unicode<'a>(escape: &'a [u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) -> &'a [u8] {
     let after = escape.get(6..).unwrap_or_default();
     let unit = unit(escape);
-    let low = if after.starts_with(b"\\u") { self::unit(after) } else { None };
+    let low = if after.starts_with(b"\\u") { crate::transform::text::unit(after) } else { None };
     let (character, after) = match (unit, low) {
         (Some(high @ 0xd800..=0xdbff), Some(low @ 0xdc00..=0xdfff)) => {
             let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);

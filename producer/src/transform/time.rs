@@ -1,6 +1,6 @@
 //! Seconds since 1970 to the text of a UTC timestamp.
 
-use super::number::Scaled;
+use crate::transform::number::Scaled;
 
 const MICROS: i128 = 1_000_000;
 const DAY: i64 = 86_400;

@@ -1,8 +1,8 @@
 //! The raw text of a JSON value, known to be valid, and what can be read from it without a parser.
 
-use super::number::Number;
-use super::stats::ColumnCounts;
-use super::text;
+use crate::transform::number::Number;
+use crate::transform::stats::ColumnCounts;
+use crate::transform::text;
 
 /// What a value is, by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

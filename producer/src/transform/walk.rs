@@ -1,10 +1,10 @@
 //! One pass over the record that validates it and remembers where the wanted values lie.
 
-use super::Reject;
-use super::plan::{Node, Plan};
-use super::scan::{Invalid, Scanner, Text};
-use super::stats::ColumnCounts;
-use super::text;
+use crate::transform::Reject;
+use crate::transform::plan::{Node, Plan};
+use crate::transform::scan::{Invalid, Scanner, Text};
+use crate::transform::stats::ColumnCounts;
+use crate::transform::text;
 use serde::de::IgnoredAny;
 
 /// Where a value lies in the record's text.

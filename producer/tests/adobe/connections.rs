@@ -9,7 +9,7 @@ use std::time::Duration;
 use adobe::{Adobe, Door, Fault, Options, Plan};
 use producer::append::{Decoded, FromStream};
 use producer::counters::Counters;
-use producer::streams::Streams;
+use producer::source::connections::Streams;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;

@@ -9,7 +9,7 @@ use adobe::{Adobe, Options, Plan};
 use chrono::Utc;
 use producer::append::{Decoded, FromStream};
 use producer::counters::Counters;
-use producer::streams::Streams;
+use producer::source::connections::Streams;
 use shared::shutdown::Shutdown;
 use state::log::{Log, Settings};
 use tokio::sync::mpsc;

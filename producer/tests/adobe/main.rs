@@ -11,7 +11,7 @@ mod tokens;
 
 use std::path::Path;
 
-use producer::token::Tokens;
+use producer::source::token::Tokens;
 use producer::transform::Transform;
 use shared::config::{Config, Secrets};
 
@@ -36,7 +36,7 @@ pub(crate) fn at(adobe: &adobe::Adobe, more: &str) -> Config {
 
 pub(crate) fn http(config: &Config) -> reqwest::Client {
     shared::tls::install();
-    producer::connect::client(&config.adobe).unwrap()
+    producer::source::connect::client(&config.adobe).unwrap()
 }
 
 /// Tokens that are kept in memory only.

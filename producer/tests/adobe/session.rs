@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use producer::append::FromStream;
 use producer::counters::Counters;
-use producer::stream::{Next, Shared, Stream};
+use producer::source::connection::{Next, Shared, Stream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;

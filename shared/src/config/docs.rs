@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::keys::{KEYS, SECTIONS};
+use crate::config::keys::{KEYS, SECTIONS};
 
 /// The page, whole.
 #[must_use]

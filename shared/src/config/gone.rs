@@ -2,8 +2,8 @@
 
 use toml::{Table, Value};
 
-use super::keys::Gone;
-use super::load::ENV_PREFIX;
+use crate::config::keys::Gone;
+use crate::config::load::ENV_PREFIX;
 
 /// Takes the keys that went out of `table`, and tells of each.
 pub(super) fn set_aside(table: &mut Table, gone: &[Gone]) -> Vec<String> {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::gone;
-use super::keys::{self, KEYS, SECTIONS, Type};
+use crate::config::gone;
+use crate::config::keys::{self, KEYS, SECTIONS, Type};
 
 /// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
 pub const ENV_PREFIX: &str = "LIVESTREAM__";

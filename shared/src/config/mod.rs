@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::ddl::TableOptions;
 use crate::egress::Egress;
 use crate::exit::{Exit, Failure};
+use crate::schema::table_options::TableOptions;
 use crate::schema::{EVENTS, Schema};
 use crate::secret::Secret;
 

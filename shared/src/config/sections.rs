@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::{CopyOptions, pause};
-use crate::ddl::Encodings;
+use crate::config::{CopyOptions, pause};
 use crate::egress::Egress;
 use crate::human::{Size, Span};
 use crate::ids::Instance;
 use crate::layout::Compression;
+use crate::schema::table_options::Encodings;
 use crate::secret::Secret;
 use crate::sql::TableName;
 

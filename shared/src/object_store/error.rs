@@ -2,8 +2,8 @@
 
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::ObjectStore;
 use crate::causes::causes;
+use crate::object_store::ObjectStore;
 
 /// What to do when S3 refuses for good.
 pub const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \

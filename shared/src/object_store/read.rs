@@ -6,8 +6,8 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 
-use super::{ObjectStore, StoreError, StoreErrorKind, base64, send};
 use crate::causes::causes;
+use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, base64, send};
 
 /// Bytes of a seal, a manifest or any other object that says something of others, at most. A seal of the most files
 /// that `batch.files_per_batch` allows takes a fifth of it.

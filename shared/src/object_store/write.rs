@@ -6,7 +6,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 
-use super::{ObjectStore, StoreError, StoreErrorKind, crc32, send};
+use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, crc32, send};
 
 /// Everything but what stands for itself in a URL's path.
 const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =

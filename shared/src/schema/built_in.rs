@@ -1,6 +1,6 @@
 //! The built-in schema: every documented field of a Livestream record, in the order of Adobe's reference.
 
-use super::{Column, JsonPath, Kind, Rule, Schema, SqlType};
+use crate::schema::{Column, JsonPath, Kind, Rule, Schema, SqlType};
 use std::ops::RangeInclusive;
 
 /// The custom events Adobe Analytics has.

@@ -1,6 +1,6 @@
 //! Kinds: how the JSON value of a field is read.
 
-use super::SqlType;
+use crate::schema::SqlType;
 use std::fmt;
 use std::str::FromStr;
 

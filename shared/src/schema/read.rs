@@ -12,7 +12,7 @@
 //! type = "varchar(255)"
 //! ```
 
-use super::{Column, Encoding, JsonPath, Kind, MAX_COLUMNS, Rule, Schema, SchemaError, SqlType};
+use crate::schema::{Column, Encoding, JsonPath, Kind, MAX_COLUMNS, Rule, Schema, SchemaError, SqlType};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
@@ -142,7 +142,7 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
     let name = required(entry, "name")?;
     let kind: Kind = required(entry, "kind")?.parse()?;
     let sql_type: SqlType =
-        required(entry, "type")?.parse().map_err(|error: super::SqlTypeError| error.to_string())?;
+        required(entry, "type")?.parse().map_err(|error: crate::schema::SqlTypeError| error.to_string())?;
     let paths = paths(entry, kind)?;
     let rule = optional(entry, "rule")?.map(str::parse::<Rule>).transpose()?;
     let encoding = optional(entry, "encoding")?.map(str::parse::<Encoding>).transpose()?;
@@ -174,7 +174,9 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
 }
 
 fn parse(paths: impl Iterator<Item = impl AsRef<str>>) -> Result<Vec<JsonPath>, String> {
-    paths.map(|path| path.as_ref().parse().map_err(|error: super::PathError| error.to_string())).collect()
+    paths
+        .map(|path| path.as_ref().parse().map_err(|error: crate::schema::PathError| error.to_string()))
+        .collect()
 }
 
 /// `evar1` and `evar250` are the prefix `evar` and the numbers 1 to 250.

@@ -1,6 +1,6 @@
 //! What happens to a value that the type of its column cannot hold as it was sent.
 
-use super::{Kind, SqlType};
+use crate::schema::{Kind, SqlType};
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,7 +1,7 @@
 //! A schema as a file that [`Schema::from_toml`] reads back, with runs of numbered columns in one table.
 
-use super::read::{NUMBER, RANGE};
-use super::{Column, Rule, Schema};
+use crate::schema::read::{NUMBER, RANGE};
+use crate::schema::{Column, Rule, Schema};
 use std::fmt::Write;
 
 impl Schema {

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 use crate::ids::BatchId;
 use crate::layout::{Compression, parse_file_name};
 use crate::schema::{MAX_COLUMNS, valid_name};
+use crate::seal::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 
 /// Rows of a file at most, which is the most that `batch.records_per_file` may be.
 pub const MAX_FILE_ROWS: u64 = 1_000_000;
@@ -120,8 +120,8 @@ fn shown(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::seal;
     use super::*;
+    use crate::seal::tests::seal;
 
     fn read(seal: &Seal) -> Result<Seal, BadSeal> {
         Seal::read(seal.batch, &serde_json::to_vec(seal).unwrap())

@@ -7,7 +7,7 @@ use shared::content::Content;
 use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 
-use super::status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
+use crate::loads::status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 
 /// Failures kept of a load: the latest.
 pub const FAILURES_KEPT: usize = 10;

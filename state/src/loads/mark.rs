@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::Loads;
+use crate::loads::Loads;
 use crate::store::{Change, StoreError, Table};
 
 /// Key in [`Table::Meta`].

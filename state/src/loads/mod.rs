@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, BatchPrefix};
 
-use crate::snapshot::{IngesterSnapshot, Matching};
+use crate::status::snapshot::{IngesterSnapshot, Matching};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
@@ -277,7 +277,7 @@ impl Loads {
 /// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
 /// found again in S3 and in the ledger.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::verify::sound(store, &Loads::of(store.clone()).verify()?)
+    crate::inspect::verify::sound(store, &Loads::of(store.clone()).verify()?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::pause::Windows;
 
-use super::Loads;
+use crate::loads::Loads;
 use crate::store::{Change, StoreError, Table};
 
 /// Its key in [`Table::Meta`].

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use shared::ids::BatchId;
 
-use super::{Entered, Load, Loads, LoadsError};
+use crate::loads::{Entered, Load, Loads, LoadsError};
 use crate::store::{Change, StoreError, Table};
 
 /// Key in [`Table::Meta`].

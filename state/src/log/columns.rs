@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use shared::json_fault::json_fault;
 
-use crate::pieces::{self, PIECE};
+use crate::inspect::verify::{Checked, Fault};
+use crate::store::chunked::{self, PIECE};
 use crate::store::{Change, Store, StoreError, Table};
-use crate::verify::{Checked, Fault};
 
 /// What a key begins with; the fingerprint and the number of a piece follow.
 pub(super) const COLUMNS: &[u8] = b"columns/";
@@ -22,7 +22,7 @@ fn key(fingerprint: &str) -> Vec<u8> {
 /// The columns of the schema with this fingerprint; None if the log does not know them.
 pub(super) fn read(store: &Store, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
     let (key, mut json) = (key(fingerprint), Vec::new());
-    if !pieces::get(store, Table::Meta, &key, &mut json)? {
+    if !chunked::get(store, Table::Meta, &key, &mut json)? {
         return Ok(None);
     }
     let names = serde_json::from_slice(&json);
@@ -41,7 +41,7 @@ pub(super) fn keep(
     }
     // Plain text: its serialisation cannot fail. And 1,600 names of 127 bytes are no 400 MB.
     let json = serde_json::to_vec(names).unwrap_or_default();
-    let _ = pieces::put(change, Table::Meta, &key(fingerprint), &json);
+    let _ = chunked::put(change, Table::Meta, &key(fingerprint), &json);
     Ok(())
 }
 
@@ -70,7 +70,7 @@ impl Check {
     /// Takes an entry whose key begins with [`COLUMNS`].
     pub(super) fn see(&mut self, key: &[u8], value: &[u8]) {
         let whole = key.get(..key.len().saturating_sub(PIECE)).unwrap_or_default();
-        self.0.entry(whole.to_owned()).or_default().push((pieces::number(key), value.to_owned()));
+        self.0.entry(whole.to_owned()).or_default().push((chunked::number(key), value.to_owned()));
     }
 
     /// Reports what is wrong with those that were seen.
@@ -78,7 +78,7 @@ impl Check {
         let mut json = Vec::new();
         for (key, pieces) in self.0 {
             let pieces = pieces.iter().map(|(number, piece)| (*number, &piece[..]));
-            let what = match pieces::join(pieces, &mut json) {
+            let what = match chunked::join(pieces, &mut json) {
                 Err(how) => how.to_owned(),
                 Ok(()) => match serde_json::from_slice::<Vec<String>>(&json) {
                     Err(error) => json_fault(&error),

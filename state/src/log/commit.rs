@@ -9,19 +9,19 @@ use shared::clock::{Moment, Steady};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
-use super::batch_mark::BatchMark;
-use super::known::KnownHits;
-use super::pipeline::{Cut, Pipeline};
-use super::progress::Progress;
-use super::record::{BatchRecord, FileRecord, GapTotals, Sums};
-use super::runs::Runs;
-use super::session::Connection;
-use super::stage::Stage;
-use super::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
-use super::window::Window;
-use super::{LogError, LogReader, Settings, millis, seq_key};
-use crate::pieces;
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::log::batch_mark::BatchMark;
+use crate::log::known::KnownHits;
+use crate::log::pipeline::{Cut, Pipeline};
+use crate::log::progress::Progress;
+use crate::log::record::{BatchRecord, FileRecord, GapTotals, Sums};
+use crate::log::runs::Runs;
+use crate::log::session::Connection;
+use crate::log::stage::Stage;
+use crate::log::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
+use crate::log::window::Window;
+use crate::log::{LogError, LogReader, Settings, millis, seq_key};
+use crate::store::chunked;
 use crate::store::{Change, Store, Table};
 
 /// The log, open for writing.
@@ -288,7 +288,7 @@ impl Log {
     fn add_rejects(&mut self, change: &mut Change) -> Result<(), LogError> {
         for line in &self.stage.rejects {
             let seq = next(&mut self.sums.next_reject);
-            if !pieces::put(change, Table::Rejects, &seq_key(seq), line) {
+            if !chunked::put(change, Table::Rejects, &seq_key(seq), line) {
                 return Err(LogError::Missing("room for a reject of that size".to_owned()));
             }
             self.waiting_bytes.fetch_add(line.len() as u64, Ordering::Relaxed);

@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::record::HitId;
-use crate::hit_set::HitSet;
+use crate::log::hit_set::HitSet;
+use crate::log::record::HitId;
 
 /// The ids. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -20,6 +20,7 @@
 //! | meta | `columns/<fingerprint>/`, piece | the names of the columns of a schema that rows here were made for |
 //! | meta | `rejects` | the rejects that go to S3 next as one object, first to last |
 
+pub mod hit_set;
 mod batch_mark;
 mod columns;
 mod commit;
@@ -187,5 +188,5 @@ fn seq_of(key: &[u8]) -> u64 {
 
 /// Reads everything in a log that may be damaged.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::verify::sound(store, &LogReader::new(store.clone(), None).verify()?)
+    crate::inspect::verify::sound(store, &LogReader::new(store.clone(), None).verify()?)
 }

@@ -15,10 +15,10 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::Notify;
 
-use super::commit::{Committed, Numbered};
-use super::record::{FileRecord, HitId};
-use super::{LogError, chunk_key, seq_key};
-use crate::pieces;
+use crate::log::commit::{Committed, Numbered};
+use crate::log::record::{FileRecord, HitId};
+use crate::log::{LogError, chunk_key, seq_key};
+use crate::store::chunked;
 use crate::store::{Change, Store, Table};
 
 /// Threads that compress: at large commits it takes one of them longer than the disk.
@@ -161,7 +161,7 @@ impl Packer {
             return Ok(());
         };
         let content = chunk(&mut self.compressor, &mut self.buffer, &cut.rows, cut.row_count)?;
-        if !pieces::put(&mut cut.change, Table::Chunks, &chunk_key(*seq, record.chunks - 1), content) {
+        if !chunked::put(&mut cut.change, Table::Chunks, &chunk_key(*seq, record.chunks - 1), content) {
             let what = "room for a commit of that size; lower log.commit_rows";
             return Err(LogError::Missing(what.to_owned()));
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::record::FileRecord;
+use crate::log::record::FileRecord;
 use crate::store::{Store, StoreError, Table};
 
 /// Files and rows of a batch that stand in S3.
@@ -25,7 +25,7 @@ pub(super) struct Progress(Arc<Mutex<BTreeMap<u64, Uploaded>>>);
 #[derive(Deserialize)]
 struct FileGlance<'f> {
     batch: u64,
-    /// A [`super::FileStatus`]: the only one that is an object is the uploaded one.
+    /// A [`crate::log::FileStatus`]: the only one that is an object is the uploaded one.
     #[serde(borrow)]
     status: &'f RawValue,
     rows: u64,

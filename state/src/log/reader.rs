@@ -4,18 +4,18 @@ use std::path::Path;
 
 use shared::ids::BatchPrefix;
 
-use super::batch_mark::BatchMark;
-use super::progress::Progress;
-use super::record::{BatchRecord, FileRecord, Session, Sums};
-use super::session::time;
-use super::shipped::{CHOSEN, Chosen};
-use super::status::{BatchStatus, FileStatus};
-use super::{LogError, chunk_key, columns, seq_key, seq_of};
-use crate::pieces;
-use crate::snapshot::{
+use crate::log::batch_mark::BatchMark;
+use crate::log::progress::Progress;
+use crate::log::record::{BatchRecord, FileRecord, Session, Sums};
+use crate::log::session::time;
+use crate::log::shipped::{CHOSEN, Chosen};
+use crate::log::status::{BatchStatus, FileStatus};
+use crate::log::{LogError, chunk_key, columns, seq_key, seq_of};
+use crate::status::snapshot::{
     BatchDetail, BatchSnapshot, DedupSnapshot, FileDetail, GapSnapshot, GapsSnapshot, Matching,
     ProducerSnapshot,
 };
+use crate::store::chunked;
 use crate::store::{Kind, Store, StoreError, Table};
 
 /// Sessions a snapshot shows.
@@ -100,7 +100,7 @@ impl LogReader {
         for chunk in 0..record.chunks {
             let key = chunk_key(file, chunk);
             let damaged = |how: &str| LogError::Store(self.store.damaged(Table::Chunks, &key, how));
-            if !pieces::get(&self.store, Table::Chunks, &key, &mut content)? {
+            if !chunked::get(&self.store, Table::Chunks, &key, &mut content)? {
                 return Err(damaged("it is missing"));
             }
             let (chunk_count, chunk_rows) = decode_chunk(&content).map_err(|how| damaged(&how))?;
@@ -139,7 +139,7 @@ impl LogReader {
                 break;
             }
             let mut line = Vec::new();
-            pieces::get(&self.store, Table::Rejects, &seq_key(seq), &mut line)?;
+            chunked::get(&self.store, Table::Rejects, &seq_key(seq), &mut line)?;
             bytes += line.len();
             rejects.push((seq, line));
         }

@@ -6,8 +6,8 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 use shared::seal::{Compared, Counts};
 
-use super::coverage::{Coverage, StreamTime};
-use super::status::{BatchStatus, FileStatus};
+use crate::log::coverage::{Coverage, StreamTime};
+use crate::log::status::{BatchStatus, FileStatus};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

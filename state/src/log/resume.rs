@@ -7,20 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use shared::clock::{Moment, age};
 use shared::ids::BatchId;
 
-use super::batch_mark::BatchMark;
-use super::commit::Numbered;
-use super::coverage::Coverage;
-use super::pipeline::Pipeline;
-use super::progress::Progress;
-use super::record::{BatchRecord, FileRecord, Session, Sums};
-use super::runs::Runs;
-use super::session::Connection;
-use super::stage::Stage;
-use super::status::{BatchStatus, FileStatus};
-use super::window::Window;
-use super::{Log, LogError, Settings, columns, millis, seq_key, seq_of};
-use crate::pieces;
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::log::batch_mark::BatchMark;
+use crate::log::commit::Numbered;
+use crate::log::coverage::Coverage;
+use crate::log::pipeline::Pipeline;
+use crate::log::progress::Progress;
+use crate::log::record::{BatchRecord, FileRecord, Session, Sums};
+use crate::log::runs::Runs;
+use crate::log::session::Connection;
+use crate::log::stage::Stage;
+use crate::log::status::{BatchStatus, FileStatus};
+use crate::log::window::Window;
+use crate::log::{Log, LogError, Settings, columns, millis, seq_key, seq_of};
+use crate::store::chunked;
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 /// Why a session ended whose process was killed.
@@ -95,7 +95,7 @@ impl Log {
         reached("resume.found");
         for item in log.store.scan(Table::Rejects, &[]) {
             let (key, piece) = item?;
-            log.waits(pieces::content_len(&key, &piece));
+            log.waits(chunked::content_len(&key, &piece));
         }
         log.end_lost_sessions(&mut begun)?;
         if let Some(batch) = &mut log.filling

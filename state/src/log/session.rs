@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use shared::clock::{Moment, Steady};
 use shared::seal::Counts;
 
-use super::commit::{Committed, Log, next};
-use super::coverage::{Missed, StreamTime};
-use super::pipeline::Cut;
-use super::record::{Gap, Session};
-use super::{LogError, seq_key};
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::log::commit::{Committed, Log, next};
+use crate::log::coverage::{Missed, StreamTime};
+use crate::log::pipeline::Cut;
+use crate::log::record::{Gap, Session};
+use crate::log::{LogError, seq_key};
 use crate::store::Table;
 
 /// Characters kept of why a session ended: its record, which may hold another such text, must fit a value.

@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use serde::{Deserialize, Serialize};
 use shared::clock::Moment;
 
-use super::commit::Log;
-use super::record::{BatchRecord, FileRecord};
-use super::status::{BatchEvent, FileEvent, FileStatus, Upload};
-use super::{LogError, seq_key, seq_of};
-use crate::pieces;
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::log::commit::Log;
+use crate::log::record::{BatchRecord, FileRecord};
+use crate::log::status::{BatchEvent, FileEvent, FileStatus, Upload};
+use crate::log::{LogError, seq_key, seq_of};
+use crate::store::chunked;
 use crate::store::{Change, Table};
 
 /// Key of the rejects that are to go to S3.
@@ -41,7 +41,7 @@ impl Log {
         record.status = record.status.next(FileEvent::Uploaded(upload))?;
         let mut change = Change::new();
         change.put(Table::Files, &seq_key(file), &record);
-        pieces::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
+        chunked::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
         reached("uploaded.begun");
         self.store.apply(change)?;
         reached("uploaded.applied");
@@ -111,7 +111,7 @@ impl Log {
                 break;
             }
             if seq_of(&key) >= first {
-                bytes += pieces::content_len(&key, &value);
+                bytes += chunked::content_len(&key, &value);
                 change.remove(Table::Rejects, &key);
             }
         }

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use shared::clock::{Moment, Steady};
 use shared::seal::{Counts, believed};
 
-use super::commit::Log;
-use super::coverage::{Sight, StreamTime};
-use super::record::{HitId, RejectLine};
+use crate::log::commit::Log;
+use crate::log::coverage::{Sight, StreamTime};
+use crate::log::record::{HitId, RejectLine};
 
 /// What became of a staged row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,12 +8,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::coverage::StreamTime;
-use super::known::KnownHits;
-use super::record::HitId;
-use super::{chunk_key, seq_of};
-use crate::hit_set::HitSet;
-use crate::pieces;
+use crate::log::coverage::StreamTime;
+use crate::log::hit_set::HitSet;
+use crate::log::known::KnownHits;
+use crate::log::record::HitId;
+use crate::log::{chunk_key, seq_of};
+use crate::store::chunked;
 use crate::store::{Change, Store, StoreError, Table};
 
 /// Bytes before the ids of a chunk: the lowest and the highest time of its hits.
@@ -89,7 +89,7 @@ impl Window {
             let file = seq_of(&[f0, f1, f2, f3, f4, f5, f6, f7]);
             let chunk = u32::from_be_bytes([c0, c1, c2, c3]);
             let key = chunk_key(file, chunk);
-            pieces::get(store, Table::Hits, &key, &mut content)?;
+            chunked::get(store, Table::Hits, &key, &mut content)?;
             let damaged = |how: String| store.damaged(Table::Hits, &key, &how);
             count_ids(&content).map_err(damaged)?;
             let Some((_, last, header)) = times(&content) else { continue };
@@ -129,7 +129,7 @@ impl Window {
         content.extend_from_slice(&last.to_be_bytes());
         hits.iter().for_each(|hit| content.extend_from_slice(&hit.to_bytes()));
         // At most 10,000 rows a commit: far below the limit of pieces.
-        let _fits = pieces::put(change, Table::Hits, &chunk_key(file, chunk), &content);
+        let _fits = chunked::put(change, Table::Hits, &chunk_key(file, chunk), &content);
         self.cut = Some(Remembered { last, file, chunk });
     }
 
@@ -164,7 +164,7 @@ impl Window {
             }
             let key = chunk_key(oldest.file, oldest.chunk);
             // Absent only when its commit has not been applied yet.
-            if !pieces::get(store, Table::Hits, &key, &mut content)? {
+            if !chunked::get(store, Table::Hits, &key, &mut content)? {
                 break;
             }
             self.chunks.pop();
@@ -176,7 +176,7 @@ impl Window {
                 len -= 1;
             }
             drop(known);
-            pieces::remove(store, change, Table::Hits, &key)?;
+            chunked::remove(store, change, Table::Hits, &key)?;
             *horizon = (*horizon).max(Some(oldest.last));
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{fstatvfs, ioctl_ficlone};
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// Bytes that must stay free beside the copy: what sled writes into it as it opens it, and room for others to go on.
 const MARGIN: u64 = 16 << 20;

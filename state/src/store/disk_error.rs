@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use super::{StoreError, database, mark, spare};
+use crate::store::{StoreError, database, mark, spare};
 
 fn path(dir: &Path) -> PathBuf {
     dir.join("disk-error")

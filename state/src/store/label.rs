@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Store, StoreError, Table};
+use crate::store::{Kind, Store, StoreError, Table};
 
 /// Key of the label, in [`Table::Meta`].
 pub(super) const LABEL: &[u8] = b"label";

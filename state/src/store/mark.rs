@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::StoreError;
+use crate::store::StoreError;
 
 const BYTES: usize = 16;
 

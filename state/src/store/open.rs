@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering;
 
 use shared::private;
 
-use super::label::{Form, LABEL, Label};
-use super::mark::{self, Mark};
-use super::opening::Opening;
-use super::survey::{broken, survey};
-use super::{COMMITS, Change, Kind, Store, StoreError, Table, database, spare};
-use crate::lock::{self, Purpose};
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::store::label::{Form, LABEL, Label};
+use crate::store::lock::{self, Purpose};
+use crate::store::mark::{self, Mark};
+use crate::store::opening::Opening;
+use crate::store::survey::{broken, survey};
+use crate::store::{COMMITS, Change, Kind, Store, StoreError, Table, database, spare};
 
 impl Store {
     /// Opens the database in `dir`, creating both if need be.

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::scan::Turns;
-use super::spare::{self, Spare};
-use super::survey::{Segment, broken, survey};
-use super::undo::Undo;
-use super::{Kind, Store, StoreError, copy, database, disk_error, guarded, mark};
-use crate::leftovers;
-use crate::lock::{self, Lock, Purpose};
-use crate::points::reached;
+use crate::failpoints::reached;
+use crate::store::leftovers;
+use crate::store::lock::{self, Lock, Purpose};
+use crate::store::scan::Turns;
+use crate::store::spare::{self, Spare};
+use crate::store::survey::{Segment, broken, survey};
+use crate::store::undo::Undo;
+use crate::store::{Kind, Store, StoreError, copy, database, disk_error, guarded, mark};
 
 /// How a database is opened.
 #[derive(Clone, Copy)]

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::StoreError;
+use crate::store::StoreError;
 
 /// Entries of a turn at most; turns grow up to it, since many a reader wants the first few only.
 const ENTRIES: usize = 256;

@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::survey::SEGMENT;
-use super::{Store, StoreError, disk_error, guarded};
+use crate::store::survey::SEGMENT;
+use crate::store::{Store, StoreError, disk_error, guarded};
 
 /// No segment may be empty.
 const NONE: u64 = u64::MAX;
@@ -207,10 +207,10 @@ mod tests {
         assert!(!is_empty(&used, before).unwrap());
         drop(store);
         zeros(dir.path(), before);
-        let segments = super::super::survey::survey(&used).unwrap();
+        let segments = crate::store::survey::survey(&used).unwrap();
         let spare = read(dir.path()).unwrap();
         let broken: Vec<_> =
-            super::super::survey::broken(&segments, spare).map(|broken| broken.offset).collect();
+            crate::store::survey::broken(&segments, spare).map(|broken| broken.offset).collect();
         assert_eq!(broken, [before]);
     }
 

@@ -1,10 +1,10 @@
 //! A copy of a database of which its file gives reason to doubt that it is whole. sled opens the copy and everything is
 //! read; the database itself stays as it is.
 
-use super::label::Form;
-use super::opening::Opening;
-use super::survey::Segment;
-use super::{Kind, Store, StoreError, copy};
+use crate::store::label::Form;
+use crate::store::opening::Opening;
+use crate::store::survey::Segment;
+use crate::store::{Kind, Store, StoreError, copy};
 use crate::{loads, log};
 
 impl Opening<'_> {

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::survey::{SEGMENT, Segment};
-use crate::lock;
+use crate::store::lock;
+use crate::store::survey::{SEGMENT, Segment};
 
 /// Segments at the end of the log that are kept: sled looks for a torn end in the last few.
 const LAST: usize = 8;

@@ -22,8 +22,8 @@ use judge::Judge;
 use producer::{ARRIVAL, COMMITS, DIR, FIRST_HIT, POINT, RUN, SEED};
 use records::settings;
 use standin::Objects;
+use state::failpoints;
 use state::log::Log;
-use state::points;
 use support::{Scratch, number_from_env};
 
 /// After so many kills a new log is begun.
@@ -135,7 +135,7 @@ impl History {
     fn random_end(&mut self) -> End {
         let random = &mut self.random;
         match random.u8(..4) {
-            0 | 1 => End::At(random.choice(points::ALL).unwrap(), random.u64(1..15)),
+            0 | 1 => End::At(random.choice(failpoints::ALL).unwrap(), random.u64(1..15)),
             2 => End::After(Duration::from_micros(random.u64(..40_000))),
             _ => End::AfterCommits(random.u64(1..40), Duration::from_micros(random.u64(..3_000))),
         }
@@ -156,7 +156,7 @@ fn every_promise_holds_after_every_kill() {
     while killed < kills {
         let mut history = History::new(random.fork());
         // The points first: the first ones are only met by a log that is made.
-        let mut points = points::ALL.into_iter();
+        let mut points = failpoints::ALL.into_iter();
         while history.kills < KILLS_OF_A_LOG && killed + history.kills < kills {
             let kills_before = history.kills;
             match points.next() {
@@ -200,6 +200,6 @@ fn every_named_point_is_reached_and_no_other() {
     let mut history = History::new(fastrand::Rng::with_seed(1));
     history.run(&End::Stop(80));
     let reached: BTreeSet<_> = history.judge.points.iter().map(String::as_str).collect();
-    assert_eq!(reached, BTreeSet::from(points::ALL));
+    assert_eq!(reached, BTreeSet::from(failpoints::ALL));
     history.check(true);
 }

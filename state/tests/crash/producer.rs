@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use rustix::process::{Signal, getpid, kill_process};
+use state::failpoints;
 use state::log::{Chosen, Committed, FileStatus, Log, LogReader, Resumed, Staged, Upload};
-use state::points;
 
 use super::records::{CONNECTIONS, Token, settings};
 use super::standin::{self, Objects};
@@ -94,7 +94,7 @@ pub(crate) fn run() {
 fn watch_points() {
     let arrivals: Mutex<HashMap<&'static str, u64>> = Mutex::default();
     let deadly = env(POINT).map(|point| (point, number(ARRIVAL)));
-    points::watch(move |point| {
+    failpoints::watch(move |point| {
         let mut arrivals = arrivals.lock().unwrap();
         let arrival = arrivals.entry(point).or_insert(0);
         *arrival += 1;

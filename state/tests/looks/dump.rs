@@ -8,7 +8,7 @@ use serde_json::Value;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
-use state::dump::{BatchDump, Happening, look, look_at_batch};
+use state::inspect::dump::{BatchDump, Happening, look, look_at_batch};
 use state::loads::{ErrorClass, Load, LoadEvent, Loads};
 use state::log::{Log, Settings};
 use state::store::{Change, Kind, Store, Table};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use chrono::Utc;
 use shared::exit::Exit;
 use shared::shutdown::Shutdown;
-use state::dump::{look, look_at_batch};
-use state::feed::{self, Owner};
+use state::inspect::dump::{look, look_at_batch};
+use state::inspect::verify::verify;
 use state::loads::Loads;
 use state::log::Log;
+use state::status::feed::{self, Owner};
 use state::store::{Change, Kind, Store, Table};
-use state::verify::verify;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 

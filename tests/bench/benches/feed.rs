@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use bench::{Rows, log_settings, schema_of_75};
 use chrono::Utc;
 use shared::shutdown::Shutdown;
-use state::feed::serve;
 use state::log::{Committed, Log, Upload};
+use state::status::feed::serve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 

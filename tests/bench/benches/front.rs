@@ -148,7 +148,7 @@ fn since((start, cpu): (Instant, Duration)) -> (Duration, Duration) {
 
 /// The same inflater as the producer's, and nothing else.
 fn inflate(stream: &Stream) -> (Duration, Duration) {
-    let mut piece = vec![0; producer::inflate::PIECE_BYTES];
+    let mut piece = vec![0; producer::decode::inflate::PIECE_BYTES];
     let start = (Instant::now(), cpu_time());
     let mut inflater = Decompress::new_gzip(15);
     let mut rest = &stream.gzip[..];

@@ -31,7 +31,7 @@ const WAYS: [(&str, Append); 4] =
 fn main() {
     // `-- 256 1000` measures these only.
     let asked: Vec<usize> = std::env::args().filter_map(|arg| arg.parse().ok()).collect();
-    state::points::watch(|name| {
+    state::failpoints::watch(|name| {
         if name == "commit.synced" {
             SYNCS.fetch_add(1, Ordering::Relaxed);
         }

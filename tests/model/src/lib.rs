@@ -1,7 +1,7 @@
 //! Loading as a small model, whose every state is looked at: ingesters and their sessions in Redshift, connections
 //! that break at any statement, sessions that outlive their clients, and processes that are killed.
 //!
-//! It stands for `ingester/src/warehouse/load.rs`, function `transaction`, and for what `loader.rs` does with its
+//! It stands for `ingester/src/redshift/transaction/mod.rs`, function `transaction`, and for what `loader.rs` does with its
 //! outcome. A scenario (`tests/sandbox/tests/scenario/many.rs`) compares the statements of the real ingester with
 //! [`Order::steps`], so that the two do not part.
 //!

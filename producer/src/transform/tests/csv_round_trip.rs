@@ -1,7 +1,7 @@
 //! Any value comes back from a CSV reader as it went in, and nothing that can be sent does harm.
 
-use super::super::{Outcome, Transform};
 use super::{cells, schema};
+use crate::transform::{Outcome, Transform};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use shared::config::InvalidText;

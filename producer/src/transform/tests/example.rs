@@ -1,7 +1,7 @@
 //! The record of Adobe's documentation, through the built-in schema.
 
-use super::super::{HitId, Outcome, Transform};
-use super::cells;
+use crate::transform::tests::cells;
+use crate::transform::{HitId, Outcome, Transform};
 use shared::schema::Schema;
 
 const EXAMPLE: &[u8] = include_bytes!("example.json");

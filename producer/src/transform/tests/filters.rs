@@ -2,8 +2,8 @@
 
 use regex::bytes::RegexSet;
 
-use super::super::{Filter, FilterTest, Outcome, Transform, TransformError};
-use super::schema;
+use crate::transform::tests::schema;
+use crate::transform::{Filter, FilterTest, Outcome, Transform, TransformError};
 
 fn filter(path: &str, test: fn(Vec<String>) -> FilterTest, values: &[&str]) -> Filter {
     of(path, test(values.iter().map(|value| (*value).to_owned()).collect()))

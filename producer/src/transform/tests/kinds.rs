@@ -1,6 +1,6 @@
 //! Kinds other than text and number: booleans, times, events, lists, JSON.
 
-use super::super::{ColumnCounts, Outcome, Transform};
+use crate::transform::{ColumnCounts, Outcome, Transform};
 use shared::schema::{Column, Kind, Schema, SqlType};
 
 use super::{assert_kept, assert_nulled, cells, one, one_by, schema};

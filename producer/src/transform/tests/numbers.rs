@@ -1,7 +1,7 @@
 //! Whole numbers and decimals.
 
-use super::super::ColumnCounts;
 use super::{assert_kept, assert_nulled, one_by};
+use crate::transform::ColumnCounts;
 
 #[test]
 fn a_whole_number_is_read_from_number_string_and_boolean() {

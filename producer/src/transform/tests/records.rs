@@ -1,7 +1,7 @@
 //! Whole records: what is a record, and what of a strange one survives.
 
-use super::super::{ColumnCounts, Outcome, Reject, Transform};
 use super::{cells, schema};
+use crate::transform::{ColumnCounts, Outcome, Reject, Transform};
 use shared::config::InvalidText;
 use shared::schema::Schema;
 

@@ -1,7 +1,7 @@
 //! The rule of a column: what happens to a value that its type cannot hold as it was sent.
 
-use super::super::{ColumnCounts, Outcome, Reject, Transform};
 use super::{cells, one_by, schema};
+use crate::transform::{ColumnCounts, Outcome, Reject, Transform};
 
 const NONE: ColumnCounts = ColumnCounts {
     cut: 0,

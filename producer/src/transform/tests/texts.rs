@@ -1,7 +1,7 @@
 //! Text: what is kept, what is cut, and what cannot be stored.
 
-use super::super::{ColumnCounts, Transform};
 use super::{assert_kept, one, schema};
+use crate::transform::{ColumnCounts, Transform};
 
 const NONE: ColumnCounts = ColumnCounts {
     cut: 0,

@@ -1,6 +1,6 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use super::{check_url, one_source};
+use crate::config::check::{check_url, one_source};
 use crate::config::load::Problems;
 use crate::config::{Archive, Config, S3, Secrets};
 

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, of_file, only_seq, record};
+use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
 use crate::log::reader::decode_chunk;
 use crate::log::record::FileRecord;
 use crate::log::status::FileStatus;
+use crate::log::verify::{Check, of_file, only_seq, record};
 use crate::log::{chunk_key, seq_key, seq_of};
-use crate::pieces::{self, PIECE};
+use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
-use crate::verify::{Checked, Fault, NO_SUCH_KEY};
 
 /// Pieces in the order of their keys, put together key by key.
 pub(super) struct Groups {
@@ -43,7 +43,7 @@ impl Groups {
             self.end(checked, see);
             self.key = group.to_vec();
         }
-        self.pieces.push((pieces::number(key), value.to_vec()));
+        self.pieces.push((chunked::number(key), value.to_vec()));
     }
 
     /// Shows the last group to `see`.
@@ -56,7 +56,7 @@ impl Groups {
         if pieces.is_empty() {
             return;
         }
-        let joined = pieces::join(pieces.iter().map(|(no, part)| (*no, &part[..])), &mut self.content);
+        let joined = chunked::join(pieces.iter().map(|(no, part)| (*no, &part[..])), &mut self.content);
         see(checked, &self.key, joined.map(|()| &self.content[..]));
     }
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::ids::BatchId;
 
-use super::record::{BatchRecord, FileRecord};
-use super::{LogReader, seq_of};
+use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
+use crate::log::record::{BatchRecord, FileRecord};
+use crate::log::{LogReader, seq_of};
 use crate::store::{Store, StoreError, Table};
-use crate::verify::{Checked, Fault, NO_SUCH_KEY};
 
 /// Looks at whatever seems wrong.
 const LOOKS: usize = 3;
@@ -104,7 +104,7 @@ impl Check<'_> {
 
 /// A record; None when there is none, or one that cannot be read, which is named where its table is read.
 fn record<T: DeserializeOwned>(store: &Store, table: Table, seq: u64) -> Result<Option<T>, StoreError> {
-    match store.get(table, &super::seq_key(seq)) {
+    match store.get(table, &crate::log::seq_key(seq)) {
         Err(StoreError::Damaged { .. }) => Ok(None),
         record => record,
     }
@@ -121,12 +121,12 @@ fn only_seq(checked: &mut Checked, table: Table, key: &[u8]) -> Option<u64> {
 
 /// A fault of a batch.
 fn of_batch(seq: u64, id: BatchId, what: impl Into<String>) -> (Table, Fault) {
-    let fault = Fault::new(Table::Batches, &super::seq_key(seq), what);
+    let fault = Fault::new(Table::Batches, &crate::log::seq_key(seq), what);
     (Table::Batches, Fault { batch: Some(id), ..fault })
 }
 
 /// A fault of a file.
 fn of_file(seq: u64, what: impl Into<String>) -> (Table, Fault) {
-    let fault = Fault::new(Table::Files, &super::seq_key(seq), what);
+    let fault = Fault::new(Table::Files, &crate::log::seq_key(seq), what);
     (Table::Files, Fault { file: Some(seq), ..fault })
 }

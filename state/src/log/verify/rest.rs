@@ -4,8 +4,7 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::seal::Counts;
 
-use super::files::Groups;
-use super::{Check, only_seq, record};
+use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
 use crate::log::batch_mark::MARK;
 use crate::log::columns::{self, COLUMNS};
 use crate::log::record::{BatchRecord, RejectLine, Session, Sums};
@@ -14,10 +13,11 @@ use crate::log::runs::{RUNS, Runs};
 use crate::log::seq_of;
 use crate::log::shipped::{CHOSEN, Chosen};
 use crate::log::status::BatchStatus;
+use crate::log::verify::files::Groups;
+use crate::log::verify::{Check, only_seq, record};
 use crate::log::window::count_ids;
-use crate::pieces;
+use crate::store::chunked;
 use crate::store::{COMMITS, Store, StoreError, Table};
-use crate::verify::{Checked, Fault, NO_SUCH_KEY};
 
 /// Highest numbers met; next numbers must be above them.
 #[derive(Debug, Default, Clone, Copy)]
@@ -48,7 +48,7 @@ impl Check<'_> {
         let sound = self.table(Table::Hits).faults.is_empty();
         // Hit ids come and go with every commit: their number is known only if there was none meanwhile.
         if let Some(sums) = before.filter(|before| sound && before.hits != remembered)
-            && self::sums(self.store)?.as_ref() == Some(&sums)
+            && crate::log::verify::rest::sums(self.store)?.as_ref() == Some(&sums)
         {
             let what = format!("it counts {} hit ids, there are {remembered}", sums.hits);
             self.add([of_sums(what)]);
@@ -80,7 +80,7 @@ impl Check<'_> {
         self.settle(suspects, |store, key| {
             let mut content = Vec::new();
             // Gone is well: it was forgotten, or stands in S3.
-            let how = match pieces::get(store, table, key, &mut content) {
+            let how = match chunked::get(store, table, key, &mut content) {
                 Ok(false) => None,
                 Ok(true) => read(&content).err(),
                 Err(StoreError::Damaged { what, .. }) => Some(how_of(&what)),
@@ -160,7 +160,7 @@ fn check_sums(store: &Store, highest: Highest) -> Result<Vec<(Table, Fault)>, St
         let missing = of_sums("it is missing: next numbers and totals are not known".to_owned());
         return Ok(used.then_some(missing).into_iter().collect());
     }
-    let Some(sums) = self::sums(store)? else { return Ok(Vec::new()) };
+    let Some(sums) = crate::log::verify::rest::sums(store)? else { return Ok(Vec::new()) };
     let mut faults = Vec::new();
     for (what, next, highest) in [
         ("file", sums.next_file, highest.file),
@@ -193,7 +193,7 @@ fn against_filling(store: &Store, sums: &Sums) -> Result<Option<String>, StoreEr
     let Some(batch) = record::<BatchRecord>(store, Table::Batches, latest)? else { return Ok(None) };
     let filling = if batch.status == BatchStatus::Filling { batch.rows } else { 0 };
     // A commit between the two reads is no fault.
-    let unchanged = self::sums(store)?.as_ref() == Some(sums);
+    let unchanged = crate::log::verify::rest::sums(store)?.as_ref() == Some(sums);
     let differ = filling != open && unchanged;
     Ok(differ.then(|| format!("{open} rows are not sealed, the filling batch has {filling}")))
 }

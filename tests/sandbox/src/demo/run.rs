@@ -12,8 +12,8 @@ use crate::standins::{DATABASE, PASSWORD, USER, plan, session};
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use shared::human::bytes;
-use state::feed::{self, Answer};
-use state::snapshot::{IngesterSnapshot, ProducerSnapshot};
+use state::status::feed::{self, Answer};
+use state::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_postgres::Client;
 

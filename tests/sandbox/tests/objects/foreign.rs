@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::Utc;
 use ingester::archive::put_away;
-use ingester::combine;
+use ingester::load::combine;
 use shared::config::Archive;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use producer::append::Shipped;
-use producer::ship::Shipping;
+use producer::upload::Shipping;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{Chosen, Log, Settings};

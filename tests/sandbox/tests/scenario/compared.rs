@@ -14,7 +14,7 @@ use sandbox::service::{self, Service};
 use shared::config::{Config, Secrets};
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
-use state::snapshot::BatchSnapshot;
+use state::status::snapshot::BatchSnapshot;
 
 use crate::world::{STOP, World, assert_clean, options};
 

@@ -10,8 +10,8 @@ use sandbox::judge::{self, Done, LEDGER, Narrow, Verdict};
 use sandbox::s3::BUCKET;
 use sandbox::service::{self, Service, tail};
 use sandbox::standins::{PASSWORD, Standins, USER, plan, session};
-use state::feed;
-use state::snapshot::ProducerSnapshot;
+use state::status::feed;
+use state::status::snapshot::ProducerSnapshot;
 use tempfile::TempDir;
 use tokio_postgres::Client;
 

@@ -11,8 +11,8 @@ use sandbox::config::{Shape, pipeline};
 use sandbox::s3::S3;
 use sandbox::service::{self, Service, tail};
 use sandbox::standins::{CLIENT_ID, CLIENT_SECRET, Endpoints};
-use state::feed;
-use state::snapshot::ProducerSnapshot;
+use state::status::feed;
+use state::status::snapshot::ProducerSnapshot;
 use tempfile::TempDir;
 
 use crate::oracle::Found;

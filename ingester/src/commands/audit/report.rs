@@ -1,0 +1,377 @@
+//! What an audit found, for people and for programs.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::Serialize;
+use shared::human::count;
+use shared::ids::BatchId;
+use state::inspect::columns;
+
+use crate::facts::compare::{Facts, Fault, Place};
+use crate::redshift::counts::{DOUBLES, Double, Marks};
+use crate::redshift::ledger::Counted;
+
+/// Version of the JSON; it grows when a field changes its meaning or goes.
+pub const AUDIT_FORMAT: u32 = 1;
+/// Batches that are listed; the others are counted.
+const LISTED: usize = 1000;
+
+/// How rows of the table were counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TableCheck {
+    /// Those of each batch, by the column that names it.
+    EachBatch,
+    /// Those of each day's batches together, by the time they were received.
+    EachDay,
+    /// Not at all: the schema has no column to count by.
+    Not,
+}
+
+impl TableCheck {
+    /// The way these columns allow.
+    #[must_use]
+    pub fn by(marks: &Marks) -> Self {
+        match (&marks.batch, &marks.received) {
+            (Some(_), _) => Self::EachBatch,
+            (None, Some(_)) => Self::EachDay,
+            (None, None) => Self::Not,
+        }
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::EachBatch => "the rows of each batch were counted, by the column that names it",
+            Self::EachDay => {
+                "the schema has no column of kind `batch`: of the table only the rows of each day's batches \
+                 together were counted, by the time they were received"
+            }
+            Self::Not => {
+                "the table was not counted: the schema has neither a column of kind `batch` nor receivedTimeGMT"
+            }
+        }
+    }
+}
+
+/// The report.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// [`AUDIT_FORMAT`]
+    pub format: u32,
+    /// When it was begun.
+    pub at: DateTime<Utc>,
+    /// Batches opened from then on were counted.
+    pub since: DateTime<Utc>,
+    /// And before then.
+    pub until: DateTime<Utc>,
+    /// Whether files were read.
+    pub deep: bool,
+    /// How the table was counted.
+    pub table_check: TableCheck,
+    /// Of the loaded batches, those of other schemas whose rows in the table do not name them: they were not counted.
+    pub not_counted: u64,
+    /// Batches that are loaded.
+    pub loaded: u64,
+    /// Of those, batches of which nothing is left in S3: their seals could not be compared.
+    pub not_in_s3: u64,
+    /// Batches that are not loaded yet.
+    pub waiting: u64,
+    /// Sums of the ledger.
+    pub sums: Sums,
+    /// Batches with faults, all of them counted.
+    pub faulty: u64,
+    /// The first 1000 of them.
+    pub batches: Vec<Faulty>,
+    /// Days whose rows are not as many as there should be.
+    pub days: Vec<Day>,
+    /// Hits whose rows stand several times; None when it was not asked for.
+    pub hits: Option<Hits>,
+}
+
+/// Sums of the ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Records received.
+    pub received: u64,
+    /// Rows loaded.
+    pub loaded: u64,
+    /// Rows quarantined.
+    pub quarantined: u64,
+    /// Rows that the table had already.
+    pub known: u64,
+    /// Duplicates.
+    pub duplicates: u64,
+    /// Records a filter dropped.
+    pub filtered: u64,
+    /// Rejects.
+    pub rejected: u64,
+}
+
+/// A batch that does not add up.
+#[derive(Debug, Clone, Serialize)]
+pub struct Faulty {
+    /// The batch.
+    pub batch: BatchId,
+    /// What is wrong.
+    pub faults: Vec<Named>,
+}
+
+/// A fault, also for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct Named {
+    /// What is wrong.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// The same for people.
+    pub what: String,
+}
+
+/// A day whose rows are not as many as there should be.
+#[derive(Debug, Clone, Serialize)]
+pub struct Day {
+    /// The day its batches were opened.
+    pub day: NaiveDate,
+    /// When the first of their hits was received.
+    pub first_received: DateTime<Utc>,
+    /// When the last one was.
+    pub last_received: DateTime<Utc>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Hits whose rows stand several times.
+#[derive(Debug, Clone, Serialize)]
+pub struct Hits {
+    /// Whether the table has a hit id to look by.
+    pub looked: bool,
+    /// The first 100 of them.
+    pub doubles: Vec<Double>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
+impl Report {
+    /// A report on nothing yet.
+    #[must_use]
+    pub fn new(
+        at: DateTime<Utc>,
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
+        deep: bool,
+        table_check: TableCheck,
+    ) -> Self {
+        Self {
+            format: AUDIT_FORMAT,
+            at,
+            since,
+            until,
+            deep,
+            table_check,
+            not_counted: 0,
+            loaded: 0,
+            not_in_s3: 0,
+            waiting: 0,
+            sums: Sums::default(),
+            faulty: 0,
+            batches: Vec::new(),
+            days: Vec::new(),
+            hits: None,
+        }
+    }
+
+    /// Counts a batch, and its faults.
+    pub fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
+        match &facts.ledger {
+            Some(row) => {
+                self.loaded += 1;
+                self.not_in_s3 += u64::from(facts.place == Place::Nowhere);
+                self.not_counted += u64::from(facts.is_not_counted());
+                self.sums.loaded += row.rows_loaded;
+                self.sums.quarantined += row.rows_quarantined;
+                self.sums.known += row.rows_known;
+                if let Some(Counted { received, duplicates, filtered, rejected }) = row.counted {
+                    self.sums.received += received;
+                    self.sums.duplicates += duplicates;
+                    self.sums.filtered += filtered;
+                    self.sums.rejected += rejected;
+                }
+            }
+            None => self.waiting += 1,
+        }
+        self.waiting += u64::from(facts.other_waits);
+        if faults.is_empty() {
+            return;
+        }
+        self.faulty += 1;
+        if self.batches.len() < LISTED {
+            let named = |fault: Fault| Named { what: fault.what(), fault };
+            self.batches.push(Faulty { batch: facts.batch, faults: faults.into_iter().map(named).collect() });
+        }
+    }
+
+    /// Notes a day whose rows are not as many as there should be.
+    pub fn day(&mut self, day: NaiveDate, (first, last): (DateTime<Utc>, DateTime<Utc>), what: String) {
+        self.days.push(Day { day, first_received: first, last_received: last, what });
+    }
+
+    /// Notes the hits that stand several times; None when the table has no hit id.
+    pub fn doubles(&mut self, found: Option<Vec<Double>>) {
+        let looked = found.is_some();
+        let mut doubles = found.unwrap_or_default();
+        let more = doubles.len() > DOUBLES;
+        doubles.truncate(DOUBLES);
+        self.hits = Some(Hits { looked, doubles, more });
+    }
+
+    /// Whether everything that was counted agrees.
+    #[must_use]
+    pub fn agrees(&self) -> bool {
+        self.faulty == 0
+            && self.days.is_empty()
+            && self.hits.as_ref().is_none_or(|hits| hits.doubles.is_empty())
+    }
+
+    /// The report for people, at most 100 columns wide.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = String::new();
+        let (since, until) = (self.since.format("%Y-%m-%d %H:%M:%S"), self.until.format("%Y-%m-%d %H:%M:%S"));
+        let _ = writeln!(out, "batches opened from {since} to {until} UTC\n");
+        for (batches, said) in [
+            (self.loaded, "loaded, says the ledger"),
+            (self.not_in_s3, "of them no longer in S3: their seals could not be compared"),
+            (self.waiting, "not loaded yet"),
+            (self.faulty, "that do not add up"),
+        ] {
+            let _ = writeln!(out, "{:>9}  {said}", count(batches));
+        }
+        let Sums { received, loaded, quarantined, known, duplicates, filtered, rejected } = self.sums;
+        let rows = loaded.saturating_add(quarantined).saturating_add(known);
+        let [rows, received, duplicates, filtered, rejected] =
+            [rows, received, duplicates, filtered, rejected].map(count);
+        let _ = writeln!(
+            out,
+            "\nreceived  {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
+        );
+        let [loaded, quarantined, known] = [loaded, quarantined, known].map(count);
+        let _ = writeln!(
+            out,
+            "rows      {rows} = {loaded} loaded + {quarantined} quarantined + {known} already in the table"
+        );
+        let files = if self.deep {
+            "every file was read, and its rows counted"
+        } else {
+            "files were compared with their seals by size and checksum, not read (--deep reads them)"
+        };
+        let _ = writeln!(out, "checked   {files}");
+        let _ = writeln!(out, "{}", columns::wrap(self.table_check.what(), 10));
+        if self.not_counted > 0 {
+            let batches = if self.not_counted == 1 { "batch" } else { "batches" };
+            let said = format!(
+                "{} {batches} of other schemas do not say their batch in the table: not counted",
+                count(self.not_counted)
+            );
+            let _ = writeln!(out, "{}", columns::wrap(&said, 10));
+        }
+        for Faulty { batch, faults } in &self.batches {
+            let _ = writeln!(out, "\n{batch}");
+            for named in faults {
+                let _ = writeln!(out, "{}", columns::wrap(&named.what, 4));
+            }
+        }
+        if self.faulty > self.batches.len() as u64 {
+            let _ = writeln!(out, "\nof {} batches the first {LISTED} are listed", self.faulty);
+        }
+        for Day { day, first_received, last_received, what } in &self.days {
+            let (first, last) =
+                (first_received.format("%m-%d %H:%M:%S"), last_received.format("%m-%d %H:%M:%S"));
+            let said = format!("of the batches of {day}, received {first} to {last}: {what}");
+            let _ = writeln!(out, "\n{}", columns::wrap(&said, 0));
+        }
+        if let Some(hits) = &self.hits {
+            self.show_hits(&mut out, hits);
+        }
+        out
+    }
+
+    fn show_hits(&self, out: &mut String, hits: &Hits) {
+        let _ = writeln!(
+            out,
+            "\nhits      {}",
+            match (hits.looked, hits.doubles.len()) {
+                (false, _) => "not looked at: the schema has no hitIdHigh and hitIdLow".to_owned(),
+                (true, 0) => "no hit stands more than once".to_owned(),
+                (true, n) if hits.more => format!("more than {n} stand more than once"),
+                (true, n) => format!("{n} stand more than once"),
+            }
+        );
+        for Double { high, low, times, batches, unnamed } in &hits.doubles {
+            let of = match batches {
+                Some((first, last)) if *unnamed > 0 && first == last => {
+                    format!(", in {first}, and {unnamed} that do not name their batch")
+                }
+                Some((first, last)) if *unnamed > 0 => {
+                    format!(", from {first} to {last}, and {unnamed} that do not name their batch")
+                }
+                None if *unnamed > 0 => ", which do not name their batch".to_owned(),
+                Some((first, last)) if first == last => format!(", all in {first}"),
+                Some((first, last)) => format!(", from {first} to {last}"),
+                None => String::new(),
+            };
+            let _ = writeln!(out, "{}", columns::wrap(&format!("{high} {low}: {times} rows{of}"), 4));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_checked_is_said() {
+        let now = Utc::now();
+        let mut report = Report::new(now, (now, now), false, TableCheck::EachDay);
+        assert!(report.agrees());
+        let table = report.table();
+        assert!(table.contains("has no column of kind `batch`") && table.contains("not read"), "{table}");
+        report.sums =
+            Sums { received: 10, loaded: 5, quarantined: 1, known: 3, duplicates: 1, ..Sums::default() };
+        let table = report.table();
+        assert!(table.contains("rows      9 = 5 loaded + 1 quarantined + 3 already in the table"), "{table}");
+        assert!(table.contains("received  10 = 9 rows + 1 duplicates"), "{table}");
+        report.doubles(None);
+        assert!(report.agrees() && report.table().contains("not looked at"));
+        let double = |batches: Option<(&str, &str)>, unnamed| Double {
+            high: "1".into(),
+            low: "2".into(),
+            times: 2,
+            batches: batches.map(|(first, last)| (first.to_owned(), last.to_owned())),
+            unnamed,
+        };
+        for (found, said) in [
+            (double(None, 0), "1 2: 2 rows\n"),
+            (double(Some(("a", "a")), 0), "1 2: 2 rows, all in a\n"),
+            (double(Some(("a", "b")), 0), "1 2: 2 rows, from a to b\n"),
+            (double(Some(("a", "a")), 1), "1 2: 2 rows, in a, and 1 that do not name their batch\n"),
+            (double(None, 2), "1 2: 2 rows, which do not name their batch\n"),
+        ] {
+            report.doubles(Some(vec![found]));
+            assert!(!report.agrees() && report.table().contains(said), "{}", report.table());
+        }
+    }
+
+    #[test]
+    fn batches_that_the_table_cannot_tell_are_counted_and_are_no_fault() {
+        let now = Utc::now();
+        let mut report = Report::new(now, (now, now), false, TableCheck::EachBatch);
+        assert!(!report.table().contains("other schemas"), "{}", report.table());
+        let mut facts = crate::facts::compare::tests::good();
+        (facts.unmarked, facts.table) = (true, Some(0));
+        for _ in 0..2 {
+            report.add(&facts, crate::facts::compare::faults(&facts));
+        }
+        let table = report.table();
+        let said = "2 batches of other schemas do not say their batch in the table: not counted";
+        assert!(report.agrees() && table.contains(said), "{table}");
+    }
+}

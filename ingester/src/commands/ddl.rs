@@ -1,0 +1,82 @@
+//! `ingester ddl`: the statements that create the table, the ledger and its lock, or bring them up to date.
+
+use std::io::Write;
+
+use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::schema::Schema;
+use shared::schema::table_options::TableOptions;
+
+use crate::redshift::{Connector, Session, SqlFailure, errors, table};
+
+/// Prints the statements, ready for `psql` or a query editor.
+///
+/// # Errors
+/// When the schema or the table's keys break a rule, or `out` cannot be written.
+pub fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    let schema = config.schema.load()?;
+    let options = config.redshift.checked_options(&schema)?;
+    let redshift = &config.redshift;
+    out.write_all(script(&schema, &redshift.table, &options, &redshift.ledger).as_bytes())?;
+    Ok(())
+}
+
+/// Prints the statements that bring the table and the ledger in Redshift up to date, and comments on what Redshift
+/// cannot change; nothing but a comment if there is nothing to do.
+///
+/// # Errors
+/// As [`print()`], and when Redshift cannot be asked.
+pub async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+    let schema = config.schema.load()?;
+    let options = config.redshift.checked_options(&schema)?;
+    let connector = Connector::new(config, "livestream ingester ddl")?;
+    let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
+    let text =
+        differences(&session, config, &schema, &options).await.map_err(|failure| sql_failed(&failure))?;
+    out.write_all(text.as_bytes())?;
+    Ok(())
+}
+
+async fn differences(
+    session: &Session,
+    config: &Config,
+    schema: &Schema,
+    options: &TableOptions,
+) -> Result<String, SqlFailure> {
+    let (name, ledger) = (&config.redshift.table, &config.redshift.ledger);
+    let mut lines = Vec::new();
+    let (live, unseen) = table::look_closely(session, name).await?;
+    if live.is_empty() {
+        lines.push(create_table(schema, name, options) + ";");
+    } else {
+        lines.extend(alter_table(schema, name, &live, options));
+    }
+    // The ledger's keys and encodings are left to Redshift.
+    let ledger_now = table::look_closely(session, ledger).await?.0;
+    if ledger_now.is_empty() {
+        lines.push(create_ledger(ledger) + ";");
+    } else {
+        lines.extend(alter_ledger(ledger, &ledger_now));
+    }
+    let lock = ledger.lock_table();
+    if table::look(session, &lock).await?.is_empty() {
+        lines.push(create_lock(ledger) + ";");
+        lines
+            .push(format!("-- {lock} must belong to redshift.user, as the ledger does (deploy/grants.sql)."));
+    }
+    if lines.is_empty() {
+        lines.push(format!("-- {name} and {ledger} are as the schema wants them."));
+    }
+    if let Some(why) = unseen.filter(|_| !live.is_empty()) {
+        let why = why.lines().next().unwrap_or_default();
+        lines.push(format!("-- Keys and encodings of {name} were not compared: {why}"));
+    }
+    Ok(lines.join("\n") + "\n")
+}
+
+fn sql_failed(failure: &SqlFailure) -> Failure {
+    let advice = errors::judge(failure).advice;
+    let advice = if advice.is_empty() { String::new() } else { format!(": {advice}") };
+    Failure::new(Exit::Unavailable, anyhow::anyhow!("Redshift could not be asked: {failure}{advice}"))
+}

@@ -1,0 +1,198 @@
+//! What `ingester ledger show` prints, for people and for programs.
+
+use std::fmt::Write;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::config::Config;
+use shared::human::count;
+use state::inspect::columns;
+
+use crate::redshift::Target;
+use crate::redshift::mark::Mark;
+use crate::redshift::runs::RunRow;
+
+/// Version of the JSON; it grows when a field changes its meaning or goes.
+pub const SHOW_FORMAT: u32 = 1;
+/// Runs that are asked for, the latest.
+pub const RUNS: usize = 1000;
+/// Runs of the text, the latest.
+const SHOWN: usize = 20;
+
+/// What the ledger said: the mark, and the runs.
+pub(super) type Asked = (Option<Mark>, Vec<RunRow>);
+
+/// The whole.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// [`SHOW_FORMAT`]
+    pub format: u32,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The ledger.
+    pub ledger: String,
+    /// The id of the pipeline; None: no ingester of this version has met the ledger yet.
+    pub pipeline: Option<String>,
+    /// The table it speaks of; None as before.
+    pub table: Option<String>,
+    /// It speaks for every row of the table that was received then or later; None: for no time.
+    pub knows_from: Option<DateTime<Utc>>,
+    /// Whether hits can be compared with the table at all; without it every load is plain.
+    pub comparable: bool,
+    /// The latest 1000 runs, by when they loaded last; the latest first.
+    pub runs: Vec<RunRow>,
+}
+
+impl Shown {
+    pub(super) fn new(config: &Config, target: &Target, at: DateTime<Utc>, (mark, runs): Asked) -> Self {
+        let (pipeline, table, knows_from) = match mark {
+            Some(Mark { pipeline, table, knows_from }) => (Some(pipeline), Some(table), knows_from),
+            None => (None, None, None),
+        };
+        Self {
+            format: SHOW_FORMAT,
+            at,
+            ledger: String::from(config.redshift.ledger.clone()),
+            pipeline,
+            table,
+            knows_from,
+            comparable: target.comparable().is_some(),
+            runs,
+        }
+    }
+
+    /// The text for people, at most 100 columns wide but for names.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        let _ = writeln!(out, "ledger    {}", self.ledger);
+        let (Some(pipeline), Some(table)) = (&self.pipeline, &self.table) else {
+            let _ =
+                writeln!(out, "          no ingester of this version has met it yet: `ingester run` does");
+            return out;
+        };
+        let _ = writeln!(out, "table     {table}\npipeline  {pipeline}");
+        let (speaks, advice) = self.speaks();
+        let _ = writeln!(out, "speaks    {speaks}\n{}", columns::wrap(advice, 10));
+        if self.runs.is_empty() {
+            out.push_str("\nno batches yet\n");
+            return out;
+        }
+        let _ = writeln!(
+            out,
+            "\n{:36}  {:12}  {:>7}  {:>12}  {:11}  to",
+            "run", "instance", "batches", "rows", "received"
+        );
+        for run in self.runs.iter().take(SHOWN) {
+            let time = |at: Option<DateTime<Utc>>| {
+                at.map_or_else(|| "-".to_owned(), |at| at.format("%m-%d %H:%M").to_string())
+            };
+            let _ = writeln!(
+                out,
+                "{:36}  {:12}  {:>7}  {:>12}  {:11}  {}",
+                run.run.as_deref().unwrap_or("of earlier versions"),
+                run.instance,
+                count(run.batches),
+                count(run.rows_loaded),
+                time(run.first_received),
+                time(run.last_received),
+            );
+        }
+        let older = self.runs.len().saturating_sub(SHOWN);
+        if older > 0 {
+            let _ = writeln!(out, "({} older ones; --json has the latest {RUNS})", count(older as u64));
+        }
+        columns::cut(&out) + "\n"
+    }
+
+    /// What it speaks for, and what that means.
+    fn speaks(&self) -> (String, &'static str) {
+        if !self.comparable {
+            return (
+                "for nothing that could be compared".to_owned(),
+                "the schema lacks hitIdHigh, hitIdLow or receivedTimeGMT: every load is plain, and what two runs both \
+                 received is in the table twice",
+            );
+        }
+        match self.knows_from {
+            None => (
+                "for no time yet".to_owned(),
+                "another tool filled the table: every load is staged. When that tool has stopped, say so: ingester ledger \
+                 knows-from now",
+            ),
+            Some(from) if from <= DateTime::UNIX_EPOCH => (
+                "for every row of the table".to_owned(),
+                "loads are staged only for what their producer could not compare, or another run may have loaded too",
+            ),
+            Some(from) => (
+                format!("for rows received since {}", crate::commands::ledger::seconds(from)),
+                "loads of older rows are staged; later ones only for what their producer could not compare, or another run \
+                 may have loaded too",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(knows_from: Option<DateTime<Utc>>, comparable: bool, runs: usize) -> String {
+        let at: DateTime<Utc> = "2026-03-02T14:00:00Z".parse().unwrap();
+        let run = |n| RunRow {
+            run: (n > 0).then(|| "019caeda-ca6f-73aa-8f0b-91c6d2e85f03".to_owned()),
+            instance: "web-1".to_owned(),
+            batches: 12,
+            rows_loaded: 120_000,
+            last_number: Some(9),
+            first_received: Some(at),
+            last_received: None,
+            last_loaded: Some(at),
+        };
+        let shown = Shown {
+            format: SHOW_FORMAT,
+            at,
+            ledger: "public.ledger".to_owned(),
+            pipeline: Some("p".to_owned()),
+            table: Some("public.hits".to_owned()),
+            knows_from,
+            comparable,
+            runs: (0..runs).map(run).collect(),
+        };
+        let text = shown.text();
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        text
+    }
+
+    #[test]
+    fn what_it_speaks_for_comes_first_with_what_to_do() {
+        let none = shown(None, true, 0);
+        assert!(none.contains("speaks    for no time yet") && none.contains("knows-from now"), "{none}");
+        assert!(none.contains("no batches yet"), "{none}");
+        let all = shown(Some(DateTime::UNIX_EPOCH), true, 1);
+        assert!(all.contains("speaks    for every row of the table"), "{all}");
+        assert!(all.contains("of earlier versions") && all.contains("120,000"), "{all}");
+        let since = shown(Some("2026-03-02T14:00:00Z".parse().unwrap()), true, 30);
+        assert!(since.contains("for rows received since 2026-03-02 14:00:00 UTC"), "{since}");
+        assert!(since.contains("(10 older ones"), "{since}");
+        assert!(shown(None, false, 0).contains("every load is plain"));
+    }
+
+    #[test]
+    fn a_ledger_without_mark_says_who_makes_it() {
+        let mut shown = Shown {
+            format: SHOW_FORMAT,
+            at: Utc::now(),
+            ledger: "l".to_owned(),
+            pipeline: None,
+            table: None,
+            knows_from: None,
+            comparable: true,
+            runs: Vec::new(),
+        };
+        assert!(shown.text().contains("`ingester run` does"));
+        shown.pipeline = Some("p".to_owned());
+        shown.table = Some("t".to_owned());
+        assert!(shown.text().contains("for no time yet"));
+    }
+}

@@ -1,0 +1,68 @@
+//! Follows the producer's socket. It only says where to look sooner; without it the listing finds the same batches.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::retry::Backoff;
+use shared::shutdown::Shutdown;
+use state::status::feed::follow;
+use tokio::sync::mpsc;
+
+use crate::discover::Hint;
+
+/// A producer that restarts is followed again within seconds; asking an absent one costs next to nothing.
+const FIRST: Duration = Duration::from_millis(200);
+const MAX: Duration = Duration::from_secs(5);
+
+/// One follower.
+#[derive(Debug)]
+pub struct Follower {
+    socket: PathBuf,
+    hints: mpsc::Sender<Hint>,
+    backoff: Backoff,
+}
+
+impl Follower {
+    /// Follows the producer behind `socket`, telling `hints`.
+    #[must_use]
+    pub fn new(socket: PathBuf, hints: mpsc::Sender<Hint>) -> Self {
+        Self { socket, hints, backoff: Backoff::new(FIRST, MAX) }
+    }
+
+    /// Follows for as long as the producer is there, and says how long to wait before asking for it again.
+    pub async fn step(&mut self) -> Duration {
+        let mut followed = match follow(&self.socket).await {
+            Ok(followed) => followed,
+            Err(error) => {
+                tracing::debug!(socket = %self.socket.display(), %error, "no producer to follow; S3 is listed");
+                return self.backoff.failed();
+            }
+        };
+        tracing::info!(socket = %self.socket.display(), "following the producer's feed");
+        self.backoff.succeeded();
+        let why = loop {
+            match followed.next().await {
+                Ok(Some(published)) => {
+                    if self.hints.send(Hint::Look(published.batch)).await.is_err() {
+                        break "nobody listens any more".to_owned();
+                    }
+                }
+                Ok(None) => break "it hung up".to_owned(),
+                Err(error) => break error.to_string(),
+            }
+        };
+        tracing::info!(%why, "the producer's feed went away; S3 is listed at once");
+        // What it published last may not have been told.
+        let _ = self.hints.send(Hint::List).await;
+        self.backoff.failed()
+    }
+
+    /// Follows until shutdown.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        while let Some(wait) = shutdown.until(self.step()).await {
+            if !shutdown.sleep(wait).await {
+                break;
+            }
+        }
+    }
+}

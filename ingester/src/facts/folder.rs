@@ -1,0 +1,270 @@
+//! Whether the folder of a batch is what its seal says. A COPY of less, or of something else, would be loaded, and
+//! settled, for ever.
+//!
+//! One listing shows whether every object is there, with its size and `ETag`. The `ETag` is that of the seal as long as
+//! nobody touched the object: with another one its content is suspect and no more, since S3 gives the same bytes another
+//! `ETag` when they are copied in parts or encrypted anew. What counts then is the CRC-32 of the content.
+
+use std::collections::{HashMap, HashSet};
+
+use shared::ids::BatchId;
+use shared::layout::{self, MANIFEST, SEAL};
+use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
+use shared::seal::{Manifest, Seal, SealedFile};
+use state::loads::ErrorClass;
+
+use crate::failure::Trouble;
+
+/// Objects that are named at most; the others are counted.
+const NAMED: usize = 5;
+
+/// What S3 holds of a batch.
+#[derive(Debug)]
+pub enum Folder {
+    /// All that the seal names.
+    Whole(Box<Seal>),
+    /// Something is missing or not as it was, or the batch was made for other columns.
+    Unfit(Trouble),
+}
+
+/// Reads the seal of `batch` and compares it with a listing of its folder.
+///
+/// # Errors
+/// When S3 cannot be asked. What it answers, however wrong, is a [`Folder`].
+pub async fn verify(
+    store: &ObjectStore,
+    prefix: &str,
+    batch: BatchId,
+    fingerprint: &str,
+) -> Result<Folder, Trouble> {
+    let folder = layout::folder(prefix, batch);
+    let json = match store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
+        Ok(json) => json,
+        Err(error) if error.is_not_found() => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
+        Err(error) => return Err(error.into()),
+    };
+    let seal = match Seal::read(batch, &json) {
+        Ok(seal) => seal,
+        Err(error) => return Ok(incomplete(&[format!("{folder}{SEAL}: {error}")])),
+    };
+    if let Err(trouble) = for_these_columns(&seal, fingerprint) {
+        return Ok(Folder::Unfit(trouble));
+    }
+    let faults = faults(store, &folder, &seal).await?;
+    Ok(if faults.is_empty() { Folder::Whole(Box::new(seal)) } else { incomplete(&faults) })
+}
+
+/// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
+///
+/// # Errors
+/// When S3 cannot be asked.
+pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+    let key = format!("{folder}{MANIFEST}");
+    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
+    let mut faults = faults?;
+    match manifest {
+        Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
+        Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+        Err(error) if error.is_too_large() => faults.push(error.to_string()),
+        Err(error) => return Err(error),
+    }
+    Ok(faults)
+}
+
+/// The same of the files alone: where they were archived to, the manifest still names the place they were loaded from.
+///
+/// # Errors
+/// When S3 cannot be asked.
+pub async fn file_faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+    let names: HashSet<&str> = seal.files.iter().map(|file| file.name.as_str()).collect();
+    let objects = store.list_where(folder, |name| names.contains(name)).await?;
+    let compared = compare(seal, folder, &objects);
+    let mut faults = compared.faults;
+    for file in compared.suspects {
+        let key = format!("{folder}{}", file.name);
+        match store.crc32_of(&key).await {
+            Ok(crc32) if crc32 == file.crc32 => {}
+            Ok(crc32) => {
+                let sealed = &file.crc32;
+                faults.push(format!("{key} was altered: its CRC-32 is {crc32}, the seal says {sealed}"));
+            }
+            Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(faults)
+}
+
+fn incomplete(faults: &[String]) -> Folder {
+    let mut why = faults.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
+    if let Some(more) = faults.len().checked_sub(NAMED).filter(|more| *more > 0) {
+        why += &format!("; and {more} more");
+    }
+    Folder::Unfit(Trouble::of_batch(ErrorClass::Incomplete, why))
+}
+
+fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), Trouble> {
+    // One that names its columns is loaded by them, whatever they are.
+    if seal.columns.is_some() || seal.schema == fingerprint {
+        return Ok(());
+    }
+    let made = &seal.schema;
+    let why = format!(
+        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema {fingerprint}"
+    );
+    Err(Trouble {
+        advice: "let [schema] be the same for both services, or load it with an ingester of its schema",
+        ..Trouble::of_batch(ErrorClass::Configuration, why)
+    })
+}
+
+/// What a listing tells.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Compared<'s> {
+    faults: Vec<String>,
+    /// Files of the right size whose `ETag` is not the sealed one.
+    suspects: Vec<&'s SealedFile>,
+}
+
+fn compare<'s>(seal: &'s Seal, folder: &str, objects: &[Object]) -> Compared<'s> {
+    let there: HashMap<&str, &Object> =
+        objects.iter().filter_map(|object| Some((object.key.strip_prefix(folder)?, object))).collect();
+    let mut compared = Compared::default();
+    for file in &seal.files {
+        let name = &file.name;
+        match there.get(name.as_str()) {
+            None => compared.faults.push(format!("{folder}{name} is missing")),
+            Some(object) if object.size != file.bytes => {
+                let (size, sealed) = (object.size, file.bytes);
+                let fault = format!("{folder}{name} has {size} bytes, the seal says {sealed}");
+                compared.faults.push(fault);
+            }
+            Some(object) if object.etag != file.etag => compared.suspects.push(file),
+            Some(_) => {}
+        }
+    }
+    compared
+}
+
+/// COPY reads what the manifest names, so it must name the sealed files, each once, and nothing else.
+fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Option<String> {
+    let keys: Vec<String> = seal.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
+    let wanted = Manifest::of(bucket, keys.iter().map(String::as_str));
+    let same = serde_json::from_slice::<Manifest>(json).is_ok_and(|manifest| manifest == wanted);
+    (!same).then(|| format!("{folder}{MANIFEST} was altered: it does not name the files of the seal"))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use chrono::Utc;
+    use shared::content::Content;
+    use shared::ids::Instance;
+    use shared::layout::Compression;
+    use shared::seal::{Counts, SEAL_FORMAT};
+
+    /// A seal of two files with ten rows each.
+    pub(crate) fn seal() -> Seal {
+        let file = |n: u32| SealedFile {
+            name: layout::file_name(n, Compression::Zstd),
+            rows: 10,
+            bytes: 100,
+            crc32: "AAAAAA==".to_owned(),
+            etag: "e".to_owned(),
+        };
+        let moment = "2026-01-02T03:04:05.678901Z".parse().unwrap();
+        Seal {
+            format: SEAL_FORMAT,
+            batch: BatchId::new(),
+            instance: Instance::try_from("web-1".to_owned()).unwrap(),
+            created: Utc::now(),
+            sealed: Utc::now(),
+            schema: "0123456789abcdef".to_owned(),
+            columns: None,
+            compression: Compression::Zstd,
+            files: vec![file(0), file(1)],
+            rows: 20,
+            bytes: 200,
+            first_received: None,
+            last_received: Some(moment),
+            counts: Counts { received: 23, rows: 20, duplicates: 2, filtered: 1, ..Counts::default() },
+            content: Some(Content::of_rows(b"")),
+            compared: None,
+        }
+    }
+
+    fn object(name: &str, size: u64, etag: &str) -> Object {
+        Object { key: format!("f/{name}"), size, etag: etag.to_owned() }
+    }
+
+    fn whole() -> Vec<Object> {
+        vec![
+            object("0.csv.zst", 100, "e"),
+            object("1.csv.zst", 100, "e"),
+            object(SEAL, 500, "s"),
+            object(MANIFEST, 300, "m"),
+        ]
+    }
+
+    #[test]
+    fn a_whole_folder_is_fit_whatever_else_lies_in_it() {
+        let mut objects = whole();
+        objects.push(object("notes.txt", 1, ""));
+        assert_eq!(compare(&seal(), "f/", &objects), Compared::default());
+    }
+
+    #[test]
+    fn everything_that_is_missing_or_of_another_size_is_named() {
+        let seal = seal();
+        let objects: Vec<_> = whole().into_iter().filter(|o| !o.key.ends_with("1.csv.zst")).collect();
+        assert_eq!(compare(&seal, "f/", &objects).faults, ["f/1.csv.zst is missing"]);
+        let mut cut = objects;
+        cut[0].size = 99;
+        let both = ["f/0.csv.zst has 99 bytes, the seal says 100", "f/1.csv.zst is missing"];
+        assert_eq!(compare(&seal, "f/", &cut).faults, both);
+    }
+
+    #[test]
+    fn another_etag_or_none_makes_a_file_of_the_right_size_suspect() {
+        let seal = seal();
+        for etag in ["other", ""] {
+            let mut objects = whole();
+            objects[1].etag = etag.to_owned();
+            let compared = compare(&seal, "f/", &objects);
+            assert_eq!((compared.faults.len(), compared.suspects), (0, vec![&seal.files[1]]), "{etag:?}");
+        }
+    }
+
+    #[test]
+    fn a_manifest_must_name_the_sealed_files_each_once_and_nothing_else() {
+        let seal = seal();
+        let fault = |keys: &[&str], bucket| {
+            let json = serde_json::to_vec(&Manifest::of(bucket, keys.iter().copied())).unwrap();
+            manifest_fault(&seal, "f/", "b", &json).is_some()
+        };
+        assert!(!fault(&["f/0.csv.zst", "f/1.csv.zst"], "b"));
+        assert!(fault(&["f/0.csv.zst", "f/1.csv.zst"], "other"));
+        assert!(fault(&["f/0.csv.zst"], "b"));
+        assert!(fault(&["f/0.csv.zst", "f/0.csv.zst"], "b"), "as many rows, the same ones twice");
+        assert!(manifest_fault(&seal, "f/", "b", b"{").is_some());
+    }
+
+    #[test]
+    fn many_faults_are_told_in_few_words() {
+        let faults: Vec<String> = (0..7).map(|n| format!("{n} is missing")).collect();
+        let Folder::Unfit(trouble) = incomplete(&faults) else { panic!() };
+        assert_eq!(trouble.class, ErrorClass::Incomplete);
+        assert!(trouble.why.ends_with("4 is missing; and 2 more"), "{trouble}");
+    }
+
+    #[test]
+    fn a_batch_for_other_columns_names_both_schemas_and_holds_no_other_batch() {
+        let trouble = for_these_columns(&seal(), "ffffffffffffffff").unwrap_err();
+        assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, crate::failure::Scope::Batch));
+        assert!(
+            trouble.why.contains("0123456789abcdef") && trouble.why.contains("ffffffffffffffff"),
+            "{trouble}"
+        );
+        assert_eq!(for_these_columns(&seal(), "0123456789abcdef"), Ok(()));
+    }
+}

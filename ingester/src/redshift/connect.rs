@@ -1,0 +1,168 @@
+//! Opens connections: time limits, keep-alive, and TLS that checks chain and host name.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use shared::boxed::Boxed;
+use shared::config::{Config, Tls};
+use shared::exit::{Exit, Failure};
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::redshift::login::{Credential, Login};
+use crate::redshift::session::{Session, SqlFailure};
+
+/// A dead peer is noticed within a minute, also while a COPY runs and nothing is said for long: after this silence the
+/// kernel sends probes, and at the first one due when nothing came for [`UNANSWERED`] it gives the connection up
+/// (with `TCP_USER_TIMEOUT` set it does not count probes). The library's default is two hours.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const UNANSWERED: Duration = Duration::from_secs(45);
+
+/// How to reach Redshift. No `Debug`: it holds the password.
+#[derive(Clone)]
+pub struct Connector {
+    login: Login,
+    config: tokio_postgres::Config,
+    tls: Option<MakeRustlsConnect>,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
+}
+
+impl Connector {
+    /// Prepares connections as `application` says it is. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When the certificates to trust cannot be read.
+    pub fn new(config: &Config, application: &str) -> Result<Self, Failure> {
+        let (login, redshift) = (Login::new(config), &config.redshift);
+        let tls = match redshift.tls {
+            Tls::Disable => None,
+            Tls::VerifyFull => Some(MakeRustlsConnect::new(client_config(&redshift.ca_file)?)),
+        };
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host(&redshift.host)
+            .port(redshift.port)
+            .dbname(&redshift.database)
+            .application_name(application)
+            // The library knows no `verify-full`; with `require` the rustls connector checks chain and name anyway.
+            .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
+            .connect_timeout(redshift.connect_timeout.0)
+            .tcp_user_timeout(UNANSWERED)
+            .keepalives(true)
+            .keepalives_idle(KEEPALIVE_IDLE)
+            .keepalives_interval(KEEPALIVE_INTERVAL);
+        Ok(Self {
+            login,
+            config,
+            tls,
+            connect_timeout: redshift.connect_timeout.0,
+            statement_timeout: redshift.statement_timeout.0,
+        })
+    }
+
+    /// How it logs in.
+    #[must_use]
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// What it would log in with now.
+    ///
+    /// # Errors
+    /// When AWS gives out no password.
+    pub async fn credential(&self) -> Result<Credential, SqlFailure> {
+        Ok(self.login.credential(self.connect_timeout).await?.0)
+    }
+
+    /// Opens a session, with its time limit set.
+    ///
+    /// # Errors
+    /// When it cannot be had within the time for connecting, or Redshift refuses it.
+    pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
+        Box::pin(self.log_in())
+    }
+
+    async fn log_in(&self) -> Result<Session, SqlFailure> {
+        let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
+        let opened = self.open_as(&credential).await;
+        match &opened {
+            Err(refusal) if credential.life.is_some() && refusal.is_login() => {
+                self.login.refused(&credential).await;
+                if fresh {
+                    return opened;
+                }
+                // It ended earlier than AWS said, or Redshift's clock is ahead: a new one is another matter.
+                tracing::info!(%refusal, "the password AWS gave out is not good any more: asking for a new one");
+                let (credential, _) = self.login.credential(self.connect_timeout).await?;
+                self.open_as(&credential).await
+            }
+            _ => opened,
+        }
+    }
+
+    async fn open_as(&self, credential: &Credential) -> Result<Session, SqlFailure> {
+        let opening = async {
+            let limit = self.statement_timeout;
+            let mut config = self.config.clone();
+            config.user(&credential.user).password(credential.password.reveal());
+            let mut session = match &self.tls {
+                Some(tls) => {
+                    let (client, connection) = config.connect(tls.clone()).await?;
+                    Session::start(client, connection, Some(tls.clone()), limit)
+                }
+                None => {
+                    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
+                    Session::start(client, connection, None, limit)
+                }
+            };
+            session.prepare().await?;
+            Ok(session)
+        };
+        match tokio::time::timeout(self.connect_timeout, opening).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                let limit = shared::human::duration(self.connect_timeout);
+                Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
+            }
+        }
+    }
+}
+
+fn client_config(ca_file: &Path) -> Result<ClientConfig, Failure> {
+    let roots = if ca_file.as_os_str().is_empty() { system_roots()? } else { roots_of(ca_file)? };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(Exit::Software, error))?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {
+    let fail = |what: String| {
+        Failure::new(Exit::Config, anyhow::anyhow!("redshift.ca_file: {}: {what}", file.display()))
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(error.to_string()))? {
+        let certificate = certificate.map_err(|error| fail(error.to_string()))?;
+        roots.add(certificate).map_err(|error| fail(error.to_string()))?;
+    }
+    if roots.is_empty() { Err(fail("holds no certificate (PEM)".to_owned())) } else { Ok(roots) }
+}
+
+fn system_roots() -> Result<RootCertStore, Failure> {
+    let mut roots = RootCertStore::empty();
+    // A system's store may hold certificates that rustls does not take; the others are still good.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let text = "this system has no certificates to trust: install them (package ca-certificates), or name a file \
+                    of them in redshift.ca_file";
+        return Err(Failure::new(Exit::Config, anyhow::anyhow!(text)));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,45 @@
+//! The COPY of a transaction, and why a transaction did not come to its COMMIT.
+
+use crate::failure::Trouble;
+use crate::redshift::server::Server;
+use crate::redshift::session::{COPY_ID, Rows, SqlFailure};
+
+/// Why a transaction had no effect, as far as is known.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// A statement was refused, or not answered; and what it was for.
+    Sql(SqlFailure, &'static str),
+    /// COPY found other rows than it should.
+    Count {
+        /// How many it says.
+        copied: String,
+        /// Its id.
+        query: Option<i64>,
+    },
+    /// It did not begin, or must not end so.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Failed {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+/// Runs a statement that is for something.
+pub(super) async fn run(server: &impl Server, sql: &str, doing: &'static str) -> Result<Rows, Failed> {
+    server.run(sql).await.map_err(|failure| Failed::Sql(failure, doing))
+}
+
+/// Runs a COPY that must find so many rows; its id, if the server tells.
+pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<Option<i64>, Failed> {
+    run(server, sql, "COPY").await?;
+    let counted = run(server, "SELECT pg_last_copy_count()", "counting").await?;
+    let copied = counted.single().unwrap_or("no count of").trim().to_owned();
+    let query = if server.tells_copy_id() {
+        run(server, COPY_ID, "asking for the query id").await?.single().and_then(|id| id.parse().ok())
+    } else {
+        None
+    };
+    if copied.parse() == Ok(rows) { Ok(query) } else { Err(Failed::Count { copied, query }) }
+}

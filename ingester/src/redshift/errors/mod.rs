@@ -1,0 +1,316 @@
+//! The one table of what Redshift's errors mean. Nearly all of them carry SQLSTATE `XX000`, so they are told apart
+//! by their text and by `code:` in the DETAIL; and where the same text means other things at other statements, by what
+//! the statement was for ([`judge_at`]).
+
+use crate::redshift::session::LOCK;
+use state::loads::ErrorClass;
+
+use crate::failure::{ASLEEP_ADVICE, Pace, Scope, Trouble};
+use crate::redshift::session::SqlFailure;
+
+/// What an error means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// What kind of trouble it is.
+    pub class: ErrorClass,
+    /// Whose it is.
+    pub scope: Scope,
+    /// What a person can do; empty when it passes by itself.
+    pub advice: &'static str,
+    /// How soon to try again.
+    pub pace: Pace,
+    /// Whether Redshift met it at S3.
+    pub at_s3: bool,
+}
+
+/// A line of the table. It fits when all of `texts` occur in the message (whatever the case), `code:` of the DETAIL
+/// is one of `codes`, or the message is nothing but such a number, and the SQLSTATE begins with one of `states`; what
+/// is empty does not matter.
+struct Rule {
+    texts: &'static [&'static str],
+    codes: &'static [u32],
+    states: &'static [&'static str],
+    verdict: Verdict,
+}
+
+const ANY: Rule = {
+    let (class, scope, pace) = (ErrorClass::Unknown, Scope::Whole, Pace::Usual);
+    Rule {
+        texts: &[],
+        codes: &[],
+        states: &[],
+        verdict: Verdict { class, scope, advice: REPORT, pace, at_s3: false },
+    }
+};
+
+const fn text(texts: &'static [&'static str], kind: Verdict) -> Rule {
+    Rule { texts, verdict: kind, ..ANY }
+}
+
+const fn code(codes: &'static [u32], kind: Verdict) -> Rule {
+    Rule { codes, verdict: kind, ..ANY }
+}
+
+const fn state(states: &'static [&'static str], kind: Verdict) -> Rule {
+    Rule { states, verdict: kind, ..ANY }
+}
+
+/// It passes by itself.
+const PASSES: Verdict = Verdict { class: Passing, advice: "", ..ANY.verdict };
+/// The files are not what was sealed.
+const NOT_AS_SEALED: Verdict = Verdict { class: Incomplete, scope: Scope::Batch, ..PASSES };
+
+/// It passes, but not soon, and a person can help.
+const fn slowly(advice: &'static str) -> Verdict {
+    Verdict { advice, pace: Pace::Slow, ..PASSES }
+}
+
+/// Only a person can mend it; nothing is loaded until then.
+const fn mend(advice: &'static str) -> Verdict {
+    Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
+}
+
+/// Rows of the batch are refused by a statement other than COPY.
+const ROWS_REFUSED: Verdict =
+    Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") };
+
+impl Verdict {
+    const fn at_s3(mut self) -> Self {
+        self.at_s3 = true;
+        self
+    }
+}
+
+use ErrorClass::{Configuration, Data, Incomplete, Passing};
+
+const ROLE: &str =
+    "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
+const REGION: &str = "s3.region must be the region of s3.bucket";
+const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with (deploy/iam-kms-copy-role.json)";
+const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
+const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
+const TEMP: &str = "rows that may be in the table already are loaded through a temporary table: GRANT TEMP ON DATABASE to \
+                    redshift.user (deploy/grants.sql)";
+const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
+const MD5: &str = "redshift.user has a sha256 password, which the client does not know: give it an MD5 one (deploy/grants.sql), or \
+                   use redshift.auth = \"iam\"";
+const AUTHORITY: &str = "redshift.ca_file must hold the authority that signed the server's certificate (empty: the \
+                         system's are trusted); Amazon's bundle is amazon-trust-ca-bundle.crt (docs/OPERATIONS.md)";
+const HOST_NAME: &str = "redshift.host must be a name the server's certificate is made for";
+const VALIDITY: &str =
+    "the server at redshift.host needs a new certificate, or this machine's clock is wrong";
+const NO_TLS: &str = "the server at redshift.host and redshift.port speaks no TLS, which redshift.tls = \"verify-full\" \
+                      wants; no password was sent";
+const TLS_WANTED: &str = "the server takes no connection without TLS: set redshift.tls = \"verify-full\"";
+const IAM_RIGHTS: &str =
+    "let the AWS credential of [s3] do what redshift.auth needs (deploy/iam-redshift-login.json)";
+const IAM_CREDENTIAL: &str =
+    "check the AWS credential (s3.access_key_id, or the AWS chain) and this machine's clock";
+const CLUSTER: &str = "check redshift.cluster and redshift.region";
+const WORKGROUP: &str = "check redshift.workgroup and redshift.region";
+const IAM_KEYS: &str = "check redshift.user, redshift.database, redshift.cluster and redshift.workgroup: AWS does not take one of them";
+const PASSWORD: &str = "gave no password";
+const SQL: &str = "this statement should have been right: check the names in [redshift] and report it";
+const SPACE: &str = "free space in the cluster or resize it";
+const LIMIT: &str =
+    "raise redshift.statement_timeout or the limits of the queue, or lower ingester.batches_per_copy";
+// The text is the same when somebody cancels the statement and when its time is over.
+const CANCELLED: &str = "if nobody cancelled it, it took longer than redshift.statement_timeout: raise that, or lower \
+                         ingester.batches_per_copy";
+const CANCELLED_LOCK: &str = "if nobody cancelled it, another session held the table of the lock for longer than \
+                              redshift.statement_timeout: svv_transactions names it";
+const CANCELLED_STAGED: &str = "if nobody cancelled it, comparing with the table took longer than redshift.statement_timeout: raise \
+                                that, and let receivedTimeGMT be the first column of redshift.sortkey";
+const CANCELLED_LEDGER: &str = "if nobody cancelled it, it waited longer than redshift.statement_timeout: look into svv_transactions for \
+                                a session that has locked the ledger, and at the queue of redshift.user";
+const CANCELLED_COMMIT: &str = "if nobody cancelled it, it waited for the commits of others for longer than redshift.statement_timeout: \
+                                raise that, or let others commit less often (stl_commit_stats); the ledger tells whether it was carried out";
+const ABORTED: &str = "Redshift ended it of its own accord, as it does when it restarts or is resized, or when a queue hops or a rule \
+                       of it strikes (stl_wlm_rule_action)";
+const MEMORY: &str = "give the queue of redshift.user more memory, or lower ingester.batches_per_copy";
+const READ_ONLY: &str = "the database takes no writes: wait until a resize or a restore has ended, connect to the primary cluster, and \
+                         see that no default_transaction_read_only is set for redshift.user";
+const REPORT: &str = "this version does not know the error; it is tried again for ever";
+
+/// Read from the top; the first line that fits decides.
+const RULES: &[Rule] = &[
+    // What AWS answered when it was asked for a password.
+    text(&[PASSWORD, "accessdenied"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "not authorized"], mend(IAM_RIGHTS)),
+    text(&[PASSWORD, "no aws credentials"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "unrecognizedclient"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "signature"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "requestexpired"], mend(IAM_CREDENTIAL)),
+    text(&[PASSWORD, "clusternotfound"], mend(CLUSTER)),
+    text(&[PASSWORD, "resourcenotfound"], mend(WORKGROUP)),
+    text(&[PASSWORD, "validation"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "invalidparameter"], mend(IAM_KEYS)),
+    text(&[PASSWORD, "unsupportedoperation"], mend(IAM_KEYS)),
+    // Throttling, a fault of AWS's, no answer, a session that is renewed by itself.
+    text(&[PASSWORD], PASSES),
+    text(
+        &["load into table", "failed"],
+        Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
+    ),
+    // At the INSERT of a staged load: the temporary table may not know NOT NULL, nor be as narrow.
+    text(&["cannot insert a null value into column"], ROWS_REFUSED),
+    state(&["23502"], ROWS_REFUSED),
+    text(&["value too long for"], ROWS_REFUSED),
+    // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
+    text(&["not authorized to get credentials of role"], mend(ROLE)),
+    text(&["not authorized to assume"], mend(ROLE)),
+    text(&["is not associated to cluster"], mend(ROLE)),
+    code(&[30000], mend(ROLE)),
+    // With what follows: the letters alone also stand in a request id now and then, which is base64.
+    text(&["s3serviceexception", "kms:"], mend(KEY)),
+    text(&["s3serviceexception", "kms."], mend(KEY)),
+    text(&["s3serviceexception", "invalidobjectstate"], Verdict { advice: ASLEEP_ADVICE, ..NOT_AS_SEALED }),
+    text(&["s3serviceexception", "expiredtoken"], PASSES),
+    text(&["s3serviceexception", "requesttimeout"], PASSES),
+    text(&["s3serviceexception", "status 403"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "accessdenied"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "invalidaccesskeyid"], mend(ROLE)),
+    // Redshift says this also when it was forbidden to look whether the manifest is there.
+    text(&["requires full path of an s3 object"], mend(ROLE).at_s3()),
+    text(&["s3serviceexception", "status 301"], mend(REGION)),
+    text(&["must be addressed using the specified endpoint"], mend(REGION)),
+    text(&["different region"], mend(REGION)),
+    text(&["authorizationheadermalformed"], mend(REGION)),
+    text(&["s3serviceexception", "nosuchbucket"], mend(REGION)),
+    text(&["s3 prefix", "does not exist"], NOT_AS_SEALED.at_s3()),
+    text(&["s3serviceexception", "status 404"], NOT_AS_SEALED.at_s3()),
+    text(&["mandatory url is not found"], NOT_AS_SEALED.at_s3()),
+    text(&["mandatory file", "not found"], NOT_AS_SEALED.at_s3()),
+    // Said of an entry without `url`, and also when what stands there cannot be found.
+    text(&["mandatory url is not present"], NOT_AS_SEALED.at_s3()),
+    text(&["manifest", "invalid json"], NOT_AS_SEALED),
+    text(&["failed to inflate"], NOT_AS_SEALED),
+    // Throttling and S3's own faults: SlowDown, InternalError, ServiceUnavailable, and the network between.
+    text(&["s3serviceexception"], PASSES),
+    text(&["s3curlexception"], PASSES),
+    text(&["curl error"], PASSES),
+    // What else may be wrong with what stands in it.
+    text(&["problem reading manifest file"], NOT_AS_SEALED),
+    // Conflicts and the cluster's own affairs.
+    code(&[1023], PASSES),
+    text(&["serializable isolation violation"], PASSES),
+    text(&["conflict with concurrent transaction"], PASSES),
+    // A table is being swapped: the next attempt meets the new one.
+    text(&["dropped by concurrent transaction"], PASSES),
+    text(&["current transaction is aborted"], PASSES),
+    text(&["abort query"], Verdict { advice: ABORTED, ..PASSES }),
+    text(&["system requested abort"], Verdict { advice: ABORTED, ..PASSES }),
+    text(&["deadlock detected"], PASSES),
+    text(&["could not open relation with oid"], PASSES),
+    text(&["resize mode"], PASSES),
+    text(&["read-only mode"], PASSES),
+    text(&["read-only transaction"], slowly(READ_ONLY)),
+    text(&["transaction is read-only"], slowly(READ_ONLY)),
+    state(&["25006"], slowly(READ_ONLY)),
+    text(&["cluster is rebooting"], PASSES),
+    text(&["connection limit"], PASSES),
+    text(&["too many connections"], PASSES),
+    code(&[1016], slowly(SPACE)),
+    text(&["disk full"], slowly(SPACE)),
+    text(&["insufficient memory"], slowly(MEMORY)),
+    text(&["not enough memory"], slowly(MEMORY)),
+    text(&["out of memory"], slowly(MEMORY)),
+    state(&["53200"], slowly(MEMORY)),
+    text(&["exceeding the disk space quota"], slowly(SPACE)),
+    text(
+        &["usage limit"],
+        slowly("raise the usage limit of the workgroup, or wait until its period is over"),
+    ),
+    text(&["by wlm"], Verdict { advice: LIMIT, ..PASSES }),
+    text(&["statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
+    text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
+    // Names and rights.
+    text(&["nonexistent table"], mend(TABLES)),
+    text(&["cannot copy into view"], mend(TABLES)),
+    text(&["cannot copy to view"], mend(TABLES)),
+    text(&["relation", "does not exist"], mend(TABLES)),
+    text(&["column", "does not exist"], mend(TABLES)),
+    text(&["schema", "does not exist"], mend(TABLES)),
+    text(&["database", "does not exist"], mend(LOGIN)),
+    text(&["permission denied", "temporary table"], mend(TEMP)),
+    text(&["permission denied"], mend(RIGHTS)),
+    text(&["must be owner"], mend(RIGHTS)),
+    text(&["password authentication failed"], mend(LOGIN)),
+    text(&["unknown authentication tag"], mend(MD5)),
+    text(&["unsupported authentication method"], mend(MD5)),
+    text(&["invalid peer certificate", "not valid for name"], mend(HOST_NAME)),
+    text(&["invalid peer certificate", "expired"], mend(VALIDITY)),
+    text(&["invalid peer certificate", "not valid yet"], mend(VALIDITY)),
+    text(&["invalid peer certificate"], mend(AUTHORITY)),
+    text(&["server does not support tls"], mend(NO_TLS)),
+    text(&["no pg_hba.conf entry", "ssl off"], mend(TLS_WANTED)),
+    state(&["42P01", "42703", "3F000"], mend(TABLES)),
+    state(&["42501"], mend(RIGHTS)),
+    state(&["28", "3D000"], mend(LOGIN)),
+    state(&["42601"], mend(SQL)),
+    // Connection, resources, an operator: inherited from PostgreSQL.
+    state(&["08", "40", "53", "57"], PASSES),
+];
+
+/// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
+/// does not know is tried again, and looked at by a person.
+#[must_use]
+pub fn judge(failure: &SqlFailure) -> Verdict {
+    let (message, sqlstate, otherwise) = match failure {
+        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), ANY.verdict),
+        SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
+    };
+    let number = failure.code().or_else(|| message.trim().parse().ok());
+    let fits = |rule: &&Rule| {
+        rule.texts.iter().all(|text| message.contains(text))
+            && (rule.codes.is_empty() || number.is_some_and(|number| rule.codes.contains(&number)))
+            && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
+    };
+    RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
+}
+
+/// What a failure means that was met while `doing` something: the same words mean other things at other statements.
+#[must_use]
+pub fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
+    let verdict = judge(failure);
+    if is_time_limit(failure) {
+        return Verdict { advice: out_of_time(doing), ..verdict };
+    }
+    // No row of the batch is written there: the ledger is not as it should be.
+    if verdict.class == Data && doing.contains("the ledger") {
+        return mend(TABLES);
+    }
+    verdict
+}
+
+/// What to do when the time of a statement was over, or somebody cancelled it.
+fn out_of_time(doing: &str) -> &'static str {
+    match doing {
+        LOCK => CANCELLED_LOCK,
+        "COMMIT" => CANCELLED_COMMIT,
+        "comparing with the table" | "INSERT of the rows that are new" => CANCELLED_STAGED,
+        _ if doing.contains("the ledger") => CANCELLED_LEDGER,
+        _ => CANCELLED,
+    }
+}
+
+/// Whether a statement was ended because its time was over, or somebody cancelled it, which reads the same.
+#[must_use]
+pub fn is_time_limit(failure: &SqlFailure) -> bool {
+    let SqlFailure::Refused { message, .. } = failure else { return false };
+    let message = message.to_lowercase();
+    ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
+}
+
+/// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.
+#[must_use]
+pub fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
+    let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
+    let why = format!("{doing}: {failure}");
+    Trouble { scope, pace, at_s3, ..Trouble::of_all(class, why, advice) }
+}
+
+#[cfg(test)]
+mod tests;

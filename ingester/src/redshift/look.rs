@@ -1,0 +1,297 @@
+//! What is asked of the ledger before a load, under the lock: whether it has the batches, and what it says of their
+//! times.
+//!
+//! A batch is what it holds. An id may come twice: a log that was restored from a copy goes on with the batch that was
+//! filling, under its id. When the ledger has other rows under an id, the batch is entered under one that is derived from
+//! its id and its content: the same one however often it is tried.
+
+use chrono::{DateTime, Utc};
+use shared::content::Content;
+use shared::ids::BatchId;
+use shared::seal::Seal;
+use shared::sql::literal;
+
+use crate::redshift::ledger::moment as read_moment;
+use crate::redshift::mark::MARK;
+use crate::redshift::server::Server;
+use crate::redshift::session::{Rows, SqlFailure};
+use crate::redshift::statements::{Target, ids, moment};
+use crate::redshift::way::{Ground, Seen, times};
+
+/// What the ledger has under an id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The id.
+    pub id: BatchId,
+    /// Checksum of its rows; None in rows of earlier versions.
+    pub content: Option<Content>,
+    /// Rows that were sealed.
+    pub rows: u64,
+    /// Rows of them that the table had already.
+    pub known: u64,
+    /// Bytes of its files.
+    pub bytes: Option<u64>,
+    /// First time of its rows.
+    pub first: Option<DateTime<Utc>>,
+    /// Last time of its rows.
+    pub last: Option<DateTime<Utc>>,
+}
+
+/// Whether the ledger has a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum There {
+    /// It has nothing under its id.
+    No,
+    /// It has it.
+    Yes(Row),
+    /// It has another batch under its id.
+    Other(Row),
+}
+
+impl Target {
+    /// What the ledger has under these ids.
+    pub(super) fn look_rows(&self, batches: &[BatchId]) -> String {
+        format!(
+            "SELECT batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \
+             coalesce(rows_known, 0), bytes, first_received, last_received FROM {} WHERE batch_id IN ({})",
+            self.ledger,
+            ids(batches)
+        )
+    }
+
+    /// What the mark says, and of each run that has rows received from `first` to `last`: its highest number, that of
+    /// those not all of whose rows were compared, and the times. Batches without times have no row that could be compared.
+    pub(super) fn look_ground(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
+        let (ledger, mark) = (&self.ledger, literal(MARK));
+        format!(
+            "SELECT batch_id, batch_number, uncompared, first_received, last_received, rows_loaded FROM {ledger} \
+             WHERE batch_id = {mark} UNION ALL \
+             SELECT run, max(batch_number), max(CASE WHEN uncompared > 0 THEN batch_number END), \
+             min(first_received), max(last_received), count(*) FROM {ledger} \
+             WHERE batch_id <> {mark} AND last_received >= {} AND first_received <= {} GROUP BY run",
+            moment(Some(first)),
+            moment(Some(last))
+        )
+    }
+}
+
+/// The id under which a batch is entered when the ledger has another one under its own.
+#[must_use]
+pub fn derived_id(seal: &Seal) -> BatchId {
+    let what = match seal.content {
+        Some(content) => content.to_string(),
+        // Format 1 does not say what its rows are; its files are what comes nearest.
+        None => {
+            let files: Vec<&str> = seal.files.iter().map(|file| file.crc32.as_str()).collect();
+            let (first, last) = (moment(seal.first_received), moment(seal.last_received));
+            format!("{} {} {first} {last} {}", seal.rows, seal.bytes, files.join(" "))
+        }
+    };
+    seal.batch.derived(what.as_bytes())
+}
+
+/// The ids under which the ledger may have these batches.
+pub(super) fn ids_of<'s>(seals: impl IntoIterator<Item = &'s Seal>) -> Vec<BatchId> {
+    seals.into_iter().flat_map(|seal| [seal.batch, derived_id(seal)]).collect()
+}
+
+/// Whether the ledger, which has these rows under the ids of the batch, has the batch.
+#[must_use]
+pub fn judge(seal: &Seal, rows: &[Row]) -> There {
+    let under = |id| rows.iter().filter(move |row| row.id == id);
+    let same = under(seal.batch).find(|row| is_same(seal, row));
+    match same.or_else(|| under(derived_id(seal)).next()) {
+        Some(row) => There::Yes(row.clone()),
+        None => under(seal.batch).next().map_or(There::No, |row| There::Other(row.clone())),
+    }
+}
+
+/// Checksums tell, where both have one.
+fn is_same(seal: &Seal, row: &Row) -> bool {
+    match (seal.content, row.content) {
+        (Some(sealed), Some(entered)) => sealed == entered,
+        _ => {
+            let as_entered = |at: Option<DateTime<Utc>>| moment(at);
+            row.rows == seal.rows
+                && row.bytes.is_none_or(|bytes| bytes == seal.bytes)
+                && as_entered(row.first) == as_entered(seal.first_received)
+                && as_entered(row.last) == as_entered(seal.last_received)
+        }
+    }
+}
+
+/// What the ledger has under the ids of these batches.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn entries(server: &impl Server, target: &Target, seals: &[&Seal]) -> Result<Vec<Row>, SqlFailure> {
+    if seals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = ids_of(seals.iter().copied());
+    Ok(rows(&server.run(&target.look_rows(&ids)).await?))
+}
+
+/// What the ledger says of the times of these batches; None when hits cannot be compared in this table.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn ground(
+    server: &impl Server,
+    target: &Target,
+    seals: &[&Seal],
+) -> Result<Option<Ground>, SqlFailure> {
+    let times: Vec<_> = seals.iter().filter_map(|seal| times(seal)).collect();
+    let range = times.iter().map(|(first, _)| *first).min().zip(times.iter().map(|(_, last)| *last).max());
+    if target.comparable().is_none() {
+        return Ok(None);
+    }
+    // Without any time there is nothing to ask about.
+    let Some((first, last)) = range else { return Ok(Some(Ground::default())) };
+    Ok(Some(read_ground(&server.run(&target.look_ground(first, last)).await?)))
+}
+
+fn rows(answer: &Rows) -> Vec<Row> {
+    let row = |row: &Vec<Option<String>>| {
+        let [id, content, rows, known, bytes, first, last] = row.as_slice() else { return None };
+        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<u64>().ok());
+        let time = |text: &Option<String>| text.as_deref().and_then(read_moment);
+        Some(Row {
+            id: id.as_deref()?.trim().parse().ok()?,
+            content: content.as_deref().and_then(|text| text.trim().parse().ok()),
+            rows: number(rows)?,
+            known: number(known).unwrap_or_default(),
+            bytes: number(bytes),
+            first: time(first),
+            last: time(last),
+        })
+    };
+    answer.0.iter().filter_map(row).collect()
+}
+
+fn read_ground(answer: &Rows) -> Ground {
+    let mut ground = Ground::default();
+    for row in &answer.0 {
+        let [who, number, uncompared, first, last, _] = row.as_slice() else { continue };
+        let time = |text: &Option<String>| text.as_deref().and_then(read_moment);
+        let who = who.as_deref().map(str::trim);
+        if who == Some(MARK) {
+            ground.knows_from = time(first);
+            continue;
+        }
+        // A time that cannot be read is one of which nothing is known.
+        let first = time(first).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let last = time(last).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let count = |cell: &Option<String>| cell.as_deref().and_then(|text| text.trim().parse().ok());
+        let (number, uncompared) = (count(number), count(uncompared));
+        let run = who.and_then(|run| run.parse().ok());
+        ground.runs.push(Seen { run, number, uncompared, first, last });
+    }
+    ground
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::RunId;
+
+    use super::*;
+    use crate::facts::folder::tests::seal;
+    use crate::redshift::statements::tests::target;
+
+    fn row(seal: &Seal) -> Row {
+        Row {
+            id: seal.batch,
+            content: seal.content,
+            rows: seal.rows,
+            known: 0,
+            bytes: Some(seal.bytes),
+            first: seal.first_received,
+            last: seal.last_received,
+        }
+    }
+
+    fn with(content: &str) -> Seal {
+        Seal { content: Some(Content::of_rows(content.as_bytes())), ..seal() }
+    }
+
+    #[test]
+    fn a_batch_is_what_it_holds_and_not_how_many_rows_it_has() {
+        let (one, other) = (with("a"), with("b"));
+        let other = Seal { batch: one.batch, ..other };
+        assert_eq!(judge(&one, &[]), There::No);
+        assert_eq!(judge(&one, &[row(&one)]), There::Yes(row(&one)));
+        assert_eq!(
+            judge(&other, &[row(&one)]),
+            There::Other(row(&one)),
+            "as many rows and bytes, of the same time"
+        );
+        let entered = Row { id: derived_id(&other), ..row(&other) };
+        assert_eq!(judge(&other, &[row(&one), entered.clone()]), There::Yes(entered));
+        assert_ne!(derived_id(&one), derived_id(&other));
+    }
+
+    #[test]
+    fn without_checksums_rows_bytes_and_times_tell() {
+        let sealed = Seal { content: None, ..with("a") };
+        let there = |alter: fn(&mut Row)| {
+            let mut row = row(&sealed);
+            alter(&mut row);
+            matches!(judge(&sealed, &[row]), There::Yes(_))
+        };
+        assert!(there(|_| {}) && there(|row| row.content = Some(Content::of_rows(b"x"))));
+        assert!(there(|row| row.bytes = None), "a row that somebody entered by hand");
+        assert!(!there(|row| row.rows += 1) && !there(|row| row.bytes = Some(1)));
+        assert!(!there(|row| row.last = None) && !there(|row| row.first = row.last));
+        let altered = Seal { rows: 21, ..sealed.clone() };
+        assert_ne!(derived_id(&sealed), derived_id(&altered));
+        assert_eq!(derived_id(&sealed), derived_id(&sealed.clone()));
+    }
+
+    #[test]
+    fn a_look_asks_for_each_batch_under_both_ids() {
+        let (a, b) = (with("a"), with("b"));
+        let sql = target().look_rows(&ids_of([&a, &b]));
+        let ids = [a.batch, derived_id(&a), b.batch, derived_id(&b)].map(|id| format!("'{id}'")).join(", ");
+        assert!(sql.ends_with(&format!("WHERE batch_id IN ({ids})")), "{sql}");
+        assert!(sql.contains("rows_loaded + rows_quarantined + coalesce(rows_known, 0)"), "{sql}");
+    }
+
+    #[test]
+    fn the_runs_of_a_time_are_asked_for_with_its_edges_and_without_the_mark() {
+        let (first, last) =
+            ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:05:00Z".parse().unwrap());
+        let sql = target().look_ground(first, last);
+        let wanted = format!(
+            "WHERE batch_id <> '{MARK}' AND last_received >= '2026-01-02 03:04:05.000000' AND \
+             first_received <= '2026-01-02 03:05:00.000000' GROUP BY run"
+        );
+        assert!(sql.ends_with(&wanted), "{sql}");
+        assert!(sql.contains("max(CASE WHEN uncompared > 0 THEN batch_number END)"), "{sql}");
+    }
+
+    #[test]
+    fn an_answer_is_read_whole() {
+        let run = RunId::new();
+        let cells = |cells: [Option<&str>; 6]| cells.map(|cell| cell.map(str::to_owned)).to_vec();
+        let (one, two) = ("2026-01-02 03:04:05", "2026-01-02 03:04:06.5");
+        let answer = Rows(vec![
+            cells([Some(MARK), None, None, Some(one), None, Some("0")]),
+            cells([Some(&run.to_string()), Some("7"), Some("6"), Some(one), Some(two), Some("3")]),
+            cells([None, None, None, Some(one), Some(two), Some("1")]),
+        ]);
+        let (first, last) = (read_moment(one).unwrap(), read_moment(two).unwrap());
+        let seen = |run, number, uncompared| Seen { run, number, uncompared, first, last };
+        let runs = vec![seen(Some(run), Some(7), Some(6)), seen(None, None, None)];
+        assert_eq!(read_ground(&answer), Ground { knows_from: Some(first), runs });
+        assert_eq!(read_ground(&Rows::default()), Ground::default(), "without a mark it speaks for nothing");
+        let seal = with("a");
+        let (content, id) = (seal.content.unwrap().to_string(), seal.batch.to_string());
+        let cells = [&id, &content, "20", "3", "200", one, two].map(|cell| Some(cell.to_owned())).to_vec();
+        let read = rows(&Rows(vec![cells]));
+        assert_eq!(
+            (read[0].id, read[0].content, read[0].rows, read[0].known),
+            (seal.batch, seal.content, 20, 3)
+        );
+        assert_eq!((read[0].first, read[0].last, read[0].bytes), (Some(first), Some(last), Some(200)));
+    }
+}

@@ -1,0 +1,111 @@
+//! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
+//! this module.
+
+pub mod connect;
+pub mod ddl;
+pub mod login;
+pub mod said;
+pub mod session;
+pub mod table;
+pub mod columns;
+mod copy;
+pub mod counts;
+pub mod errors;
+pub mod file_counts;
+pub mod ledger;
+pub mod transaction;
+pub mod load_errors;
+pub mod lock;
+pub mod look;
+pub mod mark;
+pub mod orphan;
+pub mod release;
+pub mod runs;
+pub mod server;
+pub mod stage;
+pub mod statements;
+pub mod trim;
+pub mod way;
+
+pub use connect::Connector;
+pub use login::login_address;
+pub use session::{Rows, Session, SqlFailure};
+pub use statements::Target;
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    /// Literals that begin like a statement and have values put into them, in the code that is shipped.
+    fn statements_made(path: &Path) -> Vec<String> {
+        const VERBS: [&str; 14] = [
+            "SELECT ",
+            "INSERT ",
+            "UPDATE ",
+            "DELETE ",
+            "COPY ",
+            "LOCK ",
+            "SET ",
+            "CREATE ",
+            "ALTER ",
+            "DROP ",
+            "TRUNCATE ",
+            "GRANT ",
+            "CANCEL ",
+            "COMMENT ",
+        ];
+        let source = std::fs::read_to_string(path).unwrap();
+        let shipped = source.split("#[cfg(test)]").next().unwrap();
+        let mut found = Vec::new();
+        for (at, _) in shipped.match_indices('"') {
+            let rest = &shipped[at + 1..];
+            if VERBS.iter().any(|verb| rest.starts_with(verb)) {
+                let mut escaped = false;
+                let end = rest.find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                let literal = &rest[..end.unwrap()];
+                found.extend(literal.contains('{').then(|| literal.to_owned()));
+            }
+        }
+        found
+    }
+
+    fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn sql_is_made_here_and_in_the_ddl_only_and_nobody_else_quotes() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut files = Vec::new();
+        for part in ["shared/src", "state/src", "producer/src", "ingester/src"] {
+            sources(&root.join(part), &mut files);
+        }
+        let mut made_here = 0;
+        for file in files {
+            let name = file.strip_prefix(root).unwrap().display().to_string();
+            let allowed = name.starts_with("ingester/src/redshift") || name == "ingester/src/commands/ddl.rs";
+            for statement in statements_made(&file) {
+                made_here += 1;
+                assert!(allowed, "{name} makes SQL: {statement}");
+                for by_hand in ["'{", "}'", "\\\"{", "}\\\""] {
+                    assert!(
+                        !statement.contains(by_hand),
+                        "{name} quotes by hand (shared::sql does that): {statement}"
+                    );
+                }
+            }
+        }
+        assert!(made_here > 8, "only {made_here} statements were found: the search is broken");
+    }
+}

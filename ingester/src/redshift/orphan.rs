@@ -1,0 +1,144 @@
+//! Sessions of ours that were given up without an orderly end: Redshift may not know it, and keep their transaction and
+//! with it the lock, for hours. The next session ends such a one, if it can be told from any other: processes have their
+//! numbers again and again, so a session is known by its number and by when it began.
+
+use shared::sql::literal;
+use state::loads::Began;
+
+use crate::redshift::server::Server;
+use crate::redshift::session::SqlFailure;
+
+/// A view of sessions: its name, and those of its columns. Ordinary users see their own.
+struct Sessions {
+    view: &'static str,
+    pid: &'static str,
+    began: &'static str,
+    /// What more there is to ask for.
+    more: &'static str,
+}
+
+/// Provisioned clusters have the first, serverless workgroups the second only, which has sessions that ended too.
+const VIEWS: [Sessions; 2] = [
+    Sessions { view: "stv_sessions", pid: "process", began: "starttime", more: "" },
+    Sessions {
+        view: "sys_session_history",
+        pid: "session_id",
+        began: "start_time",
+        more: " AND status = 'active'",
+    },
+];
+
+/// Asked alone: a function of the leader does not go with tables.
+const PID: &str = "SELECT pg_backend_pid()";
+
+impl Sessions {
+    /// When a session began, if it is there.
+    fn began(&self, pid: i64) -> String {
+        let Self { view, pid: column, began, more } = self;
+        format!("SELECT {began} FROM {view} WHERE {column} = {pid}{more}")
+    }
+
+    /// A session, if it is still the one that began then.
+    fn same(&self, session: &Began) -> String {
+        format!("{} AND {} = {}", self.began(session.pid), self.began, literal(&session.began))
+    }
+}
+
+/// By what this session will be known; None if Redshift does not tell.
+pub async fn identify(server: &impl Server) -> Option<Began> {
+    let pid = match server.run(PID).await {
+        Ok(rows) => rows.single()?.trim().parse().ok()?,
+        Err(error) => {
+            tracing::debug!(%error, "the number of the session is not told");
+            return None;
+        }
+    };
+    for view in &VIEWS {
+        match server.run(&view.began(pid)).await {
+            Ok(rows) => {
+                if let Some(began) = rows.single() {
+                    return Some(Began { pid, began: began.to_owned() });
+                }
+            }
+            Err(error) => tracing::debug!(%error, view = view.view, "sessions cannot be looked at there"),
+        }
+    }
+    None
+}
+
+/// Ends that session, if it is still there. One that cannot be found or ended is waited for, as is every lock.
+///
+/// # Errors
+/// When there is no answer: the connection is gone.
+pub async fn end(server: &impl Server, session: &Began) -> Result<(), SqlFailure> {
+    for view in &VIEWS {
+        let there = match server.run(&view.same(session)).await {
+            Ok(rows) => !rows.0.is_empty(),
+            Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
+            Err(error) => {
+                tracing::debug!(%error, view = view.view, "sessions cannot be looked at there");
+                continue;
+            }
+        };
+        if !there {
+            continue;
+        }
+        match server.run(&terminate(session.pid)).await {
+            Ok(_) => tracing::warn!(
+                pid = session.pid,
+                began = session.began,
+                "an earlier session of this ingester had not ended at Redshift: it was ended, so that it holds no lock"
+            ),
+            Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
+            Err(error) => {
+                tracing::warn!(pid = session.pid, %error, "an earlier session of this ingester could not be ended");
+            }
+        }
+        return Ok(());
+    }
+    Ok(())
+}
+
+fn terminate(pid: i64) -> String {
+    format!("SELECT pg_terminate_backend({pid})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redshift::server::script::Script;
+
+    fn session() -> Began {
+        Began { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_known_by_number_and_beginning() {
+        let row: &[Option<&str>] = &[Some("2026-01-02 03:04:05.678901")];
+        let script = Script::default().answer(PID, &[&[Some("4711")]]).answer("stv_sessions", &[row]);
+        assert_eq!(identify(&script).await, Some(session()));
+        let serverless = Script::default()
+            .answer(PID, &[&[Some("4711")]])
+            .refuse("stv_sessions", "relation does not exist")
+            .answer("sys_session_history", &[row]);
+        assert_eq!(identify(&serverless).await, Some(session()));
+        assert_eq!(identify(&Script::default().answer(PID, &[&[Some("4711")]])).await, None);
+    }
+
+    #[tokio::test]
+    async fn only_the_very_session_is_ended() {
+        let there = Script::default().answer("stv_sessions", &[&[Some("x")]]);
+        end(&there, &session()).await.unwrap();
+        let sent = there.sent();
+        assert_eq!(
+            sent,
+            [
+                "SELECT starttime FROM stv_sessions WHERE process = 4711 AND starttime = '2026-01-02 03:04:05.678901'",
+                "SELECT pg_terminate_backend(4711)"
+            ]
+        );
+        let gone = Script::default();
+        end(&gone, &session()).await.unwrap();
+        assert!(gone.sent().iter().all(|sql| !sql.contains("terminate")));
+    }
+}

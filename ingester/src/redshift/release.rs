@@ -1,0 +1,288 @@
+//! What is said to Redshift about rows in quarantine, and the transaction that loads them later, exactly once.
+//!
+//! ```text
+//! BEGIN · LOCK · does its ledger row still name this set? ──no──► ROLLBACK: somebody else was at it
+//!                  │ yes
+//!                  └─► the set of what is left to S3 · COPY beside the table · as many rows as meant?
+//!                        · leave out what the table has · INSERT · UPDATE ledger row · COMMIT
+//! ```
+//! The rows go the staged way (stage.rs): while they were in quarantine, others may have brought the same hits.
+//!
+//! The ledger row says which set is in quarantine, and the transaction that loads a set, or a part of it, takes its name
+//! out of the row, or puts that of what is left in its place. So a set is loaded once, however often and by however many
+//! it is tried. The set of what is left is written under the lock: whoever tidies holds it too, and would delete a set
+//! that no ledger row names yet.
+
+use shared::ids::BatchId;
+use shared::layout::Compression;
+use shared::sql::literal;
+use state::loads::ErrorClass;
+
+use crate::failure::Trouble;
+use crate::redshift::copy::{Failed, copy, run};
+use crate::redshift::server::Server;
+use crate::redshift::session::{Rows, Session, SqlFailure};
+use crate::redshift::stage::{self, Staging};
+use crate::redshift::statements::{Target, ids};
+use crate::redshift::{errors, lock};
+
+/// Errors a COPY with NOLOAD may meet before it stops; Redshift's maximum.
+const MAX_ERRORS: u32 = 100_000;
+
+impl Target {
+    /// Looks at every row and loads none; the tables of load errors tell which are refused.
+    #[must_use]
+    pub fn find_refused(&self, manifest: &str, compression: Compression) -> String {
+        format!("{} MAXERROR {MAX_ERRORS}", self.has_refused(manifest, compression))
+    }
+
+    /// Looks at rows until one is refused, and loads none; fails if one is.
+    #[must_use]
+    pub fn has_refused(&self, manifest: &str, compression: Compression) -> String {
+        format!("{} NOLOAD", self.copy(manifest, compression))
+    }
+
+    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
+    /// table had.
+    #[must_use]
+    pub fn look_quarantined(&self, batches: &[BatchId]) -> String {
+        format!(
+            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
+             WHERE batch_id IN ({})",
+            self.ledger,
+            ids(batches)
+        )
+    }
+
+    /// Of the rows that were loaded the table had `known`.
+    fn release(&self, release: &Release<'_>, known: u64) -> String {
+        let (left, set) = match release.left {
+            Some((set, rows)) => (rows, literal(set)),
+            None => (0, "NULL".to_owned()),
+        };
+        format!(
+            "UPDATE {} SET rows_loaded = rows_loaded + {}, rows_known = coalesce(rows_known, 0) + {known}, \
+             rows_quarantined = {left}, quarantine = {set} WHERE batch_id = {}",
+            self.ledger,
+            release.rows.saturating_sub(known),
+            literal(&release.batch.to_string()),
+        )
+    }
+}
+
+/// What the ledger says of a batch's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The batch.
+    pub batch: BatchId,
+    /// Rows in the table.
+    pub loaded: u64,
+    /// Rows in quarantine.
+    pub rows: u64,
+    /// The set that holds them.
+    pub set: Option<String>,
+    /// Rows that the table had already.
+    pub known: u64,
+}
+
+impl Entry {
+    /// Rows that were sealed.
+    #[must_use]
+    pub fn sealed(&self) -> u64 {
+        self.loaded.saturating_add(self.rows).saturating_add(self.known)
+    }
+}
+
+/// What the ledger says of these batches; nothing of those that are not loaded.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn look(session: &Session, target: &Target, batches: &[BatchId]) -> Result<Vec<Entry>, Trouble> {
+    if batches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = session.run(&target.look_quarantined(batches)).await;
+    Ok(entries(&rows.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?))
+}
+
+/// The batches of which the ledger counts rows in quarantine.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
+    let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
+    Ok(session.run(&sql).await?.first_column())
+}
+
+fn entries(rows: &Rows) -> Vec<Entry> {
+    let entry = |row: &Vec<Option<String>>| {
+        let [Some(batch), loaded, rows, set, known] = row.as_slice() else { return None };
+        // NULL in a row that somebody entered by hand.
+        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (loaded, rows, known) = (number(loaded), number(rows), number(known));
+        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone(), known })
+    };
+    rows.0.iter().filter_map(entry).collect()
+}
+
+/// Rows to load out of a quarantine.
+#[derive(Debug)]
+pub struct Release<'a> {
+    /// Their batch.
+    pub batch: BatchId,
+    /// What the ledger must still say.
+    pub from: &'a Entry,
+    /// Key of the manifest that names the files of the rows.
+    pub manifest: &'a str,
+    /// How those are compressed.
+    pub compression: Compression,
+    /// The rows.
+    pub rows: u64,
+    /// What stays in quarantine: name of the set, and rows.
+    pub left: Option<(&'a str, u64)>,
+}
+
+/// How a release ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The rows are in the table.
+    Applied {
+        /// Those that were there already.
+        known: u64,
+    },
+    /// The ledger says something else by now, and nothing was done.
+    Changed,
+}
+
+/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it.
+///
+/// # Errors
+/// When they are not loaded as far as is known. Trying again, after a new look at the ledger, never loads twice.
+pub async fn release(
+    session: &Session,
+    target: &Target,
+    release: &Release<'_>,
+    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
+) -> Result<Released, Trouble> {
+    let outcome = transaction(session, target, release, prepare).await;
+    if !matches!(outcome, Ok(Released::Applied { .. })) {
+        session.roll_back().await;
+    }
+    outcome.map_err(|failed| match failed {
+        Failed::Sql(failure, doing) => errors::trouble(&failure, doing),
+        Failed::Count { copied, .. } => {
+            let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
+            Trouble::of_batch(ErrorClass::Incomplete, why)
+        }
+        Failed::Trouble(trouble) => trouble,
+    })
+}
+
+async fn transaction(
+    server: &impl Server,
+    target: &Target,
+    release: &Release<'_>,
+    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
+) -> Result<Released, Failed> {
+    lock::begin(server, target).await?;
+    let said = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
+    if entries(&said).first() != Some(release.from) {
+        return Ok(Released::Changed);
+    }
+    prepare().await?;
+    let known = if let Some(by) = target.comparable() {
+        let staging = Staging {
+            name: &release.batch.to_string(),
+            manifest: release.manifest,
+            compression: release.compression,
+            rows: release.rows,
+        };
+        stage::through(server, target, by, &staging).await?.known
+    } else {
+        copy(server, &target.copy(release.manifest, release.compression), release.rows).await?;
+        0
+    };
+    run(server, &target.release(release, known), "writing the ledger").await?;
+    run(server, "COMMIT", "COMMIT").await?;
+    Ok(Released::Applied { known })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redshift::server::script::Script;
+    use crate::redshift::statements::tests::target;
+
+    const TIME: &str = "2026-01-02 03:04:05";
+
+    fn entry(batch: BatchId) -> Entry {
+        Entry { batch, loaded: 9, rows: 5, set: Some("a1".to_owned()), known: 1 }
+    }
+
+    fn all(from: &Entry) -> Release<'_> {
+        let (batch, compression) = (from.batch, Compression::Zstd);
+        Release { batch, from, manifest: "k", compression, rows: 5, left: None }
+    }
+
+    #[test]
+    fn a_release_moves_rows_from_one_count_to_the_others_and_names_what_is_left() {
+        let from = entry(BatchId::new());
+        assert_eq!(
+            target().release(&all(&from), 0),
+            format!(
+                "UPDATE \"public\".\"ledger\" SET rows_loaded = rows_loaded + 5, \
+                 rows_known = coalesce(rows_known, 0) + 0, rows_quarantined = 0, quarantine = NULL \
+                 WHERE batch_id = '{}'",
+                from.batch
+            )
+        );
+        let some = target().release(&Release { rows: 3, left: Some(("b'2", 2)), ..all(&from) }, 1);
+        assert!(some.contains("rows_loaded + 2, rows_known = coalesce(rows_known, 0) + 1, "), "{some}");
+        assert!(some.contains("rows_quarantined = 2, quarantine = 'b''2' WHERE"), "{some}");
+    }
+
+    #[tokio::test]
+    async fn what_was_in_quarantine_is_compared_with_the_table() {
+        let from = entry(BatchId::new());
+        let id = from.batch.to_string();
+        let row: &[Option<&str>] = &[Some(&id), Some("9"), Some("5"), Some("a1"), Some("1")];
+        let script = Script::default()
+            .answer("SELECT batch_id, rows_loaded", &[row])
+            .answer("SELECT min(", &[&[Some(TIME), Some(TIME)]])
+            .answer("pg_last_copy_count", &[&[Some("5")]])
+            .answer("SELECT count(*)", &[&[Some("3")]]);
+        let released = transaction(&script, &target(), &all(&from), async || Ok(())).await.unwrap();
+        assert_eq!(released, Released::Applied { known: 2 });
+        let staged =
+            ["CREATE", "COPY", "SELECT", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "UPDATE", "COMMIT"];
+        assert_eq!(script.verbs()[..3], ["BEGIN", "LOCK", "SELECT"]);
+        assert_eq!(script.verbs()[3..], staged);
+        // Somebody else was at it.
+        let other = Entry { rows: 4, ..from.clone() };
+        let changed = transaction(&script, &target(), &all(&other), async || Ok(())).await.unwrap();
+        assert_eq!(changed, Released::Changed);
+    }
+
+    #[test]
+    fn a_look_for_refused_rows_never_loads() {
+        let (find, has) =
+            (target().find_refused("k", Compression::Gzip), target().has_refused("k", Compression::Gzip));
+        assert!(find.ends_with(" NOLOAD MAXERROR 100000") && has.ends_with(" NOLOAD"));
+        assert!(find.starts_with(&target().copy("k", Compression::Gzip)));
+        assert!(!target().copy("k", Compression::Gzip).contains("MAXERROR"));
+    }
+
+    #[test]
+    fn an_entry_of_the_ledger_says_rows_and_set() {
+        let batch = BatchId::new();
+        let row = |set: Option<&str>| {
+            let id = batch.to_string();
+            [Some(id.as_str()), Some("9"), Some("5"), set, Some("1")]
+                .map(|cell| cell.map(str::to_owned))
+                .to_vec()
+        };
+        let found = entries(&Rows(vec![row(Some("a1")), row(None)]));
+        assert_eq!(found.first(), Some(&entry(batch)));
+        assert_eq!((found[1].set.as_ref(), found[1].sealed()), (None, 15));
+    }
+}

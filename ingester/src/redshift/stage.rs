@@ -1,0 +1,339 @@
+//! The staged way of rows into the table, within the transaction that also counts them in the ledger:
+//!
+//! ```text
+//! CREATE TEMP TABLE stage (LIKE table) · COPY into it · as many rows as meant? · first and last time of its hits
+//!   · DELETE from it what the table has by hit id, among the rows of that time
+//!   · count what is left, each hit once · INSERT that into the table · DROP
+//! ```
+//! The rest of the rows are *known*: they are in the table. The comparison is bounded by the first and last time that the
+//! rows themselves have, so that the sort key of the table limits what is read of it. The server tells them and is told
+//! them again as it wrote them: whatever the type of the column, a hit in the table has the same value there. Rows without
+//! hit id are loaded as they are.
+//!
+//! The temporary table is made LIKE the table: the same types refuse the same rows, and the same distribution makes the
+//! comparison local. LIKE takes NOT NULL along and leaves the numbering of an IDENTITY column behind, so a table that has
+//! columns beyond ours which must have a value gets one of our columns only, by CREATE TABLE AS. That forgets NOT NULL;
+//! rows without a value are then refused at the INSERT, and are searched like all refused rows.
+
+use crate::redshift::Session;
+use crate::redshift::ddl::LiveColumn;
+use crate::redshift::table;
+use shared::layout::Compression;
+use shared::schema::ROW_NUMBER as NUMBER;
+use shared::sql::{TableName, ident, literal};
+
+use crate::redshift::copy::{Failed, copy, run};
+
+use crate::redshift::server::Server;
+use crate::redshift::session::SqlFailure;
+use crate::redshift::statements::Target;
+
+/// How the table is made up, as far as a stage of it must know.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// Its columns that must have a value, in lower case.
+    not_null: Vec<String>,
+}
+
+impl Shape {
+    /// That of a table with these columns.
+    #[must_use]
+    pub fn of(live: &[LiveColumn]) -> Self {
+        let not_null = live.iter().filter(|column| column.not_null);
+        Self { not_null: not_null.map(|column| column.name.to_ascii_lowercase()).collect() }
+    }
+
+    /// Whether it has columns beyond ours that must have a value, and that a table LIKE it would not fill: an IDENTITY
+    /// column is NOT NULL and is shown with a default, which LIKE does not take along.
+    fn is_numbered(&self, ours: &[String]) -> bool {
+        let ours = |name: &String| ours.iter().any(|column| column.eq_ignore_ascii_case(name));
+        !self.not_null.iter().all(ours)
+    }
+}
+
+/// The columns by which hits are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Comparable<'a> {
+    /// `hitIdHigh`
+    pub high: &'a str,
+    /// `hitIdLow`
+    pub low: &'a str,
+    /// `receivedTimeGMT`
+    pub received: &'a str,
+}
+
+/// Rows to bring into the table the staged way.
+#[derive(Debug, Clone)]
+pub struct Staging<'a> {
+    /// What the temporary table is named after.
+    pub name: &'a str,
+    /// Key of the manifest that names their files.
+    pub manifest: &'a str,
+    /// How those are compressed.
+    pub compression: Compression,
+    /// The rows.
+    pub rows: u64,
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Staged {
+    /// Rows that the table had already, or that came twice.
+    pub(super) known: u64,
+    /// The COPY, if the server tells.
+    pub(super) query: Option<i64>,
+}
+
+impl Target {
+    /// By what hits are compared; None if the schema has no columns for that.
+    #[must_use]
+    pub fn comparable(&self) -> Option<Comparable<'_>> {
+        let has = |name: &str| self.columns.iter().any(|column| column == name);
+        let ((high, low), received) = self.marks.hit.as_ref().zip(self.marks.received.as_ref())?;
+        [high, low, received].iter().all(|name| has(name.as_str())).then_some(Comparable {
+            high,
+            low,
+            received,
+        })
+    }
+
+    fn make_stage(&self, stage: &str) -> String {
+        let (table, stage) = (&self.table, ident(stage));
+        if self.shape.is_numbered(&self.columns) {
+            format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
+        } else {
+            format!("CREATE TEMP TABLE {stage} (LIKE {table} INCLUDING DEFAULTS)")
+        }
+    }
+
+    /// Takes out of the stage what the table has, among its rows received from `first` to `last`, edges included.
+    fn leave_out(&self, stage: &str, by: Comparable<'_>, (first, last): (&str, &str)) -> String {
+        let table = ident(self.table.table());
+        let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
+        format!(
+            "DELETE FROM {stage} USING {} WHERE {table}.{high} = {stage}.{high} AND {table}.{low} = {stage}.{low} \
+             AND {table}.{received} BETWEEN {} AND {}",
+            self.table,
+            literal(first),
+            literal(last)
+        )
+    }
+
+    /// The rows of the stage, each hit once.
+    fn once(&self, stage: &str, by: Comparable<'_>, columns: &str) -> String {
+        let (stage, high, low) = (ident(stage), ident(by.high), ident(by.low));
+        format!(
+            "(SELECT {columns}, row_number() OVER (PARTITION BY {high}, {low} ORDER BY {high}) AS {NUMBER} \
+             FROM {stage}) AS staged WHERE {NUMBER} = 1 OR {high} IS NULL OR {low} IS NULL"
+        )
+    }
+
+    fn count_once(&self, stage: &str, by: Comparable<'_>) -> String {
+        let ids = format!("{}, {}", ident(by.high), ident(by.low));
+        format!("SELECT count(*) FROM {}", self.once(stage, by, &ids))
+    }
+
+    fn insert_once(&self, stage: &str, by: Comparable<'_>) -> String {
+        let (table, columns) = (&self.table, self.column_list());
+        let rows = self.once(stage, by, &columns);
+        format!("INSERT INTO {table} ({columns}) SELECT {columns} FROM {rows}")
+    }
+}
+
+/// Brings rows into the table, within a transaction that has the lock. Hits that are in the table are left out.
+pub(super) async fn through(
+    server: &impl Server,
+    target: &Target,
+    by: Comparable<'_>,
+    staging: &Staging<'_>,
+) -> Result<Staged, Failed> {
+    let stage = name(staging.name);
+    run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
+    let no_name =
+        |_| Failed::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+    let into: TableName = stage.parse().map_err(no_name)?;
+    let sql = target.copy_into(&into, staging.manifest, staging.compression);
+    let query = copy(server, &sql, staging.rows).await?;
+    let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
+    if let Some([Some(first), Some(last)]) = times.0.first().map(Vec::as_slice) {
+        run(server, &target.leave_out(&stage, by, (first, last)), "comparing with the table").await?;
+    }
+    let left = run(server, &target.count_once(&stage, by), "counting").await?;
+    let left = left.single().and_then(|count| count.trim().parse::<u64>().ok());
+    let known = left.and_then(|left| staging.rows.checked_sub(left));
+    let Some(known) = known else {
+        let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
+        return Err(Failed::Sql(why, "counting"));
+    };
+    run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
+    run(server, &drop_stage(&stage), "DROP").await?;
+    Ok(Staged { known, query })
+}
+
+/// Makes a temporary table, as a staged load does, and drops it.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure> {
+    let stage = name("check");
+    session.run(&target.make_stage(&stage)).await?;
+    session.run(&drop_stage(&stage)).await.map(drop)
+}
+
+/// How the table is made up.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses.
+pub async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
+    Ok(Shape::of(&table::look(session, &target.table).await?))
+}
+
+/// First and last time of the hits in the stage, as the server writes them.
+fn ends(stage: &str, by: Comparable<'_>) -> String {
+    let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
+    format!(
+        "SELECT min({received}), max({received}) FROM {stage} WHERE {high} IS NOT NULL AND {low} IS NOT NULL"
+    )
+}
+
+/// The last digits of an id are its own.
+fn name(of: &str) -> String {
+    let short = of.rsplit('-').next().unwrap_or(of);
+    format!("livestream_stage_{short}")
+}
+
+fn drop_stage(stage: &str) -> String {
+    format!("DROP TABLE {}", ident(stage))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redshift::counts::Marks;
+    use crate::redshift::server::script::Script;
+    use crate::redshift::statements::tests::target;
+
+    const COUNT: &str = "pg_last_copy_count";
+    const LEFT: &str = "SELECT count(*)";
+    const ENDS: &str = "SELECT min(";
+
+    fn staging() -> Staging<'static> {
+        Staging {
+            name: "0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d",
+            manifest: "m",
+            compression: Compression::Zstd,
+            rows: 20,
+        }
+    }
+
+    fn answering(copied: &'static str, left: &'static str) -> Script {
+        let ends: &[Option<&str>] = &[Some("2026-01-02 03:04:05.5"), Some("2026-01-02 03:04:07'")];
+        Script::default()
+            .answer(COUNT, &[&[Some(copied)]])
+            .answer(ENDS, &[ends])
+            .answer(LEFT, &[&[Some(left)]])
+    }
+
+    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Failed> {
+        let target = target();
+        through(script, &target, target.comparable().unwrap(), staging).await
+    }
+
+    #[tokio::test]
+    async fn rows_go_through_a_table_like_theirs_and_what_is_there_is_left_out() {
+        let script = answering("20", "17");
+        assert_eq!(sent(&script, &staging()).await.unwrap(), Staged { known: 3, query: None });
+        let [make, copy, _, ends, leave_out, count, insert, gone] =
+            <[String; 8]>::try_from(script.sent()).unwrap();
+        let stage = "\"livestream_stage_3f5d0a1b2c3d\"";
+        assert_eq!(make, format!("CREATE TEMP TABLE {stage} (LIKE \"public\".\"hits\" INCLUDING DEFAULTS)"));
+        assert!(
+            copy.starts_with(&format!("COPY {stage} (\"hitidhigh\", \"hitidlow\", \"received\", ")),
+            "{copy}"
+        );
+        assert_eq!(
+            leave_out,
+            format!(
+                "DELETE FROM {stage} USING \"public\".\"hits\" WHERE \"hits\".\"hitidhigh\" = {stage}.\"hitidhigh\" \
+                 AND \"hits\".\"hitidlow\" = {stage}.\"hitidlow\" AND \"hits\".\"received\" BETWEEN \
+                 '2026-01-02 03:04:05.5' AND '2026-01-02 03:04:07'''"
+            ),
+            "as the server wrote them, and quoted"
+        );
+        assert_eq!(
+            ends,
+            format!(
+                "SELECT min(\"received\"), max(\"received\") FROM {stage} WHERE \"hitidhigh\" IS NOT NULL AND \
+                 \"hitidlow\" IS NOT NULL"
+            )
+        );
+        let once = "row_number() OVER (PARTITION BY \"hitidhigh\", \"hitidlow\" ORDER BY \"hitidhigh\") AS livestream_n";
+        let each = "WHERE livestream_n = 1 OR \"hitidhigh\" IS NULL OR \"hitidlow\" IS NULL";
+        assert!(count.contains(once) && count.ends_with(each), "{count}");
+        assert!(insert.starts_with("INSERT INTO \"public\".\"hits\" (\"hitidhigh\", "), "{insert}");
+        assert!(insert.contains(once) && insert.ends_with(each), "{insert}");
+        assert_eq!(gone, format!("DROP TABLE {stage}"));
+    }
+
+    #[tokio::test]
+    async fn without_times_nothing_is_compared_but_its_own_hits() {
+        let none: &[Option<&str>] = &[None, None];
+        let script = Script::default()
+            .answer(COUNT, &[&[Some("20")]])
+            .answer(ENDS, &[none])
+            .answer(LEFT, &[&[Some("19")]]);
+        let staged = sent(&script, &staging()).await.unwrap();
+        assert_eq!(staged.known, 1);
+        assert!(!script.verbs().contains(&"DELETE".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
+        let short = answering("19", "17");
+        assert!(
+            matches!(sent(&short, &staging()).await, Err(Failed::Count { copied, .. }) if copied == "19")
+        );
+        for left in ["21", "x"] {
+            let odd = answering("20", left);
+            assert!(matches!(sent(&odd, &staging()).await, Err(Failed::Sql(..))));
+            assert!(!odd.verbs().contains(&"INSERT".to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_table_that_numbers_its_rows_has_a_stage_of_our_columns() {
+        let target = target();
+        let column = |name: &str, type_text: &str, not_null, has_default| LiveColumn {
+            name: name.to_owned(),
+            type_text: type_text.to_owned(),
+            not_null,
+            has_default,
+            layout: None,
+        };
+        let shape = |more: LiveColumn| {
+            let live = [column("hitidhigh", "numeric(20,0)", true, false), more];
+            Shape::of(&live)
+        };
+        assert!(!shape(column("loaded", "timestamp", false, true)).is_numbered(&target.columns));
+        let numbered = shape(column("id", "bigint", true, true));
+        assert!(!numbered.is_numbered(&["hitidhigh".to_owned(), "id".to_owned()]), "rows bring it");
+        let sql = Target { shape: numbered, ..target }.make_stage("s");
+        let columns = "\"hitidhigh\", \"hitidlow\", \"received\", \"language\"";
+        let wanted =
+            format!("CREATE TEMP TABLE \"s\" AS SELECT {columns} FROM \"public\".\"hits\" WHERE false");
+        assert_eq!(sql, wanted);
+    }
+
+    #[test]
+    fn hits_are_compared_only_where_every_row_has_ids_and_time() {
+        let target = target();
+        assert!(target.comparable().is_some());
+        let without = |marks| Target { marks, ..target.clone() }.comparable().is_none();
+        let Marks { batch, received, hit } = target.marks.clone();
+        assert!(without(Marks { batch: batch.clone(), received: None, hit: hit.clone() }));
+        assert!(without(Marks { batch, received, hit: None }));
+        // Rows in quarantine may have been made for other columns.
+        let old = Target { columns: vec!["hitidhigh".to_owned()], ..target.clone() };
+        assert_eq!(old.comparable(), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! Deleting old rows of the ledger. What the ledger does not know any more it must not speak for: the time of its mark
+//! moves behind the last row of the batches that go, in the same transaction.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::ids::BatchId;
+use shared::seal::AHEAD;
+use shared::sql::literal;
+
+use crate::failure::Trouble;
+use crate::redshift::ledger::moment as read_moment;
+use crate::redshift::mark::{self, MARK};
+use crate::redshift::server::Server;
+use crate::redshift::session::SqlFailure;
+use crate::redshift::statements::{Target, moment};
+use crate::redshift::{errors, lock};
+
+/// What was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Ledger rows that were deleted.
+    pub deleted: u64,
+    /// Ledger rows as old that were left, because their batches are still needed.
+    pub kept: u64,
+    /// Since when the ledger speaks for the table now.
+    pub knows_from: Option<DateTime<Utc>>,
+}
+
+/// Characters of a batch's id that tell the moment it was opened.
+const MOMENT: usize = 13;
+/// The ledger times are of this precision: what comes after one begins so much later.
+const NEXT: TimeDelta = TimeDelta::microseconds(1);
+
+impl Target {
+    /// Ledger rows of batches loaded before a time.
+    fn old(&self, loaded_before: DateTime<Utc>) -> String {
+        format!(
+            "FROM {} WHERE batch_id <> {} AND loaded_at < {}",
+            self.ledger,
+            literal(MARK),
+            moment(Some(loaded_before))
+        )
+    }
+
+    /// Those of them that may go: nothing is in quarantine, and no folder waits under the id, or under one that it may be
+    /// derived from, which is of the same moment.
+    fn deletable(&self, loaded_before: DateTime<Utc>, keep: &[BatchId]) -> String {
+        let moment_of = |batch: &BatchId| literal(batch.to_string().get(..MOMENT).unwrap_or_default());
+        let waiting = match keep {
+            [] => String::new(),
+            keep => {
+                let moments: Vec<String> = keep.iter().map(moment_of).collect();
+                format!(" AND left(batch_id, {MOMENT}) NOT IN ({})", moments.join(", "))
+            }
+        };
+        format!("{} AND rows_quarantined = 0{waiting}", self.old(loaded_before))
+    }
+}
+
+/// Deletes the ledger rows of batches that were loaded before a time, but for those to keep (their folders stand where
+/// they are loaded from, and would be loaded again) and those with rows in quarantine.
+///
+/// # Errors
+/// When Redshift does not answer, or refuses, or the ledger has no mark.
+pub async fn trim(
+    server: &impl Server,
+    target: &Target,
+    loaded_before: DateTime<Utc>,
+    keep: &BTreeSet<BatchId>,
+) -> Result<Trimmed, Trouble> {
+    lock::begin(server, target).await?;
+    let trimmed = transaction(server, target, loaded_before, keep).await;
+    if !matches!(trimmed, Ok(Some(_))) {
+        server.roll_back().await;
+    }
+    let trimmed = trimmed.map_err(|failure| errors::trouble(&failure, "trimming the ledger"))?;
+    trimmed.ok_or_else(|| mark::no_mark(target))
+}
+
+async fn transaction(
+    server: &impl Server,
+    target: &Target,
+    loaded_before: DateTime<Utc>,
+    keep: &BTreeSet<BatchId>,
+) -> Result<Option<Trimmed>, SqlFailure> {
+    let Some(mark) = mark::read(server, target).await? else { return Ok(None) };
+    let keep: Vec<BatchId> = keep.iter().copied().collect();
+    let (old, deletable) = (target.old(loaded_before), target.deletable(loaded_before, &keep));
+    let all = count(server, &format!("SELECT count(*) {old}")).await?.0;
+    // A mark that speaks for no time could not keep how far the ledger forgets, and whoever sets a time later would have it
+    // speak for what is gone.
+    let Some(from) = mark.knows_from else {
+        server.run("COMMIT").await?;
+        return Ok(Some(Trimmed { deleted: 0, kept: all, knows_from: None }));
+    };
+    let (deleted, last) = count(server, &format!("SELECT count(*), max(last_received) {deletable}")).await?;
+    let mut knows_from = from;
+    let believed = |last: DateTime<Utc>| last.min(Utc::now() + AHEAD);
+    if let Some(last) = last.map(believed).filter(|last| *last >= from) {
+        knows_from = last + NEXT;
+        server.run(&target.move_mark(Some(last + NEXT))).await?;
+    }
+    server.run(&format!("DELETE {deletable}")).await?;
+    server.run("COMMIT").await?;
+    Ok(Some(Trimmed { deleted, kept: all.saturating_sub(deleted), knows_from: Some(knows_from) }))
+}
+
+/// A number, and a time if one was asked for.
+async fn count(server: &impl Server, sql: &str) -> Result<(u64, Option<DateTime<Utc>>), SqlFailure> {
+    let rows = server.run(sql).await?;
+    let cell = |n: usize| rows.0.first().and_then(|row| row.get(n)?.as_deref());
+    let count = cell(0).and_then(|text| text.trim().parse().ok());
+    let count = count.ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))?;
+    Ok((count, cell(1).and_then(read_moment)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redshift::server::script::Script;
+    use crate::redshift::statements::tests::target;
+
+    const READ: &str = "SELECT first_received, loaded_by";
+
+    fn script(knows_from: Option<&str>, last: Option<&str>) -> Script {
+        Script::default()
+            .answer(READ, &[&[knows_from, Some("p t")]])
+            .answer("SELECT count(*), max", &[&[Some("3"), last]])
+            .answer("SELECT count(*) FROM", &[&[Some("5")]])
+    }
+
+    fn before() -> DateTime<Utc> {
+        "2026-02-01T00:00:00Z".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_ledger_speaks_only_for_what_came_after_the_rows_it_forgets() {
+        let last = "2026-01-02 03:04:05";
+        let script = script(Some("1970-01-01 00:00:00"), Some(last));
+        let kept = BatchId::new();
+        let moment = &kept.to_string()[..13];
+        let trimmed = trim(&script, &target(), before(), &BTreeSet::from([kept])).await.unwrap();
+        assert_eq!((trimmed.deleted, trimmed.kept), (3, 2));
+        assert!(trimmed.knows_from > read_moment(last), "a row of that very time may have gone");
+        let sent = script.sent();
+        let verbs = script.verbs();
+        assert_eq!(verbs, ["BEGIN", "LOCK", "SELECT", "SELECT", "SELECT", "UPDATE", "DELETE", "COMMIT"]);
+        assert!(sent[5].contains("first_received = '2026-01-02 03:04:05.000001'"), "{}", sent[5]);
+        assert_eq!(
+            sent[6],
+            format!(
+                "DELETE FROM \"public\".\"ledger\" WHERE batch_id <> '{MARK}' AND loaded_at < \
+                 '2026-02-01 00:00:00.000000' AND rows_quarantined = 0 AND left(batch_id, 13) NOT IN ('{moment}')"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn the_time_of_the_mark_does_not_go_back() {
+        for (from, last) in
+            [(Some("2026-01-02 03:04:06"), Some("2026-01-02 03:04:05")), (Some("2026-01-02 03:04:06"), None)]
+        {
+            let script = script(from, last);
+            let trimmed = trim(&script, &target(), before(), &BTreeSet::new()).await.unwrap();
+            assert_eq!(trimmed.knows_from, from.and_then(read_moment));
+            assert!(!script.verbs().contains(&"UPDATE".to_owned()));
+            assert!(!script.sent().iter().any(|sql| sql.contains("NOT IN")));
+        }
+        assert!(trim(&Script::default(), &target(), before(), &BTreeSet::new()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_speaks_for_no_time_forgets_nothing() {
+        let script = script(None, Some("2026-01-02 03:04:05"));
+        let trimmed = trim(&script, &target(), before(), &BTreeSet::new()).await.unwrap();
+        assert_eq!(trimmed, Trimmed { deleted: 0, kept: 5, knows_from: None });
+        assert!(!script.verbs().contains(&"DELETE".to_owned()));
+    }
+}

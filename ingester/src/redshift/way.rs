@@ -1,0 +1,263 @@
+//! How a batch is loaded: plainly, when none of its rows can be in the table, and staged otherwise: then each of its hits
+//! is compared with the table. Decides only.
+//!
+//! A hit can be in the table because
+//! - another batch of the same log has it: the seal says what its batch was compared with, and how many rows could not be
+//!   ([`Compared`]);
+//! - a batch of another log, or of another life of this one, has it: the ledger knows the runs whose batches have rows of
+//!   the same time, and those that the seal does not name count;
+//! - somebody loaded it whom the ledger knows nothing of: before the time of its mark it does not speak for the table.
+//!
+//! A hit that is sent again bears the same time, so only batches whose times overlap matter, and rows without a time
+//! cannot be compared at all.
+
+use std::fmt;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use shared::ids::{BatchId, RunId};
+use shared::seal::{Compared, Seal};
+
+/// What the ledger says of a time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ground {
+    /// It speaks for all rows of the table that were received then or later; None: for none.
+    pub knows_from: Option<DateTime<Utc>>,
+    /// The runs of which it has batches with rows of that time.
+    pub runs: Vec<Seen>,
+}
+
+/// What the ledger has of a run, or of batches that do not say theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// The run.
+    pub run: Option<RunId>,
+    /// The highest number of a batch of it.
+    pub number: Option<u64>,
+    /// The highest number of a batch of it not all of whose rows were compared by its producer: it may have hits again that
+    /// batches before it have.
+    pub uncompared: Option<u64>,
+    /// First and last time of its rows.
+    pub first: DateTime<Utc>,
+    /// See `first`.
+    pub last: DateTime<Utc>,
+}
+
+/// Why a batch is loaded the staged way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Its seal does not say what its rows were compared with.
+    NotCompared,
+    /// So many of its rows are older than what its producer remembers, or of a time that nobody believes.
+    Uncompared(u64),
+    /// It has rows from before the time since which the ledger speaks for the table; None: it does not yet.
+    Before(Option<DateTime<Utc>>),
+    /// The table has rows of the same time from a run that it was not compared with; None: from one that is not told.
+    Overlaps(Option<RunId>),
+    /// The same of a batch that was to be loaded with it.
+    Together(BatchId),
+    /// The ledger has another batch under its id.
+    OtherContent,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotCompared => f.write_str("its seal does not say what its rows were compared with"),
+            Self::Uncompared(rows) => write!(f, "its producer could not compare {rows} of its rows"),
+            Self::Before(None) => f.write_str("the ledger does not speak for what is in the table"),
+            Self::Before(Some(from)) => {
+                write!(
+                    f,
+                    "it has rows from before {}, since when the ledger speaks for the table",
+                    from.format("%F %T UTC")
+                )
+            }
+            Self::Overlaps(Some(run)) => write!(f, "run {run} has rows of the same time"),
+            Self::Overlaps(None) => f.write_str("a batch that names no run has rows of the same time"),
+            Self::Together(batch) => write!(f, "{batch} has rows of the same time"),
+            Self::OtherContent => f.write_str("the ledger has another batch under its id"),
+        }
+    }
+}
+
+/// First and last time of the rows of a batch, as the ledger has them; None if no row has one.
+#[must_use]
+pub fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+    let (first, last) = (seal.first_received, seal.last_received);
+    let ledger = |at: DateTime<Utc>| at.trunc_subsecs(6);
+    Some((ledger(first.or(last)?), ledger(last.or(first)?)))
+}
+
+/// Why each of these batches, oldest first, is to be loaded alone the staged way; None for those that can be loaded by one
+/// plain COPY together.
+#[must_use]
+pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
+    let mut ways: Vec<Option<Why>> = Vec::with_capacity(seals.len());
+    for (number, seal) in seals.iter().enumerate() {
+        let plain = seals.iter().zip(&ways).take(number).filter(|(_, way)| way.is_none());
+        let together = plain.map(|(other, _)| *other).find(|other| !apart(seal, other));
+        ways.push(alone(seal, ground).or_else(|| together.map(|other| Why::Together(other.batch))));
+    }
+    ways
+}
+
+fn alone(seal: &Seal, ground: &Ground) -> Option<Why> {
+    let times = times(seal);
+    let Some(compared) = &seal.compared else { return times.map(|_| Why::NotCompared) };
+    if compared.uncompared > 0 {
+        return Some(Why::Uncompared(compared.uncompared));
+    }
+    let (first, last) = times?;
+    if ground.knows_from.is_none_or(|from| first < from) {
+        return Some(Why::Before(ground.knows_from));
+    }
+    let strange = |seen: &&Seen| {
+        let known = seen.run.zip(seen.number).is_some_and(|(run, number)| {
+            compared.covers(run, number, true)
+                && seen.uncompared.is_none_or(|number| compared.covers(run, number, false))
+        });
+        seen.first <= last && seen.last >= first && !known
+    };
+    ground.runs.iter().find(strange).map(|seen| Why::Overlaps(seen.run))
+}
+
+/// Whether two batches can have no hit in common.
+fn apart(one: &Seal, other: &Seal) -> bool {
+    let (Some(a), Some(b)) = (times(one), times(other)) else { return true };
+    let covers =
+        |one: &Compared, other: &Compared| one.covers(other.run, other.number, other.uncompared == 0);
+    let known = one.compared.as_ref().zip(other.compared.as_ref());
+    a.0 > b.1 || b.0 > a.1 || known.is_some_and(|(one, other)| covers(one, other) || covers(other, one))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::seal::KnownRun;
+
+    use super::*;
+    use crate::facts::folder::tests::seal;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + chrono::TimeDelta::minutes(minute)
+    }
+
+    /// A batch of a run, with rows of these minutes, compared with those of other runs up to a number.
+    fn batch(run: RunId, number: u64, (first, last): (i64, i64), known: &[(RunId, u64)]) -> Seal {
+        let known = known.iter().map(|(run, until)| KnownRun { run: *run, until: *until }).collect();
+        Seal {
+            first_received: Some(at(first)),
+            last_received: Some(at(last)),
+            compared: Some(Compared { run, number, known, uncompared: 0 }),
+            ..seal()
+        }
+    }
+
+    fn ground(from: i64, runs: &[(Option<RunId>, Option<u64>, i64, i64)]) -> Ground {
+        let seen = |(run, number, first, last): &(Option<RunId>, Option<u64>, i64, i64)| Seen {
+            run: *run,
+            number: *number,
+            uncompared: None,
+            first: at(*first),
+            last: at(*last),
+        };
+        Ground { knows_from: Some(at(from)), runs: runs.iter().map(seen).collect() }
+    }
+
+    fn way(seal: &Seal, ground: &Ground) -> Option<Why> {
+        ways(&[seal], ground).remove(0)
+    }
+
+    #[test]
+    fn an_undisturbed_producer_gets_the_plain_way_over_its_restarts() {
+        let (before, now) = (RunId::new(), RunId::new());
+        let batch = batch(now, 9, (60, 70), &[(before, 5)]);
+        let ledger = ground(60, &[(Some(now), Some(8), 50, 65), (Some(before), Some(5), 0, 60)]);
+        assert_eq!(way(&batch, &ledger), None);
+        // Its own batches may be loaded in any order.
+        assert_eq!(way(&batch, &ground(0, &[(Some(now), Some(10), 65, 80)])), None);
+    }
+
+    #[test]
+    fn every_doubt_makes_it_staged() {
+        let (own, old, other) = (RunId::new(), RunId::new(), RunId::new());
+        let good = || batch(own, 9, (60, 70), &[(old, 5)]);
+        let fine = ground(0, &[]);
+        let without = Seal { compared: None, ..good() };
+        assert_eq!(way(&without, &fine), Some(Why::NotCompared));
+        let compared = good().compared.map(|compared| Compared { uncompared: 3, ..compared });
+        assert_eq!(way(&Seal { compared, ..good() }, &fine), Some(Why::Uncompared(3)));
+        assert_eq!(way(&good(), &Ground::default()), Some(Why::Before(None)));
+        assert_eq!(way(&good(), &ground(61, &[])), Some(Why::Before(Some(at(61)))));
+        assert_eq!(way(&good(), &ground(60, &[])), None, "the edge is known");
+        for (run, number, why) in [
+            (Some(other), Some(1), Some(Why::Overlaps(Some(other)))),
+            (Some(old), Some(6), Some(Why::Overlaps(Some(old)))),
+            (Some(old), None, Some(Why::Overlaps(Some(old)))),
+            (None, None, Some(Why::Overlaps(None))),
+            (Some(old), Some(5), None),
+            (Some(own), Some(99), None),
+        ] {
+            for (first, last) in [(0, 60), (70, 99), (65, 66), (0, 99)] {
+                assert_eq!(way(&good(), &ground(0, &[(run, number, first, last)])), why, "{first} {last}");
+            }
+            for (first, last) in [(0, 59), (71, 99)] {
+                assert_eq!(way(&good(), &ground(0, &[(run, number, first, last)])), None, "{first} {last}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_later_batch_of_the_same_run_counts_when_its_producer_had_forgotten_hits() {
+        let (own, old) = (RunId::new(), RunId::new());
+        let batch = batch(own, 9, (60, 70), &[(old, 5)]);
+        let seen = |run, number, uncompared| {
+            let mut ground = ground(0, &[(Some(run), Some(number), 0, 99)]);
+            ground.runs.iter_mut().for_each(|seen| seen.uncompared = Some(uncompared));
+            way(&batch, &ground)
+        };
+        assert_eq!(seen(own, 12, 8), None, "its own producer knew the hits of batch 8");
+        assert_eq!(seen(own, 12, 10), Some(Why::Overlaps(Some(own))));
+        assert_eq!(seen(old, 5, 5), None);
+    }
+
+    #[test]
+    fn a_batch_without_times_cannot_be_compared_and_is_plain() {
+        let none = Seal { first_received: None, last_received: None, compared: None, ..seal() };
+        assert_eq!(way(&none, &Ground::default()), None);
+        let one = Seal { first_received: None, last_received: Some(at(5)), ..none };
+        assert_eq!((times(&one), way(&one, &ground(0, &[]))), (Some((at(5), at(5))), Some(Why::NotCompared)));
+        // Hits whose times are from nowhere are compared all the same.
+        let odd = Compared { run: RunId::new(), number: 1, known: vec![], uncompared: 2 };
+        let odd = Seal { first_received: None, last_received: None, compared: Some(odd), ..one };
+        assert_eq!(way(&odd, &Ground::default()), Some(Why::Uncompared(2)));
+    }
+
+    #[test]
+    fn batches_that_may_have_hits_in_common_are_not_loaded_by_one_plain_copy() {
+        let (a, b) = (RunId::new(), RunId::new());
+        let fine = ground(0, &[]);
+        let (first, second) = (batch(a, 1, (0, 10), &[]), batch(b, 1, (10, 20), &[]));
+        let third = batch(a, 2, (5, 15), &[]);
+        let together = |seals: &[&Seal]| ways(seals, &fine);
+        assert_eq!(
+            together(&[&first, &second, &third]),
+            [None, Some(Why::Together(first.batch)), None],
+            "the younger one waits, and holds back none that was compared with the others"
+        );
+        let later = batch(b, 2, (11, 20), &[]);
+        assert_eq!(together(&[&first, &later]), [None, None]);
+        let knows = batch(b, 1, (10, 20), &[(a, 1)]);
+        assert_eq!(together(&[&first, &knows]), [None, None]);
+        assert_eq!(together(&[&knows, &first]), [None, None]);
+        let not_compared = Seal { compared: None, ..first.clone() };
+        assert_eq!(together(&[&not_compared, &second]), [Some(Why::NotCompared), None]);
+    }
+
+    #[test]
+    fn times_finer_than_those_of_the_ledger_overlap_as_they_do_there() {
+        let nanos = |nanos| at(60) + chrono::TimeDelta::nanoseconds(nanos);
+        let fine = Seal { first_received: Some(nanos(999)), ..batch(RunId::new(), 1, (60, 70), &[]) };
+        let ledger = ground(0, &[(None, None, 0, 60)]);
+        assert_eq!(way(&fine, &ledger), Some(Why::Overlaps(None)));
+    }
+}

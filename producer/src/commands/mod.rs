@@ -1,0 +1,6 @@
+//! The commands beside `producer run`.
+
+pub mod check;
+pub mod schema;
+pub mod replay;
+pub mod import;

@@ -1,0 +1,140 @@
+//! What became of the records of a replay.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use shared::exit::{Exit, Failure};
+use shared::human::count;
+use shared::seal::Counts;
+use state::status::feed::Published;
+use tokio::sync::broadcast::{self, error::TryRecvError};
+
+use crate::counters::Counters;
+use crate::transform::ColumnCounts;
+
+/// Gathered while it runs.
+#[derive(Debug)]
+pub(super) struct Summary {
+    counters: Arc<Counters>,
+    counts: Counts,
+    batches: u64,
+    /// Records passed over, because a run that did not end took them in.
+    pub(super) skipped: u64,
+    damaged: Vec<String>,
+    refused: Vec<String>,
+}
+
+impl Summary {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        Self {
+            counters,
+            counts: Counts::default(),
+            batches: 0,
+            skipped: 0,
+            damaged: Vec::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Notes a file that could be read to its damage only.
+    pub(super) fn damaged(&mut self, name: &str, records: u64, why: &str) {
+        let said = format!("{name} is damaged after {} records: {why}", count(records));
+        tracing::error!("{said}");
+        self.damaged.push(said);
+    }
+
+    /// Notes a file that is no lines of JSON.
+    pub(super) fn refused(&mut self, name: &str, why: &str) {
+        tracing::error!("{name}: {why}");
+        self.refused.push(format!("{name}: {why}"));
+    }
+
+    /// Notes what the log made durable, and the batches that were published.
+    pub(super) fn end(&mut self, counts: Counts, published: &mut broadcast::Receiver<Published>) {
+        self.counts = counts;
+        loop {
+            match published.try_recv() {
+                Ok(_) => self.batches += 1,
+                Err(TryRecvError::Lagged(missed)) => self.batches += missed,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+    }
+
+    /// Fails if records were rejected: a script that replays must not take them for taken in.
+    pub(super) fn rejects(&self) -> Result<(), Failure> {
+        let rejected = self.counts.rejected;
+        if rejected == 0 {
+            return Ok(());
+        }
+        let error = anyhow::anyhow!(
+            "{} of {} records were rejected; they stand below `s3.rejected`, each with its reason: when what is wrong \
+             is mended, replay those objects",
+            count(rejected),
+            count(self.counts.received)
+        );
+        Err(Failure::new(Exit::Data, error))
+    }
+
+    /// Fails if a file was damaged, or was refused.
+    pub(super) fn damage(&self) -> Result<(), Failure> {
+        if !self.refused.is_empty() {
+            let files: Vec<_> = self.refused.iter().chain(&self.damaged).map(String::as_str).collect();
+            return Err(Failure::new(
+                Exit::Data,
+                anyhow::anyhow!("{}; nothing of it is taken in", files.join("; ")),
+            ));
+        }
+        if self.damaged.is_empty() {
+            return Ok(());
+        }
+        let advice =
+            "what came before is taken in; replay what can be saved of the rest as a file of its own";
+        let error = anyhow::anyhow!("{}; {advice}", self.damaged.join("; "));
+        Err(Failure::new(Exit::Data, error))
+    }
+
+    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let Counts { received, rows, duplicates, filtered, rejected, .. } = self.counts;
+        let [received, rows, duplicates, filtered, rejected] =
+            [received, rows, duplicates, filtered, rejected].map(count);
+        writeln!(
+            out,
+            "records   {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
+        )?;
+        for (filter, records) in self.counters.by_filter().filter(|(_, records)| *records > 0) {
+            writeln!(out, "filtered  {} by {filter}", count(records))?;
+        }
+        for (reason, records) in self.counters.by_reason().into_iter().filter(|(_, records)| *records > 0) {
+            writeln!(out, "rejected  {} as {reason}", count(records))?;
+        }
+        let mended = self.counters.mended.load(Ordering::Relaxed);
+        if mended > 0 {
+            writeln!(
+                out,
+                "mended    {} rows of records with invalid UTF-8 or raw control characters",
+                count(mended)
+            )?;
+        }
+        for (column, counts) in self.counters.by_column() {
+            let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = counts;
+            let kinds = [
+                (cut, "cut"),
+                (nulled, "stored as NULL"),
+                (rounded, "rounded"),
+                (nuls, "NUL characters left out"),
+                (replaced, "halves of surrogate pairs replaced"),
+                (invalid, "invalid UTF-8 replaced"),
+                (delimiters, "joined by a comma"),
+                (rejected, "made their records rejects"),
+            ];
+            let said = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n)));
+            writeln!(out, "altered   {column}: {}", said.collect::<Vec<_>>().join(", "))?;
+        }
+        if self.skipped > 0 {
+            writeln!(out, "skipped   {}, taken in before by a run that did not end", count(self.skipped))?;
+        }
+        writeln!(out, "batches   {} published", count(self.batches))
+    }
+}

@@ -1,0 +1,240 @@
+//! What Prometheus sees of the two databases: the same as `state dump` shows, as figures.
+
+use chrono::{DateTime, Utc};
+use shared::metrics::Page;
+
+use crate::loads::{ErrorClass, Load, LoadState, PausedBy};
+use crate::log::BatchStatus;
+use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
+
+/// The figures of a producer's log.
+#[must_use]
+pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
+    let mut page = Page::new("livestream_producer");
+    let totals = snapshot.totals;
+    page.counter("received_records", "Records received", totals.received);
+    page.counters(
+        "records",
+        "What became of the records received",
+        "outcome",
+        [
+            ("row", totals.rows),
+            ("duplicate", totals.duplicates),
+            ("filtered", totals.filtered),
+            ("rejected", totals.rejected),
+        ],
+    );
+    page.counter(
+        "rows_without_id",
+        "Of the rows, those that nobody can recognise when they come again",
+        totals.without_id,
+    );
+    page.counter(
+        "gaps",
+        "Times in which the stream was not read and that were not sent again",
+        snapshot.gaps.totals.gaps,
+    );
+    page.counter("gap_seconds", "Length of all gaps together", snapshot.gaps.totals.seconds);
+    page.gauge("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64);
+    page.gauge(
+        "log_waiting_rows",
+        "Rows that are durable here and not yet in S3",
+        snapshot.rows_to_upload as f64,
+    );
+    page.gauge("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64);
+    page.gauge(
+        "hits_remembered",
+        "Hit ids remembered to recognise duplicates",
+        snapshot.hits_remembered as f64,
+    );
+    let pending = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
+    page.gauges(
+        "batches",
+        "Batches that are not yet in S3",
+        "status",
+        [
+            ("filling", pending(BatchStatus::Filling).count() as f64),
+            ("sealed", pending(BatchStatus::Sealed).count() as f64),
+        ],
+    );
+    let oldest = pending(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
+    page.gauge("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now));
+
+    let last_received = snapshot.sessions.iter().filter_map(|session| session.last_received).max();
+    let connected = snapshot.sessions.iter().filter(|session| session.ended.is_none()).count();
+    page.gauge("connections", "Connections to the stream that are open", connected as f64);
+    page.gauge(
+        "stream_behind_seconds",
+        "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
+        age(last_received, now),
+    );
+    page
+}
+
+/// The figures of an ingester's bookkeeping.
+#[must_use]
+pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
+    let mut page = Page::new("livestream_ingester");
+    let loads = &snapshot.loads;
+    page.gauges(
+        "batches",
+        "Batches this ingester remembers, of the archived ones the latest",
+        "state",
+        STATES.map(|state| (state, loads.iter().filter(|load| name(load) == state).count() as f64)),
+    );
+    let class = |load: &Load| match load.state {
+        LoadState::Retrying { class, .. } => Some(class),
+        _ => None,
+    };
+    page.gauges(
+        "retrying_batches",
+        "Batches whose last attempt failed, by what is wrong",
+        "class",
+        CLASSES.map(|(asked, label)| {
+            (label, loads.iter().filter(|load| class(load) == Some(asked)).count() as f64)
+        }),
+    );
+    page.gauge(
+        "alarming_batches",
+        "Batches that only a person can mend, or that failed `ingester.alert_after` times or more",
+        loads.iter().filter(|load| load.is_alarming(alert_after)).count() as f64,
+    );
+    let waiting = || {
+        loads
+            .iter()
+            .filter(|load| !matches!(load.state, LoadState::Loaded { .. } | LoadState::Archived { .. }))
+    };
+    page.gauge(
+        "waiting_rows",
+        "Rows that are sealed in S3 and not loaded",
+        waiting().map(|load| load.rows as f64).sum(),
+    );
+    page.gauge(
+        "quarantined_rows",
+        "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
+        loads.iter().map(|load| load.quarantined as f64).sum(),
+    );
+    page.gauge(
+        "quarantined_batches",
+        "Batches with such rows",
+        loads.iter().filter(|load| load.quarantined > 0).count() as f64,
+    );
+    page.counter(
+        "staged_loads",
+        "Batches whose rows were compared with the table before they were loaded",
+        snapshot.sums.staged_loads,
+    );
+    page.counter("known_rows", "Rows of those that the table had already", snapshot.sums.known_rows);
+    let speaks = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    page.gauge(
+        "ledger_speaks_for_nothing",
+        "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
+        f64::from(speaks),
+    );
+    let oldest = waiting().map(|load| load.discovered).min();
+    page.gauge(
+        "oldest_waiting_batch_seconds",
+        "Time since the oldest waiting batch was seen",
+        age(oldest, now),
+    );
+    let paused = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
+    page.gauges(
+        "paused",
+        "1 while nothing is loaded because of `ingester pause` or ingester.pause",
+        "by",
+        [("hand", paused(PausedBy::Hand)), ("window", paused(PausedBy::Window))],
+    );
+    let loaded = loads.iter().filter_map(|load| load.loaded).max();
+    page.gauge("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now));
+    page
+}
+
+const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
+
+const CLASSES: [(ErrorClass, &str); 5] = [
+    (ErrorClass::Passing, "passing"),
+    (ErrorClass::Incomplete, "incomplete"),
+    (ErrorClass::Configuration, "configuration"),
+    (ErrorClass::Data, "data"),
+    (ErrorClass::Unknown, "unknown"),
+];
+
+fn name(load: &Load) -> &'static str {
+    match load.state {
+        LoadState::Discovered => "discovered",
+        LoadState::Loading => "loading",
+        LoadState::Retrying { .. } => "retrying",
+        LoadState::Loaded { .. } => "loaded",
+        LoadState::Archived { .. } => "archived",
+    }
+}
+
+/// Seconds since then; 0 when there is no then.
+fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
+    since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::{BatchId, Instance};
+
+    use super::*;
+    use crate::loads::{LedgerMark, LoadEvent, Paused, Sums};
+
+    #[test]
+    fn a_gap_shows_in_the_figures_of_the_producer() {
+        let snapshot = serde_json::json!({
+            "instance": "web-1", "totals": { "received": 9, "rows": 4, "duplicates": 3, "filtered": 2, "rejected": 0 },
+            "rows_to_upload": 4, "disk_bytes": 1, "hits_remembered": 4, "rejects_waiting": 0,
+            "batches": [], "sessions": [], "gaps": { "gaps": 2, "seconds": 318, "list": [] }
+        });
+        let snapshot: ProducerSnapshot = serde_json::from_value(snapshot).unwrap();
+        let text = producer_page(&snapshot, Utc::now()).text();
+        for line in [
+            "livestream_producer_gaps_total 2",
+            "livestream_producer_gap_seconds_total 318",
+            r#"livestream_producer_records_total{outcome="duplicate"} 3"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn batches_are_counted_by_state_and_by_what_is_wrong() {
+        let at = |s| DateTime::from_timestamp(s, 0).unwrap();
+        let load = |event: Option<LoadEvent>| {
+            let mut load =
+                Load::new(BatchId::new(), Instance::try_from("web-1".to_owned()).unwrap(), 1, 10, 9, at(0));
+            if let Some(event) = event {
+                load.state = load.state.next(event, at(5)).unwrap();
+            }
+            load
+        };
+        let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
+        let refused = Load { quarantined: 3, ..load(None) };
+        let loads = vec![refused, load(Some(LoadEvent::Attempt)), load(Some(failed))];
+        let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
+        let sums = Sums { staged_loads: 2, known_rows: 70 };
+        let mark = LedgerMark { pipeline: String::new(), table: String::new(), knows_from: None };
+        let snapshot = IngesterSnapshot { loads, paused, sums, ledger: Some(mark) };
+        let text = ingester_page(&snapshot, 5, at(60)).text();
+        for line in [
+            r#"livestream_ingester_batches{state="discovered"} 1.0"#,
+            r#"livestream_ingester_batches{state="archived"} 0.0"#,
+            r#"livestream_ingester_retrying_batches{class="data"} 1.0"#,
+            r#"livestream_ingester_retrying_batches{class="passing"} 0.0"#,
+            "livestream_ingester_alarming_batches 1.0",
+            r#"livestream_ingester_paused{by="hand"} 0.0"#,
+            r#"livestream_ingester_paused{by="window"} 1.0"#,
+            "livestream_ingester_waiting_rows 30.0",
+            "livestream_ingester_quarantined_rows 3.0",
+            "livestream_ingester_quarantined_batches 1.0",
+            "livestream_ingester_staged_loads_total 2",
+            "livestream_ingester_known_rows_total 70",
+            "livestream_ingester_ledger_speaks_for_nothing 1.0",
+            "livestream_ingester_oldest_waiting_batch_seconds 60.0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The two databases as those who ask see them, whether a service answers for one or it is read where it lies.
+
+use chrono::Utc;
+use shared::config::pause::Windows;
+use shared::exit::Failure;
+use shared::ids::BatchPrefix;
+
+use crate::inspect::verify::Checked;
+use crate::loads::{Load, Loads, Paused};
+use crate::log::LogReader;
+use crate::status::feed::Owner;
+use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+
+impl Owner for LogReader {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Ok(self.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}
+
+impl Owner for Loads {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        // The windows of the configuration are known to the service, not to its database.
+        let paused = Paused::at(self.pause()?.as_ref(), &Windows::default(), Utc::now());
+        Ok(self.snapshot_with(paused)?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Ok(self.matching(prefix)?)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}

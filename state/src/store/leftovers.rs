@@ -1,0 +1,118 @@
+//! What a process leaves behind that is killed while it opens a database, or whose machine loses its power then, and
+//! what sled 0.34.7 then takes for damage.
+//!
+//! Each opening ends with a snapshot: `snap.<number>.generating` is written, synced and renamed. sled looks for the
+//! highest `snap.*`, also for one whose writing never ended, and refuses the database for ever. In the same way `conf`
+//! may be without its end when the process was killed before it had made `db`. Neither holds anything that
+//! was accepted: the older snapshot stands until the new one has its name, and where there is no `db` there is nothing.
+//! sled never syncs `conf`: a power cut soon after the first start may leave parts of it as zeros. It says the same in
+//! every database of ours, so such a one is removed and sled writes it again.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::store::lock;
+
+/// What sled writes into `conf` for the settings all our databases have, before its checksum of four bytes.
+const CONF: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.34\n";
+const CHECKSUM: usize = 4;
+
+/// Removes what must not be there when sled opens the database in `inner`. A database that is in use stays as it is.
+///
+/// # Errors
+/// When the file system refuses, with the path.
+pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let db = inner.join("db");
+    match lock::open_to_lock(&db) {
+        Ok(None) => {
+            // With anything else beside it, a `db` was there and is missed: that is not for us to tidy up.
+            let others = |item: &fs::DirEntry| item.file_name() != "conf" && item.file_name() != "blobs";
+            match read_dir(inner)?.iter().any(others) {
+                true => Ok(()),
+                false => gone(&inner.join("conf")),
+            }
+        }
+        Err(error) => Err((db, error)),
+        // The lock sled takes: who holds it may be writing a snapshot at this moment.
+        Ok(Some(file)) if lock::hold(&file).is_ok_and(|held| held) => {
+            let conf = inner.join("conf");
+            if fs::read(&conf).is_ok_and(|bytes| is_cut_short(&bytes)) {
+                gone(&conf)?;
+            }
+            for item in read_dir(inner)? {
+                let path = item.path();
+                if path.extension().is_some_and(|ending| ending == "generating") {
+                    gone(&path)?;
+                }
+            }
+            Ok(())
+        }
+        Ok(Some(_in_use)) => Ok(()),
+    }
+}
+
+/// Whether this is a `conf` of which something never reached the disk: no byte says anything else than what sled
+/// writes, and some are not there.
+fn is_cut_short(conf: &[u8]) -> bool {
+    let (text, checksum) = conf.split_at(conf.len().min(CONF.len()));
+    let agrees = text.iter().zip(CONF).all(|(byte, written)| byte == written || *byte == 0);
+    let whole = text == CONF && checksum.len() == CHECKSUM && checksum != [0; CHECKSUM];
+    agrees && !whole && checksum.len() <= CHECKSUM
+}
+
+fn read_dir(dir: &Path) -> Result<Vec<fs::DirEntry>, (PathBuf, io::Error)> {
+    fs::read_dir(dir).and_then(Iterator::collect).map_err(|error| (dir.to_owned(), error))
+}
+
+fn gone(path: &Path) -> Result<(), (PathBuf, io::Error)> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err((path.to_owned(), error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Kind, Store};
+
+    #[test]
+    fn a_snapshot_or_configuration_half_written_by_a_killed_process_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("sled");
+        fs::create_dir(&inner).unwrap();
+        fs::write(inner.join("conf"), [7; 40]).unwrap();
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
+        let half = inner.join("snap.7FFFFFFFFFFFFFFF.generating");
+        fs::write(&half, [7; 40]).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        assert_eq!(store.instance().unwrap().to_string(), "a");
+        drop(store);
+
+        let conf = inner.join("conf");
+        let whole = fs::read(&conf).unwrap();
+        assert!(whole.starts_with(CONF) && whole.len() == CONF.len() + CHECKSUM, "sled writes another conf");
+        let zeros = |from: usize, to: usize| {
+            let mut cut = whole.clone();
+            cut[from..to].fill(0);
+            cut
+        };
+        for cut in [whole[..20].to_vec(), zeros(0, CONF.len()), zeros(CONF.len(), whole.len())] {
+            fs::write(&conf, cut).unwrap();
+            drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
+            assert!(fs::read(&conf).unwrap() == whole);
+        }
+        let mut other = whole;
+        other[14] ^= 1;
+        fs::write(&conf, &other).unwrap();
+        remove(&inner).unwrap();
+        assert!(fs::read(&conf).unwrap() == other, "what is damaged and not cut short stays to be looked at");
+        fs::write(&conf, CONF).unwrap();
+        let _store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        // Now it is in use: what its owner is writing stays.
+        fs::write(&half, b"").unwrap();
+        remove(&inner).unwrap();
+        assert!(half.exists());
+    }
+}

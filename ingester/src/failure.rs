@@ -73,11 +73,11 @@ impl fmt::Display for Trouble {
 }
 
 /// What to do about an object in an archive class.
-pub const ASLEEP_ADVICE: &str =
+pub(crate) const ASLEEP_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
 
 /// What to do about an object that is larger than what is read there can be.
-pub const TOO_LARGE_ADVICE: &str =
+pub(crate) const TOO_LARGE_ADVICE: &str =
     "somebody else has written it: look at it, and restore an older version or delete it";
 
 impl From<StoreError> for Trouble {

@@ -64,7 +64,7 @@ impl From<StoreError> for NotOurs {
 
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sign {
+pub(crate) struct Sign {
     /// Version of its form.
     pub format: u32,
     /// The pipeline.
@@ -79,7 +79,7 @@ pub struct Sign {
 
 /// What a pipeline owns, by its configuration. Clones share one client of S3.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     store: ObjectStore,
     prefixes: Vec<String>,
     table: String,
@@ -89,7 +89,7 @@ pub struct Identity {
 impl Identity {
     /// What the pipeline of this configuration owns.
     #[must_use]
-    pub fn new(config: &Config, store: ObjectStore) -> Self {
+    pub(crate) fn new(config: &Config, store: ObjectStore) -> Self {
         let s3 = &config.s3;
         let archive = (config.ingester.archive == Archive::Move).then_some(&s3.ingested);
         let prefixes = [Some(&s3.to_ingest), archive, Some(&s3.quarantine)];
@@ -105,7 +105,7 @@ impl Identity {
     ///
     /// # Errors
     /// When they do not, naming both sides, or S3 cannot be asked.
-    pub async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
+    pub(crate) async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
         // Who is refused at one prefix takes none.
         self.look(mark).await?;
@@ -135,7 +135,11 @@ impl Identity {
     ///
     /// # Errors
     /// Exit 78, naming both sides.
-    pub async fn refuse_to_begin(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
+    pub(crate) async fn refuse_to_begin(
+        &self,
+        connector: &Connector,
+        target: &Target,
+    ) -> Result<(), Failure> {
         let claimed = match connector.open().await {
             Ok(session) => match mark::ensure(&session, target).await {
                 Ok(mark) => self.claim(&mark).await,
@@ -160,7 +164,7 @@ impl Identity {
     ///
     /// # Errors
     /// As [`Identity::claim`], and when Redshift cannot be asked.
-    pub async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), Trouble> {
+    pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), Trouble> {
         let read = mark::read(session, target).await;
         match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
             Some(mark) => Ok(self.look(&mark).await.map(|_| ())?),
@@ -172,7 +176,7 @@ impl Identity {
     ///
     /// # Errors
     /// As [`Identity::claim`].
-    pub async fn look(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+    pub(crate) async fn look(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();
         for prefix in &self.prefixes {

@@ -10,16 +10,30 @@
 //! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the book is a memory
 //! between the two. Rows that Redshift refuses go into [`quarantine`].
 
-pub mod cli;
-pub mod run;
-pub mod commands;
-pub mod archive;
-pub mod discover;
-pub mod load;
-pub mod quarantine;
-pub mod facts;
-pub mod load_store;
-pub mod producer_link;
-pub mod identity;
-pub mod redshift;
-pub mod failure;
+mod cli;
+mod run;
+mod commands;
+mod archive;
+mod discover;
+mod load;
+mod quarantine;
+mod facts;
+mod load_store;
+mod producer_link;
+mod identity;
+mod redshift;
+mod failure;
+
+// What tests and benchmarks use.
+pub use archive::{Archiver, put_away};
+pub use cli::Cli;
+pub use commands::check::check;
+pub use discover::unknown_folders::Doubts;
+pub use discover::{Discovery, Hint};
+pub use facts::folder::{Folder, verify};
+pub use failure::Scope;
+pub use load::combine;
+pub use load_store::{Book, is_archived};
+pub use redshift::transaction::{How, Loaded, Loading, load};
+pub use redshift::way::{Ground, Seen, ways};
+pub use redshift::{Connector, Target, mark};

@@ -281,7 +281,7 @@ impl Book {
 
 /// The entry of a batch that was just found.
 #[must_use]
-pub fn found(seal: &Seal) -> Load {
+pub(crate) fn found(seal: &Seal) -> Load {
     let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
     let form = Form::new(seal.compression, &seal.schema);
     let content = seal.content;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::exit::main(ingester::cli::Cli::execute)
+    shared::exit::main(ingester::Cli::execute)
 }

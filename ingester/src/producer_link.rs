@@ -15,19 +15,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The producer of this machine, if there is one.
 #[derive(Debug, Clone)]
-pub struct Producer {
+pub(crate) struct Producer {
     socket: PathBuf,
 }
 
 impl Producer {
     /// The producer that answers on `socket`.
     #[must_use]
-    pub fn new(socket: PathBuf) -> Self {
+    pub(crate) fn new(socket: PathBuf) -> Self {
         Self { socket }
     }
 
     /// Tells that a batch is loaded and archived: nobody will ask for it again. Does not wait for that.
-    pub fn loaded(&self, batch: BatchId) {
+    pub(crate) fn loaded(&self, batch: BatchId) {
         let socket = self.socket.clone();
         tokio::spawn(async move {
             let question = Question::Loaded(batch);
@@ -42,7 +42,7 @@ impl Producer {
     ///
     /// # Errors
     /// With the reason why nobody does.
-    pub async fn republish(&self, batch: BatchId) -> Result<Republish, String> {
+    pub(crate) async fn republish(&self, batch: BatchId) -> Result<Republish, String> {
         let question = Question::Republish(batch);
         let asked = tokio::time::timeout(PATIENCE, feed::ask(&self.socket, &question)).await;
         match asked {
@@ -53,7 +53,7 @@ impl Producer {
     }
 
     /// Has the producer mend a batch that is not in S3 as it was sealed, and says in the trouble what comes of it.
-    pub async fn mend(&self, batch: BatchId, trouble: Trouble) -> Trouble {
+    pub(crate) async fn mend(&self, batch: BatchId, trouble: Trouble) -> Trouble {
         if trouble.class != ErrorClass::Incomplete {
             return trouble;
         }
@@ -65,7 +65,7 @@ impl Producer {
 
 /// What is to be expected, and done, after the producer's answer.
 #[must_use]
-pub fn outlook(answer: &Result<Republish, String>) -> String {
+pub(crate) fn outlook(answer: &Result<Republish, String>) -> String {
     match answer {
         Ok(Republish::UnderWay) => "its producer uploads it once more".to_owned(),
         Ok(Republish::NotPublished) => "its producer has not finished it yet, and will".to_owned(),

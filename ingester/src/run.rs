@@ -32,7 +32,7 @@ const HINTS: usize = 1024;
 /// # Errors
 /// When the configuration cannot be used, every COPY into the table as it is would fail, or the bookkeeping or its
 /// socket fails. S3 and Redshift being away are waited for.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
     let connector = Connector::new(&config, &format!("livestream ingester {}", config.instance.name))?;

@@ -7,12 +7,28 @@
 //! ```
 //! Every arrow is a bounded channel: when the log is full or slow the socket is not read.
 
-pub mod cli;
-pub mod commands;
-pub mod run;
-pub mod source;
-pub mod decode;
-pub mod counters;
-pub mod transform;
-pub mod upload;
-pub mod append;
+mod cli;
+mod commands;
+mod run;
+mod source;
+mod decode;
+mod counters;
+mod transform;
+mod upload;
+mod append;
+
+// What tests, benchmarks and stand-ins use.
+pub use append::{Block, Decoded, FromStream, Shipped};
+pub use cli::Cli;
+pub use commands::check::check;
+pub use commands::import::import;
+pub use counters::Counters;
+pub use decode::inflate::PIECE_BYTES;
+pub use decode::{Piece, Reading, body, start};
+pub use run::transform;
+pub use source::connect::{ConnectError, client, open};
+pub use source::connection::{Next, Shared, Stream};
+pub use source::connections::Streams;
+pub use source::token::{NoToken, TokenError, Tokens};
+pub use transform::{Filter, FilterTest, HitId, Outcome, Reject, Transform, identity};
+pub use upload::Shipping;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    shared::exit::main(producer::cli::Cli::execute)
+    shared::exit::main(producer::Cli::execute)
 }

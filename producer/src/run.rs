@@ -45,7 +45,7 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
 }
 
 /// The transform whose rows name their batch, once the log knows it, if the schema has a column for that.
-pub fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transform {
+pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transform {
     if !schema.columns.iter().any(|column| column.kind == Kind::Batch) {
         return transform;
     }
@@ -56,7 +56,7 @@ pub fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transfo
 ///
 /// # Errors
 /// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
-pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let (log, resumed) = Log::open(Settings::of(&config, &schema), Moment::now())?;

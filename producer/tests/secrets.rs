@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
-use producer::append::FromStream;
-use producer::counters::Counters;
-use producer::source::connection::{Shared, Stream};
-use producer::source::connections::Streams;
-use producer::source::token::Tokens;
+use producer::Counters;
+use producer::FromStream;
+use producer::Streams;
+use producer::Tokens;
+use producer::{Shared, Stream};
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
@@ -63,7 +63,7 @@ fn config(auth: &str, token_url: &str, stream_url: &str) -> Config {
 /// A session, a 401, a redirect to a host off the list, a token that goes stale in mid-stream, a refusal that repeats
 /// what it was sent; and IMS refusing in all its ways.
 async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server, dir: &Path) {
-    let transform = producer::run::transform(config, &config.schema.load().unwrap()).unwrap();
+    let transform = producer::transform(config, &config.schema.load().unwrap()).unwrap();
     let cache = dir.join(format!("{:?}.json", config.adobe.auth));
     let (out, mut read) = mpsc::channel(10_000);
     let counters = Arc::new(Counters::new(transform.filter_names()));
@@ -85,7 +85,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     shutdown.stop();
     reading.await.unwrap().unwrap();
 
-    let http = producer::source::connect::client(&config.adobe).unwrap();
+    let http = producer::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
     let mut shared = Shared::new(&config.adobe, http.clone(), tokens, counters, out, KnownHits::default());
     let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);

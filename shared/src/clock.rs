@@ -1,16 +1,99 @@
-//! Two clocks. The wall clock names a moment for people, files and other machines; somebody may set it at any time. The
-//! steady clock only runs forward, and ages and waits within one process are measured with it: a wall clock that is
-//! set back by an hour must not hold up rows for an hour.
+//! Time comes from here, and from nowhere else: `clippy.toml` bans the other ways to ask for it.
 //!
-//! A time that was written down before the process started is a time of the wall clock. How much of a wait is left then
-//! is asked for once, with [`left_of`], and measured by the steady clock from there.
+//! There are two clocks in a [`Clock`]. The wall clock names a moment for people, files and other machines; somebody may
+//! set it at any time. The steady clock only runs forward. Measure ages and waits within one process with the steady
+//! clock: a wall clock that is set back by an hour must not hold up rows for an hour.
+//!
+//! A time that was written down before the process started is a time of the wall clock. Ask once with [`left_of`] how
+//! much of a wait is left, and measure the rest with the steady clock.
 
 use std::ops::{Add, Sub};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
 use tokio::time::Instant;
+
+/// The clock of a process, passed down from its start. Clones tell the same time.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// That of the machine.
+    System,
+    /// One that a test sets.
+    ByHand(Arc<watch::Sender<Moment>>),
+}
+
+impl Clock {
+    /// The clocks of the machine.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock for tests: it stands at `wall` until [`Clock::advance`] or [`Clock::set_wall`] moves it.
+    #[must_use]
+    pub fn by_hand(wall: DateTime<Utc>) -> Self {
+        Self(Source::ByHand(Arc::new(watch::Sender::new(Moment::from(wall)))))
+    }
+
+    /// The present by both clocks.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        match &self.0 {
+            Source::System => Moment::now(),
+            Source::ByHand(moment) => *moment.borrow(),
+        }
+    }
+
+    /// The present by the wall clock.
+    #[must_use]
+    pub fn wall(&self) -> DateTime<Utc> {
+        self.now().wall
+    }
+
+    /// The present by the steady clock.
+    #[must_use]
+    pub fn steady(&self) -> Steady {
+        self.now().steady
+    }
+
+    /// Returns after `wait` by the steady clock.
+    pub async fn sleep(&self, wait: Duration) {
+        self.sleep_until(self.steady() + wait).await;
+    }
+
+    /// Returns when the steady clock reaches `moment`.
+    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
+    pub async fn sleep_until(&self, moment: Steady) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(Steady::now().until(moment)).await,
+            Source::ByHand(now) => {
+                let mut now = now.subscribe();
+                // The sender lives as long as `self`.
+                let _ = now.wait_for(|now| now.steady >= moment).await;
+            }
+        }
+    }
+
+    /// Moves a clock that is set by hand forward, and wakes whoever sleeps no longer. The clock of the machine stays.
+    pub fn advance(&self, by: Duration) {
+        if let Source::ByHand(moment) = &self.0 {
+            moment.send_modify(|moment| *moment = Moment { wall: moment.wall + delta(by), steady: moment.steady + by });
+        }
+    }
+
+    /// Sets the wall clock of a clock that is set by hand, as somebody may; the steady clock runs on. The clock of the
+    /// machine stays.
+    pub fn set_wall(&self, wall: DateTime<Utc>) {
+        if let Source::ByHand(moment) = &self.0 {
+            moment.send_modify(|moment| moment.wall = wall);
+        }
+    }
+}
 
 /// A moment of the steady clock. Only those of one process can be compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +102,7 @@ pub struct Steady(TimeDelta);
 impl Steady {
     /// The present. Follows the paused time of a test.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
         let (now, start) = (Instant::now(), *START.get_or_init(Instant::now));
@@ -76,6 +160,7 @@ pub struct Moment {
 impl Moment {
     /// The present.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now() -> Self {
         Self { wall: Utc::now(), steady: Steady::now() }
     }
@@ -121,6 +206,24 @@ mod tests {
         assert_eq!(before.until(before + MINUTE), MINUTE);
         assert!(before - MINUTE < before && before + Duration::MAX > after);
         assert_eq!(Steady::from_millis(1_500).millis(), 1_500);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_by_hand_wakes_sleepers_when_it_is_moved() {
+        let start: DateTime<Utc> = "2026-03-02T12:00:00Z".parse().unwrap();
+        let clock = Clock::by_hand(start);
+        let sleeper = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.sleep(MINUTE).await }
+        });
+        tokio::task::yield_now().await;
+        clock.advance(MINUTE / 2);
+        clock.set_wall(start - TimeDelta::hours(1));
+        tokio::task::yield_now().await;
+        assert!(!sleeper.is_finished(), "half of the wait has passed");
+        clock.advance(MINUTE / 2);
+        sleeper.await.unwrap();
+        assert_eq!(clock.wall(), start - TimeDelta::hours(1) + TimeDelta::seconds(30));
     }
 
     #[test]

@@ -35,7 +35,7 @@ const MAX_BYTES: u64 = 1 << 30;
 
 /// `ingester adopt`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// The batch: the name of its folder.
     pub batch: BatchId,
     /// Do not ask.
@@ -58,7 +58,7 @@ fn instance(text: &str) -> Result<Instance, String> {
 /// # Errors
 /// 65 when it cannot be adopted as it is or its producer is at it, 66 when there is no such folder, 64 when nobody can
 /// be asked and `--yes` was not given.
-pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let batch = args.batch;
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester adopt".to_owned());

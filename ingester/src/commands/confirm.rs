@@ -8,7 +8,7 @@ use shared::exit::{Exit, Failure};
 ///
 /// # Errors
 /// 64 when the answer is no, or nobody can be asked.
-pub fn confirm(yes: bool, question: &str, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn confirm(yes: bool, question: &str, out: &mut impl Write) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use crate::redshift::{Connector, Session, SqlFailure, errors, table};
 ///
 /// # Errors
 /// When the schema or the table's keys break a rule, or `out` cannot be written.
-pub fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = config.redshift.checked_options(&schema)?;
     let redshift = &config.redshift;
@@ -27,7 +27,7 @@ pub fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`print()`], and when Redshift cannot be asked.
-pub async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = config.redshift.checked_options(&schema)?;
     let connector = Connector::new(config, "livestream ingester ddl")?;

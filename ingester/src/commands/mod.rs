@@ -1,11 +1,11 @@
 //! The commands beside `ingester run`.
 
-pub mod check;
-pub mod ddl;
-pub mod reconcile;
-pub mod audit;
-pub mod adopt;
-pub mod replay;
-pub mod ledger;
-pub mod confirm;
-pub mod since;
+pub(crate) mod check;
+pub(crate) mod ddl;
+pub(crate) mod reconcile;
+pub(crate) mod audit;
+pub(crate) mod adopt;
+pub(crate) mod replay;
+pub(crate) mod ledger;
+pub(crate) mod confirm;
+pub(crate) mod since;

@@ -8,7 +8,7 @@ use shared::human::Span;
 ///
 /// # Errors
 /// Exit 64, saying what would be understood.
-pub fn moment(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
+pub(crate) fn moment(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     if let Some(span) = Span::parse(text).and_then(|span| TimeDelta::from_std(span.0).ok()) {
         return now.checked_sub_signed(span).ok_or_else(|| refused(text));
     }

@@ -16,7 +16,7 @@ const MAX: Duration = Duration::from_secs(5);
 
 /// One follower.
 #[derive(Debug)]
-pub struct Follower {
+pub(crate) struct Follower {
     socket: PathBuf,
     hints: mpsc::Sender<Hint>,
     backoff: Backoff,
@@ -25,12 +25,12 @@ pub struct Follower {
 impl Follower {
     /// Follows the producer behind `socket`, telling `hints`.
     #[must_use]
-    pub fn new(socket: PathBuf, hints: mpsc::Sender<Hint>) -> Self {
+    pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>) -> Self {
         Self { socket, hints, backoff: Backoff::new(FIRST, MAX) }
     }
 
     /// Follows for as long as the producer is there, and says how long to wait before asking for it again.
-    pub async fn step(&mut self) -> Duration {
+    pub(crate) async fn step(&mut self) -> Duration {
         let mut followed = match follow(&self.socket).await {
             Ok(followed) => followed,
             Err(error) => {
@@ -58,7 +58,7 @@ impl Follower {
     }
 
     /// Follows until shutdown.
-    pub async fn run(mut self, shutdown: Shutdown) {
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
         while let Some(wait) = shutdown.until(self.step()).await {
             if !shutdown.sleep(wait).await {
                 break;

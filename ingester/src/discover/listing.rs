@@ -21,13 +21,18 @@ const ABANDONED: TimeDelta = TimeDelta::hours(24);
 
 /// How old a batch may be when it is published, as far as listings care.
 #[must_use]
-pub fn reach(config: &Config) -> TimeDelta {
+pub(crate) fn reach(config: &Config) -> TimeDelta {
     TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED)
 }
 
 /// After which key to list; None for everything.
 #[must_use]
-pub fn after(listed: Option<&Listed>, every: Duration, prefix: &str, now: DateTime<Utc>) -> Option<String> {
+pub(crate) fn after(
+    listed: Option<&Listed>,
+    every: Duration,
+    prefix: &str,
+    now: DateTime<Utc>,
+) -> Option<String> {
     let listed = listed.filter(|listed| listed.pages > 1)?;
     // A clock that was set back makes the time negative: then everything is listed too.
     let recent = (now - listed.whole).to_std().is_ok_and(|since| since < every);
@@ -37,7 +42,7 @@ pub fn after(listed: Option<&Listed>, every: Duration, prefix: &str, now: DateTi
 /// What to remember of a listing. `whole`: the requests it took, if it was of everything. `open`: the folders in it
 /// that are not settled.
 #[must_use]
-pub fn noted(
+pub(crate) fn noted(
     before: Option<&Listed>,
     whole: Option<u64>,
     open: impl IntoIterator<Item = BatchId>,

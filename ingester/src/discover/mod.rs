@@ -1,9 +1,9 @@
 //! Finds batches in S3: where the feed points at once, and by listing ([`listing`]) at start, at an interval, and when
 //! the feed goes away. A folder is a batch when it holds the seal.
 
-pub mod feed;
-pub mod listing;
-pub mod unknown_folders;
+pub(crate) mod feed;
+pub(crate) mod listing;
+pub(crate) mod unknown_folders;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;

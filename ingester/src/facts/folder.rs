@@ -58,7 +58,11 @@ pub async fn verify(
 ///
 /// # Errors
 /// When S3 cannot be asked.
-pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn faults(
+    store: &ObjectStore,
+    folder: &str,
+    seal: &Seal,
+) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
     let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
     let mut faults = faults?;
@@ -75,7 +79,11 @@ pub async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Ve
 ///
 /// # Errors
 /// When S3 cannot be asked.
-pub async fn file_faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+pub(crate) async fn file_faults(
+    store: &ObjectStore,
+    folder: &str,
+    seal: &Seal,
+) -> Result<Vec<String>, StoreError> {
     let names: HashSet<&str> = seal.files.iter().map(|file| file.name.as_str()).collect();
     let objects = store.list_where(folder, |name| names.contains(name)).await?;
     let compared = compare(seal, folder, &objects);

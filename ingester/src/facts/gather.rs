@@ -35,7 +35,7 @@ const SEARCHED: TimeDelta = TimeDelta::hours(1);
 
 /// What was read of the two databases before S3 was.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub(crate) struct Known {
     /// The batches of the log; None when it could not be asked.
     pub log: Option<BTreeMap<BatchId, InLog>>,
     /// The loads of the ingester's bookkeeping.
@@ -44,7 +44,7 @@ pub struct Known {
 
 /// The batches of a log.
 #[must_use]
-pub fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
+pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     let of = |status, rows| match status {
         BatchStatus::Filling => InLog::Filling,
         BatchStatus::Sealed => InLog::Sealed(rows),
@@ -55,7 +55,7 @@ pub fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
 
 /// Where to look.
 #[derive(Debug)]
-pub struct Places<'a> {
+pub(crate) struct Places<'a> {
     /// The bucket.
     pub store: &'a ObjectStore,
     /// The prefixes.
@@ -72,7 +72,7 @@ impl Places<'_> {
     ///
     /// # Errors
     /// When S3 cannot be asked.
-    pub async fn days(
+    pub(crate) async fn days(
         &self,
         known: &Known,
         since: DateTime<Utc>,
@@ -96,7 +96,12 @@ impl Places<'_> {
     ///
     /// # Errors
     /// When S3 or Redshift cannot be asked.
-    pub async fn day(&self, day: NaiveDate, known: &Known, session: &Session) -> Result<Vec<Facts>, Trouble> {
+    pub(crate) async fn day(
+        &self,
+        day: NaiveDate,
+        known: &Known,
+        session: &Session,
+    ) -> Result<Vec<Facts>, Trouble> {
         let s3 = &self.config.s3;
         let mut folders = self.sealed_or_not(day).await?;
         // Before the ledger: what is archived by now is in it.

@@ -30,7 +30,7 @@ use state::loads::ErrorClass;
 
 /// What the producer's log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum InLog {
+pub(crate) enum InLog {
     /// Nothing: it could not be asked.
     NotAsked,
     /// It does not know the batch.
@@ -45,7 +45,7 @@ pub enum InLog {
 
 /// What stands in the folder below `s3.to_ingest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InFolder {
+pub(crate) enum InFolder {
     /// Nothing.
     Absent,
     /// Objects, and no seal.
@@ -74,7 +74,7 @@ pub enum InFolder {
 
 /// What stands in the folder below `s3.quarantine`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct InQuarantine {
+pub(crate) struct InQuarantine {
     /// Rows, with their reasons: the set that the ledger names, or any if it names none.
     pub sets: bool,
     /// What a search for refused rows left over, or a set beside the one that the ledger names.
@@ -83,7 +83,7 @@ pub struct InQuarantine {
 
 /// What the ledger says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InLedger {
+pub(crate) struct InLedger {
     /// Ledger rows with its id.
     pub times: u64,
     /// Rows loaded.
@@ -97,14 +97,14 @@ pub struct InLedger {
 impl InLedger {
     /// All rows it accounts for.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.loaded.saturating_add(self.quarantined).saturating_add(self.known)
     }
 }
 
 /// What this machine's ingester says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum InBook {
+pub(crate) enum InBook {
     /// Nothing, or that it was archived.
     Nothing,
     /// It is going to load or archive it.
@@ -115,7 +115,7 @@ pub enum InBook {
 
 /// What is known of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The batch.
     pub batch: BatchId,
     /// The producer's log.
@@ -139,7 +139,7 @@ pub struct Facts {
 
 /// What it is judged by.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// What becomes of loaded folders.
     pub archive: Archive,
     /// The columns this ingester loads.
@@ -152,7 +152,7 @@ pub struct Rules {
 
 /// What is to be said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// Nothing is to be done.
     Agrees(Agreed),
     /// This is to be done.
@@ -163,7 +163,7 @@ pub enum Verdict {
 
 /// Why nothing is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Agreed {
+pub(crate) enum Agreed {
     /// Its producer is at it.
     InTheMaking,
     /// It is going to be loaded or archived.
@@ -176,7 +176,7 @@ pub enum Agreed {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mend {
+pub(crate) enum Mend {
     /// Load it.
     Load,
     /// Put its folder away.
@@ -192,7 +192,7 @@ pub enum Mend {
 /// What a person has to decide about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "matter", rename_all = "snake_case")]
-pub enum Matter {
+pub(crate) enum Matter {
     /// Published, not loaded, and nowhere in S3.
     Lost {
         /// Its rows.
@@ -253,7 +253,7 @@ pub enum Matter {
 
 /// The verdict on a batch.
 #[must_use]
-pub fn judge(facts: &Facts, rules: &Rules) -> Verdict {
+pub(crate) fn judge(facts: &Facts, rules: &Rules) -> Verdict {
     match &facts.ledger {
         Some(ledger) => loaded(facts, *ledger, rules),
         None => not_loaded(facts, rules),

@@ -1,7 +1,7 @@
 //! What log, S3 and ledger say of a batch, and what follows from it.
 
-pub mod judge;
-pub mod gather;
-pub mod compare;
-pub mod folder;
-pub mod rows;
+pub(crate) mod judge;
+pub(crate) mod gather;
+pub(crate) mod compare;
+pub(crate) mod folder;
+pub(crate) mod rows;

@@ -18,7 +18,7 @@ const FIELD: usize = 64 << 10;
 
 /// Columns that are looked at, by their position in a row; None where the schema has none.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Watched {
+pub(crate) struct Watched {
     /// `receivedTimeGMT`
     pub received: Option<usize>,
     /// The producer's name.
@@ -30,7 +30,7 @@ pub struct Watched {
 impl Watched {
     /// The columns of a schema.
     #[must_use]
-    pub fn of(schema: &Schema) -> Self {
+    pub(crate) fn of(schema: &Schema) -> Self {
         let of_kind = |kind| schema.in_row().position(|column| column.kind == kind);
         let received = |column: &shared::schema::Column| {
             column.kind == Kind::Timestamp
@@ -46,7 +46,7 @@ impl Watched {
 
 /// What a file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Contents {
+pub(crate) struct Contents {
     /// Its rows.
     pub rows: u64,
     /// Columns of each of them.
@@ -67,7 +67,7 @@ pub struct Contents {
 ///
 /// # Errors
 /// With what is wrong with it: it is cut off, is not compressed as it says, or its rows differ in their columns.
-pub fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
+pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Zstd => {
             Box::new(zstd::stream::read::Decoder::new(&object[..]).map_err(|e| e.to_string())?)

@@ -19,7 +19,7 @@ const STEPS_ASIDE: u32 = 3;
 /// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the gate, and another goes first; and if any
 /// batch was loaded since this one began to fail, the trouble is taken for its own, and shuts the gate no more.
 #[derive(Debug)]
-pub struct Gate {
+pub(crate) struct Gate {
     first: Duration,
     max: Duration,
     backoff: Backoff,
@@ -30,7 +30,7 @@ pub struct Gate {
 
 /// What came before the failure of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Past {
+pub(crate) struct Past {
     /// Attempts that failed in a row, this one included; 0 if it could not start.
     pub tries: u32,
     /// When the first of those before this one failed, as far back as is kept.
@@ -40,7 +40,7 @@ pub struct Past {
 impl Past {
     /// Of a batch whose attempt has just failed, and that not noted yet.
     #[must_use]
-    pub fn of(load: &Load) -> Self {
+    pub(crate) fn of(load: &Load) -> Self {
         let (tries, since) = load.tries_in_a_row();
         Self { tries: tries.saturating_add(1), since }
     }
@@ -49,36 +49,36 @@ impl Past {
 impl Gate {
     /// An open gate; `first` and `max` are the waits of the configuration.
     #[must_use]
-    pub fn new(first: Duration, max: Duration) -> Self {
+    pub(crate) fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, backoff: Backoff::new(first, max), until: None, loaded: None }
     }
 
     /// Until when nothing may be tried, if it is shut at `now`.
     #[must_use]
-    pub fn shut(&self, now: Steady) -> Option<Steady> {
+    pub(crate) fn shut(&self, now: Steady) -> Option<Steady> {
         self.until.filter(|until| *until > now)
     }
 
     /// Failures in a row that were nobody's batch.
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
 
     /// The servers answered as they should.
-    pub fn succeeded(&mut self) {
+    pub(crate) fn succeeded(&mut self) {
         self.backoff.succeeded();
         self.until = None;
     }
 
     /// A batch was loaded.
-    pub fn loaded(&mut self, now: DateTime<Utc>) {
+    pub(crate) fn loaded(&mut self, now: DateTime<Utc>) {
         self.succeeded();
         self.loaded = Some(now);
     }
 
     /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
-    pub fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: Steady) -> Scope {
+    pub(crate) fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: Steady) -> Scope {
         let others_went = alone.and_then(|past| past.since).is_some_and(|since| self.loaded > Some(since));
         if trouble.scope == Scope::Batch || others_went {
             // The servers did what they should; only this batch is not right.
@@ -92,7 +92,7 @@ impl Gate {
 
     /// How long a batch that met the trouble waits before it is tried again.
     #[must_use]
-    pub fn wait(&self, trouble: &Trouble, whose: Scope, past: Past, now: Steady) -> Duration {
+    pub(crate) fn wait(&self, trouble: &Trouble, whose: Scope, past: Past, now: Steady) -> Duration {
         let own = match trouble.pace {
             Pace::Slow => self.slow(),
             Pace::Usual => Backoff::new(self.first, self.max).after(past.tries.saturating_sub(1)).failed(),

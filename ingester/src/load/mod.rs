@@ -1,10 +1,10 @@
 //! Loads batches, one COPY at a time, over one connection that is kept. Each step does one thing: connect
 //! ([`connect`]), ask the ledger about doubtful folders, or attempt what is due ([`attempt`]).
 
-pub mod circuit_breaker;
+pub(crate) mod circuit_breaker;
 pub mod combine;
-pub mod pause;
-pub mod plan;
+pub(crate) mod pause;
+pub(crate) mod plan;
 mod attempt;
 mod connect;
 mod quarantined;
@@ -39,7 +39,7 @@ const ASKED_AT_ONCE: usize = 500;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Something was done; there may be more.
     Worked,
     /// Nothing is to be done before this moment, or before the book changes.
@@ -51,7 +51,7 @@ pub enum Progress {
 }
 
 /// The loader.
-pub struct Loader {
+pub(crate) struct Loader {
     target: Target,
     store: ObjectStore,
     book: Book,
@@ -81,7 +81,7 @@ pub struct Loader {
 impl Loader {
     /// A loader that has not connected yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         target: Target,
         connector: Connector,
@@ -120,7 +120,7 @@ impl Loader {
     ///
     /// # Errors
     /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
-    pub async fn step(&mut self) -> Result<Progress, Failure> {
+    pub(crate) async fn step(&mut self) -> Result<Progress, Failure> {
         let now = Moment::now();
         if let Some(paused) = self.pauses.hold(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
@@ -155,7 +155,7 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Loader::step`].
-    pub async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         while !shutdown.is_stopping() {
             let impatient = async {
                 shutdown.stopping().await;

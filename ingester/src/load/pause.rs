@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 /// The pauses of one ingester, and its bookkeeping for those who ask about it. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Pauses {
+pub(crate) struct Pauses {
     inner: Arc<Inner>,
 }
 
@@ -64,7 +64,7 @@ impl Pauses {
     ///
     /// # Errors
     /// When the bookkeeping cannot be read.
-    pub fn new(config: &Config, loads: Loads) -> Result<Self, Failure> {
+    pub(crate) fn new(config: &Config, loads: Loads) -> Result<Self, Failure> {
         let by_hand = Mutex::new(loads.pause()?.map(|pause| ByHand::new(pause, Moment::now())));
         let windows = config.ingester.pause.clone();
         let inner = Inner { loads, windows, by_hand, said: Mutex::default(), changed: Notify::new() };
@@ -73,7 +73,7 @@ impl Pauses {
 
     /// Whether nothing is to be loaded at `now`, and until when.
     #[must_use]
-    pub fn at(&self, now: DateTime<Utc>) -> Option<Paused> {
+    pub(crate) fn at(&self, now: DateTime<Utc>) -> Option<Paused> {
         let by_hand = locked(&self.inner.by_hand);
         let holds = by_hand.as_ref().filter(|by_hand| !by_hand.is_over(Steady::now()));
         Paused::at(holds.map(|by_hand| &by_hand.pause), &self.inner.windows, now)
@@ -81,7 +81,7 @@ impl Pauses {
 
     /// How long it is at most until this pause is over by itself, if it has an end.
     #[must_use]
-    pub fn left(&self, paused: &Paused, now: Moment) -> Option<Duration> {
+    pub(crate) fn left(&self, paused: &Paused, now: Moment) -> Option<Duration> {
         let by_hand = locked(&self.inner.by_hand);
         let over = by_hand.as_ref().filter(|_| paused.by == PausedBy::Hand).and_then(|by_hand| by_hand.over);
         let left = age(now.wall, paused.until?);
@@ -90,7 +90,7 @@ impl Pauses {
 
     /// As [`Pauses::at`], for the loader: says in the log when a pause begins and when it is over.
     #[must_use]
-    pub fn hold(&self, now: DateTime<Utc>) -> Option<Paused> {
+    pub(crate) fn hold(&self, now: DateTime<Utc>) -> Option<Paused> {
         let paused = self.at(now);
         let mut said = locked(&self.inner.said);
         if *said != paused {
@@ -104,7 +104,7 @@ impl Pauses {
     }
 
     /// Returns when a pause was asked for or ended by hand since the last call.
-    pub async fn changed(&self) {
+    pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
     }
 }
@@ -141,7 +141,11 @@ impl Owner for Pauses {
 ///
 /// # Errors
 /// As [`set_pause`], and when `out` cannot be written.
-pub async fn command(config: &Config, pause: Option<Pause>, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn command(
+    config: &Config,
+    pause: Option<Pause>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let (pid, paused) = set_pause(config, pause).await?;
     let who = match pid {
         Some(pid) => format!("the ingester, process {pid},"),

@@ -86,7 +86,7 @@ fn due(load: &Load, until: Option<Steady>, now: Steady) -> Due {
 /// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
 /// bounds allow. Nothing is waited for. `loads` come oldest first; one that waits for its next try does not hold back
 /// younger ones, because every batch stands for itself. Each comes with the moment before which it is not tried again.
-pub fn next<'l>(
+pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
     bounds: &Bounds,

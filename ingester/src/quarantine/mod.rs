@@ -23,16 +23,16 @@
 //! counts. Names within `sift/` are made of contents: a DELETE that hits one which is written again meanwhile fails a
 //! COPY, which names each file as mandatory, and the search is repeated. Sealed objects are only read.
 
-pub mod pieces;
-pub mod rest;
-pub mod set;
-pub mod search;
-pub mod split;
+pub(crate) mod pieces;
+pub(crate) mod rest;
+pub(crate) mod set;
+pub(crate) mod search;
+pub(crate) mod split;
 mod tidy;
 
-pub use pieces::is_of_search;
-pub use rest::{LEFT_OVER, Sifted, load_rest};
-pub use tidy::tidy;
+pub(crate) use pieces::is_of_search;
+pub(crate) use rest::{LEFT_OVER, Sifted, load_rest};
+pub(crate) use tidy::tidy;
 
 use shared::config::Config;
 use shared::ids::BatchId;
@@ -41,11 +41,11 @@ use shared::ids::BatchId;
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
 
 /// The folder of what is written while rows of a batch are searched, beside those of its sets.
-pub const SCRATCH: &str = "sift/";
+pub(crate) const SCRATCH: &str = "sift/";
 
 /// Where quarantined rows go, and how many may.
 #[derive(Debug, Clone)]
-pub struct Quarantine {
+pub(crate) struct Quarantine {
     /// `s3.quarantine`
     pub prefix: String,
     /// `quarantine.max_share`
@@ -55,7 +55,7 @@ pub struct Quarantine {
 impl Quarantine {
     /// That of a configuration.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self { prefix: config.s3.quarantine.clone(), max_share: config.quarantine.max_share }
     }
 

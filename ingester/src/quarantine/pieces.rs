@@ -19,7 +19,7 @@ use crate::quarantine::split::{Row, split};
 
 /// A file of rows.
 #[derive(Debug, Clone)]
-pub struct File {
+pub(crate) struct File {
     /// Its name, for people.
     pub name: String,
     /// Its key.
@@ -42,7 +42,7 @@ struct Opened {
 
 /// The files of a search.
 #[derive(Debug)]
-pub struct Pieces {
+pub(crate) struct Pieces {
     store: ObjectStore,
     files: Vec<File>,
     compression: Compression,
@@ -55,7 +55,7 @@ pub struct Pieces {
 
 /// Whether an object of this name within the folder of a search was written by one.
 #[must_use]
-pub fn is_of_search(name: &str) -> bool {
+pub(crate) fn is_of_search(name: &str) -> bool {
     if let Some(hash) = name.strip_prefix("manifest-").and_then(|rest| rest.strip_suffix(".json")) {
         return is_hash(hash);
     }
@@ -76,7 +76,7 @@ pub(crate) fn url(bucket: &str, key: &str) -> String {
 impl Pieces {
     /// The files of a batch, which stand in `from`.
     #[must_use]
-    pub fn of_batch(store: &ObjectStore, seal: &Seal, from: &str, folder: String) -> Self {
+    pub(crate) fn of_batch(store: &ObjectStore, seal: &Seal, from: &str, folder: String) -> Self {
         let file = |file: &shared::seal::SealedFile| File {
             name: file.name.clone(),
             key: format!("{from}{}", file.name),
@@ -89,25 +89,30 @@ impl Pieces {
 
     /// These files.
     #[must_use]
-    pub fn of(store: &ObjectStore, files: Vec<File>, compression: Compression, folder: String) -> Self {
+    pub(crate) fn of(
+        store: &ObjectStore,
+        files: Vec<File>,
+        compression: Compression,
+        folder: String,
+    ) -> Self {
         Self { store: store.clone(), files, compression, folder, opened: None, written: HashSet::new() }
     }
 
     /// How they are compressed.
     #[must_use]
-    pub fn compression(&self) -> Compression {
+    pub(crate) fn compression(&self) -> Compression {
         self.compression
     }
 
     /// Rows of all files.
     #[must_use]
-    pub fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.files.iter().map(|file| file.rows).fold(0, u64::saturating_add)
     }
 
     /// All rows of all files.
     #[must_use]
-    pub fn all(&self) -> Vec<Piece> {
+    pub(crate) fn all(&self) -> Vec<Piece> {
         (0..self.files.len()).map(|file| Piece { file, rows: 0..self.len(file) }).collect()
     }
 
@@ -117,19 +122,19 @@ impl Pieces {
 
     /// Whether these are all rows of their file.
     #[must_use]
-    pub fn is_whole(&self, piece: &Piece) -> bool {
+    pub(crate) fn is_whole(&self, piece: &Piece) -> bool {
         piece.rows == (0..self.len(piece.file))
     }
 
     /// Key of a file.
     #[must_use]
-    pub fn key(&self, file: usize) -> String {
+    pub(crate) fn key(&self, file: usize) -> String {
         self.files.get(file).map(|file| file.key.clone()).unwrap_or_default()
     }
 
     /// Name of a file.
     #[must_use]
-    pub fn name(&self, file: usize) -> &str {
+    pub(crate) fn name(&self, file: usize) -> &str {
         self.files.get(file).map_or("", |file| &file.name)
     }
 
@@ -137,7 +142,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails, or the file is not as it was sealed.
-    pub async fn put(&mut self, file: usize, kept: &[usize]) -> Result<String, Trouble> {
+    pub(crate) async fn put(&mut self, file: usize, kept: &[usize]) -> Result<String, Trouble> {
         let mut id = self.key(file).into_bytes();
         id.extend(kept.iter().flat_map(|row| (*row as u64).to_le_bytes()));
         let key = format!("{}{file}-{:016x}.csv{}", self.folder, xxh3_64(&id), self.compression.suffix());
@@ -158,7 +163,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails.
-    pub async fn manifest(&mut self, keys: &[String]) -> Result<String, Trouble> {
+    pub(crate) async fn manifest(&mut self, keys: &[String]) -> Result<String, Trouble> {
         let manifest = Manifest::of(self.store.bucket(), keys.iter().map(String::as_str));
         let json =
             serde_json::to_vec(&manifest).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
@@ -174,7 +179,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails, or the file is not as it was sealed.
-    pub async fn last_lines(&mut self, file: usize, kept: &[usize]) -> Result<Vec<u64>, Trouble> {
+    pub(crate) async fn last_lines(&mut self, file: usize, kept: &[usize]) -> Result<Vec<u64>, Trouble> {
         let opened = self.open(file).await?;
         let mut last = 0;
         let lines = kept.iter().map(|number| {
@@ -188,7 +193,11 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails, or the file is not as it was sealed.
-    pub async fn row(&mut self, file: usize, number: usize) -> Result<(String, u64, Vec<u8>), Trouble> {
+    pub(crate) async fn row(
+        &mut self,
+        file: usize,
+        number: usize,
+    ) -> Result<(String, u64, Vec<u8>), Trouble> {
         let opened = self.open(file).await?;
         let before = opened.rows.iter().take(number).map(|row| row.lines).sum::<u64>();
         let bytes = opened.bytes(number).unwrap_or_default().to_vec();

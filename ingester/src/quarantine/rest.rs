@@ -18,11 +18,11 @@ use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
 use crate::redshift::{Session, Target, errors};
 
 /// What is said when what is left of a search cannot be deleted.
-pub const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
+pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
 
 /// How a batch with refused rows came to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sifted {
+pub(crate) struct Sifted {
     /// How the ledger has it.
     pub settled: Settled,
     /// Rows in quarantine, as the ledger says.
@@ -34,7 +34,7 @@ pub struct Sifted {
 /// # Errors
 /// When it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying again is always
 /// right, and never loads twice.
-pub async fn load_rest(
+pub(crate) async fn load_rest(
     session: &Session,
     target: &Target,
     store: &ObjectStore,

@@ -27,7 +27,7 @@ const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duratio
 
 /// How rows are tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub(crate) enum How {
     /// With NOLOAD: cheap, and looks at the form of values only.
     NoLoad,
     /// With a COPY that is rolled back: refuses what a load refuses.
@@ -36,7 +36,7 @@ pub enum How {
 
 /// Some rows of a file, by their numbers from 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Number of the file.
     pub file: usize,
     /// The rows, of which those that were refused are left out.
@@ -81,7 +81,7 @@ enum Counting {
 }
 
 /// A search.
-pub struct Sift<'a> {
+pub(crate) struct Sift<'a> {
     session: &'a Session,
     target: &'a Target,
     pieces: Pieces,
@@ -98,14 +98,19 @@ pub struct Sift<'a> {
 impl<'a> Sift<'a> {
     /// A search that has found nothing yet.
     #[must_use]
-    pub fn new(session: &'a Session, target: &'a Target, pieces: Pieces, max_share: Option<f64>) -> Self {
+    pub(crate) fn new(
+        session: &'a Session,
+        target: &'a Target,
+        pieces: Pieces,
+        max_share: Option<f64>,
+    ) -> Self {
         let refused = BTreeMap::new();
         Self { session, target, pieces, max_share, refused, counting: None, tries: 0, in_vain: 0 }
     }
 
     /// Rows that were found to be refused.
     #[must_use]
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused.len() as u64
     }
 
@@ -113,7 +118,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When more is refused than may be, it cannot be found, or Redshift or S3 fail.
-    pub async fn search(&mut self, how: How) -> Result<(), Trouble> {
+    pub(crate) async fn search(&mut self, how: How) -> Result<(), Trouble> {
         let mut groups = vec![self.pieces.all()];
         while let Some(group) = groups.pop() {
             while let Some(found) = self.attempt(&group, how).await? {
@@ -141,7 +146,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When S3 fails.
-    pub async fn rest(&mut self) -> Result<String, Trouble> {
+    pub(crate) async fn rest(&mut self) -> Result<String, Trouble> {
         let group = self.pieces.all();
         let keys = self.place(&group).await?.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
         self.pieces.manifest(&keys).await
@@ -151,7 +156,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When S3 fails, or they are too many to be kept.
-    pub async fn outcome(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), Trouble> {
+    pub(crate) async fn outcome(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), Trouble> {
         let (mut bytes, mut refusals) = (Vec::new(), Vec::new());
         let refused: Vec<_> = self.refused.iter().map(|(at, why)| (*at, why.clone())).collect();
         for ((file, number), why) in refused {

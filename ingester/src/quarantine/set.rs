@@ -39,11 +39,11 @@ const CONTENT_DIGITS: usize = 8;
 /// The object that describes the others.
 const DESCRIPTION: &str = "quarantine.json";
 /// The object of reasons.
-pub const REASONS: &str = "reasons.ndjson";
+pub(crate) const REASONS: &str = "reasons.ndjson";
 
 /// What a later COPY must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// Version of the form.
     pub format: u32,
     /// The batch the rows belong to.
@@ -73,7 +73,7 @@ struct Written {
 
 /// Why a row is in quarantine: a line of `reasons.ndjson`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub(crate) struct Refusal {
     /// File of the batch.
     pub file: String,
     /// Number of the row in that file, from 1.
@@ -92,7 +92,7 @@ pub struct Refusal {
 
 /// A set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Set {
+pub(crate) struct Set {
     /// What it is called, in the ledger too.
     pub name: String,
     /// What a later COPY must know.
@@ -119,7 +119,7 @@ impl Set {
     ///
     /// # Errors
     /// When a reason cannot be written as JSON.
-    pub fn new(
+    pub(crate) fn new(
         batch: BatchId,
         schema: String,
         columns: Vec<String>,
@@ -143,7 +143,11 @@ impl Set {
     ///
     /// # Errors
     /// When S3 does not answer.
-    pub async fn written_before(&self, store: &ObjectStore, prefix: &str) -> Result<Option<String>, BadSet> {
+    pub(crate) async fn written_before(
+        &self,
+        store: &ObjectStore,
+        prefix: &str,
+    ) -> Result<Option<String>, BadSet> {
         let batch = self.description.batch;
         let own = batch_folder(prefix, batch);
         let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
@@ -182,7 +186,7 @@ impl Set {
 
     /// Key of the file of rows.
     #[must_use]
-    pub fn rows_key(&self, prefix: &str) -> String {
+    pub(crate) fn rows_key(&self, prefix: &str) -> String {
         let suffix = self.description.compression.suffix();
         format!("{}rows.csv{suffix}", folder(prefix, self.description.batch, &self.name))
     }
@@ -191,7 +195,7 @@ impl Set {
     ///
     /// # Errors
     /// When S3 does not take them.
-    pub async fn put(&self, store: &ObjectStore, prefix: &str) -> Result<(), BadSet> {
+    pub(crate) async fn put(&self, store: &ObjectStore, prefix: &str) -> Result<(), BadSet> {
         let folder = folder(prefix, self.description.batch, &self.name);
         let bad = |what: &str| {
             let key = format!("{folder}{what}");
@@ -215,7 +219,12 @@ impl Set {
     ///
     /// # Errors
     /// When it is not.
-    pub async fn get(store: &ObjectStore, prefix: &str, batch: BatchId, name: &str) -> Result<Self, BadSet> {
+    pub(crate) async fn get(
+        store: &ObjectStore,
+        prefix: &str,
+        batch: BatchId,
+        name: &str,
+    ) -> Result<Self, BadSet> {
         let folder = folder(prefix, batch, name);
         let damaged = |what: &str, why: String| BadSet::Damaged(format!("{folder}{what}"), why);
         let json = store.get_at_most(&format!("{folder}{DESCRIPTION}"), SMALL).await?;
@@ -251,19 +260,19 @@ impl Set {
 
 /// The folder of all that is in quarantine of a batch.
 #[must_use]
-pub fn batch_folder(prefix: &str, batch: BatchId) -> String {
+pub(crate) fn batch_folder(prefix: &str, batch: BatchId) -> String {
     layout::folder(prefix, batch)
 }
 
 /// The folder of a set.
 #[must_use]
-pub fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
+pub(crate) fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
     format!("{}{set}/", batch_folder(prefix, batch))
 }
 
 /// The name of the set that stands in `set`, if that is the folder of one below the folder `of_batch`.
 #[must_use]
-pub fn name_of<'f>(of_batch: &str, set: &'f str) -> Option<&'f str> {
+pub(crate) fn name_of<'f>(of_batch: &str, set: &'f str) -> Option<&'f str> {
     let name = set.strip_prefix(of_batch)?.strip_suffix('/')?;
     is_hash(name).then_some(name)
 }

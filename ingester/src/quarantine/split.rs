@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 /// A row of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Where its bytes begin.
     pub start: usize,
     /// Where they end; the line end belongs to them.
@@ -19,7 +19,7 @@ pub struct Row {
 /// The rows of a file in their order, `most` of them; one more if there are more, so that a file of nothing but line ends
 /// does not take more memory than rows that were sealed.
 #[must_use]
-pub fn split(content: &[u8], most: usize) -> Vec<Row> {
+pub(crate) fn split(content: &[u8], most: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     let (mut start, mut at, mut lines, mut quoted) = (0, 0, 1, false);
     while let Some(offset) = content.get(at..).and_then(|rest| memchr2(b'"', b'\n', rest)) {
@@ -44,7 +44,7 @@ pub fn split(content: &[u8], most: usize) -> Vec<Row> {
 
 /// The value of the column with this number, from 0; None if the row has no such column or no value there.
 #[must_use]
-pub fn value(row: &[u8], column: usize) -> Option<String> {
+pub(crate) fn value(row: &[u8], column: usize) -> Option<String> {
     let row = row.strip_suffix(b"\n").unwrap_or(row);
     let row = row.strip_suffix(b"\r").unwrap_or(row);
     let mut quoted = false;
@@ -62,7 +62,7 @@ pub fn value(row: &[u8], column: usize) -> Option<String> {
 /// Which row of a file a reported line is, by its number from 0: if lines of the file were counted, and if rows were.
 /// Redshift does not say which of the two it does. `ends` holds the last line of each row.
 #[must_use]
-pub fn located(ends: &[u64], line: u64) -> (Option<usize>, Option<usize>) {
+pub(crate) fn located(ends: &[u64], line: u64) -> (Option<usize>, Option<usize>) {
     let within = |row: usize| Some(row).filter(|row| *row < ends.len());
     let by_row = usize::try_from(line).ok().and_then(|line| line.checked_sub(1)).and_then(within);
     let by_line = if line == 0 { None } else { within(ends.partition_point(|end| *end < line)) };

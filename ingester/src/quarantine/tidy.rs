@@ -28,7 +28,7 @@ const AT_ONCE: usize = 8;
 ///
 /// # Errors
 /// When Redshift or S3 fail. Repeating it is harmless.
-pub async fn tidy(
+pub(crate) async fn tidy(
     session: &Session,
     target: &Target,
     store: &ObjectStore,

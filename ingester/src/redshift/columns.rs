@@ -20,7 +20,7 @@ const ADVICE: &str = "add them to the table, as `ingester ddl --diff` prints it 
                       is loaded by itself, and they may be dropped again";
 
 /// Keeps those that one COPY can load with the first: their rows have the same columns.
-pub fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
+pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
     let Some(first) = seals.first().map(|seal| seal.columns.clone()) else { return };
     let of = |columns: &Option<Vec<String>>| columns.as_deref().unwrap_or(ours).to_vec();
     let wanted = of(&first);

@@ -14,7 +14,7 @@ use crate::redshift::statements::{Target, moment};
 /// Batches of one page.
 const PAGE: usize = 1000;
 /// Hits that stand several times, and are listed.
-pub const DOUBLES: usize = 100;
+pub(crate) const DOUBLES: usize = 100;
 
 /// The columns of the table that tell its rows apart, where the schema has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl Marks {
 
 /// Rows received in a time: by the table, and what the ledger makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
+pub(crate) struct Received {
     /// Rows in the table received in the time.
     pub table: u64,
     /// Rows in the table of which it is not known when they were received.
@@ -63,7 +63,7 @@ pub struct Received {
 
 /// A hit whose rows stand in the table more than once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Double {
+pub(crate) struct Double {
     /// `hitIdHigh`
     pub high: String,
     /// `hitIdLow`
@@ -135,7 +135,7 @@ impl Target {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn of_batches(
+pub(crate) async fn of_batches(
     session: &Session,
     target: &Target,
     column: &str,
@@ -163,7 +163,7 @@ pub async fn of_batches(
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn received(
+pub(crate) async fn received(
     session: &Session,
     target: &Target,
     column: &str,
@@ -182,7 +182,7 @@ pub async fn received(
 impl Received {
     /// Rows that are missing, or too many; None if there are as many as there should be.
     #[must_use]
-    pub fn fault(&self) -> Option<String> {
+    pub(crate) fn fault(&self) -> Option<String> {
         let Self { table, unknown, at_least, at_most } = *self;
         if table.saturating_add(unknown) < at_least {
             let missing = at_least - table - unknown;
@@ -199,7 +199,7 @@ impl Received {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn doubles(
+pub(crate) async fn doubles(
     session: &Session,
     target: &Target,
     marks: &Marks,

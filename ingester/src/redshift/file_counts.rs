@@ -20,7 +20,7 @@ const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::f
 
 /// The batches of `parts` whose files COPY `query` read with fewer lines than they have rows, each with the file and
 /// both numbers. Empty when the views do not tell.
-pub async fn short(
+pub(crate) async fn short(
     session: &Session,
     target: &Target,
     parts: &[Part],

@@ -14,7 +14,7 @@ const PAGE: usize = 1000;
 
 /// What the ledger says of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LedgerRow {
+pub(crate) struct LedgerRow {
     /// The batch.
     pub batch: BatchId,
     /// Ledger rows it has: more than one is a fault, and the other values are then the highest.
@@ -53,7 +53,7 @@ pub struct LedgerRow {
 
 /// What a ledger row says became of the records received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counted {
+pub(crate) struct Counted {
     /// Records.
     pub received: u64,
     /// Known before.
@@ -91,7 +91,7 @@ impl Target {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn read(
+pub(crate) async fn read(
     session: &Session,
     target: &Target,
     from: DateTime<Utc>,
@@ -150,7 +150,7 @@ fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
 
 /// A timestamp as Redshift writes it.
 #[must_use]
-pub fn moment(text: &str) -> Option<DateTime<Utc>> {
+pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
     NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok().map(|time| time.and_utc())
 }
 

@@ -10,7 +10,7 @@ use crate::redshift::statements::Target;
 
 /// The first refused line of `batch`, for people; None when Redshift does not tell. Ordinary users see their own
 /// loads. Provisioned clusters have `stl_load_errors`, serverless ones `sys_load_error_detail` only.
-pub async fn first(session: &Session, target: &Target, batch: BatchId) -> Option<String> {
+pub(crate) async fn first(session: &Session, target: &Target, batch: BatchId) -> Option<String> {
     let folder = target.folder_url(batch);
     for sql in [provisioned(&folder), serverless(&folder)] {
         match session.run(&sql).await {
@@ -58,7 +58,7 @@ fn describe(folder: &str, rows: &Rows) -> Option<String> {
 
 /// A refused line, as one of the tables has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// `s3://bucket/key`; cut at [`FILE_BYTES`].
     pub file: String,
     /// The line, from 1. It is not documented whether rows are counted or lines of the file.
@@ -72,7 +72,7 @@ pub struct Report {
 }
 
 /// Bytes the tables keep of a file's name.
-pub const FILE_BYTES: usize = 256;
+pub(crate) const FILE_BYTES: usize = 256;
 /// Reports read at once. Those beyond come with the next look.
 const AT_ONCE: usize = 20_000;
 
@@ -104,7 +104,7 @@ const TABLES: [Errors; 2] = [
 /// What the tables had of a session before a statement, so that what they have after it is that statement's. Neither
 /// clocks nor the order of query ids matter, nor that another session had the same process id last week.
 #[derive(Debug)]
-pub struct Before {
+pub(crate) struct Before {
     pid: String,
     /// Queries of each table that were there; None if it cannot be read.
     queries: [Option<Vec<String>>; 2],
@@ -112,7 +112,7 @@ pub struct Before {
 
 impl Before {
     /// Looks at what is there now.
-    pub async fn look(session: &Session) -> Self {
+    pub(crate) async fn look(session: &Session) -> Self {
         // Alone: it is a function of the leader, which does not go with the tables.
         let pid = session.run("SELECT pg_backend_pid()").await.unwrap_or_default();
         let pid = pid.single().filter(|pid| pid.parse::<u64>().is_ok()).unwrap_or_default().to_owned();
@@ -134,12 +134,12 @@ impl Before {
 
     /// Whether any of the tables can be read.
     #[must_use]
-    pub fn tells(&self) -> bool {
+    pub(crate) fn tells(&self) -> bool {
         self.queries.iter().any(Option::is_some)
     }
 
     /// What has come since: each refused line once.
-    pub async fn since(&self, session: &Session) -> Vec<Report> {
+    pub(crate) async fn since(&self, session: &Session) -> Vec<Report> {
         let mut reports: Vec<Report> = Vec::new();
         for (before, errors) in self.queries.iter().zip(&TABLES) {
             let Some(before) = before else { continue };

@@ -50,7 +50,7 @@ impl Target {
 ///
 /// # Errors
 /// When it cannot be had, with who holds it; nothing is open then.
-pub async fn begin(server: &impl Server, target: &Target) -> Result<(), Trouble> {
+pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), Trouble> {
     let Err((failure, doing)) = server.begin(&target.take_lock(), target.lock_timeout).await else {
         return Ok(());
     };

@@ -20,7 +20,7 @@ use crate::redshift::way::{Ground, Seen, times};
 
 /// What the ledger has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// The id.
     pub id: BatchId,
     /// Checksum of its rows; None in rows of earlier versions.
@@ -39,7 +39,7 @@ pub struct Row {
 
 /// Whether the ledger has a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum There {
+pub(crate) enum There {
     /// It has nothing under its id.
     No,
     /// It has it.
@@ -77,7 +77,7 @@ impl Target {
 
 /// The id under which a batch is entered when the ledger has another one under its own.
 #[must_use]
-pub fn derived_id(seal: &Seal) -> BatchId {
+pub(crate) fn derived_id(seal: &Seal) -> BatchId {
     let what = match seal.content {
         Some(content) => content.to_string(),
         // Format 1 does not say what its rows are; its files are what comes nearest.
@@ -97,7 +97,7 @@ pub(super) fn ids_of<'s>(seals: impl IntoIterator<Item = &'s Seal>) -> Vec<Batch
 
 /// Whether the ledger, which has these rows under the ids of the batch, has the batch.
 #[must_use]
-pub fn judge(seal: &Seal, rows: &[Row]) -> There {
+pub(crate) fn judge(seal: &Seal, rows: &[Row]) -> There {
     let under = |id| rows.iter().filter(move |row| row.id == id);
     let same = under(seal.batch).find(|row| is_same(seal, row));
     match same.or_else(|| under(derived_id(seal)).next()) {
@@ -124,7 +124,11 @@ fn is_same(seal: &Seal, row: &Row) -> bool {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn entries(server: &impl Server, target: &Target, seals: &[&Seal]) -> Result<Vec<Row>, SqlFailure> {
+pub(crate) async fn entries(
+    server: &impl Server,
+    target: &Target,
+    seals: &[&Seal],
+) -> Result<Vec<Row>, SqlFailure> {
     if seals.is_empty() {
         return Ok(Vec::new());
     }
@@ -136,7 +140,7 @@ pub async fn entries(server: &impl Server, target: &Target, seals: &[&Seal]) -> 
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn ground(
+pub(crate) async fn ground(
     server: &impl Server,
     target: &Target,
     seals: &[&Seal],

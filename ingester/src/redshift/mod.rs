@@ -1,35 +1,35 @@
 //! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
 //! this module.
 
-pub mod connect;
-pub mod ddl;
-pub mod login;
-pub mod said;
-pub mod session;
-pub mod table;
-pub mod columns;
+pub(crate) mod connect;
+pub(crate) mod ddl;
+pub(crate) mod login;
+pub(crate) mod said;
+pub(crate) mod session;
+pub(crate) mod table;
+pub(crate) mod columns;
 mod copy;
-pub mod counts;
-pub mod errors;
-pub mod file_counts;
-pub mod ledger;
-pub mod transaction;
-pub mod load_errors;
-pub mod lock;
-pub mod look;
+pub(crate) mod counts;
+pub(crate) mod errors;
+pub(crate) mod file_counts;
+pub(crate) mod ledger;
+pub(crate) mod transaction;
+pub(crate) mod load_errors;
+pub(crate) mod lock;
+pub(crate) mod look;
 pub mod mark;
-pub mod orphan;
-pub mod release;
-pub mod runs;
-pub mod server;
-pub mod stage;
-pub mod statements;
-pub mod trim;
-pub mod way;
+pub(crate) mod orphan;
+pub(crate) mod release;
+pub(crate) mod runs;
+pub(crate) mod server;
+pub(crate) mod stage;
+pub(crate) mod statements;
+pub(crate) mod trim;
+pub(crate) mod way;
 
 pub use connect::Connector;
-pub use login::login_address;
-pub use session::{Rows, Session, SqlFailure};
+pub(crate) use login::login_address;
+pub(crate) use session::{Rows, Session, SqlFailure};
 pub use statements::Target;
 
 #[cfg(test)]

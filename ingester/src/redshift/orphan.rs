@@ -45,7 +45,7 @@ impl Sessions {
 }
 
 /// By what this session will be known; None if Redshift does not tell.
-pub async fn identify(server: &impl Server) -> Option<Began> {
+pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
     let pid = match server.run(PID).await {
         Ok(rows) => rows.single()?.trim().parse().ok()?,
         Err(error) => {
@@ -70,7 +70,7 @@ pub async fn identify(server: &impl Server) -> Option<Began> {
 ///
 /// # Errors
 /// When there is no answer: the connection is gone.
-pub async fn end(server: &impl Server, session: &Began) -> Result<(), SqlFailure> {
+pub(crate) async fn end(server: &impl Server, session: &Began) -> Result<(), SqlFailure> {
     for view in &VIEWS {
         let there = match server.run(&view.same(session)).await {
             Ok(rows) => !rows.0.is_empty(),

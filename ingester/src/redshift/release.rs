@@ -72,7 +72,7 @@ impl Target {
 
 /// What the ledger says of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The batch.
     pub batch: BatchId,
     /// Rows in the table.
@@ -88,7 +88,7 @@ pub struct Entry {
 impl Entry {
     /// Rows that were sealed.
     #[must_use]
-    pub fn sealed(&self) -> u64 {
+    pub(crate) fn sealed(&self) -> u64 {
         self.loaded.saturating_add(self.rows).saturating_add(self.known)
     }
 }
@@ -97,7 +97,11 @@ impl Entry {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn look(session: &Session, target: &Target, batches: &[BatchId]) -> Result<Vec<Entry>, Trouble> {
+pub(crate) async fn look(
+    session: &Session,
+    target: &Target,
+    batches: &[BatchId],
+) -> Result<Vec<Entry>, Trouble> {
     if batches.is_empty() {
         return Ok(Vec::new());
     }
@@ -109,7 +113,7 @@ pub async fn look(session: &Session, target: &Target, batches: &[BatchId]) -> Re
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
+pub(crate) async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
     let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
     Ok(session.run(&sql).await?.first_column())
 }
@@ -127,7 +131,7 @@ fn entries(rows: &Rows) -> Vec<Entry> {
 
 /// Rows to load out of a quarantine.
 #[derive(Debug)]
-pub struct Release<'a> {
+pub(crate) struct Release<'a> {
     /// Their batch.
     pub batch: BatchId,
     /// What the ledger must still say.
@@ -144,7 +148,7 @@ pub struct Release<'a> {
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Released {
+pub(crate) enum Released {
     /// The rows are in the table.
     Applied {
         /// Those that were there already.
@@ -158,7 +162,7 @@ pub enum Released {
 ///
 /// # Errors
 /// When they are not loaded as far as is known. Trying again, after a new look at the ledger, never loads twice.
-pub async fn release(
+pub(crate) async fn release(
     session: &Session,
     target: &Target,
     release: &Release<'_>,

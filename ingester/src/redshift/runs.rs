@@ -11,7 +11,7 @@ use crate::redshift::statements::Target;
 
 /// A run, or all batches that do not say theirs. `ingester ledger show --json` prints it as it is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct RunRow {
+pub(crate) struct RunRow {
     /// The run; None: batches of an earlier version, which did not tell.
     pub run: Option<String>,
     /// Its producer; of batches without a run the last one by name.
@@ -46,7 +46,11 @@ impl Target {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn runs(server: &impl Server, target: &Target, most: usize) -> Result<Vec<RunRow>, SqlFailure> {
+pub(crate) async fn runs(
+    server: &impl Server,
+    target: &Target,
+    most: usize,
+) -> Result<Vec<RunRow>, SqlFailure> {
     Ok(rows(&server.run(&target.count_runs(most)).await?))
 }
 

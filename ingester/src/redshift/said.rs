@@ -15,7 +15,7 @@ const ABOUT_S3: [&str; 5] =
 
 /// The reason why a row was refused: nothing that stands between quotes.
 #[must_use]
-pub fn reason(text: &str) -> String {
+pub(crate) fn reason(text: &str) -> String {
     let quote = |c: char| c == '\'' || c == '"';
     let text = without_bytes(text);
     cut(&text, text.find(quote), quote)
@@ -23,7 +23,7 @@ pub fn reason(text: &str) -> String {
 
 /// The message of an error, which may also be about names.
 #[must_use]
-pub fn message(text: &str) -> String {
+pub(crate) fn message(text: &str) -> String {
     let text = without_bytes(text);
     let lower = text.to_ascii_lowercase();
     let value =

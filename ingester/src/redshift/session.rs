@@ -14,7 +14,7 @@ use tokio_postgres::{AsyncMessage, CancelToken, Client, Connection, NoTls, Simpl
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
-pub const COPY_ID: &str = "SELECT pg_last_copy_id()";
+pub(crate) const COPY_ID: &str = "SELECT pg_last_copy_id()";
 
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -288,7 +288,7 @@ fn opening(lock: &str, limit: Duration, usual: Duration) -> [(String, &'static s
 }
 
 /// What the LOCK of a transaction is called.
-pub const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 
 /// Limits every statement of a session, waiting in Redshift's queue included.
 fn time_limit(limit: Duration) -> String {

@@ -64,7 +64,7 @@ pub struct Comparable<'a> {
 
 /// Rows to bring into the table the staged way.
 #[derive(Debug, Clone)]
-pub struct Staging<'a> {
+pub(crate) struct Staging<'a> {
     /// What the temporary table is named after.
     pub name: &'a str,
     /// Key of the manifest that names their files.
@@ -174,7 +174,7 @@ pub(super) async fn through(
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure> {
+pub(crate) async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure> {
     let stage = name("check");
     session.run(&target.make_stage(&stage)).await?;
     session.run(&drop_stage(&stage)).await.map(drop)
@@ -184,7 +184,7 @@ pub async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure>
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
+pub(crate) async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
     Ok(Shape::of(&table::look(session, &target.table).await?))
 }
 

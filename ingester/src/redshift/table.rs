@@ -14,7 +14,7 @@ use crate::redshift::{Connector, Session, SqlFailure};
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn look(session: &Session, table: &TableName) -> Result<Vec<LiveColumn>, SqlFailure> {
+pub(crate) async fn look(session: &Session, table: &TableName) -> Result<Vec<LiveColumn>, SqlFailure> {
     let rows = session.run(&query(table)).await?;
     Ok(rows.0.into_iter().filter_map(column).collect())
 }
@@ -51,7 +51,7 @@ fn column(row: Vec<Option<String>>) -> Option<LiveColumn> {
 ///
 /// # Errors
 /// As [`look`].
-pub async fn look_closely(
+pub(crate) async fn look_closely(
     session: &Session,
     table: &TableName,
 ) -> Result<(Vec<LiveColumn>, Option<String>), SqlFailure> {
@@ -89,7 +89,7 @@ fn layout(row: Vec<Option<String>>) -> Option<(String, Layout)> {
 ///
 /// # Errors
 /// Exit 78, naming the columns.
-pub async fn refuse_unloadable(
+pub(crate) async fn refuse_unloadable(
     config: &Config,
     schema: &Schema,
     connector: &Connector,
@@ -112,7 +112,7 @@ pub async fn refuse_unloadable(
 ///
 /// # Errors
 /// Exit 78, naming the columns.
-pub fn unloadable(
+pub(crate) fn unloadable(
     table: &TableName,
     schema: &Schema,
     live: &[LiveColumn],

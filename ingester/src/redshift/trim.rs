@@ -18,7 +18,7 @@ use crate::redshift::{errors, lock};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Trimmed {
+pub(crate) struct Trimmed {
     /// Ledger rows that were deleted.
     pub deleted: u64,
     /// Ledger rows as old that were left, because their batches are still needed.
@@ -63,7 +63,7 @@ impl Target {
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses, or the ledger has no mark.
-pub async fn trim(
+pub(crate) async fn trim(
     server: &impl Server,
     target: &Target,
     loaded_before: DateTime<Utc>,

@@ -82,7 +82,7 @@ impl fmt::Display for Why {
 
 /// First and last time of the rows of a batch, as the ledger has them; None if no row has one.
 #[must_use]
-pub fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+pub(crate) fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     let (first, last) = (seal.first_received, seal.last_received);
     let ledger = |at: DateTime<Utc>| at.trunc_subsecs(6);
     Some((ledger(first.or(last)?), ledger(last.or(first)?)))

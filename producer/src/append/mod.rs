@@ -85,7 +85,7 @@ pub enum Shipped {
 
 /// The writing end of the thread.
 #[derive(Debug)]
-pub struct Appender {
+pub(crate) struct Appender {
     /// Records and sessions go in here.
     pub stream: mpsc::Sender<FromStream>,
     /// Reports of the shipping side go in here.
@@ -101,7 +101,7 @@ pub struct Appender {
 ///
 /// # Errors
 /// When there can be no more threads.
-pub fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
+pub(crate) fn start(log: Log, shutdown: Shutdown) -> io::Result<Appender> {
     start_by(Moment::now, log, shutdown)
 }
 

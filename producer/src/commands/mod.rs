@@ -1,6 +1,6 @@
 //! The commands beside `producer run`.
 
-pub mod check;
-pub mod schema;
-pub mod replay;
-pub mod import;
+pub(crate) mod check;
+pub(crate) mod schema;
+pub(crate) mod replay;
+pub(crate) mod import;

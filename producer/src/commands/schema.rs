@@ -15,7 +15,7 @@ const SHOWN: usize = 60;
 
 /// What `producer schema` is asked.
 #[derive(Debug, clap::Args)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The configuration file of both services.
     #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
     config: PathBuf,
@@ -32,7 +32,7 @@ impl Asked {
     ///
     /// # Errors
     /// When configuration or schema cannot be used, or the record cannot be read or become a row.
-    pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
+    pub(crate) fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
         let config = Config::load(&self.config, Secrets::Unused)?;
         let schema = config.schema.load()?;
         match &self.explain {

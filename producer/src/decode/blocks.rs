@@ -17,7 +17,7 @@ use crate::transform::{self, ColumnCounts, Identity, Outcome, Transform};
 const BLOCK_RECORDS: usize = 256;
 const BLOCK_BYTES: usize = 1 << 20;
 /// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
-pub const TOO_LONG: &str = "too_long";
+pub(crate) const TOO_LONG: &str = "too_long";
 
 /// So many hits in a row that the log does not have, and it is asked for few from then on: to look up a hit in vain costs
 /// a tenth of its transform.
@@ -27,7 +27,7 @@ const ASKED_SELDOM: u64 = 64;
 
 /// Decodes records into the block that is being filled.
 #[derive(Debug)]
-pub struct Records {
+pub(crate) struct Records {
     transform: Transform,
     /// The hits of the log, if it is asked.
     known: Option<KnownHits>,
@@ -47,7 +47,7 @@ pub struct Records {
 impl Records {
     /// With an empty block. What is counted here is added to `counters` too.
     #[must_use]
-    pub fn new(transform: Transform, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
         Self {
             transform,
@@ -65,13 +65,13 @@ impl Records {
 
     /// Of a session: hits that are `known` are not transformed, and a run of unreadable records is damage.
     #[must_use]
-    pub fn of_session(mut self, known: Option<KnownHits>, unreadable: Unreadable) -> Self {
+    pub(crate) fn of_session(mut self, known: Option<KnownHits>, unreadable: Unreadable) -> Self {
         (self.known, self.unreadable) = (known, unreadable);
         self
     }
 
     /// Adds what a line became. True when the block is to be [taken](Self::take) before another is added.
-    pub fn add(&mut self, frame: &Frame<'_>) -> bool {
+    pub(crate) fn add(&mut self, frame: &Frame<'_>) -> bool {
         match *frame {
             Frame::Record(record) => match self.known(record) {
                 Some(Identity { hit, received }) => {
@@ -93,19 +93,19 @@ impl Records {
     }
 
     /// A line has not ended, and has so many bytes by now.
-    pub fn line_grew(&mut self, head: &[u8], bytes: u64) {
+    pub(crate) fn line_grew(&mut self, head: &[u8], bytes: u64) {
         self.unreadable.line_grew(head, bytes);
     }
 
     /// What was unreadable in this session.
     #[must_use]
-    pub fn unreadable(&self) -> &Unreadable {
+    pub(crate) fn unreadable(&self) -> &Unreadable {
         &self.unreadable
     }
 
     /// What of this session was sent before.
     #[must_use]
-    pub fn reread(&self) -> Reread {
+    pub(crate) fn reread(&self) -> Reread {
         self.reread
     }
 
@@ -126,7 +126,7 @@ impl Records {
     }
 
     /// Adds a line that may have been cut off at its end; false, and nothing is added, if it cannot become a row.
-    pub fn add_if_whole(&mut self, frame: &Frame<'_>) -> bool {
+    pub(crate) fn add_if_whole(&mut self, frame: &Frame<'_>) -> bool {
         let Frame::Record(record) = *frame else { return false };
         match self.transform.record(record, &mut self.block.rows) {
             Outcome::Rejected(_) => false,
@@ -138,13 +138,13 @@ impl Records {
     }
 
     /// Adds a record that was rejected before, with the reason it was given then.
-    pub fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
+    pub(crate) fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
         self.reject(record, name, reason);
         self.is_full()
     }
 
     /// The block as it is, if there is anything in it; the next starts empty.
-    pub fn take(&mut self) -> Option<Block> {
+    pub(crate) fn take(&mut self) -> Option<Block> {
         if self.block.records.is_empty() {
             return None;
         }
@@ -157,14 +157,14 @@ impl Records {
 
     /// Records so far.
     #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// Gives the transform back, and what was unreadable, having said what each filter dropped, and what was altered
     /// since the process started because a type could not hold it.
     #[must_use]
-    pub fn end(mut self) -> (Transform, Unreadable) {
+    pub(crate) fn end(mut self) -> (Transform, Unreadable) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
         for (filter, records) in filters.filter(|(_, records)| **records > 0) {
@@ -243,12 +243,12 @@ fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
 
 /// The reason for a record of so many bytes.
 #[must_use]
-pub fn too_long(bytes: u64) -> String {
+pub(crate) fn too_long(bytes: u64) -> String {
     format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
 }
 
 /// How that reason begins.
-pub const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
+pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
 #[cfg(test)]
 mod tests {

@@ -6,11 +6,11 @@
 use memchr::memchr;
 
 /// How much of a record that is too long is kept, so that a reject can show what it was.
-pub const HEAD_BYTES: usize = 4096;
+pub(crate) const HEAD_BYTES: usize = 4096;
 
 /// One line of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Frame<'a> {
+pub(crate) enum Frame<'a> {
     /// A line that is not empty, without its end.
     Record(&'a [u8]),
     /// A line longer than allowed.
@@ -24,7 +24,7 @@ pub enum Frame<'a> {
 
 /// Splits one stream; a new connection needs a new one, since its first byte starts a record.
 #[derive(Debug)]
-pub struct Framer {
+pub(crate) struct Framer {
     max_record_bytes: usize,
     /// The line so far, if a piece ended inside it: whole while it can still be a record, then only its head.
     gathered: Vec<u8>,
@@ -37,12 +37,12 @@ pub struct Framer {
 
 impl Framer {
     /// A record may have this many bytes, its line end not counted.
-    pub fn new(max_record_bytes: usize) -> Self {
+    pub(crate) fn new(max_record_bytes: usize) -> Self {
         Self { max_record_bytes, gathered: Vec::new(), length: 0, ends_in_cr: false, empty_lines: 0 }
     }
 
     /// Gives every line that ends in `piece` to `sink` and keeps the rest for the next piece.
-    pub fn push(&mut self, piece: &[u8], mut sink: impl FnMut(Frame<'_>)) {
+    pub(crate) fn push(&mut self, piece: &[u8], mut sink: impl FnMut(Frame<'_>)) {
         let mut rest = piece;
         while let Some(end) = memchr(b'\n', rest) {
             let (line, after) =
@@ -59,24 +59,24 @@ impl Framer {
     }
 
     /// The stream has ended: a last line without its end is a line all the same.
-    pub fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
+    pub(crate) fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
         if self.length > 0 {
             self.gathered_line(&mut sink);
         }
     }
 
     /// Lines without content so far.
-    pub fn empty_lines(&self) -> u64 {
+    pub(crate) fn empty_lines(&self) -> u64 {
         self.empty_lines
     }
 
     /// Bytes of a line that has not ended yet: they are lost if the connection is.
-    pub fn pending_bytes(&self) -> u64 {
+    pub(crate) fn pending_bytes(&self) -> u64 {
         self.length
     }
 
     /// How that line begins: so much of it as a reject would show.
-    pub fn pending_head(&self) -> &[u8] {
+    pub(crate) fn pending_head(&self) -> &[u8] {
         self.gathered.get(..self.head_bytes()).unwrap_or(&self.gathered)
     }
 

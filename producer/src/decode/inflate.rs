@@ -16,7 +16,7 @@ const WINDOW_BITS: u8 = 15;
 const HEAD: usize = 40;
 
 /// Inflates one response body.
-pub struct Inflater {
+pub(crate) struct Inflater {
     state: State,
     decompress: Decompress,
     piece: Box<[u8]>,
@@ -42,7 +42,7 @@ enum State {
 
 /// Why the body cannot be read any further. Positions are compressed bytes from the start of the body.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
-pub enum InflateError {
+pub(crate) enum InflateError {
     /// The first bytes are not a gzip header: most likely an error page.
     #[error("the response is not gzip: it is {0}")]
     NotGzip(Head),
@@ -67,7 +67,7 @@ pub enum InflateError {
 
 impl Inflater {
     /// For a body of which nothing has been read.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             state: State::Header(0),
             decompress: Decompress::new_gzip(WINDOW_BITS),
@@ -79,7 +79,7 @@ impl Inflater {
 
     /// The next piece of `input`, of which the part that is dealt with is cut off; none when all of it is. What came
     /// before an error is good.
-    pub fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
+    pub(crate) fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
         loop {
             if input.is_empty() && matches!(self.state, State::Header(_) | State::Foreign(_)) {
                 return Ok(None);
@@ -118,7 +118,7 @@ impl Inflater {
     ///
     /// # Errors
     /// When it may not.
-    pub fn finish(&self) -> Result<(), InflateError> {
+    pub(crate) fn finish(&self) -> Result<(), InflateError> {
         match &self.state {
             State::Header(0) => Ok(()),
             State::Header(_) | State::Member => Err(InflateError::Truncated(self.consumed)),
@@ -128,12 +128,12 @@ impl Inflater {
     }
 
     /// Compressed bytes read so far.
-    pub fn consumed(&self) -> u64 {
+    pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
 
     /// Inflated bytes given so far.
-    pub fn produced(&self) -> u64 {
+    pub(crate) fn produced(&self) -> u64 {
         self.produced
     }
 
@@ -189,11 +189,11 @@ impl Default for Inflater {
 /// The start of an unexpected body, in plain characters.
 /// The first bytes of a body that is no gzip. They may be of a record: only their shape is shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Head(Vec<u8>);
+pub(crate) struct Head(Vec<u8>);
 
 impl Head {
     /// Whether they have this text within.
-    pub fn contains(&self, text: &str) -> bool {
+    pub(crate) fn contains(&self, text: &str) -> bool {
         memchr::memmem::find(&self.0, text.as_bytes()).is_some()
     }
 

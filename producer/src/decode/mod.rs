@@ -4,11 +4,11 @@
 //! compressed bytes ──► inflate ──text──► frame, transform ──► blocks
 //! ```
 
-pub mod blocks;
-pub mod frame;
-pub mod inflate;
-pub mod reread;
-pub mod unreadable;
+pub(crate) mod blocks;
+pub(crate) mod frame;
+pub(crate) mod inflate;
+pub(crate) mod reread;
+pub(crate) mod unreadable;
 
 use std::io;
 use std::sync::Arc;

@@ -68,7 +68,7 @@ impl Reread {
 
 /// How long the connections took to catch up lately, and which of them wait.
 #[derive(Debug, Clone, Default)]
-pub struct Rereads(Arc<Mutex<HashMap<u8, Latest>>>);
+pub(crate) struct Rereads(Arc<Mutex<HashMap<u8, Latest>>>);
 
 #[derive(Debug, Default)]
 struct Latest {
@@ -78,7 +78,7 @@ struct Latest {
 
 impl Rereads {
     /// A session of this connection ended, after so long a time among known hits.
-    pub fn note(&self, connection: u8, rereading: Duration, unfinished: bool, now: Instant) {
+    pub(crate) fn note(&self, connection: u8, rereading: Duration, unfinished: bool, now: Instant) {
         if rereading.is_zero() {
             return;
         }
@@ -94,18 +94,18 @@ impl Rereads {
 
     /// How long it takes the slowest of them.
     #[must_use]
-    pub fn longest(&self, now: Instant) -> Duration {
+    pub(crate) fn longest(&self, now: Instant) -> Duration {
         self.lock().values().map(|latest| latest.recent(now)).max().unwrap_or_default()
     }
 
     /// This connection waits before it connects again.
-    pub fn wait(&self, connection: u8, until: Instant) {
+    pub(crate) fn wait(&self, connection: u8, until: Instant) {
         self.lock().entry(connection).or_default().waits_until = Some(until);
     }
 
     /// Whether this connection is the only one of so many that does not wait.
     #[must_use]
-    pub fn is_last(&self, connection: u8, connections: u8, now: Instant) -> bool {
+    pub(crate) fn is_last(&self, connection: u8, connections: u8, now: Instant) -> bool {
         let all = self.lock();
         let waits = |other| {
             all.get(&other).and_then(|latest: &Latest| latest.waits_until).is_some_and(|until| until > now)

@@ -1,8 +1,8 @@
 //! Adobe: a token, a connection to Livestream, and the bytes that come of it.
 
-pub mod connections;
-pub mod connection;
-pub mod pace;
-pub mod reaction;
-pub mod token;
-pub mod connect;
+pub(crate) mod connections;
+pub(crate) mod connection;
+pub(crate) mod pace;
+pub(crate) mod reaction;
+pub(crate) mod token;
+pub(crate) mod connect;

@@ -22,7 +22,7 @@ const MAX_AWAY: Duration = Duration::from_secs(900);
 
 /// How a session went.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Went {
+pub(crate) struct Went {
     /// How long it lasted.
     pub lasted: Duration,
     /// How long of that it read what had been read before.
@@ -42,7 +42,7 @@ pub struct Went {
 impl Went {
     /// Whether it was read at what was new for long enough, where catching up takes so long.
     #[must_use]
-    pub fn lived(&self, catching_up: Duration) -> bool {
+    pub(crate) fn lived(&self, catching_up: Duration) -> bool {
         let live = self.lasted.saturating_sub(self.rereading);
         !self.unfinished && live >= self.rereading.max(catching_up).max(GOOD_SESSION)
     }
@@ -50,7 +50,7 @@ impl Went {
 
 /// The waits of one connection.
 #[derive(Debug, Clone)]
-pub struct Pace {
+pub(crate) struct Pace {
     backoff: Backoff,
     /// Whether the stream is read by this connection only.
     alone: bool,
@@ -61,24 +61,24 @@ pub struct Pace {
 impl Pace {
     /// For a connection that has seen no failure yet. `max` is the longest wait of a connection that is alone.
     #[must_use]
-    pub fn new(max: Duration, alone: bool) -> Self {
+    pub(crate) fn new(max: Duration, alone: bool) -> Self {
         Self { backoff: Backoff::new(FIRST_WAIT, max), alone, broke_early: 0 }
     }
 
     /// A try to connect failed: the wait before the next.
-    pub fn refused(&mut self) -> Duration {
+    pub(crate) fn refused(&mut self) -> Duration {
         self.backoff.failed()
     }
 
     /// Failures in a row.
     #[must_use]
-    pub fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
 
     /// A session ended: the wait before the next, None for at once. `longest` is how long any connection took lately to
     /// catch up.
-    pub fn ended(&mut self, went: &Went, longest: Duration) -> Option<Duration> {
+    pub(crate) fn ended(&mut self, went: &Went, longest: Duration) -> Option<Duration> {
         let catching_up = if self.keeps_none(went) { Duration::ZERO } else { longest };
         let good = !went.damaged && went.lived(catching_up);
         if good {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What the stream loop does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reaction {
+pub(crate) enum Reaction {
     /// Get a new token and try again.
     NewToken,
     /// Try again after the time Adobe asked for, or the longest wait there is: Adobe asks for patience.
@@ -21,7 +21,7 @@ const MAX_PATIENCE: Duration = Duration::from_secs(900);
 
 /// Decides by the status of the answer, what it says, and how long it asks to wait.
 #[must_use]
-pub fn to_refusal(status: u16, said: &str, retry_after: Option<Duration>) -> Reaction {
+pub(crate) fn to_refusal(status: u16, said: &str, retry_after: Option<Duration>) -> Reaction {
     let asked = retry_after.map(|wait| wait.min(MAX_PATIENCE));
     // Rapid reconnects are answered by 409 and 503 until about a minute has passed.
     // <https://experienceleague.adobe.com/docs/experience-cloud-kcs/kbarticles/ka-16598.html>

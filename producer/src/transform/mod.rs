@@ -36,11 +36,12 @@ mod walk;
 
 pub use state::log::HitId;
 
-pub use explain::Explained;
+pub(crate) use explain::Explained;
 pub use filter::{Filter, FilterTest};
-pub use identity::{Identity, identity};
-pub use plan::TransformError;
-pub use stats::{ColumnCounts, Stats};
+pub(crate) use identity::Identity;
+pub use identity::identity;
+pub(crate) use plan::TransformError;
+pub(crate) use stats::{ColumnCounts, Stats};
 
 use convert::Converter;
 use mend::Mended;
@@ -123,7 +124,7 @@ impl Reject {
 
 /// Whether all of a record is JSON as it stands, with nothing mended.
 #[must_use]
-pub fn is_json(record: &[u8]) -> bool {
+pub(crate) fn is_json(record: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
     let mut scanner = scan::Scanner::new(text);
     scanner.blanks();

@@ -4,8 +4,8 @@
 //! Nothing goes up before its batch is sealed: until then its id is not final (`state::log::Log::open`), and a copy of
 //! the log could put other rows under the same name.
 
-pub mod copies;
-pub mod put;
+pub(crate) mod copies;
+pub(crate) mod put;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

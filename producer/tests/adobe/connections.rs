@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
-use producer::append::{Decoded, FromStream};
-use producer::counters::Counters;
-use producer::source::connections::Streams;
+use producer::Counters;
+use producer::Streams;
+use producer::{Decoded, FromStream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;

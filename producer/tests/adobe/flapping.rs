@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use adobe::{Adobe, Options, Plan};
 use chrono::Utc;
-use producer::append::{Decoded, FromStream};
-use producer::counters::Counters;
-use producer::source::connections::Streams;
+use producer::Counters;
+use producer::Streams;
+use producer::{Decoded, FromStream};
 use shared::shutdown::Shutdown;
 use state::log::{Log, Settings};
 use tokio::sync::mpsc;

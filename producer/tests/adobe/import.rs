@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use adobe::{ORGANIZATION, PRIVATE_KEY, TECHNICAL_ACCOUNT};
-use producer::commands::import::import;
+use producer::import;
 use serde_json::{Value, json};
 use shared::config::{Auth, Config, Reset, Secrets};
 use shared::exit::{Exit, Failure};

@@ -11,8 +11,8 @@ mod tokens;
 
 use std::path::Path;
 
-use producer::source::token::Tokens;
-use producer::transform::Transform;
+use producer::Tokens;
+use producer::Transform;
 use shared::config::{Config, Secrets};
 
 /// What `[adobe]` needs besides the addresses.
@@ -36,7 +36,7 @@ pub(crate) fn at(adobe: &adobe::Adobe, more: &str) -> Config {
 
 pub(crate) fn http(config: &Config) -> reqwest::Client {
     shared::tls::install();
-    producer::source::connect::client(&config.adobe).unwrap()
+    producer::client(&config.adobe).unwrap()
 }
 
 /// Tokens that are kept in memory only.
@@ -45,5 +45,5 @@ pub(crate) fn tokens(config: &Config) -> Tokens {
 }
 
 pub(crate) fn transform(config: &Config) -> Transform {
-    producer::run::transform(config, &config.schema.load().unwrap()).unwrap()
+    producer::transform(config, &config.schema.load().unwrap()).unwrap()
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use producer::source::connect::{ConnectError, open};
+use producer::{ConnectError, open};
 use shared::config::{Config, Reset};
 use shared::secret::Secret;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use adobe::{Adobe, METASCOPE, ORGANIZATION, Options, PRIVATE_KEY, TECHNICAL_ACCOUNT};
-use producer::source::token::{NoToken, TokenError, Tokens};
+use producer::{NoToken, TokenError, Tokens};
 use shared::config::Config;
 use shared::shutdown::Shutdown;
 

@@ -17,10 +17,10 @@ use bench::{cpu_time, log_settings, median, schema};
 use chrono::Utc;
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
-use producer::append::{Decoded, FromStream};
-use producer::counters::Counters;
-use producer::decode::{self, Piece, Reading};
-use producer::transform::Transform;
+use producer::Counters;
+use producer::Transform;
+use producer::{Decoded, FromStream};
+use producer::{Piece, Reading};
 use state::log::{HitId, KnownHits, Log, Staged};
 use tokio::sync::mpsc;
 
@@ -148,7 +148,7 @@ fn since((start, cpu): (Instant, Duration)) -> (Duration, Duration) {
 
 /// The same inflater as the producer's, and nothing else.
 fn inflate(stream: &Stream) -> (Duration, Duration) {
-    let mut piece = vec![0; producer::decode::inflate::PIECE_BYTES];
+    let mut piece = vec![0; producer::PIECE_BYTES];
     let start = (Instant::now(), cpu_time());
     let mut inflater = Decompress::new_gzip(15);
     let mut rest = &stream.gzip[..];
@@ -172,7 +172,7 @@ fn decode_from_memory(
 ) -> (Duration, Duration) {
     let (transform, reading) = (transform.clone(), Reading { known, ..Reading::from(MAX_RECORD) });
     let start = (Instant::now(), cpu_time());
-    let (blocks, _) = decode::body(transform, reading, stream.gzip.chunks(CHUNK));
+    let (blocks, _) = producer::body(transform, reading, stream.gzip.chunks(CHUNK));
     assert_eq!(blocks.iter().map(|block| block.records.len()).sum::<usize>() as u64, RECORDS);
     since(start)
 }
@@ -192,7 +192,7 @@ fn front(
     let start = (Instant::now(), cpu_time());
     let (pieces, input) = mpsc::channel(8);
     let (blocks, mut decoded) = mpsc::channel(4);
-    let thread = decode::start(0, transform, reading, counters, input, blocks).unwrap();
+    let thread = producer::start(0, transform, reading, counters, input, blocks).unwrap();
     let http = http.clone();
     let reading = runtime.spawn(async move {
         let mut response = http.get(format!("http://{at}/")).send().await.unwrap();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use adobe::{Generator, Plan};
 use bench::{median, schema_of_75, schema_of_400};
-use producer::transform::{Outcome, Transform, identity};
+use producer::{Outcome, Transform, identity};
 use reference::Reference;
 use serde_json::Value;
 use shared::schema::Schema;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use adobe::{Generator, Plan};
-use producer::transform::{HitId, Outcome, Transform};
+use producer::{HitId, Outcome, Transform};
 use shared::ids::Instance;
 use shared::layout::Compression;
 use shared::schema::Schema;

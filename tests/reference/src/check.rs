@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, bail, ensure};
-use producer::transform::{Outcome, Reject, Transform};
+use producer::{Outcome, Reject, Transform};
 use redshift::Judge;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -2,7 +2,7 @@
 //!
 //! A day at a time, so that memory holds one day's batches. It changes nothing.
 
-pub mod report;
+pub(crate) mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -30,7 +30,7 @@ use crate::redshift::{Session, SqlFailure, Target, errors, ledger};
 
 /// `ingester audit`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Count batches opened since then: a duration before now (7d), a date or a time.
     #[arg(long, value_name = "WHEN")]
     pub since: String,
@@ -52,7 +52,7 @@ pub struct Args {
 ///
 /// # Errors
 /// 65 when something does not agree; 69 or 78 when S3 or Redshift cannot be asked.
-pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let now = Utc::now();
     let (since, until) = (since::moment(&args.since, now)?, since::moment(&args.until, now)?);
     if since >= until {

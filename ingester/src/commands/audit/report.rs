@@ -13,14 +13,14 @@ use crate::redshift::counts::{DOUBLES, Double, Marks};
 use crate::redshift::ledger::Counted;
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub const AUDIT_FORMAT: u32 = 1;
+pub(crate) const AUDIT_FORMAT: u32 = 1;
 /// Batches that are listed; the others are counted.
 const LISTED: usize = 1000;
 
 /// How rows of the table were counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TableCheck {
+pub(crate) enum TableCheck {
     /// Those of each batch, by the column that names it.
     EachBatch,
     /// Those of each day's batches together, by the time they were received.
@@ -32,7 +32,7 @@ pub enum TableCheck {
 impl TableCheck {
     /// The way these columns allow.
     #[must_use]
-    pub fn by(marks: &Marks) -> Self {
+    pub(crate) fn by(marks: &Marks) -> Self {
         match (&marks.batch, &marks.received) {
             (Some(_), _) => Self::EachBatch,
             (None, Some(_)) => Self::EachDay,
@@ -56,7 +56,7 @@ impl TableCheck {
 
 /// The report.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// [`AUDIT_FORMAT`]
     pub format: u32,
     /// When it was begun.
@@ -91,7 +91,7 @@ pub struct Report {
 
 /// Sums of the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Sums {
+pub(crate) struct Sums {
     /// Records received.
     pub received: u64,
     /// Rows loaded.
@@ -110,7 +110,7 @@ pub struct Sums {
 
 /// A batch that does not add up.
 #[derive(Debug, Clone, Serialize)]
-pub struct Faulty {
+pub(crate) struct Faulty {
     /// The batch.
     pub batch: BatchId,
     /// What is wrong.
@@ -119,7 +119,7 @@ pub struct Faulty {
 
 /// A fault, also for people.
 #[derive(Debug, Clone, Serialize)]
-pub struct Named {
+pub(crate) struct Named {
     /// What is wrong.
     #[serde(flatten)]
     pub fault: Fault,
@@ -129,7 +129,7 @@ pub struct Named {
 
 /// A day whose rows are not as many as there should be.
 #[derive(Debug, Clone, Serialize)]
-pub struct Day {
+pub(crate) struct Day {
     /// The day its batches were opened.
     pub day: NaiveDate,
     /// When the first of their hits was received.
@@ -142,7 +142,7 @@ pub struct Day {
 
 /// Hits whose rows stand several times.
 #[derive(Debug, Clone, Serialize)]
-pub struct Hits {
+pub(crate) struct Hits {
     /// Whether the table has a hit id to look by.
     pub looked: bool,
     /// The first 100 of them.
@@ -154,7 +154,7 @@ pub struct Hits {
 impl Report {
     /// A report on nothing yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         at: DateTime<Utc>,
         (since, until): (DateTime<Utc>, DateTime<Utc>),
         deep: bool,
@@ -180,7 +180,7 @@ impl Report {
     }
 
     /// Counts a batch, and its faults.
-    pub fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
+    pub(crate) fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
         match &facts.ledger {
             Some(row) => {
                 self.loaded += 1;
@@ -210,12 +210,17 @@ impl Report {
     }
 
     /// Notes a day whose rows are not as many as there should be.
-    pub fn day(&mut self, day: NaiveDate, (first, last): (DateTime<Utc>, DateTime<Utc>), what: String) {
+    pub(crate) fn day(
+        &mut self,
+        day: NaiveDate,
+        (first, last): (DateTime<Utc>, DateTime<Utc>),
+        what: String,
+    ) {
         self.days.push(Day { day, first_received: first, last_received: last, what });
     }
 
     /// Notes the hits that stand several times; None when the table has no hit id.
-    pub fn doubles(&mut self, found: Option<Vec<Double>>) {
+    pub(crate) fn doubles(&mut self, found: Option<Vec<Double>>) {
         let looked = found.is_some();
         let mut doubles = found.unwrap_or_default();
         let more = doubles.len() > DOUBLES;
@@ -225,7 +230,7 @@ impl Report {
 
     /// Whether everything that was counted agrees.
     #[must_use]
-    pub fn agrees(&self) -> bool {
+    pub(crate) fn agrees(&self) -> bool {
         self.faulty == 0
             && self.days.is_empty()
             && self.hits.as_ref().is_none_or(|hits| hits.doubles.is_empty())
@@ -233,7 +238,7 @@ impl Report {
 
     /// The report for people, at most 100 columns wide.
     #[must_use]
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let (since, until) = (self.since.format("%Y-%m-%d %H:%M:%S"), self.until.format("%Y-%m-%d %H:%M:%S"));
         let _ = writeln!(out, "batches opened from {since} to {until} UTC\n");

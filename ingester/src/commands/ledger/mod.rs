@@ -3,7 +3,7 @@
 //! A load goes the plain way only for times the ledger can speak for. Since when it can is said by its mark; a table that
 //! another tool filled, and a ledger of which rows were deleted, move that time.
 
-pub mod show;
+pub(crate) mod show;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -26,7 +26,7 @@ use crate::redshift::{Session, SqlFailure, Target, errors, runs};
 
 /// `ingester ledger`
 #[derive(Debug, clap::Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Show what the ledger speaks for, which pipeline it belongs to, and the runs in it.
     ///
     /// A run is one start of a producer, or one replay. Rows received before the time that is shown are loaded the staged
@@ -50,7 +50,7 @@ pub enum Command {
 
 /// `ingester ledger show`
 #[derive(Debug, clap::Args)]
-pub struct Show {
+pub(crate) struct Show {
     /// Print JSON instead of text.
     #[arg(long)]
     pub json: bool,
@@ -58,7 +58,7 @@ pub struct Show {
 
 /// `ingester ledger knows-from`
 #[derive(Debug, clap::Args)]
-pub struct KnowsFromArgs {
+pub(crate) struct KnowsFromArgs {
     /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
     /// from now on, and every load is to be compared with it.
     #[arg(value_name = "TIME")]
@@ -70,7 +70,7 @@ pub struct KnowsFromArgs {
 
 /// `ingester ledger trim`
 #[derive(Debug, clap::Args)]
-pub struct Trim {
+pub(crate) struct Trim {
     /// How long ago a batch was loaded, such as 400d.
     #[arg(long, value_name = "DURATION", value_parser = age)]
     pub older_than: Span,
@@ -91,7 +91,7 @@ fn age(text: &str) -> Result<Span, String> {
 ///
 /// # Errors
 /// 64 when it would go back or the answer is no, 69 or 78 when S3 or Redshift cannot be asked.
-pub async fn command(config: &Config, command: &Command, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn command(config: &Config, command: &Command, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester ledger".to_owned());
     match command {

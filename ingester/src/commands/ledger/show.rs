@@ -13,9 +13,9 @@ use crate::redshift::mark::Mark;
 use crate::redshift::runs::RunRow;
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub const SHOW_FORMAT: u32 = 1;
+pub(crate) const SHOW_FORMAT: u32 = 1;
 /// Runs that are asked for, the latest.
-pub const RUNS: usize = 1000;
+pub(crate) const RUNS: usize = 1000;
 /// Runs of the text, the latest.
 const SHOWN: usize = 20;
 
@@ -24,7 +24,7 @@ pub(super) type Asked = (Option<Mark>, Vec<RunRow>);
 
 /// The whole.
 #[derive(Debug, Serialize)]
-pub struct Shown {
+pub(crate) struct Shown {
     /// [`SHOW_FORMAT`]
     pub format: u32,
     /// When.
@@ -63,7 +63,7 @@ impl Shown {
 
     /// The text for people, at most 100 columns wide but for names.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "ledger    {}", self.ledger);
         let (Some(pipeline), Some(table)) = (&self.pipeline, &self.table) else {

@@ -8,7 +8,7 @@
 //! done by several at once.
 
 mod mend;
-pub mod report;
+pub(crate) mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -50,7 +50,7 @@ const SAID: usize = 20;
 
 /// `ingester reconcile`
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Compare batches opened since then: a duration before now (7d), a date or a time. Older ones that are not at
     /// their end are compared too.
     #[arg(long, value_name = "WHEN", default_value = "7d")]
@@ -67,7 +67,7 @@ pub struct Args {
 ///
 /// # Errors
 /// 65 when something is left for a person to decide; 69 or 78 when S3 or Redshift cannot be asked.
-pub async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn command(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let now = Utc::now();
     let since = start_of_day(since::moment(&args.since, now)?);
     let schema = config.schema.load()?;
@@ -140,7 +140,7 @@ pub(crate) fn failed(trouble: &Trouble) -> Failure {
 /// The age until which a batch may still be in the making: files go up and seals are written within moments of the
 /// limit, unless S3 is away.
 #[must_use]
-pub fn young(config: &Config) -> TimeDelta {
+pub(crate) fn young(config: &Config) -> TimeDelta {
     let age = TimeDelta::from_std(config.batch.max_batch_age.0.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
     age.checked_add(&TimeDelta::minutes(10)).unwrap_or(TimeDelta::MAX)
 }
@@ -241,7 +241,7 @@ fn both_times(again: Verdict, decided: bool) -> Verdict {
 }
 
 /// The same within `ingester run`, over a connection of its own that lasts for one comparison.
-pub struct Watch {
+pub(crate) struct Watch {
     config: Config,
     store: ObjectStore,
     target: Target,
@@ -265,7 +265,7 @@ struct Quiet {
 impl Watch {
     /// Nothing compared yet.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &Config,
         target: Target,
         connector: Connector,
@@ -293,7 +293,7 @@ impl Watch {
     ///
     /// # Errors
     /// When the bookkeeping fails. S3 or Redshift being away is waited for.
-    pub async fn step(&mut self) -> Result<Duration, Failure> {
+    pub(crate) async fn step(&mut self) -> Result<Duration, Failure> {
         let now = Utc::now();
         // A pause may be for Redshift's sake.
         if let Some(paused) = self.pauses.at(now) {
@@ -358,7 +358,11 @@ impl Watch {
     ///
     /// # Errors
     /// As [`Watch::step`].
-    pub async fn run(mut self, listed: oneshot::Receiver<()>, shutdown: Shutdown) -> Result<(), Failure> {
+    pub(crate) async fn run(
+        mut self,
+        listed: oneshot::Receiver<()>,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
         if shutdown.until(listed).await.is_none_or(|listed| listed.is_err()) {
             return Ok(());
         }

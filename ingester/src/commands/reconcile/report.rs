@@ -11,13 +11,13 @@ use state::inspect::columns;
 use crate::facts::judge::{Agreed, Matter};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub const REPORT_FORMAT: u32 = 1;
+pub(crate) const REPORT_FORMAT: u32 = 1;
 /// Batches of each kind that are listed; the others are counted.
 const LISTED: usize = 1000;
 
 /// The report.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// [`REPORT_FORMAT`]
     pub format: u32,
     /// When it was begun.
@@ -40,7 +40,7 @@ pub struct Report {
 
 /// Where the three sides are, and whether they could be asked.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Sides {
+pub(crate) struct Sides {
     /// The producer's log.
     pub log: String,
     /// Whether it was asked: without it lost batches are not noticed.
@@ -53,7 +53,7 @@ pub struct Sides {
 
 /// Batches that agree, by where they are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Agree {
+pub(crate) struct Agree {
     /// Their producers are at them.
     pub in_the_making: u64,
     /// They are going to be loaded or archived.
@@ -78,7 +78,7 @@ impl Agree {
 
 /// A list of bounded length, and how many there are.
 #[derive(Debug, Clone, Serialize)]
-pub struct Listed<T> {
+pub(crate) struct Listed<T> {
     /// All of them.
     pub count: u64,
     /// The first 1000.
@@ -102,7 +102,7 @@ impl<T> Listed<T> {
 
 /// Something that was mended.
 #[derive(Debug, Clone, Serialize)]
-pub struct Mended {
+pub(crate) struct Mended {
     /// The batch.
     pub batch: BatchId,
     /// `load`, `archive` or `republish`.
@@ -113,7 +113,7 @@ pub struct Mended {
 
 /// Something a person has to decide.
 #[derive(Debug, Clone, Serialize)]
-pub struct Undecided {
+pub(crate) struct Undecided {
     /// The batch.
     pub batch: BatchId,
     /// What it is about.
@@ -128,7 +128,7 @@ pub struct Undecided {
 impl Report {
     /// A report on nothing yet.
     #[must_use]
-    pub fn new(at: DateTime<Utc>, since: DateTime<Utc>, dry_run: bool, sides: Sides) -> Self {
+    pub(crate) fn new(at: DateTime<Utc>, since: DateTime<Utc>, dry_run: bool, sides: Sides) -> Self {
         Self {
             format: REPORT_FORMAT,
             at,
@@ -161,7 +161,7 @@ impl Report {
 
     /// The report for people, at most 100 columns wide.
     #[must_use]
-    pub fn table(&self) -> String {
+    pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let Sides { log, s3, ledger, .. } = &self.sides;
         for (side, said) in [("log", log), ("S3", s3), ("ledger", ledger)] {
@@ -211,7 +211,7 @@ fn indented(text: &str) -> String {
 impl Matter {
     /// What it is about, for people.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         match self {
             Self::Lost { rows } => format!(
                 "LOST: its producer published {rows} rows, and neither the ledger nor S3 knows anything of them"
@@ -253,7 +253,7 @@ impl Matter {
 
     /// What to do about it, a line each.
     #[must_use]
-    pub fn advice(&self, batch: BatchId) -> String {
+    pub(crate) fn advice(&self, batch: BatchId) -> String {
         match self {
             Self::Lost { .. } => "restore its folder from versions or a copy of the bucket".to_owned(),
             Self::SealGone => format!(

@@ -27,7 +27,7 @@ const NAMED: usize = 5;
 
 /// What to replay.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Batches, by their ids or the first 8 characters of them or more.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     batches: Vec<BatchPrefix>,
@@ -40,7 +40,7 @@ pub struct Args {
 ///
 /// # Errors
 /// 65 when rows are still refused or a quarantine is damaged, 66 when a batch has none, and as Redshift and S3 answer.
-pub async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, String::new());
     let connector = Connector::new(config, "livestream ingester replay")?;

@@ -13,7 +13,7 @@ use crate::redshift::ledger::{Counted, LedgerRow};
 
 /// Where the folder of a batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// Nowhere: deleted when it was archived, or by a lifecycle rule; or it never was there.
     Nowhere,
     /// Below `s3.to_ingest`.
@@ -24,7 +24,7 @@ pub enum Place {
 
 /// What is known of a batch.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The batch.
     pub batch: BatchId,
     /// Its folder.
@@ -50,7 +50,7 @@ pub struct Facts {
 impl Facts {
     /// Whether its rows cannot be counted in the table, because they do not name it there.
     #[must_use]
-    pub fn is_not_counted(&self) -> bool {
+    pub(crate) fn is_not_counted(&self) -> bool {
         let loaded = self.ledger.as_ref().is_some_and(|row| row.rows_loaded > 0);
         self.unmarked && loaded && self.table == Some(0)
     }
@@ -59,7 +59,7 @@ impl Facts {
 /// Whether the rows of a batch may stand in the table without naming it in the column `mark`, which they have NULL in: they
 /// were made for another schema than the one of this fingerprint, and one without that column, as far as their seal tells.
 #[must_use]
-pub fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerprint: &str) -> bool {
+pub(crate) fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerprint: &str) -> bool {
     let of_other = ledger.schema.as_deref().is_some_and(|schema| schema != fingerprint);
     let columns = seal.and_then(|seal| seal.columns.as_ref());
     of_other && columns.is_none_or(|columns| columns.iter().all(|column| column != mark))
@@ -68,7 +68,7 @@ pub fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerpr
 /// What does not add up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "fault", rename_all = "snake_case")]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The seal cannot be used.
     Seal {
         /// Why.
@@ -154,7 +154,7 @@ pub enum Fault {
 
 /// Everything that does not add up.
 #[must_use]
-pub fn faults(facts: &Facts) -> Vec<Fault> {
+pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
     let mut faults = Vec::new();
     let seal = match &facts.seal {
         Ok(seal) => seal.as_ref(),
@@ -233,7 +233,7 @@ fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: O
 /// Shares the rows that were counted in the table out among batches whose ids bear the same time, if together they are
 /// as many as the ledger says. A batch that is entered under an id of its own, because the ledger had another batch of
 /// its id, has rows that still name the first id.
-pub fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId, LedgerRow>) {
+pub(crate) fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId, LedgerRow>) {
     let mut alike: BTreeMap<_, Vec<&LedgerRow>> = BTreeMap::new();
     for (batch, row) in ledger {
         alike.entry(batch.opened_at()).or_default().push(row);
@@ -250,7 +250,7 @@ pub fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId,
 impl Fault {
     /// The same for people.
     #[must_use]
-    pub fn what(&self) -> String {
+    pub(crate) fn what(&self) -> String {
         match self {
             Self::Seal { why } => format!("its seal cannot be used: {why}"),
             Self::SealCounts { received, sum } => {

@@ -23,7 +23,7 @@ use shared::sql::{TableName, ident};
 /// The statements for the table of rows, and comments on what no statement can do. Keys and encodings are compared
 /// where `options` or the schema name them and `live` knows them.
 #[must_use]
-pub fn alter_table(
+pub(crate) fn alter_table(
     schema: &Schema,
     table: &TableName,
     live: &[LiveColumn],
@@ -35,7 +35,7 @@ pub fn alter_table(
 /// The same for the ledger, whose keys and encodings are left to Redshift. Columns that earlier versions called otherwise
 /// are renamed first.
 #[must_use]
-pub fn alter_ledger(ledger: &TableName, live: &[LiveColumn]) -> Vec<String> {
+pub(crate) fn alter_ledger(ledger: &TableName, live: &[LiveColumn]) -> Vec<String> {
     let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger));
     for (then, now) in RENAMED_IN_LEDGER {
         if live.iter().any(|column| column.name == now) {

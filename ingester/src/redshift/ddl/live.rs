@@ -88,7 +88,7 @@ pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
 
 /// What of the schema is not so in the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The column.
     pub column: String,
     /// What is wrong.
@@ -97,7 +97,7 @@ pub struct Difference {
 
 /// How a column differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub(crate) enum What {
     /// The table does not have it.
     Missing {
         /// The schema's type, with what else belongs into ALTER TABLE.
@@ -146,7 +146,7 @@ pub enum What {
 impl Difference {
     /// Whether it makes every COPY fail.
     #[must_use]
-    pub fn is_fatal(&self) -> bool {
+    pub(crate) fn is_fatal(&self) -> bool {
         match self.what {
             What::Missing { filled_by_redshift, .. } => !filled_by_redshift,
             What::Other { .. } | What::Required => true,
@@ -156,13 +156,13 @@ impl Difference {
 
     /// Whether it makes Redshift refuse some rows.
     #[must_use]
-    pub fn refuses_rows(&self) -> bool {
+    pub(crate) fn refuses_rows(&self) -> bool {
         matches!(self.what, What::Short { .. } | What::Narrow { .. } | What::NotNull)
     }
 
     /// Whether it makes Redshift store other values than the schema promises.
     #[must_use]
-    pub fn alters_values(&self) -> bool {
+    pub(crate) fn alters_values(&self) -> bool {
         matches!(self.what, What::Altered { .. })
     }
 }
@@ -193,7 +193,7 @@ impl fmt::Display for Difference {
 /// Every column that differs: those of the schema in its order, then those only the table has. Keys and encodings
 /// are not among it: they decide about nothing but speed.
 #[must_use]
-pub fn compare(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<Difference> {
+pub(crate) fn compare(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<Difference> {
     let wanted = wanted_by_schema(schema, options);
     let mut differences: Vec<_> = {
         let live = by_name(live);

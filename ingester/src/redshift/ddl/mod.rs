@@ -9,8 +9,8 @@ mod fit;
 mod live;
 mod statements;
 
-pub use alter::{alter_ledger, alter_table};
-pub use live::{Difference, Layout, LiveColumn, What, compare};
+pub(crate) use alter::{alter_ledger, alter_table};
+pub(crate) use live::{Difference, Layout, LiveColumn, What, compare};
 
 use shared::schema::table_options::TableOptions;
 use shared::schema::{Column, Kind, Schema};
@@ -18,7 +18,7 @@ use shared::sql::{TableName, ident};
 use std::fmt::Write;
 
 /// The table rows are loaded into, one column a line.
-pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) -> String {
+pub(crate) fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) -> String {
     let columns = schema.columns.iter().map(|column| (column.name.as_str(), column_text(column, options)));
     let mut text = create(table, columns);
     if let Some(column) = &options.distkey {
@@ -34,7 +34,7 @@ pub fn create_table(schema: &Schema, table: &TableName, options: &TableOptions) 
 
 /// The ledger's columns and types, in order: a row says that its batch is in the table. Those of rows add up to the rows
 /// that were sealed.
-pub const LEDGER_COLUMNS: [(&str, &str); 22] = [
+pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     // No key: see `create_ledger`.
     ("batch_id", "varchar(36) NOT NULL"),
     ("instance", "varchar(127)"),
@@ -69,7 +69,7 @@ pub const LEDGER_COLUMNS: [(&str, &str); 22] = [
 
 /// Columns that earlier versions called otherwise: then and now. A program of before finds that its column is missing,
 /// and enters nothing.
-pub const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
+pub(crate) const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
 
 /// The only column of the table that is locked. Nobody reads or writes it.
 const LOCK_COLUMN: (&str, &str) = ("nothing", "smallint");
@@ -77,19 +77,19 @@ const LOCK_COLUMN: (&str, &str) = ("nothing", "smallint");
 /// The ledger. What keeps a batch from being entered twice is the lock that the load takes first ([`create_lock`]). It has
 /// no primary key: Redshift would not enforce it, and plans as if it held, so that a row that stands twice could hide
 /// from the very query that looks for it.
-pub fn create_ledger(ledger: &TableName) -> String {
+pub(crate) fn create_ledger(ledger: &TableName) -> String {
     create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
 }
 
 /// The table that every load locks first. It has nothing that anybody would want to read, so that whoever reads the ledger
 /// holds up nobody.
-pub fn create_lock(ledger: &TableName) -> String {
+pub(crate) fn create_lock(ledger: &TableName) -> String {
     let (name, sql_type) = LOCK_COLUMN;
     create(&ledger.lock_table(), [(name, sql_type.to_owned())])
 }
 
 /// All statements, in the order in which to send them.
-pub fn statements(
+pub(crate) fn statements(
     schema: &Schema,
     table: &TableName,
     options: &TableOptions,
@@ -99,7 +99,12 @@ pub fn statements(
 }
 
 /// All statements as a file for `psql` and query editors.
-pub fn script(schema: &Schema, table: &TableName, options: &TableOptions, ledger: &TableName) -> String {
+pub(crate) fn script(
+    schema: &Schema,
+    table: &TableName,
+    options: &TableOptions,
+    ledger: &TableName,
+) -> String {
     statements(schema, table, options, ledger).join(";\n\n") + ";\n"
 }
 

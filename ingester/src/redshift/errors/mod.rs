@@ -10,7 +10,7 @@ use crate::redshift::session::SqlFailure;
 
 /// What an error means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// What kind of trouble it is.
     pub class: ErrorClass,
     /// Whose it is.
@@ -257,7 +257,7 @@ const RULES: &[Rule] = &[
 /// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
 /// does not know is tried again, and looked at by a person.
 #[must_use]
-pub fn judge(failure: &SqlFailure) -> Verdict {
+pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
     let (message, sqlstate, otherwise) = match failure {
         SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), ANY.verdict),
         SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
@@ -273,7 +273,7 @@ pub fn judge(failure: &SqlFailure) -> Verdict {
 
 /// What a failure means that was met while `doing` something: the same words mean other things at other statements.
 #[must_use]
-pub fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
+pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
     let verdict = judge(failure);
     if is_time_limit(failure) {
         return Verdict { advice: out_of_time(doing), ..verdict };
@@ -298,7 +298,7 @@ fn out_of_time(doing: &str) -> &'static str {
 
 /// Whether a statement was ended because its time was over, or somebody cancelled it, which reads the same.
 #[must_use]
-pub fn is_time_limit(failure: &SqlFailure) -> bool {
+pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     let SqlFailure::Refused { message, .. } = failure else { return false };
     let message = message.to_lowercase();
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
@@ -306,7 +306,7 @@ pub fn is_time_limit(failure: &SqlFailure) -> bool {
 
 /// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.
 #[must_use]
-pub fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
+pub(crate) fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
     Trouble { scope, pace, at_s3, ..Trouble::of_all(class, why, advice) }

@@ -135,7 +135,7 @@ fn service(auth: Login) -> &'static str {
 
 /// Where passwords come from; None with one of the user's own.
 #[must_use]
-pub fn login_address(config: &Config) -> Option<String> {
+pub(crate) fn login_address(config: &Config) -> Option<String> {
     config.redshift.auth.action()?;
     Some(endpoint(&config.redshift, config.redshift.region(&config.s3.region)))
 }

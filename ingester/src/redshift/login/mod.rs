@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 use crate::redshift::session::SqlFailure;
 use api::PasswordApi;
 
-pub use api::login_address;
+pub(crate) use api::login_address;
 
 /// A password is not used when less than this is left of it: opening a connection takes a moment, and clocks differ.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);

@@ -53,7 +53,7 @@ const PIECES_WAITING: usize = 4;
 
 /// What to replay.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Files, `-` for standard input, `s3://bucket/key`, or `s3://bucket/prefix/` for all objects below it: lines of
     /// JSON, plain or compressed with gzip or zstd, whatever they are called. A line is a record as Adobe sends it, or
     /// a reject as it stands in S3.
@@ -70,7 +70,7 @@ pub struct Args {
 /// # Errors
 /// 66 when a file is not there; 65 when one is damaged or no lines of JSON, or when records were rejected; 75 when it
 /// was stopped before the end; and as the producer.
-pub async fn replay(
+pub(crate) async fn replay(
     config: Config,
     args: &Args,
     shutdown: Shutdown,

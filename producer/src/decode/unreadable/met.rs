@@ -12,7 +12,7 @@ const REMEMBERED: usize = 16_384;
 /// The unreadable records that ended sessions of this process, over all its connections: Adobe may give a visitor to
 /// another connection after a reconnect.
 #[derive(Debug, Clone, Default)]
-pub struct Met {
+pub(crate) struct Met {
     hasher: RandomState,
     hashes: Arc<Mutex<Hashes>>,
 }

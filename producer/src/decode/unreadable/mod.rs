@@ -17,7 +17,7 @@
 
 mod met;
 
-pub use met::Met;
+pub(crate) use met::Met;
 
 /// What a readable record takes off the count of unreadable ones. Of damaged text a record may be readable by chance,
 /// and must not begin the count anew; where every fifth record can be read, it is no damage.
@@ -225,7 +225,7 @@ impl Unreadable {
 
 /// How the sessions of a connection ended, and so what the next one goes over.
 #[derive(Debug, Clone, Default)]
-pub struct Damages {
+pub(crate) struct Damages {
     met: Met,
     /// Damaged sessions in a row.
     damaged: u32,
@@ -236,13 +236,13 @@ pub struct Damages {
 impl Damages {
     /// No session yet; `met` is of all connections.
     #[must_use]
-    pub fn new(met: Met) -> Self {
+    pub(crate) fn new(met: Met) -> Self {
         Self { met, ..Self::default() }
     }
 
     /// What the next session counts its unreadable records with.
     #[must_use]
-    pub fn next(&self, limit: u32, record_bytes: usize) -> Unreadable {
+    pub(crate) fn next(&self, limit: u32, record_bytes: usize) -> Unreadable {
         Unreadable {
             passes_met: self.damaged >= SESSIONS,
             left: if self.strange >= STRANGE_SESSIONS { limit.saturating_mul(BOUND) } else { 0 },
@@ -252,7 +252,7 @@ impl Damages {
     }
 
     /// A session has ended, and `well` says whether it had been read for long enough before.
-    pub fn ended(&mut self, session: &Unreadable, well: bool) {
+    pub(crate) fn ended(&mut self, session: &Unreadable, well: bool) {
         self.met.add(&session.gone_over);
         if let Some(damage) = session.end {
             self.met.add(&session.run.hashes);

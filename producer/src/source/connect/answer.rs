@@ -7,10 +7,10 @@ use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 /// A refusal is worth a short wait, not more.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first `max` bytes of a body; what fails to come is left out.
-pub async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
+pub(crate) async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
     let mut body = Vec::new();
     let reading = async {
         while let Ok(Some(piece)) = response.chunk().await {
@@ -27,7 +27,7 @@ pub async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
 
 /// The beginning of a text, on one line and without control characters.
 #[must_use]
-pub fn one_line(text: &str, max_chars: usize) -> String {
+pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");
     if let Some((end, _)) = line.char_indices().nth(max_chars) {
@@ -40,7 +40,7 @@ pub fn one_line(text: &str, max_chars: usize) -> String {
 /// How long the server asks to wait: `Retry-After`, in seconds or as a date. A date is compared with the server's own
 /// clock if the answer bears its `Date`, and with `now` otherwise: the clock here may be off by more than the wait.
 #[must_use]
-pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     match said.parse() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),

@@ -14,7 +14,7 @@ use shared::causes::causes;
 use shared::config::{Adobe, Reset};
 use shared::secret::Secret;
 
-pub use answer::{BODY_TIMEOUT, one_line, read_body, retry_after};
+pub(crate) use answer::{BODY_TIMEOUT, one_line, read_body, retry_after};
 
 /// Redirects followed at most.
 const MAX_REDIRECTS: usize = 5;

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 
 use cache::Cache;
 use ims::Ims;
-pub use jwt::KeyError;
+pub(crate) use jwt::KeyError;
 
 /// A token is renewed when less of its life is left than this, or than a tenth of a short life.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
@@ -120,7 +120,7 @@ pub enum TokenError {
 }
 
 /// What a person can do when tokens are given, but not taken.
-pub const NOT_TAKEN: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
+pub(crate) const NOT_TAKEN: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
     Analytics in the Adobe Developer Console), its e-mail address is not linked to the stream (ask Customer Care), or \
     this machine's clock is off";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ingester::redshift::way::{Ground, Seen, ways};
+use ingester::{Ground, Seen, ways};
 use shared::ids::{BatchId, Instance, RunId};
 use shared::layout::Compression;
 use shared::seal::{Compared, Counts, KnownRun, SEAL_FORMAT, Seal};

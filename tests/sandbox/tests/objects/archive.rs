@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::Utc;
-use ingester::archive::Archiver;
-use ingester::load_store::Book;
+use ingester::Archiver;
+use ingester::Book;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
@@ -37,7 +37,7 @@ async fn archive(config: &Config, book: &Book, batch: BatchId) -> bool {
     let store = ObjectStore::connect(&config.s3).await;
     let mut archiver = Archiver::new(config, store, book.clone());
     archiver.step().await.unwrap();
-    book.get(batch).unwrap().is_some_and(|load| ingester::load_store::is_archived(&load))
+    book.get(batch).unwrap().is_some_and(|load| ingester::is_archived(&load))
 }
 
 /// Every object stands where it was or where it goes, as it was.

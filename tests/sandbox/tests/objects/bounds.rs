@@ -1,6 +1,6 @@
 //! No object is read that is larger than what is expected of it, and no listing ends early.
 
-use ingester::facts::folder::{Folder, verify};
+use ingester::{Folder, verify};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
@@ -37,7 +37,7 @@ async fn a_seal_that_is_too_large_is_the_trouble_of_its_own_batch() {
     let key = format!("{}{SEAL}", layout::folder("ToIngest/", batch));
     store.put(&key, vec![b' '; usize::try_from(SMALL).unwrap() + 1]);
     let trouble = verify(&objects, "ToIngest/", batch, "0123456789abcdef").await.unwrap_err();
-    assert_eq!((trouble.class, trouble.scope), (ErrorClass::Incomplete, ingester::failure::Scope::Batch));
+    assert_eq!((trouble.class, trouble.scope), (ErrorClass::Incomplete, ingester::Scope::Batch));
     assert!(trouble.to_string().contains(&key) && trouble.to_string().contains("1048576 bytes"), "{trouble}");
     store.put(&key, "{}");
     assert!(matches!(verify(&objects, "ToIngest/", batch, "x").await, Ok(Folder::Unfit(_))));

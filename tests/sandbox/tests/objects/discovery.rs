@@ -1,9 +1,9 @@
 //! How many LISTs it takes to find what is new.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ingester::discover::unknown_folders::Doubts;
-use ingester::discover::{Discovery, Hint};
-use ingester::load_store::Book;
+use ingester::Book;
+use ingester::Doubts;
+use ingester::{Discovery, Hint};
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, Compression, MANIFEST, SEAL};

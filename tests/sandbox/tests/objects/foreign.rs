@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::Utc;
-use ingester::archive::put_away;
-use ingester::load::combine;
+use ingester::combine;
+use ingester::put_away;
 use shared::config::Archive;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};

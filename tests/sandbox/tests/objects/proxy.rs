@@ -149,7 +149,7 @@ async fn every_https_request_goes_through_the_proxy_and_trusts_what_the_environm
     assert!(asked.iter().all(|one| *one == expected), "{asked:?}");
 
     // Adobe.
-    let http = producer::source::connect::client(&configured.adobe).unwrap();
+    let http = producer::client(&configured.adobe).unwrap();
     let answer = http.get("https://livestream.example.test/livestream/k").send().await.unwrap();
     assert_eq!(answer.status(), 404, "of the store behind");
     assert_eq!(proxy.hosts(), ["livestream.example.test:443"]);
@@ -173,7 +173,7 @@ async fn every_https_request_goes_through_the_proxy_and_trusts_what_the_environm
     assert_eq!(header("x-amz-security-token"), "session-of-the-role");
 
     let mut said = Vec::new();
-    producer::commands::check::check(&configured, &mut said).await.unwrap_err();
+    producer::check(&configured, &mut said).await.unwrap_err();
     let said = String::from_utf8(said).unwrap();
     let line = said.lines().find(|line| line.contains("network")).unwrap();
     assert!(

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use producer::append::Shipped;
-use producer::upload::Shipping;
+use producer::Shipped;
+use producer::Shipping;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{Chosen, Log, Settings};

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingester::redshift::transaction::{How, Loaded, Loading, load};
-use ingester::redshift::{Connector, Target, mark};
+use ingester::{Connector, Target, mark};
+use ingester::{How, Loaded, Loading, load};
 use redshift::{Failure, Fault, Kind};
 use sandbox::config::Shape;
 use sandbox::judge::files_below;
@@ -274,7 +274,7 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
     let store = ObjectStore::connect(&config.s3).await;
     let loading = async |seals: &[&Seal]| -> Loading {
         let seals = seals.iter().map(|seal| (*seal).clone()).collect();
-        ingester::load::combine::loading(&store, &target, seals).await.unwrap()
+        ingester::combine::loading(&store, &target, seals).await.unwrap()
     };
     let settled = async |seals: &[&Seal]| -> Vec<(BatchId, How)> {
         match load(&session, &target, &loading(seals).await).await.unwrap() {

@@ -29,7 +29,7 @@ pub enum Pace {
 
 /// Why a batch, or a COPY of several, was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct LoadFailure {
     /// What kind it is.
     pub class: ErrorClass,
     /// Whose it is.
@@ -46,14 +46,14 @@ pub struct Trouble {
     pub blamed: Vec<(BatchId, String)>,
 }
 
-impl Trouble {
-    /// Trouble of one batch that no advice helps with.
+impl LoadFailure {
+    /// LoadFailure of one batch that no advice helps with.
     #[must_use]
     pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
         Self { scope: Scope::Batch, ..Self::of_all(class, why, "") }
     }
 
-    /// Trouble that every batch would meet.
+    /// LoadFailure that every batch would meet.
     #[must_use]
     pub fn of_all(class: ErrorClass, why: impl fmt::Display, advice: &'static str) -> Self {
         let pace = match class {
@@ -65,7 +65,7 @@ impl Trouble {
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for LoadFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.why)?;
         if self.advice.is_empty() { Ok(()) } else { write!(f, ": {}", self.advice) }
@@ -80,7 +80,7 @@ pub(crate) const ASLEEP_ADVICE: &str =
 pub(crate) const TOO_LARGE_ADVICE: &str =
     "somebody else has written it: look at it, and restore an older version or delete it";
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for LoadFailure {
     fn from(error: StoreError) -> Self {
         match error.kind() {
             _ if error.is_too_large() => {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_reason_fits_the_bookkeeping_however_long_the_answer_was() {
-        let trouble = Trouble::of_batch(ErrorClass::Data, "é".repeat(10_000));
+        let trouble = LoadFailure::of_batch(ErrorClass::Data, "é".repeat(10_000));
         assert_eq!(trouble.why.chars().count(), REASON_CHARS + 1);
         assert!(trouble.why.ends_with('…'));
     }

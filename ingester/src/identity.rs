@@ -18,7 +18,7 @@ use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::sql::TableName;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::mark::{self, Mark};
 use crate::redshift::{Connector, Session, Target, errors};
 
@@ -41,10 +41,10 @@ pub enum NotOurs {
     /// It is somebody else's: what, and what to do.
     Foreign(String, &'static str),
     /// It could not be found out.
-    Unknown(Trouble),
+    Unknown(LoadFailure),
 }
 
-impl From<NotOurs> for Trouble {
+impl From<NotOurs> for LoadFailure {
     fn from(why: NotOurs) -> Self {
         match why {
             NotOurs::Foreign(why, advice) => Self::of_all(ErrorClass::Configuration, why, advice),
@@ -56,7 +56,7 @@ impl From<NotOurs> for Trouble {
 impl From<StoreError> for NotOurs {
     fn from(error: StoreError) -> Self {
         Self::Unknown(match error.kind() {
-            StoreErrorKind::Configuration => Trouble::of_all(ErrorClass::Configuration, error, REFUSED),
+            StoreErrorKind::Configuration => LoadFailure::of_all(ErrorClass::Configuration, error, REFUSED),
             _ => error.into(),
         })
     }
@@ -110,7 +110,7 @@ impl Identity {
         // Who is refused at one prefix takes none.
         self.look(mark).await?;
         let json = serde_json::to_vec_pretty(&ours)
-            .map_err(|error| NotOurs::Unknown(Trouble::of_all(ErrorClass::Unknown, error, "")))?;
+            .map_err(|error| NotOurs::Unknown(LoadFailure::of_all(ErrorClass::Unknown, error, "")))?;
         let json = Bytes::from(json);
         for prefix in &self.prefixes {
             let key = format!("{prefix}{IDENTITY}");
@@ -164,7 +164,7 @@ impl Identity {
     ///
     /// # Errors
     /// As [`Identity::claim`], and when Redshift cannot be asked.
-    pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), Trouble> {
+    pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
         let read = mark::read(session, target).await;
         match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
             Some(mark) => Ok(self.look(&mark).await.map(|_| ())?),
@@ -277,7 +277,7 @@ mod tests {
 
     fn said(why: NotOurs) -> String {
         assert!(matches!(why, NotOurs::Foreign(..)), "{why:?}");
-        Trouble::from(why).to_string()
+        LoadFailure::from(why).to_string()
     }
 
     fn compared(theirs: &Sign, ours: &Sign) -> Result<(), String> {

@@ -1,13 +1,13 @@
 //! Loads batches from S3 into Redshift, each exactly once.
 //!
 //! ```text
-//! feed ──hint──► discover ──seal──► book ──oldest due──► loader ──loaded──► archive
+//! feed ──hint──► discover ──seal──► load store ──oldest due──► loader ──loaded──► archive
 //!                   ▲                                      │
 //!      S3 listing ──┘                                      └─► verify in S3 → one transaction in Redshift
 //! ```
-//! Three tasks share the [`book`] and nothing else: [`discover`] enters what stands in S3, [`loader`] loads it, what
+//! Three tasks share the [`load_store`] and nothing else: [`discover`] enters what stands in S3, [`loader`] loads it, what
 //! waits together with one COPY ([`plan`], [`combine`]), and [`archive`] clears loaded folders away. What S3 says
-//! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the book is a memory
+//! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the load store is a memory
 //! between the two. Rows that Redshift refuses go into [`quarantine`].
 
 mod cli;
@@ -28,12 +28,12 @@ mod failure;
 pub use archive::{Archiver, put_away};
 pub use cli::Cli;
 pub use commands::check::check;
-pub use discover::unknown_folders::Doubts;
+pub use discover::unknown_folders::UnknownFolders;
 pub use discover::{Discovery, Hint};
 pub use facts::folder::{Folder, verify};
 pub use failure::Scope;
 pub use load::combine;
-pub use load_store::{Book, is_archived};
+pub use load_store::{LoadStore, is_archived};
 pub use redshift::transaction::{How, Loaded, Loading, load};
 pub use redshift::way::{Ground, Seen, ways};
 pub use redshift::{Connector, Target, mark};

@@ -14,11 +14,11 @@ use shared::seal::Seal;
 use state::loads::{Entered, Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
 use tokio::sync::Notify;
 
-use crate::load::plan::{self, Apart, Bounds, Next};
+use crate::load::plan::{self, Bounds, Isolated, Next};
 
 /// The bookkeeping. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Book {
+pub struct LoadStore {
     inner: Arc<Inner>,
 }
 
@@ -76,7 +76,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Book {
+impl LoadStore {
     /// Opens the bookkeeping in `dir`.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Book {
     /// Moves several loads by one event each, with one change on disk.
     ///
     /// # Errors
-    /// As [`Book::note`]; then nothing has changed.
+    /// As [`LoadStore::note`]; then nothing has changed.
     pub async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
         self.change(move |loads| loads.note_all(moves, Utc::now())).await
     }
@@ -195,10 +195,10 @@ impl Book {
 
     /// Which batches to load now.
     #[must_use]
-    pub fn next_load(&self, now: Steady, bounds: &Bounds, apart: &Apart) -> Next {
+    pub fn next_load(&self, now: Steady, bounds: &Bounds, isolated: &Isolated) -> Next {
         let open = locked(&self.inner.open);
         let waits = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
-        plan::next(open.loads.iter().map(|(batch, load)| (load, waits(batch))), now, bounds, apart)
+        plan::next(open.loads.iter().map(|(batch, load)| (load, waits(batch))), now, bounds, isolated)
     }
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
@@ -216,7 +216,7 @@ impl Book {
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
-    /// Changes since this process opened the book: the same number twice, and nothing happened between.
+    /// Changes since this process opened the load store: the same number twice, and nothing happened between.
     #[must_use]
     pub fn moved(&self) -> u64 {
         self.inner.moved.load(Ordering::Acquire)
@@ -232,7 +232,7 @@ impl Book {
         self.inner.to_load.notified().await;
     }
 
-    /// Wakes the loader for something that is not in the book.
+    /// Wakes the loader for something that is not in the load store.
     pub fn wake_loader(&self) {
         self.inner.to_load.notify_one();
     }
@@ -322,25 +322,25 @@ mod tests {
     async fn a_batch_goes_through_the_book_and_is_planned_again_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let batch = {
-            let book = Book::open(dir.path()).unwrap();
-            let batch = book.discovered(found(&seal())).await.unwrap().batch;
-            assert_eq!(book.pending(), (1, 20));
-            book.note(batch, LoadEvent::Attempt).await.unwrap();
+            let load_store = LoadStore::open(dir.path()).unwrap();
+            let batch = load_store.discovered(found(&seal())).await.unwrap().batch;
+            assert_eq!(load_store.pending(), (1, 20));
+            load_store.note(batch, LoadEvent::Attempt).await.unwrap();
             batch
         };
-        let book = Book::open(dir.path()).unwrap();
-        let next = |book: &Book| {
+        let load_store = LoadStore::open(dir.path()).unwrap();
+        let next = |load_store: &LoadStore| {
             let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
-            book.next_load(Steady::now(), &bounds, &Apart::default())
+            load_store.next_load(Steady::now(), &bounds, &Isolated::default())
         };
-        assert_eq!(next(&book), Next::Load(vec![batch]));
-        book.note(batch, LoadEvent::Attempt).await.unwrap();
-        book.note(batch, LoadEvent::Loaded).await.unwrap();
-        assert_eq!(next(&book), Next::Wait(None));
-        assert_eq!(book.next_loaded(|_| true), Some(batch));
-        book.note(batch, LoadEvent::Archived).await.unwrap();
-        assert_eq!(book.next_loaded(|_| true), None);
-        assert!(book.get(batch).unwrap().is_some_and(|load| is_archived(&load) && load.attempts == 2));
+        assert_eq!(next(&load_store), Next::Load(vec![batch]));
+        load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        load_store.note(batch, LoadEvent::Loaded).await.unwrap();
+        assert_eq!(next(&load_store), Next::Wait(None));
+        assert_eq!(load_store.next_loaded(|_| true), Some(batch));
+        load_store.note(batch, LoadEvent::Archived).await.unwrap();
+        assert_eq!(load_store.next_loaded(|_| true), None);
+        assert!(load_store.get(batch).unwrap().is_some_and(|load| is_archived(&load) && load.attempts == 2));
     }
 
     #[test]
@@ -367,11 +367,11 @@ mod tests {
     #[tokio::test]
     async fn a_change_wakes_the_task_it_is_for() {
         let dir = tempfile::tempdir().unwrap();
-        let book = Book::open(dir.path()).unwrap();
-        let batch = book.discovered(found(&seal())).await.unwrap().batch;
-        book.to_load().await;
-        book.note(batch, LoadEvent::Attempt).await.unwrap();
-        book.note(batch, LoadEvent::Loaded).await.unwrap();
-        book.to_archive().await;
+        let load_store = LoadStore::open(dir.path()).unwrap();
+        let batch = load_store.discovered(found(&seal())).await.unwrap().batch;
+        load_store.to_load().await;
+        load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        load_store.note(batch, LoadEvent::Loaded).await.unwrap();
+        load_store.to_archive().await;
     }
 }

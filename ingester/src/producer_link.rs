@@ -8,7 +8,7 @@ use shared::ids::BatchId;
 use state::loads::ErrorClass;
 use state::status::feed::{self, Question, Republish};
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 
 /// Longest wait for an answer, which takes a producer no time to speak of.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,13 +53,13 @@ impl Producer {
     }
 
     /// Has the producer mend a batch that is not in S3 as it was sealed, and says in the trouble what comes of it.
-    pub(crate) async fn mend(&self, batch: BatchId, trouble: Trouble) -> Trouble {
+    pub(crate) async fn mend(&self, batch: BatchId, trouble: LoadFailure) -> LoadFailure {
         if trouble.class != ErrorClass::Incomplete {
             return trouble;
         }
         let answer = self.republish(batch).await;
         let why = format!("{} ({})", trouble.why, outlook(&answer));
-        Trouble { advice: trouble.advice, ..Trouble::of_batch(ErrorClass::Incomplete, why) }
+        LoadFailure { advice: trouble.advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) }
     }
 }
 
@@ -94,11 +94,11 @@ mod tests {
     async fn what_nobody_can_mend_says_what_to_do_and_other_trouble_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let producer = Producer::new(dir.path().join("feed.sock"));
-        let lost = Trouble::of_batch(ErrorClass::Incomplete, "f/0.csv is missing");
+        let lost = LoadFailure::of_batch(ErrorClass::Incomplete, "f/0.csv is missing");
         let told = producer.mend(BatchId::new(), lost).await;
         assert!(told.why.starts_with("f/0.csv is missing (its producer cannot be asked"), "{told}");
         assert!(told.why.contains("restore what is named"), "{told}");
-        let other = Trouble::of_batch(ErrorClass::Data, "a load error");
+        let other = LoadFailure::of_batch(ErrorClass::Data, "a load error");
         assert_eq!(producer.mend(BatchId::new(), other.clone()).await, other);
     }
 }

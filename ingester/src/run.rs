@@ -17,11 +17,11 @@ use crate::archive::Archiver;
 use crate::commands::reconcile::Watch;
 use crate::discover::Discovery;
 use crate::discover::feed::Follower;
-use crate::discover::unknown_folders::Doubts;
+use crate::discover::unknown_folders::UnknownFolders;
 use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;
-use crate::load_store::Book;
+use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target, table};
 
 /// Hints that may wait for discovery; a follower with more of them waits too.
@@ -36,8 +36,8 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
     let connector = Connector::new(&config, &format!("livestream ingester {}", config.instance.name))?;
-    let book = Book::open(&config.ingester.dir)?;
-    let pauses = Pauses::new(&config, book.loads())?;
+    let load_store = LoadStore::open(&config.ingester.dir)?;
+    let pauses = Pauses::new(&config, load_store.loads())?;
     // A pause may be for Redshift's sake; the table is looked at before the first load all the same.
     if pauses.at(Utc::now()).is_none() {
         let looked = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
@@ -49,7 +49,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         let looked = shutdown.until(identity.refuse_to_begin(&connector, &target)).await;
         looked.unwrap_or(Ok(()))?;
     }
-    let (batches, rows) = book.pending();
+    let (batches, rows) = load_store.pending();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
@@ -60,17 +60,25 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         "ingester started"
     );
 
-    let doubts = Doubts::default();
+    let unknown_folders = UnknownFolders::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let mut discovery = Discovery::new(&config, store.clone(), book.clone(), doubts.clone(), hinted)?;
+    let mut discovery =
+        Discovery::new(&config, store.clone(), load_store.clone(), unknown_folders.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
-    let archiver = Archiver::new(&config, store.clone(), book.clone());
+    let archiver = Archiver::new(&config, store.clone(), load_store.clone());
     let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
-    let watch = Watch::new(&config, target.clone(), reconciling, store.clone(), book.clone(), pauses.clone());
-    let loader =
-        Loader::new(&config, target, connector, store, (book.clone(), doubts, hints), pauses.clone());
+    let watch =
+        Watch::new(&config, target.clone(), reconciling, store.clone(), load_store.clone(), pauses.clone());
+    let loader = Loader::new(
+        &config,
+        target,
+        connector,
+        store,
+        (load_store.clone(), unknown_folders, hints),
+        pauses.clone(),
+    );
 
     let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
     tasks.spawn(discovery.run(shutdown.clone()));

@@ -19,7 +19,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::append;
 use crate::counters::Counters;
-use crate::source::connections::Streams;
+use crate::source::connections::Connections;
 use crate::transform::{Filter, Transform};
 use crate::upload::Shipping;
 use crate::upload::copies::{Kept, Room};
@@ -104,8 +104,14 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out).keeping(kept);
     let mut shipping =
         tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));
-    let streams =
-        Streams::new(&config.adobe, config.token_cache(), &transform, counters, &appender.stream, before)?;
+    let streams = Connections::new(
+        &config.adobe,
+        config.token_cache(),
+        &transform,
+        counters,
+        &appender.stream,
+        before,
+    )?;
     // Theirs are the only senders from here on.
     drop(appender.stream);
 

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
+use producer::Connections;
 use producer::Counters;
 use producer::FromStream;
-use producer::Streams;
 use producer::Tokens;
-use producer::{Shared, Stream};
+use producer::{Connection, Shared};
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
@@ -68,7 +68,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     let (out, mut read) = mpsc::channel(10_000);
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shutdown = Shutdown::new();
-    let streams = Streams::new(
+    let streams = Connections::new(
         &config.adobe,
         cache.clone(),
         &transform,
@@ -88,7 +88,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     let http = producer::client(&config.adobe).unwrap();
     let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
     let mut shared = Shared::new(&config.adobe, http.clone(), tokens, counters, out, KnownHits::default());
-    let mut stream = Stream::new(0, shared.clone(), transform.clone(), true);
+    let mut stream = Connection::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();
     let token = stored["access_token"].as_str().unwrap().to_owned();
@@ -117,7 +117,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         adobe.faults().push(Fault::Refuse { door: Door::Ims, status, body });
         let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
         shared.tokens = tokens.clone();
-        let mut stream = Stream::new(1, shared.clone(), transform.clone(), true);
+        let mut stream = Connection::new(1, shared.clone(), transform.clone(), true);
         stream.step(&shutdown).await.unwrap();
         tracing::error!(?tokens, "what a careless line would say of them: {config:?}");
     }

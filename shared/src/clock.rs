@@ -82,7 +82,9 @@ impl Clock {
     /// Moves a clock that is set by hand forward, and wakes whoever sleeps no longer. The clock of the machine stays.
     pub fn advance(&self, by: Duration) {
         if let Source::ByHand(moment) = &self.0 {
-            moment.send_modify(|moment| *moment = Moment { wall: moment.wall + delta(by), steady: moment.steady + by });
+            moment.send_modify(|moment| {
+                *moment = Moment { wall: moment.wall + delta(by), steady: moment.steady + by }
+            });
         }
     }
 

@@ -39,8 +39,8 @@ use shared::shutdown::Shutdown;
 use state::loads::{ErrorClass, LoadEvent};
 
 use crate::archive::occupied::occupied;
-use crate::failure::Trouble;
-use crate::load_store::Book;
+use crate::failure::LoadFailure;
+use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 use crate::redshift::look::derived_id;
 
@@ -58,7 +58,7 @@ pub enum NotPutAway {
 /// What to do about a folder that would be written over another one.
 const OCCUPIED_ADVICE: &str = "look at both folders, and move one of them away";
 
-impl From<NotPutAway> for Trouble {
+impl From<NotPutAway> for LoadFailure {
     fn from(why: NotPutAway) -> Self {
         match why {
             NotPutAway::Store(error) => error.into(),
@@ -106,7 +106,7 @@ fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Opti
 #[derive(Debug)]
 pub struct Archiver {
     store: ObjectStore,
-    book: Book,
+    load_store: LoadStore,
     mode: Archive,
     from: String,
     to: String,
@@ -120,10 +120,10 @@ pub struct Archiver {
 impl Archiver {
     /// An archiver of this configuration.
     #[must_use]
-    pub fn new(config: &Config, store: ObjectStore, book: Book) -> Self {
+    pub fn new(config: &Config, store: ObjectStore, load_store: LoadStore) -> Self {
         Self {
             store,
-            book,
+            load_store,
             mode: config.ingester.archive,
             from: config.s3.to_ingest.clone(),
             to: config.s3.ingested.clone(),
@@ -143,12 +143,12 @@ impl Archiver {
         let now = Instant::now();
         let waiting = &self.waiting;
         let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);
-        let Some(batch) = self.book.next_loaded(may) else { return Ok(None) };
-        let id = self.book.get(batch)?.map_or(batch, |load| load.ledger_id());
+        let Some(batch) = self.load_store.next_loaded(may) else { return Ok(None) };
+        let id = self.load_store.get(batch)?.map_or(batch, |load| load.ledger_id());
         match self.archive(batch, id).await {
             Ok(()) => {
                 self.waiting.remove(&batch);
-                self.book.note(batch, LoadEvent::Archived).await?;
+                self.load_store.note(batch, LoadEvent::Archived).await?;
                 self.producer.loaded(batch);
                 tracing::debug!(%batch, "archived");
             }
@@ -197,7 +197,7 @@ impl Archiver {
                 let next = self.waiting.values().map(|(_, next)| *next).min();
                 let pause = next.map_or(Duration::MAX, |next| next.saturating_duration_since(Instant::now()));
                 tokio::select! {
-                    () = self.book.to_archive() => {}
+                    () = self.load_store.to_archive() => {}
                     () = tokio::time::sleep(pause) => {}
                     () = shutdown.stopping() => {}
                 }

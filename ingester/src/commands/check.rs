@@ -16,7 +16,7 @@ use shared::schema::Schema;
 use state::loads::ErrorClass;
 
 use crate::commands::reconcile::failed;
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::{Connector, Session, SqlFailure, Target, errors, lock, mark, stage, table};
 
@@ -235,7 +235,7 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
     }
 }
 
-fn trouble_failed(trouble: &Trouble) -> (Exit, String) {
+fn trouble_failed(trouble: &LoadFailure) -> (Exit, String) {
     (failed(trouble).exit(), trouble.to_string())
 }
 

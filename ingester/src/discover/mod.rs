@@ -23,10 +23,10 @@ use state::loads::Listed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::discover::unknown_folders::Doubts;
-use crate::failure::Trouble;
+use crate::discover::unknown_folders::UnknownFolders;
+use crate::failure::LoadFailure;
 use crate::load::combine;
-use crate::load_store::{self, Book};
+use crate::load_store::{self, LoadStore};
 use crate::producer_link::{self, Producer};
 
 /// Hints taken together.
@@ -61,13 +61,13 @@ struct Refused {
     next: Instant,
 }
 
-/// Enters what stands in S3 into the book.
+/// Enters what stands in S3 into the load store.
 #[derive(Debug)]
 pub struct Discovery {
     store: ObjectStore,
-    book: Book,
+    load_store: LoadStore,
     producer: Producer,
-    doubts: Doubts,
+    unknown_folders: UnknownFolders,
     hints: mpsc::Receiver<Hint>,
     prefix: String,
     loads: String,
@@ -113,17 +113,17 @@ impl Discovery {
     pub fn new(
         config: &Config,
         store: ObjectStore,
-        book: Book,
-        doubts: Doubts,
+        load_store: LoadStore,
+        unknown_folders: UnknownFolders,
         hints: mpsc::Receiver<Hint>,
     ) -> Result<Self, Failure> {
         let ingester = &config.ingester;
-        let durable = book.listed()?;
+        let durable = load_store.listed()?;
         Ok(Self {
             store,
-            book,
+            load_store,
             producer: Producer::new(config.producer_socket()),
-            doubts,
+            unknown_folders,
             hints,
             prefix: config.s3.to_ingest.clone(),
             loads: config.s3.loads.clone(),
@@ -150,7 +150,7 @@ impl Discovery {
         })
     }
 
-    /// Answers once everything that stands in S3 at start was looked at. It is in the book then, but for seals that
+    /// Answers once everything that stands in S3 at start was looked at. It is in the load store then, but for seals that
     /// could not be read: nobody is to wait for ever because of one of them.
     #[must_use]
     pub fn listed(&mut self) -> oneshot::Receiver<()> {
@@ -221,11 +221,11 @@ impl Discovery {
         Ok(())
     }
 
-    /// Says that S3 was not looked through, as loudly as it concerns people: with an empty book nobody else does.
+    /// Says that S3 was not looked through, as loudly as it concerns people: with an empty load store nobody else does.
     fn say(&self, error: StoreError, wait: Duration) {
         let (failures, wait) = (self.backoff.failures(), wait.as_secs_f64());
         let alert = error.kind() == StoreErrorKind::Configuration || failures >= self.alert_after;
-        let trouble = Trouble::from(error);
+        let trouble = LoadFailure::from(error);
         if alert {
             tracing::error!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {trouble}");
         } else {
@@ -259,7 +259,7 @@ impl Discovery {
         };
         let whole = after.is_none();
         if whole {
-            self.doubts.keep_only(&found.iter().map(|found| found.batch).collect());
+            self.unknown_folders.keep_only(&found.iter().map(|found| found.batch).collect());
             self.unsealed.clear();
             // Of folders that are gone nothing is kept: whoever writes to the bucket decides how many there are.
             let there: BTreeSet<BatchId> = found.iter().map(|found| found.batch).collect();
@@ -269,7 +269,7 @@ impl Discovery {
         for Found { batch, seal } in &found {
             let (batch, sealed) = (*batch, seal.is_some());
             self.unsealed.remove(&batch);
-            if self.keep && self.doubts.is_settled(batch) {
+            if self.keep && self.unknown_folders.is_settled(batch) {
                 continue;
             }
             let etag = seal.clone().unwrap_or_default();
@@ -280,30 +280,30 @@ impl Discovery {
             if sealed && self.refused.get(&batch).is_some_and(|refused| refused.next > Instant::now()) {
                 continue;
             }
-            let known = self.book.get(batch)?;
+            let known = self.load_store.get(batch)?;
             match known {
                 // Open loads are known already.
                 Some(load) if !load_store::is_archived(&load) => {}
                 Some(_) if self.keep => {}
                 // Tried just before this listing.
                 _ if sealed && self.again.contains(&batch) => {}
-                None if sealed && self.keep => self.doubts.ask(batch),
+                None if sealed && self.keep => self.unknown_folders.ask(batch),
                 // New, or archived and published again by a producer that crashed before it could note it.
                 _ if sealed => looks.push((batch, etag)),
                 None => {
                     self.unsealed.insert(batch);
                     // Should nobody ever seal it, it is `reconcile` that tells.
-                    self.book.stirred();
+                    self.load_store.stirred();
                     if first && !self.keep {
-                        self.doubts.ask(batch);
+                        self.unknown_folders.ask(batch);
                     }
                 }
                 Some(_) => {}
             }
         }
         self.listed = true;
-        if self.doubts.any() {
-            self.book.wake_loader();
+        if self.unknown_folders.any() {
+            self.load_store.wake_loader();
         }
         let open: Vec<BatchId> =
             looks.iter().map(|(batch, _)| batch).chain(&self.unsealed).copied().collect();
@@ -335,24 +335,24 @@ impl Discovery {
         let first = found.first().map(|found| found.batch);
         let mut behind = Vec::new();
         for batch in self.unsealed.iter().take_while(|batch| first.is_none_or(|first| **batch < first)) {
-            if self.book.get(*batch)?.is_none() {
+            if self.load_store.get(*batch)?.is_none() {
                 behind.push(*batch);
             }
         }
         Ok(behind)
     }
 
-    /// Notes durably what the listing before came to, if all that it found is in the book by now or was answered.
+    /// Notes durably what the listing before came to, if all that it found is in the load store by now or was answered.
     async fn keep_progress(&mut self) -> Result<(), Failure> {
         if let Some(progress) = &self.progress
             && self.durable.as_ref() != Some(progress)
             && progress.pages > 1
-            && !self.doubts.any()
+            && !self.unknown_folders.any()
             && self.hints.is_empty()
             && self.again.is_empty()
             && self.refused.is_empty()
         {
-            self.book.note_listed(progress.clone()).await?;
+            self.load_store.note_listed(progress.clone()).await?;
             self.durable = Some(progress.clone());
         }
         Ok(())
@@ -408,7 +408,7 @@ impl Discovery {
                 // Listings work, so that it is this object's own matter.
                 Err(error) if error.kind() == StoreErrorKind::Configuration && !error.is_too_large() => {
                     let wait = self.refuse(batch);
-                    let Trouble { why, advice, .. } = error.into();
+                    let LoadFailure { why, advice, .. } = error.into();
                     let again = wait.as_secs_f64();
                     tracing::error!(%batch, "the seal cannot be read; trying again in {again:.1} s: {why}: {advice}");
                     continue;
@@ -416,7 +416,7 @@ impl Discovery {
                 Err(error) => {
                     self.refused.remove(&batch);
                     self.unusable.insert(batch, (etag, Instant::now()));
-                    let Trouble { why, advice, .. } = error.into();
+                    let LoadFailure { why, advice, .. } = error.into();
                     tracing::error!(%batch, "the seal cannot be read; the folder is left as it is: {why}: {advice}");
                     continue;
                 }
@@ -453,11 +453,11 @@ impl Discovery {
 
     async fn enter(&self, seal: &Seal) -> Result<(), Failure> {
         // A kept folder is looked at again when a producer tells of it; only another batch of the same id is news.
-        let known = if self.keep { self.book.get(seal.batch)? } else { None };
+        let known = if self.keep { self.load_store.get(seal.batch)? } else { None };
         if known.is_some_and(|known| known.content.is_none() || known.content == seal.content) {
             return Ok(());
         }
-        let load = self.book.discovered(load_store::found(seal)).await?;
+        let load = self.load_store.discovered(load_store::found(seal)).await?;
         tracing::debug!(batch = %load.batch, rows = load.rows, instance = %load.instance, "discovered");
         Ok(())
     }

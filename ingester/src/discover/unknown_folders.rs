@@ -14,7 +14,7 @@ use shared::ids::BatchId;
 
 /// The questions and the answers so far. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Doubts {
+pub struct UnknownFolders {
     state: Arc<Mutex<State>>,
 }
 
@@ -25,7 +25,7 @@ struct State {
     settled: HashSet<BatchId>,
 }
 
-impl Doubts {
+impl UnknownFolders {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,18 +82,18 @@ mod tests {
 
     #[test]
     fn what_is_settled_is_not_asked_again_while_it_lies_in_s3() {
-        let doubts = Doubts::default();
+        let unknown_folders = UnknownFolders::default();
         let (kept, open) = (BatchId::new(), BatchId::new());
-        doubts.ask(open);
-        doubts.ask(kept);
-        assert_eq!(doubts.some(1), [kept], "oldest first");
-        doubts.settle(kept);
-        doubts.ask(kept);
-        assert_eq!(doubts.some(9), [open]);
-        doubts.close(open);
-        assert!(!doubts.any());
-        doubts.keep_only(&HashSet::new());
-        doubts.ask(kept);
-        assert!(doubts.any(), "it came back after its folder was gone");
+        unknown_folders.ask(open);
+        unknown_folders.ask(kept);
+        assert_eq!(unknown_folders.some(1), [kept], "oldest first");
+        unknown_folders.settle(kept);
+        unknown_folders.ask(kept);
+        assert_eq!(unknown_folders.some(9), [open]);
+        unknown_folders.close(open);
+        assert!(!unknown_folders.any());
+        unknown_folders.keep_only(&HashSet::new());
+        unknown_folders.ask(kept);
+        assert!(unknown_folders.any(), "it came back after its folder was gone");
     }
 }

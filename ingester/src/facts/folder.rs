@@ -13,7 +13,7 @@ use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
 const NAMED: usize = 5;
@@ -24,7 +24,7 @@ pub enum Folder {
     /// All that the seal names.
     Whole(Box<Seal>),
     /// Something is missing or not as it was, or the batch was made for other columns.
-    Unfit(Trouble),
+    Unfit(LoadFailure),
 }
 
 /// Reads the seal of `batch` and compares it with a listing of its folder.
@@ -36,7 +36,7 @@ pub async fn verify(
     prefix: &str,
     batch: BatchId,
     fingerprint: &str,
-) -> Result<Folder, Trouble> {
+) -> Result<Folder, LoadFailure> {
     let folder = layout::folder(prefix, batch);
     let json = match store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
         Ok(json) => json,
@@ -108,10 +108,10 @@ fn incomplete(faults: &[String]) -> Folder {
     if let Some(more) = faults.len().checked_sub(NAMED).filter(|more| *more > 0) {
         why += &format!("; and {more} more");
     }
-    Folder::Unfit(Trouble::of_batch(ErrorClass::Incomplete, why))
+    Folder::Unfit(LoadFailure::of_batch(ErrorClass::Incomplete, why))
 }
 
-fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), Trouble> {
+fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> {
     // One that names its columns is loaded by them, whatever they are.
     if seal.columns.is_some() || seal.schema == fingerprint {
         return Ok(());
@@ -120,9 +120,9 @@ fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), Trouble> {
     let why = format!(
         "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema {fingerprint}"
     );
-    Err(Trouble {
+    Err(LoadFailure {
         advice: "let [schema] be the same for both services, or load it with an ingester of its schema",
-        ..Trouble::of_batch(ErrorClass::Configuration, why)
+        ..LoadFailure::of_batch(ErrorClass::Configuration, why)
     })
 }
 

@@ -25,7 +25,7 @@ use state::log::BatchStatus;
 use state::status::snapshot::ProducerSnapshot;
 
 use crate::facts::judge::{Facts, InBook, InFolder, InLedger, InLog, InQuarantine};
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
 use crate::redshift::look::derived_id;
 use crate::redshift::{Session, Target, errors, ledger};
@@ -101,7 +101,7 @@ impl Places<'_> {
         day: NaiveDate,
         known: &Known,
         session: &Session,
-    ) -> Result<Vec<Facts>, Trouble> {
+    ) -> Result<Vec<Facts>, LoadFailure> {
         let s3 = &self.config.s3;
         let mut folders = self.sealed_or_not(day).await?;
         // Before the ledger: what is archived by now is in it.
@@ -189,7 +189,7 @@ impl Places<'_> {
             quarantine: quarantine.get(&batch).copied().unwrap_or_default(),
             ledger: ledger.get(&batch).copied(),
             alike: alike(&ledger, batch),
-            book: in_book(known.loads.get(&batch)),
+            load_store: in_book(known.loads.get(&batch)),
         });
         Ok(facts.collect())
     }

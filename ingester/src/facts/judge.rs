@@ -134,7 +134,7 @@ pub(crate) struct Facts {
     /// log may mean.
     pub alike: Vec<u64>,
     /// The ingester's bookkeeping.
-    pub book: InBook,
+    pub load_store: InBook,
 }
 
 /// What it is judged by.
@@ -293,8 +293,10 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
         }
         _ => {}
     }
-    match (&facts.folder, &facts.book) {
-        (InFolder::Other { loaded: false, schema, .. }, book) => to_load(schema.as_deref(), book, rules),
+    match (&facts.folder, &facts.load_store) {
+        (InFolder::Other { loaded: false, schema, .. }, load_store) => {
+            to_load(schema.as_deref(), load_store, rules)
+        }
         (InFolder::Absent, _) if facts.archived => Verdict::Agrees(Agreed::Loaded),
         (InFolder::Absent, _) => Verdict::Agrees(Agreed::LoadedAndGone),
         _ if rules.archive == Archive::Keep => Verdict::Agrees(Agreed::Loaded),
@@ -305,8 +307,8 @@ fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
 }
 
 /// A batch that has a seal and is not loaded.
-fn to_load(schema: Option<&str>, book: &InBook, rules: &Rules) -> Verdict {
-    match (schema, book) {
+fn to_load(schema: Option<&str>, load_store: &InBook, rules: &Rules) -> Verdict {
+    match (schema, load_store) {
         (Some(schema), _) if *schema != rules.fingerprint => {
             Verdict::Decide(Matter::OtherSchema { schema: schema.to_owned() })
         }
@@ -318,14 +320,14 @@ fn to_load(schema: Option<&str>, book: &InBook, rules: &Rules) -> Verdict {
 
 fn not_loaded(facts: &Facts, rules: &Rules) -> Verdict {
     let decide = Verdict::Decide;
-    match (&facts.folder, &facts.book, facts.log) {
+    match (&facts.folder, &facts.load_store, facts.log) {
         (InFolder::Unusable(why), ..) => {
             Verdict::Mend(Mend::Republish(Matter::SealUnusable { why: why.clone() }))
         }
-        (InFolder::Read { schema, .. } | InFolder::Other { schema, .. }, book, _) => {
-            to_load(schema.as_deref(), book, rules)
+        (InFolder::Read { schema, .. } | InFolder::Other { schema, .. }, load_store, _) => {
+            to_load(schema.as_deref(), load_store, rules)
         }
-        (InFolder::Sealed, book, _) => to_load(None, book, rules),
+        (InFolder::Sealed, load_store, _) => to_load(None, load_store, rules),
         (InFolder::NoSeal | InFolder::Absent, _, _) if facts.archived => decide(Matter::ArchivedNotLoaded),
         (InFolder::NoSeal | InFolder::Absent, _, InLog::Filling | InLog::Sealed(_)) => {
             Verdict::Agrees(Agreed::InTheMaking)
@@ -368,7 +370,7 @@ mod tests {
             quarantine: InQuarantine::default(),
             ledger: None,
             alike: Vec::new(),
-            book: InBook::Nothing,
+            load_store: InBook::Nothing,
         }
     }
 
@@ -410,7 +412,7 @@ mod tests {
             for archived in [false, true] {
                 let facts = Facts { folder: folder.clone(), archived, ledger: entry(10, 0), ..nothing() };
                 is(&facts, &Verdict::Mend(Mend::Archive));
-                is(&Facts { book: InBook::UnderWay, ..facts }, &Verdict::Agrees(Agreed::UnderWay));
+                is(&Facts { load_store: InBook::UnderWay, ..facts }, &Verdict::Agrees(Agreed::UnderWay));
             }
         }
     }
@@ -443,7 +445,7 @@ mod tests {
         let waits =
             Facts { ledger: entry(9, 0), folder: other(false), log: InLog::Published(10), ..nothing() };
         is(&waits, &Verdict::Mend(Mend::Load));
-        is(&Facts { book: InBook::UnderWay, ..waits.clone() }, &Verdict::Agrees(Agreed::UnderWay));
+        is(&Facts { load_store: InBook::UnderWay, ..waits.clone() }, &Verdict::Agrees(Agreed::UnderWay));
         let loaded = Facts { folder: other(true), ..waits.clone() };
         is(&loaded, &Verdict::Mend(Mend::ArchiveAs(id)));
         let keep = Rules { archive: Archive::Keep, ..rules() };
@@ -492,9 +494,9 @@ mod tests {
                 is(&facts, &Verdict::Mend(Mend::Load));
             }
             let facts = Facts { folder: folder.clone(), ..nothing() };
-            is(&Facts { book: InBook::UnderWay, ..facts.clone() }, &Verdict::Agrees(Agreed::UnderWay));
+            is(&Facts { load_store: InBook::UnderWay, ..facts.clone() }, &Verdict::Agrees(Agreed::UnderWay));
             let why = || "0.csv is missing".to_owned();
-            let stuck = Facts { book: InBook::Stuck(ErrorClass::Incomplete, why()), ..facts };
+            let stuck = Facts { load_store: InBook::Stuck(ErrorClass::Incomplete, why()), ..facts };
             let matter = Matter::Stuck { class: ErrorClass::Incomplete, why: why() };
             is(&stuck, &Verdict::Decide(matter));
         }

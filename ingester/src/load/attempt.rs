@@ -16,7 +16,7 @@ use shared::seal::Seal;
 use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 
 use crate::facts::folder::{Folder, verify};
-use crate::failure::{Scope, Trouble};
+use crate::failure::{LoadFailure, Scope};
 use crate::load::Loader;
 use crate::load::circuit_breaker::Past;
 use crate::load::combine::{self, is_combined};
@@ -34,7 +34,7 @@ impl Loader {
     pub(super) async fn attempt(&mut self, batches: Vec<BatchId>) -> Result<(), Failure> {
         let started = Instant::now();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
-        self.book.note_all(attempts).await?;
+        self.load_store.note_all(attempts).await?;
         let (mut fit, unfit) = match self.look_at(&batches).await {
             Ok(folders) => folders,
             Err(trouble) => return self.failed(&batches, &trouble).await,
@@ -49,8 +49,8 @@ impl Loader {
         }
         for seal in &fit {
             // What the ledger is compared with is the seal of now.
-            if self.book.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
-                self.book.discovered(load_store::found(seal)).await?;
+            if self.load_store.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
+                self.load_store.discovered(load_store::found(seal)).await?;
             }
         }
         // The others stay *loading*.
@@ -64,8 +64,8 @@ impl Loader {
         match self.load(fit).await {
             Ok((loading, Ok(Loaded::Settled(settled)))) => self.settled(&loading, &settled, started).await,
             // The ledger has changed since it was looked at.
-            Ok((_, Ok(Loaded::Apart(apart)))) => {
-                self.stage_later(&apart);
+            Ok((_, Ok(Loaded::Isolated(isolated)))) => {
+                self.stage_later(&isolated);
                 Ok(())
             }
             Ok((loading, Err(trouble))) => self.not_loaded(&loading, trouble, started).await,
@@ -75,7 +75,7 @@ impl Loader {
 
     /// Sets those of several batches apart that must be loaded the staged way: the others go now, or the oldest alone if
     /// there is no other. The transaction looks again.
-    async fn set_apart(&mut self, mut fit: Vec<Seal>) -> Result<Vec<Seal>, Trouble> {
+    async fn set_apart(&mut self, mut fit: Vec<Seal>) -> Result<Vec<Seal>, LoadFailure> {
         if fit.len() < 2 {
             return Ok(fit);
         }
@@ -84,30 +84,33 @@ impl Loader {
         let ground = look::ground(session, &self.target, &seals).await;
         let ground = ground.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
         let Some(ground) = ground else { return Ok(fit) };
-        let apart: Vec<(BatchId, Why)> = seals
+        let isolated: Vec<(BatchId, Why)> = seals
             .iter()
             .zip(ways(&seals, &ground))
             .filter_map(|(seal, why)| Some((seal.batch, why?)))
             .collect();
-        self.stage_later(&apart);
-        if apart.len() == fit.len() {
+        self.stage_later(&isolated);
+        if isolated.len() == fit.len() {
             fit.truncate(1);
         } else {
-            fit.retain(|seal| apart.iter().all(|(batch, _)| *batch != seal.batch));
+            fit.retain(|seal| isolated.iter().all(|(batch, _)| *batch != seal.batch));
         }
         Ok(fit)
     }
 
     /// Notes that each of these is to be loaded alone.
-    fn stage_later(&mut self, apart: &[(BatchId, Why)]) {
-        for (batch, why) in apart {
+    fn stage_later(&mut self, isolated: &[(BatchId, Why)]) {
+        for (batch, why) in isolated {
             tracing::debug!(%batch, "is loaded alone, compared with the table: {why}");
         }
-        self.apart.take(apart.iter().map(|(batch, _)| *batch));
+        self.isolated.take(isolated.iter().map(|(batch, _)| *batch));
     }
 
     /// Reads seals and compares them with their folders, several at once.
-    async fn look_at(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Vec<(BatchId, Trouble)>), Trouble> {
+    async fn look_at(
+        &self,
+        batches: &[BatchId],
+    ) -> Result<(Vec<Seal>, Vec<(BatchId, LoadFailure)>), LoadFailure> {
         let looks = batches.iter().copied().map(|batch| async move {
             (batch, verify(&self.store, &self.target.to_ingest, batch, &self.target.fingerprint).await)
         });
@@ -128,14 +131,17 @@ impl Loader {
         {
             return Err(trouble);
         }
-        let own = |(batch, trouble)| (batch, Trouble { scope: Scope::Batch, ..trouble });
+        let own = |(batch, trouble)| (batch, LoadFailure { scope: Scope::Batch, ..trouble });
         unfit.extend(refused.into_iter().map(own));
         Ok((fit, unfit))
     }
 
     /// A folder that is not whole may be one that was loaded and is half archived, here or by another ingester, or
     /// was published again in between: the ledger tells. The outer error is the bookkeeping's.
-    async fn settle_unfit(&mut self, unfit: Vec<(BatchId, Trouble)>) -> Result<Result<(), Trouble>, Failure> {
+    async fn settle_unfit(
+        &mut self,
+        unfit: Vec<(BatchId, LoadFailure)>,
+    ) -> Result<Result<(), LoadFailure>, Failure> {
         let Some(session) = &self.session else { return Ok(Err(not_connected())) };
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
         let before = match self.in_ledger(session, &batches).await {
@@ -154,7 +160,7 @@ impl Loader {
 
     /// Which of these batches, whose folders are not whole, the ledger has. Where the seal still stands it tells whether
     /// the ledger has this very batch, or another one of the same id.
-    async fn in_ledger(&self, session: &Session, batches: &[BatchId]) -> Result<Vec<Settled>, Trouble> {
+    async fn in_ledger(&self, session: &Session, batches: &[BatchId]) -> Result<Vec<Settled>, LoadFailure> {
         let reading = |failure| errors::trouble(&failure, "reading the ledger");
         let rows = session.run(&self.target.look_up(batches)).await.map_err(reading)?;
         let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
@@ -184,7 +190,7 @@ impl Loader {
     }
 
     /// Outer error: no COPY was tried.
-    async fn load(&self, fit: Vec<Seal>) -> Result<(Loading, Result<Loaded, Trouble>), Trouble> {
+    async fn load(&self, fit: Vec<Seal>) -> Result<(Loading, Result<Loaded, LoadFailure>), LoadFailure> {
         let session = self.session.as_ref().ok_or_else(not_connected)?;
         let loading = combine::loading(&self.store, &self.target, fit).await?;
         let outcome = load(session, &self.target, &loading).await;
@@ -246,17 +252,17 @@ impl Loader {
                 entered_as: Some(one.entered).filter(|entered| *entered != one.batch),
             };
             if entered != Entered::default() {
-                self.book.entered(one.batch, entered).await?;
+                self.load_store.entered(one.batch, entered).await?;
             }
         }
         let moves = settled.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
-        let noted = self.book.note_all(moves).await?;
-        self.gate.loaded(Utc::now());
+        let noted = self.load_store.note_all(moves).await?;
+        self.breaker.loaded(Utc::now());
         self.look_into_quarantine().await?;
         let seconds = started.map(|at| (at.elapsed().as_secs_f64() * 1000.0).round() / 1000.0);
         let together = settled.len();
         for (Settled { batch, how, known, staged, .. }, load) in settled.iter().zip(noted) {
-            self.apart.settled(*batch);
+            self.isolated.settled(*batch);
             let Load { rows, quarantined, bytes, attempts: attempt, instance, .. } = load;
             let lag = last_received(*batch).map(|at| (Utc::now() - at).num_seconds());
             let staged = staged.as_ref().map(tracing::field::display);
@@ -276,7 +282,7 @@ impl Loader {
     async fn not_loaded(
         &mut self,
         loading: &Loading,
-        mut trouble: Trouble,
+        mut trouble: LoadFailure,
         started: Instant,
     ) -> Result<(), Failure> {
         let batches = loading.batches();
@@ -308,12 +314,12 @@ impl Loader {
                 batches = batches.len(),
                 "loading them one by one, to find whose it is: {trouble}"
             );
-            self.apart.take(batches);
-            self.gate.succeeded();
+            self.isolated.take(batches);
+            self.breaker.succeeded();
             return Ok(());
         }
         for (batch, why) in &trouble.blamed {
-            let own = Trouble::of_batch(trouble.class, format!("{}; {why}", trouble.why));
+            let own = LoadFailure::of_batch(trouble.class, format!("{}; {why}", trouble.why));
             self.failed(&[*batch], &own).await?;
         }
         Ok(())
@@ -321,7 +327,7 @@ impl Loader {
 
     /// Notes that these batches met trouble; none, when none was due. A batch that failed before its attempt shows it
     /// too, without counting one.
-    pub(super) async fn failed(&mut self, batches: &[BatchId], trouble: &Trouble) -> Result<(), Failure> {
+    pub(super) async fn failed(&mut self, batches: &[BatchId], trouble: &LoadFailure) -> Result<(), Failure> {
         if trouble.class == ErrorClass::Configuration && trouble.scope == Scope::Whole {
             // A new connection looks at the tables again, and names what is wrong with them.
             self.session = None;
@@ -329,7 +335,7 @@ impl Loader {
         let now = Moment::now();
         let mut met = Vec::with_capacity(batches.len());
         for batch in batches {
-            if let Some(load) = self.book.get(*batch)?
+            if let Some(load) = self.load_store.get(*batch)?
                 && !load.is_settled()
             {
                 let past = if load.is_loading() { Past::of(&load) } else { Past::default() };
@@ -337,32 +343,32 @@ impl Loader {
             }
         }
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
-        let whose = self.gate.failed(trouble, alone, now.steady);
+        let whose = self.breaker.failed(trouble, alone, now.steady);
         let mut moves = Vec::with_capacity(met.len());
         let mut first = None;
         for (batch, past, load) in met {
-            let next = now.wall + self.gate.wait(trouble, whose, past, now.steady);
+            let next = now.wall + self.breaker.wait(trouble, whose, past, now.steady);
             first = first.or(Some((batch, load.attempts, load.failed.saturating_add(1), next)));
             let why = trouble.to_string();
             moves.push((batch, LoadEvent::Failed { next, class: trouble.class, why }));
         }
         let together = moves.len();
         if !moves.is_empty() {
-            self.book.note_all(moves).await?;
+            self.load_store.note_all(moves).await?;
         }
-        let failures = first.map_or(0, |(_, _, failed, _)| failed).max(self.gate.failures());
+        let failures = first.map_or(0, |(_, _, failed, _)| failed).max(self.breaker.failures());
         say(trouble, whose, first, together, failures >= self.alert_after);
         Ok(())
     }
 }
 
-pub(super) fn not_connected() -> Trouble {
-    Trouble::of_all(ErrorClass::Passing, "not connected", "")
+pub(super) fn not_connected() -> LoadFailure {
+    LoadFailure::of_all(ErrorClass::Passing, "not connected", "")
 }
 
 /// Says what went wrong, as loudly as it concerns people.
 fn say(
-    trouble: &Trouble,
+    trouble: &LoadFailure,
     whose: Scope,
     first: Option<(BatchId, u32, u32, DateTime<Utc>)>,
     together: usize,

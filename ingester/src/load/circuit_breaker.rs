@@ -7,7 +7,7 @@ use shared::clock::Steady;
 use shared::retry::Backoff;
 use state::loads::Load;
 
-use crate::failure::{Pace, Scope, Trouble};
+use crate::failure::{LoadFailure, Pace, Scope};
 
 /// Attempts in a row that met trouble of everybody's after which a batch lets the others go first.
 const STEPS_ASIDE: u32 = 3;
@@ -16,10 +16,10 @@ const STEPS_ASIDE: u32 = 3;
 /// only if that succeeds.
 ///
 /// Whether trouble is really everybody's is not known beforehand: Redshift may say *Assert* to one batch alone. So a
-/// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the gate, and another goes first; and if any
-/// batch was loaded since this one began to fail, the trouble is taken for its own, and shuts the gate no more.
+/// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the circuit breaker, and another goes first; and if any
+/// batch was loaded since this one began to fail, the trouble is taken for its own, and shuts the circuit breaker no more.
 #[derive(Debug)]
-pub(crate) struct Gate {
+pub(crate) struct CircuitBreaker {
     first: Duration,
     max: Duration,
     backoff: Backoff,
@@ -46,8 +46,8 @@ impl Past {
     }
 }
 
-impl Gate {
-    /// An open gate; `first` and `max` are the waits of the configuration.
+impl CircuitBreaker {
+    /// An open circuit breaker; `first` and `max` are the waits of the configuration.
     #[must_use]
     pub(crate) fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, backoff: Backoff::new(first, max), until: None, loaded: None }
@@ -78,7 +78,7 @@ impl Gate {
     }
 
     /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
-    pub(crate) fn failed(&mut self, trouble: &Trouble, alone: Option<Past>, now: Steady) -> Scope {
+    pub(crate) fn failed(&mut self, trouble: &LoadFailure, alone: Option<Past>, now: Steady) -> Scope {
         let others_went = alone.and_then(|past| past.since).is_some_and(|since| self.loaded > Some(since));
         if trouble.scope == Scope::Batch || others_went {
             // The servers did what they should; only this batch is not right.
@@ -92,7 +92,7 @@ impl Gate {
 
     /// How long a batch that met the trouble waits before it is tried again.
     #[must_use]
-    pub(crate) fn wait(&self, trouble: &Trouble, whose: Scope, past: Past, now: Steady) -> Duration {
+    pub(crate) fn wait(&self, trouble: &LoadFailure, whose: Scope, past: Past, now: Steady) -> Duration {
         let own = match trouble.pace {
             Pace::Slow => self.slow(),
             Pace::Usual => Backoff::new(self.first, self.max).after(past.tries.saturating_sub(1)).failed(),
@@ -116,8 +116,8 @@ mod tests {
     use shared::clock::Moment;
     use state::loads::ErrorClass;
 
-    fn gate() -> Gate {
-        Gate::new(Duration::from_secs(1), Duration::from_secs(100))
+    fn breaker() -> CircuitBreaker {
+        CircuitBreaker::new(Duration::from_secs(1), Duration::from_secs(100))
     }
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -127,55 +127,61 @@ mod tests {
     }
 
     /// A batch fails alone; says whose trouble it is taken for and how long it waits.
-    fn fail(gate: &mut Gate, trouble: &Trouble, past: Past, now: Steady) -> (Scope, Duration) {
-        let whose = gate.failed(trouble, Some(past), now);
-        (whose, gate.wait(trouble, whose, past, now))
+    fn fail(
+        breaker: &mut CircuitBreaker,
+        trouble: &LoadFailure,
+        past: Past,
+        now: Steady,
+    ) -> (Scope, Duration) {
+        let whose = breaker.failed(trouble, Some(past), now);
+        (whose, breaker.wait(trouble, whose, past, now))
     }
 
     #[test]
     fn refused_rows_hold_their_own_batch_only() {
-        let (mut gate, now) = (gate(), Steady::now());
-        let trouble = Trouble::of_batch(ErrorClass::Data, "a load error");
-        let (whose, wait) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
+        let (mut breaker, now) = (breaker(), Steady::now());
+        let trouble = LoadFailure::of_batch(ErrorClass::Data, "a load error");
+        let (whose, wait) = fail(&mut breaker, &trouble, Past { tries: 1, since: None }, now);
         assert!(whose == Scope::Batch && wait >= 50 * SECOND, "a person has to look: slowly");
-        assert_eq!(gate.shut(now), None);
+        assert_eq!(breaker.shut(now), None);
     }
 
     #[test]
     fn a_lost_connection_shuts_the_gate_longer_each_time_until_one_batch_goes_through() {
-        let (mut gate, now) = (gate(), Steady::now());
-        let lost = Trouble::of_all(ErrorClass::Passing, "connection closed", "");
-        gate.failed(&lost, None, now);
-        assert!(now.until(gate.shut(now).unwrap()) <= SECOND);
+        let (mut breaker, now) = (breaker(), Steady::now());
+        let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
+        breaker.failed(&lost, None, now);
+        assert!(now.until(breaker.shut(now).unwrap()) <= SECOND);
         for _ in 0..10 {
-            gate.failed(&lost, None, now);
+            breaker.failed(&lost, None, now);
         }
-        let until = gate.shut(now).unwrap();
+        let until = breaker.shut(now).unwrap();
         assert!((50 * SECOND..=100 * SECOND).contains(&now.until(until)));
-        assert_eq!(gate.shut(until), None, "one is let through when the time is over");
-        gate.loaded(Utc::now());
-        assert_eq!((gate.shut(now), gate.failures()), (None, 0));
+        assert_eq!(breaker.shut(until), None, "one is let through when the time is over");
+        breaker.loaded(Utc::now());
+        assert_eq!((breaker.shut(now), breaker.failures()), (None, 0));
     }
 
     #[test]
     fn what_passes_slowly_or_not_by_itself_shuts_the_gate_for_long_at_once() {
         let now = Steady::now();
-        let full = Trouble { pace: Pace::Slow, ..Trouble::of_all(ErrorClass::Passing, "Disk Full", "") };
-        for trouble in [full, Trouble::of_all(ErrorClass::Configuration, "no such role", "")] {
-            let mut gate = gate();
-            let (_, wait) = fail(&mut gate, &trouble, Past { tries: 1, since: None }, now);
-            let shut = now.until(gate.shut(now).unwrap());
-            assert!(shut >= 50 * SECOND && shut <= wait, "not due while the gate is shut");
+        let full =
+            LoadFailure { pace: Pace::Slow, ..LoadFailure::of_all(ErrorClass::Passing, "Disk Full", "") };
+        for trouble in [full, LoadFailure::of_all(ErrorClass::Configuration, "no such role", "")] {
+            let mut breaker = breaker();
+            let (_, wait) = fail(&mut breaker, &trouble, Past { tries: 1, since: None }, now);
+            let shut = now.until(breaker.shut(now).unwrap());
+            assert!(shut >= 50 * SECOND && shut <= wait, "not due while the breaker is shut");
         }
     }
 
     #[test]
     fn whoever_meets_everybodys_trouble_again_and_again_lets_the_others_go_first() {
-        let (mut gate, now) = (gate(), Steady::now());
-        let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
+        let (mut breaker, now) = (breaker(), Steady::now());
+        let unknown = LoadFailure::of_all(ErrorClass::Unknown, "Assert", "");
         for tries in 1..=5 {
-            let (whose, wait) = fail(&mut gate, &unknown, Past { tries, since: Some(Utc::now()) }, now);
-            let shut = now.until(gate.shut(now).unwrap());
+            let (whose, wait) = fail(&mut breaker, &unknown, Past { tries, since: Some(Utc::now()) }, now);
+            let shut = now.until(breaker.shut(now).unwrap());
             assert_eq!(whose, Scope::Whole);
             let aside = wait >= shut + SECOND / 2;
             assert!(if tries >= STEPS_ASIDE { aside } else { wait >= shut }, "try {tries}");
@@ -187,21 +193,21 @@ mod tests {
         let now = Utc::now();
         let second = chrono::TimeDelta::seconds(1);
         let later = now + second * 10;
-        let unknown = Trouble::of_all(ErrorClass::Unknown, "Assert", "");
-        let mut gate = gate();
-        gate.loaded(now);
-        let first = fail(&mut gate, &unknown, Past { tries: 1, since: None }, steady(later));
+        let unknown = LoadFailure::of_all(ErrorClass::Unknown, "Assert", "");
+        let mut breaker = breaker();
+        breaker.loaded(now);
+        let first = fail(&mut breaker, &unknown, Past { tries: 1, since: None }, steady(later));
         assert_eq!(first.0, Scope::Whole, "nothing is known yet");
-        gate.loaded(later + second);
+        breaker.loaded(later + second);
         // Also when nothing else came since the last time.
         for tries in 2_u32..=4 {
             let at = steady(later + second * (9 * tries.cast_signed()));
             let past = Past { tries, since: Some(later) };
-            assert_eq!(fail(&mut gate, &unknown, past, at).0, Scope::Batch);
-            assert_eq!(gate.shut(at), None);
+            assert_eq!(fail(&mut breaker, &unknown, past, at).0, Scope::Batch);
+            assert_eq!(breaker.shut(at), None);
         }
         assert_eq!(
-            gate.failed(&unknown, None, steady(later)),
+            breaker.failed(&unknown, None, steady(later)),
             Scope::Whole,
             "several together prove nothing"
         );

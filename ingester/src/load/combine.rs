@@ -14,7 +14,7 @@ use shared::object_store::{ObjectStore, StoreError};
 use shared::seal::{Manifest, Seal};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::Target;
 use crate::redshift::transaction::{Loading, Part};
 
@@ -25,7 +25,7 @@ const OLD: TimeDelta = TimeDelta::hours(25);
 ///
 /// # Errors
 /// When the manifest cannot be written.
-pub async fn loading(store: &ObjectStore, target: &Target, seals: Vec<Seal>) -> Result<Loading, Trouble> {
+pub async fn loading(store: &ObjectStore, target: &Target, seals: Vec<Seal>) -> Result<Loading, LoadFailure> {
     let manifest = match seals.as_slice() {
         [only] => format!("{}{MANIFEST}", layout::folder(&target.to_ingest, only.batch)),
         several => {

@@ -8,7 +8,7 @@ use shared::exit::{Exit, Failure};
 use state::loads::{ErrorClass, LedgerMark, Loads};
 use state::store::StoreError;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::load::Loader;
 use crate::redshift::mark::{self, Mark};
 use crate::redshift::{Session, SqlFailure, errors, orphan, stage};
@@ -18,7 +18,7 @@ const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates i
 
 impl Loader {
     /// Makes a connection, if there is none that is usable. The outer error is the bookkeeping's.
-    pub(super) async fn connect(&mut self) -> Result<Result<(), Trouble>, Failure> {
+    pub(super) async fn connect(&mut self) -> Result<Result<(), LoadFailure>, Failure> {
         if self.session.as_ref().is_some_and(Session::usable) {
             return Ok(Ok(()));
         }
@@ -74,7 +74,7 @@ impl Loader {
         Ok(Ok(()))
     }
 
-    async fn look_at_tables(&self, session: &Session) -> Result<Mark, Trouble> {
+    async fn look_at_tables(&self, session: &Session) -> Result<Mark, LoadFailure> {
         let target = &self.target;
         for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
             session.run(&sql).await.map_err(|error| errors::trouble(&error, doing))?;
@@ -84,7 +84,7 @@ impl Loader {
         let lock = lock.map_err(|error| errors::trouble(&error, "looking for the table of the lock"))?;
         if lock.is_empty() {
             let why = format!("there is no table {}, or redshift.user may not see it", target.lock);
-            return Err(Trouble::of_all(ErrorClass::Configuration, why, NO_LOCK));
+            return Err(LoadFailure::of_all(ErrorClass::Configuration, why, NO_LOCK));
         }
         mark::ensure(session, target).await
     }
@@ -100,7 +100,7 @@ impl Loader {
         T: Send + 'static,
         F: FnOnce(&Loads) -> Result<T, StoreError> + Send + 'static,
     {
-        let loads = self.book.loads();
+        let loads = self.load_store.loads();
         let done = tokio::task::spawn_blocking(move || work(&loads)).await;
         Ok(done.map_err(|error| Failure::new(Exit::Software, error))??)
     }

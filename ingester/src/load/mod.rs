@@ -21,13 +21,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::discover::Hint;
-use crate::discover::unknown_folders::Doubts;
-use crate::failure::Trouble;
+use crate::discover::unknown_folders::UnknownFolders;
+use crate::failure::LoadFailure;
 use crate::identity::Identity;
-use crate::load::circuit_breaker::Gate;
+use crate::load::circuit_breaker::CircuitBreaker;
 use crate::load::pause::Pauses;
-use crate::load::plan::{Apart, Bounds, Next};
-use crate::load_store::Book;
+use crate::load::plan::{Bounds, Isolated, Next};
+use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 use crate::quarantine::Quarantine;
 use crate::redshift::{Connector, Rows, Session, Target, errors};
@@ -42,9 +42,9 @@ const ASKED_AT_ONCE: usize = 500;
 pub(crate) enum Progress {
     /// Something was done; there may be more.
     Worked,
-    /// Nothing is to be done before this moment, or before the book changes.
+    /// Nothing is to be done before this moment, or before the load store changes.
     Wait(Option<Steady>),
-    /// Nothing may be tried before this moment, whatever the book says.
+    /// Nothing may be tried before this moment, whatever the load store says.
     Hold(Steady),
     /// Loading is paused for so long, or until a pause by hand begins or ends.
     Paused(Option<Duration>),
@@ -54,8 +54,8 @@ pub(crate) enum Progress {
 pub(crate) struct Loader {
     target: Target,
     store: ObjectStore,
-    book: Book,
-    doubts: Doubts,
+    load_store: LoadStore,
+    unknown_folders: UnknownFolders,
     hints: mpsc::Sender<Hint>,
     connector: Connector,
     /// A connection over which the tables were seen to be as they should.
@@ -64,8 +64,8 @@ pub(crate) struct Loader {
     greeted: bool,
     keep: bool,
     bounds: Bounds,
-    apart: Apart,
-    gate: Gate,
+    isolated: Isolated,
+    breaker: CircuitBreaker,
     pauses: Pauses,
     quarantine: Quarantine,
     identity: Identity,
@@ -86,27 +86,27 @@ impl Loader {
         target: Target,
         connector: Connector,
         store: ObjectStore,
-        (book, doubts, hints): (Book, Doubts, mpsc::Sender<Hint>),
+        (load_store, unknown_folders, hints): (LoadStore, UnknownFolders, mpsc::Sender<Hint>),
         pauses: Pauses,
     ) -> Self {
         let ingester = &config.ingester;
-        let gate = Gate::new(ingester.retry_first.0, ingester.retry_max.0);
+        let breaker = CircuitBreaker::new(ingester.retry_first.0, ingester.retry_max.0);
         let keep = ingester.archive == Archive::Keep;
         let identity = Identity::new(config, store.clone());
         Self {
             target,
             store,
             identity,
-            book,
-            doubts,
+            load_store,
+            unknown_folders,
             hints,
             connector,
             session: None,
             greeted: false,
             keep,
             bounds: Bounds::new(ingester),
-            apart: Apart::default(),
-            gate,
+            isolated: Isolated::default(),
+            breaker,
             pauses,
             quarantine: Quarantine::new(config),
             producer: Producer::new(config.producer_socket()),
@@ -119,7 +119,7 @@ impl Loader {
     /// Does the one thing that is next.
     ///
     /// # Errors
-    /// When the bookkeeping fails. Trouble with S3 or Redshift is noted and waited for.
+    /// When the bookkeeping fails. LoadFailure with S3 or Redshift is noted and waited for.
     pub(crate) async fn step(&mut self) -> Result<Progress, Failure> {
         let now = Moment::now();
         if let Some(paused) = self.pauses.hold(now.wall) {
@@ -127,16 +127,16 @@ impl Loader {
             self.session = None;
             return Ok(Progress::Paused(self.pauses.left(&paused, now).map(|left| left.min(LOOK))));
         }
-        if let Some(until) = self.gate.shut(now.steady) {
+        if let Some(until) = self.breaker.shut(now.steady) {
             return Ok(Progress::Hold(until));
         }
-        let next = self.book.next_load(now.steady, &self.bounds, &self.apart);
-        if let (Next::Wait(until), true, false) = (&next, self.greeted, self.doubts.any()) {
+        let next = self.load_store.next_load(now.steady, &self.bounds, &self.isolated);
+        if let (Next::Wait(until), true, false) = (&next, self.greeted, self.unknown_folders.any()) {
             return Ok(Progress::Wait(*until));
         }
         if let Err(trouble) = self.connect().await? {
             self.held(&trouble, next).await?;
-        } else if self.doubts.any() {
+        } else if self.unknown_folders.any() {
             self.look_into_quarantine().await?;
             if let Err(trouble) = self.ask_ledger().await? {
                 self.held(&trouble, next).await?;
@@ -146,7 +146,7 @@ impl Loader {
         } else {
             self.look_into_quarantine().await?;
             // With a batch due, its outcome is the better proof that all is well again.
-            self.gate.succeeded();
+            self.breaker.succeeded();
         }
         Ok(Progress::Worked)
     }
@@ -169,7 +169,7 @@ impl Loader {
                 Progress::Worked => {}
                 Progress::Wait(until) => {
                     tokio::select! {
-                        () = self.book.to_load() => {}
+                        () = self.load_store.to_load() => {}
                         () = self.pauses.changed() => {}
                         () = sleep_until(until) => {}
                         () = shutdown.stopping() => {}
@@ -208,8 +208,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Trouble before any batch was tried. The batch that would have been next shows it, without a count of attempts.
-    async fn held(&mut self, trouble: &Trouble, next: Next) -> Result<(), Failure> {
+    /// LoadFailure before any batch was tried. The batch that would have been next shows it, without a count of attempts.
+    async fn held(&mut self, trouble: &LoadFailure, next: Next) -> Result<(), Failure> {
         // A new connection looks at the tables again.
         self.session = None;
         let first = match next {
@@ -220,9 +220,9 @@ impl Loader {
     }
 
     /// Asks the ledger about doubtful folders. The outer error is the bookkeeping's.
-    async fn ask_ledger(&mut self) -> Result<Result<(), Trouble>, Failure> {
+    async fn ask_ledger(&mut self) -> Result<Result<(), LoadFailure>, Failure> {
         let Some(session) = &self.session else { return Ok(Ok(())) };
-        let asked = self.doubts.some(ASKED_AT_ONCE);
+        let asked = self.unknown_folders.some(ASKED_AT_ONCE);
         // A listing may have settled them since they were seen.
         if asked.is_empty() {
             return Ok(Ok(()));
@@ -234,11 +234,11 @@ impl Loader {
         let loaded = ledger_rows(&rows);
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {
-                Some(_) if self.keep => self.doubts.settle(batch),
+                Some(_) if self.keep => self.unknown_folders.settle(batch),
                 // The rest of a folder whose archiving was cut short: it goes the way of every batch, and ends archived.
                 Some(load) => {
-                    self.doubts.close(batch);
-                    self.book.discovered(load.clone()).await?;
+                    self.unknown_folders.close(batch);
+                    self.load_store.discovered(load.clone()).await?;
                 }
                 // Not loaded: to be read if it has a seal, and left to its producer if it has none.
                 None => {
@@ -246,7 +246,7 @@ impl Loader {
                         // Discovery waits for nobody; it is gone when the process ends.
                         let _ = self.hints.send(Hint::Look(batch)).await;
                     }
-                    self.doubts.close(batch);
+                    self.unknown_folders.close(batch);
                 }
             }
         }

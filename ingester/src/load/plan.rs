@@ -42,9 +42,9 @@ impl Bounds {
 /// that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and come
 /// here again.
 #[derive(Debug, Default)]
-pub struct Apart(HashSet<BatchId>);
+pub struct Isolated(HashSet<BatchId>);
 
-impl Apart {
+impl Isolated {
     /// Takes these apart.
     pub fn take(&mut self, batches: impl IntoIterator<Item = BatchId>) {
         self.0.extend(batches);
@@ -90,7 +90,7 @@ pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
     bounds: &Bounds,
-    apart: &Apart,
+    isolated: &Isolated,
 ) -> Next {
     let mut earliest: Option<Steady> = None;
     let mut chosen: Vec<&Load> = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn next<'l>(
             Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
             Due::Now => {
                 if let Some(first) = chosen.first() {
-                    if load.form != first.form || apart.goes_alone(load) {
+                    if load.form != first.form || isolated.goes_alone(load) {
                         continue;
                     }
                     // Not passed over for a smaller one: it would wait for ever.
@@ -113,7 +113,7 @@ pub(crate) fn next<'l>(
                 }
                 (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
                 chosen.push(load);
-                let only = load.form.is_none() || apart.goes_alone(load);
+                let only = load.form.is_none() || isolated.goes_alone(load);
                 if only || chosen.len() >= bounds.batches {
                     break;
                 }
@@ -162,16 +162,16 @@ mod tests {
         Moment::from(at).steady
     }
 
-    fn plan(loads: &[Load], now: DateTime<Utc>, apart: &Apart) -> Next {
+    fn plan(loads: &[Load], now: DateTime<Utc>, isolated: &Isolated) -> Next {
         let waits = |load: &Load| match load.state {
             LoadState::Retrying { next, .. } => Some(steady(next)),
             _ => None,
         };
-        next(loads.iter().map(|load| (load, waits(load))), steady(now), &BOUNDS, apart)
+        next(loads.iter().map(|load| (load, waits(load))), steady(now), &BOUNDS, isolated)
     }
 
     fn planned(loads: &[Load]) -> Next {
-        plan(loads, Utc::now(), &Apart::default())
+        plan(loads, Utc::now(), &Isolated::default())
     }
 
     fn these(loads: &[Load], which: &[usize]) -> Next {
@@ -188,7 +188,7 @@ mod tests {
             load(retrying(now - second)),
             found(),
         ];
-        assert_eq!(plan(&loads, now, &Apart::default()), these(&loads, &[2, 3]));
+        assert_eq!(plan(&loads, now, &Isolated::default()), these(&loads, &[2, 3]));
     }
 
     #[test]
@@ -242,13 +242,13 @@ mod tests {
     #[test]
     fn what_was_taken_apart_or_has_trouble_of_its_own_goes_alone() {
         let loads = [found(), found(), found()];
-        let mut apart = Apart::default();
-        apart.take([loads[0].batch, loads[1].batch]);
-        let plan = |apart: &Apart, loads: &[Load]| plan(loads, Utc::now(), apart);
-        assert_eq!(plan(&apart, &loads), these(&loads, &[0]));
-        assert_eq!(plan(&apart, &loads[1..]), these(&loads, &[1]));
-        apart.settled(loads[0].batch);
-        assert_eq!(plan(&apart, &loads), these(&loads, &[0, 2]));
+        let mut isolated = Isolated::default();
+        isolated.take([loads[0].batch, loads[1].batch]);
+        let plan = |isolated: &Isolated, loads: &[Load]| plan(loads, Utc::now(), isolated);
+        assert_eq!(plan(&isolated, &loads), these(&loads, &[0]));
+        assert_eq!(plan(&isolated, &loads[1..]), these(&loads, &[1]));
+        isolated.settled(loads[0].batch);
+        assert_eq!(plan(&isolated, &loads), these(&loads, &[0, 2]));
         for class in [ErrorClass::Data, ErrorClass::Incomplete, ErrorClass::Unknown] {
             let loads = [failed(class, 1), found()];
             assert_eq!(planned(&loads), these(&loads, &[0]));

@@ -7,7 +7,7 @@ use shared::ids::BatchId;
 use shared::seal::Seal;
 use state::loads::{ErrorClass, Load};
 
-use crate::failure::{Scope, Trouble};
+use crate::failure::{LoadFailure, Scope};
 use crate::load::{ASKED_AT_ONCE, Loader};
 use crate::quarantine::{LEFT_OVER, Sifted, load_rest, tidy};
 use crate::redshift::transaction::{How, Settled};
@@ -17,19 +17,21 @@ use crate::redshift::{mark, release};
 const QUARANTINE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Loader {
-    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's. Trouble with S3 is
+    /// Loads a batch without the rows that Redshift refuses. The outer error is the bookkeeping's. LoadFailure with S3 is
     /// that of the quarantine: batches that need none go on.
-    pub(super) async fn sift(&self, seal: &Seal) -> Result<Result<Settled, Trouble>, Failure> {
+    pub(super) async fn sift(&self, seal: &Seal) -> Result<Result<Settled, LoadFailure>, Failure> {
         let Self { target, store, quarantine, .. } = self;
         let Some(session) = &self.session else { return Ok(Err(super::attempt::not_connected())) };
-        self.book.sifting(seal.batch).await?;
+        self.load_store.sifting(seal.batch).await?;
         let Sifted { settled, quarantined } = match load_rest(session, target, store, quarantine, seal).await
         {
             Ok(sifted) => sifted,
-            Err(trouble) if session.usable() => return Ok(Err(Trouble { scope: Scope::Batch, ..trouble })),
+            Err(trouble) if session.usable() => {
+                return Ok(Err(LoadFailure { scope: Scope::Batch, ..trouble }));
+            }
             Err(trouble) => return Ok(Err(trouble)),
         };
-        self.book.quarantined(seal.batch, quarantined).await?;
+        self.load_store.quarantined(seal.batch, quarantined).await?;
         Ok(Ok(settled))
     }
 
@@ -39,12 +41,12 @@ impl Loader {
     pub(super) async fn attend(
         &self,
         settled: &[Settled],
-    ) -> Result<Result<Vec<(BatchId, Trouble)>, Trouble>, Failure> {
+    ) -> Result<Result<Vec<(BatchId, LoadFailure)>, LoadFailure>, Failure> {
         let Self { target, store, quarantine, .. } = self;
         let Some(session) = &self.session else { return Ok(Ok(Vec::new())) };
         let mut before = Vec::new();
         for Settled { batch, entered, how, .. } in settled {
-            let Some(load) = self.book.get(*batch)? else { continue };
+            let Some(load) = self.load_store.get(*batch)? else { continue };
             if load.sifting
                 && let Err(trouble) = tidy(session, target, store, quarantine, *entered).await
             {
@@ -65,7 +67,7 @@ impl Loader {
         let mut wrong = Vec::new();
         for (load, entered) in before {
             let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
-            self.book.quarantined(load.batch, entry.rows).await?;
+            self.load_store.quarantined(load.batch, entry.rows).await?;
             if entry.sealed() != load.rows {
                 let why = format!(
                     "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
@@ -73,7 +75,7 @@ impl Loader {
                     entry.loaded, entry.known, entry.rows, load.rows
                 );
                 let advice = "`ingester audit` counts again; a person must decide which is right";
-                let trouble = Trouble { advice, ..Trouble::of_batch(ErrorClass::Incomplete, why) };
+                let trouble = LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) };
                 wrong.push((load.batch, trouble));
             }
         }
@@ -88,8 +90,8 @@ impl Loader {
         };
         self.next_look = Instant::now() + QUARANTINE_INTERVAL;
         let mut known = Vec::new();
-        for batch in self.book.in_quarantine(ASKED_AT_ONCE) {
-            known.extend(self.book.get(batch)?);
+        for batch in self.load_store.in_quarantine(ASKED_AT_ONCE) {
+            known.extend(self.load_store.get(batch)?);
         }
         let ids: Vec<BatchId> = known.iter().map(Load::ledger_id).collect();
         match release::look(session, &self.target, &ids).await {
@@ -99,7 +101,7 @@ impl Loader {
                     // Unless something of a search is left, which is another matter.
                     if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows)
                     {
-                        self.book.quarantined(load.batch, entry.rows).await?;
+                        self.load_store.quarantined(load.batch, entry.rows).await?;
                     }
                 }
             }

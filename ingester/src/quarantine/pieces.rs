@@ -11,7 +11,7 @@ use shared::seal::{MAX_OBJECT_BYTES, Manifest, Seal};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::MAX_BYTES;
 use crate::quarantine::search::Piece;
 use crate::quarantine::set::is_hash;
@@ -142,7 +142,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails, or the file is not as it was sealed.
-    pub(crate) async fn put(&mut self, file: usize, kept: &[usize]) -> Result<String, Trouble> {
+    pub(crate) async fn put(&mut self, file: usize, kept: &[usize]) -> Result<String, LoadFailure> {
         let mut id = self.key(file).into_bytes();
         id.extend(kept.iter().flat_map(|row| (*row as u64).to_le_bytes()));
         let key = format!("{}{file}-{:016x}.csv{}", self.folder, xxh3_64(&id), self.compression.suffix());
@@ -153,7 +153,7 @@ impl Pieces {
         let opened = self.open(file).await?;
         let rows = kept.iter().filter_map(|number| opened.bytes(*number)).collect::<Vec<_>>().concat();
         let content = blocking(move || compress(&rows, compression)).await?;
-        let content = content.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+        let content = content.map_err(|error| LoadFailure::of_batch(ErrorClass::Passing, error))?;
         self.store.put(&key, content).await?;
         self.written.insert(key.clone());
         Ok(key)
@@ -163,10 +163,10 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails.
-    pub(crate) async fn manifest(&mut self, keys: &[String]) -> Result<String, Trouble> {
+    pub(crate) async fn manifest(&mut self, keys: &[String]) -> Result<String, LoadFailure> {
         let manifest = Manifest::of(self.store.bucket(), keys.iter().map(String::as_str));
-        let json =
-            serde_json::to_vec(&manifest).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+        let json = serde_json::to_vec(&manifest)
+            .map_err(|error| LoadFailure::of_batch(ErrorClass::Passing, error))?;
         let key = format!("{}manifest-{:016x}.json", self.folder, xxh3_64(&json));
         if !self.written.contains(&key) {
             self.store.put(&key, json.into()).await?;
@@ -179,7 +179,7 @@ impl Pieces {
     ///
     /// # Errors
     /// When S3 fails, or the file is not as it was sealed.
-    pub(crate) async fn last_lines(&mut self, file: usize, kept: &[usize]) -> Result<Vec<u64>, Trouble> {
+    pub(crate) async fn last_lines(&mut self, file: usize, kept: &[usize]) -> Result<Vec<u64>, LoadFailure> {
         let opened = self.open(file).await?;
         let mut last = 0;
         let lines = kept.iter().map(|number| {
@@ -197,14 +197,14 @@ impl Pieces {
         &mut self,
         file: usize,
         number: usize,
-    ) -> Result<(String, u64, Vec<u8>), Trouble> {
+    ) -> Result<(String, u64, Vec<u8>), LoadFailure> {
         let opened = self.open(file).await?;
         let before = opened.rows.iter().take(number).map(|row| row.lines).sum::<u64>();
         let bytes = opened.bytes(number).unwrap_or_default().to_vec();
         Ok((self.name(file).to_owned(), before + 1, bytes))
     }
 
-    async fn open(&mut self, number: usize) -> Result<&Opened, Trouble> {
+    async fn open(&mut self, number: usize) -> Result<&Opened, LoadFailure> {
         let opened = match self.opened.take().filter(|opened| opened.file == number) {
             Some(opened) => opened,
             None => self.read(number).await?,
@@ -212,12 +212,13 @@ impl Pieces {
         Ok(self.opened.insert(opened))
     }
 
-    async fn read(&self, number: usize) -> Result<Opened, Trouble> {
+    async fn read(&self, number: usize) -> Result<Opened, LoadFailure> {
         let Some(file) = self.files.get(number) else {
-            return Err(Trouble::of_batch(ErrorClass::Incomplete, format!("there is no file {number}")));
+            return Err(LoadFailure::of_batch(ErrorClass::Incomplete, format!("there is no file {number}")));
         };
         let object = self.store.get_at_most(&file.key, file.bytes.min(MAX_OBJECT_BYTES)).await?;
-        let unfit = |why: String| Trouble::of_batch(ErrorClass::Incomplete, format!("{}: {why}", file.key));
+        let unfit =
+            |why: String| LoadFailure::of_batch(ErrorClass::Incomplete, format!("{}: {why}", file.key));
         if file.crc32.as_ref().is_some_and(|sealed| *sealed != crc32(&object)) {
             return Err(unfit("its content is not what was sealed".to_owned()));
         }
@@ -235,7 +236,7 @@ impl Pieces {
                 file.rows,
                 rows.len()
             );
-            return Err(Trouble::of_batch(ErrorClass::Data, why));
+            return Err(LoadFailure::of_batch(ErrorClass::Data, why));
         }
         Ok(Opened { file: number, content, rows })
     }
@@ -248,9 +249,9 @@ impl Opened {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Trouble> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadFailure> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|fault| Trouble::of_batch(ErrorClass::Passing, fault))
+    done.map_err(|fault| LoadFailure::of_batch(ErrorClass::Passing, fault))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::pieces::Pieces;
 use crate::quarantine::search::{How, Sift};
 use crate::quarantine::set::Set;
@@ -40,7 +40,7 @@ pub(crate) async fn load_rest(
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
-) -> Result<Sifted, Trouble> {
+) -> Result<Sifted, LoadFailure> {
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = sift_and_load(session, target, store, quarantine, (seal, id)).await;
@@ -66,7 +66,7 @@ pub(crate) async fn load_rest(
 }
 
 /// The id under which the ledger has the batch, or will have it.
-async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, Trouble> {
+async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
     let entries = look::entries(session, target, &[seal]).await;
     let entries = entries.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
     Ok(match look::judge(seal, &entries) {
@@ -82,7 +82,7 @@ async fn sift_and_load(
     store: &ObjectStore,
     quarantine: &Quarantine,
     (seal, id): (&Seal, BatchId),
-) -> Result<(Settled, u64), Trouble> {
+) -> Result<(Settled, u64), LoadFailure> {
     let from = layout::folder(&target.to_ingest, seal.batch);
     let pieces = Pieces::of_batch(store, seal, &from, quarantine.scratch(id));
     let mut sift = Sift::new(session, target, pieces, Some(quarantine.max_share));
@@ -96,7 +96,7 @@ async fn sift_and_load(
             let (column, reason) = (first.column.clone(), said::reason(&first.reason));
             let columns = target.columns.clone();
             let set = Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
-            let mut set = set.map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))?;
+            let mut set = set.map_err(|error| LoadFailure::of_batch(ErrorClass::Passing, error))?;
             // If the batch has a ledger row by now, the transaction names no set.
             match set.written_before(store, &quarantine.prefix).await? {
                 Some(name) => set.name = name,
@@ -118,8 +118,8 @@ async fn sift_and_load(
                 return Ok((settled.into_iter().next().unwrap_or_else(before), quarantined));
             }
             // One batch is never told to go alone.
-            Ok(Loaded::Apart(_)) => {
-                return Err(Trouble::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
+            Ok(Loaded::Isolated(_)) => {
+                return Err(LoadFailure::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
             }
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::redshift::said;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::set::Refusal;
 use crate::quarantine::split::{located, value};
 use crate::quarantine::{pieces, pieces::Pieces};
@@ -118,7 +118,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When more is refused than may be, it cannot be found, or Redshift or S3 fail.
-    pub(crate) async fn search(&mut self, how: How) -> Result<(), Trouble> {
+    pub(crate) async fn search(&mut self, how: How) -> Result<(), LoadFailure> {
         let mut groups = vec![self.pieces.all()];
         while let Some(group) = groups.pop() {
             while let Some(found) = self.attempt(&group, how).await? {
@@ -146,7 +146,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When S3 fails.
-    pub(crate) async fn rest(&mut self) -> Result<String, Trouble> {
+    pub(crate) async fn rest(&mut self) -> Result<String, LoadFailure> {
         let group = self.pieces.all();
         let keys = self.place(&group).await?.into_iter().map(|(_, key)| key).collect::<Vec<_>>();
         self.pieces.manifest(&keys).await
@@ -156,7 +156,7 @@ impl<'a> Sift<'a> {
     ///
     /// # Errors
     /// When S3 fails, or they are too many to be kept.
-    pub(crate) async fn outcome(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), Trouble> {
+    pub(crate) async fn outcome(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), LoadFailure> {
         let (mut bytes, mut refusals) = (Vec::new(), Vec::new());
         let refused: Vec<_> = self.refused.iter().map(|(at, why)| (*at, why.clone())).collect();
         for ((file, number), why) in refused {
@@ -182,7 +182,7 @@ impl<'a> Sift<'a> {
     }
 
     /// Whether more is refused than may be.
-    fn check(&self) -> Result<(), Trouble> {
+    fn check(&self) -> Result<(), LoadFailure> {
         let (Some(max_share), rows) = (self.max_share, self.pieces.rows()) else { return Ok(()) };
         let refused = self.refused();
         #[allow(clippy::cast_precision_loss, reason = "a share")]
@@ -197,7 +197,7 @@ impl<'a> Sift<'a> {
     }
 
     /// The trouble of a batch that waits whole, with the first row that is known to be refused.
-    fn whole(&self, why: &str) -> Trouble {
+    fn whole(&self, why: &str) -> LoadFailure {
         let first = self.refused.first_key_value().map(|((file, row), why)| {
             let (file, row) = (self.pieces.name(*file), row + 1);
             let column = why.column.as_deref().unwrap_or("?");
@@ -206,7 +206,7 @@ impl<'a> Sift<'a> {
         });
         let why = format!("{why}{}", first.unwrap_or_default());
         let advice = "mend the table or the schema; it is tried again by itself";
-        Trouble { advice, ..Trouble::of_batch(ErrorClass::Data, why) }
+        LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Data, why) }
     }
 
     fn kept(&self, piece: &Piece) -> Vec<usize> {
@@ -214,7 +214,7 @@ impl<'a> Sift<'a> {
     }
 
     /// Brings the rows of a group to objects of their own, where they are not whole files: those with rows, and keys.
-    async fn place(&mut self, group: &[Piece]) -> Result<Vec<(Piece, String)>, Trouble> {
+    async fn place(&mut self, group: &[Piece]) -> Result<Vec<(Piece, String)>, LoadFailure> {
         let mut placed = Vec::with_capacity(group.len());
         for piece in group {
             let none = self.refused.range((piece.file, 0)..(piece.file + 1, 0)).next().is_none();
@@ -231,7 +231,7 @@ impl<'a> Sift<'a> {
     }
 
     /// Tries a group; None if nothing of it is refused.
-    async fn attempt(&mut self, group: &[Piece], how: How) -> Result<Option<Found>, Trouble> {
+    async fn attempt(&mut self, group: &[Piece], how: How) -> Result<Option<Found>, LoadFailure> {
         let placed = self.place(group).await?;
         if placed.is_empty() {
             return Ok(None);
@@ -299,7 +299,7 @@ impl<'a> Sift<'a> {
         reports: &[(usize, Report)],
         group: &[Piece],
         how: How,
-    ) -> Result<usize, Trouble> {
+    ) -> Result<usize, LoadFailure> {
         let known = self.refused.len();
         for piece in group {
             let reports: Vec<_> = reports.iter().filter(|(file, _)| *file == piece.file).collect();
@@ -326,7 +326,7 @@ impl<'a> Sift<'a> {
         (line, row): (Option<usize>, Option<usize>),
         report: &Report,
         how: How,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), LoadFailure> {
         let certain = match (line, row, self.counting) {
             (Some(line), Some(row), _) if line == row => Some(line),
             (_, row, Some(Counting::Rows)) => row,
@@ -357,7 +357,7 @@ impl<'a> Sift<'a> {
     }
 
     /// Tries one row; why it is refused, if it is.
-    async fn alone(&mut self, file: usize, row: usize, how: How) -> Result<Option<Why>, Trouble> {
+    async fn alone(&mut self, file: usize, row: usize, how: How) -> Result<Option<Why>, LoadFailure> {
         let found = self.attempt(&[Piece { file, rows: row..row + 1 }], how).await?;
         Ok(found.map(|found| found.why()))
     }
@@ -383,7 +383,7 @@ impl<'a> Sift<'a> {
 }
 
 /// The message, if rows were refused; any other failure is trouble.
-fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, Trouble> {
+fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, LoadFailure> {
     let Err(failure) = answer else { return Ok(None) };
     let trouble = errors::trouble(&failure, doing);
     if trouble.class == ErrorClass::Data { Ok(Some(trouble.why)) } else { Err(trouble) }

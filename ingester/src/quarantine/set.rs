@@ -26,7 +26,7 @@ use shared::object_store::{ObjectStore, SMALL, StoreError};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::MAX_BYTES;
 
 /// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
@@ -290,7 +290,7 @@ pub(super) fn is_of_set(name: &str) -> bool {
     rows.is_some() || name == REASONS || name == DESCRIPTION
 }
 
-impl From<BadSet> for Trouble {
+impl From<BadSet> for LoadFailure {
     fn from(error: BadSet) -> Self {
         match error {
             BadSet::Store(error) => error.into(),

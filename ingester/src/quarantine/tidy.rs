@@ -5,7 +5,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::pieces::is_of_search;
 use crate::quarantine::{Quarantine, set};
 use crate::redshift::release::{Entry, look};
@@ -34,7 +34,7 @@ pub(crate) async fn tidy(
     store: &ObjectStore,
     quarantine: &Quarantine,
     batch: BatchId,
-) -> Result<Option<Entry>, Trouble> {
+) -> Result<Option<Entry>, LoadFailure> {
     let entry = sets(session, target, store, quarantine, batch).await;
     session.roll_back().await;
     let entry = entry?;
@@ -50,7 +50,7 @@ async fn sets(
     store: &ObjectStore,
     quarantine: &Quarantine,
     batch: BatchId,
-) -> Result<Option<Entry>, Trouble> {
+) -> Result<Option<Entry>, LoadFailure> {
     let own = set::batch_folder(&quarantine.prefix, batch);
     let folders = store.folders(&own).await?;
     lock::begin(session, target).await?;

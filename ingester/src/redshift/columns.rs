@@ -8,7 +8,7 @@ use crate::redshift::table;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::session::Session;
 use crate::redshift::statements::Target;
 use crate::redshift::transaction::Loading;
@@ -29,7 +29,7 @@ pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
 
 /// Why these batches cannot be loaded and others can, if it is that the table lacks columns which they name and this
 /// ingester's schema does not have. Columns that this schema has too are missing for every batch.
-pub(super) async fn trouble_of(session: &Session, target: &Target, loading: &Loading) -> Option<Trouble> {
+pub(super) async fn trouble_of(session: &Session, target: &Target, loading: &Loading) -> Option<LoadFailure> {
     let part = loading.parts.first()?;
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
     let live = match table::look(session, &target.table).await {
@@ -51,7 +51,7 @@ pub(super) async fn trouble_of(session: &Session, target: &Target, loading: &Loa
          ingester has {})",
         target.table, part.seal.batch, part.seal.schema, target.fingerprint
     );
-    Some(Trouble { advice: ADVICE, ..Trouble::of_batch(ErrorClass::Configuration, why) })
+    Some(LoadFailure { advice: ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
 fn missing<'c>(columns: &'c [String], live: &[LiveColumn]) -> Vec<&'c String> {

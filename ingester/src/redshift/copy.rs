@@ -1,6 +1,6 @@
 //! The COPY of a transaction, and why a transaction did not come to its COMMIT.
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::server::Server;
 use crate::redshift::session::{COPY_ID, Rows, SqlFailure};
 
@@ -17,12 +17,12 @@ pub(super) enum Failed {
         query: Option<i64>,
     },
     /// It did not begin, or must not end so.
-    Trouble(Trouble),
+    LoadFailure(LoadFailure),
 }
 
-impl From<Trouble> for Failed {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<LoadFailure> for Failed {
+    fn from(trouble: LoadFailure) -> Self {
+        Self::LoadFailure(trouble)
     }
 }
 

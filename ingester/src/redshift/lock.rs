@@ -9,7 +9,7 @@ use shared::human;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::errors;
 use crate::redshift::server::Server;
 use crate::redshift::session::Rows;
@@ -50,7 +50,7 @@ impl Target {
 ///
 /// # Errors
 /// When it cannot be had, with who holds it; nothing is open then.
-pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), Trouble> {
+pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), LoadFailure> {
     let Err((failure, doing)) = server.begin(&target.take_lock(), target.lock_timeout).await else {
         return Ok(());
     };
@@ -71,7 +71,7 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), T
         None => ("a session that redshift.user is not shown holds it".to_owned(), HIDDEN_ADVICE),
     };
     let why = format!("{} could not be locked within {limit} (redshift.lock_timeout): {who}", target.lock);
-    Err(Trouble::of_all(ErrorClass::Passing, why, advice))
+    Err(LoadFailure::of_all(ErrorClass::Passing, why, advice))
 }
 
 fn describe(rows: &Rows) -> Option<String> {

@@ -12,7 +12,7 @@ use shared::seal::AHEAD;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::ledger::moment as read_moment;
 use crate::redshift::server::Server;
 use crate::redshift::session::{Rows, SqlFailure};
@@ -99,7 +99,7 @@ pub async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>,
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
-pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, Trouble> {
+pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadFailure> {
     let reading = |failure: SqlFailure| errors::trouble(&failure, "reading the mark of the ledger");
     if let Some(mark) = read(server, target).await.map_err(reading)? {
         return Ok(mark);
@@ -147,7 +147,7 @@ pub async fn set_knows_from(
     target: &Target,
     to: Option<DateTime<Utc>>,
     force: bool,
-) -> Result<KnowsFrom, Trouble> {
+) -> Result<KnowsFrom, LoadFailure> {
     lock::begin(server, target).await?;
     let set = set(server, target, to, force).await;
     if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
@@ -174,9 +174,9 @@ async fn set(
 }
 
 /// A ledger that no ingester of this version has met yet.
-pub(super) fn no_mark(target: &Target) -> Trouble {
+pub(super) fn no_mark(target: &Target) -> LoadFailure {
     let why = format!("{} has no mark yet", target.ledger);
-    Trouble::of_all(ErrorClass::Configuration, why, "start an ingester, which makes it")
+    LoadFailure::of_all(ErrorClass::Configuration, why, "start an ingester, which makes it")
 }
 
 fn loaded_by(mark: &Mark) -> String {

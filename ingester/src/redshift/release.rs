@@ -18,7 +18,7 @@ use shared::layout::Compression;
 use shared::sql::literal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::copy::{Failed, copy, run};
 use crate::redshift::server::Server;
 use crate::redshift::session::{Rows, Session, SqlFailure};
@@ -101,7 +101,7 @@ pub(crate) async fn look(
     session: &Session,
     target: &Target,
     batches: &[BatchId],
-) -> Result<Vec<Entry>, Trouble> {
+) -> Result<Vec<Entry>, LoadFailure> {
     if batches.is_empty() {
         return Ok(Vec::new());
     }
@@ -166,8 +166,8 @@ pub(crate) async fn release(
     session: &Session,
     target: &Target,
     release: &Release<'_>,
-    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
-) -> Result<Released, Trouble> {
+    prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
+) -> Result<Released, LoadFailure> {
     let outcome = transaction(session, target, release, prepare).await;
     if !matches!(outcome, Ok(Released::Applied { .. })) {
         session.roll_back().await;
@@ -176,9 +176,9 @@ pub(crate) async fn release(
         Failed::Sql(failure, doing) => errors::trouble(&failure, doing),
         Failed::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
-            Trouble::of_batch(ErrorClass::Incomplete, why)
+            LoadFailure::of_batch(ErrorClass::Incomplete, why)
         }
-        Failed::Trouble(trouble) => trouble,
+        Failed::LoadFailure(trouble) => trouble,
     })
 }
 
@@ -186,7 +186,7 @@ async fn transaction(
     server: &impl Server,
     target: &Target,
     release: &Release<'_>,
-    prepare: impl AsyncFnOnce() -> Result<(), Trouble>,
+    prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
 ) -> Result<Released, Failed> {
     lock::begin(server, target).await?;
     let said = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;

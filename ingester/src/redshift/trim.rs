@@ -8,7 +8,7 @@ use shared::ids::BatchId;
 use shared::seal::AHEAD;
 use shared::sql::literal;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::ledger::moment as read_moment;
 use crate::redshift::mark::{self, MARK};
 use crate::redshift::server::Server;
@@ -68,7 +68,7 @@ pub(crate) async fn trim(
     target: &Target,
     loaded_before: DateTime<Utc>,
     keep: &BTreeSet<BatchId>,
-) -> Result<Trimmed, Trouble> {
+) -> Result<Trimmed, LoadFailure> {
     lock::begin(server, target).await?;
     let trimmed = transaction(server, target, loaded_before, keep).await;
     if !matches!(trimmed, Ok(Some(_))) {

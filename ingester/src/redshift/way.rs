@@ -95,7 +95,7 @@ pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
     let mut ways: Vec<Option<Why>> = Vec::with_capacity(seals.len());
     for (number, seal) in seals.iter().enumerate() {
         let plain = seals.iter().zip(&ways).take(number).filter(|(_, way)| way.is_none());
-        let together = plain.map(|(other, _)| *other).find(|other| !apart(seal, other));
+        let together = plain.map(|(other, _)| *other).find(|other| !isolated(seal, other));
         ways.push(alone(seal, ground).or_else(|| together.map(|other| Why::Together(other.batch))));
     }
     ways
@@ -122,7 +122,7 @@ fn alone(seal: &Seal, ground: &Ground) -> Option<Why> {
 }
 
 /// Whether two batches can have no hit in common.
-fn apart(one: &Seal, other: &Seal) -> bool {
+fn isolated(one: &Seal, other: &Seal) -> bool {
     let (Some(a), Some(b)) = (times(one), times(other)) else { return true };
     let covers =
         |one: &Compared, other: &Compared| one.covers(other.run, other.number, other.uncompared == 0);

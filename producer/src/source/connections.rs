@@ -19,17 +19,17 @@ use tokio::task::JoinSet;
 use crate::append::FromStream;
 use crate::counters::Counters;
 use crate::source::connect;
-use crate::source::connection::{Shared, Stream};
+use crate::source::connection::{Connection, Shared};
 use crate::source::token::Tokens;
 use crate::transform::Transform;
 
 /// The connections of one stream, not connected.
-pub struct Streams {
+pub struct Connections {
     tokens: Tokens,
-    connections: Vec<Stream>,
+    connections: Vec<Connection>,
 }
 
-impl Streams {
+impl Connections {
     /// As many as configured, with the token kept in `cache`. `known` are the hits of the log, `again` says whether the
     /// stream was read into it before.
     ///
@@ -49,7 +49,7 @@ impl Streams {
         let tokens = Tokens::new(http.clone(), config, Some(cache))
             .map_err(|error| Failure::new(Exit::Config, error))?;
         let shared = Shared::new(config, http, tokens.clone(), counters, out.clone(), known);
-        let connection = |number| Stream::new(number, shared.clone(), transform.clone(), again);
+        let connection = |number| Connection::new(number, shared.clone(), transform.clone(), again);
         Ok(Self { connections: (0..config.connections).map(connection).collect(), tokens })
     }
 

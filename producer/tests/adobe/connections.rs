@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
+use producer::Connections;
 use producer::Counters;
-use producer::Streams;
 use producer::{Decoded, FromStream};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -46,7 +46,7 @@ fn start_with(config: &Config, dir: &Path, known: KnownHits) -> Running {
     let transform = transform(config);
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let streams =
-        Streams::new(&config.adobe, cache, &transform, counters.clone(), &out, (known, false)).unwrap();
+        Connections::new(&config.adobe, cache, &transform, counters.clone(), &out, (known, false)).unwrap();
     let stop = shutdown.clone();
     Running { read, counters, ended: tokio::spawn(async move { streams.run(&stop).await }), shutdown }
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use adobe::{Adobe, Options, Plan};
 use chrono::Utc;
+use producer::Connections;
 use producer::Counters;
-use producer::Streams;
 use producer::{Decoded, FromStream};
 use shared::shutdown::Shutdown;
 use state::log::{Log, Settings};
@@ -79,7 +79,7 @@ async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing()
     let (out, mut read) = mpsc::channel(4);
     let cache = dir.path().join("token.json");
     let before = (log.known(), false);
-    let streams = Streams::new(&config.adobe, cache, &transform, counters, &out, before).unwrap();
+    let streams = Connections::new(&config.adobe, cache, &transform, counters, &out, before).unwrap();
     let shutdown = Shutdown::new();
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { streams.run(&stop).await });

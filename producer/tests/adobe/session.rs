@@ -8,7 +8,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use producer::Counters;
 use producer::FromStream;
-use producer::{Next, Shared, Stream};
+use producer::{Connection, Next, Shared};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -23,19 +23,19 @@ fn adobe() -> Adobe {
 }
 
 /// A connection, what it reads, and the means to stop it.
-struct Connection {
-    stream: Stream,
+struct Reader {
+    stream: Connection,
     read: mpsc::Receiver<FromStream>,
     shutdown: Shutdown,
 }
 
-impl Connection {
+impl Reader {
     fn new(config: &Config, again: bool) -> Self {
         let (out, read) = mpsc::channel(1_000);
         let (http, tokens, transform) = (http(config), tokens(config), transform(config));
         let counters = Arc::new(Counters::new(transform.filter_names()));
         let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
-        let stream = Stream::new(0, shared, transform, again);
+        let stream = Connection::new(0, shared, transform, again);
         Self { stream, read, shutdown: Shutdown::new() }
     }
 
@@ -80,12 +80,12 @@ async fn stops(status: u16, advice: &str) {
     let adobe = adobe();
     let config = at(&adobe, "");
     refusing(&adobe, status, "because");
-    let failure = Connection::new(&config, false).step().await.unwrap_err();
+    let failure = Reader::new(&config, false).step().await.unwrap_err();
     assert_eq!(failure.exit(), Exit::Unavailable);
     let said = failure.to_string();
     assert!(said.contains(&format!("answered {status} because")) && said.contains(advice), "{said}");
     refusing(&adobe, status, "because");
-    let next = Connection::new(&config, true).step().await.unwrap();
+    let next = Reader::new(&config, true).step().await.unwrap();
     assert_eq!(next, Next::After(Duration::from_secs(60)));
 }
 
@@ -111,7 +111,7 @@ stopping! {
 #[tokio::test]
 async fn a_401_renews_the_token_once_and_tries_again_at_once() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     adobe.faults().push(Fault::ExpireToken);
     assert_eq!(connection.step().await.unwrap(), Next::AtOnce);
     connection.connects().await;
@@ -121,7 +121,7 @@ async fn a_401_renews_the_token_once_and_tries_again_at_once() {
 #[tokio::test]
 async fn a_second_401_with_a_new_token_waits_and_asks_for_no_third() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     for _ in 0..2 {
         refusing(&adobe, 401, "not you");
         assert_eq!(connection.step().await.unwrap(), Next::AtOnce);
@@ -139,7 +139,7 @@ async fn a_second_401_with_a_new_token_waits_and_asks_for_no_third() {
 async fn a_409_over_places_waits_a_minute_and_one_over_the_number_needs_a_person() {
     let adobe = adobe();
     let config = at(&adobe, "");
-    let mut connection = Connection::new(&config, false);
+    let mut connection = Reader::new(&config, false);
     refusing(&adobe, 409, "maximum connections of 1 reached");
     assert_eq!(connection.step().await.unwrap(), Next::After(Duration::from_secs(60)));
     refusing(&adobe, 409, "maxConnections is 2 for this stream");
@@ -150,14 +150,14 @@ async fn a_409_over_places_waits_a_minute_and_one_over_the_number_needs_a_person
 #[tokio::test]
 async fn a_503_waits_and_a_stream_that_moves_is_told_where_to_read_from() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     refusing(&adobe, 503, "in migration");
     assert_eq!(connection.step().await.unwrap(), Next::After(Duration::from_secs(60)));
 
     let server = Server::start([answer(503, "Retry-After: 7\r\n", "")]).await;
     let url = format!("stream_url = \"{}\"\ntoken_url = \"{}\"\n", server.url, adobe.token_url());
     let largest = "reset = \"largest\"\n";
-    let mut connection = Connection::new(&config(&format!("{CREDENTIAL}{url}{largest}")), false);
+    let mut connection = Reader::new(&config(&format!("{CREDENTIAL}{url}{largest}")), false);
     for _ in 0..2 {
         assert_eq!(connection.step().await.unwrap(), Next::After(Duration::from_secs(7)));
     }
@@ -168,7 +168,7 @@ async fn a_503_waits_and_a_stream_that_moves_is_told_where_to_read_from() {
 #[tokio::test]
 async fn server_errors_and_an_unreachable_host_back_off_longer_and_longer() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     let mut waits = Vec::new();
     for status in [500, 502, 504, 500, 500, 500, 500, 500, 500, 500, 500, 500] {
         refusing(&adobe, status, "oops");
@@ -183,7 +183,7 @@ async fn server_errors_and_an_unreachable_host_back_off_longer_and_longer() {
 
     adobe.stop();
     let gone = at(&adobe, "");
-    let mut connection = Connection::new(&gone, false);
+    let mut connection = Reader::new(&gone, false);
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(is_backoff(connection.step().await.unwrap()));
 }
@@ -195,7 +195,7 @@ async fn a_redirect_elsewhere_is_not_followed_and_needs_a_person() {
     let mut config = at(&adobe, "");
     config.adobe.redirect_hosts = vec!["localhost".to_owned()];
     adobe.faults().push(Fault::RedirectTo(format!("{}/steal", stranger.url)));
-    let said = Connection::new(&config, false).step().await.unwrap_err().to_string();
+    let said = Reader::new(&config, false).step().await.unwrap_err().to_string();
     assert!(said.contains("http://127.0.0.1") && said.contains("adobe.redirect_hosts"), "{said}");
     assert_eq!(stranger.asked(), [""; 0]);
 }
@@ -217,8 +217,7 @@ async fn a_stall_is_a_disconnect_after_the_idle_time() {
     let server = Server::start([Answer::SayAndHold([&head[..], &chunk, &body, b"\r\n"].concat())]).await;
     let adobe = adobe();
     let url = format!("stream_url = \"{}\"\ntoken_url = \"{}\"\n", server.url, adobe.token_url());
-    let mut connection =
-        Connection::new(&config(&format!("{CREDENTIAL}idle_timeout = \"400ms\"\n{url}")), false);
+    let mut connection = Reader::new(&config(&format!("{CREDENTIAL}idle_timeout = \"400ms\"\n{url}")), false);
     let started = Instant::now();
     assert_eq!(connection.step().await.unwrap(), Next::AtOnce, "the first short session");
     assert!((400..5_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
@@ -239,7 +238,7 @@ async fn a_stall_is_a_disconnect_after_the_idle_time() {
 #[tokio::test]
 async fn a_session_ends_by_a_cut_an_end_and_a_token_that_is_no_longer_authorized() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     adobe.faults().push(Fault::Cut { after: 5 });
     assert_eq!(connection.step().await.unwrap(), Next::AtOnce);
     assert!(!connection.why().contains("Adobe ended it"));
@@ -257,7 +256,7 @@ async fn a_session_ends_by_a_cut_an_end_and_a_token_that_is_no_longer_authorized
 #[tokio::test]
 async fn a_stop_ends_a_session_in_order() {
     let adobe = adobe();
-    let mut connection = Connection::new(&at(&adobe, ""), false);
+    let mut connection = Reader::new(&at(&adobe, ""), false);
     let shutdown = connection.shutdown.clone();
     let stopping = async {
         while !matches!(connection.read.recv().await, Some(FromStream::Block(..))) {}

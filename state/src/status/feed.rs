@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, broadcast};
 use crate::inspect::verify::Checked;
 use crate::loads::{Pause, Pausing};
 use crate::status::snapshot::Matching;
-use crate::status::snapshot_cache::Snapshots;
+use crate::status::snapshot_cache::SnapshotCache;
 
 /// A question is one short line; more than this is not ours.
 const MAX_QUESTION: u64 = 1024;
@@ -156,14 +156,18 @@ const BATCH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Keeps those who ask from keeping the service from its work.
 struct Asking {
-    snapshot: Snapshots,
+    snapshot: SnapshotCache,
     batch: Semaphore,
     verify: Arc<Semaphore>,
 }
 
 impl Default for Asking {
     fn default() -> Self {
-        Self { snapshot: Snapshots::default(), batch: Semaphore::new(1), verify: Arc::new(Semaphore::new(1)) }
+        Self {
+            snapshot: SnapshotCache::default(),
+            batch: Semaphore::new(1),
+            verify: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 

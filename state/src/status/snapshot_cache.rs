@@ -1,4 +1,4 @@
-//! Snapshots for any number of askers, at a bounded cost to the service: all who ask while one is being made share
+//! SnapshotCache for any number of askers, at a bounded cost to the service: all who ask while one is being made share
 //! the next, and between two there is a pause in proportion to what one costs. Nobody gets a snapshot that was begun
 //! before the question came.
 
@@ -16,7 +16,7 @@ const PAUSE: u32 = 256;
 const PAUSE_MAX: Duration = Duration::from_millis(800);
 
 #[derive(Debug, Default)]
-pub(crate) struct Snapshots {
+pub(crate) struct SnapshotCache {
     latest: Mutex<Option<Turn>>,
 }
 
@@ -27,7 +27,7 @@ struct Turn {
     line: Arc<[u8]>,
 }
 
-impl Snapshots {
+impl SnapshotCache {
     /// A line that was begun after this call; `make` makes one, on a thread where blocking is allowed.
     pub(crate) async fn line(
         &self,
@@ -57,7 +57,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_askers_share_what_is_begun_after_they_asked_and_nobody_gets_an_older_one() {
-        let (snapshots, made) = (Arc::new(Snapshots::default()), Arc::new(AtomicU32::new(0)));
+        let (snapshots, made) = (Arc::new(SnapshotCache::default()), Arc::new(AtomicU32::new(0)));
         let ask = || {
             let (snapshots, made) = (snapshots.clone(), made.clone());
             async move {

@@ -13,7 +13,7 @@
 //! | `Act::Answer` | what `transaction` does with the answer: the next statement, or the end of the attempt |
 //! | `Act::Cut`, `Act::Kill` | `SqlFailure::Lost`, in whatever way; SIGKILL |
 //! | `Act::Orphan…` | a session whose client has gone: it goes on with what it has received, and ends |
-//! | `Act::Note` | `Book::note(Loaded)`, durable before the next attempt |
+//! | `Act::Note` | `LoadStore::note(Loaded)`, durable before the next attempt |
 //! | `Ingester::sifted` | `quarantine::sift`: the next COPY names files without the bad rows |
 //!
 //! Isolation is Redshift's: a transaction reads what was committed before its first statement that reads, LOCK is

@@ -186,7 +186,7 @@ impl Deciding {
         match state.warehouse.execute(self.rule, &mut session, &state.published)? {
             Next::Goes => ingester.doing = Some(session),
             Next::Settled(ids) => ingester.book |= ids,
-            Next::Apart => ingester.apart = true,
+            Next::Isolated => ingester.apart = true,
         }
         Some(())
     }

@@ -17,8 +17,8 @@ use crate::archive::put_away;
 use crate::commands::reconcile::{Mend, Report, outlook};
 use crate::facts::gather::Places;
 use crate::facts::judge::{Agreed, InLedger, Matter};
-use crate::failure::Trouble;
-use crate::load_store::{self, Book};
+use crate::failure::LoadFailure;
+use crate::load_store::{self, LoadStore};
 use crate::producer_link::Producer;
 use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::Session;
@@ -26,9 +26,9 @@ use crate::redshift::Session;
 /// Who loads what is found.
 enum Loader {
     /// This process: what is entered is loaded.
-    Here(Book),
+    Here(LoadStore),
     /// The next `ingester run` on this bookkeeping, which is opened when it is needed.
-    Later(Mutex<Option<Book>>),
+    Later(Mutex<Option<LoadStore>>),
     /// An ingester that runs, or one elsewhere: they find it by their listing.
     Others,
 }
@@ -42,8 +42,8 @@ pub(super) struct Hands {
 
 impl Hands {
     /// Those of a running ingester.
-    pub(super) fn open_book(config: &Config, book: Book) -> Self {
-        Self::with(config, Loader::Here(book))
+    pub(super) fn open_book(config: &Config, load_store: LoadStore) -> Self {
+        Self::with(config, Loader::Here(load_store))
     }
 
     /// Those of a command, with a bookkeeping that nobody has open.
@@ -62,14 +62,14 @@ impl Hands {
 
     /// Whether this process is loading or archiving a batch: it may have begun since the bookkeeping was read.
     pub(super) fn are_at(&self, batch: BatchId) -> Result<bool, Failure> {
-        let Loader::Here(book) = &self.loader else { return Ok(false) };
-        Ok(book.get(batch)?.is_some_and(|load| !load_store::is_archived(&load)))
+        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
+        Ok(load_store.get(batch)?.is_some_and(|load| !load_store::is_archived(&load)))
     }
 
     /// Whether this process has loaded and archived a batch, perhaps a moment ago.
     pub(super) fn have_archived(&self, batch: BatchId) -> Result<bool, Failure> {
-        let Loader::Here(book) = &self.loader else { return Ok(false) };
-        Ok(book.get(batch)?.is_some_and(|load| load_store::is_archived(&load)))
+        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
+        Ok(load_store.get(batch)?.is_some_and(|load| load_store::is_archived(&load)))
     }
 
     /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
@@ -80,7 +80,7 @@ impl Hands {
         batch: BatchId,
         mend: Mend,
         report: &mut Report,
-    ) -> Result<Result<(), Trouble>, Failure> {
+    ) -> Result<Result<(), LoadFailure>, Failure> {
         let store = places.store;
         match mend {
             Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
@@ -150,16 +150,16 @@ impl Hands {
         &self,
         ledger: impl Iterator<Item = (BatchId, InLedger)>,
     ) -> Result<(), Failure> {
-        let Loader::Here(book) = &self.loader else { return Ok(()) };
-        let noted: BTreeSet<BatchId> = book.in_quarantine(usize::MAX).into_iter().collect();
+        let Loader::Here(load_store) = &self.loader else { return Ok(()) };
+        let noted: BTreeSet<BatchId> = load_store.in_quarantine(usize::MAX).into_iter().collect();
         for (batch, InLedger { quarantined, .. }) in ledger {
             if quarantined == 0 && !noted.contains(&batch) {
                 continue;
             }
             // Unless a search goes on, which is another matter.
-            let known = book.get(batch)?;
+            let known = load_store.get(batch)?;
             if known.is_some_and(|load| !load.sifting && load.quarantined != quarantined) {
-                book.quarantined(batch, quarantined).await?;
+                load_store.quarantined(batch, quarantined).await?;
             }
         }
         Ok(())
@@ -170,18 +170,20 @@ impl Hands {
         store: &ObjectStore,
         batch: BatchId,
     ) -> Result<Result<&'static str, StoreError>, Failure> {
-        let (book, outcome) = match &self.loader {
+        let (load_store, outcome) = match &self.loader {
             Loader::Others => {
                 return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
             }
-            Loader::Here(book) => (book.clone(), "entered into the bookkeeping; it is loaded in its turn"),
-            Loader::Later(book) => {
-                let mut book = book.lock().unwrap_or_else(PoisonError::into_inner);
-                let opened = match &*book {
-                    Some(book) => book.clone(),
-                    None => Book::open(&self.config.ingester.dir)?,
+            Loader::Here(load_store) => {
+                (load_store.clone(), "entered into the bookkeeping; it is loaded in its turn")
+            }
+            Loader::Later(load_store) => {
+                let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
+                let opened = match &*load_store {
+                    Some(load_store) => load_store.clone(),
+                    None => LoadStore::open(&self.config.ingester.dir)?,
                 };
-                *book = Some(opened.clone());
+                *load_store = Some(opened.clone());
                 (opened, "entered into the bookkeeping; the next `ingester run` loads it")
             }
         };
@@ -193,7 +195,7 @@ impl Hands {
         };
         match Seal::read(batch, &json) {
             Ok(seal) => {
-                book.discovered(load_store::found(&seal)).await?;
+                load_store.discovered(load_store::found(&seal)).await?;
                 Ok(Ok(outcome))
             }
             Err(_) => Ok(Ok("its seal has just become unusable; it is looked at again next time")),
@@ -202,7 +204,7 @@ impl Hands {
 }
 
 /// What S3 refuses of one batch holds that one: the others are compared all the same.
-fn left(report: &mut Report, batch: BatchId, what: &str, trouble: &Trouble) {
+fn left(report: &mut Report, batch: BatchId, what: &str, trouble: &LoadFailure) {
     if trouble.class == ErrorClass::Passing {
         tracing::warn!(%batch, "{what} now; tried again with the next comparison: {trouble}");
         report.agrees(Agreed::UnderWay);
@@ -223,13 +225,13 @@ mod tests {
     fn what_is_refused_of_one_batch_is_told_with_its_name_and_what_passes_is_not() {
         let mut report = Report::new(Utc::now(), Utc::now(), false, Sides::default());
         let batch = BatchId::new();
-        let asleep = Trouble::of_batch(ErrorClass::Incomplete, "InvalidObjectState");
+        let asleep = LoadFailure::of_batch(ErrorClass::Incomplete, "InvalidObjectState");
         left(&mut report, batch, "it is loaded, and cannot be put away", &asleep);
         left(
             &mut report,
             batch,
             "it is loaded, and cannot be put away",
-            &Trouble::of_all(ErrorClass::Passing, "503", ""),
+            &LoadFailure::of_all(ErrorClass::Passing, "503", ""),
         );
         assert_eq!((report.decide.count, report.agree.under_way), (1, 1));
         let said = serde_json::to_string(&report).unwrap();

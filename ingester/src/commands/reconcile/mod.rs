@@ -31,10 +31,10 @@ use crate::commands::reconcile::report::{Agree, Report, Sides};
 use crate::commands::since;
 use crate::facts::gather::{Known, Places, in_log};
 use crate::facts::judge::{Agreed, InLog, Mend, Rules, Verdict, judge};
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::load::pause::Pauses;
-use crate::load_store::Book;
+use crate::load_store::LoadStore;
 use crate::producer_link::outlook;
 use crate::redshift::{Connector, Session, Target, errors};
 
@@ -129,7 +129,7 @@ pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
 }
 
 /// The code a command ends with that met trouble.
-pub(crate) fn failed(trouble: &Trouble) -> Failure {
+pub(crate) fn failed(trouble: &LoadFailure) -> Failure {
     let exit = match trouble.class {
         ErrorClass::Configuration => Exit::Config,
         _ => Exit::Unavailable,
@@ -175,7 +175,7 @@ async fn reconcile(
     session: &Session,
     hands: &Hands,
     report: &mut Report,
-) -> Result<Result<(), Trouble>, Failure> {
+) -> Result<Result<(), LoadFailure>, Failure> {
     let config = places.config;
     let rules = Rules {
         archive: config.ingester.archive,
@@ -247,7 +247,7 @@ pub(crate) struct Watch {
     target: Target,
     connector: Connector,
     identity: Identity,
-    book: Book,
+    load_store: LoadStore,
     pauses: Pauses,
     hands: Hands,
     back: TimeDelta,
@@ -270,10 +270,10 @@ impl Watch {
         target: Target,
         connector: Connector,
         store: ObjectStore,
-        book: Book,
+        load_store: LoadStore,
         pauses: Pauses,
     ) -> Self {
-        let hands = Hands::open_book(config, book.clone());
+        let hands = Hands::open_book(config, load_store.clone());
         let identity = Identity::new(config, store.clone());
         Self {
             config: config.clone(),
@@ -281,7 +281,7 @@ impl Watch {
             target,
             connector,
             identity,
-            book,
+            load_store,
             pauses,
             hands,
             back: BACK_AT_START,
@@ -300,7 +300,7 @@ impl Watch {
             let left = paused.until.and_then(|until| (until - now).to_std().ok());
             return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
         }
-        let moved = self.book.moved();
+        let moved = self.load_store.moved();
         let (known, said) = self.look().await;
         let quiet = Quiet { log: known.log.clone(), moved };
         if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
@@ -327,7 +327,7 @@ impl Watch {
                 let Agree { in_the_making, under_way, .. } = report.agree;
                 let undone = report.mended.count + report.decide.count + in_the_making + under_way > 0
                     || !known.loads.is_empty()
-                    || !self.book.in_quarantine(1).is_empty();
+                    || !self.load_store.in_quarantine(1).is_empty();
                 self.quiet = if undone { None } else { Some(quiet) };
                 Ok(self.config.ingester.reconcile_interval.0)
             }
@@ -349,7 +349,7 @@ impl Watch {
             Ok(Err(error)) => (None, error.to_string()),
             Err(_) => (None, format!("{} does not answer", socket.display())),
         };
-        let loads = self.book.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        let loads = self.load_store.open_loads().into_iter().map(|load| (load.batch, load)).collect();
         (Known { log, loads }, said)
     }
 

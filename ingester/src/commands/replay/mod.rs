@@ -17,7 +17,7 @@ use state::loads::ErrorClass;
 
 use crate::commands::reconcile::{connect, failed};
 use crate::commands::replay::one::{Ending, Replaying};
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::Quarantine;
 use crate::quarantine::set::Refusal;
 use crate::redshift::{Connector, Target, errors, release};
@@ -132,7 +132,7 @@ fn asked_for(prefixes: &[BatchPrefix], there: &BTreeSet<BatchId>) -> Result<Vec<
 fn report(
     out: &mut impl Write,
     batch: BatchId,
-    ended: &Result<Ending, Trouble>,
+    ended: &Result<Ending, LoadFailure>,
     replaying: &Replaying,
 ) -> Result<Option<Exit>, Failure> {
     write!(out, "{batch}  ")?;

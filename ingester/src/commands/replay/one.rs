@@ -7,7 +7,7 @@ use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::quarantine::pieces::{File, Pieces, url};
 use crate::quarantine::search::{How, Sift};
 use crate::quarantine::set::{self, BadSet, REASONS, Refusal, Set};
@@ -31,7 +31,7 @@ pub(super) enum Ending {
         /// Rows that the table had already.
         known: u64,
         /// Why what is left of it in S3 could not be deleted, if so.
-        untidy: Option<Trouble>,
+        untidy: Option<LoadFailure>,
     },
     /// Nothing of it was in quarantine any more.
     Nothing,
@@ -60,7 +60,7 @@ enum Tried {
 }
 
 /// Left-overs are no reason to say that nothing was loaded.
-fn untidy(batch: BatchId, tidied: Result<(), Trouble>) {
+fn untidy(batch: BatchId, tidied: Result<(), LoadFailure>) {
     if let Err(trouble) = tidied {
         tracing::warn!(%batch, "left-overs in quarantine stay until `ingester reconcile` deletes them: {trouble}");
     }
@@ -92,7 +92,7 @@ impl Replaying {
     }
 
     /// Replays a batch, again while the trouble passes.
-    pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, Trouble> {
+    pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, LoadFailure> {
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         let (mut applied, mut known, mut looks) = (0, 0, 0);
         loop {
@@ -118,7 +118,7 @@ impl Replaying {
                     looks += 1;
                     if looks > LOOKS {
                         let why = format!("its ledger row has changed {looks} times while it was replayed");
-                        return Err(Trouble::of_batch(ErrorClass::Passing, why));
+                        return Err(LoadFailure::of_batch(ErrorClass::Passing, why));
                     }
                 }
                 Err(trouble) => {
@@ -135,7 +135,7 @@ impl Replaying {
         }
     }
 
-    async fn connected(&mut self) -> Result<Session, Trouble> {
+    async fn connected(&mut self) -> Result<Session, LoadFailure> {
         match self.session.take() {
             Some(session) if session.usable() => Ok(session),
             _ => {
@@ -150,14 +150,14 @@ impl Replaying {
         }
     }
 
-    async fn attempt(&self, session: &Session, batch: BatchId) -> Result<Tried, Trouble> {
+    async fn attempt(&self, session: &Session, batch: BatchId) -> Result<Tried, LoadFailure> {
         let mut entries = look(session, &self.target, &[batch]).await?;
         if entries.len() > 1 {
             let why = format!(
                 "the ledger has {} rows of it; `ingester audit` tells which rows are in the table",
                 entries.len()
             );
-            return Err(Trouble::of_batch(ErrorClass::Data, why));
+            return Err(LoadFailure::of_batch(ErrorClass::Data, why));
         }
         let Some(entry) = entries.pop() else {
             return Ok(Tried::Done(Ending::NotLoaded));
@@ -167,7 +167,7 @@ impl Replaying {
             None if entry.rows > 0 => {
                 let rows = entry.rows;
                 let why = format!("the ledger counts {rows} rows in quarantine and does not say which");
-                return Err(Trouble::of_batch(ErrorClass::Data, why));
+                return Err(LoadFailure::of_batch(ErrorClass::Data, why));
             }
             _ => {
                 tidy(session, &self.target, &self.store, &self.quarantine, batch).await?;
@@ -182,20 +182,20 @@ impl Replaying {
                     return Ok(Tried::Again);
                 }
                 let advice = "restore it from an older version or a copy: the ledger counts its rows";
-                return Err(Trouble { advice, ..Trouble::of_batch(ErrorClass::Data, error) });
+                return Err(LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Data, error) });
             }
             Err(bad) => return Err(bad.into()),
         };
         if set.description.rows != entry.rows {
             let (there, said) = (set.description.rows, entry.rows);
             let why = format!("the ledger counts {said} rows in quarantine, its set {name} holds {there}");
-            return Err(Trouble::of_batch(ErrorClass::Data, why));
+            return Err(LoadFailure::of_batch(ErrorClass::Data, why));
         }
         self.load(session, &entry, &set).await
     }
 
     /// Loads the rows of a set: all, or those that are not refused.
-    async fn load(&self, session: &Session, entry: &Entry, set: &Set) -> Result<Tried, Trouble> {
+    async fn load(&self, session: &Session, entry: &Entry, set: &Set) -> Result<Tried, LoadFailure> {
         let batch = entry.batch;
         let description = &set.description;
         // Rows of another schema are loaded into the columns they were made for.
@@ -261,7 +261,7 @@ impl Replaying {
     }
 
     /// The set of what is still refused, where each row stood in its batch; None if nothing is known to be.
-    async fn still_refused(&self, sift: &mut Sift<'_>, set: &Set) -> Result<Option<Set>, Trouble> {
+    async fn still_refused(&self, sift: &mut Sift<'_>, set: &Set) -> Result<Option<Set>, LoadFailure> {
         let (rows, mut refusals) = sift.outcome().await?;
         if refusals.is_empty() {
             return Ok(None);
@@ -280,7 +280,7 @@ impl Replaying {
             description.compression,
             (rows.into(), refusals),
         );
-        left.map(Some).map_err(|error| Trouble::of_batch(ErrorClass::Passing, error))
+        left.map(Some).map_err(|error| LoadFailure::of_batch(ErrorClass::Passing, error))
     }
 
     fn refused(&self, (loaded, known): (u64, u64), left: Option<Set>, name: &str, batch: BatchId) -> Ending {
@@ -289,7 +289,7 @@ impl Replaying {
     }
 
     /// Rows made for other columns than the configured ones need these columns in the table, if only for a while.
-    fn explained(&self, trouble: Trouble, schema: &str) -> Trouble {
+    fn explained(&self, trouble: LoadFailure, schema: &str) -> LoadFailure {
         if schema == self.target.fingerprint {
             return trouble;
         }
@@ -299,6 +299,6 @@ impl Replaying {
             trouble.why, self.target.fingerprint
         );
         let advice = "add the columns that are gone to the table, replay, and drop them again";
-        Trouble { advice, ..Trouble::of_batch(ErrorClass::Configuration, why) }
+        LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Configuration, why) }
     }
 }

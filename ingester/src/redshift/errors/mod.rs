@@ -5,7 +5,7 @@
 use crate::redshift::session::LOCK;
 use state::loads::ErrorClass;
 
-use crate::failure::{ASLEEP_ADVICE, Pace, Scope, Trouble};
+use crate::failure::{ASLEEP_ADVICE, LoadFailure, Pace, Scope};
 use crate::redshift::session::SqlFailure;
 
 /// What an error means.
@@ -304,12 +304,12 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
 }
 
-/// Trouble met while `doing` something that concerns every batch alike, unless the table knows better.
+/// LoadFailure met while `doing` something that concerns every batch alike, unless the table knows better.
 #[must_use]
-pub(crate) fn trouble(failure: &SqlFailure, doing: &str) -> Trouble {
+pub(crate) fn trouble(failure: &SqlFailure, doing: &str) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
-    Trouble { scope, pace, at_s3, ..Trouble::of_all(class, why, advice) }
+    LoadFailure { scope, pace, at_s3, ..LoadFailure::of_all(class, why, advice) }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use shared::layout::Compression;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use crate::failure::Trouble;
+use crate::failure::LoadFailure;
 use crate::redshift::copy::{Failed, copy, run};
 use crate::redshift::look::{self, There};
 use crate::redshift::server::Server;
@@ -121,7 +121,7 @@ pub enum Loaded {
     /// These are settled: all of them; or, if some were in the ledger already, only those, and nothing was loaded.
     Settled(Vec<Settled>),
     /// Nothing was loaded: these must be loaded alone, the staged way.
-    Apart(Vec<(BatchId, Why)>),
+    Isolated(Vec<(BatchId, Why)>),
 }
 
 /// What to do about a batch whose rows cannot be compared.
@@ -135,7 +135,7 @@ const UNKNOWN_QUERY: i64 = -1;
 ///
 /// # Errors
 /// When nothing of it is loaded as far as is known. Trying again is always right, and never loads twice.
-pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Result<Loaded, Trouble> {
+pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Result<Loaded, LoadFailure> {
     let failed = match transaction(session, target, loading).await {
         Ok(loaded) => return Ok(loaded),
         Err(failed) => failed,
@@ -143,14 +143,14 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
     // Nothing to roll back when COMMIT was refused or the connection is gone; then it does no harm.
     session.roll_back().await;
     match failed {
-        Failed::Trouble(trouble) => Err(trouble),
+        Failed::LoadFailure(trouble) => Err(trouble),
         Failed::Count { copied, query } => {
             let blamed = file_counts::short(session, target, &loading.parts, query).await;
             let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
             if let ([_], [(_, file)]) = (loading.parts.as_slice(), blamed.as_slice()) {
                 why = format!("{why}; {file}");
             }
-            Err(Trouble { blamed, ..Trouble::of_batch(ErrorClass::Incomplete, why) })
+            Err(LoadFailure { blamed, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) })
         }
         Failed::Sql(failure, "COMMIT") if matches!(failure, SqlFailure::Lost(_)) => {
             let trouble = errors::trouble(&failure, "COMMIT was sent and not answered, the ledger will tell");
@@ -169,7 +169,7 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
             }
             let reason = load_errors::first(session, target, part.seal.batch).await;
             let why = reason.map_or(trouble.why, |reason| format!("Redshift refused rows; {reason}"));
-            Err(Trouble { advice: trouble.advice, ..Trouble::of_batch(ErrorClass::Data, why) })
+            Err(LoadFailure { advice: trouble.advice, ..LoadFailure::of_batch(ErrorClass::Data, why) })
         }
     }
 }
@@ -206,8 +206,8 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
         vec![alone(server, target, loading, part, why.clone()).await?]
     } else if whys.iter().any(Option::is_some) {
         server.roll_back().await;
-        let apart = seals.iter().zip(whys).filter_map(|(seal, why)| Some((seal.batch, why?)));
-        return Ok(Loaded::Apart(apart.collect()));
+        let isolated = seals.iter().zip(whys).filter_map(|(seal, why)| Some((seal.batch, why?)));
+        return Ok(Loaded::Isolated(isolated.collect()));
     } else {
         together(server, target, loading).await?
     };
@@ -224,7 +224,7 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
 
 /// Why a batch that must be compared with the table cannot be, if the table can and its rows cannot: loading them as they
 /// are might load hits that the table has.
-fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Option<Trouble> {
+fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Option<LoadFailure> {
     let by = own.comparable().filter(|_| of_rows.comparable().is_none())?;
     let lacking = [by.high, by.low, by.received].into_iter();
     let lacking: Vec<&str> =
@@ -237,7 +237,7 @@ fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Optio
         seal.schema,
         own.fingerprint
     );
-    Some(Trouble { advice: INCOMPARABLE_ADVICE, ..Trouble::of_batch(ErrorClass::Configuration, why) })
+    Some(LoadFailure { advice: INCOMPARABLE_ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
 /// All by one plain COPY.
@@ -269,7 +269,7 @@ async fn alone(
     let entered = if why == Some(Why::OtherContent) { look::derived_id(&part.seal) } else { batch };
     if part.quarantined > 0 && part.id != entered {
         let why = format!("the ledger has another batch under the id {batch} by now");
-        return Err(Trouble::of_batch(ErrorClass::Passing, why).into());
+        return Err(LoadFailure::of_batch(ErrorClass::Passing, why).into());
     }
     if entered != batch {
         tracing::warn!(

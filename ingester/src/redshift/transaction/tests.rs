@@ -127,7 +127,7 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     let by = own.comparable().unwrap();
     let refused = async |seal: &Seal, script: &Script| {
         let failed = transaction(script, &own, &loading(&[seal])).await.unwrap_err();
-        let Failed::Trouble(trouble) = failed else { panic!("{failed:?}") };
+        let Failed::LoadFailure(trouble) = failed else { panic!("{failed:?}") };
         assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, Scope::Batch));
         assert!(trouble.why.contains(&seal.batch.to_string()), "{trouble}");
         assert!(trouble.advice.contains("an ingester whose [schema]"), "{trouble}");
@@ -152,8 +152,8 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
 
     // Together with others it is set apart, and they are loaded.
     let fine = Seal { columns: bare.columns.clone(), ..batch(RunId::new(), 1) };
-    let apart = done(&server("40"), &[&fine, &bare]).await;
-    assert_eq!(apart, Loaded::Apart(vec![(bare.batch, Why::NotCompared)]));
+    let isolated = done(&server("40"), &[&fine, &bare]).await;
+    assert_eq!(isolated, Loaded::Isolated(vec![(bare.batch, Why::NotCompared)]));
 
     // Where this ingester's own schema cannot compare, nothing is compared.
     let own = Target { marks: crate::redshift::counts::Marks::default(), ..target() };
@@ -166,8 +166,8 @@ async fn of_several_those_that_must_go_beside_the_table_go_alone() {
     let run = RunId::new();
     let (one, two) = (batch(run, 1), Seal { compared: None, ..batch(run, 2) });
     let script = server("40");
-    let Loaded::Apart(apart) = done(&script, &[&one, &two]).await else { panic!() };
-    assert_eq!(apart, [(two.batch, Why::NotCompared)]);
+    let Loaded::Isolated(isolated) = done(&script, &[&one, &two]).await else { panic!() };
+    assert_eq!(isolated, [(two.batch, Why::NotCompared)]);
     assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "SELECT", "ROLLBACK"]);
 }
 
@@ -201,7 +201,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let loading = Loading { parts: vec![cut], ..loading(&[&other]) };
     let script = server("19").answer(LOOK, &[&there]);
     let failed = transaction(&script, &target(), &loading).await.unwrap_err();
-    assert!(matches!(failed, Failed::Trouble(trouble) if trouble.class == ErrorClass::Passing));
+    assert!(matches!(failed, Failed::LoadFailure(trouble) if trouble.class == ErrorClass::Passing));
     assert!(!script.verbs().contains(&"INSERT".to_owned()));
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::append::{Decoded, FromStream};
 use crate::counters::Counters;
-use crate::source::connection::{Shared, Stream};
+use crate::source::connection::{Connection, Shared};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -68,7 +68,8 @@ async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
     let shutdown = Shutdown::new();
     let stopped = shutdown.clone();
-    let reading = tokio::spawn(async move { Stream::new(0, shared, transform, false).run(&stopped).await });
+    let reading =
+        tokio::spawn(async move { Connection::new(0, shared, transform, false).run(&stopped).await });
     let mut times: HashMap<(u64, u64), u32> = HashMap::new();
     while (times.len() as u64) < HITS {
         let event = tokio::time::timeout(PATIENCE, read.recv()).await;

@@ -75,7 +75,7 @@ impl Shared {
 }
 
 /// One connection.
-pub struct Stream {
+pub struct Connection {
     number: u8,
     shared: Shared,
     transform: Option<Transform>,
@@ -98,7 +98,7 @@ pub enum Next {
     Stop,
 }
 
-impl Stream {
+impl Connection {
     /// Connection `number`, from 0, of the stream; it is not connected. `again` says whether the stream was read into
     /// this log before.
     #[must_use]
@@ -137,7 +137,7 @@ impl Stream {
     /// Tries once: gets a token, connects, and reads until the connection ends.
     ///
     /// # Errors
-    /// As [`Stream::run`].
+    /// As [`Connection::run`].
     pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
         let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {

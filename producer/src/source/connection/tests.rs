@@ -59,7 +59,7 @@ async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds(
     flapping.config.stream_url = closing_at_once().await;
     let shutdown = Shutdown::new();
     let streams =
-        [Stream::new(0, flapping, transform.clone(), true), Stream::new(1, shared, transform, true)];
+        [Connection::new(0, flapping, transform.clone(), true), Connection::new(1, shared, transform, true)];
     let running = streams.map(|stream| {
         let shutdown = shutdown.clone();
         tokio::spawn(async move { stream.run(&shutdown).await })

@@ -77,7 +77,7 @@ pub(crate) enum Next {
     /// These batches are loaded, now or before; it has ended.
     Settled(Ids),
     /// One of several must be compared; it has ended.
-    Apart,
+    Isolated,
 }
 
 /// What is committed, and who is left.
@@ -146,7 +146,7 @@ impl Warehouse {
         let parts: Vec<&Batch> = session.batches(published).collect();
         let staged = must_be_staged(rule, &parts, &self.ledger, self.knows_from);
         session.staged = staged.contains(&true);
-        (parts.len() > 1 && session.staged).then_some(Next::Apart)
+        (parts.len() > 1 && session.staged).then_some(Next::Isolated)
     }
 
     /// Rows and ledger rows become visible together.

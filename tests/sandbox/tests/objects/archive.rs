@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::Utc;
 use ingester::Archiver;
-use ingester::Book;
+use ingester::LoadStore;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
@@ -23,8 +23,8 @@ fn folder(prefix: &str, batch: BatchId) -> BTreeMap<String, Bytes> {
     NAMES.iter().map(|name| (format!("{folder}{name}"), Bytes::from(format!("content of {name}")))).collect()
 }
 
-async fn loaded(config: &Config, batch: BatchId) -> Book {
-    let book = Book::open(&config.ingester.dir).unwrap();
+async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
+    let book = LoadStore::open(&config.ingester.dir).unwrap();
     let instance = Instance::try_from("web-1".to_owned()).unwrap();
     book.discovered(Load::new(batch, instance, 3, 30, 300, Utc::now())).await.unwrap();
     book.note(batch, LoadEvent::Attempt).await.unwrap();
@@ -33,7 +33,7 @@ async fn loaded(config: &Config, batch: BatchId) -> Book {
 }
 
 /// One process's try: says whether the batch is archived as far as it knows.
-async fn archive(config: &Config, book: &Book, batch: BatchId) -> bool {
+async fn archive(config: &Config, book: &LoadStore, batch: BatchId) -> bool {
     let store = ObjectStore::connect(&config.s3).await;
     let mut archiver = Archiver::new(config, store, book.clone());
     archiver.step().await.unwrap();
@@ -102,7 +102,7 @@ async fn archiving_cut_short_after_each_request_ends_the_same_when_repeated() {
     assert!(store.requests() > 0);
 }
 
-fn still_to_do(book: &Book) -> bool {
+fn still_to_do(book: &LoadStore) -> bool {
     book.next_loaded(|_| true).is_some()
 }
 

@@ -1,8 +1,8 @@
 //! How many LISTs it takes to find what is new.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ingester::Book;
-use ingester::Doubts;
+use ingester::LoadStore;
+use ingester::UnknownFolders;
 use ingester::{Discovery, Hint};
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
@@ -45,15 +45,15 @@ fn put(store: &Memory, batch: BatchId, sealed: bool) {
 
 struct Found {
     discovery: Discovery,
-    book: Book,
-    doubts: Doubts,
+    book: LoadStore,
+    doubts: UnknownFolders,
     hints: mpsc::Sender<Hint>,
 }
 
 impl Found {
     async fn start(config: &Config) -> Self {
         let (hints, hinted) = mpsc::channel(9);
-        let (book, doubts) = (Book::open(&config.ingester.dir).unwrap(), Doubts::default());
+        let (book, doubts) = (LoadStore::open(&config.ingester.dir).unwrap(), UnknownFolders::default());
         let store = ObjectStore::connect(&config.s3).await;
         let discovery = Discovery::new(config, store, book.clone(), doubts.clone(), hinted).unwrap();
         Self { discovery, book, doubts, hints }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
@@ -47,13 +48,13 @@ pub struct LoadFailure {
 }
 
 impl LoadFailure {
-    /// LoadFailure of one batch that no advice helps with.
+    /// The failure of one batch that no advice helps with.
     #[must_use]
     pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
         Self { scope: Scope::Batch, ..Self::of_all(class, why, "") }
     }
 
-    /// LoadFailure that every batch would meet.
+    /// A failure that every batch would meet.
     #[must_use]
     pub fn of_all(class: ErrorClass, why: impl fmt::Display, advice: &'static str) -> Self {
         let pace = match class {
@@ -96,6 +97,33 @@ impl From<StoreError> for LoadFailure {
             }
             StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
         }
+    }
+}
+
+/// Why a step of a task ended early.
+#[derive(Debug)]
+pub(crate) enum StepError {
+    /// The load store failed: the service ends.
+    Fatal(Failure),
+    /// S3 or Redshift failed: the step is retried.
+    Load(LoadFailure),
+}
+
+impl From<Failure> for StepError {
+    fn from(failure: Failure) -> Self {
+        Self::Fatal(failure)
+    }
+}
+
+impl From<LoadFailure> for StepError {
+    fn from(failure: LoadFailure) -> Self {
+        Self::Load(failure)
+    }
+}
+
+impl From<StoreError> for StepError {
+    fn from(error: StoreError) -> Self {
+        Self::Load(error.into())
     }
 }
 

@@ -1,0 +1,105 @@
+//! What a page names is there: files, folders, pages and their headings.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use house::{files, workspace};
+
+/// Folders at the top; what begins with one of them and ends like a file, or with a slash, is taken for a path.
+const FOLDERS: [&str; 9] =
+    ["producer/", "ingester/", "shared/", "state/", "tests/", "docs/", "deploy/", "fuzz/", ".ci/"];
+const ENDINGS: [&str; 8] = [".rs", ".md", ".toml", ".json", ".sql", ".service", ".yaml", "/"];
+/// Lines of the page that a newcomer reads in one go.
+const ARCHITECTURE_LINES: usize = 300;
+
+fn pages() -> Vec<PathBuf> {
+    let root = workspace();
+    let mut pages = files(&root.join("docs"), ".md");
+    pages.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name)));
+    pages
+}
+
+/// Words of a text that may be paths.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_path = |c: char| c.is_alphanumeric() || "_./-".contains(c);
+    text.split(move |c| !is_of_path(c)).map(|word| word.trim_end_matches('.'))
+}
+
+/// How a heading is spelled behind `#` in a link.
+fn slug(heading: &str) -> String {
+    let kept = heading.trim().to_lowercase();
+    kept.chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .map(|c| if c == ' ' { '-' } else { c })
+        .collect()
+}
+
+fn headings(page: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(page).unwrap();
+    text.lines().filter(|line| line.starts_with('#')).map(|line| slug(line.trim_start_matches('#'))).collect()
+}
+
+/// What a page names that is not there.
+fn missing(page: &Path, names: &BTreeSet<String>) -> Vec<String> {
+    let (root, text) = (workspace(), fs::read_to_string(page).unwrap());
+    let mut missing = Vec::new();
+    for word in words(&text) {
+        let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder))
+            && ENDINGS.iter().any(|ending| word.ends_with(ending));
+        let there = if is_path {
+            root.join(word).exists()
+        } else if word.ends_with(".rs") && word.len() > 3 {
+            names.iter().any(|name| name.ends_with(&format!("/{word}")))
+        } else {
+            true
+        };
+        if !there {
+            missing.push(word.to_owned());
+        }
+    }
+    for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        if link.contains("://") || link.starts_with("mailto:") {
+            continue;
+        }
+        let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+        let target = if file.is_empty() { page.to_owned() } else { page.parent().unwrap().join(file) };
+        if !target.exists() || (!heading.is_empty() && !headings(&target).contains(heading)) {
+            missing.push(link.to_owned());
+        }
+    }
+    missing
+}
+
+#[test]
+fn every_file_and_heading_that_a_page_names_is_there() {
+    let root = workspace();
+    let names: BTreeSet<String> = files(&root, ".rs")
+        .iter()
+        .map(|file| format!("/{}", file.strip_prefix(&root).unwrap().display()))
+        .collect();
+    assert!(names.len() > 200, "{}", names.len());
+    let wrong: Vec<String> = pages()
+        .iter()
+        .flat_map(|page| {
+            let name = page.strip_prefix(&root).unwrap().display().to_string();
+            missing(page, &names).into_iter().map(move |what| format!("{name} names {what}"))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "these are not there:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_architecture_is_one_sitting() {
+    let lines = fs::read_to_string(workspace().join("docs/ARCHITECTURE.md")).unwrap().lines().count();
+    assert!(lines <= ARCHITECTURE_LINES, "docs/ARCHITECTURE.md has {lines} lines");
+}
+
+#[test]
+fn words_and_headings_are_told_as_a_reader_sees_them() {
+    let found: Vec<&str> =
+        words("see `producer/src/run.rs`, (docs/A.md).").filter(|w| w.contains('/')).collect();
+    assert_eq!(found, ["producer/src/run.rs", "docs/A.md"]);
+    assert_eq!(slug(" What is stored, and `where`"), "what-is-stored-and-where");
+}

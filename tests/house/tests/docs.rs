@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use house::{files, workspace};
+use house::{CRATES, files, workspace};
 
 /// Folders at the top; what begins with one of them and ends like a file, or with a slash, is taken for a path.
 const FOLDERS: [&str; 9] =
@@ -88,6 +88,54 @@ fn every_file_and_heading_that_a_page_names_is_there() {
         })
         .collect();
     assert!(wrong.is_empty(), "these are not there:\n{}", wrong.join("\n"));
+}
+
+/// Texts of the product as they stand in its sources: a string that goes on behind a line's end is one text, and what is
+/// put into a text is a space.
+fn sources() -> String {
+    let mut all = String::new();
+    for krate in CRATES {
+        for file in files(&workspace().join(krate).join("src"), ".rs") {
+            all.push_str(&fs::read_to_string(file).unwrap());
+        }
+    }
+    let mut text = String::with_capacity(all.len());
+    for line in all.lines() {
+        let line = line.trim_start();
+        match line.strip_suffix('\\') {
+            Some(goes_on) => text.push_str(goes_on),
+            None => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+/// The messages of a page's table of messages: what stands in backticks in the third cell of a row.
+fn messages(page: &str) -> Vec<&str> {
+    let table = page.split("### Messages worth an alert").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = table.lines().filter(|line| {
+        line.starts_with("| producer") || line.starts_with("| ingester") || line.starts_with("| both")
+    });
+    rows.flat_map(|row| row.split(" | ").nth(2).unwrap().split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_message_worth_an_alert_stands_in_the_code() {
+    let page = fs::read_to_string(workspace().join("docs/OPERATIONS.md")).unwrap();
+    let (messages, sources) = (messages(&page), sources());
+    assert!(messages.len() > 30, "{}", messages.len());
+    // Keys and columns are named beside messages; a message has blanks.
+    let parts = messages.iter().filter(|message| message.contains(' ')).flat_map(|message| {
+        message
+            .split(['…'])
+            .flat_map(|part| part.split(" N "))
+            .map(|part| part.trim_matches([' ', ';', ':', ',']))
+    });
+    let missing: Vec<&str> = parts.filter(|part| part.contains(' ') && !sources.contains(part)).collect();
+    assert!(missing.is_empty(), "docs/OPERATIONS.md names messages that no source has: {missing:#?}");
 }
 
 #[test]

@@ -2,8 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::config::keys::Gone;
-use crate::config::load::ENV_PREFIX;
+use crate::config::keys::{ENV_PREFIX, Gone};
 
 /// Takes the keys that went out of `table`, and tells of each.
 pub(super) fn set_aside(table: &mut Table, gone: &[Gone]) -> Vec<String> {

@@ -1,6 +1,9 @@
 //! Every key of the configuration, once: its type, default and meaning. The loader takes defaults and the names it
 //! accepts from here, and `docs/CONFIGURATION.md` is printed from here (a test compares them).
 
+/// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
+pub const ENV_PREFIX: &str = "LIVESTREAM__";
+
 /// What a value must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use crate::config::{CopyOptions, pause};
+use crate::config::copy_options::CopyOptions;
+use crate::config::pause;
 use crate::egress::Egress;
 use crate::human::{Size, Span};
 use crate::ids::Instance;
@@ -21,6 +22,30 @@ macro_rules! section {
         #[allow(missing_docs, reason = "documented once, in keys.rs")]
         pub struct $name { $($(#[$attr])* pub $field: $kind,)* }
     };
+}
+
+/// The whole configuration. Each field is a section; [`KEYS`](crate::config::keys::KEYS) says what each key means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "documented once, in keys.rs")]
+pub struct Config {
+    pub instance: InstanceSection,
+    pub adobe: Adobe,
+    pub schema: SchemaSection,
+    #[serde(rename = "filter")]
+    pub filters: Vec<FilterRule>,
+    pub log: Log,
+    pub batch: Batch,
+    pub s3: S3,
+    pub redshift: Redshift,
+    pub ingester: Ingester,
+    pub quarantine: Quarantine,
+    pub metrics: Metrics,
+    pub logging: Logging,
+    pub shutdown: ShutdownSection,
+    /// What its owner should know, a line each: keys that went.
+    #[serde(skip)]
+    pub warnings: Vec<String>,
 }
 
 section!(

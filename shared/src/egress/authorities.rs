@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use base64::Engine;
 use rustls::RootCertStore;
 
 use crate::exit::{Exit, Failure};
@@ -68,7 +69,7 @@ impl Authorities {
 }
 
 fn pem(der: &[u8]) -> String {
-    let text = crate::object_store::base64(der);
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
     let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
     let mut rest = text.as_str();
     while !rest.is_empty() {

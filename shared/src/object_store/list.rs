@@ -3,7 +3,9 @@
 use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
 use chrono::{DateTime, Utc};
 
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::store::ObjectStore;
 
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: i32 = 1000;

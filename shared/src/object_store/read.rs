@@ -7,7 +7,10 @@ use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 
 use crate::causes::causes;
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, base64, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::spelling::base64;
+use crate::object_store::store::ObjectStore;
 
 /// Bytes of a seal, a manifest or any other object that says something of others, at most. A seal of the most files
 /// that `batch.files_per_batch` allows takes a fifth of it.

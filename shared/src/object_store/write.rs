@@ -6,7 +6,10 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, crc32, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::spelling::crc32;
+use crate::object_store::store::ObjectStore;
 
 /// Everything but what stands for itself in a URL's path.
 const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =

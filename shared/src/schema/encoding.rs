@@ -1,6 +1,6 @@
 //! Compression encodings of a column: <https://docs.aws.amazon.com/redshift/latest/dg/c_Compression_encodings.html>.
 
-use crate::schema::SqlType;
+use crate::schema::sql_type::SqlType;
 use std::fmt;
 use std::str::FromStr;
 

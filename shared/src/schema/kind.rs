@@ -1,6 +1,6 @@
 //! Kinds: how the JSON value of a field is read.
 
-use crate::schema::SqlType;
+use crate::schema::sql_type::SqlType;
 use std::fmt;
 use std::str::FromStr;
 

@@ -12,7 +12,13 @@
 //! type = "varchar(255)"
 //! ```
 
-use crate::schema::{Column, Encoding, JsonPath, Kind, MAX_COLUMNS, Rule, Schema, SchemaError, SqlType};
+use crate::schema::encoding::Encoding;
+use crate::schema::error::SchemaError;
+use crate::schema::kind::Kind;
+use crate::schema::path::JsonPath;
+use crate::schema::rule::Rule;
+use crate::schema::sql_type::SqlType;
+use crate::schema::table::{Column, MAX_COLUMNS, Schema};
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
@@ -141,8 +147,9 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
     }
     let name = required(entry, "name")?;
     let kind: Kind = required(entry, "kind")?.parse()?;
-    let sql_type: SqlType =
-        required(entry, "type")?.parse().map_err(|error: crate::schema::SqlTypeError| error.to_string())?;
+    let sql_type: SqlType = required(entry, "type")?
+        .parse()
+        .map_err(|error: crate::schema::sql_type::SqlTypeError| error.to_string())?;
     let paths = paths(entry, kind)?;
     let rule = optional(entry, "rule")?.map(str::parse::<Rule>).transpose()?;
     let encoding = optional(entry, "encoding")?.map(str::parse::<Encoding>).transpose()?;
@@ -175,7 +182,7 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
 
 fn parse(paths: impl Iterator<Item = impl AsRef<str>>) -> Result<Vec<JsonPath>, String> {
     paths
-        .map(|path| path.as_ref().parse().map_err(|error: crate::schema::PathError| error.to_string()))
+        .map(|path| path.as_ref().parse().map_err(|error: crate::schema::path::PathError| error.to_string()))
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! What happens to a value that the type of its column cannot hold as it was sent.
 
-use crate::schema::{Kind, SqlType};
+use crate::schema::kind::Kind;
+use crate::schema::sql_type::SqlType;
 use std::fmt;
 use std::str::FromStr;
 

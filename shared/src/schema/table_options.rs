@@ -1,6 +1,8 @@
 //! How Redshift lays the table out: keys and encodings.
 
-use super::{Column, Encoding, Schema, SqlType};
+use crate::schema::encoding::Encoding;
+use crate::schema::sql_type::SqlType;
+use crate::schema::table::{Column, Schema};
 
 /// How Redshift is to lay the table out; empty leaves both to it (DISTSTYLE AUTO, SORTKEY AUTO).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

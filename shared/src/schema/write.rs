@@ -1,7 +1,8 @@
 //! A schema as a file that [`Schema::from_toml`] reads back, with runs of numbered columns in one table.
 
 use crate::schema::read::{NUMBER, RANGE};
-use crate::schema::{Column, Rule, Schema};
+use crate::schema::rule::Rule;
+use crate::schema::table::{Column, Schema};
 use std::fmt::Write;
 
 impl Schema {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::ids::BatchId;
 use crate::layout::{Compression, parse_file_name};
 use crate::schema::{MAX_COLUMNS, valid_name};
-use crate::seal::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
+use crate::seal::format::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 
 /// Rows of a file at most, which is the most that `batch.records_per_file` may be.
 pub const MAX_FILE_ROWS: u64 = 1_000_000;
@@ -121,7 +121,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::tests::seal;
+    use crate::seal::format::tests::seal;
 
     fn read(seal: &Seal) -> Result<Seal, BadSeal> {
         Seal::read(seal.batch, &serde_json::to_vec(seal).unwrap())

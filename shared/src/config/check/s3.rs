@@ -1,8 +1,9 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use crate::config::check::{check_url, one_source};
-use crate::config::load::Problems;
-use crate::config::{Archive, Config, S3, Secrets};
+use crate::config::check::address::check_url;
+use crate::config::check::secrets::one_source;
+use crate::config::problems::Problems;
+use crate::config::sections::{Archive, Config, S3, Secrets};
 
 /// Storage classes whose objects can be read at once: the archive is compared with what is moved there.
 const READABLE: [&str; 5] = ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"];

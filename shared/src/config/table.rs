@@ -1,0 +1,54 @@
+//! The columns and the layout of the table, as the configuration says them.
+
+use std::ops::RangeInclusive;
+
+use crate::config::problems::unreadable;
+use crate::config::sections::{Redshift, SchemaSection};
+use crate::exit::{Exit, Failure};
+use crate::schema::table_options::TableOptions;
+use crate::schema::{EVENTS, Schema};
+
+impl Redshift {
+    /// How the table is to be laid out.
+    #[must_use]
+    pub fn table_options(&self) -> TableOptions {
+        let distkey = Some(self.distkey.clone()).filter(|column| !column.is_empty());
+        TableOptions { sortkey: self.sortkey.clone(), distkey, encodings: self.encodings }
+    }
+
+    /// As [`Redshift::table_options`], if a table of this schema can have them.
+    ///
+    /// # Errors
+    /// Exit 78, naming the key and the column.
+    pub fn checked_options(&self, schema: &Schema) -> Result<TableOptions, Failure> {
+        let options = self.table_options();
+        let checked = options.validate(schema);
+        checked.map_err(|error| Failure::new(Exit::Config, anyhow::anyhow!("redshift.{error}")))?;
+        Ok(options)
+    }
+}
+
+impl SchemaSection {
+    /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.
+    #[must_use]
+    pub fn event_range(&self) -> Option<RangeInclusive<u16>> {
+        let (first, last) = self.events.split_once("..")?;
+        let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (1 <= first && first <= last && last <= 1000).then_some(first..=last)
+    }
+
+    /// The columns of the table: those of `schema.file`, or the built-in ones, or both.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or breaks a rule of [`Schema`].
+    pub fn load(&self) -> Result<Schema, Failure> {
+        let built_in = Schema::built_in(self.event_range().unwrap_or(EVENTS));
+        if self.file.as_os_str().is_empty() {
+            return Ok(built_in);
+        }
+        let text =
+            std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
+        Schema::from_toml_on(&built_in, &text, &self.file.display().to_string())
+            .map_err(|error| Failure::new(Exit::Config, error))
+    }
+}

@@ -1,0 +1,55 @@
+//! What became of the records that were received.
+
+use serde::{Deserialize, Serialize};
+
+/// What became of the records received, since the batch before: they add up to `received`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Records that came out of the stream (empty lines are none).
+    pub received: u64,
+    /// Rows made durable.
+    pub rows: u64,
+    /// Records whose hit was known by its id.
+    pub duplicates: u64,
+    /// Records a filter dropped.
+    pub filtered: u64,
+    /// Records that could not become a row; kept with their reason.
+    pub rejected: u64,
+    /// Of the rows, those without hit id: nobody can recognise them.
+    #[serde(default)]
+    pub without_id: u64,
+}
+
+impl Counts {
+    /// Whether every record received is accounted for.
+    #[must_use]
+    pub fn add_up(&self) -> bool {
+        // A seal may name any numbers: their sum need not fit.
+        let sum =
+            [self.duplicates, self.filtered, self.rejected].into_iter().try_fold(self.rows, u64::checked_add);
+        sum == Some(self.received) && self.without_id <= self.rows
+    }
+
+    /// Counts these too.
+    pub fn add(&mut self, more: Self) {
+        self.received += more.received;
+        self.rows += more.rows;
+        self.duplicates += more.duplicates;
+        self.filtered += more.filtered;
+        self.rejected += more.rejected;
+        self.without_id += more.without_id;
+    }
+
+    /// What came between `earlier` and now.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            received: self.received - earlier.received,
+            rows: self.rows - earlier.rows,
+            duplicates: self.duplicates - earlier.duplicates,
+            filtered: self.filtered - earlier.filtered,
+            rejected: self.rejected - earlier.rejected,
+            without_id: self.without_id - earlier.without_id,
+        }
+    }
+}

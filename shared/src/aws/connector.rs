@@ -13,7 +13,7 @@ fn provider() -> tls::Provider {
 }
 
 /// A connector that takes the way out that the environment names, as every client of the product does.
-pub(super) fn connector(
+pub fn connector(
     egress: &Egress,
     settings: Option<HttpConnectorSettings>,
     components: Option<&RuntimeComponents>,

@@ -10,6 +10,7 @@ use aws_sdk_s3::config::Credentials;
 
 use crate::aws::connector::http;
 use crate::boxed::Boxed;
+use crate::causes::causes;
 use crate::config::S3;
 
 /// Longest wait for a connection.
@@ -19,7 +20,7 @@ const SESSION: &str = "livestream";
 
 /// What the clients of AWS have in common; the credential is the fixed key of [s3] or the AWS chain, or a role that is
 /// assumed with one of them.
-pub(crate) fn load(config: &S3) -> Boxed<'_, SdkConfig> {
+pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     Box::pin(async move {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
@@ -77,7 +78,7 @@ const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_pro
 /// What an operator is told about a source of credentials that is not built in: the SDK speaks of features of cargo. None
 /// if the error is another.
 #[must_use]
-pub(crate) fn not_built_in(said: &str) -> Option<String> {
+pub fn not_built_in(said: &str) -> Option<String> {
     let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
         match rest.split(['.', ' ', ',']).next().unwrap_or_default() {
             "sso" => "IAM Identity Center (`aws sso login`)".to_owned(),
@@ -92,6 +93,12 @@ pub(crate) fn not_built_in(said: &str) -> Option<String> {
     Some(format!("the AWS profile takes its credential from {source}, which is not built in: {INSTEAD}"))
 }
 
+/// Why no credential was found or could be used, for an operator.
+pub fn credential_error(error: &dyn std::error::Error) -> String {
+    let said = causes(error);
+    not_built_in(&said).unwrap_or(said)
+}
+
 #[cfg(test)]
 mod tests {
     use aws_credential_types::provider::ProvideCredentials;
@@ -99,7 +106,6 @@ mod tests {
     use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
     use super::*;
-    use crate::causes::causes;
 
     /// What the SDK says of this profile.
     #[allow(deprecated, reason = "the names of now are those of a crate that is not a dependency here")]

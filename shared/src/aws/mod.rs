@@ -1,11 +1,10 @@
-//! What the calls to AWS have in common: the credential, the HTTP client, and requests signed without an SDK.
+//! What the calls to AWS have in common: the credential and the HTTP client.
 
-mod api;
 mod credentials;
 
 mod connector;
 
 mod https_only;
 
-pub use api::{Api, ApiError, Reply};
-pub(crate) use credentials::{load, not_built_in};
+pub use connector::connector;
+pub use credentials::{credential_error, load, not_built_in};

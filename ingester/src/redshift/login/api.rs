@@ -10,11 +10,11 @@ use std::time::Duration;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use shared::aws::{Api, Reply};
 use shared::config::{Config, Login, Redshift, S3};
 use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
+use crate::redshift::login::signed::{Api, Reply};
 use crate::redshift::login::{Credential, Life};
 use crate::redshift::session::SqlFailure;
 

@@ -3,9 +3,10 @@
 //! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core to
 //! build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_s3::primitives::{ByteStream, SdkBody};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
@@ -14,21 +15,13 @@ use aws_smithy_runtime_api::client::http::HttpConnector;
 use aws_smithy_runtime_api::client::identity::Identity;
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use bytes::{Bytes, BytesMut};
-
-use crate::aws::connector::connector;
-use crate::aws::credentials::{load, not_built_in};
-use crate::boxed::Boxed;
-use crate::causes::causes;
-use crate::config::S3;
+use shared::aws;
+use shared::boxed::Boxed;
+use shared::causes::causes;
+use shared::config::S3;
 
 /// Bytes of an answer at most; a password takes some hundred.
 const REPLY: usize = 1 << 20;
-
-/// An error of finding or using a credential, for an operator.
-fn of_credentials(error: &dyn std::error::Error) -> ApiError {
-    let said = causes(error);
-    ApiError::Credentials(not_built_in(&said).unwrap_or(said))
-}
 
 /// A service of AWS that is asked by signed POSTs to one address.
 #[derive(Debug)]
@@ -36,7 +29,7 @@ pub struct Api {
     service: &'static str,
     region: String,
     endpoint: String,
-    credentials: Option<SharedCredentialsProvider>,
+    sdk: SdkConfig,
     connector: Connector,
 }
 
@@ -66,9 +59,8 @@ impl Api {
     /// The service `service`, as signatures name it, at `endpoint`. Nothing is sent yet, except that the AWS chain
     /// may look for credentials.
     pub async fn connect(config: &S3, service: &'static str, region: String, endpoint: String) -> Self {
-        let credentials = load(config).await.credentials_provider();
-        let connector = connector(&config.egress, None, None);
-        Self { service, region, endpoint, credentials, connector }
+        let connector = aws::connector(&config.egress, None, None);
+        Self { service, region, endpoint, sdk: aws::load(config).await, connector }
     }
 
     /// Sends a signed POST to the root of the service.
@@ -84,7 +76,7 @@ impl Api {
         let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
         match tokio::time::timeout(limit, self.send(headers, body)).await {
             Ok(answer) => answer,
-            Err(_) => Err(unreachable(format!("nothing within {}", crate::human::duration(limit)))),
+            Err(_) => Err(unreachable(format!("nothing within {}", shared::human::duration(limit)))),
         }
     }
 
@@ -111,17 +103,17 @@ impl Api {
     }
 
     async fn signed(&self, headers: &[(&'static str, &str)], body: String) -> Result<HttpRequest, ApiError> {
-        let credentials = match &self.credentials {
-            Some(provider) => provider.provide_credentials().await,
-            None => return Err(ApiError::Credentials("the AWS chain has none".to_owned())),
-        };
-        let identity: Identity = credentials.map_err(|error| of_credentials(&error))?.into();
+        let none = || ApiError::Credentials("the AWS chain has none".to_owned());
+        let provider = self.sdk.credentials_provider().ok_or_else(none)?;
+        let credentials = provider.provide_credentials().await;
+        let unusable = |error| ApiError::Credentials(aws::credential_error(&error));
+        let identity: Identity = credentials.map_err(unusable)?.into();
         let unsignable = |error: &dyn std::error::Error| ApiError::Unreachable(causes(error));
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)
             .name(self.service)
-            .time(SystemTime::now())
+            .time(self.sdk.time_source().unwrap_or_default().now())
             .settings(SigningSettings::default())
             .build()
             .map_err(|error| unsignable(&error))?

@@ -25,7 +25,7 @@ pub use copy_options::CopyOptions;
 pub use keys::ENV_PREFIX;
 pub use problems::ConfigError;
 pub use sections::{
-    Acl, Adobe, Archive, Auth, Batch, Config, Encryption, FilterRule, Ingester, InstanceSection, InvalidText,
-    Log, LogFormat, Logging, Login, Metrics, Quarantine, Redshift, Reset, S3, SchemaSection, Secrets,
-    ShutdownSection, Tls,
+    Acl, Adobe, Archive, Auth, Batch, Config, Encodings, Encryption, FilterRule, Ingester, InstanceSection,
+    InvalidText, Log, LogFormat, Logging, Login, Metrics, Quarantine, Redshift, Reset, S3, SchemaSection,
+    Secrets, ShutdownSection, Tls,
 };

@@ -10,7 +10,6 @@ use crate::egress::Egress;
 use crate::human::{Size, Span};
 use crate::ids::Instance;
 use crate::layout::Compression;
-use crate::schema::table_options::Encodings;
 use crate::secret::Secret;
 use crate::sql::TableName;
 
@@ -374,6 +373,18 @@ pub enum Acl {
     /// The bucket's owner may do everything, also when another account has written the object.
     #[serde(rename = "bucket-owner-full-control")]
     BucketOwnerFullControl,
+}
+
+/// Which columns name their encoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encodings {
+    /// Those for which the schema does.
+    #[default]
+    Auto,
+    /// All: that of the schema, or one that suits the type; the first column of the sort key is not compressed, so
+    /// that blocks can be skipped.
+    Explicit,
 }
 
 /// What happens to the folder of a loaded batch.

@@ -1,32 +1,11 @@
-//! The columns and the layout of the table, as the configuration says them.
+//! The columns of the table, as the configuration says them.
 
 use std::ops::RangeInclusive;
 
 use crate::config::problems::unreadable;
-use crate::config::sections::{Redshift, SchemaSection};
+use crate::config::sections::SchemaSection;
 use crate::exit::{Exit, Failure};
-use crate::schema::table_options::TableOptions;
 use crate::schema::{EVENTS, Schema};
-
-impl Redshift {
-    /// How the table is to be laid out.
-    #[must_use]
-    pub fn table_options(&self) -> TableOptions {
-        let distkey = Some(self.distkey.clone()).filter(|column| !column.is_empty());
-        TableOptions { sortkey: self.sortkey.clone(), distkey, encodings: self.encodings }
-    }
-
-    /// As [`Redshift::table_options`], if a table of this schema can have them.
-    ///
-    /// # Errors
-    /// Exit 78, naming the key and the column.
-    pub fn checked_options(&self, schema: &Schema) -> Result<TableOptions, Failure> {
-        let options = self.table_options();
-        let checked = options.validate(schema);
-        checked.map_err(|error| Failure::new(Exit::Config, anyhow::anyhow!("redshift.{error}")))?;
-        Ok(options)
-    }
-}
 
 impl SchemaSection {
     /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.

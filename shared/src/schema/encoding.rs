@@ -60,14 +60,6 @@ impl Encoding {
         }
     }
 
-    /// What Redshift itself would choose for a column of this type, and what suits wide tables of mostly empty text.
-    pub fn default_of(sql_type: SqlType) -> Self {
-        match sql_type {
-            SqlType::Varchar(_) | SqlType::Super | SqlType::Boolean => Self::Zstd,
-            _ => Self::Az64,
-        }
-    }
-
     /// Whether Redshift takes it for a column of this type.
     pub fn fits(self, sql_type: SqlType) -> bool {
         use SqlType::{Bigint, Boolean, Decimal, Integer, Smallint, Super, Timestamp, Varchar};

@@ -9,7 +9,6 @@ mod write;
 mod read;
 
 mod built_in;
-pub mod table_options;
 
 mod table;
 

@@ -27,11 +27,11 @@ pub fn probe_name(who: impl std::fmt::Display) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// `.csv.zst`, COPY option `ZSTD`.
+    /// `.csv.zst`
     Zstd,
-    /// `.csv.gz`, COPY option `GZIP`.
+    /// `.csv.gz`
     Gzip,
-    /// `.csv`, no COPY option.
+    /// `.csv`
     None,
 }
 
@@ -50,16 +50,6 @@ impl Compression {
     #[must_use]
     pub fn of_suffix(suffix: &str) -> Option<Self> {
         [Self::Zstd, Self::Gzip, Self::None].into_iter().find(|compression| compression.suffix() == suffix)
-    }
-
-    /// The option COPY needs to read it, if any.
-    #[must_use]
-    pub fn copy_option(self) -> Option<&'static str> {
-        match self {
-            Self::Zstd => Some("ZSTD"),
-            Self::Gzip => Some("GZIP"),
-            Self::None => None,
-        }
     }
 }
 

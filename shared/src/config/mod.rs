@@ -5,7 +5,6 @@
 mod load;
 
 mod check;
-pub mod docs;
 mod resolve;
 
 mod gone;

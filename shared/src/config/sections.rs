@@ -311,17 +311,6 @@ pub enum Login {
 }
 
 impl Login {
-    /// The action of AWS that gives out the password, if it is one of AWS's.
-    #[must_use]
-    pub fn action(self) -> Option<&'static str> {
-        match self {
-            Self::Password => None,
-            Self::Iam => Some("GetClusterCredentials"),
-            Self::IamIdentity => Some("GetClusterCredentialsWithIAM"),
-            Self::Serverless => Some("GetCredentials"),
-        }
-    }
-
     /// Whether the user is named by `redshift.user`.
     #[must_use]
     pub fn needs_user(self) -> bool {

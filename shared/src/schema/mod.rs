@@ -4,8 +4,6 @@
 //! disagree. It is either the built-in one, which covers every documented field, or a user's TOML file, which takes its
 //! place or adds to it.
 
-mod write;
-
 mod read;
 
 mod built_in;

@@ -24,9 +24,9 @@ use std::ops::RangeInclusive;
 use toml::{Table, Value};
 
 /// Stands in the path of a range for the number of the column.
-pub(super) const NUMBER: &str = "{n}";
+const NUMBER: &str = "{n}";
 /// Stands between the first and the last name of a range.
-pub(super) const RANGE: &str = "..";
+const RANGE: &str = "..";
 const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delimiter", "encoding"];
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 

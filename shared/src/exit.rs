@@ -46,7 +46,6 @@ impl Failure {
     }
 
     /// The code the program ends with.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -70,7 +69,6 @@ impl From<std::io::Error> for Failure {
 
 /// The code an I/O error ends a program with: 77 when permission is what was missing, 78 when a path leads through
 /// something that is no directory, which only another path can mend, and 74 otherwise.
-#[must_use]
 pub fn io_exit(error: &std::io::Error) -> Exit {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => Exit::Permission,

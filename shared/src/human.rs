@@ -21,7 +21,6 @@ fn split(text: &str) -> Option<(u64, &str)> {
 
 impl Span {
     /// Reads `"50ms"`, `"30s"`, `"10m"`, `"2h"` or `"1d"`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
         let millis = match unit {
@@ -38,7 +37,6 @@ impl Span {
 
 impl Size {
     /// Reads `"512B"`, `"6KiB"`, `"64MiB"`, `"10GiB"` or `"1TiB"`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (number, unit) = split(text)?;
         let shift = match unit {
@@ -76,7 +74,6 @@ impl<'de> Deserialize<'de> for Size {
 }
 
 /// Bytes for people: three digits at most before the unit, such as `1.2 MiB`.
-#[must_use]
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     #[allow(clippy::cast_precision_loss, reason = "for people")]
@@ -90,7 +87,6 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A duration for people, in its two largest units: `4s`, `2m10s`, `3h05m`, `2d04h`.
-#[must_use]
 pub fn duration(duration: Duration) -> String {
     let s = duration.as_secs();
     match s {
@@ -103,7 +99,6 @@ pub fn duration(duration: Duration) -> String {
 }
 
 /// A count with thin separators every three digits: `1,234,567`.
-#[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);

@@ -20,7 +20,6 @@ pub struct Page {
 
 impl Page {
     /// An empty page; every name on it begins with `prefix` and `_`.
-    #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { registry: Registry::with_prefix(prefix) }
     }
@@ -67,7 +66,6 @@ impl Page {
     }
 
     /// The page as text.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

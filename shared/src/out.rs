@@ -8,13 +8,11 @@ use std::io::{self, ErrorKind, Stderr, Stdout, Write};
 pub struct Out<W>(W);
 
 /// Standard output.
-#[must_use]
 pub fn stdout() -> Out<Stdout> {
     Out(io::stdout())
 }
 
 /// Standard error.
-#[must_use]
 pub fn stderr() -> Out<Stderr> {
     Out(io::stderr())
 }

@@ -13,7 +13,6 @@ pub struct Backoff {
 
 impl Backoff {
     /// A back-off that has seen no failure yet.
-    #[must_use]
     pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max: max.max(first), failures: 0 }
     }
@@ -39,7 +38,6 @@ impl Backoff {
     }
 
     /// Failures in a row.
-    #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }

@@ -19,7 +19,6 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// A token nobody has asked to stop, not bound to any signal.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -51,7 +50,6 @@ impl Shutdown {
     }
 
     /// Whether a stop was asked for.
-    #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.token.is_cancelled()
     }

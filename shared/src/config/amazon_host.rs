@@ -37,19 +37,16 @@ impl Redshift {
     }
 
     /// The identifier of the cluster, if it is known.
-    #[must_use]
     pub fn cluster(&self) -> Option<String> {
         self.named(&self.cluster, false)
     }
 
     /// The name of the workgroup, if it is known.
-    #[must_use]
     pub fn workgroup(&self) -> Option<String> {
         self.named(&self.workgroup, true)
     }
 
     /// The region of the cluster or workgroup; `otherwise` where nothing tells it.
-    #[must_use]
     pub fn region<'r>(&'r self, otherwise: &'r str) -> &'r str {
         if !self.region.is_empty() {
             return &self.region;

@@ -29,7 +29,6 @@ pub enum Type {
 
 impl Type {
     /// The name of the type in the documentation.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -253,13 +252,11 @@ pub const GONE: &[Gone] = &[Gone {
 }];
 
 /// The key at `path`, if there is one.
-#[must_use]
 pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
 /// The known name nearest to `wrong`, if one is near enough to be meant.
-#[must_use]
 pub fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     names
         .map(|name| (strsim::damerau_levenshtein(wrong, name), name))

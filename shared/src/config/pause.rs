@@ -75,7 +75,6 @@ impl Windows {
 
     /// The window that `now` lies in, if it lies in one, and when loading goes on: windows that touch or overlap are
     /// one pause.
-    #[must_use]
     pub fn at(&self, now: DateTime<Utc>) -> Option<(Window, DateTime<Utc>)> {
         let first = now.hour() * 60 + now.minute();
         let window = self.around(first)?;

@@ -8,7 +8,6 @@ use crate::config::sections::{Config, S3};
 
 impl Config {
     /// Where the producer keeps its token across restarts.
-    #[must_use]
     pub fn token_cache(&self) -> PathBuf {
         if self.adobe.token_cache.as_os_str().is_empty() {
             self.log.dir.join("token.json")
@@ -18,7 +17,6 @@ impl Config {
     }
 
     /// Where the producer answers questions about its log.
-    #[must_use]
     pub fn producer_socket(&self) -> PathBuf {
         if self.ingester.feed.as_os_str().is_empty() {
             self.log.dir.join("feed.sock")
@@ -28,7 +26,6 @@ impl Config {
     }
 
     /// Where the ingester answers questions about its bookkeeping.
-    #[must_use]
     pub fn ingester_socket(&self) -> PathBuf {
         self.ingester.dir.join("feed.sock")
     }
@@ -36,7 +33,6 @@ impl Config {
 
 impl S3 {
     /// Where its requests go, by the names an operator knows.
-    #[must_use]
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
         let china = if self.region.starts_with("cn-") { ".cn" } else { "" };
         let amazons = |service: &str| format!("https://{service}.{}.amazonaws.com{china}", self.region);

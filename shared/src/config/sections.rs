@@ -265,7 +265,6 @@ pub enum Auth {
 
 impl Auth {
     /// Where Adobe gives out tokens for credentials of this kind.
-    #[must_use]
     pub fn token_url(self) -> &'static str {
         match self {
             Self::Oauth => "https://ims-na1.adobelogin.com/ims/token/v3",
@@ -312,7 +311,6 @@ pub enum Login {
 
 impl Login {
     /// Whether the user is named by `redshift.user`.
-    #[must_use]
     pub fn needs_user(self) -> bool {
         matches!(self, Self::Password | Self::Iam)
     }
@@ -347,7 +345,6 @@ pub enum Encryption {
 
 impl Encryption {
     /// Whether a key of KMS encrypts.
-    #[must_use]
     pub fn is_kms(self) -> bool {
         matches!(self, Self::Kms | Self::KmsDsse)
     }

@@ -9,7 +9,6 @@ use crate::schema::{EVENTS, Schema};
 
 impl SchemaSection {
     /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.
-    #[must_use]
     pub fn event_range(&self) -> Option<RangeInclusive<u16>> {
         let (first, last) = self.events.split_once("..")?;
         let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);

@@ -95,25 +95,21 @@ impl Egress {
     }
 
     /// The proxy for https, with its password, and what is reached without it: as every client here takes them.
-    #[must_use]
     pub fn proxy(&self) -> Option<(&Secret, &str)> {
         self.proxy.as_ref().map(|proxy| (&proxy.address, proxy.direct.as_str()))
     }
 
     /// The same for the clients of AWS.
-    #[must_use]
     pub(crate) fn proxy_of_aws(&self) -> Option<&ProxyConfig> {
         self.proxy.as_ref().map(|proxy| &proxy.of_aws)
     }
 
     /// What an operator should know of variables that have no effect, a line each.
-    #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// Which way a request to this address takes, for an operator: no password.
-    #[must_use]
     pub fn way_to(&self, address: &str) -> String {
         let Some(proxy) = &self.proxy else {
             let hint = ": HTTP_PROXY is for plain http, set HTTPS_PROXY";
@@ -127,7 +123,6 @@ impl Egress {
     }
 
     /// Which way the requests to each of these take, the hosts named, and which authorities are trusted, for an operator.
-    #[must_use]
     pub fn report(&self, to: impl IntoIterator<Item = (&'static str, String)>) -> String {
         let mut ways: Vec<(Vec<String>, String)> = Vec::new();
         for (name, address) in to {
@@ -145,7 +140,6 @@ impl Egress {
     }
 
     /// Which authorities are trusted, for an operator.
-    #[must_use]
     pub fn trusted(&self) -> String {
         match self.authorities.told() {
             Some(told) => told,
@@ -162,13 +156,11 @@ impl Egress {
     }
 
     /// The same for the clients of AWS.
-    #[must_use]
     pub(crate) fn context_of_aws(&self) -> Option<&TlsContext> {
         self.authorities.context()
     }
 
     /// The certificates (DER) to trust and no others; None for the system's.
-    #[must_use]
     pub fn certificates(&self) -> Option<&[Vec<u8>]> {
         self.authorities.certificates()
     }

@@ -37,7 +37,6 @@ impl fmt::Debug for Proxy {
 }
 
 /// Whether plain http to this address stays on this machine or its link: loopback, and the metadata of AWS.
-#[must_use]
 pub(crate) fn may_be_plain(uri: &Uri) -> bool {
     static NEAR: LazyLock<Matcher> =
         LazyLock::new(|| Matcher::builder().http("http://elsewhere.invalid").no(NEVER).build());

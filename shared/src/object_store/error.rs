@@ -32,26 +32,22 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// What a caller does differently.
-    #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
     /// Whether the object is there and cannot be read, because it lies in an archive class.
-    #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.kind == StoreErrorKind::Asleep
     }
 
     /// Whether the object holds more than whatever is read there can hold: this product did not write it. A person has
     /// to look, as for any error of configuration.
-    #[must_use]
     pub fn is_too_large(&self) -> bool {
         self.too_large
     }
 
     /// Whether the object is not there.
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == StoreErrorKind::NotFound
     }

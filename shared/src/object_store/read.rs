@@ -130,7 +130,6 @@ pub struct Opened {
 
 impl Opened {
     /// The object's `ETag`, quotes included.
-    #[must_use]
     pub fn etag(&self) -> &str {
         &self.etag
     }

@@ -3,19 +3,16 @@
 use base64::Engine;
 
 /// Standard base64, the spelling of bytes that are no text wherever this product writes JSON.
-#[must_use]
 pub fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 /// The bytes that [`base64`] spells so; None if it is no such text.
-#[must_use]
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(text).ok()
 }
 
 /// CRC-32 as S3 spells it: base64 of the big-endian value.
-#[must_use]
 pub fn crc32(content: &[u8]) -> String {
     base64(&crc32fast::hash(content).to_be_bytes())
 }

@@ -29,13 +29,11 @@ impl ObjectStore {
     }
 
     /// The bucket's name.
-    #[must_use]
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
     /// The same store, another bucket, which may belong to anybody.
-    #[must_use]
     pub fn of_bucket(&self, bucket: &str) -> Self {
         let terms = Arc::new(self.terms.of_any_owner());
         Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }

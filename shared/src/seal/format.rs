@@ -21,7 +21,6 @@ pub const AHEAD: TimeDelta = TimeDelta::days(1);
 
 /// Whether a hit can have been received at this time. Seal and ledger bear no other: one odd record must not make its
 /// batch overlap with all others, nor a ledger row that Redshift refuses.
-#[must_use]
 pub fn believed(received: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (BELIEVED_FROM..now + AHEAD).contains(&received)
 }
@@ -96,7 +95,6 @@ impl Compared {
     /// with, or the other way round: batch `number` of `run`, all of whose rows were compared (`wholly`) or not. A later
     /// batch of the same run that was not may have hits of this one again. Of this batch itself nothing is said that
     /// `uncompared` does not take back.
-    #[must_use]
     pub fn covers(&self, run: RunId, number: u64, wholly: bool) -> bool {
         let own = run == self.run && (number <= self.number || wholly);
         own || self.known.iter().any(|known| known.run == run && number <= known.until)
@@ -134,7 +132,6 @@ pub enum BadSeal {
 
 impl Seal {
     /// The contents of manifest and seal, in the order in which they are to be written, for a folder of this bucket.
-    #[must_use]
     pub fn ending(&self, bucket: &str, folder: &str) -> [Vec<u8>; 2] {
         let keys: Vec<_> = self.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
         let manifest = Manifest::of(bucket, keys.iter().map(String::as_str));

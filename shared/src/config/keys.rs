@@ -57,6 +57,14 @@ pub struct Key {
     pub example: &'static str,
     /// What it decides, with unit and range.
     pub help: &'static str,
+    /// The least and the greatest value, as they are written.
+    pub(super) range: Option<(&'static str, &'static str)>,
+}
+
+impl Key {
+    const fn within(self, least: &'static str, greatest: &'static str) -> Self {
+        Self { range: Some((least, greatest)), ..self }
+    }
 }
 
 const fn key(
@@ -66,7 +74,7 @@ const fn key(
     example: &'static str,
     help: &'static str,
 ) -> Key {
-    Key { path, kind, default, example, help }
+    Key { path, kind, default, example, help, range: None }
 }
 
 /// What each section is about, in the order of the documentation.
@@ -116,15 +124,15 @@ pub const KEYS: &[Key] = &[
     key("adobe.token_cache", Path, Some(r#""""#), r#""/var/lib/livestream/token.json""#, "File, mode 0600, that keeps the token across restarts. Producers of one machine and user with the same credential may share one. Empty: `token.json` in `log.dir`."),
     key("adobe.stream_url", Text, None, r#""https://livestream.adobe.net/api/1/stream/my-endpoint""#, "The stream's address, without query."),
     key("adobe.redirect_hosts", Texts, Some(r#"["*.adobe.net"]"#), r#"["*.adobe.net"]"#, "Hosts a redirect may lead to; the token is sent to no other. `*.` stands for one or more labels."),
-    key("adobe.max_connections", Integer, Some("1"), "1", "`maxConnections` of the stream, 1 to 8: the same for every client of one stream."),
+    key("adobe.max_connections", Integer, Some("1"), "1", "`maxConnections` of the stream, 1 to 8: the same for every client of one stream.").within("1", "8"),
     key("adobe.connections", Integer, Some("1"), "1", "Connections this producer reads the stream with, 1 to `adobe.max_connections`. One core reads one connection at full speed."),
     key("adobe.smoothing", Boolean, Some("false"), "false", "Ask Adobe to even out bursts, at the price of latency."),
-    key("adobe.smoothing_bucket_size", Integer, Some("270"), "270", "Seconds over which Adobe evens out, 1 to 7200; sent with `adobe.smoothing` only."),
+    key("adobe.smoothing_bucket_size", Integer, Some("270"), "270", "Seconds over which Adobe evens out, 1 to 7200; sent with `adobe.smoothing` only.").within("1", "7200"),
     key("adobe.reset", Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from: `smallest` (the oldest Adobe still holds, also with a new log: no hole, and what was read before is left out by its hit id, here or by the load), `largest` (after a disconnect or a stop the newest: a hole) or `none` (as Adobe decides)."),
-    key("adobe.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer."),
-    key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect."),
-    key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend."),
-    key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB."),
+    key("adobe.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer.").within("100ms", "10m"),
+    key("adobe.idle_timeout", Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect.").within("100ms", "1d"),
+    key("adobe.retry_max", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend.").within("100ms", "1h"),
+    key("adobe.max_record_bytes", Size, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB.").within("1KiB", "16MiB"),
     key("adobe.invalid_text", Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`."),
     key("adobe.damaged_after", Integer, Some("200"), "200", "So many records in a row that cannot be read (no JSON, no UTF-8, too long) end the session as damaged, and the next one is sent the hits in their place again; a readable one in between takes four off the count. When three sessions in a row end so, Adobe sends such records if the same ones come again: these are kept as rejects and read past. A longer line counts as one for each adobe.max_record_bytes. 10 to 1000000; 0 is never."),
 
@@ -144,20 +152,20 @@ pub const KEYS: &[Key] = &[
     key("filter.less", Number, Some(""), "0.5", "Drop it when the value is a number below this."),
 
     key("log.dir", Path, Some(r#""/var/lib/livestream/producer""#), r#""/var/lib/livestream/producer""#, "The log's directory, mode 0700, made if it is not there; on its own disk if possible. With `/feed.sock`, or else `ingester.feed`, at most 107 bytes."),
-    key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000."),
-    key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s."),
-    key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB."),
+    key("log.commit_rows", Integer, Some("256"), "256", "Rows made durable together, 1 to 10000.").within("1", "10000"),
+    key("log.commit_interval", Duration, Some(r#""50ms""#), r#""50ms""#, "Longest wait of a row before it is made durable, 1ms to 10s.").within("1ms", "10s"),
+    key("log.max_bytes", Size, Some(r#""10GiB""#), r#""10GiB""#, "When rows not yet in S3 take this much disk, the stream is not read until space returns. At least 16MiB.").within("16MiB", "1024TiB"),
     key("log.keep_uploaded", Size, Some(r#""1GiB""#), r#""1GiB""#, "Copies of uploaded files take at most this much disk; they are kept until the ingester has loaded the batch, so that an object lost or altered in S3 can be uploaded once more. The oldest go first, and rows not yet in S3 have the room first: both together stay below `log.max_bytes`. `0B`: none."),
-    key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB."),
-    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. A hit that is sent again later than that is compared with the table when it is loaded, which takes longer. 1s to 31d."),
-    key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most."),
-    key("log.gap_tolerance", Duration, Some(r#""1m""#), r#""1m""#, "A longer time between the last hit before a reconnect and the first after it is recorded as a gap. 10ms to 1d."),
+    key("log.cache", Size, Some(r#""32MiB""#), r#""32MiB""#, "Memory sled may use for its page cache, 1MiB to 4GiB.").within("1MiB", "4GiB"),
+    key("log.dedup_window", Duration, Some(r#""2h""#), r#""2h""#, "For how long a hit id is remembered, told by the `receivedTimeGMT` of what comes. A hit that is sent again later than that is compared with the table when it is loaded, which takes longer. 1s to 31d.").within("1s", "31d"),
+    key("log.dedup_hits", Integer, Some("5000000"), "5000000", "How many hit ids are remembered at most.").within("1", "1000000000"),
+    key("log.gap_tolerance", Duration, Some(r#""1m""#), r#""1m""#, "A longer time between the last hit before a reconnect and the first after it is recorded as a gap. 10ms to 1d.").within("10ms", "1d"),
 
-    key("batch.records_per_file", Integer, Some("1000"), "1000", "A file closes at this many rows, 1 to 1000000."),
-    key("batch.max_file_bytes", Size, Some(r#""64MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB."),
-    key("batch.max_file_age", Duration, Some(r#""1m""#), r#""1m""#, "A file closes when its first row is this old."),
-    key("batch.files_per_batch", Integer, Some("10"), "10", "A batch seals at this many files, 1 to 1000."),
-    key("batch.max_batch_age", Duration, Some(r#""5m""#), r#""5m""#, "A batch seals when it is this old, however few rows it has; rejects are shipped as often."),
+    key("batch.records_per_file", Integer, Some("1000"), "1000", "A file closes at this many rows, 1 to 1000000.").within("1", "1000000"),
+    key("batch.max_file_bytes", Size, Some(r#""64MiB""#), r#""64MiB""#, "A file closes when its rows, uncompressed, reach this size, 1KiB to 1GiB.").within("1KiB", "1GiB"),
+    key("batch.max_file_age", Duration, Some(r#""1m""#), r#""1m""#, "A file closes when its first row is this old.").within("100ms", "1d"),
+    key("batch.files_per_batch", Integer, Some("10"), "10", "A batch seals at this many files, 1 to 1000.").within("1", "1000"),
+    key("batch.max_batch_age", Duration, Some(r#""5m""#), r#""5m""#, "A batch seals when it is this old, however few rows it has; rejects are shipped as often.").within("100ms", "1d"),
     key("batch.compression", Text, Some(r#""zstd""#), r#""zstd""#, "How files are compressed: `zstd`, `gzip` or `none`."),
 
     key("s3.bucket", Text, None, r#""example-livestream""#, "The bucket."),
@@ -182,11 +190,11 @@ pub const KEYS: &[Key] = &[
     key("s3.loads", Text, Some(r#""Loads/""#), r#""Loads/""#, "Prefix of the manifests by which one COPY loads several batches. They are deleted after the load."),
     key("s3.rejected", Text, Some(r#""Rejected/""#), r#""Rejected/""#, "Prefix of rejected records."),
     key("s3.quarantine", Text, Some(r#""Quarantine/""#), r#""Quarantine/""#, "Prefix of rows that Redshift refused, with the reasons; COPY also reads the rest of their batches from there."),
-    key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64."),
-    key("s3.timeout", Duration, Some(r#""60s""#), r#""60s""#, "Longest time of one request, retries of the SDK not included. A connection may take 10s of it, through a proxy too."),
+    key("s3.uploads", Integer, Some("4"), "4", "Uploads and copies at once, 1 to 64.").within("1", "64"),
+    key("s3.timeout", Duration, Some(r#""60s""#), r#""60s""#, "Longest time of one request, retries of the SDK not included. A connection may take 10s of it, through a proxy too.").within("1s", "1d"),
 
     key("redshift.host", Text, None, r#""example.abc123.eu-central-1.redshift.amazonaws.com""#, "Host of the cluster or workgroup."),
-    key("redshift.port", Integer, Some("5439"), "5439", "Its port."),
+    key("redshift.port", Integer, Some("5439"), "5439", "Its port.").within("1", "65535"),
     key("redshift.database", Text, None, r#""analytics""#, "The database."),
     key("redshift.auth", Text, Some(r#""password""#), r#""password""#, "How the ingester logs in: `password`; or with passwords that AWS gives out for 15 minutes: `iam` (a cluster, as `redshift.user`: GetClusterCredentials), `iam-identity` (a cluster, as the user of the caller's IAM identity: GetClusterCredentialsWithIAM) or `serverless` (a workgroup, likewise: GetCredentials). The request to AWS is signed with the credential of [s3]."),
     key("redshift.user", Text, Some(r#""""#), r#""livestream_loader""#, "With `password` and `iam`, a user that owns the table and the ledger (deploy/grants.sql). Otherwise the user follows from the IAM identity."),
@@ -205,23 +213,23 @@ pub const KEYS: &[Key] = &[
     key("redshift.sortkey", Texts, Some(r#"["receivedtimegmt"]"#), r#"["receivedtimegmt"]"#, "Sort key of the table, for `ingester ddl`."),
     key("redshift.distkey", Text, Some(r#""""#), r#""hitidlow""#, "Distribution key of the table, for `ingester ddl`. Empty: Redshift's choice."),
     key("redshift.encodings", Text, Some(r#""auto""#), r#""explicit""#, "Compression of columns, for `ingester ddl`: `auto` (Redshift's choice, and the encodings the schema names) or `explicit` (one for every column)."),
-    key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection."),
-    key("redshift.lock_timeout", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait for the lock that one load at a time holds (`<ledger>_lock`). When it is over, the log says who holds it, and it is tried again. 100ms to 1d."),
-    key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included."),
+    key("redshift.connect_timeout", Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection.").within("100ms", "10m"),
+    key("redshift.lock_timeout", Duration, Some(r#""1m""#), r#""1m""#, "Longest wait for the lock that one load at a time holds (`<ledger>_lock`). When it is over, the log says who holds it, and it is tried again. 100ms to 1d.").within("100ms", "1d"),
+    key("redshift.statement_timeout", Duration, Some(r#""30m""#), r#""30m""#, "Longest time of one statement, waiting in Redshift's queue included.").within("1s", "1d"),
 
     key("ingester.dir", Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, mode 0700, made if it is not there. With `/feed.sock` at most 107 bytes."),
     key("ingester.feed", Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`."),
-    key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away."),
-    key("ingester.list_all_interval", Duration, Some(r#""1h""#), r#""1h""#, "A prefix of more than one page (1000 objects) is listed from where listings stand; as often as this as a whole, a request a page. 100ms to 1d."),
-    key("ingester.batches_per_copy", Integer, Some("50"), "50", "Batches that wait are loaded together by one COPY, up to this many, 1 to 1000. Nothing is held back for it."),
-    key("ingester.rows_per_copy", Integer, Some("5000000"), "5000000", "Rows of such a COPY at most; a larger batch goes alone. 1 to 1000000000."),
-    key("ingester.bytes_per_copy", Size, Some(r#""8GiB""#), r#""8GiB""#, "Bytes in S3 of such a COPY at most; a larger batch goes alone. 1MiB to 1024GiB."),
-    key("ingester.alert_after", Integer, Some("5"), "5", "Failures of a batch, or of all loading, after which trouble that should pass is an error in the log and marked in `state dump`. 1 to 1000."),
-    key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one."),
-    key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries."),
+    key("ingester.list_interval", Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away.").within("100ms", "1d"),
+    key("ingester.list_all_interval", Duration, Some(r#""1h""#), r#""1h""#, "A prefix of more than one page (1000 objects) is listed from where listings stand; as often as this as a whole, a request a page. 100ms to 1d.").within("100ms", "1d"),
+    key("ingester.batches_per_copy", Integer, Some("50"), "50", "Batches that wait are loaded together by one COPY, up to this many, 1 to 1000. Nothing is held back for it.").within("1", "1000"),
+    key("ingester.rows_per_copy", Integer, Some("5000000"), "5000000", "Rows of such a COPY at most; a larger batch goes alone. 1 to 1000000000.").within("1", "1000000000"),
+    key("ingester.bytes_per_copy", Size, Some(r#""8GiB""#), r#""8GiB""#, "Bytes in S3 of such a COPY at most; a larger batch goes alone. 1MiB to 1024GiB.").within("1MiB", "1024GiB"),
+    key("ingester.alert_after", Integer, Some("5"), "5", "Failures of a batch, or of all loading, after which trouble that should pass is an error in the log and marked in `state dump`. 1 to 1000.").within("1", "1000"),
+    key("ingester.retry_first", Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one.").within("10ms", "1d"),
+    key("ingester.retry_max", Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries.").within("10ms", "1d"),
     key("ingester.pause", Texts, Some("[]"), r#"["02:00-03:00", "23:30-00:30"]"#, "Times of day, UTC, at which nothing is loaded: the first minute and the one at which loading goes on. `ingester pause` does the same by hand."),
     key("ingester.archive", Text, Some(r#""move""#), r#""move""#, "What happens to a loaded batch: `move` to `s3.ingested`, `keep` or `delete`."),
-    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start, unless nothing happened since. 1s to 1d."),
+    key("ingester.reconcile_interval", Duration, Some(r#""1h""#), r#""1h""#, "How often `ingester run` compares log, S3 and ledger, besides at start, unless nothing happened since. 1s to 1d.").within("1s", "1d"),
 
     key("quarantine.max_share", Number, Some("0.1"), "0.02", "The largest share of a batch's rows that may be refused while the others are loaded, 0 to 1; 0.1 is 10 %. With more refused, or all, the batch waits whole: that is a fault of the table or the schema, not of rows."),
 
@@ -231,9 +239,9 @@ pub const KEYS: &[Key] = &[
     key("logging.level", Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. Libraries say no more than `info`, whatever it asks for: below that they write bodies and headers."),
     key("logging.format", Text, Some(r#""human""#), r#""json""#, "`human` or `json`."),
     key("logging.dir", Path, Some(r#""""#), r#""/var/log/livestream""#, "Directory of a log file a day besides standard error, rolled at 00:00 UTC. Empty: none."),
-    key("logging.keep_days", Integer, Some("14"), "14", "Days of which log files are kept, the present one included, 1 to 3650. Of older ones only files named `<service>.<YYYY-MM-DD>.log` are deleted, by that date."),
+    key("logging.keep_days", Integer, Some("14"), "14", "Days of which log files are kept, the present one included, 1 to 3650. Of older ones only files named `<service>.<YYYY-MM-DD>.log` are deleted, by that date.").within("1", "3650"),
 
-    key("shutdown.timeout", Duration, Some(r#""30s""#), r#""30s""#, "Longest time an orderly stop may take; work that is not done by then is left for the next start."),
+    key("shutdown.timeout", Duration, Some(r#""30s""#), r#""30s""#, "Longest time an orderly stop may take; work that is not done by then is left for the next start.").within("100ms", "1h"),
 ];
 
 /// A key that earlier versions had. It is accepted, so that a configuration goes on after an upgrade, and does nothing.

@@ -36,6 +36,11 @@ impl Problems {
         self.0.push(format!("{key}: {rule}"));
     }
 
+    /// Whether a complaint names this key.
+    pub(super) fn name(&self, key: &str) -> bool {
+        self.0.iter().any(|problem| problem.starts_with(&format!("{key}: ")))
+    }
+
     /// Ends with every complaint, if there is one.
     pub(super) fn end<T>(self, origin: &Path, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() {

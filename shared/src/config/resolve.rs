@@ -8,6 +8,7 @@ use toml::{Table, Value};
 use crate::config::gone;
 use crate::config::keys::{self, ENV_PREFIX, KEYS, SECTIONS, Type};
 use crate::config::problems::{ConfigError, Problems};
+use crate::human::{Size, Span};
 
 /// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults.
 /// Keys that went are told of.
@@ -125,9 +126,9 @@ fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
     };
     if !fits {
         problems.add(path, format_args!("must be a {}, not a {}", kind.name(), value.type_str()));
-    } else if kind == Type::Duration && value.as_str().and_then(crate::human::Span::parse).is_none() {
+    } else if kind == Type::Duration && value.as_str().and_then(Span::parse).is_none() {
         problems.add(path, format_args!("{value} is not a duration: a whole number and ms, s, m, h or d"));
-    } else if kind == Type::Size && value.as_str().and_then(crate::human::Size::parse).is_none() {
+    } else if kind == Type::Size && value.as_str().and_then(Size::parse).is_none() {
         problems.add(path, format_args!("{value} is not a size: a whole number and B, KiB, MiB, GiB or TiB"));
     }
 }

@@ -226,6 +226,39 @@ section!(
     ShutdownSection { timeout: Span, }
 );
 
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $value:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[allow(missing_docs, reason = "documented once, in keys.rs")]
+        pub enum $name { $($(#[$attr])* #[serde(rename = $word)] $value,)* }
+    )*};
+}
+
+choices! {
+    /// `adobe.auth`
+    Auth { Oauth = "oauth", Jwt = "jwt", }
+    /// `adobe.reset`
+    Reset { Smallest = "smallest", Largest = "largest", None = "none", }
+    /// `adobe.invalid_text`
+    InvalidText { Replace = "replace", Reject = "reject", }
+    /// `redshift.auth`
+    Login { Password = "password", Iam = "iam", IamIdentity = "iam-identity", Serverless = "serverless", }
+    /// `redshift.tls`
+    Tls { VerifyFull = "verify-full", Disable = "disable", }
+    /// `redshift.encodings`
+    #[derive(Default)]
+    Encodings { #[default] Auto = "auto", Explicit = "explicit", }
+    /// `s3.server_side_encryption`
+    Encryption { OfBucket = "", Aes256 = "AES256", Kms = "aws:kms", KmsDsse = "aws:kms:dsse", }
+    /// `s3.acl`
+    Acl { OfBucket = "", BucketOwnerFullControl = "bucket-owner-full-control", }
+    /// `ingester.archive`
+    Archive { Move = "move", Keep = "keep", Delete = "delete", }
+    /// `logging.format`
+    LogFormat { Human = "human", Json = "json", }
+}
+
 /// Which secrets a program uses: those it does not use need not be given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secrets {
@@ -253,19 +286,9 @@ impl Secrets {
     }
 }
 
-/// Kind of the credential at Adobe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Auth {
-    /// OAuth server-to-server.
-    Oauth,
-    /// Service account: a signed JWT is exchanged for a token.
-    Jwt,
-}
-
 impl Auth {
     /// Where Adobe gives out tokens for credentials of this kind.
-    pub fn token_url(self) -> &'static str {
+    pub(super) fn token_url(self) -> &'static str {
         match self {
             Self::Oauth => "https://ims-na1.adobelogin.com/ims/token/v3",
             Self::Jwt => "https://ims-na1.adobelogin.com/ims/exchange/jwt",
@@ -273,126 +296,18 @@ impl Auth {
     }
 }
 
-/// Where reading starts after a disconnect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Reset {
-    /// The oldest data Adobe still holds.
-    Smallest,
-    /// The newest.
-    Largest,
-    /// As Adobe decides: from the point of disconnection if that was some minutes ago at most.
-    None,
-}
-
-/// What becomes of a record with bytes that are no UTF-8, or with raw control characters in its texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InvalidText {
-    /// U+FFFD takes the place of the bytes; control characters are taken as they are.
-    Replace,
-    /// It is a reject.
-    Reject,
-}
-
-/// How the ingester logs in to Redshift.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Login {
-    /// As `redshift.user`, with its password.
-    Password,
-    /// As `redshift.user`, with a temporary password for a cluster.
-    Iam,
-    /// As the user of the caller's IAM identity, with a temporary password for a cluster.
-    IamIdentity,
-    /// As the user of the caller's IAM identity, with a temporary password for a workgroup.
-    Serverless,
-}
-
 impl Login {
     /// Whether the user is named by `redshift.user`.
-    pub fn needs_user(self) -> bool {
+    pub(super) fn needs_user(self) -> bool {
         matches!(self, Self::Password | Self::Iam)
     }
 }
 
-/// How the connection to Redshift is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tls {
-    /// Chain and host name are checked.
-    VerifyFull,
-    /// No TLS; towards loopback only.
-    Disable,
-}
-
-/// The encryption that every object is written with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Encryption {
-    /// The bucket's own default.
-    #[serde(rename = "")]
-    OfBucket,
-    /// With a key of S3.
-    #[serde(rename = "AES256")]
-    Aes256,
-    /// With a key of KMS.
-    #[serde(rename = "aws:kms")]
-    Kms,
-    /// Twice, with a key of KMS.
-    #[serde(rename = "aws:kms:dsse")]
-    KmsDsse,
-}
-
 impl Encryption {
     /// Whether a key of KMS encrypts.
-    pub fn is_kms(self) -> bool {
+    pub(super) fn is_kms(self) -> bool {
         matches!(self, Self::Kms | Self::KmsDsse)
     }
-}
-
-/// The access that every object is written with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub enum Acl {
-    /// Nothing is said of it.
-    #[serde(rename = "")]
-    OfBucket,
-    /// The bucket's owner may do everything, also when another account has written the object.
-    #[serde(rename = "bucket-owner-full-control")]
-    BucketOwnerFullControl,
-}
-
-/// Which columns name their encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encodings {
-    /// Those for which the schema does.
-    #[default]
-    Auto,
-    /// All: that of the schema, or one that suits the type; the first column of the sort key is not compressed, so
-    /// that blocks can be skipped.
-    Explicit,
-}
-
-/// What happens to the folder of a loaded batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Archive {
-    /// Moved below `s3.ingested`.
-    Move,
-    /// Left where it is.
-    Keep,
-    /// Deleted.
-    Delete,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    Human,
-    /// One JSON object a line.
-    Json,
 }
 
 fn table_name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TableName, D::Error> {

@@ -19,6 +19,8 @@ mod kind;
 mod path;
 mod sql_type;
 
+mod words;
+
 pub use built_in::EVENTS;
 pub use encoding::Encoding;
 pub use error::SchemaError;

@@ -1,9 +1,14 @@
 //! The rules beyond a value's type: ranges, addresses, and keys that need each other.
 
 mod rules;
+
+mod adobe;
+mod filter;
+mod ranges;
+mod redshift;
 mod s3;
-mod secrets;
 
 mod address;
+mod secrets;
 
 pub(super) use rules::sections;

@@ -1,4 +1,6 @@
 //! Back-off. It knows nothing about errors: whether to try again is decided where the error is understood.
+//!
+//! No crate does it: `backon` and `backoff` draw other jitter, and cannot resume after failures of an earlier process.
 
 use std::time::Duration;
 

@@ -24,9 +24,6 @@ impl Shutdown {
     }
 
     /// A token that SIGTERM and SIGINT ask to stop; the second of them ends the process.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
         let token = shutdown.token.clone();
@@ -44,7 +41,7 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everybody to stop.
+    /// Asks every part to stop.
     pub fn stop(&self) {
         self.token.cancel();
     }
@@ -60,6 +57,7 @@ impl Shutdown {
     }
 
     /// Waits for `duration`, or less if a stop is asked for. True when the time passed undisturbed.
+    #[expect(clippy::disallowed_methods, reason = "for callers that have no clock yet")]
     pub async fn sleep(&self, duration: Duration) -> bool {
         tokio::select! {
             () = self.token.cancelled() => false,

@@ -288,7 +288,7 @@ impl Secrets {
 
 impl Auth {
     /// Where Adobe gives out tokens for credentials of this kind.
-    pub(super) fn token_url(self) -> &'static str {
+    pub fn token_url(self) -> &'static str {
         match self {
             Self::Oauth => "https://ims-na1.adobelogin.com/ims/token/v3",
             Self::Jwt => "https://ims-na1.adobelogin.com/ims/exchange/jwt",

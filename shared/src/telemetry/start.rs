@@ -9,11 +9,12 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::clock::Clock;
 use crate::config::{LogFormat, Logging};
 use crate::exit::{Exit, Failure};
 use crate::telemetry::daily::{self, Daily};
 
-/// Keeps the log file written until it is dropped; hold it in `main`.
+/// Writes the log file until it is dropped; hold it in `main`.
 #[must_use]
 #[derive(Debug)]
 pub struct Telemetry {
@@ -21,10 +22,7 @@ pub struct Telemetry {
 }
 
 /// Starts logging for `service`, whose name begins the names of the log files.
-///
-/// # Errors
-/// When the filter cannot be parsed, or the directory cannot be written.
-pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
+pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry, Failure> {
     let filter = || {
         EnvFilter::try_new(&config.level).map_err(|error| {
             let text = format!("logging.level: {:?} is not a filter: {error}", config.level);
@@ -35,7 +33,7 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
         vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
     let mut guard = None;
     if !config.dir.as_os_str().is_empty() {
-        let file = Daily::open(&config.dir, service, config.keep_days).map_err(|error| {
+        let file = Daily::open(clock.clone(), &config.dir, service, config.keep_days).map_err(|error| {
             let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
             Failure::new(Exit::Io, anyhow::anyhow!(text))
         })?;
@@ -45,8 +43,8 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
     }
     tracing_subscriber::registry().with(layers).try_init().map_err(|e| Failure::new(Exit::Software, e))?;
     if guard.is_some() {
-        // After logging has started, so that a failure is told.
-        daily::prune_today(&config.dir, service, config.keep_days);
+        // After logging has started, so that a failure is logged.
+        daily::prune(&config.dir, service, config.keep_days, clock.wall().date_naive());
     }
     Ok(Telemetry { _file: guard })
 }
@@ -54,8 +52,8 @@ pub fn start(config: &Logging, service: &str) -> Result<Telemetry, Failure> {
 /// The crates that hold to what logs may carry: ids, counts and positions.
 const OWN: [&str; 4] = ["producer", "ingester", "state", "shared"];
 
-/// Below `info` libraries write down what they send and receive: bodies, headers, rows. No filter asks for that.
-fn may_be_told(event: &Metadata<'_>) -> bool {
+/// Below `info` libraries log what they send and receive: bodies, headers, rows. No filter gets that.
+fn may_be_logged(event: &Metadata<'_>) -> bool {
     let of = event.target().split("::").next().unwrap_or_default();
     OWN.contains(&of) || *event.level() <= Level::INFO
 }
@@ -69,10 +67,10 @@ fn layer<W>(
 where
     W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
 {
-    // What cannot be written cannot be complained of either: the complaint would end the thread.
+    // A complaint about a failed write would itself fail, and end the thread.
     let layer = tracing_subscriber::fmt::layer();
     let layer = layer.with_writer(writer).with_ansi(colour).log_internal_errors(false);
-    let filter = filter.and(filter_fn(may_be_told));
+    let filter = filter.and(filter_fn(may_be_logged));
     match format {
         LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().with_filter(filter).boxed(),

@@ -21,15 +21,15 @@ pub(super) fn check(table: &Table, problems: &mut Problems) {
 
 /// The value for people, if it lies outside.
 fn outside(kind: Type, value: &Value, bounds: [&str; 2]) -> Option<String> {
-    fn of<T: PartialOrd + Display>(value: T, [least, greatest]: [Option<T>; 2]) -> Option<String> {
-        let below = least.is_some_and(|least| value < least);
-        let above = greatest.is_some_and(|greatest| value > greatest);
+    fn of<T: PartialOrd + Display>(value: &T, [least, greatest]: [Option<T>; 2]) -> Option<String> {
+        let below = least.is_some_and(|least| *value < least);
+        let above = greatest.is_some_and(|greatest| *value > greatest);
         (below || above).then(|| value.to_string())
     }
     match kind {
-        Type::Size => of(Size::parse(value.as_str()?)?, bounds.map(Size::parse)),
-        Type::Duration => of(Span::parse(value.as_str()?)?, bounds.map(Span::parse)),
-        _ => of(value.as_integer()?, bounds.map(|bound| bound.parse().ok())),
+        Type::Size => of(&Size::parse(value.as_str()?)?, bounds.map(Size::parse)),
+        Type::Duration => of(&Span::parse(value.as_str()?)?, bounds.map(Span::parse)),
+        _ => of(&value.as_integer()?, bounds.map(|bound| bound.parse().ok())),
     }
 }
 

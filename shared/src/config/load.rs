@@ -13,10 +13,7 @@ use crate::secret::Secret;
 
 impl Config {
     /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment. Of the
-    /// secrets only those the caller uses must be given, and only their files are read.
-    ///
-    /// # Errors
-    /// Exit 78 with every complaint, each naming its key; 77 or 74 when a file cannot be read.
+    /// secrets only those the caller uses must be set, and only their files are read. The failure holds every complaint.
     pub fn load(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
         let text =
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
@@ -31,9 +28,6 @@ impl Config {
     }
 
     /// Checks and completes a configuration without touching any file.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
     pub fn parse(
         text: &str,
         origin: &Path,

@@ -53,10 +53,7 @@ impl fmt::Display for Window {
 }
 
 impl Windows {
-    /// Reads windows such as `"02:00-03:00"`.
-    ///
-    /// # Errors
-    /// What is wrong with them.
+    /// Reads windows such as `"02:00-03:00"`; the error is what is wrong with them.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let window = |text: &str| {
             let rule = "is no time of day such as \"02:00-03:00\" (UTC), whose ends differ";

@@ -16,9 +16,6 @@ impl SchemaSection {
     }
 
     /// The columns of the table: those of `schema.file`, or the built-in ones, or both.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or breaks a rule of [`Schema`].
     pub fn load(&self) -> Result<Schema, Failure> {
         let built_in = Schema::built_in(self.event_range().unwrap_or(EVENTS));
         if self.file.as_os_str().is_empty() {

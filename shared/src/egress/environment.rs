@@ -51,10 +51,7 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// What these variables say.
-    ///
-    /// # Errors
-    /// The variable whose value is no proxy or that must not be set, and why.
+    /// What these variables say. The error is the variable whose value is no proxy, or that must not be set, and why.
     pub fn of(env: &[(String, String)]) -> Result<Self, (&'static str, String)> {
         let set = |name: &&'static str| {
             let found = env.iter().find(|(set, value)| set == name && !value.trim().is_empty());
@@ -72,12 +69,10 @@ impl Egress {
         let (listed, own) = first(&["NO_PROXY", "no_proxy"]).unwrap_or(("NO_PROXY", ""));
         let own = no_proxy::parse(own);
         let proxy = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
-        let proxy = match proxy {
-            Some((variable, address)) => {
-                Some(Proxy::parse(variable, address, &own.usable).map_err(|why| (variable, why))?)
-            }
-            None => None,
-        };
+        let proxy = proxy.map(|(variable, address)| {
+            Proxy::parse(variable, address, &own.usable).map_err(|why| (variable, why))
+        });
+        let proxy = proxy.transpose()?;
         let only_http = proxy.is_none() && first(&["HTTP_PROXY", "http_proxy"]).is_some();
         let authorities = Authorities::new(path("SSL_CERT_FILE"), path("SSL_CERT_DIR"));
         let mut warnings = Vec::new();
@@ -88,7 +83,7 @@ impl Egress {
                 useless.join(", ")
             ));
         }
-        if set(&CA_BUNDLE).is_some() && authorities.told().is_none() {
+        if set(&CA_BUNDLE).is_some() && authorities.named().is_none() {
             warnings.push(format!("{CA_BUNDLE}: it is not read; name its file in SSL_CERT_FILE"));
         }
         Ok(Self { proxy, only_http, authorities, warnings })
@@ -141,16 +136,11 @@ impl Egress {
 
     /// Which authorities are trusted, for an operator.
     pub fn trusted(&self) -> String {
-        match self.authorities.told() {
-            Some(told) => told,
-            None => "the system's authorities".to_owned(),
-        }
+        self.authorities.named().unwrap_or_else(|| "the system's authorities".to_owned())
     }
 
-    /// Reads the authorities that the environment names. Does nothing when it names none.
-    ///
-    /// # Errors
-    /// Exit 78 when it names some and no usable certificate is there: every connection would fail later with less to say.
+    /// Reads the authorities that the environment names, if it names some. None of them usable is an error here, because
+    /// every connection would fail later with less to say.
     pub fn read_authorities(&mut self) -> Result<(), Failure> {
         self.authorities.read()
     }

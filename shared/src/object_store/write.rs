@@ -25,10 +25,8 @@ pub struct Stored {
 }
 
 impl ObjectStore {
-    /// Stores an object with its CRC-32, which S3 checks on arrival; what S3 answers is compared here once more.
-    ///
-    /// # Errors
-    /// When S3 refuses, or answers with another checksum. An error may come after the effect.
+    /// Stores an object with its CRC-32, which S3 checks on arrival, and checks the one that S3 answers. After an error
+    /// the object may be stored all the same.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32);
@@ -41,9 +39,6 @@ impl ObjectStore {
     }
 
     /// As [`ObjectStore::put`], unless there is such an object already; then None.
-    ///
-    /// # Errors
-    /// As [`ObjectStore::put`].
     pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32).if_none_match("*");
@@ -67,9 +62,6 @@ impl ObjectStore {
     }
 
     /// Copies an object within the bucket.
-    ///
-    /// # Errors
-    /// When the source is not there or S3 refuses.
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let copy = self.client.copy_object().bucket(&self.bucket).key(to);
         // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
@@ -79,9 +71,6 @@ impl ObjectStore {
     }
 
     /// Deletes an object; one that is not there is no error.
-    ///
-    /// # Errors
-    /// When S3 refuses.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match send::delete_object(request.set_expected_bucket_owner(self.terms.owner())).await {

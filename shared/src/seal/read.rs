@@ -23,9 +23,6 @@ const SHOWN: usize = 60;
 
 impl Seal {
     /// Reads the seal that stands in the folder of `batch`, and checks it.
-    ///
-    /// # Errors
-    /// When it is no seal, of a newer format, of another batch, or as [`Seal::check`].
     pub fn read(batch: BatchId, json: &[u8]) -> Result<Self, BadSeal> {
         #[derive(Deserialize)]
         struct Format {
@@ -44,11 +41,8 @@ impl Seal {
         Ok(seal)
     }
 
-    /// Checks that the seal agrees with itself, and that there can be such files and columns.
-    ///
-    /// # Errors
-    /// When its sums do not add up, a file is named twice or as no file of this batch is, is larger than one can be, or
-    /// no table can have exactly these columns.
+    /// Checks that the sums add up, that each file is named once, as a file of this batch is, and can be so large, and
+    /// that a table can have exactly these columns.
     pub fn check(&self) -> Result<(), BadSeal> {
         let fault = self.files_fault().or_else(|| self.columns.as_deref().and_then(column_fault));
         fault.map_or(Ok(()), |fault| Err(BadSeal::Contradiction(fault)))

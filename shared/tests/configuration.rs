@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use shared::config::keys::{KEYS, SECTIONS, Type};
-use shared::config::{Config, ConfigError, Secrets};
+use shared::config::keys::{KEYS, SECTIONS};
+use shared::config::{Config, ConfigError, Secrets, Type};
 
 const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
 
@@ -74,12 +74,12 @@ fn documentation() -> String {
          This page is printed from `shared/src/config/keys.rs`, and a test keeps the two the same:\n\
          `UPDATE_DOCS=1 cargo test --release -p shared --test configuration`.\n",
     );
-    for (section, about) in SECTIONS {
+    for (section, about, keys) in SECTIONS {
         let _ = write!(
             out,
             "\n## {section}\n\n{about}\n\n| key | type | default | example | meaning |\n|---|---|---|---|---|\n"
         );
-        for key in KEYS.iter().filter(|key| key.path.split('.').next() == Some(section)) {
+        for key in *keys {
             let default = match key.default {
                 None => "**required**".to_owned(),
                 Some(r#""""# | "") => "not set".to_owned(),

@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/redshift/latest/mgmt/connecting-from-psql.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/mgmt/serverless-connecting.html>.
 
-use crate::config::sections::Redshift;
+use crate::config::keys::Redshift;
 
 /// Such a host name, taken apart.
 #[derive(Debug, PartialEq, Eq)]

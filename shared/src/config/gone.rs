@@ -2,7 +2,22 @@
 
 use toml::{Table, Value};
 
-use crate::config::keys::{ENV_PREFIX, Gone};
+use crate::config::key::ENV_PREFIX;
+
+/// A key that earlier versions had. It is accepted, so that a configuration goes on after an upgrade, and does nothing.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    /// `section.key`.
+    path: &'static str,
+    /// Why it is not needed any more, or what takes its place.
+    why: &'static str,
+}
+
+/// Every key that went.
+pub(super) const GONE: &[Gone] = &[Gone {
+    path: "log.lateness",
+    why: "no hit is dropped by its time any more; what is not known by its id is compared with the table",
+}];
 
 /// Takes the keys that went out of `table`, and tells of each.
 pub(super) fn set_aside(table: &mut Table, gone: &[Gone]) -> Vec<String> {

@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use crate::config::check;
-use crate::config::keys::ENV_PREFIX;
+use crate::config::choices::{Auth, Login, Secrets};
+use crate::config::key::ENV_PREFIX;
+use crate::config::keys::Config;
 use crate::config::problems::{ConfigError, Problems, unreadable};
 use crate::config::resolve;
-use crate::config::sections::{Auth, Config, Login, Secrets};
 use crate::egress::Egress;
 use crate::exit::{Exit, Failure};
 use crate::secret::Secret;

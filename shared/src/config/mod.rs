@@ -1,30 +1,33 @@
 //! The one configuration file of both services: TOML, checked as a whole before anything is opened.
 //!
-//! A file and the environment come in; [`Config`] goes out, or every complaint at once, each with its key.
+//! A file and the environment come in; [`Config`] goes out, or every complaint at once, each with its key. No crate of
+//! layered configuration does this: they stop at the first wrong value, and do not know the key that was meant.
 
 mod load;
 
 mod check;
 mod resolve;
 
-mod gone;
-pub mod keys;
-
 mod amazon_host;
+mod gone;
 mod places;
 mod table;
 
-mod problems;
-mod sections;
+pub mod keys;
 
+mod choices;
 mod copy_options;
+mod key;
 pub mod pause;
+mod problems;
 
-pub use copy_options::CopyOptions;
-pub use keys::ENV_PREFIX;
-pub use problems::ConfigError;
-pub use sections::{
-    Acl, Adobe, Archive, Auth, Batch, Config, Encodings, Encryption, FilterRule, Ingester, InstanceSection,
-    InvalidText, Log, LogFormat, Logging, Login, Metrics, Quarantine, Redshift, Reset, S3, SchemaSection,
-    Secrets, ShutdownSection, Tls,
+pub use choices::{
+    Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,
 };
+pub use copy_options::CopyOptions;
+pub use key::{ENV_PREFIX, Key, Type};
+pub use keys::{
+    Adobe, Batch, Config, FilterRule, Ingester, InstanceSection, Log, Logging, Metrics, Quarantine, Redshift,
+    S3, SchemaSection, ShutdownSection,
+};
+pub use problems::ConfigError;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::{Host, Url};
 
-use crate::config::sections::{Config, S3};
+use crate::config::keys::{Config, S3};
 
 impl Config {
     /// Where the producer keeps its token across restarts.
@@ -64,7 +64,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::sections::Secrets;
+    use crate::config::choices::Secrets;
 
     #[test]
     fn the_address_of_s3_is_that_of_the_bucket_where_the_sdk_puts_it_in_front() {

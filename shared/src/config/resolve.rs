@@ -6,7 +6,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::gone;
-use crate::config::keys::{self, ENV_PREFIX, KEYS, SECTIONS, Type};
+use crate::config::key::{ENV_PREFIX, Key, Type};
+use crate::config::keys::{self, KEYS, SECTIONS};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 
@@ -20,8 +21,8 @@ pub(super) fn resolve(
     let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
     let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
     let mut problems = Problems::default();
-    let mut told = gone::set_aside(&mut table, keys::GONE);
-    let (env, more) = gone::set_aside_variables(env, keys::GONE);
+    let mut told = gone::set_aside(&mut table, gone::GONE);
+    let (env, more) = gone::set_aside_variables(env, gone::GONE);
     told.extend(more);
     override_from(env.into_iter(), &mut table, &mut problems);
     check_known(&table, &mut problems);
@@ -77,7 +78,7 @@ pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn unknown<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
-    match keys::nearest(wrong, names) {
+    match nearest(wrong, names) {
         Some(near) => format!("unknown key; did you mean `{near}`?"),
         None => "unknown key".to_owned(),
     }
@@ -85,8 +86,8 @@ fn unknown<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
 
 fn check_known(table: &Table, problems: &mut Problems) {
     for (section, value) in table {
-        if !SECTIONS.iter().any(|(name, _)| name == section) {
-            problems.add(section, unknown(section, SECTIONS.iter().map(|(name, _)| *name)));
+        if !SECTIONS.iter().any(|(name, ..)| name == section) {
+            problems.add(section, unknown(section, SECTIONS.iter().map(|(name, ..)| *name)));
             continue;
         }
         match (section.as_str(), value) {
@@ -134,7 +135,7 @@ fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
 }
 
 fn fill_defaults(table: &mut Table, problems: &mut Problems) {
-    for key in KEYS {
+    for key in KEYS.iter() {
         let Some((section, name)) = key.path.split_once('.') else { continue };
         if section == "filter" {
             let rules = table.entry(section).or_insert_with(|| Value::Array(Vec::new()));
@@ -149,7 +150,7 @@ fn fill_defaults(table: &mut Table, problems: &mut Problems) {
     }
 }
 
-fn fill(key: &keys::Key, name: &str, section: &mut Table, problems: &mut Problems) {
+fn fill(key: &Key, name: &str, section: &mut Table, problems: &mut Problems) {
     if section.contains_key(name) {
         return;
     }
@@ -164,4 +165,13 @@ fn fill(key: &keys::Key, name: &str, section: &mut Table, problems: &mut Problem
         }
         None => problems.add(key.path, format_args!("is missing; for example {name} = {}", key.example)),
     }
+}
+
+/// The known name nearest to `wrong`, if one is near enough to be meant.
+fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .map(|(_, name)| name)
 }

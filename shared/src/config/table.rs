@@ -2,8 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::config::keys::SchemaSection;
 use crate::config::problems::unreadable;
-use crate::config::sections::SchemaSection;
 use crate::exit::{Exit, Failure};
 use crate::schema::{EVENTS, Schema};
 

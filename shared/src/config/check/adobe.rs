@@ -4,8 +4,9 @@ use url::Url;
 
 use crate::config::check::address::check_url;
 use crate::config::check::secrets::one_source;
+use crate::config::choices::{Auth, Secrets};
+use crate::config::keys::Adobe;
 use crate::config::problems::Problems;
-use crate::config::sections::{Adobe, Auth, Secrets};
 
 pub(super) fn check(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
     for (key, address) in [("adobe.token_url", &adobe.token_url), ("adobe.stream_url", &adobe.stream_url)] {

@@ -1,7 +1,7 @@
 //! The rules of `[[filter]]`.
 
+use crate::config::keys::FilterRule;
 use crate::config::problems::Problems;
-use crate::config::sections::FilterRule;
 
 pub(super) fn check(rule: &FilterRule, problems: &mut Problems) {
     let key = format!("filter {:?}", rule.name);

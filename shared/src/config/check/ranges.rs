@@ -4,13 +4,14 @@ use std::fmt::Display;
 
 use toml::{Table, Value};
 
-use crate::config::keys::{KEYS, Type};
+use crate::config::key::Type;
+use crate::config::keys::KEYS;
 use crate::config::problems::Problems;
 use crate::human::{Size, Span};
 
 /// Checks the completed table.
 pub(super) fn check(table: &Table, problems: &mut Problems) {
-    for key in KEYS {
+    for key in KEYS.iter() {
         let value = key.path.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
         let (Some(value), Some((least, greatest))) = (value, key.range) else { continue };
         if let Some(shown) = outside(key.kind, value, [least, greatest]) {

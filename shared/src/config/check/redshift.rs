@@ -2,8 +2,9 @@
 
 use crate::config::check::address::{check_url, is_loopback_name};
 use crate::config::check::secrets::one_source;
+use crate::config::choices::{Login, Secrets, Tls};
+use crate::config::keys::Redshift;
 use crate::config::problems::Problems;
-use crate::config::sections::{Login, Redshift, Secrets, Tls};
 
 pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Problems) {
     let needed = secrets.redshift() && redshift.auth == Login::Password;

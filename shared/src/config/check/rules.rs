@@ -3,8 +3,9 @@
 use toml::{Table, Value};
 
 use crate::config::check::{adobe, filter, ranges, redshift, s3};
+use crate::config::choices::Secrets;
+use crate::config::keys::Config;
 use crate::config::problems::Problems;
-use crate::config::sections::{Config, Secrets};
 
 /// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
 const MAX_SOCKET_BYTES: usize = 107;

@@ -2,8 +2,9 @@
 
 use crate::config::check::address::check_url;
 use crate::config::check::secrets::one_source;
+use crate::config::choices::{Archive, Secrets};
+use crate::config::keys::{Config, S3};
 use crate::config::problems::Problems;
-use crate::config::sections::{Archive, Config, S3, Secrets};
 
 /// Storage classes whose objects can be read at once: the archive is compared with what is moved there.
 const READABLE: [&str; 5] = ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"];

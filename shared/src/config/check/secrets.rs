@@ -1,6 +1,6 @@
 //! A secret stands in one place, and is there for whoever uses it.
 
-use crate::config::keys::ENV_PREFIX;
+use crate::config::key::ENV_PREFIX;
 use crate::config::problems::Problems;
 
 pub(super) fn one_source(

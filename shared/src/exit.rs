@@ -77,8 +77,8 @@ pub fn io_exit(error: &std::io::Error) -> Exit {
     }
 }
 
-/// Turns the result of a program into its exit code, saying on standard error what went wrong: its last word must be
-/// seen also when logging never started. If nobody reads it, or it cannot be written, the code stays the same.
+/// Turns the result of a program into its exit code, and writes an error to standard error, where it is seen also when
+/// logging never started. The code stays the same if that cannot be written.
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,5 @@
-//! What the producer, the ingester and `state` must spell alike: ids, the S3 layout, the manifest and the seal,
-//! the table schema and its DDL, configuration, and the plumbing both services run on.
+//! What the producer, the ingester and `state` must spell alike: ids, the S3 layout, the manifest and the seal, the table
+//! schema, configuration, and the plumbing both services run on.
 
 pub mod admin;
 pub mod report;

@@ -40,8 +40,8 @@ pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     })
 }
 
-/// What STS is asked with. Made anew, without what the SDK would look up for a service: an `endpoint_url` of the profile
-/// goes before an address that is set here.
+/// The configuration for STS. It is made anew, without what the SDK would look up for a service: an `endpoint_url` of the
+/// profile would override an address that is set here.
 fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
     let mut asking = SdkConfig::builder();
     asking.set_behavior_version(sdk.behavior_version());

@@ -1,5 +1,4 @@
-//! From a TOML text and the environment to values that are known to be usable. Everything is checked here, before
-//! anything is opened, and every complaint names its key.
+//! From a TOML text and the environment to a table with every key. Every complaint names its key.
 
 use std::path::Path;
 
@@ -11,8 +10,8 @@ use crate::config::keys::{self, KEYS, SECTIONS};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 
-/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults.
-/// Keys that went are told of.
+/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults. Answers
+/// with a warning for each key that earlier versions had.
 pub(super) fn resolve(
     text: &str,
     origin: &Path,
@@ -21,13 +20,13 @@ pub(super) fn resolve(
     let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
     let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
     let mut problems = Problems::default();
-    let mut told = gone::set_aside(&mut table, gone::GONE);
-    let (env, more) = gone::set_aside_variables(env, gone::GONE);
-    told.extend(more);
+    let mut warnings = gone::remove_keys(&mut table, gone::GONE);
+    let (env, more) = gone::remove_variables(env, gone::GONE);
+    warnings.extend(more);
     override_from(env.into_iter(), &mut table, &mut problems);
     check_known(&table, &mut problems);
     fill_defaults(&mut table, &mut problems);
-    problems.end(origin, (table, told))
+    problems.end(origin, (table, warnings))
 }
 
 /// A syntax error, with its line but without the text of the line: it may hold a secret.
@@ -45,19 +44,12 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
             continue;
         };
         let value = match key.kind {
-            Type::Integer | Type::Number | Type::Boolean | Type::Texts => {
-                match toml::from_str::<Table>(&format!("v = {text}"))
-                    .ok()
-                    .and_then(|mut table| table.remove("v"))
-                {
-                    Some(value) => value,
-                    None => {
-                        problems.add(&name, format_args!("is not a TOML {}", key.kind.name()));
-                        continue;
-                    }
-                }
-            }
-            _ => Value::String(text),
+            Type::Integer | Type::Number | Type::Boolean | Type::Texts => text.parse::<Value>().ok(),
+            _ => Some(Value::String(text)),
+        };
+        let Some(value) = value else {
+            problems.add(&name, format_args!("is not a TOML {}", key.kind.name()));
+            continue;
         };
         let (section, name) = path.split_once('.').unwrap_or((&path, ""));
         let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
@@ -67,8 +59,8 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     }
 }
 
-/// The variables of this process that are meant for us, and those that say how requests leave this machine. One that is
-/// not UTF-8 is shown to be no value of ours.
+/// The variables of this process that override keys or say how requests leave this machine. What is not UTF-8 in a value
+/// is replaced, so that the value is refused.
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);
@@ -151,19 +143,15 @@ fn fill_defaults(table: &mut Table, problems: &mut Problems) {
 }
 
 fn fill(key: &Key, name: &str, section: &mut Table, problems: &mut Problems) {
-    if section.contains_key(name) {
-        return;
-    }
     match key.default {
-        Some("") => {}
+        _ if section.contains_key(name) => {}
+        None => problems.add(key.path, format_args!("is missing; for example {name} = {}", key.example)),
         Some(default) => {
-            let parsed =
-                toml::from_str::<Table>(&format!("v = {default}")).ok().and_then(|mut t| t.remove("v"));
-            if let Some(value) = parsed {
+            // Nothing at all stands for "not set".
+            if let Ok(value) = default.parse::<Value>() {
                 section.insert(name.to_owned(), value);
             }
         }
-        None => problems.add(key.path, format_args!("is missing; for example {name} = {}", key.example)),
     }
 }
 

@@ -22,7 +22,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// There is no such object.
     NotFound,
-    /// Credentials, permission, bucket or region are wrong: only a person mends that.
+    /// Credentials, permission, bucket or region are wrong: this needs an operator.
     Configuration,
     /// It lies in an archive class of S3 and cannot be read before it is restored.
     Asleep,
@@ -41,8 +41,8 @@ impl StoreError {
         self.kind == StoreErrorKind::Asleep
     }
 
-    /// Whether the object holds more than whatever is read there can hold: this product did not write it. A person has
-    /// to look, as for any error of configuration.
+    /// Whether the object holds more than what is read there can hold: this product did not write it. This needs an
+    /// operator, as any error of configuration does.
     pub fn is_too_large(&self) -> bool {
         self.too_large
     }

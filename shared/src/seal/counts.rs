@@ -31,23 +31,22 @@ impl Counts {
 
     /// Counts these too.
     pub fn add(&mut self, more: Self) {
-        self.received += more.received;
-        self.rows += more.rows;
-        self.duplicates += more.duplicates;
-        self.filtered += more.filtered;
-        self.rejected += more.rejected;
-        self.without_id += more.without_id;
+        *self = self.with(more, |a, b| a + b);
     }
 
     /// What came between `earlier` and now.
     pub fn since(&self, earlier: &Self) -> Self {
+        self.with(*earlier, |now, before| now - before)
+    }
+
+    fn with(self, other: Self, count: impl Fn(u64, u64) -> u64) -> Self {
         Self {
-            received: self.received - earlier.received,
-            rows: self.rows - earlier.rows,
-            duplicates: self.duplicates - earlier.duplicates,
-            filtered: self.filtered - earlier.filtered,
-            rejected: self.rejected - earlier.rejected,
-            without_id: self.without_id - earlier.without_id,
+            received: count(self.received, other.received),
+            rows: count(self.rows, other.rows),
+            duplicates: count(self.duplicates, other.duplicates),
+            filtered: count(self.filtered, other.filtered),
+            rejected: count(self.rejected, other.rejected),
+            without_id: count(self.without_id, other.without_id),
         }
     }
 }

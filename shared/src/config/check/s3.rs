@@ -23,21 +23,19 @@ pub(super) fn check(config: &Config, secrets: Secrets, problems: &mut Problems) 
 
 fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
     let fixed_key = !s3.access_key_id.is_empty();
-    let s3_secret = !s3.secret_access_key.is_empty();
-    one_source(
-        "s3.secret_access_key",
-        s3_secret,
-        &s3.secret_access_key_file,
-        secrets.s3() && fixed_key,
-        problems,
-    );
-    if !fixed_key && (s3_secret || !s3.secret_access_key_file.as_os_str().is_empty()) {
-        problems.add("s3.access_key_id", "is missing: s3.secret_access_key belongs to it");
-    }
-    let token = !s3.session_token.is_empty();
-    one_source("s3.session_token", token, &s3.session_token_file, false, problems);
-    if !fixed_key && (token || !s3.session_token_file.as_os_str().is_empty()) {
-        problems.add("s3.access_key_id", "is missing: s3.session_token belongs to it");
+    for (key, secret, file, needed) in [
+        (
+            "s3.secret_access_key",
+            &s3.secret_access_key,
+            &s3.secret_access_key_file,
+            secrets.s3() && fixed_key,
+        ),
+        ("s3.session_token", &s3.session_token, &s3.session_token_file, false),
+    ] {
+        one_source(key, !secret.is_empty(), file, needed, problems);
+        if !fixed_key && !(secret.is_empty() && file.as_os_str().is_empty()) {
+            problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));
+        }
     }
     let is_role = s3.role_arn.starts_with("arn:aws") && s3.role_arn.contains(":role/");
     if !s3.role_arn.is_empty() && !is_role {

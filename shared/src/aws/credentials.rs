@@ -77,7 +77,7 @@ const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_pro
 
 /// What an operator is told about a source of credentials that is not built in: the SDK speaks of features of cargo. None
 /// if the error is another.
-pub fn not_built_in(said: &str) -> Option<String> {
+pub(crate) fn not_built_in(said: &str) -> Option<String> {
     let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
         match rest.split(['.', ' ', ',']).next().unwrap_or_default() {
             "sso" => "IAM Identity Center (`aws sso login`)".to_owned(),

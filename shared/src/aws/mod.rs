@@ -7,4 +7,5 @@ mod connector;
 mod https_only;
 
 pub use connector::connector;
-pub use credentials::{credential_error, load, not_built_in};
+pub(crate) use credentials::not_built_in;
+pub use credentials::{credential_error, load};

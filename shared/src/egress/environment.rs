@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::secret::Secret;
 
 /// The variables that are read. Of two spellings the first counts, if it is set.
-pub const VARIABLES: [&str; 14] = [
+pub(crate) const VARIABLES: [&str; 14] = [
     "HTTPS_PROXY",
     "https_proxy",
     "ALL_PROXY",

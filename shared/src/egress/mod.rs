@@ -13,5 +13,6 @@ mod proxy;
 #[cfg(test)]
 mod tests;
 
-pub use environment::{Egress, VARIABLES};
+pub use environment::Egress;
+pub(crate) use environment::VARIABLES;
 pub(crate) use proxy::may_be_plain;

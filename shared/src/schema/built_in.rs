@@ -8,7 +8,7 @@ use crate::schema::table::{Column, Schema};
 use std::ops::RangeInclusive;
 
 /// The custom events Adobe Analytics has.
-pub const EVENTS: RangeInclusive<u16> = 1..=1000;
+pub(crate) const EVENTS: RangeInclusive<u16> = 1..=1000;
 
 const EVARS: RangeInclusive<u16> = 1..=250;
 const PROPS: RangeInclusive<u16> = 1..=75;

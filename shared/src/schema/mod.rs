@@ -21,12 +21,14 @@ mod sql_type;
 
 mod words;
 
-pub use built_in::EVENTS;
+pub(crate) use built_in::EVENTS;
 pub use encoding::Encoding;
 pub use error::SchemaError;
 pub use kind::Kind;
-pub use name::{MAX_NAME_BYTES, ROW_NUMBER, valid_name};
+pub use name::ROW_NUMBER;
+pub(crate) use name::valid_name;
 pub use path::{JsonPath, PathError};
 pub use rule::Rule;
 pub use sql_type::{SqlType, SqlTypeError};
-pub use table::{Column, MAX_COLUMNS, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, Schema};
+pub(crate) use table::MAX_COLUMNS;
+pub use table::{Column, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, Schema};

@@ -1,7 +1,7 @@
 //! Names that a column can have.
 
 /// Redshift's limit on the bytes of an identifier.
-pub const MAX_NAME_BYTES: usize = 127;
+const MAX_NAME_BYTES: usize = 127;
 /// Names that every table has already, for columns of Redshift's own.
 const SYSTEM_COLUMNS: [&str; 9] =
     ["cmax", "cmin", "ctid", "deletexid", "insertxid", "oid", "tableoid", "xmax", "xmin"];
@@ -10,7 +10,7 @@ const SYSTEM_COLUMNS: [&str; 9] =
 pub const ROW_NUMBER: &str = "livestream_n";
 
 /// Checks the name of a column; the error is the rule it breaks.
-pub fn valid_name(name: &str) -> Result<(), String> {
+pub(crate) fn valid_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err("a name consists of a-z, 0-9 and _ and does not start with a digit".to_owned());

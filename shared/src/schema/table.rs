@@ -11,7 +11,7 @@ use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
 
 /// Redshift's limit on the columns of a table.
-pub const MAX_COLUMNS: usize = 1600;
+pub(crate) const MAX_COLUMNS: usize = 1600;
 /// Redshift's limit on an input row of COPY.
 pub const MAX_ROW_BYTES: usize = 4 << 20;
 

@@ -144,7 +144,7 @@ impl Seal {
 pub(super) mod tests {
     use super::*;
     use crate::object_store::SMALL;
-    use crate::schema::{MAX_COLUMNS, MAX_NAME_BYTES};
+    use crate::schema::MAX_COLUMNS;
 
     pub(crate) fn seal() -> Seal {
         let file = |n: u32| SealedFile {
@@ -193,8 +193,7 @@ pub(super) mod tests {
 
     #[test]
     fn the_largest_seal_fits_what_is_read_of_one() {
-        let columns =
-            (0..MAX_COLUMNS).map(|n| format!("c{n:0>width$}", width = MAX_NAME_BYTES - 1)).collect();
+        let columns = (0..MAX_COLUMNS).map(|n| format!("c{n:0>width$}", width = 126)).collect();
         // As many as `batch.files_per_batch` may be.
         let files: Vec<_> = seal().files.iter().cycle().take(1_000).cloned().collect();
         let known = vec![KnownRun { run: RunId::new(), until: u64::MAX }; 32];

@@ -10,4 +10,6 @@ mod manifest;
 pub use counts::Counts;
 pub use format::{AHEAD, BadSeal, Compared, KnownRun, SEAL_FORMAT, Seal, SealedFile, believed};
 pub use manifest::{Manifest, ManifestEntry};
-pub use read::{MAX_FILE_BYTES, MAX_FILE_ROWS, MAX_OBJECT_BYTES};
+pub use read::MAX_OBJECT_BYTES;
+#[cfg(test)]
+pub(crate) use read::{MAX_FILE_BYTES, MAX_FILE_ROWS};

@@ -70,3 +70,19 @@ fn pem(der: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_reads_back_from_its_one_line() {
+        let der: Vec<u8> = (0..3_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let text = pem(&der) + &pem(&der);
+        let read = CertificateDer::pem_slice_iter(text.as_bytes()).map(|found| found.unwrap().to_vec());
+        assert_eq!(read.collect::<Vec<_>>(), [der.clone(), der]);
+    }
+}

@@ -33,7 +33,8 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
         ("s3.session_token", &s3.session_token, &s3.session_token_file, false),
     ] {
         one_source(key, !secret.is_empty(), file, needed, problems);
-        if !fixed_key && !(secret.is_empty() && file.as_os_str().is_empty()) {
+        let given = !secret.is_empty() || !file.as_os_str().is_empty();
+        if given && !fixed_key {
             problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));
         }
     }

@@ -130,7 +130,7 @@ mod tests {
     use crate::exit::Exit;
 
     async fn started(page: fn() -> Result<Page, Failure>) -> (SocketAddr, Shutdown) {
-        // A port nobody has: it is free again as soon as it is known.
+        // A free port: the listener that found it is closed at once.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let shutdown = Shutdown::new();
         tokio::spawn(serve(address.to_string(), page, Clock::system(), shutdown.clone()));

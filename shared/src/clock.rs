@@ -74,7 +74,8 @@ impl Clock {
         }
     }
 
-    /// Moves a clock that is set by hand forward, and wakes whoever sleeps no longer. The clock of the machine stays.
+    /// Moves a clock that is set by hand forward, and wakes the sleepers whose time has come. The clock of the machine
+    /// stays.
     pub fn advance(&self, by: Duration) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| {
@@ -158,7 +159,7 @@ impl Moment {
     }
 }
 
-/// A moment of a clock that nobody sets: for whoever makes up time, and for what looks once and ends.
+/// A moment at which both clocks agree: for tests, and for a command that reads the time once and ends.
 impl From<DateTime<Utc>> for Moment {
     fn from(wall: DateTime<Utc>) -> Self {
         Self { wall, steady: Steady(wall - DateTime::UNIX_EPOCH) }

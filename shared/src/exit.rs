@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 64,
     /// 65: stored data is damaged or of a format this version does not know.
     Data = 65,
-    /// 66: what was asked for is not there.
+    /// 66: what was requested does not exist.
     NoInput = 66,
     /// 69: an outside service refused for good (a stream that is not enabled, a client id that is unknown).
     Unavailable = 69,

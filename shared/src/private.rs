@@ -1,5 +1,5 @@
-//! What the programs store is for the user they run as, and for nobody else: whatever the umask they are started with,
-//! and also where an earlier version, or another hand, left something open to others.
+//! Only the user that the programs run as may read or write what they store: whatever their umask at the start, and also
+//! where an earlier version, or somebody by hand, left something open to others.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -15,7 +15,7 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value itself, to be handed to the one who checks it and to nobody else.
+    /// The value itself, for the service that checks it and for no other.
     pub fn reveal(&self) -> &str {
         &self.0
     }

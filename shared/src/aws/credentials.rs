@@ -65,7 +65,7 @@ async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
     if !config.external_id.is_empty() {
         role = role.external_id(&config.external_id);
     }
-    // The cache of the SDK keeps what the role gave out, and asks again before it ends.
+    // The SDK caches the credential of the role, and renews it before it expires.
     sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(role.build().await)).build()
 }
 
@@ -75,7 +75,7 @@ const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_pro
      the role of its container or instance, a web identity, a profile with keys or with role_arn and source_profile, \
      AWS_ACCESS_KEY_ID, or s3.access_key_id";
 
-/// What an operator is told about a source of credentials that is not built in: the SDK speaks of features of cargo. None
+/// The message for a source of credentials that is not built in, in place of the SDK's, which names features of cargo. None
 /// if the error is another.
 pub(crate) fn not_built_in(said: &str) -> Option<String> {
     let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {

@@ -80,7 +80,7 @@ impl ObjectStore {
 fn client(config: &S3, sdk: &SdkConfig) -> Client {
     let mut s3 = aws_sdk_s3::config::Builder::from(sdk).force_path_style(config.path_style);
     // Also when it is empty: an `endpoint_url` of the profile is not checked. And of S3 alone: the SDK's own setting would
-    // send what asks for a role there, too.
+    // send requests to STS there, too.
     s3.set_endpoint_url(Some(config.endpoint.clone()).filter(|given| !given.is_empty()));
     Client::from_conf(s3.build())
 }

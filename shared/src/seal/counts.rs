@@ -15,7 +15,7 @@ pub struct Counts {
     pub filtered: u64,
     /// Records that could not become a row; kept with their reason.
     pub rejected: u64,
-    /// Of the rows, those without hit id: nobody can recognise them.
+    /// Of the rows, those without hit id: they cannot be compared.
     #[serde(default)]
     pub without_id: u64,
 }

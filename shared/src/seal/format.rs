@@ -10,7 +10,7 @@ use crate::layout::Compression;
 use crate::seal::counts::Counts;
 use crate::seal::manifest::Manifest;
 
-/// Version of the seal that this program writes, and the newest it reads. Format 1 told neither what its rows are, nor
+/// Version of the seal that this program writes, and the newest it reads. Format 1 says neither what its rows are, nor
 /// what they were compared with, nor the names of their columns.
 pub const SEAL_FORMAT: u32 = 2;
 

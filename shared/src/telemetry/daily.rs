@@ -1,8 +1,8 @@
 //! A log file a day, `<service>.<YYYY-MM-DD>.log`, by the date in UTC. Files of this name that are too old are deleted, and
-//! no others: the directory may be shared, and what somebody keeps beside the logs is not ours.
+//! no others: the directory may be shared, and other files in it are not ours.
 //!
 //! tracing-appender's own files are not used: it deletes whatever begins with the name and ends in `.log`, and complains to
-//! standard error in a way that ends its thread when nobody reads there.
+//! standard error, which ends its thread when the reader has gone.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

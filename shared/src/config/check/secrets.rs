@@ -1,4 +1,4 @@
-//! A secret stands in one place, and is there for whoever uses it.
+//! A secret is set in one place, and a program that uses it has it.
 
 use crate::config::key::ENV_PREFIX;
 use crate::config::problems::Problems;

@@ -18,7 +18,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The name by which CloudTrail shows the sessions of an assumed role.
 const SESSION: &str = "livestream";
 
-/// What the clients of AWS have in common; the credential is the fixed key of [s3] or the AWS chain, or a role that is
+/// What the clients of AWS have in common; the credential is the fixed key of `[s3]` or the AWS chain, or a role that is
 /// assumed with one of them.
 pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     Box::pin(async move {

@@ -7,7 +7,7 @@ pub fn base64(bytes: &[u8]) -> String {
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
-/// The bytes that [`base64`] spells so; None if it is no such text.
+/// The bytes that [`base64()`] spells so; None if it is no such text.
 pub fn from_base64(text: &str) -> Option<Vec<u8>> {
     base64::engine::general_purpose::STANDARD.decode(text).ok()
 }

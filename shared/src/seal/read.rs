@@ -14,7 +14,7 @@ use crate::seal::format::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 pub(crate) const MAX_FILE_ROWS: u64 = 1_000_000;
 /// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Bytes of a file's object at most. The row that reaches [`MAX_FILE_BYTES`] is still in the file: 4 MiB of values, or
+/// Bytes of a file's object at most. The row that reaches `MAX_FILE_BYTES` is still in the file: 4 MiB of values, or
 /// 8 MiB if they are all quotes, which are doubled. Compression that finds nothing to save adds one byte to 256.
 pub const MAX_OBJECT_BYTES: u64 = MAX_FILE_BYTES + (16 << 20);
 

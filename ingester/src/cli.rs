@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
@@ -202,13 +203,13 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         }
         Command::Replay(what) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            let _telemetry = telemetry::start(&config.logging, "replay")?;
+            let _telemetry = telemetry::start(&config.logging, "replay", &Clock::system())?;
             in_runtime(crate::commands::replay::replay(&config, &what, &mut out::stdout()))
         }
         Command::Run => {
             let shutdown = Shutdown::on_signals()?;
             let config = Config::load(path, Secrets::Ingester)?;
-            let _telemetry = telemetry::start(&config.logging, "ingester")?;
+            let _telemetry = telemetry::start(&config.logging, "ingester", &Clock::system())?;
             config.warn();
             let done = in_runtime(crate::run::run(config, shutdown));
             if let Err(failure) = &done {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
@@ -99,6 +100,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
             );
             Ok(page)
         },
+        Clock::system(),
         shutdown.clone(),
     );
     tasks.spawn(async move {

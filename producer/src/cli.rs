@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
@@ -129,7 +130,7 @@ impl Cli {
                 })
             }
             Command::Run(_) => {
-                let telemetry = shared::telemetry::start(&config.logging, "producer")?;
+                let telemetry = shared::telemetry::start(&config.logging, "producer", &Clock::system())?;
                 config.warn();
                 let done = runtime.block_on(crate::run::run(config, shutdown));
                 if let Err(failure) = &done {
@@ -139,7 +140,7 @@ impl Cli {
                 done
             }
             Command::Replay { what, .. } => {
-                let telemetry = shared::telemetry::start(&config.logging, "replay")?;
+                let telemetry = shared::telemetry::start(&config.logging, "replay", &Clock::system())?;
                 config.warn();
                 let mut out = out::stdout();
                 let replay = crate::commands::replay::replay(config, &what, shutdown, &mut out);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use shared::clock::Moment;
+use shared::clock::{Clock, Moment};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
@@ -100,7 +100,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         counted.show(&mut page);
         Ok(page)
     };
-    tokio::spawn(shared::admin::serve(listen, page, shutdown.clone()));
+    tokio::spawn(shared::admin::serve(listen, page, Clock::system(), shutdown.clone()));
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out).keeping(kept);
     let mut shipping =
         tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));

@@ -1,5 +1,7 @@
-//! The HTTP server of a service, for monitoring: `/metrics` for Prometheus, `/healthz` for who only asks whether the
-//! process lives. It shows figures and names of filters and columns, never a record or a secret.
+//! The HTTP server of a service, for monitoring: `/metrics` for Prometheus, `/healthz` to see that the process lives. It
+//! shows figures and names of filters and columns, never a record or a secret.
+//!
+//! It is hyper without a router: two paths are one `match`, and `axum` would be six more crates to build.
 
 use std::convert::Infallible;
 use std::io;
@@ -18,32 +20,29 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use crate::boxed::Boxed;
+use crate::clock::Clock;
 use crate::exit::Failure;
 use crate::metrics::{self, Page};
 use crate::shutdown::Shutdown;
 
 /// Connections at once; more of them wait.
 const CONNECTIONS: usize = 16;
-/// Who has connected sends the head of a request within this time.
+/// A client must send the head of its request within this time or is disconnected.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// Serves until shutdown what `page` makes, which may block. An empty `listen` serves nothing. A service does its work
-/// without this too: so an address that cannot be had is an error in the log and nothing more.
-pub fn serve<P>(listen: String, page: P, shutdown: Shutdown) -> Boxed<'static, ()>
+/// Makes the page; it may block.
+type MakePage = Arc<dyn Fn() -> Result<Page, Failure> + Send + Sync>;
+
+/// Serves the page that `page` makes until shutdown. An empty `listen` serves nothing. A service works without this
+/// server too, so an address that cannot be bound is logged as an error and nothing more.
+pub fn serve<P>(listen: String, page: P, clock: Clock, shutdown: Shutdown) -> Boxed<'static, ()>
 where
     P: Fn() -> Result<Page, Failure> + Send + Sync + 'static,
 {
-    listen_and_serve(listen, Arc::new(page), shutdown)
+    Box::pin(accept(listen, Arc::new(page), clock, shutdown))
 }
 
-/// Makes the page.
-type MakePage = Arc<dyn Fn() -> Result<Page, Failure> + Send + Sync>;
-
-fn listen_and_serve(listen: String, page: MakePage, shutdown: Shutdown) -> Boxed<'static, ()> {
-    Box::pin(serving(listen, page, shutdown))
-}
-
-async fn serving(listen: String, page: MakePage, shutdown: Shutdown) {
+async fn accept(listen: String, page: MakePage, clock: Clock, shutdown: Shutdown) {
     if listen.is_empty() {
         return;
     }
@@ -57,16 +56,16 @@ async fn serving(listen: String, page: MakePage, shutdown: Shutdown) {
     if let Ok(address) = listener.local_addr() {
         tracing::info!(url = format!("http://{address}/metrics"), "metrics");
     }
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let Some(Ok(place)) = shutdown.until(room.clone().acquire_owned()).await else { return };
+        let Some(Ok(place)) = shutdown.until(places.clone().acquire_owned()).await else { return };
         let stream = match shutdown.until(listener.accept()).await {
             None => return,
             Some(Ok((stream, _))) => stream,
             Some(Err(error)) => {
-                // Out of descriptors, most likely: it passes.
+                // Probably out of file descriptors; retry after a pause.
                 tracing::warn!(%error, "metrics: cannot accept");
-                shutdown.sleep(Duration::from_millis(100)).await;
+                shutdown.until(clock.sleep(Duration::from_millis(100))).await;
                 continue;
             }
         };
@@ -81,7 +80,7 @@ async fn serving(listen: String, page: MakePage, shutdown: Shutdown) {
                 .header_read_timeout(HEAD_TIME)
                 .serve_connection(TokioIo::new(stream), answering);
             if let Some(Err(error)) = shutdown.until(serving).await {
-                tracing::debug!(%error, "metrics: an asker went away");
+                tracing::debug!(%error, "metrics: the client disconnected");
             }
             drop(place);
         });
@@ -108,7 +107,7 @@ async fn answer<B>(request: &Request<B>, page: MakePage) -> Response<Full<Bytes>
                 response
             }
             Ok(Err(failure)) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{failure}\n")),
-            Err(fault) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{fault}\n")),
+            Err(panic) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{panic}\n")),
         },
         "/healthz" => plain(StatusCode::OK, "alive\n"),
         _ => plain(StatusCode::NOT_FOUND, "there are /metrics and /healthz\n"),
@@ -131,12 +130,12 @@ mod tests {
     use crate::exit::Exit;
 
     async fn started(page: fn() -> Result<Page, Failure>) -> (SocketAddr, Shutdown) {
-        // A port nobody has: it is free again as soon as it is known.
+        // A free port: the listener that found it is closed at once.
         let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let shutdown = Shutdown::new();
-        tokio::spawn(serve(address.to_string(), page, shutdown.clone()));
+        tokio::spawn(serve(address.to_string(), page, Clock::system(), shutdown.clone()));
         while TcpStream::connect(address).await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
         (address, shutdown)
     }
@@ -169,7 +168,7 @@ mod tests {
         assert!(ask(address, "POST /metrics").await.starts_with("HTTP/1.1 405"));
         shutdown.stop();
         while TcpStream::connect(address).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::task::yield_now().await;
         }
     }
 

@@ -3,7 +3,6 @@
 use std::error::Error;
 
 /// The error and its causes, outermost first, each said once.
-#[must_use]
 pub fn causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut below = error.source();

@@ -29,19 +29,16 @@ enum Source {
 
 impl Clock {
     /// The clocks of the machine.
-    #[must_use]
     pub fn system() -> Self {
         Self(Source::System)
     }
 
     /// A clock for tests: it stands at `wall` until [`Clock::advance`] or [`Clock::set_wall`] moves it.
-    #[must_use]
     pub fn by_hand(wall: DateTime<Utc>) -> Self {
         Self(Source::ByHand(Arc::new(watch::Sender::new(Moment::from(wall)))))
     }
 
     /// The present by both clocks.
-    #[must_use]
     pub fn now(&self) -> Moment {
         match &self.0 {
             Source::System => Moment::now(),
@@ -50,13 +47,11 @@ impl Clock {
     }
 
     /// The present by the wall clock.
-    #[must_use]
     pub fn wall(&self) -> DateTime<Utc> {
         self.now().wall
     }
 
     /// The present by the steady clock.
-    #[must_use]
     pub fn steady(&self) -> Steady {
         self.now().steady
     }
@@ -79,7 +74,8 @@ impl Clock {
         }
     }
 
-    /// Moves a clock that is set by hand forward, and wakes whoever sleeps no longer. The clock of the machine stays.
+    /// Moves a clock that is set by hand forward, and wakes the sleepers whose time has come. The clock of the machine
+    /// stays.
     pub fn advance(&self, by: Duration) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| {
@@ -103,7 +99,6 @@ pub struct Steady(TimeDelta);
 
 impl Steady {
     /// The present. Follows the paused time of a test.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
@@ -116,19 +111,16 @@ impl Steady {
     }
 
     /// The moment so many milliseconds after the clock's zero.
-    #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(TimeDelta::try_milliseconds(millis).unwrap_or(TimeDelta::MAX))
     }
 
     /// Milliseconds since the clock's zero.
-    #[must_use]
     pub fn millis(self) -> i64 {
         self.0.num_milliseconds()
     }
 
     /// How long until `later`; nothing when that is past.
-    #[must_use]
     pub fn until(self, later: Self) -> Duration {
         (later.0 - self.0).to_std().unwrap_or_default()
     }
@@ -161,14 +153,13 @@ pub struct Moment {
 
 impl Moment {
     /// The present.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now() -> Self {
         Self { wall: Utc::now(), steady: Steady::now() }
     }
 }
 
-/// A moment of a clock that nobody sets: for whoever makes up time, and for what looks once and ends.
+/// A moment at which both clocks agree: for tests, and for a command that reads the time once and ends.
 impl From<DateTime<Utc>> for Moment {
     fn from(wall: DateTime<Utc>) -> Self {
         Self { wall, steady: Steady(wall - DateTime::UNIX_EPOCH) }
@@ -177,13 +168,11 @@ impl From<DateTime<Utc>> for Moment {
 
 /// What is left of a wait that began when the wall clock said `since` and that is to last `wait`. Never more than the
 /// whole of it: a `since` in the future was written before the clock was set back.
-#[must_use]
 pub fn left_of(wait: Duration, since: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     wait.saturating_sub(age(since, now))
 }
 
 /// How long ago `since` was by the wall clock; nothing when it lies in the future.
-#[must_use]
 pub fn age(since: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     (now - since).to_std().unwrap_or_default()
 }

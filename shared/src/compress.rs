@@ -11,9 +11,6 @@ use crate::layout::Compression;
 const ZSTD_LEVEL: i32 = 1;
 
 /// Compresses rows; the same rows give the same bytes.
-///
-/// # Errors
-/// When memory is short.
 pub fn compress(rows: &[u8], compression: Compression) -> io::Result<Bytes> {
     match compression {
         // One frame with its content size: every reader of zstd takes that.
@@ -28,10 +25,7 @@ pub fn compress(rows: &[u8], compression: Compression) -> io::Result<Bytes> {
     }
 }
 
-/// The rows of a file, `limit` bytes of them at most.
-///
-/// # Errors
-/// When it is no such file, is damaged, or holds more.
+/// The rows of a file. It is an error when the file is damaged or holds more than `limit` bytes of rows.
 pub fn decompress(file: &Bytes, compression: Compression, limit: u64) -> io::Result<Bytes> {
     let mut rows = Vec::new();
     let more = limit.saturating_add(1);

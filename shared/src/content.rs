@@ -13,13 +13,11 @@ pub struct Content(u128);
 
 impl Content {
     /// That of a file: of its rows as CSV, uncompressed.
-    #[must_use]
     pub fn of_rows(rows: &[u8]) -> Self {
         Self(xxh3_128(rows))
     }
 
     /// That of a batch, from those of its files in order.
-    #[must_use]
     pub fn of_files(files: impl IntoIterator<Item = Self>) -> Self {
         let mut hash = Xxh3::new();
         files.into_iter().for_each(|file| hash.update(&file.0.to_be_bytes()));

@@ -16,7 +16,7 @@ pub enum Exit {
     Usage = 64,
     /// 65: stored data is damaged or of a format this version does not know.
     Data = 65,
-    /// 66: what was asked for is not there.
+    /// 66: what was requested does not exist.
     NoInput = 66,
     /// 69: an outside service refused for good (a stream that is not enabled, a client id that is unknown).
     Unavailable = 69,
@@ -46,7 +46,6 @@ impl Failure {
     }
 
     /// The code the program ends with.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.exit
     }
@@ -70,7 +69,6 @@ impl From<std::io::Error> for Failure {
 
 /// The code an I/O error ends a program with: 77 when permission is what was missing, 78 when a path leads through
 /// something that is no directory, which only another path can mend, and 74 otherwise.
-#[must_use]
 pub fn io_exit(error: &std::io::Error) -> Exit {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => Exit::Permission,
@@ -79,8 +77,8 @@ pub fn io_exit(error: &std::io::Error) -> Exit {
     }
 }
 
-/// Turns the result of a program into its exit code, saying on standard error what went wrong: its last word must be
-/// seen also when logging never started. If nobody reads it, or it cannot be written, the code stays the same.
+/// Turns the result of a program into its exit code, and writes an error to standard error, where it is seen also when
+/// logging never started. The code stays the same if that cannot be written.
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,

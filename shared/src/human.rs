@@ -1,4 +1,7 @@
 //! Durations and sizes with their unit in the value (`"50ms"`, `"64MiB"`), and the same for people to read.
+//!
+//! No crate reads them: `humantime` and `bytesize` also take sums, fractions, and units such as `M` or `MB`, which mean
+//! different things to different people.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,70 +16,60 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
-fn split(text: &str) -> Option<(u64, &str)> {
+/// Milliseconds of a unit.
+const TIMES: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+/// Bytes of a unit.
+const SIZES: [(&str, u64); 5] =
+    [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+
+fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((text[..digits].parse().ok()?, text[digits..].trim_start()))
+    let (number, unit) = text.split_at(digits);
+    let (_, worth) = units.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<u64>().ok()?.checked_mul(*worth)
 }
 
 impl Span {
     /// Reads `"50ms"`, `"30s"`, `"10m"`, `"2h"` or `"1d"`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = split(text)?;
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return None,
-        };
-        number.checked_mul(millis).map(|millis| Self(Duration::from_millis(millis)))
+        parse(text, &TIMES).map(|millis| Self(Duration::from_millis(millis)))
     }
 }
 
 impl Size {
     /// Reads `"512B"`, `"6KiB"`, `"64MiB"`, `"10GiB"` or `"1TiB"`.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (number, unit) = split(text)?;
-        let shift = match unit {
-            "B" => 0,
-            "KiB" => 10,
-            "MiB" => 20,
-            "GiB" => 30,
-            "TiB" => 40,
-            _ => return None,
-        };
-        number.checked_mul(1 << shift).map(Self)
+        parse(text, &SIZES).map(Self)
     }
 }
 
+// The configuration checks both with better words before they are read.
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!(
-                "{text:?} is not a duration: write a whole number and ms, s, m, h or d"
-            ))
-        })
+        Self::parse(&String::deserialize(from)?).ok_or_else(|| de::Error::custom("is not a duration"))
     }
 }
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        Self::parse(&text).ok_or_else(|| {
-            de::Error::custom(format!(
-                "{text:?} is not a size: write a whole number and B, KiB, MiB, GiB or TiB"
-            ))
-        })
+        Self::parse(&String::deserialize(from)?).ok_or_else(|| de::Error::custom("is not a size"))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&duration(self.0))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&bytes(self.0))
     }
 }
 
 /// Bytes for people: three digits at most before the unit, such as `1.2 MiB`.
-#[must_use]
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     #[allow(clippy::cast_precision_loss, reason = "for people")]
@@ -90,7 +83,6 @@ pub fn bytes(bytes: u64) -> String {
 }
 
 /// A duration for people, in its two largest units: `4s`, `2m10s`, `3h05m`, `2d04h`.
-#[must_use]
 pub fn duration(duration: Duration) -> String {
     let s = duration.as_secs();
     match s {
@@ -103,7 +95,6 @@ pub fn duration(duration: Duration) -> String {
 }
 
 /// A count with thin separators every three digits: `1,234,567`.
-#[must_use]
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -114,18 +105,6 @@ pub fn count(count: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bytes(self.0))
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&duration(self.0))
-    }
 }
 
 #[cfg(test)]

@@ -2,142 +2,116 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
+use uuid::{ContextV7, Timestamp, Uuid};
 use xxhash_rust::xxh3::Xxh3;
 
-/// Identity of a batch: a UUID v7, so that names sort by the time the batch was opened.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BatchId(Uuid);
+/// The order in which this process makes ids: when the clock is set back, they go on from the latest one.
+static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+/// Declares an id, which is a UUID of version 7 so that ids sort by the time they were made, and its parse error.
+macro_rules! uuid_v7 {
+    ($(#[$about:meta])* $id:ident, $wrong:ident: $rule:literal, $fits:expr) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $id(Uuid);
+
+        #[expect(clippy::new_without_default, reason = "no id is the default one")]
+        impl $id {
+            /// A new id of this moment. It sorts after every id that this process made so before.
+            pub fn at(moment: DateTime<Utc>) -> Self {
+                let seconds = u64::try_from(moment.timestamp()).unwrap_or_default();
+                Self(Uuid::new_v7(Timestamp::from_unix(&ORDER, seconds, moment.timestamp_subsec_nanos())))
+            }
+
+            /// A new id of the present, by the clock of the machine: for tests, and for names whose time nobody reads.
+            pub fn new() -> Self {
+                Self(Uuid::now_v7())
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        /// A text that is no such id.
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        #[error($rule)]
+        pub struct $wrong(String);
+
+        impl FromStr for $id {
+            type Err = $wrong;
+
+            fn from_str(text: &str) -> Result<Self, $wrong> {
+                let id = Uuid::parse_str(text).ok().filter(|id| $fits(id, text));
+                id.map(Self).ok_or_else(|| $wrong(text.to_owned()))
+            }
+        }
+    };
+}
+
+uuid_v7!(
+    /// Identity of a batch. Names of batches sort by the time the batch was opened.
+    BatchId,
+    NotABatchId: "{0:?} is not a batch id (a version 7 UUID such as 0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d)",
+    |id: &Uuid, text: &str| id.get_version_num() == 7 && text.len() == 36
+);
+
+uuid_v7!(
+    /// Identity of a run: one start of a producer on its log, or one replay. It is made anew at every start, so that a log
+    /// and a copy of it never go on under the same one.
+    RunId,
+    NotARunId: "{0:?} is not a run id (a UUID)",
+    |_: &Uuid, _: &str| true
+);
 
 impl BatchId {
-    /// A new id that sorts after every id made before it by this process.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-
     /// The id before all ids of batches opened at `at` or later.
-    #[must_use]
     pub fn floor(at: DateTime<Utc>) -> Self {
         let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0) & 0xffff_ffff_ffff;
-        let low = u128::from(millis) << 80 | 0x7 << 76 | 0x2 << 62;
-        Self(Uuid::from_u128(low))
+        Self::of_parts(u128::from(millis) << 80, 0)
     }
 
     /// Another id of the same moment, made of this one and of `what`: that of a batch that bears the id of another one.
-    #[must_use]
     pub fn derived(&self, what: &[u8]) -> Self {
         let mut hash = Xxh3::new();
         hash.update(self.as_bytes());
         hash.update(what);
-        let low = hash.digest128() & ((1 << 80) - 1) & !(0xf << 76) & !(0x3 << 62);
-        let time = self.0.as_u128() >> 80 << 80;
-        Self(Uuid::from_u128(time | low | 0x7 << 76 | 0x2 << 62))
+        Self::of_parts(self.0.as_u128() >> 80 << 80, hash.digest128())
+    }
+
+    /// The id with the time of `time` and the other bits of `rest`.
+    fn of_parts(time: u128, rest: u128) -> Self {
+        let rest = rest & ((1 << 80) - 1) & !(0xf << 76) & !(0x3 << 62);
+        Self(Uuid::from_u128(time | rest | 0x7 << 76 | 0x2 << 62))
     }
 
     /// The moment the batch was opened, to the millisecond.
-    #[must_use]
     pub fn opened_at(&self) -> DateTime<Utc> {
-        let millis = self.0.get_timestamp().map_or(0, |stamp| {
-            let (seconds, nanos) = stamp.to_unix();
-            i64::try_from(seconds).unwrap_or(0) * 1000 + i64::from(nanos / 1_000_000)
-        });
-        DateTime::from_timestamp_millis(millis).unwrap_or_default()
+        let (seconds, nanos) = self.0.get_timestamp().map_or((0, 0), |stamp| stamp.to_unix());
+        DateTime::from_timestamp(i64::try_from(seconds).unwrap_or(0), nanos).unwrap_or_default()
     }
 
     /// The UTC day the batch was opened: the folder it stands in.
-    #[must_use]
     pub fn day(&self) -> NaiveDate {
         self.opened_at().date_naive()
     }
 
     /// The 16 bytes of the id, in the order it sorts by.
-    #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         self.0.as_bytes()
-    }
-}
-
-impl Default for BatchId {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Display for BatchId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl fmt::Debug for BatchId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no batch id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a batch id (a version 7 UUID such as 0198c5a2-7d10-7cc0-8e1f-3f5d0a1b2c3d)")]
-pub struct NotABatchId(String);
-
-impl FromStr for BatchId {
-    type Err = NotABatchId;
-
-    fn from_str(text: &str) -> Result<Self, NotABatchId> {
-        match Uuid::parse_str(text) {
-            Ok(id) if id.get_version_num() == 7 && text.len() == 36 => Ok(Self(id)),
-            _ => Err(NotABatchId(text.to_owned())),
-        }
-    }
-}
-
-/// Identity of a run: one start of a producer on its log, or one replay. A UUID v7, made anew at every start, so that a
-/// log and a copy of it never go on under the same one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RunId(Uuid);
-
-impl RunId {
-    /// A run that begins now.
-    #[must_use]
-    pub fn new() -> Self {
-        Self(Uuid::now_v7())
-    }
-}
-
-impl Default for RunId {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
-    }
-}
-
-impl fmt::Debug for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// A text that is no run id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a run id (a UUID)")]
-pub struct NotARunId(String);
-
-impl FromStr for RunId {
-    type Err = NotARunId;
-
-    fn from_str(text: &str) -> Result<Self, NotARunId> {
-        Uuid::parse_str(text).map(Self).map_err(|_| NotARunId(text.to_owned()))
     }
 }
 
@@ -158,7 +132,6 @@ pub struct NotABatchPrefix(String);
 
 impl BatchPrefix {
     /// Whether a batch id begins with it.
-    #[must_use]
     pub fn begins(&self, batch: BatchId) -> bool {
         batch.to_string().starts_with(&self.0)
     }
@@ -250,9 +223,11 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_id_tells_when_it_was_opened() {
-        let age = Utc::now() - BatchId::new().opened_at();
-        assert!(age.num_seconds().abs() < 5, "{age}");
+    fn a_batch_id_tells_when_it_was_opened_and_goes_on_when_the_clock_is_set_back() {
+        let now: DateTime<Utc> = "2200-03-02T12:00:00.123Z".parse().unwrap();
+        let (first, back) = (BatchId::at(now), BatchId::at(now - chrono::TimeDelta::hours(1)));
+        assert_eq!(first.opened_at(), now);
+        assert!(first < back && BatchId::new() < first);
     }
 
     #[test]

@@ -5,7 +5,6 @@ use serde_json::Error;
 use serde_json::error::Category;
 
 /// What is wrong, and where.
-#[must_use]
 pub fn json_fault(error: &Error) -> String {
     // Whatever the text, these begin alike, and name fields of ours.
     let own = |words: &str| words.starts_with("missing field") || words.starts_with("duplicate field");

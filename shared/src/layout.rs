@@ -18,7 +18,6 @@ pub const IDENTITY: &str = ".pipeline.json";
 
 /// Name of the object directly below a prefix by which a `check` finds out what it may do there; `who` is the producer's
 /// name or the ingester's process. No batch either.
-#[must_use]
 pub fn probe_name(who: impl std::fmt::Display) -> String {
     format!(".check-{who}")
 }
@@ -27,17 +26,16 @@ pub fn probe_name(who: impl std::fmt::Display) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// `.csv.zst`, COPY option `ZSTD`.
+    /// `.csv.zst`
     Zstd,
-    /// `.csv.gz`, COPY option `GZIP`.
+    /// `.csv.gz`
     Gzip,
-    /// `.csv`, no COPY option.
+    /// `.csv`
     None,
 }
 
 impl Compression {
     /// What follows `.csv` in the name of a file.
-    #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
             Self::Zstd => ".zst",
@@ -47,42 +45,27 @@ impl Compression {
     }
 
     /// The one whose suffix that is, if there is one.
-    #[must_use]
     pub fn of_suffix(suffix: &str) -> Option<Self> {
         [Self::Zstd, Self::Gzip, Self::None].into_iter().find(|compression| compression.suffix() == suffix)
-    }
-
-    /// The option COPY needs to read it, if any.
-    #[must_use]
-    pub fn copy_option(self) -> Option<&'static str> {
-        match self {
-            Self::Zstd => Some("ZSTD"),
-            Self::Gzip => Some("GZIP"),
-            Self::None => None,
-        }
     }
 }
 
 /// The folder of a batch under a prefix such as `ToIngest/`, ending in `/`.
-#[must_use]
 pub fn folder(prefix: &str, batch: BatchId) -> String {
     format!("{}{batch}/", day_folder(prefix, batch.day()))
 }
 
 /// The folder of a UTC day under a prefix, ending in `/`.
-#[must_use]
 pub fn day_folder(prefix: &str, day: NaiveDate) -> String {
     format!("{prefix}{}/", day.format("%Y%m%d"))
 }
 
 /// The name of file `no` (from 0) within its batch's folder.
-#[must_use]
 pub fn file_name(no: u32, compression: Compression) -> String {
     format!("{no}.csv{}", compression.suffix())
 }
 
 /// Number and compression of a file of rows, by its name within the folder; None for any other name.
-#[must_use]
 pub fn parse_file_name(name: &str) -> Option<(u32, Compression)> {
     let (number, suffix) = name.split_once(".csv")?;
     let (number, compression) = (number.parse().ok()?, Compression::of_suffix(suffix)?);
@@ -92,7 +75,6 @@ pub fn parse_file_name(name: &str) -> Option<(u32, Compression)> {
 
 /// Whether an object of this name within the folder of a batch belongs to the batch. Whatever else lies there is
 /// somebody else's: it is neither moved nor deleted.
-#[must_use]
 pub fn is_of_batch(name: &str) -> bool {
     name == SEAL || name == MANIFEST || parse_file_name(name).is_some()
 }
@@ -100,7 +82,6 @@ pub fn is_of_batch(name: &str) -> bool {
 /// The key of a file of rejects. The first reject's time and number name it, and a checksum of what is in it: repeating
 /// an upload after a crash replaces the object by the same; a new log of the same instance, which counts from 0 again, or
 /// a copy of a log, which goes on otherwise, replaces none of another's.
-#[must_use]
 pub fn rejects_key(
     prefix: &str,
     at: DateTime<Utc>,
@@ -114,7 +95,6 @@ pub fn rejects_key(
 
 /// Reads a batch id out of the key of any object in its folder: `{prefix}{yyyymmdd}/{batch id}/{name}`.
 /// None for anything that is not laid out so; such objects are not ours.
-#[must_use]
 pub fn parse_key<'k>(prefix: &str, key: &'k str) -> Option<(BatchId, &'k str)> {
     let mut parts = key.strip_prefix(prefix)?.splitn(3, '/');
     let (day, batch, name) = (parts.next()?, parts.next()?, parts.next()?);

@@ -3,13 +3,16 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text;
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Metric, Registry};
 
 /// The `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What tells the metrics of one family apart.
+type Label = [(&'static str, String); 1];
 
 /// One page of figures, made anew for each scrape: what a service knows stands in its database and its counters, and
 /// is kept nowhere twice.
@@ -20,7 +23,6 @@ pub struct Page {
 
 impl Page {
     /// An empty page; every name on it begins with `prefix` and `_`.
-    #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { registry: Registry::with_prefix(prefix) }
     }
@@ -43,8 +45,7 @@ impl Page {
         label: &'static str,
         values: impl IntoIterator<Item = (L, u64)>,
     ) {
-        let family =
-            Family::<[(&'static str, String); 1], prometheus_client::metrics::counter::Counter>::default();
+        let family = Family::<Label, Counter>::default();
         for (value, count) in values {
             family.get_or_create(&[(label, value.into())]).inc_by(count);
         }
@@ -59,7 +60,7 @@ impl Page {
         label: &'static str,
         values: impl IntoIterator<Item = (L, f64)>,
     ) {
-        let family = Family::<[(&'static str, String); 1], Gauge<f64, AtomicU64>>::default();
+        let family = Family::<Label, Gauge<f64, AtomicU64>>::default();
         for (value, level) in values {
             family.get_or_create(&[(label, value.into())]).set(level);
         }
@@ -67,7 +68,6 @@ impl Page {
     }
 
     /// The page as text.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.

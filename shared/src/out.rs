@@ -1,5 +1,5 @@
-//! Standard output and standard error, whose reader may go away, as that of `producer schema | head` does. What nobody
-//! reads any more is dropped without a word; the program does what it was asked, and ends with the code it would have.
+//! Standard output and standard error, whose reader may close the pipe, as that of `producer schema | head` does. What is
+//! written after that is dropped; the program finishes its work, and ends with the same code.
 
 use std::io::{self, ErrorKind, Stderr, Stdout, Write};
 
@@ -8,13 +8,11 @@ use std::io::{self, ErrorKind, Stderr, Stdout, Write};
 pub struct Out<W>(W);
 
 /// Standard output.
-#[must_use]
 pub fn stdout() -> Out<Stdout> {
     Out(io::stdout())
 }
 
 /// Standard error.
-#[must_use]
 pub fn stderr() -> Out<Stderr> {
     Out(io::stderr())
 }

@@ -1,5 +1,5 @@
-//! What the programs store is for the user they run as, and for nobody else: whatever the umask they are started with,
-//! and also where an earlier version, or another hand, left something open to others.
+//! Only the user that the programs run as may read or write what they store: whatever their umask at the start, and also
+//! where an earlier version, or somebody by hand, left something open to others.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -17,18 +17,13 @@ pub fn from_now_on() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Takes from others what they may do with a file or directory.
-///
-/// # Errors
-/// When the file system refuses. That it is another user's, or not there, is no error.
+/// Takes from others what they may do with a file or directory. One that belongs to another user, or is not there, is
+/// left as it is.
 pub fn close(path: &Path) -> io::Result<()> {
     ignoring_what_is_not_ours(path, close_one(path))
 }
 
 /// As [`close`], with everything below a directory, but for what symbolic links lead to.
-///
-/// # Errors
-/// As [`close`].
 pub fn close_all(path: &Path) -> io::Result<()> {
     let below = || -> io::Result<()> {
         let kind = fs::symlink_metadata(path)?.file_type();

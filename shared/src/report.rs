@@ -4,7 +4,7 @@ use std::io::Write;
 
 use crate::exit::{Exit, Failure};
 
-/// How a step that was tried came out: what there is to say, or why it failed and with which code the check ends.
+/// How a step ended: what there is to say, or why it failed and with which code the check ends.
 pub type Outcome = Result<String, (Exit, String)>;
 
 /// Prints a line a step, and remembers the first failure.
@@ -20,10 +20,7 @@ impl<'w, W: Write> Report<'w, W> {
         Self { out, failed: None }
     }
 
-    /// Prints a step; whether it went well.
-    ///
-    /// # Errors
-    /// When it cannot be printed.
+    /// Prints a step, and says whether it went well.
     pub fn line(&mut self, step: &str, outcome: Outcome) -> Result<bool, Failure> {
         match outcome {
             Ok(said) if said.is_empty() => writeln!(self.out, "✓ {step}")?,
@@ -37,10 +34,7 @@ impl<'w, W: Write> Report<'w, W> {
         Ok(true)
     }
 
-    /// Ends the report.
-    ///
-    /// # Errors
-    /// With the code of the first step that failed.
+    /// Ends the report, with the code of the first step that failed.
     pub fn end(self) -> Result<(), Failure> {
         match self.failed {
             None => Ok(()),

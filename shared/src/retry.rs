@@ -1,4 +1,6 @@
 //! Back-off. It knows nothing about errors: whether to try again is decided where the error is understood.
+//!
+//! No crate does it: `backon` and `backoff` draw other jitter, and cannot resume after failures of an earlier process.
 
 use std::time::Duration;
 
@@ -13,7 +15,6 @@ pub struct Backoff {
 
 impl Backoff {
     /// A back-off that has seen no failure yet.
-    #[must_use]
     pub fn new(first: Duration, max: Duration) -> Self {
         Self { first, max: max.max(first), failures: 0 }
     }
@@ -39,7 +40,6 @@ impl Backoff {
     }
 
     /// Failures in a row.
-    #[must_use]
     pub fn failures(&self) -> u32 {
         self.failures
     }

@@ -11,25 +11,21 @@ pub struct Secret(String);
 
 impl Secret {
     /// Wraps a secret value.
-    #[must_use]
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// The value itself, to be handed to the one who checks it and to nobody else.
-    #[must_use]
+    /// The value itself, for the service that checks it and for no other.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
     /// The text without this secret, for what a stranger said: it may be our own words.
-    #[must_use]
     pub fn hidden_in(&self, text: &str) -> String {
         if self.is_empty() { text.to_owned() } else { text.replace(&self.0, "***") }
     }
 
     /// Whether nothing was configured.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -18,16 +18,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// A token nobody has asked to stop, not bound to any signal.
-    #[must_use]
+    /// A token that is bound to no signal.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// A token that SIGTERM and SIGINT ask to stop; the second of them ends the process.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
     pub fn on_signals() -> io::Result<Self> {
         let shutdown = Self::new();
         let token = shutdown.token.clone();
@@ -45,23 +41,23 @@ impl Shutdown {
         Ok(shutdown)
     }
 
-    /// Asks everybody to stop.
+    /// Asks every part to stop.
     pub fn stop(&self) {
         self.token.cancel();
     }
 
-    /// Whether a stop was asked for.
-    #[must_use]
+    /// Whether a stop was requested.
     pub fn is_stopping(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Returns when a stop is asked for.
+    /// Returns when a stop is requested.
     pub async fn stopping(&self) {
         self.token.cancelled().await;
     }
 
-    /// Waits for `duration`, or less if a stop is asked for. True when the time passed undisturbed.
+    /// Waits for `duration`, or less if a stop is requested. True when the whole time passed.
+    #[expect(clippy::disallowed_methods, reason = "for callers that have no clock yet")]
     pub async fn sleep(&self, duration: Duration) -> bool {
         tokio::select! {
             () = self.token.cancelled() => false,
@@ -69,7 +65,7 @@ impl Shutdown {
         }
     }
 
-    /// Runs `work` until it is done or a stop is asked for; None if it was given up.
+    /// Runs `work` until it is done or a stop is requested; None if it was cancelled.
     pub async fn until<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             () = self.token.cancelled() => None,

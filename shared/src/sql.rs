@@ -69,7 +69,6 @@ impl TableName {
 
     /// The table that is locked in place of this one, in the same schema: `<name>_lock`. A name that leaves no room for
     /// that is cut.
-    #[must_use]
     pub fn lock_table(&self) -> Self {
         let mut end = self.table.len().min(MAX_IDENTIFIER_BYTES - LOCK_SUFFIX.len());
         while !self.table.is_char_boundary(end) {

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::redshift::ddl::{LiveColumn, compare};
+use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
 use crate::redshift::login_address;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -31,7 +31,7 @@ const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow
 pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     let schema = config.schema.load()?;
-    config.redshift.checked_options(&schema)?;
+    TableOptions::checked(&config.redshift, &schema)?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
     let columns = schema.columns.len();
     let mut said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
@@ -243,7 +243,7 @@ fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFa
     let live = live.map_err(|failure| sql_failed(&failure))?;
     let wrong = |failure: Failure| (failure.exit(), failure.to_string());
     table::unloadable(&config.redshift.table, schema, &live, config).map_err(wrong)?;
-    let differences = compare(schema, &live, &config.redshift.table_options());
+    let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),
         several => format!("rows can be loaded; {several} differences, see `ingester ddl --diff`"),

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
+use crate::redshift::ddl::TableOptions;
 use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::Schema;
-use shared::schema::table_options::TableOptions;
 
 use crate::redshift::{Connector, Session, SqlFailure, errors, table};
 
@@ -16,7 +16,7 @@ use crate::redshift::{Connector, Session, SqlFailure, errors, table};
 /// When the schema or the table's keys break a rule, or `out` cannot be written.
 pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
-    let options = config.redshift.checked_options(&schema)?;
+    let options = TableOptions::checked(&config.redshift, &schema)?;
     let redshift = &config.redshift;
     out.write_all(script(&schema, &redshift.table, &options, &redshift.ledger).as_bytes())?;
     Ok(())
@@ -29,7 +29,7 @@ pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure
 /// As [`print()`], and when Redshift cannot be asked.
 pub(crate) async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
-    let options = config.redshift.checked_options(&schema)?;
+    let options = TableOptions::checked(&config.redshift, &schema)?;
     let connector = Connector::new(config, "livestream ingester ddl")?;
     let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
     let text =

@@ -111,7 +111,11 @@ impl Target {
     /// The same into another table of these columns.
     pub(super) fn copy_into(&self, table: &TableName, manifest: &str, compression: Compression) -> String {
         let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
-        let compression = compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
+        let compression = match compression {
+            Compression::Zstd => " ZSTD",
+            Compression::Gzip => " GZIP",
+            Compression::None => "",
+        };
         format!(
             "COPY {table} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
              TIMEFORMAT 'auto' {}",

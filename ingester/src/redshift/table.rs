@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::redshift::ddl::{Difference, Layout, LiveColumn, compare};
+use crate::redshift::ddl::{Difference, Layout, LiveColumn, TableOptions, compare};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::{Encoding, Schema};
@@ -125,7 +125,7 @@ pub(crate) fn unloadable(
              create it, deploy/grants.sql what the user needs"
         ));
     }
-    let differences = compare(schema, live, &config.redshift.table_options());
+    let differences = compare(schema, live, &TableOptions::of(&config.redshift));
     let fatal = list(&differences, Difference::is_fatal);
     if !fatal.is_empty() {
         return fault(format!(

@@ -1,5 +1,5 @@
-//! Plain http leaves this machine in no request of an SDK, whoever named the address. The configuration is checked for
-//! it, but the AWS chain also takes addresses from the profile (`endpoint_url`, for the STS that a role is asked of).
+//! No request of an SDK leaves this machine as plain http, wherever its address comes from. The configuration is checked
+//! for it, but the AWS chain also takes addresses from the profile (`endpoint_url` of STS).
 
 use aws_sdk_s3::config::ConfigBag;
 use aws_smithy_runtime_api::box_error::BoxError;

@@ -2,7 +2,7 @@
 //! <https://docs.aws.amazon.com/redshift/latest/mgmt/connecting-from-psql.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/mgmt/serverless-connecting.html>.
 
-use crate::config::Redshift;
+use crate::config::keys::Redshift;
 
 /// Such a host name, taken apart.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,19 +37,16 @@ impl Redshift {
     }
 
     /// The identifier of the cluster, if it is known.
-    #[must_use]
     pub fn cluster(&self) -> Option<String> {
         self.named(&self.cluster, false)
     }
 
     /// The name of the workgroup, if it is known.
-    #[must_use]
     pub fn workgroup(&self) -> Option<String> {
         self.named(&self.workgroup, true)
     }
 
     /// The region of the cluster or workgroup; `otherwise` where nothing tells it.
-    #[must_use]
     pub fn region<'r>(&'r self, otherwise: &'r str) -> &'r str {
         if !self.region.is_empty() {
             return &self.region;

@@ -1,210 +1,91 @@
-//! From a TOML text and the environment to values that are known to be usable. Everything is checked here, before
-//! anything is opened, and every complaint names its key.
+//! Reads the configuration file, the environment and the files of secrets.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use toml::{Table, Value};
+use crate::config::check;
+use crate::config::choices::{Auth, Login, Secrets};
+use crate::config::key::ENV_PREFIX;
+use crate::config::keys::Config;
+use crate::config::problems::{ConfigError, Problems, unreadable};
+use crate::config::resolve;
+use crate::egress::Egress;
+use crate::exit::{Exit, Failure};
+use crate::secret::Secret;
 
-use crate::config::gone;
-use crate::config::keys::{self, KEYS, SECTIONS, Type};
-
-/// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
-pub const ENV_PREFIX: &str = "LIVESTREAM__";
-
-/// Everything that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    /// Where the configuration came from.
-    pub origin: PathBuf,
-    /// One complaint a line, each beginning with its key.
-    pub problems: Vec<String>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration {}", self.origin.display())?;
-        match &self.problems[..] {
-            [one] => write!(f, ": {one}"),
-            many => many.iter().try_for_each(|problem| write!(f, "\n  {problem}")),
+impl Config {
+    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment. Of the
+    /// secrets only those the caller uses must be set, and only their files are read. The failure holds every complaint.
+    pub fn load(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
+        let mut config = Self::parse(&text, path, resolve::environment(), secrets)
+            .map_err(|error| Failure::new(Exit::Config, error))?;
+        config.read_secret_files(secrets)?;
+        if secrets != Secrets::Unused {
+            config.s3.egress.read_authorities()?;
+            config.adobe.egress = config.s3.egress.clone();
         }
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// Gathers complaints, so that one run shows all of them.
-#[derive(Debug, Default)]
-pub(super) struct Problems(Vec<String>);
-
-impl Problems {
-    /// Notes that `key` breaks a rule.
-    pub(super) fn add(&mut self, key: &str, rule: impl fmt::Display) {
-        self.0.push(format!("{key}: {rule}"));
+        Ok(config)
     }
 
-    /// Ends with every complaint, if there is one.
-    pub(super) fn end<T>(self, origin: &Path, value: T) -> Result<T, ConfigError> {
-        if self.0.is_empty() {
-            Ok(value)
-        } else {
-            Err(ConfigError { origin: origin.to_owned(), problems: self.0 })
-        }
-    }
-}
-
-/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults.
-/// Keys that went are told of.
-pub(super) fn resolve(
-    text: &str,
-    origin: &Path,
-    env: impl Iterator<Item = (String, String)>,
-) -> Result<(Table, Vec<String>), ConfigError> {
-    let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
-    let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
-    let mut problems = Problems::default();
-    let mut told = gone::set_aside(&mut table, keys::GONE);
-    let (env, more) = gone::set_aside_variables(env, keys::GONE);
-    told.extend(more);
-    override_from(env.into_iter(), &mut table, &mut problems);
-    check_known(&table, &mut problems);
-    fill_defaults(&mut table, &mut problems);
-    problems.end(origin, (table, told))
-}
-
-/// A syntax error, with its line but without the text of the line: it may hold a secret.
-fn without_values(error: &toml::de::Error, text: &str) -> String {
-    let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-    format!("line {line}: {}", error.message())
-}
-
-fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table, problems: &mut Problems) {
-    for (name, text) in env {
-        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
-        let path = rest.to_lowercase().replacen("__", ".", 1);
-        let Some(key) = keys::find(&path).filter(|_| !path.starts_with("filter.")) else {
-            problems.add(&name, unknown(&path, KEYS.iter().map(|key| key.path)));
-            continue;
+    /// Checks and completes a configuration without touching any file.
+    pub fn parse(
+        text: &str,
+        origin: &Path,
+        env: impl Iterator<Item = (String, String)>,
+        secrets: Secrets,
+    ) -> Result<Self, ConfigError> {
+        let env: Vec<_> = env.collect();
+        let (ours, others) = env.into_iter().partition::<Vec<_>, _>(|(name, _)| name.starts_with(ENV_PREFIX));
+        let (table, warnings) = resolve::resolve(text, origin, ours.into_iter())?;
+        let mut problems = Problems::default();
+        let egress = Egress::of(&others).unwrap_or_else(|(name, rule)| {
+            // Whoever sends no request needs no way out.
+            if secrets != Secrets::Unused {
+                problems.add(name, rule);
+            }
+            Egress::default()
+        });
+        let checked = check::sections(table, secrets, &mut problems);
+        problems.end(origin, ())?;
+        let complete = |mut config: Self| {
+            (config.warnings, config.adobe.egress) = (warnings, egress.clone());
+            config.s3.egress = egress;
+            config
         };
-        let value = match key.kind {
-            Type::Integer | Type::Number | Type::Boolean | Type::Texts => {
-                match toml::from_str::<Table>(&format!("v = {text}"))
-                    .ok()
-                    .and_then(|mut table| table.remove("v"))
-                {
-                    Some(value) => value,
-                    None => {
-                        problems.add(&name, format_args!("is not a TOML {}", key.kind.name()));
-                        continue;
-                    }
+        checked
+            .map(complete)
+            .ok_or_else(|| ConfigError { origin: origin.to_owned(), problems: vec!["unusable".to_owned()] })
+    }
+
+    /// Says what its owner should know, once a service's logging has started.
+    pub fn warn(&self) {
+        for warning in self.warnings.iter().chain(self.s3.egress.warnings()) {
+            tracing::warn!("configuration: {warning}");
+        }
+    }
+
+    fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
+        let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
+        let password = secrets.redshift() && self.redshift.auth == Login::Password;
+        let files = [
+            (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
+            (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
+            (secrets.s3(), &self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
+            (secrets.s3(), &self.s3.session_token_file, &mut self.s3.session_token),
+            (password, &self.redshift.password_file, &mut self.redshift.password),
+        ];
+        for (used, file, secret) in files {
+            if used && !file.as_os_str().is_empty() {
+                let text = std::fs::read_to_string(file).map_err(|e| unreadable("secret", file, &e))?;
+                let text = text.trim_end_matches(['\r', '\n']);
+                if text.is_empty() {
+                    let error = anyhow::anyhow!("the secret file {} is empty", file.display());
+                    return Err(Failure::new(Exit::Config, error));
                 }
-            }
-            _ => Value::String(text),
-        };
-        let (section, name) = path.split_once('.').unwrap_or((&path, ""));
-        let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-        if let Some(section) = section.as_table_mut() {
-            section.insert(name.to_owned(), value);
-        }
-    }
-}
-
-/// The variables of this process that are meant for us, and those that say how requests leave this machine. One that is
-/// not UTF-8 is shown to be no value of ours.
-pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| {
-        let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);
-        let name = name.into_string().ok().filter(|name| ours(name))?;
-        Some((name, value.to_string_lossy().into_owned()))
-    })
-}
-
-fn unknown<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
-    match keys::nearest(wrong, names) {
-        Some(near) => format!("unknown key; did you mean `{near}`?"),
-        None => "unknown key".to_owned(),
-    }
-}
-
-fn check_known(table: &Table, problems: &mut Problems) {
-    for (section, value) in table {
-        if !SECTIONS.iter().any(|(name, _)| name == section) {
-            problems.add(section, unknown(section, SECTIONS.iter().map(|(name, _)| *name)));
-            continue;
-        }
-        match (section.as_str(), value) {
-            ("filter", Value::Array(rules)) if rules.iter().all(Value::is_table) => {
-                rules
-                    .iter()
-                    .filter_map(Value::as_table)
-                    .for_each(|rule| check_section(section, rule, problems));
-            }
-            ("filter", _) => problems.add(section, "must be a list of tables: write `[[filter]]`"),
-            (_, Value::Table(keys)) => check_section(section, keys, problems),
-            _ => problems.add(section, format_args!("must be a section: write `[{section}]`")),
-        }
-    }
-}
-
-fn check_section(section: &str, table: &Table, problems: &mut Problems) {
-    for (name, value) in table {
-        let path = format!("{section}.{name}");
-        match keys::find(&path) {
-            Some(key) => check_type(key.path, key.kind, value, problems),
-            None => {
-                let near = KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.'));
-                problems.add(&path, unknown(name, near));
+                *secret = Secret::new(text);
             }
         }
-    }
-}
-
-fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
-    let fits = match kind {
-        Type::Integer => value.is_integer(),
-        Type::Number => value.is_integer() || value.is_float(),
-        Type::Boolean => value.is_bool(),
-        Type::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_str)),
-        Type::Text | Type::Secret | Type::Path | Type::Duration | Type::Size => value.is_str(),
-    };
-    if !fits {
-        problems.add(path, format_args!("must be a {}, not a {}", kind.name(), value.type_str()));
-    } else if kind == Type::Duration && value.as_str().and_then(crate::human::Span::parse).is_none() {
-        problems.add(path, format_args!("{value} is not a duration: a whole number and ms, s, m, h or d"));
-    } else if kind == Type::Size && value.as_str().and_then(crate::human::Size::parse).is_none() {
-        problems.add(path, format_args!("{value} is not a size: a whole number and B, KiB, MiB, GiB or TiB"));
-    }
-}
-
-fn fill_defaults(table: &mut Table, problems: &mut Problems) {
-    for key in KEYS {
-        let Some((section, name)) = key.path.split_once('.') else { continue };
-        if section == "filter" {
-            let rules = table.entry(section).or_insert_with(|| Value::Array(Vec::new()));
-            let rules = rules.as_array_mut().map_or(&mut [][..], |rules| rules.as_mut_slice());
-            rules.iter_mut().filter_map(Value::as_table_mut).for_each(|rule| fill(key, name, rule, problems));
-        } else {
-            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            if let Some(section) = section.as_table_mut() {
-                fill(key, name, section, problems);
-            }
-        }
-    }
-}
-
-fn fill(key: &keys::Key, name: &str, section: &mut Table, problems: &mut Problems) {
-    if section.contains_key(name) {
-        return;
-    }
-    match key.default {
-        Some("") => {}
-        Some(default) => {
-            let parsed =
-                toml::from_str::<Table>(&format!("v = {default}")).ok().and_then(|mut t| t.remove("v"));
-            if let Some(value) = parsed {
-                section.insert(name.to_owned(), value);
-            }
-        }
-        None => problems.add(key.path, format_args!("is missing; for example {name} = {}", key.example)),
+        Ok(())
     }
 }

@@ -53,10 +53,7 @@ impl fmt::Display for Window {
 }
 
 impl Windows {
-    /// Reads windows such as `"02:00-03:00"`.
-    ///
-    /// # Errors
-    /// What is wrong with them.
+    /// Reads windows such as `"02:00-03:00"`; the error is what is wrong with them.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let window = |text: &str| {
             let rule = "is no time of day such as \"02:00-03:00\" (UTC), whose ends differ";
@@ -75,7 +72,6 @@ impl Windows {
 
     /// The window that `now` lies in, if it lies in one, and when loading goes on: windows that touch or overlap are
     /// one pause.
-    #[must_use]
     pub fn at(&self, now: DateTime<Utc>) -> Option<(Window, DateTime<Utc>)> {
         let first = now.hour() * 60 + now.minute();
         let window = self.around(first)?;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use base64::Engine;
 use rustls::RootCertStore;
 
 use crate::exit::{Exit, Failure};
@@ -28,31 +29,29 @@ impl Authorities {
     }
 
     /// Which are named, for an operator. None for the system's.
-    pub(super) fn told(&self) -> Option<String> {
-        let named = [("SSL_CERT_FILE", &self.file), ("SSL_CERT_DIR", &self.dir)];
-        let told: Vec<_> = named
-            .iter()
-            .filter_map(|(name, path)| path.as_ref().map(|path| format!("{name} {}", path.display())))
-            .collect();
-        (!told.is_empty()).then(|| format!("those of {}", told.join(" and ")))
+    pub(super) fn named(&self) -> Option<String> {
+        let variables = [("SSL_CERT_FILE", &self.file), ("SSL_CERT_DIR", &self.dir)];
+        let set = variables.iter().filter_map(|(name, path)| Some((name, path.as_ref()?.display())));
+        let set: Vec<_> = set.map(|(name, path)| format!("{name} {path}")).collect();
+        (!set.is_empty()).then(|| format!("those of {}", set.join(" and ")))
     }
 
     pub(super) fn read(&mut self) -> Result<(), Failure> {
-        let Some(told) = self.told() else { return Ok(()) };
+        let Some(named) = self.named() else { return Ok(()) };
         let found = rustls_native_certs::load_certs_from_paths(self.file.as_deref(), self.dir.as_deref());
-        // One that rustls does not take is left out, as it is of the system's: the others are still good.
+        // Skip one that rustls does not take, as is done with the system's: the others are still good.
         let usable = |der: &Vec<u8>| RootCertStore::empty().add(der.as_slice().into()).is_ok();
         let der: Vec<_> = found.certs.iter().map(|found| found.as_ref().to_vec()).filter(usable).collect();
         if der.is_empty() {
             let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
-            let error = anyhow::anyhow!("no usable certificate (PEM) among {told}{why}");
+            let error = anyhow::anyhow!("no usable certificate (PEM) among {named}{why}");
             return Err(Failure::new(Exit::Config, error));
         }
         let text: String = der.iter().map(|der| pem(der)).collect();
         let trust = TrustStore::empty().with_pem_certificate(text);
         // Built here, where it can fail: a client without it would trust the system's authorities.
         let context = TlsContext::builder().with_trust_store(trust).build().map_err(|error| {
-            Failure::new(Exit::Config, anyhow::anyhow!("the HTTP client does not take {told}: {error}"))
+            Failure::new(Exit::Config, anyhow::anyhow!("the HTTP client does not take {named}: {error}"))
         })?;
         self.read = Some(Arc::new(Read { der, context }));
         Ok(())
@@ -68,14 +67,22 @@ impl Authorities {
 }
 
 fn pem(der: &[u8]) -> String {
-    let text = crate::object_store::base64(der);
-    let mut pem = "-----BEGIN CERTIFICATE-----\n".to_owned();
-    let mut rest = text.as_str();
-    while !rest.is_empty() {
-        let (line, behind) = rest.split_at(rest.len().min(64));
-        pem.push_str(line);
-        pem.push('\n');
-        rest = behind;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_reads_back_from_its_one_line() {
+        let der: Vec<u8> = (0..3_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let text = pem(&der) + &pem(&der);
+        let read = CertificateDer::pem_slice_iter(text.as_bytes()).map(|found| found.unwrap().to_vec());
+        assert_eq!(read.collect::<Vec<_>>(), [der.clone(), der]);
     }
-    pem + "-----END CERTIFICATE-----\n"
 }

@@ -1,5 +1,5 @@
 //! What NO_PROXY lists, in the forms that the matcher of the HTTP clients knows: addresses, networks, domains and `*`.
-//! Other programs take more forms. Those that mean the same are rewritten; one that would match nothing is told of.
+//! Other programs take more forms. Those that mean the same are rewritten; one that would match nothing is a warning.
 
 use std::net::IpAddr;
 

@@ -1,3 +1,6 @@
+use hyper::Uri;
+
+use super::environment::ENDPOINTS;
 use super::*;
 use crate::exit::Exit;
 

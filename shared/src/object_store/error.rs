@@ -1,10 +1,5 @@
 //! What a request that failed means for its caller.
 
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-
-use crate::causes::causes;
-use crate::object_store::ObjectStore;
-
 /// What to do when S3 refuses for good.
 pub const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
      (deploy/iam-*.json) may list, get, put and delete in the bucket; and what the bucket's own policy and that of its KMS key \
@@ -14,12 +9,12 @@ pub const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket
 #[derive(Debug, thiserror::Error)]
 #[error("S3 {operation} {bucket}/{key}: {reason}")]
 pub struct StoreError {
-    operation: &'static str,
-    bucket: String,
-    key: String,
-    reason: String,
-    kind: StoreErrorKind,
-    too_large: bool,
+    pub(super) operation: &'static str,
+    pub(super) bucket: String,
+    pub(super) key: String,
+    pub(super) reason: String,
+    pub(super) kind: StoreErrorKind,
+    pub(super) too_large: bool,
 }
 
 /// What a caller does differently.
@@ -27,7 +22,7 @@ pub struct StoreError {
 pub enum StoreErrorKind {
     /// There is no such object.
     NotFound,
-    /// Credentials, permission, bucket or region are wrong: only a person mends that.
+    /// Credentials, permission, bucket or region are wrong: this needs an operator.
     Configuration,
     /// It lies in an archive class of S3 and cannot be read before it is restored.
     Asleep,
@@ -37,73 +32,30 @@ pub enum StoreErrorKind {
 
 impl StoreError {
     /// What a caller does differently.
-    #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
     /// Whether the object is there and cannot be read, because it lies in an archive class.
-    #[must_use]
     pub fn is_asleep(&self) -> bool {
         self.kind == StoreErrorKind::Asleep
     }
 
-    /// Whether the object holds more than whatever is read there can hold: this product did not write it. A person has
-    /// to look, as for any error of configuration.
-    #[must_use]
+    /// Whether the object holds more than what is read there can hold: this product did not write it. This needs an
+    /// operator, as any error of configuration does.
     pub fn is_too_large(&self) -> bool {
         self.too_large
     }
 
     /// Whether the object is not there.
-    #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.kind == StoreErrorKind::NotFound
     }
 }
 
-impl ObjectStore {
-    pub(super) fn failed<E>(&self, operation: &'static str, key: &str, error: &SdkError<E>) -> StoreError
-    where
-        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    {
-        let status = error.raw_response().map(|response| response.status().as_u16());
-        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
-        let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
-        let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
-            (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
-            _ => {
-                let said = causes(error);
-                if let Some(told) = crate::aws::not_built_in(&said) {
-                    return self.error(operation, key, told, StoreErrorKind::Configuration);
-                }
-                said
-            }
-        };
-        self.error(operation, key, reason, kind)
-    }
-
-    pub(super) fn error(
-        &self,
-        operation: &'static str,
-        key: &str,
-        reason: String,
-        kind: StoreErrorKind,
-    ) -> StoreError {
-        let bucket = self.bucket.clone();
-        StoreError { operation, bucket, key: key.to_owned(), reason, kind, too_large: false }
-    }
-
-    pub(super) fn too_large(&self, key: &str, held: &str, limit: u64) -> StoreError {
-        let reason = format!("it holds {held}, and may hold {limit} bytes: this program did not write it");
-        let error = self.error("GET", key, reason, StoreErrorKind::Configuration);
-        StoreError { too_large: true, ..error }
-    }
-}
-
 /// Sorts an error by its HTTP status and S3 code
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreErrorKind {
+pub(super) fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreErrorKind {
     match (code, status) {
         (
             Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName"),

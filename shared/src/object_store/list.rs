@@ -1,9 +1,12 @@
 //! Listings: page by page, in the order of the keys.
 
-use aws_sdk_s3::operation::list_objects_v2::builders::ListObjectsV2FluentBuilder;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::types::Object as Listed;
 use chrono::{DateTime, Utc};
 
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::store::ObjectStore;
 
 /// Objects a LIST answers with at most; S3's own limit.
 const PAGE: i32 = 1000;
@@ -28,138 +31,123 @@ pub enum Next {
     Token(String),
 }
 
-impl ObjectStore {
-    fn listing(&self, prefix: &str) -> ListObjectsV2FluentBuilder {
-        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix);
-        request.set_expected_bucket_owner(self.terms.owner())
+impl From<Listed> for Object {
+    fn from(listed: Listed) -> Self {
+        Self {
+            size: listed.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            key: listed.key.unwrap_or_default(),
+            etag: listed.e_tag.unwrap_or_default(),
+        }
     }
+}
 
-    /// One page of a listing, in the order of the keys: up to 1000 objects below `prefix`, and where it goes on. Only
-    /// S3's word that nothing follows ends a listing; a page may be empty before.
-    ///
-    /// # Errors
-    /// When S3 refuses, or does not come on.
+/// What a listing shows.
+#[derive(Clone, Copy)]
+enum Shows {
+    Objects,
+    Folders,
+}
+
+impl ObjectStore {
+    /// One page of a listing: up to 1000 objects below `prefix`, and where it continues. A page may be empty before the
+    /// end: only S3's word that nothing follows ends a listing.
     pub async fn list_page(
         &self,
         prefix: &str,
         from: Option<&Next>,
     ) -> Result<(Vec<Object>, Option<Next>), StoreError> {
-        let (page, next) = self.list_raw(prefix, from).await?;
-        let object = |object: aws_sdk_s3::types::Object| Object {
-            size: object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
-            key: object.key.unwrap_or_default(),
-            etag: object.e_tag.unwrap_or_default(),
-        };
-        Ok((page.into_iter().map(object).collect(), next))
+        let (page, next) = self.page(prefix, Shows::Objects, from).await?;
+        Ok((page.contents.unwrap_or_default().into_iter().map(Object::from).collect(), next))
     }
 
-    async fn list_raw(
-        &self,
-        prefix: &str,
-        from: Option<&Next>,
-    ) -> Result<(Vec<aws_sdk_s3::types::Object>, Option<Next>), StoreError> {
-        let request = self.listing(prefix).max_keys(PAGE);
-        let request = match from {
-            None => request,
-            Some(Next::After(key)) => request.start_after(key),
-            Some(Next::Token(token)) => request.continuation_token(token),
-        };
-        let answer =
-            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
-        let page = answer.contents.unwrap_or_default();
-        let last = page.last().and_then(|object| object.key.clone());
-        let next = following(answer.is_truncated, last, answer.next_continuation_token, from);
-        let next = next.map_err(|why| self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing))?;
-        Ok((page, next))
-    }
-
-    /// Every object below `prefix` and after `after`, in the order of the keys.
-    ///
-    /// # Errors
-    /// When S3 refuses.
+    /// Every object below `prefix` and after `after`.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>, StoreError> {
-        let mut objects = Vec::new();
-        let mut from = after.map(|after| Next::After(after.to_owned()));
-        loop {
-            let (page, next) = self.list_page(prefix, from.as_ref()).await?;
-            objects.extend(page);
-            if next.is_none() {
-                return Ok(objects);
-            }
-            from = next;
-        }
+        let after = after.map(|after| Next::After(after.to_owned()));
+        self.gather(prefix, after, |object| Some(object.into())).await
     }
 
-    /// The objects below `prefix` whose names behind it are `ours`, in the order of the keys: however many others lie there,
-    /// they take no memory.
-    ///
-    /// # Errors
-    /// When S3 refuses.
+    /// The objects below `prefix` whose names behind it are `ours`. However many others lie there, they take no memory.
     pub async fn list_where(
         &self,
         prefix: &str,
         ours: impl Fn(&str) -> bool,
     ) -> Result<Vec<Object>, StoreError> {
-        let (mut objects, mut from) = (Vec::new(), None::<Next>);
-        loop {
-            let (page, next) = self.list_page(prefix, from.as_ref()).await?;
-            let of_ours = |object: &Object| object.key.strip_prefix(prefix).is_some_and(&ours);
-            objects.extend(page.into_iter().filter(of_ours));
-            if next.is_none() {
-                return Ok(objects);
-            }
-            from = next;
-        }
-    }
-
-    /// The folders directly below `prefix`, in order, each as `{prefix}name/`: one request for a thousand of them, however
-    /// many objects they hold.
-    ///
-    /// # Errors
-    /// When S3 refuses.
-    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
-        let (mut folders, mut token) = (Vec::new(), None::<String>);
-        loop {
-            let request = self.listing(prefix).delimiter("/");
-            let request = request.set_continuation_token(token.clone());
-            let answer =
-                send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
-            let found = answer.common_prefixes.unwrap_or_default();
-            folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
-            // Several names fold into one folder, so that no key says where to go on.
-            let from = token.map(Next::Token);
-            let next = following(answer.is_truncated, None, answer.next_continuation_token, from.as_ref());
-            token = match next {
-                Ok(Some(Next::Token(token))) => Some(token),
-                Ok(None | Some(Next::After(_))) => return Ok(folders),
-                Err(why) => return Err(self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing)),
-            };
-        }
+        let is_ours = |object: &Object| object.key.strip_prefix(prefix).is_some_and(&ours);
+        self.gather(prefix, None, |object| Some(Object::from(object)).filter(is_ours)).await
     }
 
     /// The keys below `prefix` that are `ours`, of objects that were written before `before`.
-    ///
-    /// # Errors
-    /// When S3 refuses.
     pub async fn list_older(
         &self,
         prefix: &str,
         before: DateTime<Utc>,
         ours: impl Fn(&str) -> bool,
     ) -> Result<Vec<String>, StoreError> {
-        let old = |object: &aws_sdk_s3::types::Object| {
-            object.last_modified.is_some_and(|at| at.secs() < before.timestamp())
-        };
-        let (mut keys, mut from) = (Vec::new(), None::<Next>);
+        let is_old = |object: &Listed| object.last_modified.is_some_and(|at| at.secs() < before.timestamp());
+        let key = |object| Some(object).filter(is_old)?.key.filter(|key| ours(key));
+        self.gather(prefix, None, key).await
+    }
+
+    /// The folders directly below `prefix`, each as `{prefix}name/`: one request for a thousand of them, however many
+    /// objects they hold.
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let (mut folders, mut from) = (Vec::new(), None);
         loop {
-            let (page, next) = self.list_raw(prefix, from.as_ref()).await?;
-            let found = page.into_iter().filter(old).filter_map(|object| object.key);
-            keys.extend(found.filter(|key| ours(key)));
+            let (page, next) = self.page(prefix, Shows::Folders, from.as_ref()).await?;
+            let found = page.common_prefixes.unwrap_or_default();
+            folders.extend(found.into_iter().filter_map(|folder| folder.prefix));
             if next.is_none() {
-                return Ok(keys);
+                return Ok(folders);
             }
             from = next;
         }
+    }
+
+    /// What `wanted` makes of the objects of every page.
+    async fn gather<T>(
+        &self,
+        prefix: &str,
+        mut from: Option<Next>,
+        wanted: impl Fn(Listed) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut all = Vec::new();
+        loop {
+            let (page, next) = self.page(prefix, Shows::Objects, from.as_ref()).await?;
+            all.extend(page.contents.unwrap_or_default().into_iter().filter_map(&wanted));
+            if next.is_none() {
+                return Ok(all);
+            }
+            from = next;
+        }
+    }
+
+    async fn page(
+        &self,
+        prefix: &str,
+        shows: Shows,
+        from: Option<&Next>,
+    ) -> Result<(ListObjectsV2Output, Option<Next>), StoreError> {
+        let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE);
+        let request = request.set_expected_bucket_owner(self.terms.owner());
+        let request = match from {
+            None => request,
+            Some(Next::After(key)) => request.start_after(key),
+            Some(Next::Token(token)) => request.continuation_token(token),
+        };
+        let request = match shows {
+            Shows::Objects => request,
+            Shows::Folders => request.delimiter("/"),
+        };
+        let page =
+            send::list_objects_v2(request).await.map_err(|error| self.failed("LIST", prefix, &error))?;
+        let last = match shows {
+            Shows::Objects => page.contents().last().and_then(|object| object.key.clone()),
+            // Several names fold into one folder, so no key says where to continue.
+            Shows::Folders => None,
+        };
+        let next = following(page.is_truncated, last, page.next_continuation_token.clone(), from)
+            .map_err(|why| self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing))?;
+        Ok((page, next))
     }
 }
 

@@ -1,16 +1,18 @@
 //! Reading objects: whole, within a limit, or piece by piece.
 
-use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::operation::head_object::builders::HeadObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 
 use crate::causes::causes;
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, base64, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::spelling::base64;
+use crate::object_store::store::ObjectStore;
 
-/// Bytes of a seal, a manifest or any other object that says something of others, at most. A seal of the most files
-/// that `batch.files_per_batch` allows takes a fifth of it.
+/// Bytes of a seal, a manifest or any other object that describes others, at most. A seal of the most files that
+/// `batch.files_per_batch` allows takes a fifth of it.
 pub const SMALL: u64 = 1 << 20;
 /// Bytes of any object that is read whole, at most.
 const LARGE: u64 = 256 << 20;
@@ -18,55 +20,34 @@ const LARGE: u64 = 256 << 20;
 const AT_FIRST: u64 = 4 << 20;
 
 impl ObjectStore {
-    fn getting(&self, key: &str) -> GetObjectFluentBuilder {
-        let request = self.client.get_object().bucket(&self.bucket).key(key);
-        request.set_expected_bucket_owner(self.terms.owner())
-    }
-
-    fn heading(&self, key: &str) -> HeadObjectFluentBuilder {
-        let request = self.client.head_object().bucket(&self.bucket).key(key);
-        request.set_expected_bucket_owner(self.terms.owner())
-    }
-
-    /// Reads a whole object, of 256 MiB at most. Where it is known how large the object may be, ask with
+    /// Reads a whole object, of 256 MiB at most. Where it is known how large the object may be, use
     /// [`ObjectStore::get_at_most`].
-    ///
-    /// # Errors
-    /// As [`ObjectStore::get_at_most`].
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         self.get_at_most(key, LARGE).await
     }
 
-    /// Reads a whole object, if it holds no more than `limit` bytes: anybody who may write into the bucket decides how
-    /// large an object is, and must not decide how much memory this process takes.
-    ///
-    /// # Errors
-    /// When it is not there, cannot be read, or holds more ([`StoreError::is_too_large`]).
+    /// Reads a whole object, if it holds no more than `limit` bytes ([`StoreError::is_too_large`]): anybody who may write
+    /// into the bucket decides how large an object is, and must not decide how much memory this process takes.
     pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
-        let request = self.getting(key);
-        let answer = send::get_object(request).await.map_err(|error| self.failed("GET", key, &error))?;
-        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
-        if let Some(length) = length.filter(|length| *length > limit) {
+        let mut opened = self.open(key, 0, None).await?;
+        if let Some(length) = opened.length.filter(|length| *length > limit) {
             return Err(self.too_large(key, &format!("{length} bytes"), limit));
         }
-        let (mut body, mut content) = (answer.body, BytesMut::with_capacity(room(length)));
-        // The length is what the answer says, and not every answer says one.
+        let mut content = BytesMut::with_capacity(room(opened.length));
         loop {
-            match body.try_next().await {
-                Ok(Some(chunk)) if (content.len() + chunk.len()) as u64 > limit => {
-                    return Err(self.too_large(key, "more", limit));
-                }
-                Ok(Some(chunk)) => content.extend_from_slice(&chunk),
-                Ok(None) => return Ok(content.freeze()),
-                Err(error) => return Err(self.error("GET", key, causes(&error), StoreErrorKind::Passing)),
+            let chunk = opened.chunk().await?;
+            if chunk.is_empty() {
+                return Ok(content.freeze());
             }
+            // The length is what the answer says, and not every answer says one.
+            if (content.len() + chunk.len()) as u64 > limit {
+                return Err(self.too_large(key, "more", limit));
+            }
+            content.extend_from_slice(&chunk);
         }
     }
 
     /// The size of an object in bytes.
-    ///
-    /// # Errors
-    /// When it is not there or S3 refuses.
     pub async fn size(&self, key: &str) -> Result<u64, StoreError> {
         let request = self.heading(key);
         let answer = send::head_object(request).await.map_err(|error| self.failed("HEAD", key, &error))?;
@@ -75,12 +56,8 @@ impl ObjectStore {
 
     /// CRC-32 of an object's content as S3 spells it: as S3 stored it with the object, or, where it has none of the whole
     /// object, by reading it.
-    ///
-    /// # Errors
-    /// When it is not there or cannot be read.
     pub async fn crc32_of(&self, key: &str) -> Result<String, StoreError> {
-        let head = self.heading(key);
-        let head = head.checksum_mode(ChecksumMode::Enabled);
+        let head = self.heading(key).checksum_mode(ChecksumMode::Enabled);
         let answer = send::head_object(head).await.map_err(|error| self.failed("HEAD", key, &error))?;
         // That of an object that was uploaded in parts is one of the parts' checksums: `value-parts`.
         if let Some(crc32) = answer.checksum_crc32().filter(|crc32| !crc32.contains('-')) {
@@ -97,17 +74,22 @@ impl ObjectStore {
         }
     }
 
-    /// Begins to read an object of any size, from byte `at` on, which must be one of its bytes; of this `ETag` if one
-    /// is given.
-    ///
-    /// # Errors
-    /// When it is not there, is another, or cannot be read.
+    fn heading(&self, key: &str) -> HeadObjectFluentBuilder {
+        let request = self.client.head_object().bucket(&self.bucket).key(key);
+        request.set_expected_bucket_owner(self.terms.owner())
+    }
+
+    /// Begins to read an object of any size from byte `at`, which must be one of its bytes, and of this `ETag` if one is
+    /// given.
     pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, StoreError> {
-        let request = self.getting(key).set_if_match(etag.map(str::to_owned));
+        let request = self.client.get_object().bucket(&self.bucket).key(key);
+        let request = request.set_expected_bucket_owner(self.terms.owner());
+        let request = request.set_if_match(etag.map(str::to_owned));
         let request = request.set_range((at > 0).then(|| format!("bytes={at}-")));
         let answer = send::get_object(request).await.map_err(|error| self.failed("GET", key, &error))?;
-        let etag = answer.e_tag.unwrap_or_default();
-        Ok(Opened { store: self.clone(), key: key.to_owned(), etag, body: answer.body })
+        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        let (etag, body) = (answer.e_tag.unwrap_or_default(), answer.body);
+        Ok(Opened { store: self.clone(), key: key.to_owned(), etag, length, body })
     }
 }
 
@@ -122,25 +104,29 @@ pub struct Opened {
     store: ObjectStore,
     key: String,
     etag: String,
+    /// Bytes that are to come, if the answer says so.
+    length: Option<u64>,
     body: ByteStream,
 }
 
 impl Opened {
     /// The object's `ETag`, quotes included.
-    #[must_use]
     pub fn etag(&self) -> &str {
         &self.etag
     }
 
-    /// The next piece; empty at the end.
-    ///
-    /// # Errors
-    /// When the connection breaks: what came is good, and the rest can be asked for.
+    /// The next piece; empty at the end. After an error the pieces that came are good, and the rest can be read with
+    /// another [`ObjectStore::open`].
     pub async fn chunk(&mut self) -> Result<Bytes, StoreError> {
-        let chunk = self.body.try_next().await;
-        chunk
-            .map(Option::unwrap_or_default)
-            .map_err(|error| self.store.error("GET", &self.key, causes(&error), StoreErrorKind::Passing))
+        loop {
+            let chunk = self.body.try_next().await.map_err(|error| {
+                self.store.error("GET", &self.key, causes(&error), StoreErrorKind::Passing)
+            })?;
+            match chunk {
+                Some(chunk) if chunk.is_empty() => {}
+                chunk => return Ok(chunk.unwrap_or_default()),
+            }
+        }
     }
 }
 

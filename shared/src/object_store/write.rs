@@ -6,7 +6,10 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::Bytes;
 
-use crate::object_store::{ObjectStore, StoreError, StoreErrorKind, crc32, send};
+use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::send;
+use crate::object_store::spelling::crc32;
+use crate::object_store::store::ObjectStore;
 
 /// Everything but what stands for itself in a URL's path.
 const UNSAFE_IN_COPY_SOURCE: &percent_encoding::AsciiSet =
@@ -22,10 +25,8 @@ pub struct Stored {
 }
 
 impl ObjectStore {
-    /// Stores an object with its CRC-32, which S3 checks on arrival; what S3 answers is compared here once more.
-    ///
-    /// # Errors
-    /// When S3 refuses, or answers with another checksum. An error may come after the effect.
+    /// Stores an object with its CRC-32, which S3 checks on arrival, and checks the one that S3 answers. After an error
+    /// the object may be stored all the same.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32);
@@ -38,9 +39,6 @@ impl ObjectStore {
     }
 
     /// As [`ObjectStore::put`], unless there is such an object already; then None.
-    ///
-    /// # Errors
-    /// As [`ObjectStore::put`].
     pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32).if_none_match("*");
@@ -64,9 +62,6 @@ impl ObjectStore {
     }
 
     /// Copies an object within the bucket.
-    ///
-    /// # Errors
-    /// When the source is not there or S3 refuses.
     pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let copy = self.client.copy_object().bucket(&self.bucket).key(to);
         // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
@@ -76,9 +71,6 @@ impl ObjectStore {
     }
 
     /// Deletes an object; one that is not there is no error.
-    ///
-    /// # Errors
-    /// When S3 refuses.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match send::delete_object(request.set_expected_bucket_owner(self.terms.owner())).await {

@@ -1,73 +1,29 @@
 //! Compression encodings of a column: <https://docs.aws.amazon.com/redshift/latest/dg/c_Compression_encodings.html>.
 
-use crate::schema::SqlType;
-use std::fmt;
-use std::str::FromStr;
+use crate::schema::sql_type::SqlType;
+use crate::schema::words::words;
 
-/// How Redshift compresses a column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "Redshift's own names")]
-pub enum Encoding {
-    Raw,
-    Az64,
-    Bytedict,
-    Delta,
-    Delta32k,
-    Lzo,
-    Mostly8,
-    Mostly16,
-    Mostly32,
-    Runlength,
-    Text255,
-    Text32k,
-    Zstd,
-}
+words!(
+    /// How Redshift compresses a column.
+    #[allow(missing_docs, reason = "Redshift's own names")]
+    Encoding ("encoding") {
+        Raw = "raw",
+        Az64 = "az64",
+        Bytedict = "bytedict",
+        Delta = "delta",
+        Delta32k = "delta32k",
+        Lzo = "lzo",
+        Mostly8 = "mostly8",
+        Mostly16 = "mostly16",
+        Mostly32 = "mostly32",
+        Runlength = "runlength",
+        Text255 = "text255",
+        Text32k = "text32k",
+        Zstd = "zstd",
+    }
+);
 
 impl Encoding {
-    /// Every encoding.
-    pub const ALL: [Self; 13] = [
-        Self::Raw,
-        Self::Az64,
-        Self::Bytedict,
-        Self::Delta,
-        Self::Delta32k,
-        Self::Lzo,
-        Self::Mostly8,
-        Self::Mostly16,
-        Self::Mostly32,
-        Self::Runlength,
-        Self::Text255,
-        Self::Text32k,
-        Self::Zstd,
-    ];
-
-    /// Redshift's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Az64 => "az64",
-            Self::Bytedict => "bytedict",
-            Self::Delta => "delta",
-            Self::Delta32k => "delta32k",
-            Self::Lzo => "lzo",
-            Self::Mostly8 => "mostly8",
-            Self::Mostly16 => "mostly16",
-            Self::Mostly32 => "mostly32",
-            Self::Runlength => "runlength",
-            Self::Text255 => "text255",
-            Self::Text32k => "text32k",
-            Self::Zstd => "zstd",
-        }
-    }
-
-    /// What Redshift itself would choose for a column of this type, and what suits wide tables of mostly empty text.
-    pub fn default_of(sql_type: SqlType) -> Self {
-        match sql_type {
-            SqlType::Varchar(_) | SqlType::Super | SqlType::Boolean => Self::Zstd,
-            _ => Self::Az64,
-        }
-    }
-
     /// Whether Redshift takes it for a column of this type.
     pub fn fits(self, sql_type: SqlType) -> bool {
         use SqlType::{Bigint, Boolean, Decimal, Integer, Smallint, Super, Timestamp, Varchar};
@@ -84,22 +40,5 @@ impl Encoding {
             Self::Runlength => sql_type != Super,
             Self::Text255 | Self::Text32k => matches!(sql_type, Varchar(_)),
         }
-    }
-}
-
-impl fmt::Display for Encoding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Encoding {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|encoding| encoding.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            format!("there is no encoding `{}`; encodings are {}", text.escape_debug(), names.join(", "))
-        })
     }
 }

@@ -1,81 +1,45 @@
 //! Kinds: how the JSON value of a field is read.
 
-use crate::schema::SqlType;
-use std::fmt;
-use std::str::FromStr;
+use crate::schema::sql_type::SqlType;
+use crate::schema::words::words;
 
-/// How the JSON value of a field is read. Adobe sends strings for numbers and numbers for strings: every kind
-/// accepts both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// A string as it is; the text of a number or boolean; the JSON text of anything else.
-    Text,
-    /// A whole number.
-    Integer,
-    /// A whole number from 0 to 2^64-1, such as a hit id.
-    Unsigned,
-    /// A number, kept exactly.
-    Decimal,
-    /// true/false, 0/1, Y/N, yes/no.
-    Boolean,
-    /// Seconds since 1970, as a UTC date and time.
-    Timestamp,
-    /// Sum of count × 10^exponent over an array of `{count, exponent}`, exactly.
-    EventValue,
-    /// A string, an array or `{values, delim}`: the values joined by their delimiter, `,` if none is given.
-    List,
-    /// The JSON text of the value.
-    Json,
-    /// The JSON text of the whole record.
-    Record,
-    /// The name of the producer.
-    Instance,
-    /// The id of the batch that brings the row to Redshift, as in the ledger.
-    Batch,
-    /// When the row was loaded: filled by Redshift, so no part of a row or of COPY.
-    LoadTime,
-}
+words!(
+    /// How the JSON value of a field is read. Adobe sends strings for numbers and numbers for strings: every kind
+    /// accepts both.
+    Kind ("kind") {
+        /// A string as it is; the text of a number or boolean; the JSON text of anything else.
+        Text = "text",
+        /// A whole number.
+        Integer = "integer",
+        /// A whole number from 0 to 2^64-1, such as a hit id.
+        Unsigned = "unsigned",
+        /// A number, kept exactly.
+        Decimal = "decimal",
+        /// true/false, 0/1, Y/N, yes/no.
+        Boolean = "boolean",
+        /// Seconds since 1970, as a UTC date and time.
+        Timestamp = "timestamp",
+        /// Sum of count × 10^exponent over an array of `{count, exponent}`, exactly.
+        EventValue = "event_value",
+        /// A string, an array or `{values, delim}`: the values joined by their delimiter, `,` if none is given.
+        List = "list",
+        /// The JSON text of the value.
+        Json = "json",
+        /// The JSON text of the whole record.
+        Record = "record",
+        /// The name of the producer.
+        Instance = "instance",
+        /// The id of the batch that brings the row to Redshift, as in the ledger.
+        Batch = "batch",
+        /// When the row was loaded: filled by Redshift, so no part of a row or of COPY.
+        LoadTime = "load_time",
+    }
+);
 
 /// The characters of a batch id.
 const BATCH_BYTES: u32 = 36;
 
 impl Kind {
-    /// Every kind, in the order of the documentation.
-    pub const ALL: [Self; 13] = [
-        Self::Text,
-        Self::Integer,
-        Self::Unsigned,
-        Self::Decimal,
-        Self::Boolean,
-        Self::Timestamp,
-        Self::EventValue,
-        Self::List,
-        Self::Json,
-        Self::Record,
-        Self::Instance,
-        Self::Batch,
-        Self::LoadTime,
-    ];
-
-    /// The name in a schema file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Integer => "integer",
-            Self::Unsigned => "unsigned",
-            Self::Decimal => "decimal",
-            Self::Boolean => "boolean",
-            Self::Timestamp => "timestamp",
-            Self::EventValue => "event_value",
-            Self::List => "list",
-            Self::Json => "json",
-            Self::Record => "record",
-            Self::Instance => "instance",
-            Self::Batch => "batch",
-            Self::LoadTime => "load_time",
-        }
-    }
-
     /// Whether its value comes from the record, by a path.
     pub fn is_from_record(self) -> bool {
         !matches!(self, Self::Instance | Self::Batch | Self::LoadTime)
@@ -108,22 +72,5 @@ impl Kind {
             }
         };
         if fits { Ok(()) } else { Err(format!("kind `{self}` takes type {rule}, not {sql_type}")) }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            format!("there is no kind `{}`; kinds are {}", text.escape_debug(), names.join(", "))
-        })
     }
 }

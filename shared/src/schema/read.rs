@@ -12,15 +12,21 @@
 //! type = "varchar(255)"
 //! ```
 
-use crate::schema::{Column, Encoding, JsonPath, Kind, MAX_COLUMNS, Rule, Schema, SchemaError, SqlType};
-use std::collections::HashMap;
+use crate::schema::encoding::Encoding;
+use crate::schema::error::SchemaError;
+use crate::schema::kind::Kind;
+use crate::schema::path::JsonPath;
+use crate::schema::rule::Rule;
+use crate::schema::sql_type::SqlType;
+use crate::schema::table::{Column, MAX_COLUMNS, Schema};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
 
 /// Stands in the path of a range for the number of the column.
-pub(super) const NUMBER: &str = "{n}";
+const NUMBER: &str = "{n}";
 /// Stands between the first and the last name of a range.
-pub(super) const RANGE: &str = "..";
+const RANGE: &str = "..";
 const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delimiter", "encoding"];
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
@@ -113,22 +119,14 @@ fn drop_columns(columns: &mut Vec<Column>, names: Option<&Value>) -> Result<(), 
 
 /// Puts the columns into the place of those of the same name, or behind all; the error is a name that comes twice.
 fn merge(all: &mut Vec<Column>, columns: Vec<Column>) -> Result<(), String> {
-    let base = all.len();
-    let mut places: HashMap<String, usize> =
-        all.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
-    let mut replaced = vec![false; base];
+    let mut names = HashSet::with_capacity(columns.len());
     for column in columns {
-        let place = places.get(&column.name).copied();
-        match place.map(|place| (all.get_mut(place), replaced.get_mut(place))) {
-            Some((Some(old), Some(seen @ false))) => {
-                *old = column;
-                *seen = true;
-            }
-            Some(_) => return Err(column.name),
-            None => {
-                places.insert(column.name.clone(), all.len());
-                all.push(column);
-            }
+        if !names.insert(column.name.clone()) {
+            return Err(column.name);
+        }
+        match all.iter_mut().find(|old| old.name == column.name) {
+            Some(old) => *old = column,
+            None => all.push(column),
         }
     }
     Ok(())
@@ -141,8 +139,9 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
     }
     let name = required(entry, "name")?;
     let kind: Kind = required(entry, "kind")?.parse()?;
-    let sql_type: SqlType =
-        required(entry, "type")?.parse().map_err(|error: crate::schema::SqlTypeError| error.to_string())?;
+    let sql_type: SqlType = required(entry, "type")?
+        .parse()
+        .map_err(|error: crate::schema::sql_type::SqlTypeError| error.to_string())?;
     let paths = paths(entry, kind)?;
     let rule = optional(entry, "rule")?.map(str::parse::<Rule>).transpose()?;
     let encoding = optional(entry, "encoding")?.map(str::parse::<Encoding>).transpose()?;
@@ -175,7 +174,7 @@ fn expand(entry: &Table, columns: &mut Vec<Column>) -> Result<(), String> {
 
 fn parse(paths: impl Iterator<Item = impl AsRef<str>>) -> Result<Vec<JsonPath>, String> {
     paths
-        .map(|path| path.as_ref().parse().map_err(|error: crate::schema::PathError| error.to_string()))
+        .map(|path| path.as_ref().parse().map_err(|error: crate::schema::path::PathError| error.to_string()))
         .collect()
 }
 
@@ -205,16 +204,14 @@ fn optional<'a>(entry: &'a Table, key: &str) -> Result<Option<&'a str>, String> 
 
 /// `path` or `paths`; a record column needs neither, a column without a value in the record has neither.
 fn paths(entry: &Table, kind: Kind) -> Result<Vec<String>, String> {
-    let string = |value: &Value| {
-        value
-            .as_str()
-            .map(str::to_owned)
-            .ok_or_else(|| "`path` is a string, `paths` a list of strings".to_owned())
-    };
+    let string = |value: &Value| value.as_str().map(str::to_owned);
+    let wrong = || "`path` is a string, `paths` a list of strings".to_owned();
     match (entry.get("path"), entry.get("paths")) {
         (Some(_), Some(_)) => Err("has both `path` and `paths`: give one".to_owned()),
-        (Some(path), None) => Ok(vec![string(path)?]),
-        (None, Some(Value::Array(paths))) => paths.iter().map(string).collect(),
+        (Some(path), None) => Ok(vec![string(path).ok_or_else(wrong)?]),
+        (None, Some(Value::Array(paths))) => {
+            paths.iter().map(string).collect::<Option<_>>().ok_or_else(wrong)
+        }
         (None, Some(_)) => Err("`paths` must be a list of strings".to_owned()),
         (None, None) if !kind.is_from_record() => Ok(Vec::new()),
         (None, None) if kind == Kind::Record => Ok(vec![JsonPath::record().to_string()]),

@@ -1,36 +1,25 @@
 //! What happens to a value that the type of its column cannot hold as it was sent.
 
-use crate::schema::{Kind, SqlType};
-use std::fmt;
-use std::str::FromStr;
+use crate::schema::kind::Kind;
+use crate::schema::sql_type::SqlType;
+use crate::schema::words::words;
 
-/// What happens to a value that the type of its column cannot hold as it was sent. Each time is counted by column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// As much of it is stored as the type can hold: text is cut between two characters, loses its NULs, and has
-    /// half a surrogate pair, and what was no UTF-8, replaced by U+FFFD; so are the strings within a SUPER; an array
-    /// of JSON is cut behind a whole element; a number or time is rounded to the digits there are, half away from
-    /// zero. What cannot be cut is NULL.
-    Cut,
-    /// The column is NULL.
-    Null,
-    /// The record is a reject.
-    Reject,
-}
+words!(
+    /// What happens to a value that the type of its column cannot hold as it was sent. Each time is counted by column.
+    Rule ("rule") {
+        /// As much of it is stored as the type can hold: text is cut between two characters, loses its NULs, and has
+        /// half a surrogate pair, and what was no UTF-8, replaced by U+FFFD; so are the strings within a SUPER; an array
+        /// of JSON is cut behind a whole element; a number or time is rounded to the digits there are, half away from
+        /// zero. What cannot be cut is NULL.
+        Cut = "cut",
+        /// The column is NULL.
+        Null = "null",
+        /// The record is a reject.
+        Reject = "reject",
+    }
+);
 
 impl Rule {
-    /// Every rule, in the order of the documentation.
-    pub const ALL: [Self; 3] = [Self::Cut, Self::Null, Self::Reject];
-
-    /// The name in a schema file.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Cut => "cut",
-            Self::Null => "null",
-            Self::Reject => "reject",
-        }
-    }
-
     /// The rule of a column that names none: text and JSON are cut, anything else NULL.
     pub fn default_of(kind: Kind) -> Self {
         match kind {
@@ -58,22 +47,5 @@ impl Rule {
             ));
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Rule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|rule| rule.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            format!("there is no rule `{}`; rules are {}", text.escape_debug(), names.join(", "))
-        })
     }
 }

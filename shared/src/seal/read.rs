@@ -8,13 +8,13 @@ use serde::Deserialize;
 use crate::ids::BatchId;
 use crate::layout::{Compression, parse_file_name};
 use crate::schema::{MAX_COLUMNS, valid_name};
-use crate::seal::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
+use crate::seal::format::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 
 /// Rows of a file at most, which is the most that `batch.records_per_file` may be.
-pub const MAX_FILE_ROWS: u64 = 1_000_000;
+pub(crate) const MAX_FILE_ROWS: u64 = 1_000_000;
 /// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
-pub const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Bytes of a file's object at most. The row that reaches [`MAX_FILE_BYTES`] is still in the file: 4 MiB of values, or
+pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
+/// Bytes of a file's object at most. The row that reaches `MAX_FILE_BYTES` is still in the file: 4 MiB of values, or
 /// 8 MiB if they are all quotes, which are doubled. Compression that finds nothing to save adds one byte to 256.
 pub const MAX_OBJECT_BYTES: u64 = MAX_FILE_BYTES + (16 << 20);
 
@@ -23,9 +23,6 @@ const SHOWN: usize = 60;
 
 impl Seal {
     /// Reads the seal that stands in the folder of `batch`, and checks it.
-    ///
-    /// # Errors
-    /// When it is no seal, of a newer format, of another batch, or as [`Seal::check`].
     pub fn read(batch: BatchId, json: &[u8]) -> Result<Self, BadSeal> {
         #[derive(Deserialize)]
         struct Format {
@@ -44,11 +41,8 @@ impl Seal {
         Ok(seal)
     }
 
-    /// Checks that the seal agrees with itself, and that there can be such files and columns.
-    ///
-    /// # Errors
-    /// When its sums do not add up, a file is named twice or as no file of this batch is, is larger than one can be, or
-    /// no table can have exactly these columns.
+    /// Checks that the sums add up, that each file is named once, as a file of this batch is, and can be so large, and
+    /// that a table can have exactly these columns.
     pub fn check(&self) -> Result<(), BadSeal> {
         let fault = self.files_fault().or_else(|| self.columns.as_deref().and_then(column_fault));
         fault.map_or(Ok(()), |fault| Err(BadSeal::Contradiction(fault)))
@@ -121,7 +115,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::tests::seal;
+    use crate::seal::format::tests::seal;
 
     fn read(seal: &Seal) -> Result<Seal, BadSeal> {
         Seal::read(seal.batch, &serde_json::to_vec(seal).unwrap())

@@ -1,18 +1,21 @@
 //! A log file a day, `<service>.<YYYY-MM-DD>.log`, by the date in UTC. Files of this name that are too old are deleted, and
-//! no others: the directory may be shared, and what somebody keeps beside the logs is not ours.
+//! no others: the directory may be shared, and other files in it are not ours.
 //!
 //! tracing-appender's own files are not used: it deletes whatever begins with the name and ends in `.log`, and complains to
-//! standard error in a way that ends its thread when nobody reads there.
+//! standard error, which ends its thread when the reader has gone.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use chrono::{NaiveDate, Utc};
+use chrono::NaiveDate;
+
+use crate::clock::Clock;
 
 /// The file of the present day.
 #[derive(Debug)]
 pub(super) struct Daily {
+    clock: Clock,
     dir: PathBuf,
     service: String,
     keep_days: usize,
@@ -22,17 +25,14 @@ pub(super) struct Daily {
 
 impl Daily {
     /// Opens the file of this day, and makes the directory if it is not there.
-    pub(super) fn open(dir: &Path, service: &str, keep_days: usize) -> io::Result<Self> {
-        Self::open_on(Utc::now().date_naive(), dir, service, keep_days)
-    }
-
-    fn open_on(day: NaiveDate, dir: &Path, service: &str, keep_days: usize) -> io::Result<Self> {
+    pub(super) fn open(clock: Clock, dir: &Path, service: &str, keep_days: usize) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
+        let day = clock.wall().date_naive();
         let file = append_to(&dir.join(name(service, day)))?;
-        Ok(Self { dir: dir.to_owned(), service: service.to_owned(), keep_days, day, file })
+        Ok(Self { clock, dir: dir.to_owned(), service: service.to_owned(), keep_days, day, file })
     }
 
-    /// Goes on in the file of `today`, and tidies. A failure is told in the file that is open.
+    /// Continues in the file of `today`, and deletes what is too old. A failure is logged to the file that is open.
     fn turn_to(&mut self, today: NaiveDate) {
         // Tried once a day: each attempt that fails is a line, and each line would be an attempt.
         self.day = today;
@@ -41,7 +41,7 @@ impl Daily {
             Ok(file) => self.file = file,
             Err(error) => {
                 let path = path.display();
-                tracing::warn!("cannot begin the log file {path}: {error}; the one before is written on");
+                tracing::warn!("cannot begin the log file {path}: {error}; continuing in the previous one");
             }
         }
         prune(&self.dir, &self.service, self.keep_days, today);
@@ -50,7 +50,7 @@ impl Daily {
 
 impl Write for Daily {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let today = Utc::now().date_naive();
+        let today = self.clock.wall().date_naive();
         if today != self.day {
             self.turn_to(today);
         }
@@ -71,11 +71,7 @@ fn name(service: &str, day: NaiveDate) -> String {
 }
 
 /// Deletes the log files of this service that are too old. A failure is a warning.
-pub(super) fn prune_today(dir: &Path, service: &str, keep_days: usize) {
-    prune(dir, service, keep_days, Utc::now().date_naive());
-}
-
-fn prune(dir: &Path, service: &str, keep_days: usize, today: NaiveDate) {
+pub(super) fn prune(dir: &Path, service: &str, keep_days: usize, today: NaiveDate) {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) => {
@@ -145,28 +141,31 @@ mod tests {
     #[test]
     fn a_new_day_has_a_new_file_and_what_is_not_ours_stays() {
         let dir = std::env::temp_dir().join(format!("daily-{}", uuid::Uuid::now_v7()));
-        let mut daily = Daily::open_on(day("2026-11-14"), &dir, "ingester", 2).unwrap();
-        daily.file.write_all(b"one\n").unwrap();
+        let clock = Clock::by_hand("2026-11-14T12:00:00Z".parse().unwrap());
+        let next_day = || clock.advance(std::time::Duration::from_secs(86_400));
+        let mut daily = Daily::open(clock.clone(), &dir, "ingester", 2).unwrap();
+        daily.write_all(b"one\n").unwrap();
         let others = ["ingester-incident.log", "ingester2.2026-11-01.log"];
         for name in others.into_iter().chain(["ingester.2026-11-13.log"]) {
             fs::write(dir.join(name), "kept").unwrap();
         }
         fs::create_dir(dir.join("ingester.2026-11-02.log")).unwrap();
-        daily.turn_to(day("2026-11-15"));
-        daily.file.write_all(b"two\n").unwrap();
+        next_day();
+        daily.write_all(b"two\n").unwrap();
         let read = |name: &str| fs::read_to_string(dir.join(name)).ok();
         assert_eq!(read("ingester.2026-11-14.log").as_deref(), Some("one\n"));
         assert_eq!(read("ingester.2026-11-15.log").as_deref(), Some("two\n"));
         assert_eq!(read("ingester.2026-11-13.log"), None, "two days are kept");
         assert!(others.iter().all(|name| read(name).as_deref() == Some("kept")));
         assert!(dir.join("ingester.2026-11-02.log").is_dir());
-        // Where no file can be made the one before is written on, and nothing panics.
+        // Where no file can be made the previous one is continued, and nothing panics.
         fs::create_dir(dir.join("ingester.2026-11-16.log")).unwrap();
-        daily.turn_to(day("2026-11-16"));
-        daily.file.write_all(b"three\n").unwrap();
+        next_day();
+        daily.write_all(b"three\n").unwrap();
         assert_eq!(read("ingester.2026-11-15.log").as_deref(), Some("two\nthree\n"));
         fs::remove_dir_all(&dir).unwrap();
-        daily.turn_to(day("2026-11-17"));
+        next_day();
+        daily.write_all(b"four\n").unwrap();
         daily.flush().unwrap();
     }
 }

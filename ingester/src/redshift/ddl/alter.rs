@@ -14,9 +14,9 @@
 use crate::redshift::ddl::live::{
     Wanted, by_name, compare_column, unknown, wanted_by_ledger, wanted_by_schema,
 };
+use crate::redshift::ddl::options::TableOptions;
 use crate::redshift::ddl::statements::{Change, Statements, Stored};
 use crate::redshift::ddl::{LiveColumn, RENAMED_IN_LEDGER, What};
-use shared::schema::table_options::TableOptions;
 use shared::schema::{Encoding, Schema};
 use shared::sql::{TableName, ident};
 
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::redshift::ddl::Layout;
     use crate::redshift::ddl::live::tests::{live, schema};
-    use shared::schema::table_options::Encodings;
+    use shared::config::Encodings;
 
     /// Columns as in `live`, each with its encoding, whether it is the distribution key, and its place in the sort key.
     fn stored(columns: &[(&str, &str, &str, bool, i32)]) -> Vec<LiveColumn> {

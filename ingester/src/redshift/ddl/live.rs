@@ -1,8 +1,8 @@
 //! The table as it stands in Redshift, compared with the schema. What makes it right is in `alter.rs`.
 
 use crate::redshift::ddl::fit::{Fit, fit_kind};
+use crate::redshift::ddl::options::TableOptions;
 use crate::redshift::ddl::{LEDGER_COLUMNS, column_text};
-use shared::schema::table_options::TableOptions;
 use shared::schema::{Encoding, Kind, Schema, SqlType};
 use std::collections::{HashMap, HashSet};
 use std::fmt;

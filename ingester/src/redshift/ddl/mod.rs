@@ -8,11 +8,12 @@ mod alter;
 mod fit;
 mod live;
 mod statements;
+mod options;
 
 pub(crate) use alter::{alter_ledger, alter_table};
 pub(crate) use live::{Difference, Layout, LiveColumn, What, compare};
+pub(crate) use options::TableOptions;
 
-use shared::schema::table_options::TableOptions;
 use shared::schema::{Column, Kind, Schema};
 use shared::sql::{TableName, ident};
 use std::fmt::Write;
@@ -131,7 +132,7 @@ fn create<'a>(table: &TableName, columns: impl IntoIterator<Item = (&'a str, Str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::schema::table_options::Encodings;
+    use shared::config::Encodings;
     use shared::schema::{Encoding, SqlType};
 
     fn schema() -> Schema {

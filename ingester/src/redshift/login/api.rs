@@ -10,11 +10,11 @@ use std::time::Duration;
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
-use shared::aws::{Api, Reply};
 use shared::config::{Config, Login, Redshift, S3};
 use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
+use crate::redshift::login::signed::{Api, Reply};
 use crate::redshift::login::{Credential, Life};
 use crate::redshift::session::SqlFailure;
 
@@ -47,7 +47,7 @@ impl PasswordApi {
         Self {
             s3: config.s3.clone(),
             auth: redshift.auth,
-            action: redshift.auth.action().unwrap_or_default(),
+            action: action(redshift.auth).unwrap_or_default(),
             user: redshift.user.clone(),
             database: redshift.database.clone(),
             of: of.unwrap_or_default(),
@@ -133,10 +133,20 @@ fn service(auth: Login) -> &'static str {
     }
 }
 
+/// The action of AWS that gives out the password, if it is one of AWS's.
+fn action(auth: Login) -> Option<&'static str> {
+    match auth {
+        Login::Password => None,
+        Login::Iam => Some("GetClusterCredentials"),
+        Login::IamIdentity => Some("GetClusterCredentialsWithIAM"),
+        Login::Serverless => Some("GetCredentials"),
+    }
+}
+
 /// Where passwords come from; None with one of the user's own.
 #[must_use]
 pub(crate) fn login_address(config: &Config) -> Option<String> {
-    config.redshift.auth.action()?;
+    action(config.redshift.auth)?;
     Some(endpoint(&config.redshift, config.redshift.region(&config.s3.region)))
 }
 

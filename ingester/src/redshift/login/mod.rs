@@ -3,6 +3,7 @@
 //! A password of AWS's only opens connections: one that is open goes on when it expires.
 
 mod api;
+mod signed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::redshift::session::SqlFailure;
 use api::PasswordApi;
 
 pub(crate) use api::login_address;
+pub use signed::{Api, ApiError, Reply};
 
 /// A password is not used when less than this is left of it: opening a connection takes a moment, and clocks differ.
 const MARGIN: TimeDelta = TimeDelta::seconds(60);

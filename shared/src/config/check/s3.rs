@@ -1,8 +1,10 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use crate::config::check::{check_url, one_source};
-use crate::config::load::Problems;
-use crate::config::{Archive, Config, S3, Secrets};
+use crate::config::check::address::check_url;
+use crate::config::check::secrets::one_source;
+use crate::config::choices::{Archive, Secrets};
+use crate::config::keys::{Config, S3};
+use crate::config::problems::Problems;
 
 /// Storage classes whose objects can be read at once: the archive is compared with what is moved there.
 const READABLE: [&str; 5] = ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"];
@@ -21,21 +23,20 @@ pub(super) fn check(config: &Config, secrets: Secrets, problems: &mut Problems) 
 
 fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
     let fixed_key = !s3.access_key_id.is_empty();
-    let s3_secret = !s3.secret_access_key.is_empty();
-    one_source(
-        "s3.secret_access_key",
-        s3_secret,
-        &s3.secret_access_key_file,
-        secrets.s3() && fixed_key,
-        problems,
-    );
-    if !fixed_key && (s3_secret || !s3.secret_access_key_file.as_os_str().is_empty()) {
-        problems.add("s3.access_key_id", "is missing: s3.secret_access_key belongs to it");
-    }
-    let token = !s3.session_token.is_empty();
-    one_source("s3.session_token", token, &s3.session_token_file, false, problems);
-    if !fixed_key && (token || !s3.session_token_file.as_os_str().is_empty()) {
-        problems.add("s3.access_key_id", "is missing: s3.session_token belongs to it");
+    for (key, secret, file, needed) in [
+        (
+            "s3.secret_access_key",
+            &s3.secret_access_key,
+            &s3.secret_access_key_file,
+            secrets.s3() && fixed_key,
+        ),
+        ("s3.session_token", &s3.session_token, &s3.session_token_file, false),
+    ] {
+        one_source(key, !secret.is_empty(), file, needed, problems);
+        let given = !secret.is_empty() || !file.as_os_str().is_empty();
+        if given && !fixed_key {
+            problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));
+        }
     }
     let is_role = s3.role_arn.starts_with("arn:aws") && s3.role_arn.contains(":role/");
     if !s3.role_arn.is_empty() && !is_role {
@@ -48,7 +49,7 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
     }
 }
 
-/// What the owner of a bucket asks of those who write.
+/// What a bucket's policy may require of every object.
 fn terms(s3: &S3, problems: &mut Problems) {
     if !s3.kms_key_id.is_empty() && !s3.server_side_encryption.is_kms() {
         let rule = "must be \"aws:kms\" or \"aws:kms:dsse\": s3.kms_key_id belongs to it";

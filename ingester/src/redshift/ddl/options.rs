@@ -1,42 +1,46 @@
 //! How Redshift lays the table out: keys and encodings.
 
-use super::{Column, Encoding, Schema, SqlType};
+use shared::config::{Encodings, Redshift};
+use shared::exit::{Exit, Failure};
+use shared::schema::{Column, Encoding, Schema, SqlType};
 
 /// How Redshift is to lay the table out; empty leaves both to it (DISTSTYLE AUTO, SORTKEY AUTO).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableOptions {
+pub(crate) struct TableOptions {
     /// Columns of the compound sort key, most significant first.
-    pub sortkey: Vec<String>,
+    pub(crate) sortkey: Vec<String>,
     /// Column whose value decides the slice a row lives on.
-    pub distkey: Option<String>,
+    pub(crate) distkey: Option<String>,
     /// Which columns name their encoding.
-    pub encodings: Encodings,
-}
-
-/// Which columns name their encoding.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Encodings {
-    /// Those for which the schema does.
-    #[default]
-    Auto,
-    /// All: that of the schema, or one that suits the type; the first column of the sort key is not compressed, so
-    /// that blocks can be skipped.
-    Explicit,
+    pub(crate) encodings: Encodings,
 }
 
 /// A key that the table cannot have.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{key} `{}`: {rule}", column.escape_debug())]
-pub struct TableOptionsError {
+pub(crate) struct TableOptionsError {
     key: &'static str,
     column: String,
     rule: &'static str,
 }
 
 impl TableOptions {
+    /// As the configuration says.
+    pub(crate) fn of(redshift: &Redshift) -> Self {
+        let distkey = Some(redshift.distkey.clone()).filter(|column| !column.is_empty());
+        Self { sortkey: redshift.sortkey.clone(), distkey, encodings: redshift.encodings }
+    }
+
+    /// As the configuration says, if a table of this schema can have them. The failure names the key and the column.
+    pub(crate) fn checked(redshift: &Redshift, schema: &Schema) -> Result<Self, Failure> {
+        let options = Self::of(redshift);
+        let checked = options.validate(schema);
+        checked.map_err(|error| Failure::new(Exit::Config, anyhow::anyhow!("redshift.{error}")))?;
+        Ok(options)
+    }
+
     /// Whether the schema has these columns and Redshift allows them as keys.
-    pub fn validate(&self, schema: &Schema) -> Result<(), TableOptionsError> {
+    pub(crate) fn validate(&self, schema: &Schema) -> Result<(), TableOptionsError> {
         let sort = self.sortkey.iter().map(|column| ("sortkey", column));
         for (key, name) in sort.chain(self.distkey.iter().map(|column| ("distkey", column))) {
             let refuse = |rule| TableOptionsError { key, column: name.clone(), rule };
@@ -54,13 +58,20 @@ impl TableOptions {
     }
 
     /// The encoding the column shall name, if any.
-    #[must_use]
-    pub fn encoding(&self, column: &Column) -> Option<Encoding> {
+    pub(crate) fn encoding(&self, column: &Column) -> Option<Encoding> {
         let default = || match self.encodings {
             Encodings::Auto => None,
             Encodings::Explicit if self.sortkey.first() == Some(&column.name) => Some(Encoding::Raw),
-            Encodings::Explicit => Some(Encoding::default_of(column.sql_type)),
+            Encodings::Explicit => Some(default_encoding(column.sql_type)),
         };
         column.encoding.or_else(default)
+    }
+}
+
+/// What Redshift itself would choose for a column of this type, and what suits wide tables of mostly empty text.
+fn default_encoding(sql_type: SqlType) -> Encoding {
+    match sql_type {
+        SqlType::Varchar(_) | SqlType::Super | SqlType::Boolean => Encoding::Zstd,
+        _ => Encoding::Az64,
     }
 }

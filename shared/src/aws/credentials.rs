@@ -1,0 +1,169 @@
+//! The credential of every request to AWS: the fixed key of `[s3]`, the AWS chain, or a role assumed with one of them.
+
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::Credentials;
+
+use crate::aws::connector::http;
+use crate::boxed::Boxed;
+use crate::causes::causes;
+use crate::config::S3;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The name by which CloudTrail shows the sessions of an assumed role.
+const SESSION: &str = "livestream";
+
+/// What the clients of AWS have in common; the credential is the fixed key of `[s3]` or the AWS chain, or a role that is
+/// assumed with one of them.
+pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
+    Box::pin(async move {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(config.timeout.0)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http(&config.egress))
+            .region(Region::new(config.region.clone()))
+            .timeout_config(timeouts);
+        if !config.access_key_id.is_empty() {
+            let (id, secret) = (&config.access_key_id, config.secret_access_key.reveal());
+            let token = Some(config.session_token.reveal().to_owned()).filter(|token| !token.is_empty());
+            loader = loader.credentials_provider(Credentials::new(id, secret, token, None, "configuration"));
+        }
+        let sdk = loader.load().await;
+        if config.role_arn.is_empty() { sdk } else { assuming(config, sdk).await }
+    })
+}
+
+/// The configuration for STS. It is made anew, without what the SDK would look up for a service: an `endpoint_url` of the
+/// profile would override an address that is set here.
+fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
+    let mut asking = SdkConfig::builder();
+    asking.set_behavior_version(sdk.behavior_version());
+    asking.set_region(sdk.region().cloned());
+    asking.set_http_client(sdk.http_client());
+    asking.set_credentials_provider(sdk.credentials_provider());
+    asking.set_timeout_config(sdk.timeout_config().cloned());
+    asking.set_retry_config(sdk.retry_config().cloned());
+    asking.set_sleep_impl(sdk.sleep_impl());
+    asking.set_time_source(sdk.time_source());
+    asking.set_use_fips(sdk.use_fips());
+    asking.set_use_dual_stack(sdk.use_dual_stack());
+    asking.set_endpoint_url(Some(config.sts_endpoint.clone()).filter(|given| !given.is_empty()));
+    asking.build()
+}
+
+/// The same, as the role of [s3].
+async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
+    let mut role =
+        AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking(config, &sdk));
+    if !config.external_id.is_empty() {
+        role = role.external_id(&config.external_id);
+    }
+    // The SDK caches the credential of the role, and renews it before it expires.
+    sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(role.build().await)).build()
+}
+
+/// What to do about a source of credentials that is not built in. A program that AWS itself offers reads it.
+const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_process = aws configure export-credentials \
+     --profile <the present one> --format process`, whose credential passes with the session; or give the service one of its own: \
+     the role of its container or instance, a web identity, a profile with keys or with role_arn and source_profile, \
+     AWS_ACCESS_KEY_ID, or s3.access_key_id";
+
+/// The message for a source of credentials that is not built in, in place of the SDK's, which names features of cargo. None
+/// if the error is another.
+pub(crate) fn not_built_in(said: &str) -> Option<String> {
+    let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
+        match rest.split(['.', ' ', ',']).next().unwrap_or_default() {
+            "sso" => "IAM Identity Center (`aws sso login`)".to_owned(),
+            "credentials-login" => "a console session (`aws login`)".to_owned(),
+            other => format!("{other:?}"),
+        }
+    } else {
+        let (_, rest) = said.split_once("profile referenced `")?;
+        let (name, rest) = rest.split_once('`')?;
+        rest.contains("not supported").then(|| format!("{name:?}"))?
+    };
+    Some(format!("the AWS profile takes its credential from {source}, which is not built in: {INSTEAD}"))
+}
+
+/// Why no credential was found or could be used, for an operator.
+pub fn credential_error(error: &dyn std::error::Error) -> String {
+    let said = causes(error);
+    not_built_in(&said).unwrap_or(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::ProvideCredentials;
+    use aws_smithy_http_client::Builder;
+    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+    use super::*;
+
+    /// What the SDK says of this profile.
+    #[allow(deprecated, reason = "the names of now are those of a crate that is not a dependency here")]
+    async fn said(profile: &str) -> String {
+        use aws_config::profile::ProfileFileCredentialsProvider;
+        use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+        use aws_config::provider_config::ProviderConfig;
+
+        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, profile).build();
+        let provider = ProfileFileCredentialsProvider::builder()
+            .configure(&ProviderConfig::without_region().with_http_client(http))
+            .profile_files(files)
+            .build();
+        causes(&provider.provide_credentials().await.unwrap_err())
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_not_built_in_is_told_without_a_word_of_cargo() {
+        let sso = "[default]\nsso_start_url = https://example.com/start\nsso_region = eu-central-1\n\
+                   sso_account_id = 123456789012\nsso_role_name = r\n";
+        let login = "[default]\nlogin_session = arn:aws:iam::123456789012:user/u\n";
+        for (profile, source) in [(sso, "aws sso login"), (login, "aws login")] {
+            let said = said(profile).await;
+            let told = not_built_in(&said);
+            assert!(told.is_some(), "the SDK has other words by now: {said}");
+            let told = told.unwrap();
+            for part in [source, "AWS_PROFILE", "credential_process", "s3.access_key_id"] {
+                assert!(told.contains(part), "{part}: {told}");
+            }
+            assert!(!told.contains("cargo") && !told.contains("feature"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_source_nobody_knows_is_named_and_other_errors_are_left_as_they_are() {
+        let unknown = "invalid: profile referenced `Foo` provider but that provider is not supported";
+        assert!(not_built_in(unknown).unwrap().contains("\"Foo\", which is not built in"));
+        for other in ["no providers in chain provided credentials", "profile `x` was not defined: …", ""] {
+            assert_eq!(not_built_in(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn sts_is_asked_where_the_configuration_says_whatever_the_profile_says() {
+        use crate::config::{Config, Secrets};
+
+        let text = include_str!("../../../deploy/pipeline.example.toml");
+        let config =
+            Config::parse(text, std::path::Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
+        // As the SDK sets it when a profile has an endpoint_url.
+        let sdk = SdkConfig::builder().region(Region::new("eu-central-1")).endpoint_url("http://10.0.0.1");
+        let sdk = sdk.build();
+        for (given, asked) in [("", None), ("https://sts.example", Some("https://sts.example"))] {
+            let config = S3 { sts_endpoint: given.to_owned(), ..config.s3.clone() };
+            let asking = asking(&config, &sdk);
+            assert_eq!(asking.endpoint_url(), asked);
+            assert!(asking.service_config().is_none(), "it would go before");
+            assert_eq!(asking.region(), sdk.region());
+        }
+    }
+}

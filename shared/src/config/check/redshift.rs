@@ -1,0 +1,66 @@
+//! The rules of `[redshift]`.
+
+use crate::config::check::address::{check_url, is_loopback_name};
+use crate::config::check::secrets::one_source;
+use crate::config::choices::{Login, Secrets, Tls};
+use crate::config::keys::Redshift;
+use crate::config::problems::Problems;
+
+pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Problems) {
+    let needed = secrets.redshift() && redshift.auth == Login::Password;
+    let given = !redshift.password.is_empty();
+    one_source("redshift.password", given, &redshift.password_file, needed, problems);
+    check_login(redshift, problems);
+    if redshift.table == redshift.ledger {
+        problems.add("redshift.ledger", "must not be the table itself");
+    } else if [&redshift.table, &redshift.ledger].contains(&&redshift.ledger.lock_table()) {
+        problems.add(
+            "redshift.ledger",
+            "must leave room for its lock, the table of its name with _lock behind it",
+        );
+    }
+    if redshift.tls == Tls::Disable && !is_loopback_name(&redshift.host) {
+        problems.add(
+            "redshift.tls",
+            "\"disable\" is accepted only when redshift.host is this machine's loopback",
+        );
+    }
+    if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
+        problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    }
+}
+
+/// What each way to log in needs.
+fn check_login(redshift: &Redshift, problems: &mut Problems) {
+    let auth = match redshift.auth {
+        Login::Password => "password",
+        Login::Iam => "iam",
+        Login::IamIdentity => "iam-identity",
+        Login::Serverless => "serverless",
+    };
+    match (redshift.auth.needs_user(), redshift.user.trim().is_empty()) {
+        (true, true) => {
+            let rule = "is missing: for example user = \"livestream_loader\"";
+            problems.add("redshift.user", rule);
+        }
+        (false, false) => {
+            let rule = format!(
+                "must be left out when redshift.auth is {auth:?}: the user follows from the IAM identity"
+            );
+            problems.add("redshift.user", rule);
+        }
+        _ => {}
+    }
+    let (key, name) = match redshift.auth {
+        Login::Password => return,
+        Login::Iam | Login::IamIdentity => ("redshift.cluster", redshift.cluster()),
+        Login::Serverless => ("redshift.workgroup", redshift.workgroup()),
+    };
+    if name.is_none() {
+        let rule = "is missing: redshift.host does not tell it, and AWS wants it when redshift.auth is";
+        problems.add(key, format_args!("{rule} {auth:?}"));
+    }
+    if !redshift.api_endpoint.is_empty() {
+        check_url("redshift.api_endpoint", &redshift.api_endpoint, problems);
+    }
+}

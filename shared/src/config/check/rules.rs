@@ -1,0 +1,112 @@
+//! The rules of every section, and those that concern several.
+
+use toml::{Table, Value};
+
+use crate::config::check::{adobe, filter, ranges, redshift, s3};
+use crate::config::choices::Secrets;
+use crate::config::keys::Config;
+use crate::config::problems::Problems;
+
+/// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
+const MAX_SOCKET_BYTES: usize = 107;
+
+/// Turns the completed table into sections, complaining about every value that breaks a rule.
+pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
+    ranges::check(&table, problems);
+    match serde_path_to_error::deserialize::<_, Config>(Value::Table(table)) {
+        Ok(mut config) => {
+            if config.adobe.token_url.is_empty() {
+                config.adobe.token_url = config.adobe.auth.token_url().to_owned();
+            }
+            adobe::check(&config.adobe, secrets, problems);
+            s3::check(&config, secrets, problems);
+            redshift::check(&config.redshift, secrets, problems);
+            config.filters.iter().for_each(|rule| filter::check(rule, problems));
+            check_places(&config, problems);
+            check_rest(&config, problems);
+            Some(config)
+        }
+        Err(error) => {
+            let key = error.path().to_string();
+            // A number out of its range may not fit the type either.
+            if !problems.name(&key) {
+                problems.add(&key, error.inner().message());
+            }
+            None
+        }
+    }
+}
+
+/// Directories and sockets of the two services.
+fn check_places(config: &Config, problems: &mut Problems) {
+    let Config { log, ingester, .. } = config;
+    for (key, path) in [("log.dir", &log.dir), ("ingester.dir", &ingester.dir)] {
+        if path.as_os_str().is_empty() {
+            problems.add(key, "must not be empty");
+        }
+    }
+    let feed = if ingester.feed.as_os_str().is_empty() { "log.dir" } else { "ingester.feed" };
+    for (key, socket) in [(feed, config.producer_socket()), ("ingester.dir", config.ingester_socket())] {
+        let bytes = socket.as_os_str().len();
+        if bytes > MAX_SOCKET_BYTES {
+            let rule = "is too long: the path of its socket,";
+            let limit = format!("has {bytes} bytes, and the system takes {MAX_SOCKET_BYTES} at most");
+            problems.add(key, format_args!("{rule} {}, {limit}", socket.display()));
+        }
+    }
+    if log.dir == ingester.dir {
+        problems.add("ingester.dir", "must not be log.dir: each service needs a directory of its own");
+    }
+}
+
+fn check_rest(config: &Config, problems: &mut Problems) {
+    let Config { adobe, s3, redshift, .. } = config;
+    for (key, text) in [
+        ("adobe.client_id", &adobe.client_id),
+        ("s3.bucket", &s3.bucket),
+        ("s3.region", &s3.region),
+        ("redshift.host", &redshift.host),
+        ("redshift.database", &redshift.database),
+    ] {
+        if text.trim().is_empty() {
+            problems.add(key, "must not be empty");
+        }
+    }
+    check_level(&config.logging.level, problems);
+    let listens = [&config.metrics.producer_listen, &config.metrics.ingester_listen];
+    for (key, listen) in ["metrics.producer_listen", "metrics.ingester_listen"].into_iter().zip(listens) {
+        if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
+            problems.add(key, format_args!("{listen:?} is no address with port, such as \"127.0.0.1:9464\""));
+        }
+    }
+    if !listens[0].is_empty() && listens[0] == listens[1] && !listens[0].ends_with(":0") {
+        problems.add("metrics.ingester_listen", "must not be metrics.producer_listen");
+    }
+    if config.schema.event_range().is_none() {
+        problems.add("schema.events", "must be a range within 1..1000, such as \"1..100\"");
+    }
+    let share = config.quarantine.max_share;
+    if !(0.0..=1.0).contains(&share) {
+        let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
+        problems.add("quarantine.max_share", format_args!("{rule} {share}"));
+    }
+}
+
+/// A filter such as `inof` would be taken for the name of a module and silence everything else.
+fn check_level(filter: &str, problems: &mut Problems) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let mut overall = false;
+    for part in filter.split(',').map(str::trim) {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        overall |= !part.contains('=');
+        if !LEVELS.contains(&level.to_lowercase().as_str()) {
+            problems.add(
+                "logging.level",
+                format_args!("{level:?} is no level: write one of {}", LEVELS.join(", ")),
+            );
+        }
+    }
+    if !overall {
+        problems.add("logging.level", "names no level for everything else, such as \"info\"");
+    }
+}

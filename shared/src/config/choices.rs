@@ -1,0 +1,87 @@
+//! What the value of a key may be, where it is one of a few words.
+
+use serde::Deserialize;
+
+macro_rules! choices {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $value:ident = $word:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+        #[allow(missing_docs, reason = "the table of keys documents them")]
+        pub enum $name { $($(#[$attr])* #[serde(rename = $word)] $value,)* }
+    )*};
+}
+
+choices! {
+    /// `adobe.auth`
+    Auth { Oauth = "oauth", Jwt = "jwt", }
+    /// `adobe.reset`
+    Reset { Smallest = "smallest", Largest = "largest", None = "none", }
+    /// `adobe.invalid_text`
+    InvalidText { Replace = "replace", Reject = "reject", }
+    /// `redshift.auth`
+    Login { Password = "password", Iam = "iam", IamIdentity = "iam-identity", Serverless = "serverless", }
+    /// `redshift.tls`
+    Tls { VerifyFull = "verify-full", Disable = "disable", }
+    /// `redshift.encodings`
+    #[derive(Default)]
+    Encodings { #[default] Auto = "auto", Explicit = "explicit", }
+    /// `s3.server_side_encryption`
+    Encryption { OfBucket = "", Aes256 = "AES256", Kms = "aws:kms", KmsDsse = "aws:kms:dsse", }
+    /// `s3.acl`
+    Acl { OfBucket = "", BucketOwnerFullControl = "bucket-owner-full-control", }
+    /// `ingester.archive`
+    Archive { Move = "move", Keep = "keep", Delete = "delete", }
+    /// `logging.format`
+    LogFormat { Human = "human", Json = "json", }
+}
+
+/// Which secrets a program uses: those it does not use need not be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// Adobe's and S3's: the producer knows nothing of Redshift.
+    Producer,
+    /// Redshift's and S3's.
+    Ingester,
+    /// S3's.
+    Store,
+    /// None.
+    Unused,
+}
+
+impl Secrets {
+    pub(super) fn adobe(self) -> bool {
+        self == Self::Producer
+    }
+
+    pub(super) fn s3(self) -> bool {
+        self != Self::Unused
+    }
+
+    pub(super) fn redshift(self) -> bool {
+        self == Self::Ingester
+    }
+}
+
+impl Auth {
+    /// Where Adobe gives out tokens for credentials of this kind.
+    pub fn token_url(self) -> &'static str {
+        match self {
+            Self::Oauth => "https://ims-na1.adobelogin.com/ims/token/v3",
+            Self::Jwt => "https://ims-na1.adobelogin.com/ims/exchange/jwt",
+        }
+    }
+}
+
+impl Login {
+    /// Whether the user is named by `redshift.user`.
+    pub(super) fn needs_user(self) -> bool {
+        matches!(self, Self::Password | Self::Iam)
+    }
+}
+
+impl Encryption {
+    /// Whether a key of KMS encrypts.
+    pub(super) fn is_kms(self) -> bool {
+        matches!(self, Self::Kms | Self::KmsDsse)
+    }
+}

@@ -1,0 +1,77 @@
+//! What a key of the configuration is.
+
+/// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
+pub const ENV_PREFIX: &str = "LIVESTREAM__";
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Type {
+    /// Any text.
+    Text,
+    /// A text that never prints; also readable from a file by the key with `_file` appended.
+    Secret,
+    /// A path of the local file system.
+    Path,
+    /// A whole number.
+    Integer,
+    /// A number.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A number with its unit: `"50ms"`, `"2h"`.
+    Duration,
+    /// A number with its unit: `"64MiB"`.
+    Size,
+    /// A list of texts.
+    Texts,
+}
+
+impl Type {
+    /// The name of the type in the documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Secret => "secret",
+            Self::Path => "path",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::Size => "size",
+            Self::Texts => "list of text",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+pub struct Key {
+    /// `section.key`.
+    pub path: &'static str,
+    /// What its value looks like.
+    pub kind: Type,
+    /// The default as TOML, or None when the key must be given (an empty text, or nothing, means "not set").
+    pub default: Option<&'static str>,
+    /// A value as TOML that could stand there.
+    pub example: &'static str,
+    /// What it decides, with unit and range.
+    pub help: &'static str,
+    /// The least and the greatest value, as they are written.
+    pub(super) range: Option<(&'static str, &'static str)>,
+}
+
+impl Key {
+    pub(super) const fn within(self, least: &'static str, greatest: &'static str) -> Self {
+        Self { range: Some((least, greatest)), ..self }
+    }
+}
+
+/// A key of any value; its section sets the path.
+pub(super) const fn key(
+    kind: Type,
+    default: Option<&'static str>,
+    example: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { path: "", kind, default, example, help, range: None }
+}

@@ -1,0 +1,165 @@
+//! From a TOML text and the environment to a table with every key. Every complaint names its key.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use crate::config::gone;
+use crate::config::key::{ENV_PREFIX, Key, Type};
+use crate::config::keys::{self, KEYS, SECTIONS};
+use crate::config::problems::{ConfigError, Problems};
+use crate::human::{Size, Span};
+
+/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults. Answers
+/// with a warning for each key that earlier versions had.
+pub(super) fn resolve(
+    text: &str,
+    origin: &Path,
+    env: impl Iterator<Item = (String, String)>,
+) -> Result<(Table, Vec<String>), ConfigError> {
+    let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
+    let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
+    let mut problems = Problems::default();
+    let mut warnings = gone::remove_keys(&mut table, gone::GONE);
+    let (env, more) = gone::remove_variables(env, gone::GONE);
+    warnings.extend(more);
+    override_from(env.into_iter(), &mut table, &mut problems);
+    check_known(&table, &mut problems);
+    fill_defaults(&mut table, &mut problems);
+    problems.end(origin, (table, warnings))
+}
+
+/// A syntax error, with its line but without the text of the line: it may hold a secret.
+fn without_values(error: &toml::de::Error, text: &str) -> String {
+    let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    format!("line {line}: {}", error.message())
+}
+
+fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table, problems: &mut Problems) {
+    for (name, text) in env {
+        let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
+        let path = rest.to_lowercase().replacen("__", ".", 1);
+        let Some(key) = keys::find(&path).filter(|_| !path.starts_with("filter.")) else {
+            problems.add(&name, unknown(&path, KEYS.iter().map(|key| key.path)));
+            continue;
+        };
+        let value = match key.kind {
+            Type::Integer | Type::Number | Type::Boolean | Type::Texts => text.parse::<Value>().ok(),
+            _ => Some(Value::String(text)),
+        };
+        let Some(value) = value else {
+            problems.add(&name, format_args!("is not a TOML {}", key.kind.name()));
+            continue;
+        };
+        let (section, name) = path.split_once('.').unwrap_or((&path, ""));
+        let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+        if let Some(section) = section.as_table_mut() {
+            section.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// The variables of this process that override keys or say how requests leave this machine. What is not UTF-8 in a value
+/// is replaced, so that the value is refused.
+pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| {
+        let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);
+        let name = name.into_string().ok().filter(|name| ours(name))?;
+        Some((name, value.to_string_lossy().into_owned()))
+    })
+}
+
+fn unknown<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> String {
+    match nearest(wrong, names) {
+        Some(near) => format!("unknown key; did you mean `{near}`?"),
+        None => "unknown key".to_owned(),
+    }
+}
+
+fn check_known(table: &Table, problems: &mut Problems) {
+    for (section, value) in table {
+        if !SECTIONS.iter().any(|(name, ..)| name == section) {
+            problems.add(section, unknown(section, SECTIONS.iter().map(|(name, ..)| *name)));
+            continue;
+        }
+        match (section.as_str(), value) {
+            ("filter", Value::Array(rules)) if rules.iter().all(Value::is_table) => {
+                rules
+                    .iter()
+                    .filter_map(Value::as_table)
+                    .for_each(|rule| check_section(section, rule, problems));
+            }
+            ("filter", _) => problems.add(section, "must be a list of tables: write `[[filter]]`"),
+            (_, Value::Table(keys)) => check_section(section, keys, problems),
+            _ => problems.add(section, format_args!("must be a section: write `[{section}]`")),
+        }
+    }
+}
+
+fn check_section(section: &str, table: &Table, problems: &mut Problems) {
+    for (name, value) in table {
+        let path = format!("{section}.{name}");
+        match keys::find(&path) {
+            Some(key) => check_type(key.path, key.kind, value, problems),
+            None => {
+                let near = KEYS.iter().filter_map(|key| key.path.strip_prefix(section)?.strip_prefix('.'));
+                problems.add(&path, unknown(name, near));
+            }
+        }
+    }
+}
+
+fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
+    let fits = match kind {
+        Type::Integer => value.is_integer(),
+        Type::Number => value.is_integer() || value.is_float(),
+        Type::Boolean => value.is_bool(),
+        Type::Texts => value.as_array().is_some_and(|list| list.iter().all(Value::is_str)),
+        Type::Text | Type::Secret | Type::Path | Type::Duration | Type::Size => value.is_str(),
+    };
+    if !fits {
+        problems.add(path, format_args!("must be a {}, not a {}", kind.name(), value.type_str()));
+    } else if kind == Type::Duration && value.as_str().and_then(Span::parse).is_none() {
+        problems.add(path, format_args!("{value} is not a duration: a whole number and ms, s, m, h or d"));
+    } else if kind == Type::Size && value.as_str().and_then(Size::parse).is_none() {
+        problems.add(path, format_args!("{value} is not a size: a whole number and B, KiB, MiB, GiB or TiB"));
+    }
+}
+
+fn fill_defaults(table: &mut Table, problems: &mut Problems) {
+    for key in KEYS.iter() {
+        let Some((section, name)) = key.path.split_once('.') else { continue };
+        if section == "filter" {
+            let rules = table.entry(section).or_insert_with(|| Value::Array(Vec::new()));
+            let rules = rules.as_array_mut().map_or(&mut [][..], |rules| rules.as_mut_slice());
+            rules.iter_mut().filter_map(Value::as_table_mut).for_each(|rule| fill(key, name, rule, problems));
+        } else {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Some(section) = section.as_table_mut() {
+                fill(key, name, section, problems);
+            }
+        }
+    }
+}
+
+fn fill(key: &Key, name: &str, section: &mut Table, problems: &mut Problems) {
+    match key.default {
+        _ if section.contains_key(name) => {}
+        None => problems.add(key.path, format_args!("is missing; for example {name} = {}", key.example)),
+        Some(default) => {
+            // Nothing at all stands for "not set".
+            if let Ok(value) = default.parse::<Value>() {
+                section.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+/// The known name nearest to `wrong`, if one is near enough to be meant.
+fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    names
+        .map(|name| (strsim::damerau_levenshtein(wrong, name), name))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,145 @@
+//! The bucket, the client that reaches it, and the errors of its requests.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::causes::causes;
+use crate::config::S3;
+use crate::object_store::error::{StoreError, StoreErrorKind, classify};
+use crate::object_store::terms::Terms;
+
+/// A bucket.
+#[derive(Debug, Clone)]
+pub struct ObjectStore {
+    pub(super) client: Client,
+    pub(super) bucket: String,
+    pub(super) terms: Arc<Terms>,
+}
+
+impl ObjectStore {
+    /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
+    /// looked for.
+    pub async fn connect(config: &S3) -> Self {
+        let sdk = crate::aws::load(config).await;
+        let terms = Arc::new(Terms::of(config));
+        Self { client: client(config, &sdk), bucket: config.bucket.clone(), terms }
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The same store, another bucket, which may belong to anybody.
+    pub fn of_bucket(&self, bucket: &str) -> Self {
+        let terms = Arc::new(self.terms.of_any_owner());
+        Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }
+    }
+
+    pub(super) fn failed<E>(&self, operation: &'static str, key: &str, error: &SdkError<E>) -> StoreError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
+        let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
+        let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
+            (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
+            _ => {
+                let said = causes(error);
+                if let Some(told) = crate::aws::not_built_in(&said) {
+                    return self.error(operation, key, told, StoreErrorKind::Configuration);
+                }
+                said
+            }
+        };
+        self.error(operation, key, reason, kind)
+    }
+
+    pub(super) fn error(
+        &self,
+        operation: &'static str,
+        key: &str,
+        reason: String,
+        kind: StoreErrorKind,
+    ) -> StoreError {
+        let bucket = self.bucket.clone();
+        StoreError { operation, bucket, key: key.to_owned(), reason, kind, too_large: false }
+    }
+
+    pub(super) fn too_large(&self, key: &str, held: &str, limit: u64) -> StoreError {
+        let reason = format!("it holds {held}, and may hold {limit} bytes: this program did not write it");
+        let error = self.error("GET", key, reason, StoreErrorKind::Configuration);
+        StoreError { too_large: true, ..error }
+    }
+}
+
+fn client(config: &S3, sdk: &SdkConfig) -> Client {
+    let mut s3 = aws_sdk_s3::config::Builder::from(sdk).force_path_style(config.path_style);
+    // Also when it is empty: an `endpoint_url` of the profile is not checked. And of S3 alone: the SDK's own setting would
+    // send requests to STS there, too.
+    s3.set_endpoint_url(Some(config.endpoint.clone()).filter(|given| !given.is_empty()));
+    Client::from_conf(s3.build())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
+    use super::*;
+    use crate::config::{Config, Secrets};
+
+    /// Answers nothing; notes whom requests are for.
+    #[derive(Debug, Clone, Default)]
+    struct Noting(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Noting {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            self.0.lock().unwrap().push(request.uri().to_owned());
+            HttpConnectorFuture::ready(Err(ConnectorError::user("noted".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_go_where_the_configuration_says_whatever_the_profile_says() {
+        let text = include_str!("../../../deploy/pipeline.example.toml");
+        for (configured, called) in [
+            ("", "https://example-livestream.s3.eu-central-1.amazonaws.com/k"),
+            ("https://store.example:9000", "https://example-livestream.store.example:9000/k"),
+        ] {
+            let config = Config::parse(text, Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
+            let config =
+                S3 { endpoint: configured.to_owned(), region: "eu-central-1".to_owned(), ..config.s3 };
+            let noting = Noting::default();
+            let shared = SharedHttpConnector::new(noting.clone());
+            let key = Credentials::new("id", "secret", None, None, "test");
+            // As the SDK sets it when a profile has an endpoint_url.
+            let sdk = SdkConfig::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .credentials_provider(SharedCredentialsProvider::new(key))
+                .http_client(http_client_fn(move |_, _| shared.clone()))
+                .endpoint_url("http://10.0.0.1:9000")
+                .build();
+            let store = client(&config, &sdk);
+            store.get_object().bucket("example-livestream").key("k").send().await.unwrap_err();
+            let noted = noting.0.lock().unwrap().clone();
+            assert!(noted.iter().all(|uri| uri.split('?').next() == Some(called)), "{noted:?}");
+            assert!(!noted.is_empty());
+            // What an operator is told is the host that is called.
+            let told = config.addresses()[0].1.clone();
+            assert!(called.starts_with(&told), "{told} {called}");
+        }
+    }
+}

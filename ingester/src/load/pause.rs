@@ -11,7 +11,7 @@ use shared::config::Config;
 use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
-use state::inspect::verify::Checked;
+use state::Checked;
 use state::loads::{Load, Loads, Pause, Paused, PausedBy, Pausing};
 use state::status::feed::Owner;
 use state::status::pausing::set_pause;

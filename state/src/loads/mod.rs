@@ -7,6 +7,7 @@ mod pause;
 mod session;
 mod status;
 mod sums;
+mod verify;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,14 +21,10 @@ use crate::status::snapshot::{IngesterSnapshot, Matching};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
-pub(crate) use mark::KEY as MARK;
 pub use mark::LedgerMark;
-pub(crate) use pause::KEY as PAUSE;
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use session::Began;
-pub(crate) use session::KEY as SESSION;
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
-pub(crate) use sums::KEY as SUMS;
 pub use sums::Sums;
 
 /// Archived batches remembered at most, so that the bookkeeping does not grow with history.
@@ -277,7 +274,7 @@ impl Loads {
 /// What can be known of a bookkeeping that may be damaged: whether everything in it can be read. What it has lost is
 /// found again in S3 and in the ledger.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::inspect::verify::sound(store, &Loads::of(store.clone()).verify()?)
+    crate::verdict::sound(store, &Loads::of(store.clone()).verify()?)
 }
 
 #[cfg(test)]

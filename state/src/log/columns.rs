@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use shared::json_fault::json_fault;
 
-use crate::inspect::verify::{Checked, Fault};
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Change, Store, StoreError, Table};
+use crate::verdict::{Checked, Fault};
 
 /// What a key begins with; the fingerprint and the number of a piece follow.
 pub(super) const COLUMNS: &[u8] = b"columns/";

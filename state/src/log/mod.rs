@@ -188,5 +188,5 @@ fn seq_of(key: &[u8]) -> u64 {
 
 /// Reads everything in a log that may be damaged.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
-    crate::inspect::verify::sound(store, &LogReader::new(store.clone(), None).verify()?)
+    crate::verdict::sound(store, &LogReader::new(store.clone(), None).verify()?)
 }

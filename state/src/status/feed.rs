@@ -18,10 +18,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, broadcast};
 
-use crate::inspect::verify::Checked;
 use crate::loads::{Pause, Pausing};
 use crate::status::snapshot::Matching;
 use crate::status::snapshot_cache::SnapshotCache;
+use crate::verdict::Checked;
 
 /// A question is one short line; more than this is not ours.
 const MAX_QUESTION: u64 = 1024;

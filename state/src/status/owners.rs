@@ -5,11 +5,11 @@ use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
 
-use crate::inspect::verify::Checked;
 use crate::loads::{Load, Loads, Paused};
 use crate::log::LogReader;
 use crate::status::feed::Owner;
 use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use crate::verdict::Checked;
 
 impl Owner for LogReader {
     type Snapshot = ProducerSnapshot;

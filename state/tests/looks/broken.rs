@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::Utc;
 use serde_json::{Value, json};
 use shared::ids::{BatchId, Instance};
-use state::inspect::verify::{Checked, Fault};
 use state::loads::{Load, Loads};
 use state::log::{Chosen, Log, LogReader, Settings};
 use state::store::{Change, Kind, Store, Table};
+use state::{Checked, Fault};
 
 use crate::{append, settings, upload};
 

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use shared::ids::BatchId;
 
-use crate::inspect::verify::Fault;
 use crate::log::record::{BatchRecord, FileRecord};
 use crate::log::status::{BatchStatus, FileStatus};
 use crate::log::verify::{Check, of_batch, of_file, only_seq, record};
 use crate::store::{Store, StoreError, Table};
+use crate::verdict::Fault;
 
 /// More files than this no configuration gives a batch; they are not looked for.
 const MOST_FILES: u32 = 1 << 20;

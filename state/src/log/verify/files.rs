@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
 use crate::log::reader::decode_chunk;
 use crate::log::record::FileRecord;
 use crate::log::status::FileStatus;
@@ -10,6 +9,7 @@ use crate::log::verify::{Check, of_file, only_seq, record};
 use crate::log::{chunk_key, seq_key, seq_of};
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
+use crate::verdict::{Checked, Fault, NO_SUCH_KEY};
 
 /// Pieces in the order of their keys, put together key by key.
 pub(super) struct Groups {

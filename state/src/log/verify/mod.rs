@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::ids::BatchId;
 
-use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
 use crate::log::record::{BatchRecord, FileRecord};
 use crate::log::{LogReader, seq_of};
 use crate::store::{Store, StoreError, Table};
+use crate::verdict::{Checked, Fault, NO_SUCH_KEY};
 
 /// Looks at whatever seems wrong.
 const LOOKS: usize = 3;

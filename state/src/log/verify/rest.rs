@@ -4,7 +4,6 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::seal::Counts;
 
-use crate::inspect::verify::{Checked, Fault, NO_SUCH_KEY};
 use crate::log::batch_mark::MARK;
 use crate::log::columns::{self, COLUMNS};
 use crate::log::record::{BatchRecord, RejectLine, Session, Sums};
@@ -18,6 +17,7 @@ use crate::log::verify::{Check, only_seq, record};
 use crate::log::window::count_ids;
 use crate::store::chunked;
 use crate::store::{COMMITS, Store, StoreError, Table};
+use crate::verdict::{Checked, Fault, NO_SUCH_KEY};
 
 /// Highest numbers met; next numbers must be above them.
 #[derive(Debug, Default, Clone, Copy)]

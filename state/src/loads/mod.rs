@@ -15,9 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use shared::ids::{BatchId, BatchPrefix};
+use shared::ids::BatchId;
 
-use crate::status::snapshot::{IngesterSnapshot, Matching};
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
@@ -230,26 +229,6 @@ impl Loads {
     /// When they cannot be read.
     pub fn all(&self) -> Result<Vec<Load>, StoreError> {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
-    }
-
-    /// All that is to be told of it.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(crate) fn snapshot_with(&self, paused: Option<Paused>) -> Result<IngesterSnapshot, StoreError> {
-        Ok(IngesterSnapshot { loads: self.all()?, paused, sums: self.sums()?, ledger: self.ledger_mark()? })
-    }
-
-    /// The one load whose batch id begins with `prefix`; or the ids, if they are several or none.
-    ///
-    /// # Errors
-    /// When the loads cannot be read.
-    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, StoreError> {
-        let mut found = self.all()?;
-        found.retain(|load| prefix.begins(load.batch));
-        let ids: Vec<_> = found.iter().map(|load| load.batch).collect();
-        let batch = if ids.len() == 1 { found.pop() } else { None };
-        Ok(Matching { ids, batch })
     }
 
     /// How far listings of S3 have come; None if none has been through yet.

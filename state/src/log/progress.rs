@@ -12,9 +12,9 @@ use crate::store::{Store, StoreError, Table};
 
 /// Files and rows of a batch that stand in S3.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Uploaded {
-    pub(super) files: u32,
-    pub(super) rows: u64,
+pub(crate) struct Uploaded {
+    pub(crate) files: u32,
+    pub(crate) rows: u64,
 }
 
 /// By number of the batch; batches that are published are not in it. Clones share it.

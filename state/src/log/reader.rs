@@ -2,27 +2,55 @@
 
 use std::path::Path;
 
-use shared::ids::BatchPrefix;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::ids::Instance;
+use shared::seal::Counts;
 
 use crate::log::batch_mark::BatchMark;
-use crate::log::progress::Progress;
-use crate::log::record::{BatchRecord, FileRecord, Session, Sums};
+use crate::log::progress::{Progress, Uploaded};
+use crate::log::record::{BatchRecord, FileRecord, GapTotals, Session, Sums};
 use crate::log::session::time;
 use crate::log::shipped::{CHOSEN, Chosen};
-use crate::log::status::{BatchStatus, FileStatus};
+use crate::log::status::BatchStatus;
 use crate::log::{LogError, chunk_key, columns, seq_key, seq_of};
-use crate::status::snapshot::{
-    BatchDetail, BatchSnapshot, DedupSnapshot, FileDetail, GapSnapshot, GapsSnapshot, Matching,
-    ProducerSnapshot,
-};
 use crate::store::chunked;
 use crate::store::{Kind, Store, StoreError, Table};
 
-/// Sessions a snapshot shows.
-const SESSIONS_SHOWN: usize = 20;
-
 /// The number of a reject, and its line.
 type Numbered = (u64, Vec<u8>);
+
+/// What a log counts.
+pub(crate) struct Figures {
+    /// Whose log it is.
+    pub(crate) instance: Instance,
+    /// Sums since the log was created.
+    pub(crate) totals: Counts,
+    /// Bytes the log takes on disk.
+    pub(crate) disk_bytes: u64,
+    /// Hit ids remembered.
+    pub(crate) hits: u64,
+    pub(crate) dedup: Dedup,
+    /// Rejects waiting for their way to S3.
+    pub(crate) rejects: u64,
+    /// Connections the stream is read with.
+    pub(crate) connections: u64,
+    /// Sums of gaps since the log was created.
+    pub(crate) gaps: GapTotals,
+}
+
+/// What deduplication knows besides the ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// Highest `receivedTimeGMT` ever seen.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What the slowest connection has received.
+    pub front: Option<DateTime<Utc>>,
+    /// Every hit later than this that was accepted is known by its id; None while nothing was forgotten.
+    pub horizon: Option<DateTime<Utc>>,
+    /// Whether `log.dedup_hits` holds less of the stream than `log.dedup_window`.
+    pub too_short: bool,
+}
 
 /// A handle that looks into the log.
 #[derive(Debug, Clone)]
@@ -162,105 +190,66 @@ impl LogReader {
         Ok(sessions)
     }
 
-    /// The log at this moment, for people and programs.
+    /// What the log counts at this moment.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
+    pub(crate) fn figures(&self) -> Result<Figures, StoreError> {
         let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
-        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
-        let mut rows_to_upload = 0;
-        let mut batches = Vec::new();
-        for (seq, record) in self.batches()? {
-            let uploaded = progress.of(seq);
-            if record.status != BatchStatus::Published {
-                rows_to_upload += record.rows.saturating_sub(uploaded.rows);
-            }
-            batches.push(summary(&record, uploaded.files));
-        }
-        let sessions = self.sessions(SESSIONS_SHOWN)?;
-        Ok(ProducerSnapshot {
-            instance: self.store.instance()?,
+        Ok(Figures {
+            instance: self.instance()?,
             totals: sums.totals,
-            rows_to_upload,
             disk_bytes: self.store.size_on_disk(),
-            hits_remembered: sums.hits,
-            dedup: DedupSnapshot {
+            hits: sums.hits,
+            dedup: Dedup {
                 last_received: sums.last_received,
                 front: sums.coverage.front().map(time),
                 horizon: sums.horizon.map(time),
                 too_short: sums.too_short,
             },
-            rejects_waiting: self.count_rejects(sums.next_reject)?,
-            batches,
+            rejects: self.count_rejects(sums.next_reject)?,
             connections: sums.coverage.connections() as u64,
-            gaps: GapsSnapshot {
-                totals: sums.gaps,
-                list: sessions.iter().filter_map(GapSnapshot::before).collect(),
-            },
-            sessions,
+            gaps: sums.gaps,
         })
     }
 
-    /// All about the one batch whose id begins with `prefix`; or the ids, if they are several or none.
+    /// Every batch the log remembers, oldest first, with what of it stands in S3 and has its record still.
     ///
     /// # Errors
-    /// When the log cannot be read, or has not all of the batch's files.
-    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, LogError> {
-        let mut found = self.batches()?;
-        found.retain(|(_, record)| prefix.begins(record.id));
-        let ids = found.iter().map(|(_, record)| record.id).collect();
-        let batch = match found.as_slice() {
-            [(seq, record)] => Some(self.detail(*seq, record)?),
-            _ => None,
-        };
-        Ok(Matching { ids, batch })
+    /// When they cannot be read.
+    pub(crate) fn batches_with_uploads(&self) -> Result<Vec<(BatchRecord, Uploaded)>, StoreError> {
+        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
+        Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
     }
 
-    fn detail(&self, seq: u64, record: &BatchRecord) -> Result<BatchDetail, LogError> {
-        let files = match record.status {
-            BatchStatus::Published => None,
-            BatchStatus::Filling | BatchStatus::Sealed => match self.files_of(record) {
-                // It was published between the two looks, and its files' records are gone; perhaps forgotten, even.
-                Err(LogError::Missing(_)) if self.batch(seq)?.status == BatchStatus::Published => {
-                    return self.detail(seq, &self.batch(seq)?);
-                }
-                Err(LogError::Missing(what)) => {
-                    let how = format!("it has no {what}");
-                    return Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)));
-                }
-                files => Some(files?),
-            },
+    /// A batch with its files in order; a published one has no records of files any more. The batch may have been
+    /// published since `record` was read.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or lacks a file of the batch.
+    pub(crate) fn with_files(
+        &self,
+        seq: u64,
+        record: BatchRecord,
+    ) -> Result<(BatchRecord, Option<Vec<FileRecord>>), LogError> {
+        if record.status == BatchStatus::Published {
+            return Ok((record, None));
+        }
+        let what = match self.files_of(&record) {
+            Err(LogError::Missing(what)) => what,
+            files => return Ok((record, Some(files?))),
         };
-        let detail = |file: &FileRecord| FileDetail {
-            no: file.no,
-            status: match file.status {
-                FileStatus::Open => "open",
-                FileStatus::Closed => "closed",
-                FileStatus::Uploaded(_) => "uploaded",
-            }
-            .to_owned(),
-            rows: file.rows,
-            bytes: file.bytes,
-            opened: file.opened,
-            uploaded: match &file.status {
-                FileStatus::Uploaded(upload) => Some(upload.clone()),
-                FileStatus::Open | FileStatus::Closed => None,
-            },
-        };
-        let file_list = files.map(|files| files.iter().map(detail).collect::<Vec<_>>());
-        let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
-        Ok(BatchDetail {
-            summary: summary(record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
-            instance: self.store.instance()?,
-            schema: record.schema.clone(),
-            compression: record.compression,
-            place: record.place.clone(),
-            first_received: record.first_received,
-            last_received: record.last_received,
-            counts: record.sealed.map(|_| record.counts),
-            file_list,
-        })
+        let now = self.batch(seq)?;
+        if now.status == BatchStatus::Published {
+            return Ok((now, None));
+        }
+        let how = format!("it has no {what}");
+        Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)))
+    }
+
+    /// Whose log it is.
+    pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
+        self.store.instance()
     }
 
     /// Rejects go in at the end and out at the front, so those between are all there.
@@ -284,22 +273,4 @@ pub(super) fn decode_chunk(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
         return Err(format!("its rows are {} bytes, it says {len}", rows.len()));
     }
     Ok((u64::from(u32::from_be_bytes([r0, r1, r2, r3])), rows))
-}
-
-/// A batch as every snapshot shows it; `uploaded` of its files stand in S3 and have their record still.
-fn summary(record: &BatchRecord, uploaded: u32) -> BatchSnapshot {
-    BatchSnapshot {
-        batch: record.id,
-        status: record.status,
-        files: record.files,
-        files_uploaded: match record.status {
-            BatchStatus::Published => record.files,
-            BatchStatus::Filling | BatchStatus::Sealed => uploaded,
-        },
-        rows: record.rows,
-        bytes: record.bytes,
-        opened: record.opened,
-        sealed: record.sealed,
-        published: record.published,
-    }
 }

@@ -294,8 +294,8 @@ mod tests {
 
     use super::*;
     use crate::loads::{LedgerMark, PausedBy};
-    use crate::log::GapTotals;
-    use crate::status::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
+    use crate::log::{Dedup, GapTotals};
+    use crate::status::snapshot::{GapSnapshot, IngesterSnapshot};
 
     fn gaps(number: u32) -> GapsSnapshot {
         let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
@@ -353,7 +353,7 @@ mod tests {
             batches,
             sessions: vec![],
             connections: 1,
-            dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
+            dedup: Dedup { too_short: true, ..Dedup::default() },
             gaps: gaps(12),
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use shared::clock::Moment;
+use shared::clock::{Clock, Moment};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
@@ -87,7 +87,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let serving = tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
-            if let Err(error) = feed::serve(&socket, owner, shutdown).await {
+            if let Err(error) = feed::serve(&socket, owner, Clock::system(), shutdown).await {
                 tracing::error!(%error, socket = %socket.display(), "nobody can ask this producer: the socket failed");
             }
         }

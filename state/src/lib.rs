@@ -10,6 +10,6 @@ mod verdict;
 pub mod store;
 pub mod failpoints;
 
-pub use status::ask::Part;
+pub use status::service::Part;
 pub use store::lock::{holder, in_use};
 pub use verdict::{Checked, Fault};

@@ -52,8 +52,8 @@ use crate::store::{Store, StoreError};
 
 pub use commit::{Committed, Log};
 pub use known::KnownHits;
-pub use reader::{Dedup, LogReader};
 pub(crate) use reader::Figures;
+pub use reader::{Dedup, LogReader};
 pub use record::{BatchRecord, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};
 pub use resume::{ENDED_WITHOUT_A_WORD, Resumed};
 pub use shipped::Chosen;

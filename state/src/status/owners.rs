@@ -1,4 +1,4 @@
-//! The two databases as those who ask see them, whether a service answers for one or it is read where it lies.
+//! The answers of the two databases. Each service adds what only it knows.
 
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
@@ -31,7 +31,7 @@ impl Owner for Loads {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        // The pauses are known to the service, not to its database.
+        // Whether loading is paused is known to the service, not to its database.
         Ok(self.snapshot_with(None)?)
     }
 

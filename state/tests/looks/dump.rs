@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use chrono::Utc;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
@@ -62,7 +63,7 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
     fill(&place.producer(), 1_000);
     met(&place.ingester(), 1_000);
     let begun = Instant::now();
-    let dump = look(&place.config()).await.unwrap();
+    let dump = look(&place.config(), &Clock::system()).await.unwrap();
     let looked = begun.elapsed();
     let table = dump.table();
     let rendered = begun.elapsed() - looked;
@@ -93,7 +94,7 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
 async fn a_directory_without_a_database_has_never_been_used() {
     let place = Place::new();
     std::fs::create_dir_all(place.producer().join("sled")).unwrap();
-    let dump = look(&place.config()).await.unwrap();
+    let dump = look(&place.config(), &Clock::system()).await.unwrap();
     assert!(dump.producer.snapshot.is_none() && dump.ingester.snapshot.is_none());
     assert_eq!(dump.table().matches("never ran with this configuration").count(), 2, "{}", dump.table());
     assert!(std::fs::read_dir(place.producer().join("sled")).unwrap().next().is_none(), "nothing was made");
@@ -109,7 +110,7 @@ fn half_uploaded(place: &Place) -> BatchId {
 }
 
 async fn look_at(place: &Place, batch: BatchId) -> Result<BatchDump, Failure> {
-    look_at_batch(&place.config(), &batch.to_string().parse().unwrap()).await
+    look_at_batch(&place.config(), &Clock::system(), &batch.to_string().parse().unwrap()).await
 }
 
 #[tokio::test]
@@ -219,7 +220,7 @@ fn assert_timeline(dump: &BatchDump) {
 async fn a_batch_of_another_producer_is_told_as_far_as_the_ingester_knows_it() {
     let place = Place::new();
     met(&place.ingester(), 1);
-    let Part { snapshot, .. } = look(&place.config()).await.unwrap().ingester;
+    let Part { snapshot, .. } = look(&place.config(), &Clock::system()).await.unwrap().ingester;
     let batch = snapshot.unwrap().loads[0].batch;
     let dump = look_at(&place, batch).await.unwrap();
     let table = dump.table();
@@ -238,7 +239,7 @@ async fn measure_a_dump_of_a_thousand_pending_batches() {
     let config = place.config();
     for what in ["first", "again"] {
         let begun = Instant::now();
-        let dump = look(&config).await.unwrap();
+        let dump = look(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         println!(
             "not running, {what}: {:?}, {} lines, {} bytes",
@@ -250,7 +251,7 @@ async fn measure_a_dump_of_a_thousand_pending_batches() {
     let (log, loads) = crate::socket::serve(&place).await;
     for what in ["first", "again"] {
         let begun = Instant::now();
-        let dump = look(&config).await.unwrap();
+        let dump = look(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         assert!(dump.producer.pid.is_some() && dump.ingester.pid.is_some());
         println!(

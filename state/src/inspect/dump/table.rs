@@ -13,7 +13,7 @@ use crate::inspect::columns;
 use crate::inspect::dump::{Dump, loads_of};
 use crate::loads::{ErrorClass, Load, LoadState, Paused, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
-use crate::status::ask::Part;
+use crate::status::service::Part;
 use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
 /// Batches shown that have reached their end.

@@ -8,7 +8,7 @@ use shared::report::{Outcome, Report};
 
 use crate::inspect::columns;
 use crate::inspect::verify::Verification;
-use crate::status::ask::Part;
+use crate::status::service::Part;
 use crate::verdict::Checked;
 
 impl Verification {

@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::Utc;
 use shared::clock::Clock;
 use shared::exit::Exit;
 use shared::shutdown::Shutdown;
@@ -16,7 +15,7 @@ use state::store::{Change, Kind, Store, Table};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::{Place, append, settings, upload};
+use crate::{Place, append, now, settings, upload};
 
 async fn serve_one(socket: &Path, owner: impl Owner) {
     let (path, shutdown) = (socket.to_owned(), Shutdown::new());
@@ -29,7 +28,7 @@ async fn serve_one(socket: &Path, owner: impl Owner) {
 /// Owners of both databases that answer on their sockets until the runtime ends.
 pub(crate) async fn serve(place: &Place) -> (Log, Loads) {
     let config = place.config();
-    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     let loads = Loads::open(&place.ingester()).unwrap();
     serve_one(&config.producer_socket(), log.reader()).await;
     serve_one(&config.ingester_socket(), loads.clone()).await;
@@ -48,7 +47,7 @@ async fn ask(socket: &Path, question: &str) -> String {
 async fn a_running_service_answers_for_one_batch_and_verifies_itself() {
     let place = Place::new();
     let (mut log, _loads) = serve(&place).await;
-    append(&mut log, 0..60, Utc::now());
+    append(&mut log, 0..60, now());
     log.uploaded(0, upload(0)).unwrap();
     let config = place.config();
     let batch = log.reader().batch(0).unwrap().id;
@@ -101,7 +100,7 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
     };
     break_it();
     let stopped = look(&place.config(), &Clock::system()).await.unwrap_err();
-    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     serve_one(&place.config().producer_socket(), log.reader()).await;
     // Opened as for a look: an ingester reads every load when it starts.
     serve_one(&place.config().ingester_socket(), Loads::look(&place.ingester()).unwrap()).await;
@@ -125,7 +124,7 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
 async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
     let place = Place::new();
     let config = place.config();
-    let _log = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let _log = Log::open(settings(&place.producer()), now()).unwrap();
     let listener = tokio::net::UnixListener::bind(config.producer_socket()).unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {

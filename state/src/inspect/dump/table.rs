@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn dump() -> Dump {
-        let at = Utc::now();
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let instance = Instance::try_from("web-1".to_owned()).unwrap();
         let made = |status| BatchSnapshot {
             batch: BatchId::new(),

@@ -96,7 +96,7 @@ impl Loads {
     /// # Errors
     /// As [`Store::open`].
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let loads = Self::of(Store::open(dir, Kind::Ingester, "ingester", 8 << 20)?);
+        let loads = Self::of(Store::open(dir, Kind::Ingester, "ingester", 8 << 20, check)?);
         let mut index = loads.index();
         loads.all()?.iter().for_each(|load| index.enter(load));
         drop(index);
@@ -106,9 +106,9 @@ impl Loads {
     /// Opens it to look at, when no ingester runs.
     ///
     /// # Errors
-    /// As [`Store::look`].
+    /// As [`Store::open_to_read`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Ingester).map(Self::of)
+        Store::open_to_read(dir, Kind::Ingester, check).map(Self::of)
     }
 
     fn of(store: Store) -> Self {

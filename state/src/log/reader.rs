@@ -68,9 +68,9 @@ impl LogReader {
     /// Opens the log in `dir` to look at it, when no producer runs.
     ///
     /// # Errors
-    /// As [`Store::look`].
+    /// As [`Store::open_to_read`].
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Producer).map(|store| Self::new(store, None))
+        Store::open_to_read(dir, Kind::Producer, crate::log::check).map(|store| Self::new(store, None))
     }
 
     /// A file's record.

@@ -54,7 +54,7 @@ impl Log {
     pub fn open(settings: Settings, now: impl Into<Moment>) -> Result<(Self, Resumed), LogError> {
         let now = now.into();
         let instance = settings.instance.to_string();
-        let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache)?;
+        let store = Store::open(&settings.dir, Kind::Producer, &instance, settings.cache, crate::log::check)?;
         reached("resume.begun");
         let sums: Sums = store.get(Table::Meta, b"sums")?.unwrap_or_default();
         let window = Window::rebuild(&store, millis(settings.dedup_window), settings.dedup_hits, sums.hits)?;

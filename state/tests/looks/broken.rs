@@ -290,7 +290,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         let dir = root.path().join(number.to_string());
         copy(&whole, &dir);
         {
-            let store = Store::open(&dir, Kind::Producer, "test", 1 << 20).unwrap();
+            let store = Store::open(&dir, Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
             harm(&store);
             store.commit(state::store::Change::new()).unwrap();
         }
@@ -358,7 +358,7 @@ fn a_load_that_cannot_be_read_or_stands_under_another_batch_is_named() {
     assert!(faults(&loads.verify().unwrap()).is_empty());
     drop(loads);
     {
-        let store = Store::open(dir.path(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         edit(&store, Table::Loads, batches[0].as_bytes(), |load| load["state"] = json!("lost"));
         edit(&store, Table::Loads, batches[1].as_bytes(), |load| load["batch"] = json!(batches[2]));
         store.commit(state::store::Change::new()).unwrap();

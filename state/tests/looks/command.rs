@@ -66,7 +66,7 @@ fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
 }
 
 fn relabel(dir: &Path, label: &Value) {
-    let store = Store::open(dir, Kind::Producer, "test", 1 << 20).unwrap();
+    let store = Store::open(dir, Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
     let mut change = Change::new();
     change.put(Table::Meta, b"label", label);
     store.commit(change).unwrap();
@@ -82,7 +82,7 @@ fn relabel_back(dir: &Path) {
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let place = Place::new();
     {
-        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.remove(Table::Meta, b"label");
         change.put_bytes(Table::Loads, b"something", b"else");
@@ -150,7 +150,7 @@ fn nothing_that_people_read_is_wider_than_100_columns() {
     narrow(&["dump", "--pending"], "pending  3 batches, 130 rows");
     narrow(&["dump", "--batch", &batch], "etag");
     narrow(&["verify"], "✓ producer, chunks");
-    let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
+    let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
     let mut change = Change::new();
     change.put_bytes(
         Table::Files,

@@ -145,7 +145,7 @@ async fn a_batch_whose_file_is_missing_is_damaged() {
     let place = Place::new();
     let batch = half_uploaded(&place);
     {
-        let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
+        let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.remove(Table::Files, &1_u64.to_be_bytes());
         store.commit(change).unwrap();

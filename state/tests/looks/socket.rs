@@ -93,7 +93,7 @@ async fn an_unknown_question_is_refused_and_the_old_ones_are_answered_as_ever() 
 async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped() {
     let place = Place::new();
     let break_it = || {
-        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.put_bytes(Table::Loads, &[0; 16], b"{");
         store.commit(change).unwrap();

@@ -7,6 +7,7 @@ pub mod status;
 pub mod log;
 pub mod loads;
 mod verdict;
+mod limits;
 pub mod store;
 pub mod failpoints;
 

@@ -19,15 +19,13 @@ use shared::ids::BatchId;
 
 use crate::store::{Change, Kind, Store, StoreError, Table};
 
+pub(crate) use crate::limits::KEPT as ARCHIVED_KEPT;
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
 pub use mark::LedgerMark;
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use session::Began;
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};
 pub use sums::Sums;
-
-/// Archived batches remembered at most, so that the bookkeeping does not grow with history.
-pub(crate) const ARCHIVED_KEPT: usize = 1000;
 
 /// Key of what listings came to, in [`Table::Meta`].
 pub(crate) const LISTED: &[u8] = b"listed";

@@ -1,7 +1,7 @@
-//! The names of the columns that rows were made for. A batch knows the fingerprint of its schema only, and is perhaps
-//! published by a producer that has another one by then: the names stand here, once for each fingerprint, in pieces since
-//! those of a wide schema are more than one value may hold. A log of before has no names for what it sealed; its batches
-//! go up without them.
+//! The names of the columns that rows were made for. A batch knows the fingerprint of its schema only, and the producer that
+//! publishes it may have another schema by then. So the log keeps the names once for each fingerprint, in pieces, since
+//! those of a wide schema are more than one value may hold. An older log has no names for what it sealed; its batches go up
+//! without them.
 
 use std::collections::{BTreeMap, HashSet};
 

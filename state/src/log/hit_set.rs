@@ -26,7 +26,6 @@ struct Part {
 
 impl HitSet {
     /// An empty set in which `ids` ids find room without growing, but for chance.
-    #[must_use]
     pub fn with_capacity(ids: usize) -> Self {
         let parts = vec![Part::default(); PARTS];
         let mut set = Self { parts, zero: false };
@@ -46,7 +45,6 @@ impl HitSet {
     }
 
     /// Whether an id is there.
-    #[must_use]
     pub fn contains(&self, id: u128) -> bool {
         if id == EMPTY {
             return self.zero;
@@ -65,13 +63,11 @@ impl HitSet {
     }
 
     /// How many ids there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| part.len).sum::<usize>() + usize::from(self.zero)
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Looking into the log, from any thread and while it is written.
+//! Reads the log, from any thread and while it is written.
 
 use std::path::Path;
 
@@ -8,14 +8,16 @@ use shared::ids::Instance;
 use shared::seal::Counts;
 
 use crate::log::batch_mark::BatchMark;
+use crate::log::coverage::time;
+use crate::log::error::LogError;
+use crate::log::keys::{SUMS, chunk_key, seq_key, seq_of};
 use crate::log::progress::{Progress, Uploaded};
-use crate::log::record::{BatchRecord, FileRecord, GapTotals, Session, Sums};
-use crate::log::session::time;
-use crate::log::shipped::{CHOSEN, Chosen};
+use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
 use crate::log::status::BatchStatus;
-use crate::log::{LogError, chunk_key, columns, seq_key, seq_of};
-use crate::store::chunked;
-use crate::store::{Kind, Store, StoreError, Table};
+use crate::log::verify::{check, verify};
+use crate::log::{chunk, columns};
+use crate::store::{Kind, Store, StoreError, Table, chunked};
+use crate::verdict::Checked;
 
 /// The number of a reject, and its line.
 type Numbered = (u64, Vec<u8>);
@@ -52,11 +54,11 @@ pub struct Dedup {
     pub too_short: bool,
 }
 
-/// A handle that looks into the log.
+/// A handle that reads the log.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    pub(super) store: Store,
-    /// Kept by the owner; who only looks reads it when it is asked for.
+    store: Store,
+    /// The owner keeps it; any other reader counts it when it is needed.
     progress: Option<Progress>,
 }
 
@@ -65,73 +67,50 @@ impl LogReader {
         Self { store, progress }
     }
 
-    /// Opens the log in `dir` to look at it, when no producer runs.
-    ///
-    /// # Errors
-    /// As [`Store::open_to_read`].
+    /// Opens the log in `dir` to read it, when no producer runs.
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::open_to_read(dir, Kind::Producer, crate::log::check).map(|store| Self::new(store, None))
+        Store::open_to_read(dir, Kind::Producer, check).map(|store| Self::new(store, None))
     }
 
     /// A file's record.
-    ///
-    /// # Errors
-    /// When it is not there or cannot be read.
     pub fn file(&self, file: u64) -> Result<FileRecord, LogError> {
-        let record = self.store.get(Table::Files, &seq_key(file))?;
-        record.ok_or_else(|| LogError::Missing(format!("file {file}")))
+        FileRecord::read(&self.store, file)
     }
 
     /// A batch's record.
-    ///
-    /// # Errors
-    /// When it is not there or cannot be read.
     pub fn batch(&self, batch: u64) -> Result<BatchRecord, LogError> {
-        let record = self.store.get(Table::Batches, &seq_key(batch))?;
-        record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
+        BatchRecord::read(&self.store, batch)
     }
 
     /// The names of the columns that rows of the schema with this fingerprint have; None if the log does not know them.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn columns(&self, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
         columns::read(&self.store, fingerprint)
     }
 
     /// Every batch the log remembers, oldest first, with its number.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn batches(&self) -> Result<Vec<(u64, BatchRecord)>, StoreError> {
         let numbered = |(key, record): (sled::IVec, _)| (seq_of(&key), record);
         self.store.scan_json(Table::Batches).map(|item| item.map(numbered)).collect()
     }
 
     /// The files of a batch, in order.
-    ///
-    /// # Errors
-    /// When one is not there or cannot be read.
     pub fn files_of(&self, batch: &BatchRecord) -> Result<Vec<FileRecord>, LogError> {
-        (batch.first_file..batch.first_file + u64::from(batch.files)).map(|file| self.file(file)).collect()
+        batch.read_files(&self.store)
     }
 
     /// Appends the rows of a file to `rows`, in the order they were accepted and with the id of their batch, having
     /// checked every checksum.
-    ///
-    /// # Errors
-    /// When a chunk is missing or damaged.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
         let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
-        for chunk in 0..record.chunks {
-            let key = chunk_key(file, chunk);
+        for number in 0..record.chunks {
+            let key = chunk_key(file, number);
             let damaged = |how: &str| LogError::Store(self.store.damaged(Table::Chunks, &key, how));
             if !chunked::get(&self.store, Table::Chunks, &key, &mut content)? {
                 return Err(damaged("it is missing"));
             }
-            let (chunk_count, chunk_rows) = decode_chunk(&content).map_err(|how| damaged(&how))?;
+            let (chunk_count, chunk_rows) = chunk::decode(&content).map_err(|how| damaged(&how))?;
             count += chunk_count;
             rows.extend_from_slice(&chunk_rows);
         }
@@ -145,11 +124,8 @@ impl LogReader {
         Ok(record)
     }
 
-    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, which is told too; else up to `max`
-    /// of them, or fewer when they pass `max_bytes`.
-    ///
-    /// # Errors
-    /// When they cannot be read.
+    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, with the choice; else up to `max` of
+    /// them, or fewer when they pass `max_bytes`.
     pub fn rejects(
         &self,
         max: usize,
@@ -175,9 +151,6 @@ impl LogReader {
     }
 
     /// The latest `max` sessions and every older one before which something was missed, oldest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
         let all = self.store.scan_json::<Session>(Table::Sessions);
         let mut sessions = all.map(|item| item.map(|(_, session)| session)).collect::<Result<Vec<_>, _>>()?;
@@ -191,11 +164,8 @@ impl LogReader {
     }
 
     /// What the log counts at this moment.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub(crate) fn figures(&self) -> Result<Figures, StoreError> {
-        let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
+        let sums: Sums = self.store.get(Table::Meta, SUMS)?.unwrap_or_default();
         Ok(Figures {
             instance: self.instance()?,
             totals: sums.totals,
@@ -214,9 +184,6 @@ impl LogReader {
     }
 
     /// Every batch the log remembers, oldest first, with what of it stands in S3 and has its record still.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub(crate) fn batches_with_uploads(&self) -> Result<Vec<(BatchRecord, Uploaded)>, StoreError> {
         let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
         Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
@@ -224,9 +191,6 @@ impl LogReader {
 
     /// A batch with its files in order; a published one has no records of files any more. The batch may have been
     /// published since `record` was read.
-    ///
-    /// # Errors
-    /// When the log cannot be read, or lacks a file of the batch.
     pub(crate) fn with_files(
         &self,
         seq: u64,
@@ -247,6 +211,11 @@ impl LogReader {
         Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)))
     }
 
+    /// Reads and checks the whole log. Damage is no error, but what is reported.
+    pub fn verify(&self) -> Result<Vec<Checked>, StoreError> {
+        verify(&self.store)
+    }
+
     /// Whose log it is.
     pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
         self.store.instance()
@@ -257,20 +226,4 @@ impl LogReader {
         let first = self.store.scan(Table::Rejects, &[]).next().transpose()?;
         Ok(first.map_or(0, |(key, _)| next.saturating_sub(seq_of(&key))))
     }
-}
-
-/// The rows of a chunk: how many, and their lines.
-///
-/// # Errors
-/// With what is wrong with it.
-pub(super) fn decode_chunk(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
-    let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
-        return Err("it is cut off".to_owned());
-    };
-    let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-    let rows = zstd::bulk::decompress(frame, len).map_err(|error| error.to_string())?;
-    if rows.len() != len {
-        return Err(format!("its rows are {} bytes, it says {len}", rows.len()));
-    }
-    Ok((u64::from(u32::from_be_bytes([r0, r1, r2, r3])), rows))
 }

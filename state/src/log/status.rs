@@ -78,9 +78,6 @@ pub struct IllegalMove {
 
 impl FileStatus {
     /// The legal moves of a file.
-    ///
-    /// # Errors
-    /// For every other.
     pub fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Open, FileEvent::Close) => Ok(Self::Closed),
@@ -95,9 +92,6 @@ impl FileStatus {
 
 impl BatchStatus {
     /// The legal moves of a batch.
-    ///
-    /// # Errors
-    /// For every other.
     pub fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Filling, BatchEvent::Seal) => Ok(Self::Sealed),

@@ -30,7 +30,7 @@ pub enum LoadState {
     Retrying {
         /// When the next attempt may start.
         next: DateTime<Utc>,
-        /// What kind of trouble it is.
+        /// What kind of failure it is.
         class: ErrorClass,
         /// What happened.
         why: String,
@@ -47,7 +47,7 @@ pub enum LoadState {
     },
 }
 
-/// What kind of trouble an attempt met; it decides who has to do something.
+/// What kind of failure an attempt met; it decides who has to do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorClass {
@@ -55,7 +55,7 @@ pub enum ErrorClass {
     Passing,
     /// A file the seal names is not there, or not as it was.
     Incomplete,
-    /// A person has to mend a role, a permission, a table or the configuration.
+    /// An operator has to mend a role, a permission, a table or the configuration.
     Configuration,
     /// Redshift refuses rows of the batch.
     Data,
@@ -72,7 +72,7 @@ pub enum LoadEvent {
     Failed {
         /// When to try again.
         next: DateTime<Utc>,
-        /// What kind of trouble it is.
+        /// What kind of failure it is.
         class: ErrorClass,
         /// What happened.
         why: String,
@@ -95,9 +95,6 @@ pub struct IllegalLoadMove {
 
 impl LoadState {
     /// The legal moves of a load.
-    ///
-    /// # Errors
-    /// For every other.
     pub fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         use LoadEvent as E;
         match (self, event) {

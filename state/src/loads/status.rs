@@ -95,7 +95,7 @@ pub struct IllegalLoadMove {
 
 impl LoadState {
     /// The legal moves of a load.
-    pub fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
+    pub(crate) fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         use LoadEvent as E;
         match (self, event) {
             (Self::Discovered | Self::Loading | Self::Retrying { .. }, E::Attempt) => Ok(Self::Loading),

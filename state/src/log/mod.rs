@@ -33,7 +33,7 @@ mod shipping;
 mod progress;
 mod window;
 mod known;
-pub mod hit_set;
+mod hit_set;
 mod runs;
 mod columns;
 mod batch_mark;
@@ -46,6 +46,7 @@ mod keys;
 mod settings;
 
 pub use error::LogError;
+pub use hit_set::HitSet;
 pub use known::KnownHits;
 pub use pipeline::Committed;
 pub(crate) use reader::Figures;
@@ -54,7 +55,7 @@ pub use record::{BatchRecord, Chosen, FileRecord, Gap, GapTotals, HitId, RejectL
 pub use resume::Resumed;
 pub use sessions::ENDED_WITHOUT_A_WORD;
 pub use settings::Settings;
-pub use status::{BatchEvent, BatchStatus, FileEvent, FileStatus, IllegalMove, Upload};
+pub use status::{BatchStatus, FileStatus, IllegalMove, Upload};
 #[cfg(test)]
 pub(crate) use verify::check;
 pub use writer::{Log, Staged};

@@ -39,7 +39,7 @@ pub struct Upload {
 
 /// What happens to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileEvent {
+pub(super) enum FileEvent {
     /// No more rows.
     Close,
     /// S3 confirmed it.
@@ -60,7 +60,7 @@ pub enum BatchStatus {
 
 /// What happens to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchEvent {
+pub(super) enum BatchEvent {
     /// No more files.
     Seal,
     /// S3 confirmed its seal.
@@ -78,7 +78,7 @@ pub struct IllegalMove {
 
 impl FileStatus {
     /// The legal moves of a file.
-    pub fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
+    pub(super) fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Open, FileEvent::Close) => Ok(Self::Closed),
             (Self::Closed, FileEvent::Uploaded(upload)) => Ok(Self::Uploaded(upload)),
@@ -92,7 +92,7 @@ impl FileStatus {
 
 impl BatchStatus {
     /// The legal moves of a batch.
-    pub fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
+    pub(super) fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Filling, BatchEvent::Seal) => Ok(Self::Sealed),
             (Self::Sealed, BatchEvent::Published) => Ok(Self::Published),

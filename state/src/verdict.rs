@@ -1,5 +1,5 @@
-//! What a check of a database found: what each table holds, and its faults. Plain data, which the socket and
-//! `state verify` pass on.
+//! The verdict of a check of a database: what each table holds, and its faults. Plain data for the socket and
+//! `state verify`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use shared::json_fault::json_fault;
 
 use crate::store::{MAX_VALUE, Store, StoreError, Table};
 
-/// What was checked: a table, or what lies around them.
+/// What was checked: a table, or the file or database around the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
     /// The table.
@@ -74,9 +74,6 @@ impl Checked {
     }
 
     /// Shows every entry of `table` to `see`. What the database itself cannot read is a fault and ends the table.
-    ///
-    /// # Errors
-    /// When the disk fails.
     pub(crate) fn each(
         &mut self,
         store: &Store,
@@ -102,9 +99,6 @@ impl Checked {
     }
 
     /// As [`Checked::each`] for a table of JSON; a value that cannot be read is a fault and not shown.
-    ///
-    /// # Errors
-    /// When the disk fails.
     pub(crate) fn each_json<T: DeserializeOwned>(
         &mut self,
         store: &Store,
@@ -118,14 +112,11 @@ impl Checked {
     }
 }
 
-/// The first fault as an error.
-///
-/// # Errors
-/// When there is a fault.
+/// Fails with the first fault, if there is one.
 pub(crate) fn sound(store: &Store, checked: &[Checked]) -> Result<(), StoreError> {
     let Some(fault) = checked.iter().find_map(|checked| checked.faults.first()) else { return Ok(()) };
     Err(StoreError::Damaged { dir: store.dir().to_owned(), what: fault.to_string() })
 }
 
-/// What is wrong with a key that is not spelt like any of its table.
+/// What is wrong with a key that no version writes.
 pub(crate) const NO_SUCH_KEY: &str = "no such key is ever written";

@@ -66,13 +66,13 @@ pub struct Load {
     /// The id under which the ledger has it; None: its own.
     #[serde(default)]
     pub entered_as: Option<BatchId>,
-    /// Whether what was written in the search for refused rows may still stand in S3.
+    /// Whether objects of the bad-row search may still be in S3.
     #[serde(default)]
     pub sifting: bool,
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub state: LoadState,
 }
@@ -98,7 +98,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// The form of a seal; None if no seal of ours says so.
+    /// The form of a seal; None if a producer of ours wrote no such seal.
     pub fn new(compression: Compression, schema: &str) -> Option<Self> {
         (schema.len() <= FINGERPRINT_BYTES).then(|| Self { compression, schema: schema.to_owned() })
     }
@@ -222,7 +222,7 @@ impl Load {
             LoadEvent::Archived => {}
             LoadEvent::FoundAgain => {
                 (load.started, load.loaded, load.found_again, load.failed) = (None, None, Some(now), 0);
-                // What stands there now may be another batch of the same id.
+                // The folder may now hold another batch of the same id.
                 (load.known, load.staged, load.entered_as) = (0, false, None);
             }
         }

@@ -42,7 +42,7 @@ pub struct Loads {
 #[derive(Debug, Default)]
 struct Archived {
     plain: BTreeSet<BatchId>,
-    /// Those with rows in quarantine wait for a person, however many are loaded meanwhile.
+    /// Those with rows in quarantine wait for an operator, however many are loaded meanwhile.
     quarantined: BTreeSet<BatchId>,
 }
 
@@ -93,7 +93,7 @@ impl Loads {
     }
 
     /// Notes a batch whose seal was seen. One that is known stays as it is, unless it was archived; but until it is
-    /// loaded it has what its seal says now, which the ledger is compared with.
+    /// loaded it has the content of the current seal, with which the ledger is compared.
     pub fn discovered(&self, load: Load) -> Result<Load, LoadsError> {
         let Some(known) = self.get(load.batch)? else {
             self.write(Change::new(), std::slice::from_ref(&load))?;
@@ -232,7 +232,7 @@ impl Loads {
         self.store.get(Table::Meta, LEDGER_MARK)
     }
 
-    /// Notes what the mark says.
+    /// Notes the mark as it was read.
     pub fn note_ledger_mark(&self, mark: &LedgerMark) -> Result<(), StoreError> {
         if self.ledger_mark()?.as_ref() == Some(mark) { Ok(()) } else { self.set(LEDGER_MARK, Some(mark)) }
     }

@@ -15,7 +15,7 @@ pub struct Pause {
     pub since: DateTime<Utc>,
     /// When it ends by itself; None: not before it is ended by hand.
     pub until: Option<DateTime<Utc>>,
-    /// Why, in the words of who asked.
+    /// Why, in the words of the operator.
     pub reason: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub enum PausedBy {
 pub struct Paused {
     /// Who is behind it.
     pub by: PausedBy,
-    /// When loading goes on; None: when it is told to.
+    /// When loading goes on; None: after `ingester resume`.
     pub until: Option<DateTime<Utc>>,
     /// Why, for people.
     pub why: String,

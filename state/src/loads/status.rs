@@ -10,7 +10,7 @@
 //!                        retrying
 //! ```
 //! *discovered*: its seal was seen in S3. *loading*: an attempt is under way, or was when the process ended: it is
-//! simply tried again, because the ledger settles what became of it. *retrying*: the last attempt failed and the
+//! simply retried, because the ledger decides what became of it. *retrying*: the last attempt failed and the
 //! next has its time. *loaded*: the ledger has it. *archived*: its folder is moved, kept or deleted as configured.
 //! An attempt may follow an attempt, when the process ended in between, and a failure a failure, when the next attempt
 //! could not start.
@@ -18,7 +18,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Where a load stands.
+/// The state of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum LoadState {
@@ -47,7 +47,7 @@ pub enum LoadState {
     },
 }
 
-/// What kind of failure an attempt met; it decides who has to do something.
+/// The class of a load failure; it decides who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorClass {
@@ -59,7 +59,7 @@ pub enum ErrorClass {
     Configuration,
     /// Redshift refuses rows of the batch.
     Data,
-    /// Redshift said something that this version does not know.
+    /// Redshift returned an error that this version does not know.
     Unknown,
 }
 

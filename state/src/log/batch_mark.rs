@@ -10,7 +10,7 @@ use crate::store::{Change, Store, StoreError, Table};
 /// Key of the mark.
 pub(super) const MARK: &[u8] = b"mark";
 
-/// Stands in rows for the id of their batch. Each log has its own mark, which never leaves it, so that no record can hold
+/// Takes the place of the batch's id in rows. Each log has its own mark, which never leaves it, so that no record can hold
 /// it.
 #[derive(Debug, Clone)]
 pub(super) struct BatchMark {

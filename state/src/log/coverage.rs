@@ -107,7 +107,7 @@ pub(super) struct Settled(pub(super) Option<Missed>);
 pub(super) struct Coverage(Vec<Reading>);
 
 impl Coverage {
-    /// Of a log that did not keep it: all goes on from `last`.
+    /// The coverage of an older log, which did not keep it: every connection goes on from `last`.
     pub(super) fn up_to(last: StreamTime) -> Self {
         Self(vec![Reading { last: Some(last), settled: true, ..Reading::default() }])
     }

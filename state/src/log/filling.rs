@@ -33,7 +33,8 @@ impl Filling {
         stage: &mut Stage,
         window: &mut Window,
         cut: &mut Cut,
-        (settings, sums): (&Settings, &mut Sums),
+        settings: &Settings,
+        sums: &mut Sums,
         now: Moment,
     ) {
         let mut batch = self.batch.take().unwrap_or_else(|| {

@@ -187,7 +187,7 @@ fn pack(encoder: &mut Encoder, cut: &mut Cut) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Notifies the stager when it is dropped: there will be no more news.
+/// Notifies the stager when it is dropped: nothing more will be settled.
 struct Wake(Arc<Notify>);
 
 impl Drop for Wake {

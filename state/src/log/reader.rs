@@ -183,7 +183,7 @@ impl LogReader {
         })
     }
 
-    /// Every batch the log remembers, oldest first, with what of it stands in S3 and has its record still.
+    /// Every batch the log remembers, oldest first, with the part of it that is in S3 and still has its record.
     pub(crate) fn batches_with_uploads(&self) -> Result<Vec<(BatchRecord, Uploaded)>, StoreError> {
         let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
         Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())

@@ -35,7 +35,7 @@ pub struct FileRecord {
     pub batch: u64,
     /// Its number within the batch, from 0.
     pub no: u32,
-    /// Where it stands.
+    /// Its state.
     pub status: FileStatus,
     /// Commits that added rows.
     pub chunks: u32,
@@ -61,7 +61,7 @@ impl FileRecord {
 pub struct BatchRecord {
     /// Its name in S3 and in the ledger.
     pub id: BatchId,
-    /// Where it stands.
+    /// Its state.
     pub status: BatchStatus,
     /// Fingerprint of the columns its rows were made for: never mixed within a batch.
     pub schema: String,
@@ -172,7 +172,7 @@ pub struct GapTotals {
     pub seconds: u64,
 }
 
-/// A rejected record as it stands in the log and in S3: one line of JSON.
+/// A rejected record in the log and in S3: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectLine {
     /// When it was received.
@@ -206,7 +206,7 @@ pub struct Chosen {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) totals: Counts,
-    /// What of the totals stands in seals.
+    /// The part of the totals that is in seals.
     pub(super) sealed: Counts,
     /// Hit ids remembered.
     pub(super) hits: u64,
@@ -218,7 +218,7 @@ pub(super) struct Sums {
     pub(super) last_received: Option<DateTime<Utc>>,
     #[serde(default)]
     pub(super) gaps: GapTotals,
-    /// What each connection has received. Empty: written by a version that did not tell them apart.
+    /// What each connection has received. Empty: written by a version that kept one time for all connections.
     #[serde(default)]
     pub(super) coverage: Coverage,
     /// Highest time of any hit that was forgotten: every later one that was accepted is known by its id.

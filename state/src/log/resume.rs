@@ -104,7 +104,7 @@ fn find_files(filling: &mut Filling, shipping: &Shipping, resumed: &mut Resumed)
         let seq = seq_of(&key);
         match record.status {
             FileStatus::Uploaded(_) => {
-                shipping.progress.uploaded(&record);
+                shipping.progress.count(record.batch, record.rows);
                 continue;
             }
             FileStatus::Closed => resumed.closed.push(seq),
@@ -171,8 +171,8 @@ fn keep_columns(
     Ok(columns::keep(store, &settings.schema, &settings.columns, change)?)
 }
 
-/// What was left open goes on at its age by the wall clock. One that was opened in the future, by a clock that was set back
-/// since, is new: it waits its whole age once more and no longer.
+/// An open file and a filling batch go on at their age by the wall clock. One that was opened in the future, by a clock that
+/// was set back since, is new: it waits its whole age once more and no longer.
 fn go_on_aging(filling: &mut Filling, now: Moment) {
     if let Some(file) = &filling.file {
         filling.file_since = now.steady - age(file.record.opened, now.wall);

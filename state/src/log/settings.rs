@@ -11,7 +11,7 @@ use shared::schema::Schema;
 /// Limits and names the log works with.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Where it stands.
+    /// Its directory.
     pub dir: PathBuf,
     /// Whose it is.
     pub instance: Instance,
@@ -21,7 +21,7 @@ pub struct Settings {
     pub columns: Vec<String>,
     /// How files will be compressed in S3.
     pub compression: Compression,
-    /// Where files will stand: bucket and prefix, as `s3://bucket/prefix`.
+    /// Where files go: bucket and prefix, as `s3://bucket/prefix`.
     pub place: String,
     /// Rows of a commit.
     pub commit_rows: usize,

@@ -51,7 +51,7 @@ impl Shipping {
         reached("uploaded.begun");
         self.store.apply(change)?;
         reached("uploaded.applied");
-        self.progress.uploaded(&record);
+        self.progress.count(record.batch, record.rows);
         self.shipped(record.log_bytes);
         Ok(())
     }

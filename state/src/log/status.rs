@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file:   open ──close──► closed ──uploaded──► uploaded     (its rows are then dropped)
-//! batch:  filling ──seal──► sealed ──published──► published (kept for a while to be looked at, then forgotten)
+//! batch:  filling ──seal──► sealed ──published──► published (kept for a while to be read, then forgotten)
 //! ```
 //! All states survive restarts. *open* and *filling* are entered when the first row of a file or batch is committed,
 //! *closed* and *sealed* with the commit that reaches a limit of count, size or age, *uploaded* when S3 has confirmed
@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use shared::content::Content;
 
-/// Where a file stands.
+/// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileStatus {
@@ -19,7 +19,7 @@ pub enum FileStatus {
     Open,
     /// It waits for its upload.
     Closed,
-    /// It stands in S3.
+    /// It is in S3.
     Uploaded(Upload),
 }
 
@@ -46,7 +46,7 @@ pub(super) enum FileEvent {
     Uploaded(Upload),
 }
 
-/// Where a batch stands.
+/// The state of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchStatus {
@@ -54,7 +54,7 @@ pub enum BatchStatus {
     Filling,
     /// Its files are final; they go up.
     Sealed,
-    /// Its seal stands in S3: it may be loaded.
+    /// Its seal is in S3: it may be loaded.
     Published,
 }
 

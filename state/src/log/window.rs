@@ -45,7 +45,7 @@ struct Remembered {
     chunk: u32,
 }
 
-/// The times of a chunk's hits, and how many bytes stand before its ids; None when it is no chunk.
+/// The times of a chunk's hits, and the bytes before its ids; None when it is no chunk.
 fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
     let (first, rest) = content.split_first_chunk()?;
     let first = i64::from_be_bytes(*first);

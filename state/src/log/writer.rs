@@ -50,7 +50,7 @@ pub struct Log {
     pub(super) filling: Filling,
     pub(super) sessions: Sessions,
     pub(super) shipping: Shipping,
-    /// What stands in the rows for the id of their batch, if the schema has a column for it.
+    /// What rows have in place of the id of their batch, if the schema has a column for it.
     pub(super) batch_mark: BatchMark,
 }
 
@@ -230,7 +230,7 @@ impl Log {
         cut.done.counts = stage.counts;
         sums.totals.add(stage.counts);
         if stage.row_count > 0 {
-            filling.add(stage, window, &mut cut, (&*settings, &mut *sums), now);
+            filling.add(stage, window, &mut cut, settings, sums, now);
         }
         self.add_rejects(&mut cut.change)?;
         let Self { settings, sums, window, filling, sessions, .. } = self;

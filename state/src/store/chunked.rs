@@ -48,12 +48,12 @@ pub(crate) fn get(
     Ok(true)
 }
 
-/// The number of the piece that stands under `key`.
+/// The number of the piece under `key`.
 pub(crate) fn number(key: &[u8]) -> u16 {
     key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
-/// The bytes of a key that tell a piece.
+/// Bytes of the number of a piece in a key.
 pub(crate) const PIECE: usize = 2;
 
 /// Joins `pieces`, the values under one key in order with their numbers, in `content`. An error says what is wrong: a piece

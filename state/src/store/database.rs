@@ -36,7 +36,7 @@ pub struct Store {
     /// Commits so far.
     commits: Arc<AtomicU64>,
     turns: Turns,
-    /// None of a copy, which nobody else knows of. Dropped after everything else.
+    /// None of a copy, which no other process knows. Dropped after everything else.
     lock: Option<Arc<Lock>>,
 }
 
@@ -82,7 +82,7 @@ impl Store {
         fs::metadata(paths::database(&self.dir)).map_or(0, |meta| meta.blocks() * 512)
     }
 
-    /// Applies a change as a whole. It is durable only after [`Store::sync`].
+    /// Applies a change as a whole. It is durable only after a sync.
     pub fn apply(&self, change: Change) -> Result<(), StoreError> {
         let batch = change.into_batch();
         self.turns.take(|| self.sled("writing", || self.db.apply_batch(batch)))

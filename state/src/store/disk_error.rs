@@ -39,7 +39,7 @@ pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
     }
 }
 
-/// The file says enough without its text, for which there may be no room.
+/// The file is enough without its text, for which there may be no room.
 fn leave(path: &Path, what: &Path, error: &io::Error) -> io::Result<()> {
     let mut file = File::create(path)?;
     let _best_effort = writeln!(file, "{}: {error}", what.display());

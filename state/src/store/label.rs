@@ -34,7 +34,7 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
-/// What the label of an accepted database says of its form.
+/// The form of an accepted database, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Nothing is stored yet, not even a label.

@@ -27,7 +27,7 @@ pub(super) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
             if read_dir(inner)?.iter().any(others) { Ok(()) } else { gone(&inner.join("conf")) }
         }
         Err(error) => Err((db, error)),
-        // The lock sled takes: who holds it may be writing a snapshot at this moment.
+        // The lock sled takes: its holder may be writing a snapshot at this moment.
         Ok(Some(file)) if lock::hold(&file).is_ok_and(|held| held) => {
             let conf = inner.join("conf");
             if fs::read(&conf).is_ok_and(|bytes| is_cut_short(&bytes)) {

@@ -82,8 +82,8 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether another process works with the database in `dir`, or reads it. The question keeps nobody from opening it: who
-/// tries at that moment tries again.
+/// Whether another process works with the database in `dir`, or reads it. The question blocks no
+/// opening: a process that fails to open at that moment retries.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
     for path in [dir.to_owned(), paths::database(dir)] {
         let file = match File::open(path) {
@@ -133,7 +133,7 @@ pub(crate) fn patience(database_dir: &Path) -> Duration {
     }
 }
 
-/// The process that has the database in `dir`: as the kernel says, or else the one that left its number in
+/// The process that has the database in `dir`: from the kernel, or else the one that left its number in
 /// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
 pub fn holder(dir: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();

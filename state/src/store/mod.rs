@@ -3,7 +3,7 @@
 //!
 //! Four properties of sled 0.34.7 shape this folder. One process at a time may open a database. `flush()` alone does not
 //! survive power loss on Linux, so every commit also calls `fdatasync` on the database file. Values above some KiB can
-//! leave files behind at a crash, so none is larger than [`MAX_VALUE`]. A timer that flushes is switched off, so nothing
+//! leave files behind at a crash, so none is larger than `MAX_VALUE`. A timer that flushes is switched off, so nothing
 //! becomes durable by itself.
 //!
 //! All tables are in sled's one default tree, told apart by the first byte of the key: a [`sled::Batch`] is atomic within

@@ -174,7 +174,7 @@ fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, Store
             removed?;
             try_a_copy(opening, segment, durable)?;
         }
-        // It takes room and is in nobody's way.
+        // A leftover copy takes room and does no other harm.
         (None, Err(error)) => tracing::warn!(%error, "cannot remove a copy that is not needed"),
         (None, Ok(())) => {}
     }

@@ -16,7 +16,7 @@ pub type Check = fn(&Store) -> Result<(), StoreError>;
 pub(super) struct Opening<'o> {
     pub(super) dir: &'o Path,
     pub(super) kind: Kind,
-    /// Whose it must be; None opens it to be read, whoever owns it.
+    /// Whose it must be; None opens the database of any instance, to read it.
     pub(super) instance: Option<&'o str>,
     pub(super) cache: u64,
     /// Checks the content of a database whose file is in doubt.

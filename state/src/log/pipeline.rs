@@ -73,7 +73,7 @@ pub(super) struct Pipeline {
     packers: Vec<mpsc::SyncSender<Cut>>,
     turn: usize,
     settled: mpsc::Receiver<Result<Cut, LogError>>,
-    news: Arc<Notify>,
+    progress: Arc<Notify>,
     under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -91,16 +91,16 @@ impl Pipeline {
             packed.push(from_packer);
         }
         let (report, settled) = mpsc::channel();
-        let news = Arc::new(Notify::new());
-        let keeper = Keeper { store, file: None, waiting_bytes, report, news: news.clone() };
-        let last = Wake(news.clone());
-        let keep = move || {
-            // Dropped after everything the keeper held, even when the keeper panics.
+        let progress = Arc::new(Notify::new());
+        let committer = Committer { store, file: None, waiting_bytes, report, progress: progress.clone() };
+        let last = Wake(progress.clone());
+        let commit = move || {
+            // Dropped after everything the committer held, even when the committer panics.
             let _last = last;
-            keeper.run(&packed);
+            committer.run(&packed);
         };
-        threads.push(spawn("sync", keep)?);
-        Ok(Self { packers, turn: 0, settled, news, under_way: 0, threads })
+        threads.push(spawn("sync", commit)?);
+        Ok(Self { packers, turn: 0, settled, progress, under_way: 0, threads })
     }
 
     /// Sends a commit on its way; waits while as many as may be are under way.
@@ -139,8 +139,8 @@ impl Pipeline {
     }
 
     /// Returns when [`Pipeline::poll`] may have something new.
-    pub(super) async fn news(&self) {
-        self.news.notified().await;
+    pub(super) async fn notified(&self) {
+        self.progress.notified().await;
     }
 }
 
@@ -197,16 +197,16 @@ impl Drop for Wake {
 }
 
 /// Writes commits in order, and knows what the chunks of the open file take.
-struct Keeper {
+struct Committer {
     store: Store,
     /// The file of the last chunk and the bytes its chunks take.
     file: Option<(u64, u64)>,
     waiting_bytes: Arc<AtomicU64>,
     report: mpsc::Sender<Result<Cut, LogError>>,
-    news: Arc<Notify>,
+    progress: Arc<Notify>,
 }
 
-impl Keeper {
+impl Committer {
     /// Ends, and with it the others, when there are no more cuts or something failed.
     fn run(mut self, packed: &[mpsc::Receiver<Result<Cut, LogError>>]) {
         let mut packers = packed.iter().cycle().peekable();
@@ -216,21 +216,22 @@ impl Keeper {
                 together.push(cut);
                 packers.next();
             }
-            let kept = together.into_iter().collect::<Result<Vec<_>, _>>().and_then(|cuts| self.keep(cuts));
-            let failed = kept.is_err();
-            let results = match kept {
+            let committed =
+                together.into_iter().collect::<Result<Vec<_>, _>>().and_then(|cuts| self.commit(cuts));
+            let failed = committed.is_err();
+            let results = match committed {
                 Ok(cuts) => cuts.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             };
             let gone = results.into_iter().any(|result| self.report.send(result).is_err());
-            self.news.notify_one();
+            self.progress.notify_one();
             if gone || failed {
                 break;
             }
         }
     }
 
-    fn keep(&mut self, mut cuts: Vec<Cut>) -> Result<Vec<Cut>, LogError> {
+    fn commit(&mut self, mut cuts: Vec<Cut>) -> Result<Vec<Cut>, LogError> {
         let mut change = Change::new();
         for cut in &mut cuts {
             change.and(std::mem::take(&mut cut.change));

@@ -185,7 +185,7 @@ impl Log {
             if let Some(done) = self.try_settled()? {
                 return Ok(done);
             }
-            self.pipeline.news().await;
+            self.pipeline.notified().await;
         }
     }
 

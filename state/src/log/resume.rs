@@ -69,16 +69,7 @@ impl Log {
         let (connections, tolerated) = (settings.connections, millis(settings.gap_tolerance));
         let sessions = Sessions::resume(&store, connections, tolerated, &mut sums, &mut begun)?;
         begun.put(Table::Meta, SUMS, &sums);
-        let mut fits = true;
-        if let Some(Numbered { seq, record }) = &mut filling.batch {
-            let Settings { schema, compression, .. } = &settings;
-            let of_format_1 = record.uncompared.is_none();
-            fits = record.schema == *schema && record.compression == *compression && !of_format_1;
-            if !of_format_1 {
-                record.id = BatchId::new();
-                begun.put(Table::Batches, &seq_key(*seq), record);
-            }
-        }
+        let fits = renew_batch(&mut filling, &settings, &mut begun);
         begun.remove(Table::Meta, HOLES);
         store.apply(begun)?;
         reached("resume.ended");
@@ -152,6 +143,18 @@ fn check_unshipped(store: &Store, batch: &BatchRecord, settings: &Settings) -> R
                             dump` shows it published, then change to {new}"
     );
     Err(StoreError::Foreign { dir: settings.dir.clone(), what }.into())
+}
+
+/// Gives the filling batch a new id; returns whether it can go on.
+fn renew_batch(filling: &mut Filling, settings: &Settings, change: &mut Change) -> bool {
+    let Some(Numbered { seq, record }) = &mut filling.batch else { return true };
+    // Format 1 put the id of the batch into its rows.
+    if record.uncompared.is_none() {
+        return false;
+    }
+    record.id = BatchId::new();
+    change.put(Table::Batches, &seq_key(*seq), record);
+    record.schema == settings.schema && record.compression == settings.compression
 }
 
 /// Keeps the names of the columns that rows are made for from now on, and those of what is not yet published.

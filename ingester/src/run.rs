@@ -134,7 +134,7 @@ fn patience(config: &Config) -> Duration {
 }
 
 async fn answer(socket: std::path::PathBuf, owner: Pauses, shutdown: Shutdown) -> Result<(), Failure> {
-    feed::serve(&socket, Arc::new(owner), shutdown).await.map_err(|error| {
+    feed::serve(&socket, Arc::new(owner), Clock::system(), shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("the socket {} cannot be made: {error}", socket.display()))
     })

@@ -10,8 +10,8 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::object_store::ObjectStore;
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
+use state::Checked;
 use state::inspect::metrics::producer_page;
-use state::inspect::verify::Checked;
 use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
 use state::status::feed::{self, Owner, Published, Republish};
 use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
@@ -87,7 +87,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let serving = tokio::spawn({
         let shutdown = shutdown.clone();
         async move {
-            if let Err(error) = feed::serve(&socket, owner, shutdown).await {
+            if let Err(error) = feed::serve(&socket, owner, Clock::system(), shutdown).await {
                 tracing::error!(%error, socket = %socket.display(), "nobody can ask this producer: the socket failed");
             }
         }

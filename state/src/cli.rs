@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
@@ -86,20 +87,20 @@ impl Cli {
     pub fn execute(self) -> Result<(), Failure> {
         let (Command::Dump { common, .. } | Command::Verify { common }) = &self.command;
         let config = Config::load(&common.config, Secrets::Unused)?;
-        let json = common.json;
+        let (json, clock) = (common.json, Clock::system());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {
             Command::Dump { batch: Some(prefix), .. } => {
-                let dump = runtime.block_on(dump::look_at_batch(&config, &prefix))?;
+                let dump = runtime.block_on(dump::look_at_batch(&config, &clock, &prefix))?;
                 show(&if json { as_json(&dump)? } else { dump.table() })
             }
             Command::Dump { pending, .. } => {
-                let dump = runtime.block_on(dump::look(&config))?;
+                let dump = runtime.block_on(dump::look(&config, &clock))?;
                 let dump = if pending { dump.only_pending() } else { dump };
                 show(&if json { as_json(&dump)? } else { dump.table() })
             }
             Command::Verify { .. } => {
-                let verification = runtime.block_on(verify(&config))?;
+                let verification = runtime.block_on(verify(&config, &clock))?;
                 let mut report = Vec::new();
                 let verdict = verification.print(&mut report);
                 let report = String::from_utf8_lossy(&report);

@@ -1,11 +1,11 @@
-//! Named points between the durable steps of a database's owner, so that a test may end the process exactly there.
-//! In production nobody watches, and a point costs one atomic load.
+//! Named points between the durable steps of a database's owner, at which a test can end the process. Without a test a point
+//! costs one atomic load.
 
 use std::sync::OnceLock;
 
 /// Every point, in the order a database lives through them.
 pub const ALL: [&str; 23] = [
-    // Opening: the directory stands; sled has opened its file; the label is durable; the names of the files are.
+    // Opening: the directory exists; sled has opened its file; the label is durable; the names of the files are.
     "open.made",
     "open.opened",
     "open.labelled",
@@ -15,7 +15,7 @@ pub const ALL: [&str; 23] = [
     "resume.found",
     "resume.ended",
     // A commit, of rows or of a session: not written; written, not flushed; flushed, not synced; synced, the mark is
-    // old; durable, and nobody told.
+    // old; durable, not yet reported.
     "commit.begun",
     "commit.applied",
     "sync.flushed",
@@ -43,15 +43,14 @@ type Watcher = Box<dyn Fn(&'static str) + Send + Sync>;
 
 static WATCHER: OnceLock<Watcher> = OnceLock::new();
 
-/// Says that the process has come to the point of this name.
+/// The process has come to the point of this name.
 pub fn reached(name: &'static str) {
     if let Some(watcher) = WATCHER.get() {
         watcher(name);
     }
 }
 
-/// Calls `watcher` at every point from now on, so that a test may end the process exactly there. The first one
-/// stays; for tests only.
+/// Calls `watcher` at every point from now on. The first watcher stays. For tests only.
 pub fn watch(watcher: impl Fn(&'static str) + Send + Sync + 'static) {
     let _first_stays = WATCHER.set(Box::new(watcher));
 }

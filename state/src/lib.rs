@@ -6,8 +6,11 @@ pub mod inspect;
 pub mod status;
 pub mod log;
 pub mod loads;
+mod verdict;
+mod limits;
 pub mod store;
 pub mod failpoints;
 
-pub use status::ask::Part;
+pub use status::service::Part;
 pub use store::lock::{holder, in_use};
+pub use verdict::{Checked, Fault};

@@ -9,13 +9,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::Utc;
+use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
 use state::log::{Log, LogError, Settings, Upload};
 use state::store::StoreError;
-use support::{Scratch, append, child, number_from_env, own_mounts, skipped};
+use support::{Scratch, append, child, now, number_from_env, own_mounts, skipped};
 
 fn settings(dir: &Path) -> Settings {
     Settings {
@@ -53,12 +53,12 @@ fn the_disk_holds_what_waits_and_not_the_history() {
     // Batches small enough that the long run passes the number of them that is kept: a leaf of records that are kept
     // and no longer written keeps a whole segment of sled's on disk.
     let settings = Settings { files_per_batch: 4, ..settings(scratch.path()) };
-    let (mut log, _) = Log::open(settings, Utc::now()).unwrap();
+    let (mut log, _) = Log::open(settings, now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
     let (mut waiting, mut sealed, mut most) = (VecDeque::new(), VecDeque::new(), 0);
-    let started = Instant::now();
+    let started = Clock::system().steady();
     for first in (0..rows).step_by(1_000) {
-        let (closed, done) = append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random).unwrap();
+        let (closed, done) = append(&mut log, first..first + 1_000, 1_000, now(), &mut random).unwrap();
         waiting.extend(closed);
         sealed.extend(done);
         while waiting.len() > ALIVE_FILES {
@@ -69,7 +69,7 @@ fn the_disk_holds_what_waits_and_not_the_history() {
             if waiting.front().is_some_and(|file| *file < record.first_file + u64::from(record.files)) {
                 break;
             }
-            log.published(*batch, Utc::now()).unwrap();
+            log.published(*batch, now()).unwrap();
             sealed.pop_front();
         }
         most = most.max(disk_bytes(scratch.path()));
@@ -79,7 +79,7 @@ fn the_disk_holds_what_waits_and_not_the_history() {
             println!("{} rows passed, {} MB on disk at most", first + 1_000, most >> 20);
         }
     }
-    let seconds = started.elapsed().as_secs_f64();
+    let seconds = started.until(Clock::system().steady()).as_secs_f64();
     println!(
         "{rows} rows passed in {seconds:.1} s, {} files waiting at most: {:.1} MB on disk at most",
         ALIVE_FILES + 1,
@@ -91,19 +91,19 @@ fn the_disk_holds_what_waits_and_not_the_history() {
 fn a_log_is_full_at_its_limit_and_has_room_again_after_uploads() {
     let scratch = Scratch::new();
     let small = Settings { max_bytes: 200_000, ..settings(scratch.path()) };
-    let (mut log, _) = Log::open(small.clone(), Utc::now()).unwrap();
+    let (mut log, _) = Log::open(small.clone(), now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
     let mut files = Vec::new();
     for first in (0..).step_by(1_000) {
         assert!(log.waiting_bytes() < 200_000);
-        files.extend(append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random).unwrap().0);
+        files.extend(append(&mut log, first..first + 1_000, 1_000, now(), &mut random).unwrap().0);
         if log.is_full() {
             break;
         }
     }
     assert!(files.len() > 1 && log.waiting_bytes() < 400_000, "{} bytes", log.waiting_bytes());
     drop(log);
-    let (mut log, _) = Log::open(small, Utc::now()).unwrap();
+    let (mut log, _) = Log::open(small, now()).unwrap();
     assert!(log.is_full(), "a restart makes no room");
     for file in files {
         log.uploaded(file, upload()).unwrap();
@@ -131,10 +131,10 @@ fn full_disk_filler() {
 }
 
 fn fill(dir: &Path) -> Result<(), LogError> {
-    let (mut log, _) = Log::open(settings(dir), Utc::now())?;
+    let (mut log, _) = Log::open(settings(dir), now())?;
     let mut random = fastrand::Rng::with_seed(1);
     for first in (0..).step_by(1_000) {
-        append(&mut log, first..first + 1_000, 1_000, Utc::now(), &mut random)?;
+        append(&mut log, first..first + 1_000, 1_000, now(), &mut random)?;
         say(&format!("accepted {}", log.totals().rows));
     }
     Ok(())
@@ -144,7 +144,7 @@ fn fill(dir: &Path) -> Result<(), LogError> {
 #[test]
 fn full_disk_reopener() {
     let Some(dir) = std::env::var_os(FULL_DISK) else { return };
-    let (mut log, resumed) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
+    let (mut log, resumed) = Log::open(settings(Path::new(&dir)), now()).unwrap();
     let (reader, mut rows, mut found, mut file) = (log.reader(), Vec::new(), 0, 0);
     while let Ok(record) = reader.file(file) {
         reader.rows(file, &mut rows).unwrap();
@@ -153,8 +153,8 @@ fn full_disk_reopener() {
     let lines = rows.iter().filter(|byte| **byte == b'\n').count() as u64;
     assert_eq!((found, lines, found), (resumed.rows, found, log.totals().rows));
     let mut random = fastrand::Rng::with_seed(2);
-    append(&mut log, 10_000_000..10_005_000, 1_000, Utc::now(), &mut random).unwrap();
-    log.close(Utc::now()).unwrap();
+    append(&mut log, 10_000_000..10_005_000, 1_000, now(), &mut random).unwrap();
+    log.close(now()).unwrap();
     say(&format!("found {found}"));
 }
 
@@ -177,11 +177,11 @@ fn full_disk_stage() {
 
 fn run_child(name: &str, dir: &Path) {
     let mut child = child(name).env(FULL_DISK, dir).stdout(Stdio::inherit()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Clock::system().steady() + Duration::from_secs(60);
     loop {
         match child.try_wait().unwrap() {
             Some(status) => return assert!(status.success(), "{name}: {status}"),
-            None if Instant::now() > deadline => {
+            None if Clock::system().steady() > deadline => {
                 child.kill().unwrap();
                 panic!("{name} hangs");
             }
@@ -233,10 +233,10 @@ const MEMORY: &str = "BOUNDS_MEMORY";
 fn memory_child() {
     let Some(dir) = std::env::var_os(MEMORY) else { return };
     let settings = Settings { dedup_hits: 10_000, ..settings(Path::new(&dir)) };
-    let (mut log, _) = Log::open(settings, Utc::now()).unwrap();
+    let (mut log, _) = Log::open(settings, now()).unwrap();
     let mut random = fastrand::Rng::with_seed(1);
     for first in (0..1_000_000).step_by(10_000) {
-        append(&mut log, first..first + 10_000, 1_000, Utc::now(), &mut random).unwrap();
+        append(&mut log, first..first + 10_000, 1_000, now(), &mut random).unwrap();
     }
     say(&format!("peak {}", peak_memory()));
 }

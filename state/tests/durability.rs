@@ -12,7 +12,6 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
 use shared::layout::Compression;
 use state::log::{HitId, Log, LogError, Settings};
 
@@ -46,15 +45,15 @@ fn row(n: u64) -> String {
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let commits: u64 = std::env::var(COMMITS).unwrap().parse().unwrap();
-    let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
+    let (mut log, _) = Log::open(settings(Path::new(&dir)), support::start()).unwrap();
     let mut out = std::io::stdout();
     let first = log.totals().rows;
     for commit in 0..commits {
         for n in 0..ROWS_PER_COMMIT {
             let n = first + commit * ROWS_PER_COMMIT + n;
-            log.stage_row(0, Some(HitId { high: 1, low: n }), None, row(n).as_bytes(), Utc::now());
+            log.stage_row(0, Some(HitId { high: 1, low: n }), None, row(n).as_bytes(), support::start());
         }
-        log.commit(Utc::now()).unwrap();
+        log.commit(support::start()).unwrap();
         // One write, so that strace shows it as one call.
         out.write_all(format!("\naccepted {}\n", log.totals().rows).as_bytes()).unwrap();
         out.flush().unwrap();
@@ -124,16 +123,16 @@ async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accep
     });
     let hit = |low| Some(HitId { high: 2, low });
     let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = Log::open(settings(dir.path()), Utc::now()).unwrap();
-    log.stage_row(0, hit(1), None, b"1~accepted\n", Utc::now());
-    log.commit(Utc::now()).unwrap();
+    let (mut log, _) = Log::open(settings(dir.path()), support::start()).unwrap();
+    log.stage_row(0, hit(1), None, b"1~accepted\n", support::start());
+    log.commit(support::start()).unwrap();
     ARMED.store(true, Ordering::Relaxed);
-    log.stage_row(0, hit(2), None, b"2~never accepted\n", Utc::now());
-    log.submit(Utc::now()).unwrap();
+    log.stage_row(0, hit(2), None, b"2~never accepted\n", support::start());
+    log.submit(support::start()).unwrap();
     let told = tokio::time::timeout(Duration::from_secs(10), log.settled()).await;
     assert!(matches!(told, Ok(Err(LogError::Ended))), "{told:?}");
-    log.stage_row(0, hit(3), None, b"3~never accepted\n", Utc::now());
-    assert!(matches!(log.commit(Utc::now()), Err(LogError::Ended)));
+    log.stage_row(0, hit(3), None, b"3~never accepted\n", support::start());
+    assert!(matches!(log.commit(support::start()), Err(LogError::Ended)));
 }
 
 /// Runs the child under strace, which lets calls fail as `inject` says: whether it ended well, and what it said.

@@ -12,7 +12,7 @@ use state::log::{
 };
 use state::status::snapshot::GapSnapshot;
 use state::store::StoreError;
-use support::few_rows as settings;
+use support::{few_rows as settings, start};
 
 fn row(n: u64) -> Vec<u8> {
     format!("{n}~some~row~of~\"text {n}\"\n").into_bytes()
@@ -50,7 +50,7 @@ fn upload() -> Upload {
 #[test]
 fn rows_come_back_in_order_after_a_restart_and_the_open_file_is_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     assert_eq!(append(&mut log, 0..60, now), (vec![0, 1], vec![0]));
     drop(log);
@@ -67,7 +67,7 @@ fn rows_come_back_in_order_after_a_restart_and_the_open_file_is_gone_on_with() {
 #[test]
 fn a_hit_is_known_until_the_stream_has_gone_on_by_the_window_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..40, now);
     assert_eq!(log.stage_row(0, hit(3), None, &row(3), now), Staged::Duplicate);
@@ -101,7 +101,7 @@ fn a_hit_is_known_until_the_stream_has_gone_on_by_the_window_also_after_a_restar
 #[test]
 fn more_hits_than_the_window_holds_push_out_the_oldest_only() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(Settings { dedup_hits: 100, ..settings(dir.path()) }, now).unwrap();
     append(&mut log, 0..300, now);
     assert_eq!(log.stage_row(0, hit(299), None, &row(0), now), Staged::Duplicate);
@@ -112,7 +112,7 @@ fn more_hits_than_the_window_holds_push_out_the_oldest_only() {
 #[test]
 fn the_window_keeps_its_limit_also_when_small_commits_are_followed_by_large_ones() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let large =
         Settings { dedup_hits: 100, commit_rows: 200, records_per_file: 10_000, ..settings(dir.path()) };
     let (mut log, _) = Log::open(large.clone(), now).unwrap();
@@ -135,7 +135,7 @@ fn the_window_keeps_its_limit_also_when_small_commits_are_followed_by_large_ones
 #[test]
 fn every_record_is_accounted_for_in_some_seal() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     for n in 0..200 {
         log.stage_row(0, hit(n / 2), None, &row(n), now);
@@ -164,7 +164,7 @@ fn every_record_is_accounted_for_in_some_seal() {
 #[test]
 fn rows_are_dropped_once_uploaded_and_batches_forgotten_long_after_they_were_published() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let small = Settings { records_per_file: 1, files_per_batch: 1, ..settings(dir.path()) };
     let (mut log, _) = Log::open(small.clone(), now).unwrap();
     let (closed, sealed) = append(&mut log, 0..1_010, now);
@@ -194,7 +194,7 @@ fn rows_are_dropped_once_uploaded_and_batches_forgotten_long_after_they_were_pub
 #[test]
 fn rows_of_two_schemas_never_meet_in_a_batch() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..5, now);
     drop(log);
@@ -210,7 +210,7 @@ fn rows_of_two_schemas_never_meet_in_a_batch() {
 #[test]
 fn a_log_keeps_the_columns_of_what_it_has_not_published() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     // More than fits one value of the database.
     let old: Vec<String> = (0..1_400).map(|n| format!("column_{n:0>60}")).collect();
     let new = vec!["a".to_owned(), "b".to_owned()];
@@ -248,7 +248,7 @@ fn a_log_keeps_the_columns_of_what_it_has_not_published() {
 #[test]
 fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..30, now);
     drop(log);
@@ -264,7 +264,7 @@ fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
 #[test]
 fn age_closes_a_file_and_seals_a_batch_however_small() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..3, now);
     log.commit(now + TimeDelta::seconds(10)).unwrap();
@@ -310,7 +310,7 @@ fn a_hole_between_two_sessions_is_a_gap_and_a_killed_session_is_ended() {
 #[test]
 fn one_process_at_a_time_and_no_other_kind_or_instance() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (log, _) = Log::open(settings(dir.path()), now).unwrap();
     // Left behind by an earlier owner: it lives, and does not hold the log.
     std::fs::write(dir.path().join("owner.pid"), "1").unwrap();
@@ -336,7 +336,7 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
 /// A session of hits, a second apart from `from` on, with `stray` in the middle; returns the gaps on record.
 fn gaps_after_a_hole(stray: impl Fn(&mut Log, DateTime<Utc>)) -> u64 {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let early = now - TimeDelta::hours(2);
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     let mut session =
@@ -377,7 +377,7 @@ fn a_gap_is_not_hidden_by_a_stray_copy_or_a_time_of_nowhere_behind_it() {
 #[test]
 fn hits_that_a_filter_drops_were_read_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let at = |seconds| Some(now - TimeDelta::hours(1) + TimeDelta::seconds(seconds));
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     log.session_started(0, now).unwrap();
@@ -395,7 +395,7 @@ fn hits_that_a_filter_drops_were_read_all_the_same() {
 #[test]
 fn a_full_log_seals_what_is_filling() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(Settings { max_bytes: 50, ..settings(dir.path()) }, now).unwrap();
     assert_eq!(append(&mut log, 0..9, now), (vec![], vec![]));
     assert!(log.is_full(), "{} bytes", log.waiting_bytes());
@@ -410,7 +410,7 @@ fn a_full_log_seals_what_is_filling() {
 #[test]
 fn a_hit_from_before_what_is_remembered_is_accepted_and_told_to_be_uncompared() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let few = Settings { dedup_window: std::time::Duration::from_secs(600), ..settings(dir.path()) };
     let (mut log, _) = Log::open(few, now).unwrap();
     let ago = |minutes| Some(now - TimeDelta::minutes(minutes));
@@ -446,7 +446,7 @@ fn a_hit_from_before_what_is_remembered_is_accepted_and_told_to_be_uncompared() 
 #[test]
 fn hits_that_came_while_the_clock_was_behind_are_not_taken_for_new_once_it_is_right() {
     let dir = tempfile::tempdir().unwrap();
-    let (behind, right) = (Utc::now(), Utc::now() + TimeDelta::hours(3));
+    let (behind, right) = (start(), start() + TimeDelta::hours(3));
     let few = Settings { dedup_window: std::time::Duration::from_secs(600), ..settings(dir.path()) };
     let (mut log, _) = Log::open(few, behind).unwrap();
     for n in 0..5 {
@@ -469,7 +469,7 @@ fn hits_that_came_while_the_clock_was_behind_are_not_taken_for_new_once_it_is_ri
 #[test]
 fn a_log_and_its_copy_go_on_as_different_runs_and_name_no_batch_alike() {
     let (dir, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     append(&mut log, 0..60, now);
     drop(log);
@@ -501,7 +501,7 @@ fn a_log_and_its_copy_go_on_as_different_runs_and_name_no_batch_alike() {
 #[test]
 fn rows_bear_the_id_their_batch_has_when_they_are_read() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     let marked = format!("1~{}~x\n", log.batch_mark());
     log.stage_row(0, hit(1), Some(now), marked.as_bytes(), now);
@@ -518,7 +518,7 @@ fn rows_bear_the_id_their_batch_has_when_they_are_read() {
 #[test]
 fn rejects_that_are_on_their_way_stay_the_same_whatever_comes() {
     let dir = tempfile::tempdir().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
     (0..3_u8).for_each(|n| log.stage_reject(0, &[n], "not JSON", now));
     log.commit(now).unwrap();

@@ -67,7 +67,7 @@ fn make_doubtful(dir: &Path) {
         keys.for_each(|key| change.put_bytes(Table::Chunks, &key.to_be_bytes(), &[key as u8 | 1; 5_000]));
         store.commit(change).unwrap();
     };
-    let store = Store::open(dir, Kind::Ingester, "ingester", 8 << 20).unwrap();
+    let store = Store::open(dir, Kind::Ingester, "ingester", 8 << 20, |_| Ok(())).unwrap();
     (0..60).for_each(|part| put(&store, part * 50..part * 50 + 50));
     for key in 200..2_400_u32 {
         let mut change = Change::new();
@@ -76,7 +76,7 @@ fn make_doubtful(dir: &Path) {
     }
     put(&store, 3_000..3_050);
     drop(store);
-    drop(Store::open(dir, Kind::Ingester, "ingester", 8 << 20).unwrap());
+    drop(Store::open(dir, Kind::Ingester, "ingester", 8 << 20, |_| Ok(())).unwrap());
     std::fs::remove_file(dir.join("spare")).unwrap();
 }
 
@@ -101,9 +101,10 @@ fn a_service_that_starts_and_several_that_look_do_not_meet_in_a_database_that_is
         let dir = root.path().join(round.to_string());
         copy(&made, &dir);
         std::thread::scope(|scope| {
-            let looking = [(); 3].map(|()| scope.spawn(|| Store::look(&dir, Kind::Ingester).map(drop)));
+            let looking = [(); 3]
+                .map(|()| scope.spawn(|| Store::open_to_read(&dir, Kind::Ingester, |_| Ok(())).map(drop)));
             std::thread::sleep(Duration::from_millis(round * 3));
-            let service = Store::open(&dir, Kind::Ingester, "ingester", 8 << 20);
+            let service = Store::open(&dir, Kind::Ingester, "ingester", 8 << 20, |_| Ok(()));
             assert!(service.is_ok(), "round {round}: {service:?}");
             for looking in looking {
                 let looked = looking.join().unwrap();

@@ -6,11 +6,11 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::Utc;
+use shared::clock::Clock;
 use state::log::{Log, Settings, Upload};
-use support::{Scratch, append, child, number_from_env};
+use support::{Scratch, append, child, now, number_from_env};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
@@ -25,8 +25,8 @@ fn settings(dir: &Path) -> Settings {
 #[test]
 fn builder() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
-    append(&mut log, 0..number_from_env(ROWS, 0), 256, Utc::now(), &mut fastrand::Rng::with_seed(1)).unwrap();
+    let (mut log, _) = Log::open(settings(Path::new(&dir)), now()).unwrap();
+    append(&mut log, 0..number_from_env(ROWS, 0), 256, now(), &mut fastrand::Rng::with_seed(1)).unwrap();
     std::io::stdout().write_all(b"\nbuilt\n").unwrap();
     loop {
         std::thread::park();
@@ -46,9 +46,9 @@ fn speed_of_resuming() {
         builder.wait().unwrap();
         assert!(built, "the builder ended by itself");
         for what in ["after a kill", "once more"] {
-            let started = Instant::now();
-            let (log, resumed) = Log::open(settings(scratch.path()), Utc::now()).unwrap();
-            let ready = started.elapsed().as_millis();
+            let started = Clock::system().steady();
+            let (log, resumed) = Log::open(settings(scratch.path()), now()).unwrap();
+            let ready = started.until(Clock::system().steady()).as_millis();
             assert_eq!((resumed.rows, resumed.hits as u64), (rows, rows));
             println!("{rows} rows pending, opened {what}: ready in {ready} ms with {} hits", resumed.hits);
             drop(log);
@@ -61,21 +61,21 @@ fn speed_of_resuming() {
 #[test]
 fn backlog() {
     let (Some(dir), rows) = (std::env::var_os(DIR), number_from_env(ROWS, 0)) else { return };
-    let (mut log, _) = Log::open(settings(Path::new(&dir)), Utc::now()).unwrap();
-    append(&mut log, 0..rows, 256, Utc::now(), &mut fastrand::Rng::with_seed(2)).unwrap();
+    let (mut log, _) = Log::open(settings(Path::new(&dir)), now()).unwrap();
+    append(&mut log, 0..rows, 256, now(), &mut fastrand::Rng::with_seed(2)).unwrap();
     // A file holds whole commits, a few more rows than its 1,000.
     for file in (0..rows / 1_100).step_by(5) {
         let (crc32, etag) = ("AAAAAA==".to_owned(), "e".to_owned());
         log.uploaded(file, Upload { bytes: file, crc32, etag, content: None }).unwrap();
     }
-    log.close(Utc::now()).unwrap();
+    log.close(now()).unwrap();
 }
 
 /// Not a test of its own: resumes a backlog, and rows come until it is killed.
 #[test]
 fn churner() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let (now, mut random) = (Utc::now(), fastrand::Rng::with_seed(3));
+    let (now, mut random) = (now(), fastrand::Rng::with_seed(3));
     let (mut log, resumed) = Log::open(settings(Path::new(&dir)), now).unwrap();
     assert!(resumed.rows > 0);
     let mut more = |count| {
@@ -156,9 +156,9 @@ fn speed_of_starts_after_a_kill() {
                 std::fs::remove_file(scratch.join("spare")).unwrap();
             }
             let (copies, written) = (COPIES.0.load(Ordering::Relaxed), bytes_written());
-            let started = Instant::now();
-            let (log, _) = Log::open(settings(scratch.path()), Utc::now()).unwrap();
-            let ready = started.elapsed().as_millis();
+            let started = Clock::system().steady();
+            let (log, _) = Log::open(settings(scratch.path()), now()).unwrap();
+            let ready = started.until(Clock::system().steady()).as_millis();
             let written = (bytes_written() - written) >> 20;
             let copied = if COPIES.0.load(Ordering::Relaxed) > copies {
                 "a copy was read"

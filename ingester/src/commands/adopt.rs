@@ -8,6 +8,7 @@
 use std::io::Write;
 
 use chrono::{DateTime, Utc};
+use shared::clock::Clock;
 use shared::compress::decompress;
 use shared::config::Config;
 use shared::content::Content;
@@ -225,7 +226,7 @@ async fn of_its_producer(
     batch: BatchId,
     out: &mut impl Write,
 ) -> Result<Option<Result<(), Failure>>, Failure> {
-    let asked = state::inspect::dump::look_at_producer(config).await;
+    let asked = state::inspect::dump::look_at_producer(config, &Clock::system()).await;
     let (running, batches) = match asked {
         Ok(part) => (part.pid.is_some(), part.snapshot.map(|log| log.batches)),
         Err(failure) => {

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::clock::{Moment, Steady, age, left_of};
+use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::config::Config;
 use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
-use state::inspect::verify::Checked;
+use state::Checked;
 use state::loads::{Load, Loads, Pause, Paused, PausedBy, Pausing};
 use state::status::feed::Owner;
 use state::status::pausing::set_pause;
@@ -146,7 +146,7 @@ pub(crate) async fn command(
     pause: Option<Pause>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let (pid, paused) = set_pause(config, pause).await?;
+    let (pid, paused) = set_pause(config, &Clock::system(), pause).await?;
     let who = match pid {
         Some(pid) => format!("the ingester, process {pid},"),
         None => "the ingester does not run; started, it".to_owned(),

@@ -1,5 +1,5 @@
-//! What the ingester knows of one batch, and how it is kept small: a value of the database has a hard limit, and
-//! reasons come from outside.
+//! What the ingester knows of one batch. It is kept small: a value of the database has a hard limit, and reasons come from
+//! outside.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -66,13 +66,13 @@ pub struct Load {
     /// The id under which the ledger has it; None: its own.
     #[serde(default)]
     pub entered_as: Option<BatchId>,
-    /// Whether what was written in the search for refused rows may still stand in S3.
+    /// Whether objects of the bad-row search may still be in S3.
     #[serde(default)]
     pub sifting: bool,
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
-    /// Where it stands.
+    /// Its state.
     #[serde(flatten)]
     pub state: LoadState,
 }
@@ -98,8 +98,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// The form of a seal; None if no seal of ours says so.
-    #[must_use]
+    /// The form of a seal; None if a producer of ours wrote no such seal.
     pub fn new(compression: Compression, schema: &str) -> Option<Self> {
         (schema.len() <= FINGERPRINT_BYTES).then(|| Self { compression, schema: schema.to_owned() })
     }
@@ -114,7 +113,7 @@ pub struct Failed {
     pub started: Option<DateTime<Utc>>,
     /// When it failed.
     pub failed: DateTime<Utc>,
-    /// What kind of trouble it met.
+    /// What kind of failure it met.
     pub class: ErrorClass,
     /// What happened.
     pub why: String,
@@ -122,7 +121,6 @@ pub struct Failed {
 
 impl Load {
     /// A batch whose seal was just seen.
-    #[must_use]
     pub fn new(
         batch: BatchId,
         instance: Instance,
@@ -156,7 +154,6 @@ impl Load {
     }
 
     /// The latest attempts that failed in a row: how many of them are kept, and when the first of these failed.
-    #[must_use]
     pub fn tries_in_a_row(&self) -> (u32, Option<DateTime<Utc>>) {
         let tries = self.failures.iter().rev().take_while(|failed| failed.attempt.is_some());
         let (count, since) = tries.fold((0_u32, None), |(count, _), failed| (count + 1, Some(failed.failed)));
@@ -164,38 +161,32 @@ impl Load {
     }
 
     /// The id under which the ledger has it, or will have it.
-    #[must_use]
     pub fn ledger_id(&self) -> BatchId {
         self.entered_as.unwrap_or(self.batch)
     }
 
     /// The load, with how the ledger has it.
-    #[must_use]
     pub(super) fn entered(&self, entered: Entered) -> Self {
         let Entered { known, staged, entered_as } = entered;
         Self { known, staged: staged || self.staged, entered_as, ..self.clone() }
     }
 
     /// Whether an attempt is under way, or was when the process ended.
-    #[must_use]
     pub fn is_loading(&self) -> bool {
         self.state == LoadState::Loading
     }
 
     /// Whether the ledger has it, as far as this ingester knows.
-    #[must_use]
     pub fn is_settled(&self) -> bool {
         matches!(self.state, LoadState::Loaded { .. } | LoadState::Archived { .. })
     }
 
     /// What the latest failure met, while it is not loaded.
-    #[must_use]
     pub fn last_class(&self) -> Option<ErrorClass> {
         self.failures.last().map(|failed| failed.class)
     }
 
-    /// Whether a person should look: only a person can mend it, or it failed so many times or more.
-    #[must_use]
+    /// Whether it needs an operator: only an operator can mend it, or it failed so many times or more.
     pub fn is_alarming(&self, alert_after: u32) -> bool {
         match self.state {
             LoadState::Retrying { class: ErrorClass::Configuration | ErrorClass::Data, .. } => true,
@@ -204,10 +195,7 @@ impl Load {
         }
     }
 
-    /// The load after an event. Reasons are cut to what the bookkeeping keeps.
-    ///
-    /// # Errors
-    /// When the move is illegal.
+    /// The load after an event. Reasons are cut to what the load store keeps.
     pub(super) fn after(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         let event = match event {
             LoadEvent::Failed { next, class, why } => {
@@ -234,7 +222,7 @@ impl Load {
             LoadEvent::Archived => {}
             LoadEvent::FoundAgain => {
                 (load.started, load.loaded, load.found_again, load.failed) = (None, None, Some(now), 0);
-                // What stands there now may be another batch of the same id.
+                // The folder may now hold another batch of the same id.
                 (load.known, load.staged, load.entered_as) = (0, false, None);
             }
         }
@@ -270,7 +258,7 @@ mod tests {
 
     fn load() -> Load {
         let instance = Instance::try_from("i".repeat(64)).unwrap();
-        Load::new(BatchId::new(), instance, u32::MAX, u64::MAX, u64::MAX, Utc::now())
+        Load::new(BatchId::new(), instance, u32::MAX, u64::MAX, u64::MAX, DateTime::UNIX_EPOCH)
     }
 
     fn failed(why: &str, now: DateTime<Utc>) -> LoadEvent {
@@ -352,7 +340,7 @@ mod tests {
 
     #[test]
     fn it_is_alarming_at_once_when_only_a_person_can_mend_it_and_else_after_so_many_failures() {
-        let now = Utc::now();
+        let now = DateTime::UNIX_EPOCH;
         let fail = |load: &Load, class| {
             let event = LoadEvent::Failed { next: now, class, why: "w".to_owned() };
             load.after(LoadEvent::Attempt, now).unwrap().after(event, now).unwrap()

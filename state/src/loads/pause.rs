@@ -1,15 +1,10 @@
-//! When the ingester is not to load: as it was told by hand, which stands in its database and so outlives it, and at
-//! the times of day of the configuration.
+//! When the ingester must not load: after `ingester pause`, which is in its load store and so outlives it, and at the times of
+//! day of the configuration.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::pause::Windows;
 
-use crate::loads::Loads;
-use crate::store::{Change, StoreError, Table};
-
-/// Its key in [`Table::Meta`].
-pub(crate) const KEY: &[u8] = b"pause";
 /// Characters a reason may have: a question to a service is one short line.
 pub const REASON_MAX: usize = 120;
 
@@ -20,7 +15,7 @@ pub struct Pause {
     pub since: DateTime<Utc>,
     /// When it ends by itself; None: not before it is ended by hand.
     pub until: Option<DateTime<Utc>>,
-    /// Why, in the words of who asked.
+    /// Why, in the words of the operator.
     pub reason: Option<String>,
 }
 
@@ -39,7 +34,7 @@ pub enum PausedBy {
 pub struct Paused {
     /// Who is behind it.
     pub by: PausedBy,
-    /// When loading goes on; None: when it is told to.
+    /// When loading goes on; None: after `ingester resume`.
     pub until: Option<DateTime<Utc>>,
     /// Why, for people.
     pub why: String,
@@ -53,9 +48,7 @@ pub struct Pausing {
 }
 
 impl Paused {
-    /// Whether nothing is to be loaded at `now`, and why. What was asked for by hand is told first: it is the one
-    /// that somebody has to end.
-    #[must_use]
+    /// Whether nothing is to be loaded at `now`, and why. A pause by hand comes first: somebody has to end it.
     pub fn at(pause: Option<&Pause>, windows: &Windows, now: DateTime<Utc>) -> Option<Self> {
         let by_hand = pause.filter(|pause| pause.until.is_none_or(|until| now < until));
         let window = windows.at(now);
@@ -75,7 +68,6 @@ impl Paused {
     }
 
     /// For people: why, and until when.
-    #[must_use]
     pub fn told(&self) -> String {
         match self.until {
             Some(until) => format!("until {}, {}", until.format("%Y-%m-%d %H:%M:%S UTC"), self.why),
@@ -84,32 +76,10 @@ impl Paused {
     }
 }
 
-impl Loads {
-    /// The pause that was asked for by hand last, if none has ended it; it may be over by itself.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn pause(&self) -> Result<Option<Pause>, StoreError> {
-        self.store.get(Table::Meta, KEY)
-    }
-
-    /// Notes a pause, or with None that there is none any more, durably.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub fn set_pause(&self, pause: Option<&Pause>) -> Result<(), StoreError> {
-        let mut change = Change::new();
-        match pause {
-            Some(pause) => change.put(Table::Meta, KEY, pause),
-            None => change.remove(Table::Meta, KEY),
-        }
-        self.store.commit(change)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loads::Loads;
 
     fn at(time: &str) -> DateTime<Utc> {
         format!("2026-03-02T{time}Z").parse().unwrap()

@@ -10,7 +10,7 @@
 //!                        retrying
 //! ```
 //! *discovered*: its seal was seen in S3. *loading*: an attempt is under way, or was when the process ended: it is
-//! simply tried again, because the ledger settles what became of it. *retrying*: the last attempt failed and the
+//! simply retried, because the ledger decides what became of it. *retrying*: the last attempt failed and the
 //! next has its time. *loaded*: the ledger has it. *archived*: its folder is moved, kept or deleted as configured.
 //! An attempt may follow an attempt, when the process ended in between, and a failure a failure, when the next attempt
 //! could not start.
@@ -18,7 +18,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-/// Where a load stands.
+/// The state of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum LoadState {
@@ -30,7 +30,7 @@ pub enum LoadState {
     Retrying {
         /// When the next attempt may start.
         next: DateTime<Utc>,
-        /// What kind of trouble it is.
+        /// What kind of failure it is.
         class: ErrorClass,
         /// What happened.
         why: String,
@@ -47,7 +47,7 @@ pub enum LoadState {
     },
 }
 
-/// What kind of trouble an attempt met; it decides who has to do something.
+/// The class of a load failure; it decides who must act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorClass {
@@ -55,11 +55,11 @@ pub enum ErrorClass {
     Passing,
     /// A file the seal names is not there, or not as it was.
     Incomplete,
-    /// A person has to mend a role, a permission, a table or the configuration.
+    /// An operator has to mend a role, a permission, a table or the configuration.
     Configuration,
     /// Redshift refuses rows of the batch.
     Data,
-    /// Redshift said something that this version does not know.
+    /// Redshift returned an error that this version does not know.
     Unknown,
 }
 
@@ -72,7 +72,7 @@ pub enum LoadEvent {
     Failed {
         /// When to try again.
         next: DateTime<Utc>,
-        /// What kind of trouble it is.
+        /// What kind of failure it is.
         class: ErrorClass,
         /// What happened.
         why: String,
@@ -95,10 +95,7 @@ pub struct IllegalLoadMove {
 
 impl LoadState {
     /// The legal moves of a load.
-    ///
-    /// # Errors
-    /// For every other.
-    pub fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
+    pub(crate) fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         use LoadEvent as E;
         match (self, event) {
             (Self::Discovered | Self::Loading | Self::Retrying { .. }, E::Attempt) => Ok(Self::Loading),

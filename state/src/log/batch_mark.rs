@@ -1,6 +1,6 @@
-//! Rows are made before it is known which batch they go to, and a batch that is filling gets another id when the log is
-//! opened again. A column that holds the batch's id is therefore filled in two steps: the row is kept with a mark of the
-//! same length in it, and whoever reads the rows of a file puts the id in its place.
+//! Fills a column that holds the batch's id. A row is built before its batch is known, and a filling batch gets another id
+//! when the log is opened again. So the log keeps the row with a mark of the same length in it, and the reader of a file
+//! replaces the mark by the id.
 
 use memchr::memmem::Finder;
 use shared::ids::BatchId;
@@ -10,8 +10,8 @@ use crate::store::{Change, Store, StoreError, Table};
 /// Key of the mark.
 pub(super) const MARK: &[u8] = b"mark";
 
-/// Stands in rows for the id of the batch they go to. Each log has its own, which never leaves it, so that nobody can
-/// send it.
+/// Takes the place of the batch's id in rows. Each log has its own mark, which never leaves it, so that no record can hold
+/// it.
 #[derive(Debug, Clone)]
 pub(super) struct BatchMark {
     text: String,
@@ -29,7 +29,7 @@ impl BatchMark {
         Ok(store.get(Table::Meta, MARK)?.map(Self::new))
     }
 
-    /// The mark of a log, which gets one with `change` if it has none.
+    /// The mark of a log; `change` makes one if there is none.
     pub(super) fn ensure(store: &Store, change: &mut Change) -> Result<Self, StoreError> {
         if let Some(mark) = Self::of(store)? {
             return Ok(mark);
@@ -39,7 +39,6 @@ impl BatchMark {
         Ok(Self::new(text))
     }
 
-    /// What stands in the rows.
     pub(super) fn text(&self) -> &str {
         &self.text
     }

@@ -1,15 +1,15 @@
-//! The names of the columns that rows were made for. A batch knows the fingerprint of its schema only, and is perhaps
-//! published by a producer that has another one by then: the names stand here, once for each fingerprint, in pieces since
-//! those of a wide schema are more than one value may hold. A log of before has no names for what it sealed; its batches
-//! go up without them.
+//! The names of the columns that rows were made for. A batch knows the fingerprint of its schema only, and the producer that
+//! publishes it may have another schema by then. So the log keeps the names once for each fingerprint, in pieces, since
+//! those of a wide schema are more than one value may hold. An older log has no names for what it sealed; its batches go up
+//! without them.
 
 use std::collections::{BTreeMap, HashSet};
 
 use shared::json_fault::json_fault;
 
-use crate::inspect::verify::{Checked, Fault};
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Change, Store, StoreError, Table};
+use crate::verdict::{Checked, Fault};
 
 /// What a key begins with; the fingerprint and the number of a piece follow.
 pub(super) const COLUMNS: &[u8] = b"columns/";

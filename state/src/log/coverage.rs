@@ -1,24 +1,29 @@
-//! Where the reading of the stream stopped and went on, told by the `receivedTimeGMT` of what came: the gaps are found
-//! here. No hit is dropped for what is found. The wall clock has no part in it: a time in which the producer was away is
-//! no time of the stream.
+//! Finds the gaps: where the reading of the stream stopped and went on, by the `receivedTimeGMT` of the hits. What is found
+//! drops no hit. The wall clock has no part in it: a time in which the producer was away is no time of the stream.
 //!
-//! Each connection has its own last time, since Adobe spreads hits over connections by visitor; the front is what the
-//! slowest of them has received. A session is *settled* when it is known whether it went on where the connection had
-//! stopped; until then what it brings does not move that last time.
+//! Each connection has its own last time, since Adobe spreads hits over connections by visitor. The front is what the
+//! slowest connection has received. A session is *settled* when it is known whether it went on where its connection had
+//! stopped; until then its hits do not move that last time.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 /// A time of the stream: milliseconds since 1970.
 pub(super) type StreamTime = i64;
 
-/// Hits a session is settled by, at most: a connection that goes on where it stopped, or further back, says so with
-/// the first of them.
+/// A time of the stream as the log's records have it.
+pub(super) fn time(millis: StreamTime) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(millis).unwrap_or_default()
+}
+
+/// Hits that settle a session. A connection that goes on where it stopped, or further back, shows that with the first of
+/// them.
 const SETTLED_BY: u32 = 256;
-/// A session that brings few hits is settled so long after the first of them, in milliseconds.
+/// Milliseconds after its first hit that settle a session with fewer hits.
 const SETTLED_AFTER: i64 = 10_000;
 
-/// So many hits from beyond a gap, and an older one behind them proves nothing any more. Hits come out of order, so
-/// some of them may precede it.
+/// After so many hits from beyond a gap, an older one proves nothing any more. Hits come out of order, so some of them may
+/// precede it.
 const STRAYS_BEHIND: u32 = 16;
 const A_DAY: StreamTime = 86_400_000;
 
@@ -26,11 +31,11 @@ const A_DAY: StreamTime = 86_400_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Whose {
-    /// It received that itself, or those did that had its hits before these were spread anew.
+    /// Its own, or of those that had its hits before hits were last spread anew.
     #[default]
     #[serde(alias = "slowest")]
     Own,
-    /// It never received anything, and begins where another did: what it misses before is no gap.
+    /// Another's. It never received anything and begins where another did: what it misses before is no gap.
     Others,
 }
 
@@ -42,7 +47,7 @@ pub(super) struct Reading {
     #[serde(default)]
     whose: Whose,
     /// The highest time that any connection had received when hits were last spread anew, over another number of
-    /// them. A known hit up to then may have been another connection's, ahead of the slowest.
+    /// connections. A known hit up to then may have been another connection's, ahead of the slowest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spread: Option<StreamTime>,
     settled: bool,
@@ -78,8 +83,23 @@ pub(super) struct Sight {
     pub(super) new: bool,
 }
 
-/// From the last time before to the first after: longer than is tolerated, and the connection did not go on before.
+/// What a hit proves about where its session began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Proof {
+    /// The session began at this hit, or earlier.
+    Time,
+    /// The connection had received this hit before: it went on where it had stopped, or earlier.
+    Overlap,
+    /// Nothing: it is a stray copy, or has a time of nowhere.
+    Nothing,
+}
+
+/// A gap: from the last time before to the first after. It is longer than is tolerated.
 pub(super) type Missed = (StreamTime, StreamTime);
+
+/// That a session is settled, and what was missed before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled(pub(super) Option<Missed>);
 
 /// What was read, connection by connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,7 +107,7 @@ pub(super) type Missed = (StreamTime, StreamTime);
 pub(super) struct Coverage(Vec<Reading>);
 
 impl Coverage {
-    /// Of a log that did not keep it: all goes on from `last`.
+    /// The coverage of an older log, which did not keep it: every connection goes on from `last`.
     pub(super) fn up_to(last: StreamTime) -> Self {
         Self(vec![Reading { last: Some(last), settled: true, ..Reading::default() }])
     }
@@ -121,38 +141,30 @@ impl Coverage {
         }
     }
 
-    /// A connection brings a hit. Returns whether its session was settled by it, and with what gap, if that is longer
-    /// than `gap` milliseconds.
-    pub(super) fn see(&mut self, connection: u8, hit: Sight, now: i64, gap: i64) -> Option<Option<Missed>> {
+    /// A connection brings a hit, which may settle its session. A hole longer than `gap` milliseconds is a gap.
+    pub(super) fn see(&mut self, connection: u8, hit: Sight, now: i64, gap: i64) -> Option<Settled> {
         let alone = self.0.len() == 1;
         let reading = self.0.get_mut(usize::from(connection))?;
         if reading.settled {
             reading.last = reading.last.max(Some(hit.at));
             return None;
         }
-        let begun = reading.begun.get_or_insert_with(|| Begun::by(hit.at, now));
+        let mut begun = reading.begun.take().unwrap_or_else(|| Begun::by(hit.at, now));
         begun.highest = begun.highest.max(hit.at);
         begun.hits += 1;
-        // An old hit behind many from beyond a gap is a stray copy, or one with a time of nowhere: it does not say that
-        // what is missing was read. Neither does one that is older than any stream.
-        let stray = reading.last.is_some_and(|last| begun.beyond >= STRAYS_BEHIND && hit.at <= last)
-            || hit.at < begun.lowest.saturating_sub(A_DAY);
-        if !stray {
-            begun.lowest = begun.lowest.min(hit.at);
+        match reading.proof(&begun, hit, alone) {
+            Proof::Overlap => {
+                (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
+                return Some(Settled(None));
+            }
+            Proof::Time => begun.lowest = begun.lowest.min(hit.at),
+            Proof::Nothing => {}
         }
         begun.beyond += u32::from(reading.last.is_some_and(|last| hit.at > last.saturating_add(gap)));
-        // A hit this connection received before its session: the session began there, or earlier. Of several
-        // connections, now or formerly, another one may have received it.
-        let own = alone && reading.whose == Whose::Own && reading.spread.is_none_or(|spread| hit.at > spread);
-        let back = own && !stray && reading.last.is_some_and(|last| hit.at <= last);
-        let again = hit.id.is_some_and(|id| !begun.new.contains(&id));
-        if back && again && !hit.new {
-            (reading.last, reading.settled) = (reading.last.max(Some(begun.highest)), true);
-            reading.begun = None;
-            return Some(None);
-        }
         begun.new.extend(hit.id.filter(|_| hit.new));
-        (begun.hits >= SETTLED_BY).then(|| self.settle(connection, gap))
+        let enough = begun.hits >= SETTLED_BY;
+        reading.begun = Some(begun);
+        enough.then(|| self.settle(connection, gap))
     }
 
     /// When the first of the sessions that are not settled is to be.
@@ -160,23 +172,24 @@ impl Coverage {
         self.0.iter().filter_map(|reading| Some(reading.begun.as_ref()?.at + SETTLED_AFTER)).min()
     }
 
-    /// Whether a session of this connection has brought hits and is not settled: all such, or those whose time has
-    /// come.
+    /// Whether a session of this connection has brought hits and is not settled: any such session, or with `now` one whose
+    /// time has come.
     pub(super) fn is_due(&self, connection: u8, now: Option<i64>) -> bool {
         let begun = self.0.get(usize::from(connection)).and_then(|reading| reading.begun.as_ref());
         begun.is_some_and(|begun| now.is_none_or(|now| now >= begun.at + SETTLED_AFTER))
     }
 
     /// Settles a session by what it has brought so far.
-    pub(super) fn settle(&mut self, connection: u8, gap: i64) -> Option<Missed> {
-        let reading = self.0.get_mut(usize::from(connection))?;
-        let lowest = reading.begun.as_ref()?.lowest;
-        let missed = reading.settle(gap);
+    pub(super) fn settle(&mut self, connection: u8, gap: i64) -> Settled {
+        let reading = self.0.get_mut(usize::from(connection));
+        let Some((lowest, missed)) = reading.and_then(|reading| reading.settle(gap)) else {
+            return Settled(None);
+        };
         // The front goes no further before the others have received something too.
         for other in self.0.iter_mut().filter(|other| other.last.is_none()) {
             (other.last, other.whose) = (Some(lowest), Whose::Others);
         }
-        missed
+        Settled(missed)
     }
 }
 
@@ -187,13 +200,34 @@ impl Begun {
 }
 
 impl Reading {
-    fn settle(&mut self, gap: i64) -> Option<Missed> {
+    /// | the hit is | it proves |
+    /// |---|---|
+    /// | older than any stream, or from before the gap behind many from beyond it | nothing |
+    /// | known from before this session, not after the last time, and surely of this connection | overlap |
+    /// | any other | its time |
+    fn proof(&self, begun: &Begun, hit: Sight, alone: bool) -> Proof {
+        let back = self.last.is_some_and(|last| hit.at <= last);
+        let late = back && begun.beyond >= STRAYS_BEHIND;
+        let from_nowhere = hit.at < begun.lowest.saturating_sub(A_DAY);
+        // Of several connections, now or formerly, another one may have received it.
+        let own = alone && self.whose == Whose::Own && self.spread.is_none_or(|spread| hit.at > spread);
+        let met_before = !hit.new && hit.id.is_some_and(|id| !begun.new.contains(&id));
+        match (late || from_nowhere, back && own && met_before) {
+            (true, _) => Proof::Nothing,
+            (false, true) => Proof::Overlap,
+            (false, false) => Proof::Time,
+        }
+    }
+
+    /// The lowest time of the session, and the gap before it.
+    fn settle(&mut self, gap: i64) -> Option<(StreamTime, Option<Missed>)> {
         let begun = self.begun.take()?;
         let (before, lowest) = (self.last, begun.lowest);
         let others = std::mem::take(&mut self.whose) == Whose::Others;
         // It received nothing of what another did, which may be far ahead.
         self.last = before.filter(|_| !others).max(Some(begun.highest));
         self.settled = true;
-        before.filter(|before| !others && lowest - before > gap).map(|before| (before, lowest))
+        let missed = before.filter(|before| !others && lowest - before > gap).map(|before| (before, lowest));
+        Some((lowest, missed))
     }
 }

@@ -1,4 +1,4 @@
-//! A set of hit ids that is exact and small: ids stand side by side in open tables, 16 bytes each and nothing beside.
+//! A set of hit ids that is exact and small: open tables of ids, 16 bytes each and nothing beside.
 //! A table is 0.7 to 0.8 full while it grows, so an id takes 20 to 23 bytes, whatever the number of ids. The set is
 //! many tables: one that grows has its old and new slots in memory at once, and that is one part of 256.
 
@@ -17,7 +17,7 @@ pub struct HitSet {
     zero: bool,
 }
 
-/// Linear probing: an id stands at its place or behind it, with no empty slot between.
+/// Linear probing: an id is at its place or behind it, with no empty slot between.
 #[derive(Debug, Default, Clone)]
 struct Part {
     slots: Box<[u128]>,
@@ -26,7 +26,6 @@ struct Part {
 
 impl HitSet {
     /// An empty set in which `ids` ids find room without growing, but for chance.
-    #[must_use]
     pub fn with_capacity(ids: usize) -> Self {
         let parts = vec![Part::default(); PARTS];
         let mut set = Self { parts, zero: false };
@@ -46,7 +45,6 @@ impl HitSet {
     }
 
     /// Whether an id is there.
-    #[must_use]
     pub fn contains(&self, id: u128) -> bool {
         if id == EMPTY {
             return self.zero;
@@ -65,13 +63,11 @@ impl HitSet {
     }
 
     /// How many ids there are.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.parts.iter().map(|part| part.len).sum::<usize>() + usize::from(self.zero)
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -117,7 +113,7 @@ impl Part {
 
     fn remove(&mut self, id: u128, hash: u64) -> bool {
         let Some(mut free) = self.find(id, hash) else { return false };
-        // What stands behind moves up, unless it would then stand before its place.
+        // The ids behind move up, except one that would then be before its place.
         let slots = self.slots.len();
         let behind = |from: usize, to: usize| if to >= from { to - from } else { to + slots - from };
         let mut at = self.after(free);

@@ -1,7 +1,7 @@
-//! The hit ids that the log remembers, for threads that only ask. The thread that writes the log adds and removes.
+//! The hit ids that the log remembers, for any thread. Only the thread that writes the log adds and removes.
 //!
-//! An id is here from the moment its row is staged. A thread that finds it may drop its own copy of the hit: the row
-//! becomes durable, or the process ends and nothing that came after it was accepted either.
+//! An id is here from the moment its row is staged. A thread that finds it may drop its own copy of the hit: the row becomes
+//! durable, or the process ends and nothing later was accepted either.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -18,7 +18,6 @@ impl KnownHits {
     }
 
     /// Whether the log remembers this hit.
-    #[must_use]
     pub fn contains(&self, hit: HitId) -> bool {
         self.read().contains(hit.key())
     }

@@ -1,30 +1,51 @@
 //! A commit's way to the disk. The thread that stages rows does not wait for it: two threads compress, by turns, and
-//! one applies and syncs, in the order the commits were cut.
+//! one applies and syncs, in the order of the cuts.
 //!
 //! ```text
 //!               ┌──► pack ──┐
 //! stage ──cut──►┤ (by turns)├──► apply, flush, fdatasync ──► settled: accepted
 //!               └──► pack ──┘
 //! ```
-//! Each commit is one atomic change and a sync; those that wait when the disk is ready are made one. After an error
-//! nothing later is applied.
+//! Each commit is one atomic change and a sync. Commits that wait when the disk is ready become one. After an error nothing
+//! later is applied.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 
+use shared::seal::Counts;
 use tokio::sync::Notify;
 
-use crate::log::commit::{Committed, Numbered};
-use crate::log::record::{FileRecord, HitId};
-use crate::log::{LogError, chunk_key, seq_key};
-use crate::store::chunked;
-use crate::store::{Change, Store, Table};
+use crate::log::chunk::Encoder;
+use crate::log::error::LogError;
+use crate::log::keys::{chunk_key, seq_key};
+use crate::log::record::{FileRecord, HitId, Numbered};
+use crate::store::{Change, Store, Table, chunked};
 
-/// Threads that compress: at large commits it takes one of them longer than the disk.
+/// Threads that compress: for a large commit one of them takes longer than the disk.
 const PACKERS: usize = 2;
 /// Commits that may wait before and behind each of them.
 const WAITING: usize = 1;
+
+/// What commits made durable.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// What became of their records.
+    pub counts: Counts,
+    /// The files they closed.
+    pub closed: Vec<u64>,
+    /// The batches they sealed: these can be uploaded and published.
+    pub sealed: Vec<u64>,
+}
+
+impl Committed {
+    /// Adds what later commits made durable.
+    pub(super) fn and(&mut self, later: Self) {
+        self.counts.add(later.counts);
+        self.closed.extend(later.closed);
+        self.sealed.extend(later.sealed);
+    }
+}
 
 /// A commit on its way.
 #[derive(Debug, Default)]
@@ -52,7 +73,7 @@ pub(super) struct Pipeline {
     packers: Vec<mpsc::SyncSender<Cut>>,
     turn: usize,
     settled: mpsc::Receiver<Result<Cut, LogError>>,
-    news: Arc<Notify>,
+    progress: Arc<Notify>,
     under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -64,22 +85,22 @@ impl Pipeline {
         for _ in 0..PACKERS {
             let (cuts, to_pack) = mpsc::sync_channel(WAITING);
             let (done, from_packer) = mpsc::sync_channel(WAITING);
-            let packer = Packer { compressor: compressor()?, buffer: Vec::new() };
-            threads.push(spawn("pack", move || packer.run(&to_pack, &done))?);
+            let encoder = Encoder::new()?;
+            threads.push(spawn("pack", move || pack_all(encoder, &to_pack, &done))?);
             packers.push(cuts);
             packed.push(from_packer);
         }
         let (report, settled) = mpsc::channel();
-        let news = Arc::new(Notify::new());
-        let keeper = Keeper { store, file: None, waiting_bytes, report, news: news.clone() };
-        let last = Wake(news.clone());
-        let keep = move || {
-            // Dropped after all that the keeper held, also when that panics.
+        let progress = Arc::new(Notify::new());
+        let committer = Committer { store, file: None, waiting_bytes, report, progress: progress.clone() };
+        let last = Wake(progress.clone());
+        let commit = move || {
+            // Dropped after everything the committer held, even when the committer panics.
             let _last = last;
-            keeper.run(&packed);
+            committer.run(&packed);
         };
-        threads.push(spawn("sync", keep)?);
-        Ok(Self { packers, turn: 0, settled, news, under_way: 0, threads })
+        threads.push(spawn("sync", commit)?);
+        Ok(Self { packers, turn: 0, settled, progress, under_way: 0, threads })
     }
 
     /// Sends a commit on its way; waits while as many as may be are under way.
@@ -87,7 +108,7 @@ impl Pipeline {
         let packer = self.packers.get(self.turn % PACKERS);
         self.turn += 1;
         if packer.is_none_or(|packer| packer.send(cut).is_err()) {
-            // A thread has ended: with an error that waits to be told.
+            // A thread has ended; its error waits in the channel.
             while self.wait()?.is_some() {}
             return Err(LogError::Ended);
         }
@@ -117,14 +138,14 @@ impl Pipeline {
         }
     }
 
-    /// Returns when [`Pipeline::poll`] may have something to tell.
-    pub(super) async fn news(&self) {
-        self.news.notified().await;
+    /// Returns when [`Pipeline::poll`] may have something new.
+    pub(super) async fn notified(&self) {
+        self.progress.notified().await;
     }
 }
 
 impl Drop for Pipeline {
-    /// What is under way is still written: the database is closed when this returns.
+    /// Writes what is under way: the database is closed when this returns.
     fn drop(&mut self) {
         self.packers.clear();
         for thread in self.threads.drain(..) {
@@ -137,40 +158,36 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(LogError::Thread)
 }
 
-/// Compresses chunks.
-struct Packer {
-    compressor: zstd::bulk::Compressor<'static>,
-    /// As large as the largest chunk so far.
-    buffer: Vec<u8>,
-}
-
-impl Packer {
-    fn run(mut self, cuts: &mpsc::Receiver<Cut>, packed: &mpsc::SyncSender<Result<Cut, LogError>>) {
-        for mut cut in cuts {
-            let result = self.pack(&mut cut).map(|()| cut);
-            let failed = result.is_err();
-            // Nobody takes it when the last thread ended with an error, which says it all.
-            if packed.send(result).is_err() || failed {
-                break;
-            }
+/// Compresses chunks until there are no more cuts or one fails.
+fn pack_all(
+    mut encoder: Encoder,
+    cuts: &mpsc::Receiver<Cut>,
+    packed: &mpsc::SyncSender<Result<Cut, LogError>>,
+) {
+    for mut cut in cuts {
+        let result = pack(&mut encoder, &mut cut).map(|()| cut);
+        let failed = result.is_err();
+        // The last thread may have ended with an error, which was reported.
+        if packed.send(result).is_err() || failed {
+            break;
         }
-    }
-
-    fn pack(&mut self, cut: &mut Cut) -> Result<(), LogError> {
-        let Some(Numbered { seq, record }) = cut.file.as_ref().filter(|_| cut.row_count > 0) else {
-            return Ok(());
-        };
-        let content = chunk(&mut self.compressor, &mut self.buffer, &cut.rows, cut.row_count)?;
-        if !chunked::put(&mut cut.change, Table::Chunks, &chunk_key(*seq, record.chunks - 1), content) {
-            let what = "room for a commit of that size; lower log.commit_rows";
-            return Err(LogError::Missing(what.to_owned()));
-        }
-        cut.chunk_bytes = content.len() as u64;
-        Ok(())
     }
 }
 
-/// Says, when it is dropped, that there will be no more news.
+fn pack(encoder: &mut Encoder, cut: &mut Cut) -> Result<(), LogError> {
+    let Some(Numbered { seq, record }) = cut.file.as_ref().filter(|_| cut.row_count > 0) else {
+        return Ok(());
+    };
+    let content = encoder.encode(&cut.rows, cut.row_count)?;
+    if !chunked::put(&mut cut.change, Table::Chunks, &chunk_key(*seq, record.chunks - 1), content) {
+        let what = "room for a commit of that size; lower log.commit_rows";
+        return Err(LogError::Missing(what.to_owned()));
+    }
+    cut.chunk_bytes = content.len() as u64;
+    Ok(())
+}
+
+/// Notifies the stager when it is dropped: nothing more will be settled.
 struct Wake(Arc<Notify>);
 
 impl Drop for Wake {
@@ -180,16 +197,16 @@ impl Drop for Wake {
 }
 
 /// Writes commits in order, and knows what the chunks of the open file take.
-struct Keeper {
+struct Committer {
     store: Store,
     /// The file of the last chunk and the bytes its chunks take.
     file: Option<(u64, u64)>,
     waiting_bytes: Arc<AtomicU64>,
     report: mpsc::Sender<Result<Cut, LogError>>,
-    news: Arc<Notify>,
+    progress: Arc<Notify>,
 }
 
-impl Keeper {
+impl Committer {
     /// Ends, and with it the others, when there are no more cuts or something failed.
     fn run(mut self, packed: &[mpsc::Receiver<Result<Cut, LogError>>]) {
         let mut packers = packed.iter().cycle().peekable();
@@ -199,21 +216,22 @@ impl Keeper {
                 together.push(cut);
                 packers.next();
             }
-            let kept = together.into_iter().collect::<Result<Vec<_>, _>>().and_then(|cuts| self.keep(cuts));
-            let failed = kept.is_err();
-            let results = match kept {
+            let committed =
+                together.into_iter().collect::<Result<Vec<_>, _>>().and_then(|cuts| self.commit(cuts));
+            let failed = committed.is_err();
+            let results = match committed {
                 Ok(cuts) => cuts.into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             };
             let gone = results.into_iter().any(|result| self.report.send(result).is_err());
-            self.news.notify_one();
+            self.progress.notify_one();
             if gone || failed {
                 break;
             }
         }
     }
 
-    fn keep(&mut self, mut cuts: Vec<Cut>) -> Result<Vec<Cut>, LogError> {
+    fn commit(&mut self, mut cuts: Vec<Cut>) -> Result<Vec<Cut>, LogError> {
         let mut change = Change::new();
         for cut in &mut cuts {
             change.and(std::mem::take(&mut cut.change));
@@ -229,28 +247,4 @@ impl Keeper {
         self.store.commit(change)?;
         Ok(cuts)
     }
-}
-
-/// Level 1 keeps up with the disk; rows still shrink to a quarter or less.
-const ZSTD_LEVEL: i32 = 1;
-
-fn compressor() -> Result<zstd::bulk::Compressor<'static>, LogError> {
-    zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(LogError::Compress)
-}
-
-/// A chunk as it is stored: rows, their bytes uncompressed, and their lines in one zstd frame.
-fn chunk<'b>(
-    compressor: &mut zstd::bulk::Compressor<'static>,
-    buffer: &'b mut Vec<u8>,
-    lines: &[u8],
-    rows: u64,
-) -> Result<&'b [u8], LogError> {
-    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX).to_be_bytes();
-    let header = [number(rows), number(lines.len() as u64)];
-    let header = header.as_flattened();
-    buffer.resize(buffer.len().max(header.len() + zstd::zstd_safe::compress_bound(lines.len())), 0);
-    let (head, frame) = buffer.split_at_mut(header.len());
-    head.copy_from_slice(header);
-    let len = header.len() + compressor.compress_to_buffer(lines, frame).map_err(LogError::Compress)?;
-    Ok(buffer.get(..len).unwrap_or_default())
 }

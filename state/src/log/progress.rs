@@ -1,5 +1,5 @@
-//! What of each batch stands in S3 already, told without a look at every file: while S3 is away there are tens of
-//! thousands of them, and whoever reads them keeps the writer waiting.
+//! How much of each batch is in S3, without reading every file's record: while S3 is away there are tens of thousands of
+//! them, and reading them keeps the writer waiting.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,21 +7,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::log::record::FileRecord;
 use crate::store::{Store, StoreError, Table};
 
-/// Files and rows of a batch that stand in S3.
+/// Files and rows of a batch that are in S3.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Uploaded {
-    pub(super) files: u32,
-    pub(super) rows: u64,
+pub(crate) struct Uploaded {
+    pub(crate) files: u32,
+    pub(crate) rows: u64,
 }
 
 /// By number of the batch; batches that are published are not in it. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Progress(Arc<Mutex<BTreeMap<u64, Uploaded>>>);
 
-/// Of a [`FileRecord`] what is needed here.
+/// The part of a [`FileRecord`](crate::log::FileRecord) that is needed here.
 #[derive(Deserialize)]
 struct FileGlance<'f> {
     batch: u64,
@@ -46,11 +45,6 @@ impl Progress {
         Ok(progress)
     }
 
-    /// A file was uploaded.
-    pub(super) fn uploaded(&self, file: &FileRecord) {
-        self.count(file.batch, file.rows);
-    }
-
     /// A batch was published.
     pub(super) fn published(&self, batch: u64) {
         self.batches().remove(&batch);
@@ -60,7 +54,8 @@ impl Progress {
         self.batches().get(&batch).copied().unwrap_or_default()
     }
 
-    fn count(&self, batch: u64, rows: u64) {
+    /// Counts an uploaded file of `rows`.
+    pub(super) fn count(&self, batch: u64, rows: u64) {
         let mut batches = self.batches();
         let uploaded = batches.entry(batch).or_default();
         uploaded.files += 1;

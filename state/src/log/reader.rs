@@ -1,34 +1,64 @@
-//! Looking into the log, from any thread and while it is written.
+//! Reads the log, from any thread and while it is written.
 
 use std::path::Path;
 
-use shared::ids::BatchPrefix;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::ids::Instance;
+use shared::seal::Counts;
 
 use crate::log::batch_mark::BatchMark;
-use crate::log::progress::Progress;
-use crate::log::record::{BatchRecord, FileRecord, Session, Sums};
-use crate::log::session::time;
-use crate::log::shipped::{CHOSEN, Chosen};
-use crate::log::status::{BatchStatus, FileStatus};
-use crate::log::{LogError, chunk_key, columns, seq_key, seq_of};
-use crate::status::snapshot::{
-    BatchDetail, BatchSnapshot, DedupSnapshot, FileDetail, GapSnapshot, GapsSnapshot, Matching,
-    ProducerSnapshot,
-};
-use crate::store::chunked;
-use crate::store::{Kind, Store, StoreError, Table};
-
-/// Sessions a snapshot shows.
-const SESSIONS_SHOWN: usize = 20;
+use crate::log::coverage::time;
+use crate::log::error::LogError;
+use crate::log::keys::{SUMS, chunk_key, seq_key, seq_of};
+use crate::log::progress::{Progress, Uploaded};
+use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
+use crate::log::status::BatchStatus;
+use crate::log::verify::{check, verify};
+use crate::log::{chunk, columns};
+use crate::store::{Kind, Store, StoreError, Table, chunked};
+use crate::verdict::Checked;
 
 /// The number of a reject, and its line.
 type Numbered = (u64, Vec<u8>);
 
-/// A handle that looks into the log.
+/// What a log counts.
+pub(crate) struct Figures {
+    /// Whose log it is.
+    pub(crate) instance: Instance,
+    /// Sums since the log was created.
+    pub(crate) totals: Counts,
+    /// Bytes the log takes on disk.
+    pub(crate) disk_bytes: u64,
+    /// Hit ids remembered.
+    pub(crate) hits: u64,
+    pub(crate) dedup: Dedup,
+    /// Rejects waiting for their way to S3.
+    pub(crate) rejects: u64,
+    /// Connections the stream is read with.
+    pub(crate) connections: u64,
+    /// Sums of gaps since the log was created.
+    pub(crate) gaps: GapTotals,
+}
+
+/// What deduplication knows besides the ids.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dedup {
+    /// Highest `receivedTimeGMT` ever seen.
+    pub last_received: Option<DateTime<Utc>>,
+    /// What the slowest connection has received.
+    pub front: Option<DateTime<Utc>>,
+    /// Every hit later than this that was accepted is known by its id; None while nothing was forgotten.
+    pub horizon: Option<DateTime<Utc>>,
+    /// Whether `log.dedup_hits` holds less of the stream than `log.dedup_window`.
+    pub too_short: bool,
+}
+
+/// A handle that reads the log.
 #[derive(Debug, Clone)]
 pub struct LogReader {
-    pub(super) store: Store,
-    /// Kept by the owner; who only looks reads it when it is asked for.
+    store: Store,
+    /// The owner keeps it; any other reader counts it when it is needed.
     progress: Option<Progress>,
 }
 
@@ -37,73 +67,50 @@ impl LogReader {
         Self { store, progress }
     }
 
-    /// Opens the log in `dir` to look at it, when no producer runs.
-    ///
-    /// # Errors
-    /// As [`Store::look`].
+    /// Opens the log in `dir` to read it, when no producer runs.
     pub fn look(dir: &Path) -> Result<Self, StoreError> {
-        Store::look(dir, Kind::Producer).map(|store| Self::new(store, None))
+        Store::open_to_read(dir, Kind::Producer, check).map(|store| Self::new(store, None))
     }
 
     /// A file's record.
-    ///
-    /// # Errors
-    /// When it is not there or cannot be read.
     pub fn file(&self, file: u64) -> Result<FileRecord, LogError> {
-        let record = self.store.get(Table::Files, &seq_key(file))?;
-        record.ok_or_else(|| LogError::Missing(format!("file {file}")))
+        FileRecord::read(&self.store, file)
     }
 
     /// A batch's record.
-    ///
-    /// # Errors
-    /// When it is not there or cannot be read.
     pub fn batch(&self, batch: u64) -> Result<BatchRecord, LogError> {
-        let record = self.store.get(Table::Batches, &seq_key(batch))?;
-        record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
+        BatchRecord::read(&self.store, batch)
     }
 
     /// The names of the columns that rows of the schema with this fingerprint have; None if the log does not know them.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn columns(&self, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
         columns::read(&self.store, fingerprint)
     }
 
     /// Every batch the log remembers, oldest first, with its number.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn batches(&self) -> Result<Vec<(u64, BatchRecord)>, StoreError> {
         let numbered = |(key, record): (sled::IVec, _)| (seq_of(&key), record);
         self.store.scan_json(Table::Batches).map(|item| item.map(numbered)).collect()
     }
 
     /// The files of a batch, in order.
-    ///
-    /// # Errors
-    /// When one is not there or cannot be read.
     pub fn files_of(&self, batch: &BatchRecord) -> Result<Vec<FileRecord>, LogError> {
-        (batch.first_file..batch.first_file + u64::from(batch.files)).map(|file| self.file(file)).collect()
+        batch.read_files(&self.store)
     }
 
     /// Appends the rows of a file to `rows`, in the order they were accepted and with the id of their batch, having
     /// checked every checksum.
-    ///
-    /// # Errors
-    /// When a chunk is missing or damaged.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
         let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
-        for chunk in 0..record.chunks {
-            let key = chunk_key(file, chunk);
+        for number in 0..record.chunks {
+            let key = chunk_key(file, number);
             let damaged = |how: &str| LogError::Store(self.store.damaged(Table::Chunks, &key, how));
             if !chunked::get(&self.store, Table::Chunks, &key, &mut content)? {
                 return Err(damaged("it is missing"));
             }
-            let (chunk_count, chunk_rows) = decode_chunk(&content).map_err(|how| damaged(&how))?;
+            let (chunk_count, chunk_rows) = chunk::decode(&content).map_err(|how| damaged(&how))?;
             count += chunk_count;
             rows.extend_from_slice(&chunk_rows);
         }
@@ -117,11 +124,8 @@ impl LogReader {
         Ok(record)
     }
 
-    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, which is told too; else up to `max`
-    /// of them, or fewer when they pass `max_bytes`.
-    ///
-    /// # Errors
-    /// When they cannot be read.
+    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, with the choice; else up to `max` of
+    /// them, or fewer when they pass `max_bytes`.
     pub fn rejects(
         &self,
         max: usize,
@@ -147,9 +151,6 @@ impl LogReader {
     }
 
     /// The latest `max` sessions and every older one before which something was missed, oldest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
     pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
         let all = self.store.scan_json::<Session>(Table::Sessions);
         let mut sessions = all.map(|item| item.map(|(_, session)| session)).collect::<Result<Vec<_>, _>>()?;
@@ -162,144 +163,67 @@ impl LogReader {
         Ok(sessions)
     }
 
-    /// The log at this moment, for people and programs.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
-        let sums: Sums = self.store.get(Table::Meta, b"sums")?.unwrap_or_default();
-        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
-        let mut rows_to_upload = 0;
-        let mut batches = Vec::new();
-        for (seq, record) in self.batches()? {
-            let uploaded = progress.of(seq);
-            if record.status != BatchStatus::Published {
-                rows_to_upload += record.rows.saturating_sub(uploaded.rows);
-            }
-            batches.push(summary(&record, uploaded.files));
-        }
-        let sessions = self.sessions(SESSIONS_SHOWN)?;
-        Ok(ProducerSnapshot {
-            instance: self.store.instance()?,
+    /// What the log counts at this moment.
+    pub(crate) fn figures(&self) -> Result<Figures, StoreError> {
+        let sums: Sums = self.store.get(Table::Meta, SUMS)?.unwrap_or_default();
+        Ok(Figures {
+            instance: self.instance()?,
             totals: sums.totals,
-            rows_to_upload,
             disk_bytes: self.store.size_on_disk(),
-            hits_remembered: sums.hits,
-            dedup: DedupSnapshot {
+            hits: sums.hits,
+            dedup: Dedup {
                 last_received: sums.last_received,
                 front: sums.coverage.front().map(time),
                 horizon: sums.horizon.map(time),
                 too_short: sums.too_short,
             },
-            rejects_waiting: self.count_rejects(sums.next_reject)?,
-            batches,
+            rejects: self.count_rejects(sums.next_reject)?,
             connections: sums.coverage.connections() as u64,
-            gaps: GapsSnapshot {
-                totals: sums.gaps,
-                list: sessions.iter().filter_map(GapSnapshot::before).collect(),
-            },
-            sessions,
+            gaps: sums.gaps,
         })
     }
 
-    /// All about the one batch whose id begins with `prefix`; or the ids, if they are several or none.
-    ///
-    /// # Errors
-    /// When the log cannot be read, or has not all of the batch's files.
-    pub fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, LogError> {
-        let mut found = self.batches()?;
-        found.retain(|(_, record)| prefix.begins(record.id));
-        let ids = found.iter().map(|(_, record)| record.id).collect();
-        let batch = match found.as_slice() {
-            [(seq, record)] => Some(self.detail(*seq, record)?),
-            _ => None,
-        };
-        Ok(Matching { ids, batch })
+    /// Every batch the log remembers, oldest first, with the part of it that is in S3 and still has its record.
+    pub(crate) fn batches_with_uploads(&self) -> Result<Vec<(BatchRecord, Uploaded)>, StoreError> {
+        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
+        Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
     }
 
-    fn detail(&self, seq: u64, record: &BatchRecord) -> Result<BatchDetail, LogError> {
-        let files = match record.status {
-            BatchStatus::Published => None,
-            BatchStatus::Filling | BatchStatus::Sealed => match self.files_of(record) {
-                // It was published between the two looks, and its files' records are gone; perhaps forgotten, even.
-                Err(LogError::Missing(_)) if self.batch(seq)?.status == BatchStatus::Published => {
-                    return self.detail(seq, &self.batch(seq)?);
-                }
-                Err(LogError::Missing(what)) => {
-                    let how = format!("it has no {what}");
-                    return Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)));
-                }
-                files => Some(files?),
-            },
+    /// A batch with its files in order; a published one has no records of files any more. The batch may have been
+    /// published since `record` was read.
+    pub(crate) fn with_files(
+        &self,
+        seq: u64,
+        record: BatchRecord,
+    ) -> Result<(BatchRecord, Option<Vec<FileRecord>>), LogError> {
+        if record.status == BatchStatus::Published {
+            return Ok((record, None));
+        }
+        let what = match self.files_of(&record) {
+            Err(LogError::Missing(what)) => what,
+            files => return Ok((record, Some(files?))),
         };
-        let detail = |file: &FileRecord| FileDetail {
-            no: file.no,
-            status: match file.status {
-                FileStatus::Open => "open",
-                FileStatus::Closed => "closed",
-                FileStatus::Uploaded(_) => "uploaded",
-            }
-            .to_owned(),
-            rows: file.rows,
-            bytes: file.bytes,
-            opened: file.opened,
-            uploaded: match &file.status {
-                FileStatus::Uploaded(upload) => Some(upload.clone()),
-                FileStatus::Open | FileStatus::Closed => None,
-            },
-        };
-        let file_list = files.map(|files| files.iter().map(detail).collect::<Vec<_>>());
-        let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
-        Ok(BatchDetail {
-            summary: summary(record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
-            instance: self.store.instance()?,
-            schema: record.schema.clone(),
-            compression: record.compression,
-            place: record.place.clone(),
-            first_received: record.first_received,
-            last_received: record.last_received,
-            counts: record.sealed.map(|_| record.counts),
-            file_list,
-        })
+        let now = self.batch(seq)?;
+        if now.status == BatchStatus::Published {
+            return Ok((now, None));
+        }
+        let how = format!("it has no {what}");
+        Err(LogError::Store(self.store.damaged(Table::Batches, &seq_key(seq), &how)))
+    }
+
+    /// Reads and checks the whole log. Damage is no error, but what is reported.
+    pub fn verify(&self) -> Result<Vec<Checked>, StoreError> {
+        verify(&self.store)
+    }
+
+    /// Whose log it is.
+    pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
+        self.store.instance()
     }
 
     /// Rejects go in at the end and out at the front, so those between are all there.
     fn count_rejects(&self, next: u64) -> Result<u64, StoreError> {
         let first = self.store.scan(Table::Rejects, &[]).next().transpose()?;
         Ok(first.map_or(0, |(key, _)| next.saturating_sub(seq_of(&key))))
-    }
-}
-
-/// The rows of a chunk: how many, and their lines.
-///
-/// # Errors
-/// With what is wrong with it.
-pub(super) fn decode_chunk(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
-    let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
-        return Err("it is cut off".to_owned());
-    };
-    let len = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
-    let rows = zstd::bulk::decompress(frame, len).map_err(|error| error.to_string())?;
-    if rows.len() != len {
-        return Err(format!("its rows are {} bytes, it says {len}", rows.len()));
-    }
-    Ok((u64::from(u32::from_be_bytes([r0, r1, r2, r3])), rows))
-}
-
-/// A batch as every snapshot shows it; `uploaded` of its files stand in S3 and have their record still.
-fn summary(record: &BatchRecord, uploaded: u32) -> BatchSnapshot {
-    BatchSnapshot {
-        batch: record.id,
-        status: record.status,
-        files: record.files,
-        files_uploaded: match record.status {
-            BatchStatus::Published => record.files,
-            BatchStatus::Filling | BatchStatus::Sealed => uploaded,
-        },
-        rows: record.rows,
-        bytes: record.bytes,
-        opened: record.opened,
-        sealed: record.sealed,
-        published: record.published,
     }
 }

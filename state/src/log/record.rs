@@ -7,7 +7,10 @@ use shared::layout::Compression;
 use shared::seal::{Compared, Counts};
 
 use crate::log::coverage::{Coverage, StreamTime};
+use crate::log::error::LogError;
+use crate::log::keys::seq_key;
 use crate::log::status::{BatchStatus, FileStatus};
+use crate::store::{Store, Table};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,10 +22,7 @@ pub struct HitId {
 }
 
 impl HitId {
-    pub(super) fn to_bytes(self) -> [u8; 16] {
-        ((u128::from(self.high) << 64) | u128::from(self.low)).to_be_bytes()
-    }
-
+    /// Both as one number.
     pub(super) fn key(self) -> u128 {
         (u128::from(self.high) << 64) | u128::from(self.low)
     }
@@ -35,7 +35,7 @@ pub struct FileRecord {
     pub batch: u64,
     /// Its number within the batch, from 0.
     pub no: u32,
-    /// Where it stands.
+    /// Its state.
     pub status: FileStatus,
     /// Commits that added rows.
     pub chunks: u32,
@@ -49,12 +49,19 @@ pub struct FileRecord {
     pub opened: DateTime<Utc>,
 }
 
+impl FileRecord {
+    pub(super) fn read(store: &Store, file: u64) -> Result<Self, LogError> {
+        let record = store.get(Table::Files, &seq_key(file))?;
+        record.ok_or_else(|| LogError::Missing(format!("file {file}")))
+    }
+}
+
 /// A batch of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BatchRecord {
     /// Its name in S3 and in the ledger.
     pub id: BatchId,
-    /// Where it stands.
+    /// Its state.
     pub status: BatchStatus,
     /// Fingerprint of the columns its rows were made for: never mixed within a batch.
     pub schema: String,
@@ -89,6 +96,23 @@ pub struct BatchRecord {
     /// What its rows were compared with; known once it is sealed.
     #[serde(default)]
     pub compared: Option<Compared>,
+}
+
+impl BatchRecord {
+    pub(super) fn read(store: &Store, batch: u64) -> Result<Self, LogError> {
+        let record = store.get(Table::Batches, &seq_key(batch))?;
+        record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
+    }
+
+    /// The numbers of its files.
+    pub(super) fn file_numbers(&self) -> std::ops::Range<u64> {
+        self.first_file..self.first_file.saturating_add(self.files.into())
+    }
+
+    /// The records of its files, in order.
+    pub(super) fn read_files(&self, store: &Store) -> Result<Vec<FileRecord>, LogError> {
+        self.file_numbers().map(|file| FileRecord::read(store, file)).collect()
+    }
 }
 
 /// A connection to the stream.
@@ -134,7 +158,6 @@ pub struct Gap {
 
 impl Gap {
     /// How long it is.
-    #[must_use]
     pub fn seconds(&self) -> u64 {
         u64::try_from((self.to - self.from).num_seconds()).unwrap_or(0)
     }
@@ -149,7 +172,7 @@ pub struct GapTotals {
     pub seconds: u64,
 }
 
-/// A rejected record as it stands in the log and in S3: one line of JSON.
+/// A rejected record in the log and in S3: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RejectLine {
     /// When it was received.
@@ -166,11 +189,24 @@ pub struct RejectLine {
     pub record_base64: Option<String>,
 }
 
+/// Key of the rejects that are to go to S3.
+pub(super) const CHOSEN: &[u8] = b"rejects";
+
+/// Rejects that go to S3 as one object: numbers of the first and the last. The choice is durable before the object is
+/// written, so that a retry after a crash, when there are more rejects, writes the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chosen {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
 /// Sums and next numbers; written with every commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) totals: Counts,
-    /// What of the totals stands in seals.
+    /// The part of the totals that is in seals.
     pub(super) sealed: Counts,
     /// Hit ids remembered.
     pub(super) hits: u64,
@@ -182,7 +218,7 @@ pub(super) struct Sums {
     pub(super) last_received: Option<DateTime<Utc>>,
     #[serde(default)]
     pub(super) gaps: GapTotals,
-    /// What each connection has received. Empty: written by a version that did not tell them apart.
+    /// What each connection has received. Empty: written by a version that kept one time for all connections.
     #[serde(default)]
     pub(super) coverage: Coverage,
     /// Highest time of any hit that was forgotten: every later one that was accepted is known by its id.
@@ -191,4 +227,24 @@ pub(super) struct Sums {
     /// Whether that is later than `log.dedup_window` would have it.
     #[serde(default)]
     pub(super) too_short: bool,
+}
+
+/// A record and its number.
+#[derive(Debug, Clone)]
+pub(super) struct Numbered<T> {
+    pub(super) seq: u64,
+    pub(super) record: T,
+}
+
+/// Takes the next number.
+pub(super) fn next(number: &mut u64) -> u64 {
+    let this = *number;
+    *number += 1;
+    this
+}
+
+/// Widens a span of time so that it holds `at`.
+pub(super) fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
+    *first = Some(first.map_or(at, |first| first.min(at)));
+    *last = (*last).max(Some(at));
 }

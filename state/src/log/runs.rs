@@ -1,5 +1,5 @@
-//! The runs of a log: each start of its producer is one. What a run sealed before this one is known here, so a seal can
-//! name it; what a copy of this log sealed has another run, which nobody here can name.
+//! The runs of a log: each start of its producer is one. A seal names the earlier runs of this log and what they sealed. A
+//! copy of this log has runs of its own, which this log does not know.
 
 use serde::{Deserialize, Serialize};
 use shared::ids::RunId;

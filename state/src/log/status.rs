@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file:   open ──close──► closed ──uploaded──► uploaded     (its rows are then dropped)
-//! batch:  filling ──seal──► sealed ──published──► published (kept for a while to be looked at, then forgotten)
+//! batch:  filling ──seal──► sealed ──published──► published (kept for a while to be read, then forgotten)
 //! ```
 //! All states survive restarts. *open* and *filling* are entered when the first row of a file or batch is committed,
 //! *closed* and *sealed* with the commit that reaches a limit of count, size or age, *uploaded* when S3 has confirmed
@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use shared::content::Content;
 
-/// Where a file stands.
+/// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileStatus {
@@ -19,7 +19,7 @@ pub enum FileStatus {
     Open,
     /// It waits for its upload.
     Closed,
-    /// It stands in S3.
+    /// It is in S3.
     Uploaded(Upload),
 }
 
@@ -39,14 +39,14 @@ pub struct Upload {
 
 /// What happens to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileEvent {
+pub(super) enum FileEvent {
     /// No more rows.
     Close,
     /// S3 confirmed it.
     Uploaded(Upload),
 }
 
-/// Where a batch stands.
+/// The state of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BatchStatus {
@@ -54,13 +54,13 @@ pub enum BatchStatus {
     Filling,
     /// Its files are final; they go up.
     Sealed,
-    /// Its seal stands in S3: it may be loaded.
+    /// Its seal is in S3: it may be loaded.
     Published,
 }
 
 /// What happens to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BatchEvent {
+pub(super) enum BatchEvent {
     /// No more files.
     Seal,
     /// S3 confirmed its seal.
@@ -78,10 +78,7 @@ pub struct IllegalMove {
 
 impl FileStatus {
     /// The legal moves of a file.
-    ///
-    /// # Errors
-    /// For every other.
-    pub fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
+    pub(super) fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Open, FileEvent::Close) => Ok(Self::Closed),
             (Self::Closed, FileEvent::Uploaded(upload)) => Ok(Self::Uploaded(upload)),
@@ -95,10 +92,7 @@ impl FileStatus {
 
 impl BatchStatus {
     /// The legal moves of a batch.
-    ///
-    /// # Errors
-    /// For every other.
-    pub fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
+    pub(super) fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Filling, BatchEvent::Seal) => Ok(Self::Sealed),
             (Self::Sealed, BatchEvent::Published) => Ok(Self::Published),

@@ -1,20 +1,18 @@
-//! The hit ids remembered, exactly: no hit is ever taken for another. The set lives in memory; the log keeps the
-//! same ids on disk, a chunk to a commit, and a chunk is forgotten in both at once.
+//! The deduplication window: the hit ids remembered, exactly. No hit is ever taken for another. The set is in memory; the
+//! log keeps the same ids on disk, a chunk to a commit, and forgets a chunk in both at once.
 //!
-//! Ids are forgotten by the time of the stream, the oldest first: when the front is further than the window, or when
-//! there are too many. What is forgotten moves the horizon: every hit that was ever accepted and is later than that is
-//! remembered.
+//! The window forgets ids by the time of the stream, the oldest first: when the front is further than the window, or when
+//! there are too many. That moves the horizon: every accepted hit that is later than the horizon is remembered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::log::coverage::StreamTime;
 use crate::log::hit_set::HitSet;
+use crate::log::keys::{chunk_key, chunk_of, seq_of};
 use crate::log::known::KnownHits;
-use crate::log::record::HitId;
-use crate::log::{chunk_key, seq_of};
-use crate::store::chunked;
-use crate::store::{Change, Store, StoreError, Table};
+use crate::log::record::{HitId, Sums};
+use crate::store::{Change, Store, StoreError, Table, chunked};
 
 /// Bytes before the ids of a chunk: the lowest and the highest time of its hits.
 const TIMES: usize = 16;
@@ -35,6 +33,8 @@ pub(super) struct Window {
     /// Milliseconds of the stream's time.
     keep: i64,
     max: usize,
+    /// Whether it was reported that `max` is too low.
+    warned: bool,
 }
 
 /// A chunk of ids; chunks are ordered by `last`.
@@ -45,7 +45,7 @@ struct Remembered {
     chunk: u32,
 }
 
-/// The times of a chunk's hits, and how many bytes stand before its ids; None when it is no chunk.
+/// The times of a chunk's hits, and the bytes before its ids; None when it is no chunk.
 fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
     let (first, rest) = content.split_first_chunk()?;
     let first = i64::from_be_bytes(*first);
@@ -56,10 +56,7 @@ fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
     }
 }
 
-/// How many ids stand in a chunk.
-///
-/// # Errors
-/// With what is wrong with it.
+/// How many ids a chunk has, or what is wrong with it.
 pub(super) fn count_ids(content: &[u8]) -> Result<u64, String> {
     let header = times(content).filter(|(first, last, _)| first <= last);
     header
@@ -72,31 +69,31 @@ fn ids(content: &[u8], header: usize) -> impl Iterator<Item = u128> {
 }
 
 impl Window {
-    /// Reads the remembered ids back; about so many of them are expected.
+    /// Reads the remembered ids back, of which there must be `expected`.
     pub(super) fn rebuild(store: &Store, keep: i64, max: usize, expected: u64) -> Result<Self, StoreError> {
         let room = usize::try_from(expected).unwrap_or(max).min(max);
         let (mut known, mut chunks) = (HitSet::with_capacity(room), BinaryHeap::new());
         let mut content = Vec::new();
         for item in store.scan(Table::Hits, &[]) {
             let (key, _) = item?;
-            let Some((&[f0, f1, f2, f3, f4, f5, f6, f7, c0, c1, c2, c3], piece)) = key.split_first_chunk()
-            else {
+            let Some((key, piece)) = key.split_first_chunk::<12>() else {
                 return Err(store.damaged(Table::Hits, &key, "no such key is ever written"));
             };
             if piece != [0, 0] {
                 continue;
             }
-            let file = seq_of(&[f0, f1, f2, f3, f4, f5, f6, f7]);
-            let chunk = u32::from_be_bytes([c0, c1, c2, c3]);
-            let key = chunk_key(file, chunk);
-            chunked::get(store, Table::Hits, &key, &mut content)?;
-            let damaged = |how: String| store.damaged(Table::Hits, &key, &how);
-            count_ids(&content).map_err(damaged)?;
+            chunked::get(store, Table::Hits, key, &mut content)?;
+            count_ids(&content).map_err(|how| store.damaged(Table::Hits, key, &how))?;
             let Some((_, last, header)) = times(&content) else { continue };
-            chunks.push(Reverse(Remembered { last, file, chunk }));
+            chunks.push(Reverse(Remembered { last, file: seq_of(key), chunk: chunk_of(key) }));
             ids(&content, header).for_each(|id| _ = known.insert(id));
         }
-        Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max })
+        let there = known.len() as u64;
+        if there != expected {
+            let what = format!("hits: {there} hit ids are there, {expected} were remembered");
+            return Err(StoreError::Damaged { dir: store.dir().to_owned(), what });
+        }
+        Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max, warned: false })
     }
 
     /// Remembers a hit; false when it is known.
@@ -104,7 +101,7 @@ impl Window {
         self.ids.insert(hit)
     }
 
-    /// The ids, to be asked from any thread.
+    /// The ids, for any thread.
     pub(super) fn known(&self) -> KnownHits {
         self.ids.clone()
     }
@@ -127,39 +124,48 @@ impl Window {
         let mut content = Vec::with_capacity(TIMES + 16 * hits.len());
         content.extend_from_slice(&first.to_be_bytes());
         content.extend_from_slice(&last.to_be_bytes());
-        hits.iter().for_each(|hit| content.extend_from_slice(&hit.to_bytes()));
+        hits.iter().for_each(|hit| content.extend_from_slice(&hit.key().to_be_bytes()));
         // At most 10,000 rows a commit: far below the limit of pieces.
         let _fits = chunked::put(change, Table::Hits, &chunk_key(file, chunk), &content);
         self.cut = Some(Remembered { last, file, chunk });
     }
 
-    /// Forgets chunks that are too old, or the oldest of too many; `horizon` becomes the highest time of any hit ever
+    /// Forgets chunks that are too old, or the oldest of too many. The horizon becomes the highest time of any hit ever
     /// forgotten.
     pub(super) fn forget(
         &mut self,
         store: &Store,
         change: &mut Change,
-        front: Option<StreamTime>,
-        horizon: &mut Option<StreamTime>,
+        sums: &mut Sums,
     ) -> Result<(), StoreError> {
-        let done = self.forget_old(store, change, front, horizon);
+        let old = sums.coverage.front().map(|front| front.saturating_sub(self.keep));
+        let done = self.forget_older(old, store, change, &mut sums.horizon);
         self.chunks.extend(self.cut.take().map(Reverse));
-        done
+        done?;
+        sums.hits = self.len() as u64;
+        sums.too_short = old.zip(sums.horizon).is_some_and(|(old, horizon)| horizon > old);
+        if sums.too_short && !self.warned {
+            self.warned = true;
+            tracing::warn!(
+                hits = sums.hits,
+                "log.dedup_hits holds less than log.dedup_window of the stream: what comes later than that is compared \
+                 with the table when it is loaded, which takes longer; raise log.dedup_hits"
+            );
+        }
+        Ok(())
     }
 
-    fn forget_old(
+    fn forget_older(
         &mut self,
+        old: Option<StreamTime>,
         store: &Store,
         change: &mut Change,
-        front: Option<StreamTime>,
         horizon: &mut Option<StreamTime>,
     ) -> Result<(), StoreError> {
-        let old = front.map(|front| front.saturating_sub(self.keep));
         let (mut content, mut forgotten) = (Vec::new(), 0);
-        let mut len = self.len();
         while forgotten < FORGOTTEN_AT_ONCE {
             let Some(Reverse(oldest)) = self.chunks.peek().copied() else { break };
-            if len <= self.max && old.is_none_or(|old| oldest.last >= old) {
+            if self.len() <= self.max && old.is_none_or(|old| oldest.last >= old) {
                 break;
             }
             let key = chunk_key(oldest.file, oldest.chunk);
@@ -173,7 +179,6 @@ impl Window {
             for id in ids(&content, header) {
                 known.remove(id);
                 forgotten += 1;
-                len -= 1;
             }
             drop(known);
             chunked::remove(store, change, Table::Hits, &key)?;

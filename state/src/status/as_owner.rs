@@ -1,5 +1,5 @@
-//! Root that looks at the database of a service does so as the user whose directory it is. Opening a database writes: its
-//! files would be root's, for root alone, and the service could not start any more.
+//! Root opens the database of a service as the user who owns its directory. Opening a database writes: otherwise its
+//! files would belong to root alone, and the service could not start any more.
 
 use std::fs;
 use std::io;
@@ -9,22 +9,25 @@ use std::path::Path;
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
-/// This thread works as another user until it is dropped, and so do threads it starts meanwhile, such as sled's, as long
-/// as they live. Other threads go on as they are.
+use crate::store::StoreError;
+
+/// Until it is dropped, this thread works as another user. So do the threads it starts meanwhile, such as sled's, as
+/// long as they live. Other threads are not changed.
 #[derive(Debug)]
 pub(crate) struct AsOwner {
-    /// The group it worked as before.
+    /// The group to return to.
     group: Gid,
-    /// Not to be sent to another thread, which it would not change back.
+    /// Keeps it from being sent to another thread, which it would not change back.
     _of_this_thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Makes this thread work as the owner of `dir` if it works as root and the directory is another user's; None when there
-/// is nothing to change.
-///
-/// # Errors
-/// When the directory cannot be looked at, or root may not become another user here.
-pub(crate) fn as_owner(dir: &Path) -> io::Result<Option<AsOwner>> {
+/// Makes this thread work as the owner of `dir` if it works as root and another user owns the directory; None when there
+/// is nothing to change. Fails when the directory cannot be read, or root may not become another user here.
+pub(crate) fn as_owner(dir: &Path) -> Result<Option<AsOwner>, StoreError> {
+    become_owner(dir).map_err(|error| StoreError::Io { path: dir.to_owned(), error })
+}
+
+fn become_owner(dir: &Path) -> io::Result<Option<AsOwner>> {
     if !geteuid().is_root() {
         return Ok(None);
     }
@@ -37,7 +40,7 @@ pub(crate) fn as_owner(dir: &Path) -> io::Result<Option<AsOwner>> {
         return Ok(None);
     }
     let before = getegid();
-    // The group first: who is not root any more may not change it. Root stays the saved user, to come back.
+    // The group first: a user other than root may not change it. Root stays the saved user, to return to.
     set_thread_res_gid(None, group, None)?;
     let owner = AsOwner { group: before, _of_this_thread: std::marker::PhantomData };
     set_thread_res_uid(None, user, None)?;

@@ -1,9 +1,10 @@
-//! What a service tells of its log or its loads: plain data, and the socket on which it is asked for.
+//! What a service tells about its database. In: the log or the loads, and questions on a socket. Out: snapshots, plain
+//! data that `state`, the other service and the metrics show. Nothing here survives a restart; a pause that is asked for
+//! is durable in the loads before it is answered.
 
 pub mod pausing;
-pub mod owners;
-pub(crate) mod ask;
+mod owners;
+pub(crate) mod service;
 pub(crate) mod as_owner;
 pub mod feed;
-pub mod snapshot_cache;
 pub mod snapshot;

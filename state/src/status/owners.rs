@@ -1,15 +1,13 @@
-//! The two databases as those who ask see them, whether a service answers for one or it is read where it lies.
+//! The answers of the two databases. Each service adds what only it knows.
 
-use chrono::Utc;
-use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
 
-use crate::inspect::verify::Checked;
-use crate::loads::{Load, Loads, Paused};
+use crate::loads::{Load, Loads};
 use crate::log::LogReader;
 use crate::status::feed::Owner;
 use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use crate::verdict::Checked;
 
 impl Owner for LogReader {
     type Snapshot = ProducerSnapshot;
@@ -33,9 +31,8 @@ impl Owner for Loads {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        // The windows of the configuration are known to the service, not to its database.
-        let paused = Paused::at(self.pause()?.as_ref(), &Windows::default(), Utc::now());
-        Ok(self.snapshot_with(paused)?)
+        // Whether loading is paused is known to the service, not to its database.
+        Ok(self.snapshot_with(None)?)
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {

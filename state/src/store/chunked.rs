@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::store::{Change, MAX_VALUE, Store, StoreError, Table};
+use crate::store::change::{Change, MAX_VALUE, Table};
+use crate::store::database::Store;
+use crate::store::error::StoreError;
 
 const HEADER: usize = 2 + 8;
 
@@ -37,31 +39,25 @@ pub(crate) fn get(
     content: &mut Vec<u8>,
 ) -> Result<bool, StoreError> {
     content.clear();
-    let mut pieces = Vec::new();
-    for item in store.scan(table, key) {
-        let (key, part) = item?;
-        pieces.push((number(&key), part));
-    }
+    let pieces = store.scan(table, key).collect::<Result<Vec<_>, _>>()?;
     if pieces.is_empty() {
         return Ok(false);
     }
-    let pieces = pieces.iter().map(|(number, part)| (*number, &part[..]));
+    let pieces = pieces.iter().map(|(key, part)| (number(key), &part[..]));
     join(pieces, content).map_err(|how| store.damaged(table, key, how))?;
     Ok(true)
 }
 
-/// The number of the piece that stands under `key`.
+/// The number of the piece under `key`.
 pub(crate) fn number(key: &[u8]) -> u16 {
     key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
-/// The bytes of a key that tell a piece.
+/// Bytes of the number of a piece in a key.
 pub(crate) const PIECE: usize = 2;
 
-/// Puts together in `content` what `pieces`, the values under one key in order with their numbers, hold.
-///
-/// # Errors
-/// With what is wrong: a piece is missing or too many, or the content is not what was written.
+/// Joins `pieces`, the values under one key in order with their numbers, in `content`. An error says what is wrong: a piece
+/// is missing or too many, or the content is not what was written.
 pub(crate) fn join<'p>(
     pieces: impl IntoIterator<Item = (u16, &'p [u8])>,
     content: &mut Vec<u8>,
@@ -112,7 +108,7 @@ mod tests {
     #[test]
     fn content_of_any_length_comes_back_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         for len in [0, 1, MAX_VALUE - HEADER, MAX_VALUE - HEADER + 1, MAX_VALUE, 5 * MAX_VALUE + 7] {
             let content: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
             let mut change = Change::new();
@@ -131,7 +127,7 @@ mod tests {
     #[test]
     fn a_flipped_or_missing_piece_is_noticed() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         assert!(put(&mut change, Table::Chunks, b"k", &[7; 3 * MAX_VALUE]));
         store.apply(change).unwrap();

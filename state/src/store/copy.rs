@@ -1,24 +1,21 @@
-//! The copy of a database that is read in its stead while the database is in doubt: its place, its making and its end.
+//! The copy of a doubtful database, which is read in its place.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{fstatvfs, ioctl_ficlone};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
+use crate::store::paths;
 
-/// Bytes that must stay free beside the copy: what sled writes into it as it opens it, and room for others to go on.
+/// Bytes that must stay free beside the copy: what sled writes into it as it opens it, and room for other writers.
 const MARGIN: u64 = 16 << 20;
 
-pub(super) fn path(dir: &Path) -> PathBuf {
-    dir.join("copy-to-check")
-}
-
-/// Removes the copy in `dir`, which a process leaves that is killed while it reads one.
+/// Removes the copy in `dir`. A process that is killed while it reads one leaves it.
 pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
-    let path = path(dir);
+    let path = paths::copy(dir);
     match fs::remove_dir_all(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let what = format!("{error}; this copy of the database is left over: remove it");
@@ -28,8 +25,8 @@ pub(super) fn remove(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies sled's files from `from` to the new directory `to`. Nothing is copied when the disk has no room for all of it:
-/// a disk that is full would stop every process that writes to it.
+/// Copies sled's files from `from` to the new directory `to`. Copies nothing when the disk has no room for all of it: a
+/// full disk would stop every process that writes to it.
 pub(super) fn make(from: &Path, to: &Path) -> io::Result<()> {
     make_within(from, to, || {
         let disk = fstatvfs(File::open(to)?)?;
@@ -77,12 +74,12 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::store::{Kind, Store, database};
+    use crate::store::{Kind, Store};
 
     #[test]
     fn a_copy_that_a_killed_process_left_is_removed_and_a_new_one_holds_what_the_database_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("sled"), path(dir.path()).join("sled"));
+        let (from, to) = (dir.path().join("sled"), paths::copy(dir.path()).join("sled"));
         fs::create_dir_all(&to).unwrap();
         fs::create_dir(&from).unwrap();
         fs::write(to.join("db"), "old").unwrap();
@@ -99,19 +96,19 @@ mod tests {
     fn an_opening_removes_a_copy_that_was_left_and_one_that_cannot_be_removed_stops_only_who_needs_the_place()
     {
         let dir = tempfile::tempdir().unwrap();
-        let open = || Store::open(dir.path(), Kind::Producer, "a", 8 << 20);
+        let open = || Store::open(dir.path(), Kind::Producer, "a", 8 << 20, crate::log::check);
         drop(open().unwrap());
-        fs::create_dir_all(path(dir.path()).join("sled")).unwrap();
+        fs::create_dir_all(paths::copy(dir.path()).join("sled")).unwrap();
         drop(open().unwrap());
-        assert!(!path(dir.path()).exists());
+        assert!(!paths::copy(dir.path()).exists());
         // Not a directory, which is refused to everybody, also to root.
-        fs::write(path(dir.path()), "").unwrap();
+        fs::write(paths::copy(dir.path()), "").unwrap();
         drop(open().unwrap());
-        let database = File::options().write(true).open(database(dir.path())).unwrap();
+        let database = File::options().write(true).open(paths::database(dir.path())).unwrap();
         database.write_all_at(&[0x5a; 100], 8 << 20).unwrap();
         let said = open().unwrap_err().to_string();
         assert!(said.contains("copy-to-check") && said.contains("remove it"), "{said}");
-        fs::remove_file(path(dir.path())).unwrap();
+        fs::remove_file(paths::copy(dir.path())).unwrap();
         drop(open().unwrap());
     }
 
@@ -120,7 +117,7 @@ mod tests {
         check_room(1_000, MARGIN + 1_000).unwrap();
         check_room(0, 0).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("sled"), path(dir.path()).join("sled"));
+        let (from, to) = (dir.path().join("sled"), paths::copy(dir.path()).join("sled"));
         fs::create_dir(&from).unwrap();
         let database = File::create(from.join("db")).unwrap();
         database.write_all_at(&[7; 100_000], 0).unwrap();

@@ -1,15 +1,12 @@
-//! What a failed write leaves in the page cache. When Linux cannot write pages to the disk it tells `fdatasync` once,
-//! keeps the pages and takes them for clean: the next process would read from memory what the disk never got, and its
-//! own `fdatasync` would succeed. Two things keep that from being believed:
+//! Guards against pages that only the page cache has. When Linux cannot write pages to the disk, it reports that to
+//! `fdatasync` once, keeps the pages and takes them for clean: the next process would read from memory what the disk never
+//! got, and its own `fdatasync` would succeed. Two things prevent that:
 //!
-//! - Every opening calls `fdatasync` first. It gets the error of a write that failed behind a process that was killed,
-//!   as long as nobody has been told of it.
+//! - Every opening calls `fdatasync` first. It gets the error of a failed write that nobody has been told of, such as one
+//!   behind a process that was killed.
 //! - A process that meets an error of the disk leaves the file `disk-error` in its directory. The next opening then makes
-//!   the kernel drop its pages of every file of the database, so that all of it is read from the disk. What the
-//!   disk does not have shows as damage or as an end that is gone, like any other. The file goes when that opening has
-//!   ended well.
-//!
-//! Dropping the pages at every start after a kill would need no file, and would read gigabytes from the disk each time.
+//!   the kernel drop its pages of every file of the database, so that all of it is read from the disk. What the disk does
+//!   not have shows as damage or as a missing end. An opening that succeeds removes the file.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -17,20 +14,17 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise};
 
-use crate::store::{StoreError, database, mark, spare};
+use crate::store::error::StoreError;
+use crate::store::paths;
 
-fn path(dir: &Path) -> PathBuf {
-    dir.join("disk-error")
-}
-
-/// Leaves word for the next opening that the disk has failed, if that is what the error says.
+/// Leaves the file for the next opening, if the error says that the disk has failed.
 pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
     use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
     // With these nothing was written at all.
     if let NotFound | PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory = error.kind() {
         return;
     }
-    let path = path(dir);
+    let path = paths::disk_error(dir);
     match leave(&path, what, error) {
         // The file system itself is full: it refused the write, and no page was lost. Where a disk behind it is full,
         // which loses pages, it still makes files.
@@ -45,12 +39,11 @@ pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
     }
 }
 
-/// That the file is there says enough: there may be no room for the text.
+/// The file is enough without its text, for which there may be no room.
 fn leave(path: &Path, what: &Path, error: &io::Error) -> io::Result<()> {
     let mut file = File::create(path)?;
     let _best_effort = writeln!(file, "{}: {error}", what.display());
-    // Without it the word is there for the next process all the same, but for a failure of the machine, which empties the
-    // page cache too.
+    // The next process sees the file without it too, unless the machine fails, which empties the page cache.
     let _best_effort = file.sync_all();
     Ok(())
 }
@@ -59,29 +52,24 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes sure that what is read from now on is on the disk.
+/// Makes sure that everything read from now on is on the disk.
 pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
-    let noted = path(dir).exists();
-    let files = if noted { all_files(dir) } else { Ok(vec![database(dir)]) };
-    let files = files.map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
-    for path in files {
+    let noted = paths::disk_error(dir).exists();
+    let files = if noted { all_files(dir) } else { Ok(vec![paths::database(dir)]) };
+    for path in files.map_err(StoreError::at(dir))? {
         let file = match File::open(&path) {
-            Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            // Of another user, who looked: nothing of it is read, and the opening replaces it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path == spare::path(dir) => {
+            // Another user read the database and left it: nothing of it is read, and the opening replaces it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path == paths::spare(dir) => {
                 continue;
             }
-            Err(error) => return Err(StoreError::Io { path, error }),
+            file => file.map_err(StoreError::at(&path))?,
         };
-        if let Err(error) = file.sync_data() {
-            note(dir, &path, &error);
-            return Err(StoreError::Io { path, error });
-        }
+        file.sync_data().inspect_err(|error| note(dir, &path, error)).map_err(StoreError::at(&path))?;
         if noted {
-            // Pages that wait to be written are not dropped: there are none after the sync.
+            // The kernel drops no page that waits to be written: after the sync there is none.
             let dropped = fadvise(&file, 0, None, Advice::DontNeed);
-            dropped.map_err(|error| StoreError::Io { path, error: error.into() })?;
+            dropped.map_err(|error| StoreError::at(&path)(error.into()))?;
         }
     }
     if noted {
@@ -91,8 +79,8 @@ pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![mark::path(dir), spare::path(dir)];
-    for entry in fs::read_dir(dir.join("sled"))? {
+    let mut files = vec![paths::mark(dir), paths::spare(dir)];
+    for entry in fs::read_dir(paths::sled(dir))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             files.push(entry.path());
@@ -101,12 +89,12 @@ fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The database was read from the disk and is whole.
-pub(super) fn is_over(dir: &Path) -> Result<(), StoreError> {
-    let path = path(dir);
+/// Removes the file: the database was read from the disk and is whole.
+pub(super) fn clear(dir: &Path) -> Result<(), StoreError> {
+    let path = paths::disk_error(dir);
     match fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { path, error }),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StoreError::at(&path)),
     }
 }
 
@@ -117,7 +105,7 @@ mod tests {
     use rustix::io::{ReadWriteFlags, preadv2};
 
     use super::*;
-    use crate::store::{Kind, Store};
+    use crate::store::{Kind, Store, mark};
 
     /// Whether the first page of a file is in the page cache; None where the file system cannot tell.
     fn is_cached(path: &Path) -> Option<bool> {
@@ -133,27 +121,27 @@ mod tests {
     #[test]
     fn after_an_error_of_the_disk_every_file_of_the_database_is_read_from_the_disk() {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
         let files = all_files(dir.path()).unwrap();
         assert!(files.len() >= 4, "{files:?}");
         files.iter().for_each(|path| drop(fs::read(path).unwrap()));
         read_from_the_disk(dir.path()).unwrap();
         let cached = |path: &PathBuf| is_cached(path);
         assert!(files.iter().all(|path| cached(path) != Some(false)), "nothing had failed");
-        note(dir.path(), &database(dir.path()), &io::Error::other("the disk is gone"));
+        note(dir.path(), &paths::database(dir.path()), &io::Error::other("the disk is gone"));
         read_from_the_disk(dir.path()).unwrap();
         for path in &files {
             assert_ne!(cached(path), Some(true), "{} is still in the page cache", path.display());
         }
-        assert!(super::path(dir.path()).exists(), "nobody has opened the database yet");
-        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
-        assert!(!super::path(dir.path()).exists());
+        assert!(paths::disk_error(dir.path()).exists(), "nobody has opened the database yet");
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
+        assert!(!paths::disk_error(dir.path()).exists());
     }
 
     #[test]
     fn the_word_is_left_also_where_there_is_no_room_for_its_text() {
         let dir = tempfile::tempdir().unwrap();
-        let path = super::path(dir.path());
+        let path = paths::disk_error(dir.path());
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         assert!(writeln!(File::create(&path).unwrap(), "text").is_err());
         leave(&path, dir.path(), &io::Error::other("the disk is gone")).unwrap();
@@ -163,20 +151,20 @@ mod tests {
     #[test]
     fn an_error_of_the_mark_leaves_word_too() {
         let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
-        fs::remove_file(mark::path(dir.path())).unwrap();
-        std::os::unix::fs::symlink("/dev/full", mark::path(dir.path())).unwrap();
+        let mut store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
+        fs::remove_file(paths::mark(dir.path())).unwrap();
+        std::os::unix::fs::symlink("/dev/full", paths::mark(dir.path())).unwrap();
         store.mark = Some(std::sync::Arc::new(mark::Mark::open(dir.path()).unwrap()));
         store.commit(crate::store::Change::new()).unwrap_err();
-        assert!(super::path(dir.path()).exists());
+        assert!(paths::disk_error(dir.path()).exists());
     }
 
     #[test]
     fn a_database_that_cannot_be_opened_after_an_error_of_the_disk_is_read_from_the_disk_again() {
         let dir = tempfile::tempdir().unwrap();
-        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
-        note(dir.path(), &database(dir.path()), &io::Error::other("the disk is gone"));
-        Store::open(dir.path(), Kind::Producer, "b", 1 << 20).unwrap_err();
-        assert!(super::path(dir.path()).exists());
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
+        note(dir.path(), &paths::database(dir.path()), &io::Error::other("the disk is gone"));
+        Store::open(dir.path(), Kind::Producer, "b", 1 << 20, |_| Ok(())).unwrap_err();
+        assert!(paths::disk_error(dir.path()).exists());
     }
 }

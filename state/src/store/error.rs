@@ -1,9 +1,12 @@
 //! Why a database cannot be used, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 
-use shared::exit::{Exit, Failure};
+use shared::exit::{Exit, Failure, io_exit};
+
+use crate::store::paths;
 
 /// Why a database cannot be used, or stopped being usable.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +16,7 @@ pub enum StoreError {
     InUse {
         /// The directory.
         dir: PathBuf,
-        /// The process, as far as it is known.
+        /// The process, if it is known.
         owner: Option<u32>,
     },
     /// There is no database.
@@ -47,6 +50,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Adds the path to an error of the file system.
+    pub(crate) fn at(path: &(impl AsRef<Path> + ?Sized)) -> impl FnOnce(io::Error) -> Self {
+        |error| Self::Io { path: path.as_ref().to_owned(), error }
+    }
+}
+
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::StorageFull => {
@@ -65,9 +75,24 @@ impl From<StoreError> for Failure {
         let exit = match &error {
             StoreError::InUse { .. } => Exit::Unavailable,
             StoreError::Missing(_) => Exit::Io,
-            StoreError::Io { error, .. } => shared::exit::io_exit(error),
+            StoreError::Io { error, .. } => io_exit(error),
             StoreError::Damaged { .. } | StoreError::Foreign { .. } => Exit::Data,
         };
         Failure::new(exit, error)
     }
+}
+
+/// Calls sled. sled panics where it does not expect damage: that is an error like any other.
+pub(super) fn guarded<T>(
+    dir: &Path,
+    doing: &str,
+    work: impl FnOnce() -> sled::Result<T>,
+) -> Result<T, StoreError> {
+    let what = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Err(sled::Error::Io(error))) => return Err(StoreError::Io { path: paths::database(dir), error }),
+        Ok(Err(error)) => format!("{doing}: {error}"),
+        Ok(Ok(value)) => return Ok(value),
+        Err(_) => format!("{doing}: sled/db cannot be read"),
+    };
+    Err(StoreError::Damaged { dir: dir.to_owned(), what })
 }

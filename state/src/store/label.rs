@@ -2,10 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Kind, Store, StoreError, Table};
-
-/// Key of the label, in [`Table::Meta`].
+/// Key of the label, in the table `Meta`.
 pub(super) const LABEL: &[u8] = b"label";
+
+/// What a database is for; one is not mistaken for the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The producer's log.
+    Producer,
+    /// The ingester's load store.
+    Ingester,
+}
+
+impl Kind {
+    /// Version of the stored form that this program writes, and the newest it reads. It reads format 1 of a log too, which
+    /// knew no runs and put the ids of batches into rows; opening makes such a log one of format 2.
+    pub(super) fn format(self) -> u32 {
+        match self {
+            Self::Producer => 2,
+            Self::Ingester => 1,
+        }
+    }
+}
 
 /// Whose database it is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -15,7 +34,7 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
-/// What the label of an accepted database says of its form.
+/// The form of an accepted database, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Nothing is stored yet, not even a label.
@@ -26,35 +45,35 @@ pub(super) enum Form {
     Current,
 }
 
-impl Store {
-    /// Refuses a database of another program, kind, instance or of a newer format.
-    pub(super) fn check_label(&self, kind: Kind, instance: Option<&str>) -> Result<Form, StoreError> {
-        let foreign = |what: String| Err(StoreError::Foreign { dir: self.dir.clone(), what });
-        let label = match self.get::<Label>(Table::Meta, LABEL) {
-            Err(StoreError::Damaged { what, .. }) => {
-                return foreign(format!("its label is damaged or of a newer version: {what}"));
-            }
-            label => label?,
+impl Label {
+    /// Refuses a database of another program, kind, instance or of a newer format, with the reason. Without `instance` the
+    /// database of any instance is accepted, but no empty one.
+    pub(super) fn check(
+        label: Option<Self>,
+        is_empty: bool,
+        kind: Kind,
+        instance: Option<&str>,
+    ) -> Result<Form, String> {
+        let Some(Self { format, kind: found, instance: owner }) = label else {
+            return match instance {
+                Some(_) if is_empty => Ok(Form::New),
+                None if is_empty => Err("it is empty: its first start was cut short".to_owned()),
+                _ => Err("it is a sled database of some other program".to_owned()),
+            };
         };
-        match label {
-            None if self.db.is_empty() && instance.is_some() => Ok(Form::New),
-            None if self.db.is_empty() => foreign("it is empty: its first start was cut short".to_owned()),
-            None => foreign("it is a sled database of some other program".to_owned()),
-            Some(label) if label.kind != kind => {
-                foreign(format!("it belongs to the {:?}, not to the {kind:?}", label.kind).to_lowercase())
+        let newest = kind.format();
+        if found != kind {
+            return Err(format!("it belongs to the {found:?}, not to the {kind:?}").to_lowercase());
+        }
+        if format > newest || format == 0 {
+            return Err(format!("it has format {format}, this version works with format {newest}"));
+        }
+        match instance.filter(|instance| *instance != owner) {
+            Some(instance) => {
+                Err(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
             }
-            Some(label) if label.format > kind.format() || label.format == 0 => {
-                let (found, newest) = (label.format, kind.format());
-                foreign(format!("it has format {found}, this version works with format {newest}"))
-            }
-            Some(label) => match instance {
-                Some(instance) if label.instance != instance => {
-                    let owner = label.instance;
-                    foreign(format!("it belongs to instance {owner}, not to {instance} (instance.name)"))
-                }
-                _ if label.format == kind.format() => Ok(Form::Current),
-                _ => Ok(Form::Older),
-            },
+            None if format == newest => Ok(Form::Current),
+            None => Ok(Form::Older),
         }
     }
 }

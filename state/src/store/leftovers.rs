@@ -1,12 +1,11 @@
-//! What a process leaves behind that is killed while it opens a database, or whose machine loses its power then, and
-//! what sled 0.34.7 then takes for damage.
+//! Removes what a kill or a power cut during an opening leaves behind, and what sled 0.34.7 then takes for damage.
 //!
-//! Each opening ends with a snapshot: `snap.<number>.generating` is written, synced and renamed. sled looks for the
-//! highest `snap.*`, also for one whose writing never ended, and refuses the database for ever. In the same way `conf`
-//! may be without its end when the process was killed before it had made `db`. Neither holds anything that
-//! was accepted: the older snapshot stands until the new one has its name, and where there is no `db` there is nothing.
-//! sled never syncs `conf`: a power cut soon after the first start may leave parts of it as zeros. It says the same in
-//! every database of ours, so such a one is removed and sled writes it again.
+//! - sled ends each opening with a snapshot: it writes `snap.<number>.generating`, syncs and renames it. The next opening
+//!   reads the highest `snap.*`, even a half-written one, and refuses the database for ever. The older snapshot is there
+//!   until the new one has its name, so a half-written one holds nothing that was accepted.
+//! - `conf` may lack its end when the process was killed before it made `db`. Without `db` nothing was accepted.
+//! - sled never syncs `conf`: a power cut soon after the first start may leave parts of it as zeros. It is the same in
+//!   every database of ours, so it is removed and sled writes it again.
 
 use std::fs;
 use std::io;
@@ -19,22 +18,16 @@ const CONF: &[u8] = b"segment_size: 524288\nuse_compression: false\nversion: 0.3
 const CHECKSUM: usize = 4;
 
 /// Removes what must not be there when sled opens the database in `inner`. A database that is in use stays as it is.
-///
-/// # Errors
-/// When the file system refuses, with the path.
-pub(crate) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
+pub(super) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
     let db = inner.join("db");
     match lock::open_to_lock(&db) {
         Ok(None) => {
-            // With anything else beside it, a `db` was there and is missed: that is not for us to tidy up.
+            // With anything else beside it, a `db` was there and is missing: that is damage, not a leftover.
             let others = |item: &fs::DirEntry| item.file_name() != "conf" && item.file_name() != "blobs";
-            match read_dir(inner)?.iter().any(others) {
-                true => Ok(()),
-                false => gone(&inner.join("conf")),
-            }
+            if read_dir(inner)?.iter().any(others) { Ok(()) } else { gone(&inner.join("conf")) }
         }
         Err(error) => Err((db, error)),
-        // The lock sled takes: who holds it may be writing a snapshot at this moment.
+        // The lock sled takes: its holder may be writing a snapshot at this moment.
         Ok(Some(file)) if lock::hold(&file).is_ok_and(|held| held) => {
             let conf = inner.join("conf");
             if fs::read(&conf).is_ok_and(|bytes| is_cut_short(&bytes)) {
@@ -83,10 +76,10 @@ mod tests {
         let inner = dir.path().join("sled");
         fs::create_dir(&inner).unwrap();
         fs::write(inner.join("conf"), [7; 40]).unwrap();
-        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
+        drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
         let half = inner.join("snap.7FFFFFFFFFFFFFFF.generating");
         fs::write(&half, [7; 40]).unwrap();
-        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         assert_eq!(store.instance().unwrap().to_string(), "a");
         drop(store);
 
@@ -100,7 +93,7 @@ mod tests {
         };
         for cut in [whole[..20].to_vec(), zeros(0, CONF.len()), zeros(CONF.len(), whole.len())] {
             fs::write(&conf, cut).unwrap();
-            drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap());
+            drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
             assert!(fs::read(&conf).unwrap() == whole);
         }
         let mut other = whole;
@@ -109,7 +102,7 @@ mod tests {
         remove(&inner).unwrap();
         assert!(fs::read(&conf).unwrap() == other, "what is damaged and not cut short stays to be looked at");
         fs::write(&conf, CONF).unwrap();
-        let _store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20).unwrap();
+        let _store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
         // Now it is in use: what its owner is writing stays.
         fs::write(&half, b"").unwrap();
         remove(&inner).unwrap();

@@ -1,10 +1,9 @@
-//! Who has a database. A process takes an exclusive flock on the service's directory before it looks at any file in
-//! it, and keeps it until its database is closed: sled repairs as it opens, so nobody may look while another opens.
-//! sled holds an exclusive flock on its own file besides, which programs of before know alone. The kernel drops both
-//! with the process, however that ends.
+//! Who has a database. A process takes an exclusive flock on the service's directory before it reads any file in it, and
+//! keeps it until its database is closed: sled repairs as it opens, so nobody may read while another opens. sled holds an
+//! exclusive flock on its own file besides, the only one that older programs know. The kernel drops both with the process.
 //!
-//! A process that only looks, for a moment, says so by a shared flock on the directory of sled's files. A service that
-//! starts just then knows by it that waiting is worth while.
+//! A process that opens the database only to read it, for a moment, also takes a shared flock on the directory of sled's
+//! files. By that a service that starts meanwhile knows that waiting is worth while.
 
 use std::fs::{self, File};
 use std::io;
@@ -16,47 +15,46 @@ use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use crate::store::paths;
+
 /// How long to wait for a process that has just ended: its lock can outlive it for a moment.
 const ENDING: Duration = Duration::from_secs(1);
-/// How long to wait for a process that only looks.
-const LOOKING: Duration = Duration::from_secs(10);
+/// How long to wait for a process that only reads.
+const READING: Duration = Duration::from_secs(10);
 
-/// The right to look at a service's directory and to open its database, until it is dropped or the process ends.
+/// The right to read a service's directory and to open its database, until it is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Lock {
     _owned: File,
-    /// Says that this process only looks.
-    _looking: Option<File>,
+    /// Shows that this process only reads.
+    _reading: Option<File>,
 }
 
-/// What the process wants that takes the lock.
+/// What a process locks a database for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To work with the database as long as it runs.
     Own,
-    /// To look at it for a moment.
-    Look,
+    /// To read it for a moment.
+    Read,
 }
 
 /// Takes the lock of the service's directory `dir`; None when another process has it, or has the database open.
-///
-/// # Errors
-/// When a directory or the database cannot be opened or locked.
-pub(crate) fn take(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
+pub(crate) fn acquire(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
     let owned = File::open(dir)?;
-    // A program of before does not know the lock of the directory.
-    if !hold(&owned)? || !is_free(&dir.join("sled").join("db"))? {
+    // An older program does not know the lock of the directory.
+    if !hold(&owned)? || !is_free(&paths::database(dir))? {
         return Ok(None);
     }
-    let looking = match purpose {
+    let reading = match purpose {
         Purpose::Own => None,
-        // Not while waiting: a process that waits is not waited for.
-        Purpose::Look => Some(look(&dir.join("sled"))?),
+        // Not while waiting: nobody waits for a process that waits.
+        Purpose::Read => Some(show_reading(&paths::sled(dir))?),
     };
-    Ok(Some(Lock { _owned: owned, _looking: looking }))
+    Ok(Some(Lock { _owned: owned, _reading: reading }))
 }
 
-fn look(database_dir: &Path) -> io::Result<File> {
+fn show_reading(database_dir: &Path) -> io::Result<File> {
     let dir = File::open(database_dir)?;
     // Waits only for a process that is at `patience`, which takes microseconds.
     flock(&dir, FlockOperation::LockShared).map_err(explained)?;
@@ -84,13 +82,10 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether another process works with the database in `dir`, or looks at it. Nobody is kept from opening it by the
-/// question: who tries at that moment tries again.
-///
-/// # Errors
-/// When the directory cannot be looked at, or its file system knows no locks.
+/// Whether another process works with the database in `dir`, or reads it. The question blocks no
+/// opening: a process that fails to open at that moment retries.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
-    for path in [dir.to_owned(), dir.join("sled").join("db")] {
+    for path in [dir.to_owned(), paths::database(dir)] {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -114,7 +109,7 @@ pub(crate) fn hold(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Says what is needed when the file system cannot lock. NFS locks no directory, and other network file systems lock
+/// Adds what is needed when the file system cannot lock. NFS locks no directory, and other network file systems lock
 /// nothing or let two machines have the same lock.
 fn explained(error: Errno) -> io::Error {
     match error {
@@ -126,29 +121,28 @@ fn explained(error: Errno) -> io::Error {
     }
 }
 
-/// How long to wait for the lock, by who holds it at this moment.
+/// How long to wait for the lock, by its holder at this moment.
 pub(crate) fn patience(database_dir: &Path) -> Duration {
     let alone = File::open(database_dir)
         .and_then(|dir| Ok(flock(&dir, FlockOperation::NonBlockingLockExclusive)?))
         .map_err(|error| error.kind());
     match alone {
-        Err(io::ErrorKind::WouldBlock) => LOOKING,
-        // Nobody looks; or it cannot be known, and then nobody is waited for that may never go.
+        Err(io::ErrorKind::WouldBlock) => READING,
+        // Nobody reads; or that cannot be known, and the holder may never go.
         Ok(()) | Err(_) => ENDING,
     }
 }
 
-/// The process that has the database in `dir`: as the kernel says, or else the one that left its number in
+/// The process that has the database in `dir`: from the kernel, or else the one that left its number in
 /// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
-#[must_use]
 pub fn holder(dir: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = |path: &Path| {
         let meta = fs::metadata(path).ok()?;
         holder_in(&locks, (major(meta.dev()), minor(meta.dev()), meta.ino()))
     };
-    known(&dir.join("sled").join("db")).or_else(|| known(dir)).or_else(|| {
-        let pid: i32 = fs::read_to_string(dir.join("owner.pid")).ok()?.trim().parse().ok()?;
+    known(&paths::database(dir)).or_else(|| known(dir)).or_else(|| {
+        let pid: i32 = fs::read_to_string(paths::owner(dir)).ok()?.trim().parse().ok()?;
         let alive = match test_kill_process(Pid::from_raw(pid)?) {
             Ok(()) => true,
             Err(error) => error == Errno::PERM,
@@ -196,7 +190,7 @@ mod tests {
         assert_eq!(holder(dir.path()), None, "that process has ended");
         fs::write(&owner, "1").unwrap();
         assert_eq!(holder(dir.path()), Some(1));
-        let lock = take(dir.path(), Purpose::Own).unwrap();
+        let lock = acquire(dir.path(), Purpose::Own).unwrap();
         assert_eq!(holder(dir.path()), Some(std::process::id()), "process 1 does not hold the directory");
         drop(lock);
         flock(&file, FlockOperation::LockExclusive).unwrap();
@@ -204,22 +198,22 @@ mod tests {
     }
 
     #[test]
-    fn one_process_at_a_time_may_look_at_the_files_and_none_while_sled_has_them() {
+    fn one_process_at_a_time_may_read_the_files_and_none_while_sled_has_them() {
         let dir = tempfile::tempdir().unwrap();
         let inner = dir.path().join("sled");
         fs::create_dir(&inner).unwrap();
-        for first in [Purpose::Own, Purpose::Look] {
-            let lock = take(dir.path(), first).unwrap();
+        for first in [Purpose::Own, Purpose::Read] {
+            let lock = acquire(dir.path(), first).unwrap();
             assert!(lock.is_some());
-            for second in [Purpose::Own, Purpose::Look] {
-                assert!(take(dir.path(), second).unwrap().is_none());
+            for second in [Purpose::Own, Purpose::Read] {
+                assert!(acquire(dir.path(), second).unwrap().is_none());
             }
-            assert_eq!(patience(&inner), if first == Purpose::Look { LOOKING } else { ENDING });
+            assert_eq!(patience(&inner), if first == Purpose::Read { READING } else { ENDING });
         }
         let database = File::create(inner.join("db")).unwrap();
         flock(&database, FlockOperation::LockExclusive).unwrap();
-        assert!(take(dir.path(), Purpose::Look).unwrap().is_none());
-        assert_eq!(patience(&inner), ENDING, "it does not look while it waits");
+        assert!(acquire(dir.path(), Purpose::Read).unwrap().is_none());
+        assert_eq!(patience(&inner), ENDING, "it does not read while it waits");
     }
 
     #[test]
@@ -228,9 +222,9 @@ mod tests {
         let (log, inner) = (dir.path().join("log"), dir.path().join("log/sled"));
         assert!(!in_use(&log).unwrap(), "it is not there");
         fs::create_dir_all(&inner).unwrap();
-        for purpose in [Purpose::Own, Purpose::Look] {
+        for purpose in [Purpose::Own, Purpose::Read] {
             assert!(!in_use(&log).unwrap());
-            let lock = take(&log, purpose).unwrap().unwrap();
+            let lock = acquire(&log, purpose).unwrap().unwrap();
             assert!(in_use(&log).unwrap());
             drop(lock);
         }
@@ -267,12 +261,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_looks_is_waited_for_longer_until_it_has_gone() {
+    fn a_reader_is_waited_for_longer_until_it_has_gone() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(patience(dir.path()), ENDING);
-        let looking = [look(dir.path()).unwrap(), look(dir.path()).unwrap()];
-        assert_eq!(patience(dir.path()), LOOKING);
-        drop(looking);
+        let reading = [show_reading(dir.path()).unwrap(), show_reading(dir.path()).unwrap()];
+        assert_eq!(patience(dir.path()), READING);
+        drop(reading);
         assert_eq!(patience(dir.path()), ENDING);
         assert_eq!(patience(&dir.path().join("nothing")), ENDING);
     }

@@ -1,69 +1,74 @@
-//! Opening a database: who has it, whether it is whole, whose it is. sled repairs as it opens. So a database whose file
-//! is in doubt is tried as a copy first; of any other the end is kept, where sled repairs after a crash, and put back
-//! when something speaks against the database. All of that is done under the lock of the directory.
+//! Opens a database: who has it, whether it is whole, whose it is. sled repairs as it opens. So a database whose file is
+//! in doubt is tried as a copy first. Of any other the end is kept, where sled repairs after a crash, and put back if the
+//! database is refused. All of that happens under the lock of the directory.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use shared::private;
 
 use crate::failpoints::reached;
-use crate::store::label::{Form, LABEL, Label};
-use crate::store::lock::{self, Purpose};
+use crate::store::change::{Change, Table};
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::label::{Form, Kind, LABEL, Label};
+use crate::store::lock::{self, Lock, Purpose};
 use crate::store::mark::{self, Mark};
-use crate::store::opening::Opening;
+use crate::store::opening::{Check, Opening};
+use crate::store::spare::{self, Spare};
 use crate::store::survey::{broken, survey};
-use crate::store::{COMMITS, Change, Kind, Store, StoreError, Table, database, spare};
+use crate::store::trial::try_a_copy;
+use crate::store::undo::Undo;
+use crate::store::{copy, disk_error, leftovers, paths};
+
+/// Pause between two tries to lock a database, or to put it back.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Tries to put a database back.
+const TRIES: usize = 40;
 
 impl Store {
-    /// Opens the database in `dir`, creating both if need be.
-    ///
-    /// # Errors
-    /// When it is in use, damaged, of another version, kind or instance, or the file system refuses.
-    pub fn open(dir: &Path, kind: Kind, instance: &str, cache: u64) -> Result<Self, StoreError> {
-        let inner = dir.join("sled");
+    /// Opens the database of `instance` in `dir`, creating both if need be. `check` decides about one whose file is in
+    /// doubt.
+    pub fn open(
+        dir: &Path,
+        kind: Kind,
+        instance: &str,
+        cache: u64,
+        check: Check,
+    ) -> Result<Self, StoreError> {
+        let inner = paths::sled(dir);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
-        made.map_err(|error| StoreError::Io { path: inner, error })?;
+        made.map_err(StoreError::at(&inner))?;
         reached("open.made");
-        let store = Opening { dir, kind, instance: Some(instance), cache }.open()?;
-        let owner = dir.join("owner.pid");
+        let store = open(&Opening { dir, kind, instance: Some(instance), cache, check })?;
+        let owner = paths::owner(dir);
         reached("open.labelled");
-        let written = fs::write(&owner, std::process::id().to_string());
-        written.map_err(|error| StoreError::Io { path: owner.clone(), error })?;
-        // What stood there before may have been open to others.
-        let closed = private::close(dir)
-            .and_then(|()| private::close_all(&dir.join("sled")))
-            .and_then(|()| private::close(&mark::path(dir)))
-            .and_then(|()| private::close(&spare::path(dir)))
-            .and_then(|()| private::close(&owner));
-        closed.map_err(|error| StoreError::Io { path: dir.to_owned(), error })?;
-        // A new file is only there after a power cut if its directories were synced too; and the process that made it
-        // may have been killed before it came here.
-        for path in [database(dir).parent(), Some(dir), dir.parent()].into_iter().flatten() {
-            sync_dir(path).map_err(|error| StoreError::Io { path: path.to_owned(), error })?;
+        fs::write(&owner, std::process::id().to_string()).map_err(StoreError::at(&owner))?;
+        close_to_others(dir).map_err(StoreError::at(dir))?;
+        // A new file survives a power cut only if its directories were synced too. The process that made the files may
+        // have been killed before it synced them.
+        for path in [inner.as_path(), dir].into_iter().chain(dir.parent()) {
+            sync_dir(path).map_err(StoreError::at(path))?;
         }
         reached("open.synced");
         Ok(store)
     }
 
-    /// Opens the database in `dir` to look at it, when no process owns it.
-    ///
-    /// # Errors
-    /// As [`Store::open`], and [`StoreError::Missing`] when there is none.
-    pub fn look(dir: &Path, kind: Kind) -> Result<Self, StoreError> {
-        if !database(dir).try_exists().map_err(|error| StoreError::Io { path: dir.to_owned(), error })? {
+    /// Opens the database in `dir` to read it, when no process owns it.
+    pub fn open_to_read(dir: &Path, kind: Kind, check: Check) -> Result<Self, StoreError> {
+        if !paths::database(dir).try_exists().map_err(StoreError::at(dir))? {
             return Err(StoreError::Missing(dir.to_owned()));
         }
-        Opening { dir, kind, instance: None, cache: 8 << 20 }.open()
+        open(&Opening { dir, kind, instance: None, cache: 8 << 20, check })
     }
 
-    /// Makes it writable, now that nothing speaks against it; a new one gets its label, and an older one the label of
-    /// what it is from now on.
-    pub(super) fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
+    /// Makes it writable, now that nothing speaks against it. A new one gets its label, and an older one the label of its
+    /// new format.
+    fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
         if form == Form::Current {
             return Ok(());
@@ -72,25 +77,122 @@ impl Store {
         change.put(Table::Meta, LABEL, &Label { format: kind.format(), kind, instance: instance.to_owned() });
         self.commit(change)
     }
+}
 
-    /// Compares the last commit with the one that was surely durable.
-    pub(super) fn check_end(&self, durable: u64) -> Result<(), StoreError> {
-        let commits = self.get_bytes(Table::Meta, COMMITS)?;
-        let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
-        self.commits.store(commits, Ordering::Relaxed);
-        if commits >= durable {
-            return Ok(());
-        }
-        let what = format!(
-            "the end of the database file is gone: commit {commits} is the last, {durable} was durable"
-        );
-        Err(StoreError::Damaged { dir: self.dir.clone(), what })
-    }
+/// Files that stood there before may have been open to others.
+fn close_to_others(dir: &Path) -> io::Result<()> {
+    private::close(dir)?;
+    private::close_all(&paths::sled(dir))?;
+    [paths::mark(dir), paths::spare(dir), paths::owner(dir)].iter().try_for_each(|path| private::close(path))
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     File::open(dir)?.sync_all()
+}
+
+/// Waits for the lock as long as its holder deserves.
+fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
+    let dir = opening.dir;
+    let purpose = if opening.instance.is_some() { Purpose::Own } else { Purpose::Read };
+    let mut waited = Duration::ZERO;
+    loop {
+        if let Some(lock) = lock::acquire(dir, purpose).map_err(StoreError::at(&paths::database(dir)))?
+            && let Some(store) = open_locked(opening, lock)?
+        {
+            return Ok(store);
+        }
+        if waited >= lock::patience(&paths::sled(dir)) {
+            return Err(StoreError::InUse { dir: dir.to_owned(), owner: lock::holder(dir) });
+        }
+        std::thread::sleep(PAUSE);
+        waited += PAUSE;
+    }
+}
+
+/// None when an older program, which does not know the lock of the directory, has opened the database first.
+fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, StoreError> {
+    let dir = opening.dir;
+    let durable = mark::read(dir)?;
+    if durable > 0 && !paths::database(dir).exists() {
+        return Err(opening.damaged(format!("the database file is gone, and with it {durable} commits")));
+    }
+    disk_error::read_from_the_disk(dir)?;
+    leftovers::remove(&paths::sled(dir)).map_err(|(path, error)| StoreError::Io { path, error })?;
+    let undo = check_file(opening, durable)?;
+    let db = match opening.open_sled() {
+        Ok(Some(db)) => db,
+        Ok(None) => return Ok(None),
+        Err(error) => {
+            if let StoreError::Io { path, error } = &error {
+                disk_error::note(dir, path, error);
+            } else {
+                put_back(dir, undo.as_ref())?;
+            }
+            return Err(error);
+        }
+    };
+    let mut store = Store::new(dir, db, Some(lock))?;
+    reached("open.opened");
+    let checked = opening.check_end(&store, durable).and_then(|()| opening.check_label(&store));
+    let form = match checked {
+        Ok(form) => form,
+        Err(error) => {
+            // sled closes its file; the lock of the directory stays until everything is put back.
+            let _lock = store.close();
+            put_back(dir, undo.as_ref())?;
+            return Err(error);
+        }
+    };
+    let spare = Spare::find(dir, store.file.clone(), opening.instance.is_none().then(|| store.db.clone()));
+    store.spare = Some(Arc::new(store.noted(spare)?));
+    if let Some(instance) = opening.instance {
+        // sled does not sync it, and cannot open the database without it.
+        let conf = paths::sled(dir).join("conf");
+        let synced = File::open(&conf).and_then(|file| file.sync_all());
+        store.noted(synced.map_err(StoreError::at(&conf)))?;
+        store.own(opening.kind, instance, form)?;
+    }
+    disk_error::clear(dir)?;
+    Ok(Some(store))
+}
+
+/// Reads the file before sled opens and repairs it. Returns what puts it back; None when there is no database yet.
+fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, StoreError> {
+    let (dir, path) = (opening.dir, paths::database(opening.dir));
+    let (mut segments, mut undo) = (Vec::new(), None);
+    if path.exists() {
+        let file = File::open(&path).map_err(StoreError::at(&path))?;
+        segments = survey(&file).map_err(StoreError::at(&path))?;
+        let kept = Undo::keep(&paths::sled(dir), &file, &segments);
+        undo = Some(kept.map_err(|(path, error)| StoreError::Io { path, error })?);
+    }
+    let spare = spare::read(dir).map_err(StoreError::at(&paths::spare(dir)))?;
+    let removed = copy::remove(dir);
+    match (broken(&segments, spare).next(), removed) {
+        (Some(segment), removed) => {
+            removed?;
+            try_a_copy(opening, segment, durable)?;
+        }
+        // A leftover copy takes room and does no other harm.
+        (None, Err(error)) => tracing::warn!(%error, "cannot remove a copy that is not needed"),
+        (None, Ok(())) => {}
+    }
+    Ok(undo)
+}
+
+/// Puts back what sled has repaired. sled's threads may close the database a moment after it was dropped. Another process
+/// that has opened it meanwhile keeps it as it is.
+fn put_back(dir: &Path, undo: Option<&Undo>) -> Result<(), StoreError> {
+    let Some(undo) = undo else { return Ok(()) };
+    for _ in 0..TRIES {
+        if undo.put_back().map_err(|(path, error)| StoreError::Io { path, error })? {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    tracing::warn!(dir = %dir.display(), "another process has opened the database meanwhile");
+    Ok(())
 }
 
 /// Segments of a database's file.
@@ -103,21 +205,18 @@ pub(crate) struct Segments {
 }
 
 /// Reads the file of the database in `dir`; None when there is none, or another process has it.
-///
-/// # Errors
-/// When the disk fails.
 pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
-    let path = database(dir);
-    let look = || {
+    let path = paths::database(dir);
+    let read = || {
         if !path.try_exists()? {
             return Ok(None);
         }
-        let Some(_lock) = lock::take(dir, Purpose::Look)? else { return Ok(None) };
+        let Some(_lock) = lock::acquire(dir, Purpose::Read)? else { return Ok(None) };
         let segments = survey(&File::open(&path)?)?;
         let torn = broken(&segments, spare::read(dir)?).count();
         Ok(Some(Segments { whole: (segments.len() - torn) as u64, torn: torn as u64 }))
     };
-    look().map_err(|error| StoreError::Io { path: path.clone(), error })
+    read().map_err(StoreError::at(&path))
 }
 
 #[cfg(test)]
@@ -147,10 +246,10 @@ mod tests {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
         for _ in 0..2 {
-            drop(Store::open(&dir, Kind::Producer, "web-1", 8 << 20).unwrap());
+            drop(Store::open(&dir, Kind::Producer, "web-1", 8 << 20, |_| Ok(())).unwrap());
             fs::set_permissions(dir.join("owner.pid"), fs::Permissions::from_mode(0o644)).unwrap();
         }
-        let store = Store::open(&dir, Kind::Producer, "web-1", 8 << 20).unwrap();
+        let store = Store::open(&dir, Kind::Producer, "web-1", 8 << 20, |_| Ok(())).unwrap();
         let mut found = Vec::new();
         open_to_all(&dir, &mut found);
         assert!(found.is_empty(), "{found:?}");

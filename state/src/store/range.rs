@@ -1,7 +1,6 @@
-//! What sled 0.34.7 takes for stable is made stable. sled waits for what it has written with `sync_file_range`, which
-//! leaves the device's write cache and the file's length as they are, and then writes new things over what it has
-//! moved. After a power cut the new could be there and the moved could not. The function is called by nobody else
-//! in these programs; here it is `fdatasync`.
+//! Makes durable what sled 0.34.7 takes for stable. sled waits for its writes with `sync_file_range`, which leaves the
+//! device's write cache and the file's length as they are, and then writes new things over what it has moved. After a power
+//! cut the new could be there and the moved could not. Nothing else in these programs calls this function.
 #![allow(unsafe_code, reason = "a function of the C library is given another body, and calls the C library")]
 
 use std::ffi::{c_int, c_uint};

@@ -1,17 +1,17 @@
-//! Reading many entries beside a writer. In sled 0.34.7 every step of an iterator takes a lock that `apply_batch`
-//! holds (`src/concurrency_control.rs`): step by step, a reader of ten thousand entries and a writer that commits all
-//! the time wake each other ten thousand times, and both crawl. So reader and writer take turns here, some hundred
-//! entries at a time, and never meet in sled.
+//! Reads many entries beside a writer. In sled 0.34.7 every step of an iterator takes a lock that `apply_batch` holds
+//! (`src/concurrency_control.rs`). A reader of ten thousand entries and a writer that commits all the time would wake each
+//! other ten thousand times, and both would crawl. So reader and writer take turns of some hundred entries here, and
+//! never meet in sled.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
-/// Entries of a turn at most; turns grow up to it, since many a reader wants the first few only.
+/// Entries of a turn at most. Turns grow up to it, since many readers want the first few entries only.
 const ENTRIES: usize = 256;
-/// A turn ends after this time too, in case entries must be fetched from the disk.
+/// A turn ends after this time too, because entries may have to come from the disk.
 const TIME: Duration = Duration::from_millis(1);
 
 /// Whose turn it is. Holds nothing, so that it cannot be left half changed.
@@ -41,6 +41,10 @@ impl<I: Iterator<Item = Entry>> Scan<I> {
         Self { entries, ready: VecDeque::new(), turns, size: 1 }
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounds how long a lock is held; no decision depends on it"
+    )]
     fn fill(&mut self) {
         let Self { entries, ready, size, .. } = self;
         self.turns.take(|| {

@@ -1,14 +1,13 @@
-//! Which empty segments of the database were never used since it was opened, in the file `spare` beside it. As sled opens
-//! a database it fills every free segment with zeros. After a kill they are still there, and without a word of ours
-//! nobody could tell them from segments whose content the disk has lost.
+//! Which empty segments of the database were never used since it was opened, in the file `spare` beside it. sled fills
+//! every free segment with zeros as it opens a database. After a kill they are still there, and could be segments whose
+//! content the disk has lost; this file tells the two apart.
 //!
-//! sled uses the free segment with the lowest offset first, and the end of the file only when there is none. So one
-//! number says it all: of the segments that were empty after the opening, the lowest that is still empty. No commit
-//! that was accepted has anything in it or in an empty segment behind it. The number is checked after each sync, before
-//! the commit is accepted, and written, and synced, when it has changed: once for each segment that is used for the first
-//! time.
+//! sled uses the free segment with the lowest offset first, and the end of the file only when there is none. So one number
+//! is enough: of the segments that were empty after the opening, the lowest that is still empty. No accepted commit has
+//! anything in it or in an empty segment behind it. Each sync checks the number before the commit is accepted, and writes
+//! and syncs a changed one: once for each segment that is used for the first time.
 //!
-//! The file speaks for one opening, which it names by sled's snapshot: sled writes a snapshot as it opens.
+//! The file is valid for one opening, which it names by sled's snapshot: sled writes a snapshot as it opens.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,8 +17,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::store::error::{StoreError, guarded};
 use crate::store::survey::SEGMENT;
-use crate::store::{Store, StoreError, disk_error, guarded};
+use crate::store::{disk_error, paths};
 
 /// No segment may be empty.
 const NONE: u64 = u64::MAX;
@@ -34,13 +34,13 @@ pub(super) struct Spare {
     snapshot: u64,
     /// Offsets of the segments that are empty since the opening, highest first.
     empty: Mutex<Vec<u64>>,
-    /// Of a database that is looked at, which nobody syncs: sled may still have something to write, its own.
-    looked_at: Option<sled::Db>,
+    /// A database that was opened to be read, which nobody else syncs: sled may still have something of its own to write.
+    to_sync: Option<sled::Db>,
 }
 
 impl Drop for Spare {
     fn drop(&mut self) {
-        let Some(db) = self.looked_at.take() else { return };
+        let Some(db) = self.to_sync.take() else { return };
         let closed = guarded(&self.dir, "closing it", || db.flush()).and_then(|_| self.update());
         let Err(error) = closed else { return };
         if let StoreError::Io { path, error } = &error {
@@ -52,36 +52,35 @@ impl Drop for Spare {
 
 impl Spare {
     /// Finds the empty segments of a database that was just opened, and writes the file.
-    pub(super) fn of(store: &Store, looked_at: bool) -> Result<Self, StoreError> {
-        let path = path(&store.dir);
+    pub(super) fn find(
+        dir: &Path,
+        database: Arc<File>,
+        to_sync: Option<sled::Db>,
+    ) -> Result<Self, StoreError> {
+        let path = paths::spare(dir);
         let made = || {
-            let database = store.file.clone();
-            let len = database.metadata()?.len();
             let mut empty = Vec::new();
-            for offset in (0..len).step_by(SEGMENT) {
+            for offset in (0..database.metadata()?.len()).step_by(SEGMENT) {
                 if is_empty(&database, offset)? {
                     empty.push(offset);
                 }
             }
             empty.reverse();
-            // Not the file that is there: it may be that of another user, who looked.
+            // A new file: the old one may belong to another user, who read the database.
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
             let file = File::options().create_new(true).write(true).mode(0o600).open(&path)?;
-            let snapshot = snapshot(&store.dir)?;
-            let lowest = empty.last().copied();
-            let (dir, empty) = (store.dir.clone(), Mutex::new(empty));
-            let looked_at = looked_at.then(|| store.db.clone());
-            let spare = Self { dir, file, database, snapshot, empty, looked_at };
+            let (dir, snapshot, lowest) = (dir.to_owned(), snapshot(dir)?, empty.last().copied());
+            let spare = Self { dir, file, database, snapshot, empty: Mutex::new(empty), to_sync };
             spare.write(lowest)?;
             Ok(spare)
         };
-        made().map_err(|error| StoreError::Io { path: path.clone(), error })
+        made().map_err(StoreError::at(&path))
     }
 
-    /// Takes out the segments that are used by now. Everything written before must have been flushed.
+    /// Removes the segments that are used by now. Everything written before must have been flushed.
     pub(super) fn update(&self) -> Result<(), StoreError> {
         let updated = || {
             let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,13 +97,13 @@ impl Spare {
             }
             if empty.len() == before { Ok(()) } else { self.write(empty.last().copied()) }
         };
-        updated().map_err(|error| StoreError::Io { path: path(&self.dir), error })
+        updated().map_err(|error| StoreError::Io { path: paths::spare(&self.dir), error })
     }
 
     fn write(&self, lowest: Option<u64>) -> io::Result<()> {
-        let head = [self.snapshot.to_be_bytes(), lowest.unwrap_or(NONE).to_be_bytes()].concat();
-        let bytes = [head.as_slice(), &xxh3_64(&head).to_be_bytes()].concat();
-        self.file.write_all_at(&bytes, 0)?;
+        let head = [self.snapshot.to_be_bytes(), lowest.unwrap_or(NONE).to_be_bytes()];
+        let check = xxh3_64(head.as_flattened()).to_be_bytes();
+        self.file.write_all_at(&[head.as_flattened(), &check].concat(), 0)?;
         self.file.sync_data()
     }
 }
@@ -118,11 +117,11 @@ fn is_empty(database: &File, offset: u64) -> io::Result<bool> {
     }
 }
 
-/// The offset from which on an empty segment is free space; none when the file does not speak for the last opening.
+/// The offset from which on an empty segment is free space; [`NONE`] when the file is not of the last opening.
 pub(super) fn read(dir: &Path) -> io::Result<u64> {
-    let bytes = match fs::read(path(dir)) {
+    let bytes = match fs::read(paths::spare(dir)) {
         Ok(bytes) => bytes,
-        // One that another user left, who looked, says nothing: a copy of the database tells then.
+        // Another user read the database and left it: then a copy of the database decides.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
             return Ok(NONE);
         }
@@ -140,7 +139,7 @@ pub(super) fn read(dir: &Path) -> io::Result<u64> {
 /// The number in the name of sled's latest snapshot; 0 when there is none.
 fn snapshot(dir: &Path) -> io::Result<u64> {
     let mut latest = 0;
-    let entries = match fs::read_dir(dir.join("sled")) {
+    let entries = match fs::read_dir(paths::sled(dir)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
@@ -153,17 +152,13 @@ fn snapshot(dir: &Path) -> io::Result<u64> {
     Ok(latest)
 }
 
-pub(super) fn path(dir: &Path) -> PathBuf {
-    dir.join("spare")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, Kind, Table, database};
+    use crate::store::{Change, Kind, Store, Table};
 
     fn open(dir: &Path) -> Store {
-        Store::open(dir, Kind::Producer, "a", 8 << 20).unwrap()
+        Store::open(dir, Kind::Producer, "a", 8 << 20, |_| Ok(())).unwrap()
     }
 
     fn fill(store: &Store, keys: std::ops::Range<u32>) {
@@ -189,7 +184,7 @@ mod tests {
     }
 
     fn zeros(dir: &Path, offset: u64) {
-        let file = File::options().write(true).open(database(dir)).unwrap();
+        let file = File::options().write(true).open(paths::database(dir)).unwrap();
         file.write_all_at(&vec![0; SEGMENT], offset).unwrap();
     }
 
@@ -218,7 +213,7 @@ mod tests {
     fn an_error_as_a_database_is_closed_that_was_looked_at_leaves_word_for_the_next_opening() {
         let dir = tempfile::tempdir().unwrap();
         drop(open(dir.path()));
-        let mut store = Store::look(dir.path(), Kind::Producer).unwrap();
+        let mut store = Store::open_to_read(dir.path(), Kind::Producer, |_| Ok(())).unwrap();
         let mut spare = Arc::into_inner(store.spare.take().unwrap()).unwrap();
         spare.file = File::options().write(true).open("/dev/full").unwrap();
         // The first segment is used, which has to be written then.
@@ -231,14 +226,14 @@ mod tests {
     fn what_another_opening_has_left_is_not_believed() {
         let dir = tempfile::tempdir().unwrap();
         with_free_segments(dir.path());
-        drop(Store::look(dir.path(), Kind::Producer).unwrap());
+        drop(Store::open_to_read(dir.path(), Kind::Producer, |_| Ok(())).unwrap());
         assert_ne!(read(dir.path()).unwrap(), NONE);
-        let old = fs::read(path(dir.path())).unwrap();
+        let old = fs::read(paths::spare(dir.path())).unwrap();
         fill(&open(dir.path()), 20_000..20_100);
         drop(open(dir.path()));
-        fs::write(path(dir.path()), &old).unwrap();
+        fs::write(paths::spare(dir.path()), &old).unwrap();
         assert_eq!(read(dir.path()).unwrap(), NONE);
-        fs::write(path(dir.path()), &old[..23]).unwrap();
+        fs::write(paths::spare(dir.path()), &old[..23]).unwrap();
         assert_eq!(read(dir.path()).unwrap(), NONE);
     }
 }

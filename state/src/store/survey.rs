@@ -1,6 +1,6 @@
-//! A look at sled's file before sled opens it, because sled repairs as it opens: it takes a message that it cannot
-//! read for the torn end that a crash leaves, passes over what follows, and zeroes it. That is right after a crash
-//! and wrong after damage. This reads the file as sled 0.34.7 lays it out and says where it is not whole.
+//! Reads sled's file before sled opens it, because sled repairs as it opens: it takes a message that it cannot read for the
+//! torn end that a crash leaves, skips what follows, and zeroes it. That is right after a crash and wrong after damage.
+//! This reads the file as sled 0.34.7 lays it out and finds where it is not whole.
 //!
 //! The file is a row of segments of 512 KiB. A segment begins with a header of 20 bytes: CRC-32, the position of the
 //! segment in the endless log (its *lsn*) and the highest lsn that was stable then. Messages follow: CRC-32, kind,
@@ -37,8 +37,8 @@ pub(super) struct Segment {
     pub(super) broken_at: Option<u64>,
 }
 
-/// Reads the whole file. Empty segments are not listed at its end, where they were never used. Among the others sled
-/// leaves some after a crash; but a file system may do so too, to what was written.
+/// Reads the whole file. Empty segments at its end were never used and are not listed. Other empty segments may be left by
+/// sled after a crash, or by a file system that lost what was written.
 pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     let mut buffer = vec![0; SEGMENT];
@@ -56,8 +56,8 @@ pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     }
 }
 
-/// Those that are broken although a crash is no sufficient reason: all but the last, whose end is where the log ends,
-/// and the blank ones from `spare` on, which are free space.
+/// The broken segments that a crash does not explain. A crash explains the last, where the log ends, and blank ones from
+/// `spare` on, which are free space.
 pub(super) fn broken(segments: &[Segment], spare: u64) -> impl Iterator<Item = &Segment> {
     let last = segments.iter().filter_map(|segment| segment.lsn).max();
     let broken = move |segment: &&Segment| match segment.lsn {

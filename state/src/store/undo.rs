@@ -1,5 +1,5 @@
-//! What sled may overwrite as it opens a database that is whole but for its end, kept until it is certain that the
-//! database is accepted: the end of the log and the small files. When it is refused, all of it is put back.
+//! Keeps what sled may overwrite as it opens a database: the end of the log and the small files. When the database is then
+//! refused, all of it is put back.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,8 +22,7 @@ pub(super) struct Undo {
 }
 
 impl Undo {
-    /// # Errors
-    /// With the file that cannot be read.
+    /// An error names the file that cannot be read.
     pub(super) fn keep(
         dir: &Path,
         database: &File,
@@ -42,18 +41,14 @@ impl Undo {
         }
         let mut files = Vec::new();
         for path in small_files(dir).map_err(|error| (dir.to_owned(), error))? {
-            match fs::read(&path) {
-                Ok(bytes) => files.push((path, bytes)),
-                Err(error) => return Err((path, error)),
-            }
+            let bytes = fs::read(&path).map_err(|error| (path.clone(), error))?;
+            files.push((path, bytes));
         }
         Ok(Self { dir: dir.to_owned(), len, segments: kept, files })
     }
 
-    /// Puts everything back, under sled's own lock; false when some process has the database open.
-    ///
-    /// # Errors
-    /// With the file that cannot be put back.
+    /// Puts everything back, under sled's own lock; false when some process has the database open. An error names the
+    /// file that cannot be put back.
     pub(super) fn put_back(&self) -> Result<bool, (PathBuf, io::Error)> {
         if !self.put_back_database().map_err(|error| (self.dir.join("db"), error))? {
             return Ok(false);

@@ -349,7 +349,7 @@ impl Judge {
         for n in &self.hits {
             let token = Token::Hit(*n);
             let staged =
-                log.stage_row(token.connection(), token.hit(), token.received(), b"", chrono::Utc::now());
+                log.stage_row(token.connection(), token.hit(), token.received(), b"", super::support::now());
             assert!(
                 staged == Staged::Duplicate || token.received() <= horizon,
                 "hit {n} is taken again, untold"

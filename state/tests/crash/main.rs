@@ -15,16 +15,16 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::Utc;
 use judge::Judge;
 use producer::{ARRIVAL, COMMITS, DIR, FIRST_HIT, POINT, RUN, SEED};
 use records::settings;
+use shared::clock::Clock;
 use standin::Objects;
 use state::failpoints;
 use state::log::Log;
-use support::{Scratch, number_from_env};
+use support::{Scratch, now, number_from_env};
 
 /// After so many kills a new log is begun.
 const KILLS_OF_A_LOG: u64 = 60;
@@ -120,9 +120,9 @@ impl History {
 
     /// Opens the log and checks every promise.
     fn check(&mut self, all: bool) {
-        let started = Instant::now();
-        let (mut log, resumed) = Log::open(settings(&self.scratch.join("log")), Utc::now()).unwrap();
-        let micros = started.elapsed().as_micros();
+        let started = Clock::system().steady();
+        let (mut log, resumed) = Log::open(settings(&self.scratch.join("log")), now()).unwrap();
+        let micros = started.until(Clock::system().steady()).as_micros();
         self.judge.opened(u64::try_from(micros).unwrap(), log.totals());
         if all {
             self.judge.check_all(&mut log, &resumed, &self.objects);

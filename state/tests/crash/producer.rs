@@ -5,15 +5,16 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::Utc;
 use rustix::process::{Signal, getpid, kill_process};
+use shared::clock::Clock;
 use state::failpoints;
 use state::log::{Chosen, Committed, FileStatus, Log, LogReader, Resumed, Staged, Upload};
 
 use super::records::{CONNECTIONS, Token, settings};
 use super::standin::{self, Objects};
+use super::support::now;
 
 /// What the parent asks of it, in environment variables of these names.
 pub(crate) const DIR: &str = "CRASH_CHILD_DIR";
@@ -67,10 +68,10 @@ pub(crate) fn run() {
     watch_points();
     let dir = Path::new(&dir);
     let objects = Objects::new(&dir.join("objects"));
-    let started = Instant::now();
-    let (log, resumed) = Log::open(settings(&dir.join("log")), Utc::now()).unwrap();
+    let started = Clock::system().steady();
+    let (log, resumed) = Log::open(settings(&dir.join("log")), now()).unwrap();
     let totals = serde_json::to_string(&log.totals()).unwrap();
-    say(&format!("opened {} {totals}", started.elapsed().as_micros()));
+    say(&format!("opened {} {totals}", started.until(Clock::system().steady()).as_micros()));
 
     let (work, to_do) = mpsc::channel();
     let (done, shipped) = mpsc::channel();
@@ -141,7 +142,7 @@ impl Writer {
             }
             if self.random.u8(..16) == 0 {
                 let connection = self.random.u8(..CONNECTIONS);
-                self.log.session_ended(connection, "the stream was closed", Utc::now()).unwrap();
+                self.log.session_ended(connection, "the stream was closed", now()).unwrap();
                 self.start_session(connection);
                 // What comes then was sent before, or something is missing.
                 self.next_hit = if self.random.bool() {
@@ -153,13 +154,13 @@ impl Writer {
         }
         let tokens = self.stage(10);
         say(&format!("try {tokens}"));
-        self.log.close(Utc::now()).unwrap();
+        self.log.close(now()).unwrap();
         // Closing takes the log with it: that these were accepted is told by the process that opens it next.
     }
 
     fn start_session(&mut self, connection: u8) {
         say("session");
-        self.log.session_started(connection, Utc::now()).unwrap();
+        self.log.session_started(connection, now()).unwrap();
         say("started");
     }
 
@@ -169,16 +170,12 @@ impl Writer {
             let records = self.random.usize(..40);
             let tokens = self.stage(records);
             say(&format!("try {tokens}"));
-            self.log.submit(Utc::now()).unwrap();
+            self.log.submit(now()).unwrap();
         }
         let records = self.random.usize(..80);
         let tokens = self.stage(records);
         say(&format!("try {tokens}"));
-        let done = if self.random.u8(..20) == 0 {
-            self.log.seal_all(Utc::now())
-        } else {
-            self.log.commit(Utc::now())
-        };
+        let done = if self.random.u8(..20) == 0 { self.log.seal_all(now()) } else { self.log.commit(now()) };
         let Committed { sealed, .. } = done.unwrap();
         say(&format!("accepted {}", serde_json::to_string(&self.log.totals()).unwrap()));
         self.ship(&sealed);
@@ -189,7 +186,7 @@ impl Writer {
     fn stage(&mut self, records: usize) -> String {
         let mut tokens = String::new();
         for _ in 0..records {
-            let now = Utc::now();
+            let now = now();
             let token = self.next_record();
             let (text, connection) = (token.text(), token.connection());
             let token = match token {
@@ -238,7 +235,7 @@ impl Writer {
     fn note(&mut self, report: Shipped) {
         match report {
             Shipped::File(file, upload) => self.log.uploaded(file, upload).unwrap(),
-            Shipped::Batch(batch) => self.log.published(batch, Utc::now()).unwrap(),
+            Shipped::Batch(batch) => self.log.published(batch, now()).unwrap(),
             Shipped::Rejects(chosen) => {
                 self.rejects_under_way = false;
                 self.log.rejects_shipped(chosen).unwrap();

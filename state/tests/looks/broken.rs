@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use shared::ids::{BatchId, Instance};
-use state::inspect::verify::{Checked, Fault};
 use state::loads::{Load, Loads};
 use state::log::{Chosen, Log, LogReader, Settings};
 use state::store::{Change, Kind, Store, Table};
+use state::{Checked, Fault};
 
-use crate::{append, settings, upload};
+use crate::{append, now, settings, upload};
 
 fn seq(n: u64) -> Vec<u8> {
     n.to_be_bytes().to_vec()
@@ -24,7 +23,7 @@ fn piece(file: u64, chunk: u32, piece: u16) -> Vec<u8> {
 
 /// Batch 0 published; batch 1 sealed with file 2 in S3 and file 3 to go; batch 2 filling with file 4 closed and 5 open.
 fn make(dir: &Path) {
-    let now = Utc::now();
+    let now = now();
     let (mut log, _) = Log::open(settings(dir), now).unwrap();
     log.session_started(0, now).unwrap();
     log.stage_reject(0, b"{broken", "not JSON", now);
@@ -291,7 +290,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
         let dir = root.path().join(number.to_string());
         copy(&whole, &dir);
         {
-            let store = Store::open(&dir, Kind::Producer, "test", 1 << 20).unwrap();
+            let store = Store::open(&dir, Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
             harm(&store);
             store.commit(state::store::Change::new()).unwrap();
         }
@@ -317,13 +316,13 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
 fn a_log_that_is_written_meanwhile_has_no_faults() {
     let dir = tempfile::tempdir().unwrap();
     let small = Settings { dedup_hits: 60, ..settings(dir.path()) };
-    let (mut log, _) = Log::open(small, Utc::now()).unwrap();
+    let (mut log, _) = Log::open(small, now()).unwrap();
     let reader = log.reader();
     let done = AtomicBool::new(false);
     let rounds = std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in 0..60_u64 {
-                let now = Utc::now();
+                let now = now();
                 log.session_started(0, now).unwrap();
                 log.stage_reject(0, b"{broken", "not JSON", now);
                 append(&mut log, round * 50..round * 50 + 50, now);
@@ -354,12 +353,12 @@ fn a_load_that_cannot_be_read_or_stands_under_another_batch_is_named() {
     let batches = [(); 3].map(|()| BatchId::new());
     let loads = Loads::open(dir.path()).unwrap();
     for batch in batches {
-        loads.discovered(Load::new(batch, instance.clone(), 1, 1, 1, Utc::now())).unwrap();
+        loads.discovered(Load::new(batch, instance.clone(), 1, 1, 1, now())).unwrap();
     }
     assert!(faults(&loads.verify().unwrap()).is_empty());
     drop(loads);
     {
-        let store = Store::open(dir.path(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(dir.path(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         edit(&store, Table::Loads, batches[0].as_bytes(), |load| load["state"] = json!("lost"));
         edit(&store, Table::Loads, batches[1].as_bytes(), |load| load["batch"] = json!(batches[2]));
         store.commit(state::store::Change::new()).unwrap();

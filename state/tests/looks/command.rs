@@ -5,13 +5,12 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use chrono::Utc;
 use serde_json::{Value, json};
 use state::loads::Loads;
 use state::log::Log;
 use state::store::{Change, Kind, Store, Table};
 
-use crate::{Place, append, settings, upload};
+use crate::{Place, append, now, settings, upload};
 
 const STATE: &str = env!("CARGO_BIN_EXE_state");
 
@@ -53,7 +52,7 @@ fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
     std::fs::remove_file(place.producer()).unwrap();
     std::fs::create_dir_all(place.producer().join("of another program")).unwrap();
     assert_ends(&run(&place, &["verify"]), 0, "");
-    drop(Log::open(settings(&place.producer()), Utc::now()).unwrap());
+    drop(Log::open(settings(&place.producer()), now()).unwrap());
     for (format, kind, said) in
         [(3, "producer", "format 3"), (0, "producer", "format 0"), (1, "ingester", "belongs to the ingester")]
     {
@@ -67,7 +66,7 @@ fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
 }
 
 fn relabel(dir: &Path, label: &Value) {
-    let store = Store::open(dir, Kind::Producer, "test", 1 << 20).unwrap();
+    let store = Store::open(dir, Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
     let mut change = Change::new();
     change.put(Table::Meta, b"label", label);
     store.commit(change).unwrap();
@@ -76,14 +75,14 @@ fn relabel(dir: &Path, label: &Value) {
 /// Made anew: a database with such a label cannot be opened to mend it.
 fn relabel_back(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
-    drop(Log::open(settings(dir), Utc::now()).unwrap());
+    drop(Log::open(settings(dir), now()).unwrap());
 }
 
 #[test]
 fn a_database_of_another_program_is_refused_and_left_alone() {
     let place = Place::new();
     {
-        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.remove(Table::Meta, b"label");
         change.put_bytes(Table::Loads, b"something", b"else");
@@ -127,7 +126,7 @@ fn another_user_may_not_look() {
 #[test]
 fn nothing_that_people_read_is_wider_than_100_columns() {
     let place = Place::new();
-    let now = Utc::now();
+    let now = now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
     log.session_started(0, now).unwrap();
     append(&mut log, 0..130, now);
@@ -151,7 +150,7 @@ fn nothing_that_people_read_is_wider_than_100_columns() {
     narrow(&["dump", "--pending"], "pending  3 batches, 130 rows");
     narrow(&["dump", "--batch", &batch], "etag");
     narrow(&["verify"], "✓ producer, chunks");
-    let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
+    let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
     let mut change = Change::new();
     change.put_bytes(
         Table::Files,
@@ -166,8 +165,8 @@ fn nothing_that_people_read_is_wider_than_100_columns() {
 #[test]
 fn json_of_every_command_tells_its_format_and_where_it_is_from() {
     let place = Place::new();
-    let (mut log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
-    append(&mut log, 0..60, Utc::now());
+    let (mut log, _) = Log::open(settings(&place.producer()), now()).unwrap();
+    append(&mut log, 0..60, now());
     let batch = log.reader().batch(0).unwrap().id.to_string();
     drop(log);
     for arguments in [&["dump"][..], &["dump", "--pending"], &["dump", "--batch", &batch], &["verify"]] {

@@ -1,10 +1,9 @@
 //! `state dump` of a log and a bookkeeping with much that is pending.
 
 use std::path::Path;
-use std::time::Instant;
 
-use chrono::Utc;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
@@ -13,12 +12,12 @@ use state::loads::{ErrorClass, Load, LoadEvent, Loads};
 use state::log::{Log, Settings};
 use state::store::{Change, Kind, Store, Table};
 
-use crate::{Place, append, settings, upload};
+use crate::{Place, append, now, settings, upload};
 
 /// A log of `batches` sealed batches of ten files, a row each, the first ten of them with five files in S3; and one
 /// file and batch that are open.
 fn fill(dir: &Path, batches: u64) {
-    let now = Utc::now();
+    let now = now();
     let small = Settings { records_per_file: 1, files_per_batch: 10, commit_rows: 1, ..settings(dir) };
     let (mut log, _) = Log::open(small, now).unwrap();
     log.session_started(0, now).unwrap();
@@ -40,15 +39,15 @@ fn met(dir: &Path, count: u64) {
     let loads = Loads::open(dir).unwrap();
     for n in 0..count {
         let batch = BatchId::new();
-        loads.discovered(Load::new(batch, instance.clone(), 10, 100, 5_000, Utc::now())).unwrap();
-        loads.note(batch, LoadEvent::Attempt, Utc::now()).unwrap();
+        loads.discovered(Load::new(batch, instance.clone(), 10, 100, 5_000, now())).unwrap();
+        loads.note(batch, LoadEvent::Attempt, now()).unwrap();
         let event = if n % 10 == 0 {
             LoadEvent::Loaded
         } else {
             let why = "a reason that is longer than a line of the table, ".repeat(5);
-            LoadEvent::Failed { next: Utc::now(), class: ErrorClass::Passing, why }
+            LoadEvent::Failed { next: now(), class: ErrorClass::Passing, why }
         };
-        loads.note(batch, event, Utc::now()).unwrap();
+        loads.note(batch, event, now()).unwrap();
     }
 }
 
@@ -61,11 +60,11 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
     let place = Place::new();
     fill(&place.producer(), 1_000);
     met(&place.ingester(), 1_000);
-    let begun = Instant::now();
-    let dump = look(&place.config()).await.unwrap();
-    let looked = begun.elapsed();
+    let begun = Clock::system().steady();
+    let dump = look(&place.config(), &Clock::system()).await.unwrap();
+    let looked = begun.until(Clock::system().steady());
     let table = dump.table();
-    let rendered = begun.elapsed() - looked;
+    let rendered = begun.until(Clock::system().steady()) - looked;
     println!("read in {looked:?}, table made in {rendered:?}");
 
     assert_eq!((dump.pending.batches, dump.pending.rows), (1_900, 10_000 + 90_000));
@@ -93,7 +92,7 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
 async fn a_directory_without_a_database_has_never_been_used() {
     let place = Place::new();
     std::fs::create_dir_all(place.producer().join("sled")).unwrap();
-    let dump = look(&place.config()).await.unwrap();
+    let dump = look(&place.config(), &Clock::system()).await.unwrap();
     assert!(dump.producer.snapshot.is_none() && dump.ingester.snapshot.is_none());
     assert_eq!(dump.table().matches("never ran with this configuration").count(), 2, "{}", dump.table());
     assert!(std::fs::read_dir(place.producer().join("sled")).unwrap().next().is_none(), "nothing was made");
@@ -101,7 +100,7 @@ async fn a_directory_without_a_database_has_never_been_used() {
 
 /// A log whose batch 0 is sealed, with one of its two files in S3.
 fn half_uploaded(place: &Place) -> BatchId {
-    let now = Utc::now();
+    let now = now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
     append(&mut log, 0..60, now);
     log.uploaded(0, upload(0)).unwrap();
@@ -109,7 +108,7 @@ fn half_uploaded(place: &Place) -> BatchId {
 }
 
 async fn look_at(place: &Place, batch: BatchId) -> Result<BatchDump, Failure> {
-    look_at_batch(&place.config(), &batch.to_string().parse().unwrap()).await
+    look_at_batch(&place.config(), &Clock::system(), &batch.to_string().parse().unwrap()).await
 }
 
 #[tokio::test]
@@ -146,7 +145,7 @@ async fn a_batch_whose_file_is_missing_is_damaged() {
     let place = Place::new();
     let batch = half_uploaded(&place);
     {
-        let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20).unwrap();
+        let store = Store::open(&place.producer(), Kind::Producer, "test", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.remove(Table::Files, &1_u64.to_be_bytes());
         store.commit(change).unwrap();
@@ -160,7 +159,7 @@ async fn a_batch_whose_file_is_missing_is_damaged() {
 async fn a_loaded_batch_is_told_with_all_that_happened_to_it() {
     let place = Place::new();
     let batch = half_uploaded(&place);
-    let now = Utc::now();
+    let now = now();
     let (mut log, _) = Log::open(settings(&place.producer()), now).unwrap();
     log.uploaded(1, upload(1)).unwrap();
     log.published(0, now).unwrap();
@@ -190,15 +189,15 @@ async fn a_loaded_batch_is_told_with_all_that_happened_to_it() {
 fn fail_and_load(dir: &Path, batch: BatchId) {
     let loads = Loads::open(dir).unwrap();
     let instance = Instance::try_from("test".to_owned()).unwrap();
-    loads.discovered(Load::new(batch, instance, 2, 50, 9_000, Utc::now())).unwrap();
+    loads.discovered(Load::new(batch, instance, 2, 50, 9_000, now())).unwrap();
     for _ in 0..12 {
-        loads.note(batch, LoadEvent::Attempt, Utc::now()).unwrap();
+        loads.note(batch, LoadEvent::Attempt, now()).unwrap();
         let why = "value too long for character varying(20) \n".repeat(60);
-        let failed = LoadEvent::Failed { next: Utc::now(), class: ErrorClass::Data, why };
-        loads.note(batch, failed, Utc::now()).unwrap();
+        let failed = LoadEvent::Failed { next: now(), class: ErrorClass::Data, why };
+        loads.note(batch, failed, now()).unwrap();
     }
     for event in [LoadEvent::Attempt, LoadEvent::Loaded, LoadEvent::Archived] {
-        loads.note(batch, event, Utc::now()).unwrap();
+        loads.note(batch, event, now()).unwrap();
     }
 }
 
@@ -219,7 +218,7 @@ fn assert_timeline(dump: &BatchDump) {
 async fn a_batch_of_another_producer_is_told_as_far_as_the_ingester_knows_it() {
     let place = Place::new();
     met(&place.ingester(), 1);
-    let Part { snapshot, .. } = look(&place.config()).await.unwrap().ingester;
+    let Part { snapshot, .. } = look(&place.config(), &Clock::system()).await.unwrap().ingester;
     let batch = snapshot.unwrap().loads[0].batch;
     let dump = look_at(&place, batch).await.unwrap();
     let table = dump.table();
@@ -237,25 +236,25 @@ async fn measure_a_dump_of_a_thousand_pending_batches() {
     met(&place.ingester(), 1_000);
     let config = place.config();
     for what in ["first", "again"] {
-        let begun = Instant::now();
-        let dump = look(&config).await.unwrap();
+        let begun = Clock::system().steady();
+        let dump = look(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         println!(
             "not running, {what}: {:?}, {} lines, {} bytes",
-            begun.elapsed(),
+            begun.until(Clock::system().steady()),
             table.lines().count(),
             json.len()
         );
     }
     let (log, loads) = crate::socket::serve(&place).await;
     for what in ["first", "again"] {
-        let begun = Instant::now();
-        let dump = look(&config).await.unwrap();
+        let begun = Clock::system().steady();
+        let dump = look(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         assert!(dump.producer.pid.is_some() && dump.ingester.pid.is_some());
         println!(
             "running, {what}: {:?}, {} lines, {} bytes",
-            begun.elapsed(),
+            begun.until(Clock::system().steady()),
             table.lines().count(),
             json.len()
         );

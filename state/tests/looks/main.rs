@@ -11,6 +11,7 @@ mod support;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use state::log::{HitId, Log, Upload};
 use support::few_rows as settings;
@@ -66,6 +67,10 @@ impl Place {
     fn ingester(&self) -> PathBuf {
         self.root.path().join("ingester")
     }
+}
+
+fn now() -> DateTime<Utc> {
+    Clock::system().wall()
 }
 
 /// A row that compresses badly, so that a chunk of ten takes several pieces.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use chrono::Utc;
+use shared::clock::Clock;
 use shared::exit::Exit;
 use shared::shutdown::Shutdown;
 use state::inspect::dump::{look, look_at_batch};
@@ -15,20 +15,20 @@ use state::store::{Change, Kind, Store, Table};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::{Place, append, settings, upload};
+use crate::{Place, append, now, settings, upload};
 
 async fn serve_one(socket: &Path, owner: impl Owner) {
     let (path, shutdown) = (socket.to_owned(), Shutdown::new());
-    tokio::spawn(async move { feed::serve(&path, Arc::new(owner), shutdown).await });
+    tokio::spawn(async move { feed::serve(&path, Arc::new(owner), Clock::system(), shutdown).await });
     while UnixStream::connect(socket).await.is_err() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        Clock::system().sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 
 /// Owners of both databases that answer on their sockets until the runtime ends.
 pub(crate) async fn serve(place: &Place) -> (Log, Loads) {
     let config = place.config();
-    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     let loads = Loads::open(&place.ingester()).unwrap();
     serve_one(&config.producer_socket(), log.reader()).await;
     serve_one(&config.ingester_socket(), loads.clone()).await;
@@ -47,25 +47,26 @@ async fn ask(socket: &Path, question: &str) -> String {
 async fn a_running_service_answers_for_one_batch_and_verifies_itself() {
     let place = Place::new();
     let (mut log, _loads) = serve(&place).await;
-    append(&mut log, 0..60, Utc::now());
+    append(&mut log, 0..60, now());
     log.uploaded(0, upload(0)).unwrap();
     let config = place.config();
     let batch = log.reader().batch(0).unwrap().id;
-    let dump = look_at_batch(&config, &batch.to_string().parse().unwrap()).await.unwrap();
+    let dump = look_at_batch(&config, &Clock::system(), &batch.to_string().parse().unwrap()).await.unwrap();
     assert_eq!((dump.producer.pid, dump.ingester.pid), (Some(std::process::id()), Some(std::process::id())));
     let detail = dump.producer.snapshot.clone().unwrap().unwrap();
     assert_eq!((detail.summary.files_uploaded, detail.file_list.unwrap().len()), (1, 2));
     assert!(dump.ingester.snapshot.unwrap().is_none(), "the ingester does not know it");
 
     // Both batches were opened at nearly the same time.
-    let many = look_at_batch(&config, &batch.to_string()[..8].parse().unwrap()).await.unwrap_err();
+    let many =
+        look_at_batch(&config, &Clock::system(), &batch.to_string()[..8].parse().unwrap()).await.unwrap_err();
     assert_eq!(many.exit(), Exit::Usage);
     assert!(many.to_string().starts_with("2 batches begin with"), "{many}");
     assert!(many.to_string().contains(&batch.to_string()), "{many}");
-    let none = look_at_batch(&config, &"00000000".parse().unwrap()).await.unwrap_err();
+    let none = look_at_batch(&config, &Clock::system(), &"00000000".parse().unwrap()).await.unwrap_err();
     assert_eq!(none.exit(), Exit::NoInput);
 
-    let verification = verify(&config).await.unwrap();
+    let verification = verify(&config, &Clock::system()).await.unwrap();
     assert_eq!((verification.producer.pid, verification.faults), (Some(std::process::id()), 0));
     let lines: Vec<_> =
         verification.producer.snapshot.unwrap().into_iter().map(|checked| checked.table).collect();
@@ -92,21 +93,21 @@ async fn an_unknown_question_is_refused_and_the_old_ones_are_answered_as_ever() 
 async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped() {
     let place = Place::new();
     let break_it = || {
-        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20).unwrap();
+        let store = Store::open(&place.ingester(), Kind::Ingester, "ingester", 1 << 20, |_| Ok(())).unwrap();
         let mut change = Change::new();
         change.put_bytes(Table::Loads, &[0; 16], b"{");
         store.commit(change).unwrap();
     };
     break_it();
-    let stopped = look(&place.config()).await.unwrap_err();
-    let (log, _) = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let stopped = look(&place.config(), &Clock::system()).await.unwrap_err();
+    let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     serve_one(&place.config().producer_socket(), log.reader()).await;
     // Opened as for a look: an ingester reads every load when it starts.
     serve_one(&place.config().ingester_socket(), Loads::look(&place.ingester()).unwrap()).await;
-    let running = look(&place.config()).await.unwrap_err();
+    let running = look(&place.config(), &Clock::system()).await.unwrap_err();
     assert_eq!((stopped.exit(), running.exit()), (Exit::Data, Exit::Data), "{stopped}\n{running}");
     assert!(running.to_string().contains(&stopped.to_string()), "{running}");
-    let verification = verify(&place.config()).await.unwrap();
+    let verification = verify(&place.config(), &Clock::system()).await.unwrap();
     assert_eq!(verification.faults, 1);
     let mut report = Vec::new();
     let failed = verification.print(&mut report).unwrap_err();
@@ -123,7 +124,7 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
 async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
     let place = Place::new();
     let config = place.config();
-    let _log = Log::open(settings(&place.producer()), Utc::now()).unwrap();
+    let _log = Log::open(settings(&place.producer()), now()).unwrap();
     let listener = tokio::net::UnixListener::bind(config.producer_socket()).unwrap();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -131,7 +132,7 @@ async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
             let _ = stream.read(&mut byte).await;
         }
     });
-    let failure = look_at_batch(&config, &"019caeda".parse().unwrap()).await.unwrap_err();
+    let failure = look_at_batch(&config, &Clock::system(), &"019caeda".parse().unwrap()).await.unwrap_err();
     assert_eq!(failure.exit(), Exit::Unavailable);
     let said = failure.to_string();
     let pid = std::process::id();

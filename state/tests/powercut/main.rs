@@ -16,11 +16,10 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use chrono::Utc;
 use state::log::{Log, Settings, Upload};
 
 use disk::Disk;
-use support::{Scratch, append, number_from_env, settings};
+use support::{Scratch, append, number_from_env, settings, start};
 use trace::{Event, Trace};
 
 const DIR: &str = "POWERCUT_DIR";
@@ -39,7 +38,7 @@ fn log_settings(dir: &Path) -> Settings {
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let life: u64 = std::env::var(LIFE).unwrap().parse().unwrap();
-    let now = Utc::now();
+    let now = start();
     let (mut log, resumed) = Log::open(log_settings(Path::new(&dir)), now).unwrap();
     let mut random = fastrand::Rng::with_seed(life);
     let (mut closed, mut sealed) = (resumed.closed, resumed.sealed);
@@ -120,7 +119,7 @@ fn after_a_power_cut_at_any_moment_everything_accepted_is_there() {
         disk.write(&image, &mut random);
         let about = format!("cut {cut} (seed {seed}), event {at}, {accepted} accepted");
         let (mut log, _) =
-            Log::open(log_settings(&image), Utc::now()).unwrap_or_else(|error| panic!("{about}: {error}"));
+            Log::open(log_settings(&image), start()).unwrap_or_else(|error| panic!("{about}: {error}"));
         let rows = log.totals().rows;
         assert!((accepted..=accepted + ROWS_PER_COMMIT).contains(&rows), "{about}: {rows} rows after it");
         for checked in log.reader().verify().unwrap() {
@@ -131,9 +130,9 @@ fn after_a_power_cut_at_any_moment_everything_accepted_is_there() {
             assert!(published.is_some(), "{about}: batch {batch} is not published any more");
         }
         // And the log goes on.
-        append(&mut log, rows..rows + 5, 5, Utc::now(), &mut random).unwrap();
+        append(&mut log, rows..rows + 5, 5, start(), &mut random).unwrap();
         assert_eq!(log.totals().rows, rows + 5, "{about}: a row that was never accepted is known");
-        log.close(Utc::now()).unwrap();
+        log.close(start()).unwrap();
         fs::remove_dir_all(&image).unwrap();
     }
     assert!(unsynced > cuts / 4, "only {unsynced} of {cuts} cuts had anything to lose");

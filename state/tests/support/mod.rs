@@ -9,9 +9,20 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use shared::clock::Clock;
 use shared::ids::Instance;
 use shared::layout::Compression;
 use state::log::{HitId, Log, LogError, Settings};
+
+/// The time at which a test begins that makes up time.
+pub(crate) fn start() -> DateTime<Utc> {
+    "2026-03-02T12:00:00Z".parse().unwrap()
+}
+
+/// The present, for what must last as long as real processes and disks take.
+pub(crate) fn now() -> DateTime<Utc> {
+    Clock::system().wall()
+}
 
 /// A log of small files and batches in `dir`, whose ages never end anything.
 pub(crate) fn settings(dir: &Path) -> Settings {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bench::{Rows, log_settings, schema_of_75};
 use chrono::Utc;
+use shared::clock::Clock;
 use shared::shutdown::Shutdown;
 use state::log::{Committed, Log, Upload};
 use state::status::feed::serve;
@@ -46,7 +47,7 @@ fn measure() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let owner = Arc::new(log.reader());
     let served = socket.clone();
-    runtime.spawn(async move { serve(&served, owner, Shutdown::new()).await });
+    runtime.spawn(async move { serve(&served, owner, Clock::system(), Shutdown::new()).await });
     while !socket.exists() {
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -2,15 +2,15 @@
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use shared::clock::Clock;
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout::{self, SEAL};
 
-use crate::loads::{ErrorClass, Load, LoadState, Loads};
-use crate::log::LogReader;
-use crate::status::ask::{PATIENCE, Part, Service};
+use crate::loads::{ErrorClass, Load, LoadState};
 use crate::status::feed::Question;
+use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
 /// Ids named when several batches are meant.
@@ -78,18 +78,19 @@ pub enum Happening {
     FoundAgain,
 }
 
-/// Looks at the one batch whose id begins with `prefix`.
+/// Reads the one batch whose id begins with `prefix`.
 ///
 /// # Errors
-/// When a database can neither be asked for nor read, no batch is known by that id, or several are.
-pub async fn look_at_batch(config: &Config, prefix: &BatchPrefix) -> Result<BatchDump, Failure> {
+/// When a service can neither be asked nor its database be read, no batch is known by that id, or several are.
+pub async fn look_at_batch(
+    config: &Config,
+    clock: &Clock,
+    prefix: &BatchPrefix,
+) -> Result<BatchDump, Failure> {
     let question = Question::Batch(prefix.clone());
-    let asked = Service::producer(config)
-        .ask(&question, PATIENCE, LogReader::look, |log| log.matching(prefix).map_err(Failure::from));
-    let producer = asked.await?;
-    let asked =
-        Service::ingester(config).ask(&question, PATIENCE, Loads::look, |loads| Ok(loads.matching(prefix)?));
-    let ingester = asked.await?;
+    let producer = Service::producer(config, clock).ask(&question, |log| Ok(log.matching(prefix)?)).await?;
+    let ingester =
+        Service::ingester(config, clock).ask(&question, |loads| Ok(loads.matching(prefix)?)).await?;
     let made = producer.snapshot.iter().flat_map(|found| &found.ids);
     let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
     let mut ids: Vec<BatchId> = made.chain(met).copied().collect();
@@ -102,7 +103,7 @@ pub async fn look_at_batch(config: &Config, prefix: &BatchPrefix) -> Result<Batc
     };
     let producer = producer.map(|found| found.batch);
     let ingester = ingester.map(|found| found.batch);
-    Ok(BatchDump::of(batch, producer, ingester, config, Utc::now()))
+    Ok(BatchDump::of(batch, producer, ingester, config, clock.wall()))
 }
 
 fn unknown(prefix: &BatchPrefix, config: &Config) -> Failure {

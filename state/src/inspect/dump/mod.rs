@@ -8,14 +8,15 @@ use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 
 use crate::loads::{ARCHIVED_KEPT, Load, LoadState, Loads, Paused};
-use crate::log::{BatchStatus, LogReader};
-use crate::status::ask::{PATIENCE, Part, Service};
+use crate::log::BatchStatus;
 use crate::status::feed::Question;
+use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
 pub use batch::{BatchDump, Event, Happening, look_at_batch};
@@ -53,34 +54,34 @@ pub struct Pending {
     pub rows: u64,
 }
 
-/// Looks at both services.
+/// Reads both services.
 ///
 /// # Errors
-/// When a database can neither be asked for nor read.
-pub async fn look(config: &Config) -> Result<Dump, Failure> {
-    let (producer, ingester) = (look_at_producer(config).await?, look_at_ingester(config).await?);
-    Ok(Dump::of(producer, ingester, Utc::now()).alerting_after(config.ingester.alert_after))
+/// When one can neither be asked nor its database be read.
+pub async fn look(config: &Config, clock: &Clock) -> Result<Dump, Failure> {
+    let producer = look_at_producer(config, clock).await?;
+    let ingester = look_at_ingester(config, clock).await?;
+    Ok(Dump::of(producer, ingester, clock.wall()).alerting_after(config.ingester.alert_after))
 }
 
-/// Looks at the producer's log alone.
+/// Reads the producer's log alone.
 ///
 /// # Errors
 /// When it can neither be asked for nor read.
-pub async fn look_at_producer(config: &Config) -> Result<Part<ProducerSnapshot>, Failure> {
-    let read = |log: &LogReader| log.snapshot().map_err(Failure::from);
-    Service::producer(config).ask(&Question::Snapshot, PATIENCE, LogReader::look, read).await
+pub async fn look_at_producer(config: &Config, clock: &Clock) -> Result<Part<ProducerSnapshot>, Failure> {
+    Service::producer(config, clock).ask(&Question::Snapshot, |log| Ok(log.snapshot()?)).await
 }
 
-/// Looks at the ingester's bookkeeping alone.
+/// Reads the ingester's bookkeeping alone.
 ///
 /// # Errors
 /// When it can neither be asked for nor read.
-pub async fn look_at_ingester(config: &Config) -> Result<Part<IngesterSnapshot>, Failure> {
+pub async fn look_at_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
     let read = |loads: &Loads| {
-        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, Utc::now());
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
         Ok(loads.snapshot_with(paused)?)
     };
-    Service::ingester(config).ask(&Question::Snapshot, PATIENCE, Loads::look, read).await
+    Service::ingester(config, clock).ask(&Question::Snapshot, read).await
 }
 
 fn is_loaded(state: &LoadState) -> bool {

@@ -13,7 +13,7 @@ use crate::inspect::columns;
 use crate::inspect::dump::{Dump, loads_of};
 use crate::loads::{ErrorClass, Load, LoadState, Paused, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
-use crate::status::ask::Part;
+use crate::status::service::Part;
 use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
 /// Batches shown that have reached their end.
@@ -294,8 +294,8 @@ mod tests {
 
     use super::*;
     use crate::loads::{LedgerMark, PausedBy};
-    use crate::log::GapTotals;
-    use crate::status::snapshot::{DedupSnapshot, GapSnapshot, IngesterSnapshot};
+    use crate::log::{Dedup, GapTotals};
+    use crate::status::snapshot::{GapSnapshot, IngesterSnapshot};
 
     fn gaps(number: u32) -> GapsSnapshot {
         let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
@@ -312,7 +312,7 @@ mod tests {
     }
 
     fn dump() -> Dump {
-        let at = Utc::now();
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let instance = Instance::try_from("web-1".to_owned()).unwrap();
         let made = |status| BatchSnapshot {
             batch: BatchId::new(),
@@ -353,7 +353,7 @@ mod tests {
             batches,
             sessions: vec![],
             connections: 1,
-            dedup: DedupSnapshot { too_short: true, ..DedupSnapshot::default() },
+            dedup: Dedup { too_short: true, ..Dedup::default() },
             gaps: gaps(12),
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };

@@ -7,8 +7,9 @@ use shared::human::{bytes, count};
 use shared::report::{Outcome, Report};
 
 use crate::inspect::columns;
-use crate::inspect::verify::{Checked, Verification};
-use crate::status::ask::Part;
+use crate::inspect::verify::Verification;
+use crate::status::service::Part;
+use crate::verdict::Checked;
 
 impl Verification {
     /// Prints it, at most 100 columns wide.

@@ -1,60 +1,49 @@
 //! Batches against their files, and files against the batch they name.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use shared::ids::BatchId;
 
-use crate::inspect::verify::Fault;
 use crate::log::record::{BatchRecord, FileRecord};
 use crate::log::status::{BatchStatus, FileStatus};
-use crate::log::verify::{Check, of_batch, of_file, only_seq, record};
+use crate::log::verify::context::{Context, Faults, of_batch, of_file, record};
 use crate::store::{Store, StoreError, Table};
 
-/// More files than this no configuration gives a batch; they are not looked for.
+/// No configuration gives a batch more files than this; the check reads no more.
 const MOST_FILES: u32 = 1 << 20;
 
-impl Check<'_> {
-    pub(super) fn read_batches(&mut self) -> Result<(), StoreError> {
-        let mut batches = std::collections::BTreeMap::new();
-        let mut ids = HashMap::<BatchId, u64>::new();
-        let store = self.store;
-        self.table(Table::Batches).each_json::<BatchRecord>(
-            store,
-            Table::Batches,
-            |checked, key, batch| {
-                checked.count("batches", 1);
-                checked.count("rows", batch.rows);
-                let Some(seq) = only_seq(checked, Table::Batches, key) else { return };
-                if let Some(other) = ids.insert(batch.id, seq) {
-                    checked.faults.push(of_batch(seq, batch.id, format!("batch {other} has the same id")).1);
-                }
-                batches.insert(seq, batch);
-            },
-        )?;
-        self.batches = batches;
-        Ok(())
-    }
-
-    pub(super) fn check_batches(&mut self) -> Result<(), StoreError> {
-        self.settle(self.batches.keys().copied().collect(), |store, seq| check_batch(store, *seq))?;
-        let names = |file: &FileRecord, seq: u64| {
-            self.batches.get(&file.batch).is_some_and(|batch| covers(batch, seq))
-        };
-        let lost = self.files.iter().filter(|(seq, file)| !names(file, **seq)).map(|(seq, _)| *seq);
-        self.settle(lost.collect(), |store, seq| check_owner(store, *seq))
-    }
+pub(super) fn read(context: &mut Context<'_>) -> Result<(), StoreError> {
+    let mut batches = BTreeMap::new();
+    let mut ids = HashMap::<BatchId, u64>::new();
+    context.each_record::<BatchRecord>(Table::Batches, |checked, seq, batch| {
+        checked.count("batches", 1);
+        checked.count("rows", batch.rows);
+        let Some(seq) = seq else { return };
+        if let Some(other) = ids.insert(batch.id, seq) {
+            checked.faults.push(of_batch(seq, batch.id, format!("batch {other} has the same id")).1);
+        }
+        batches.insert(seq, batch);
+    })?;
+    context.highest.batch = batches.keys().next_back().copied();
+    context.batches = batches;
+    Ok(())
 }
 
-fn covers(batch: &BatchRecord, file: u64) -> bool {
-    (batch.first_file..batch.first_file.saturating_add(batch.files.into())).contains(&file)
+pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
+    context.recheck(context.batches.keys().copied().collect(), |store, seq| check_batch(store, *seq))?;
+    let named = |seq: &u64, file: &FileRecord| {
+        context.batches.get(&file.batch).is_some_and(|batch| batch.file_numbers().contains(seq))
+    };
+    let lost = context.files.iter().filter(|(seq, file)| !named(seq, file)).map(|(seq, _)| *seq);
+    context.recheck(lost.collect(), |store, seq| check_owner(store, *seq))
 }
 
 /// A file whose batch does not name it.
-fn check_owner(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreError> {
+fn check_owner(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     let Some(file) = record::<FileRecord>(store, Table::Files, seq)? else { return Ok(Vec::new()) };
     let what = match record::<BatchRecord>(store, Table::Batches, file.batch)? {
         None => format!("it belongs to batch number {}, which is not there", file.batch),
-        Some(batch) if !covers(&batch, seq) => {
+        Some(batch) if !batch.file_numbers().contains(&seq) => {
             let BatchRecord { files, first_file, .. } = batch;
             format!("it belongs to batch number {}, which has {files} files from {first_file} on", file.batch)
         }
@@ -63,9 +52,9 @@ fn check_owner(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreErro
     Ok(vec![of_file(seq, what)])
 }
 
-/// What is wrong with one batch. Its record is read before and after its files; one that changes between is being
-/// written and is looked at anew.
-fn check_batch(store: &Store, seq: u64) -> Result<Vec<(Table, Fault)>, StoreError> {
+/// What is wrong with one batch. Its record is read before and after its files; one that changes between is being written
+/// and is read anew.
+fn check_batch(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     /// A filling batch changes with every commit, and its files are read in much less time than lies between two.
     const TRIES: usize = 10;
     for _ in 0..TRIES {
@@ -108,7 +97,7 @@ fn against_itself(batch: &BatchRecord) -> Vec<String> {
 }
 
 fn against_previous(batch: &BatchRecord, previous: &BatchRecord) -> Option<String> {
-    let end = previous.first_file.saturating_add(previous.files.into());
+    let end = previous.file_numbers().end;
     if previous.status == BatchStatus::Filling {
         return Some(format!("the batch before it, {}, is filling still", previous.id));
     }
@@ -116,7 +105,7 @@ fn against_previous(batch: &BatchRecord, previous: &BatchRecord) -> Option<Strin
     (first != end).then(|| format!("its first file is {first}, the batch before it ended before {end}"))
 }
 
-fn against_files(seq: u64, batch: &BatchRecord, files: &[(u64, Option<FileRecord>)]) -> Vec<(Table, Fault)> {
+fn against_files(seq: u64, batch: &BatchRecord, files: &[(u64, Option<FileRecord>)]) -> Faults {
     let of_batch = |what| of_batch(seq, batch.id, what);
     let mut faults = Vec::new();
     if batch.status == BatchStatus::Published {
@@ -140,11 +129,9 @@ fn against_files(seq: u64, batch: &BatchRecord, files: &[(u64, Option<FileRecord
         }
         let may_be_open = batch.status == BatchStatus::Filling && no + 1 == batch.files;
         if file.status == FileStatus::Open && !may_be_open {
-            faults.push(of_file(
-                *number,
-                format!("it is open, its batch is {:?} with later files or none to come", batch.status)
-                    .to_lowercase(),
-            ));
+            let what =
+                format!("it is open, its batch is {:?} with later files or none to come", batch.status);
+            faults.push(of_file(*number, what.to_lowercase()));
         }
     }
     if complete && (rows, bytes) != (batch.rows, batch.bytes) {

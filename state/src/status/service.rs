@@ -1,25 +1,29 @@
-//! What a service has, asked of it over its socket or, if it does not run, read from its database.
+//! What a service has: asked of it over its socket or, if it does not run, read from its database.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::out;
 
+use crate::loads::Loads;
+use crate::log::LogReader;
 use crate::status::as_owner::as_owner;
-use crate::status::feed::{self, AskError, Question};
+use crate::status::feed::{self, Answer, AskError, Question};
 use crate::store::StoreError;
 
-/// Longest wait for an answer that takes a service no time to speak of.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long to wait for a service that starts: it has its database before it answers on its socket.
+/// Longest wait for an answer that takes a service hardly any time.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for a verification: the service reads everything it has, perhaps gigabytes, while it works.
+const VERIFY_PATIENCE: Duration = Duration::from_hours(24);
+/// Longest wait for a service that starts: it has its database before it answers on its socket.
 const STARTING: Duration = Duration::from_secs(60);
-/// After so long it is said what is waited for.
+/// Time after which the user is told about the wait.
 const SILENT: Duration = Duration::from_secs(3);
 /// Time between two tries.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -31,7 +35,7 @@ pub struct Part<T> {
     pub pid: Option<u32>,
     /// Its directory.
     pub dir: String,
-    /// What it has; None when it has never run with this configuration.
+    /// The answer; None when the service has never run with this configuration.
     pub snapshot: Option<T>,
 }
 
@@ -51,96 +55,90 @@ impl<T> Part<T> {
     }
 }
 
-/// Where to ask a service, and where its database is.
-pub(crate) struct Service {
+/// Where a service answers, and where its database of type `D` is.
+pub(crate) struct Service<D> {
     socket: PathBuf,
     dir: PathBuf,
-    /// How long to wait for it while it starts.
-    starting: Duration,
+    clock: Clock,
+    /// Opens the database when the service does not run.
+    pub(crate) open: fn(&Path) -> Result<D, StoreError>,
 }
 
-impl Service {
-    pub(crate) fn producer(config: &Config) -> Self {
-        Self { socket: config.producer_socket(), dir: config.log.dir.clone(), starting: STARTING }
+impl Service<LogReader> {
+    pub(crate) fn producer(config: &Config, clock: &Clock) -> Self {
+        let (socket, dir) = (config.producer_socket(), config.log.dir.clone());
+        Self { socket, dir, clock: clock.clone(), open: LogReader::look }
     }
+}
 
-    pub(crate) fn ingester(config: &Config) -> Self {
-        Self { socket: config.ingester_socket(), dir: config.ingester.dir.clone(), starting: STARTING }
+impl Service<Loads> {
+    pub(crate) fn ingester(config: &Config, clock: &Clock) -> Self {
+        let (socket, dir) = (config.ingester_socket(), config.ingester.dir.clone());
+        Self { socket, dir, clock: clock.clone(), open: Loads::look }
     }
+}
 
-    /// Asks the service; with nobody there, opens its database by `look` and lets `read` answer. A service that
-    /// starts has its database and no socket yet: it is waited for.
-    pub(crate) async fn ask<T: DeserializeOwned, R>(
-        self,
+impl<D> Service<D> {
+    /// Asks the service. If no service answers, opens its database and lets `read` answer. A service that starts has
+    /// its database and no socket yet: waits for it.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
         question: &Question,
-        patience: Duration,
-        look: impl Fn(&Path) -> Result<R, StoreError>,
-        read: impl Fn(&R) -> Result<T, Failure>,
+        read: impl Fn(&D) -> Result<T, Failure>,
     ) -> Result<Part<T>, Failure> {
-        let (begun, mut said) = (Instant::now(), false);
+        let (begun, mut told) = (self.clock.steady(), false);
+        let (socket, most) = (self.socket.display(), STARTING.as_secs());
         loop {
-            let broken = match self.try_socket(question, patience).await? {
-                Asked::Answered(pid, snapshot) => return Ok(self.part(Some(pid), Some(snapshot))),
+            let broken = match self.try_socket(question).await? {
+                Asked::Answered(Answer { pid, snapshot }) => return Ok(self.part(Some(pid), Some(snapshot))),
                 Asked::Nobody => None,
                 Asked::Broken(error) => Some(error),
             };
-            let in_use = match self.open(&look, &read)? {
+            let in_use = match self.try_database(&read)? {
                 Opened::Read(snapshot) => return Ok(self.part(None, snapshot)),
                 Opened::InUse(in_use) => in_use,
             };
-            let socket = self.socket.display();
             if let Some(broken) = broken {
-                let error = anyhow::anyhow!("{in_use}; asked on {socket}, {broken}");
-                return Err(Failure::new(Exit::Unavailable, error));
+                return Err(unavailable(format!("{in_use}; asked on {socket}, {broken}")));
             }
-            let (waited, most) = (begun.elapsed(), self.starting.as_secs());
-            if waited >= self.starting {
-                let error = anyhow::anyhow!("{in_use}; nobody has answered on {socket} for {most} seconds");
-                return Err(Failure::new(Exit::Unavailable, error));
+            let waited = begun.until(self.clock.steady());
+            if waited >= STARTING {
+                let text = format!("{in_use}; nobody has answered on {socket} for {most} seconds");
+                return Err(unavailable(text));
             }
-            if waited >= SILENT && !said {
-                said = true;
-                // Only a word to people: whether it can be written does not matter.
+            if waited >= SILENT && !told {
+                told = true;
+                // Only a word to the user: it does not matter whether it can be written.
                 let _ = writeln!(out::stderr(), "{in_use}; waiting up to {most} seconds for {socket}");
             }
-            tokio::time::sleep(AGAIN).await;
+            self.clock.sleep(AGAIN).await;
+        }
+    }
+
+    async fn try_socket<T: DeserializeOwned>(&self, question: &Question) -> Result<Asked<T>, Failure> {
+        let patience = if *question == Question::Verify { VERIFY_PATIENCE } else { PATIENCE };
+        match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
+            Ok(Ok(answer)) => Ok(Asked::Answered(answer)),
+            Ok(Err(AskError::Refused(failure))) => Err(failure),
+            Ok(Err(AskError::Nobody(_))) => Ok(Asked::Nobody),
+            // The service may just have ended.
+            Ok(Err(broken @ AskError::Broken(_))) => Ok(Asked::Broken(broken)),
+            Err(_) => {
+                let socket = self.socket.display();
+                Err(unavailable(format!("{socket} does not answer: its service is stopped or overloaded")))
+            }
         }
     }
 
     /// Opens the database and reads it, as its owner if this is root.
-    fn open<T, R>(
-        &self,
-        look: impl Fn(&Path) -> Result<R, StoreError>,
-        read: impl Fn(&R) -> Result<T, Failure>,
-    ) -> Result<Opened<T>, Failure> {
-        // Dropped after the database, which may write as it is closed.
-        let _owner = as_owner(&self.dir).map_err(|error| StoreError::Io { path: self.dir.clone(), error })?;
-        match look(&self.dir) {
+    fn try_database<T>(&self, read: impl Fn(&D) -> Result<T, Failure>) -> Result<Opened<T>, Failure> {
+        // Dropped after the database, which may write while it is closed.
+        let _owner = as_owner(&self.dir)?;
+        match (self.open)(&self.dir) {
             Ok(opened) => Ok(Opened::Read(Some(read(&opened)?))),
             Err(StoreError::Missing(_)) => Ok(Opened::Read(None)),
             Err(in_use @ StoreError::InUse { .. }) => Ok(Opened::InUse(in_use)),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn try_socket<T: DeserializeOwned>(
-        &self,
-        question: &Question,
-        patience: Duration,
-    ) -> Result<Asked<T>, Failure> {
-        match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
-            Ok(Ok(answer)) => Ok(Asked::Answered(answer.pid, answer.snapshot)),
-            Ok(Err(AskError::Refused(failure))) => Err(failure),
-            Ok(Err(AskError::Nobody(_))) => Ok(Asked::Nobody),
-            // It may just have ended.
-            Ok(Err(broken @ AskError::Broken(_))) => Ok(Asked::Broken(broken)),
-            Err(_) => {
-                let text = format!(
-                    "{} does not answer: its service is stopped or overloaded",
-                    self.socket.display()
-                );
-                Err(Failure::new(Exit::Unavailable, anyhow::anyhow!(text)))
-            }
         }
     }
 
@@ -149,7 +147,11 @@ impl Service {
     }
 }
 
-/// What came of opening the database.
+fn unavailable(text: String) -> Failure {
+    Failure::new(Exit::Unavailable, anyhow::anyhow!(text))
+}
+
+/// The outcome of opening the database.
 enum Opened<T> {
     /// What it holds; None when there is none.
     Read(Option<T>),
@@ -157,13 +159,12 @@ enum Opened<T> {
     InUse(StoreError),
 }
 
-/// What came of a question over the socket.
+/// The outcome of a question over the socket.
 enum Asked<T> {
-    /// The process and what it said.
-    Answered(u32, T),
-    /// There is no socket, or nobody behind it.
+    Answered(Answer<T>),
+    /// There is no socket, or no service behind it.
     Nobody,
-    /// It ended in the middle.
+    /// The connection broke before the answer was whole.
     Broken(AskError),
 }
 
@@ -172,7 +173,7 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::Arc;
 
-    use chrono::Utc;
+    use chrono::DateTime;
     use rustix::process::{Gid, Uid, geteuid};
     use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
     use shared::shutdown::Shutdown;
@@ -181,24 +182,25 @@ mod tests {
     use crate::loads::Loads;
     use crate::status::snapshot::IngesterSnapshot;
 
-    fn service(dir: &Path, starting: Duration) -> Service {
-        Service { socket: dir.join("feed.sock"), dir: dir.to_owned(), starting }
+    fn service(dir: &Path, clock: Clock) -> Service<Loads> {
+        Service { socket: dir.join("feed.sock"), dir: dir.to_owned(), clock, open: Loads::look }
     }
 
-    async fn ask(service: Service) -> Result<Part<IngesterSnapshot>, Failure> {
-        let read = |loads: &Loads| Ok(loads.snapshot_with(None)?);
-        service.ask(&Question::Snapshot, PATIENCE, Loads::look, read).await
+    async fn ask(service: Service<Loads>) -> Result<Part<IngesterSnapshot>, Failure> {
+        service.ask(&Question::Snapshot, |loads| Ok(loads.snapshot_with(None)?)).await
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_service_that_has_its_database_and_no_socket_yet_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let (loads, socket) = (Loads::open(dir.path()).unwrap(), dir.path().join("feed.sock"));
-        let asked = tokio::spawn(ask(service(dir.path(), STARTING)));
+        let mut asked = tokio::spawn(ask(service(dir.path(), Clock::system())));
         // Longer than the lock of a process that has ended is waited for.
-        tokio::time::sleep(Duration::from_millis(2_500)).await;
-        assert!(!asked.is_finished(), "{:?}", asked.await);
-        tokio::spawn(async move { feed::serve(&socket, Arc::new(loads), Shutdown::new()).await });
+        let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut asked).await;
+        assert!(ended.is_err(), "{ended:?}");
+        let serve =
+            async move { feed::serve(&socket, Arc::new(loads), Clock::system(), Shutdown::new()).await };
+        tokio::spawn(serve);
         let answer = asked.await.unwrap().unwrap();
         assert_eq!(answer.pid, Some(std::process::id()));
     }
@@ -246,7 +248,7 @@ mod tests {
         std::fs::set_permissions(dir.join("spare"), std::fs::Permissions::from_mode(0o600)).unwrap();
         std::os::unix::fs::chown(dir.join("disk-error"), Some(OWNER), Some(OWNER)).unwrap();
 
-        let part = ask(service(&dir, STARTING)).await.unwrap();
+        let part = ask(service(&dir, Clock::system())).await.unwrap();
         assert!(part.snapshot.is_some());
         assert!(geteuid().is_root() && rustix::process::getegid().is_root());
         for path in everything_below(&dir) {
@@ -267,17 +269,23 @@ mod tests {
         assert!(said.contains(snapshot.to_str().unwrap()) && said.contains("change its owner"), "{said}");
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread")]
     async fn a_process_that_has_the_database_and_never_answers_is_named_in_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let _loads = Loads::open(dir.path()).unwrap();
-        let begun = Utc::now();
-        let failure = ask(service(dir.path(), Duration::from_secs(2))).await.unwrap_err();
-        assert!(Utc::now() - begun >= chrono::TimeDelta::seconds(2));
+        let clock = Clock::by_hand(DateTime::UNIX_EPOCH);
+        let mut asked = tokio::spawn(ask(service(dir.path(), clock.clone())));
+        let failure = loop {
+            match tokio::time::timeout(Duration::from_millis(1), &mut asked).await {
+                Ok(ended) => break ended.unwrap().unwrap_err(),
+                Err(_) => clock.advance(AGAIN),
+            }
+        };
+        assert!((clock.wall() - DateTime::UNIX_EPOCH).to_std().unwrap() >= STARTING);
         assert_eq!(failure.exit(), Exit::Unavailable);
         let said = failure.to_string();
         let pid = std::process::id();
         assert!(said.contains(&format!("in use by process {pid}")), "{said}");
-        assert!(said.contains("nobody has answered on") && said.contains("for 2 seconds"), "{said}");
+        assert!(said.contains("nobody has answered on") && said.contains("for 60 seconds"), "{said}");
     }
 }

@@ -1,0 +1,84 @@
+//! What the log is configured with.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::config::Config;
+use shared::ids::Instance;
+use shared::layout::Compression;
+use shared::schema::Schema;
+
+/// Limits and names the log works with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Whose it is.
+    pub instance: Instance,
+    /// Fingerprint of the columns rows are made for.
+    pub schema: String,
+    /// The names of those columns, which go into seals; none, if they are not known.
+    pub columns: Vec<String>,
+    /// How files will be compressed in S3.
+    pub compression: Compression,
+    /// Where files go: bucket and prefix, as `s3://bucket/prefix`.
+    pub place: String,
+    /// Rows of a commit.
+    pub commit_rows: usize,
+    /// Longest wait of a staged row.
+    pub commit_interval: Duration,
+    /// Rows of a file.
+    pub records_per_file: u64,
+    /// Bytes of a file's rows, uncompressed.
+    pub max_file_bytes: u64,
+    /// Age of a file.
+    pub max_file_age: Duration,
+    /// Files of a batch.
+    pub files_per_batch: u32,
+    /// Age of a batch.
+    pub max_batch_age: Duration,
+    /// Bytes of rows and rejects that wait here for S3, at most.
+    pub max_bytes: u64,
+    /// Memory of sled's page cache.
+    pub cache: u64,
+    /// How long hit ids are remembered, in the stream's time.
+    pub dedup_window: Duration,
+    /// How many hit ids are remembered.
+    pub dedup_hits: usize,
+    /// A longer hole is a gap.
+    pub gap_tolerance: Duration,
+    /// Connections that read the stream.
+    pub connections: u8,
+}
+
+impl Settings {
+    /// The settings a configuration asks for.
+    pub fn of(config: &Config, schema: &Schema) -> Self {
+        Self {
+            dir: config.log.dir.clone(),
+            instance: config.instance.name.clone(),
+            schema: schema.fingerprint(),
+            columns: schema.in_row().map(|column| column.name.clone()).collect(),
+            compression: config.batch.compression,
+            place: format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
+            commit_rows: config.log.commit_rows as usize,
+            commit_interval: config.log.commit_interval.0,
+            records_per_file: config.batch.records_per_file.into(),
+            max_file_bytes: config.batch.max_file_bytes.0,
+            max_file_age: config.batch.max_file_age.0,
+            files_per_batch: config.batch.files_per_batch,
+            max_batch_age: config.batch.max_batch_age.0,
+            max_bytes: config.log.max_bytes.0,
+            cache: config.log.cache.0,
+            dedup_window: config.log.dedup_window.0,
+            dedup_hits: config.log.dedup_hits,
+            gap_tolerance: config.log.gap_tolerance.0,
+            connections: config.adobe.connections,
+        }
+    }
+}
+
+/// Milliseconds of a time.
+pub(super) fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,119 @@
+//! Drops what S3 has confirmed: rows, rejects and old batches. After a crash the same objects go up once more with the same
+//! content, so nothing here waits for a commit; a sync for each batch is enough.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, Utc};
+
+use crate::failpoints::reached;
+use crate::limits::KEPT;
+use crate::log::error::LogError;
+use crate::log::keys::{seq_key, seq_of};
+use crate::log::progress::Progress;
+use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord};
+use crate::log::status::{BatchEvent, FileEvent, FileStatus, Upload};
+use crate::store::{Change, Store, Table, chunked};
+
+/// What waits for S3, and what S3 has.
+#[derive(Debug)]
+pub(super) struct Shipping {
+    pub(super) store: Store,
+    /// Published batches that are kept to be read, oldest first.
+    pub(super) published: VecDeque<u64>,
+    pub(super) progress: Progress,
+    /// Bytes of rows and rejects that wait for S3.
+    pub(super) waiting_bytes: Arc<AtomicU64>,
+}
+
+impl Shipping {
+    pub(super) fn new(store: Store) -> Self {
+        let (published, progress) = (VecDeque::new(), Progress::default());
+        Self { store, published, progress, waiting_bytes: Arc::default() }
+    }
+
+    pub(super) fn add_waiting(&self, bytes: u64) {
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn shipped(&self, bytes: u64) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Drops the rows of a file that S3 has confirmed.
+    pub(super) fn uploaded(&self, file: u64, upload: Upload) -> Result<(), LogError> {
+        let mut record = FileRecord::read(&self.store, file)?;
+        record.status = record.status.next(FileEvent::Uploaded(upload))?;
+        let mut change = Change::new();
+        change.put(Table::Files, &seq_key(file), &record);
+        chunked::remove(&self.store, &mut change, Table::Chunks, &seq_key(file))?;
+        reached("uploaded.begun");
+        self.store.apply(change)?;
+        reached("uploaded.applied");
+        self.progress.count(record.batch, record.rows);
+        self.shipped(record.log_bytes);
+        Ok(())
+    }
+
+    /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
+    pub(super) fn published(&mut self, batch: u64, now: DateTime<Utc>) -> Result<(), LogError> {
+        let mut record = BatchRecord::read(&self.store, batch)?;
+        record.status = record.status.next(BatchEvent::Published)?;
+        record.published = Some(now);
+        let mut change = Change::new();
+        change.put(Table::Batches, &seq_key(batch), &record);
+        // From now on the seal in S3 describes its files.
+        for (file, record) in record.file_numbers().zip(record.read_files(&self.store)?) {
+            if !matches!(record.status, FileStatus::Uploaded(_)) {
+                let what = format!("confirmation of file {file}, which is to be published");
+                return Err(LogError::Missing(what));
+            }
+            change.remove(Table::Files, &seq_key(file));
+        }
+        self.published.push_back(batch);
+        while self.published.len() > KEPT
+            && let Some(old) = self.published.pop_front()
+        {
+            change.remove(Table::Batches, &seq_key(old));
+        }
+        reached("published.begun");
+        self.store.apply(change)?;
+        reached("published.applied");
+        self.progress.published(batch);
+        // Nothing else syncs while the log only ships. sled reuses space that it moved things from, so the disk must have
+        // what was moved.
+        Ok(self.store.sync()?)
+    }
+
+    /// Notes, durably, which rejects go to S3 next.
+    pub(super) fn choose_rejects(&self, chosen: Chosen) -> Result<(), LogError> {
+        let mut change = Change::new();
+        change.put(Table::Meta, CHOSEN, &chosen);
+        self.store.apply(change)?;
+        reached("rejects.chosen");
+        Ok(self.store.sync()?)
+    }
+
+    /// Drops rejects that are in S3.
+    pub(super) fn rejects_shipped(&self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
+        let mut change = Change::new();
+        change.remove(Table::Meta, CHOSEN);
+        let mut bytes = 0;
+        for item in self.store.scan(Table::Rejects, &[]) {
+            let (key, value) = item?;
+            if seq_of(&key) > last {
+                break;
+            }
+            if seq_of(&key) >= first {
+                bytes += chunked::content_len(&key, &value);
+                change.remove(Table::Rejects, &key);
+            }
+        }
+        reached("rejects.begun");
+        self.store.apply(change)?;
+        reached("rejects.applied");
+        self.shipped(bytes);
+        Ok(())
+    }
+}

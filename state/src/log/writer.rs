@@ -1,0 +1,379 @@
+//! The log, open for writing. A commit takes what is staged, with every record that changes, and goes through the
+//! [pipeline](crate::log::pipeline) as one atomic change. One thread owns a [`Log`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::clock::{Moment, Steady};
+use shared::seal::{Counts, believed};
+
+use crate::failpoints::reached;
+use crate::log::batch_mark::BatchMark;
+use crate::log::coverage::Sight;
+use crate::log::error::LogError;
+use crate::log::filling::Filling;
+use crate::log::keys::{SUMS, seq_key};
+use crate::log::known::KnownHits;
+use crate::log::pipeline::{Committed, Cut, Pipeline};
+use crate::log::reader::LogReader;
+use crate::log::record::{Chosen, GapTotals, HitId, RejectLine, Sums, next};
+use crate::log::sessions::Sessions;
+use crate::log::settings::Settings;
+use crate::log::shipping::Shipping;
+use crate::log::stage::Stage;
+use crate::log::status::Upload;
+use crate::log::window::Window;
+use crate::store::{Change, Table, chunked};
+
+/// The most that the clocks of Adobe and this machine may differ. A later hit moves the stream's time no further, since it
+/// would make the window forget ids and hide gaps.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// What became of a staged row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Staged {
+    /// It goes with the next commit.
+    New,
+    /// Its hit is known: it is dropped and counted.
+    Duplicate,
+}
+
+/// The log, open for writing.
+pub struct Log {
+    /// First, so that it ends before the database is closed.
+    pub(super) pipeline: Pipeline,
+    pub(super) settings: Settings,
+    pub(super) sums: Sums,
+    pub(super) stage: Stage,
+    pub(super) window: Window,
+    pub(super) filling: Filling,
+    pub(super) sessions: Sessions,
+    pub(super) shipping: Shipping,
+    /// What rows have in place of the id of their batch, if the schema has a column for it.
+    pub(super) batch_mark: BatchMark,
+}
+
+/// Staging: what the connections bring.
+impl Log {
+    /// Stages a row, a whole CSV line, unless its hit is known. `received` is the hit's `receivedTimeGMT`.
+    pub fn stage_row(
+        &mut self,
+        connection: u8,
+        hit: Option<HitId>,
+        received: Option<DateTime<Utc>>,
+        row: &[u8],
+        now: impl Into<Moment>,
+    ) -> Staged {
+        let now = now.into();
+        let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
+        let new = hit.is_none_or(|hit| self.window.insert(hit));
+        let seen = self.see(connection, received, hit, new, now);
+        if !new {
+            self.count(connection, Counts { duplicates: 1, ..counts }, now);
+            return Staged::Duplicate;
+        }
+        self.count(connection, Counts { rows: 1, ..counts }, now);
+        self.stage.add_row(row, seen);
+        if let Some(hit) = hit {
+            // The time of the hit, even one ahead of the clocks: the window remembers and forgets the hit by it.
+            let own = seen.map(|seen| seen.timestamp_millis());
+            let forgotten = own.zip(self.sums.horizon).is_some_and(|(own, horizon)| own <= horizon);
+            // A hit that is remembered under another time may be forgotten before its own time is.
+            let unbelieved = received.is_some() && seen.is_none();
+            // A hit without time is as old as the stream is when it comes.
+            let front = || self.sums.coverage.front().unwrap_or(now.wall.timestamp_millis());
+            self.stage.add_hit(hit, own.unwrap_or_else(front), forgotten || unbelieved);
+        }
+        Staged::New
+    }
+
+    /// Counts a hit that was found among the [known ones](KnownHits): it is a duplicate and moves the stream's time, as in
+    /// [`Log::stage_row`], even if the window has forgotten it since.
+    pub fn stage_known(
+        &mut self,
+        connection: u8,
+        hit: HitId,
+        received: Option<DateTime<Utc>>,
+        now: impl Into<Moment>,
+    ) {
+        let now = now.into();
+        self.see(connection, received, Some(hit), false, now);
+        self.count(connection, Counts { received: 1, duplicates: 1, ..Counts::default() }, now);
+    }
+
+    /// Counts a record that a filter dropped. It moves the stream's time too.
+    pub fn stage_filtered(
+        &mut self,
+        connection: u8,
+        received: Option<DateTime<Utc>>,
+        now: impl Into<Moment>,
+    ) {
+        let now = now.into();
+        self.see(connection, received, None, false, now);
+        self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
+    }
+
+    /// Stages a record that cannot become a row, with the reason.
+    pub fn stage_reject(&mut self, connection: u8, record: &[u8], reason: &str, now: impl Into<Moment>) {
+        let now = now.into();
+        self.count(connection, Counts { received: 1, rejected: 1, ..Counts::default() }, now);
+        let text = std::str::from_utf8(record).ok();
+        self.stage.add_reject(&RejectLine {
+            at: now.wall,
+            instance: self.settings.instance.clone(),
+            reason: reason.to_owned(),
+            record: text.map(str::to_owned),
+            record_base64: text.is_none().then(|| shared::object_store::base64(record)),
+        });
+    }
+
+    fn count(&mut self, connection: u8, counts: Counts, now: Moment) {
+        self.stage.count(counts, now.steady);
+        self.sessions.count(connection, counts);
+    }
+
+    /// Moves the stream's time, and returns the time of the hit if it can be believed.
+    fn see(
+        &mut self,
+        connection: u8,
+        received: Option<DateTime<Utc>>,
+        hit: Option<HitId>,
+        new: bool,
+        now: Moment,
+    ) -> Option<DateTime<Utc>> {
+        let seen = received.filter(|received| believed(*received, now.wall))?;
+        let at = seen.min(now.wall + AHEAD).timestamp_millis();
+        let sight = Sight { at, id: hit.map(HitId::key), new };
+        self.sessions.see(connection, seen, sight, now.steady, &mut self.sums);
+        Some(seen)
+    }
+
+    /// Whether the stage is as full as a commit may be: its rows, or those of the file they go to.
+    pub fn commit_is_due(&self) -> bool {
+        self.stage.is_full(self.settings.commit_rows)
+            || self.filling.is_full_with(&self.stage, &self.settings)
+    }
+
+    /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file,
+    /// of the filling batch or of a session that is not settled.
+    pub fn next_commit(&self) -> Option<Steady> {
+        let staged = self.stage.since.map(|since| since + self.settings.commit_interval);
+        let settled = self.sums.coverage.next_settled().map(Steady::from_millis);
+        [staged, self.filling.next_end(&self.settings), settled].into_iter().flatten().min()
+    }
+}
+
+/// Committing: what is accepted.
+impl Log {
+    /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only while
+    /// several commits are under way already. [`Log::settled`] returns what is accepted.
+    ///
+    /// # Errors
+    /// When an earlier commit failed: nothing later is accepted then and the log must not be used any more.
+    pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
+        self.cut_off(now.into(), false)
+    }
+
+    /// The next commits that are durable, with flush and fdatasync: their records, and no others, are accepted.
+    /// Never returns while none is under way.
+    ///
+    /// # Errors
+    /// When the disk fails. Nothing that is not settled yet is accepted then, and the log must not be used any more.
+    pub async fn settled(&mut self) -> Result<Committed, LogError> {
+        loop {
+            if let Some(done) = self.try_settled()? {
+                return Ok(done);
+            }
+            self.pipeline.notified().await;
+        }
+    }
+
+    /// As [`Log::settled`]; None when nothing more is durable yet.
+    pub fn try_settled(&mut self) -> Result<Option<Committed>, LogError> {
+        Ok(self.pipeline.poll()?.map(|cut| self.reclaim(cut)))
+    }
+
+    /// As [`Log::submit`], and waits until everything submitted is settled.
+    pub fn commit(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        self.cut_off(now.into(), false)?;
+        self.wait()
+    }
+
+    /// As [`Log::commit`]; closes the open file and seals the filling batch whatever their size.
+    pub fn seal_all(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        self.cut_off(now.into(), true)?;
+        self.wait()
+    }
+
+    /// Waits for everything under way.
+    fn wait(&mut self) -> Result<Committed, LogError> {
+        let mut done = Committed::default();
+        while let Some(cut) = self.pipeline.wait()? {
+            done.and(self.reclaim(cut));
+        }
+        Ok(done)
+    }
+
+    /// Reuses the buffers of a settled commit.
+    fn reclaim(&mut self, cut: Cut) -> Committed {
+        self.stage.reclaim(cut.rows, cut.hits);
+        cut.done
+    }
+
+    fn cut_off(&mut self, now: Moment, end: bool) -> Result<(), LogError> {
+        let mut cut = Cut::default();
+        // Only what is sealed goes to S3, and a full log accepts nothing more before some of it went.
+        let end = end || self.is_full();
+        let staged_any = !self.stage.is_empty();
+        let Self { settings, sums, stage, window, filling, .. } = self;
+        cut.done.counts = stage.counts;
+        sums.totals.add(stage.counts);
+        if stage.row_count > 0 {
+            filling.add(stage, window, &mut cut, settings, sums, now);
+        }
+        self.add_rejects(&mut cut.change)?;
+        let Self { settings, sums, window, filling, sessions, .. } = self;
+        filling.close_file_if_due(&mut cut, settings, now.steady, end)?;
+        filling.seal_batch_if_due(&mut cut, settings, sums, now, end)?;
+        sessions.settle_due(now.steady, sums);
+        window.forget(&self.shipping.store, &mut cut.change, sums)?;
+        let settled_any = sessions.cut(now.wall, &mut cut.change);
+        self.stage.clear();
+        let any = staged_any || settled_any || cut.file.is_some() || !cut.change.is_empty();
+        if any { self.send(cut) } else { Ok(()) }
+    }
+
+    fn add_rejects(&mut self, change: &mut Change) -> Result<(), LogError> {
+        for line in &self.stage.rejects {
+            let seq = next(&mut self.sums.next_reject);
+            if !chunked::put(change, Table::Rejects, &seq_key(seq), line) {
+                return Err(LogError::Missing("room for a reject of that size".to_owned()));
+            }
+            self.shipping.add_waiting(line.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Sends a change on its way, with the sums that go with it.
+    fn send(&mut self, mut cut: Cut) -> Result<(), LogError> {
+        cut.change.put(Table::Meta, SUMS, &self.sums);
+        self.pipeline.send(cut)
+    }
+
+    /// Ends in order: commits what is staged, and the sessions.
+    pub fn close(mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        let now = now.into();
+        reached("close.begun");
+        let mut done = self.commit(now)?;
+        for connection in 0..self.settings.connections {
+            done.and(self.session_ended(connection, "the producer was stopped", now)?);
+        }
+        reached("close.settled");
+        Ok(done)
+    }
+}
+
+/// Sessions, and what S3 has confirmed.
+impl Log {
+    /// Notes, durably, that a connection is about to read the stream; commits what is staged before it.
+    pub fn session_started(&mut self, connection: u8, now: impl Into<Moment>) -> Result<Committed, LogError> {
+        let now = now.into();
+        self.sessions.settle(connection, &mut self.sums);
+        self.submit(now)?;
+        let mut cut = Cut::default();
+        self.sessions.start(connection, now, &mut self.sums, &mut cut.change);
+        self.send(cut)?;
+        let done = self.wait()?;
+        reached("session.started");
+        Ok(done)
+    }
+
+    /// Notes, durably, why a connection no longer reads the stream; commits what is staged before it.
+    pub fn session_ended(
+        &mut self,
+        connection: u8,
+        why: &str,
+        now: impl Into<Moment>,
+    ) -> Result<Committed, LogError> {
+        let now = now.into();
+        self.sessions.settle(connection, &mut self.sums);
+        self.submit(now)?;
+        let mut cut = Cut::default();
+        self.sessions.end(connection, why, now, &mut cut.change);
+        if !cut.change.is_empty() {
+            self.send(cut)?;
+        }
+        let done = self.wait()?;
+        reached("session.ended");
+        Ok(done)
+    }
+
+    /// Notes that S3 has confirmed a file, and drops its rows here.
+    pub fn uploaded(&mut self, file: u64, upload: Upload) -> Result<(), LogError> {
+        self.shipping.uploaded(file, upload)
+    }
+
+    /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
+    pub fn published(&mut self, batch: u64, now: impl Into<Moment>) -> Result<(), LogError> {
+        self.shipping.published(batch, now.into().wall)
+    }
+
+    /// Notes, durably, which rejects go to S3 next.
+    pub fn rejects_chosen(&mut self, chosen: Chosen) -> Result<(), LogError> {
+        self.shipping.choose_rejects(chosen)
+    }
+
+    /// Drops rejects that are in S3.
+    pub fn rejects_shipped(&mut self, chosen: Chosen) -> Result<(), LogError> {
+        self.shipping.rejects_shipped(chosen)
+    }
+}
+
+/// What others ask the owner.
+impl Log {
+    /// What a row has in place of the id of its batch.
+    pub fn batch_mark(&self) -> &str {
+        self.batch_mark.text()
+    }
+
+    /// The hits that are remembered, for any thread.
+    pub fn known(&self) -> KnownHits {
+        self.window.known()
+    }
+
+    /// Whether as much waits for S3 as may wait: then the stream must not be read until there is room.
+    pub fn is_full(&self) -> bool {
+        self.waiting_bytes() >= self.settings.max_bytes
+    }
+
+    /// Bytes that wait for S3.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.shipping.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The same, as it changes.
+    pub fn waiting(&self) -> Arc<AtomicU64> {
+        self.shipping.waiting_bytes.clone()
+    }
+
+    /// Sums of everything submitted.
+    pub fn totals(&self) -> Counts {
+        self.sums.totals
+    }
+
+    /// Gaps so far.
+    pub fn gaps(&self) -> GapTotals {
+        self.sums.gaps
+    }
+
+    /// Whether the stream was ever read into this log.
+    pub fn has_history(&self) -> bool {
+        self.sums.next_session > 0
+    }
+
+    /// A handle that reads and does not write.
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(self.shipping.store.clone(), Some(self.shipping.progress.clone()))
+    }
+}

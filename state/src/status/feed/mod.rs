@@ -1,0 +1,12 @@
+//! The Unix socket on which a running service answers questions about its database, which no other process can open.
+//! A client sends one line of JSON and gets one line back; `follow` gets a line for each batch published. Nothing here
+//! survives a restart.
+
+mod server;
+mod snapshot_cache;
+mod client;
+mod protocol;
+
+pub use client::{AskError, Followed, ask, follow, snapshot};
+pub use protocol::{Answer, Published, Question, Republish};
+pub use server::{CLIENTS, Owner, serve};

@@ -1,0 +1,114 @@
+//! The producer's log at one moment.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::ids::Instance;
+use shared::seal::Counts;
+
+use super::batch::BatchSnapshot;
+use crate::log::{BatchStatus, Dedup, Figures, GapTotals, LogError, LogReader, Session};
+
+/// Sessions a snapshot shows.
+const SESSIONS_SHOWN: usize = 20;
+
+/// The producer's log at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProducerSnapshot {
+    /// Whose log it is.
+    pub instance: Instance,
+    /// Sums since the log was created.
+    pub totals: Counts,
+    /// Rows that are durable here and not yet in S3.
+    pub rows_to_upload: u64,
+    /// Bytes the log takes on disk.
+    pub disk_bytes: u64,
+    /// Hit ids remembered.
+    pub hits_remembered: u64,
+    /// What else deduplication knows.
+    #[serde(default)]
+    pub dedup: Dedup,
+    /// Rejects waiting for their way to S3.
+    pub rejects_waiting: u64,
+    /// Batches that are filling, sealed, or were published lately; oldest first.
+    pub batches: Vec<BatchSnapshot>,
+    /// Connections the stream is read with.
+    #[serde(default)]
+    pub connections: u64,
+    /// The latest sessions of all connections; oldest first.
+    pub sessions: Vec<Session>,
+    /// Times in which the stream was not read.
+    #[serde(default)]
+    pub gaps: GapsSnapshot,
+}
+
+/// Gaps of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapsSnapshot {
+    /// Sums since the log was created.
+    #[serde(flatten)]
+    pub totals: GapTotals,
+    /// Those before one of the sessions that are kept; oldest session first.
+    pub list: Vec<GapSnapshot>,
+}
+
+/// A gap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapSnapshot {
+    /// The session after it.
+    pub session: u64,
+    /// Its connection.
+    pub connection: u8,
+    /// The last `receivedTimeGMT` before it.
+    pub from: DateTime<Utc>,
+    /// The first after it.
+    pub to: DateTime<Utc>,
+    /// Its length.
+    pub seconds: u64,
+    /// Why the session before it ended.
+    pub why: Option<String>,
+}
+
+impl GapSnapshot {
+    /// The gap before a session, if there is one.
+    #[must_use]
+    pub fn before(session: &Session) -> Option<Self> {
+        let gap = session.gap.as_ref()?;
+        Some(Self {
+            session: session.session,
+            connection: session.connection,
+            from: gap.from,
+            to: gap.to,
+            seconds: gap.seconds(),
+            why: gap.why.clone(),
+        })
+    }
+}
+
+impl LogReader {
+    /// The log at this moment, for people and programs.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
+        let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
+            self.figures()?;
+        let known = self.batches_with_uploads()?;
+        let waiting = known.iter().filter(|(record, _)| record.status != BatchStatus::Published);
+        let rows_to_upload = waiting.map(|(record, done)| record.rows.saturating_sub(done.rows)).sum();
+        let sessions = self.sessions(SESSIONS_SHOWN)?;
+        let list = sessions.iter().filter_map(GapSnapshot::before).collect();
+        Ok(ProducerSnapshot {
+            instance,
+            totals,
+            rows_to_upload,
+            disk_bytes,
+            hits_remembered: hits,
+            dedup,
+            rejects_waiting: rejects,
+            batches: known.iter().map(|(record, done)| BatchSnapshot::new(record, done.files)).collect(),
+            connections,
+            gaps: GapsSnapshot { totals: gaps, list },
+            sessions,
+        })
+    }
+}

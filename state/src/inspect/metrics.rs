@@ -1,8 +1,10 @@
-//! What Prometheus sees of the two databases: the same as `state dump` shows, as figures.
+//! The metrics of both services: the same figures as `state dump` shows.
 
 use chrono::{DateTime, Utc};
+use shared::clock;
 use shared::metrics::Page;
 
+use crate::inspect::words::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy};
 use crate::log::BatchStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
@@ -11,63 +13,44 @@ use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 #[must_use]
 pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_producer");
-    let totals = snapshot.totals;
-    page.counter("received_records", "Records received", totals.received);
-    page.counters(
-        "records",
-        "What became of the records received",
-        "outcome",
-        [
-            ("row", totals.rows),
-            ("duplicate", totals.duplicates),
-            ("filtered", totals.filtered),
-            ("rejected", totals.rejected),
-        ],
-    );
-    page.counter(
-        "rows_without_id",
-        "Of the rows, those that nobody can recognise when they come again",
-        totals.without_id,
-    );
-    page.counter(
-        "gaps",
-        "Times in which the stream was not read and that were not sent again",
-        snapshot.gaps.totals.gaps,
-    );
-    page.counter("gap_seconds", "Length of all gaps together", snapshot.gaps.totals.seconds);
-    page.gauge("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64);
-    page.gauge(
-        "log_waiting_rows",
-        "Rows that are durable here and not yet in S3",
-        snapshot.rows_to_upload as f64,
-    );
-    page.gauge("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64);
-    page.gauge(
-        "hits_remembered",
-        "Hit ids remembered to recognise duplicates",
-        snapshot.hits_remembered as f64,
-    );
+    let (totals, gaps) = (snapshot.totals, snapshot.gaps.totals);
+    let outcomes = [
+        ("row", totals.rows),
+        ("duplicate", totals.duplicates),
+        ("filtered", totals.filtered),
+        ("rejected", totals.rejected),
+    ];
+    page.counters("records", "What became of the records received", "outcome", outcomes);
+    for (name, help, value) in [
+        ("received_records", "Records received", totals.received),
+        ("rows_without_id", "Rows without a hit id: a duplicate of one is not recognised", totals.without_id),
+        ("gaps", "Times in which the stream was not read and that were not sent again", gaps.gaps),
+        ("gap_seconds", "Length of all gaps together", gaps.seconds),
+    ] {
+        page.counter(name, help, value);
+    }
     let pending = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
-    page.gauges(
-        "batches",
-        "Batches that are not yet in S3",
-        "status",
-        [
-            ("filling", pending(BatchStatus::Filling).count() as f64),
-            ("sealed", pending(BatchStatus::Sealed).count() as f64),
-        ],
-    );
+    let statuses = [BatchStatus::Filling, BatchStatus::Sealed];
+    let batches = statuses.map(|status| (word(status), pending(status).count() as f64));
+    page.gauges("batches", "Batches that are not yet in S3", "status", batches);
     let oldest = pending(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
-    page.gauge("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now));
-
     let last_received = snapshot.sessions.iter().filter_map(|session| session.last_received).max();
     let connected = snapshot.sessions.iter().filter(|session| session.ended.is_none()).count();
-    page.gauge("connections", "Connections to the stream that are open", connected as f64);
-    page.gauge(
-        "stream_behind_seconds",
-        "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
-        age(last_received, now),
-    );
+    for (name, help, value) in [
+        ("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64),
+        ("log_waiting_rows", "Rows that are durable here and not yet in S3", snapshot.rows_to_upload as f64),
+        ("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64),
+        ("hits_remembered", "Hit ids remembered to recognise duplicates", snapshot.hits_remembered as f64),
+        ("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now)),
+        ("connections", "Connections to the stream that are open", connected as f64),
+        (
+            "stream_behind_seconds",
+            "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
+            age(last_received, now),
+        ),
+    ] {
+        page.gauge(name, help, value);
+    }
     page
 }
 
@@ -76,48 +59,21 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
     let loads = &snapshot.loads;
+    let number = |is: &dyn Fn(&Load) -> bool| loads.iter().filter(|load| is(load)).count() as f64;
     page.gauges(
         "batches",
         "Batches this ingester remembers, of the archived ones the latest",
         "state",
-        STATES.map(|state| (state, loads.iter().filter(|load| name(load) == state).count() as f64)),
+        STATES.map(|state| (state, number(&|load| state_name(load) == state))),
     );
-    let class = |load: &Load| match load.state {
-        LoadState::Retrying { class, .. } => Some(class),
-        _ => None,
+    let failed = |class| {
+        number(&|load| matches!(load.state, LoadState::Retrying { class: of_load, .. } if of_load == class))
     };
     page.gauges(
         "retrying_batches",
         "Batches whose last attempt failed, by what is wrong",
         "class",
-        CLASSES.map(|(asked, label)| {
-            (label, loads.iter().filter(|load| class(load) == Some(asked)).count() as f64)
-        }),
-    );
-    page.gauge(
-        "alarming_batches",
-        "Batches that only a person can mend, or that failed `ingester.alert_after` times or more",
-        loads.iter().filter(|load| load.is_alarming(alert_after)).count() as f64,
-    );
-    let waiting = || {
-        loads
-            .iter()
-            .filter(|load| !matches!(load.state, LoadState::Loaded { .. } | LoadState::Archived { .. }))
-    };
-    page.gauge(
-        "waiting_rows",
-        "Rows that are sealed in S3 and not loaded",
-        waiting().map(|load| load.rows as f64).sum(),
-    );
-    page.gauge(
-        "quarantined_rows",
-        "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
-        loads.iter().map(|load| load.quarantined as f64).sum(),
-    );
-    page.gauge(
-        "quarantined_batches",
-        "Batches with such rows",
-        loads.iter().filter(|load| load.quarantined > 0).count() as f64,
+        CLASSES.map(|class| (word(class), failed(class))),
     );
     page.counter(
         "staged_loads",
@@ -125,41 +81,55 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
         snapshot.sums.staged_loads,
     );
     page.counter("known_rows", "Rows of those that the table had already", snapshot.sums.known_rows);
-    let speaks = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
-    page.gauge(
-        "ledger_speaks_for_nothing",
-        "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
-        f64::from(speaks),
-    );
+    let paused = [("hand", PausedBy::Hand), ("window", PausedBy::Window)]
+        .map(|(name, by)| (name, f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by))));
+    let help = "1 while nothing is loaded because of `ingester pause` or ingester.pause";
+    page.gauges("paused", help, "by", paused);
+    let unspoken = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    let waiting = || loads.iter().filter(|load| !load.is_settled());
     let oldest = waiting().map(|load| load.discovered).min();
-    page.gauge(
-        "oldest_waiting_batch_seconds",
-        "Time since the oldest waiting batch was seen",
-        age(oldest, now),
-    );
-    let paused = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
-    page.gauges(
-        "paused",
-        "1 while nothing is loaded because of `ingester pause` or ingester.pause",
-        "by",
-        [("hand", paused(PausedBy::Hand)), ("window", paused(PausedBy::Window))],
-    );
     let loaded = loads.iter().filter_map(|load| load.loaded).max();
-    page.gauge("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now));
+    for (name, help, value) in [
+        (
+            "alarming_batches",
+            "Batches that need an operator, or that failed `ingester.alert_after` times or more",
+            number(&|load| load.is_alarming(alert_after)),
+        ),
+        (
+            "waiting_rows",
+            "Rows that are sealed in S3 and not loaded",
+            waiting().map(|load| load.rows as f64).sum(),
+        ),
+        (
+            "quarantined_rows",
+            "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
+            loads.iter().map(|load| load.quarantined as f64).sum(),
+        ),
+        ("quarantined_batches", "Batches with such rows", number(&|load| load.quarantined > 0)),
+        (
+            "ledger_speaks_for_nothing",
+            "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
+            f64::from(unspoken),
+        ),
+        ("oldest_waiting_batch_seconds", "Time since the oldest waiting batch was seen", age(oldest, now)),
+        ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),
+    ] {
+        page.gauge(name, help, value);
+    }
     page
 }
 
 const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
 
-const CLASSES: [(ErrorClass, &str); 5] = [
-    (ErrorClass::Passing, "passing"),
-    (ErrorClass::Incomplete, "incomplete"),
-    (ErrorClass::Configuration, "configuration"),
-    (ErrorClass::Data, "data"),
-    (ErrorClass::Unknown, "unknown"),
+const CLASSES: [ErrorClass; 5] = [
+    ErrorClass::Passing,
+    ErrorClass::Incomplete,
+    ErrorClass::Configuration,
+    ErrorClass::Data,
+    ErrorClass::Unknown,
 ];
 
-fn name(load: &Load) -> &'static str {
+fn state_name(load: &Load) -> &'static str {
     match load.state {
         LoadState::Discovered => "discovered",
         LoadState::Loading => "loading",
@@ -171,7 +141,7 @@ fn name(load: &Load) -> &'static str {
 
 /// Seconds since then; 0 when there is no then.
 fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
-    since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+    since.map_or(0.0, |since| clock::age(since, now).as_secs_f64())
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use shared::report::{Outcome, Report};
 
 use crate::inspect::columns;
 use crate::status::as_owner::as_owner;
-use crate::status::feed::Question;
+use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;
@@ -36,16 +36,14 @@ pub struct Verification {
     pub ingester: Part<Vec<Checked>>,
 }
 
-/// Checks both databases: by their services where they run, and here where they do not.
-///
-/// # Errors
-/// When one can neither be asked for nor opened, or the disk fails. Damage is no error; the result names it.
+/// Checks both databases: by their services where they run, and here where they do not. Damage is no error; the result
+/// names it.
 pub async fn verify(config: &Config, clock: &Clock) -> Result<Verification, Failure> {
     let producer = Service::producer(config, clock);
-    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, |log| Ok(log.verify()?))).await?;
+    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, Owner::verify)).await?;
     let ingester = Service::ingester(config, clock);
     let dir = &config.ingester.dir;
-    let ingester = checked(dir, ingester.ask(&Question::Verify, |loads| Ok(loads.verify()?))).await?;
+    let ingester = checked(dir, ingester.ask(&Question::Verify, Owner::verify)).await?;
     let found = [&producer, &ingester].into_iter().flat_map(|part| part.snapshot.iter().flatten());
     let faults = found.map(|checked| checked.faults.len() as u64).sum();
     Ok(Verification { format: SNAPSHOT_FORMAT, at: clock.wall(), faults, producer, ingester })
@@ -85,10 +83,8 @@ fn database_file(dir: &Path) -> Result<Option<Checked>, Failure> {
 }
 
 impl Verification {
-    /// Prints a line for each table, and below it what is wrong with it; at most 100 columns wide.
-    ///
-    /// # Errors
-    /// With 65 when something is wrong.
+    /// Prints a line for each table, and below it what is wrong with it; at most 100 columns wide. Fails with 65 when
+    /// something is wrong.
     pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
         let mut report = Report::new(out);
         for (service, part) in [("producer", &self.producer), ("ingester", &self.ingester)] {

@@ -12,7 +12,7 @@ use shared::layout::{self, SEAL};
 
 use super::timeline::{Event, timeline};
 use crate::loads::{Load, LoadState};
-use crate::status::feed::Question;
+use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
@@ -40,19 +40,16 @@ pub struct BatchDump {
     pub timeline: Vec<Event>,
 }
 
-/// Reads the one batch whose id begins with `prefix`.
-///
-/// # Errors
-/// When a service can neither be asked nor its database be read, no batch is known by that id, or several are.
+/// Reads the one batch whose id begins with `prefix`; fails when no batch is known by that id, or several are.
 pub async fn look_at_batch(
     config: &Config,
     clock: &Clock,
     prefix: &BatchPrefix,
 ) -> Result<BatchDump, Failure> {
     let question = Question::Batch(prefix.clone());
-    let producer = Service::producer(config, clock).ask(&question, |log| Ok(log.matching(prefix)?)).await?;
+    let producer = Service::producer(config, clock).ask(&question, |log| Owner::batch(log, prefix)).await?;
     let ingester =
-        Service::ingester(config, clock).ask(&question, |loads| Ok(loads.matching(prefix)?)).await?;
+        Service::ingester(config, clock).ask(&question, |loads| Owner::batch(loads, prefix)).await?;
     let made = producer.snapshot.iter().flat_map(|found| &found.ids);
     let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
     let batch = only(prefix, &made.chain(met).copied().collect(), config)?;

@@ -11,7 +11,7 @@ use shared::ids::BatchId;
 
 use crate::loads::{ARCHIVED_KEPT, Load, Loads, Paused};
 use crate::log::BatchStatus;
-use crate::status::feed::Question;
+use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
@@ -48,32 +48,23 @@ pub struct Pending {
     pub rows: u64,
 }
 
-/// Reads both services.
-///
-/// # Errors
-/// When one can neither be asked nor its database be read.
+/// Asks both services, or reads their databases.
 pub async fn look(config: &Config, clock: &Clock) -> Result<Dump, Failure> {
     let producer = look_at_producer(config, clock).await?;
     let ingester = look_at_ingester(config, clock).await?;
     Ok(Dump::of(producer, ingester, clock.wall(), config.ingester.alert_after))
 }
 
-/// Reads the producer's log alone.
-///
-/// # Errors
-/// When it can neither be asked for nor read.
+/// Asks the producer, or reads its log.
 pub async fn look_at_producer(config: &Config, clock: &Clock) -> Result<Part<ProducerSnapshot>, Failure> {
-    Service::producer(config, clock).ask(&Question::Snapshot, |log| Ok(log.snapshot()?)).await
+    Service::producer(config, clock).ask(&Question::Snapshot, Owner::snapshot).await
 }
 
-/// Reads the ingester's bookkeeping alone.
-///
-/// # Errors
-/// When it can neither be asked for nor read.
+/// Asks the ingester, or reads its bookkeeping.
 pub async fn look_at_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
     let read = |loads: &Loads| {
         let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
-        Ok(loads.snapshot_with(paused)?)
+        Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
     };
     Service::ingester(config, clock).ask(&Question::Snapshot, read).await
 }

@@ -86,9 +86,6 @@ impl GapSnapshot {
 
 impl LogReader {
     /// The log at this moment, for people and programs.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
         let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
             self.figures()?;

@@ -11,7 +11,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::out;
 
-use crate::inspect::dump;
+use crate::inspect::dump::{BatchDump, Dump};
 use crate::inspect::verify::verify;
 
 /// Shows the producer's log and the ingester's bookkeeping.
@@ -88,11 +88,11 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {
             Command::Dump { batch: Some(prefix), .. } => {
-                let dump = runtime.block_on(dump::look_at_batch(&config, &clock, &prefix))?;
+                let dump = runtime.block_on(BatchDump::read(&config, &clock, &prefix))?;
                 show(json, &dump, || dump.table())
             }
             Command::Dump { pending, .. } => {
-                let dump = runtime.block_on(dump::look(&config, &clock))?;
+                let dump = runtime.block_on(Dump::read(&config, &clock))?;
                 let dump = if pending { dump.only_pending() } else { dump };
                 show(json, &dump, || dump.table())
             }

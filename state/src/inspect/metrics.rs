@@ -5,9 +5,11 @@ use shared::clock;
 use shared::metrics::Page;
 
 use crate::inspect::words::word;
-use crate::loads::{ErrorClass, Load, LoadState, PausedBy};
+use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
+
+type Gauge = (&'static str, &'static str, f64);
 
 /// The figures of a producer's log.
 #[must_use]
@@ -29,94 +31,98 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     ] {
         page.counter(name, help, value);
     }
-    let pending = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
+    let of = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
     let statuses = [BatchStatus::Filling, BatchStatus::Sealed];
-    let batches = statuses.map(|status| (word(status), pending(status).count() as f64));
+    let batches = statuses.map(|status| (word(status), of(status).count() as f64));
     page.gauges("batches", "Batches that are not yet in S3", "status", batches);
-    let oldest = pending(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
-    let last_received = snapshot.sessions.iter().filter_map(|session| session.last_received).max();
-    let connected = snapshot.sessions.iter().filter(|session| session.ended.is_none()).count();
-    for (name, help, value) in [
-        ("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64),
-        ("log_waiting_rows", "Rows that are durable here and not yet in S3", snapshot.rows_to_upload as f64),
-        ("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64),
-        ("hits_remembered", "Hit ids remembered to recognise duplicates", snapshot.hits_remembered as f64),
-        ("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now)),
-        ("connections", "Connections to the stream that are open", connected as f64),
-        (
-            "stream_behind_seconds",
-            "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
-            age(last_received, now),
-        ),
-    ] {
-        page.gauge(name, help, value);
-    }
+    let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
+    gauges(&mut page, stream_gauges(snapshot, now));
+    gauges(
+        &mut page,
+        [
+            ("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64),
+            (
+                "log_waiting_rows",
+                "Rows that are durable here and not yet in S3",
+                snapshot.rows_to_upload as f64,
+            ),
+            ("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64),
+            (
+                "hits_remembered",
+                "Hit ids remembered to recognise duplicates",
+                snapshot.hits_remembered as f64,
+            ),
+            ("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now)),
+        ],
+    );
     page
+}
+
+fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> [Gauge; 2] {
+    let sessions = &snapshot.sessions;
+    let connected = sessions.iter().filter(|session| session.ended.is_none()).count();
+    let newest = sessions.iter().filter_map(|session| session.last_received).max();
+    let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
+    [
+        ("connections", "Connections to the stream that are open", connected as f64),
+        ("stream_behind_seconds", behind, age(newest, now)),
+    ]
 }
 
 /// The figures of an ingester's bookkeeping.
 #[must_use]
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
-    let loads = &snapshot.loads;
-    let number = |is: &dyn Fn(&Load) -> bool| loads.iter().filter(|load| is(load)).count() as f64;
-    page.gauges(
-        "batches",
-        "Batches this ingester remembers, of the archived ones the latest",
-        "state",
-        STATES.map(|state| (state, number(&|load| state_name(load) == state))),
-    );
-    let failed = |class| {
-        number(&|load| matches!(load.state, LoadState::Retrying { class: of_load, .. } if of_load == class))
-    };
-    page.gauges(
-        "retrying_batches",
-        "Batches whose last attempt failed, by what is wrong",
-        "class",
-        CLASSES.map(|class| (word(class), failed(class))),
-    );
-    page.counter(
-        "staged_loads",
-        "Batches whose rows were compared with the table before they were loaded",
-        snapshot.sums.staged_loads,
-    );
-    page.counter("known_rows", "Rows of those that the table had already", snapshot.sums.known_rows);
-    let paused = [("hand", PausedBy::Hand), ("window", PausedBy::Window)]
-        .map(|(name, by)| (name, f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by))));
+    let number = |is: &dyn Fn(&Load) -> bool| snapshot.loads.iter().filter(|load| is(load)).count() as f64;
+    let states = STATES.map(|state| (state, number(&|load| state_name(load) == state)));
+    let help = "Batches this ingester remembers, of the archived ones the latest";
+    page.gauges("batches", help, "state", states);
+    let failed =
+        |class| number(&|load| matches!(load.state, LoadState::Retrying { class: its, .. } if its == class));
+    let classes = CLASSES.map(|class| (word(class), failed(class)));
+    let help = "Batches whose last attempt failed, by what is wrong";
+    page.gauges("retrying_batches", help, "class", classes);
+    let help = "Batches that need an operator, or that failed `ingester.alert_after` times or more";
+    page.gauge("alarming_batches", help, number(&|load| load.is_alarming(alert_after)));
+    let by = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
+    let paused = [("hand", by(PausedBy::Hand)), ("window", by(PausedBy::Window))];
     let help = "1 while nothing is loaded because of `ingester pause` or ingester.pause";
     page.gauges("paused", help, "by", paused);
-    let unspoken = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    gauges(&mut page, load_gauges(&snapshot.loads, now));
+    staged(&mut page, snapshot);
+    page
+}
+
+fn load_gauges(loads: &[Load], now: DateTime<Utc>) -> [Gauge; 5] {
     let waiting = || loads.iter().filter(|load| !load.is_settled());
+    let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
+    let rows = waiting().map(|load| load.rows as f64).sum();
+    let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";
     let oldest = waiting().map(|load| load.discovered).min();
     let loaded = loads.iter().filter_map(|load| load.loaded).max();
-    for (name, help, value) in [
-        (
-            "alarming_batches",
-            "Batches that need an operator, or that failed `ingester.alert_after` times or more",
-            number(&|load| load.is_alarming(alert_after)),
-        ),
-        (
-            "waiting_rows",
-            "Rows that are sealed in S3 and not loaded",
-            waiting().map(|load| load.rows as f64).sum(),
-        ),
-        (
-            "quarantined_rows",
-            "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
-            loads.iter().map(|load| load.quarantined as f64).sum(),
-        ),
-        ("quarantined_batches", "Batches with such rows", number(&|load| load.quarantined > 0)),
-        (
-            "ledger_speaks_for_nothing",
-            "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
-            f64::from(unspoken),
-        ),
+    [
+        ("waiting_rows", "Rows that are sealed in S3 and not loaded", rows),
+        ("quarantined_rows", refused, quarantined().map(|rows| rows as f64).sum()),
+        ("quarantined_batches", "Batches with such rows", quarantined().count() as f64),
         ("oldest_waiting_batch_seconds", "Time since the oldest waiting batch was seen", age(oldest, now)),
         ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),
-    ] {
+    ]
+}
+
+fn staged(page: &mut Page, snapshot: &IngesterSnapshot) {
+    let Sums { staged_loads, known_rows } = snapshot.sums;
+    let help = "Batches whose rows were compared with the table before they were loaded";
+    page.counter("staged_loads", help, staged_loads);
+    page.counter("known_rows", "Rows of those that the table had already", known_rows);
+    let unspoken = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    let help = "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile";
+    page.gauge("ledger_speaks_for_nothing", help, f64::from(unspoken));
+}
+
+fn gauges(page: &mut Page, gauges: impl IntoIterator<Item = Gauge>) {
+    for (name, help, value) in gauges {
         page.gauge(name, help, value);
     }
-    page
 }
 
 const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
@@ -149,7 +155,7 @@ mod tests {
     use shared::ids::{BatchId, Instance};
 
     use super::*;
-    use crate::loads::{LedgerMark, LoadEvent, Paused, Sums};
+    use crate::loads::{LedgerMark, LoadEvent, Paused};
 
     #[test]
     fn a_gap_shows_in_the_figures_of_the_producer() {

@@ -40,31 +40,30 @@ pub struct BatchDump {
     pub timeline: Vec<Event>,
 }
 
-/// Reads the one batch whose id begins with `prefix`; fails when no batch is known by that id, or several are.
-pub async fn look_at_batch(
-    config: &Config,
-    clock: &Clock,
-    prefix: &BatchPrefix,
-) -> Result<BatchDump, Failure> {
-    let question = Question::Batch(prefix.clone());
-    let producer = Service::producer(config, clock).ask(&question, |log| Owner::batch(log, prefix)).await?;
-    let ingester =
-        Service::ingester(config, clock).ask(&question, |loads| Owner::batch(loads, prefix)).await?;
-    let made = producer.snapshot.iter().flat_map(|found| &found.ids);
-    let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
-    let batch = only(prefix, &made.chain(met).copied().collect(), config)?;
-    let producer = producer.map(|found| found.batch);
-    let ingester = ingester.map(|found| found.batch);
+impl BatchDump {
+    /// Reads the one batch whose id begins with `prefix`; fails when no batch is known by that id, or several are.
+    pub async fn read(config: &Config, clock: &Clock, prefix: &BatchPrefix) -> Result<Self, Failure> {
+        let question = Question::Batch(prefix.clone());
+        let producer =
+            Service::producer(config, clock).ask(&question, |log| Owner::batch(log, prefix)).await?;
+        let ingester =
+            Service::ingester(config, clock).ask(&question, |loads| Owner::batch(loads, prefix)).await?;
+        let made = producer.snapshot.iter().flat_map(|found| &found.ids);
+        let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
+        let batch = only(prefix, &made.chain(met).copied().collect(), config)?;
+        let producer = producer.map(|found| found.batch);
+        let ingester = ingester.map(|found| found.batch);
 
-    let made = producer.snapshot.iter().flatten().next();
-    let load = ingester.snapshot.iter().flatten().next();
-    let seal = seal(config, batch, made, load);
-    let quarantine = load.filter(|load| load.quarantined > 0).map(|_| {
-        let prefix = format!("s3://{}/{}", config.s3.bucket, config.s3.quarantine);
-        layout::folder(&prefix, batch)
-    });
-    let (at, timeline) = (clock.wall(), timeline(batch, made, load));
-    Ok(BatchDump { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline })
+        let made = producer.snapshot.iter().flatten().next();
+        let load = ingester.snapshot.iter().flatten().next();
+        let seal = seal(config, batch, made, load);
+        let quarantine = load.filter(|load| load.quarantined > 0).map(|_| {
+            let prefix = format!("s3://{}/{}", config.s3.bucket, config.s3.quarantine);
+            layout::folder(&prefix, batch)
+        });
+        let (at, timeline) = (clock.wall(), timeline(batch, made, load));
+        Ok(Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline })
+    }
 }
 
 fn only(prefix: &BatchPrefix, ids: &BTreeSet<BatchId>, config: &Config) -> Result<BatchId, Failure> {

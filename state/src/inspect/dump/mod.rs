@@ -7,6 +7,6 @@ mod overview;
 mod batch;
 mod timeline;
 
-pub use batch::{BatchDump, look_at_batch};
-pub use overview::{Dump, Pending, look, look_at_ingester, look_at_producer};
+pub use batch::BatchDump;
+pub use overview::{Dump, Pending, ask_ingester, ask_producer};
 pub use timeline::{Event, Happening};

@@ -48,20 +48,13 @@ pub struct Pending {
     pub rows: u64,
 }
 
-/// Asks both services, or reads their databases.
-pub async fn look(config: &Config, clock: &Clock) -> Result<Dump, Failure> {
-    let producer = look_at_producer(config, clock).await?;
-    let ingester = look_at_ingester(config, clock).await?;
-    Ok(Dump::of(producer, ingester, clock.wall(), config.ingester.alert_after))
-}
-
 /// Asks the producer, or reads its log.
-pub async fn look_at_producer(config: &Config, clock: &Clock) -> Result<Part<ProducerSnapshot>, Failure> {
+pub async fn ask_producer(config: &Config, clock: &Clock) -> Result<Part<ProducerSnapshot>, Failure> {
     Service::producer(config, clock).ask(&Question::Snapshot, Owner::snapshot).await
 }
 
 /// Asks the ingester, or reads its bookkeeping.
-pub async fn look_at_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
+pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
     let read = |loads: &Loads| {
         let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
         Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
@@ -70,6 +63,13 @@ pub async fn look_at_ingester(config: &Config, clock: &Clock) -> Result<Part<Ing
 }
 
 impl Dump {
+    /// Asks both services, or reads their databases.
+    pub async fn read(config: &Config, clock: &Clock) -> Result<Self, Failure> {
+        let producer = ask_producer(config, clock).await?;
+        let ingester = ask_ingester(config, clock).await?;
+        Ok(Self::of(producer, ingester, clock.wall(), config.ingester.alert_after))
+    }
+
     pub(super) fn of(
         producer: Part<ProducerSnapshot>,
         ingester: Part<IngesterSnapshot>,

@@ -19,12 +19,8 @@ const FINISHED_SHOWN: usize = 10;
 /// Batches shown that have rows in quarantine.
 const QUARANTINED_SHOWN: usize = 10;
 
-/// A batch as both services know it.
-struct Line<'d> {
-    id: BatchId,
-    made: Option<&'d BatchSnapshot>,
-    load: Option<&'d Load>,
-}
+/// A batch as the producer and the ingester know it.
+type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
     /// The dump for people, at most 100 columns wide. The caller adds the last line end.
@@ -47,21 +43,22 @@ impl Dump {
 
 fn batches(out: &mut Vec<String>, dump: &Dump) {
     let loads = dump.loads();
-    let line = |made: Option<_>, id| (id, Line { id, made, load: loads.get(&id).copied() });
-    // Pending elsewhere, and over them those of the producer.
-    let mut lines: BTreeMap<BatchId, Line<'_>> = dump.waiting.keys().map(|id| line(None, *id)).collect();
-    lines.extend(dump.batches().iter().map(|batch| line(Some(batch), batch.batch)));
+    // What is pending anywhere, and then the batches of the producer in its place.
+    let mut lines: BTreeMap<BatchId, Known<'_>> = BTreeMap::new();
+    lines.extend(dump.waiting.keys().map(|id| (*id, (None, loads.get(id).copied()))));
+    let made = dump.batches().iter();
+    lines.extend(made.map(|made| (made.batch, (Some(made), loads.get(&made.batch).copied()))));
     if lines.is_empty() {
         let none = if dump.only_pending { "nothing is pending" } else { "no batches" };
         out.push(format!("\n{none}\n"));
         return;
     }
     // Of those that have reached their end only the latest.
-    let finished = |line: &Line<'_>| !dump.waiting.contains_key(&line.id);
-    let hidden = lines.values().filter(|line| finished(line)).count().saturating_sub(FINISHED_SHOWN);
+    let finished = |id: &BatchId| !dump.waiting.contains_key(id);
+    let hidden = lines.keys().filter(|id| finished(id)).count().saturating_sub(FINISHED_SHOWN);
     let mut to_hide = hidden;
-    lines.retain(|_, line| {
-        let hide = to_hide > 0 && finished(line);
+    lines.retain(|id, _| {
+        let hide = to_hide > 0 && finished(id);
         to_hide -= usize::from(hide);
         !hide
     });
@@ -70,12 +67,12 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
         let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };
         out.push(format!("({} older ones that are {end})", count(hidden as u64)));
     }
-    out.extend(lines.values().filter_map(|line| batch(line, dump)));
+    out.extend(lines.iter().filter_map(|(id, known)| batch(*id, *known, dump)));
     out.push(String::new());
 }
 
-fn batch(line: &Line<'_>, dump: &Dump) -> Option<String> {
-    let (state, files, rows, size, since) = match (line.made, line.load) {
+fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
+    let (state, files, rows, size, since) = match known {
         (Some(made), _) => {
             let files = match made.status {
                 BatchStatus::Sealed => format!("{}/{}", made.files_uploaded, made.files),
@@ -89,7 +86,7 @@ fn batch(line: &Line<'_>, dump: &Dump) -> Option<String> {
         (None, None) => return None,
     };
     let paused = dump.ingester.snapshot.as_ref().is_some_and(|ingester| ingester.paused.is_some());
-    let (load, why) = match line.load.map(|load| (load, &load.state)) {
+    let (load, why) = match known.1.map(|load| (load, &load.state)) {
         None => ("-".to_owned(), None),
         Some((_, LoadState::Discovered)) => ((if paused { "paused" } else { "found" }).to_owned(), None),
         Some((load, LoadState::Loading)) => (format!("loading #{}", load.attempts), None),
@@ -102,7 +99,7 @@ fn batch(line: &Line<'_>, dump: &Dump) -> Option<String> {
         Some((_, LoadState::Loaded { .. })) => ("loaded".to_owned(), None),
         Some((_, LoadState::Archived { .. })) => ("archived".to_owned(), None),
     };
-    let (id, size, age) = (line.id, bytes(size), age(dump.at, since));
+    let (size, age) = (bytes(size), age(dump.at, since));
     let why = why.unwrap_or_default();
     Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{why}"))
 }

@@ -14,7 +14,7 @@ use shared::out;
 use crate::inspect::dump::{BatchDump, Dump};
 use crate::inspect::verify::verify;
 
-/// Shows the producer's log and the ingester's bookkeeping.
+/// Shows the producer's log and the ingester's load store.
 ///
 /// Asks the services over their sockets if they run, and opens their databases if they do not. Needs no secrets.
 #[derive(Debug, Parser)]

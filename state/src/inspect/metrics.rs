@@ -69,7 +69,7 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> [Gauge; 2] 
     ]
 }
 
-/// The figures of an ingester's bookkeeping.
+/// The figures of an ingester's load store.
 #[must_use]
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");

@@ -32,7 +32,7 @@ pub struct Verification {
     pub faults: u64,
     /// The producer's log.
     pub producer: Part<Vec<Checked>>,
-    /// The ingester's bookkeeping.
+    /// The ingester's load store.
     pub ingester: Part<Vec<Checked>>,
 }
 

@@ -1,4 +1,4 @@
-//! `state dump` of a log and a bookkeeping with much that is pending.
+//! `state dump` of a log and a load store with many pending batches.
 
 use std::path::Path;
 

@@ -30,7 +30,7 @@ pub struct BatchDump {
     pub batch: BatchId,
     /// What the producer's log has of it; None inside when the log does not know it.
     pub producer: Part<Option<BatchDetail>>,
-    /// What the ingester's bookkeeping has of it; None inside when the bookkeeping does not know it.
+    /// What the ingester's load store has of it; None inside when the load store does not know it.
     pub ingester: Part<Option<Load>>,
     /// Where its seal is in S3, as far as both know; None before it has one, and after it was deleted.
     pub seal: Option<String>,

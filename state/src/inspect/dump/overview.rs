@@ -1,4 +1,4 @@
-//! The producer's log and the ingester's bookkeeping side by side.
+//! The producer's log and the ingester's load store side by side.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ pub struct Dump {
     pub at: DateTime<Utc>,
     /// The producer's log.
     pub producer: Part<ProducerSnapshot>,
-    /// The ingester's bookkeeping.
+    /// The ingester's load store.
     pub ingester: Part<IngesterSnapshot>,
     /// What has not reached its end.
     pub pending: Pending,
@@ -53,7 +53,7 @@ pub async fn ask_producer(config: &Config, clock: &Clock) -> Result<Part<Produce
     Service::producer(config, clock).ask(&Question::Snapshot, Owner::snapshot).await
 }
 
-/// Asks the ingester, or reads its bookkeeping.
+/// Asks the ingester, or reads its load store.
 pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
     let read = |loads: &Loads| {
         let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());

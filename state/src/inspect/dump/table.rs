@@ -54,14 +54,11 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
         return;
     }
     // Of those that have reached their end only the latest.
-    let finished = |id: &BatchId| !dump.waiting.contains_key(id);
-    let hidden = lines.keys().filter(|id| finished(id)).count().saturating_sub(FINISHED_SHOWN);
-    let mut to_hide = hidden;
-    lines.retain(|id, _| {
-        let hide = to_hide > 0 && finished(id);
-        to_hide -= usize::from(hide);
-        !hide
-    });
+    let finished: Vec<_> = lines.keys().filter(|id| !dump.waiting.contains_key(id)).copied().collect();
+    let hidden = finished.len().saturating_sub(FINISHED_SHOWN);
+    for id in finished.iter().take(hidden) {
+        lines.remove(id);
+    }
     out.push(format!("\n{:36}  state      files     rows      bytes     age  load", "batch"));
     if hidden > 0 {
         let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };

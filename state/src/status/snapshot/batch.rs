@@ -84,7 +84,7 @@ pub struct Matching<T> {
 
 impl<T> Matching<T> {
     /// Filters `batches`, and reads the one that matches if it is the only one.
-    pub(in crate::status) fn find<R>(
+    pub(crate) fn find<R>(
         batches: impl Iterator<Item = (BatchId, R)>,
         prefix: &BatchPrefix,
         read: impl FnOnce(R) -> Result<T, Failure>,
@@ -126,7 +126,7 @@ impl FileDetail {
 }
 
 impl BatchDetail {
-    pub(in crate::status) fn read(log: &LogReader, seq: u64, record: BatchRecord) -> Result<Self, LogError> {
+    pub(crate) fn read(log: &LogReader, seq: u64, record: BatchRecord) -> Result<Self, LogError> {
         let (record, files) = log.with_files(seq, record)?;
         let file_list: Option<Vec<_>> = files.map(|files| files.into_iter().map(FileDetail::new).collect());
         let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();

@@ -1,10 +1,10 @@
-//! The ingester's bookkeeping at one moment.
+//! The ingester's load store at one moment.
 
 use serde::{Deserialize, Serialize};
 
 use crate::loads::{LedgerMark, Load, Paused, Sums};
 
-/// The ingester's bookkeeping at one moment.
+/// The ingester's load store at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IngesterSnapshot {
     /// Every load it remembers, oldest batch first.

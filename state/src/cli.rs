@@ -11,10 +11,10 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchPrefix;
 use shared::out;
 
-use crate::inspect::dump;
+use crate::inspect::dump::{BatchDump, Dump};
 use crate::inspect::verify::verify;
 
-/// Looks at the producer's log and the ingester's bookkeeping.
+/// Shows the producer's log and the ingester's load store.
 ///
 /// Asks the services over their sockets if they run, and opens their databases if they do not. Needs no secrets.
 #[derive(Debug, Parser)]
@@ -44,17 +44,17 @@ enum Command {
     Dump {
         #[command(flatten)]
         common: Common,
-        /// Shows what is pending and nothing else.
+        /// Shows only what is pending.
         #[arg(long, conflicts_with = "batch")]
         pending: bool,
-        /// Shows all about one batch: its id, or the first 8 characters of it or more.
+        /// Shows everything about one batch: give its id, or at least the first 8 characters of it.
         #[arg(long, value_name = "ID")]
         batch: Option<BatchPrefix>,
     },
     /// Reads everything in both databases and names whatever is not as it was written.
     ///
-    /// A service that runs checks its database itself, while it goes on. Ends with 65 if anything is wrong; changes
-    /// no record.
+    /// A service that runs checks its database itself, while it works. Ends with 65 if anything is wrong. Changes no
+    /// record.
     #[command(after_help = "Examples:\n  \
         state verify\n  \
         state verify --json | jq '.producer.snapshot[].faults[]'")]
@@ -80,10 +80,7 @@ struct Common {
 }
 
 impl Cli {
-    /// Does what was asked for.
-    ///
-    /// # Errors
-    /// With the code the program ends with.
+    /// Runs the command; a failure has the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         let (Command::Dump { common, .. } | Command::Verify { common }) = &self.command;
         let config = Config::load(&common.config, Secrets::Unused)?;
@@ -91,30 +88,30 @@ impl Cli {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         match self.command {
             Command::Dump { batch: Some(prefix), .. } => {
-                let dump = runtime.block_on(dump::look_at_batch(&config, &clock, &prefix))?;
-                show(&if json { as_json(&dump)? } else { dump.table() })
+                let dump = runtime.block_on(BatchDump::read(&config, &clock, &prefix))?;
+                show(json, &dump, || dump.table())
             }
             Command::Dump { pending, .. } => {
-                let dump = runtime.block_on(dump::look(&config, &clock))?;
+                let dump = runtime.block_on(Dump::read(&config, &clock))?;
                 let dump = if pending { dump.only_pending() } else { dump };
-                show(&if json { as_json(&dump)? } else { dump.table() })
+                show(json, &dump, || dump.table())
             }
             Command::Verify { .. } => {
                 let verification = runtime.block_on(verify(&config, &clock))?;
                 let mut report = Vec::new();
                 let verdict = verification.print(&mut report);
-                let report = String::from_utf8_lossy(&report);
-                show(&if json { as_json(&verification)? } else { report.trim_end().to_owned() })?;
+                show(json, &verification, || String::from_utf8_lossy(&report).trim_end().to_owned())?;
                 verdict
             }
         }
     }
 }
 
-fn as_json(value: &impl Serialize) -> Result<String, Failure> {
-    serde_json::to_string_pretty(value).map_err(|error| Failure::new(Exit::Software, error))
-}
-
-fn show(text: &str) -> Result<(), Failure> {
+fn show(json: bool, value: &impl Serialize, table: impl FnOnce() -> String) -> Result<(), Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(value).map_err(|error| Failure::new(Exit::Software, error))?
+    } else {
+        table()
+    };
     Ok(writeln!(out::stdout(), "{text}")?)
 }

@@ -1,5 +1,5 @@
-//! Everything durable on local disk: the producer's log, the ingester's bookkeeping, the socket on which their
-//! owners answer questions, and what `state` shows of them.
+//! Everything durable on local disk: the producer's log and the ingester's load store, the socket on which their
+//! services answer questions, and what `state` shows of them. Each module uses only those below it.
 
 pub mod cli;
 pub mod inspect;

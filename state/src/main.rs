@@ -1,4 +1,4 @@
-//! `state`: what is pending and whether it is as it was written, whether the services run or not.
+//! `state` shows what is pending and verifies what is stored, whether the services run or not.
 
 use std::process::ExitCode;
 

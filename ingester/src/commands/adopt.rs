@@ -226,7 +226,7 @@ async fn of_its_producer(
     batch: BatchId,
     out: &mut impl Write,
 ) -> Result<Option<Result<(), Failure>>, Failure> {
-    let asked = state::inspect::dump::look_at_producer(config, &Clock::system()).await;
+    let asked = state::inspect::dump::ask_producer(config, &Clock::system()).await;
     let (running, batches) = match asked {
         Ok(part) => (part.pid.is_some(), part.snapshot.map(|log| log.batches)),
         Err(failure) => {

@@ -1,6 +1,5 @@
-//! Output for people: at most 100 columns wide.
+//! Output for people: lines of at most 100 columns.
 
-/// Columns of a line at most.
 pub(crate) const WIDTH: usize = 100;
 
 /// The text with every line cut to [`WIDTH`].
@@ -16,7 +15,7 @@ pub fn cut(text: &str) -> String {
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The words of `text` in lines of at most [`WIDTH`], each indented; a word that is too long is broken.
+/// The words of `text` in indented lines of at most [`WIDTH`]. A word that is longer than a line is broken.
 #[must_use]
 pub fn wrap(text: &str, indent: usize) -> String {
     let room = WIDTH.saturating_sub(indent).max(1);

@@ -1,165 +1,141 @@
-//! What Prometheus sees of the two databases: the same as `state dump` shows, as figures.
+//! The metrics of both services: the same figures as `state dump` shows.
 
 use chrono::{DateTime, Utc};
+use shared::clock;
 use shared::metrics::Page;
 
-use crate::loads::{ErrorClass, Load, LoadState, PausedBy};
+use crate::inspect::words::word;
+use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
+
+type Gauge = (&'static str, &'static str, f64);
 
 /// The figures of a producer's log.
 #[must_use]
 pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_producer");
-    let totals = snapshot.totals;
-    page.counter("received_records", "Records received", totals.received);
-    page.counters(
-        "records",
-        "What became of the records received",
-        "outcome",
+    let (totals, gaps) = (snapshot.totals, snapshot.gaps.totals);
+    let outcomes = [
+        ("row", totals.rows),
+        ("duplicate", totals.duplicates),
+        ("filtered", totals.filtered),
+        ("rejected", totals.rejected),
+    ];
+    page.counters("records", "What became of the records received", "outcome", outcomes);
+    for (name, help, value) in [
+        ("received_records", "Records received", totals.received),
+        ("rows_without_id", "Rows without a hit id: a duplicate of one is not recognised", totals.without_id),
+        ("gaps", "Times in which the stream was not read and that were not sent again", gaps.gaps),
+        ("gap_seconds", "Length of all gaps together", gaps.seconds),
+    ] {
+        page.counter(name, help, value);
+    }
+    let of = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
+    let statuses = [BatchStatus::Filling, BatchStatus::Sealed];
+    let batches = statuses.map(|status| (word(status), of(status).count() as f64));
+    page.gauges("batches", "Batches that are not yet in S3", "status", batches);
+    let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
+    gauges(&mut page, stream_gauges(snapshot, now));
+    gauges(
+        &mut page,
         [
-            ("row", totals.rows),
-            ("duplicate", totals.duplicates),
-            ("filtered", totals.filtered),
-            ("rejected", totals.rejected),
+            ("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64),
+            (
+                "log_waiting_rows",
+                "Rows that are durable here and not yet in S3",
+                snapshot.rows_to_upload as f64,
+            ),
+            ("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64),
+            (
+                "hits_remembered",
+                "Hit ids remembered to recognise duplicates",
+                snapshot.hits_remembered as f64,
+            ),
+            ("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now)),
         ],
-    );
-    page.counter(
-        "rows_without_id",
-        "Of the rows, those that nobody can recognise when they come again",
-        totals.without_id,
-    );
-    page.counter(
-        "gaps",
-        "Times in which the stream was not read and that were not sent again",
-        snapshot.gaps.totals.gaps,
-    );
-    page.counter("gap_seconds", "Length of all gaps together", snapshot.gaps.totals.seconds);
-    page.gauge("log_disk_bytes", "Bytes the log takes on disk", snapshot.disk_bytes as f64);
-    page.gauge(
-        "log_waiting_rows",
-        "Rows that are durable here and not yet in S3",
-        snapshot.rows_to_upload as f64,
-    );
-    page.gauge("log_waiting_rejects", "Rejects that are not yet in S3", snapshot.rejects_waiting as f64);
-    page.gauge(
-        "hits_remembered",
-        "Hit ids remembered to recognise duplicates",
-        snapshot.hits_remembered as f64,
-    );
-    let pending = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
-    page.gauges(
-        "batches",
-        "Batches that are not yet in S3",
-        "status",
-        [
-            ("filling", pending(BatchStatus::Filling).count() as f64),
-            ("sealed", pending(BatchStatus::Sealed).count() as f64),
-        ],
-    );
-    let oldest = pending(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
-    page.gauge("oldest_sealed_batch_seconds", "Age of the oldest batch that waits for S3", age(oldest, now));
-
-    let last_received = snapshot.sessions.iter().filter_map(|session| session.last_received).max();
-    let connected = snapshot.sessions.iter().filter(|session| session.ended.is_none()).count();
-    page.gauge("connections", "Connections to the stream that are open", connected as f64);
-    page.gauge(
-        "stream_behind_seconds",
-        "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes",
-        age(last_received, now),
     );
     page
 }
 
-/// The figures of an ingester's bookkeeping.
+fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> [Gauge; 2] {
+    let sessions = &snapshot.sessions;
+    let connected = sessions.iter().filter(|session| session.ended.is_none()).count();
+    let newest = sessions.iter().filter_map(|session| session.last_received).max();
+    let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
+    [
+        ("connections", "Connections to the stream that are open", connected as f64),
+        ("stream_behind_seconds", behind, age(newest, now)),
+    ]
+}
+
+/// The figures of an ingester's load store.
 #[must_use]
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
-    let loads = &snapshot.loads;
-    page.gauges(
-        "batches",
-        "Batches this ingester remembers, of the archived ones the latest",
-        "state",
-        STATES.map(|state| (state, loads.iter().filter(|load| name(load) == state).count() as f64)),
-    );
-    let class = |load: &Load| match load.state {
-        LoadState::Retrying { class, .. } => Some(class),
-        _ => None,
-    };
-    page.gauges(
-        "retrying_batches",
-        "Batches whose last attempt failed, by what is wrong",
-        "class",
-        CLASSES.map(|(asked, label)| {
-            (label, loads.iter().filter(|load| class(load) == Some(asked)).count() as f64)
-        }),
-    );
-    page.gauge(
-        "alarming_batches",
-        "Batches that only a person can mend, or that failed `ingester.alert_after` times or more",
-        loads.iter().filter(|load| load.is_alarming(alert_after)).count() as f64,
-    );
-    let waiting = || {
-        loads
-            .iter()
-            .filter(|load| !matches!(load.state, LoadState::Loaded { .. } | LoadState::Archived { .. }))
-    };
-    page.gauge(
-        "waiting_rows",
-        "Rows that are sealed in S3 and not loaded",
-        waiting().map(|load| load.rows as f64).sum(),
-    );
-    page.gauge(
-        "quarantined_rows",
-        "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered",
-        loads.iter().map(|load| load.quarantined as f64).sum(),
-    );
-    page.gauge(
-        "quarantined_batches",
-        "Batches with such rows",
-        loads.iter().filter(|load| load.quarantined > 0).count() as f64,
-    );
-    page.counter(
-        "staged_loads",
-        "Batches whose rows were compared with the table before they were loaded",
-        snapshot.sums.staged_loads,
-    );
-    page.counter("known_rows", "Rows of those that the table had already", snapshot.sums.known_rows);
-    let speaks = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
-    page.gauge(
-        "ledger_speaks_for_nothing",
-        "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile",
-        f64::from(speaks),
-    );
-    let oldest = waiting().map(|load| load.discovered).min();
-    page.gauge(
-        "oldest_waiting_batch_seconds",
-        "Time since the oldest waiting batch was seen",
-        age(oldest, now),
-    );
-    let paused = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
-    page.gauges(
-        "paused",
-        "1 while nothing is loaded because of `ingester pause` or ingester.pause",
-        "by",
-        [("hand", paused(PausedBy::Hand)), ("window", paused(PausedBy::Window))],
-    );
-    let loaded = loads.iter().filter_map(|load| load.loaded).max();
-    page.gauge("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now));
+    let number = |is: &dyn Fn(&Load) -> bool| snapshot.loads.iter().filter(|load| is(load)).count() as f64;
+    let states = STATES.map(|state| (state, number(&|load| state_name(load) == state)));
+    let help = "Batches this ingester remembers, of the archived ones the latest";
+    page.gauges("batches", help, "state", states);
+    let failed =
+        |class| number(&|load| matches!(load.state, LoadState::Retrying { class: its, .. } if its == class));
+    let classes = CLASSES.map(|class| (word(class), failed(class)));
+    let help = "Batches whose last attempt failed, by what is wrong";
+    page.gauges("retrying_batches", help, "class", classes);
+    let help = "Batches that need an operator, or that failed `ingester.alert_after` times or more";
+    page.gauge("alarming_batches", help, number(&|load| load.is_alarming(alert_after)));
+    let by = |by| f64::from(snapshot.paused.as_ref().is_some_and(|paused| paused.by == by));
+    let paused = [("hand", by(PausedBy::Hand)), ("window", by(PausedBy::Window))];
+    let help = "1 while nothing is loaded because of `ingester pause` or ingester.pause";
+    page.gauges("paused", help, "by", paused);
+    gauges(&mut page, load_gauges(&snapshot.loads, now));
+    staged(&mut page, snapshot);
     page
+}
+
+fn load_gauges(loads: &[Load], now: DateTime<Utc>) -> [Gauge; 5] {
+    let waiting = || loads.iter().filter(|load| !load.is_settled());
+    let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
+    let rows = waiting().map(|load| load.rows as f64).sum();
+    let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";
+    let oldest = waiting().map(|load| load.discovered).min();
+    let loaded = loads.iter().filter_map(|load| load.loaded).max();
+    [
+        ("waiting_rows", "Rows that are sealed in S3 and not loaded", rows),
+        ("quarantined_rows", refused, quarantined().map(|rows| rows as f64).sum()),
+        ("quarantined_batches", "Batches with such rows", quarantined().count() as f64),
+        ("oldest_waiting_batch_seconds", "Time since the oldest waiting batch was seen", age(oldest, now)),
+        ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),
+    ]
+}
+
+fn staged(page: &mut Page, snapshot: &IngesterSnapshot) {
+    let Sums { staged_loads, known_rows } = snapshot.sums;
+    let help = "Batches whose rows were compared with the table before they were loaded";
+    page.counter("staged_loads", help, staged_loads);
+    page.counter("known_rows", "Rows of those that the table had already", known_rows);
+    let unspoken = snapshot.ledger.as_ref().is_some_and(|mark| mark.knows_from.is_none());
+    let help = "1 until `ingester ledger knows-from` says which rows the ledger knows; every load is staged meanwhile";
+    page.gauge("ledger_speaks_for_nothing", help, f64::from(unspoken));
+}
+
+fn gauges(page: &mut Page, gauges: impl IntoIterator<Item = Gauge>) {
+    for (name, help, value) in gauges {
+        page.gauge(name, help, value);
+    }
 }
 
 const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
 
-const CLASSES: [(ErrorClass, &str); 5] = [
-    (ErrorClass::Passing, "passing"),
-    (ErrorClass::Incomplete, "incomplete"),
-    (ErrorClass::Configuration, "configuration"),
-    (ErrorClass::Data, "data"),
-    (ErrorClass::Unknown, "unknown"),
+const CLASSES: [ErrorClass; 5] = [
+    ErrorClass::Passing,
+    ErrorClass::Incomplete,
+    ErrorClass::Configuration,
+    ErrorClass::Data,
+    ErrorClass::Unknown,
 ];
 
-fn name(load: &Load) -> &'static str {
+fn state_name(load: &Load) -> &'static str {
     match load.state {
         LoadState::Discovered => "discovered",
         LoadState::Loading => "loading",
@@ -171,7 +147,7 @@ fn name(load: &Load) -> &'static str {
 
 /// Seconds since then; 0 when there is no then.
 fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
-    since.map_or(0.0, |since| (now - since).as_seconds_f64().max(0.0))
+    since.map_or(0.0, |since| clock::age(since, now).as_secs_f64())
 }
 
 #[cfg(test)]
@@ -179,7 +155,7 @@ mod tests {
     use shared::ids::{BatchId, Instance};
 
     use super::*;
-    use crate::loads::{LedgerMark, LoadEvent, Paused, Sums};
+    use crate::loads::{LedgerMark, LoadEvent, Paused};
 
     #[test]
     fn a_gap_shows_in_the_figures_of_the_producer() {

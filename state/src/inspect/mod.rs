@@ -1,6 +1,8 @@
-//! What `state` shows: `dump`, `verify` and the metrics of what is pending. Reads [`crate::status`].
+//! What `state` shows, `dump` and `verify`, and the metrics of both services. In: what the status of the services tells.
+//! Nothing is stored here.
 
 pub mod dump;
 pub mod verify;
 pub mod metrics;
 pub mod columns;
+mod words;

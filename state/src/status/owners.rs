@@ -18,7 +18,8 @@ impl Owner for LogReader {
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Ok(self.matching(prefix)?)
+        let batches = self.batches()?.into_iter().map(|(seq, record)| (record.id, (seq, record)));
+        Matching::find(batches, prefix, |(seq, record)| Ok(BatchDetail::read(self, seq, record)?))
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
@@ -31,12 +32,13 @@ impl Owner for Loads {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        // Whether loading is paused is known to the service, not to its database.
-        Ok(self.snapshot_with(None)?)
+        // The pauses in force are known to the service, not to its database.
+        let (loads, sums, ledger) = (self.all()?, self.sums()?, self.ledger_mark()?);
+        Ok(IngesterSnapshot { loads, paused: None, sums, ledger })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Ok(self.matching(prefix)?)
+        Matching::find(self.all()?.into_iter().map(|load| (load.batch, load)), prefix, Ok)
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {

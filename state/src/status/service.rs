@@ -86,27 +86,34 @@ impl<D> Service<D> {
         question: &Question,
         read: impl Fn(&D) -> Result<T, Failure>,
     ) -> Result<Part<T>, Failure> {
-        let (begun, mut told) = (self.clock.steady(), false);
+        let part = |pid, snapshot| Part { pid, dir: self.dir.display().to_string(), snapshot };
+        let patience = if *question == Question::Verify { VERIFY_PATIENCE } else { PATIENCE };
         let (socket, most) = (self.socket.display(), STARTING.as_secs());
+        let (begun, mut told) = (self.clock.steady(), false);
         loop {
-            let broken = match self.try_socket(question).await? {
-                Asked::Answered(Answer { pid, snapshot }) => return Ok(self.part(Some(pid), Some(snapshot))),
-                Asked::Nobody => None,
-                Asked::Broken(error) => Some(error),
+            let broken = match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
+                Ok(Ok(Answer { pid, snapshot })) => return Ok(part(Some(pid), Some(snapshot))),
+                Ok(Err(AskError::Refused(failure))) => return Err(failure),
+                Ok(Err(AskError::Nobody(_))) => None,
+                // The service may just have ended.
+                Ok(Err(broken @ AskError::Broken(_))) => Some(broken),
+                Err(_) => {
+                    let text = "does not answer: its service is stopped or overloaded";
+                    return Err(unavailable(format!("{socket} {text}")));
+                }
             };
-            let in_use = match self.try_database(&read)? {
-                Opened::Read(snapshot) => return Ok(self.part(None, snapshot)),
-                Opened::InUse(in_use) => in_use,
+            let in_use = match self.read_database(&read) {
+                Ok(snapshot) => return Ok(part(None, snapshot)),
+                Err(Unread::InUse(in_use)) => in_use,
+                Err(Unread::Failed(failure)) => return Err(failure),
             };
+            let waited = begun.until(self.clock.steady());
             if let Some(broken) = broken {
                 return Err(unavailable(format!("{in_use}; asked on {socket}, {broken}")));
-            }
-            let waited = begun.until(self.clock.steady());
-            if waited >= STARTING {
+            } else if waited >= STARTING {
                 let text = format!("{in_use}; nobody has answered on {socket} for {most} seconds");
                 return Err(unavailable(text));
-            }
-            if waited >= SILENT && !told {
+            } else if waited >= SILENT && !told {
                 told = true;
                 // Only a word to the user: it does not matter whether it can be written.
                 let _ = writeln!(out::stderr(), "{in_use}; waiting up to {most} seconds for {socket}");
@@ -115,35 +122,15 @@ impl<D> Service<D> {
         }
     }
 
-    async fn try_socket<T: DeserializeOwned>(&self, question: &Question) -> Result<Asked<T>, Failure> {
-        let patience = if *question == Question::Verify { VERIFY_PATIENCE } else { PATIENCE };
-        match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
-            Ok(Ok(answer)) => Ok(Asked::Answered(answer)),
-            Ok(Err(AskError::Refused(failure))) => Err(failure),
-            Ok(Err(AskError::Nobody(_))) => Ok(Asked::Nobody),
-            // The service may just have ended.
-            Ok(Err(broken @ AskError::Broken(_))) => Ok(Asked::Broken(broken)),
-            Err(_) => {
-                let socket = self.socket.display();
-                Err(unavailable(format!("{socket} does not answer: its service is stopped or overloaded")))
-            }
-        }
-    }
-
-    /// Opens the database and reads it, as its owner if this is root.
-    fn try_database<T>(&self, read: impl Fn(&D) -> Result<T, Failure>) -> Result<Opened<T>, Failure> {
+    /// Opens the database and reads it, as its owner if this is root; None when there is none.
+    fn read_database<T>(&self, read: impl Fn(&D) -> Result<T, Failure>) -> Result<Option<T>, Unread> {
         // Dropped after the database, which may write while it is closed.
         let _owner = as_owner(&self.dir)?;
         match (self.open)(&self.dir) {
-            Ok(opened) => Ok(Opened::Read(Some(read(&opened)?))),
-            Err(StoreError::Missing(_)) => Ok(Opened::Read(None)),
-            Err(in_use @ StoreError::InUse { .. }) => Ok(Opened::InUse(in_use)),
+            Ok(database) => read(&database).map(Some).map_err(Unread::Failed),
+            Err(StoreError::Missing(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
-    }
-
-    fn part<T>(&self, pid: Option<u32>, snapshot: Option<T>) -> Part<T> {
-        Part { pid, dir: self.dir.display().to_string(), snapshot }
     }
 }
 
@@ -151,21 +138,20 @@ fn unavailable(text: String) -> Failure {
     Failure::new(Exit::Unavailable, anyhow::anyhow!(text))
 }
 
-/// The outcome of opening the database.
-enum Opened<T> {
-    /// What it holds; None when there is none.
-    Read(Option<T>),
+/// Why a database was not read.
+enum Unread {
     /// Another process has it.
     InUse(StoreError),
+    Failed(Failure),
 }
 
-/// The outcome of a question over the socket.
-enum Asked<T> {
-    Answered(Answer<T>),
-    /// There is no socket, or no service behind it.
-    Nobody,
-    /// The connection broke before the answer was whole.
-    Broken(AskError),
+impl From<StoreError> for Unread {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::InUse { .. } => Self::InUse(error),
+            other => Self::Failed(other.into()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -180,6 +166,7 @@ mod tests {
 
     use super::*;
     use crate::loads::Loads;
+    use crate::status::feed::Owner;
     use crate::status::snapshot::IngesterSnapshot;
 
     fn service(dir: &Path, clock: Clock) -> Service<Loads> {
@@ -187,7 +174,7 @@ mod tests {
     }
 
     async fn ask(service: Service<Loads>) -> Result<Part<IngesterSnapshot>, Failure> {
-        service.ask(&Question::Snapshot, |loads| Ok(loads.snapshot_with(None)?)).await
+        service.ask(&Question::Snapshot, Owner::snapshot).await
     }
 
     #[tokio::test(flavor = "multi_thread")]

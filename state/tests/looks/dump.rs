@@ -1,4 +1,4 @@
-//! `state dump` of a log and a bookkeeping with much that is pending.
+//! `state dump` of a log and a load store with many pending batches.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
-use state::inspect::dump::{BatchDump, Happening, look, look_at_batch};
+use state::inspect::dump::{BatchDump, Dump, Happening};
 use state::loads::{ErrorClass, Load, LoadEvent, Loads};
 use state::log::{Log, Settings};
 use state::store::{Change, Kind, Store, Table};
@@ -61,7 +61,7 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
     fill(&place.producer(), 1_000);
     met(&place.ingester(), 1_000);
     let begun = Clock::system().steady();
-    let dump = look(&place.config(), &Clock::system()).await.unwrap();
+    let dump = Dump::read(&place.config(), &Clock::system()).await.unwrap();
     let looked = begun.until(Clock::system().steady());
     let table = dump.table();
     let rendered = begun.until(Clock::system().steady()) - looked;
@@ -92,7 +92,7 @@ async fn a_thousand_pending_batches_are_all_shown_once_in_table_and_json() {
 async fn a_directory_without_a_database_has_never_been_used() {
     let place = Place::new();
     std::fs::create_dir_all(place.producer().join("sled")).unwrap();
-    let dump = look(&place.config(), &Clock::system()).await.unwrap();
+    let dump = Dump::read(&place.config(), &Clock::system()).await.unwrap();
     assert!(dump.producer.snapshot.is_none() && dump.ingester.snapshot.is_none());
     assert_eq!(dump.table().matches("never ran with this configuration").count(), 2, "{}", dump.table());
     assert!(std::fs::read_dir(place.producer().join("sled")).unwrap().next().is_none(), "nothing was made");
@@ -108,7 +108,7 @@ fn half_uploaded(place: &Place) -> BatchId {
 }
 
 async fn look_at(place: &Place, batch: BatchId) -> Result<BatchDump, Failure> {
-    look_at_batch(&place.config(), &Clock::system(), &batch.to_string().parse().unwrap()).await
+    BatchDump::read(&place.config(), &Clock::system(), &batch.to_string().parse().unwrap()).await
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ fn assert_timeline(dump: &BatchDump) {
 async fn a_batch_of_another_producer_is_told_as_far_as_the_ingester_knows_it() {
     let place = Place::new();
     met(&place.ingester(), 1);
-    let Part { snapshot, .. } = look(&place.config(), &Clock::system()).await.unwrap().ingester;
+    let Part { snapshot, .. } = Dump::read(&place.config(), &Clock::system()).await.unwrap().ingester;
     let batch = snapshot.unwrap().loads[0].batch;
     let dump = look_at(&place, batch).await.unwrap();
     let table = dump.table();
@@ -237,7 +237,7 @@ async fn measure_a_dump_of_a_thousand_pending_batches() {
     let config = place.config();
     for what in ["first", "again"] {
         let begun = Clock::system().steady();
-        let dump = look(&config, &Clock::system()).await.unwrap();
+        let dump = Dump::read(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         println!(
             "not running, {what}: {:?}, {} lines, {} bytes",
@@ -249,7 +249,7 @@ async fn measure_a_dump_of_a_thousand_pending_batches() {
     let (log, loads) = crate::socket::serve(&place).await;
     for what in ["first", "again"] {
         let begun = Clock::system().steady();
-        let dump = look(&config, &Clock::system()).await.unwrap();
+        let dump = Dump::read(&config, &Clock::system()).await.unwrap();
         let (table, json) = (dump.table(), serde_json::to_string_pretty(&dump).unwrap());
         assert!(dump.producer.pid.is_some() && dump.ingester.pid.is_some());
         println!(

@@ -1,4 +1,4 @@
-//! What `state` shows: of logs made by the log itself, running or not, whole or broken.
+//! What `state` shows of real logs and load stores: running or not, whole or broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod broken;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shared::clock::Clock;
 use shared::exit::Exit;
 use shared::shutdown::Shutdown;
-use state::inspect::dump::{look, look_at_batch};
+use state::inspect::dump::{BatchDump, Dump};
 use state::inspect::verify::verify;
 use state::loads::Loads;
 use state::log::Log;
@@ -51,19 +51,20 @@ async fn a_running_service_answers_for_one_batch_and_verifies_itself() {
     log.uploaded(0, upload(0)).unwrap();
     let config = place.config();
     let batch = log.reader().batch(0).unwrap().id;
-    let dump = look_at_batch(&config, &Clock::system(), &batch.to_string().parse().unwrap()).await.unwrap();
+    let dump = BatchDump::read(&config, &Clock::system(), &batch.to_string().parse().unwrap()).await.unwrap();
     assert_eq!((dump.producer.pid, dump.ingester.pid), (Some(std::process::id()), Some(std::process::id())));
     let detail = dump.producer.snapshot.clone().unwrap().unwrap();
     assert_eq!((detail.summary.files_uploaded, detail.file_list.unwrap().len()), (1, 2));
     assert!(dump.ingester.snapshot.unwrap().is_none(), "the ingester does not know it");
 
     // Both batches were opened at nearly the same time.
-    let many =
-        look_at_batch(&config, &Clock::system(), &batch.to_string()[..8].parse().unwrap()).await.unwrap_err();
+    let many = BatchDump::read(&config, &Clock::system(), &batch.to_string()[..8].parse().unwrap())
+        .await
+        .unwrap_err();
     assert_eq!(many.exit(), Exit::Usage);
     assert!(many.to_string().starts_with("2 batches begin with"), "{many}");
     assert!(many.to_string().contains(&batch.to_string()), "{many}");
-    let none = look_at_batch(&config, &Clock::system(), &"00000000".parse().unwrap()).await.unwrap_err();
+    let none = BatchDump::read(&config, &Clock::system(), &"00000000".parse().unwrap()).await.unwrap_err();
     assert_eq!(none.exit(), Exit::NoInput);
 
     let verification = verify(&config, &Clock::system()).await.unwrap();
@@ -99,12 +100,12 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
         store.commit(change).unwrap();
     };
     break_it();
-    let stopped = look(&place.config(), &Clock::system()).await.unwrap_err();
+    let stopped = Dump::read(&place.config(), &Clock::system()).await.unwrap_err();
     let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     serve_one(&place.config().producer_socket(), log.reader()).await;
     // Opened as for a look: an ingester reads every load when it starts.
     serve_one(&place.config().ingester_socket(), Loads::look(&place.ingester()).unwrap()).await;
-    let running = look(&place.config(), &Clock::system()).await.unwrap_err();
+    let running = Dump::read(&place.config(), &Clock::system()).await.unwrap_err();
     assert_eq!((stopped.exit(), running.exit()), (Exit::Data, Exit::Data), "{stopped}\n{running}");
     assert!(running.to_string().contains(&stopped.to_string()), "{running}");
     let verification = verify(&place.config(), &Clock::system()).await.unwrap();
@@ -132,7 +133,7 @@ async fn a_service_of_an_older_version_that_hangs_up_on_a_question_is_named() {
             let _ = stream.read(&mut byte).await;
         }
     });
-    let failure = look_at_batch(&config, &Clock::system(), &"019caeda".parse().unwrap()).await.unwrap_err();
+    let failure = BatchDump::read(&config, &Clock::system(), &"019caeda".parse().unwrap()).await.unwrap_err();
     assert_eq!(failure.exit(), Exit::Unavailable);
     let said = failure.to_string();
     let pid = std::process::id();

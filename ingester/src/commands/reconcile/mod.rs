@@ -104,11 +104,11 @@ pub(crate) async fn command(config: &Config, args: &Args, out: &mut impl Write) 
 /// What the databases of this machine know, what is to be said of the log, and whether there is a bookkeeping that nobody
 /// has open.
 async fn look(config: &Config) -> (Known, String, bool) {
-    let (log, said) = match state::inspect::dump::look_at_producer(config, &Clock::system()).await {
+    let (log, said) = match state::inspect::dump::ask_producer(config, &Clock::system()).await {
         Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
         Err(failure) => (None, failure.to_string()),
     };
-    let (loads, closed) = match state::inspect::dump::look_at_ingester(config, &Clock::system()).await {
+    let (loads, closed) = match state::inspect::dump::ask_ingester(config, &Clock::system()).await {
         Ok(part) => {
             let closed = part.pid.is_none() && part.snapshot.is_some();
             (part.snapshot.map(|snapshot| snapshot.loads).unwrap_or_default(), closed)

@@ -1,4 +1,6 @@
-//! What `state dump --batch` shows: all that both services know of one batch, and how it came along.
+//! One batch: what both services know of it, and what happened to it.
+
+use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -8,12 +10,13 @@ use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout::{self, SEAL};
 
-use crate::loads::{ErrorClass, Load, LoadState};
-use crate::status::feed::Question;
+use super::timeline::{Event, timeline};
+use crate::loads::{Load, LoadState};
+use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
-/// Ids named when several batches are meant.
+/// Ids named when a prefix means several batches.
 const NAMED: usize = 5;
 
 /// One batch at one moment.
@@ -25,187 +28,76 @@ pub struct BatchDump {
     pub at: DateTime<Utc>,
     /// The batch.
     pub batch: BatchId,
-    /// What the producer's log has of it; None inside when it does not know it.
+    /// What the producer's log has of it; None inside when the log does not know it.
     pub producer: Part<Option<BatchDetail>>,
-    /// What the ingester's bookkeeping has of it; None inside when it does not know it.
+    /// What the ingester's load store has of it; None inside when the load store does not know it.
     pub ingester: Part<Option<Load>>,
-    /// Where its seal stands in S3, as far as both know; None when it has none yet, or none any more.
+    /// Where its seal is in S3, as far as both know; None before it has one, and after it was deleted.
     pub seal: Option<String>,
-    /// Where its rows in quarantine stand in S3; None when it has none, as far as the ingester knows.
+    /// Where its rows in quarantine are in S3; None when it has none, as far as the ingester knows.
     pub quarantine: Option<String>,
     /// What happened to it, in order of time.
     pub timeline: Vec<Event>,
 }
 
-/// Something that happened to a batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// What.
-    pub event: Happening,
-    /// When, by the clock of the service that noted it.
-    pub at: DateTime<Utc>,
-    /// Milliseconds since the event before it; None for the first.
-    pub after_ms: Option<u64>,
-    /// The attempt it belongs to, if one.
-    pub attempt: Option<u32>,
-    /// Of a failure, what kind of trouble it was.
-    pub class: Option<ErrorClass>,
-    /// Of a failure, what happened.
-    pub why: Option<String>,
-}
-
-/// What can happen to a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Happening {
-    /// Its first row was accepted.
-    Opened,
-    /// Its files became final.
-    Sealed,
-    /// S3 confirmed its seal.
-    Published,
-    /// The ingester saw its seal.
-    Discovered,
-    /// An attempt to load it started.
-    Started,
-    /// An attempt failed, or could not start.
-    Failed,
-    /// The ledger has it.
-    Loaded,
-    /// Its folder is where the configuration wants it.
-    Archived,
-    /// The ingester saw its seal once more.
-    FoundAgain,
-}
-
-/// Reads the one batch whose id begins with `prefix`.
-///
-/// # Errors
-/// When a service can neither be asked nor its database be read, no batch is known by that id, or several are.
-pub async fn look_at_batch(
-    config: &Config,
-    clock: &Clock,
-    prefix: &BatchPrefix,
-) -> Result<BatchDump, Failure> {
-    let question = Question::Batch(prefix.clone());
-    let producer = Service::producer(config, clock).ask(&question, |log| Ok(log.matching(prefix)?)).await?;
-    let ingester =
-        Service::ingester(config, clock).ask(&question, |loads| Ok(loads.matching(prefix)?)).await?;
-    let made = producer.snapshot.iter().flat_map(|found| &found.ids);
-    let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
-    let mut ids: Vec<BatchId> = made.chain(met).copied().collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let batch = match ids.as_slice() {
-        [batch] => *batch,
-        [] => return Err(unknown(prefix, config)),
-        several => return Err(ambiguous(prefix, several)),
-    };
-    let producer = producer.map(|found| found.batch);
-    let ingester = ingester.map(|found| found.batch);
-    Ok(BatchDump::of(batch, producer, ingester, config, clock.wall()))
-}
-
-fn unknown(prefix: &BatchPrefix, config: &Config) -> Failure {
-    let error = anyhow::anyhow!(
-        "no batch {prefix} is known here. Batches are forgotten long after they were published and archived: the ledger \
-         ({}) and its folder in s3://{} still tell of it",
-        config.redshift.ledger,
-        config.s3.bucket,
-    );
-    Failure::new(Exit::NoInput, error)
-}
-
-fn ambiguous(prefix: &BatchPrefix, ids: &[BatchId]) -> Failure {
-    let named: Vec<_> = ids.iter().take(NAMED).map(|id| format!("\n  {id}")).collect();
-    let more = if ids.len() > NAMED { "\n  …" } else { "" };
-    let error = anyhow::anyhow!("{} batches begin with {prefix}:{}{more}", ids.len(), named.concat());
-    Failure::new(Exit::Usage, error)
-}
-
 impl BatchDump {
-    /// The dump of what the two services have of `batch`.
-    #[must_use]
-    pub fn of(
-        batch: BatchId,
-        producer: Part<Option<BatchDetail>>,
-        ingester: Part<Option<Load>>,
-        config: &Config,
-        at: DateTime<Utc>,
-    ) -> Self {
-        let (made, load) =
-            (producer.snapshot.iter().flatten().next(), ingester.snapshot.iter().flatten().next());
+    /// Reads the one batch whose id begins with `prefix`; fails when no batch is known by that id, or several are.
+    pub async fn read(config: &Config, clock: &Clock, prefix: &BatchPrefix) -> Result<Self, Failure> {
+        let question = Question::Batch(prefix.clone());
+        let producer =
+            Service::producer(config, clock).ask(&question, |log| Owner::batch(log, prefix)).await?;
+        let ingester =
+            Service::ingester(config, clock).ask(&question, |loads| Owner::batch(loads, prefix)).await?;
+        let made = producer.snapshot.iter().flat_map(|found| &found.ids);
+        let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
+        let batch = only(prefix, &made.chain(met).copied().collect(), config)?;
+        let producer = producer.map(|found| found.batch);
+        let ingester = ingester.map(|found| found.batch);
+
+        let made = producer.snapshot.iter().flatten().next();
+        let load = ingester.snapshot.iter().flatten().next();
         let seal = seal(config, batch, made, load);
         let quarantine = load.filter(|load| load.quarantined > 0).map(|_| {
-            let (bucket, prefix) = (&config.s3.bucket, &config.s3.quarantine);
-            layout::folder(&format!("s3://{bucket}/{prefix}"), batch)
+            let prefix = format!("s3://{}/{}", config.s3.bucket, config.s3.quarantine);
+            layout::folder(&prefix, batch)
         });
-        let timeline = timeline(batch, made, load);
-        Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline }
+        let (at, timeline) = (clock.wall(), timeline(batch, made, load));
+        Ok(Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline })
     }
+}
 
-    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
-    #[must_use]
-    pub fn table(&self) -> String {
-        crate::inspect::dump::batch_table::render(self)
+fn only(prefix: &BatchPrefix, ids: &BTreeSet<BatchId>, config: &Config) -> Result<BatchId, Failure> {
+    match (ids.len(), ids.first()) {
+        (1, Some(batch)) => Ok(*batch),
+        (0, _) | (_, None) => {
+            let error = anyhow::anyhow!(
+                "no batch {prefix} is known here. Batches are forgotten long after they were published and archived: \
+                 the ledger ({}) and its folder in s3://{} still tell of it",
+                config.redshift.ledger,
+                config.s3.bucket,
+            );
+            Err(Failure::new(Exit::NoInput, error))
+        }
+        (many, _) => {
+            let named: String = ids.iter().take(NAMED).map(|id| format!("\n  {id}")).collect();
+            let more = if many > NAMED { "\n  …" } else { "" };
+            let error = anyhow::anyhow!("{many} batches begin with {prefix}:{named}{more}");
+            Err(Failure::new(Exit::Usage, error))
+        }
     }
 }
 
 fn seal(config: &Config, batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Option<String> {
-    let below = |prefix: &str, id| format!("{}{SEAL}", layout::folder(prefix, id));
-    let bucket = |prefix: &str, id| below(&format!("s3://{}/{prefix}", config.s3.bucket), id);
-    match (load.map(|load| (&load.state, load.ledger_id())), config.ingester.archive) {
-        (Some((LoadState::Archived { .. }, _)), Archive::Delete) => None,
-        (Some((LoadState::Archived { .. }, id)), Archive::Move) => Some(bucket(&config.s3.ingested, id)),
-        _ => match made {
-            Some(made) => made.summary.published.map(|_| below(&made.place, batch)),
-            None => Some(bucket(&config.s3.to_ingest, batch)),
-        },
-    }
-}
-
-fn timeline(batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Vec<Event> {
-    let plain = |event, at| Event { event, at, after_ms: None, attempt: None, class: None, why: None };
-    let opened = made.map_or_else(|| batch.opened_at(), |made| made.summary.opened);
-    let mut events = vec![plain(Happening::Opened, opened)];
-    let summary = made.map(|made| &made.summary);
-    events.extend(summary.and_then(|batch| batch.sealed).map(|at| plain(Happening::Sealed, at)));
-    events.extend(summary.and_then(|batch| batch.published).map(|at| plain(Happening::Published, at)));
-    if let Some(load) = load {
-        events.push(plain(Happening::Discovered, load.discovered));
-        let last = load.failures.len().wrapping_sub(1);
-        for (number, failed) in load.failures.iter().enumerate() {
-            let started = |at| Event { attempt: failed.attempt, ..plain(Happening::Started, at) };
-            events.extend(failed.started.map(started));
-            // Of the latest failure more of the reason is kept.
-            let why = match &load.state {
-                LoadState::Retrying { why, .. } if number == last => why,
-                _ => &failed.why,
-            };
-            events.push(Event {
-                attempt: failed.attempt,
-                class: Some(failed.class),
-                why: Some(why.clone()),
-                ..plain(Happening::Failed, failed.failed)
-            });
+    let below = |prefix: &str| format!("s3://{}/{prefix}", config.s3.bucket);
+    let archived = load.filter(|load| matches!(load.state, LoadState::Archived { .. }));
+    let (place, id) = match (archived, config.ingester.archive, made) {
+        (Some(_), Archive::Delete, _) => return None,
+        (Some(load), Archive::Move, _) => (below(&config.s3.ingested), load.ledger_id()),
+        (_, _, Some(made)) => {
+            made.summary.published?;
+            (made.place.clone(), batch)
         }
-        let started = |at| Event { attempt: Some(load.attempts), ..plain(Happening::Started, at) };
-        events.extend(load.started.map(started));
-        let loaded = match load.state {
-            LoadState::Loaded { at } => load.loaded.or(Some(at)),
-            _ => load.loaded,
-        };
-        events.extend(loaded.map(|at| plain(Happening::Loaded, at)));
-        if let LoadState::Archived { at } = load.state {
-            events.push(plain(Happening::Archived, at));
-        }
-        events.extend(load.found_again.map(|at| plain(Happening::FoundAgain, at)));
-    }
-    // The two services may run by different clocks; what one of them noted stays in its order.
-    events.sort_by_key(|event| event.at);
-    let before: Vec<_> = events.iter().map(|event| event.at).collect();
-    for (event, before) in events.iter_mut().skip(1).zip(before) {
-        event.after_ms = Some(u64::try_from((event.at - before).num_milliseconds()).unwrap_or(0));
-    }
-    events
+        (_, _, None) => (below(&config.s3.to_ingest), batch),
+    };
+    Some(format!("{}{SEAL}", layout::folder(&place, id)))
 }

@@ -1,301 +1,163 @@
-//! The dump for people: aligned, what is pending last so that it stands above the prompt.
+//! Both services for people: aligned, what is pending last so that it stands above the prompt.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::human::{bytes, count, duration};
+use shared::human::{bytes, count};
 use shared::ids::BatchId;
-use shared::seal::Counts;
 
+use super::overview::Dump;
+use super::stream_table::stream;
 use crate::inspect::columns;
-use crate::inspect::dump::{Dump, loads_of};
-use crate::loads::{ErrorClass, Load, LoadState, Paused, Sums};
-use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
-use crate::status::service::Part;
-use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
+use crate::inspect::words::{age, header, word};
+use crate::loads::{Load, LoadState, Sums};
+use crate::log::BatchStatus;
+use crate::status::snapshot::BatchSnapshot;
 
 /// Batches shown that have reached their end.
 const FINISHED_SHOWN: usize = 10;
 /// Batches shown that have rows in quarantine.
 const QUARANTINED_SHOWN: usize = 10;
-/// Gaps shown.
-const GAPS_SHOWN: usize = 10;
 
-/// A batch as both services know it.
-struct Line<'d> {
-    id: BatchId,
-    made: Option<&'d BatchSnapshot>,
-    load: Option<&'d Load>,
-}
+/// A batch as the producer and the ingester know it.
+type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
-pub(super) fn render(dump: &Dump) -> String {
-    let mut out = String::new();
-    header(&mut out, dump.at, &dump.producer, &dump.ingester);
-    if let Some(producer) = dump.producer.snapshot.as_ref().filter(|_| !dump.only_pending) {
-        stream(&mut out, producer, dump.producer.pid.is_some(), dump.at);
-    }
-    batches(&mut out, dump);
-    quarantine(&mut out, dump);
-    ledger(&mut out, dump);
-    let pending = dump.pending;
-    let _ = write!(out, "pending  {} batches, {} rows", count(pending.batches), count(pending.rows));
-    if let Some(paused) = paused(dump) {
-        let _ = write!(out, "\npaused   {}", paused.told());
-    }
-    columns::cut(&out)
-}
-
-fn paused(dump: &Dump) -> Option<&Paused> {
-    dump.ingester.snapshot.as_ref()?.paused.as_ref()
-}
-
-pub(super) fn header<P, I>(out: &mut String, at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) {
-    let at = at.format("%Y-%m-%d %H:%M:%S UTC");
-    let _ = writeln!(out, "{at}\nproducer  {}\ningester  {}", producer.origin(), ingester.origin());
-}
-
-fn stream(out: &mut String, producer: &ProducerSnapshot, running: bool, now: DateTime<Utc>) {
-    let totals = &producer.totals;
-    let _ = writeln!(
-        out,
-        "\ninstance  {}\nreceived  {} = {} rows + {} duplicates + {} filtered + {} rejected",
-        producer.instance,
-        count(totals.received),
-        count(totals.rows),
-        count(totals.duplicates),
-        count(totals.filtered),
-        count(totals.rejected),
-    );
-    unusual(out, totals);
-    let _ = writeln!(
-        out,
-        "log       {} rows not yet in S3, {} on disk, {} hit ids remembered, {} rejects waiting",
-        count(producer.rows_to_upload),
-        bytes(producer.disk_bytes),
-        count(producer.hits_remembered),
-        count(producer.rejects_waiting),
-    );
-    if producer.dedup.too_short {
-        out.push_str(
-            "          log.dedup_hits holds less than log.dedup_window: more is compared with the table\n",
-        );
-    }
-    // The latest session of each connection; of none that is no longer used.
-    let latest = |connection: u64| {
-        producer.sessions.iter().rev().find(|session| u64::from(session.connection) == connection)
-    };
-    let mut sessions: Vec<_> = (0..producer.connections.max(1)).filter_map(latest).collect();
-    if sessions.is_empty() {
-        sessions.extend(producer.sessions.last());
-    }
-    if sessions.is_empty() {
-        out.push_str("stream    never connected\n");
-    }
-    let several = producer.connections > 1;
-    sessions.into_iter().for_each(|session| stream_state(out, session, several, running, now));
-    gaps(out, &producer.gaps);
-}
-
-/// What of the rows is worth a second look.
-fn unusual(out: &mut String, totals: &Counts) {
-    if totals.without_id > 0 {
-        let _ = writeln!(out, "          {} of the rows have no hit id", count(totals.without_id));
-    }
-}
-
-fn gaps(out: &mut String, gaps: &GapsSnapshot) {
-    if gaps.totals.gaps == 0 && gaps.list.is_empty() {
-        return;
-    }
-    let sum = duration(Duration::from_secs(gaps.totals.seconds));
-    let _ = writeln!(
-        out,
-        "gaps      {}, {sum} together; hits received in them are missing",
-        count(gaps.totals.gaps)
-    );
-    let hidden = gaps.list.len().saturating_sub(GAPS_SHOWN);
-    let shown = (gaps.list.len() - hidden) as u64;
-    if gaps.totals.gaps > shown {
-        let _ = writeln!(out, "          ({} older ones)", count(gaps.totals.gaps - shown));
-    }
-    for gap in gaps.list.iter().skip(hidden) {
-        let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
-        let (length, why) = (age(gap.to, gap.from), gap.why.as_deref().unwrap_or("unknown"));
-        let _ =
-            writeln!(out, "          {from} to {to} UTC ({length}) before session {}: {why}", gap.session);
-    }
-}
-
-fn stream_state(out: &mut String, session: &Session, several: bool, running: bool, now: DateTime<Utc>) {
-    let records = count(session.records);
-    let state = match (session.ended, &session.why) {
-        (Some(ended), why) => {
-            format!("not connected for {}: {}", age(now, ended), why.as_deref().unwrap_or("unknown"))
+impl Dump {
+    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut out = vec![header(self.at, &self.producer, &self.ingester)];
+        if let Some(producer) = self.producer.snapshot.as_ref().filter(|_| !self.only_pending) {
+            stream(&mut out, producer, self.producer.pid.is_some(), self.at);
         }
-        (None, _) if running => format!("connected for {}", age(now, session.connected)),
-        (None, _) => format!("not connected for {}: {ENDED_WITHOUT_A_WORD}", age(now, session.alive)),
-    };
-    let connection = if several { format!("connection {}, ", session.connection) } else { String::new() };
-    let _ = writeln!(out, "stream    {connection}session {}, {records} records, {state}", session.session);
+        batches(&mut out, self);
+        quarantine(&mut out, self);
+        ledger(&mut out, self);
+        let (batches, rows) = (count(self.pending.batches), count(self.pending.rows));
+        out.push(format!("pending  {batches} batches, {rows} rows"));
+        let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
+        out.extend(paused.map(|paused| format!("paused   {}", paused.told())));
+        columns::cut(&out.join("\n"))
+    }
 }
 
-fn batches(out: &mut String, dump: &Dump) {
-    let loads = loads_of(dump.ingester.snapshot.as_ref());
-    let line = |made: Option<_>, id| (id, Line { id, made, load: loads.get(&id).copied() });
-    // Pending elsewhere, and over them those of the producer.
-    let mut lines: BTreeMap<BatchId, Line<'_>> = dump.waiting.iter().map(|id| line(None, *id)).collect();
-    let made = dump.producer.snapshot.iter().flat_map(|producer| &producer.batches);
-    lines.extend(made.map(|batch| line(Some(batch), batch.batch)));
+fn batches(out: &mut Vec<String>, dump: &Dump) {
+    let loads = dump.loads();
+    // What is pending anywhere, and then the batches of the producer in its place.
+    let mut lines: BTreeMap<BatchId, Known<'_>> = BTreeMap::new();
+    lines.extend(dump.waiting.keys().map(|id| (*id, (None, loads.get(id).copied()))));
+    let made = dump.batches().iter();
+    lines.extend(made.map(|made| (made.batch, (Some(made), loads.get(&made.batch).copied()))));
     if lines.is_empty() {
         let none = if dump.only_pending { "nothing is pending" } else { "no batches" };
-        let _ = writeln!(out, "\n{none}\n");
+        out.push(format!("\n{none}\n"));
         return;
     }
     // Of those that have reached their end only the latest.
-    let finished = |line: &Line<'_>| !dump.waiting.contains(&line.id);
-    let hidden = lines.values().filter(|line| finished(line)).count().saturating_sub(FINISHED_SHOWN);
-    let mut to_hide = hidden;
-    lines.retain(|_, line| {
-        let hide = to_hide > 0 && finished(line);
-        to_hide -= usize::from(hide);
-        !hide
-    });
-    let _ = writeln!(
-        out,
-        "\n{:36}  {:9}  {:>5}  {:>7}  {:>9}  {:>6}  load",
-        "batch", "state", "files", "rows", "bytes", "age"
-    );
+    let finished: Vec<_> = lines.keys().filter(|id| !dump.waiting.contains_key(id)).copied().collect();
+    let hidden = finished.len().saturating_sub(FINISHED_SHOWN);
+    for id in finished.iter().take(hidden) {
+        lines.remove(id);
+    }
+    out.push(format!("\n{:36}  state      files     rows      bytes     age  load", "batch"));
     if hidden > 0 {
         let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };
-        let _ = writeln!(out, "({} older ones that are {end})", count(hidden as u64));
+        out.push(format!("({} older ones that are {end})", count(hidden as u64)));
     }
-    for line in lines.values() {
-        batch(out, line, (dump.alert_after, paused(dump).is_some()), dump.at);
-    }
-    out.push('\n');
+    out.extend(lines.iter().filter_map(|(id, known)| batch(*id, *known, dump)));
+    out.push(String::new());
 }
 
-/// What waits for a person: rows that Redshift refused.
-fn quarantine(out: &mut String, dump: &Dump) {
+fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
+    let (state, files, rows, size, since) = match known {
+        (Some(made), _) => {
+            let files = match made.status {
+                BatchStatus::Sealed => format!("{}/{}", made.files_uploaded, made.files),
+                BatchStatus::Filling | BatchStatus::Published => made.files.to_string(),
+            };
+            (word(made.status), files, made.rows, made.bytes, made.opened)
+        }
+        (None, Some(load)) => {
+            ("in S3".to_owned(), load.files.to_string(), load.rows, load.bytes, load.batch.opened_at())
+        }
+        (None, None) => return None,
+    };
+    let paused = dump.ingester.snapshot.as_ref().is_some_and(|ingester| ingester.paused.is_some());
+    let (load, why) = match known.1.map(|load| (load, &load.state)) {
+        None => ("-".to_owned(), None),
+        Some((_, LoadState::Discovered)) => ((if paused { "paused" } else { "found" }).to_owned(), None),
+        Some((load, LoadState::Loading)) => (format!("loading #{}", load.attempts), None),
+        Some((load, LoadState::Retrying { next, class, why })) => {
+            let alert = if load.is_alarming(dump.alert_after) { "ALERT " } else { "" };
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            let text = format!("#{} next {}", load.attempts, age(*next, dump.at));
+            (text, Some(format!("\n    {alert}{}: {why}", word(class))))
+        }
+        Some((_, LoadState::Loaded { .. })) => ("loaded".to_owned(), None),
+        Some((_, LoadState::Archived { .. })) => ("archived".to_owned(), None),
+    };
+    let (size, age) = (bytes(size), age(dump.at, since));
+    let why = why.unwrap_or_default();
+    Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{why}"))
+}
+
+/// Rows that Redshift refused: they need an operator.
+fn quarantine(out: &mut Vec<String>, dump: &Dump) {
     let loads = dump.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
     let quarantined: Vec<_> = loads.filter(|load| load.quarantined > 0).collect();
     if quarantined.is_empty() {
         return;
     }
-    let rows = quarantined.iter().map(|load| load.quarantined).sum();
-    let _ = writeln!(
-        out,
-        "in quarantine  {} rows of {} batches; `ingester replay --help` says what to do",
-        count(rows),
-        count(quarantined.len() as u64),
-    );
+    let rows = count(quarantined.iter().map(|load| load.quarantined).sum());
+    let batches = count(quarantined.len() as u64);
+    out.push(format!(
+        "in quarantine  {rows} rows of {batches} batches; `ingester replay --help` says what to do"
+    ));
     let hidden = quarantined.len().saturating_sub(QUARANTINED_SHOWN);
     if hidden > 0 {
-        let _ = writeln!(out, "    ({} older batches)", count(hidden as u64));
+        out.push(format!("    ({} older batches)", count(hidden as u64)));
     }
     for load in quarantined.iter().skip(hidden) {
-        let _ = writeln!(out, "    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows));
+        out.push(format!("    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows)));
     }
-    out.push('\n');
+    out.push(String::new());
 }
 
 /// What concerns all loads: rows that the table had already, and what the ledger speaks for.
-fn ledger(out: &mut String, dump: &Dump) {
+fn ledger(out: &mut Vec<String>, dump: &Dump) {
     let Some(ingester) = &dump.ingester.snapshot else { return };
     let Sums { staged_loads, known_rows } = ingester.sums;
     if staged_loads > 0 && !dump.only_pending {
-        let _ = writeln!(
-            out,
-            "staged   {} loads compared their rows with the table, which had {} of them already",
-            count(staged_loads),
-            count(known_rows)
-        );
+        let (loads, rows) = (count(staged_loads), count(known_rows));
+        out.push(format!(
+            "staged   {loads} loads compared their rows with the table, which had {rows} of them already"
+        ));
     }
-    let Some(mark) = &ingester.ledger else { return };
-    match mark.knows_from {
-        None => out.push_str(
-            "ledger   speaks for no time yet: every load is staged until `ingester ledger knows-from` is told\n",
+    match ingester.ledger.as_ref().map(|mark| mark.knows_from) {
+        Some(None) => out.push(
+            "ledger   speaks for no time yet: every load is staged until `ingester ledger knows-from` is told"
+                .to_owned(),
         ),
-        Some(from) if from > DateTime::UNIX_EPOCH && !dump.only_pending => {
+        Some(Some(from)) if from > DateTime::<Utc>::UNIX_EPOCH && !dump.only_pending => {
             let from = from.format("%Y-%m-%d %H:%M:%S");
-            let _ = writeln!(out, "ledger   speaks for rows received since {from} UTC; older ones load staged");
+            out.push(format!("ledger   speaks for rows received since {from} UTC; older ones load staged"));
         }
-        Some(_) => {}
+        Some(Some(_)) | None => {}
     }
-}
-
-fn batch(out: &mut String, line: &Line<'_>, (alert_after, paused): (u32, bool), now: DateTime<Utc>) {
-    let (state, files, rows, size, since) = match (line.made, line.load) {
-        (Some(made), _) => {
-            let state = match made.status {
-                BatchStatus::Filling => "filling",
-                BatchStatus::Sealed => "sealed",
-                BatchStatus::Published => "published",
-            };
-            let files = match made.status {
-                BatchStatus::Sealed => format!("{}/{}", made.files_uploaded, made.files),
-                BatchStatus::Filling | BatchStatus::Published => made.files.to_string(),
-            };
-            (state, files, made.rows, made.bytes, made.opened)
-        }
-        (None, Some(load)) => {
-            ("in S3", load.files.to_string(), load.rows, load.bytes, load.batch.opened_at())
-        }
-        (None, None) => return,
-    };
-    let (load, why) = line.load.map_or(("-".to_owned(), None), |load| load_state(load, paused, now));
-    let _ = writeln!(
-        out,
-        "{:36}  {state:9}  {files:>5}  {rows:>7}  {:>9}  {:>6}  {load}",
-        line.id.to_string(),
-        bytes(size),
-        age(now, since)
-    );
-    if let Some(why) = why {
-        let alert = if line.load.is_some_and(|load| load.is_alarming(alert_after)) { "ALERT " } else { "" };
-        let _ = writeln!(out, "    {alert}{why}");
-    }
-}
-
-fn load_state(load: &Load, paused: bool, now: DateTime<Utc>) -> (String, Option<String>) {
-    match &load.state {
-        LoadState::Discovered if paused => ("paused".to_owned(), None),
-        LoadState::Discovered => ("found".to_owned(), None),
-        LoadState::Loading => (format!("loading #{}", load.attempts), None),
-        LoadState::Retrying { next, class, why } => {
-            let class = class_name(*class);
-            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-            (format!("#{} next {}", load.attempts, age(*next, now)), Some(format!("{class}: {why}")))
-        }
-        LoadState::Loaded { .. } => ("loaded".to_owned(), None),
-        LoadState::Archived { .. } => ("archived".to_owned(), None),
-    }
-}
-
-pub(super) fn class_name(class: ErrorClass) -> &'static str {
-    match class {
-        ErrorClass::Passing => "passing",
-        ErrorClass::Incomplete => "incomplete",
-        ErrorClass::Configuration => "configuration",
-        ErrorClass::Data => "data",
-        ErrorClass::Unknown => "unknown",
-    }
-}
-
-pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
-    duration(Duration::from_secs(u64::try_from((now - then).num_seconds()).unwrap_or(0)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use shared::ids::Instance;
+    use shared::seal::Counts;
 
     use super::*;
-    use crate::loads::{LedgerMark, PausedBy};
+    use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy};
     use crate::log::{Dedup, GapTotals};
-    use crate::status::snapshot::{GapSnapshot, IngesterSnapshot};
+    use crate::status::service::Part;
+    use crate::status::snapshot::{GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot};
 
     fn gaps(number: u32) -> GapsSnapshot {
         let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
@@ -357,7 +219,7 @@ mod tests {
             gaps: gaps(12),
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
-        Dump::of(part(Some(7), producer), part(None, ingester), at)
+        Dump::of(part(Some(7), producer), part(None, ingester), at, u32::MAX)
     }
 
     fn part<T>(pid: Option<u32>, snapshot: T) -> Part<T> {
@@ -392,7 +254,7 @@ mod tests {
         snapshot.loads[0].state = LoadState::Discovered;
         let why = format!("by `ingester pause` since then: {}", "a long reason ".repeat(20));
         snapshot.paused = Some(Paused { by: PausedBy::Hand, until: None, why });
-        let table = Dump::of(producer, ingester, at).table();
+        let table = Dump::of(producer, ingester, at, u32::MAX).table();
         assert!(table.lines().any(|line| line.ends_with("  paused")), "{table}");
         let last = table.lines().last().unwrap();
         assert!(
@@ -407,7 +269,8 @@ mod tests {
         let table = |failed| {
             let mut dump = dump();
             dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
-            dump.alerting_after(5).table()
+            dump.alert_after = 5;
+            dump.table()
         };
         assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
     }
@@ -418,7 +281,7 @@ mod tests {
         let load = &mut ingester.snapshot.as_mut().unwrap().loads[0];
         (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
         let batch = load.batch;
-        let table = Dump::of(producer, ingester, at).only_pending().table();
+        let table = Dump::of(producer, ingester, at, u32::MAX).only_pending().table();
         assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
         assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
         assert!(!dump().table().contains("quarantine"));
@@ -431,7 +294,7 @@ mod tests {
         snapshot.sums = Sums { staged_loads: 3, known_rows: 1_200 };
         let mark = |knows_from| LedgerMark { pipeline: String::new(), table: "t".to_owned(), knows_from };
         snapshot.ledger = Some(mark(None));
-        let told = Dump::of(producer.clone(), ingester.clone(), at);
+        let told = Dump::of(producer.clone(), ingester.clone(), at, u32::MAX);
         let table = told.table();
         assert!(table.contains("staged   3 loads") && table.contains("had 1,200 of them"), "{table}");
         assert!(table.contains("ledger   speaks for no time yet"), "{table}");
@@ -440,7 +303,7 @@ mod tests {
         assert!(pending.contains("speaks for no time yet") && !pending.contains("staged   3"), "{pending}");
         let mut with = |knows_from| {
             ingester.snapshot.as_mut().unwrap().ledger = Some(mark(Some(knows_from)));
-            Dump::of(producer.clone(), ingester.clone(), at).table()
+            Dump::of(producer.clone(), ingester.clone(), at, u32::MAX).table()
         };
         assert!(with(at).contains("ledger   speaks for rows received since"));
         assert!(!with(DateTime::UNIX_EPOCH).contains("ledger  "), "it speaks for all");
@@ -450,7 +313,7 @@ mod tests {
     fn a_loaded_batch_is_not_pending_and_is_shown_only_if_all_is_asked_for() {
         let Dump { producer, mut ingester, at, .. } = dump();
         ingester.snapshot.as_mut().unwrap().loads[0].state = LoadState::Loaded { at };
-        let dump = Dump::of(producer, ingester, at);
+        let dump = Dump::of(producer, ingester, at, u32::MAX);
         assert_eq!((dump.pending.batches, dump.pending.rows), (2, 20_000));
         let all = dump.table();
         assert!(all.contains("  loaded") && all.contains("received  31,234"), "{all}");

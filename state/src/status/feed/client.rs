@@ -16,7 +16,7 @@ const MAX_ANSWER: u64 = 256 << 20;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// No service listens on the socket, or this user may not connect to it.
+    /// No service listens on the socket: then none has the database. Or this user may not connect to it.
     #[error("nobody answers: {0}")]
     Nobody(io::Error),
     /// The service answered that it cannot.
@@ -35,9 +35,6 @@ async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError>
 }
 
 /// Asks the service behind `socket`.
-///
-/// # Errors
-/// When no service answers there: then no service has the database. When the question is refused or not understood.
 pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Result<Answer<T>, AskError> {
     let mut text = Vec::new();
     let answer = put(socket, question).await?;
@@ -53,9 +50,6 @@ pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Res
 }
 
 /// Asks the service behind `socket` for its snapshot.
-///
-/// # Errors
-/// As [`ask`].
 pub async fn snapshot<T: DeserializeOwned>(socket: &Path) -> Result<Answer<T>, AskError> {
     ask(socket, &Question::Snapshot).await
 }
@@ -68,9 +62,6 @@ pub struct Followed {
 
 impl Followed {
     /// The next batch; None when the producer has gone.
-    ///
-    /// # Errors
-    /// When the connection breaks, or a line is not understood.
     pub async fn next(&mut self) -> io::Result<Option<Published>> {
         match self.lines.next_line().await? {
             None => Ok(None),
@@ -80,9 +71,6 @@ impl Followed {
 }
 
 /// Follows the producer behind `socket`.
-///
-/// # Errors
-/// When no producer answers there.
 pub async fn follow(socket: &Path) -> Result<Followed, AskError> {
     let stream = put(socket, &Question::Follow).await?;
     Ok(Followed { lines: BufReader::new(stream).lines() })

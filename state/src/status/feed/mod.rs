@@ -1,6 +1,6 @@
 //! The Unix socket on which a running service answers questions about its database, which no other process can open.
-//! A client sends one line of JSON and gets one line back; `follow` gets a line for each batch published. Nothing here
-//! survives a restart.
+//! A client sends one line of JSON and gets one line back. `follow` gets a line for each batch published: the recent
+//! ones at once, the others as they come, until either side hangs up. Nothing here survives a restart.
 
 mod server;
 mod snapshot_cache;

@@ -41,36 +41,21 @@ pub trait Owner: Send + Sync + 'static {
     /// What is known of one batch.
     type Batch: Serialize + Send;
 
-    /// Reads the database.
-    ///
-    /// # Errors
-    /// When it cannot be read.
+    /// Reads everything.
     fn snapshot(&self) -> Result<Self::Snapshot, Failure>;
 
     /// Reads one batch.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Self::Batch>, Failure>;
 
-    /// Reads and checks the whole database, while it is written.
-    ///
-    /// # Errors
-    /// When the disk fails. Damage is no error; the result names it.
+    /// Reads and checks the whole database, while it is written. Damage is no error; the result names it.
     fn verify(&self) -> Result<Vec<Checked>, Failure>;
 
     /// Pauses loading, or ends a pause with None. Returns what holds afterwards.
-    ///
-    /// # Errors
-    /// When it cannot be stored, or this service loads nothing.
     fn set_pause(&self, _pause: Option<Pause>) -> Result<Pausing, Failure> {
         refusal("only an ingester can be paused")
     }
 
     /// Begins to upload a batch once more.
-    ///
-    /// # Errors
-    /// When the database cannot be read, or this service uploads nothing.
     fn republish(&self, _batch: BatchId) -> Result<Republish, Failure> {
         refusal("nothing is uploaded here")
     }

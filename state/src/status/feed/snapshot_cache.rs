@@ -65,11 +65,14 @@ impl SnapshotCache {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use chrono::DateTime;
+
     use super::*;
 
     #[tokio::test]
     async fn many_askers_share_what_is_begun_after_they_asked_and_nobody_gets_an_older_one() {
-        let (snapshots, made) = (Arc::new(SnapshotCache::new(Clock::system())), Arc::new(AtomicU32::new(0)));
+        let clock = Clock::by_hand(DateTime::UNIX_EPOCH);
+        let (snapshots, made) = (Arc::new(SnapshotCache::new(clock)), Arc::new(AtomicU32::new(0)));
         let ask = || {
             let (snapshots, made) = (snapshots.clone(), made.clone());
             async move {
@@ -91,5 +94,26 @@ mod tests {
             }
         }
         assert!(made.load(Ordering::SeqCst) <= 6, "{made:?} snapshots for 150 askers");
+    }
+
+    #[tokio::test]
+    async fn a_pause_follows_a_snapshot_in_proportion_to_what_it_cost() {
+        const COST: Duration = Duration::from_millis(1);
+        let clock = Clock::by_hand(DateTime::UNIX_EPOCH);
+        let snapshots = Arc::new(SnapshotCache::new(clock.clone()));
+        let ask = || {
+            let (snapshots, at_work) = (snapshots.clone(), clock.clone());
+            let make = move || {
+                at_work.advance(COST);
+                Ok(Vec::new())
+            };
+            tokio::spawn(async move { snapshots.line(make).await.map(drop) })
+        };
+        ask().await.unwrap().unwrap();
+        let mut next = ask();
+        clock.advance(COST * (PAUSE - 1));
+        tokio::time::timeout(Duration::from_millis(20), &mut next).await.unwrap_err();
+        clock.advance(COST);
+        next.await.unwrap().unwrap();
     }
 }

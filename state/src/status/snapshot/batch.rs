@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shared::exit::Failure;
 use shared::ids::{BatchId, BatchPrefix, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
@@ -83,11 +84,11 @@ pub struct Matching<T> {
 
 impl<T> Matching<T> {
     /// Filters `batches`, and reads the one that matches if it is the only one.
-    pub(super) fn find<R, E>(
+    pub(crate) fn find<R>(
         batches: impl Iterator<Item = (BatchId, R)>,
         prefix: &BatchPrefix,
-        read: impl FnOnce(R) -> Result<T, E>,
-    ) -> Result<Self, E> {
+        read: impl FnOnce(R) -> Result<T, Failure>,
+    ) -> Result<Self, Failure> {
         let (ids, mut found): (Vec<_>, Vec<_>) = batches.filter(|(id, _)| prefix.begins(*id)).unzip();
         let only = if ids.len() == 1 { found.pop() } else { None };
         Ok(Self { ids, batch: only.map(read).transpose()? })
@@ -124,20 +125,14 @@ impl FileDetail {
     }
 }
 
-impl LogReader {
-    /// The one batch whose id begins with `prefix`; or the ids, if several do or none.
-    pub(crate) fn matching(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, LogError> {
-        let batches = self.batches()?.into_iter().map(|(seq, record)| (record.id, (seq, record)));
-        Matching::find(batches, prefix, |(seq, record)| self.detail(seq, record))
-    }
-
-    fn detail(&self, seq: u64, record: BatchRecord) -> Result<BatchDetail, LogError> {
-        let (record, files) = self.with_files(seq, record)?;
+impl BatchDetail {
+    pub(crate) fn read(log: &LogReader, seq: u64, record: BatchRecord) -> Result<Self, LogError> {
+        let (record, files) = log.with_files(seq, record)?;
         let file_list: Option<Vec<_>> = files.map(|files| files.into_iter().map(FileDetail::new).collect());
         let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
-        Ok(BatchDetail {
+        Ok(Self {
             summary: BatchSnapshot::new(&record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
-            instance: self.instance()?,
+            instance: log.instance()?,
             schema: record.schema,
             compression: record.compression,
             place: record.place,

@@ -6,7 +6,7 @@ use shared::ids::Instance;
 use shared::seal::Counts;
 
 use super::batch::BatchSnapshot;
-use crate::log::{BatchStatus, Dedup, Figures, GapTotals, LogError, LogReader, Session};
+use crate::log::{BatchStatus, Dedup, Figures, Gap, GapTotals, LogError, LogReader, Session};
 
 /// Sessions a snapshot shows.
 const SESSIONS_SHOWN: usize = 20;
@@ -27,11 +27,11 @@ pub struct ProducerSnapshot {
     /// What else deduplication knows.
     #[serde(default)]
     pub dedup: Dedup,
-    /// Rejects waiting for their way to S3.
+    /// Rejects that are not yet in S3.
     pub rejects_waiting: u64,
     /// Batches that are filling, sealed, or were published lately; oldest first.
     pub batches: Vec<BatchSnapshot>,
-    /// Connections the stream is read with.
+    /// Connections that read the stream.
     #[serde(default)]
     pub connections: u64,
     /// The latest sessions of all connections; oldest first.
@@ -47,11 +47,11 @@ pub struct GapsSnapshot {
     /// Sums since the log was created.
     #[serde(flatten)]
     pub totals: GapTotals,
-    /// Those before one of the sessions that are kept; oldest session first.
+    /// Those before a session that is kept; oldest session first.
     pub list: Vec<GapSnapshot>,
 }
 
-/// A gap.
+/// Time in which the stream was not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GapSnapshot {
     /// The session after it.
@@ -70,25 +70,15 @@ pub struct GapSnapshot {
 
 impl GapSnapshot {
     /// The gap before a session, if there is one.
-    #[must_use]
-    pub fn before(session: &Session) -> Option<Self> {
-        let gap = session.gap.as_ref()?;
-        Some(Self {
-            session: session.session,
-            connection: session.connection,
-            from: gap.from,
-            to: gap.to,
-            seconds: gap.seconds(),
-            why: gap.why.clone(),
-        })
+    fn before(session: &Session) -> Option<Self> {
+        let gap = session.gap.clone()?;
+        let (seconds, Gap { from, to, why }) = (gap.seconds(), gap);
+        Some(Self { session: session.session, connection: session.connection, from, to, seconds, why })
     }
 }
 
 impl LogReader {
     /// The log at this moment, for people and programs.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
         let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
             self.figures()?;

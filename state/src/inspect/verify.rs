@@ -1,9 +1,8 @@
-//! `state verify`: reads everything both services keep and names whatever is not as it was written. What a table may
-//! hold beside what is told by the other tables is checked where the table is kept.
-
-mod report;
+//! `state verify`: reads everything both services keep, and names whatever is not as it was written. The log and the
+//! loads check their own tables.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 
 use chrono::{DateTime, Utc};
@@ -11,9 +10,12 @@ use serde::Serialize;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::human::{bytes, count};
+use shared::report::{Outcome, Report};
 
+use crate::inspect::columns;
 use crate::status::as_owner::as_owner;
-use crate::status::feed::Question;
+use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;
@@ -26,24 +28,22 @@ pub struct Verification {
     pub format: u32,
     /// When.
     pub at: DateTime<Utc>,
-    /// How much is wrong.
+    /// Faults in both.
     pub faults: u64,
     /// The producer's log.
     pub producer: Part<Vec<Checked>>,
-    /// The ingester's bookkeeping.
+    /// The ingester's load store.
     pub ingester: Part<Vec<Checked>>,
 }
 
-/// Checks both databases: by their services where they run, and here where they do not.
-///
-/// # Errors
-/// When one can neither be asked for nor opened, or the disk fails. Damage is no error; the result names it.
+/// Checks both databases: by their services where they run, and here where they do not. Damage is no error; the result
+/// names it.
 pub async fn verify(config: &Config, clock: &Clock) -> Result<Verification, Failure> {
     let producer = Service::producer(config, clock);
-    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, |log| Ok(log.verify()?))).await?;
+    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, Owner::verify)).await?;
     let ingester = Service::ingester(config, clock);
     let dir = &config.ingester.dir;
-    let ingester = checked(dir, ingester.ask(&Question::Verify, |loads| Ok(loads.verify()?))).await?;
+    let ingester = checked(dir, ingester.ask(&Question::Verify, Owner::verify)).await?;
     let found = [&producer, &ingester].into_iter().flat_map(|part| part.snapshot.iter().flatten());
     let faults = found.map(|checked| checked.faults.len() as u64).sum();
     Ok(Verification { format: SNAPSHOT_FORMAT, at: clock.wall(), faults, producer, ingester })
@@ -80,4 +80,35 @@ fn database_file(dir: &Path) -> Result<Option<Checked>, Failure> {
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let counts = counts.map(|(what, count)| (what.to_owned(), count)).collect();
     Ok(Some(Checked { table: "database file".to_owned(), counts, faults: Vec::new() }))
+}
+
+impl Verification {
+    /// Prints a line for each table, and below it what is wrong with it; at most 100 columns wide. Fails with 65 when
+    /// something is wrong.
+    pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
+        let mut report = Report::new(out);
+        for (service, part) in [("producer", &self.producer), ("ingester", &self.ingester)] {
+            report.line(service, Ok(columns::wrap(&part.origin(), 4).trim_start().to_owned()))?;
+            for checked in part.snapshot.iter().flatten() {
+                report.line(&format!("{service}, {}", checked.table), outcome(checked))?;
+            }
+        }
+        report.end()
+    }
+}
+
+fn outcome(checked: &Checked) -> Outcome {
+    let counts = checked.counts.iter().map(|(what, number)| match &what[..] {
+        "bytes" => bytes(*number),
+        _ => format!("{} {what}", count(*number)),
+    });
+    let mut said: Vec<_> = counts.collect();
+    match checked.faults.len() {
+        0 if said.is_empty() => return Ok("empty".to_owned()),
+        0 => return Ok(said.join(", ")),
+        1 => said.push("1 fault".to_owned()),
+        many => said.push(format!("{many} faults")),
+    }
+    let faults = checked.faults.iter().map(|fault| columns::wrap(&fault.to_string(), 4));
+    Err((Exit::Data, [said.join(", ")].into_iter().chain(faults).collect::<Vec<_>>().join("\n")))
 }

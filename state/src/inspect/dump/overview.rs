@@ -1,0 +1,132 @@
+//! The producer's log and the ingester's load store side by side.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+
+use crate::loads::{ARCHIVED_KEPT, Load, Loads, Paused};
+use crate::log::BatchStatus;
+use crate::status::feed::{Owner, Question};
+use crate::status::service::{Part, Service};
+use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
+
+/// Both services at one moment.
+#[derive(Debug, Clone, Serialize)]
+pub struct Dump {
+    /// [`SNAPSHOT_FORMAT`]
+    pub format: u32,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The producer's log.
+    pub producer: Part<ProducerSnapshot>,
+    /// The ingester's load store.
+    pub ingester: Part<IngesterSnapshot>,
+    /// What has not reached its end.
+    pub pending: Pending,
+    /// The batches that have not reached their end, wherever they are known, and their rows.
+    #[serde(skip)]
+    pub(super) waiting: HashMap<BatchId, u64>,
+    /// Whether nothing else is shown.
+    #[serde(skip)]
+    pub(super) only_pending: bool,
+    /// Failures from which on a load is marked.
+    #[serde(skip)]
+    pub(super) alert_after: u32,
+}
+
+/// What has not reached its end, as far as these two databases know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Pending {
+    /// Batches that are filling, sealed, or published and not known to be loaded.
+    pub batches: u64,
+    /// Their rows.
+    pub rows: u64,
+}
+
+/// Asks the producer, or reads its log.
+pub async fn ask_producer(config: &Config, clock: &Clock) -> Result<Part<ProducerSnapshot>, Failure> {
+    Service::producer(config, clock).ask(&Question::Snapshot, Owner::snapshot).await
+}
+
+/// Asks the ingester, or reads its load store.
+pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
+    let read = |loads: &Loads| {
+        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
+        Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
+    };
+    Service::ingester(config, clock).ask(&Question::Snapshot, read).await
+}
+
+impl Dump {
+    /// Asks both services, or reads their databases.
+    pub async fn read(config: &Config, clock: &Clock) -> Result<Self, Failure> {
+        let producer = ask_producer(config, clock).await?;
+        let ingester = ask_ingester(config, clock).await?;
+        Ok(Self::of(producer, ingester, clock.wall(), config.ingester.alert_after))
+    }
+
+    pub(super) fn of(
+        producer: Part<ProducerSnapshot>,
+        ingester: Part<IngesterSnapshot>,
+        at: DateTime<Utc>,
+        alert_after: u32,
+    ) -> Self {
+        let (format, waiting, pending) = (SNAPSHOT_FORMAT, HashMap::new(), Pending::default());
+        let mut dump =
+            Self { format, at, producer, ingester, pending, waiting, only_pending: false, alert_after };
+        let loads = dump.loads();
+        let met = loads.values().filter(|load| !load.is_settled()).map(|load| (load.batch, load.rows));
+        let made = dump.batches().iter().filter(|batch| dump.is_pending(batch, &loads));
+        // Of a batch that both know, the producer's rows count.
+        let waiting: HashMap<_, _> = met.chain(made.map(|batch| (batch.batch, batch.rows))).collect();
+        dump.pending = Pending { batches: waiting.len() as u64, rows: waiting.values().sum() };
+        dump.waiting = waiting;
+        dump
+    }
+
+    /// The same with only what is pending in its lists.
+    #[must_use]
+    pub fn only_pending(mut self) -> Self {
+        let waiting = &self.waiting;
+        if let Some(producer) = &mut self.producer.snapshot {
+            producer.batches.retain(|batch| waiting.contains_key(&batch.batch));
+            producer.sessions.clear();
+            producer.gaps.list.clear();
+        }
+        if let Some(ingester) = &mut self.ingester.snapshot {
+            // Rows in quarantine have not reached their end either.
+            ingester.loads.retain(|load| waiting.contains_key(&load.batch) || load.quarantined > 0);
+        }
+        self.only_pending = true;
+        self
+    }
+
+    /// The batches of the producer, oldest first.
+    pub(super) fn batches(&self) -> &[BatchSnapshot] {
+        self.producer.snapshot.as_ref().map_or(&[], |producer| &producer.batches)
+    }
+
+    pub(super) fn loads(&self) -> HashMap<BatchId, &Load> {
+        let loads = self.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
+        loads.map(|load| (load.batch, load)).collect()
+    }
+
+    /// Whether a batch of the producer has not reached its end, as far as these two databases know.
+    fn is_pending(&self, batch: &BatchSnapshot, loads: &HashMap<BatchId, &Load>) -> bool {
+        match (loads.get(&batch.batch), batch.status, &self.ingester.snapshot) {
+            (Some(load), _, _) => !load.is_settled(),
+            (None, BatchStatus::Filling | BatchStatus::Sealed, _) => true,
+            (None, BatchStatus::Published, None) => false,
+            // The ingester has not met it, or met it so long ago that it has forgotten it.
+            (None, BatchStatus::Published, Some(IngesterSnapshot { loads, .. })) => {
+                let oldest = loads.first().map(|load| load.batch);
+                loads.len() < ARCHIVED_KEPT || oldest.is_none_or(|oldest| batch.batch > oldest)
+            }
+        }
+    }
+}

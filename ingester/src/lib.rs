@@ -34,6 +34,4 @@ pub use facts::folder::{Folder, verify};
 pub use failure::Scope;
 pub use load::combine;
 pub use load_store::{LoadStore, is_archived};
-pub use redshift::transaction::{How, Loaded, Loading, load};
-pub use redshift::way::{Ground, Seen, ways};
-pub use redshift::{Connector, Target, mark};
+pub use redshift::{Connector, Ground, How, Loaded, Loading, Seen, Target, load, mark, ways};

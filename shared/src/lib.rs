@@ -25,6 +25,6 @@ pub mod schema;
 pub mod seal;
 pub mod secret;
 pub mod shutdown;
-pub mod sql;
+pub mod table_name;
 pub mod telemetry;
 pub mod tls;

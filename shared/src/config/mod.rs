@@ -22,7 +22,7 @@ use crate::schema::table_options::TableOptions;
 use crate::schema::{EVENTS, Schema};
 use crate::secret::Secret;
 
-pub use copy_options::CopyOptions;
+pub use copy_options::{CopyOptions, CopyValue};
 pub use load::{ConfigError, ENV_PREFIX};
 pub use sections::{
     Acl, Adobe, Archive, Auth, Batch, Encryption, FilterRule, Ingester, InstanceSection, InvalidText, Log,

@@ -11,7 +11,7 @@ use crate::ids::Instance;
 use crate::layout::Compression;
 use crate::schema::table_options::Encodings;
 use crate::secret::Secret;
-use crate::sql::TableName;
+use crate::table_name::TableName;
 
 macro_rules! section {
     ($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* }) => {

@@ -2,13 +2,15 @@ use shared::content::Content;
 use shared::ids::RunId;
 use shared::seal::Compared;
 
+use shared::layout::Compression;
+
 use super::*;
 use crate::facts::folder::tests::seal;
 use crate::failure::Scope;
 use crate::redshift::look::derived_id;
 use crate::redshift::mark::MARK;
 use crate::redshift::server::script::Script;
-use crate::redshift::statements::tests::target;
+use crate::redshift::target::tests::target;
 
 const EARLY: &str = "1970-01-01 00:00:00";
 const LOOK: &str = "SELECT batch_id, content";
@@ -127,7 +129,7 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     let by = own.comparable().unwrap();
     let refused = async |seal: &Seal, script: &Script| {
         let failed = transaction(script, &own, &loading(&[seal])).await.unwrap_err();
-        let Failed::LoadFailure(trouble) = failed else { panic!("{failed:?}") };
+        let Failed::Load(trouble) = failed else { panic!("{failed:?}") };
         assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, Scope::Batch));
         assert!(trouble.why.contains(&seal.batch.to_string()), "{trouble}");
         assert!(trouble.advice.contains("an ingester whose [schema]"), "{trouble}");
@@ -201,7 +203,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let loading = Loading { parts: vec![cut], ..loading(&[&other]) };
     let script = server("19").answer(LOOK, &[&there]);
     let failed = transaction(&script, &target(), &loading).await.unwrap_err();
-    assert!(matches!(failed, Failed::LoadFailure(trouble) if trouble.class == ErrorClass::Passing));
+    assert!(matches!(failed, Failed::Load(trouble) if trouble.class == ErrorClass::Passing));
     assert!(!script.verbs().contains(&"INSERT".to_owned()));
 }
 

@@ -109,7 +109,7 @@ fn unknown(prefix: &BatchPrefix, config: &Config) -> Failure {
     let error = anyhow::anyhow!(
         "no batch {prefix} is known here. Batches are forgotten long after they were published and archived: the ledger \
          ({}) and its folder in s3://{} still tell of it",
-        config.redshift.ledger,
+        config.redshift.ledger.unquoted(),
         config.s3.bucket,
     );
     Failure::new(Exit::NoInput, error)

@@ -100,19 +100,17 @@ impl Identity {
     /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims prefixes that nobody owns.
     pub(crate) async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
-        // A pipeline that is refused at one prefix claims none.
-        self.look(mark).await?;
+        // Before the first claim: a pipeline that is refused at one prefix claims none.
+        let free = self.free_prefixes(mark).await?;
         let json = serde_json::to_vec_pretty(&ours)
             .map_err(|error| NotOurs::Unknown(LoadFailure::of_all(ErrorClass::Unknown, error, "")))?;
         let json = Bytes::from(json);
-        for prefix in &self.prefixes {
+        for prefix in free {
             let key = format!("{prefix}{IDENTITY}");
-            if self.is_free(&key, &ours).await? {
-                match self.store.put_new(&key, json.clone()).await? {
-                    Some(_) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
-                    // Another pipeline was faster.
-                    None => self.is_free(&key, &ours).await.map(drop)?,
-                }
+            match self.store.put_new(&key, json.clone()).await? {
+                Some(_) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
+                // Another ingester was faster.
+                None => self.is_free(&key, &ours).await.map(drop)?,
             }
         }
         Ok(())
@@ -149,13 +147,13 @@ impl Identity {
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
         let read = mark::read(session, target).await;
         match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
-            Some(mark) => Ok(self.look(&mark).await.map(drop)?),
+            Some(mark) => Ok(self.free_prefixes(&mark).await.map(drop)?),
             None => Ok(()),
         }
     }
 
     /// As [`Identity::claim`], changing nothing. Returns the prefixes that belong to nobody yet.
-    pub(crate) async fn look(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+    pub(crate) async fn free_prefixes(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();
         for prefix in &self.prefixes {

@@ -34,4 +34,4 @@ pub use facts::folder::{Folder, verify};
 pub use failure::Scope;
 pub use load::combine;
 pub use load_store::{LoadStore, is_archived};
-pub use redshift::{Connector, Ground, How, Loaded, Loading, Seen, Target, load, mark, ways};
+pub use redshift::{Connector, Ground, How, Loaded, Loading, Seen, Target, ensure_mark, load, ways};

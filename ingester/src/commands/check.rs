@@ -195,7 +195,7 @@ async fn exactly_once<W: Write>(
     report.line("the ledger speaks for", Ok(speaks(mark.knows_from)))?;
     let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
     let pipeline = &mark.pipeline;
-    let ours = match identity.look(&mark).await {
+    let ours = match identity.free_prefixes(&mark).await {
         Ok(free) if free.is_empty() => Ok(format!("{pipeline}; table, ledger and prefixes belong together")),
         Ok(free) => {
             let free = free.join(", ");

@@ -84,12 +84,12 @@ mod tests {
     async fn a_lock_that_is_held_is_told_with_its_holder_and_passes() {
         let holder: &[Option<&str>] = &[Some("4711"), Some("loader "), Some("2026-01-02 03:04:05.1")];
         let script = Script::default().refuse("LOCK", OVER).answer("svv_transactions", &[holder]);
-        let trouble = begin(&script, &target()).await.unwrap_err();
+        let failure = begin(&script, &target()).await.unwrap_err();
         assert_eq!(
-            (trouble.class, trouble.scope, trouble.pace),
+            (failure.class, failure.scope, failure.pace),
             (ErrorClass::Passing, Scope::Whole, Pace::Usual)
         );
-        let said = trouble.to_string();
+        let said = failure.to_string();
         assert!(said.contains("\"public\".\"ledger_lock\" could not be locked within 1m"), "{said}");
         assert!(
             said.contains("session 4711 of loader holds it since 2026-01-02 03:04:05.1: a load"),
@@ -104,8 +104,8 @@ mod tests {
     #[tokio::test]
     async fn another_refusal_of_the_lock_is_what_it_is() {
         let script = Script::default().refuse("LOCK", "relation \"ledger_lock\" does not exist");
-        let trouble = begin(&script, &target()).await.unwrap_err();
-        assert_eq!((trouble.class, script.verbs().len()), (ErrorClass::Configuration, 3));
+        let failure = begin(&script, &target()).await.unwrap_err();
+        assert_eq!((failure.class, script.verbs().len()), (ErrorClass::Configuration, 3));
     }
 
     #[test]

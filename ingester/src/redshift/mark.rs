@@ -15,10 +15,8 @@ use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
-use crate::redshift::target::Target;
+use crate::redshift::target::{MARK, Target};
 use crate::redshift::{errors, lock};
-
-pub use crate::redshift::target::MARK;
 
 /// Bytes of `loaded_by`.
 const LOADED_BY_BYTES: usize = 255;
@@ -36,17 +34,11 @@ pub struct Mark {
 
 /// How a change of the time ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KnowsFrom {
+pub(crate) enum KnowsFrom {
     /// It was changed.
-    Set {
-        /// What it was.
-        was: Option<DateTime<Utc>>,
-    },
+    Set { was: Option<DateTime<Utc>> },
     /// It would have gone back, and was left.
-    Refused {
-        /// What it is.
-        was: DateTime<Utc>,
-    },
+    Refused { was: DateTime<Utc> },
 }
 
 impl Target {
@@ -83,10 +75,7 @@ impl Target {
 }
 
 /// Reads the mark; None if the ledger has none.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
-pub async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>, SqlFailure> {
+pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>, SqlFailure> {
     Ok(parse(&server.run(&target.read_mark()).await?))
 }
 

@@ -4,15 +4,15 @@
 //! which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a transaction applied or
 //! not; the next one takes the lock first and reads the ledger.
 
-pub(crate) mod trim;
+pub(crate) mod ledger_trim;
 pub(crate) mod release;
 pub(crate) mod transaction;
-mod enter;
+mod ledger_insert;
 pub(crate) mod columns;
 pub(crate) mod counts;
-pub(crate) mod runs;
+pub(crate) mod ledger_runs;
 pub(crate) mod ledger;
-pub mod mark;
+pub(crate) mod mark;
 pub(crate) mod orphan;
 pub(crate) mod look;
 pub(crate) mod stage;
@@ -38,6 +38,7 @@ pub(crate) use answer::{Rows, SqlFailure};
 pub use connect::Connector;
 pub use loading::{How, Loaded, Loading};
 pub(crate) use login::login_address;
+pub use mark::ensure as ensure_mark;
 pub(crate) use redact as said;
 pub(crate) use session::Session;
 pub use target::Target;
@@ -45,4 +46,4 @@ pub use transaction::load;
 pub use way::{Ground, Seen, ways};
 
 #[cfg(test)]
-mod guard;
+mod sql_guard;

@@ -19,7 +19,7 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
-use crate::redshift::copy::{Failed, run};
+use crate::redshift::copy::{TransactionFailure, run};
 use crate::redshift::server::Server;
 use crate::redshift::session::Session;
 use crate::redshift::sql::{ids, literal};
@@ -151,12 +151,12 @@ pub(crate) async fn release(
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
-        Failed::Sql(failure, doing) => errors::trouble(&failure, doing),
-        Failed::Count { copied, .. } => {
+        TransactionFailure::Sql(failure, doing) => errors::trouble(&failure, doing),
+        TransactionFailure::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             LoadFailure::of_batch(ErrorClass::Incomplete, why)
         }
-        Failed::Load(failure) => failure,
+        TransactionFailure::Load(failure) => failure,
     })
 }
 
@@ -165,7 +165,7 @@ async fn transaction(
     target: &Target,
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
-) -> Result<Released, Failed> {
+) -> Result<Released, TransactionFailure> {
     lock::begin(server, target).await?;
     let rows = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
     if rows.read(entry_of).first() != Some(release.from) {

@@ -19,7 +19,7 @@ use shared::schema::ROW_NUMBER as NUMBER;
 use shared::table_name::TableName;
 
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::copy::{Failed, copy, run};
+use crate::redshift::copy::{TransactionFailure, copy, run};
 use crate::redshift::server::Server;
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
@@ -97,7 +97,7 @@ pub(super) async fn insert(
     target: &Target,
     by: Option<Comparable<'_>>,
     staging: &Staging<'_>,
-) -> Result<Staged, Failed> {
+) -> Result<Staged, TransactionFailure> {
     let Staging { manifest, compression, rows, .. } = *staging;
     let Some(by) = by else {
         let query = copy(server, &target.copy(manifest, compression), rows).await?;
@@ -105,8 +105,9 @@ pub(super) async fn insert(
     };
     let stage = name(staging.name);
     run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
-    let no_name =
-        |_| Failed::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+    let no_name = |_| {
+        TransactionFailure::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage")
+    };
     let into: Table = stage.parse::<TableName>().map_err(no_name)?.into();
     let query = copy(server, &target.copy_into(&into, manifest, compression), rows).await?;
     let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
@@ -116,7 +117,7 @@ pub(super) async fn insert(
     let left = run(server, &target.count_once(&stage, by), "counting").await?;
     let Some(known) = left.first().get(0).and_then(|left| rows.checked_sub(left)) else {
         let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
-        return Err(Failed::Sql(why, "counting"));
+        return Err(TransactionFailure::Sql(why, "counting"));
     };
     run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
     run(server, &drop_stage(&stage), "DROP").await?;
@@ -182,7 +183,7 @@ mod tests {
             .answer(LEFT, &[&[Some(left)]])
     }
 
-    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Failed> {
+    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, TransactionFailure> {
         let target = target();
         insert(script, &target, target.comparable(), staging).await
     }
@@ -239,11 +240,11 @@ mod tests {
     async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
         let short = answering("19", "17");
         assert!(
-            matches!(sent(&short, &staging()).await, Err(Failed::Count { copied, .. }) if copied == "19")
+            matches!(sent(&short, &staging()).await, Err(TransactionFailure::Count { copied, .. }) if copied == "19")
         );
         for left in ["21", "x"] {
             let odd = answering("20", left);
-            assert!(matches!(sent(&odd, &staging()).await, Err(Failed::Sql(..))));
+            assert!(matches!(sent(&odd, &staging()).await, Err(TransactionFailure::Sql(..))));
             assert!(!odd.verbs().contains(&"INSERT".to_owned()));
         }
     }

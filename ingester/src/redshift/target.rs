@@ -12,7 +12,7 @@ use crate::redshift::ddl::{LEDGER_COLUMNS, LiveColumn};
 use crate::redshift::sql::{Table, idents, ids, literal};
 
 /// The `batch_id` of the ledger's mark: that of a batch of 1970, which sorts before all others.
-pub const MARK: &str = "00000000-0000-7000-8000-000000000000";
+pub(super) const MARK: &str = "00000000-0000-7000-8000-000000000000";
 
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
@@ -30,18 +30,25 @@ pub struct Target {
     pub(crate) shape: Shape,
     /// Fingerprint of the schema.
     pub(crate) fingerprint: String,
-    /// The role COPY reads with, or `default`.
-    pub(crate) iam_role: String,
-    /// More options of COPY, with those that each load has.
-    pub(crate) copy_options: CopyOptions,
+    pub(crate) copy_terms: CopyTerms,
     pub(crate) bucket: String,
-    pub(crate) region: String,
     /// Prefix of batches to load.
     pub(crate) to_ingest: String,
     /// Prefix of manifests that name several batches.
     pub(crate) loads: String,
     /// Who loads, for the ledger.
     pub(crate) loader: String,
+}
+
+/// How COPY reads.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyTerms {
+    /// The role it reads with, or `default`.
+    iam_role: String,
+    /// The region of the bucket.
+    region: String,
+    /// The configured options, with those that each load has.
+    options: CopyOptions,
 }
 
 /// The columns of the table that tell its rows apart, where the schema has them.
@@ -120,10 +127,12 @@ impl Target {
             shape: Shape::default(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
-            iam_role: redshift.iam_role.clone(),
-            copy_options: redshift.copy_options.clone(),
+            copy_terms: CopyTerms {
+                iam_role: redshift.iam_role.clone(),
+                region: s3.region.clone(),
+                options: redshift.copy_options.clone(),
+            },
             bucket: s3.bucket.clone(),
-            region: s3.region.clone(),
             to_ingest: s3.to_ingest.clone(),
             loads: s3.loads.clone(),
             loader,
@@ -171,15 +180,16 @@ impl Target {
 
     /// The same into another table of these columns.
     pub(super) fn copy_into(&self, table: &Table, manifest: &str, compression: Compression) -> String {
-        let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
+        let CopyTerms { iam_role, region, options } = &self.copy_terms;
+        let role = if iam_role == "default" { "default".to_owned() } else { literal(iam_role) };
         let compression = compression.copy_option().map_or(String::new(), |option| format!(" {option}"));
         format!(
             "COPY {table} ({}) FROM {} IAM_ROLE {role} REGION {} MANIFEST FORMAT CSV DELIMITER '~' EMPTYASNULL{compression} \
              TIMEFORMAT 'auto' {}",
             self.column_list(),
             literal(&format!("s3://{}/{manifest}", self.bucket)),
-            literal(&self.region),
-            options(&self.copy_options),
+            literal(region),
+            option_list(options),
         )
     }
 
@@ -204,7 +214,7 @@ pub(super) fn ledger_columns() -> String {
 }
 
 /// The configured options, as COPY takes them.
-fn options(options: &CopyOptions) -> String {
+fn option_list(options: &CopyOptions) -> String {
     let option = |(name, value): (&str, &CopyValue)| match value {
         CopyValue::None => name.to_owned(),
         CopyValue::Word(word) => format!("{name} {word}"),
@@ -222,9 +232,17 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::facts::folder::tests::seal;
-    use crate::redshift::enter::{Entering, enter};
+    use crate::redshift::ledger_insert::{Entering, insert};
     use crate::redshift::loading::Part;
     use crate::redshift::sql::tests::table;
+
+    fn terms() -> CopyTerms {
+        CopyTerms {
+            iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
+            region: "eu-central-1".to_owned(),
+            options: CopyOptions::default(),
+        }
+    }
 
     pub(crate) fn target() -> Target {
         Target {
@@ -240,10 +258,8 @@ pub(crate) mod tests {
             },
             shape: Shape::default(),
             fingerprint: "0123456789abcdef".to_owned(),
-            iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
-            copy_options: CopyOptions::default(),
+            copy_terms: terms(),
             bucket: "b".to_owned(),
-            region: "eu-central-1".to_owned(),
             to_ingest: "ToIngest/".to_owned(),
             loads: "Loads/".to_owned(),
             loader: "ingester".to_owned(),
@@ -270,7 +286,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_copy_follows_the_compression_of_the_seal_and_takes_the_default_role() {
-        let target = Target { iam_role: "default".to_owned(), ..target() };
+        let target =
+            Target { copy_terms: CopyTerms { iam_role: "default".to_owned(), ..terms() }, ..target() };
         let plain = target.copy("k", Compression::None);
         assert!(
             plain.contains("IAM_ROLE default REGION") && plain.contains("EMPTYASNULL TIMEFORMAT"),
@@ -283,7 +300,8 @@ pub(crate) mod tests {
     #[test]
     fn a_copy_has_the_options_of_the_configuration() {
         let options = CopyOptions::parse(["acceptinvchars '?'", "STATUPDATE ON"]).unwrap();
-        let copy = Target { copy_options: options, ..target() }.copy("m", Compression::None);
+        let copy =
+            Target { copy_terms: CopyTerms { options, ..terms() }, ..target() }.copy("m", Compression::None);
         assert!(
             copy.ends_with("TIMEFORMAT 'auto' ACCEPTINVCHARS '?' COMPUPDATE OFF STATUPDATE ON"),
             "{copy}"
@@ -294,8 +312,7 @@ pub(crate) mod tests {
     fn no_value_leaves_its_quotes() {
         let odd = "x'); DROP TABLE t; --";
         let target = Target {
-            iam_role: odd.to_owned(),
-            region: odd.to_owned(),
+            copy_terms: CopyTerms { iam_role: odd.to_owned(), region: odd.to_owned(), ..terms() },
             bucket: odd.to_owned(),
             loader: odd.to_owned(),
             columns: vec!["a\"b".to_owned()],
@@ -306,7 +323,7 @@ pub(crate) mod tests {
         assert!(copy.contains("\"a\"\"b\""));
         let (part, now) = (Part::whole(seal()), DateTime::UNIX_EPOCH);
         let entering = [Entering { part: &part, id: part.seal.batch, known: 0 }];
-        assert!(enter(&target, &entering, 1, now).contains("'x''); DROP"));
+        assert!(insert(&target, &entering, 1, now).contains("'x''); DROP"));
     }
 
     #[test]
@@ -322,7 +339,7 @@ pub(crate) mod tests {
             Entering { part: &whole, id: whole.seal.batch, known: 0 },
             Entering { part: &cut, id: other, known: 2 },
         ];
-        let insert = enter(&target(), &entering, 42, now);
+        let insert = insert(&target(), &entering, 42, now);
         let (columns, values) = insert.split_once(" VALUES ").unwrap();
         assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
         let row = |batch: BatchId, rows: &str, more: &str| {

@@ -16,8 +16,8 @@ use crate::commands::confirm::confirm;
 use crate::commands::reconcile::{connect, failed};
 use crate::commands::since;
 use crate::identity::Identity;
+use crate::redshift::ledger_trim::{Trimmed, trim};
 use crate::redshift::mark::{self, KnowsFrom};
-use crate::redshift::trim::{Trimmed, trim};
 use crate::redshift::{Session, Target, errors};
 
 /// `ingester ledger`
@@ -27,52 +27,40 @@ pub(crate) enum Command {
     ///
     /// A run is one start of a producer, or one replay. Rows received before the time that is shown load staged: each is
     /// compared with the table by its hit id, so that none is there twice. Changes nothing.
-    Show(Show),
+    Show {
+        /// Print JSON instead of text.
+        #[arg(long)]
+        json: bool,
+    },
     /// Say since when the ledger knows every row of the table.
     ///
     /// For a table that another tool filled: the time at which that tool had surely stopped loading, or `now`. Until then a
     /// new ledger over a table with rows speaks for no time, and every load is staged: nothing is doubled, and each load
     /// costs more. It may be repeated with a later time. An earlier time would claim what the ledger may not know, and needs
     /// --force. Ingesters may run.
-    KnowsFrom(KnowsFromArgs),
+    KnowsFrom {
+        /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
+        /// from now on, and every load is to be compared with it.
+        #[arg(value_name = "TIME")]
+        time: String,
+        /// Set an earlier time than the ledger has now.
+        #[arg(long)]
+        force: bool,
+    },
     /// Delete ledger rows of old batches, so that the ledger stays small.
     ///
     /// Deletes the rows of batches that were loaded before that time. In the same transaction the time since which the ledger
     /// speaks moves behind the last of them: a hit of those times that comes again is compared with the table. A batch whose
     /// folder still stands below `s3.to_ingest`, or that has rows in quarantine, keeps its row. The table itself does not
     /// change. Ingesters may run.
-    Trim(Trim),
-}
-
-/// `ingester ledger show`
-#[derive(Debug, clap::Args)]
-pub(crate) struct Show {
-    /// Print JSON instead of text.
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-/// `ingester ledger knows-from`
-#[derive(Debug, clap::Args)]
-pub(crate) struct KnowsFromArgs {
-    /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
-    /// from now on, and every load is to be compared with it.
-    #[arg(value_name = "TIME")]
-    pub(super) time: String,
-    /// Set an earlier time than the ledger has now.
-    #[arg(long)]
-    pub(super) force: bool,
-}
-
-/// `ingester ledger trim`
-#[derive(Debug, clap::Args)]
-pub(crate) struct Trim {
-    /// How long ago a batch was loaded, such as 400d.
-    #[arg(long, value_name = "DURATION", value_parser = age)]
-    pub(super) older_than: Span,
-    /// Do not ask for confirmation.
-    #[arg(long)]
-    pub(super) yes: bool,
+    Trim {
+        /// How long ago a batch was loaded, such as 400d.
+        #[arg(long, value_name = "DURATION", value_parser = age)]
+        older_than: Span,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 fn age(text: &str) -> Result<Span, String> {
@@ -94,12 +82,12 @@ pub(crate) async fn command(
     let target = Target::new(config, &schema, "ingester ledger".to_owned());
     let now = clock.wall();
     match command {
-        Command::Show(args) => {
+        Command::Show { json } => {
             let session = connect(config).await?;
             let fetched = show::fetch(&session, &target).await;
             let fetched = fetched.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
-            let shown = Shown::new(config, &target, now, fetched);
-            if args.json {
+            let shown = Shown::new(config, &target, clock.wall(), fetched);
+            if *json {
                 let json = serde_json::to_string_pretty(&shown);
                 writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
             } else {
@@ -107,22 +95,22 @@ pub(crate) async fn command(
             }
             Ok(())
         }
-        Command::KnowsFrom(args) => {
-            let to = match args.time.as_str() {
+        Command::KnowsFrom { time, force } => {
+            let to = match time.as_str() {
                 "now" => Some(now),
                 "none" => None,
                 time => Some(since::moment(time, now)?),
             };
             let session = open(config, &target).await?;
-            let set = mark::set_knows_from(&session, &target, to, args.force).await;
+            let set = mark::set_knows_from(&session, &target, to, *force).await;
             report_set(set.map_err(|failure| failed(&failure))?, to, out)
         }
-        Command::Trim(args) => {
-            let before = before(&args.older_than, now)?;
+        Command::Trim { older_than, yes } => {
+            let before = before(*older_than, now)?;
             let ledger = &target.ledger;
             let question =
                 format!("Delete from {ledger} the rows of batches loaded before {}?", seconds(before));
-            confirm(args.yes, &question, out)?;
+            confirm(*yes, &question, out)?;
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
             let waiting =
@@ -147,7 +135,7 @@ async fn open(config: &Config, target: &Target) -> Result<Session, Failure> {
 }
 
 /// The time that is `older_than` ago.
-fn before(older_than: &Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
+fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     let age = TimeDelta::from_std(older_than.0).ok();
     let before = age.and_then(|age| now.checked_sub_signed(age));
     let error = || Failure::new(Exit::Usage, anyhow::anyhow!("--older-than is longer than time itself"));
@@ -251,7 +239,7 @@ mod tests {
     #[test]
     fn an_age_is_a_duration_before_now() {
         let now = at("2026-03-02T14:00:00Z");
-        assert_eq!(before(&age("2d").unwrap(), now).unwrap(), at("2026-02-28T14:00:00Z"));
+        assert_eq!(before(age("2d").unwrap(), now).unwrap(), at("2026-02-28T14:00:00Z"));
         assert!(age("0s").is_err() && age("two days").is_err());
     }
 }

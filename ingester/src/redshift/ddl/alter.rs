@@ -34,7 +34,7 @@ pub(crate) fn alter_table(
 /// The same for the ledger, whose keys and encodings are left to Redshift. Columns that earlier versions called otherwise
 /// are renamed first.
 pub(crate) fn alter_ledger(ledger: &Table, live: &[LiveColumn]) -> Vec<String> {
-    let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger));
+    let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger, false));
     for (then, now) in RENAMED_IN_LEDGER {
         if live.iter().any(|column| column.name == now) {
             continue;
@@ -51,7 +51,7 @@ pub(crate) fn alter_ledger(ledger: &Table, live: &[LiveColumn]) -> Vec<String> {
 
 fn alter(table: &Table, wanted: &[Wanted<'_>], live: &[LiveColumn], options: &TableOptions) -> Vec<String> {
     let keys = Keys::new(live, options);
-    let mut out = Statements::new(table);
+    let mut out = Statements::new(table, keys.interleaved);
     // Columns whose encoding ALTER SORTKEY changes, or that cannot be altered before it.
     let mut later = Vec::new();
     for column in wanted {
@@ -70,14 +70,14 @@ fn alter(table: &Table, wanted: &[Wanted<'_>], live: &[LiveColumn], options: &Ta
         if keys.new_sortkey.is_some() && (keys.interleaved || keys.becomes_raw(column.name)) {
             later.push(change);
         } else {
-            out.change(&change, Stored::now(&change), keys.interleaved);
+            out.change(&change, Stored::now(&change));
         }
     }
     if let Some(sortkey) = keys.new_sortkey {
         out.sortkey(sortkey);
     }
     if let Some(distkey) = keys.new_distkey {
-        out.distkey(distkey, keys.interleaved && keys.new_sortkey.is_none());
+        out.distkey(distkey);
     }
     for column in &keys.impossible {
         out.comment(&format!("{} is super in the table, and super cannot be part of a key.", ident(column)));
@@ -88,7 +88,7 @@ fn alter(table: &Table, wanted: &[Wanted<'_>], live: &[LiveColumn], options: &Ta
             Some(layout) if layout.sortkey != 0 => Stored::Unknown,
             _ => Stored::now(&change),
         };
-        out.change(&change, stored, false);
+        out.change(&change, stored);
     }
     for difference in unknown(wanted, live) {
         out.column(&difference);

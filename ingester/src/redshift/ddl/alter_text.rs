@@ -38,12 +38,14 @@ impl Stored {
 /// What is printed: a statement or a comment a line.
 pub(super) struct Statements<'a> {
     table: &'a Table,
+    /// Whether the sort key is interleaved so far.
+    interleaved: bool,
     pub(super) lines: Vec<String>,
 }
 
 impl<'a> Statements<'a> {
-    pub(super) fn new(table: &'a Table) -> Self {
-        Self { table, lines: Vec::new() }
+    pub(super) fn new(table: &'a Table, interleaved: bool) -> Self {
+        Self { table, interleaved, lines: Vec::new() }
     }
 
     pub(super) fn comment(&mut self, comment: &str) {
@@ -94,7 +96,7 @@ impl<'a> Statements<'a> {
         }
     }
 
-    pub(super) fn change(&mut self, change: &Change<'_>, stored: Stored, interleaved: bool) {
+    pub(super) fn change(&mut self, change: &Change<'_>, stored: Stored) {
         let column = ident(change.column.name);
         let wanted = change.column.encoding.filter(|encoding| change.fits(*encoding));
         if stored == Stored::Unknown {
@@ -105,10 +107,10 @@ impl<'a> Statements<'a> {
             }
             return;
         }
-        let stored = if change.short { self.widen(change, stored, wanted, interleaved) } else { stored };
+        let stored = if change.short { self.widen(change, stored, wanted) } else { stored };
         let Stored::As(encoding) = stored else { return };
         match wanted.filter(|wanted| *wanted != encoding) {
-            Some(_) if interleaved => self.comment(&format!(
+            Some(_) if self.interleaved => self.comment(&format!(
                 "{column}: Redshift alters no encoding of a table with an interleaved sort key (redshift.sortkey)."
             )),
             Some(wanted) => self.alter_table(&format!("ALTER COLUMN {column} ENCODE {wanted}")),
@@ -117,13 +119,7 @@ impl<'a> Statements<'a> {
     }
 
     /// Returns how the column is stored afterwards.
-    fn widen(
-        &mut self,
-        change: &Change<'_>,
-        stored: Stored,
-        wanted: Option<Encoding>,
-        interleaved: bool,
-    ) -> Stored {
+    fn widen(&mut self, change: &Change<'_>, stored: Stored, wanted: Option<Encoding>) -> Stored {
         let column = ident(change.column.name);
         let live = change.live.map_or("", |live| live.type_text.as_str());
         self.comment(&format!("{column} is {live}. A type is altered outside of a transaction only."));
@@ -133,7 +129,7 @@ impl<'a> Statements<'a> {
             return stored;
         }
         let after = match stored {
-            Stored::As(fixed) if FIXED.contains(&fixed) && interleaved => {
+            Stored::As(fixed) if FIXED.contains(&fixed) && self.interleaved => {
                 self.comment(&format!(
                     "Redshift alters no type of a column stored as {fixed}, and no encoding of a table with an \
                      interleaved\nsort key (redshift.sortkey)."
@@ -164,11 +160,12 @@ impl<'a> Statements<'a> {
     pub(super) fn sortkey(&mut self, columns: &[String]) {
         self.comment("Redshift sorts the table anew, and stores the columns of the sort key uncompressed.");
         self.alter_table(&format!("ALTER COMPOUND SORTKEY ({})", idents(columns)));
+        self.interleaved = false;
     }
 
-    pub(super) fn distkey(&mut self, column: &str, interleaved: bool) {
+    pub(super) fn distkey(&mut self, column: &str) {
         let name = ident(column);
-        if interleaved {
+        if self.interleaved {
             return self.comment(&format!(
                 "{name}: Redshift alters no distribution key of a table with an interleaved sort key (redshift.sortkey)."
             ));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingester::{Connector, Target, mark};
+use ingester::{Connector, Target, ensure_mark};
 use ingester::{How, Loaded, Loading, load};
 use redshift::{Failure, Fault, Kind};
 use sandbox::config::Shape;
@@ -283,7 +283,7 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
             Loaded::Isolated(apart) => panic!("{apart:?}"),
         }
     };
-    mark::ensure(&session, &target).await.unwrap();
+    ensure_mark(&session, &target).await.unwrap();
     assert_eq!(settled(&[&first]).await, [(first.batch, How::Applied)]);
     assert_eq!(settled(&[&first, &second]).await, [(first.batch, How::Before)]);
     assert_eq!(world.loaded().await, first.rows);

@@ -18,8 +18,8 @@ pub(super) struct Entering<'a> {
     pub(super) known: u64,
 }
 
-/// Enters loaded batches into the ledger, a row for each.
-pub(super) fn enter(
+/// The statement that enters loaded batches into the ledger, a row for each.
+pub(super) fn insert(
     target: &Target,
     batches: &[Entering<'_>],
     copy_query: i64,

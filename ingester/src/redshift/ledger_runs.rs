@@ -39,7 +39,7 @@ impl Target {
 }
 
 /// The runs of the ledger, the latest first, up to so many.
-pub(crate) async fn runs(
+pub(crate) async fn fetch(
     server: &impl Server,
     target: &Target,
     most: usize,
@@ -73,7 +73,7 @@ mod tests {
             &[Some("r"), Some("web-1"), Some("3"), Some("60"), Some("9"), Some(time), Some(time), Some(time)];
         let old: &[Option<&str>] = &[None, None, Some("1"), None, None, None, None, None];
         let script = Script::default().answer("GROUP BY run", &[row, old]);
-        let runs = runs(&script, &target(), 20).await.unwrap();
+        let runs = fetch(&script, &target(), 20).await.unwrap();
         assert_eq!((runs[0].batches, runs[0].rows_loaded, runs[0].last_number), (3, 60, Some(9)));
         assert_eq!((runs[1].run.as_ref(), runs[1].last_number, runs[1].last_received), (None, None, None));
         let sql = &script.sent()[0];

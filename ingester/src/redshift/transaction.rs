@@ -21,8 +21,8 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::copy::{Failed, copy, run};
-use crate::redshift::enter::{self, Entering};
+use crate::redshift::copy::{TransactionFailure, copy, run};
+use crate::redshift::ledger_insert::{self, Entering};
 use crate::redshift::look::{self, There};
 use crate::redshift::server::Server;
 use crate::redshift::session::Session;
@@ -56,10 +56,15 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
 }
 
 /// Finds out more about a failure, once the transaction is rolled back.
-async fn explain(session: &Session, target: &Target, loading: &Loading, failed: Failed) -> LoadFailure {
+async fn explain(
+    session: &Session,
+    target: &Target,
+    loading: &Loading,
+    failed: TransactionFailure,
+) -> LoadFailure {
     match failed {
-        Failed::Load(failure) => failure,
-        Failed::Count { copied, query } => {
+        TransactionFailure::Load(failure) => failure,
+        TransactionFailure::Count { copied, query } => {
             let blamed = file_counts::short(session, target, &loading.parts, query).await;
             let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
             if let ([_], [(_, file)]) = (loading.parts.as_slice(), blamed.as_slice()) {
@@ -67,10 +72,10 @@ async fn explain(session: &Session, target: &Target, loading: &Loading, failed: 
             }
             LoadFailure { blamed, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) }
         }
-        Failed::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
+        TransactionFailure::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
             errors::trouble(&failure, "COMMIT was sent and not answered, the ledger will tell")
         }
-        Failed::Sql(failure, doing) => {
+        TransactionFailure::Sql(failure, doing) => {
             let failure = errors::trouble(&failure, doing);
             match (failure.class, loading.parts.as_slice()) {
                 (ErrorClass::Configuration, _) => {
@@ -87,12 +92,16 @@ async fn explain(session: &Session, target: &Target, loading: &Loading, failed: 
     }
 }
 
-async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> Result<Loaded, Failed> {
+async fn transaction(
+    server: &impl Server,
+    own: &Target,
+    loading: &Loading,
+) -> Result<Loaded, TransactionFailure> {
     // The columns of the rows are the same for all parts.
     let target = &loading.parts.first().map_or_else(|| own.clone(), |part| own.for_rows_of(&part.seal));
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
-    let reading = |failure| Failed::Sql(failure, "reading the ledger");
+    let reading = |failure| TransactionFailure::Sql(failure, "reading the ledger");
     let entries = look::entries(server, target, &seals).await.map_err(reading)?;
     let there: Vec<There> = seals.iter().map(|seal| look::judge(seal, &entries)).collect();
     let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
@@ -154,7 +163,11 @@ fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Optio
 }
 
 /// Loads all by one plain COPY.
-async fn together(server: &impl Server, target: &Target, loading: &Loading) -> Result<Vec<Settled>, Failed> {
+async fn together(
+    server: &impl Server,
+    target: &Target,
+    loading: &Loading,
+) -> Result<Vec<Settled>, TransactionFailure> {
     let sql = target.copy(&loading.manifest, loading.compression);
     let query = copy(server, &sql, loading.rows()).await?;
     let entering = loading.parts.iter().map(|part| Entering { part, id: part.seal.batch, known: 0 });
@@ -169,7 +182,7 @@ async fn alone(
     loading: &Loading,
     part: &Part,
     why: Option<Why>,
-) -> Result<Settled, Failed> {
+) -> Result<Settled, TransactionFailure> {
     let batch = part.seal.batch;
     let entered = if why == Some(Why::OtherContent) { look::derived_id(&part.seal) } else { batch };
     if part.quarantined > 0 && part.id != entered {
@@ -205,8 +218,8 @@ async fn enter(
     target: &Target,
     entering: &[Entering<'_>],
     query: Option<i64>,
-) -> Result<(), Failed> {
-    let sql = enter::enter(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
+) -> Result<(), TransactionFailure> {
+    let sql = ledger_insert::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
     run(server, &sql, "writing the ledger").await.map(drop)
 }
 

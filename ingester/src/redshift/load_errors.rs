@@ -84,7 +84,7 @@ pub(super) async fn first(server: &impl Server, target: &Target, batch: BatchId)
                 }
             }
             Err(error) => {
-                tracing::debug!(%error, table = errors.table, "cannot read the table of load errors")
+                tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
             }
         }
     }
@@ -162,7 +162,7 @@ impl Before {
             match session.run(&errors.since(&self.pid, before)).await {
                 Ok(rows) => reports.extend(rows.read(report)),
                 Err(error) => {
-                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors")
+                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
                 }
             }
         }

@@ -168,7 +168,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
     match command {
         Command::Ddl { diff: true } => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::ddl::diff(&config, &mut out::stdout()))
+            in_runtime(crate::commands::ddl::diff(&config, &Clock::system(), &mut out::stdout()))
         }
         Command::Ddl { diff: false } => {
             let config = Config::load(path, Secrets::Unused)?;
@@ -183,7 +183,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         Command::Resume => in_config(path, None),
         Command::Check => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::check::check(&config, path, &mut out::stdout()))
+            in_runtime(crate::commands::check::check(&config, path, &Clock::system(), &mut out::stdout()))
         }
         Command::Reconcile(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
@@ -199,7 +199,7 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         }
         Command::Ledger(command) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(ledger::command(&config, &command, &mut out::stdout()))
+            in_runtime(ledger::command(&config, &command, &Clock::system(), &mut out::stdout()))
         }
         Command::Replay(what) => {
             let config = Config::load(path, Secrets::Ingester)?;

@@ -1,10 +1,10 @@
-//! Which pipeline a prefix in S3 belongs to. Prefix, ledger and table belong together: two pipelines that share one of
-//! them would take each other's batches.
+//! Refuses prefixes, a ledger or a table of another pipeline. The three belong together: two pipelines that share one of
+//! them would load each other's batches.
 //!
 //! The mark of the ledger ([`crate::redshift::mark`]) holds an id of the pipeline, made with the ledger, and the table
-//! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. It is written once, by
-//! whoever comes first, and never over another one; what comes later finds itself in it or is refused. It is compared at
-//! each connection to Redshift, before anything is loaded, moved or compared.
+//! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline writes
+//! it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at each
+//! connection to Redshift, before it loads or moves anything.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,7 +15,6 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
 use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
-use shared::sql::TableName;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
@@ -35,12 +34,12 @@ const OTHER_TABLE: &str = "give each table a ledger of its own (redshift.ledger)
 const REFUSED: &str = "the ingester must get and put the object .pipeline.json below s3.to_ingest, s3.ingested and s3.quarantine \
      (deploy/iam-ingester.json), and the bucket's own policy and that of its KMS key must let it";
 
-/// Why this pipeline may not go on with what its configuration names.
+/// Why this pipeline must not use what its configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotOurs {
-    /// It is somebody else's: what, and what to do.
+pub(crate) enum NotOurs {
+    /// It belongs to another pipeline: why, and what to do.
     Foreign(String, &'static str),
-    /// It could not be found out.
+    /// S3 or Redshift did not tell.
     Unknown(LoadFailure),
 }
 
@@ -48,7 +47,7 @@ impl From<NotOurs> for LoadFailure {
     fn from(why: NotOurs) -> Self {
         match why {
             NotOurs::Foreign(why, advice) => Self::of_all(ErrorClass::Configuration, why, advice),
-            NotOurs::Unknown(trouble) => trouble,
+            NotOurs::Unknown(failure) => failure,
         }
     }
 }
@@ -64,17 +63,16 @@ impl From<StoreError> for NotOurs {
 
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Sign {
+struct Sign {
     /// Version of its form.
-    pub format: u32,
-    /// The pipeline.
-    pub pipeline: String,
+    format: u32,
+    pipeline: String,
     /// Its table, for people.
-    pub table: String,
+    table: String,
     /// Its ledger, for people.
-    pub ledger: String,
+    ledger: String,
     /// When the mark of the ledger was made.
-    pub made: DateTime<Utc>,
+    made: DateTime<Utc>,
 }
 
 /// What a pipeline owns, by its configuration. Clones share one client of S3.
@@ -87,54 +85,39 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What the pipeline of this configuration owns.
-    #[must_use]
     pub(crate) fn new(config: &Config, store: ObjectStore) -> Self {
-        let s3 = &config.s3;
+        let (s3, redshift) = (&config.s3, &config.redshift);
         let archive = (config.ingester.archive == Archive::Move).then_some(&s3.ingested);
         let prefixes = [Some(&s3.to_ingest), archive, Some(&s3.quarantine)];
         Self {
             store,
             prefixes: prefixes.into_iter().flatten().cloned().collect(),
-            table: written(&config.redshift.table),
-            ledger: written(&config.redshift.ledger),
+            table: redshift.table.unquoted(),
+            ledger: redshift.ledger.unquoted(),
         }
     }
 
-    /// Whether ledger, table and prefixes belong together; prefixes that nobody owns are taken.
-    ///
-    /// # Errors
-    /// When they do not, naming both sides, or S3 cannot be asked.
+    /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims prefixes that nobody owns.
     pub(crate) async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
-        // Who is refused at one prefix takes none.
-        self.look(mark).await?;
+        // Before the first claim: a pipeline that is refused at one prefix claims none.
+        let free = self.free_prefixes(mark).await?;
         let json = serde_json::to_vec_pretty(&ours)
             .map_err(|error| NotOurs::Unknown(LoadFailure::of_all(ErrorClass::Unknown, error, "")))?;
         let json = Bytes::from(json);
-        for prefix in &self.prefixes {
+        for prefix in free {
             let key = format!("{prefix}{IDENTITY}");
-            let mut there = self.read(&key).await?;
-            if there.is_none() {
-                match self.store.put_new(&key, json.clone()).await {
-                    Ok(Some(_)) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
-                    // Somebody else was faster.
-                    Ok(None) => there = self.read(&key).await?,
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            if let Some(json) = there {
-                compare(&self.place(&key), &json, &ours)?;
+            match self.store.put_new(&key, json.clone()).await? {
+                Some(_) => tracing::info!(key, pipeline = ours.pipeline, "this prefix is ours now"),
+                // Another ingester was faster.
+                None => self.is_free(&key, &ours).await.map(drop)?,
             }
         }
         Ok(())
     }
 
-    /// Refuses to begin when ledger, table and prefixes do not belong together. A Redshift or S3 that is away is waited
-    /// for later: the loader asks with each connection.
-    ///
-    /// # Errors
-    /// Exit 78, naming both sides.
+    /// Refuses to start when ledger, table and prefixes do not belong together: exit 78, naming both sides. While Redshift
+    /// or S3 does not answer, the loader waits for it later: it compares them with each connection.
     pub(crate) async fn refuse_to_begin(
         &self,
         connector: &Connector,
@@ -143,7 +126,7 @@ impl Identity {
         let claimed = match connector.open().await {
             Ok(session) => match mark::ensure(&session, target).await {
                 Ok(mark) => self.claim(&mark).await,
-                Err(trouble) => Err(NotOurs::Unknown(trouble)),
+                Err(failure) => Err(NotOurs::Unknown(failure)),
             },
             Err(failure) => Err(NotOurs::Unknown(errors::trouble(&failure, "connecting to Redshift"))),
         };
@@ -152,53 +135,43 @@ impl Identity {
             Err(NotOurs::Foreign(why, advice)) => {
                 Err(Failure::new(Exit::Config, anyhow::anyhow!("{why}: {advice}")))
             }
-            Err(NotOurs::Unknown(trouble)) => {
-                tracing::warn!("it was not found out before the start whose prefixes these are: {trouble}");
+            Err(NotOurs::Unknown(failure)) => {
+                tracing::warn!("cannot compare the owner of the prefixes before the start: {failure}");
                 Ok(())
             }
         }
     }
 
-    /// For a command that moves or writes batches: refuses when what it would touch is not ours. A ledger without mark
-    /// has not been used by this version yet.
-    ///
-    /// # Errors
-    /// As [`Identity::claim`], and when Redshift cannot be asked.
+    /// For a command that moves or writes batches: fails when what it would touch belongs to another pipeline. No ingester
+    /// of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
         let read = mark::read(session, target).await;
         match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
-            Some(mark) => Ok(self.look(&mark).await.map(|_| ())?),
+            Some(mark) => Ok(self.free_prefixes(&mark).await.map(drop)?),
             None => Ok(()),
         }
     }
 
-    /// As [`Identity::claim`], changing nothing: the prefixes that belong to nobody yet.
-    ///
-    /// # Errors
-    /// As [`Identity::claim`].
-    pub(crate) async fn look(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+    /// As [`Identity::claim`], changing nothing. Returns the prefixes that belong to nobody yet.
+    pub(crate) async fn free_prefixes(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();
         for prefix in &self.prefixes {
-            let key = format!("{prefix}{IDENTITY}");
-            match self.read(&key).await? {
-                Some(json) => compare(&self.place(&key), &json, &ours)?,
-                None => free.push(prefix.as_str()),
+            if self.is_free(&format!("{prefix}{IDENTITY}"), &ours).await? {
+                free.push(prefix.as_str());
             }
         }
         Ok(free)
     }
 
-    fn place(&self, key: &str) -> String {
-        format!("s3://{}/{key}", self.store.bucket())
-    }
-
-    async fn read(&self, key: &str) -> Result<Option<Bytes>, NotOurs> {
+    /// Whether no pipeline owns the prefix of this object; fails when another one does.
+    async fn is_free(&self, key: &str, ours: &Sign) -> Result<bool, NotOurs> {
+        let place = format!("s3://{}/{key}", self.store.bucket());
         match self.store.get_at_most(key, SMALL).await {
-            Ok(json) => Ok(Some(json)),
-            Err(error) if error.is_not_found() => Ok(None),
+            Ok(json) => compare(&place, &json, ours).map(|()| false),
+            Err(error) if error.is_not_found() => Ok(true),
             Err(error) if error.is_too_large() => {
-                Err(NotOurs::Foreign(format!("{} cannot be read: {error}", self.place(key)), OTHER_PIPELINE))
+                Err(NotOurs::Foreign(format!("{place} cannot be read: {error}"), OTHER_PIPELINE))
             }
             Err(error) => Err(error.into()),
         }
@@ -211,7 +184,7 @@ impl Identity {
             pipeline: mark.pipeline.clone(),
             table: self.table.clone(),
             ledger: self.ledger.clone(),
-            // The id is of the moment the mark was made. So whoever claims the prefix writes the same.
+            // The id is of the moment the mark was made, so all claims write the same.
             made: mark.pipeline.parse::<BatchId>().map_or(DateTime::UNIX_EPOCH, |id| id.opened_at()),
         };
         same_table(&mark.table, &ours)?;
@@ -219,7 +192,7 @@ impl Identity {
     }
 }
 
-/// Whether the ledger speaks of our table; names fold to small letters.
+/// Fails unless the ledger speaks of our table; names fold to small letters.
 fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     let Sign { table, ledger, .. } = ours;
     if theirs.eq_ignore_ascii_case(mark::as_marked(table)) {
@@ -229,28 +202,21 @@ fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     Err(NotOurs::Foreign(why, OTHER_TABLE))
 }
 
-/// Whether the prefix of the object that stands at `place` is ours.
+/// Fails unless the object at `place` names our pipeline.
 fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let refuse = |why: String, advice| Err(NotOurs::Foreign(why, advice));
     let unreadable = |error: serde_json::Error| {
-        refuse(format!("{place} cannot be read: {}", json_fault(&error)), OTHER_PIPELINE)
+        NotOurs::Foreign(format!("{place} cannot be read: {}", json_fault(&error)), OTHER_PIPELINE)
     };
-    match serde_json::from_slice::<Format>(json) {
-        Ok(Format { format }) if format > FORMAT => {
-            let why = format!("{place} has format {format}, this version knows {FORMAT}");
-            return refuse(why, "update the ingester");
-        }
-        Ok(_) => {}
-        Err(error) => return unreadable(error),
+    let Format { format } = serde_json::from_slice(json).map_err(unreadable)?;
+    if format > FORMAT {
+        let why = format!("{place} has format {format}, this version knows {FORMAT}");
+        return Err(NotOurs::Foreign(why, "update the ingester"));
     }
-    let theirs: Sign = match serde_json::from_slice(json) {
-        Ok(theirs) => theirs,
-        Err(error) => return unreadable(error),
-    };
+    let theirs: Sign = serde_json::from_slice(json).map_err(unreadable)?;
     if theirs.pipeline == ours.pipeline {
         return Ok(());
     }
@@ -258,12 +224,7 @@ fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
         format!("pipeline {} with table {} and ledger {}", sign.pipeline, sign.table, sign.ledger)
     };
     let why = format!("{place} says that the prefix belongs to {}; this is {}", side(&theirs), side(ours));
-    refuse(why, OTHER_PIPELINE)
-}
-
-/// A table as it stands in the configuration.
-fn written(table: &TableName) -> String {
-    String::from(table.clone())
+    Err(NotOurs::Foreign(why, OTHER_PIPELINE))
 }
 
 #[cfg(test)]
@@ -272,7 +233,13 @@ mod tests {
 
     fn sign(pipeline: &str, table: &str) -> Sign {
         let (pipeline, table) = (pipeline.to_owned(), table.to_owned());
-        Sign { format: FORMAT, pipeline, table, ledger: "public.ledger".to_owned(), made: Utc::now() }
+        Sign {
+            format: FORMAT,
+            pipeline,
+            table,
+            ledger: "public.ledger".to_owned(),
+            made: DateTime::UNIX_EPOCH,
+        }
     }
 
     fn said(why: NotOurs) -> String {

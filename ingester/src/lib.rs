@@ -34,7 +34,6 @@ pub use facts::folder::{Folder, verify};
 pub use failure::Scope;
 pub use load::combine;
 pub use load_store::{LoadStore, is_archived};
-pub use redshift::login::{Api, ApiError, Reply};
-pub use redshift::transaction::{How, Loaded, Loading, load};
-pub use redshift::way::{Ground, Seen, ways};
-pub use redshift::{Connector, Target, mark};
+pub use redshift::{
+    Api, ApiError, Connector, Ground, How, Loaded, Loading, Reply, Seen, Target, ensure_mark, load, ways,
+};

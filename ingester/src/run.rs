@@ -36,7 +36,9 @@ const HINTS: usize = 1024;
 pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
-    let connector = Connector::new(&config, &format!("livestream ingester {}", config.instance.name))?;
+    let clock = Clock::system();
+    let application = format!("livestream ingester {}", config.instance.name);
+    let connector = Connector::new(&config, &application, clock.clone())?;
     let load_store = LoadStore::open(&config.ingester.dir)?;
     let pauses = Pauses::new(&config, load_store.loads())?;
     // A pause may be for Redshift's sake; the table is looked at before the first load all the same.
@@ -68,7 +70,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         Discovery::new(&config, store.clone(), load_store.clone(), unknown_folders.clone(), hinted)?;
     let follower = Follower::new(config.producer_socket(), hints.clone());
     let archiver = Archiver::new(&config, store.clone(), load_store.clone());
-    let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
+    let reconciling = Connector::new(&config, "livestream ingester reconcile", clock)?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
     let watch =
         Watch::new(&config, target.clone(), reconciling, store.clone(), load_store.clone(), pauses.clone());

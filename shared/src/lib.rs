@@ -19,7 +19,7 @@ pub mod compress;
 pub mod json_fault;
 pub mod layout;
 pub mod schema;
-pub mod sql;
+pub mod table_name;
 
 pub mod content;
 pub mod human;

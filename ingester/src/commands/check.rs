@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
-use crate::redshift::login_address;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use shared::clock::Clock;
 use shared::config::{Archive, Config, Tls};
 use shared::exit::{Exit, Failure};
 use shared::layout;
@@ -15,10 +14,14 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
+use crate::commands::ledger::seconds;
 use crate::commands::reconcile::failed;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
-use crate::redshift::{Connector, Session, SqlFailure, Target, errors, lock, mark, stage, table};
+use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
+use crate::redshift::{
+    Connector, Rows, Session, SqlFailure, Target, errors, lock, login_address, mark, stage, table,
+};
 
 /// What a schema cannot have without these columns.
 const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow or receivedTimeGMT, so a hit that two \
@@ -28,24 +31,24 @@ const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow
 ///
 /// # Errors
 /// With the code of the first step that failed.
-pub async fn check(config: &Config, path: &Path, out: &mut impl Write) -> Result<(), Failure> {
+pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     let schema = config.schema.load()?;
     TableOptions::checked(&config.redshift, &schema)?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
     let columns = schema.columns.len();
-    let mut said = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
+    let mut text = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
     for warning in &config.warnings {
-        said += &format!("; {warning}");
+        text += &format!("; {warning}");
     }
-    report.line("configuration", Ok(said))?;
+    report.line("configuration", Ok(text))?;
     report.line("network", Ok(network(config)))?;
     s3(config, &mut report).await?;
-    redshift(config, &schema, &target, &mut report).await?;
+    redshift(config, &schema, &target, clock, &mut report).await?;
     report.end()
 }
 
-/// Which way the requests take. The connection to Redshift itself is none: it is made directly.
+/// Which way the requests take. The connection to Redshift itself is always direct.
 fn network(config: &Config) -> String {
     let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
     config.s3.egress.report(config.s3.addresses().into_iter().chain(passwords))
@@ -53,19 +56,20 @@ fn network(config: &Config) -> String {
 
 async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
     let store = ObjectStore::connect(&config.s3).await;
-    let prefix = &config.s3.to_ingest;
-    // Not laid out as a batch, so that nobody takes it for one.
+    let s3 = &config.s3;
+    // Not laid out as a batch, so that no ingester loads it.
     let name = layout::probe_name(std::process::id());
-    let key = format!("{prefix}{name}");
+    let [key, manifest, quarantined, moved] =
+        [&s3.to_ingest, &s3.loads, &s3.quarantine, &s3.ingested].map(|prefix| format!("{prefix}{name}"));
+    let place = |key: &str| format!("s3://{}/{key}", store.bucket());
     let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
+    // The outcome of a step, with what to report of it.
+    fn done<T>(result: Result<T, StoreError>, text: String) -> Outcome {
+        result.map(|_| text).map_err(|error| s3_failed(&error))
+    }
 
-    let put = store.put(&key, content.clone()).await.map(|_| format!("s3://{}/{key}", store.bucket()));
-    let put = report.line("S3 put", put.map_err(|error| s3_failed(&error)))?;
-    let listed = store.list_page(prefix, None).await;
-    report.line(
-        "S3 list",
-        listed.map(|_| format!("s3://{}/{prefix}", store.bucket())).map_err(|error| s3_failed(&error)),
-    )?;
+    let put = report.line("S3 put", done(store.put(&key, content.clone()).await, place(&key)))?;
+    report.line("S3 list", done(store.list_page(&s3.to_ingest, None).await, place(&s3.to_ingest)))?;
     if !put {
         return Ok(());
     }
@@ -74,39 +78,26 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
     report.line("S3 get", got)?;
-    let manifest = format!("{}{name}", config.s3.loads);
-    let written =
-        store.put(&manifest, content.clone()).await.map(|_| format!("s3://{}/{manifest}", store.bucket()));
-    if report.line("S3 put a manifest", written.map_err(|error| s3_failed(&error)))? {
-        let deleted = store.delete(&manifest).await.map(|()| String::new());
-        report.line("S3 delete the manifest", deleted.map_err(|error| s3_failed(&error)))?;
+    if report
+        .line("S3 put a manifest", done(store.put(&manifest, content.clone()).await, place(&manifest)))?
+    {
+        report.line("S3 delete the manifest", done(store.delete(&manifest).await, String::new()))?;
     }
-    // Without it rows that Redshift refuses hold their batch.
-    let quarantined = format!("{}{name}", config.s3.quarantine);
+    // Without it rows that Redshift refuses hold up their batch.
     let written = store.put(&quarantined, content.clone()).await;
-    let written = written.map(|_| format!("s3://{}/{quarantined}", store.bucket()));
-    if report.line("S3 put into quarantine", written.map_err(|error| s3_failed(&error)))? {
-        let got = store.get_at_most(&quarantined, SMALL).await.map(|_| String::new());
-        report.line("S3 get from quarantine", got.map_err(|error| s3_failed(&error)))?;
-        let listed = store.list_page(&config.s3.quarantine, None).await.map(|_| String::new());
-        report.line("S3 list the quarantine", listed.map_err(|error| s3_failed(&error)))?;
-        let deleted = store.delete(&quarantined).await.map(|()| String::new());
-        report.line("S3 delete from quarantine", deleted.map_err(|error| s3_failed(&error)))?;
+    if report.line("S3 put into quarantine", done(written, place(&quarantined)))? {
+        let got = store.get_at_most(&quarantined, SMALL).await;
+        report.line("S3 get from quarantine", done(got, String::new()))?;
+        let listed = store.list_page(&s3.quarantine, None).await;
+        report.line("S3 list the quarantine", done(listed, String::new()))?;
+        report.line("S3 delete from quarantine", done(store.delete(&quarantined).await, String::new()))?;
     }
-    if config.ingester.archive == Archive::Move {
-        let moved = format!("{}{name}", config.s3.ingested);
-        let copied = store.copy(&key, &moved).await.map(|()| format!("s3://{}/{moved}", store.bucket()));
-        if report.line("S3 copy", copied.map_err(|error| s3_failed(&error)))? {
-            report.line(
-                "S3 delete the copy",
-                store.delete(&moved).await.map(|()| String::new()).map_err(|error| s3_failed(&error)),
-            )?;
-        }
+    if config.ingester.archive == Archive::Move
+        && report.line("S3 copy", done(store.copy(&key, &moved).await, place(&moved)))?
+    {
+        report.line("S3 delete the copy", done(store.delete(&moved).await, String::new()))?;
     }
-    report.line(
-        "S3 delete",
-        store.delete(&key).await.map(|()| String::new()).map_err(|error| s3_failed(&error)),
-    )?;
+    report.line("S3 delete", done(store.delete(&key).await, String::new()))?;
     Ok(())
 }
 
@@ -126,25 +117,20 @@ async fn redshift<W: Write>(
     config: &Config,
     schema: &Schema,
     target: &Target,
+    clock: &Clock,
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
     let redshift = &config.redshift;
-    let connector = Connector::new(config, "livestream ingester check")?;
-    let credential = connector.credential().await;
-    let said = credential.as_ref().map(|credential| match credential.life {
-        Some(life) => format!(
-            "{}: {} until {}",
-            connector.login(),
-            credential.user,
-            life.expires.format("%H:%M:%S UTC")
-        ),
-        None => connector.login().to_string(),
+    let connector = Connector::new(config, "livestream ingester check", clock.clone())?;
+    let credential = match connector.credential().await {
+        Ok(credential) => credential,
+        Err(failure) => return report.line("Redshift login", Err(sql_failed(&failure))).map(drop),
+    };
+    let life = credential.life.map_or_else(String::new, |life| {
+        format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
     });
-    if !report.line("Redshift login", said.map_err(sql_failed))? {
-        return Ok(());
-    }
+    report.line("Redshift login", Ok(format!("{}{life}", connector.login())))?;
     let opened = connector.open().await;
-    let user = credential.map(|credential| credential.user).unwrap_or_default();
     let tls = match redshift.tls {
         Tls::Disable => "without TLS".to_owned(),
         Tls::VerifyFull if redshift.ca_file.as_os_str().is_empty() => {
@@ -152,30 +138,34 @@ async fn redshift<W: Write>(
         }
         Tls::VerifyFull => format!("TLS, trusting {}", redshift.ca_file.display()),
     };
-    let place = format!("{}:{}/{} as {user}, {tls}", redshift.host, redshift.port, redshift.database);
-    let connected = opened.as_ref().map(|_| place).map_err(sql_failed);
-    report.line("Redshift connect", connected)?;
+    let place =
+        format!("{}:{}/{} as {}, {tls}", redshift.host, redshift.port, redshift.database, credential.user);
+    report.line("Redshift connect", done(&opened, place))?;
     let Ok(session) = opened else { return Ok(()) };
 
     let version = session.run("SELECT version()").await;
-    let version =
-        version.as_ref().map(|rows| rows.single().unwrap_or_default().to_owned()).map_err(sql_failed);
-    report.line("Redshift version", version)?;
+    let text = version.as_ref().ok().and_then(Rows::single).unwrap_or_default().to_owned();
+    report.line("Redshift version", done(&version, text))?;
     let table = session.run(&target.check_table()).await;
-    let said = format!("{} with its {} columns", redshift.table, target.columns.len());
-    report.line("Redshift table", table.as_ref().map(|_| said).map_err(sql_failed))?;
-    let live = table::look(&session, &redshift.table).await;
-    report.line("Redshift columns", columns(config, schema, live))?;
+    let text = format!("{} with its {} columns", target.table, target.columns.len());
+    report.line("Redshift table", done(&table, text))?;
+    let live = table::look(&session, &target.table).await;
+    report.line("Redshift columns", columns(config, schema, target, live))?;
     let ledger = session.run(&target.check_ledger()).await;
-    let ledger = ledger.as_ref().map(|_| redshift.ledger.to_string()).map_err(sql_failed);
-    if report.line("Redshift ledger", ledger)? {
+    if report.line("Redshift ledger", done(&ledger, target.ledger.to_string()))? {
         let locked = lock::begin(&session, target).await;
         session.roll_back().await;
-        let said = format!("{} taken and rolled back", target.lock);
-        report.line("Redshift ledger lock", locked.as_ref().map(|()| said).map_err(trouble_failed))?;
+        let text = format!("{} taken and rolled back", target.lock);
+        report
+            .line("Redshift ledger lock", locked.map(|()| text).map_err(|failure| load_failed(&failure)))?;
         exactly_once(config, &session, target, report).await?;
     }
     Ok(())
+}
+
+/// The outcome of a step at Redshift, with what to report of it.
+fn done<T>(result: &Result<T, SqlFailure>, text: String) -> Outcome {
+    result.as_ref().map(|_| text).map_err(sql_failed)
 }
 
 /// What it takes so that no row is there twice, whoever sent it.
@@ -192,35 +182,28 @@ async fn exactly_once<W: Write>(
             Ok(shape) => stage::probe(session, &Target { shape, ..target.clone() }).await,
             Err(failure) => Err(failure),
         };
-        let said = "a temporary table like it was made and dropped".to_owned();
-        report.line("Redshift staging", probed.as_ref().map(|()| said).map_err(sql_failed))?;
+        let text = "a temporary table like it was made and dropped".to_owned();
+        report.line("Redshift staging", done(&probed, text))?;
     }
     let mark = match mark::read(session, target).await {
         Ok(Some(mark)) => mark,
-        Ok(None) => {
-            let said = "the ledger has no mark yet; the first `ingester run` makes it".to_owned();
-            report.line("pipeline", Ok(said))?;
-            return Ok(());
-        }
-        Err(failure) => {
-            report.line("pipeline", Err(sql_failed(&failure)))?;
-            return Ok(());
+        none => {
+            let text = "the ledger has no mark yet; the first `ingester run` makes it".to_owned();
+            return report.line("pipeline", done(&none, text)).map(drop);
         }
     };
     report.line("the ledger speaks for", Ok(speaks(mark.knows_from)))?;
     let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
-    let ours = match identity.look(&mark).await {
-        Ok(free) if free.is_empty() => {
-            Ok(format!("{}; table, ledger and prefixes belong together", mark.pipeline))
-        }
+    let pipeline = &mark.pipeline;
+    let ours = match identity.free_prefixes(&mark).await {
+        Ok(free) if free.is_empty() => Ok(format!("{pipeline}; table, ledger and prefixes belong together")),
         Ok(free) => {
             let free = free.join(", ");
-            Ok(format!("{}; nobody owns {free} yet, the first `ingester run` takes it", mark.pipeline))
+            Ok(format!("{pipeline}; nobody owns {free} yet, the first `ingester run` takes it"))
         }
-        Err(why) => Err(trouble_failed(&why.into())),
+        Err(why) => Err(load_failed(&why.into())),
     };
-    report.line("pipeline", ours)?;
-    Ok(())
+    report.line("pipeline", ours).map(drop)
 }
 
 fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
@@ -230,19 +213,24 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
             .to_owned(),
         Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
         Some(from) => {
-            format!("rows received since {}; older ones load staged", from.format("%Y-%m-%d %H:%M:%S UTC"))
+            format!("rows received since {}; older ones load staged", seconds(from))
         }
     }
 }
 
-fn trouble_failed(trouble: &LoadFailure) -> (Exit, String) {
-    (failed(trouble).exit(), trouble.to_string())
+fn load_failed(failure: &LoadFailure) -> (Exit, String) {
+    (failed(failure).exit(), failure.to_string())
 }
 
-fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
+fn columns(
+    config: &Config,
+    schema: &Schema,
+    target: &Target,
+    live: Result<Vec<LiveColumn>, SqlFailure>,
+) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
     let wrong = |failure: Failure| (failure.exit(), failure.to_string());
-    table::unloadable(&config.redshift.table, schema, &live, config).map_err(wrong)?;
+    table::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

@@ -3,48 +3,44 @@
 use std::io::Write;
 
 use crate::redshift::ddl::TableOptions;
-use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::Schema;
 
+use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
+use crate::redshift::sql::Table;
 use crate::redshift::{Connector, Session, SqlFailure, errors, table};
 
 /// Prints the statements, ready for `psql` or a query editor.
-///
-/// # Errors
-/// When the schema or the table's keys break a rule, or `out` cannot be written.
 pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = TableOptions::checked(&config.redshift, &schema)?;
-    let redshift = &config.redshift;
-    out.write_all(script(&schema, &redshift.table, &options, &redshift.ledger).as_bytes())?;
+    let (table, ledger) = tables(config);
+    out.write_all(script(&schema, &table, &options, &ledger).as_bytes())?;
     Ok(())
 }
 
 /// Prints the statements that bring the table and the ledger in Redshift up to date, and comments on what Redshift
 /// cannot change; nothing but a comment if there is nothing to do.
-///
-/// # Errors
-/// As [`print()`], and when Redshift cannot be asked.
-pub(crate) async fn diff(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn diff(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = TableOptions::checked(&config.redshift, &schema)?;
-    let connector = Connector::new(config, "livestream ingester ddl")?;
+    let connector = Connector::new(config, "livestream ingester ddl", clock.clone())?;
     let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
-    let text =
-        differences(&session, config, &schema, &options).await.map_err(|failure| sql_failed(&failure))?;
+    let text = differences(&session, tables(config), &schema, &options).await;
+    let text = text.map_err(|failure| sql_failed(&failure))?;
     out.write_all(text.as_bytes())?;
     Ok(())
 }
 
 async fn differences(
     session: &Session,
-    config: &Config,
+    (name, ledger): (Table, Table),
     schema: &Schema,
     options: &TableOptions,
 ) -> Result<String, SqlFailure> {
-    let (name, ledger) = (&config.redshift.table, &config.redshift.ledger);
+    let (name, ledger) = (&name, &ledger);
     let mut lines = Vec::new();
     let (live, unseen) = table::look_closely(session, name).await?;
     if live.is_empty() {
@@ -59,7 +55,7 @@ async fn differences(
     } else {
         lines.extend(alter_ledger(ledger, &ledger_now));
     }
-    let lock = ledger.lock_table();
+    let lock = Table::from(ledger.lock_table());
     if table::look(session, &lock).await?.is_empty() {
         lines.push(create_lock(ledger) + ";");
         lines
@@ -73,6 +69,10 @@ async fn differences(
         lines.push(format!("-- Keys and encodings of {name} were not compared: {why}"));
     }
     Ok(lines.join("\n") + "\n")
+}
+
+fn tables(config: &Config) -> (Table, Table) {
+    (config.redshift.table.clone().into(), config.redshift.ledger.clone().into())
 }
 
 fn sql_failed(failure: &SqlFailure) -> Failure {

@@ -94,7 +94,7 @@ fn is_own(prefix: &str, key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::facts::folder::tests::seal;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn the_name_of_a_combined_manifest_follows_from_its_batches_and_no_others() {

@@ -1,21 +1,20 @@
-//! Which batches go together by their columns, and what is said of a batch whose columns the table does not have.
+//! Which batches go together by their columns, and what to report of a batch whose columns the table does not have.
 //!
-//! A seal names the columns of its rows, so that a batch can be loaded that was made under another schema than this
-//! ingester has. What such a batch needs and the table lacks is the batch's own trouble: others have what they need.
+//! A seal names the columns of its rows, so that a batch that was made under another schema can be loaded. A column that
+//! only such a batch needs, and the table lacks, holds up that batch alone.
 
-use crate::redshift::ddl::LiveColumn;
-use crate::redshift::table;
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::ddl::LiveColumn;
+use crate::redshift::loading::Loading;
 use crate::redshift::session::Session;
-use crate::redshift::statements::Target;
-use crate::redshift::transaction::Loading;
+use crate::redshift::table;
+use crate::redshift::target::Target;
 
 /// Columns that are named at most; the others are counted.
 const NAMED: usize = 10;
-/// What to do about them.
 const ADVICE: &str = "add them to the table, as `ingester ddl --diff` prints it with the [schema] they come from; then it \
                       is loaded by itself, and they may be dropped again";
 
@@ -29,13 +28,17 @@ pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
 
 /// Why these batches cannot be loaded and others can, if it is that the table lacks columns which they name and this
 /// ingester's schema does not have. Columns that this schema has too are missing for every batch.
-pub(super) async fn trouble_of(session: &Session, target: &Target, loading: &Loading) -> Option<LoadFailure> {
+pub(super) async fn missing_for_batch(
+    session: &Session,
+    target: &Target,
+    loading: &Loading,
+) -> Option<LoadFailure> {
     let part = loading.parts.first()?;
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
     let live = match table::look(session, &target.table).await {
         Ok(live) => live,
         Err(error) => {
-            tracing::debug!(%error, "the columns of the table were not looked at");
+            tracing::debug!(%error, "cannot read the columns of the table");
             return None;
         }
     };

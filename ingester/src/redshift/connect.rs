@@ -8,17 +8,19 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use shared::boxed::Boxed;
+use shared::clock::Clock;
 use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use crate::redshift::answer::SqlFailure;
 use crate::redshift::login::{Credential, Login};
-use crate::redshift::session::{Session, SqlFailure};
+use crate::redshift::session::Session;
 
-/// A dead peer is noticed within a minute, also while a COPY runs and nothing is said for long: after this silence the
-/// kernel sends probes, and at the first one due when nothing came for [`UNANSWERED`] it gives the connection up
-/// (with `TCP_USER_TIMEOUT` set it does not count probes). The library's default is two hours.
+/// The kernel notices a dead peer within a minute, also while a long COPY runs: after this silence it sends probes, and
+/// it gives the connection up at the first probe due after [`UNANSWERED`] without an answer (with `TCP_USER_TIMEOUT` set
+/// it does not count probes). The library's default is two hours.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const UNANSWERED: Duration = Duration::from_secs(45);
@@ -31,15 +33,16 @@ pub struct Connector {
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
     statement_timeout: Duration,
+    clock: Clock,
 }
 
 impl Connector {
-    /// Prepares connections as `application` says it is. Nothing is sent yet.
+    /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet.
     ///
     /// # Errors
     /// When the certificates to trust cannot be read.
-    pub fn new(config: &Config, application: &str) -> Result<Self, Failure> {
-        let (login, redshift) = (Login::new(config), &config.redshift);
+    pub fn new(config: &Config, application: &str, clock: Clock) -> Result<Self, Failure> {
+        let (login, redshift) = (Login::new(config, clock.clone()), &config.redshift);
         let tls = match redshift.tls {
             Tls::Disable => None,
             Tls::VerifyFull => Some(MakeRustlsConnect::new(client_config(&redshift.ca_file)?)),
@@ -63,27 +66,23 @@ impl Connector {
             tls,
             connect_timeout: redshift.connect_timeout.0,
             statement_timeout: redshift.statement_timeout.0,
+            clock,
         })
     }
 
-    /// How it logs in.
-    #[must_use]
-    pub fn login(&self) -> &Login {
+    pub(crate) fn login(&self) -> &Login {
         &self.login
     }
 
-    /// What it would log in with now.
-    ///
-    /// # Errors
-    /// When AWS gives out no password.
-    pub async fn credential(&self) -> Result<Credential, SqlFailure> {
+    /// The credential that a connection would be opened with now.
+    pub(crate) async fn credential(&self) -> Result<Credential, SqlFailure> {
         Ok(self.login.credential(self.connect_timeout).await?.0)
     }
 
     /// Opens a session, with its time limit set.
     ///
     /// # Errors
-    /// When it cannot be had within the time for connecting, or Redshift refuses it.
+    /// When Redshift refuses it, or does not answer within `redshift.connect_timeout`.
     pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
         Box::pin(self.log_in())
     }
@@ -97,8 +96,8 @@ impl Connector {
                 if fresh {
                     return opened;
                 }
-                // It ended earlier than AWS said, or Redshift's clock is ahead: a new one is another matter.
-                tracing::info!(%refusal, "the password AWS gave out is not good any more: asking for a new one");
+                // It ended earlier than AWS said, or Redshift's clock is ahead.
+                tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
                 let (credential, _) = self.login.credential(self.connect_timeout).await?;
                 self.open_as(&credential).await
             }
@@ -111,14 +110,15 @@ impl Connector {
             let limit = self.statement_timeout;
             let mut config = self.config.clone();
             config.user(&credential.user).password(credential.password.reveal());
+            let clock = self.clock.clone();
             let mut session = match &self.tls {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls.clone()).await?;
-                    Session::start(client, connection, Some(tls.clone()), limit)
+                    Session::start(client, connection, Some(tls.clone()), limit, clock)
                 }
                 None => {
                     let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-                    Session::start(client, connection, None, limit)
+                    Session::start(client, connection, None, limit, clock)
                 }
             };
             session.prepare().await?;

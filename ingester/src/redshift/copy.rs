@@ -1,38 +1,45 @@
 //! The COPY of a transaction, and why a transaction did not come to its COMMIT.
 
 use crate::failure::LoadFailure;
-use crate::redshift::server::Server;
-use crate::redshift::session::{COPY_ID, Rows, SqlFailure};
+use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::server::{COPY_ID, Server};
 
 /// Why a transaction had no effect, as far as is known.
 #[derive(Debug)]
-pub(super) enum Failed {
-    /// A statement was refused, or not answered; and what it was for.
+pub(super) enum TransactionFailure {
+    /// Redshift refused a statement, or did not answer; and what the statement was for.
     Sql(SqlFailure, &'static str),
-    /// COPY found other rows than it should.
+    /// COPY counted other rows than it should.
     Count {
-        /// How many it says.
         copied: String,
-        /// Its id.
+        /// The COPY, if the server tells.
         query: Option<i64>,
     },
-    /// It did not begin, or must not end so.
-    LoadFailure(LoadFailure),
+    /// The transaction did not begin, or must not be committed.
+    Load(LoadFailure),
 }
 
-impl From<LoadFailure> for Failed {
-    fn from(trouble: LoadFailure) -> Self {
-        Self::LoadFailure(trouble)
+impl From<LoadFailure> for TransactionFailure {
+    fn from(failure: LoadFailure) -> Self {
+        Self::Load(failure)
     }
 }
 
-/// Runs a statement that is for something.
-pub(super) async fn run(server: &impl Server, sql: &str, doing: &'static str) -> Result<Rows, Failed> {
-    server.run(sql).await.map_err(|failure| Failed::Sql(failure, doing))
+/// Runs a statement; `doing` is what it is for.
+pub(super) async fn run(
+    server: &impl Server,
+    sql: &str,
+    doing: &'static str,
+) -> Result<Rows, TransactionFailure> {
+    server.run(sql).await.map_err(|failure| TransactionFailure::Sql(failure, doing))
 }
 
-/// Runs a COPY that must find so many rows; its id, if the server tells.
-pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<Option<i64>, Failed> {
+/// Runs a COPY that must find so many rows. Returns its id, if the server tells.
+pub(super) async fn copy(
+    server: &impl Server,
+    sql: &str,
+    rows: u64,
+) -> Result<Option<i64>, TransactionFailure> {
     run(server, sql, "COPY").await?;
     let counted = run(server, "SELECT pg_last_copy_count()", "counting").await?;
     let copied = counted.single().unwrap_or("no count of").trim().to_owned();
@@ -41,5 +48,5 @@ pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<O
     } else {
         None
     };
-    if copied.parse() == Ok(rows) { Ok(query) } else { Err(Failed::Count { copied, query }) }
+    if copied.parse() == Ok(rows) { Ok(query) } else { Err(TransactionFailure::Count { copied, query }) }
 }

@@ -1,86 +1,53 @@
-//! Counting rows in the table, for `ingester audit`.
+//! Counts rows in the table, for `ingester audit`.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use shared::ids::BatchId;
-use shared::schema::{Column, Kind, Schema};
-use shared::sql::{ident, literal};
 
-use crate::redshift::mark::MARK;
-use crate::redshift::session::{Session, SqlFailure};
-use crate::redshift::statements::{Target, moment};
+use crate::redshift::answer::{Row, SqlFailure};
+use crate::redshift::session::Session;
+use crate::redshift::sql::{ident, literal, moment};
+use crate::redshift::target::{MARK, Target};
+
+pub(crate) use crate::redshift::target::Marks;
 
 /// Batches of one page.
 const PAGE: usize = 1000;
-/// Hits that stand several times, and are listed.
+/// Hits that are listed at most.
 pub(crate) const DOUBLES: usize = 100;
 
-/// The columns of the table that tell its rows apart, where the schema has them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// The batch's id.
-    pub batch: Option<String>,
-    /// `receivedTimeGMT`
-    pub received: Option<String>,
-    /// Both halves of the hit id.
-    pub hit: Option<(String, String)>,
-}
-
-impl Marks {
-    /// The columns of a schema.
-    #[must_use]
-    pub fn of(schema: &Schema) -> Self {
-        let named = |suits: &dyn Fn(&Column) -> bool| {
-            schema.in_row().find(|column| suits(column)).map(|column| column.name.clone())
-        };
-        // A column with a second path may hold something else.
-        let of_path = |kind, key: &str| {
-            named(&|column| {
-                column.kind == kind && matches!(column.paths.as_slice(), [path] if path.keys() == [key])
-            })
-        };
-        Self {
-            batch: named(&|column| column.kind == Kind::Batch),
-            received: of_path(Kind::Timestamp, "receivedTimeGMT"),
-            hit: of_path(Kind::Unsigned, "hitIdHigh").zip(of_path(Kind::Unsigned, "hitIdLow")),
-        }
-    }
-}
-
-/// Rows received in a time: by the table, and what the ledger makes of it.
+/// Rows received in a time, by the table and by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
     /// Rows in the table received in the time.
-    pub table: u64,
-    /// Rows in the table of which it is not known when they were received.
-    pub unknown: u64,
-    /// Rows of the batches that lie in the time as a whole: so many there are at least, those unknown counted.
-    pub at_least: u64,
+    pub(crate) table: u64,
+    /// Rows in the table without a time.
+    pub(crate) unknown: u64,
+    /// Rows of the batches that lie wholly in the time: so many there are at least, those unknown included.
+    pub(crate) at_least: u64,
     /// Rows of the batches that reach into the time: so many there are at most.
-    pub at_most: u64,
+    pub(crate) at_most: u64,
 }
 
-/// A hit whose rows stand in the table more than once.
+/// A hit that the table has more than once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Double {
     /// `hitIdHigh`
-    pub high: String,
+    pub(crate) high: String,
     /// `hitIdLow`
-    pub low: String,
+    pub(crate) low: String,
     /// How often.
-    pub times: u64,
+    pub(crate) times: u64,
     /// The first and the last batch with it, if rows tell.
-    pub batches: Option<(String, String)>,
-    /// Of its rows, those that do not name their batch although the schema has a column for it: they were made for
-    /// another schema.
-    pub unnamed: u64,
+    pub(crate) batches: Option<(String, String)>,
+    /// Rows of it that do not name their batch although the schema has a column for it: they were made for another schema.
+    pub(crate) unnamed: u64,
 }
 
 impl Target {
     /// Rows of each batch, in order of the batches: those above `after` and below `below`.
-    #[must_use]
-    pub fn rows_of_batches(&self, column: &str, after: &str, below: &str) -> String {
+    fn rows_of_batches(&self, column: &str, after: &str, below: &str) -> String {
         let (column, after, below) = (ident(column), literal(after), literal(below));
         format!(
             "SELECT {column}, count(*) FROM {} WHERE {column} > {after} AND {column} < {below} GROUP BY {column} \
@@ -89,10 +56,9 @@ impl Target {
         )
     }
 
-    /// Rows received from `first` to `last` and those of which it is not known when; and by the ledger rows of the
-    /// batches that were received in that time as a whole, and of those that were in part. One statement sees one moment.
-    #[must_use]
-    pub fn rows_received(&self, column: &str, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
+    /// Rows received from `first` to `last`, and rows without a time; and by the ledger, rows of the batches that were
+    /// received wholly in that time, and of those that were in part. One statement sees one moment.
+    fn rows_received(&self, column: &str, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (table, ledger, column) = (&self.table, &self.ledger, ident(column));
         let (first, last, mark) = (moment(Some(first)), moment(Some(last)), literal(MARK));
         format!(
@@ -103,19 +69,18 @@ impl Target {
         )
     }
 
-    /// Hits whose rows stand more than once, out of the rows of batches above `after` and below `below` and of the rows
-    /// that do not name their batch; or of all, when the schema has no column for it.
+    /// Hits that the table has more than once, among the rows of batches above `after` and below `below` and the rows
+    /// that do not name their batch; or among all, when the schema has no column for it.
     ///
-    /// The ids are grouped by as expressions: should somebody have declared them a key of the table, which Redshift does
-    /// not enforce, it would plan as if no hit could stand there twice.
-    #[must_use]
-    pub fn doubles(&self, (high, low): (&str, &str), batch: Option<(&str, &str, &str)>) -> String {
+    /// The statement groups by expressions of the ids: if somebody had declared the ids a key of the table, which Redshift
+    /// does not enforce, it would plan as if no hit could stand there twice.
+    fn doubles(&self, (high, low): (&str, &str), batch: Option<(&str, &str, &str)>) -> String {
         let (high, low) = (ident(high), ident(low));
         let (batches, among) = match batch {
             Some((column, after, below)) => {
                 let column = ident(column);
                 let (after, below) = (literal(after), literal(below));
-                // Rows that were made for a schema without this column have NULL there, whatever their time is.
+                // Rows that were made for a schema without this column have NULL there.
                 let among = format!(" AND (({column} > {after} AND {column} < {below}) OR {column} IS NULL)");
                 (format!(", min({column}), max({column}), count({column})"), among)
             }
@@ -132,9 +97,6 @@ impl Target {
 }
 
 /// Rows of each batch opened in `[from, to)`.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn of_batches(
     session: &Session,
     target: &Target,
@@ -145,24 +107,15 @@ pub(crate) async fn of_batches(
     let mut counts = BTreeMap::new();
     loop {
         let page = session.run(&target.rows_of_batches(column, &after, &below)).await?;
-        let Some(last) = page.0.last().and_then(|row| row.first()?.clone()) else { return Ok(counts) };
-        for row in &page.0 {
-            let [Some(batch), Some(rows)] = row.as_slice() else { continue };
-            if let (Ok(batch), Ok(rows)) = (batch.parse(), rows.parse()) {
-                counts.insert(batch, rows);
-            }
+        counts.extend(page.read(|row| Some((row.get::<BatchId>(0)?, row.get::<u64>(1)?))));
+        match page.last().and_then(|row| row.text(0)) {
+            Some(last) if page.0.len() >= PAGE => last.clone_into(&mut after),
+            _ => return Ok(counts),
         }
-        if page.0.len() < PAGE {
-            return Ok(counts);
-        }
-        after = last;
     }
 }
 
 /// Rows received from `first` to `last`.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn received(
     session: &Session,
     target: &Target,
@@ -171,17 +124,15 @@ pub(crate) async fn received(
 ) -> Result<Received, SqlFailure> {
     let sql = target.rows_received(column, first, last);
     let rows = session.run(&sql).await?;
-    let number = |n: usize| {
-        let text = rows.0.first().and_then(|row| row.get(n)?.as_deref());
-        let number = text.and_then(|text| text.parse::<u64>().ok());
+    let number = |column| {
+        let number = rows.first().get(column);
         number.ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))
     };
     Ok(Received { table: number(0)?, unknown: number(1)?, at_least: number(2)?, at_most: number(3)? })
 }
 
 impl Received {
-    /// Rows that are missing, or too many; None if there are as many as there should be.
-    #[must_use]
+    /// Which rows are missing, or too many; None if the numbers agree.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { table, unknown, at_least, at_most } = *self;
         if table.saturating_add(unknown) < at_least {
@@ -195,10 +146,7 @@ impl Received {
     }
 }
 
-/// Hits whose rows stand more than once: up to one more than [`DOUBLES`].
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
+/// Hits that the table has more than once: up to one more than [`DOUBLES`]. None when the schema has no hit ids.
 pub(crate) async fn doubles(
     session: &Session,
     target: &Target,
@@ -208,22 +156,22 @@ pub(crate) async fn doubles(
     let Some((high, low)) = &marks.hit else { return Ok(None) };
     let (after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
     let batch = marks.batch.as_deref().map(|column| (column, after.as_str(), below.as_str()));
-    let rows = session.run(&target.doubles((high, low), batch)).await?;
-    Ok(Some(rows.0.iter().filter_map(|row| double(row)).collect()))
+    Ok(Some(session.run(&target.doubles((high, low), batch)).await?.read(double)))
 }
 
-fn double(row: &[Option<String>]) -> Option<Double> {
-    let mut cells = row.iter().cloned();
-    let (high, low, times) = (cells.next()??, cells.next()??, cells.next()??.parse::<u64>().ok()?);
-    let batches = cells.next().flatten().zip(cells.next().flatten());
-    let named = cells.next().flatten().and_then(|text| text.parse::<u64>().ok()).unwrap_or(times);
-    Some(Double { high, low, times, batches, unnamed: times.saturating_sub(named) })
+fn double(row: Row<'_>) -> Option<Double> {
+    let text = |column| row.text(column).map(str::to_owned);
+    let times: u64 = row.get(2)?;
+    let named = row.get(5).unwrap_or(times);
+    let batches = text(3).zip(text(4));
+    Some(Double { high: text(0)?, low: text(1)?, times, batches, unnamed: times.saturating_sub(named) })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::answer::Rows;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn rows_are_missing_or_too_many_only_beyond_what_the_ledger_allows() {
@@ -262,7 +210,7 @@ mod tests {
             |cells: &[Option<&str>]| cells.iter().map(|cell| cell.map(str::to_owned)).collect::<Vec<_>>();
         let batches = Some(("a".to_owned(), "b".to_owned()));
         let read = |cells: &[Option<&str>]| {
-            let found = double(&row(cells)).unwrap();
+            let found = Rows(vec![row(cells)]).read(double).remove(0);
             (found.times, found.batches, found.unnamed)
         };
         let (high, low) = (Some("1"), Some("2"));

@@ -1,27 +1,27 @@
-//! Which file made a COPY count other rows than were sealed, as Redshift's views of loads tell.
+//! Finds the file that made a COPY count fewer rows than were sealed, from Redshift's views of loads.
 //!
-//! They are asked after ROLLBACK: they are logs and no part of the transaction (a row there does not prove a commit),
+//! The views are read after ROLLBACK: they are logs and no part of the transaction (a row there does not prove a commit),
 //! the ledger is not kept locked for it, and on a cluster that lacks one of the views the refused statement would end
-//! the transaction before the other could be asked. The id of the COPY is asked for before: it belongs to the
-//! session, and Redshift does not promise it after a rollback.
+//! the transaction before the other could be read. The id of the COPY is read before: it belongs to the session, and
+//! Redshift does not promise it after a rollback.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use shared::ids::BatchId;
-use shared::layout;
 
-use crate::redshift::session::{Rows, Session};
-use crate::redshift::statements::Target;
-use crate::redshift::transaction::Part;
+use crate::redshift::answer::Rows;
+use crate::redshift::loading::Part;
+use crate::redshift::server::Server;
+use crate::redshift::target::Target;
 
 /// The views may lag behind.
 const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
 /// The batches of `parts` whose files COPY `query` read with fewer lines than they have rows, each with the file and
 /// both numbers. Empty when the views do not tell.
-pub(crate) async fn short(
-    session: &Session,
+pub(super) async fn short(
+    server: &impl Server,
     target: &Target,
     parts: &[Part],
     query: Option<i64>,
@@ -30,12 +30,12 @@ pub(crate) async fn short(
     let files: usize = parts.iter().map(|part| part.seal.files.len()).sum();
     let mut read = HashMap::new();
     for wait in LATE {
-        tokio::time::sleep(wait).await;
+        server.clock().sleep(wait).await;
         for sql in [provisioned(query), serverless(query)] {
-            match session.run(&sql).await {
+            match server.run(&sql).await {
                 Ok(rows) if rows.0.is_empty() => {}
                 Ok(rows) => read = lines(&rows),
-                Err(error) => tracing::debug!(%error, "counts of files cannot be read there"),
+                Err(error) => tracing::debug!(%error, "cannot read a view of loads"),
             }
         }
         if read.len() >= files {
@@ -59,40 +59,34 @@ fn serverless(query: i64) -> String {
 }
 
 fn lines(rows: &Rows) -> HashMap<String, u64> {
-    let pair = |row: &Vec<Option<String>>| {
-        let [Some(file), Some(lines)] = row.as_slice() else { return None };
-        Some((file.trim().to_owned(), lines.trim().parse().ok()?))
-    };
-    rows.0.iter().filter_map(pair).collect()
+    rows.read(|row| Some((row.trimmed(0)?.to_owned(), row.get(1)?))).into_iter().collect()
 }
 
 /// A row is one line or more, since a value may hold line ends: only too few lines prove anything. A file that the views
 /// do not show (yet) proves nothing either.
 fn blame(target: &Target, parts: &[Part], lines: &HashMap<String, u64>) -> Vec<(BatchId, String)> {
-    let bucket = &target.bucket;
     let short = |part: &Part| {
-        let batch = part.seal.batch;
-        // What was taken out of a batch makes its files others than those of the seal.
+        let folder = target.folder_url(part.seal.batch);
+        // Rows in quarantine were taken out of the files: these are others than those of the seal.
         let files = part.seal.files.iter().filter(|_| part.quarantined == 0);
-        let wrong: Vec<String> = files
-            .filter_map(|file| {
-                let url = format!("s3://{bucket}/{}{}", layout::folder(&target.to_ingest, batch), file.name);
-                let read = *lines.get(&url)?;
-                (read < file.rows).then(|| {
-                    format!("{}: COPY read {read} lines, the seal says {} rows", file.name, file.rows)
-                })
-            })
-            .collect();
-        (!wrong.is_empty()).then(|| (batch, wrong.join("; ")))
+        let wrong = files.filter_map(|file| {
+            let read = *lines.get(&format!("{folder}{}", file.name))?;
+            (read < file.rows)
+                .then(|| format!("{}: COPY read {read} lines, the seal says {} rows", file.name, file.rows))
+        });
+        let wrong: Vec<String> = wrong.collect();
+        (!wrong.is_empty()).then(|| (part.seal.batch, wrong.join("; ")))
     };
     parts.iter().filter_map(short).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::layout;
+
     use super::*;
     use crate::facts::folder::tests::seal;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn the_file_that_is_too_short_names_its_batch_and_more_lines_than_rows_prove_nothing() {

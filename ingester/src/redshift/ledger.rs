@@ -1,13 +1,15 @@
-//! Reading the ledger, a page at a time.
+//! Reads the ledger, a page at a time.
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Utc};
 use shared::content::Content;
 use shared::ids::{BatchId, RunId};
-use shared::sql::literal;
 
-use crate::redshift::mark::MARK;
-use crate::redshift::session::{Rows, Session, SqlFailure};
-use crate::redshift::statements::Target;
+use crate::redshift::answer::{Row, SqlFailure};
+use crate::redshift::session::Session;
+use crate::redshift::sql::literal;
+use crate::redshift::target::{MARK, Target};
+
+pub(crate) use crate::redshift::answer::read_moment as moment;
 
 /// Batches of one page.
 const PAGE: usize = 1000;
@@ -15,63 +17,55 @@ const PAGE: usize = 1000;
 /// What the ledger says of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LedgerRow {
-    /// The batch.
-    pub batch: BatchId,
+    pub(crate) batch: BatchId,
     /// Ledger rows it has: more than one is a fault, and the other values are then the highest.
-    pub times: u64,
-    /// Its producer.
-    pub instance: String,
-    /// Rows loaded.
-    pub rows_loaded: u64,
-    /// Rows quarantined.
-    pub rows_quarantined: u64,
+    pub(crate) times: u64,
+    pub(crate) instance: String,
+    pub(crate) rows_loaded: u64,
+    pub(crate) rows_quarantined: u64,
     /// Rows that the table had already.
-    pub rows_known: u64,
-    /// Bytes of its files.
-    pub bytes: u64,
-    /// Its files.
-    pub files: u64,
+    pub(crate) rows_known: u64,
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
     /// First `receivedTimeGMT` of its hits.
-    pub first_received: Option<DateTime<Utc>>,
+    pub(crate) first_received: Option<DateTime<Utc>>,
     /// Last `receivedTimeGMT` of its hits.
-    pub last_received: Option<DateTime<Utc>>,
+    pub(crate) last_received: Option<DateTime<Utc>>,
     /// The COPY that loaded it, as `pg_last_copy_id()` has it.
-    pub copy_query: Option<i64>,
+    pub(crate) copy_query: Option<i64>,
     /// Records received, and what became of them; None when the ledger row does not tell.
-    pub counted: Option<Counted>,
+    pub(crate) counted: Option<Counted>,
     /// The set of its quarantined rows, if there are any.
-    pub set: Option<String>,
+    pub(crate) set: Option<String>,
     /// The run that sealed it; None in rows of earlier versions.
-    pub run: Option<RunId>,
+    pub(crate) run: Option<RunId>,
     /// Its number in its log.
-    pub batch_number: Option<u64>,
+    pub(crate) batch_number: Option<u64>,
     /// Checksum of its rows.
-    pub content: Option<Content>,
+    pub(crate) content: Option<Content>,
     /// Fingerprint of the schema that its rows were made for.
-    pub schema: Option<String>,
+    pub(crate) schema: Option<String>,
 }
 
 /// What a ledger row says became of the records received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {
-    /// Records.
-    pub received: u64,
-    /// Known before.
-    pub duplicates: u64,
+    pub(crate) received: u64,
+    /// Received before.
+    pub(crate) duplicates: u64,
     /// Dropped by a filter.
-    pub filtered: u64,
+    pub(crate) filtered: u64,
     /// Kept with their reason.
-    pub rejected: u64,
+    pub(crate) rejected: u64,
 }
 
 impl Target {
-    /// The batches of a part of the ledger, without its mark, in order: those above `after` and below `below`, both texts that sort among
-    /// ids.
+    /// The batches of a part of the ledger, without its mark, in order: those above `after` and below `below`, both texts
+    /// that sort among ids.
     ///
-    /// The id is grouped by as an expression: in ledgers of earlier versions it is the primary key, and with a key
-    /// Redshift may plan as if each row were a group of its own, and a batch that stands there twice would look like one.
-    #[must_use]
-    pub fn ledger_page(&self, after: &str, below: &str) -> String {
+    /// The statement groups by an expression of the id: in ledgers of earlier versions the id is the primary key, and with a
+    /// key Redshift may plan as if each row were a group of its own, so that a batch that stands there twice looks like one.
+    fn ledger_page(&self, after: &str, below: &str) -> String {
         format!(
             "SELECT batch_id || '', count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
              max(first_received), max(last_received), max(copy_query_id), max(received), max(duplicates), max(filtered), \
@@ -88,9 +82,6 @@ impl Target {
 }
 
 /// The ledger rows of all batches opened in `[from, to)`, oldest first.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn read(
     session: &Session,
     target: &Target,
@@ -101,63 +92,49 @@ pub(crate) async fn read(
     let mut found = Vec::new();
     loop {
         let page = session.run(&target.ledger_page(&after, &below)).await?;
-        let Some(last) = page.0.last().and_then(|row| row.first()?.clone()) else { return Ok(found) };
-        found.extend(rows(&page));
-        if page.0.len() < PAGE {
-            return Ok(found);
+        found.extend(page.read(row_of));
+        match page.last().and_then(|row| row.text(0)) {
+            Some(last) if page.0.len() >= PAGE => last.clone_into(&mut after),
+            _ => return Ok(found),
         }
-        after = last;
     }
 }
 
-/// Ids that are none are passed over: somebody else's rows.
-fn rows(page: &Rows) -> impl Iterator<Item = LedgerRow> {
-    page.0.iter().filter_map(|row| row_of(row))
-}
-
-fn row_of(row: &[Option<String>]) -> Option<LedgerRow> {
-    let text = |n: usize| row.get(n).and_then(Option::as_deref);
-    let number = |n: usize| text(n).and_then(|text| text.parse::<u64>().ok());
-    let time = |n: usize| text(n).and_then(moment);
+fn row_of(row: Row<'_>) -> Option<LedgerRow> {
     let counted = || {
         Some(Counted {
-            received: number(10)?,
-            duplicates: number(11)?,
-            filtered: number(12)?,
-            rejected: number(13)?,
+            received: row.get(10)?,
+            duplicates: row.get(11)?,
+            filtered: row.get(12)?,
+            rejected: row.get(13)?,
         })
     };
     Some(LedgerRow {
-        batch: text(0)?.parse().ok()?,
-        times: number(1)?,
-        instance: text(2).unwrap_or_default().to_owned(),
-        rows_loaded: number(3)?,
-        rows_quarantined: number(4)?,
-        rows_known: number(15).unwrap_or_default(),
-        bytes: number(5).unwrap_or_default(),
-        files: number(6).unwrap_or_default(),
-        first_received: time(7),
-        last_received: time(8),
-        copy_query: text(9).and_then(|text| text.parse().ok()).filter(|query| *query >= 0),
+        batch: row.get(0)?,
+        times: row.get(1)?,
+        instance: row.text(2).unwrap_or_default().to_owned(),
+        rows_loaded: row.get(3)?,
+        rows_quarantined: row.get(4)?,
+        rows_known: row.get(15).unwrap_or_default(),
+        bytes: row.get(5).unwrap_or_default(),
+        files: row.get(6).unwrap_or_default(),
+        first_received: row.time(7),
+        last_received: row.time(8),
+        copy_query: row.get(9).filter(|query| *query >= 0),
         counted: counted(),
-        set: text(14).map(str::to_owned),
-        run: text(16).and_then(|text| text.trim().parse().ok()),
-        batch_number: number(17),
-        content: text(18).and_then(|text| text.trim().parse().ok()),
-        schema: text(19).map(|text| text.trim().to_owned()),
+        set: row.text(14).map(str::to_owned),
+        run: row.get(16),
+        batch_number: row.get(17),
+        content: row.get(18),
+        schema: row.trimmed(19).map(str::to_owned),
     })
-}
-
-/// A timestamp as Redshift writes it.
-#[must_use]
-pub(crate) fn moment(text: &str) -> Option<DateTime<Utc>> {
-    NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").ok().map(|time| time.and_utc())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::answer::Rows;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn a_page_is_bounded_and_follows_the_last() {
@@ -171,6 +148,7 @@ mod tests {
 
     #[test]
     fn a_row_of_the_ledger_is_read_whole() {
+        let read = |cells: &[Option<String>; 20]| Rows(vec![cells.to_vec()]).read(row_of).pop();
         let (batch, run, content) = (BatchId::new(), RunId::new(), Content::of_rows(b"x"));
         let values = [
             &batch.to_string(),
@@ -194,7 +172,7 @@ mod tests {
             &content.to_string(),
             "0123456789abcdef",
         ];
-        let row = row_of(&values.map(|value| Some(value.to_owned()))).unwrap();
+        let row = read(&values.map(|value| Some(value.to_owned()))).unwrap();
         assert_eq!((row.batch, row.times, row.rows_loaded, row.rows_quarantined), (batch, 1, 19, 1));
         assert_eq!(row.last_received.unwrap().timestamp_subsec_micros(), 678_901);
         assert_eq!(row.counted, Some(Counted { received: 23, duplicates: 2, filtered: 1, rejected: 0 }));
@@ -203,8 +181,8 @@ mod tests {
         assert_eq!((row.content, row.schema.as_deref()), (Some(content), Some("0123456789abcdef")));
         let mut old = values.map(|value| Some(value.to_owned()));
         old[10] = None;
-        assert_eq!(row_of(&old).unwrap().counted, None);
+        assert_eq!(read(&old).unwrap().counted, None);
         old[0] = Some("no id".to_owned());
-        assert_eq!(row_of(&old), None);
+        assert_eq!(read(&old), None);
     }
 }

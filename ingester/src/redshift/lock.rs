@@ -1,72 +1,60 @@
-//! The lock that makes loads go one after another: that of a table of its own, which nobody has reason to read. So the
-//! ledger can be read at any time, and whoever reads it holds up nobody.
+//! The lock that makes loads go one after another: that of a table of its own, which nobody has a reason to read. So
+//! readers of the ledger wait for no load, and hold up none.
 //!
-//! It is the first statement of its transaction, and has a short time limit of its own: a load elsewhere is waited for
-//! again and again, and each time the log says who holds the lock.
+//! It is the first statement of its transaction, and has a short time limit of its own: the loader waits for another load
+//! again and again, and logs each time who holds the lock.
 
-use crate::redshift::session::LOCK;
 use shared::human;
-use shared::sql::literal;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::answer::Rows;
 use crate::redshift::errors;
-use crate::redshift::server::Server;
-use crate::redshift::session::Rows;
-use crate::redshift::statements::Target;
+use crate::redshift::server::{LOCK, Server};
+use crate::redshift::target::Target;
 
-/// What to do about a session of ours.
+/// What to do about a session that redshift.user is shown.
 const HELD_ADVICE: &str = "a load that is under way ends by itself; if none is, end the session with SELECT \
                            pg_terminate_backend(<its number>)";
-/// What to do about a session that is not shown.
+/// What to do about a session that redshift.user is not shown.
 const HIDDEN_ADVICE: &str = "a load of another user that is under way ends by itself; otherwise let a superuser look for the \
                              table in svv_transactions, and end that session with SELECT pg_terminate_backend(pid)";
 
-/// Sessions that are named.
+/// Sessions that a message names at most.
 const NAMED: usize = 3;
 
 impl Target {
-    /// Locks; other loaders wait.
-    fn take_lock(&self) -> String {
+    fn lock_statement(&self) -> String {
         format!("LOCK {}", self.lock)
     }
 
-    /// Who has anything to do with the table of the lock. An ordinary user is shown its own sessions.
+    /// The sessions that hold a lock on the table. An ordinary user is shown its own sessions.
     fn holders(&self) -> String {
-        let schema = self
-            .lock
-            .schema()
-            .map_or_else(|| "current_schema()".to_owned(), |schema| literal(&schema.to_ascii_lowercase()));
         format!(
             "SELECT t.pid, t.txn_owner, t.txn_start FROM svv_transactions AS t \
              JOIN pg_class AS c ON c.oid = t.relation JOIN pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE t.granted = 't' AND c.relname = {} AND n.nspname = {schema} ORDER BY t.txn_start",
-            literal(&self.lock.table().to_ascii_lowercase())
+             WHERE t.granted = 't' AND c.relname = {} AND n.nspname = {} ORDER BY t.txn_start",
+            self.lock.catalog_name(),
+            self.lock.catalog_schema()
         )
     }
 }
 
-/// Begins a transaction that has the lock.
-///
-/// # Errors
-/// When it cannot be had, with who holds it; nothing is open then.
+/// Begins a transaction that has the lock. A failure says who holds it; no transaction is open then.
 pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), LoadFailure> {
-    let Err((failure, doing)) = server.begin(&target.take_lock(), target.lock_timeout).await else {
+    let Err((failure, doing)) = server.begin(&target.lock_statement(), target.lock_timeout).await else {
         return Ok(());
     };
     server.roll_back().await;
     if doing != LOCK || !errors::is_time_limit(&failure) {
         return Err(errors::trouble(&failure, doing));
     }
-    let holders = match server.run(&target.holders()).await {
-        Ok(rows) => describe(&rows),
-        Err(error) => {
-            tracing::debug!(%error, "svv_transactions cannot be read");
-            None
-        }
-    };
+    let holders = server.run(&target.holders()).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "svv_transactions cannot be read");
+        Rows::default()
+    });
     let limit = human::duration(target.lock_timeout);
-    let (who, advice) = match holders {
+    let (who, advice) = match describe(&holders) {
         Some(holders) => (holders, HELD_ADVICE),
         None => ("a session that redshift.user is not shown holds it".to_owned(), HIDDEN_ADVICE),
     };
@@ -74,13 +62,12 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
     Err(LoadFailure::of_all(ErrorClass::Passing, why, advice))
 }
 
-fn describe(rows: &Rows) -> Option<String> {
-    let one = |row: &Vec<Option<String>>| {
-        let [Some(pid), owner, since] = row.as_slice() else { return None };
-        let text = |cell: &Option<String>| cell.as_deref().unwrap_or("?").trim().to_owned();
-        Some(format!("session {} of {} holds it since {}", pid.trim(), text(owner), text(since)))
-    };
-    let all: Vec<String> = rows.0.iter().filter_map(one).take(NAMED).collect();
+fn describe(holders: &Rows) -> Option<String> {
+    let mut all = holders.read(|row| {
+        let text = |column| row.trimmed(column).unwrap_or("?");
+        Some(format!("session {} of {} holds it since {}", row.trimmed(0)?, text(1), text(2)))
+    });
+    all.truncate(NAMED);
     (!all.is_empty()).then(|| all.join(", "))
 }
 
@@ -89,7 +76,7 @@ mod tests {
     use super::*;
     use crate::failure::{Pace, Scope};
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     const OVER: &str = "Query (12) cancelled on user's request";
 
@@ -97,12 +84,12 @@ mod tests {
     async fn a_lock_that_is_held_is_told_with_its_holder_and_passes() {
         let holder: &[Option<&str>] = &[Some("4711"), Some("loader "), Some("2026-01-02 03:04:05.1")];
         let script = Script::default().refuse("LOCK", OVER).answer("svv_transactions", &[holder]);
-        let trouble = begin(&script, &target()).await.unwrap_err();
+        let failure = begin(&script, &target()).await.unwrap_err();
         assert_eq!(
-            (trouble.class, trouble.scope, trouble.pace),
+            (failure.class, failure.scope, failure.pace),
             (ErrorClass::Passing, Scope::Whole, Pace::Usual)
         );
-        let said = trouble.to_string();
+        let said = failure.to_string();
         assert!(said.contains("\"public\".\"ledger_lock\" could not be locked within 1m"), "{said}");
         assert!(
             said.contains("session 4711 of loader holds it since 2026-01-02 03:04:05.1: a load"),
@@ -117,14 +104,14 @@ mod tests {
     #[tokio::test]
     async fn another_refusal_of_the_lock_is_what_it_is() {
         let script = Script::default().refuse("LOCK", "relation \"ledger_lock\" does not exist");
-        let trouble = begin(&script, &target()).await.unwrap_err();
-        assert_eq!((trouble.class, script.verbs().len()), (ErrorClass::Configuration, 3));
+        let failure = begin(&script, &target()).await.unwrap_err();
+        assert_eq!((failure.class, script.verbs().len()), (ErrorClass::Configuration, 3));
     }
 
     #[test]
     fn holders_are_looked_for_by_the_name_of_the_table() {
         let sql = target().holders();
         assert!(sql.contains("c.relname = 'ledger_lock' AND n.nspname = 'public' ORDER"), "{sql}");
-        assert_eq!(target().take_lock(), "LOCK \"public\".\"ledger_lock\"");
+        assert_eq!(target().lock_statement(), "LOCK \"public\".\"ledger_lock\"");
     }
 }

@@ -1,40 +1,37 @@
-//! What is asked of the ledger before a load, under the lock: whether it has the batches, and what it says of their
+//! What the ledger says before a load, under the lock: whether it has the batches, and which runs have rows of their
 //! times.
 //!
 //! A batch is what it holds. An id may come twice: a log that was restored from a copy goes on with the batch that was
 //! filling, under its id. When the ledger has other rows under an id, the batch is entered under one that is derived from
-//! its id and its content: the same one however often it is tried.
+//! its id and its content: the same one in every attempt.
 
 use chrono::{DateTime, Utc};
 use shared::content::Content;
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use shared::sql::literal;
 
-use crate::redshift::ledger::moment as read_moment;
-use crate::redshift::mark::MARK;
+use crate::redshift::answer::{Row as Cells, Rows, SqlFailure};
 use crate::redshift::server::Server;
-use crate::redshift::session::{Rows, SqlFailure};
-use crate::redshift::statements::{Target, ids, moment};
+use crate::redshift::sql::{ids, literal, moment};
+use crate::redshift::target::{MARK, Target};
 use crate::redshift::way::{Ground, Seen, times};
 
 /// What the ledger has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
-    /// The id.
-    pub id: BatchId,
+    pub(crate) id: BatchId,
     /// Checksum of its rows; None in rows of earlier versions.
-    pub content: Option<Content>,
+    pub(crate) content: Option<Content>,
     /// Rows that were sealed.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// Rows of them that the table had already.
-    pub known: u64,
+    pub(crate) known: u64,
     /// Bytes of its files.
-    pub bytes: Option<u64>,
+    pub(crate) bytes: Option<u64>,
     /// First time of its rows.
-    pub first: Option<DateTime<Utc>>,
+    pub(crate) first: Option<DateTime<Utc>>,
     /// Last time of its rows.
-    pub last: Option<DateTime<Utc>>,
+    pub(crate) last: Option<DateTime<Utc>>,
 }
 
 /// Whether the ledger has a batch.
@@ -59,8 +56,8 @@ impl Target {
         )
     }
 
-    /// What the mark says, and of each run that has rows received from `first` to `last`: its highest number, that of
-    /// those not all of whose rows were compared, and the times. Batches without times have no row that could be compared.
+    /// The mark, and each run that has rows received from `first` to `last`: its highest batch number, the highest number
+    /// of a batch not all of whose rows were compared, and the times. Batches without times have no row to compare.
     pub(super) fn look_ground(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (ledger, mark) = (&self.ledger, literal(MARK));
         format!(
@@ -76,11 +73,10 @@ impl Target {
 }
 
 /// The id under which a batch is entered when the ledger has another one under its own.
-#[must_use]
 pub(crate) fn derived_id(seal: &Seal) -> BatchId {
     let what = match seal.content {
         Some(content) => content.to_string(),
-        // Format 1 does not say what its rows are; its files are what comes nearest.
+        // A seal of format 1 has no checksum of its rows; its files come nearest.
         None => {
             let files: Vec<&str> = seal.files.iter().map(|file| file.crc32.as_str()).collect();
             let (first, last) = (moment(seal.first_received), moment(seal.last_received));
@@ -96,7 +92,6 @@ pub(super) fn ids_of<'s>(seals: impl IntoIterator<Item = &'s Seal>) -> Vec<Batch
 }
 
 /// Whether the ledger, which has these rows under the ids of the batch, has the batch.
-#[must_use]
 pub(crate) fn judge(seal: &Seal, rows: &[Row]) -> There {
     let under = |id| rows.iter().filter(move |row| row.id == id);
     let same = under(seal.batch).find(|row| is_same(seal, row));
@@ -106,24 +101,21 @@ pub(crate) fn judge(seal: &Seal, rows: &[Row]) -> There {
     }
 }
 
-/// Checksums tell, where both have one.
+/// Compares checksums where both have one.
 fn is_same(seal: &Seal, row: &Row) -> bool {
     match (seal.content, row.content) {
         (Some(sealed), Some(entered)) => sealed == entered,
         _ => {
-            let as_entered = |at: Option<DateTime<Utc>>| moment(at);
+            // By the precision of the ledger.
             row.rows == seal.rows
                 && row.bytes.is_none_or(|bytes| bytes == seal.bytes)
-                && as_entered(row.first) == as_entered(seal.first_received)
-                && as_entered(row.last) == as_entered(seal.last_received)
+                && moment(row.first) == moment(seal.first_received)
+                && moment(row.last) == moment(seal.last_received)
         }
     }
 }
 
 /// What the ledger has under the ids of these batches.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn entries(
     server: &impl Server,
     target: &Target,
@@ -132,66 +124,51 @@ pub(crate) async fn entries(
     if seals.is_empty() {
         return Ok(Vec::new());
     }
-    let ids = ids_of(seals.iter().copied());
-    Ok(rows(&server.run(&target.look_rows(&ids)).await?))
+    Ok(server.run(&target.look_rows(&ids_of(seals.iter().copied()))).await?.read(row_of))
 }
 
 /// What the ledger says of the times of these batches; None when hits cannot be compared in this table.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn ground(
     server: &impl Server,
     target: &Target,
     seals: &[&Seal],
 ) -> Result<Option<Ground>, SqlFailure> {
-    let times: Vec<_> = seals.iter().filter_map(|seal| times(seal)).collect();
-    let range = times.iter().map(|(first, _)| *first).min().zip(times.iter().map(|(_, last)| *last).max());
     if target.comparable().is_none() {
         return Ok(None);
     }
+    let times: Vec<_> = seals.iter().filter_map(|seal| times(seal)).collect();
+    let range = times.iter().map(|(first, _)| *first).min().zip(times.iter().map(|(_, last)| *last).max());
     // Without any time there is nothing to ask about.
     let Some((first, last)) = range else { return Ok(Some(Ground::default())) };
     Ok(Some(read_ground(&server.run(&target.look_ground(first, last)).await?)))
 }
 
-fn rows(answer: &Rows) -> Vec<Row> {
-    let row = |row: &Vec<Option<String>>| {
-        let [id, content, rows, known, bytes, first, last] = row.as_slice() else { return None };
-        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse::<u64>().ok());
-        let time = |text: &Option<String>| text.as_deref().and_then(read_moment);
-        Some(Row {
-            id: id.as_deref()?.trim().parse().ok()?,
-            content: content.as_deref().and_then(|text| text.trim().parse().ok()),
-            rows: number(rows)?,
-            known: number(known).unwrap_or_default(),
-            bytes: number(bytes),
-            first: time(first),
-            last: time(last),
-        })
-    };
-    answer.0.iter().filter_map(row).collect()
+fn row_of(row: Cells<'_>) -> Option<Row> {
+    Some(Row {
+        id: row.get(0)?,
+        content: row.get(1),
+        rows: row.get(2)?,
+        known: row.get(3).unwrap_or_default(),
+        bytes: row.get(4),
+        first: row.time(5),
+        last: row.time(6),
+    })
 }
 
 fn read_ground(answer: &Rows) -> Ground {
-    let mut ground = Ground::default();
-    for row in &answer.0 {
-        let [who, number, uncompared, first, last, _] = row.as_slice() else { continue };
-        let time = |text: &Option<String>| text.as_deref().and_then(read_moment);
-        let who = who.as_deref().map(str::trim);
-        if who == Some(MARK) {
-            ground.knows_from = time(first);
-            continue;
-        }
-        // A time that cannot be read is one of which nothing is known.
-        let first = time(first).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let last = time(last).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let count = |cell: &Option<String>| cell.as_deref().and_then(|text| text.trim().parse().ok());
-        let (number, uncompared) = (count(number), count(uncompared));
-        let run = who.and_then(|run| run.parse().ok());
-        ground.runs.push(Seen { run, number, uncompared, first, last });
-    }
-    ground
+    let is_mark = |row: Cells<'_>| row.trimmed(0) == Some(MARK);
+    let knows_from = answer.read(|row| is_mark(row).then(|| row.time(3))).pop().flatten();
+    let seen = |row: Cells<'_>| {
+        (!is_mark(row)).then(|| Seen {
+            run: row.get(0),
+            number: row.get(1),
+            uncompared: row.get(2),
+            // A time that cannot be read may be any time.
+            first: row.time(3).unwrap_or(DateTime::<Utc>::MIN_UTC),
+            last: row.time(4).unwrap_or(DateTime::<Utc>::MAX_UTC),
+        })
+    };
+    Ground { knows_from, runs: answer.read(seen) }
 }
 
 #[cfg(test)]
@@ -200,7 +177,8 @@ mod tests {
 
     use super::*;
     use crate::facts::folder::tests::seal;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::answer::read_moment;
+    use crate::redshift::target::tests::target;
 
     fn row(seal: &Seal) -> Row {
         Row {
@@ -291,7 +269,7 @@ mod tests {
         let seal = with("a");
         let (content, id) = (seal.content.unwrap().to_string(), seal.batch.to_string());
         let cells = [&id, &content, "20", "3", "200", one, two].map(|cell| Some(cell.to_owned())).to_vec();
-        let read = rows(&Rows(vec![cells]));
+        let read = Rows(vec![cells]).read(row_of);
         assert_eq!(
             (read[0].id, read[0].content, read[0].rows, read[0].known),
             (seal.batch, seal.content, 20, 3)

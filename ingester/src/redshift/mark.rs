@@ -3,29 +3,25 @@
 //!
 //! It lies in the ledger itself, so that it ends with it: a ledger that was made anew over a table with rows knows nothing
 //! of them, and must not speak for them. Its `first_received` is the time (NULL: it speaks for nothing yet), its
-//! `loaded_by` the pipeline's id and the table; it counts no rows, and has no `loaded_at`, so that jobs that delete old
-//! rows of the ledger leave it.
+//! `loaded_by` the pipeline's id and the table. It counts no rows. It has no `loaded_at`, so jobs that delete old rows of
+//! the ledger leave it.
 
 use chrono::{DateTime, Utc};
 use shared::ids::RunId;
 use shared::seal::AHEAD;
-use shared::sql::literal;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::redshift::ledger::moment as read_moment;
+use crate::redshift::answer::{Rows, SqlFailure};
 use crate::redshift::server::Server;
-use crate::redshift::session::{Rows, SqlFailure};
-use crate::redshift::statements::{Target, moment};
+use crate::redshift::sql::{literal, moment};
+use crate::redshift::target::{MARK, Target};
 use crate::redshift::{errors, lock};
-
-/// Its `batch_id`: that of a batch of 1970, which sorts before all others.
-pub const MARK: &str = "00000000-0000-7000-8000-000000000000";
 
 /// Bytes of `loaded_by`.
 const LOADED_BY_BYTES: usize = 255;
 
-/// What it says.
+/// What the mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The ledger speaks for every row of the table that was received then or later; None: for none yet.
@@ -38,21 +34,14 @@ pub struct Mark {
 
 /// How a change of the time ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KnowsFrom {
+pub(crate) enum KnowsFrom {
     /// It was changed.
-    Set {
-        /// What it was.
-        was: Option<DateTime<Utc>>,
-    },
+    Set { was: Option<DateTime<Utc>> },
     /// It would have gone back, and was left.
-    Refused {
-        /// What it is.
-        was: DateTime<Utc>,
-    },
+    Refused { was: DateTime<Utc> },
 }
 
 impl Target {
-    /// What the mark says.
     fn read_mark(&self) -> String {
         format!("SELECT first_received, loaded_by FROM {} WHERE batch_id = {}", self.ledger, literal(MARK))
     }
@@ -85,17 +74,14 @@ impl Target {
     }
 }
 
-/// What the mark says; None if the ledger has none.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
-pub async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>, SqlFailure> {
+/// Reads the mark; None if the ledger has none.
+pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>, SqlFailure> {
     Ok(parse(&server.run(&target.read_mark()).await?))
 }
 
-/// What the mark says. One that is missing is made, under the lock: of a ledger that has batches, that of an earlier
-/// version, it speaks for what came after the last of their rows; of one that has none, for everything if the table has
-/// no row either, and for nothing otherwise.
+/// Reads the mark. A missing one is made, under the lock. For a ledger that has batches, that of an earlier version, it
+/// speaks for what came after the last of their rows; for one that has none, for everything if the table has no row
+/// either, and for nothing otherwise.
 ///
 /// # Errors
 /// When Redshift does not answer, or refuses.
@@ -119,30 +105,26 @@ async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure>
         return Ok(mark);
     }
     let counted = server.run(&target.count_ledger()).await?;
-    let cell = |n: usize| counted.0.first().and_then(|row| row.get(n)?.as_deref());
-    let none = |n: usize| cell(n).is_some_and(|count| count.trim() == "0");
+    let none = |column| counted.first().trimmed(column) == Some("0");
     let knows_from = if !none(0) {
-        // Batches of this version were entered beside a mark: it is gone, and with it who knows what else.
-        cell(1).and_then(read_moment).filter(|_| none(2)).map(|last| last.min(Utc::now() + AHEAD))
+        // Batches of this version are entered beside a mark. If one is there, its mark was lost, and perhaps more.
+        let last = counted.first().time(1).filter(|_| none(2));
+        last.map(|last| last.min(server.clock().wall() + AHEAD))
     } else if server.run(&target.any_row()).await?.0.is_empty() {
         Some(DateTime::UNIX_EPOCH)
     } else {
         None
     };
-    // Ids of runs are UUIDs made at random too.
-    let (pipeline, table) = (RunId::new().to_string(), String::from(target.table.clone()));
-    let mark = Mark { knows_from, pipeline, table };
+    // A run's id is a random UUID too.
+    let mark = Mark { knows_from, pipeline: RunId::new().to_string(), table: target.table.unquoted() };
     server.run(&target.enter_mark(&mark)).await?;
     server.run("COMMIT").await?;
     Ok(mark)
 }
 
-/// Says since when the ledger speaks for the table, under the lock; None: for no time. Unless it is forced it does not go
-/// back: the ledger may know nothing of what was before.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses, or there is no mark.
-pub async fn set_knows_from(
+/// Sets the time since which the ledger speaks for the table, under the lock; None: it speaks for no time. Without `force`
+/// the time does not go back: the ledger may know nothing of what was before.
+pub(crate) async fn set_knows_from(
     server: &impl Server,
     target: &Target,
     to: Option<DateTime<Utc>>,
@@ -163,8 +145,7 @@ async fn set(
     to: Option<DateTime<Utc>>,
     force: bool,
 ) -> Result<Option<KnowsFrom>, SqlFailure> {
-    let Some(mark) = read(server, target).await? else { return Ok(None) };
-    let was = mark.knows_from;
+    let Some(Mark { knows_from: was, .. }) = read(server, target).await? else { return Ok(None) };
     if let Some(was) = was.filter(|was| to.is_some_and(|to| to < *was) && !force) {
         return Ok(Some(KnowsFrom::Refused { was }));
     }
@@ -173,7 +154,7 @@ async fn set(
     Ok(Some(KnowsFrom::Set { was }))
 }
 
-/// A ledger that no ingester of this version has met yet.
+/// The failure for a ledger that no ingester of this version has met yet.
 pub(super) fn no_mark(target: &Target) -> LoadFailure {
     let why = format!("{} has no mark yet", target.ledger);
     LoadFailure::of_all(ErrorClass::Configuration, why, "start an ingester, which makes it")
@@ -183,20 +164,17 @@ fn loaded_by(mark: &Mark) -> String {
     format!("{} {}", mark.pipeline, as_marked(&mark.table))
 }
 
-/// The name of a table as far as a mark has room for it.
-#[must_use]
-pub fn as_marked(table: &str) -> &str {
-    // Behind a UUID and a space.
+/// The name of a table as far as a mark has room for it, behind a UUID and a space.
+pub(crate) fn as_marked(table: &str) -> &str {
     table.get(..table.floor_char_boundary(LOADED_BY_BYTES - MARK.len() - 1)).unwrap_or_default()
 }
 
 fn parse(answer: &Rows) -> Option<Mark> {
-    let row = answer.0.first()?;
-    let text = |n: usize| row.get(n).and_then(Option::as_deref);
-    let loaded_by = text(1).unwrap_or_default();
+    let row = (!answer.0.is_empty()).then(|| answer.first())?;
+    let loaded_by = row.text(1).unwrap_or_default();
     let (pipeline, table) = loaded_by.split_once(' ').unwrap_or((loaded_by, ""));
     let (pipeline, table) = (pipeline.to_owned(), table.trim_end().to_owned());
-    Some(Mark { knows_from: text(0).and_then(read_moment), pipeline, table })
+    Some(Mark { knows_from: row.time(0), pipeline, table })
 }
 
 #[cfg(test)]
@@ -204,8 +182,9 @@ mod tests {
     use shared::ids::BatchId;
 
     use super::*;
+    use crate::redshift::answer::read_moment;
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     const COUNT: &str = "SELECT count(*), max(last_received)";
     const ANY: &str = "LIMIT 1";

@@ -1,111 +1,50 @@
-//! What is said to Redshift about batches, and what its answers mean. How it is reached stands in
-//! this module.
+//! What the ingester sends to Redshift, and what the answers mean.
+//!
+//! In: a [`Target`], a [`Session`] that a [`Connector`] opened, and the batches to load. Out: committed transactions, each of
+//! which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a transaction applied or
+//! not; the next one takes the lock first and reads the ledger.
 
-pub(crate) mod connect;
-pub(crate) mod ddl;
-pub(crate) mod login;
-pub(crate) mod said;
-pub(crate) mod session;
-pub(crate) mod table;
-pub(crate) mod columns;
-mod copy;
-pub(crate) mod counts;
-pub(crate) mod errors;
-pub(crate) mod file_counts;
-pub(crate) mod ledger;
-pub(crate) mod transaction;
-pub(crate) mod load_errors;
-pub(crate) mod lock;
-pub(crate) mod look;
-pub mod mark;
-pub(crate) mod orphan;
+pub(crate) mod ledger_trim;
 pub(crate) mod release;
-pub(crate) mod runs;
-pub(crate) mod server;
+pub(crate) mod transaction;
+mod ledger_insert;
+pub(crate) mod columns;
+pub(crate) mod counts;
+pub(crate) mod ledger_runs;
+pub(crate) mod ledger;
+pub(crate) mod mark;
+pub(crate) mod orphan;
+pub(crate) mod look;
 pub(crate) mod stage;
-pub(crate) mod statements;
-pub(crate) mod trim;
+pub(crate) mod load_errors;
+mod file_counts;
+mod loading;
 pub(crate) mod way;
+mod copy;
+pub(crate) mod lock;
+pub(crate) mod errors;
+pub(crate) mod table;
+pub(crate) mod target;
+pub(crate) mod ddl;
+pub(crate) mod connect;
+mod login;
+mod session;
+mod server;
+pub(crate) mod sql;
+mod answer;
+pub(crate) mod redact;
 
+pub(crate) use answer::{Rows, SqlFailure};
 pub use connect::Connector;
+pub use loading::{How, Loaded, Loading};
 pub(crate) use login::login_address;
-pub(crate) use session::{Rows, Session, SqlFailure};
-pub use statements::Target;
+pub use login::{Api, ApiError, Reply};
+pub use mark::ensure as ensure_mark;
+pub(crate) use redact as said;
+pub(crate) use session::Session;
+pub use target::Target;
+pub use transaction::load;
+pub use way::{Ground, Seen, ways};
 
 #[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    /// Literals that begin like a statement and have values put into them, in the code that is shipped.
-    fn statements_made(path: &Path) -> Vec<String> {
-        const VERBS: [&str; 14] = [
-            "SELECT ",
-            "INSERT ",
-            "UPDATE ",
-            "DELETE ",
-            "COPY ",
-            "LOCK ",
-            "SET ",
-            "CREATE ",
-            "ALTER ",
-            "DROP ",
-            "TRUNCATE ",
-            "GRANT ",
-            "CANCEL ",
-            "COMMENT ",
-        ];
-        let source = std::fs::read_to_string(path).unwrap();
-        let shipped = source.split("#[cfg(test)]").next().unwrap();
-        let mut found = Vec::new();
-        for (at, _) in shipped.match_indices('"') {
-            let rest = &shipped[at + 1..];
-            if VERBS.iter().any(|verb| rest.starts_with(verb)) {
-                let mut escaped = false;
-                let end = rest.find(|c| {
-                    let ends = c == '"' && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    ends
-                });
-                let literal = &rest[..end.unwrap()];
-                found.extend(literal.contains('{').then(|| literal.to_owned()));
-            }
-        }
-        found
-    }
-
-    fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-        for entry in std::fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                sources(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(path);
-            }
-        }
-    }
-
-    #[test]
-    fn sql_is_made_here_and_in_the_ddl_only_and_nobody_else_quotes() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut files = Vec::new();
-        for part in ["shared/src", "state/src", "producer/src", "ingester/src"] {
-            sources(&root.join(part), &mut files);
-        }
-        let mut made_here = 0;
-        for file in files {
-            let name = file.strip_prefix(root).unwrap().display().to_string();
-            let allowed = name.starts_with("ingester/src/redshift") || name == "ingester/src/commands/ddl.rs";
-            for statement in statements_made(&file) {
-                made_here += 1;
-                assert!(allowed, "{name} makes SQL: {statement}");
-                for by_hand in ["'{", "}'", "\\\"{", "}\\\""] {
-                    assert!(
-                        !statement.contains(by_hand),
-                        "{name} quotes by hand (shared::sql does that): {statement}"
-                    );
-                }
-            }
-        }
-        assert!(made_here > 8, "only {made_here} statements were found: the search is broken");
-    }
-}
+mod sql_guard;

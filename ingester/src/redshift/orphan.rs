@@ -1,19 +1,19 @@
-//! Sessions of ours that were given up without an orderly end: Redshift may not know it, and keep their transaction and
-//! with it the lock, for hours. The next session ends such a one, if it can be told from any other: processes have their
-//! numbers again and again, so a session is known by its number and by when it began.
+//! Ends orphan sessions: sessions of this ingester that it gave up without an orderly end. Redshift may not notice, and keep
+//! their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be mistaken
+//! for it: process numbers come again, so a session is known by its number and its start.
 
-use shared::sql::literal;
 use state::loads::Began;
 
+use crate::redshift::answer::SqlFailure;
 use crate::redshift::server::Server;
-use crate::redshift::session::SqlFailure;
+use crate::redshift::sql::literal;
 
 /// A view of sessions: its name, and those of its columns. Ordinary users see their own.
 struct Sessions {
     view: &'static str,
     pid: &'static str,
     began: &'static str,
-    /// What more there is to ask for.
+    /// A further condition.
     more: &'static str,
 }
 
@@ -28,7 +28,7 @@ const VIEWS: [Sessions; 2] = [
     },
 ];
 
-/// Asked alone: a function of the leader does not go with tables.
+/// Sent alone: Redshift does not run a function of the leader node together with tables.
 const PID: &str = "SELECT pg_backend_pid()";
 
 impl Sessions {
@@ -44,12 +44,12 @@ impl Sessions {
     }
 }
 
-/// By what this session will be known; None if Redshift does not tell.
+/// What this session will be known by; None if Redshift does not tell.
 pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
     let pid = match server.run(PID).await {
-        Ok(rows) => rows.single()?.trim().parse().ok()?,
+        Ok(rows) => rows.first().get(0)?,
         Err(error) => {
-            tracing::debug!(%error, "the number of the session is not told");
+            tracing::debug!(%error, "the number of the session cannot be read");
             return None;
         }
     };
@@ -60,47 +60,37 @@ pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
                     return Some(Began { pid, began: began.to_owned() });
                 }
             }
-            Err(error) => tracing::debug!(%error, view = view.view, "sessions cannot be looked at there"),
+            Err(error) => tracing::debug!(%error, view = view.view, "cannot read the view of sessions"),
         }
     }
     None
 }
 
-/// Ends that session, if it is still there. One that cannot be found or ended is waited for, as is every lock.
-///
-/// # Errors
-/// When there is no answer: the connection is gone.
+/// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other. Fails
+/// only when there is no answer: the connection is gone.
 pub(crate) async fn end(server: &impl Server, session: &Began) -> Result<(), SqlFailure> {
     for view in &VIEWS {
-        let there = match server.run(&view.same(session)).await {
-            Ok(rows) => !rows.0.is_empty(),
+        match server.run(&view.same(session)).await {
+            Ok(rows) if rows.0.is_empty() => {}
+            Ok(_) => return terminate(server, session).await,
             Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
-            Err(error) => {
-                tracing::debug!(%error, view = view.view, "sessions cannot be looked at there");
-                continue;
-            }
-        };
-        if !there {
-            continue;
+            Err(error) => tracing::debug!(%error, view = view.view, "cannot read the view of sessions"),
         }
-        match server.run(&terminate(session.pid)).await {
-            Ok(_) => tracing::warn!(
-                pid = session.pid,
-                began = session.began,
-                "an earlier session of this ingester had not ended at Redshift: it was ended, so that it holds no lock"
-            ),
-            Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
-            Err(error) => {
-                tracing::warn!(pid = session.pid, %error, "an earlier session of this ingester could not be ended");
-            }
-        }
-        return Ok(());
     }
     Ok(())
 }
 
-fn terminate(pid: i64) -> String {
-    format!("SELECT pg_terminate_backend({pid})")
+async fn terminate(server: &impl Server, Began { pid, began }: &Began) -> Result<(), SqlFailure> {
+    match server.run(&format!("SELECT pg_terminate_backend({pid})")).await {
+        Ok(_) => tracing::warn!(
+            pid,
+            began,
+            "an earlier session of this ingester had not ended at Redshift: it was ended, so that it holds no lock"
+        ),
+        Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
+        Err(error) => tracing::warn!(pid, %error, "an earlier session of this ingester could not be ended"),
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What is said to Redshift about rows in quarantine, and the transaction that loads them later, exactly once.
+//! The rows that the ledger counts in quarantine, and the transaction that loads them later, exactly once.
 //!
 //! ```text
 //! BEGIN · LOCK · does its ledger row still name this set? ──no──► ROLLBACK: somebody else was at it
@@ -8,44 +8,42 @@
 //! ```
 //! The rows go the staged way (stage.rs): while they were in quarantine, others may have brought the same hits.
 //!
-//! The ledger row says which set is in quarantine, and the transaction that loads a set, or a part of it, takes its name
-//! out of the row, or puts that of what is left in its place. So a set is loaded once, however often and by however many
-//! it is tried. The set of what is left is written under the lock: whoever tidies holds it too, and would delete a set
-//! that no ledger row names yet.
+//! The ledger row says which set is in quarantine. The transaction that loads a set, or a part of it, takes the set's name
+//! out of the row, or replaces it by that of what is left. So a set is loaded once, however often it is tried. The set of
+//! what is left is written under the lock: the clean-up of quarantine holds the lock too, and would delete a set that no
+//! ledger row names yet.
 
 use shared::ids::BatchId;
 use shared::layout::Compression;
-use shared::sql::literal;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::redshift::copy::{Failed, copy, run};
+use crate::redshift::answer::{Row, SqlFailure};
+use crate::redshift::copy::{TransactionFailure, run};
 use crate::redshift::server::Server;
-use crate::redshift::session::{Rows, Session, SqlFailure};
+use crate::redshift::session::Session;
+use crate::redshift::sql::{ids, literal};
 use crate::redshift::stage::{self, Staging};
-use crate::redshift::statements::{Target, ids};
+use crate::redshift::target::Target;
 use crate::redshift::{errors, lock};
 
 /// Errors a COPY with NOLOAD may meet before it stops; Redshift's maximum.
 const MAX_ERRORS: u32 = 100_000;
 
 impl Target {
-    /// Looks at every row and loads none; the tables of load errors tell which are refused.
-    #[must_use]
-    pub fn find_refused(&self, manifest: &str, compression: Compression) -> String {
+    /// Tries every row and loads none; the tables of load errors tell which are refused.
+    pub(crate) fn find_refused(&self, manifest: &str, compression: Compression) -> String {
         format!("{} MAXERROR {MAX_ERRORS}", self.has_refused(manifest, compression))
     }
 
-    /// Looks at rows until one is refused, and loads none; fails if one is.
-    #[must_use]
-    pub fn has_refused(&self, manifest: &str, compression: Compression) -> String {
+    /// Tries rows until one is refused, and loads none; fails if one is.
+    pub(crate) fn has_refused(&self, manifest: &str, compression: Compression) -> String {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
     /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
     /// table had.
-    #[must_use]
-    pub fn look_quarantined(&self, batches: &[BatchId]) -> String {
+    fn look_quarantined(&self, batches: &[BatchId]) -> String {
         format!(
             "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
              WHERE batch_id IN ({})",
@@ -54,7 +52,7 @@ impl Target {
         )
     }
 
-    /// Of the rows that were loaded the table had `known`.
+    /// Counts released rows as loaded, but for `known` rows that the table had.
     fn release(&self, release: &Release<'_>, known: u64) -> String {
         let (left, set) = match release.left {
             Some((set, rows)) => (rows, literal(set)),
@@ -73,30 +71,25 @@ impl Target {
 /// What the ledger says of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// The batch.
-    pub batch: BatchId,
+    pub(crate) batch: BatchId,
     /// Rows in the table.
-    pub loaded: u64,
+    pub(crate) loaded: u64,
     /// Rows in quarantine.
-    pub rows: u64,
+    pub(crate) rows: u64,
     /// The set that holds them.
-    pub set: Option<String>,
+    pub(crate) set: Option<String>,
     /// Rows that the table had already.
-    pub known: u64,
+    pub(crate) known: u64,
 }
 
 impl Entry {
     /// Rows that were sealed.
-    #[must_use]
     pub(crate) fn sealed(&self) -> u64 {
         self.loaded.saturating_add(self.rows).saturating_add(self.known)
     }
 }
 
 /// What the ledger says of these batches; nothing of those that are not loaded.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn look(
     session: &Session,
     target: &Target,
@@ -106,62 +99,47 @@ pub(crate) async fn look(
         return Ok(Vec::new());
     }
     let rows = session.run(&target.look_quarantined(batches)).await;
-    Ok(entries(&rows.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?))
+    Ok(rows.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?.read(entry_of))
 }
 
 /// The batches of which the ledger counts rows in quarantine.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub(crate) async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
     let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
     Ok(session.run(&sql).await?.first_column())
 }
 
-fn entries(rows: &Rows) -> Vec<Entry> {
-    let entry = |row: &Vec<Option<String>>| {
-        let [Some(batch), loaded, rows, set, known] = row.as_slice() else { return None };
-        // NULL in a row that somebody entered by hand.
-        let number = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (loaded, rows, known) = (number(loaded), number(rows), number(known));
-        Some(Entry { batch: batch.trim().parse().ok()?, loaded, rows, set: set.clone(), known })
-    };
-    rows.0.iter().filter_map(entry).collect()
+fn entry_of(row: Row<'_>) -> Option<Entry> {
+    // NULL in a row that somebody entered by hand.
+    let number = |column| row.get(column).unwrap_or(0);
+    let set = row.text(3).map(str::to_owned);
+    Some(Entry { batch: row.get(0)?, loaded: number(1), rows: number(2), set, known: number(4) })
 }
 
 /// Rows to load out of a quarantine.
 #[derive(Debug)]
 pub(crate) struct Release<'a> {
-    /// Their batch.
-    pub batch: BatchId,
+    pub(crate) batch: BatchId,
     /// What the ledger must still say.
-    pub from: &'a Entry,
+    pub(crate) from: &'a Entry,
     /// Key of the manifest that names the files of the rows.
-    pub manifest: &'a str,
-    /// How those are compressed.
-    pub compression: Compression,
-    /// The rows.
-    pub rows: u64,
+    pub(crate) manifest: &'a str,
+    pub(crate) compression: Compression,
+    pub(crate) rows: u64,
     /// What stays in quarantine: name of the set, and rows.
-    pub left: Option<(&'a str, u64)>,
+    pub(crate) left: Option<(&'a str, u64)>,
 }
 
 /// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
-    /// The rows are in the table.
-    Applied {
-        /// Those that were there already.
-        known: u64,
-    },
+    /// The rows are in the table, which had `known` of them already.
+    Applied { known: u64 },
     /// The ledger says something else by now, and nothing was done.
     Changed,
 }
 
-/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it.
-///
-/// # Errors
-/// When they are not loaded as far as is known. Trying again, after a new look at the ledger, never loads twice.
+/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it. After a failure,
+/// read the ledger and try again: that never loads twice.
 pub(crate) async fn release(
     session: &Session,
     target: &Target,
@@ -173,12 +151,12 @@ pub(crate) async fn release(
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
-        Failed::Sql(failure, doing) => errors::trouble(&failure, doing),
-        Failed::Count { copied, .. } => {
+        TransactionFailure::Sql(failure, doing) => errors::trouble(&failure, doing),
+        TransactionFailure::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             LoadFailure::of_batch(ErrorClass::Incomplete, why)
         }
-        Failed::LoadFailure(trouble) => trouble,
+        TransactionFailure::Load(failure) => failure,
     })
 }
 
@@ -187,25 +165,20 @@ async fn transaction(
     target: &Target,
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
-) -> Result<Released, Failed> {
+) -> Result<Released, TransactionFailure> {
     lock::begin(server, target).await?;
-    let said = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
-    if entries(&said).first() != Some(release.from) {
+    let rows = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
+    if rows.read(entry_of).first() != Some(release.from) {
         return Ok(Released::Changed);
     }
     prepare().await?;
-    let known = if let Some(by) = target.comparable() {
-        let staging = Staging {
-            name: &release.batch.to_string(),
-            manifest: release.manifest,
-            compression: release.compression,
-            rows: release.rows,
-        };
-        stage::through(server, target, by, &staging).await?.known
-    } else {
-        copy(server, &target.copy(release.manifest, release.compression), release.rows).await?;
-        0
+    let staging = Staging {
+        name: &release.batch.to_string(),
+        manifest: release.manifest,
+        compression: release.compression,
+        rows: release.rows,
     };
+    let known = stage::insert(server, target, target.comparable(), &staging).await?.known;
     run(server, &target.release(release, known), "writing the ledger").await?;
     run(server, "COMMIT", "COMMIT").await?;
     Ok(Released::Applied { known })
@@ -214,8 +187,9 @@ async fn transaction(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redshift::answer::Rows;
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     const TIME: &str = "2026-01-02 03:04:05";
 
@@ -279,13 +253,14 @@ mod tests {
     #[test]
     fn an_entry_of_the_ledger_says_rows_and_set() {
         let batch = BatchId::new();
+        let read = |rows: Rows| rows.read(entry_of);
         let row = |set: Option<&str>| {
             let id = batch.to_string();
             [Some(id.as_str()), Some("9"), Some("5"), set, Some("1")]
                 .map(|cell| cell.map(str::to_owned))
                 .to_vec()
         };
-        let found = entries(&Rows(vec![row(Some("a1")), row(None)]));
+        let found = read(Rows(vec![row(Some("a1")), row(None)]));
         assert_eq!(found.first(), Some(&entry(batch)));
         assert_eq!((found[1].set.as_ref(), found[1].sealed()), (None, 15));
     }

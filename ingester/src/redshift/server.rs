@@ -2,47 +2,36 @@
 
 use std::time::Duration;
 
-use crate::redshift::session::{Rows, Session, SqlFailure};
+use shared::clock::Clock;
+
+use crate::redshift::answer::{Rows, SqlFailure};
+
+/// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
+pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
+/// What the LOCK of a transaction is called in [`Server::begin`].
+pub(super) const LOCK: &str = "LOCK";
 
 /// Answers one statement at a time.
 pub trait Server: Sync {
-    /// As [`Session::run`].
+    /// Runs one statement. Without an answer it may have had its effect.
     fn run(&self, sql: &str) -> impl Future<Output = Result<Rows, SqlFailure>> + Send;
 
-    /// As [`Session::begin`].
+    /// Begins a transaction with `lock`, a LOCK that may take `limit`; later statements have the limit of the session. A
+    /// failure says what was being done, and may leave a transaction open that must be rolled back.
     fn begin(
         &self,
         lock: &str,
         limit: Duration,
     ) -> impl Future<Output = Result<(), (SqlFailure, &'static str)>> + Send;
 
-    /// As [`Session::roll_back`].
+    /// Ends the transaction without effect.
     fn roll_back(&self) -> impl Future<Output = ()> + Send;
 
-    /// As [`Session::tells_copy_id`].
+    /// Whether the id of the latest COPY can be asked for.
     fn tells_copy_id(&self) -> bool;
-}
 
-impl Server for Session {
-    fn run(&self, sql: &str) -> impl Future<Output = Result<Rows, SqlFailure>> + Send {
-        Session::run(self, sql)
-    }
-
-    fn begin(
-        &self,
-        lock: &str,
-        limit: Duration,
-    ) -> impl Future<Output = Result<(), (SqlFailure, &'static str)>> + Send {
-        Session::begin(self, lock, limit)
-    }
-
-    fn roll_back(&self) -> impl Future<Output = ()> + Send {
-        Session::roll_back(self)
-    }
-
-    fn tells_copy_id(&self) -> bool {
-        Session::tells_copy_id(self)
-    }
+    /// The clock of this process.
+    fn clock(&self) -> &Clock;
 }
 
 #[cfg(test)]
@@ -52,10 +41,17 @@ pub(crate) mod script {
     use super::*;
 
     /// Answers what it was told to, and remembers what it was sent.
-    #[derive(Default)]
     pub(crate) struct Script {
         answers: Vec<(&'static str, Result<Rows, SqlFailure>)>,
         sent: Mutex<Vec<String>>,
+        clock: Clock,
+    }
+
+    impl Default for Script {
+        fn default() -> Self {
+            let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+            Self { answers: Vec::new(), sent: Mutex::default(), clock }
+        }
     }
 
     impl Script {
@@ -85,7 +81,7 @@ pub(crate) mod script {
             self.sent().iter().map(verb).collect()
         }
 
-        fn said(&self, sql: &str) -> Result<Rows, SqlFailure> {
+        fn answered(&self, sql: &str) -> Result<Rows, SqlFailure> {
             self.sent.lock().unwrap().push(sql.to_owned());
             let fits = self.answers.iter().find(|(part, _)| sql.contains(part));
             fits.map_or_else(|| Ok(Rows::default()), |(_, answer)| answer.clone())
@@ -94,22 +90,26 @@ pub(crate) mod script {
 
     impl Server for Script {
         async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
-            self.said(sql)
+            self.answered(sql)
         }
 
         async fn begin(&self, lock: &str, _: Duration) -> Result<(), (SqlFailure, &'static str)> {
             for (sql, doing) in [("BEGIN", "BEGIN"), (lock, "LOCK")] {
-                self.said(sql).map_err(|failure| (failure, doing))?;
+                self.answered(sql).map_err(|failure| (failure, doing))?;
             }
             Ok(())
         }
 
         async fn roll_back(&self) {
-            let _ = self.said("ROLLBACK");
+            let _ = self.answered("ROLLBACK");
         }
 
         fn tells_copy_id(&self) -> bool {
             false
+        }
+
+        fn clock(&self) -> &Clock {
+            &self.clock
         }
     }
 }

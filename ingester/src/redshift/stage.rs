@@ -1,78 +1,40 @@
-//! The staged way of rows into the table, within the transaction that also counts them in the ledger:
+//! Brings rows into the table within a transaction that also counts them in the ledger: by a plain COPY, or staged:
 //!
 //! ```text
 //! CREATE TEMP TABLE stage (LIKE table) · COPY into it · as many rows as meant? · first and last time of its hits
 //!   · DELETE from it what the table has by hit id, among the rows of that time
 //!   · count what is left, each hit once · INSERT that into the table · DROP
 //! ```
-//! The rest of the rows are *known*: they are in the table. The comparison is bounded by the first and last time that the
-//! rows themselves have, so that the sort key of the table limits what is read of it. The server tells them and is told
-//! them again as it wrote them: whatever the type of the column, a hit in the table has the same value there. Rows without
-//! hit id are loaded as they are.
+//! The rows that are left out are *known*: the table has them. The first and last time of the rows bound the comparison, so
+//! that the sort key of the table limits how much is read. Both go back to the server as it wrote them: whatever the type
+//! of the column, a hit in the table has the same value there. Rows without a hit id are loaded as they are.
 //!
-//! The temporary table is made LIKE the table: the same types refuse the same rows, and the same distribution makes the
-//! comparison local. LIKE takes NOT NULL along and leaves the numbering of an IDENTITY column behind, so a table that has
-//! columns beyond ours which must have a value gets one of our columns only, by CREATE TABLE AS. That forgets NOT NULL;
-//! rows without a value are then refused at the INSERT, and are searched like all refused rows.
+//! The temporary table is LIKE the table: the same types refuse the same rows, and the same distribution makes the
+//! comparison local. LIKE copies NOT NULL but not the numbering of an IDENTITY column, so for a table that has columns
+//! beyond ours which must have a value the stage has our columns only, by CREATE TABLE AS. That forgets NOT NULL; the
+//! INSERT then refuses rows without a value, and they are searched like all refused rows.
 
-use crate::redshift::Session;
-use crate::redshift::ddl::LiveColumn;
-use crate::redshift::table;
 use shared::layout::Compression;
 use shared::schema::ROW_NUMBER as NUMBER;
-use shared::sql::{TableName, ident, literal};
+use shared::table_name::TableName;
 
-use crate::redshift::copy::{Failed, copy, run};
-
+use crate::redshift::answer::SqlFailure;
+use crate::redshift::copy::{TransactionFailure, copy, run};
 use crate::redshift::server::Server;
-use crate::redshift::session::SqlFailure;
-use crate::redshift::statements::Target;
+use crate::redshift::session::Session;
+use crate::redshift::sql::{Table, ident, literal};
+use crate::redshift::table;
+use crate::redshift::target::{Comparable, Shape, Target};
 
-/// How the table is made up, as far as a stage of it must know.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Shape {
-    /// Its columns that must have a value, in lower case.
-    not_null: Vec<String>,
-}
-
-impl Shape {
-    /// That of a table with these columns.
-    #[must_use]
-    pub fn of(live: &[LiveColumn]) -> Self {
-        let not_null = live.iter().filter(|column| column.not_null);
-        Self { not_null: not_null.map(|column| column.name.to_ascii_lowercase()).collect() }
-    }
-
-    /// Whether it has columns beyond ours that must have a value, and that a table LIKE it would not fill: an IDENTITY
-    /// column is NOT NULL and is shown with a default, which LIKE does not take along.
-    fn is_numbered(&self, ours: &[String]) -> bool {
-        let ours = |name: &String| ours.iter().any(|column| column.eq_ignore_ascii_case(name));
-        !self.not_null.iter().all(ours)
-    }
-}
-
-/// The columns by which hits are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Comparable<'a> {
-    /// `hitIdHigh`
-    pub high: &'a str,
-    /// `hitIdLow`
-    pub low: &'a str,
-    /// `receivedTimeGMT`
-    pub received: &'a str,
-}
-
-/// Rows to bring into the table the staged way.
+/// Rows to bring into the table.
 #[derive(Debug, Clone)]
-pub(crate) struct Staging<'a> {
-    /// What the temporary table is named after.
-    pub name: &'a str,
+pub(super) struct Staging<'a> {
+    /// The id that the temporary table is named after.
+    pub(super) name: &'a str,
     /// Key of the manifest that names their files.
-    pub manifest: &'a str,
-    /// How those are compressed.
-    pub compression: Compression,
-    /// The rows.
-    pub rows: u64,
+    pub(super) manifest: &'a str,
+    pub(super) compression: Compression,
+    pub(super) rows: u64,
 }
 
 /// What became of them.
@@ -85,18 +47,6 @@ pub(super) struct Staged {
 }
 
 impl Target {
-    /// By what hits are compared; None if the schema has no columns for that.
-    #[must_use]
-    pub fn comparable(&self) -> Option<Comparable<'_>> {
-        let has = |name: &str| self.columns.iter().any(|column| column == name);
-        let ((high, low), received) = self.marks.hit.as_ref().zip(self.marks.received.as_ref())?;
-        [high, low, received].iter().all(|name| has(name.as_str())).then_some(Comparable {
-            high,
-            low,
-            received,
-        })
-    }
-
     fn make_stage(&self, stage: &str) -> String {
         let (table, stage) = (&self.table, ident(stage));
         if self.shape.is_numbered(&self.columns) {
@@ -106,7 +56,7 @@ impl Target {
         }
     }
 
-    /// Takes out of the stage what the table has, among its rows received from `first` to `last`, edges included.
+    /// Deletes from the stage what the table has, among its rows received from `first` to `last`, edges included.
     fn leave_out(&self, stage: &str, by: Comparable<'_>, (first, last): (&str, &str)) -> String {
         let table = ident(self.table.table());
         let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
@@ -140,50 +90,48 @@ impl Target {
     }
 }
 
-/// Brings rows into the table, within a transaction that has the lock. Hits that are in the table are left out.
-pub(super) async fn through(
+/// Brings rows into the table, within a transaction that has the lock. With columns to compare by it leaves out the hits
+/// that the table has; without them it is a plain COPY.
+pub(super) async fn insert(
     server: &impl Server,
     target: &Target,
-    by: Comparable<'_>,
+    by: Option<Comparable<'_>>,
     staging: &Staging<'_>,
-) -> Result<Staged, Failed> {
+) -> Result<Staged, TransactionFailure> {
+    let Staging { manifest, compression, rows, .. } = *staging;
+    let Some(by) = by else {
+        let query = copy(server, &target.copy(manifest, compression), rows).await?;
+        return Ok(Staged { known: 0, query });
+    };
     let stage = name(staging.name);
     run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
-    let no_name =
-        |_| Failed::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
-    let into: TableName = stage.parse().map_err(no_name)?;
-    let sql = target.copy_into(&into, staging.manifest, staging.compression);
-    let query = copy(server, &sql, staging.rows).await?;
+    let no_name = |_| {
+        TransactionFailure::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage")
+    };
+    let into: Table = stage.parse::<TableName>().map_err(no_name)?.into();
+    let query = copy(server, &target.copy_into(&into, manifest, compression), rows).await?;
     let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
-    if let Some([Some(first), Some(last)]) = times.0.first().map(Vec::as_slice) {
-        run(server, &target.leave_out(&stage, by, (first, last)), "comparing with the table").await?;
+    if let Some(times) = times.first().text(0).zip(times.first().text(1)) {
+        run(server, &target.leave_out(&stage, by, times), "comparing with the table").await?;
     }
     let left = run(server, &target.count_once(&stage, by), "counting").await?;
-    let left = left.single().and_then(|count| count.trim().parse::<u64>().ok());
-    let known = left.and_then(|left| staging.rows.checked_sub(left));
-    let Some(known) = known else {
+    let Some(known) = left.first().get(0).and_then(|left| rows.checked_sub(left)) else {
         let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
-        return Err(Failed::Sql(why, "counting"));
+        return Err(TransactionFailure::Sql(why, "counting"));
     };
     run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
     run(server, &drop_stage(&stage), "DROP").await?;
     Ok(Staged { known, query })
 }
 
-/// Makes a temporary table, as a staged load does, and drops it.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
+/// Makes a temporary table as a staged load does, and drops it.
 pub(crate) async fn probe(session: &Session, target: &Target) -> Result<(), SqlFailure> {
     let stage = name("check");
     session.run(&target.make_stage(&stage)).await?;
     session.run(&drop_stage(&stage)).await.map(drop)
 }
 
-/// How the table is made up.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
+/// Reads from the catalog what a temporary table like the table depends on.
 pub(crate) async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
     Ok(Shape::of(&table::look(session, &target.table).await?))
 }
@@ -209,9 +157,10 @@ fn drop_stage(stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::counts::Marks;
+    use crate::redshift::ddl::LiveColumn;
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
+    use crate::redshift::target::{Marks, Shape};
 
     const COUNT: &str = "pg_last_copy_count";
     const LEFT: &str = "SELECT count(*)";
@@ -234,9 +183,9 @@ mod tests {
             .answer(LEFT, &[&[Some(left)]])
     }
 
-    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Failed> {
+    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, TransactionFailure> {
         let target = target();
-        through(script, &target, target.comparable().unwrap(), staging).await
+        insert(script, &target, target.comparable(), staging).await
     }
 
     #[tokio::test]
@@ -291,11 +240,11 @@ mod tests {
     async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
         let short = answering("19", "17");
         assert!(
-            matches!(sent(&short, &staging()).await, Err(Failed::Count { copied, .. }) if copied == "19")
+            matches!(sent(&short, &staging()).await, Err(TransactionFailure::Count { copied, .. }) if copied == "19")
         );
         for left in ["21", "x"] {
             let odd = answering("20", left);
-            assert!(matches!(sent(&odd, &staging()).await, Err(Failed::Sql(..))));
+            assert!(matches!(sent(&odd, &staging()).await, Err(TransactionFailure::Sql(..))));
             assert!(!odd.verbs().contains(&"INSERT".to_owned()));
         }
     }

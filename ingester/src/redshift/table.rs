@@ -1,63 +1,50 @@
-//! The table as Redshift's catalog has it.
+//! The columns of a table as Redshift's catalog has them, and whether rows can be loaded into them.
 
 use std::collections::HashMap;
 
-use crate::redshift::ddl::{Difference, Layout, LiveColumn, TableOptions, compare};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::{Encoding, Schema};
-use shared::sql::{TableName, literal};
 
-use crate::redshift::{Connector, Session, SqlFailure};
+use crate::redshift::answer::{Row, SqlFailure};
+use crate::redshift::connect::Connector;
+use crate::redshift::ddl::{Difference, Effect, Layout, LiveColumn, TableOptions, compare};
+use crate::redshift::session::Session;
+use crate::redshift::sql::Table;
 
-/// The columns of a table in its own order; none if there is no such table, or none that this user may see.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
-pub(crate) async fn look(session: &Session, table: &TableName) -> Result<Vec<LiveColumn>, SqlFailure> {
-    let rows = session.run(&query(table)).await?;
-    Ok(rows.0.into_iter().filter_map(column).collect())
+/// The columns of a table in its own order; none if there is no such table, or none that redshift.user may see.
+pub(crate) async fn look(session: &Session, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
+    Ok(session.run(&query(table)).await?.read(column))
 }
 
-/// Names fold to lower case, even in quotes.
-fn query(table: &TableName) -> String {
+fn query(table: &Table) -> String {
     format!(
         "SELECT column_name, data_type, character_maximum_length, numeric_precision, numeric_scale, is_nullable, \
          column_default FROM svv_columns WHERE table_schema = {} AND table_name = {} ORDER BY ordinal_position",
-        schema_of(table),
-        literal(&table.table().to_ascii_lowercase())
+        table.catalog_schema(),
+        table.catalog_name()
     )
 }
 
-fn schema_of(table: &TableName) -> String {
-    table
-        .schema()
-        .map_or_else(|| "current_schema()".to_owned(), |schema| literal(&schema.to_ascii_lowercase()))
-}
-
-fn column(row: Vec<Option<String>>) -> Option<LiveColumn> {
-    let [name, data_type, length, precision, scale, nullable, default] = <[_; 7]>::try_from(row).ok()?;
-    let data_type = data_type?;
-    let type_text = match data_type.as_str() {
-        "character varying" | "character" => format!("{data_type}({})", length.unwrap_or_default()),
-        "numeric" => format!("{data_type}({},{})", precision.unwrap_or_default(), scale.unwrap_or_default()),
-        _ => data_type,
+fn column(row: Row<'_>) -> Option<LiveColumn> {
+    let number = |column| row.text(column).unwrap_or_default();
+    let type_text = match row.text(1)? {
+        name @ ("character varying" | "character") => format!("{name}({})", number(2)),
+        name @ "numeric" => format!("{name}({},{})", number(3), number(4)),
+        name => name.to_owned(),
     };
-    let not_null = nullable.is_some_and(|text| text == "NO");
-    Some(LiveColumn { name: name?, type_text, not_null, has_default: default.is_some(), layout: None })
+    let (not_null, has_default) = (row.text(5) == Some("NO"), row.text(6).is_some());
+    Some(LiveColumn { name: row.text(0)?.to_owned(), type_text, not_null, has_default, layout: None })
 }
 
 /// As [`look`], with how the columns are stored; and why not, if Redshift does not show that.
-///
-/// # Errors
-/// As [`look`].
 pub(crate) async fn look_closely(
     session: &Session,
-    table: &TableName,
+    table: &Table,
 ) -> Result<(Vec<LiveColumn>, Option<String>), SqlFailure> {
     let mut columns = look(session, table).await?;
-    let stored = match session.run(&layout_query(table)).await {
-        Ok(rows) => rows.0.into_iter().filter_map(layout).collect::<HashMap<_, _>>(),
+    let stored: HashMap<_, _> = match session.run(&layout_query(table)).await {
+        Ok(rows) => rows.read(layout).into_iter().collect(),
         Err(failure) => return Ok((columns, Some(failure.to_string()))),
     };
     for column in &mut columns {
@@ -68,39 +55,36 @@ pub(crate) async fn look_closely(
 }
 
 /// Not `pg_table_def`, which shows tables of the search path only.
-fn layout_query(table: &TableName) -> String {
+fn layout_query(table: &Table) -> String {
     format!(
         "SELECT column_name, encoding, distkey, sortkey FROM svv_redshift_columns \
          WHERE database_name = current_database() AND schema_name = {} AND table_name = {}",
-        schema_of(table),
-        literal(&table.table().to_ascii_lowercase())
+        table.catalog_schema(),
+        table.catalog_name()
     )
 }
 
-fn layout(row: Vec<Option<String>>) -> Option<(String, Layout)> {
-    let [name, encoding, distkey, sortkey] = <[_; 4]>::try_from(row).ok()?;
-    let encoding = encoding.unwrap_or_default().trim().to_ascii_lowercase();
+fn layout(row: Row<'_>) -> Option<(String, Layout)> {
+    let encoding = row.trimmed(1).unwrap_or_default().to_ascii_lowercase();
     let encoding = if encoding == "none" { Some(Encoding::Raw) } else { encoding.parse().ok() };
-    let distkey = matches!(distkey?.as_str(), "t" | "true");
-    Some((name?, Layout { encoding, distkey, sortkey: sortkey?.parse().ok()? }))
+    let distkey = matches!(row.text(2)?, "t" | "true");
+    Some((row.text(0)?.to_owned(), Layout { encoding, distkey, sortkey: row.get(3)? }))
 }
 
-/// Refuses to begin when every COPY would fail on the table as it is. A Redshift that is away is waited for later.
-///
-/// # Errors
-/// Exit 78, naming the columns.
+/// Refuses to start when every COPY would fail on the table as it is: exit 78, naming the columns. While Redshift does not
+/// answer, the loader waits for it later.
 pub(crate) async fn refuse_unloadable(
     config: &Config,
     schema: &Schema,
     connector: &Connector,
 ) -> Result<(), Failure> {
-    let table = &config.redshift.table;
+    let table = config.redshift.table.clone().into();
     let live = match connector.open().await {
-        Ok(session) => look(&session, table).await,
+        Ok(session) => look(&session, &table).await,
         Err(failure) => Err(failure),
     };
     match live {
-        Ok(live) => unloadable(table, schema, &live, config),
+        Ok(live) => unloadable(&table, schema, &live, config),
         Err(error) => {
             tracing::warn!(%error, %table, "the table could not be compared with the schema before the start");
             Ok(())
@@ -108,12 +92,9 @@ pub(crate) async fn refuse_unloadable(
     }
 }
 
-/// Whether every COPY would fail on this table.
-///
-/// # Errors
-/// Exit 78, naming the columns.
+/// Fails with exit 78, naming the columns, when every COPY would fail on this table.
 pub(crate) fn unloadable(
-    table: &TableName,
+    table: &Table,
     schema: &Schema,
     live: &[LiveColumn],
     config: &Config,
@@ -126,7 +107,7 @@ pub(crate) fn unloadable(
         ));
     }
     let differences = compare(schema, live, &TableOptions::of(&config.redshift));
-    let fatal = list(&differences, Difference::is_fatal);
+    let fatal = list(&differences, Effect::Fatal);
     if !fatal.is_empty() {
         return fault(format!(
             "every COPY into {table} would fail: {fatal}. `ingester ddl --diff` prints what makes it right"
@@ -138,44 +119,46 @@ pub(crate) fn unloadable(
     Ok(())
 }
 
-fn list(differences: &[Difference], which: impl Fn(&Difference) -> bool) -> String {
-    let list: Vec<_> = differences.iter().filter(|one| which(one)).map(ToString::to_string).collect();
-    list.join("; ")
+fn list(differences: &[Difference], effect: Effect) -> String {
+    let list = differences.iter().filter(|one| one.effect() == effect).map(ToString::to_string);
+    list.collect::<Vec<_>>().join("; ")
 }
 
-/// What becomes of rows, if the table is not altered.
+/// What becomes of rows if nobody alters the table.
 fn warning(differences: &[Difference]) -> Option<String> {
-    let refused = list(differences, Difference::refuses_rows);
-    let altered = list(differences, Difference::alters_values);
-    let mut parts = Vec::new();
-    if !refused.is_empty() {
-        parts.push(format!("rows that do not fit the table will go to quarantine: {refused}"));
-    }
-    if !altered.is_empty() {
-        parts.push(format!("values will be altered by their type in the table: {altered}"));
-    }
-    parts.push("`ingester ddl --diff` prints what makes it right".to_owned());
-    (parts.len() > 1).then(|| parts.join(". "))
+    let effects = [
+        (Effect::RefusesRows, "rows that do not fit the table will go to quarantine"),
+        (Effect::AltersValues, "values will be altered by their type in the table"),
+    ];
+    let parts = effects.map(|(effect, what)| match list(differences, effect) {
+        none if none.is_empty() => String::new(),
+        columns => format!("{what}: {columns}. "),
+    });
+    let parts = parts.concat();
+    (!parts.is_empty()).then(|| parts + "`ingester ddl --diff` prints what makes it right")
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::redshift::ddl::What;
     use shared::schema::SqlType;
 
     use super::*;
+    use crate::redshift::answer::Rows;
+    use crate::redshift::ddl::{Misfit, What};
+    use crate::redshift::sql::tests::table;
 
     #[test]
     fn names_are_literals_in_lower_case() {
-        let text = query(&"Public.O'Hits".parse().unwrap());
+        let text = query(&table("Public.O'Hits"));
         assert!(text.contains("table_schema = 'public' AND table_name = 'o''hits' ORDER"), "{text}");
-        assert!(query(&"hits".parse().unwrap()).contains("table_schema = current_schema() AND"));
+        assert!(query(&table("hits")).contains("table_schema = current_schema() AND"));
     }
 
     #[test]
     fn a_row_of_the_catalog_is_a_column_with_its_whole_type() {
         let row = |cells: [&str; 7]| {
-            column(cells.iter().map(|cell| Some((*cell).to_owned()).filter(|cell| cell != "-")).collect())
+            let cells = cells.map(|cell| Some(cell.to_owned()).filter(|cell| cell != "-"));
+            Rows(vec![cells.to_vec()]).read(column).pop()
         };
         let live = |type_text: &str, not_null| {
             let (name, type_text) = ("a".to_owned(), type_text.to_owned());
@@ -197,24 +180,25 @@ mod tests {
     #[test]
     fn a_row_of_the_layout_is_an_encoding_and_a_part_of_the_keys() {
         let row = |cells: [&str; 4]| {
-            layout(cells.iter().map(|cell| Some((*cell).to_owned()).filter(|cell| cell != "-")).collect())
+            let cells = cells.map(|cell| Some(cell.to_owned()).filter(|cell| cell != "-"));
+            Rows(vec![cells.to_vec()]).read(layout).pop()
         };
         let of = |encoding, distkey, sortkey| Some(("a".to_owned(), Layout { encoding, distkey, sortkey }));
         assert_eq!(row(["a", "none", "f", "1"]), of(Some(Encoding::Raw), false, 1));
         assert_eq!(row(["a", "bytedict  ", "t", "-2"]), of(Some(Encoding::Bytedict), true, -2));
         assert_eq!(row(["a", "unheard-of", "true", "0"]), of(None, true, 0));
         assert_eq!(row(["a", "-", "-", "-"]), None);
-        let text = layout_query(&"hits".parse().unwrap());
+        let text = layout_query(&table("hits"));
         assert!(text.contains("schema_name = current_schema() AND table_name = 'hits'"), "{text}");
     }
 
     #[test]
     fn one_warning_names_the_columns_and_what_becomes_of_their_rows() {
         let difference = |what| Difference { column: "a".to_owned(), what };
-        let wanted = SqlType::Varchar(9);
-        let live = || "varchar(8)".to_owned();
+        let of_type =
+            |misfit| What::Type { misfit, wanted: SqlType::Varchar(9), live: "varchar(8)".to_owned() };
         assert_eq!(warning(&[difference(What::Unknown)]), None);
-        let said = warning(&[difference(What::Short { wanted, live: live() }), difference(What::NotNull)]);
+        let said = warning(&[difference(of_type(Misfit::Short)), difference(What::NotNull)]);
         assert_eq!(
             said.as_deref(),
             Some(
@@ -222,7 +206,7 @@ mod tests {
                  values of varchar(9); a is NOT NULL in the table. `ingester ddl --diff` prints what makes it right"
             )
         );
-        let said = warning(&[difference(What::Altered { wanted, live: live() })]).unwrap();
+        let said = warning(&[difference(of_type(Misfit::Altered))]).unwrap();
         assert!(said.starts_with("values will be altered by their type in the table: a is"), "{said}");
     }
 }

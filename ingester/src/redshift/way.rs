@@ -1,12 +1,12 @@
-//! How a batch is loaded: plainly, when none of its rows can be in the table, and staged otherwise: then each of its hits
-//! is compared with the table. Decides only.
+//! Decides how a batch is loaded: by a plain COPY when none of its rows can be in the table, and staged otherwise: then each
+//! of its hits is compared with the table. Pure: the transaction acts on the result.
 //!
 //! A hit can be in the table because
 //! - another batch of the same log has it: the seal says what its batch was compared with, and how many rows could not be
 //!   ([`Compared`]);
-//! - a batch of another log, or of another life of this one, has it: the ledger knows the runs whose batches have rows of
-//!   the same time, and those that the seal does not name count;
-//! - somebody loaded it whom the ledger knows nothing of: before the time of its mark it does not speak for the table.
+//! - a batch of another log, or of an earlier start of this one, has it: the ledger knows the runs whose batches have rows
+//!   of the same time, and those that the seal does not name count;
+//! - another tool loaded it, of which the ledger knows nothing: before the time of its mark it does not speak for the table.
 //!
 //! A hit that is sent again bears the same time, so only batches whose times overlap matter, and rows without a time
 //! cannot be compared at all.
@@ -17,7 +17,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 use shared::ids::{BatchId, RunId};
 use shared::seal::{Compared, Seal};
 
-/// What the ledger says of a time.
+/// What the ledger says of a range of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ground {
     /// It speaks for all rows of the table that were received then or later; None: for none.
@@ -26,7 +26,7 @@ pub struct Ground {
     pub runs: Vec<Seen>,
 }
 
-/// What the ledger has of a run, or of batches that do not say theirs.
+/// What the ledger has of a run, or of batches that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// The run.
@@ -47,11 +47,11 @@ pub struct Seen {
 pub enum Why {
     /// Its seal does not say what its rows were compared with.
     NotCompared,
-    /// So many of its rows are older than what its producer remembers, or of a time that nobody believes.
+    /// So many of its rows are older than what its producer remembers, or of an impossible time.
     Uncompared(u64),
     /// It has rows from before the time since which the ledger speaks for the table; None: it does not yet.
     Before(Option<DateTime<Utc>>),
-    /// The table has rows of the same time from a run that it was not compared with; None: from one that is not told.
+    /// The table has rows of the same time from a run that it was not compared with; None: from batches that name no run.
     Overlaps(Option<RunId>),
     /// The same of a batch that was to be loaded with it.
     Together(BatchId),
@@ -66,11 +66,8 @@ impl fmt::Display for Why {
             Self::Uncompared(rows) => write!(f, "its producer could not compare {rows} of its rows"),
             Self::Before(None) => f.write_str("the ledger does not speak for what is in the table"),
             Self::Before(Some(from)) => {
-                write!(
-                    f,
-                    "it has rows from before {}, since when the ledger speaks for the table",
-                    from.format("%F %T UTC")
-                )
+                let from = from.format("%F %T UTC");
+                write!(f, "it has rows from before {from}, since when the ledger speaks for the table")
             }
             Self::Overlaps(Some(run)) => write!(f, "run {run} has rows of the same time"),
             Self::Overlaps(None) => f.write_str("a batch that names no run has rows of the same time"),
@@ -81,24 +78,26 @@ impl fmt::Display for Why {
 }
 
 /// First and last time of the rows of a batch, as the ledger has them; None if no row has one.
-#[must_use]
 pub(crate) fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     let (first, last) = (seal.first_received, seal.last_received);
     let ledger = |at: DateTime<Utc>| at.trunc_subsecs(6);
     Some((ledger(first.or(last)?), ledger(last.or(first)?)))
 }
 
-/// Why each of these batches, oldest first, is to be loaded alone the staged way; None for those that can be loaded by one
-/// plain COPY together.
-#[must_use]
+/// Why each of these batches, oldest first, must be loaded alone and staged; None for those that one plain COPY can load
+/// together.
 pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
-    let mut ways: Vec<Option<Why>> = Vec::with_capacity(seals.len());
-    for (number, seal) in seals.iter().enumerate() {
-        let plain = seals.iter().zip(&ways).take(number).filter(|(_, way)| way.is_none());
-        let together = plain.map(|(other, _)| *other).find(|other| !isolated(seal, other));
-        ways.push(alone(seal, ground).or_else(|| together.map(|other| Why::Together(other.batch))));
+    let mut plain: Vec<&Seal> = Vec::new();
+    let mut whys = Vec::with_capacity(seals.len());
+    for seal in seals {
+        let together = plain.iter().find(|other| !isolated(seal, other));
+        let why = alone(seal, ground).or_else(|| together.map(|other| Why::Together(other.batch)));
+        if why.is_none() {
+            plain.push(seal);
+        }
+        whys.push(why);
     }
-    ways
+    whys
 }
 
 fn alone(seal: &Seal, ground: &Ground) -> Option<Why> {

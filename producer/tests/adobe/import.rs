@@ -80,11 +80,8 @@ fn every_key_of_the_daemon_finds_its_place_or_is_named() {
     assert_eq!((redshift.host.as_str(), redshift.port), ("the-host.example", 5_440));
     assert_eq!((redshift.database.as_str(), redshift.user.as_str()), ("the-db", "the-user"));
     assert_eq!(
-        (redshift.table.to_string(), redshift.ledger.to_string()),
-        (
-            "adobe_ls.stg".parse::<shared::sql::TableName>().unwrap().to_string(),
-            "adobe_ls.livestream_ledger".parse::<shared::sql::TableName>().unwrap().to_string(),
-        )
+        (redshift.table.unquoted(), redshift.ledger.unquoted()),
+        ("adobe_ls.stg".to_owned(), "adobe_ls.livestream_ledger".to_owned())
     );
     assert_eq!(redshift.iam_role, "arn:aws:iam::123456789012:role/the-role");
     for expected in [

@@ -1,26 +1,32 @@
-//! Options of COPY that a site may add. What is not known to leave exactly-once and "all rows or none" alone is
-//! refused: MAXERROR and NOLOAD load less than the seal says, the options of format and source are the product's own.
+//! Options of COPY that a configuration may add. An option that could break exactly-once or "all rows or none" is refused:
+//! MAXERROR and NOLOAD load less than the seal says, and the program itself sets the options of format and source.
 //!
 //! <https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-conversion.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-load.html>
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Deserializer, de};
 
-use crate::sql::literal;
-
-/// Checked options, each at most once, spelled as they are sent.
+/// Checked options, each at most once, in the order of their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyOptions(BTreeMap<&'static str, String>);
+pub struct CopyOptions(BTreeMap<&'static str, CopyValue>);
+
+/// What follows the name of an option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyValue {
+    /// Nothing.
+    None,
+    /// A keyword.
+    Word(&'static str),
+    /// One character, as a literal.
+    Character(char),
+}
 
 impl Default for CopyOptions {
-    /// What every load has: analysing and re-encoding the table is not a loader's business, and would take longer
-    /// than the load.
+    /// What every load has: to analyse and re-encode the table would take longer than the load.
     fn default() -> Self {
-        let off = |name: &'static str| (name, format!("{name} OFF"));
-        Self(BTreeMap::from([off("COMPUPDATE"), off("STATUPDATE")]))
+        Self(["COMPUPDATE", "STATUPDATE"].map(|name| (name, CopyValue::Word("OFF"))).into())
     }
 }
 
@@ -28,32 +34,24 @@ impl CopyOptions {
     /// Checks the options of a configuration.
     ///
     /// # Errors
-    /// What is wrong with the first that may not stand there.
+    /// When an option is not allowed: the first of them, and why.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let mut options = Self::default();
         let mut given: Vec<&str> = Vec::new();
         for text in texts {
-            let (name, spelled) = option(text)?;
+            let (name, value) = option(text).map_err(|rule| format!("{text:?}: {rule}"))?;
             if given.contains(&name) {
                 return Err(format!("{name} is given twice"));
             }
             given.push(name);
-            options.0.insert(name, spelled);
+            options.0.insert(name, value);
         }
         Ok(options)
     }
-}
 
-/// As COPY takes them, separated by blanks.
-impl fmt::Display for CopyOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, option) in self.0.values().enumerate() {
-            if index > 0 {
-                f.write_str(" ")?;
-            }
-            f.write_str(option)?;
-        }
-        Ok(())
+    /// Each option with its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &CopyValue)> {
+        self.0.iter().map(|(name, value)| (*name, value))
     }
 }
 
@@ -63,6 +61,25 @@ impl<'de> Deserialize<'de> for CopyOptions {
         Self::parse(texts.iter().map(String::as_str)).map_err(de::Error::custom)
     }
 }
+
+/// Which values an option takes.
+#[derive(Clone, Copy)]
+enum Form {
+    Alone,
+    Switch,
+    SwitchOrPreset,
+    Character,
+}
+
+const OPTIONS: [(&str, Form); 7] = [
+    ("ACCEPTINVCHARS", Form::Character),
+    ("BLANKSASNULL", Form::Alone),
+    ("COMPUPDATE", Form::SwitchOrPreset),
+    ("ROUNDEC", Form::Alone),
+    ("STATUPDATE", Form::Switch),
+    ("TRIMBLANKS", Form::Alone),
+    ("TRUNCATECOLUMNS", Form::Alone),
+];
 
 const ALLOWED: &str = "ACCEPTINVCHARS ['c'], BLANKSASNULL, COMPUPDATE ON|OFF|PRESET, ROUNDEC, STATUPDATE ON|OFF, TRIMBLANKS, \
                        TRUNCATECOLUMNS";
@@ -94,47 +111,33 @@ fn reason(name: &str) -> &'static str {
     }
 }
 
-/// The option's name, and how it is sent.
-fn option(text: &str) -> Result<(&'static str, String), String> {
+/// The option's name and value, or the rule that it breaks.
+fn option(text: &str) -> Result<(&'static str, CopyValue), String> {
     let (word, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
     let (word, rest) = (word.to_ascii_uppercase(), rest.trim());
-    let wrong = |rule: &str| Err(format!("{text:?}: {rule}"));
-    let alone = |name: &'static str| {
-        if rest.is_empty() { Ok((name, name.to_owned())) } else { wrong("the option takes no value") }
+    let Some((name, form)) = OPTIONS.into_iter().find(|(name, _)| *name == word) else {
+        return Err(format!("{}; allowed are {ALLOWED}", reason(&word)));
     };
-    let switch = |name: &'static str, preset: bool| {
-        let value = match rest.to_ascii_uppercase().as_str() {
-            "ON" | "TRUE" => "ON",
-            "OFF" | "FALSE" => "OFF",
-            "PRESET" if preset => "PRESET",
-            _ if preset => return wrong("write ON, OFF or PRESET behind it"),
-            _ => return wrong("write ON or OFF behind it"),
-        };
-        Ok((name, format!("{name} {value}")))
+    let value = match (form, rest.to_ascii_uppercase().as_str()) {
+        (Form::Alone | Form::Character, "") => Ok(CopyValue::None),
+        (Form::Alone, _) => Err("the option takes no value"),
+        (Form::Switch | Form::SwitchOrPreset, "ON" | "TRUE") => Ok(CopyValue::Word("ON")),
+        (Form::Switch | Form::SwitchOrPreset, "OFF" | "FALSE") => Ok(CopyValue::Word("OFF")),
+        (Form::SwitchOrPreset, "PRESET") => Ok(CopyValue::Word("PRESET")),
+        (Form::SwitchOrPreset, _) => Err("write ON, OFF or PRESET behind it"),
+        (Form::Switch, _) => Err("write ON or OFF behind it"),
+        (Form::Character, _) => replacement(rest).map(CopyValue::Character),
     };
-    match word.as_str() {
-        "ACCEPTINVCHARS" => {
-            let name = "ACCEPTINVCHARS";
-            if rest.is_empty() {
-                return Ok((name, name.to_owned()));
-            }
-            let quoted = rest.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
-            let mut chars = quoted.unwrap_or_default().chars();
-            match (chars.next(), chars.next()) {
-                // COPY replaces by any ASCII character but NULL; the others here would have to be quoted in the row.
-                (Some(c), None) if c.is_ascii_graphic() && !"'\\\"~".contains(c) => {
-                    Ok((name, format!("{name} {}", literal(&c.to_string()))))
-                }
-                _ => wrong("the replacement is one ASCII character between ' and ', and none of ' \\ \" ~"),
-            }
-        }
-        "BLANKSASNULL" => alone("BLANKSASNULL"),
-        "ROUNDEC" => alone("ROUNDEC"),
-        "TRIMBLANKS" => alone("TRIMBLANKS"),
-        "TRUNCATECOLUMNS" => alone("TRUNCATECOLUMNS"),
-        "COMPUPDATE" => switch("COMPUPDATE", true),
-        "STATUPDATE" => switch("STATUPDATE", false),
-        other => wrong(&format!("{}; allowed are {ALLOWED}", reason(other))),
+    Ok((name, value?))
+}
+
+/// COPY replaces by any ASCII character but NULL; the others here would have to be quoted in the row.
+fn replacement(quoted: &str) -> Result<char, &'static str> {
+    let text = quoted.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or_default();
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some(c), None) if c.is_ascii_graphic() && !"'\\\"~".contains(c) => Ok(c),
+        _ => Err("the replacement is one ASCII character between ' and ', and none of ' \\ \" ~"),
     }
 }
 
@@ -143,7 +146,13 @@ mod tests {
     use super::*;
 
     fn parsed(texts: &[&str]) -> Result<String, String> {
-        CopyOptions::parse(texts.iter().copied()).map(|options| options.to_string())
+        let text = |(name, value): (&str, &CopyValue)| match value {
+            CopyValue::None => name.to_owned(),
+            CopyValue::Word(word) => format!("{name} {word}"),
+            CopyValue::Character(c) => format!("{name} '{c}'"),
+        };
+        let options = CopyOptions::parse(texts.iter().copied())?;
+        Ok(options.iter().map(text).collect::<Vec<_>>().join(" "))
     }
 
     #[test]

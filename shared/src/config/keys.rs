@@ -20,7 +20,7 @@ use crate::human::{Size, Span};
 use crate::ids::Instance;
 use crate::layout::Compression;
 use crate::secret::Secret;
-use crate::sql::TableName;
+use crate::table_name::TableName;
 
 /// Declares a section of the file: its name and meaning, and a line a key. A field behind `@` is not in the file.
 macro_rules! section {

@@ -24,7 +24,7 @@ mod problems;
 pub use choices::{
     Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,
 };
-pub use copy_options::CopyOptions;
+pub use copy_options::{CopyOptions, CopyValue};
 pub use key::{ENV_PREFIX, Key, Type};
 pub use keys::{
     Adobe, Batch, Config, FilterRule, Ingester, InstanceSection, Log, Logging, Metrics, Quarantine, Redshift,

@@ -8,43 +8,50 @@ use shared::config::Config;
 use shared::human::count;
 use state::inspect::columns;
 
-use crate::redshift::Target;
-use crate::redshift::mark::Mark;
-use crate::redshift::runs::RunRow;
+use crate::redshift::ledger_runs::{self, RunRow};
+use crate::redshift::mark::{self, Mark};
+use crate::redshift::{Session, SqlFailure, Target};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub(crate) const SHOW_FORMAT: u32 = 1;
+const SHOW_FORMAT: u32 = 1;
 /// Runs that are asked for, the latest.
-pub(crate) const RUNS: usize = 1000;
+const RUNS: usize = 1000;
 /// Runs of the text, the latest.
 const SHOWN: usize = 20;
 
-/// What the ledger said: the mark, and the runs.
-pub(super) type Asked = (Option<Mark>, Vec<RunRow>);
+/// The mark and the runs of the ledger.
+pub(super) async fn fetch(
+    session: &Session,
+    target: &Target,
+) -> Result<(Option<Mark>, Vec<RunRow>), SqlFailure> {
+    Ok((mark::read(session, target).await?, ledger_runs::fetch(session, target, RUNS).await?))
+}
 
-/// The whole.
+/// What `ingester ledger show --json` prints.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
-    /// [`SHOW_FORMAT`]
-    pub format: u32,
-    /// When.
-    pub at: DateTime<Utc>,
-    /// The ledger.
-    pub ledger: String,
+pub(super) struct Shown {
+    format: u32,
+    at: DateTime<Utc>,
+    ledger: String,
     /// The id of the pipeline; None: no ingester of this version has met the ledger yet.
-    pub pipeline: Option<String>,
+    pipeline: Option<String>,
     /// The table it speaks of; None as before.
-    pub table: Option<String>,
-    /// It speaks for every row of the table that was received then or later; None: for no time.
-    pub knows_from: Option<DateTime<Utc>>,
+    table: Option<String>,
+    /// The ledger speaks for every row of the table that was received then or later; None: for no time.
+    knows_from: Option<DateTime<Utc>>,
     /// Whether hits can be compared with the table at all; without it every load is plain.
-    pub comparable: bool,
+    comparable: bool,
     /// The latest 1000 runs, by when they loaded last; the latest first.
-    pub runs: Vec<RunRow>,
+    runs: Vec<RunRow>,
 }
 
 impl Shown {
-    pub(super) fn new(config: &Config, target: &Target, at: DateTime<Utc>, (mark, runs): Asked) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        target: &Target,
+        at: DateTime<Utc>,
+        (mark, runs): (Option<Mark>, Vec<RunRow>),
+    ) -> Self {
         let (pipeline, table, knows_from) = match mark {
             Some(Mark { pipeline, table, knows_from }) => (Some(pipeline), Some(table), knows_from),
             None => (None, None, None),
@@ -52,7 +59,7 @@ impl Shown {
         Self {
             format: SHOW_FORMAT,
             at,
-            ledger: String::from(config.redshift.ledger.clone()),
+            ledger: config.redshift.ledger.unquoted(),
             pipeline,
             table,
             knows_from,
@@ -62,8 +69,7 @@ impl Shown {
     }
 
     /// The text for people, at most 100 columns wide but for names.
-    #[must_use]
-    pub(crate) fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "ledger    {}", self.ledger);
         let (Some(pipeline), Some(table)) = (&self.pipeline, &self.table) else {
@@ -125,12 +131,17 @@ impl Shown {
                 "loads are staged only for what their producer could not compare, or another run may have loaded too",
             ),
             Some(from) => (
-                format!("for rows received since {}", crate::commands::ledger::seconds(from)),
+                format!("for rows received since {}", seconds(from)),
                 "loads of older rows are staged; later ones only for what their producer could not compare, or another run \
                  may have loaded too",
             ),
         }
     }
+}
+
+/// A time for people.
+pub(crate) fn seconds(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]
@@ -182,7 +193,7 @@ mod tests {
     fn a_ledger_without_mark_says_who_makes_it() {
         let mut shown = Shown {
             format: SHOW_FORMAT,
-            at: Utc::now(),
+            at: DateTime::UNIX_EPOCH,
             ledger: "l".to_owned(),
             pipeline: None,
             table: None,

@@ -37,6 +37,7 @@ use crate::identity::Identity;
 use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
 use crate::producer_link::outlook;
+use crate::redshift::sql::Table;
 use crate::redshift::{Connector, Session, Target, errors};
 
 /// Longest wait for the log.
@@ -124,7 +125,7 @@ async fn look(config: &Config) -> (Known, String, bool) {
 /// # Errors
 /// 69 or 78.
 pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
-    let connector = Connector::new(config, "livestream ingester")?;
+    let connector = Connector::new(config, "livestream ingester", shared::clock::Clock::system())?;
     let opened = connector.open().await;
     opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
 }
@@ -160,7 +161,7 @@ fn sides(config: &Config, known: &Known, log: &str) -> Sides {
         log,
         log_asked: known.log.is_some(),
         s3: format!("s3://{}, {}, {} and {}", s3.bucket, s3.to_ingest, s3.ingested, s3.quarantine),
-        ledger: format!("{} at {}", config.redshift.ledger, config.redshift.host),
+        ledger: format!("{} at {}", Table::from(config.redshift.ledger.clone()), config.redshift.host),
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) struct Args {
 pub(crate) async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, String::new());
-    let connector = Connector::new(config, "livestream ingester replay")?;
+    let connector = Connector::new(config, "livestream ingester replay", shared::clock::Clock::system())?;
     let store = ObjectStore::connect(&config.s3).await;
     let quarantine = Quarantine::new(config);
     let mut there = batches_in(&store, &quarantine.prefix).await?;

@@ -9,23 +9,22 @@
 //!   so their encodings come after it, and of a table that names none it may change those of the old key.
 //! - ALTER DISTKEY, unless the sort key is interleaved: so it comes after the sort key.
 //!
-//! What it cannot change is said in a comment.
+//! A comment tells what Redshift cannot change.
 
-use crate::redshift::ddl::live::{
-    Wanted, by_name, compare_column, unknown, wanted_by_ledger, wanted_by_schema,
-};
-use crate::redshift::ddl::options::TableOptions;
-use crate::redshift::ddl::statements::{Change, Statements, Stored};
-use crate::redshift::ddl::{LiveColumn, RENAMED_IN_LEDGER, What};
+use super::options::TableOptions;
 use shared::schema::{Encoding, Schema};
-use shared::sql::{TableName, ident};
+
+use super::alter_text::{Change, Statements, Stored};
+use super::column::LiveColumn;
+use super::compare::{Misfit, Wanted, What, compare_column, unknown, wanted_by_ledger, wanted_by_schema};
+use super::create::RENAMED_IN_LEDGER;
+use crate::redshift::sql::{Table, ident};
 
 /// The statements for the table of rows, and comments on what no statement can do. Keys and encodings are compared
 /// where `options` or the schema name them and `live` knows them.
-#[must_use]
 pub(crate) fn alter_table(
     schema: &Schema,
-    table: &TableName,
+    table: &Table,
     live: &[LiveColumn],
     options: &TableOptions,
 ) -> Vec<String> {
@@ -34,9 +33,8 @@ pub(crate) fn alter_table(
 
 /// The same for the ledger, whose keys and encodings are left to Redshift. Columns that earlier versions called otherwise
 /// are renamed first.
-#[must_use]
-pub(crate) fn alter_ledger(ledger: &TableName, live: &[LiveColumn]) -> Vec<String> {
-    let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger));
+pub(crate) fn alter_ledger(ledger: &Table, live: &[LiveColumn]) -> Vec<String> {
+    let (mut live, mut renamed) = (live.to_vec(), Statements::new(ledger, false));
     for (then, now) in RENAMED_IN_LEDGER {
         if live.iter().any(|column| column.name == now) {
             continue;
@@ -51,22 +49,16 @@ pub(crate) fn alter_ledger(ledger: &TableName, live: &[LiveColumn]) -> Vec<Strin
     lines
 }
 
-fn alter(
-    table: &TableName,
-    wanted: &[Wanted<'_>],
-    live: &[LiveColumn],
-    options: &TableOptions,
-) -> Vec<String> {
+fn alter(table: &Table, wanted: &[Wanted<'_>], live: &[LiveColumn], options: &TableOptions) -> Vec<String> {
     let keys = Keys::new(live, options);
-    let by_name = by_name(live);
-    let mut out = Statements::new(table);
-    // Columns whose encoding is another after ALTER SORTKEY, or cannot be altered before it.
+    let mut out = Statements::new(table, keys.interleaved);
+    // Columns whose encoding ALTER SORTKEY changes, or that cannot be altered before it.
     let mut later = Vec::new();
     for column in wanted {
-        let live = by_name.get(column.name).copied();
+        let live = column.of(live);
         let mut short = false;
         for difference in compare_column(column, live) {
-            short |= matches!(difference.what, What::Short { .. });
+            short |= matches!(difference.what, What::Type { misfit: Misfit::Short, .. });
             out.column(&difference);
         }
         let Some(live) = live else {
@@ -78,17 +70,17 @@ fn alter(
         if keys.new_sortkey.is_some() && (keys.interleaved || keys.becomes_raw(column.name)) {
             later.push(change);
         } else {
-            out.change(&change, Stored::now(&change), keys.interleaved);
+            out.change(&change, Stored::now(&change));
         }
     }
     if let Some(sortkey) = keys.new_sortkey {
         out.sortkey(sortkey);
     }
     if let Some(distkey) = keys.new_distkey {
-        out.distkey(distkey, keys.interleaved && keys.new_sortkey.is_none());
+        out.distkey(distkey);
     }
     for column in &keys.impossible {
-        out.say(&format!("{} is super in the table, and super cannot be part of a key.", ident(column)));
+        out.comment(&format!("{} is super in the table, and super cannot be part of a key.", ident(column)));
     }
     for change in later {
         let stored = match change.live.and_then(|live| live.layout) {
@@ -96,7 +88,7 @@ fn alter(
             Some(layout) if layout.sortkey != 0 => Stored::Unknown,
             _ => Stored::now(&change),
         };
-        out.change(&change, stored, false);
+        out.change(&change, stored);
     }
     for difference in unknown(wanted, live) {
         out.column(&difference);
@@ -152,8 +144,9 @@ impl<'a> Keys<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::ddl::Layout;
-    use crate::redshift::ddl::live::tests::{live, schema};
+    use crate::redshift::ddl::column::Layout;
+    use crate::redshift::ddl::compare::tests::{live, schema};
+    use crate::redshift::sql::tests::table as named;
     use shared::config::Encodings;
 
     /// Columns as in `live`, each with its encoding, whether it is the distribution key, and its place in the sort key.
@@ -174,13 +167,13 @@ mod tests {
 
     /// The statements, without comments and the table's name.
     fn sent(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<String> {
-        let lines = alter_table(schema, &"hits".parse().unwrap(), live, options);
+        let lines = alter_table(schema, &named("hits"), live, options);
         let change = |line: &String| line.strip_prefix("ALTER TABLE \"hits\" ").map(str::to_owned);
         lines.iter().flat_map(change).collect()
     }
 
     fn said(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> String {
-        let lines = alter_table(schema, &"hits".parse().unwrap(), live, options);
+        let lines = alter_table(schema, &named("hits"), live, options);
         let comments: Vec<String> = lines.into_iter().filter(|line| line.starts_with("--")).collect();
         comments.join("\n")
     }
@@ -351,7 +344,7 @@ mod tests {
             "loader".clone_into(&mut column.name);
         });
         assert_eq!(
-            alter_ledger(&"ledger".parse().unwrap(), &ledger),
+            alter_ledger(&named("ledger"), &ledger),
             [
                 "-- Programs of versions that call it \"loader\" load nothing from here on.",
                 "ALTER TABLE \"ledger\" RENAME COLUMN \"loader\" TO \"loaded_by\";",
@@ -363,7 +356,7 @@ mod tests {
             ]
         );
         ledger.extend(live(&[("loaded_by", "varchar(255)")]));
-        let both = alter_ledger(&"ledger".parse().unwrap(), &ledger).join("\n");
+        let both = alter_ledger(&named("ledger"), &ledger).join("\n");
         assert!(!both.contains("RENAME") && both.contains("DROP COLUMN \"loader\""), "{both}");
     }
 
@@ -373,7 +366,7 @@ mod tests {
             .iter()
             .flat_map(|column| live(&[(column.name, &column.sql_type.to_string())]))
             .collect();
-        let name = "ledger".parse().unwrap();
+        let name = named("ledger");
         let none: [String; 0] = [];
         assert_eq!(alter_ledger(&name, &ledger), none);
         ledger.retain(|column| column.name != "rejected");

@@ -14,11 +14,11 @@ use shared::config::{Config, Login, Redshift, S3};
 use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
-use crate::redshift::login::signed::{Api, Reply};
-use crate::redshift::login::{Credential, Life};
-use crate::redshift::session::SqlFailure;
+use super::credential::{Credential, Life};
+use super::signed::{Api, Reply};
+use crate::redshift::answer::SqlFailure;
 
-/// Seconds a password shall be good: AWS's least and default. It only opens connections, which go on after that.
+/// Seconds a password is asked for: the least that AWS gives, and its default.
 const SECONDS: u32 = 900;
 
 /// Gives out passwords.
@@ -32,7 +32,7 @@ pub(super) struct PasswordApi {
     of: String,
     region: String,
     endpoint: String,
-    /// Made with the first question: the AWS chain may have to look for its credentials.
+    /// Made with the first request: the AWS chain may have to look for its credentials.
     api: OnceCell<Api>,
 }
 
@@ -57,23 +57,19 @@ impl PasswordApi {
         }
     }
 
-    fn service(&self) -> &'static str {
-        service(self.auth)
-    }
-
-    /// Asks for a password.
     pub(super) async fn fetch(&self, limit: Duration) -> Result<Credential, SqlFailure> {
-        // The words by which `errors` knows it.
+        // `errors` knows the failure by these words.
         let failed = |why: String| SqlFailure::lost(format!("{} gave no password: {why}", self.action));
-        let connect = || Api::connect(&self.s3, self.service(), self.region.clone(), self.endpoint.clone());
+        let connect =
+            || Api::connect(&self.s3, service(self.auth), self.region.clone(), self.endpoint.clone());
         let api = self.api.get_or_init(connect).await;
-        let (headers, body) = self.question();
+        let (headers, body) = self.request();
         let reply = api.post(&headers, body, limit).await.map_err(|error| failed(error.to_string()))?;
         let read = if reply.status == 200 { self.read(&reply) } else { Err(self.refusal(&reply)) };
         read.map_err(failed)
     }
 
-    fn question(&self) -> (Vec<(&'static str, &'static str)>, String) {
+    fn request(&self) -> (Vec<(&'static str, &'static str)>, String) {
         if self.auth == Login::Serverless {
             let body = serde_json::json!({
                 "dbName": self.database, "durationSeconds": SECONDS, "workgroupName": self.of,
@@ -133,7 +129,7 @@ fn service(auth: Login) -> &'static str {
     }
 }
 
-/// The action of AWS that gives out the password, if it is one of AWS's.
+/// The action of AWS that gives out the password, if AWS does.
 fn action(auth: Login) -> Option<&'static str> {
     match auth {
         Login::Password => None,
@@ -143,8 +139,7 @@ fn action(auth: Login) -> Option<&'static str> {
     }
 }
 
-/// Where passwords come from; None with one of the user's own.
-#[must_use]
+/// Where passwords come from; None with a configured one.
 pub(crate) fn login_address(config: &Config) -> Option<String> {
     action(config.redshift.auth)?;
     Some(endpoint(&config.redshift, config.redshift.region(&config.s3.region)))
@@ -245,12 +240,12 @@ mod tests {
     fn each_way_asks_its_own_question_at_its_own_address() {
         let iam = api(&format!("auth = \"iam\"\nuser = \"loader\"\n{CLUSTER}"));
         assert_eq!(
-            iam.question().1,
+            iam.request().1,
             "Action=GetClusterCredentials&Version=2012-12-01&DbUser=loader&AutoCreate=false&DbName=the+db&\
              ClusterIdentifier=one&DurationSeconds=900"
         );
         assert_eq!(
-            (iam.service(), &iam.endpoint[..]),
+            (service(iam.auth), &iam.endpoint[..]),
             ("redshift", "https://redshift.us-east-2.amazonaws.com/")
         );
         assert_eq!(iam.to_string(), "GetClusterCredentials for cluster one in us-east-2 as loader");
@@ -258,18 +253,18 @@ mod tests {
         let identity =
             api(&format!("auth = \"iam-identity\"\ncluster = \"two\"\nregion = \"eu-north-1\"\n{CLUSTER}"));
         assert_eq!(
-            identity.question().1,
+            identity.request().1,
             "Action=GetClusterCredentialsWithIAM&Version=2012-12-01&DbName=the+db&ClusterIdentifier=two&\
              DurationSeconds=900"
         );
         assert_eq!(identity.endpoint, "https://redshift.eu-north-1.amazonaws.com/");
 
         let serverless = api(&format!("auth = \"serverless\"\n{WORKGROUP}"));
-        let (headers, body) = serverless.question();
+        let (headers, body) = serverless.request();
         assert_eq!(headers[1], ("x-amz-target", "RedshiftServerless.GetCredentials"));
         assert_eq!(body, r#"{"dbName":"the db","durationSeconds":900,"workgroupName":"wg"}"#);
         assert_eq!(serverless.endpoint, "https://redshift-serverless.cn-north-1.amazonaws.com.cn/");
-        assert_eq!(serverless.service(), "redshift-serverless");
+        assert_eq!(service(serverless.auth), "redshift-serverless");
     }
 
     #[test]

@@ -2,13 +2,15 @@ use shared::content::Content;
 use shared::ids::RunId;
 use shared::seal::Compared;
 
+use shared::layout::Compression;
+
 use super::*;
 use crate::facts::folder::tests::seal;
 use crate::failure::Scope;
 use crate::redshift::look::derived_id;
-use crate::redshift::mark::MARK;
 use crate::redshift::server::script::Script;
-use crate::redshift::statements::tests::target;
+use crate::redshift::target::MARK;
+use crate::redshift::target::tests::target;
 
 const EARLY: &str = "1970-01-01 00:00:00";
 const LOOK: &str = "SELECT batch_id, content";
@@ -127,13 +129,13 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     let by = own.comparable().unwrap();
     let refused = async |seal: &Seal, script: &Script| {
         let failed = transaction(script, &own, &loading(&[seal])).await.unwrap_err();
-        let Failed::LoadFailure(trouble) = failed else { panic!("{failed:?}") };
-        assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, Scope::Batch));
-        assert!(trouble.why.contains(&seal.batch.to_string()), "{trouble}");
-        assert!(trouble.advice.contains("an ingester whose [schema]"), "{trouble}");
+        let TransactionFailure::Load(failure) = failed else { panic!("{failed:?}") };
+        assert_eq!((failure.class, failure.scope), (ErrorClass::Configuration, Scope::Batch));
+        assert!(failure.why.contains(&seal.batch.to_string()), "{failure}");
+        assert!(failure.advice.contains("an ingester whose [schema]"), "{failure}");
         let verbs = script.verbs();
         assert!(!verbs.iter().any(|verb| ["COPY", "INSERT", "COMMIT"].contains(&verb.as_str())), "{verbs:?}");
-        trouble.why
+        failure.why
     };
     // Its schema has one half of the hit id under another name.
     let named = columns(&[by.received, by.low, "hit_high", "plugins"]);
@@ -201,7 +203,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let loading = Loading { parts: vec![cut], ..loading(&[&other]) };
     let script = server("19").answer(LOOK, &[&there]);
     let failed = transaction(&script, &target(), &loading).await.unwrap_err();
-    assert!(matches!(failed, Failed::LoadFailure(trouble) if trouble.class == ErrorClass::Passing));
+    assert!(matches!(failed, TransactionFailure::Load(failure) if failure.class == ErrorClass::Passing));
     assert!(!script.verbs().contains(&"INSERT".to_owned()));
 }
 
@@ -219,6 +221,6 @@ async fn without_columns_to_compare_every_batch_is_loaded_as_it_is() {
 async fn another_number_of_rows_than_was_sealed_is_not_committed() {
     let script = server("19");
     let failed = transaction(&script, &target(), &loading(&[&batch(RunId::new(), 1)])).await.unwrap_err();
-    assert!(matches!(failed, Failed::Count { copied, query: None } if copied == "19"));
+    assert!(matches!(failed, TransactionFailure::Count { copied, query: None } if copied == "19"));
     assert!(!script.verbs().contains(&"COMMIT".to_owned()));
 }

@@ -73,7 +73,7 @@ fn only(prefix: &BatchPrefix, ids: &BTreeSet<BatchId>, config: &Config) -> Resul
             let error = anyhow::anyhow!(
                 "no batch {prefix} is known here. Batches are forgotten long after they were published and archived: \
                  the ledger ({}) and its folder in s3://{} still tell of it",
-                config.redshift.ledger,
+                config.redshift.ledger.unquoted(),
                 config.s3.bucket,
             );
             Err(Failure::new(Exit::NoInput, error))

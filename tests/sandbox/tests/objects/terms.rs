@@ -113,7 +113,7 @@ async fn the_checks_of_both_programs_need_no_more_than_their_policies_and_keep_t
     // Adobe and Redshift are not there, so the checks fail; what they say of S3 counts.
     producer::check(&of_program(&configured, "producer", "check"), &mut said).await.unwrap_err();
     let ingester = of_program(&configured, "ingester", "check");
-    ingester::check(&ingester, dir.path(), &mut said).await.unwrap_err();
+    ingester::check(&ingester, dir.path(), &shared::clock::Clock::system(), &mut said).await.unwrap_err();
     let said = String::from_utf8(said).unwrap();
     let failed: Vec<_> = said.lines().filter(|line| line.starts_with("✗ S3")).collect();
     assert!(failed.is_empty(), "{failed:?}");

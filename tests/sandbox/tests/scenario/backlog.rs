@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ingester::{Connector, Target, mark};
+use ingester::{Connector, Target, ensure_mark};
 use ingester::{How, Loaded, Loading, load};
 use redshift::{Failure, Fault, Kind};
 use sandbox::config::Shape;
@@ -268,7 +268,8 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
     let world = backlog(40).await;
     let config = Config::load(&world.config, Secrets::Ingester).unwrap();
     let target = Target::new(&config, &config.schema.load().unwrap(), "test".to_owned());
-    let session = Connector::new(&config, "test").unwrap().open().await.unwrap();
+    let session =
+        Connector::new(&config, "test", shared::clock::Clock::system()).unwrap().open().await.unwrap();
     let seals: Vec<Seal> = seals(&world).into_iter().map(|(_, seal)| seal).collect();
     let (first, second) = (seals[0].clone(), seals[1].clone());
     let store = ObjectStore::connect(&config.s3).await;
@@ -282,7 +283,7 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
             Loaded::Isolated(apart) => panic!("{apart:?}"),
         }
     };
-    mark::ensure(&session, &target).await.unwrap();
+    ensure_mark(&session, &target).await.unwrap();
     assert_eq!(settled(&[&first]).await, [(first.batch, How::Applied)]);
     assert_eq!(settled(&[&first, &second]).await, [(first.batch, How::Before)]);
     assert_eq!(world.loaded().await, first.rows);

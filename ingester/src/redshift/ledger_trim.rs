@@ -1,35 +1,34 @@
-//! Deleting old rows of the ledger. What the ledger does not know any more it must not speak for: the time of its mark
-//! moves behind the last row of the batches that go, in the same transaction.
+//! Deletes old rows of the ledger. The ledger must not speak for rows that it forgets: in the same transaction, the time of
+//! its mark moves behind the last row of the deleted batches.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::BatchId;
 use shared::seal::AHEAD;
-use shared::sql::literal;
 
 use crate::failure::LoadFailure;
-use crate::redshift::ledger::moment as read_moment;
-use crate::redshift::mark::{self, MARK};
+use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::mark;
 use crate::redshift::server::Server;
-use crate::redshift::session::SqlFailure;
-use crate::redshift::statements::{Target, moment};
+use crate::redshift::sql::{literal, moment};
+use crate::redshift::target::{MARK, Target};
 use crate::redshift::{errors, lock};
 
 /// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
     /// Ledger rows that were deleted.
-    pub deleted: u64,
+    pub(crate) deleted: u64,
     /// Ledger rows as old that were left, because their batches are still needed.
-    pub kept: u64,
+    pub(crate) kept: u64,
     /// Since when the ledger speaks for the table now.
-    pub knows_from: Option<DateTime<Utc>>,
+    pub(crate) knows_from: Option<DateTime<Utc>>,
 }
 
 /// Characters of a batch's id that tell the moment it was opened.
 const MOMENT: usize = 13;
-/// The ledger times are of this precision: what comes after one begins so much later.
+/// The precision of times in the ledger.
 const NEXT: TimeDelta = TimeDelta::microseconds(1);
 
 impl Target {
@@ -43,8 +42,8 @@ impl Target {
         )
     }
 
-    /// Those of them that may go: nothing is in quarantine, and no folder waits under the id, or under one that it may be
-    /// derived from, which is of the same moment.
+    /// Those of them that may go: no row of theirs is in quarantine, and no folder waits under the id, or under one that it
+    /// may be derived from, which is of the same moment.
     fn deletable(&self, loaded_before: DateTime<Utc>, keep: &[BatchId]) -> String {
         let moment_of = |batch: &BatchId| literal(batch.to_string().get(..MOMENT).unwrap_or_default());
         let waiting = match keep {
@@ -59,10 +58,7 @@ impl Target {
 }
 
 /// Deletes the ledger rows of batches that were loaded before a time, but for those to keep (their folders stand where
-/// they are loaded from, and would be loaded again) and those with rows in quarantine.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses, or the ledger has no mark.
+/// they are loaded from, and would be loaded again) and those with rows in quarantine. Fails if the ledger has no mark.
 pub(crate) async fn trim(
     server: &impl Server,
     target: &Target,
@@ -88,38 +84,41 @@ async fn transaction(
     let keep: Vec<BatchId> = keep.iter().copied().collect();
     let (old, deletable) = (target.old(loaded_before), target.deletable(loaded_before, &keep));
     let all = count(server, &format!("SELECT count(*) {old}")).await?.0;
-    // A mark that speaks for no time could not keep how far the ledger forgets, and whoever sets a time later would have it
+    // A mark that speaks for no time cannot keep how far the ledger forgets: a time that is set later would make the ledger
     // speak for what is gone.
     let Some(from) = mark.knows_from else {
         server.run("COMMIT").await?;
         return Ok(Some(Trimmed { deleted: 0, kept: all, knows_from: None }));
     };
-    let (deleted, last) = count(server, &format!("SELECT count(*), max(last_received) {deletable}")).await?;
+    let (deleted, answer) =
+        count(server, &format!("SELECT count(*), max(last_received) {deletable}")).await?;
+    // A time that is further ahead is from a wrong clock.
+    let last = answer.first().time(1).map(|last| last.min(server.clock().wall() + AHEAD));
     let mut knows_from = from;
-    let believed = |last: DateTime<Utc>| last.min(Utc::now() + AHEAD);
-    if let Some(last) = last.map(believed).filter(|last| *last >= from) {
+    if let Some(last) = last.filter(|last| *last >= from) {
         knows_from = last + NEXT;
-        server.run(&target.move_mark(Some(last + NEXT))).await?;
+        server.run(&target.move_mark(Some(knows_from))).await?;
     }
     server.run(&format!("DELETE {deletable}")).await?;
     server.run("COMMIT").await?;
     Ok(Some(Trimmed { deleted, kept: all.saturating_sub(deleted), knows_from: Some(knows_from) }))
 }
 
-/// A number, and a time if one was asked for.
-async fn count(server: &impl Server, sql: &str) -> Result<(u64, Option<DateTime<Utc>>), SqlFailure> {
+/// The number that an answer begins with, and the answer.
+async fn count(server: &impl Server, sql: &str) -> Result<(u64, Rows), SqlFailure> {
     let rows = server.run(sql).await?;
-    let cell = |n: usize| rows.0.first().and_then(|row| row.get(n)?.as_deref());
-    let count = cell(0).and_then(|text| text.trim().parse().ok());
-    let count = count.ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))?;
-    Ok((count, cell(1).and_then(read_moment)))
+    match rows.first().get(0) {
+        Some(count) => Ok((count, rows)),
+        None => Err(SqlFailure::lost(format!("no number in the answer to {sql}"))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redshift::answer::read_moment;
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     const READ: &str = "SELECT first_received, loaded_by";
 

@@ -1,76 +1,81 @@
 //! The one table of what Redshift's errors mean. Nearly all of them carry SQLSTATE `XX000`, so they are told apart
-//! by their text and by `code:` in the DETAIL; and where the same text means other things at other statements, by what
-//! the statement was for ([`judge_at`]).
+//! by their text and by `code:` in the DETAIL. Where one text means different things at different statements, the
+//! statement decides too ([`judge_at`]).
 
-use crate::redshift::session::LOCK;
-use state::loads::ErrorClass;
+use state::loads::ErrorClass::{self, Configuration, Data, Incomplete, Passing};
 
 use crate::failure::{ASLEEP_ADVICE, LoadFailure, Pace, Scope};
-use crate::redshift::session::SqlFailure;
+use crate::redshift::answer::SqlFailure;
+use crate::redshift::server::LOCK;
 
 /// What an error means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// What kind of trouble it is.
-    pub class: ErrorClass,
-    /// Whose it is.
-    pub scope: Scope,
-    /// What a person can do; empty when it passes by itself.
-    pub advice: &'static str,
-    /// How soon to try again.
-    pub pace: Pace,
+    pub(crate) class: ErrorClass,
+    pub(crate) scope: Scope,
+    /// What an operator can do; empty when it passes by itself.
+    pub(crate) advice: &'static str,
+    pub(crate) pace: Pace,
     /// Whether Redshift met it at S3.
-    pub at_s3: bool,
+    pub(crate) at_s3: bool,
 }
 
-/// A line of the table. It fits when all of `texts` occur in the message (whatever the case), `code:` of the DETAIL
-/// is one of `codes`, or the message is nothing but such a number, and the SQLSTATE begins with one of `states`; what
-/// is empty does not matter.
+/// A line of the table. It fits when `head` and one of `texts` occur in the message (whatever the case), `code:` of the
+/// DETAIL is one of `codes`, or the message is nothing but such a number, and the SQLSTATE begins with one of `states`;
+/// what is empty does not matter.
 struct Rule {
+    head: &'static str,
     texts: &'static [&'static str],
     codes: &'static [u32],
     states: &'static [&'static str],
     verdict: Verdict,
 }
 
-const ANY: Rule = {
-    let (class, scope, pace) = (ErrorClass::Unknown, Scope::Whole, Pace::Usual);
-    Rule {
-        texts: &[],
-        codes: &[],
-        states: &[],
-        verdict: Verdict { class, scope, advice: REPORT, pace, at_s3: false },
-    }
+/// An answer that the table does not know.
+const UNKNOWN: Verdict = Verdict {
+    class: ErrorClass::Unknown,
+    scope: Scope::Whole,
+    advice: "this version does not know the error; it is tried again for ever",
+    pace: Pace::Usual,
+    at_s3: false,
 };
 
-const fn text(texts: &'static [&'static str], kind: Verdict) -> Rule {
-    Rule { texts, verdict: kind, ..ANY }
+const fn rule(verdict: Verdict) -> Rule {
+    Rule { head: "", texts: &[], codes: &[], states: &[], verdict }
 }
 
-const fn code(codes: &'static [u32], kind: Verdict) -> Rule {
-    Rule { codes, verdict: kind, ..ANY }
+const fn text(texts: &'static [&'static str], verdict: Verdict) -> Rule {
+    Rule { texts, ..rule(verdict) }
 }
 
-const fn state(states: &'static [&'static str], kind: Verdict) -> Rule {
-    Rule { states, verdict: kind, ..ANY }
+const fn both(head: &'static str, texts: &'static [&'static str], verdict: Verdict) -> Rule {
+    Rule { head, texts, ..rule(verdict) }
+}
+
+const fn code(codes: &'static [u32], verdict: Verdict) -> Rule {
+    Rule { codes, ..rule(verdict) }
+}
+
+const fn state(states: &'static [&'static str], verdict: Verdict) -> Rule {
+    Rule { states, ..rule(verdict) }
 }
 
 /// It passes by itself.
-const PASSES: Verdict = Verdict { class: Passing, advice: "", ..ANY.verdict };
+const PASSES: Verdict = Verdict { class: Passing, advice: "", ..UNKNOWN };
 /// The files are not what was sealed.
 const NOT_AS_SEALED: Verdict = Verdict { class: Incomplete, scope: Scope::Batch, ..PASSES };
 
-/// It passes, but not soon, and a person can help.
+/// It passes, but not soon, and an operator can help.
 const fn slowly(advice: &'static str) -> Verdict {
     Verdict { advice, pace: Pace::Slow, ..PASSES }
 }
 
-/// Only a person can mend it; nothing is loaded until then.
+/// It needs an operator; nothing is loaded until then.
 const fn mend(advice: &'static str) -> Verdict {
     Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
 }
 
-/// Rows of the batch are refused by a statement other than COPY.
+/// Redshift refuses rows of the batch.
 const ROWS_REFUSED: Verdict =
     Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") };
 
@@ -80,8 +85,6 @@ impl Verdict {
         self
     }
 }
-
-use ErrorClass::{Configuration, Data, Incomplete, Passing};
 
 const ROLE: &str =
     "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
@@ -130,122 +133,87 @@ const ABORTED: &str = "Redshift ended it of its own accord, as it does when it r
 const MEMORY: &str = "give the queue of redshift.user more memory, or lower ingester.batches_per_copy";
 const READ_ONLY: &str = "the database takes no writes: wait until a resize or a restore has ended, connect to the primary cluster, and \
                          see that no default_transaction_read_only is set for redshift.user";
-const REPORT: &str = "this version does not know the error; it is tried again for ever";
+const USAGE: &str = "raise the usage limit of the workgroup, or wait until its period is over";
+const S3: &str = "s3serviceexception";
+const CERTIFICATE: &str = "invalid peer certificate";
 
 /// Read from the top; the first line that fits decides.
 const RULES: &[Rule] = &[
-    // What AWS answered when it was asked for a password.
-    text(&[PASSWORD, "accessdenied"], mend(IAM_RIGHTS)),
-    text(&[PASSWORD, "not authorized"], mend(IAM_RIGHTS)),
-    text(&[PASSWORD, "no aws credentials"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "unrecognizedclient"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "signature"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "requestexpired"], mend(IAM_CREDENTIAL)),
-    text(&[PASSWORD, "clusternotfound"], mend(CLUSTER)),
-    text(&[PASSWORD, "resourcenotfound"], mend(WORKGROUP)),
-    text(&[PASSWORD, "validation"], mend(IAM_KEYS)),
-    text(&[PASSWORD, "invalidparameter"], mend(IAM_KEYS)),
-    text(&[PASSWORD, "unsupportedoperation"], mend(IAM_KEYS)),
-    // Throttling, a fault of AWS's, no answer, a session that is renewed by itself.
-    text(&[PASSWORD], PASSES),
-    text(
-        &["load into table", "failed"],
-        Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") },
+    // What AWS answered to the request for a password.
+    both(PASSWORD, &["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
+    both(
+        PASSWORD,
+        &["no aws credentials", "invalidclienttokenid", "unrecognizedclient"],
+        mend(IAM_CREDENTIAL),
     ),
-    // At the INSERT of a staged load: the temporary table may not know NOT NULL, nor be as narrow.
-    text(&["cannot insert a null value into column"], ROWS_REFUSED),
+    both(PASSWORD, &["signature", "missingauthenticationtoken", "requestexpired"], mend(IAM_CREDENTIAL)),
+    both(PASSWORD, &["clusternotfound"], mend(CLUSTER)),
+    both(PASSWORD, &["resourcenotfound"], mend(WORKGROUP)),
+    both(PASSWORD, &["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
+    // Throttling, a fault of AWS, no answer, a session that is renewed by itself.
+    text(&[PASSWORD], PASSES),
+    both("load into table", &["failed"], ROWS_REFUSED),
+    // At the INSERT of a staged load: the temporary table may not have NOT NULL, and may be wider.
+    text(&["cannot insert a null value into column", "value too long for"], ROWS_REFUSED),
     state(&["23502"], ROWS_REFUSED),
-    text(&["value too long for"], ROWS_REFUSED),
     // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
-    text(&["not authorized to get credentials of role"], mend(ROLE)),
-    text(&["not authorized to assume"], mend(ROLE)),
+    text(&["not authorized to get credentials of role", "not authorized to assume"], mend(ROLE)),
     text(&["is not associated to cluster"], mend(ROLE)),
     code(&[30000], mend(ROLE)),
     // With what follows: the letters alone also stand in a request id now and then, which is base64.
-    text(&["s3serviceexception", "kms:"], mend(KEY)),
-    text(&["s3serviceexception", "kms."], mend(KEY)),
-    text(&["s3serviceexception", "invalidobjectstate"], Verdict { advice: ASLEEP_ADVICE, ..NOT_AS_SEALED }),
-    text(&["s3serviceexception", "expiredtoken"], PASSES),
-    text(&["s3serviceexception", "requesttimeout"], PASSES),
-    text(&["s3serviceexception", "status 403"], mend(ROLE).at_s3()),
-    text(&["s3serviceexception", "accessdenied"], mend(ROLE).at_s3()),
-    text(&["s3serviceexception", "invalidaccesskeyid"], mend(ROLE)),
-    // Redshift says this also when it was forbidden to look whether the manifest is there.
+    both(S3, &["kms:", "kms."], mend(KEY)),
+    both(S3, &["invalidobjectstate"], Verdict { advice: ASLEEP_ADVICE, ..NOT_AS_SEALED }),
+    both(S3, &["expiredtoken", "requesttimeout"], PASSES),
+    both(S3, &["status 403", "accessdenied"], mend(ROLE).at_s3()),
+    both(S3, &["invalidaccesskeyid"], mend(ROLE)),
+    // Redshift says this also when the role may not see whether the manifest is there.
     text(&["requires full path of an s3 object"], mend(ROLE).at_s3()),
-    text(&["s3serviceexception", "status 301"], mend(REGION)),
-    text(&["must be addressed using the specified endpoint"], mend(REGION)),
-    text(&["different region"], mend(REGION)),
+    both(S3, &["status 301"], mend(REGION)),
+    text(&["must be addressed using the specified endpoint", "different region"], mend(REGION)),
     text(&["authorizationheadermalformed"], mend(REGION)),
-    text(&["s3serviceexception", "nosuchbucket"], mend(REGION)),
-    text(&["s3 prefix", "does not exist"], NOT_AS_SEALED.at_s3()),
-    text(&["s3serviceexception", "status 404"], NOT_AS_SEALED.at_s3()),
-    text(&["mandatory url is not found"], NOT_AS_SEALED.at_s3()),
-    text(&["mandatory file", "not found"], NOT_AS_SEALED.at_s3()),
-    // Said of an entry without `url`, and also when what stands there cannot be found.
-    text(&["mandatory url is not present"], NOT_AS_SEALED.at_s3()),
-    text(&["manifest", "invalid json"], NOT_AS_SEALED),
+    both(S3, &["nosuchbucket"], mend(REGION)),
+    both("s3 prefix", &["does not exist"], NOT_AS_SEALED.at_s3()),
+    both(S3, &["status 404"], NOT_AS_SEALED.at_s3()),
+    both("mandatory file", &["not found"], NOT_AS_SEALED.at_s3()),
+    // The second is said of an entry without `url`, and also when what stands there cannot be found.
+    text(&["mandatory url is not found", "mandatory url is not present"], NOT_AS_SEALED.at_s3()),
+    both("manifest", &["invalid json"], NOT_AS_SEALED),
     text(&["failed to inflate"], NOT_AS_SEALED),
     // Throttling and S3's own faults: SlowDown, InternalError, ServiceUnavailable, and the network between.
-    text(&["s3serviceexception"], PASSES),
-    text(&["s3curlexception"], PASSES),
-    text(&["curl error"], PASSES),
-    // What else may be wrong with what stands in it.
+    text(&[S3, "s3curlexception", "curl error"], PASSES),
+    // What else may be wrong with the content of a manifest.
     text(&["problem reading manifest file"], NOT_AS_SEALED),
     // Conflicts and the cluster's own affairs.
     code(&[1023], PASSES),
-    text(&["serializable isolation violation"], PASSES),
-    text(&["conflict with concurrent transaction"], PASSES),
+    text(&["serializable isolation violation", "conflict with concurrent transaction"], PASSES),
     // A table is being swapped: the next attempt meets the new one.
-    text(&["dropped by concurrent transaction"], PASSES),
-    text(&["current transaction is aborted"], PASSES),
-    text(&["abort query"], Verdict { advice: ABORTED, ..PASSES }),
-    text(&["system requested abort"], Verdict { advice: ABORTED, ..PASSES }),
-    text(&["deadlock detected"], PASSES),
-    text(&["could not open relation with oid"], PASSES),
-    text(&["resize mode"], PASSES),
-    text(&["read-only mode"], PASSES),
-    text(&["read-only transaction"], slowly(READ_ONLY)),
-    text(&["transaction is read-only"], slowly(READ_ONLY)),
+    text(&["dropped by concurrent transaction", "current transaction is aborted"], PASSES),
+    text(&["abort query", "system requested abort"], Verdict { advice: ABORTED, ..PASSES }),
+    text(&["deadlock detected", "could not open relation with oid", "resize mode", "read-only mode"], PASSES),
+    text(&["read-only transaction", "transaction is read-only"], slowly(READ_ONLY)),
     state(&["25006"], slowly(READ_ONLY)),
-    text(&["cluster is rebooting"], PASSES),
-    text(&["connection limit"], PASSES),
-    text(&["too many connections"], PASSES),
+    text(&["cluster is rebooting", "connection limit", "too many connections"], PASSES),
     code(&[1016], slowly(SPACE)),
     text(&["disk full"], slowly(SPACE)),
-    text(&["insufficient memory"], slowly(MEMORY)),
-    text(&["not enough memory"], slowly(MEMORY)),
-    text(&["out of memory"], slowly(MEMORY)),
+    text(&["insufficient memory", "not enough memory", "out of memory"], slowly(MEMORY)),
     state(&["53200"], slowly(MEMORY)),
     text(&["exceeding the disk space quota"], slowly(SPACE)),
-    text(
-        &["usage limit"],
-        slowly("raise the usage limit of the workgroup, or wait until its period is over"),
-    ),
-    text(&["by wlm"], Verdict { advice: LIMIT, ..PASSES }),
-    text(&["statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
+    text(&["usage limit"], slowly(USAGE)),
+    text(&["by wlm", "statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
     // Names and rights.
-    text(&["nonexistent table"], mend(TABLES)),
-    text(&["cannot copy into view"], mend(TABLES)),
-    text(&["cannot copy to view"], mend(TABLES)),
-    text(&["relation", "does not exist"], mend(TABLES)),
-    text(&["column", "does not exist"], mend(TABLES)),
-    text(&["schema", "does not exist"], mend(TABLES)),
-    text(&["database", "does not exist"], mend(LOGIN)),
-    text(&["permission denied", "temporary table"], mend(TEMP)),
-    text(&["permission denied"], mend(RIGHTS)),
-    text(&["must be owner"], mend(RIGHTS)),
+    text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], mend(TABLES)),
+    both("does not exist", &["relation", "column", "schema"], mend(TABLES)),
+    both("does not exist", &["database"], mend(LOGIN)),
+    both("permission denied", &["temporary table"], mend(TEMP)),
+    text(&["permission denied", "must be owner"], mend(RIGHTS)),
     text(&["password authentication failed"], mend(LOGIN)),
-    text(&["unknown authentication tag"], mend(MD5)),
-    text(&["unsupported authentication method"], mend(MD5)),
-    text(&["invalid peer certificate", "not valid for name"], mend(HOST_NAME)),
-    text(&["invalid peer certificate", "expired"], mend(VALIDITY)),
-    text(&["invalid peer certificate", "not valid yet"], mend(VALIDITY)),
-    text(&["invalid peer certificate"], mend(AUTHORITY)),
+    text(&["unknown authentication tag", "unsupported authentication method"], mend(MD5)),
+    both(CERTIFICATE, &["not valid for name"], mend(HOST_NAME)),
+    both(CERTIFICATE, &["expired", "not valid yet"], mend(VALIDITY)),
+    text(&[CERTIFICATE], mend(AUTHORITY)),
     text(&["server does not support tls"], mend(NO_TLS)),
-    text(&["no pg_hba.conf entry", "ssl off"], mend(TLS_WANTED)),
+    both("no pg_hba.conf entry", &["ssl off"], mend(TLS_WANTED)),
     state(&["42P01", "42703", "3F000"], mend(TABLES)),
     state(&["42501"], mend(RIGHTS)),
     state(&["28", "3D000"], mend(LOGIN)),
@@ -256,15 +224,15 @@ const RULES: &[Rule] = &[
 
 /// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
 /// does not know is tried again, and looked at by a person.
-#[must_use]
 pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
     let (message, sqlstate, otherwise) = match failure {
-        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), ANY.verdict),
+        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), UNKNOWN),
         SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
     };
     let number = failure.code().or_else(|| message.trim().parse().ok());
     let fits = |rule: &&Rule| {
-        rule.texts.iter().all(|text| message.contains(text))
+        message.contains(rule.head)
+            && (rule.texts.is_empty() || rule.texts.iter().any(|text| message.contains(text)))
             && (rule.codes.is_empty() || number.is_some_and(|number| rule.codes.contains(&number)))
             && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
     };
@@ -272,7 +240,6 @@ pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
 }
 
 /// What a failure means that was met while `doing` something: the same words mean other things at other statements.
-#[must_use]
 pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
     let verdict = judge(failure);
     if is_time_limit(failure) {
@@ -297,15 +264,13 @@ fn out_of_time(doing: &str) -> &'static str {
 }
 
 /// Whether a statement was ended because its time was over, or somebody cancelled it, which reads the same.
-#[must_use]
 pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     let SqlFailure::Refused { message, .. } = failure else { return false };
     let message = message.to_lowercase();
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
 }
 
-/// LoadFailure met while `doing` something that concerns every batch alike, unless the table knows better.
-#[must_use]
+/// The load failure of a statement that was for `doing`. It concerns every batch alike unless the table knows better.
 pub(crate) fn trouble(failure: &SqlFailure, doing: &str) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");

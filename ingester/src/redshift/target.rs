@@ -1,101 +1,172 @@
-//! Every statement that is sent, as a function of plain values. All literals and identifiers pass through
-//! `shared::sql`.
+//! Where batches are loaded from and to, and the statements that only name that.
 
 use std::time::Duration;
 
-use crate::redshift::ddl::LEDGER_COLUMNS;
-use chrono::{DateTime, Utc};
-use shared::config::{Config, CopyOptions};
+use shared::config::{Config, CopyOptions, CopyValue};
 use shared::ids::BatchId;
 use shared::layout::{self, Compression};
-use shared::schema::Schema;
+use shared::schema::{Column, Kind, Schema};
 use shared::seal::Seal;
-use shared::sql::{TableName, ident, literal};
 
-use crate::redshift::counts::Marks;
-use crate::redshift::stage::Shape;
-use crate::redshift::transaction::Part;
+use crate::redshift::ddl::{LEDGER_COLUMNS, LiveColumn};
+use crate::redshift::sql::{Table, idents, ids, literal};
+
+/// The `batch_id` of the ledger's mark: that of a batch of 1970, which sorts before all others.
+pub(super) const MARK: &str = "00000000-0000-7000-8000-000000000000";
 
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The table of rows.
-    pub table: TableName,
+    pub(crate) table: Table,
     /// The table that says which batches are in it.
-    pub ledger: TableName,
-    /// The table that is locked by every load.
-    pub lock: TableName,
-    /// How long that is waited for.
-    pub lock_timeout: Duration,
+    pub(crate) ledger: Table,
+    /// The table that every load locks.
+    pub(crate) lock: Table,
+    pub(crate) lock_timeout: Duration,
     /// The columns of a row, in its order.
-    pub columns: Vec<String>,
-    /// Those that tell rows apart.
-    pub marks: Marks,
-    /// How the table is made up, as far as is known.
-    pub shape: Shape,
-    /// Fingerprint of those columns.
-    pub fingerprint: String,
-    /// The role COPY reads with, or `default`.
-    pub iam_role: String,
-    /// More options of COPY, with what each load has.
-    pub copy_options: CopyOptions,
-    /// The bucket.
-    pub bucket: String,
-    /// Its region.
-    pub region: String,
+    pub(crate) columns: Vec<String>,
+    pub(crate) marks: Marks,
+    pub(crate) shape: Shape,
+    /// Fingerprint of the schema.
+    pub(crate) fingerprint: String,
+    pub(crate) copy_terms: CopyTerms,
+    pub(crate) bucket: String,
     /// Prefix of batches to load.
-    pub to_ingest: String,
+    pub(crate) to_ingest: String,
     /// Prefix of manifests that name several batches.
-    pub loads: String,
-    /// Who loads, as the ledger shall say.
-    pub loader: String,
+    pub(crate) loads: String,
+    /// Who loads, for the ledger.
+    pub(crate) loader: String,
+}
+
+/// How COPY reads.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyTerms {
+    /// The role it reads with, or `default`.
+    iam_role: String,
+    /// The region of the bucket.
+    region: String,
+    /// The configured options, with those that each load has.
+    options: CopyOptions,
+}
+
+/// The columns of the table that tell its rows apart, where the schema has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    /// The batch's id.
+    pub(crate) batch: Option<String>,
+    /// `receivedTimeGMT`
+    pub(crate) received: Option<String>,
+    /// Both halves of the hit id.
+    pub(crate) hit: Option<(String, String)>,
+}
+
+impl Marks {
+    /// The columns of a schema.
+    pub(crate) fn of(schema: &Schema) -> Self {
+        let named = |suits: &dyn Fn(&Column) -> bool| {
+            schema.in_row().find(|column| suits(column)).map(|column| column.name.clone())
+        };
+        // A column with a second path may hold something else.
+        let of_path = |kind, key: &str| {
+            named(&|column| {
+                column.kind == kind && matches!(column.paths.as_slice(), [path] if path.keys() == [key])
+            })
+        };
+        Self {
+            batch: named(&|column| column.kind == Kind::Batch),
+            received: of_path(Kind::Timestamp, "receivedTimeGMT"),
+            hit: of_path(Kind::Unsigned, "hitIdHigh").zip(of_path(Kind::Unsigned, "hitIdLow")),
+        }
+    }
+}
+
+/// What a temporary table like the table depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// The table's columns that must have a value, in lower case.
+    not_null: Vec<String>,
+}
+
+impl Shape {
+    pub(super) fn of(live: &[LiveColumn]) -> Self {
+        let not_null = live.iter().filter(|column| column.not_null);
+        Self { not_null: not_null.map(|column| column.name.to_ascii_lowercase()).collect() }
+    }
+
+    /// Whether the table has columns beyond ours that must have a value, and that a table LIKE it would not fill: an
+    /// IDENTITY column is NOT NULL and is shown with a default, which LIKE does not copy.
+    pub(super) fn is_numbered(&self, ours: &[String]) -> bool {
+        let ours = |name: &String| ours.iter().any(|column| column.eq_ignore_ascii_case(name));
+        !self.not_null.iter().all(ours)
+    }
+}
+
+/// The columns by which hits are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Comparable<'a> {
+    /// `hitIdHigh`
+    pub(crate) high: &'a str,
+    /// `hitIdLow`
+    pub(crate) low: &'a str,
+    /// `receivedTimeGMT`
+    pub(crate) received: &'a str,
 }
 
 impl Target {
     /// The target of a configuration, for rows of `schema`.
-    #[must_use]
     pub fn new(config: &Config, schema: &Schema, loader: String) -> Self {
+        let (redshift, s3) = (&config.redshift, &config.s3);
         Self {
-            table: config.redshift.table.clone(),
-            ledger: config.redshift.ledger.clone(),
-            lock: config.redshift.ledger.lock_table(),
-            lock_timeout: config.redshift.lock_timeout.0,
+            table: redshift.table.clone().into(),
+            ledger: redshift.ledger.clone().into(),
+            lock: redshift.ledger.lock_table().into(),
+            lock_timeout: redshift.lock_timeout.0,
             marks: Marks::of(schema),
             shape: Shape::default(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
-            iam_role: config.redshift.iam_role.clone(),
-            copy_options: config.redshift.copy_options.clone(),
-            bucket: config.s3.bucket.clone(),
-            region: config.s3.region.clone(),
-            to_ingest: config.s3.to_ingest.clone(),
-            loads: config.s3.loads.clone(),
+            copy_terms: CopyTerms {
+                iam_role: redshift.iam_role.clone(),
+                region: s3.region.clone(),
+                options: redshift.copy_options.clone(),
+            },
+            bucket: s3.bucket.clone(),
+            to_ingest: s3.to_ingest.clone(),
+            loads: s3.loads.clone(),
             loader,
         }
     }
 
     /// The same for the rows of a batch: into the columns its seal names. The table may have more of them.
-    #[must_use]
-    pub fn for_rows_of(&self, seal: &Seal) -> Self {
+    pub(crate) fn for_rows_of(&self, seal: &Seal) -> Self {
         let columns = seal.columns.as_ref().unwrap_or(&self.columns).clone();
         Self { columns, ..self.clone() }
     }
 
+    /// The columns by which hits are compared; None if the rows do not have all of them.
+    pub(crate) fn comparable(&self) -> Option<Comparable<'_>> {
+        let ((high, low), received) = self.marks.hit.as_ref().zip(self.marks.received.as_ref())?;
+        [high, low, received].iter().all(|name| self.columns.contains(name)).then_some(Comparable {
+            high,
+            low,
+            received,
+        })
+    }
+
     /// Address of the folder of a batch, as Redshift writes it.
-    #[must_use]
-    pub fn folder_url(&self, batch: BatchId) -> String {
+    pub(super) fn folder_url(&self, batch: BatchId) -> String {
         format!("s3://{}/{}", self.bucket, layout::folder(&self.to_ingest, batch))
     }
 
     /// Which of these ids the ledger has.
-    #[must_use]
-    pub fn look_up(&self, batches: &[BatchId]) -> String {
+    pub(crate) fn look_up(&self, batches: &[BatchId]) -> String {
         format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
-    /// The same, with what a bookkeeping entry needs.
-    #[must_use]
-    pub fn look_up_all(&self, batches: &[BatchId]) -> String {
+    /// The same, with what an entry of the load store needs.
+    pub(crate) fn look_up_all(&self, batches: &[BatchId]) -> String {
         let columns =
             "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
@@ -103,14 +174,14 @@ impl Target {
 
     /// Loads the rows of the files that the manifest at this key names. MANIFEST makes COPY read exactly these;
     /// without MAXERROR it loads all rows or none.
-    #[must_use]
-    pub fn copy(&self, manifest: &str, compression: Compression) -> String {
+    pub(crate) fn copy(&self, manifest: &str, compression: Compression) -> String {
         self.copy_into(&self.table, manifest, compression)
     }
 
     /// The same into another table of these columns.
-    pub(super) fn copy_into(&self, table: &TableName, manifest: &str, compression: Compression) -> String {
-        let role = if self.iam_role == "default" { "default".to_owned() } else { literal(&self.iam_role) };
+    pub(super) fn copy_into(&self, table: &Table, manifest: &str, compression: Compression) -> String {
+        let CopyTerms { iam_role, region, options } = &self.copy_terms;
+        let role = if iam_role == "default" { "default".to_owned() } else { literal(iam_role) };
         let compression = match compression {
             Compression::Zstd => " ZSTD",
             Compression::Gzip => " GZIP",
@@ -121,106 +192,67 @@ impl Target {
              TIMEFORMAT 'auto' {}",
             self.column_list(),
             literal(&format!("s3://{}/{manifest}", self.bucket)),
-            literal(&self.region),
-            self.copy_options,
+            literal(region),
+            option_list(options),
         )
     }
 
     /// The columns of a row, ready for a statement.
     pub(super) fn column_list(&self) -> String {
-        self.columns.iter().map(|column| ident(column)).collect::<Vec<_>>().join(", ")
-    }
-
-    /// Enters loaded batches into the ledger, a row for each.
-    pub(super) fn enter(&self, entering: &[Entering<'_>], copy_query: i64, now: DateTime<Utc>) -> String {
-        let rows: Vec<String> = entering.iter().map(|one| self.ledger_row(one, copy_query, now)).collect();
-        format!("INSERT INTO {} ({}) VALUES {}", self.ledger, ledger_columns(), rows.join(", "))
-    }
-
-    fn ledger_row(&self, entering: &Entering<'_>, copy_query: i64, now: DateTime<Utc>) -> String {
-        let Entering { part, id, known } = entering;
-        let seal = &part.seal;
-        let none = || "NULL".to_owned();
-        let compared = seal.compared.as_ref();
-        let values = [
-            literal(&id.to_string()),
-            literal(&seal.instance.to_string()),
-            part.rows().saturating_sub(*known).to_string(),
-            part.quarantined.to_string(),
-            seal.bytes.to_string(),
-            seal.files.len().to_string(),
-            literal(&seal.schema),
-            moment(seal.first_received),
-            moment(seal.last_received),
-            copy_query.to_string(),
-            moment(Some(now)),
-            literal(&self.loader),
-            seal.counts.received.to_string(),
-            seal.counts.duplicates.to_string(),
-            seal.counts.filtered.to_string(),
-            seal.counts.rejected.to_string(),
-            part.set.as_deref().map_or_else(none, literal),
-            compared.map_or_else(none, |compared| literal(&compared.run.to_string())),
-            compared.map_or_else(none, |compared| compared.number.to_string()),
-            seal.content.map_or_else(none, |content| literal(&content.to_string())),
-            known.to_string(),
-            compared.map_or_else(none, |compared| compared.uncompared.to_string()),
-        ];
-        format!("({})", values.join(", "))
+        idents(&self.columns)
     }
 
     /// Fails, naming it, when a column of the table is missing.
-    #[must_use]
-    pub fn check_table(&self) -> String {
+    pub(crate) fn check_table(&self) -> String {
         format!("SELECT {} FROM {} WHERE false", self.column_list(), self.table)
     }
 
     /// Fails, naming it, when a column of the ledger is missing.
-    #[must_use]
-    pub fn check_ledger(&self) -> String {
+    pub(crate) fn check_ledger(&self) -> String {
         format!("SELECT {} FROM {} WHERE false", ledger_columns(), self.ledger)
     }
 }
 
-/// A batch to be entered into the ledger.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Entering<'a> {
-    /// The batch, and what of it is in quarantine.
-    pub(super) part: &'a Part,
-    /// Under which id.
-    pub(super) id: BatchId,
-    /// Rows that the table had already.
-    pub(super) known: u64,
-}
-
-/// Ids as a list of literals.
-pub(super) fn ids(batches: &[BatchId]) -> String {
-    batches.iter().map(|batch| literal(&batch.to_string())).collect::<Vec<_>>().join(", ")
-}
-
-fn ledger_columns() -> String {
+pub(super) fn ledger_columns() -> String {
     LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
 }
 
-/// A time as a literal, or NULL.
-pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(|| "NULL".to_owned(), |at| literal(&at.format("%Y-%m-%d %H:%M:%S%.6f").to_string()))
+/// The configured options, as COPY takes them.
+fn option_list(options: &CopyOptions) -> String {
+    let option = |(name, value): (&str, &CopyValue)| match value {
+        CopyValue::None => name.to_owned(),
+        CopyValue::Word(word) => format!("{name} {word}"),
+        CopyValue::Character(c) => format!("{name} {}", literal(&c.to_string())),
+    };
+    options.iter().map(option).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use chrono::DateTime;
     use shared::content::Content;
     use shared::ids::RunId;
     use shared::seal::Compared;
 
     use super::*;
     use crate::facts::folder::tests::seal;
+    use crate::redshift::ledger_insert::{Entering, insert};
+    use crate::redshift::loading::Part;
+    use crate::redshift::sql::tests::table;
+
+    fn terms() -> CopyTerms {
+        CopyTerms {
+            iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
+            region: "eu-central-1".to_owned(),
+            options: CopyOptions::default(),
+        }
+    }
 
     pub(crate) fn target() -> Target {
         Target {
-            table: "public.hits".parse().unwrap(),
-            ledger: "public.ledger".parse().unwrap(),
-            lock: "public.ledger_lock".parse().unwrap(),
+            table: table("public.hits"),
+            ledger: table("public.ledger"),
+            lock: table("public.ledger_lock"),
             lock_timeout: Duration::from_secs(60),
             columns: ["hitidhigh", "hitidlow", "received", "language"].map(str::to_owned).to_vec(),
             marks: Marks {
@@ -230,10 +262,8 @@ pub(crate) mod tests {
             },
             shape: Shape::default(),
             fingerprint: "0123456789abcdef".to_owned(),
-            iam_role: "arn:aws:iam::123456789012:role/copy".to_owned(),
-            copy_options: CopyOptions::default(),
+            copy_terms: terms(),
             bucket: "b".to_owned(),
-            region: "eu-central-1".to_owned(),
             to_ingest: "ToIngest/".to_owned(),
             loads: "Loads/".to_owned(),
             loader: "ingester".to_owned(),
@@ -260,7 +290,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_copy_follows_the_compression_of_the_seal_and_takes_the_default_role() {
-        let target = Target { iam_role: "default".to_owned(), ..target() };
+        let target =
+            Target { copy_terms: CopyTerms { iam_role: "default".to_owned(), ..terms() }, ..target() };
         let plain = target.copy("k", Compression::None);
         assert!(
             plain.contains("IAM_ROLE default REGION") && plain.contains("EMPTYASNULL TIMEFORMAT"),
@@ -273,7 +304,8 @@ pub(crate) mod tests {
     #[test]
     fn a_copy_has_the_options_of_the_configuration() {
         let options = CopyOptions::parse(["acceptinvchars '?'", "STATUPDATE ON"]).unwrap();
-        let copy = Target { copy_options: options, ..target() }.copy("m", Compression::None);
+        let copy =
+            Target { copy_terms: CopyTerms { options, ..terms() }, ..target() }.copy("m", Compression::None);
         assert!(
             copy.ends_with("TIMEFORMAT 'auto' ACCEPTINVCHARS '?' COMPUPDATE OFF STATUPDATE ON"),
             "{copy}"
@@ -284,8 +316,7 @@ pub(crate) mod tests {
     fn no_value_leaves_its_quotes() {
         let odd = "x'); DROP TABLE t; --";
         let target = Target {
-            iam_role: odd.to_owned(),
-            region: odd.to_owned(),
+            copy_terms: CopyTerms { iam_role: odd.to_owned(), region: odd.to_owned(), ..terms() },
             bucket: odd.to_owned(),
             loader: odd.to_owned(),
             columns: vec!["a\"b".to_owned()],
@@ -294,9 +325,9 @@ pub(crate) mod tests {
         let copy = target.copy("k", Compression::Zstd);
         assert_eq!(copy.matches("x'');").count(), 3, "{copy}");
         assert!(copy.contains("\"a\"\"b\""));
-        let part = Part::whole(seal());
+        let (part, now) = (Part::whole(seal()), DateTime::UNIX_EPOCH);
         let entering = [Entering { part: &part, id: part.seal.batch, known: 0 }];
-        assert!(target.enter(&entering, 1, Utc::now()).contains("'x''); DROP"));
+        assert!(insert(&target, &entering, 1, now).contains("'x''); DROP"));
     }
 
     #[test]
@@ -312,7 +343,7 @@ pub(crate) mod tests {
             Entering { part: &whole, id: whole.seal.batch, known: 0 },
             Entering { part: &cut, id: other, known: 2 },
         ];
-        let insert = target().enter(&entering, 42, now);
+        let insert = insert(&target(), &entering, 42, now);
         let (columns, values) = insert.split_once(" VALUES ").unwrap();
         assert_eq!(columns.matches(", ").count() + 1, LEDGER_COLUMNS.len());
         let row = |batch: BatchId, rows: &str, more: &str| {

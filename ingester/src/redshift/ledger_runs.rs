@@ -1,33 +1,29 @@
-//! What the ledger has of each run, for people.
+//! The runs of the ledger, for people.
 
 use chrono::{DateTime, Utc};
-use shared::sql::literal;
 
-use crate::redshift::ledger::moment as read_moment;
-use crate::redshift::mark::MARK;
+use crate::redshift::answer::{Row, SqlFailure};
 use crate::redshift::server::Server;
-use crate::redshift::session::{Rows, SqlFailure};
-use crate::redshift::statements::Target;
+use crate::redshift::sql::literal;
+use crate::redshift::target::{MARK, Target};
 
-/// A run, or all batches that do not say theirs. `ingester ledger show --json` prints it as it is.
+/// A run, or all batches that name none. `ingester ledger show --json` prints it as it is.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct RunRow {
-    /// The run; None: batches of an earlier version, which did not tell.
-    pub run: Option<String>,
+    /// None for the batches of an earlier version, which do not name their run.
+    pub(crate) run: Option<String>,
     /// Its producer; of batches without a run the last one by name.
-    pub instance: String,
-    /// Its batches.
-    pub batches: u64,
-    /// Rows loaded of them.
-    pub rows_loaded: u64,
+    pub(crate) instance: String,
+    pub(crate) batches: u64,
+    pub(crate) rows_loaded: u64,
     /// The highest number of a batch.
-    pub last_number: Option<u64>,
+    pub(crate) last_number: Option<u64>,
     /// First time of its rows.
-    pub first_received: Option<DateTime<Utc>>,
+    pub(crate) first_received: Option<DateTime<Utc>>,
     /// Last time of its rows.
-    pub last_received: Option<DateTime<Utc>>,
+    pub(crate) last_received: Option<DateTime<Utc>>,
     /// When the last of its batches was loaded.
-    pub last_loaded: Option<DateTime<Utc>>,
+    pub(crate) last_loaded: Option<DateTime<Utc>>,
 }
 
 impl Target {
@@ -43,41 +39,32 @@ impl Target {
 }
 
 /// The runs of the ledger, the latest first, up to so many.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
-pub(crate) async fn runs(
+pub(crate) async fn fetch(
     server: &impl Server,
     target: &Target,
     most: usize,
 ) -> Result<Vec<RunRow>, SqlFailure> {
-    Ok(rows(&server.run(&target.count_runs(most)).await?))
+    Ok(server.run(&target.count_runs(most)).await?.read(run))
 }
 
-fn rows(answer: &Rows) -> Vec<RunRow> {
-    let one = |row: &Vec<Option<String>>| {
-        let [run, instance, batches, rows, number, first, last, loaded] = row.as_slice() else { return None };
-        let count = |cell: &Option<String>| cell.as_deref().and_then(|text| text.trim().parse::<u64>().ok());
-        let time = |cell: &Option<String>| cell.as_deref().and_then(read_moment);
-        Some(RunRow {
-            run: run.as_deref().map(|run| run.trim().to_owned()),
-            instance: instance.clone().unwrap_or_default(),
-            batches: count(batches)?,
-            rows_loaded: count(rows).unwrap_or_default(),
-            last_number: count(number),
-            first_received: time(first),
-            last_received: time(last),
-            last_loaded: time(loaded),
-        })
-    };
-    answer.0.iter().filter_map(one).collect()
+fn run(row: Row<'_>) -> Option<RunRow> {
+    Some(RunRow {
+        run: row.trimmed(0).map(str::to_owned),
+        instance: row.text(1).unwrap_or_default().to_owned(),
+        batches: row.get(2)?,
+        rows_loaded: row.get(3).unwrap_or_default(),
+        last_number: row.get(4),
+        first_received: row.time(5),
+        last_received: row.time(6),
+        last_loaded: row.time(7),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::redshift::server::script::Script;
-    use crate::redshift::statements::tests::target;
+    use crate::redshift::target::tests::target;
 
     #[tokio::test]
     async fn a_run_is_told_whole_and_the_mark_is_none() {
@@ -86,7 +73,7 @@ mod tests {
             &[Some("r"), Some("web-1"), Some("3"), Some("60"), Some("9"), Some(time), Some(time), Some(time)];
         let old: &[Option<&str>] = &[None, None, Some("1"), None, None, None, None, None];
         let script = Script::default().answer("GROUP BY run", &[row, old]);
-        let runs = runs(&script, &target(), 20).await.unwrap();
+        let runs = fetch(&script, &target(), 20).await.unwrap();
         assert_eq!((runs[0].batches, runs[0].rows_loaded, runs[0].last_number), (3, 60, Some(9)));
         assert_eq!((runs[1].run.as_ref(), runs[1].last_number, runs[1].last_received), (None, None, None));
         let sql = &script.sent()[0];

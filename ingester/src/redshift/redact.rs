@@ -1,7 +1,7 @@
-//! What Redshift says, fit for logs: without values of records. They stand in its texts between quotes (`Invalid digit,
-//! Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that it does not take, and in
-//! the context of an error, in forms that nobody lists. Names of tables and columns stay, and so does what it says of S3:
-//! a context is shown only where the message is about S3 or a manifest.
+//! Redacts values of records from the messages of Redshift, so that logs may carry them. Values stand between quotes
+//! (`Invalid digit, Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that Redshift
+//! does not take, and in the context of an error, in undocumented forms. Names of tables and columns stay. A context is
+//! shown only where the message is about S3 or a manifest.
 //!
 //! The full reason of each refused row stands beside the row, in quarantine.
 
@@ -13,16 +13,14 @@ const BEFORE_BYTES: [&str; 3] = ["hex sequence:", "byte sequence", "invalid char
 const ABOUT_S3: [&str; 5] =
     ["s3serviceexception", "s3 prefix", "s3 bucket", "manifest file", "in the manifest"];
 
-/// The reason why a row was refused: nothing that stands between quotes.
-#[must_use]
+/// The reason why a row was refused, without anything that stands between quotes.
 pub(crate) fn reason(text: &str) -> String {
     let quote = |c: char| c == '\'' || c == '"';
     let text = without_bytes(text);
     cut(&text, text.find(quote), quote)
 }
 
-/// The message of an error, which may also be about names.
-#[must_use]
+/// The message of an error. Quoted names stay.
 pub(crate) fn message(text: &str) -> String {
     let text = without_bytes(text);
     let lower = text.to_ascii_lowercase();

@@ -1,44 +1,13 @@
-//! The table as it stands in Redshift, compared with the schema. What makes it right is in `alter.rs`.
+//! Compares a table in Redshift with the schema. `alter.rs` has the statements that remove the differences.
 
-use crate::redshift::ddl::fit::{Fit, fit_kind};
-use crate::redshift::ddl::options::TableOptions;
-use crate::redshift::ddl::{LEDGER_COLUMNS, column_text};
-use shared::schema::{Encoding, Kind, Schema, SqlType};
-use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-/// A column of the table in Redshift.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveColumn {
-    /// Its name.
-    pub name: String,
-    /// Its type, as Redshift prints it.
-    pub type_text: String,
-    /// It is NOT NULL.
-    pub not_null: bool,
-    /// It has a default.
-    pub has_default: bool,
-    /// How it is stored; none if that was not asked for or this user may not see it.
-    pub layout: Option<Layout>,
-}
+use super::options::TableOptions;
+use shared::schema::{Encoding, Kind, Schema, SqlType};
 
-/// How a column is stored, and its part in the table's keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Its compression; none if it is one that is not known here.
-    pub encoding: Option<Encoding>,
-    /// It is the distribution key.
-    pub distkey: bool,
-    /// Its place in the sort key, from 1; 0 if it has none. An interleaved sort key has negative ones too.
-    pub sortkey: i32,
-}
-
-impl LiveColumn {
-    /// A row needs a value for it.
-    fn is_required(&self) -> bool {
-        self.not_null && !self.has_default
-    }
-}
+use super::column::LiveColumn;
+use super::create::{LEDGER_COLUMNS, column_text};
+use super::fit::{Fit, fit_kind};
 
 /// A column as the schema or the ledger wants it.
 pub(super) struct Wanted<'a> {
@@ -48,10 +17,17 @@ pub(super) struct Wanted<'a> {
     /// What follows its name in ALTER TABLE ADD COLUMN.
     pub(super) definition: String,
     pub(super) encoding: Option<Encoding>,
-    /// No row is without a value for it.
+    /// Every row has a value for it.
     pub(super) always: bool,
     /// It may be the primary key, as in ledgers of earlier versions: Redshift does not alter the column's type then.
     pub(super) primary: bool,
+}
+
+impl Wanted<'_> {
+    /// The same column of the table; None if the table lacks it.
+    pub(super) fn of<'l>(&self, live: &'l [LiveColumn]) -> Option<&'l LiveColumn> {
+        live.iter().find(|column| column.name == self.name)
+    }
 }
 
 /// The columns of the schema.
@@ -86,53 +62,21 @@ pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
     wanted.collect()
 }
 
-/// What of the schema is not so in the table.
+/// A column that is not in the table as the schema wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// The column.
-    pub column: String,
-    /// What is wrong.
-    pub what: What,
+    pub(crate) column: String,
+    pub(crate) what: What,
 }
 
 /// How a column differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    /// The table does not have it.
-    Missing {
-        /// The schema's type, with what else belongs into ALTER TABLE.
-        definition: String,
-        /// COPY does not name it: rows are loaded without it.
-        filled_by_redshift: bool,
-    },
-    /// The table's varchar is shorter.
-    Short {
-        /// The schema's type.
-        wanted: SqlType,
-        /// The table's.
-        live: String,
-    },
-    /// COPY stores some values of the schema's type in the table's, and refuses the rows of others.
-    Narrow {
-        /// The schema's type.
-        wanted: SqlType,
-        /// The table's.
-        live: String,
-    },
-    /// COPY stores every value, some altered.
-    Altered {
-        /// The schema's type.
-        wanted: SqlType,
-        /// The table's.
-        live: String,
-    },
-    /// COPY refuses every value of the schema's type.
-    Other {
-        /// The schema's type.
-        wanted: SqlType,
-        /// The table's.
-        live: String,
-    },
+    /// The table does not have it. The definition is what follows the name in ALTER TABLE ADD COLUMN. COPY does not name a
+    /// column that Redshift fills: rows are loaded without it.
+    Missing { definition: String, filled_by_redshift: bool },
+    /// The table has it with another type, which does not hold every value.
+    Type { misfit: Misfit, wanted: SqlType, live: String },
     /// COPY does not name it, and the table needs a value for it.
     Required,
     /// The table has it NOT NULL; rows without a value are refused.
@@ -143,111 +87,115 @@ pub(crate) enum What {
     Unknown,
 }
 
+/// What becomes of values of the schema's type in a column of the table's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// The table's varchar is shorter: COPY refuses the rows of some values.
+    Short,
+    /// COPY stores some values, and refuses the rows of others.
+    Narrow,
+    /// COPY stores every value, some altered.
+    Altered,
+    /// COPY refuses the rows of all values.
+    Other,
+}
+
+/// What a difference does to loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Every COPY fails.
+    Fatal,
+    /// Redshift refuses some rows.
+    RefusesRows,
+    /// Redshift stores other values than the schema promises.
+    AltersValues,
+    /// Rows are loaded as they are.
+    None,
+}
+
 impl Difference {
-    /// Whether it makes every COPY fail.
-    #[must_use]
-    pub(crate) fn is_fatal(&self) -> bool {
-        match self.what {
-            What::Missing { filled_by_redshift, .. } => !filled_by_redshift,
-            What::Other { .. } | What::Required => true,
-            _ => false,
+    pub(crate) fn effect(&self) -> Effect {
+        match &self.what {
+            What::Missing { filled_by_redshift: false, .. } | What::Required => Effect::Fatal,
+            What::Type { misfit: Misfit::Other, .. } => Effect::Fatal,
+            What::Type { misfit: Misfit::Short | Misfit::Narrow, .. } | What::NotNull => Effect::RefusesRows,
+            What::Type { misfit: Misfit::Altered, .. } => Effect::AltersValues,
+            What::Missing { filled_by_redshift: true, .. } | What::Unfilled | What::Unknown => Effect::None,
         }
-    }
-
-    /// Whether it makes Redshift refuse some rows.
-    #[must_use]
-    pub(crate) fn refuses_rows(&self) -> bool {
-        matches!(self.what, What::Short { .. } | What::Narrow { .. } | What::NotNull)
-    }
-
-    /// Whether it makes Redshift store other values than the schema promises.
-    #[must_use]
-    pub(crate) fn alters_values(&self) -> bool {
-        matches!(self.what, What::Altered { .. })
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let column = &self.column;
+        write!(f, "{} ", self.column)?;
         match &self.what {
-            What::Missing { .. } => write!(f, "{column} is not in the table"),
-            What::Short { wanted, live } => {
-                write!(f, "{column} is {live} in the table, too short for some values of {wanted}")
-            }
-            What::Narrow { wanted, live } => {
-                write!(f, "{column} is {live} in the table, which does not take every value of {wanted}")
-            }
-            What::Altered { wanted, live } => {
-                write!(f, "{column} is {live} in the table, which alters some values of {wanted}")
-            }
-            What::Other { wanted, live } => write!(f, "{column} is {live} in the table and not {wanted}"),
-            What::Required => write!(f, "{column} is NOT NULL in the table, and COPY does not name it"),
-            What::NotNull => write!(f, "{column} is NOT NULL in the table"),
-            What::Unfilled => write!(f, "{column} has no default in the table"),
-            What::Unknown => write!(f, "{column} is not in the schema"),
+            What::Missing { .. } => f.write_str("is not in the table"),
+            What::Type { misfit, wanted, live } => match misfit {
+                Misfit::Short => write!(f, "is {live} in the table, too short for some values of {wanted}"),
+                Misfit::Narrow => {
+                    write!(f, "is {live} in the table, which does not take every value of {wanted}")
+                }
+                Misfit::Altered => write!(f, "is {live} in the table, which alters some values of {wanted}"),
+                Misfit::Other => write!(f, "is {live} in the table and not {wanted}"),
+            },
+            What::Required => f.write_str("is NOT NULL in the table, and COPY does not name it"),
+            What::NotNull => f.write_str("is NOT NULL in the table"),
+            What::Unfilled => f.write_str("has no default in the table"),
+            What::Unknown => f.write_str("is not in the schema"),
         }
     }
 }
 
 /// Every column that differs: those of the schema in its order, then those only the table has. Keys and encodings
-/// are not among it: they decide about nothing but speed.
-#[must_use]
+/// are not compared: they decide about nothing but speed.
 pub(crate) fn compare(schema: &Schema, live: &[LiveColumn], options: &TableOptions) -> Vec<Difference> {
     let wanted = wanted_by_schema(schema, options);
-    let mut differences: Vec<_> = {
-        let live = by_name(live);
-        let of = |wanted| compare_column(wanted, live.get(wanted.name).copied());
-        wanted.iter().flat_map(of).collect()
-    };
-    differences.extend(unknown(&wanted, live));
-    differences
-}
-
-pub(super) fn by_name(live: &[LiveColumn]) -> HashMap<&str, &LiveColumn> {
-    live.iter().map(|column| (column.name.as_str(), column)).collect()
+    let ours = wanted.iter().flat_map(|wanted| compare_column(wanted, wanted.of(live)));
+    ours.chain(unknown(&wanted, live)).collect()
 }
 
 pub(super) fn compare_column(wanted: &Wanted<'_>, live: Option<&LiveColumn>) -> Vec<Difference> {
     let filled_by_redshift = wanted.kind == Kind::LoadTime;
-    let mut found = Vec::new();
-    match live {
-        None => found.push(What::Missing { definition: wanted.definition.clone(), filled_by_redshift }),
-        Some(live) if filled_by_redshift => {
-            // COPY does not name it, so that its type is the table's own affair.
-            found.extend(live.is_required().then_some(What::Required));
-            found.extend((!live.not_null && !live.has_default).then_some(What::Unfilled));
-        }
-        Some(live) => {
-            found.extend(compare_types(wanted, &live.type_text));
-            found.extend((live.is_required() && !wanted.always).then_some(What::NotNull));
-        }
-    }
-    found.into_iter().map(|what| Difference { column: wanted.name.to_owned(), what }).collect()
+    let found = match live {
+        None => [Some(What::Missing { definition: wanted.definition.clone(), filled_by_redshift }), None],
+        // COPY does not name it, so any type will do.
+        Some(live) if filled_by_redshift => [
+            live.is_required().then_some(What::Required),
+            (!live.not_null && !live.has_default).then_some(What::Unfilled),
+        ],
+        Some(live) => [
+            compare_types(wanted, &live.type_text),
+            (live.is_required() && !wanted.always).then_some(What::NotNull),
+        ],
+    };
+    let difference = |what| Difference { column: wanted.name.to_owned(), what };
+    found.into_iter().flatten().map(difference).collect()
 }
 
-/// What only the table has.
+/// The columns that only the table has.
 pub(super) fn unknown(wanted: &[Wanted<'_>], live: &[LiveColumn]) -> Vec<Difference> {
-    let ours: HashSet<&str> = wanted.iter().map(|column| column.name).collect();
-    let theirs = live.iter().filter(|column| !ours.contains(column.name.as_str())).map(|column| {
+    let theirs = live.iter().filter(|column| wanted.iter().all(|ours| ours.name != column.name));
+    let difference = |column: &LiveColumn| {
         let what = if column.is_required() { What::Required } else { What::Unknown };
         Difference { column: column.name.clone(), what }
-    });
-    theirs.collect()
+    };
+    theirs.map(difference).collect()
 }
 
 fn compare_types(column: &Wanted<'_>, live: &str) -> Option<What> {
-    let (wanted, shown) = (column.sql_type, live.to_owned());
-    match fit_kind(column.kind, wanted, live) {
-        Fit::All => None,
-        Fit::Altered => Some(What::Altered { wanted, live: shown }),
-        Fit::Some => Some(match (wanted, live.parse()) {
-            (SqlType::Varchar(_), Ok(SqlType::Varchar(_))) => What::Short { wanted, live: shown },
-            _ => What::Narrow { wanted, live: shown },
-        }),
-        // Longer it would do.
-        Fit::None => Some(What::Other { wanted, live: shown }),
-    }
+    let wanted = column.sql_type;
+    let misfit = match fit_kind(column.kind, wanted, live) {
+        Fit::All => return None,
+        Fit::Altered => Misfit::Altered,
+        Fit::Some if is_varchar(wanted) && live.parse().is_ok_and(is_varchar) => Misfit::Short,
+        Fit::Some => Misfit::Narrow,
+        Fit::None => Misfit::Other,
+    };
+    Some(What::Type { misfit, wanted, live: live.to_owned() })
+}
+
+fn is_varchar(sql_type: SqlType) -> bool {
+    matches!(sql_type, SqlType::Varchar(_))
 }
 
 #[cfg(test)]
@@ -320,11 +268,11 @@ pub(super) mod tests {
             ("needed", "bigint!"),
         ]);
         let differences = compare(&schema, &live, &TableOptions::default());
-        let say = |which: fn(&Difference) -> bool| -> Vec<String> {
-            differences.iter().filter(|one| which(one)).map(ToString::to_string).collect()
+        let say = |wanted: Effect| -> Vec<String> {
+            differences.iter().filter(|one| one.effect() == wanted).map(ToString::to_string).collect()
         };
         assert_eq!(
-            say(Difference::is_fatal),
+            say(Effect::Fatal),
             [
                 "new is not in the table",
                 "at is integer in the table and not timestamp",
@@ -333,7 +281,7 @@ pub(super) mod tests {
             ]
         );
         assert_eq!(
-            say(Difference::refuses_rows),
+            say(Effect::RefusesRows),
             [
                 "page is character varying(255) in the table, too short for some values of varchar(300)",
                 "width is smallint in the table, which does not take every value of integer",
@@ -341,12 +289,11 @@ pub(super) mod tests {
             ]
         );
         assert_eq!(
-            say(Difference::alters_values),
+            say(Effect::AltersValues),
             ["price is double precision in the table, which alters some values of decimal(9,2)"]
         );
-        let rest = |one: &Difference| !one.is_fatal() && !one.refuses_rows() && !one.alters_values();
         assert_eq!(
-            say(rest),
+            say(Effect::None),
             [
                 "loaded is not in the table",
                 "loaded_never has no default in the table",

@@ -1,9 +1,11 @@
 //! What becomes of one record, column by column: the same steps as for a row, looked at.
 
 use crate::transform::mend::Mended;
+use crate::transform::outcome::Reject;
 use crate::transform::plan::Candidate;
+use crate::transform::record::{Transform, read};
 use crate::transform::row::{Stored, store};
-use crate::transform::{ColumnCounts, Reject, Transform};
+use crate::transform::stats::ColumnCounts;
 use serde::Serialize;
 use shared::schema::{Column, Rule, Schema};
 
@@ -29,7 +31,7 @@ impl Transform {
     /// When it cannot become a row whatever the schema.
     pub fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
         let mut mended = Mended::default();
-        let text = crate::transform::read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
+        let text = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
         let mut explained = Vec::new();
         for (number, column) in schema.in_row().enumerate() {
             let candidates: Vec<(usize, Candidate)> = self

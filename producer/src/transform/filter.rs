@@ -4,7 +4,7 @@ use regex::bytes::RegexSet;
 use shared::config::FilterRule;
 use shared::schema::JsonPath;
 
-use crate::transform::TransformError;
+use crate::transform::error::TransformError;
 
 /// Drops the records whose value at `path` meets the test.
 #[derive(Debug, Clone)]

@@ -1,11 +1,11 @@
 //! Writes the cells of a row in table order, `~` between them, and applies the rules of the columns.
 
-use crate::transform::Reject;
 use crate::transform::cell;
 use crate::transform::convert::{Converter, Done};
+use crate::transform::outcome::Reject;
 use crate::transform::plan::{Candidate, Plan};
+use crate::transform::spans::Spans;
 use crate::transform::stats::{ColumnCounts, Stats};
-use crate::transform::walk::Spans;
 use shared::schema::Rule;
 
 /// What became of a value.

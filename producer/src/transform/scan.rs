@@ -17,6 +17,17 @@ pub(super) struct Text {
     pub(super) escaped: bool,
 }
 
+/// Whether all of a record is JSON as it stands, with nothing mended.
+#[must_use]
+pub(crate) fn is_json(record: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    let valid = scanner.value().is_ok();
+    scanner.blanks();
+    valid && scanner.peek().is_none()
+}
+
 /// A place in a JSON text.
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],

@@ -1,6 +1,6 @@
 //! What the transform had to alter, by column.
 
-use crate::transform::Reject;
+use crate::transform::outcome::Reject;
 use shared::schema::{Rule, Schema};
 
 /// Values of one column that could not be stored as they were sent.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
@@ -142,7 +143,8 @@ impl Cli {
                 let telemetry = shared::telemetry::start(&config.logging, "replay")?;
                 config.warn();
                 let mut out = out::stdout();
-                let replay = crate::commands::replay::replay(config, &what, shutdown, &mut out);
+                let clock = Clock::system();
+                let replay = crate::commands::replay::replay(config, &what, &clock, shutdown, &mut out);
                 let done = runtime.block_on(replay);
                 drop(telemetry);
                 done

@@ -1,93 +1,73 @@
-//! What goes to S3, as bytes: files of rows, the manifest and the seal, and files of rejects. Made from the log
-//! alone, so that a crash at any point is followed by the same objects once more.
+//! Keys, manifest and seal of a batch. They are made from the log alone, so that after a crash at any point the same
+//! objects go up once more.
 
 use bytes::Bytes;
 use shared::content::Content;
 use shared::ids::Instance;
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::seal::{SEAL_FORMAT, Seal, SealedFile};
-use state::log::{BatchRecord, FileRecord, FileStatus};
+use state::log::{BatchRecord, FileRecord, FileStatus, Upload};
 
-/// The two objects that end a batch, in the order they must be written.
-#[derive(Debug)]
-pub struct Ending {
-    /// Key and content of the manifest.
-    pub manifest: (String, Bytes),
-    /// Key and content of the seal.
-    pub seal: (String, Bytes),
-}
-
-/// Where the batch's files go.
+/// Where a batch goes, and who writes it.
 #[derive(Debug, Clone)]
-pub struct Place {
-    /// The bucket.
-    pub bucket: String,
+pub(super) struct Place {
+    pub(super) bucket: String,
     /// The prefix of batches to load.
-    pub to_ingest: String,
-    /// Who writes.
-    pub instance: Instance,
+    pub(super) to_ingest: String,
+    pub(super) instance: Instance,
 }
 
 impl Place {
     /// The key of a file.
-    #[must_use]
-    pub fn file_key(&self, batch: &BatchRecord, file: &FileRecord) -> String {
+    pub(super) fn file_key(&self, batch: &BatchRecord, file: &FileRecord) -> String {
         layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
     }
 
-    /// Manifest and seal of a sealed batch with rows of these `columns`, if the log knows their names; None while one of
-    /// its files is not in S3.
-    #[must_use]
-    pub fn ending(
+    /// The seal of a batch with rows of these `columns`, if the log knows their names. None while the batch is not
+    /// sealed or one of its files is not in S3.
+    pub(super) fn seal(
         &self,
         batch: &BatchRecord,
         columns: Option<Vec<String>>,
         files: &[FileRecord],
-    ) -> Option<Ending> {
-        let sealed = batch.sealed?;
-        let mut listed = Vec::with_capacity(files.len());
-        for file in files {
-            let FileStatus::Uploaded(upload) = &file.status else { return None };
-            listed.push(SealedFile {
-                name: layout::file_name(file.no, batch.compression),
-                rows: file.rows,
-                bytes: upload.bytes,
-                crc32: upload.crc32.clone(),
-                etag: upload.etag.clone(),
-            });
-        }
-        let content = files.iter().map(|file| match &file.status {
-            FileStatus::Uploaded(upload) => upload.content,
+    ) -> Option<Seal> {
+        let uploads = files.iter().map(|file| match &file.status {
+            FileStatus::Uploaded(upload) => Some((file, upload)),
             FileStatus::Open | FileStatus::Closed => None,
         });
-        let content = content.collect::<Option<Vec<_>>>().map(Content::of_files);
-        let seal = Seal {
+        let uploads: Vec<_> = uploads.collect::<Option<_>>()?;
+        let content = uploads.iter().map(|(_, upload)| upload.content).collect::<Option<Vec<_>>>();
+        let sealed_file = |(file, upload): &(&FileRecord, &Upload)| SealedFile {
+            name: layout::file_name(file.no, batch.compression),
+            rows: file.rows,
+            bytes: upload.bytes,
+            crc32: upload.crc32.clone(),
+            etag: upload.etag.clone(),
+        };
+        Some(Seal {
             format: SEAL_FORMAT,
             batch: batch.id,
             instance: self.instance.clone(),
             created: batch.opened,
-            sealed,
+            sealed: batch.sealed?,
             schema: batch.schema.clone(),
             columns,
             compression: batch.compression,
             rows: batch.rows,
-            bytes: listed.iter().map(|file| file.bytes).sum(),
-            files: listed,
+            bytes: uploads.iter().map(|(_, upload)| upload.bytes).sum(),
+            files: uploads.iter().map(sealed_file).collect(),
             first_received: batch.first_received,
             last_received: batch.last_received,
             counts: batch.counts,
-            content,
+            content: content.map(Content::of_files),
             compared: batch.compared.clone(),
-        };
-        let (manifest, seal) = self.end(&seal);
-        Some(Ending { manifest, seal })
+        })
     }
 
-    /// Manifest and seal as objects: key and content.
-    #[must_use]
-    pub fn end(&self, seal: &Seal) -> ((String, Bytes), (String, Bytes)) {
+    /// Manifest and seal, each its key and content, in the order they must be written.
+    pub(super) fn ending(&self, seal: &Seal) -> [(String, Bytes); 2] {
         let folder = layout::folder(&self.to_ingest, seal.batch);
         let [manifest, sealed] = seal.ending(&self.bucket, &folder);
-        ((format!("{folder}{MANIFEST}"), manifest.into()), (format!("{folder}{SEAL}"), sealed.into()))
+        [(format!("{folder}{MANIFEST}"), manifest.into()), (format!("{folder}{SEAL}"), sealed.into())]
     }
 }

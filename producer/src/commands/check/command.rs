@@ -1,26 +1,14 @@
-//! `producer check`: each step against the real thing, and what to do about those that fail.
-//!
-//! Adobe counts as read what it has sent to a connection, and a check has no log to put it into. So the check closes its
-//! connection when the head of the answer is there, at the latest after `adobe.connect_timeout` for each of the answers
-//! on the way, and reads no byte of the stream: what is lost is what Adobe had sent by then, at most what the kernel
-//! takes in for one socket. A start with `adobe.reset = "smallest"` asks for that again. A producer that reads already
-//! does not ask before it connects anew, so beside this log's own producer no connection is opened. That one has the lock
-//! of its log also while it starts, and when its socket has failed.
+//! The command, and the steps on this machine and in S3.
 
 use std::io::Write;
 
 use bytes::Bytes;
-use reqwest::Client;
-use serde_json::Value;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report};
-use state::status::feed::{self, AskError};
 
-use crate::source::connect::{self, ConnectError};
-use crate::source::reaction::{Reaction, to_refusal};
-use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
+use crate::commands::check::adobe::adobe;
 
 /// Tries every step and says how each came out. Leaves nothing behind.
 ///
@@ -69,77 +57,6 @@ fn log_dir(config: &Config) -> Outcome {
     }
 }
 
-async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
-    let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
-    // Not from the file of a running producer, nor into it: what is tried is the credential.
-    let tokens = Tokens::new(http.clone(), &config.adobe, None);
-    let token = match tokens {
-        Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
-            error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
-            error @ (TokenError::Unavailable { .. } | TokenError::NotTaken) => {
-                (Exit::Unavailable, error.to_string())
-            }
-        }),
-        Err(error) => Err((Exit::Config, error.to_string())),
-    };
-    let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
-    report.line("Adobe token", granted)?;
-    let Ok(token) = token else { return Ok(()) };
-    report.line("Livestream", stream(config, &http, &token).await)?;
-    Ok(())
-}
-
-async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
-    match feed::snapshot::<Value>(&config.producer_socket()).await {
-        Err(AskError::Nobody(_)) => {}
-        running => {
-            let who = running.map_or_else(|_| String::new(), |answer| format!(", process {},", answer.pid));
-            return Ok(format!(
-                "not opened: the producer{who} reads it, and would miss what a second connection is sent; \
-                 `state dump` shows its sessions"
-            ));
-        }
-    }
-    // Nobody answers, who may have the log all the same: a producer that starts, or whose socket failed.
-    let dir = &config.log.dir;
-    match state::in_use(dir) {
-        Ok(false) => {}
-        Ok(true) => {
-            let who =
-                state::holder(dir).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-            return Ok(format!(
-                "not opened: {who} has {} open; a producer would miss what a second connection is sent",
-                dir.display()
-            ));
-        }
-        Err(error) => {
-            let what =
-                format!("not opened: {}: {error}; it is not known whether a producer runs", dir.display());
-            return Err((io_exit(&error), what));
-        }
-    }
-    // Without `reset`: a look must not move where another producer reads.
-    let opened = connect::open(http, &config.adobe, token.value(), None).await;
-    // The response is dropped here, and its connection closed.
-    let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
-    opened.map_err(|error| {
-        let advice = match error {
-            ConnectError::Refused { status, ref said, retry_after, .. } => {
-                match to_refusal(status, said, retry_after) {
-                    Reaction::Stop(advice) => advice,
-                    Reaction::NewToken => NOT_TAKEN,
-                    Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
-                    Reaction::Backoff => "try again",
-                }
-            }
-            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {
-                "check adobe.stream_url and adobe.redirect_hosts"
-            }
-        };
-        (Exit::Unavailable, format!("{error}; {advice}"))
-    })
-}
-
 async fn bucket(config: &Config) -> Outcome {
     let store = ObjectStore::connect(&config.s3).await;
     // Not laid out as a batch, so that nobody takes it for one.
@@ -165,6 +82,3 @@ async fn bucket(config: &Config) -> Outcome {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -9,7 +9,6 @@ use shared::ids::Instance;
 use shared::secret::Secret;
 use toml::Value;
 
-use crate::commands::import::SecretFile;
 use crate::commands::import::daemon::{ADMIN, Daemon, PARAMETERS};
 
 /// Keys that are understood.
@@ -43,6 +42,14 @@ const PARAMETER_KEYS: &[&str] = &[
     "Redshift_password",
     "IAM_Role",
 ];
+
+/// A secret on its way from the daemon's files to a file of its own.
+pub(super) struct SecretFile {
+    pub(super) name: &'static str,
+    pub(super) value: Secret,
+    /// Where it stands in the daemon's files.
+    pub(super) origin: &'static str,
+}
 
 /// A configuration of ours.
 pub(super) struct Imported {

@@ -68,7 +68,7 @@ impl Journal {
             );
             Failure::new(Exit::Data, anyhow::anyhow!(text))
         })?;
-        settle(&mut stored.files, received);
+        resolve_taken(&mut stored.files, received);
         let journal = Self { path, stored };
         journal.write()?;
         Ok(journal)
@@ -122,7 +122,7 @@ impl Journal {
 
 /// Of all that was sent, the log has received a beginning: each file's share of it lies between where its reading
 /// began and where that of the next did.
-fn settle(files: &mut [Entry], received: u64) {
+fn resolve_taken(files: &mut [Entry], received: u64) {
     let mut end = received;
     for file in files.iter_mut().rev() {
         if let Some(from) = file.from.take() {

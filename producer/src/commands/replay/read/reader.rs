@@ -1,31 +1,24 @@
-//! The reading thread: bytes as they stand in a file become records, and those blocks.
+//! The reading thread: the records of one file after the other.
 
-use std::borrow::Cow;
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
-use chrono::{DateTime, Utc};
-use memchr::memmem;
-use serde::Deserialize;
-use shared::ids::Instance;
 use tokio::sync::mpsc;
 
 use crate::append::FromStream;
-use crate::commands::replay::form;
+use crate::commands::replay::read::form;
+use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
+use crate::commands::replay::read::reject::Wrapped;
 use crate::decode::blocks::{Records, TOO_LONG, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Bytes decompressed at once.
-const PIECE_BYTES: usize = 64 << 10;
 /// A line may be longer than the record it holds: each byte of it takes six at most in JSON, and the rest some more.
 const ESCAPED: usize = 6;
 const AROUND: usize = 64 << 10;
 
 /// Why a file was not read to its end.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// It cannot be decompressed any further.
     Damaged {
         /// The records before the damage.
@@ -42,29 +35,29 @@ pub(super) enum Stop {
 }
 
 /// Makes blocks of the records of one file after the other.
-pub(super) struct Reader {
+pub(crate) struct Reader {
     records: Records,
     max_record_bytes: usize,
     out: mpsc::Sender<FromStream>,
 }
 
 impl Reader {
-    pub(super) fn new(records: Records, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
+    pub(crate) fn new(records: Records, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
         Self { records, max_record_bytes, out }
     }
 
     /// Records sent, of all files.
-    pub(super) fn sent(&self) -> u64 {
+    pub(crate) fn sent(&self) -> u64 {
         self.records.count()
     }
 
-    /// Reads a file, of which the first records are passed over, and says how many it has. `told` hears now and then
+    /// Reads a file, of which the first records are passed over, and says how many it has. `report` hears now and then
     /// how many have been sent, of all files.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         pieces: mpsc::Receiver<Bytes>,
         skip: u64,
-        told: impl Fn(u64),
+        report: impl Fn(u64),
     ) -> Result<u64, Stop> {
         let mut framer = Framer::new(self.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND));
         let mut piece = vec![0; PIECE_BYTES];
@@ -84,7 +77,7 @@ impl Reader {
                     0 => break Ok(()),
                     read => framer.push(piece.get(..read).unwrap_or_default(), |frame| file.line(&frame)),
                 }
-                told(file.reader.sent());
+                report(file.reader.sent());
                 if file.closed {
                     break Ok(());
                 }
@@ -155,57 +148,6 @@ fn framed(record: &[u8], max: usize) -> Frame<'_> {
     Frame::TooLong { head, bytes: record.len() as u64 }
 }
 
-/// A reject as it stands in S3. A record of Adobe's has other keys, and more of them.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Wrapped<'l> {
-    #[serde(rename = "at")]
-    _at: DateTime<Utc>,
-    #[serde(rename = "instance")]
-    _instance: Instance,
-    reason: String,
-    #[serde(borrow)]
-    record: Option<Cow<'l, str>>,
-    #[serde(borrow)]
-    record_base64: Option<Cow<'l, str>>,
-}
-
-impl Wrapped<'_> {
-    /// The record that a line holds and why it was rejected, if the line is a reject.
-    fn read(line: &[u8]) -> Option<(Vec<u8>, String)> {
-        memmem::find(line, b"\"reason\"")?;
-        let wrapped: Wrapped<'_> = serde_json::from_slice(line).ok()?;
-        let record = match (wrapped.record, wrapped.record_base64) {
-            (Some(text), None) => text.into_owned().into_bytes(),
-            (None, Some(text)) => shared::object_store::from_base64(&text)?,
-            _ => return None,
-        };
-        Some((record, wrapped.reason))
-    }
-}
-
-/// Why a file is no lines of JSON, and what to do, if its beginning tells.
-pub(super) fn not_lines(mut file: impl Read) -> Option<&'static str> {
-    let mut reader = decompressed(&mut file).ok()?;
-    form::beginning(&mut reader, &mut vec![0; PIECE_BYTES]).ok()?.err()
-}
-
-/// Reads what stands there in the form its first bytes tell.
-fn decompressed<R: Read>(bytes: &mut R) -> io::Result<Box<dyn Read + '_>> {
-    let mut head = Vec::new();
-    bytes.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
-    let (gzip, zstd) = (head.starts_with(&GZIP), head.starts_with(&ZSTD));
-    let whole = Read::chain(io::Cursor::new(head), bytes);
-    if gzip {
-        let buffered = BufReader::with_capacity(PIECE_BYTES, whole);
-        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered)));
-    }
-    if zstd {
-        return Ok(Box::new(zstd::stream::read::Decoder::new(whole)?));
-    }
-    Ok(Box::new(whole))
-}
-
 /// The pieces one after the other, to their end: an empty one.
 struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
@@ -225,6 +167,3 @@ impl Read for Pieces {
         Ok(count)
     }
 }
-
-#[cfg(test)]
-mod tests;

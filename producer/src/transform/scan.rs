@@ -4,6 +4,8 @@
 //! Strings are looked through eight bytes at a time. Control characters, which JSON allows outside of strings only,
 //! are looked for once in the whole text: a record nearly always has none, and then no string can have one.
 
+use std::ops::Range;
+
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
@@ -131,6 +133,24 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
+    /// Goes over an object of `text`, which is known to be JSON: each key, escapes as they stand, and its value.
+    pub(super) fn members(
+        &mut self,
+        text: &'a str,
+        mut each: impl FnMut(&'a str, &'a str),
+    ) -> Result<(), Invalid> {
+        let mut more = self.first(b'}')?;
+        while more {
+            let key = self.key()?;
+            let start = self.at;
+            self.value()?;
+            let (key, value) = (text.get(key.start..key.end), text.get(start..self.at));
+            each(key.unwrap_or_default(), value.unwrap_or_default());
+            more = self.more(b'}')?;
+        }
+        Ok(())
+    }
+
     /// Goes over a value; whether it is a string with a backslash in it.
     pub(super) fn value(&mut self) -> Result<bool, Invalid> {
         match self.peek() {
@@ -221,6 +241,21 @@ impl<'a> Scanner<'a> {
             }
         }
     }
+}
+
+/// Where the elements of an array stand that is known to be JSON.
+pub(super) fn elements(array: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut scanner = Scanner::of_valid(array);
+    let mut more = scanner.first(b']') == Ok(true);
+    std::iter::from_fn(move || {
+        let start = scanner.at;
+        if !more || scanner.value().is_err() {
+            return None;
+        }
+        let end = scanner.at;
+        more = scanner.more(b']') == Ok(true);
+        Some(start..end)
+    })
 }
 
 /// Which brackets are open: a bit each, of which the latest 64 need no memory of their own.

@@ -34,7 +34,6 @@ mod number;
 mod scan;
 mod stats;
 mod outcome;
-mod error;
 #[cfg(test)]
 mod tests;
 

@@ -5,8 +5,7 @@
 //! come the identity of the hit and the filters, which are wanted whatever the schema.
 
 use crate::transform::convert::{Convert, Converter};
-use crate::transform::error::TransformError;
-use crate::transform::filter::{Filter, FilterTest};
+use crate::transform::filter::{Filter, FilterTest, TransformError};
 use crate::transform::keys::Keys;
 use crate::transform::spans::Spans;
 use crate::transform::value;

@@ -4,8 +4,7 @@ use shared::config::InvalidText;
 use shared::schema::{MAX_ROW_BYTES, Schema};
 
 use crate::transform::convert::Converter;
-use crate::transform::error::TransformError;
-use crate::transform::filter::Filter;
+use crate::transform::filter::{Filter, TransformError};
 use crate::transform::mend::Mended;
 use crate::transform::outcome::{Outcome, Reject};
 use crate::transform::plan::Plan;
@@ -19,7 +18,7 @@ pub struct Transform {
     pub(super) plan: Plan,
     pub(super) spans: Spans,
     pub(super) converter: Converter,
-    stats: Stats,
+    pub(super) stats: Stats,
     filter_names: Vec<String>,
     pub(super) invalid_text: InvalidText,
     mended: Mended,
@@ -27,36 +26,36 @@ pub struct Transform {
 
 impl Transform {
     /// For rows of this schema, without the records that one of these filters matches.
+    ///
+    /// # Errors
+    /// When a filter's path or regular expression, or the schema, cannot be used.
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
-        let spans = Spans::new(plan.targets(), plan.constants());
-        let filter_names = filters.iter().map(|filter| filter.name.clone()).collect();
         Ok(Self {
-            spans,
+            spans: Spans::new(plan.targets(), plan.constants()),
             converter: Converter::default(),
             stats: Stats::new(schema),
-            filter_names,
+            filter_names: filters.iter().map(|filter| filter.name.clone()).collect(),
             invalid_text: InvalidText::Replace,
             mended: Mended::default(),
             plan,
         })
     }
 
-    /// With this decision on bytes that are no UTF-8 and on raw control characters; without it, they are replaced.
+    /// Treats bytes that are no UTF-8 and raw control characters like this; by default, replaces them.
     #[must_use]
-    pub fn with_invalid_text(mut self, invalid_text: InvalidText) -> Self {
-        self.invalid_text = invalid_text;
-        self
+    pub fn with_invalid_text(self, invalid_text: InvalidText) -> Self {
+        Self { invalid_text, ..self }
     }
 
-    /// With this name in columns of kind `instance`.
+    /// Writes this name into columns of kind `instance`.
     #[must_use]
     pub fn with_instance(mut self, name: &str) -> Self {
         name.clone_into(&mut self.converter.instance);
         self
     }
 
-    /// With this text in columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
+    /// Writes this text into columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
     /// row goes to, it puts the id in its place.
     #[must_use]
     pub fn with_batch_mark(mut self, mark: &str) -> Self {
@@ -80,7 +79,7 @@ impl Transform {
         let bytes = row.len() - start;
         let written =
             written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
-        self.stats.settle(written.is_ok(), self.spans.is_mended());
+        self.stats.end_record(written.is_ok(), self.spans.is_mended());
         if let Err(reject) = written {
             row.truncate(start);
             return Outcome::Rejected(reject);
@@ -95,18 +94,13 @@ impl Transform {
     }
 
     /// Hands over what was altered or dropped since the last call, by column, and counts from zero.
-    pub fn take_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
-        self.stats.take(each);
+    pub fn drain_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
+        self.stats.drain(each);
     }
 
-    /// How many records became rows since the last call that were no valid text, and counts from zero.
-    pub fn take_mended(&mut self) -> u64 {
-        self.stats.take_mended()
-    }
-
-    /// What was altered or dropped since it was taken because a column's type could not hold it, by column.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    /// How many records that were no valid text became rows since the last call; counts from zero.
+    pub fn drain_mended(&mut self) -> u64 {
+        self.stats.drain_mended()
     }
 }
 
@@ -125,7 +119,7 @@ pub(super) fn read<'t>(
     if invalid_text == InvalidText::Reject || !mended.mend(line) {
         return Err(reject);
     }
-    // If that does not help, the reason is told of the record as it came.
+    // If that does not help, the reason is that of the record as it came.
     if walk::walk(plan, mended.text(), spans).is_err() {
         return Err(reject);
     }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::ids::Instance;
@@ -35,11 +36,11 @@ pub fn import(
         }
         None => PathBuf::from(DEFAULT_DIR),
     };
-    let imported = pipeline::pipeline(&daemon, instance, &beside);
+    let imported = pipeline::pipeline(daemon, instance, &beside);
     // Checked before anything is written. The secrets need not be there for that: they are named by their files.
     let origin = output.unwrap_or(Path::new("the imported configuration"));
     Config::parse(&imported.text, origin, std::iter::empty(), Secrets::Unused).map_err(|error| {
-        let error = anyhow::anyhow!("what the daemon's files say cannot be used: {error}");
+        let error = anyhow!("what the daemon's files say cannot be used: {error}");
         Failure::new(Exit::Config, error)
     })?;
     for note in &imported.notes {
@@ -93,5 +94,5 @@ fn about(path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::AlreadyExists => "; nothing is overwritten: move it away or name another --output",
         _ => "",
     };
-    Failure::new(io_exit(error), anyhow::anyhow!("{}: {error}{advice}", path.display()))
+    Failure::new(io_exit(error), anyhow!("{}: {error}{advice}", path.display()))
 }

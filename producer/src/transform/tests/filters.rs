@@ -2,7 +2,7 @@
 
 use regex::bytes::RegexSet;
 
-use crate::transform::error::TransformError;
+use crate::transform::filter::TransformError;
 use crate::transform::tests::schema;
 use crate::transform::{Filter, FilterTest, Outcome, Transform};
 

@@ -32,6 +32,7 @@ mod value;
 mod text;
 mod number;
 mod scan;
+mod brackets;
 mod stats;
 mod outcome;
 #[cfg(test)]

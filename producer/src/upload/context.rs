@@ -9,8 +9,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::append::Shipped;
 use crate::upload::copies::UploadCopies;
-use crate::upload::error::UploadError;
 use crate::upload::objects::Place;
+use crate::upload::retry::UploadError;
 
 #[derive(Debug, Clone)]
 pub(super) struct Context {

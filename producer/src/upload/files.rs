@@ -1,5 +1,7 @@
 //! Uploads one file of rows.
 
+use std::sync::Arc;
+
 use shared::compress::compress;
 use shared::content::Content;
 use shared::layout;
@@ -7,7 +9,7 @@ use state::log::{FileStatus, LogError, LogReader, Upload};
 
 use crate::append::Shipped;
 use crate::upload::context::{Context, blocking};
-use crate::upload::error::UploadError;
+use crate::upload::retry::UploadError;
 
 /// The files of a sealed batch that are not in S3.
 pub(super) async fn to_upload(log: LogReader, batch: u64) -> Result<Vec<u64>, LogError> {
@@ -20,8 +22,8 @@ pub(super) async fn to_upload(log: LogReader, batch: u64) -> Result<Vec<u64>, Lo
     read.await.map_err(|error| LogError::Missing(error.to_string()))?
 }
 
-/// Uploads a file and notes it in the log, which then drops the rows. Its batch.
-pub(super) async fn upload(context: &Context, file: u64) -> Result<u64, UploadError> {
+/// Uploads a file and notes it in the log, which then drops the rows. Returns its batch.
+pub(super) async fn upload(context: Arc<Context>, file: u64) -> Result<Option<u64>, UploadError> {
     let log = context.log.clone();
     // Reading and compressing a file takes some 10 ms of CPU.
     let prepared = blocking(move || {
@@ -40,5 +42,5 @@ pub(super) async fn upload(context: &Context, file: u64) -> Result<u64, UploadEr
     let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
     context.report(|noted| Shipped::File(file, upload, noted)).await?;
     tracing::debug!(key, rows = record.rows, bytes, "file uploaded");
-    Ok(record.batch)
+    Ok(Some(record.batch))
 }

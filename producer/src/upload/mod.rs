@@ -11,7 +11,6 @@ mod publish;
 mod files;
 mod context;
 mod retry;
-mod error;
 pub(crate) mod copies;
 mod objects;
 #[cfg(test)]

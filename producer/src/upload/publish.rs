@@ -1,15 +1,17 @@
 //! Publishes one batch: manifest first, seal last, since the seal says that everything else is there.
 
+use std::sync::Arc;
+
 use shared::layout::SEAL;
 use state::log::LogError;
 use state::status::feed::Published;
 
 use crate::append::Shipped;
 use crate::upload::context::{Context, blocking};
-use crate::upload::error::UploadError;
+use crate::upload::retry::UploadError;
 
 /// Puts manifest and seal of a batch whose files are all in S3.
-pub(super) async fn publish(context: &Context, batch: u64) -> Result<(), UploadError> {
+pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<u64>, UploadError> {
     let log = context.log.clone();
     let read = blocking(move || {
         let record = log.batch(batch)?;
@@ -28,5 +30,5 @@ pub(super) async fn publish(context: &Context, batch: u64) -> Result<(), UploadE
     tracing::info!(batch = %record.id, rows = record.rows, files = record.files, "batch published");
     // There may be no subscriber.
     let _ = context.feed.send(Published { batch: record.id });
-    Ok(())
+    Ok(None)
 }

@@ -13,8 +13,7 @@ use state::log::{Chosen, LogError, LogReader, RejectLine};
 
 use crate::append::Shipped;
 use crate::upload::context::{Context, blocking};
-use crate::upload::error::UploadError;
-use crate::upload::retry::Retry;
+use crate::upload::retry::{Retry, UploadError};
 
 /// The rejects of one object at most, by count and by the bytes of their lines.
 const MAX_REJECTS: usize = 1000;

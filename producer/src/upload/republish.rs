@@ -1,15 +1,17 @@
 //! Uploads a batch once more from its copies, because an object of it in S3 was lost or altered.
 
+use std::sync::Arc;
+
 use shared::ids::BatchId;
 use shared::layout;
 use state::status::feed::Published;
 
 use crate::upload::context::{Context, blocking};
-use crate::upload::error::UploadError;
+use crate::upload::retry::UploadError;
 
 /// Puts every object of a batch once more. Copies that are not whole any more end it for good.
-pub(super) async fn republish(context: &Context, batch: BatchId) -> Result<(), UploadError> {
-    match put_copies(context, batch).await {
+pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<Option<u64>, UploadError> {
+    match put_copies(&context, batch).await {
         Ok(rows) => {
             tracing::warn!(%batch, rows, "batch uploaded once more: what stood in S3 was not as sealed");
             let _ = context.feed.send(Published { batch });
@@ -20,7 +22,7 @@ pub(super) async fn republish(context: &Context, batch: BatchId) -> Result<(), U
         Err(error) => return Err(error),
     }
     context.copies.end_republish(batch);
-    Ok(())
+    Ok(None)
 }
 
 /// Puts files, manifest and seal, and returns the rows of the batch. The files are the same, byte for byte, so whoever

@@ -17,10 +17,9 @@ use tokio::task::JoinSet;
 use crate::append::Shipped;
 use crate::upload::context::Context;
 use crate::upload::copies::UploadCopies;
-use crate::upload::error::UploadError;
 use crate::upload::objects::Place;
 use crate::upload::rejects::Rejects;
-use crate::upload::retry::Retry;
+use crate::upload::retry::{Retry, UploadError};
 use crate::upload::{files, publish, republish};
 
 /// Brings what the log holds to S3.
@@ -88,12 +87,11 @@ impl Uploader {
     ) -> Result<(), LogError> {
         let context = Arc::new(self.context);
         let retry = Retry { clock: self.clock, shutdown: shutdown.clone() };
-        let mut jobs = Jobs { tasks: JoinSet::new(), retry: retry.clone() };
+        let mut jobs = Jobs { tasks: JoinSet::new(), retry: retry.clone(), context: context.clone() };
         let rejects = Rejects { context: context.clone(), prefix: self.rejected, every: self.rejects_every };
-        jobs.tasks.spawn(rejects.run(retry));
+        jobs.tasks.spawn(async move { rejects.run(retry).await.map(|()| None) });
         // After an outage thousands of batches may be ready at once, and each job holds what it read of the log.
         let [uploading, publishing, republishing] = [(); 3].map(|()| Arc::new(Semaphore::new(self.at_once)));
-        let (uploaded, mut file_uploaded) = mpsc::unbounded_channel();
         let mut queue = Queue::default();
         for batch in left.sealed {
             queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
@@ -105,62 +103,58 @@ impl Uploader {
                     queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
                 }
                 Ok(permit) = uploading.clone().acquire_owned(), if !queue.files.is_empty() => {
-                    let Some(file) = queue.files.pop_front() else { continue };
-                    let (context, uploaded) = (context.clone(), uploaded.clone());
-                    jobs.spawn(format!("upload of file {file}"), permit, move || {
-                        let (context, uploaded) = (context.clone(), uploaded.clone());
-                        async move {
-                            let batch = files::upload(&context, file).await?;
-                            let _ = uploaded.send(batch);
-                            Ok(())
-                        }
-                    });
+                    if let Some(file) = queue.files.pop_front() {
+                        jobs.spawn(format!("upload of file {file}"), permit, file, files::upload);
+                    }
                 }
-                Some(batch) = file_uploaded.recv() => queue.file_uploaded(batch),
                 // Each sealed batch is published by one job, started when its last file is up.
                 Ok(permit) = publishing.clone().acquire_owned(), if !queue.complete.is_empty() => {
-                    let Some(batch) = queue.complete.pop_front() else { continue };
-                    let context = context.clone();
-                    jobs.spawn(format!("publishing of batch {batch}"), permit, move || {
-                        let context = context.clone();
-                        async move { publish::publish(&context, batch).await }
-                    });
+                    if let Some(batch) = queue.complete.pop_front() {
+                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, publish::publish);
+                    }
                 }
                 // The condition is evaluated again when a job has ended.
                 Some(batch) = self.republish.recv(), if republishing.available_permits() > 0 => {
-                    let Ok(permit) = republishing.clone().try_acquire_owned() else { continue };
-                    let context = context.clone();
-                    jobs.spawn(format!("upload of batch {batch} once more"), permit, move || {
-                        let context = context.clone();
-                        async move { republish::republish(&context, batch).await }
-                    });
+                    if let Ok(permit) = republishing.clone().try_acquire_owned() {
+                        let what = format!("upload of batch {batch} once more");
+                        jobs.spawn(what, permit, batch, republish::republish);
+                    }
                 }
                 // A panic ends a job with what it held: that must show.
                 Some(ended) = jobs.tasks.join_next() => {
-                    ended.map_err(|error| LogError::Missing(error.to_string()))??;
+                    if let Some(batch) = ended.map_err(|error| LogError::Missing(error.to_string()))?? {
+                        queue.file_uploaded(batch);
+                    }
                 }
             }
         }
     }
 }
 
-/// The jobs under way. They are dropped with it.
+/// The jobs under way. They are dropped with it. A job that uploads a file returns the file's batch.
 struct Jobs {
-    tasks: JoinSet<Result<(), LogError>>,
+    tasks: JoinSet<Result<Option<u64>, LogError>>,
     retry: Retry,
+    context: Arc<Context>,
 }
 
 impl Jobs {
     /// Starts a job that is retried until it is done, and holds its permit as long.
-    fn spawn<J>(&mut self, what: String, permit: OwnedSemaphorePermit, job: impl Fn() -> J + Send + 'static)
-    where
-        J: Future<Output = Result<(), UploadError>> + Send + 'static,
+    fn spawn<I, J>(
+        &mut self,
+        what: String,
+        permit: OwnedSemaphorePermit,
+        id: I,
+        job: impl Fn(Arc<Context>, I) -> J + Send + Sync + 'static,
+    ) where
+        I: Copy + Send + Sync + 'static,
+        J: Future<Output = Result<Option<u64>, UploadError>> + Send + 'static,
     {
-        let retry = self.retry.clone();
+        let (retry, context) = (self.retry.clone(), self.context.clone());
         self.tasks.spawn(async move {
-            let done = retry.until_done(&what, job).await;
+            let done = retry.until_done(&what, || job(context.clone(), id)).await;
             drop(permit);
-            done.map(drop)
+            done.map(Option::flatten)
         });
     }
 }

@@ -23,7 +23,6 @@ pub(crate) enum Stop {
     Damaged {
         /// The records before the damage.
         records: u64,
-        /// What is wrong.
         why: String,
     },
     /// It is no lines of JSON, and nothing of it was taken: what it is, and what to do.
@@ -51,51 +50,23 @@ impl Reader {
         self.records.count()
     }
 
-    /// Reads a file, of which the first records are passed over, and says how many it has. `report` hears now and then
-    /// how many have been sent, of all files.
+    /// Reads a file and returns how many records it has. Skips the first `skip` of them. Calls `report` now and then with
+    /// the records sent, of all files.
     pub(crate) fn read(
         &mut self,
         pieces: mpsc::Receiver<Bytes>,
         skip: u64,
         report: impl Fn(u64),
     ) -> Result<u64, Stop> {
-        let mut framer = Framer::new(self.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND));
-        let mut piece = vec![0; PIECE_BYTES];
         let mut file = File { reader: self, skip, count: 0, closed: false };
-        let mut bytes = Pieces { pieces, piece: Bytes::new(), ended: false };
-        let mut not_lines = None;
-        let ended = decompressed(&mut bytes).and_then(|mut reader| {
-            match form::beginning(&mut reader, &mut piece)? {
-                Ok(head) => framer.push(&head, |frame| file.line(&frame)),
-                Err(why) => {
-                    not_lines = Some(why);
-                    return Ok(());
-                }
-            }
-            loop {
-                match reader.read(&mut piece)? {
-                    0 => break Ok(()),
-                    read => framer.push(piece.get(..read).unwrap_or_default(), |frame| file.line(&frame)),
-                }
-                report(file.reader.sent());
-                if file.closed {
-                    break Ok(());
-                }
-            }
-        });
-        if let Some(why) = not_lines {
-            return Err(Stop::NotLines(why));
-        }
-        if ended.is_ok() {
-            framer.finish(|frame| file.line(&frame));
-        }
+        let read = file.lines(Pieces { pieces, piece: Bytes::new(), ended: false }, report);
         file.send();
-        let File { count: records, closed, .. } = file;
-        match ended {
-            _ if closed => Err(Stop::Closed),
+        match read {
+            Ok(Some(not_lines)) => Err(Stop::NotLines(not_lines)),
+            _ if file.closed => Err(Stop::Closed),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Cut),
-            Err(error) => Err(Stop::Damaged { records, why: error.to_string() }),
-            Ok(()) => Ok(records),
+            Err(error) => Err(Stop::Damaged { records: file.count, why: error.to_string() }),
+            Ok(None) => Ok(file.count),
         }
     }
 }
@@ -103,7 +74,7 @@ impl Reader {
 /// The file that is being read.
 struct File<'r> {
     reader: &'r mut Reader,
-    /// Records to pass over.
+    /// Records to skip.
     skip: u64,
     /// Records so far.
     count: u64,
@@ -111,6 +82,27 @@ struct File<'r> {
 }
 
 impl File<'_> {
+    /// Reads to the end, or until nobody takes the records; returns why the file is no lines of JSON, if it is none.
+    fn lines(&mut self, mut bytes: Pieces, report: impl Fn(u64)) -> io::Result<Option<&'static str>> {
+        let max = self.reader.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND);
+        let (mut framer, mut piece) = (Framer::new(max), vec![0; PIECE_BYTES]);
+        let mut reader = decompressed(&mut bytes)?;
+        match form::beginning(&mut reader, &mut piece)? {
+            Ok(head) => framer.push(&head, |frame| self.line(&frame)),
+            Err(not_lines) => return Ok(Some(not_lines)),
+        }
+        while !self.closed {
+            let read = reader.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            framer.push(piece.get(..read).unwrap_or_default(), |frame| self.line(&frame));
+            report(self.reader.sent());
+        }
+        framer.finish(|frame| self.line(&frame));
+        Ok(None)
+    }
+
     fn line(&mut self, frame: &Frame<'_>) {
         self.count += 1;
         if self.count <= self.skip || self.closed {

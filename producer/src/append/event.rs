@@ -1,10 +1,10 @@
-//! What the thread is told: records and sessions of the stream, and what S3 has confirmed.
+//! What the thread receives: records and sessions of the stream, and reports of what S3 has confirmed.
 
 use chrono::{DateTime, Utc};
 use state::log::{Chosen, HitId, Upload};
 use tokio::sync::oneshot;
 
-/// What a connection sends, in the order it happened there. First the connection's number, from 0.
+/// What a connection sends, in the order of the stream. First the connection's number, from 0.
 #[derive(Debug)]
 pub enum FromStream {
     /// The connection of this number is about to be read.
@@ -13,7 +13,7 @@ pub enum FromStream {
     Block(u8, Block),
     /// It is no longer read, and why.
     Ended(u8, String),
-    /// Nothing more will come: what is open is closed and sealed.
+    /// Nothing more comes: the open file is closed and the batch sealed.
     Complete,
 }
 
@@ -38,7 +38,7 @@ pub enum Decoded {
         /// Its `receivedTimeGMT`.
         received: Option<DateTime<Utc>>,
     },
-    /// Its hit is in the log already: nothing else of it was looked at.
+    /// Its hit is in the log: the rest of the record was not read.
     Known {
         /// Its identity.
         hit: HitId,
@@ -49,7 +49,7 @@ pub enum Decoded {
     Filtered {
         /// The filter's position in the list.
         rule: usize,
-        /// Its `receivedTimeGMT`: the stream was read so far.
+        /// Its `receivedTimeGMT`: the stream is read so far.
         received: Option<DateTime<Utc>>,
     },
     /// It cannot become a row.
@@ -61,14 +61,14 @@ pub enum Decoded {
     },
 }
 
-/// What the shipping side reports, each answered when it is noted.
+/// What the uploader reports. Each report is answered when the log has noted it.
 #[derive(Debug)]
 pub enum Shipped {
     /// S3 confirmed a file.
     File(u64, Upload, oneshot::Sender<()>),
     /// S3 confirmed a seal.
     Batch(u64, oneshot::Sender<()>),
-    /// These rejects go up next.
+    /// These rejects are uploaded next.
     ToReject(Chosen, oneshot::Sender<()>),
     /// S3 confirmed these rejects.
     Rejects(Chosen, oneshot::Sender<()>),

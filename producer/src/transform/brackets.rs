@@ -1,4 +1,4 @@
-//! Which brackets are open: a bit each, of which the latest 64 need no memory of their own.
+//! Remembers which brackets are open, a bit each. The latest 64 need no allocation.
 
 #[derive(Default)]
 pub(super) struct Brackets {

@@ -46,7 +46,7 @@ struct Term<'a> {
 }
 
 impl<'a> Term<'a> {
-    /// The object at which the scanner stands; none if it is something else.
+    /// The object at the scanner's position; none if it is something else.
     fn read(raw: &'a str, scanner: &mut Scanner<'a>) -> Option<Self> {
         if scanner.peek() != Some(b'{') {
             return None;

@@ -1,4 +1,4 @@
-//! Filters: records that are not wanted. Each is a field, an operator and what to compare with.
+//! Filters drop unwanted records. A filter is a field, an operator and what to compare with.
 
 use regex::bytes::RegexSet;
 use shared::config::FilterRule;
@@ -33,7 +33,7 @@ pub enum TransformError {
 pub struct Filter {
     /// For messages and counts.
     pub name: String,
-    /// Where the value stands, as in the schema: `exclude.value`.
+    /// The path of the value, as in the schema: `exclude.value`.
     pub path: String,
     /// What drops the record.
     pub test: FilterTest,
@@ -49,9 +49,9 @@ pub enum FilterTest {
     Absent,
     /// The value is one of these. A record without the value stays.
     Equals(Vec<String>),
-    /// The value is none of these. A record without the value goes, since nothing equals none of them.
+    /// The value is none of these. A record without the value is dropped: nothing equals none of them.
     NotEquals(Vec<String>),
-    /// One of these stands in it.
+    /// It contains one of these.
     Contains(Vec<String>),
     /// It begins with one of these.
     StartsWith(Vec<String>),
@@ -119,7 +119,7 @@ impl FilterTest {
     }
 }
 
-/// As a double: close enough for a bound.
+/// A double is exact enough for a bound.
 fn number(value: &[u8]) -> Option<f64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }

@@ -9,15 +9,15 @@ use shared::schema::MAX_DELIMITER_BYTES;
 
 const DEFAULT_DELIMITER: char = ',';
 
-/// What a list is, before it is joined.
+/// A list before it is joined.
 pub(super) enum List<'a> {
-    /// An array, and what the record says goes between its values.
+    /// An array, and the delimiter that the record names.
     Array(&'a str, Sent),
     /// One value, already joined or never a list: kept as it is.
     Single(&'a str),
 }
 
-/// The delimiter a list came with.
+/// The delimiter that the record names.
 pub(super) enum Sent {
     Nothing,
     Usable(Delimiter),
@@ -25,7 +25,7 @@ pub(super) enum Sent {
     Unusable,
 }
 
-/// Takes `raw` for an array, for `{values, delim}`, or for a single value.
+/// Reads `raw` as an array, as `{values, delim}`, or as a single value.
 pub(super) fn read(raw: &str) -> List<'_> {
     match shape(raw) {
         Shape::Array(array) => List::Array(array, Sent::Nothing),
@@ -46,7 +46,7 @@ pub(super) fn read(raw: &str) -> List<'_> {
                     List::Array(values, sent.unwrap_or(Sent::Nothing))
                 }
                 Some(values) => List::Single(values),
-                // Not the object that was expected: its JSON text is better than nothing.
+                // Not the expected object: its JSON text is better than nothing.
                 None => List::Single(object),
             }
         }
@@ -79,7 +79,7 @@ pub(super) fn join(array: &str, delimiter: Delimiter, out: &mut Vec<u8>, counts:
     }
 }
 
-/// What stands between values: few bytes.
+/// Stands between values: a few bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Delimiter {
     bytes: [u8; MAX_DELIMITER_BYTES],
@@ -87,7 +87,7 @@ pub(super) struct Delimiter {
 }
 
 impl Delimiter {
-    /// A number is a character code; so is a string of two digits or more; another string stands for itself.
+    /// A number is a character code; so is a string of two digits or more; any other string is the delimiter.
     fn read(raw: &str) -> Option<Self> {
         let text = match shape(raw) {
             Shape::Number(text) => text,

@@ -5,12 +5,12 @@
 //!   └─ not UTF-8, or raw control characters: a mended copy takes its place ─┘
 //! ```
 //! The walk validates the whole record and remembers only where each wanted value lies; the values are then
-//! converted from there straight into the row. Nothing is copied in between, and no record allocates once the
-//! buffers have grown to the size of what comes.
+//! converted from there straight into the row. Nothing is copied in between, and a record allocates nothing once the
+//! buffers have grown to its size.
 //!
-//! What Redshift stores is what Adobe sent, except where the column's type makes that impossible. The column's rule
-//! then says what happens, and each such value is counted by column: see [`ColumnCounts`]. Of a key that occurs twice in an object the last value that is not empty
-//! counts, as in most JSON readers.
+//! Redshift stores what Adobe sent, unless the column's type makes that impossible. Then the column's rule decides, and
+//! the value is counted by column: see [`ColumnCounts`]. If a key occurs twice in an object, its last value that is not
+//! empty counts, as in most JSON readers. Nothing here survives a crash; records that are not in the log are sent again.
 
 mod explain;
 mod record;

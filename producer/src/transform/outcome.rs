@@ -13,7 +13,7 @@ pub enum Outcome {
         /// `receivedTimeGMT`: when Adobe received the hit, in seconds since 1970.
         received: Option<i64>,
     },
-    /// A filter says that it is not wanted.
+    /// A filter drops it.
     Filtered {
         /// The filter's position in the list.
         rule: usize,
@@ -33,7 +33,7 @@ pub enum Reject {
         /// The first byte that is wrong.
         at: usize,
     },
-    /// It is not JSON, or goes on after its end.
+    /// It is not JSON, or something follows the JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
     /// It is JSON, but no object.
@@ -54,16 +54,16 @@ pub enum Reject {
 }
 
 impl Reject {
-    /// Every name there is.
+    /// Every name.
     pub const NAMES: [&'static str; 5] = ["not_utf8", "not_json", "not_object", "misfit", "row_too_long"];
 
-    /// Whether the record could not be read at all; a record whose row cannot be had could.
+    /// Whether the record itself could not be read.
     #[must_use]
     pub fn is_unreadable(&self) -> bool {
         matches!(self, Self::NotUtf8 { .. } | Self::NotJson(_) | Self::NotObject)
     }
 
-    /// A short name that stays the same, for counting.
+    /// The name in metrics.
     pub fn name(&self) -> &'static str {
         match self {
             Self::NotUtf8 { .. } => "not_utf8",

@@ -53,8 +53,8 @@ pub(super) fn emit(
 ) -> Result<(), Reject> {
     row.reserve(text.len() + plan.columns + 1);
     let start = row.len();
-    // The column the row's end stands in, whether it has its value, and by what rule a spelling of it has none: that
-    // counts even if another spelling has one, because something that was sent is not stored.
+    // The column at the end of the row, whether it has its value, and the rule by which a value of another path was not
+    // stored. That counts even if this path has a value, because something that was sent is not stored.
     let (mut column, mut filled, mut misfit) = (0, false, None);
     for target in spans.iter() {
         let Some(candidate) = plan.candidates.get(target) else { break };

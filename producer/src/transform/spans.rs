@@ -1,18 +1,12 @@
 //! Where the wanted values of one record lie in its text.
 
-/// Where a value lies in the record's text.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
-    pub(super) escaped: bool,
-}
+use crate::transform::scan::Span;
 
 /// Where the values of one record lie in its text, by target.
 #[derive(Debug, Clone)]
 pub(super) struct Spans {
     spans: Vec<Span>,
-    /// A bit for each target that has a span: few of them do, so that clearing and visiting stays cheap.
+    /// A bit for each target that has a span. Few have one, so clearing and visiting stays cheap.
     present: Vec<u64>,
     /// The bits of targets that have a value in every record: those whose value is not in the record.
     always: Vec<u64>,
@@ -66,13 +60,12 @@ impl Spans {
         self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
     }
 
-    /// The text is a mended copy of the record, in which characters at these places stand for bytes that are no UTF-8.
+    /// Notes that the text is a mended copy, in which characters at these places stand for bytes that are no UTF-8.
     pub(super) fn mended_at(&mut self, replaced: &[usize]) {
         self.mended = true;
         self.replaced.extend_from_slice(replaced);
     }
 
-    /// Whether the text is a mended copy of the record.
     pub(super) fn is_mended(&self) -> bool {
         self.mended
     }

@@ -1,4 +1,4 @@
-//! What the transform had to alter, by column.
+//! Counts what the transform had to alter, by column.
 
 use crate::transform::outcome::Reject;
 use shared::schema::{Rule, Schema};
@@ -18,9 +18,9 @@ pub struct ColumnCounts {
     pub replaced: u64,
     /// Bytes that were no UTF-8 replaced by U+FFFD, each one or the start of a character at once.
     pub invalid: u64,
-    /// Lists joined by a comma, because the delimiter they came with is none.
+    /// Lists joined by a comma, because their delimiter cannot be used.
     pub delimiters: u64,
-    /// Records rejected for the sake of this column.
+    /// Records rejected by the rule of this column.
     pub rejected: u64,
 }
 

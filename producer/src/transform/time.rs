@@ -10,7 +10,7 @@ const DAY: i64 = 86_400;
 /// where seconds belong, fall outside.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// The day written last: hits of one stream nearly all have the same.
+/// The day written last. Nearly all hits of a stream share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Day {
     /// Days since 1970, and their text.

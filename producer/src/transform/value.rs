@@ -1,4 +1,4 @@
-//! The raw text of a JSON value, known to be valid, and what can be read from it without a parser.
+//! The raw text of a valid JSON value, and what can be read from it without a parser.
 
 use crate::transform::number::Number;
 use crate::transform::stats::ColumnCounts;
@@ -11,7 +11,7 @@ pub(super) enum Shape<'a> {
     Bool(bool),
     /// Its text.
     Number(&'a [u8]),
-    /// What stands between its quotes.
+    /// Without its quotes.
     String(&'a [u8]),
     /// Its JSON text.
     Array(&'a str),

@@ -1,9 +1,9 @@
-//! One pass over the record that validates it and remembers where the wanted values lie.
+//! One pass over the record validates it and remembers where the wanted values lie.
 
 use crate::transform::outcome::Reject;
 use crate::transform::plan::{Node, Plan};
-use crate::transform::scan::{Invalid, Scanner, Text};
-use crate::transform::spans::{Span, Spans};
+use crate::transform::scan::{Invalid, Scanner, Span};
+use crate::transform::spans::Spans;
 use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use serde::de::IgnoredAny;
@@ -13,7 +13,7 @@ pub(super) fn walk(plan: &Plan, text: &str, spans: &mut Spans) -> Result<(), Rej
     spans.clear();
     let mut walk = Walk { scanner: Scanner::new(text), spans };
     walk.record(&plan.root).map_err(|Invalid| match serde_json::from_str::<IgnoredAny>(text) {
-        // Another reader says it better: what is wrong, and where.
+        // serde_json says what is wrong, and where.
         Err(error) => Reject::NotJson(error.to_string()),
         Ok(_) => Reject::NotObject,
     })
@@ -35,7 +35,7 @@ impl Walk<'_, '_> {
         if self.scanner.peek().is_some() { Err(Invalid) } else { Ok(()) }
     }
 
-    /// Goes as deep as the paths of the schema do; what lies beyond is gone over in one go.
+    /// Descends as deep as the paths of the schema; the scanner skips what lies deeper.
     fn value(&mut self, node: &Node) -> Result<(), Invalid> {
         let start = self.scanner.at();
         let escaped = if self.scanner.peek() == Some(b'{') && !node.children.is_empty() {
@@ -65,7 +65,7 @@ impl Walk<'_, '_> {
         Ok(())
     }
 
-    fn child<'n>(&mut self, node: &'n Node, Text { start, end, escaped }: Text) -> Option<&'n Node> {
+    fn child<'n>(&mut self, node: &'n Node, Span { start, end, escaped }: Span) -> Option<&'n Node> {
         let bytes = self.scanner.bytes();
         if !escaped {
             return node.children.find(bytes, start, end);
@@ -73,13 +73,13 @@ impl Walk<'_, '_> {
         let (key, mut counts) = (&mut self.spans.key, ColumnCounts::default());
         key.clear();
         text::unescape(bytes.get(start..end)?, key, &mut counts);
-        // Without its NULs, or with half a pair replaced, it is another key.
+        // A key that lost a NUL, or had half a pair replaced, is another key.
         if counts.is_zero() { node.children.find(key, 0, key.len()) } else { None }
     }
 
     fn remember(&mut self, node: &Node, span: Span) {
         let raw = self.scanner.bytes().get(span.start..span.end).unwrap_or_default();
-        // An empty value leaves the place to another spelling, or to a later one under the same key.
+        // An empty value leaves the place to another path, or to a later value of the same key.
         if raw == b"null" || raw == b"\"\"" {
             return;
         }

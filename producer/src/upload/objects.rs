@@ -1,5 +1,5 @@
 //! Keys, manifest and seal of a batch. They are made from the log alone, so that after a crash at any point the same
-//! objects go up once more.
+//! objects are uploaded again.
 
 use bytes::Bytes;
 use shared::content::Content;

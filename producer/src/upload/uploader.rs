@@ -1,4 +1,4 @@
-//! The loop: which file goes up and which batch is published next, so many at once.
+//! The loop: chooses which file is uploaded and which batch is published next, so many at once.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
 
 pub(super) async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
     let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
-    // Not from the file of a running producer, nor into it: what is tried is the credential.
+    // Without the token cache of a running producer: the check tries the credential.
     let tokens = Tokens::new(http.clone(), &config.adobe, None);
     let token = match tokens {
         Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
@@ -44,7 +44,7 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
             ));
         }
     }
-    // Nobody answers, who may have the log all the same: a producer that starts, or whose socket failed.
+    // A producer that starts, or whose socket failed, does not answer but holds the lock of the log.
     let dir = &config.log.dir;
     match state::in_use(dir) {
         Ok(false) => {}
@@ -62,7 +62,7 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
             return Err((io_exit(&error), what));
         }
     }
-    // Without `reset`: a look must not move where another producer reads.
+    // Without `reset`: a check must not move where another producer reads.
     let opened = connect::open(http, &config.adobe, token.value(), None).await;
     // The response is dropped here, and its connection closed.
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));

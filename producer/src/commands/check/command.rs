@@ -10,7 +10,7 @@ use shared::report::{Outcome, Report};
 
 use crate::commands::check::adobe::adobe;
 
-/// Tries every step and says how each came out. Leaves nothing behind.
+/// Tries every step and reports how it ended. Leaves nothing behind.
 ///
 /// # Errors
 /// With the code of the first step that failed.
@@ -24,7 +24,7 @@ pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure>
     report.end()
 }
 
-/// Which way the requests take.
+/// Whether requests go through a proxy.
 fn network(config: &Config) -> String {
     let (token, stream) = (config.adobe.token_url.clone(), config.adobe.stream_url.clone());
     config
@@ -59,7 +59,7 @@ fn log_dir(config: &Config) -> Outcome {
 
 async fn bucket(config: &Config) -> Outcome {
     let store = ObjectStore::connect(&config.s3).await;
-    // Not laid out as a batch, so that nobody takes it for one.
+    // The key has not the form of a batch, so that no ingester loads it.
     let key = format!("{}.check-{}", config.s3.to_ingest, config.instance.name);
     let tried = async {
         store.put(&key, Bytes::from_static(b"written by `producer check`, which deletes it again")).await?;

@@ -58,7 +58,7 @@ impl Daemon {
     }
 }
 
-/// Numbers stand there as numbers or as text.
+/// The daemon writes numbers as numbers or as text.
 fn text(value: Option<Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),

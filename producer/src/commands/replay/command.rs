@@ -105,7 +105,7 @@ pub(crate) async fn replay(
         failure = pipeline.failure() => Err(failure),
     };
     drop(replay);
-    // Ends whatever waits for an end that will not come; what is staged is made durable.
+    // Ends the appender and the uploader; what is staged is made durable.
     shutdown.stop();
     let closed = tokio::select! {
         closed = pipeline.close() => closed,

@@ -41,7 +41,7 @@ struct Entry {
 }
 
 impl Journal {
-    /// Reads the journal in `dir`, where a log stands that has durably received so many records. These tell how far the
+    /// Reads the journal in `dir`, beside a log that has durably received so many records. The count shows how far the
     /// last run came.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ const TRIES: u32 = 10;
 /// What is being read.
 pub(crate) struct Opened {
     name: String,
-    /// Changes with the content; None if nothing tells whether it has changed.
+    /// Changes with the content; None if a change cannot be seen.
     stamp: Option<String>,
     body: Body,
 }

@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
 use crate::append::FromStream;
-use crate::commands::replay::read::form;
+use crate::commands::replay::read::form::{self, Unusable};
 use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
 use crate::commands::replay::read::reject::Wrapped;
 use crate::decode::blocks::{Records, TOO_LONG, TOO_LONG_REASON};
@@ -62,11 +62,11 @@ impl Reader {
         let read = file.lines(Pieces { pieces, piece: Bytes::new(), ended: false }, report);
         file.send();
         match read {
-            Ok(Some(not_lines)) => Err(Stop::NotLines(not_lines)),
+            Err(Unusable::NotLines(why)) => Err(Stop::NotLines(why)),
             _ if file.closed => Err(Stop::Closed),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Cut),
-            Err(error) => Err(Stop::Damaged { records: file.count, why: error.to_string() }),
-            Ok(None) => Ok(file.count),
+            Err(Unusable::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Cut),
+            Err(Unusable::Io(error)) => Err(Stop::Damaged { records: file.count, why: error.to_string() }),
+            Ok(()) => Ok(file.count),
         }
     }
 }
@@ -82,15 +82,13 @@ struct File<'r> {
 }
 
 impl File<'_> {
-    /// Reads to the end, or until nobody takes the records; returns why the file is no lines of JSON, if it is none.
-    fn lines(&mut self, mut bytes: Pieces, report: impl Fn(u64)) -> io::Result<Option<&'static str>> {
+    /// Reads to the end, or until nobody takes the records.
+    fn lines(&mut self, mut bytes: Pieces, report: impl Fn(u64)) -> Result<(), Unusable> {
         let max = self.reader.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND);
         let (mut framer, mut piece) = (Framer::new(max), vec![0; PIECE_BYTES]);
         let mut reader = decompressed(&mut bytes)?;
-        match form::beginning(&mut reader, &mut piece)? {
-            Ok(head) => framer.push(&head, |frame| self.line(&frame)),
-            Err(not_lines) => return Ok(Some(not_lines)),
-        }
+        let head = form::beginning(&mut reader, &mut piece)?;
+        framer.push(&head, |frame| self.line(&frame));
         while !self.closed {
             let read = reader.read(&mut piece)?;
             if read == 0 {
@@ -100,7 +98,7 @@ impl File<'_> {
             report(self.reader.sent());
         }
         framer.finish(|frame| self.line(&frame));
-        Ok(None)
+        Ok(())
     }
 
     fn line(&mut self, frame: &Frame<'_>) {

@@ -143,7 +143,8 @@ impl Cli {
                 let telemetry = shared::telemetry::start(&config.logging, "replay", &Clock::system())?;
                 config.warn();
                 let mut out = out::stdout();
-                let replay = crate::commands::replay::replay(config, &what, shutdown, &mut out);
+                let clock = Clock::system();
+                let replay = crate::commands::replay::replay(config, &what, &clock, shutdown, &mut out);
                 let done = runtime.block_on(replay);
                 drop(telemetry);
                 done

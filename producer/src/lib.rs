@@ -31,4 +31,4 @@ pub use source::connection::{Connection, Next, Shared};
 pub use source::connections::Connections;
 pub use source::token::{NoToken, TokenError, Tokens};
 pub use transform::{Filter, FilterTest, HitId, Outcome, Reject, Transform, identity};
-pub use upload::Shipping;
+pub use upload::Uploader;

@@ -21,8 +21,8 @@ use crate::append;
 use crate::counters::Counters;
 use crate::source::connections::Connections;
 use crate::transform::{Filter, Transform};
-use crate::upload::Shipping;
-use crate::upload::copies::{Kept, Room};
+use crate::upload::Uploader;
+use crate::upload::copies::{Room, UploadCopies};
 
 /// Batches a follower of the feed may be behind before it is cut off and has to ask again.
 const FEED_BACKLOG: usize = 1024;
@@ -75,14 +75,15 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let reader = log.reader();
     let room =
         Room { max: config.log.keep_uploaded.0, shared: config.log.max_bytes.0, waiting: log.waiting() };
-    let kept = Kept::open(&config.log.dir, room)?;
-    tokio::spawn(kept.clone().watch(shutdown.clone()));
+    let clock = Clock::system();
+    let copies = UploadCopies::open(&config.log.dir, room)?;
+    tokio::spawn(copies.clone().make_room_until_stopped(clock.clone(), shutdown.clone()));
     let (republish, once_more) = mpsc::channel(REPUBLISHED);
     let (feed_out, _) = broadcast::channel(FEED_BACKLOG);
-    let appender = append::start(log, shutdown.clone())?;
+    let appender = append::start(log, clock.clone(), shutdown.clone())?;
 
     let owner =
-        Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone(), kept: kept.clone(), republish });
+        Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone(), copies: copies.clone(), republish });
     let socket = config.producer_socket();
     let serving = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -100,10 +101,10 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         counted.show(&mut page);
         Ok(page)
     };
-    tokio::spawn(shared::admin::serve(listen, page, Clock::system(), shutdown.clone()));
-    let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out).keeping(kept);
-    let mut shipping =
-        tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));
+    tokio::spawn(shared::admin::serve(listen, page, clock.clone(), shutdown.clone()));
+    let uploader = Uploader::new(&config, store, reader, appender.shipped, feed_out, clock)
+        .with_copies(copies, once_more);
+    let mut shipping = tokio::spawn(uploader.run(resumed, appender.to_ship, shutdown.clone()));
     let streams = Connections::new(
         &config.adobe,
         config.token_cache(),
@@ -183,7 +184,7 @@ pub(crate) fn ended_by_itself(error: Option<LogError>) -> Failure {
 struct LogOwner {
     log: LogReader,
     feed: broadcast::Sender<Published>,
-    kept: Kept,
+    copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
 }
 
@@ -208,14 +209,14 @@ impl Owner for LogOwner {
         match batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.status) {
             Some(BatchStatus::Filling | BatchStatus::Sealed) => return Ok(Republish::NotPublished),
             known => {
-                if let Err(why) = self.kept.seal(batch) {
+                if let Err(why) = self.copies.seal(batch) {
                     tracing::warn!(%batch, why, "asked for a batch once more, of which no copy is left");
                     return Ok(if known.is_some() { Republish::Gone } else { Republish::Unknown });
                 }
             }
         }
-        if self.kept.begin(batch) && self.republish.try_send(batch).is_err() {
-            self.kept.end(batch);
+        if self.copies.begin_republish(batch) && self.republish.try_send(batch).is_err() {
+            self.copies.end_republish(batch);
             let busy = anyhow::anyhow!("too many batches are uploaded once more already: ask again later");
             return Err(Failure::new(Exit::Unavailable, busy));
         }
@@ -223,7 +224,7 @@ impl Owner for LogOwner {
     }
 
     fn loaded(&self, batch: BatchId) {
-        self.kept.forget(batch);
+        self.copies.forget(batch);
     }
 
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {

@@ -15,12 +15,12 @@ fn needs_quotes(value: &[u8]) -> bool {
     edge_is_blank(value)
         || memchr3(DELIMITER, QUOTE, b'\n', value).is_some()
         || memchr(b'\r', value).is_some()
-        // End of data to PostgreSQL's COPY, if it stands alone in a line; and what COPY takes for NULL by default.
+        // The end of data to PostgreSQL's COPY, if it stands alone in a line; and COPY's default for NULL.
         || value == b"\\."
         || value == b"\\N"
 }
 
-/// Whether a reader that trims cells would take something off. Also true of some that none would trim.
+/// Whether a reader that trims cells would change it. Also true for some characters that no reader trims.
 pub(super) fn edge_is_blank(value: &[u8]) -> bool {
     let blank = |byte: Option<&u8>| byte.is_some_and(|byte| *byte <= b' ');
     blank(value.first()) || blank(value.last())

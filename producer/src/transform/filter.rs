@@ -1,17 +1,39 @@
-//! Filters: records that are not wanted. Each is a field, an operator and what to compare with.
+//! Filters drop unwanted records. A filter is a field, an operator and what to compare with.
 
 use regex::bytes::RegexSet;
 use shared::config::FilterRule;
-use shared::schema::JsonPath;
+use shared::schema::{JsonPath, PathError, SchemaError};
 
-use crate::transform::TransformError;
+/// Why a transform cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The schema breaks a rule.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A filter's path is none.
+    #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
+    FilterPath {
+        /// The filter.
+        name: String,
+        /// What is wrong with its path.
+        source: PathError,
+    },
+    /// One of a filter's regular expressions is none.
+    #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
+    FilterPattern {
+        /// The filter.
+        name: String,
+        /// What is wrong with it.
+        source: regex::Error,
+    },
+}
 
 /// Drops the records whose value at `path` meets the test.
 #[derive(Debug, Clone)]
 pub struct Filter {
     /// For messages and counts.
     pub name: String,
-    /// Where the value stands, as in the schema: `exclude.value`.
+    /// The path of the value, as in the schema: `exclude.value`.
     pub path: String,
     /// What drops the record.
     pub test: FilterTest,
@@ -27,9 +49,9 @@ pub enum FilterTest {
     Absent,
     /// The value is one of these. A record without the value stays.
     Equals(Vec<String>),
-    /// The value is none of these. A record without the value goes, since nothing equals none of them.
+    /// The value is none of these. A record without the value is dropped: nothing equals none of them.
     NotEquals(Vec<String>),
-    /// One of these stands in it.
+    /// It contains one of these.
     Contains(Vec<String>),
     /// It begins with one of these.
     StartsWith(Vec<String>),
@@ -97,7 +119,7 @@ impl FilterTest {
     }
 }
 
-/// As a double: close enough for a bound.
+/// A double is exact enough for a bound.
 fn number(value: &[u8]) -> Option<f64> {
     std::str::from_utf8(value).ok()?.trim().parse().ok().filter(|number: &f64| number.is_finite())
 }

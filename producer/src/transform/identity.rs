@@ -1,16 +1,16 @@
-//! The identity of a hit, read from its record without the rest: so that a hit the log has is recognised before
-//! anything of it is validated or transformed.
+//! Reads the identity of a hit from its record and skips the rest, so that a hit the log has is recognised before its
+//! record is validated or transformed.
 //!
-//! What is read here is what the transform would read, or nothing is: then the transform decides. Of a record that is
-//! JSON, that is exact: the ids and the time stand once, under keys of the outermost object. To tell the outermost
-//! object, the shorter side of the record is scanned: from its start to the ids, or from the ids to its end; and so for
-//! the time. A record that is no JSON, and bears the ids of a hit the log has, is taken for that hit.
+//! It reads what the transform would read, or nothing: then the transform decides. For a record that is JSON this is
+//! exact: the ids and the time stand once, under keys of the outermost object. To be sure of the outermost object, the
+//! shorter side of the record is scanned: from its start to the ids, or from the ids to its end; the same goes for the
+//! time. A record that is no JSON but has the ids of a hit in the log is taken for that hit.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use state::log::HitId;
 
-use crate::transform::HitId;
 use crate::transform::scan::Scanner;
 use crate::transform::value;
 
@@ -20,16 +20,16 @@ static RECEIVED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"re
 /// How an escape of an ASCII character begins.
 static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00"));
 
-/// What identifies a hit, and its `receivedTimeGMT` in seconds since 1970.
+/// What identifies a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// Its id.
     pub hit: HitId,
-    /// When Adobe received it.
+    /// `receivedTimeGMT`: when Adobe received it, in seconds since 1970.
     pub received: Option<i64>,
 }
 
-/// The identity that stands in a record; None if only the transform can tell it.
+/// The identity of a record; None if only the transform can tell it.
 #[must_use]
 pub fn identity(record: &[u8]) -> Option<Identity> {
     let begun = record.first() == Some(&b'{') && record.last() == Some(&b'}');
@@ -59,13 +59,13 @@ pub fn identity(record: &[u8]) -> Option<Identity> {
     Some(Identity { hit: HitId { high: found.high?, low: found.low? }, received })
 }
 
-/// Whether the time stands here, and nowhere else: if not, only the transform can tell which one counts.
+/// Whether this is the only place of the time. If not, only the transform can tell which one counts.
 fn is_only(record: &[u8], key: usize) -> bool {
     let before = key.checked_sub(1).and_then(|before| record.get(before));
     before != Some(&b'\\') && record.get(key + 1..).is_some_and(|rest| RECEIVED.find(rest).is_none())
 }
 
-/// What is looked for in the outermost object, each as soon as it is found.
+/// The wanted members of the outermost object, as far as they are found.
 #[derive(Default)]
 struct Members {
     high: Option<u64>,
@@ -84,7 +84,7 @@ impl Members {
         }
         match received {
             Some(key) if self.received.is_none() => {
-                // One that was gone over stands deeper down.
+                // A time before this place was in a nested object.
                 let between = key.checked_sub(end)?;
                 if between < record.len() - key {
                     scanner.more(b'}').ok()?.then_some(())?;
@@ -153,8 +153,8 @@ impl Members {
         }
     }
 
-    /// Reads a key and its value. None when this is nothing to be read here: one that comes twice, or is no plain
-    /// number. A key with escapes is another: none of them spells a letter of these.
+    /// Reads a key and its value. None when only the transform can read it: a key that comes twice, or a value that is
+    /// no plain number. A key with escapes is another key: no escape here spells a letter of these.
     fn member(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
         let key = scanner.key().ok()?;
         let bytes = scanner.bytes();
@@ -182,12 +182,12 @@ fn plain(raw: &[u8]) -> Option<u64> {
     value::plain_unsigned(text)
 }
 
-/// Whether as many braces open as close. A record that broke off has more that open, but for braces in its texts.
+/// Whether as many braces open as close. In a record that was cut off more open, apart from braces in its texts.
 fn is_balanced(record: &[u8]) -> bool {
     let of = |piece: &[u8]| {
         piece.iter().fold(0_i8, |sum, byte| sum + i8::from(*byte == b'{') - i8::from(*byte == b'}'))
     };
-    // As many bytes as the sum can hold: then it is one for vectors.
+    // At most as many bytes as the sum can count, so that the loop is vectorised.
     let (pieces, rest) = record.as_chunks::<64>();
     let sum: i64 = pieces.iter().map(|piece| i64::from(of(piece))).sum();
     sum + i64::from(of(rest)) == 0

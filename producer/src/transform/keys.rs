@@ -1,5 +1,5 @@
-//! The keys wanted in one object of the record. Most keys of a record are looked up in vain, so that a look-up has to
-//! be cheap above all: two words of the key decide nearly always.
+//! The keys wanted in one object of the record. Most keys of a record are not wanted, so a lookup must be cheap above
+//! all: two words of the key nearly always decide.
 
 /// Keys and what each leads to.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,7 @@ struct Print {
 }
 
 impl Print {
-    /// Of the key `text[start..end]`; what follows it in `text` makes it quicker and does not count.
+    /// Of the key `text[start..end]`. The bytes behind it make the reading quicker and do not count.
     fn of(text: &[u8], start: usize, end: usize) -> Self {
         let length = end.saturating_sub(start);
         let key = text.get(start..end).unwrap_or_default();

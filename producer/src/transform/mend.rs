@@ -1,9 +1,9 @@
-//! A record that is nearly JSON: bytes in it are no UTF-8, or control characters stand in its strings as they are. For
-//! one character the whole hit would be lost.
+//! Mends a record that is nearly JSON: some bytes are no UTF-8, or control characters stand in its strings as they are.
+//! Without that, one character would cost the whole hit.
 
 use std::fmt::Write;
 
-/// A copy of such a record that is JSON, if nothing else is wrong with it. Its buffers stay for the next.
+/// The mended copy, which is JSON if nothing else is wrong with the record. Its buffers stay for the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mended {
     text: String,
@@ -12,8 +12,8 @@ pub(super) struct Mended {
 }
 
 impl Mended {
-    /// Makes the copy: U+FFFD in the place of what is no UTF-8, and the escapes of control characters within strings,
-    /// which mean what was sent. False if there is nothing of the kind.
+    /// Makes the copy: U+FFFD replaces what is no UTF-8, and escapes replace control characters within strings. False if
+    /// there is nothing of the kind.
     pub(super) fn mend(&mut self, line: &[u8]) -> bool {
         let Self { text, replaced } = self;
         text.clear();

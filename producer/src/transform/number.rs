@@ -1,4 +1,6 @@
-//! Numbers as their digits: never through floating point, never rounded unasked, never slow whatever the exponent.
+//! Numbers by their digits: without floating point, rounded only on demand, and fast whatever the exponent.
+
+use std::num::IntErrorKind;
 
 /// The most digits of a decimal.
 pub(super) const MAX_DIGITS: u32 = 38;
@@ -168,18 +170,15 @@ fn digits(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// An exponent too large to matter stays so, instead of overflowing.
 fn exponent(text: &[u8]) -> Option<i64> {
-    let (negative, text) = match text.split_first()? {
-        (b'-', rest) => (true, rest),
-        (b'+', rest) => (false, rest),
-        _ => (false, text),
-    };
-    let (digits, rest) = digits(text);
-    if digits.is_empty() || !rest.is_empty() {
-        return None;
+    const FAR: i64 = i64::MAX / 4;
+    match std::str::from_utf8(text).ok()?.parse::<i64>() {
+        Ok(exponent) => Some(exponent.clamp(-FAR, FAR)),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(FAR),
+            IntErrorKind::NegOverflow => Some(-FAR),
+            _ => None,
+        },
     }
-    let add = |value: i64, digit: &u8| value.saturating_mul(10).saturating_add(i64::from(digit - b'0'));
-    let value = digits.iter().fold(0_i64, add).min(i64::MAX / 4);
-    Some(if negative { -value } else { value })
 }
 
 #[cfg(test)]

@@ -1,39 +1,16 @@
 //! The schema compiled for the walk: a tree of object keys, whose nodes name the targets of the value found there.
 //!
-//! A target is a number. First come the columns' candidates, in column order and then in the order of the column's
-//! paths, so that ascending targets visit the columns in table order and the preferred spelling first. After them
-//! come the identity of the hit and the filters, which are wanted whatever the schema.
+//! A target is a number. The columns' candidates come first, in column order and then in the order of the column's
+//! paths: so ascending targets visit the columns in table order, and of each column the preferred path first. The
+//! identity of the hit and the filters follow; they are wanted whatever the schema.
 
 use crate::transform::convert::{Convert, Converter};
-use crate::transform::filter::{Filter, FilterTest};
+use crate::transform::filter::{Filter, FilterTest, TransformError};
 use crate::transform::keys::Keys;
-use crate::transform::walk::Spans;
-use crate::transform::{HitId, value};
-use shared::schema::{JsonPath, PathError, Rule, Schema, SchemaError};
-
-/// Why a transform cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum TransformError {
-    /// The schema breaks a rule.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
-    /// A filter's path is none.
-    #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
-    FilterPath {
-        /// The filter.
-        name: String,
-        /// What is wrong with its path.
-        source: PathError,
-    },
-    /// One of a filter's regular expressions is none.
-    #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
-    FilterPattern {
-        /// The filter.
-        name: String,
-        /// What is wrong with it.
-        source: regex::Error,
-    },
-}
+use crate::transform::spans::Spans;
+use crate::transform::value;
+use shared::schema::{JsonPath, Rule, Schema};
+use state::log::HitId;
 
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -55,9 +32,9 @@ pub(super) struct Candidate {
 /// A place in the record.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Node {
-    /// Who wants the value that stands here.
+    /// The targets of the value that stands here.
     pub(super) targets: Vec<usize>,
-    /// What is wanted inside it.
+    /// The wanted keys inside it.
     pub(super) children: Keys<Node>,
 }
 

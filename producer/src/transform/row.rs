@@ -1,11 +1,11 @@
 //! Writes the cells of a row in table order, `~` between them, and applies the rules of the columns.
 
-use crate::transform::Reject;
 use crate::transform::cell;
-use crate::transform::convert::{Converter, Done};
+use crate::transform::convert::{Converter, Done, Out};
+use crate::transform::outcome::Reject;
 use crate::transform::plan::{Candidate, Plan};
+use crate::transform::spans::Spans;
 use crate::transform::stats::{ColumnCounts, Stats};
-use crate::transform::walk::Spans;
 use shared::schema::Rule;
 
 /// What became of a value.
@@ -30,7 +30,8 @@ pub(super) fn store(
 ) -> Stored {
     let start = row.len();
     let mut altered = ColumnCounts { invalid, ..ColumnCounts::default() };
-    let done = converter.convert(candidate.convert, raw, escaped, row, &mut altered);
+    let out = Out { row, counts: &mut altered };
+    let done = converter.convert(candidate.convert, raw, escaped, out);
     let stored = match done {
         Done::Null => Stored::Misfit,
         Done::Written | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => Stored::Misfit,
@@ -52,8 +53,8 @@ pub(super) fn emit(
 ) -> Result<(), Reject> {
     row.reserve(text.len() + plan.columns + 1);
     let start = row.len();
-    // The column the row's end stands in, whether it has its value, and by what rule a spelling of it has none: that
-    // counts even if another spelling has one, because something that was sent is not stored.
+    // The column at the end of the row, whether it has its value, and the rule by which a value of another path was not
+    // stored. That counts even if this path has a value, because something that was sent is not stored.
     let (mut column, mut filled, mut misfit) = (0, false, None);
     for target in spans.iter() {
         let Some(candidate) = plan.candidates.get(target) else { break };

@@ -1,20 +1,34 @@
-//! JSON read from its bytes, without a copy and without a tree. Whatever the scanner goes over is valid JSON, or it
-//! says that it is not.
+//! Reads JSON from its bytes, without a copy and without a tree. The scanner reports whatever is not valid JSON.
 //!
-//! Strings are looked through eight bytes at a time. Control characters, which JSON allows outside of strings only,
-//! are looked for once in the whole text: a record nearly always has none, and then no string can have one.
+//! It searches strings eight bytes at a time. Control characters are allowed outside of strings only. It searches for
+//! them once in the whole text: nearly every record has none, and then no string can have one.
+
+use std::ops::Range;
+
+use crate::transform::brackets::Brackets;
 
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
 
-/// A string: what stands between its quotes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Text {
+/// The place of a value, or of a string without its quotes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Span {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// It has a backslash in it.
+    /// It is a string with a backslash in it.
     pub(super) escaped: bool,
+}
+
+/// Whether all of a record is JSON, with nothing mended.
+#[must_use]
+pub(crate) fn is_json(record: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
+    let mut scanner = Scanner::new(text);
+    scanner.blanks();
+    let valid = scanner.value().is_ok();
+    scanner.blanks();
+    valid && scanner.peek().is_none()
 }
 
 /// A place in a JSON text.
@@ -37,44 +51,40 @@ impl<'a> Scanner<'a> {
         Self { bytes: text.as_bytes(), at: 0, controls: false }
     }
 
-    /// At the start of bytes that may be anything: what it goes over has the form of JSON, and no more is known of it.
+    /// At the start of any bytes: what it accepts has the form of JSON, but may be no UTF-8.
     pub(super) fn of_bytes(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0, controls: false }
     }
 
-    /// Goes elsewhere.
     pub(super) fn go_to(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// Where it stands.
     pub(super) fn at(&self) -> usize {
         self.at
     }
 
-    /// The byte where it stands.
+    /// The byte at its position.
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    /// Goes over a byte.
     pub(super) fn step(&mut self) {
         self.at += 1;
     }
 
-    /// All bytes of the text.
     pub(super) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Goes over white space, if there is any.
+    /// Passes white space, if there is any.
     pub(super) fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
         }
     }
 
-    /// At the bracket that opens an object or array: whether there is something in it, and then stands there.
+    /// Passes the bracket that opens an object or array. True, and it stops there, if something is in it.
     pub(super) fn first(&mut self, close: u8) -> Result<bool, Invalid> {
         self.at += 1;
         self.blanks();
@@ -88,7 +98,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// After a value in an object or array: whether another one follows, and then stands there.
+    /// Passes what follows a value in an object or array. True, and it stops there, if another value follows.
     pub(super) fn more(&mut self, close: u8) -> Result<bool, Invalid> {
         self.blanks();
         match self.peek() {
@@ -105,8 +115,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A key and its colon; then stands at the value.
-    pub(super) fn key(&mut self) -> Result<Text, Invalid> {
+    /// Passes a key and its colon, and stops at the value.
+    pub(super) fn key(&mut self) -> Result<Span, Invalid> {
         if self.peek() != Some(b'"') {
             return Err(Invalid);
         }
@@ -120,7 +130,25 @@ impl<'a> Scanner<'a> {
         Ok(key)
     }
 
-    /// Goes over a value; whether it is a string with a backslash in it.
+    /// Passes an object of `text`, which is valid JSON, and hands over each key, its escapes as they are, and its value.
+    pub(super) fn members(
+        &mut self,
+        text: &'a str,
+        mut each: impl FnMut(&'a str, &'a str),
+    ) -> Result<(), Invalid> {
+        let mut more = self.first(b'}')?;
+        while more {
+            let key = self.key()?;
+            let start = self.at;
+            self.value()?;
+            let (key, value) = (text.get(key.start..key.end), text.get(start..self.at));
+            each(key.unwrap_or_default(), value.unwrap_or_default());
+            more = self.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// Passes a value. True if it is a string with a backslash in it.
     pub(super) fn value(&mut self) -> Result<bool, Invalid> {
         match self.peek() {
             Some(b'"') => return Ok(self.string()?.escaped),
@@ -130,8 +158,8 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Goes over a string, from quote to quote.
-    pub(super) fn string(&mut self) -> Result<Text, Invalid> {
+    /// Passes a string, from quote to quote.
+    pub(super) fn string(&mut self) -> Result<Span, Invalid> {
         let start = self.at + 1;
         let (mut end, mut escaped) = (start, false);
         loop {
@@ -146,7 +174,7 @@ impl<'a> Scanner<'a> {
             return Err(Invalid);
         }
         self.at = end + 1;
-        Ok(Text { start, end, escaped })
+        Ok(Span { start, end, escaped })
     }
 
     /// Where the escape that begins at `at` ends.
@@ -161,7 +189,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Goes over a number, true, false or null.
+    /// Passes a number, true, false or null.
     fn simple(&mut self) -> Result<(), Invalid> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = match rest.first() {
@@ -175,7 +203,7 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// Goes over an object or array, however deep, without calling itself.
+    /// Passes an object or array, however deep, without recursion.
     fn nested(&mut self) -> Result<(), Invalid> {
         let mut open = Brackets::default();
         loop {
@@ -200,7 +228,7 @@ impl<'a> Scanner<'a> {
             };
             while !more {
                 open.pop();
-                if open.depth == 0 {
+                if open.is_empty() {
                     return Ok(());
                 }
                 more = self.more(open.close())?;
@@ -212,39 +240,19 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Which brackets are open: a bit each, of which the latest 64 need no memory of their own.
-#[derive(Default)]
-struct Brackets {
-    depth: usize,
-    /// The latest in the lowest bit; 1 is an object.
-    latest: u64,
-    older: Vec<u64>,
-}
-
-impl Brackets {
-    fn push(&mut self, object: bool) {
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.older.push(self.latest);
+/// The positions of the elements of an array that is valid JSON.
+pub(super) fn elements(array: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut scanner = Scanner::of_valid(array);
+    let mut more = scanner.first(b']') == Ok(true);
+    std::iter::from_fn(move || {
+        let start = scanner.at;
+        if !more || scanner.value().is_err() {
+            return None;
         }
-        self.latest = self.latest << 1 | u64::from(object);
-        self.depth += 1;
-    }
-
-    fn pop(&mut self) {
-        self.depth = self.depth.saturating_sub(1);
-        self.latest >>= 1;
-        if self.depth > 0 && self.depth.is_multiple_of(64) {
-            self.latest = self.older.pop().unwrap_or_default();
-        }
-    }
-
-    fn is_object(&self) -> bool {
-        self.latest & 1 == 1
-    }
-
-    fn close(&self) -> u8 {
-        if self.is_object() { b'}' } else { b']' }
-    }
+        let end = scanner.at;
+        more = scanner.more(b']') == Ok(true);
+        Some(start..end)
+    })
 }
 
 /// The length of the number that `text` begins with.
@@ -285,7 +293,7 @@ fn equal(word: u64, byte: u8) -> u64 {
     word.wrapping_sub(LOW) & !word & HIGH
 }
 
-/// Beyond so many bytes without a find, the text is long enough for memchr to be quicker.
+/// After so many bytes without a match memchr is quicker.
 const SHORT: usize = 48;
 
 /// The first quote or backslash from `at` on.
@@ -313,7 +321,7 @@ pub(super) fn contains(text: &[u8], byte: u8) -> bool {
 }
 
 fn has_controls(bytes: &[u8]) -> bool {
-    // Without an early end, so that the loop is one for vectors.
+    // No early end, so that the loop is vectorised.
     bytes.iter().fold(false, |any, byte| any | (*byte < 0x20))
 }
 
@@ -333,20 +341,6 @@ mod tests {
 
     fn agrees(text: &str) -> bool {
         accepts(text) == serde_json::from_str::<Box<RawValue>>(text).is_ok()
-    }
-
-    #[test]
-    fn brackets_are_remembered_however_many() {
-        for depth in [1, 63, 64, 65, 127, 128, 129, 1000] {
-            let opened: Vec<bool> = (0..depth).map(|n| n % 3 == 0 || n % 7 == 2).collect();
-            let mut open = Brackets::default();
-            opened.iter().for_each(|object| open.push(*object));
-            for object in opened.iter().rev() {
-                assert_eq!(open.is_object(), *object);
-                open.pop();
-            }
-            assert_eq!(open.depth, 0);
-        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What of JSON a SUPER column takes. Redshift takes the text apart when it loads it, into values of its own: what has
-//! none there would make COPY refuse the row.
+//! What of JSON a SUPER column can hold. COPY parses the text into values of Redshift, and refuses the row if one of them
+//! has no form there.
 
-use crate::transform::ColumnCounts;
-use crate::transform::scan::{Scanner, Text};
+use crate::transform::scan::{Scanner, Span};
+use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).
@@ -14,7 +14,7 @@ const MAX_DEPTH: usize = 1000;
 /// Whether every part of a JSON text has a value in Redshift: no string too long, no NUL and no half of a surrogate
 /// pair in it, no number beyond a double, not too deep. `scratch` is overwritten.
 pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
-    each_string(raw, |Text { start, end, escaped }| {
+    each_string(raw, |Span { start, end, escaped }| {
         let string = raw.as_bytes().get(start..end).unwrap_or_default();
         if escaped { escapes_fit(string, scratch) } else { string.len() <= MAX_STRING_BYTES }
     })
@@ -24,7 +24,7 @@ pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
 /// replaced by U+FFFD, and cut between two characters. False if something else has no value.
 pub(super) fn mend(raw: &str, out: &mut Vec<u8>, counts: &mut ColumnCounts) -> bool {
     let (bytes, mut copied) = (raw.as_bytes(), 0);
-    let fits = each_string(raw, |Text { start, end, .. }| {
+    let fits = each_string(raw, |Span { start, end, .. }| {
         out.extend_from_slice(bytes.get(copied..start).unwrap_or_default());
         mend_string(bytes.get(start..end).unwrap_or_default(), out, counts);
         copied = end;
@@ -36,10 +36,10 @@ pub(super) fn mend(raw: &str, out: &mut Vec<u8>, counts: &mut ColumnCounts) -> b
 
 /// Goes over a text that is known to be JSON: whether its numbers and its depth fit, and `string` says so of each of
 /// its strings and keys.
-fn each_string(raw: &str, mut string: impl FnMut(Text) -> bool) -> bool {
+fn each_string(raw: &str, mut string: impl FnMut(Span) -> bool) -> bool {
     let mut depth = 0_usize;
     let mut scanner = Scanner::of_valid(raw);
-    // Brackets, commas, colons and blanks are gone over one by one: only what stands between them matters.
+    // Brackets, commas, colons and blanks are skipped one by one: only what stands between them matters.
     while let Some(byte) = scanner.peek() {
         let start = scanner.at();
         match byte {

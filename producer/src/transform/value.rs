@@ -1,4 +1,4 @@
-//! The raw text of a JSON value, known to be valid, and what can be read from it without a parser.
+//! The raw text of a valid JSON value, and what can be read from it without a parser.
 
 use crate::transform::number::Number;
 use crate::transform::stats::ColumnCounts;
@@ -11,7 +11,7 @@ pub(super) enum Shape<'a> {
     Bool(bool),
     /// Its text.
     Number(&'a [u8]),
-    /// What stands between its quotes.
+    /// Without its quotes.
     String(&'a [u8]),
     /// Its JSON text.
     Array(&'a str),
@@ -38,9 +38,9 @@ pub(super) fn is_empty(raw: &str) -> bool {
 }
 
 /// Puts `value` in the place of an earlier one of the same key, unless only the earlier one is a value.
-pub(super) fn keep_last<'a>(kept: &mut Option<&'a str>, value: Option<&'a str>) {
-    if kept.is_none() || value.is_some_and(|raw| !is_empty(raw)) {
-        *kept = value;
+pub(super) fn keep_last<'a>(kept: &mut Option<&'a str>, value: &'a str) {
+    if kept.is_none() || !is_empty(value) {
+        *kept = Some(value);
     }
 }
 

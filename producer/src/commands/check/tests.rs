@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
 use shared::config::Secrets;
@@ -11,10 +11,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use super::*;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::report::Report;
+
 use crate::append::{Decoded, FromStream};
+use crate::commands::check::adobe::adobe;
 use crate::counters::Counters;
+use crate::source::connect;
 use crate::source::connection::{Connection, Shared};
+use crate::source::token::Tokens;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -51,10 +57,10 @@ async fn checked(config: &Config) -> String {
 }
 
 async fn no_connection(adobe: &Adobe) {
-    let begun = Instant::now();
+    let (clock, begun) = (Clock::system(), Clock::system().steady());
     while adobe.connections() > 0 {
-        assert!(begun.elapsed() < PATIENCE, "the connection stays open");
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begun.until(clock.steady()) < PATIENCE, "the connection stays open");
+        clock.sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -103,10 +109,10 @@ async fn what_a_check_before_the_first_start_was_sent_is_read_by_the_start_and_o
     let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
     let token = tokens.get().await.unwrap();
     let opened = connect::open(&http, &config.adobe, token.value(), None).await.unwrap();
-    let begun = Instant::now();
+    let (clock, begun) = (Clock::system(), Clock::system().steady());
     while adobe.sent() < HITS {
-        assert!(begun.elapsed() < PATIENCE, "{} of {HITS} were sent", adobe.sent());
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert!(begun.until(clock.steady()) < PATIENCE, "{} of {HITS} were sent", adobe.sent());
+        clock.sleep(Duration::from_millis(5)).await;
     }
     drop(opened);
     no_connection(&adobe).await;
@@ -118,11 +124,12 @@ async fn what_a_check_before_the_first_start_was_sent_is_read_by_the_start_and_o
 async fn a_check_waits_for_no_hit_and_stays_no_longer_than_it_must() {
     // A hit in an hour, as it were.
     let (adobe, dir) = (stand_in(Some(1)), tempfile::tempdir().unwrap());
-    let begun = Instant::now();
+    let (clock, begun) = (Clock::system(), Clock::system().steady());
     let said = checked(&config(&adobe, dir.path())).await;
     assert!(said.contains("✓ Livestream"), "{said}");
     no_connection(&adobe).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let took = begun.until(clock.steady());
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,9 +8,16 @@ use flate2::write::GzEncoder;
 use shared::schema::Schema;
 use state::log::RejectLine;
 
-use super::*;
-use crate::append::{Block, Decoded};
+use bytes::Bytes;
+use chrono::DateTime;
+use shared::ids::Instance;
+use tokio::sync::mpsc;
+
+use crate::append::{Block, Decoded, FromStream};
+use crate::commands::replay::read::{Reader, Stop, not_lines};
 use crate::counters::Counters;
+use crate::decode::blocks::Records;
+use crate::decode::frame::HEAD_BYTES;
 use crate::transform::Transform;
 
 const MAX: usize = 1024;
@@ -71,7 +78,7 @@ fn zstd(text: &[u8]) -> Vec<u8> {
 fn reject(record: &[u8], reason: &str) -> String {
     let text = std::str::from_utf8(record).ok();
     let line = RejectLine {
-        at: Utc::now(),
+        at: DateTime::UNIX_EPOCH,
         instance: Instance::try_from("web-1".to_owned()).unwrap(),
         reason: reason.to_owned(),
         record: text.map(str::to_owned),

@@ -1,12 +1,12 @@
-//! Whether a text is lines of JSON, told by its beginning: who replays a pretty-printed record, an array or UTF-16 is
-//! to be told what to do, and not to get a reject a line.
+//! Recognises by its beginning whether a text is lines of JSON. For a pretty-printed record, an array or UTF-16 the
+//! command says what to do, instead of writing a reject a line.
 
 use std::io::{self, Read};
 
 use memchr::memchr;
 use serde::de::IgnoredAny;
 
-/// A first line longer than this is not looked at: no tool that prints JSON for people writes such lines.
+/// The bytes that must be enough: no tool that prints JSON for people writes longer lines.
 const HEAD_BYTES: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -16,7 +16,7 @@ const ARRAY: &str =
 const PRETTY: &str =
     "its records go over several lines, and each is to stand on one: convert it, with `jq -c .`";
 
-/// What the beginning of a text tells.
+/// The form of a text, by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
     /// Not enough yet.
@@ -27,12 +27,22 @@ enum Form {
     Other(&'static str),
 }
 
-/// Reads as much of a text as tells its form, by way of `piece`. What was read, without a byte order mark; or why it
-/// is not lines of JSON, and what to do.
-pub(super) fn beginning(
-    reader: &mut impl Read,
-    piece: &mut [u8],
-) -> io::Result<Result<Vec<u8>, &'static str>> {
+/// Why the beginning of a text gives no lines.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    Io(io::Error),
+    /// It is no lines of JSON: what it is, and what to do.
+    NotLines(&'static str),
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Reads as much of a text as shows its form, by way of `piece`, and returns it without a byte order mark.
+pub(super) fn beginning(reader: &mut impl Read, piece: &mut [u8]) -> Result<Vec<u8>, Unusable> {
     let mut head = Vec::new();
     loop {
         let read = reader.read(piece)?;
@@ -41,9 +51,9 @@ pub(super) fn beginning(
             Form::Unknown => {}
             Form::Lines(mark) => {
                 head.drain(..mark);
-                return Ok(Ok(head));
+                return Ok(head);
             }
-            Form::Other(why) => return Ok(Err(why)),
+            Form::Other(why) => return Err(Unusable::NotLines(why)),
         }
     }
 }
@@ -90,7 +100,10 @@ mod tests {
     use super::*;
 
     fn of(text: &[u8]) -> Result<Vec<u8>, &'static str> {
-        beginning(&mut &*text, &mut [0; 3]).unwrap()
+        beginning(&mut &*text, &mut [0; 3]).map_err(|error| match error {
+            Unusable::NotLines(why) => why,
+            Unusable::Io(error) => panic!("{error}"),
+        })
     }
 
     fn utf_16(text: &str, little: bool) -> Vec<u8> {

@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::metrics::Page;
 
-use crate::decode::blocks::TOO_LONG;
 use crate::transform::{ColumnCounts, Reject};
+
+/// The short name of the reason for a record over `adobe.max_record_bytes`.
+pub(crate) const TOO_LONG: &str = "too_long";
 
 /// Counts that only grow. Each connection adds to them; nothing here waits for a lock but rejects.
 #[derive(Debug, Default)]

@@ -6,18 +6,16 @@ use std::sync::atomic::Ordering;
 use chrono::{DateTime, Utc};
 use state::log::KnownHits;
 
+use super::damage::Unreadable;
+use super::frame::Frame;
+use super::resume::Reread;
 use crate::append::{Block, Decoded};
-use crate::counters::Counters;
-use crate::decode::frame::Frame;
-use crate::decode::reread::Reread;
-use crate::decode::unreadable::Unreadable;
+use crate::counters::{Counters, TOO_LONG};
 use crate::transform::{self, ColumnCounts, Identity, Outcome, Transform};
 
 /// A block is sent on when it holds this many records, or this many bytes of rows or rejects.
 const BLOCK_RECORDS: usize = 256;
 const BLOCK_BYTES: usize = 1 << 20;
-/// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
-pub(crate) const TOO_LONG: &str = "too_long";
 
 /// So many hits in a row that the log does not have, and it is asked for few from then on: to look up a hit in vain costs
 /// a tenth of its transform.

@@ -1,6 +1,7 @@
 //! The producer's front against the stand-in for Adobe, and against a server that answers as a test says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod closed_at_once;
 mod connections;
 mod flapping;
 mod import;

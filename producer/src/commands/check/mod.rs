@@ -19,7 +19,7 @@ use shared::report::{Outcome, Report};
 use state::status::feed::{self, AskError};
 
 use crate::source::connect::{self, ConnectError};
-use crate::source::reaction::{Reaction, to_refusal};
+use crate::source::refusal::{Reaction, to_refusal};
 use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
 
 /// Tries every step and says how each came out. Leaves nothing behind.

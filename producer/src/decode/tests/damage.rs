@@ -1,7 +1,7 @@
 //! Damage that shows in the records only, and hits the log has.
 
 use super::*;
-use crate::decode::unreadable::Damages;
+use crate::decode::damage::{Damages, Unreadable};
 
 /// With this limit on unreadable records.
 fn damaged_after(limit: u32) -> Reading {

@@ -3,15 +3,20 @@
 mod damage;
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use shared::schema::Schema;
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::append::Decoded;
-use crate::transform::{Filter, FilterTest, HitId, Outcome};
+use crate::append::{Decoded, FromStream};
+use crate::counters::Counters;
+use crate::transform::{Filter, FilterTest, HitId, Outcome, Transform};
 
 const MAX: usize = 300;
 

@@ -4,7 +4,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
 use shared::config::{Adobe, Reset};
 
-use crate::source::connect::ConnectError;
+use super::error::ConnectError;
 
 /// The stream's address with its query.
 pub(super) fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, ConnectError> {

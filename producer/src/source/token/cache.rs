@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use shared::clock::age;
 use shared::secret::Secret;
 
-use crate::source::token::Token;
+use super::value::Token;
 
 /// The only form there is.
 const FORMAT: u32 = 1;
@@ -230,7 +230,7 @@ mod tests {
         let absurd = fs::read_to_string(&cache.path).unwrap().replace("\"expires\":\"2", "\"expires\":\"+9");
         fs::write(&cache.path, absurd).unwrap();
         assert!(
-            cache.load("mine", Utc::now()).is_none_or(|token| token.life <= crate::source::token::MAX_LIFE)
+            cache.load("mine", Utc::now()).is_none_or(|token| token.life <= super::super::value::MAX_LIFE)
         );
     }
 

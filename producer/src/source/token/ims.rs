@@ -11,10 +11,11 @@ use shared::causes::causes;
 use shared::config::{Adobe, Auth};
 use shared::secret::Secret;
 
+use super::advice::{Refusal, advice};
+use super::error::TokenError;
+use super::service_account::{KeyError, ServiceAccount};
+use super::value::Token;
 use crate::source::connect;
-use crate::source::token::advice::{Refusal, advice};
-use crate::source::token::jwt::{KeyError, ServiceAccount};
-use crate::source::token::{Token, TokenError};
 
 /// An answer of IMS is some KiB; more is not an answer of IMS.
 const MAX_BODY: usize = 64 * 1024;

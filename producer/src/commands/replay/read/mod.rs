@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::append::FromStream;
 use crate::commands::replay::form;
-use crate::decode::blocks::{Records, TOO_LONG, TOO_LONG_REASON};
+use crate::counters::TOO_LONG;
+use crate::decode::blocks::{Records, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];

@@ -3,7 +3,7 @@
 //! ```text
 //!      ┌──────────────────────── back-off ◄───────────────────────┐
 //!      ▼                                                          │
-//! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off (pace.rs)
+//! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off (reconnect.rs)
 //! ```
 
 use std::sync::Arc;
@@ -20,12 +20,13 @@ use tokio::sync::{mpsc, watch};
 
 use crate::append::FromStream;
 use crate::counters::Counters;
-use crate::decode::reread::Rereads;
-use crate::decode::unreadable::{Damages, Met, Unreadable};
+use crate::decode::damage::{Damages, Unreadable};
+use crate::decode::seen::Met;
 use crate::decode::{self, Ended, Finished, Piece, Reading};
+use crate::source::catch_up_times::Rereads;
 use crate::source::connect::{self, ConnectError};
-use crate::source::pace::{Pace, Went};
-use crate::source::reaction::{Reaction, to_refusal};
+use crate::source::reconnect::{Pace, Went};
+use crate::source::refusal::{Reaction, to_refusal};
 use crate::source::token::{NoToken, Token, TokenError, Tokens};
 use crate::transform::Transform;
 
@@ -350,6 +351,3 @@ async fn pump(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

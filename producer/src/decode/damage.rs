@@ -15,9 +15,7 @@
 //!    └── limit reached, by a run met before ──► passing ─┘
 //! ```
 
-mod met;
-
-pub(crate) use met::Met;
+use super::seen::Met;
 
 /// What a readable record takes off the count of unreadable ones. Of damaged text a record may be readable by chance,
 /// and must not begin the count anew; where every fifth record can be read, it is no damage.

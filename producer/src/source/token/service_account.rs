@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use shared::config::Adobe;
 use shared::secret::Secret;
 
-use crate::source::token::sign;
+use super::sign;
 
 /// How long the claims are good. They are used at once; the hour is for clocks that differ.
 const LIFE: TimeDelta = TimeDelta::hours(1);

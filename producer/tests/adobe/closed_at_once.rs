@@ -1,27 +1,19 @@
-use std::path::Path;
+//! One of two connections is closed as soon as it is open; the other one still catches up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use adobe::{Adobe, Options, Plan};
-use shared::config::{Config, Secrets};
+use producer::{Connection, Counters, Decoded, FromStream, Shared};
+use shared::shutdown::Shutdown;
 use state::log::HitId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use super::*;
-use crate::append::Decoded;
+use crate::{at, http, tokens, transform};
 
 const HITS: u64 = 6_000;
-
-fn config(adobe: &Adobe) -> Config {
-    let (token, stream) = (adobe.token_url(), adobe.stream_url());
-    let text = format!(
-        "[instance]\nname = \"test\"\n[adobe]\nredirect_hosts = [\"localhost\"]\nconnections = 2\nmax_connections = 2\n\
-         retry_max = \"1s\"\nclient_id = \"client-id\"\nclient_secret = \"client-secret\"\n\
-         token_url = \"{token}\"\nstream_url = \"{stream}\"\n\
-         [s3]\nbucket = \"b\"\nregion = \"eu-central-1\"\n\
-         [redshift]\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\niam_role = \"default\"\n"
-    );
-    Config::parse(&text, Path::new("test"), std::iter::empty(), Secrets::Producer).unwrap()
-}
 
 /// Accepts every connection, answers that the stream follows, and closes it: as a load balancer does whose streaming
 /// hosts are gone. Where it is.
@@ -40,7 +32,6 @@ async fn closing_at_once() -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds() {
-    shared::tls::install();
     let plan = Plan { hits: HITS, malformed_per_mille: 0, excluded_per_mille: 0, ..Plan::default() };
     let adobe = Adobe::start(Options { plan, ..Options::default() }).unwrap();
     let generator = adobe.generator();
@@ -48,11 +39,9 @@ async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds(
         let (high, low) = generator.hit_id(index);
         HitId { high, low }
     };
-    let config = config(&adobe);
-    let transform = crate::run::transform(&config, &config.schema.load().unwrap()).unwrap();
-    let http = connect::client(&config.adobe).unwrap();
+    let config = at(&adobe, "max_connections = 2\nconnections = 2\nretry_max = \"1s\"");
+    let (http, tokens, transform) = (http(&config), tokens(&config), transform(&config));
     let (out, mut read) = mpsc::channel(1);
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shared = Shared::new(&config.adobe, http, tokens, counters, out, (0..HITS).map(known).collect());
     let mut flapping = shared.clone();

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::decode::frame::HEAD_BYTES;
+use super::frame::HEAD_BYTES;
 
 /// So many records are remembered, the latest: some 400 KiB.
 const REMEMBERED: usize = 16_384;

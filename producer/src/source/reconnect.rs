@@ -31,7 +31,7 @@ pub(crate) struct Went {
     pub unfinished: bool,
     /// Whether it ended as damaged: then no session was good, however long.
     pub damaged: bool,
-    /// Whether the next one will end as it did, as far as is known ([`crate::decode::unreadable`]).
+    /// Whether the next one will end as it did, as far as is known ([`crate::decode::damage`]).
     pub useless: bool,
     /// Whether it ended in order: then no other connection had to start again.
     pub whole: bool,
@@ -122,7 +122,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::decode::reread::Rereads;
+    use crate::source::catch_up_times::Rereads;
 
     /// No connection had anything to read again.
     const NONE: Duration = Duration::ZERO;

@@ -87,7 +87,7 @@ impl Ims {
                 (Auth::Oauth, self.send(form.to_vec()).await?)
             }
             Flow::Jwt(account) => {
-                let jwt = account.signed(Utc::now()).map_err(|reason| {
+                let jwt = account.sign(Utc::now()).map_err(|reason| {
                     self.unavailable(format!("the claims cannot be signed: {reason}"), None)
                 })?;
                 (Auth::Jwt, self.send(vec![("jwt_token", jwt.reveal())]).await?)

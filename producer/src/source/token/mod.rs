@@ -7,7 +7,6 @@ mod cache;
 mod ims;
 mod advice;
 mod service_account;
-mod sign;
 mod value;
 mod error;
 

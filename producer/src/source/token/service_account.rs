@@ -1,18 +1,23 @@
-//! What a service account sends in exchange for a token: claims about itself, signed with its key.
+//! The claims that a service account exchanges for a token: a JWT, signed with the account's key.
+//!
+//! ring signs, because it is here for TLS already. A crate for JWTs would bring a second library of cryptography.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Url;
+use ring::rand::SystemRandom;
+use ring::rsa::KeyPair;
+use ring::signature::RSA_PKCS1_SHA256;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Map, Value};
 use shared::config::Adobe;
 use shared::secret::Secret;
 
-use super::sign;
-
-/// How long the claims are good. They are used at once; the hour is for clocks that differ.
+/// How long the claims are valid. They are used at once; the hour allows for clocks that differ.
 const LIFE: TimeDelta = TimeDelta::hours(1);
+const HEADER: &str = r#"{"typ":"JWT","alg":"RS256"}"#;
 
 /// Why the key of a service account cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -23,13 +28,12 @@ pub struct KeyError(String);
 pub(super) struct ServiceAccount {
     /// All claims but the time.
     claims: Map<String, Value>,
-    key: EncodingKey,
+    key: KeyPair,
 }
 
 impl ServiceAccount {
-    /// The account a configuration names. Claims name the IMS they are for by the address it is asked at.
+    /// The account that the configuration names. Claims name their IMS by the origin of its address.
     pub(super) fn new(config: &Adobe) -> Result<Self, KeyError> {
-        sign::install();
         let ims = Url::parse(&config.token_url).map(|url| url.origin().ascii_serialization());
         let ims = ims.unwrap_or_default();
         let mut claims = Map::new();
@@ -43,25 +47,27 @@ impl ServiceAccount {
     }
 
     /// The claims, signed at `now`.
-    pub(super) fn signed(&self, now: DateTime<Utc>) -> Result<Secret, String> {
+    pub(super) fn sign(&self, now: DateTime<Utc>) -> Result<Secret, ring::error::Unspecified> {
         let mut claims = self.claims.clone();
         claims.insert("exp".to_owned(), (now + LIFE).timestamp().into());
-        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key)
-            .map(Secret::new)
-            .map_err(|error| error.to_string())
+        let claims = Value::Object(claims).to_string();
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)?;
+        Ok(Secret::new(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))))
     }
 }
 
-/// The key, known to be usable.
-fn key(pem: &Secret) -> Result<EncodingKey, KeyError> {
+/// Reads the key, in the form of PKCS #8 or of PKCS #1.
+fn key(pem: &Secret) -> Result<KeyPair, KeyError> {
     let pem = pem.reveal();
     if pem.contains("ENCRYPTED") {
         let advice = "it is encrypted; `openssl pkcs8 -in KEY -out FILE` writes one that is not";
         return Err(KeyError(advice.to_owned()));
     }
     let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| KeyError(error.to_string()))?;
-    sign::rsa_key(der.secret_der()).map_err(KeyError)?;
-    Ok(EncodingKey::from_rsa_der(der.secret_der()))
+    let key = KeyPair::from_pkcs8(der.secret_der()).or_else(|_| KeyPair::from_der(der.secret_der()));
+    key.map_err(|error| KeyError(error.to_string()))
 }
 
 #[cfg(test)]
@@ -73,12 +79,11 @@ mod tests {
 
     #[test]
     fn a_key_may_have_either_form_and_signs_alike() {
-        sign::install();
         let signed = |pem: &str| {
             let key = key(&Secret::new(pem)).unwrap();
             let claims = Map::from_iter([("aud".to_owned(), Value::from("x"))]);
             let account = ServiceAccount { claims, key };
-            account.signed(DateTime::UNIX_EPOCH).unwrap().reveal().to_owned()
+            account.sign(DateTime::UNIX_EPOCH).unwrap().reveal().to_owned()
         };
         let jwt = signed(PKCS8);
         assert_eq!(jwt, signed(PKCS1), "PKCS #1 padding has no chance in it");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
@@ -113,6 +114,7 @@ impl Cli {
                 );
             }
         };
+        let clock = Clock::system();
         let config = Config::load(&place.config, secrets)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         // What needs no configuration has ended above; it is listed so that a new command is not forgotten.
@@ -120,7 +122,7 @@ impl Cli {
             Command::ImportConfig(_) | Command::Schema(_) => Ok(()),
             Command::Check(_) => {
                 let mut out = out::stdout();
-                let checking = crate::commands::check::check(&config, &mut out);
+                let checking = crate::commands::check::check(&config, &clock, &mut out);
                 runtime.block_on(shutdown.until(checking)).unwrap_or_else(|| {
                     Err(Failure::new(
                         Exit::Unfinished,
@@ -131,7 +133,7 @@ impl Cli {
             Command::Run(_) => {
                 let telemetry = shared::telemetry::start(&config.logging, "producer")?;
                 config.warn();
-                let done = runtime.block_on(crate::run::run(config, shutdown));
+                let done = runtime.block_on(crate::run::run(config, clock, shutdown));
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
                 }

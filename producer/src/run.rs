@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use chrono::Utc;
-use shared::clock::Moment;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
@@ -19,7 +18,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::append;
 use crate::counters::Counters;
-use crate::source::connections::Connections;
+use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
 use crate::upload::Shipping;
 use crate::upload::copies::{Kept, Room};
@@ -56,12 +55,12 @@ pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> 
 ///
 /// # Errors
 /// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
-pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
-    let (log, resumed) = Log::open(Settings::of(&config, &schema), Moment::now())?;
+    let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
     let transform = mark_batches(transform, &schema, &log);
-    let before = (log.known(), log.has_history());
+    let (known, resuming) = (log.known(), log.has_history());
     tracing::info!(
         instance = %config.instance.name,
         dir = %config.log.dir.display(),
@@ -93,10 +92,10 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
         }
     });
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let (listen, figures, counted) =
-        (config.metrics.producer_listen.clone(), reader.clone(), counters.clone());
+    let (listen, figures, counted, time) =
+        (config.metrics.producer_listen.clone(), reader.clone(), counters.clone(), clock.clone());
     let page = move || {
-        let mut page = producer_page(&Owner::snapshot(&figures)?, Utc::now());
+        let mut page = producer_page(&Owner::snapshot(&figures)?, time.wall());
         counted.show(&mut page);
         Ok(page)
     };
@@ -104,16 +103,14 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let shipping = Shipping::new(&config, store, reader, appender.shipped, feed_out).keeping(kept);
     let mut shipping =
         tokio::spawn(shipping.run_and_mend(resumed, appender.to_ship, once_more, shutdown.clone()));
-    let streams = Connections::new(
+    let shared = Shared::new(
         &config.adobe,
-        config.token_cache(),
-        &transform,
+        Some(config.token_cache()),
         counters,
-        &appender.stream,
-        before,
+        appender.stream,
+        known,
+        clock.clone(),
     )?;
-    // Theirs are the only senders from here on.
-    drop(appender.stream);
 
     // What ended the producer, if it was not asked to stop; kept here, since what follows may take too long.
     let mut failure = None;
@@ -121,7 +118,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let work = async {
         // The stream ends by a signal or an error of its own, the two others by an error only. The first to end
         // ends all; the log last, when nobody can tell it anything any more.
-        let streaming = streams.run(&shutdown);
+        let streaming = run_connections(shared, transform, resuming, &shutdown);
         tokio::pin!(streaming);
         let mut shipped = false;
         let ended = loop {
@@ -152,7 +149,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     };
     let overdue = async {
         shutdown.stopping().await;
-        tokio::time::sleep(config.shutdown.timeout.0).await;
+        clock.sleep(config.shutdown.timeout.0).await;
     };
     let done = tokio::select! {
         done = work => done,

@@ -180,13 +180,6 @@ impl Inflater {
     }
 }
 
-impl Default for Inflater {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The start of an unexpected body, in plain characters.
 /// The first bytes of a body that is no gzip. They may be of a record: only their shape is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Head(Vec<u8>);

@@ -3,8 +3,9 @@
 //! In: the body of a response, in pieces. Out: blocks, and how the session ended. Nothing survives a crash: Adobe sends
 //! again what was not made durable.
 
-pub(crate) mod threads;
-pub(crate) mod inflate;
+mod threads;
+mod decoder;
+mod inflate;
 pub(crate) mod blocks;
 pub(crate) mod resume;
 pub(crate) mod damage;
@@ -14,6 +15,8 @@ pub(crate) mod frame;
 #[cfg(test)]
 mod tests;
 
+pub use decoder::Reading;
+pub(crate) use decoder::{Ended, Finished};
 pub use inflate::PIECE_BYTES;
-pub(crate) use threads::{Ended, Finished};
-pub use threads::{Piece, Reading, body, start};
+pub use resume::Resume;
+pub use threads::{Piece, body, start};

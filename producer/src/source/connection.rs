@@ -1,133 +1,91 @@
-//! One connection to the stream, for ever: token, connect, read, and again.
+//! One connection to the stream, for ever: get a token, connect, read, and again.
 //!
 //! ```text
 //!      ┌──────────────────────── back-off ◄───────────────────────┐
 //!      ▼                                                          │
-//! token ──► connect ──► reading (a session) ──ended: why──► at once, then with back-off (reconnect.rs)
+//! token ──► connect ──► reading (session.rs) ──ended: why──► at once, then with back-off (reconnect.rs)
 //! ```
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use reqwest::{Client, Response};
-use shared::causes::causes;
-use shared::config::{Adobe, Reset};
+use reqwest::Response;
+use shared::config::Reset;
 use shared::exit::{Exit, Failure};
+use shared::human;
 use shared::shutdown::Shutdown;
-use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 
 use crate::append::FromStream;
-use crate::counters::Counters;
-use crate::decode::damage::{Damages, Unreadable};
-use crate::decode::seen::Met;
-use crate::decode::{self, Ended, Finished, Piece, Reading};
-use crate::source::catch_up_times::Rereads;
+use crate::decode::damage::DamageHistory;
+use crate::decode::resume::Resume;
+use crate::decode::{self, Reading};
 use crate::source::connect::{self, ConnectError};
-use crate::source::reconnect::{Pace, Went};
-use crate::source::refusal::{Reaction, to_refusal};
-use crate::source::token::{NoToken, Token, TokenError, Tokens};
+use crate::source::reconnect::{End, ReconnectPolicy};
+use crate::source::refusal::{Retry, retry};
+use crate::source::session::{self, Ended};
+use crate::source::shared_state::Shared;
+use crate::source::token::{NoToken, Token, TokenError};
 use crate::transform::Transform;
 
-/// Compressed pieces that may wait for the decoding thread; each is some ten KiB.
+/// Compressed pieces that may wait for the decoding threads; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
 /// Connections of one process that act at the same moment do so this much apart: Adobe refuses crowds.
 const STAGGER: Duration = Duration::from_millis(200);
-
-/// What the connections of a process share.
-#[derive(Clone)]
-pub struct Shared {
-    /// `[adobe]`
-    pub config: Adobe,
-    /// The client for IMS and Livestream.
-    pub http: Client,
-    /// The token.
-    pub tokens: Tokens,
-    /// What is counted on the way.
-    pub counters: Arc<Counters>,
-    /// The way to the log.
-    pub out: mpsc::Sender<FromStream>,
-    /// The hits that the log has.
-    pub known: KnownHits,
-    /// How often a connection broke. What was under way on it is lost, and Adobe may have given the visitors of it to
-    /// another by the time it is back: so all connections start again, each with `reset`, and nothing is missing.
-    broken: watch::Sender<u64>,
-    /// How long each connection took to catch up.
-    rereads: Rereads,
-    /// The unreadable records that ended sessions.
-    unreadable: Met,
-}
-
-impl Shared {
-    /// For the connections of a process, of which none was connected yet.
-    #[must_use]
-    pub fn new(
-        config: &Adobe,
-        http: Client,
-        tokens: Tokens,
-        counters: Arc<Counters>,
-        out: mpsc::Sender<FromStream>,
-        known: KnownHits,
-    ) -> Self {
-        let (broken, rereads, unreadable) = (watch::Sender::new(0), Rereads::default(), Met::default());
-        Self { config: config.clone(), http, tokens, counters, out, known, broken, rereads, unreadable }
-    }
-}
 
 /// One connection.
 pub struct Connection {
     number: u8,
     shared: Shared,
-    transform: Option<Transform>,
-    /// Whether the stream was read into this log before: then Adobe is asked to send again what it still holds.
-    again: bool,
-    /// A stream that moves may want to be told where to read from.
-    moving: bool,
-    pace: Pace,
-    damages: Damages,
+    transform: Transform,
+    /// Whether this log has read the stream before. Then Adobe is asked to send again what it still holds.
+    resuming: bool,
+    /// Whether Livestream answered 503. A stream that moves may have to be told where to read from.
+    moved: bool,
+    policy: ReconnectPolicy,
+    damage: DamageHistory,
 }
 
-/// What to do after a try.
+/// What to do after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Try again.
     AtOnce,
     /// Try again after this time.
     After(Duration),
-    /// The end: a stop was asked for, or nobody takes what is read.
+    /// End: a stop was asked for, or the log takes no more.
     Stop,
 }
 
 impl Connection {
-    /// Connection `number`, from 0, of the stream; it is not connected. `again` says whether the stream was read into
-    /// this log before.
+    /// Connection `number`, from 0, of the stream. It is not connected yet. `resuming` says whether this log has read
+    /// the stream before.
     #[must_use]
-    pub fn new(number: u8, shared: Shared, transform: Transform, again: bool) -> Self {
+    pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
         let config = &shared.config;
-        // With another `reset` none makes others start again.
+        // With another `reset` no connection makes others start again.
         let alone = config.connections == 1 || config.reset != Reset::Smallest;
-        let pace = Pace::new(config.retry_max.0, alone);
-        let transform = Some(transform);
-        let damages = Damages::new(shared.unreadable.clone());
-        Self { number, shared, transform, again, moving: false, pace, damages }
+        let policy = ReconnectPolicy::new(config.retry_max.0, alone);
+        let damage = DamageHistory::new(shared.seen.clone());
+        Self { number, shared, transform, resuming, moved: false, policy, damage }
     }
 
-    /// Reads until shutdown, or until only a person can help.
+    /// Reads until shutdown, or until it needs an operator.
     ///
     /// # Errors
     /// When the credential or the stream's address is wrong.
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
-        let apart = STAGGER * u32::from(self.number);
-        shutdown.sleep(apart).await;
+        let clock = self.shared.clock.clone();
+        let stagger = STAGGER * u32::from(self.number);
+        shutdown.until(clock.sleep(stagger)).await;
         while !shutdown.is_stopping() {
             match self.step(shutdown).await? {
                 Next::AtOnce => {}
                 Next::After(wait) => {
-                    let wait = wait + apart;
-                    tracing::info!(connection = self.number, wait = %shared::human::duration(wait), "trying again");
-                    self.shared.rereads.wait(self.number, Instant::now() + wait);
-                    shutdown.sleep(wait).await;
+                    let wait = wait + stagger;
+                    tracing::info!(connection = self.number, wait = %human::duration(wait), "trying again");
+                    self.shared.catch_up_times.set_waiting(self.number, clock.steady() + wait);
+                    shutdown.until(clock.sleep(wait)).await;
                 }
                 Next::Stop => break,
             }
@@ -135,7 +93,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Tries once: gets a token, connects, and reads until the connection ends.
+    /// Tries once: gets a token, connects, and reads until the session ends.
     ///
     /// # Errors
     /// As [`Connection::run`].
@@ -143,211 +101,136 @@ impl Connection {
         let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
             Ok(token) => token,
-            // Before the first session it is the configuration; later it may be a secret being replaced, and
-            // what is in the log goes on being shipped.
-            Err(NoToken { error: error @ TokenError::Refused { .. }, .. }) if !self.again => {
+            // Before the first session the configuration is wrong. Later an operator may be replacing a secret, and what
+            // is in the log goes on being uploaded.
+            Err(NoToken { error: error @ TokenError::Refused { .. }, .. }) if !self.resuming => {
                 return Err(Failure::new(Exit::Config, error));
             }
-            // Whoever asked has told why.
+            // The request has logged why.
             Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
         };
-        // A log that never read the stream may follow one that is lost: what Adobe still holds is asked for too. What of it
-        // is in the table is left out when it is loaded.
-        let config = &self.shared.config;
-        let asks = self.again || self.moving || config.reset == Reset::Smallest;
-        let reset = asks.then_some(config.reset);
-        // Before it is opened: what breaks from now on concerns it.
+        let Shared { config, http, clock, .. } = &self.shared;
+        // A log that never read the stream may follow one that is lost. So with "smallest" it asks too for what Adobe
+        // still holds; a load leaves out what the table has of it.
+        let with_reset = self.resuming || self.moved || config.reset == Reset::Smallest;
+        let reset = with_reset.then_some(config.reset);
+        // Before the stream is opened: it concerns this connection too if another breaks from now on.
         let broken = self.shared.broken.subscribe();
-        let opening = connect::open(&self.shared.http, &self.shared.config, token.value(), reset);
-        let Some(opened) = shutdown.until(opening).await else { return Ok(Next::Stop) };
-        match opened {
-            Ok(response) => Ok(self.session(response, reset, &token, broken, shutdown).await),
-            Err(error) => self.react(&error, &token).await,
+        let opening = connect::open(http, config, token.value(), reset, clock);
+        match shutdown.until(opening).await {
+            None => Ok(Next::Stop),
+            Some(Ok(response)) => {
+                let host = response.url().host_str().unwrap_or_default();
+                tracing::info!(connection = self.number, host, ?reset, "reading the stream");
+                self.resuming = true;
+                Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
+            }
+            Some(Err(error)) => self.not_open(&error, &token).await,
         }
     }
 
-    async fn react(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
-        let reaction = match error {
-            ConnectError::Refused { status, said, retry_after, .. } => {
-                self.moving |= *status == 503;
-                to_refusal(*status, said, *retry_after)
+    /// Decides what to do when the stream could not be opened.
+    async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
+        let retry = match error {
+            ConnectError::Refused { status, message, retry_after, .. } => {
+                self.moved |= *status == 503;
+                retry(*status, message, *retry_after)
             }
-            ConnectError::Forbidden(_) => Reaction::Stop("check adobe.redirect_hosts"),
-            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Reaction::Backoff,
+            ConnectError::Forbidden(_) => Retry::NeedsOperator("check adobe.redirect_hosts"),
+            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
         };
-        if let Reaction::Stop(advice) = reaction
-            && !self.again
-        {
-            let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
-            return Err(Failure::new(Exit::Unavailable, error));
-        }
-        let connection = self.number;
-        let next = match reaction {
-            Reaction::NewToken => {
+        let (connection, longest) = (self.number, self.shared.config.retry_max.0);
+        let next = match retry {
+            Retry::NewToken => {
                 self.shared.tokens.refused(token).await;
                 Next::AtOnce
             }
-            Reaction::Wait(asked) => Next::After(asked.unwrap_or(self.shared.config.retry_max.0)),
-            Reaction::Backoff => Next::After(self.pace.refused()),
-            Reaction::Stop(advice) => {
-                tracing::error!(connection, advice, "only a person can mend this");
-                Next::After(self.shared.config.retry_max.0)
+            Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
+            Retry::BackOff => Next::After(self.policy.connect_failed()),
+            Retry::NeedsOperator(advice) if !self.resuming => {
+                let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
+                return Err(Failure::new(Exit::Unavailable, error));
+            }
+            Retry::NeedsOperator(advice) => {
+                tracing::error!(connection, advice, "needs an operator");
+                Next::After(longest)
             }
         };
-        tracing::warn!(connection, %error, failures = self.pace.failures(), "the stream is not connected");
+        tracing::warn!(connection, %error, failures = self.policy.failures(), "the stream is not connected");
         Ok(next)
     }
 
-    /// Reads one connection to its end.
+    /// Reads one response to its end. None when the log takes no more.
     async fn session(
         &mut self,
         response: Response,
-        reset: Option<Reset>,
         token: &Token,
-        mut broken: watch::Receiver<u64>,
+        broken: watch::Receiver<u64>,
         shutdown: &Shutdown,
-    ) -> Next {
-        let connection = self.number;
-        let host = response.url().host_str().unwrap_or_default().to_owned();
-        tracing::info!(connection, host, ?reset, "reading the stream");
-        let started = Instant::now();
-        self.again = true;
-        let Some(transform) = self.transform.take() else { return Next::Stop };
-        if self.shared.out.send(FromStream::Started(connection)).await.is_err() {
-            return Next::Stop;
-        }
+    ) -> Option<Next> {
+        let Shared { counters, out, .. } = &self.shared;
+        out.send(FromStream::Started(self.number)).await.ok()?;
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
-        let (counters, out) = (self.shared.counters.clone(), self.shared.out.clone());
-        let thread = match decode::start(connection, transform.clone(), self.reading(), counters, input, out)
-        {
-            Ok(thread) => thread,
+        let (transform, reading) = (self.transform.clone(), self.reading());
+        let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
+        let threads = match started {
+            Ok(threads) => threads,
             Err(error) => {
-                self.transform = Some(transform);
-                tracing::error!(connection, %error, "cannot start a thread");
+                tracing::error!(connection = self.number, %error, "cannot start a thread");
                 let why = "no thread could be started for it".to_owned();
-                if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
-                    return Next::Stop;
-                }
-                return Next::After(self.pace.refused());
+                out.send(FromStream::Ended(self.number, why)).await.ok()?;
+                return Some(Next::After(self.policy.connect_failed()));
             }
         };
-        let pumping = pump(response, pieces, self.shared.config.idle_timeout.0, shutdown);
-        let (why, end) = tokio::select! {
-            ended = pumping => ended,
-            // None is left to break when this one is alone.
-            Ok(()) = broken.changed() => ("another connection broke".to_owned(), End::Told),
-        };
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-        let lasted = started.elapsed();
-        let mut went = Went { lasted, ..Went::default() };
-        let (ended, unreadable) = match joined {
-            Ok(Ok(Finished { transform: back, ended, reread, unreadable })) => {
-                self.transform = Some(back);
-                (went.rereading, went.unfinished) = (reread.took().min(lasted), reread.is_unfinished());
-                (ended, unreadable)
-            }
-            _ => {
-                self.transform = Some(transform);
-                (Ended::Damaged("the decoding thread failed".to_owned()), Unreadable::default())
-            }
-        };
-        let refused = ended == Ended::NotAuthorized;
-        went.damaged = matches!(ended, Ended::Damaged(_) | Ended::Unreadable(_));
-        went.useless = unreadable.is_spent();
-        let (why, end) = match ended {
-            Ended::Input => (why, end),
-            Ended::Within(what) => (format!("{why}, within {what}"), end),
-            Ended::Damaged(how) | Ended::Unreadable(how) => (how, End::Broke),
-            Ended::NotAuthorized => {
-                self.shared.tokens.refused(token).await;
-                ("Adobe says the token is not authorized any more".to_owned(), End::Broke)
-            }
-            Ended::Closed => return Next::Stop,
-        };
-        if !refused {
-            // Not earlier: a token that is not good any more may be told so in the body.
-            self.shared.tokens.taken(token).await;
+        let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
+        self.record(&ended, token).await;
+        self.shared.out.send(FromStream::Ended(self.number, ended.why)).await.ok()?;
+        let mut session = ended.session;
+        if session.end == End::Interrupted {
+            return Some(Next::After(Duration::ZERO));
         }
-        // A session that another one ended says nothing of what Adobe sends.
-        if end != End::Told {
-            self.note_damage(&went, &unreadable, &why);
-        }
-        let (now, rereads) = (Instant::now(), self.shared.rereads.clone());
-        rereads.note(connection, went.rereading, went.unfinished, now);
-        // With another `reset` the others would lose what is under way on them, and bring nothing back.
-        if end == End::Broke && self.shared.config.reset == Reset::Smallest {
-            drop(broken);
-            self.shared.broken.send_modify(|times| *times += 1);
-        }
-        tracing::info!(connection, why, seconds = lasted.as_secs(), "the session ended");
-        if self.shared.out.send(FromStream::Ended(connection, why)).await.is_err() {
-            return Next::Stop;
-        }
-        if end == End::Told {
-            return Next::After(Duration::ZERO);
-        }
-        went.whole = end == End::Whole;
-        went.last = rereads.is_last(connection, self.shared.config.connections, now);
-        self.pace.ended(&went, rereads.longest(now)).map_or(Next::AtOnce, Next::After)
+        let (now, times) = (self.shared.clock.steady(), &self.shared.catch_up_times);
+        session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
+        let wait = self.policy.session_ended(&session, times.longest(now));
+        Some(wait.map_or(Next::AtOnce, Next::After))
     }
 
     /// How the records of the next session are read.
     fn reading(&self) -> Reading {
-        let config = &self.shared.config;
+        let Shared { config, known, clock, .. } = &self.shared;
         let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let known = Some(self.shared.known.clone());
-        let unreadable = self.damages.next(config.damaged_after, max_record_bytes);
-        Reading { max_record_bytes, known, unreadable }
+        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
+        Reading { max_record_bytes, resume: Some(Resume::new(known.clone(), clock.clone())), damage }
     }
 
-    /// Counts a session that could not be read, and says so.
-    fn note_damage(&mut self, went: &Went, unreadable: &Unreadable, why: &str) {
-        self.damages.ended(unreadable, went.lived(Duration::ZERO));
-        if went.damaged {
-            self.shared.counters.damaged.fetch_add(1, Ordering::Relaxed);
+    /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.
+    async fn record(&mut self, ended: &Ended, token: &Token) {
+        let Ended { session, why, authorized, damage } = ended;
+        let Shared { tokens, counters, clock, catch_up_times, broken, config, .. } = &self.shared;
+        // Livestream may report an expired token in the body, so trust the token only after the session.
+        match authorized {
+            true => tokens.accepted(token).await,
+            false => tokens.refused(token).await,
+        }
+        // A session that another one ended says nothing of what Adobe sends.
+        if session.end != End::Interrupted {
+            self.damage.session_ended(damage, session.was_stable(Duration::ZERO));
+        }
+        if session.end.is_damage() {
+            counters.damaged.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(connection = self.number, why, "the stream is damaged: connecting anew");
         }
-    }
-}
-
-/// How a session ended, for those beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// In order: all that was sent was read.
-    Whole,
-    /// What was under way is lost.
-    Broke,
-    /// It was to end: another one broke, or the process stops.
-    Told,
-}
-
-/// Passes the body on until it ends, and says why it did. Waits while the decoding thread is behind: then the
-/// socket is not read.
-async fn pump(
-    mut response: Response,
-    pieces: mpsc::Sender<Piece>,
-    idle: Duration,
-    shutdown: &Shutdown,
-) -> (String, End) {
-    loop {
-        let Some(read) = shutdown.until(tokio::time::timeout(idle, response.chunk())).await else {
-            return ("the producer was stopped".to_owned(), End::Told);
-        };
-        let piece = match read {
-            Ok(Ok(Some(bytes))) => Piece::Bytes(bytes),
-            Ok(Ok(None)) => {
-                let _ = pieces.send(Piece::End).await;
-                return ("Adobe ended it".to_owned(), End::Whole);
-            }
-            Ok(Err(error)) => return (causes(&error.without_url()), End::Broke),
-            Err(_) => return (format!("no byte for {}", shared::human::duration(idle)), End::Broke),
-        };
-        let Some(sent) = shutdown.until(pieces.send(piece)).await else {
-            return ("the producer was stopped".to_owned(), End::Told);
-        };
-        if sent.is_err() {
-            // The decoding thread has ended, and knows better why.
-            return (String::new(), End::Broke);
+        catch_up_times.record(self.number, session.catching_up, session.behind, clock.steady());
+        // With any other `reset`, restarting the other connections would lose their hits in flight.
+        let restarts_others = !matches!(session.end, End::Complete | End::Interrupted);
+        if restarts_others && config.reset == Reset::Smallest {
+            broken.send_modify(|times| *times += 1);
         }
+        tracing::info!(
+            connection = self.number,
+            why,
+            seconds = session.lasted.as_secs(),
+            "the session ended"
+        );
     }
 }

@@ -12,6 +12,7 @@ use std::io::Write;
 use bytes::Bytes;
 use reqwest::Client;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
@@ -19,19 +20,19 @@ use shared::report::{Outcome, Report};
 use state::status::feed::{self, AskError};
 
 use crate::source::connect::{self, ConnectError};
-use crate::source::refusal::{Reaction, to_refusal};
+use crate::source::refusal::{Retry, retry};
 use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
 
 /// Tries every step and says how each came out. Leaves nothing behind.
 ///
 /// # Errors
 /// With the code of the first step that failed.
-pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
     report.line("log directory", log_dir(config))?;
     report.line("network", Ok(network(config)))?;
-    adobe(config, &mut report).await?;
+    adobe(config, clock, &mut report).await?;
     report.line("S3", bucket(config).await)?;
     report.end()
 }
@@ -69,10 +70,10 @@ fn log_dir(config: &Config) -> Outcome {
     }
 }
 
-async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
+async fn adobe<W: Write>(config: &Config, clock: &Clock, report: &mut Report<'_, W>) -> Result<(), Failure> {
     let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
     // Not from the file of a running producer, nor into it: what is tried is the credential.
-    let tokens = Tokens::new(http.clone(), &config.adobe, None);
+    let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone());
     let token = match tokens {
         Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
             error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
@@ -85,11 +86,11 @@ async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<
     let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
     report.line("Adobe token", granted)?;
     let Ok(token) = token else { return Ok(()) };
-    report.line("Livestream", stream(config, &http, &token).await)?;
+    report.line("Livestream", stream(config, &http, &token, clock).await)?;
     Ok(())
 }
 
-async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
+async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Outcome {
     match feed::snapshot::<Value>(&config.producer_socket()).await {
         Err(AskError::Nobody(_)) => {}
         running => {
@@ -119,17 +120,17 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
         }
     }
     // Without `reset`: a look must not move where another producer reads.
-    let opened = connect::open(http, &config.adobe, token.value(), None).await;
+    let opened = connect::open(http, &config.adobe, token.value(), None, clock).await;
     // The response is dropped here, and its connection closed.
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
     opened.map_err(|error| {
         let advice = match error {
-            ConnectError::Refused { status, ref said, retry_after, .. } => {
-                match to_refusal(status, said, retry_after) {
-                    Reaction::Stop(advice) => advice,
-                    Reaction::NewToken => NOT_TAKEN,
-                    Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
-                    Reaction::Backoff => "try again",
+            ConnectError::Refused { status, ref message, retry_after, .. } => {
+                match retry(status, message, retry_after) {
+                    Retry::NeedsOperator(advice) => advice,
+                    Retry::NewToken => NOT_TAKEN,
+                    Retry::After(_) => "a running producer may hold the connection: try again in a minute",
+                    Retry::BackOff => "try again",
                 }
             }
             ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {

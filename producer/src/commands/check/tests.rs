@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::append::{Decoded, FromStream};
 use crate::counters::Counters;
-use crate::source::connection::{Connection, Shared};
+use crate::source::{Connection, Shared};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -46,7 +46,7 @@ fn config(adobe: &Adobe, dir: &Path) -> Config {
 async fn checked(config: &Config) -> String {
     shared::tls::install();
     let mut out = Vec::new();
-    adobe(config, &mut Report::new(&mut out)).await.unwrap();
+    adobe(config, &Clock::system(), &mut Report::new(&mut out)).await.unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -62,10 +62,9 @@ async fn no_connection(adobe: &Adobe) {
 async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let (out, mut read) = mpsc::channel(100);
     let transform = crate::run::transform(config, &config.schema.load().unwrap()).unwrap();
-    let http = connect::client(&config.adobe).unwrap();
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
+    let shared =
+        Shared::new(&config.adobe, None, counters, out, KnownHits::default(), Clock::system()).unwrap();
     let shutdown = Shutdown::new();
     let stopped = shutdown.clone();
     let reading =
@@ -99,10 +98,10 @@ async fn what_a_check_before_the_first_start_was_sent_is_read_by_the_start_and_o
         no_connection(&adobe).await;
     }
     // As if a check had been slow to close: what was sent to it, Adobe counts as read.
-    let http = connect::client(&config.adobe).unwrap();
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
+    let (http, clock) = (connect::client(&config.adobe).unwrap(), Clock::system());
+    let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone()).unwrap();
     let token = tokens.get().await.unwrap();
-    let opened = connect::open(&http, &config.adobe, token.value(), None).await.unwrap();
+    let opened = connect::open(&http, &config.adobe, token.value(), None, &clock).await.unwrap();
     let begun = Instant::now();
     while adobe.sent() < HITS {
         assert!(begun.elapsed() < PATIENCE, "{} of {HITS} were sent", adobe.sent());

@@ -33,7 +33,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use crate::append::{self, FromStream};
 use crate::counters::Counters;
-use crate::decode::blocks::Records;
+use crate::decode::blocks::BlockBuilder;
 use crate::upload::Shipping;
 use input::Input;
 use journal::Journal;
@@ -110,7 +110,7 @@ pub(crate) async fn replay(
         log: log_reader.clone(),
         journal,
         base: before.received,
-        reader: Some(Reader::new(Records::new(transform, counters), max, stream.clone())),
+        reader: Some(Reader::new(BlockBuilder::new(transform, counters), max, stream.clone())),
         stream,
         bar: bar(inputs.iter().map(Input::bytes)),
         summary: &mut summary,

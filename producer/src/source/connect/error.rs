@@ -5,16 +5,16 @@ use std::time::Duration;
 /// Why the stream is not open.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Livestream answered something else.
-    #[error("{host} answered {status} {said}")]
+    /// Livestream refuses the request.
+    #[error("{host} answered {status} {message}")]
     Refused {
-        /// Who answered.
+        /// The host that answered.
         host: String,
         /// The HTTP status.
         status: u16,
-        /// Its `error_description`, or the beginning of what it said instead.
-        said: String,
-        /// How long it asks to wait.
+        /// `error_description` of the body, or the beginning of a body in another form.
+        message: String,
+        /// `Retry-After` of the answer.
         retry_after: Option<Duration>,
     },
     /// A redirect leads where the token must not go.
@@ -28,7 +28,7 @@ pub enum ConnectError {
     /// The network failed.
     #[error("cannot reach {host}: {reason}")]
     Network {
-        /// Who was called.
+        /// The host that was called.
         host: String,
         /// What happened.
         reason: String,

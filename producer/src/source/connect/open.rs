@@ -1,13 +1,13 @@
-//! Opening the stream. HTTP libraries drop `Authorization` on a redirect to another host, and Livestream answers
-//! with just such a redirect: so redirects are followed here, by hand, and only to hosts on the allow-list, because
-//! the token goes with them.
+//! Opens the stream. HTTP libraries drop `Authorization` on a redirect to another host, and Livestream answers with
+//! just such a redirect. So this follows redirects by hand, and only to hosts on the allow-list, because the token goes
+//! with them.
 
 use std::time::Duration;
 
-use chrono::Utc;
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderValue};
 use reqwest::{Certificate, Client, NoProxy, Proxy, Response, StatusCode};
 use shared::causes::causes;
+use shared::clock::Clock;
 use shared::config::{Adobe, Reset};
 use shared::secret::Secret;
 
@@ -17,28 +17,27 @@ use super::redirect;
 
 /// Redirects followed at most.
 const MAX_REDIRECTS: usize = 5;
-/// How much of a refusal is read, and characters shown of it.
+/// Bytes read of a refusal, and characters shown of it.
 const MAX_REFUSAL: usize = 4 * 1024;
 const MAX_SHOWN: usize = 300;
-/// A connection without traffic is probed this often, so that one that is dead is known to be.
+/// How often a connection without traffic is probed, so that a dead one is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), no redirects of its own, no
-/// inflating of its own.
+/// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), without redirects and
+/// decompression of its own.
 ///
 /// # Errors
 /// When TLS cannot be set up, for want of root certificates for example.
 pub fn client(config: &Adobe) -> reqwest::Result<Client> {
     let egress = &config.egress;
-    // None of reqwest's own looking around: every client of the product takes the same way out.
+    // reqwest must not search for proxies itself: every client of the product takes the same way out.
     let mut builder = Client::builder().no_proxy();
     if let Some((address, direct)) = egress.proxy() {
         builder = builder.proxy(Proxy::https(address.reveal())?.no_proxy(NoProxy::from_string(direct)));
     }
     if let Some(certificates) = egress.certificates() {
-        let read: reqwest::Result<Vec<_>> =
-            certificates.iter().map(|der| Certificate::from_der(der)).collect();
-        builder = builder.tls_certs_only(read?);
+        let certificates = certificates.iter().map(|der| Certificate::from_der(der));
+        builder = builder.tls_certs_only(certificates.collect::<reqwest::Result<Vec<_>>>()?);
     }
     builder
         .http1_only()
@@ -50,7 +49,7 @@ pub fn client(config: &Adobe) -> reqwest::Result<Client> {
         .build()
 }
 
-/// Opens the stream: `reset` says where to read from, if Adobe shall not decide.
+/// Opens the stream. `reset` says where to read from; without it, Adobe decides.
 ///
 /// # Errors
 /// When anything but the stream comes back.
@@ -59,6 +58,7 @@ pub async fn open(
     config: &Adobe,
     token: &Secret,
     reset: Option<Reset>,
+    clock: &Clock,
 ) -> Result<Response, ConnectError> {
     let mut url = redirect::stream_url(config, reset)?;
     let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
@@ -83,26 +83,25 @@ pub async fn open(
                 url = redirect::target(response.headers(), &url, &config.redirect_hosts)?;
             }
             status => {
-                let retry_after = retry_after(response.headers(), Utc::now());
-                let body = read_body(response, MAX_REFUSAL).await;
-                let said = said(&body, token);
-                return Err(ConnectError::Refused { host, status: status.as_u16(), said, retry_after });
+                let retry_after = retry_after(response.headers(), clock.wall());
+                let message = message(&read_body(response, MAX_REFUSAL).await, token);
+                return Err(ConnectError::Refused { host, status: status.as_u16(), message, retry_after });
             }
         }
     }
     Err(ConnectError::BadRedirect(format!("gave up after {MAX_REDIRECTS} redirects")))
 }
 
-/// What a refusal says: in Livestream's form its `error_description`, else all of it; without the token, should it repeat
-/// what we sent. That is taken out before the text is cut, which could leave half of it.
-fn said(body: &[u8], token: &Secret) -> String {
+/// The `error_description` of a refusal, or the whole body in another form. Takes out the token, which Livestream may
+/// repeat, before the text is cut: a cut could leave half of it.
+fn message(body: &[u8], token: &Secret) -> String {
     #[derive(serde::Deserialize)]
     struct Refusal {
         error_description: String,
     }
-    let said = match serde_json::from_slice::<Refusal>(body) {
+    let message = match serde_json::from_slice::<Refusal>(body) {
         Ok(refusal) => refusal.error_description,
         Err(_) => String::from_utf8_lossy(body).into_owned(),
     };
-    one_line(&token.hidden_in(&said), MAX_SHOWN)
+    one_line(&token.hidden_in(&message), MAX_SHOWN)
 }

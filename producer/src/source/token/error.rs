@@ -5,42 +5,42 @@ use std::time::Duration;
 /// Why there is no token.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
-    /// IMS says that something about the credential is wrong. Only a person mends that.
+    /// IMS refuses the credential. This needs an operator.
     #[error("Adobe IMS refused a token ({code}: {description}). {advice}")]
     Refused {
-        /// IMS's `error`.
+        /// `error` of the answer.
         code: String,
-        /// IMS's `error_description`.
+        /// `error_description` of the answer.
         description: String,
         /// What to do about it.
         advice: &'static str,
     },
-    /// IMS could not be reached, or was busy, or answered what is no answer. It may pass.
+    /// IMS cannot be reached, is busy, or answers with something else. This may pass.
     #[error("no token from {url}: {reason}")]
     Unavailable {
-        /// Where it was asked for.
+        /// The address of IMS.
         url: String,
         /// What happened.
         reason: String,
-        /// How long IMS asks to wait.
+        /// `Retry-After` of the answer.
         retry_after: Option<Duration>,
     },
-    /// Livestream answered 401 to tokens IMS had just given.
+    /// Livestream answers 401 to tokens that IMS has just issued.
     #[error("Livestream does not take the tokens Adobe IMS gives: {NOT_TAKEN}")]
     NotTaken,
 }
 
-/// What a person can do when tokens are given, but not taken.
+/// What an operator can do when Livestream refuses the tokens that IMS issues.
 pub(crate) const NOT_TAKEN: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
     Analytics in the Adobe Developer Console), its e-mail address is not linked to the stream (ask Customer Care), or \
     this machine's clock is off";
 
-/// There is no token, and there will be none before this time has passed.
+/// There is no token, and there will be none before `wait` has passed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{error}")]
 pub struct NoToken {
     /// Why.
     pub error: TokenError,
-    /// When it is worth asking again.
+    /// When to ask again.
     pub wait: Duration,
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::append::FromStream;
 use crate::commands::replay::form;
 use crate::counters::TOO_LONG;
-use crate::decode::blocks::{Records, TOO_LONG_REASON};
+use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -44,13 +44,13 @@ pub(super) enum Stop {
 
 /// Makes blocks of the records of one file after the other.
 pub(super) struct Reader {
-    records: Records,
+    records: BlockBuilder,
     max_record_bytes: usize,
     out: mpsc::Sender<FromStream>,
 }
 
 impl Reader {
-    pub(super) fn new(records: Records, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
+    pub(super) fn new(records: BlockBuilder, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
         Self { records, max_record_bytes, out }
     }
 

@@ -19,7 +19,7 @@ fn reader(out: mpsc::Sender<FromStream>) -> Reader {
     let mut columns = Schema::default().columns;
     columns.retain(|column| column.name == "pagename");
     let transform = Transform::new(&Schema::new(columns, "test").unwrap(), &[]).unwrap();
-    Reader::new(Records::new(transform, Arc::new(Counters::new(&[]))), MAX, out)
+    Reader::new(BlockBuilder::new(transform, Arc::new(Counters::new(&[]))), MAX, out)
 }
 
 /// The rows and rejects of one file, and how its reading ended. Without `end` the bytes are cut off.

@@ -10,6 +10,7 @@
 mod cli;
 mod commands;
 mod run;
+mod log_owner;
 mod source;
 mod decode;
 mod counters;
@@ -29,4 +30,4 @@ pub use source::connect::{ConnectError, client, open};
 pub use source::token::{NoToken, TokenError, Tokens};
 pub use source::{Connection, Next, Shared, run_connections};
 pub use transform::{Filter, FilterTest, HitId, Outcome, Reject, Transform, identity};
-pub use upload::Shipping;
+pub use upload::Uploader;

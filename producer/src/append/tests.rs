@@ -1,16 +1,23 @@
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::clock::Clock;
 use shared::ids::Instance;
 use shared::layout::Compression;
-use state::log::{BatchStatus, LogReader, Settings};
+use shared::shutdown::Shutdown;
+use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
 
-use super::*;
+use crate::append::{Appender, Block, Decoded, FromStream, start};
 
-/// Far longer than anything waits here, and far shorter than the clock is set back by.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For the disk.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The clock that is set by hand moves on so much at a time.
+const STEP: Duration = Duration::from_millis(10);
+
+fn clock() -> Clock {
+    Clock::by_hand("2026-03-02T12:00:00Z".parse::<DateTime<Utc>>().unwrap())
+}
 
 fn settings(dir: &Path) -> Settings {
     Settings {
@@ -42,13 +49,17 @@ fn one_row(low: u64) -> Block {
     Block { records: vec![Decoded::Row { end: rows.len(), hit, received: None }], rows }
 }
 
-async fn until(what: &str, log: &LogReader, is: impl Fn(&LogReader) -> bool) -> Duration {
-    let begun = Instant::now();
-    while !is(log) {
-        assert!(begun.elapsed() < PATIENCE, "{what} is held up");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    begun.elapsed()
+/// Moves the clock on until it is so, and returns by how much.
+async fn until(what: &str, clock: &Clock, log: &LogReader, is: impl Fn(&LogReader) -> bool) -> Duration {
+    let (begun, machine) = (clock.steady(), Clock::system());
+    let disk = tokio::time::timeout(PATIENCE, async {
+        while !is(log) {
+            clock.advance(STEP);
+            machine.sleep(Duration::from_millis(1)).await;
+        }
+    });
+    disk.await.unwrap_or_else(|_| panic!("{what} is held up"));
+    begun.until(clock.steady())
 }
 
 fn rows(log: &LogReader) -> u64 {
@@ -62,37 +73,33 @@ fn sealed(log: &LogReader) -> usize {
 
 #[tokio::test]
 async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_nor_their_batch() {
-    static SET_BACK: AtomicBool = AtomicBool::new(false);
-    fn clock() -> Moment {
-        let now = Moment::now();
-        let hour = TimeDelta::hours(i64::from(SET_BACK.load(Ordering::Relaxed)));
-        Moment { wall: now.wall - hour, ..now }
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let (log, _) = Log::open(settings(dir.path()), clock()).unwrap();
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
-    let shutdown = Shutdown::new();
-    let mut appender = start_by(clock, log, shutdown.clone()).unwrap();
+    let begun = clock.wall();
+    let mut appender = start(log, clock.clone(), Shutdown::new()).unwrap();
 
     appender.stream.send(FromStream::Started(0)).await.unwrap();
     appender.stream.send(FromStream::Block(0, one_row(1))).await.unwrap();
-    until("a row", &reader, |log| rows(log) == 1).await;
-    // One is staged before the clock is set back and one behind it, which makes the thread look at the time again.
+    until("a row", &clock, &reader, |log| rows(log) == 1).await;
+    // One is staged before the clock is set back and one behind it.
     appender.stream.send(FromStream::Block(0, one_row(2))).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(10)).await;
-    SET_BACK.store(true, Ordering::Relaxed);
+    while appender.stream.capacity() < appender.stream.max_capacity() {
+        tokio::task::yield_now().await;
+    }
+    clock.set_wall(clock.wall() - TimeDelta::hours(1));
     appender.stream.send(FromStream::Block(0, one_row(3))).await.unwrap();
-    until("a row", &reader, |log| rows(log) == 3).await;
-    let took = until("a batch", &reader, |log| sealed(log) == 1).await;
+    until("a row", &clock, &reader, |log| rows(log) == 3).await;
+    let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     assert!(appender.to_ship.recv().await.is_some());
 
     // Behind it everything goes on, and is shown by the clock as it is now.
     appender.stream.send(FromStream::Block(0, one_row(4))).await.unwrap();
-    until("a row", &reader, |log| rows(log) == 4).await;
+    until("a row", &clock, &reader, |log| rows(log) == 4).await;
     let (_, batch) = reader.batches().unwrap().pop().unwrap();
-    assert!(batch.opened < Utc::now() - TimeDelta::minutes(59), "{}", batch.opened);
-    until("a batch", &reader, |log| sealed(log) == 2).await;
+    assert!(batch.opened < begun - TimeDelta::minutes(59), "{}", batch.opened);
+    until("a batch", &clock, &reader, |log| sealed(log) == 2).await;
 
     let Appender { stream, shipped, ended, .. } = appender;
     drop((stream, shipped));
@@ -101,21 +108,18 @@ async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_no
 
 #[tokio::test]
 async fn a_batch_that_was_begun_by_a_clock_that_was_ahead_is_closed_after_its_age_at_the_latest() {
-    fn ahead() -> Moment {
-        let now = Moment::now();
-        Moment { wall: now.wall + TimeDelta::hours(1), ..now }
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let (mut log, _) = Log::open(settings(dir.path()), ahead()).unwrap();
-    log.stage_row(0, Some(HitId { high: 1, low: 1 }), None, b"1~row\n", ahead());
-    log.commit(ahead()).unwrap();
+    let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+    let ahead = Clock::by_hand(clock.wall() + TimeDelta::hours(1)).now();
+    let (mut log, _) = Log::open(settings(dir.path()), ahead).unwrap();
+    log.stage_row(0, Some(HitId { high: 1, low: 1 }), None, b"1~row\n", ahead);
+    log.commit(ahead).unwrap();
     drop(log);
 
-    let (log, _) = Log::open(settings(dir.path()), Moment::now()).unwrap();
+    let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
     assert_eq!(sealed(&reader), 0);
-    let appender = start(log, Shutdown::new()).unwrap();
-    let took = until("a batch", &reader, |log| sealed(log) == 1).await;
+    let appender = start(log, clock.clone(), Shutdown::new()).unwrap();
+    let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     let Appender { stream, shipped, ended, .. } = appender;
     drop((stream, shipped));

@@ -3,15 +3,18 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use anyhow::anyhow;
+use serde_json::{Value, json};
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
-use shared::schema::{Column, Schema};
+use shared::schema::{Column, Encoding, Schema};
 
 use crate::transform::{Explained, Outcome, Transform};
 
 /// The longest raw or stored value shown in a table.
 const SHOWN: usize = 60;
+/// A longer file is no record of the stream.
+const MAX_RECORD: u64 = 64 << 20;
 
 /// What `producer schema` is asked.
 #[derive(Debug, clap::Args)]
@@ -48,51 +51,39 @@ impl Asked {
 
 fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
     let rows = schema.columns.iter().map(|column| {
-        vec![
-            column.name.clone(),
-            column.sql_type.to_string(),
-            column.kind.to_string(),
-            column.rule.to_string(),
-            column.paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | ") + &extras(column),
-        ]
+        let Column { name, sql_type, kind, rule, .. } = column;
+        let mut sources = paths(column).join(" | ");
+        if let Some(delimiter) = &column.delimiter {
+            sources += &format!(" joined by {delimiter:?}");
+        }
+        if let Some(encoding) = column.encoding {
+            sources += &format!(" encoding {encoding}");
+        }
+        [name.clone(), sql_type.to_string(), kind.to_string(), rule.to_string(), sources]
     });
-    print_table(out, &["column", "type", "kind", "rule", "paths"], rows.collect())?;
+    print_table(out, ["column", "type", "kind", "rule", "paths"], rows.collect())?;
     writeln!(out, "\n{} columns, fingerprint {}", schema.columns.len(), schema.fingerprint())?;
     Ok(())
 }
 
-fn extras(column: &Column) -> String {
-    let mut extras = String::new();
-    if let Some(delimiter) = &column.delimiter {
-        extras += &format!(" joined by {delimiter:?}");
-    }
-    if let Some(encoding) = column.encoding {
-        extras += &format!(" encoding {encoding}");
-    }
-    extras
-}
-
-fn as_json(schema: &Schema) -> serde_json::Value {
-    let columns: Vec<_> = schema
-        .columns
-        .iter()
-        .map(|column| {
-            json!({
-                "name": column.name,
-                "type": column.sql_type.to_string(),
-                "kind": column.kind.name(),
-                "rule": column.rule.name(),
-                "paths": column.paths.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "delimiter": column.delimiter,
-                "encoding": column.encoding.map(shared::schema::Encoding::name),
-            })
+fn as_json(schema: &Schema) -> Value {
+    let columns = schema.columns.iter().map(|column| {
+        json!({
+            "name": column.name,
+            "type": column.sql_type.to_string(),
+            "kind": column.kind.name(),
+            "rule": column.rule.name(),
+            "paths": paths(column),
+            "delimiter": column.delimiter,
+            "encoding": column.encoding.map(Encoding::name),
         })
-        .collect();
-    json!({ "fingerprint": schema.fingerprint(), "columns": columns })
+    });
+    json!({ "fingerprint": schema.fingerprint(), "columns": columns.collect::<Vec<_>>() })
 }
 
-/// More is no record of the stream.
-const MAX_RECORD: u64 = 64 << 20;
+fn paths(column: &Column) -> Vec<String> {
+    column.paths.iter().map(ToString::to_string).collect()
+}
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
@@ -101,13 +92,10 @@ fn read(file: &Path) -> Result<Vec<u8>, Failure> {
     } else {
         std::fs::File::open(file).and_then(|file| file.take(MAX_RECORD).read_to_end(&mut bytes))
     };
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Failure::new(
-            io_exit(&error),
-            anyhow::anyhow!("cannot read the record {}: {error}", file.display()),
-        )),
-    }
+    read.map_err(|error| {
+        Failure::new(io_exit(&error), anyhow!("cannot read the record {}: {error}", file.display()))
+    })?;
+    Ok(bytes)
 }
 
 fn explain(
@@ -123,9 +111,27 @@ fn explain(
         (Err(_), Some(line)) => (line, transform.explain(schema, line)),
         (explained, _) => (bytes, explained),
     };
-    let explained = explained
-        .map_err(|reject| Failure::new(Exit::Data, anyhow::anyhow!("the record is a reject: {reject}")))?;
-    let outcome = match transform.record(record, &mut Vec::new()) {
+    let explained =
+        explained.map_err(|reject| Failure::new(Exit::Data, anyhow!("the record is a reject: {reject}")))?;
+    let outcome = outcome(transform, record);
+    if json {
+        return print_json(out, &json!({ "outcome": outcome, "columns": explained }));
+    }
+    let with_value = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some());
+    let rows = with_value.map(|Explained { column, path, raw, stored, applied }| {
+        let value = |value: &Option<String>, none: &str| value.as_deref().map_or(none.to_owned(), short);
+        let path = path.as_deref().unwrap_or("-").to_owned();
+        [column.clone(), path, value(raw, "-"), value(stored, "NULL"), applied.clone().unwrap_or_default()]
+    });
+    let rows: Vec<_> = rows.collect();
+    let others = explained.len() - rows.len();
+    print_table(out, ["column", "path", "raw", "stored", "rule applied"], rows)?;
+    writeln!(out, "\n{others} other columns are NULL: the record has nothing for them\nOutcome: {outcome}")?;
+    Ok(())
+}
+
+fn outcome(transform: &mut Transform, record: &[u8]) -> String {
+    match transform.record(record, &mut Vec::new()) {
         Outcome::Row { hit, received } => {
             let hit = hit.map_or("none".to_owned(), |hit| format!("{} {}", hit.high, hit.low));
             let received = received.map_or("none".to_owned(), |seconds| seconds.to_string());
@@ -136,21 +142,7 @@ fn explain(
             format!("dropped by the filter {name:?}")
         }
         Outcome::Rejected(reject) => format!("a reject: {reject}"),
-    };
-    if json {
-        return print_json(out, &json!({ "outcome": outcome, "columns": explained }));
     }
-    let rows = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some()).map(|one| {
-        let Explained { column, path, raw, stored, applied } = one.clone();
-        let stored = stored.map_or("NULL".to_owned(), |value| short(&value));
-        let raw = raw.map_or("-".to_owned(), |value| short(&value));
-        vec![column, path.unwrap_or("-".to_owned()), raw, stored, applied.unwrap_or_default()]
-    });
-    let rows: Vec<_> = rows.collect();
-    let others = explained.len() - rows.len();
-    print_table(out, &["column", "path", "raw", "stored", "rule applied"], rows)?;
-    writeln!(out, "\n{others} other columns are NULL: the record has nothing for them\nOutcome: {outcome}")?;
-    Ok(())
 }
 
 /// A value on one line of a table; `--json` shows it whole.
@@ -162,26 +154,22 @@ fn short(value: &str) -> String {
     if line.chars().count() <= SHOWN { line } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
 }
 
-fn print_json(out: &mut impl Write, value: &serde_json::Value) -> Result<(), Failure> {
+fn print_json(out: &mut impl Write, value: &Value) -> Result<(), Failure> {
     writeln!(out, "{value:#}")?;
     Ok(())
 }
 
-fn print_table(out: &mut impl Write, head: &[&str], rows: Vec<Vec<String>>) -> Result<(), Failure> {
-    let head = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
-        .collect();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line += &format!("{cell:<width$}  ");
+fn print_table(out: &mut impl Write, head: [&str; 5], rows: Vec<[String; 5]>) -> Result<(), Failure> {
+    let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    let mut widths = [0; 5];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
         }
-        writeln!(out, "{}", line.trim_end())?;
+    }
+    for row in rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        writeln!(out, "{}", cells.collect::<String>().trim_end())?;
     }
     Ok(())
 }

@@ -156,8 +156,8 @@ impl BlockBuilder {
     }
 
     fn count_altered(&mut self) {
-        self.transform.take_altered(|column, counts| self.counters.altered(column, counts));
-        self.counters.mended.fetch_add(self.transform.take_mended(), Ordering::Relaxed);
+        self.transform.drain_altered(|column, counts| self.counters.altered(column, counts));
+        self.counters.mended.fetch_add(self.transform.drain_mended(), Ordering::Relaxed);
     }
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {

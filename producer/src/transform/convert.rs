@@ -13,46 +13,38 @@ const SUPER_BYTES: usize = 1 << 20;
 /// Kind and type together, with the limits already worked out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Convert {
-    Text {
-        max: usize,
-    },
-    List {
-        max: usize,
-        /// In the place of what the record says.
-        delimiter: Option<Delimiter>,
-    },
+    /// At most so many bytes, as in the others.
+    Text(usize),
+    /// A delimiter of the column replaces what the record names.
+    List(usize, Option<Delimiter>),
     /// JSON text for a varchar.
-    Json {
-        max: usize,
-    },
+    Json(usize),
     /// JSON text for a SUPER, which Redshift takes apart.
     Super,
-    /// A whole number of at most so much, below zero and above.
-    Whole {
-        lowest: u128,
-        highest: u128,
-    },
-    Decimal {
-        precision: u32,
-        scale: u32,
-    },
+    Whole(Limits),
+    Decimal(Digits),
     Boolean,
     Timestamp,
-    /// Whole, or within the decimal.
-    WholeEvent {
-        lowest: u128,
-        highest: u128,
-    },
-    DecimalEvent {
-        precision: u32,
-        scale: u32,
-    },
+    WholeEvent(Limits),
+    DecimalEvent(Digits),
     /// The converter's name of the instance.
-    Instance {
-        max: usize,
-    },
-    /// The converter's mark, in whose place the log writes the id of the batch.
+    Instance(usize),
+    /// The converter's mark, which the log replaces by the id of the batch.
     Batch,
+}
+
+/// How far a whole number goes below zero and above.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    lowest: u128,
+    highest: u128,
+}
+
+/// How many digits a decimal has, and how many of them after the point.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Digits {
+    precision: u32,
+    scale: u32,
 }
 
 /// What became of a value.
@@ -66,13 +58,19 @@ pub(super) enum Done {
     Null,
 }
 
-/// The buffers conversion needs; they grow to the longest value and stay. And what is the same in every row.
+/// Buffers, which grow to the longest value and stay, and what is the same in every row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Converter {
     pub(super) text: Vec<u8>,
     pub(super) instance: String,
     pub(super) batch_mark: String,
     day: time::Day,
+}
+
+/// Where a cell goes, and what had to be altered for it.
+pub(super) struct Out<'r> {
+    pub(super) row: &'r mut Vec<u8>,
+    pub(super) counts: &'r mut ColumnCounts,
 }
 
 impl Convert {
@@ -83,175 +81,146 @@ impl Convert {
             _ => SUPER_BYTES,
         };
         match (column.kind, sql_type) {
-            (Kind::Text, _) => Self::Text { max },
+            (Kind::Text, _) => Self::Text(max),
             (Kind::List, _) => {
                 let delimiter = column.delimiter.as_deref().and_then(|text| Delimiter::new(text.as_bytes()));
-                Self::List { max, delimiter }
+                Self::List(max, delimiter)
             }
             (Kind::Json | Kind::Record, SqlType::Super) => Self::Super,
-            (Kind::Json | Kind::Record, _) => Self::Json { max },
+            (Kind::Json | Kind::Record, _) => Self::Json(max),
             (Kind::Boolean, _) => Self::Boolean,
             (Kind::Timestamp | Kind::LoadTime, _) => Self::Timestamp,
-            (Kind::Unsigned, _) => Self::Whole { lowest: 0, highest: u128::from(u64::MAX) },
+            (Kind::Unsigned, _) => Self::Whole(Limits { lowest: 0, highest: u128::from(u64::MAX) }),
             (Kind::Decimal, SqlType::Decimal { precision, scale }) => {
-                Self::Decimal { precision: precision.into(), scale: scale.into() }
+                Self::Decimal(Digits { precision: precision.into(), scale: scale.into() })
             }
             (Kind::EventValue, SqlType::Decimal { precision, scale }) if scale > 0 => {
-                Self::DecimalEvent { precision: precision.into(), scale: scale.into() }
+                Self::DecimalEvent(Digits { precision: precision.into(), scale: scale.into() })
             }
-            (Kind::EventValue, _) => {
-                let (lowest, highest) = limits(sql_type);
-                Self::WholeEvent { lowest, highest }
-            }
-            (Kind::Integer | Kind::Decimal, _) => {
-                let (lowest, highest) = limits(sql_type);
-                Self::Whole { lowest, highest }
-            }
-            (Kind::Instance, _) => Self::Instance { max },
+            (Kind::EventValue, _) => Self::WholeEvent(Limits::of(sql_type)),
+            (Kind::Integer | Kind::Decimal, _) => Self::Whole(Limits::of(sql_type)),
+            (Kind::Instance, _) => Self::Instance(max),
             (Kind::Batch, _) => Self::Batch,
         }
     }
 
     /// Whether the value is the same whatever the record.
     pub(super) fn is_constant(self) -> bool {
-        matches!(self, Self::Instance { .. } | Self::Batch)
+        matches!(self, Self::Instance(_) | Self::Batch)
     }
 }
 
-/// How far a whole number of this type goes below zero and above.
-fn limits(sql_type: SqlType) -> (u128, u128) {
-    let signed = |highest: u128| (highest + 1, highest);
-    match sql_type {
-        SqlType::Smallint => signed(0x7fff),
-        SqlType::Integer => signed(0x7fff_ffff),
-        SqlType::Decimal { precision, .. } => {
-            let limit = 10_u128.saturating_pow(precision.into()) - 1;
-            (limit, limit)
+impl Limits {
+    fn of(sql_type: SqlType) -> Self {
+        let signed = |highest: u128| Self { lowest: highest + 1, highest };
+        match sql_type {
+            SqlType::Smallint => signed(0x7fff),
+            SqlType::Integer => signed(0x7fff_ffff),
+            SqlType::Decimal { precision, .. } => {
+                let limit = 10_u128.saturating_pow(precision.into()) - 1;
+                Self { lowest: limit, highest: limit }
+            }
+            _ => signed(0x7fff_ffff_ffff_ffff),
         }
-        _ => signed(0x7fff_ffff_ffff_ffff),
     }
 }
 
 impl Converter {
-    /// Appends the cell of `raw`, a valid JSON value, to `row`. `escaped`: it is a string with a backslash in it.
-    pub(super) fn convert(
-        &mut self,
-        convert: Convert,
-        raw: &str,
-        escaped: bool,
-        row: &mut Vec<u8>,
-        counts: &mut ColumnCounts,
-    ) -> Done {
+    /// Appends the cell of `raw`, a valid JSON value. `escaped`: it is a string with a backslash in it.
+    pub(super) fn convert(&mut self, convert: Convert, raw: &str, escaped: bool, out: Out<'_>) -> Done {
         match convert {
-            Convert::Text { max } => self.text(raw, escaped, max, row, counts),
-            Convert::List { max, delimiter } => self.list(raw, escaped, max, delimiter, row, counts),
-            Convert::Json { max } => json(raw, max, row, counts),
-            Convert::Super => self.semi(raw, row, counts),
-            Convert::Whole { lowest, highest } => self.whole(raw, lowest, highest, row),
-            Convert::Decimal { precision, scale } => {
+            Convert::Text(max) => self.text(raw, escaped, max, out),
+            // A string is no list.
+            Convert::List(max, _) if raw.starts_with('"') => self.text(raw, escaped, max, out),
+            Convert::List(max, delimiter) => self.list(raw, max, delimiter, out),
+            Convert::Json(max) => json(raw, max, out),
+            Convert::Super => self.semi(raw, out),
+            Convert::Whole(limits) => self.whole(raw, limits, out),
+            Convert::Decimal(digits) => {
                 let number = value::scalar(raw, &mut self.text).and_then(Number::parse);
-                let scaled = number.and_then(|number| number.scaled(number.natural_scale(scale)));
-                decimal(scaled, precision, scale, row, counts)
+                let scaled = number.and_then(|number| number.scaled(number.natural_scale(digits.scale)));
+                decimal(scaled, digits, out)
             }
-            Convert::Boolean => self.boolean(raw, row),
-            Convert::Timestamp => self.timestamp(raw, row, counts),
-            Convert::WholeEvent { lowest, highest } => match event::sum(raw, &mut self.text) {
-                Some(Some(sum)) => whole(Some(sum.at_most(0)), lowest, highest, row),
+            Convert::Boolean => self.boolean(raw, out),
+            Convert::Timestamp => self.timestamp(raw, out),
+            Convert::WholeEvent(limits) => match event::sum(raw, &mut self.text) {
+                Some(Some(sum)) => whole(Some(sum.at_most(0)), limits, out),
                 Some(None) => Done::Empty,
                 None => Done::Null,
             },
-            Convert::DecimalEvent { precision, scale } => match event::sum(raw, &mut self.text) {
-                Some(Some(sum)) => decimal(Some(sum.at_most(scale)), precision, scale, row, counts),
+            Convert::DecimalEvent(digits) => match event::sum(raw, &mut self.text) {
+                Some(Some(sum)) => decimal(Some(sum.at_most(digits.scale)), digits, out),
                 Some(None) => Done::Empty,
                 None => Done::Null,
             },
-            Convert::Instance { max } => write_text(self.instance.as_bytes(), max, row, counts),
+            Convert::Instance(max) => write_text(self.instance.as_bytes(), max, out),
             Convert::Batch => {
-                row.extend_from_slice(self.batch_mark.as_bytes());
+                out.row.extend_from_slice(self.batch_mark.as_bytes());
                 Done::Written
             }
         }
     }
 
     /// A string as it is, anything else by its JSON text.
-    fn text(
-        &mut self,
-        raw: &str,
-        escaped: bool,
-        max: usize,
-        row: &mut Vec<u8>,
-        counts: &mut ColumnCounts,
-    ) -> Done {
+    fn text(&mut self, raw: &str, escaped: bool, max: usize, out: Out<'_>) -> Done {
         let Shape::String(string) = shape(raw) else {
-            return if raw == "null" { Done::Empty } else { write_text(raw.as_bytes(), max, row, counts) };
+            return if raw == "null" { Done::Empty } else { write_text(raw.as_bytes(), max, out) };
         };
         if escaped {
             self.text.clear();
-            text::unescape(string, &mut self.text, counts);
-            return write_text(&self.text, max, row, counts);
+            text::unescape(string, &mut self.text, out.counts);
+            return write_text(&self.text, max, out);
         }
         // Nearly every value: short, with no delimiter. A quote or a line end would be escaped.
         if string.len() <= max && !cell::edge_is_blank(string) && !scan::contains(string, cell::DELIMITER) {
-            row.extend_from_slice(string);
+            out.row.extend_from_slice(string);
             return if string.is_empty() { Done::Empty } else { Done::Written };
         }
-        write_text(string, max, row, counts)
+        write_text(string, max, out)
     }
 
-    fn list(
-        &mut self,
-        raw: &str,
-        escaped: bool,
-        max: usize,
-        delimiter: Option<Delimiter>,
-        row: &mut Vec<u8>,
-        counts: &mut ColumnCounts,
-    ) -> Done {
-        if raw.starts_with('"') {
-            return self.text(raw, escaped, max, row, counts);
-        }
-        match list::read(raw) {
-            // Of a value within an object it is not known whether it is escaped: it may be.
-            List::Single(value) => self.text(value, true, max, row, counts),
-            List::Array(array, sent) => {
-                self.text.clear();
-                let delimiter = match (delimiter, sent) {
-                    (Some(configured), _) => configured,
-                    (None, Sent::Usable(sent)) => sent,
-                    (None, Sent::Nothing) => Delimiter::default(),
-                    (None, Sent::Unusable) => {
-                        counts.delimiters += 1;
-                        Delimiter::default()
-                    }
-                };
-                list::join(array, delimiter, &mut self.text, counts);
-                write_text(&self.text, max, row, counts)
+    fn list(&mut self, raw: &str, max: usize, delimiter: Option<Delimiter>, out: Out<'_>) -> Done {
+        let (array, sent) = match list::read(raw) {
+            // A value within an object may be escaped.
+            List::Single(value) => return self.text(value, true, max, out),
+            List::Array(array, sent) => (array, sent),
+        };
+        let delimiter = match (delimiter, sent) {
+            (Some(configured), _) => configured,
+            (None, Sent::Usable(sent)) => sent,
+            (None, Sent::Nothing) => Delimiter::default(),
+            (None, Sent::Unusable) => {
+                out.counts.delimiters += 1;
+                Delimiter::default()
             }
-        }
+        };
+        self.text.clear();
+        list::join(array, delimiter, &mut self.text, out.counts);
+        write_text(&self.text, max, out)
     }
 
-    /// Of what Redshift has no value for, no more is lost than must be.
-    fn semi(&mut self, raw: &str, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+    /// A value that Redshift has no form for loses no more than it must.
+    fn semi(&mut self, raw: &str, out: Out<'_>) -> Done {
         if semi::fits(raw, &mut self.text) {
-            return json(raw, SUPER_BYTES, row, counts);
+            return json(raw, SUPER_BYTES, out);
         }
         self.text.clear();
-        if !semi::mend(raw, &mut self.text, counts) {
+        if !semi::mend(raw, &mut self.text, out.counts) {
             return Done::Null;
         }
-        std::str::from_utf8(&self.text).map_or(Done::Null, |mended| json(mended, SUPER_BYTES, row, counts))
+        std::str::from_utf8(&self.text).map_or(Done::Null, |mended| json(mended, SUPER_BYTES, out))
     }
 
-    fn whole(&mut self, raw: &str, lowest: u128, highest: u128, row: &mut Vec<u8>) -> Done {
+    fn whole(&mut self, raw: &str, limits: Limits, out: Out<'_>) -> Done {
         let Some(text) = value::scalar(raw, &mut self.text) else { return Done::Null };
         // Nearly every number: its digits are its form.
         if let Some(number) = plain_unsigned(text)
-            && u128::from(number) <= highest
+            && u128::from(number) <= limits.highest
         {
             if text.first() == Some(&b'0') {
-                row.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                out.row.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             } else {
-                row.extend_from_slice(text);
+                out.row.extend_from_slice(text);
             }
             return Done::Written;
         }
@@ -260,10 +229,10 @@ impl Converter {
             "false" => Some(Scaled::from_signed(0, 0)),
             _ => Number::parse(text).and_then(|number| number.whole()),
         };
-        whole(number, lowest, highest, row)
+        whole(number, limits, out)
     }
 
-    fn boolean(&mut self, raw: &str, row: &mut Vec<u8>) -> Done {
+    fn boolean(&mut self, raw: &str, out: Out<'_>) -> Done {
         let text = value::scalar(raw, &mut self.text).unwrap_or_default().trim_ascii();
         let is_one_of =
             |words: [&str; 5]| words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text));
@@ -274,19 +243,18 @@ impl Converter {
         } else {
             return Done::Null;
         };
-        row.extend_from_slice(word);
+        out.row.extend_from_slice(word);
         Done::Written
     }
 
-    fn timestamp(&mut self, raw: &str, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+    fn timestamp(&mut self, raw: &str, out: Out<'_>) -> Done {
         let text = value::scalar(raw, &mut self.text).unwrap_or_default();
         if let Some(seconds) = plain_unsigned(text).and_then(|seconds| i64::try_from(seconds).ok()) {
-            return if self.day.write(seconds, 0, row) { Done::Written } else { Done::Null };
+            return if self.day.write(seconds, 0, out.row) { Done::Written } else { Done::Null };
         }
-        let time = Number::parse(text).and_then(|number| number.scaled(6));
-        match time {
-            Some(time) if self.day.write_scaled(&time, row) => {
-                counts.rounded += u64::from(time.rounded);
+        match Number::parse(text).and_then(|number| number.scaled(6)) {
+            Some(time) if self.day.write_scaled(&time, out.row) => {
+                out.counts.rounded += u64::from(time.rounded);
                 Done::Written
             }
             _ => Done::Null,
@@ -294,45 +262,35 @@ impl Converter {
     }
 }
 
-fn whole(number: Option<Scaled>, lowest: u128, highest: u128, row: &mut Vec<u8>) -> Done {
-    let fits = |number: &Scaled| number.units <= if number.negative { lowest } else { highest };
-    match number.filter(|number| !number.rounded && fits(number)) {
-        Some(number) => {
-            number.write(row);
-            Done::Written
-        }
-        None => Done::Null,
-    }
-}
-
-fn decimal(
-    number: Option<Scaled>,
-    precision: u32,
-    scale: u32,
-    row: &mut Vec<u8>,
-    counts: &mut ColumnCounts,
-) -> Done {
-    let Some(number) = number.filter(|number| number.fits(precision, scale)) else { return Done::Null };
-    counts.rounded += u64::from(number.rounded);
-    number.write(row);
+fn whole(number: Option<Scaled>, limits: Limits, out: Out<'_>) -> Done {
+    let fits = |number: &Scaled| number.units <= if number.negative { limits.lowest } else { limits.highest };
+    let Some(number) = number.filter(|number| !number.rounded && fits(number)) else { return Done::Null };
+    number.write(out.row);
     Done::Written
 }
 
-/// A JSON text cut short would be none, but for an array, which is one again behind each of its elements.
-fn json(raw: &str, max: usize, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+fn decimal(number: Option<Scaled>, Digits { precision, scale }: Digits, out: Out<'_>) -> Done {
+    let Some(number) = number.filter(|number| number.fits(precision, scale)) else { return Done::Null };
+    out.counts.rounded += u64::from(number.rounded);
+    number.write(out.row);
+    Done::Written
+}
+
+/// Only an array can be cut: behind each of its elements it is JSON again.
+fn json(raw: &str, max: usize, out: Out<'_>) -> Done {
     if raw.len() <= max {
-        cell::write(raw.as_bytes(), row);
+        cell::write(raw.as_bytes(), out.row);
         return Done::Written;
     }
     let Some(elements) = list::whole_elements(raw, max) else { return Done::Null };
-    counts.cut += 1;
-    cell::write(format!("{elements}]").as_bytes(), row);
+    out.counts.cut += 1;
+    cell::write(format!("{elements}]").as_bytes(), out.row);
     Done::Written
 }
 
-fn write_text(text: &[u8], max: usize, row: &mut Vec<u8>, counts: &mut ColumnCounts) -> Done {
+fn write_text(text: &[u8], max: usize, out: Out<'_>) -> Done {
     let kept = text::cut(text, max);
-    counts.cut += u64::from(kept.len() < text.len());
-    cell::write(kept, row);
+    out.counts.cut += u64::from(kept.len() < text.len());
+    cell::write(kept, out.row);
     if kept.is_empty() { Done::Empty } else { Done::Written }
 }

@@ -47,26 +47,18 @@ struct Term<'a> {
 
 impl<'a> Term<'a> {
     /// The object at which the scanner stands; none if it is something else.
-    fn read(raw: &'a str, scanner: &mut Scanner<'_>) -> Option<Self> {
-        let mut term = Self::default();
+    fn read(raw: &'a str, scanner: &mut Scanner<'a>) -> Option<Self> {
         if scanner.peek() != Some(b'{') {
             return None;
         }
-        let mut more = scanner.first(b'}').ok()?;
-        while more {
-            let key = scanner.key().ok()?;
-            let start = scanner.at();
-            scanner.value().ok()?;
-            let value = raw.get(start..scanner.at());
-            match raw.get(key.start..key.end)? {
-                // A key may come twice: the last that is not empty, as with any other.
-                "count" => value::keep_last(&mut term.count, value),
-                "exponent" => value::keep_last(&mut term.exponent, value),
-                _ => {}
-            }
-            more = scanner.more(b'}').ok()?;
-        }
-        Some(term)
+        let mut term = Self::default();
+        let read = scanner.members(raw, |key, value| match key {
+            // A key may come twice: the last that is not empty counts, as with any other.
+            "count" => value::keep_last(&mut term.count, value),
+            "exponent" => value::keep_last(&mut term.exponent, value),
+            _ => {}
+        });
+        read.is_ok().then_some(term)
     }
 
     fn value(&self, scratch: &mut Vec<u8>) -> Option<Scaled> {

@@ -1,25 +1,27 @@
-//! What becomes of one record, column by column: the same steps as for a row, looked at.
+//! What becomes of one record, column by column, by the same steps as for a row.
 
-use crate::transform::mend::Mended;
-use crate::transform::plan::Candidate;
-use crate::transform::row::{Stored, store};
-use crate::transform::{ColumnCounts, Reject, Transform};
 use serde::Serialize;
 use shared::schema::{Column, Rule, Schema};
 
+use crate::transform::mend::Mended;
+use crate::transform::outcome::Reject;
+use crate::transform::plan::Candidate;
+use crate::transform::record::{Transform, read};
+use crate::transform::row::{Stored, store};
+use crate::transform::stats::ColumnCounts;
+
 /// One column of one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explained {
-    /// The column.
-    pub column: String,
+pub(crate) struct Explained {
+    pub(crate) column: String,
     /// The path whose value is stored; or, if none is, the first that leads to a value.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// The value as it stands in the record.
-    pub raw: Option<String>,
+    pub(crate) raw: Option<String>,
     /// The value as Redshift stores it; none is NULL.
-    pub stored: Option<String>,
+    pub(crate) stored: Option<String>,
     /// What the rule of the column did, if it had anything to do.
-    pub applied: Option<String>,
+    pub(crate) applied: Option<String>,
 }
 
 impl Transform {
@@ -27,51 +29,38 @@ impl Transform {
     ///
     /// # Errors
     /// When it cannot become a row whatever the schema.
-    pub fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
+    pub(crate) fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
         let mut mended = Mended::default();
-        let text = crate::transform::read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
-        let mut explained = Vec::new();
-        for (number, column) in schema.in_row().enumerate() {
-            let candidates: Vec<(usize, Candidate)> = self
-                .plan
-                .candidates
-                .iter()
-                .copied()
-                .enumerate()
-                .filter(|(_, candidate)| candidate.column == number)
-                .collect();
-            explained.push(self.explain_column(column, &candidates, text));
-        }
-        Ok(explained)
+        let text = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
+        let columns = schema.in_row().enumerate();
+        Ok(columns.map(|(number, column)| self.explain_column(number, column, text)).collect())
     }
 
-    fn explain_column(
-        &mut self,
-        column: &Column,
-        candidates: &[(usize, Candidate)],
-        text: &str,
-    ) -> Explained {
+    fn explain_column(&mut self, number: usize, column: &Column, text: &str) -> Explained {
         let mut explained =
             Explained { column: column.name.clone(), path: None, raw: None, stored: None, applied: None };
-        for (no, (target, candidate)) in candidates.iter().enumerate() {
-            let Some(value) = self.spans.get_marked(*target, text) else { continue };
+        let all = self.plan.candidates.iter().copied().enumerate();
+        let candidates: Vec<(usize, Candidate)> = all.filter(|(_, one)| one.column == number).collect();
+        for (no, (target, candidate)) in candidates.into_iter().enumerate() {
+            let Some(value) = self.spans.get_marked(target, text) else { continue };
             let mut cell = Vec::new();
-            let stored =
-                store(*candidate, value, self.spans.replaced(*target), &mut self.converter, &mut cell);
-            let (written, applied) = match stored {
-                Stored::Written(altered) => (true, said(&altered, column)),
-                Stored::Empty(altered) => (false, said(&altered, column)),
-                Stored::Misfit if column.rule == Rule::Reject => {
-                    (false, Some(misfit(column, "the record is a reject")))
-                }
-                Stored::Misfit => (false, Some(misfit(column, "NULL"))),
-            };
-            if written || explained.raw.is_none() {
+            let invalid = self.spans.replaced(target);
+            let stored = store(candidate, value, invalid, &mut self.converter, &mut cell);
+            let is_written = matches!(stored, Stored::Written(_));
+            if is_written || explained.raw.is_none() {
                 explained.path = column.paths.get(no).map(ToString::to_string);
                 explained.raw = column.kind.is_from_record().then(|| value.0.to_owned());
-                explained.applied = applied;
+                explained.applied = match stored {
+                    Stored::Written(altered) | Stored::Empty(altered) => describe(&altered, column),
+                    Stored::Misfit => {
+                        let then =
+                            if column.rule == Rule::Reject { "the record is a reject" } else { "NULL" };
+                        let (rule, sql_type) = (column.rule, column.sql_type);
+                        Some(format!("{rule}: {sql_type} cannot hold it as it was sent, so {then}"))
+                    }
+                };
             }
-            if written {
+            if is_written {
                 explained.stored = Some(unquoted(&cell));
                 break;
             }
@@ -80,31 +69,19 @@ impl Transform {
     }
 }
 
-fn misfit(column: &Column, then: &str) -> String {
-    format!("{}: {} cannot hold it as it was sent, so {then}", column.rule, column.sql_type)
-}
-
-fn said(altered: &ColumnCounts, column: &Column) -> Option<String> {
-    let mut said = Vec::new();
-    if altered.cut > 0 {
-        said.push(format!("cut to {}", column.sql_type));
-    }
-    if altered.rounded > 0 {
-        said.push(format!("rounded to {}", column.sql_type));
-    }
-    if altered.nuls > 0 {
-        said.push(format!("{} NUL left out", altered.nuls));
-    }
-    if altered.delimiters > 0 {
-        said.push("joined by a comma, its delimiter is none".to_owned());
-    }
-    if altered.replaced > 0 {
-        said.push(format!("{} half of a surrogate pair replaced by U+FFFD", altered.replaced));
-    }
-    if altered.invalid > 0 {
-        said.push(format!("{} invalid UTF-8 replaced by U+FFFD", altered.invalid));
-    }
-    (!said.is_empty()).then(|| format!("cut: {}", said.join(", ")))
+/// What the rule `cut` did to a value.
+fn describe(altered: &ColumnCounts, column: &Column) -> Option<String> {
+    let ColumnCounts { cut, rounded, nuls, delimiters, replaced, invalid, .. } = *altered;
+    let kinds = [
+        (cut, format!("cut to {}", column.sql_type)),
+        (rounded, format!("rounded to {}", column.sql_type)),
+        (nuls, format!("{nuls} NUL left out")),
+        (delimiters, "joined by a comma, its delimiter is none".to_owned()),
+        (replaced, format!("{replaced} half of a surrogate pair replaced by U+FFFD")),
+        (invalid, format!("{invalid} invalid UTF-8 replaced by U+FFFD")),
+    ];
+    let kinds: Vec<_> = kinds.into_iter().filter(|(count, _)| *count > 0).map(|(_, text)| text).collect();
+    (!kinds.is_empty()).then(|| format!("cut: {}", kinds.join(", ")))
 }
 
 /// The value of a CSV cell.

@@ -2,9 +2,31 @@
 
 use regex::bytes::RegexSet;
 use shared::config::FilterRule;
-use shared::schema::JsonPath;
+use shared::schema::{JsonPath, PathError, SchemaError};
 
-use crate::transform::TransformError;
+/// Why a transform cannot be built.
+#[derive(Debug, thiserror::Error)]
+pub enum TransformError {
+    /// The schema breaks a rule.
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+    /// A filter's path is none.
+    #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
+    FilterPath {
+        /// The filter.
+        name: String,
+        /// What is wrong with its path.
+        source: PathError,
+    },
+    /// One of a filter's regular expressions is none.
+    #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
+    FilterPattern {
+        /// The filter.
+        name: String,
+        /// What is wrong with it.
+        source: regex::Error,
+    },
+}
 
 /// Drops the records whose value at `path` meets the test.
 #[derive(Debug, Clone)]

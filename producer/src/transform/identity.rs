@@ -9,8 +9,8 @@
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+use state::log::HitId;
 
-use crate::transform::HitId;
 use crate::transform::scan::Scanner;
 use crate::transform::value;
 

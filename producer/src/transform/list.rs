@@ -1,6 +1,6 @@
 //! A list variable as one text: its values joined by their delimiter.
 
-use crate::transform::scan::{Invalid, Scanner};
+use crate::transform::scan::{self, Scanner};
 use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use crate::transform::value::{self, Shape, shape};
@@ -30,12 +30,17 @@ pub(super) fn read(raw: &str) -> List<'_> {
     match shape(raw) {
         Shape::Array(array) => List::Array(array, Sent::Nothing),
         Shape::Object(object) => {
-            // It is known to be valid: there is nothing to fail.
-            let fields = Fields::read(object).unwrap_or_default();
-            match fields.values {
+            let (mut values, mut delimiter) = (None, None);
+            // The object is known to be valid: nothing can fail.
+            let _ = Scanner::of_valid(object).members(object, |key, value| match key {
+                // A key may come twice: the last that is not empty counts, as with any other.
+                "values" => value::keep_last(&mut values, value),
+                "delim" => value::keep_last(&mut delimiter, value),
+                _ => {}
+            });
+            match values {
                 Some(values) if values.starts_with('[') => {
-                    let sent = fields
-                        .delimiter
+                    let sent = delimiter
                         .filter(|raw| !value::is_empty(raw) && *raw != "0")
                         .map(|raw| Delimiter::read(raw).map_or(Sent::Unusable, Sent::Usable));
                     List::Array(values, sent.unwrap_or(Sent::Nothing))
@@ -53,38 +58,17 @@ pub(super) fn read(raw: &str) -> List<'_> {
 /// bytes; none if that is no element, or if it is no array.
 pub(super) fn whole_elements(raw: &str, max: usize) -> Option<&str> {
     let Shape::Array(array) = shape(raw) else { return None };
-    let mut scanner = Scanner::of_valid(array);
-    let mut end = None;
-    let mut more = scanner.first(b']').ok()?;
-    while more {
-        scanner.value().ok()?;
-        if scanner.at() >= max {
-            break;
-        }
-        end = Some(scanner.at());
-        more = scanner.more(b']').ok()?;
-    }
-    array.get(..end?)
+    let ends = scan::elements(array).map(|element| element.end);
+    array.get(..ends.take_while(|end| *end < max).last()?)
 }
 
 /// Appends the array's values to `out`. A value that is null leaves its place empty.
 pub(super) fn join(array: &str, delimiter: Delimiter, out: &mut Vec<u8>, counts: &mut ColumnCounts) {
-    // The array is known to be valid: there is nothing to fail.
-    let _ = try_join(array, delimiter, out, counts);
-}
-
-fn try_join(
-    array: &str,
-    delimiter: Delimiter,
-    out: &mut Vec<u8>,
-    counts: &mut ColumnCounts,
-) -> Result<(), Invalid> {
-    let mut scanner = Scanner::of_valid(array);
-    let mut more = scanner.first(b']')?;
-    while more {
-        let start = scanner.at();
-        scanner.value()?;
-        let value = array.get(start..scanner.at()).unwrap_or_default();
+    let mut between: &[u8] = &[];
+    for element in scan::elements(array) {
+        out.extend_from_slice(between);
+        between = delimiter.bytes.get(..delimiter.length).unwrap_or_default();
+        let value = array.get(element).unwrap_or_default();
         match shape(value) {
             Shape::String(string) => text::unescape(string, out, counts),
             Shape::Null => {}
@@ -92,12 +76,7 @@ fn try_join(
                 out.extend_from_slice(value.as_bytes());
             }
         }
-        more = scanner.more(b']')?;
-        if more {
-            out.extend_from_slice(delimiter.bytes.get(..delimiter.length).unwrap_or_default());
-        }
     }
-    Ok(())
 }
 
 /// What stands between values: few bytes.
@@ -146,33 +125,5 @@ impl From<char> for Delimiter {
 impl Default for Delimiter {
     fn default() -> Self {
         Self::from(DEFAULT_DELIMITER)
-    }
-}
-
-#[derive(Default)]
-struct Fields<'a> {
-    values: Option<&'a str>,
-    delimiter: Option<&'a str>,
-}
-
-impl<'a> Fields<'a> {
-    fn read(object: &'a str) -> Result<Self, Invalid> {
-        let mut fields = Self::default();
-        let mut scanner = Scanner::of_valid(object);
-        let mut more = scanner.first(b'}')?;
-        while more {
-            let key = scanner.key()?;
-            let start = scanner.at();
-            scanner.value()?;
-            let value = object.get(start..scanner.at());
-            match object.get(key.start..key.end) {
-                // A key may come twice: the last that is not empty, as with any other.
-                Some("values") => value::keep_last(&mut fields.values, value),
-                Some("delim") => value::keep_last(&mut fields.delimiter, value),
-                _ => {}
-            }
-            more = scanner.more(b'}')?;
-        }
-        Ok(fields)
     }
 }

@@ -5,35 +5,12 @@
 //! come the identity of the hit and the filters, which are wanted whatever the schema.
 
 use crate::transform::convert::{Convert, Converter};
-use crate::transform::filter::{Filter, FilterTest};
+use crate::transform::filter::{Filter, FilterTest, TransformError};
 use crate::transform::keys::Keys;
-use crate::transform::walk::Spans;
-use crate::transform::{HitId, value};
-use shared::schema::{JsonPath, PathError, Rule, Schema, SchemaError};
-
-/// Why a transform cannot be built.
-#[derive(Debug, thiserror::Error)]
-pub enum TransformError {
-    /// The schema breaks a rule.
-    #[error(transparent)]
-    Schema(#[from] SchemaError),
-    /// A filter's path is none.
-    #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
-    FilterPath {
-        /// The filter.
-        name: String,
-        /// What is wrong with its path.
-        source: PathError,
-    },
-    /// One of a filter's regular expressions is none.
-    #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
-    FilterPattern {
-        /// The filter.
-        name: String,
-        /// What is wrong with it.
-        source: regex::Error,
-    },
-}
+use crate::transform::spans::Spans;
+use crate::transform::value;
+use shared::schema::{JsonPath, Rule, Schema};
+use state::log::HitId;
 
 #[derive(Debug, Clone)]
 pub(super) struct Plan {

@@ -1,11 +1,11 @@
 //! Writes the cells of a row in table order, `~` between them, and applies the rules of the columns.
 
-use crate::transform::Reject;
 use crate::transform::cell;
-use crate::transform::convert::{Converter, Done};
+use crate::transform::convert::{Converter, Done, Out};
+use crate::transform::outcome::Reject;
 use crate::transform::plan::{Candidate, Plan};
+use crate::transform::spans::Spans;
 use crate::transform::stats::{ColumnCounts, Stats};
-use crate::transform::walk::Spans;
 use shared::schema::Rule;
 
 /// What became of a value.
@@ -30,7 +30,8 @@ pub(super) fn store(
 ) -> Stored {
     let start = row.len();
     let mut altered = ColumnCounts { invalid, ..ColumnCounts::default() };
-    let done = converter.convert(candidate.convert, raw, escaped, row, &mut altered);
+    let out = Out { row, counts: &mut altered };
+    let done = converter.convert(candidate.convert, raw, escaped, out);
     let stored = match done {
         Done::Null => Stored::Misfit,
         Done::Written | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => Stored::Misfit,

@@ -1,8 +1,8 @@
 //! What of JSON a SUPER column takes. Redshift takes the text apart when it loads it, into values of its own: what has
 //! none there would make COPY refuse the row.
 
-use crate::transform::ColumnCounts;
 use crate::transform::scan::{Scanner, Text};
+use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).

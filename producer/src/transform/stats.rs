@@ -1,6 +1,6 @@
 //! What the transform had to alter, by column.
 
-use crate::transform::Reject;
+use crate::transform::outcome::Reject;
 use shared::schema::{Rule, Schema};
 
 /// Values of one column that could not be stored as they were sent.
@@ -43,12 +43,12 @@ impl ColumnCounts {
     }
 }
 
-/// Counts since the transform was made, of the records that became rows, and of those rejected by a rule.
+/// Counts of the records that became rows, and of those that a rule rejected, since they were last drained.
 #[derive(Debug, Clone)]
-pub struct Stats {
-    names: Vec<String>,
-    counts: Vec<ColumnCounts>,
-    /// Of the record under way: they count when it has become a row.
+pub(super) struct Stats {
+    pub(super) names: Vec<String>,
+    pub(super) counts: Vec<ColumnCounts>,
+    /// Those of the current record. They count when it becomes a row.
     pending: Vec<(usize, ColumnCounts)>,
     /// Rows whose record was no valid text.
     mended: u64,
@@ -60,12 +60,12 @@ impl Stats {
         Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new(), mended: 0 }
     }
 
-    /// A value of the record under way was stored altered.
+    /// A value of the current record was stored altered.
     pub(super) fn altered(&mut self, column: usize, altered: ColumnCounts) {
         self.pending.push((column, altered));
     }
 
-    /// A value of the record under way cannot be stored.
+    /// A value of the current record cannot be stored.
     pub(super) fn misfit(&mut self, column: usize, rule: Rule) -> Result<(), Reject> {
         if rule != Rule::Reject {
             self.altered(column, ColumnCounts { nulled: 1, ..ColumnCounts::default() });
@@ -77,8 +77,8 @@ impl Stats {
         Err(Reject::Misfit { column: self.names.get(column).cloned().unwrap_or_default() })
     }
 
-    /// The record under way has become a row, or it has not; it was no valid text, or it was.
-    pub(super) fn settle(&mut self, is_row: bool, mended: bool) {
+    /// Ends the current record: it became a row or not, and was mended for that or not.
+    pub(super) fn end_record(&mut self, is_row: bool, mended: bool) {
         self.mended += u64::from(is_row && mended);
         for (column, altered) in self.pending.drain(..) {
             if let Some(counts) = self.counts.get_mut(column).filter(|_| is_row) {
@@ -87,31 +87,14 @@ impl Stats {
         }
     }
 
-    /// Hands over what has been counted since the last call, by column.
-    pub fn take(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
+    pub(super) fn drain(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
         for (name, counts) in self.names.iter().zip(&mut self.counts).filter(|(_, counts)| !counts.is_zero())
         {
             each(name, std::mem::take(counts));
         }
     }
 
-    /// Rows since the last call whose record was no valid text.
-    pub(super) fn take_mended(&mut self) -> u64 {
+    pub(super) fn drain_mended(&mut self) -> u64 {
         std::mem::take(&mut self.mended)
-    }
-
-    /// The columns with anything to report.
-    pub fn columns(&self) -> impl Iterator<Item = (&str, ColumnCounts)> {
-        let all = self.names.iter().map(String::as_str).zip(self.counts.iter().copied());
-        all.filter(|(_, counts)| !counts.is_zero())
-    }
-
-    /// The sum over all columns.
-    pub fn totals(&self) -> ColumnCounts {
-        let mut total = ColumnCounts::default();
-        for counts in &self.counts {
-            total.add(counts);
-        }
-        total
     }
 }

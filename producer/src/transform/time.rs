@@ -1,5 +1,7 @@
 //! Seconds since 1970 to the text of a UTC timestamp.
 
+use chrono::{DateTime, Datelike};
+
 use crate::transform::number::Scaled;
 
 const MICROS: i128 = 1_000_000;
@@ -69,19 +71,10 @@ fn put(text: &mut [u8], place: std::ops::Range<usize>, mut value: i64) {
     }
 }
 
-/// Year, month and day of a day since 1970-01-01. Counts in years that start in March, so that the leap day comes
-/// last, and in eras of 400 years, after which the calendar repeats.
+/// Year, month and day of a day since 1970-01-01.
 fn date(days: i64) -> (i64, i64, i64) {
-    const ERA: i64 = 146_097;
-    // Days from 0000-03-01.
-    let days = days + 719_468;
-    let (era, day) = (days.div_euclid(ERA), days.rem_euclid(ERA));
-    let year = (day - day / 1460 + day / 36_524 - day / (ERA - 1)) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, turn) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + turn, month, day)
+    let date = DateTime::from_timestamp(days * DAY, 0).unwrap_or_default();
+    (date.year().into(), date.month().into(), date.day().into())
 }
 
 #[cfg(test)]

@@ -38,9 +38,9 @@ pub(super) fn is_empty(raw: &str) -> bool {
 }
 
 /// Puts `value` in the place of an earlier one of the same key, unless only the earlier one is a value.
-pub(super) fn keep_last<'a>(kept: &mut Option<&'a str>, value: Option<&'a str>) {
-    if kept.is_none() || value.is_some_and(|raw| !is_empty(raw)) {
-        *kept = value;
+pub(super) fn keep_last<'a>(kept: &mut Option<&'a str>, value: &'a str) {
+    if kept.is_none() || !is_empty(value) {
+        *kept = Some(value);
     }
 }
 

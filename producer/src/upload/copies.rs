@@ -2,8 +2,8 @@
 //! can be uploaded once more, with the same bytes.
 //!
 //! The log drops rows when S3 has confirmed them; these copies are no part of its promises. They are plain files,
-//! `kept/<batch>/<name>` in `log.dir`, written without a sync: each is checked against its seal before it is used, so
-//! that one which a power cut has damaged, or which is gone, costs the possibility to mend and nothing else. They take
+//! `kept/<batch>/<name>` in `log.dir`, written without a sync: each is checked against its seal before it is used. A
+//! copy that a power cut has damaged, or that is gone, costs the possibility to republish and nothing else. They take
 //! at most `log.keep_uploaded`, and less when the rows that wait for S3 need the room within `log.max_bytes`; the oldest
 //! batches go first.
 
@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use shared::clock::Clock;
 use shared::ids::BatchId;
 use shared::layout::SEAL;
 use shared::object_store;
@@ -24,18 +25,18 @@ use shared::private;
 use shared::seal::{Seal, SealedFile};
 use shared::shutdown::Shutdown;
 
-/// How often it is looked whether waiting rows need the room.
-const LOOKED_AT: Duration = Duration::from_secs(5);
+/// How often to check whether waiting rows need the room.
+const ROOM_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What may be kept.
-#[derive(Debug, Clone)]
-pub struct Room {
+/// The room that copies may take; by default none.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
     /// Bytes at most; 0 keeps nothing.
-    pub max: u64,
+    pub(crate) max: u64,
     /// Bytes that copies and `waiting` may take together.
-    pub shared: u64,
+    pub(crate) shared: u64,
     /// Bytes that wait for S3 in the log.
-    pub waiting: Arc<AtomicU64>,
+    pub(crate) waiting: Arc<AtomicU64>,
 }
 
 impl Room {
@@ -44,13 +45,11 @@ impl Room {
     }
 }
 
-/// The copies. Clones share them.
-#[derive(Debug, Clone)]
-pub struct Kept {
-    inner: Arc<Inner>,
-}
+/// The copies; by default none are kept. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct UploadCopies(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     dir: PathBuf,
     room: Room,
@@ -62,16 +61,15 @@ struct State {
     /// Bytes of each batch.
     batches: BTreeMap<BatchId, u64>,
     total: u64,
-    /// Batches that are being uploaded once more.
-    under_way: BTreeSet<BatchId>,
+    republishing: BTreeSet<BatchId>,
 }
 
-impl Kept {
+impl UploadCopies {
     /// The copies below `log_dir`, with those of an earlier process.
     ///
     /// # Errors
     /// When the folder cannot be made or read.
-    pub fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
+    pub(crate) fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
         let dir = log_dir.join("kept");
         let mut state = State::default();
         if room.max > 0 {
@@ -87,30 +85,23 @@ impl Kept {
             state.total += bytes;
             state.batches.insert(batch, bytes);
         }
-        let kept = Self { inner: Arc::new(Inner { dir, room, state: Mutex::new(state) }) };
-        kept.make_room(0);
-        Ok(kept)
-    }
-
-    /// No copies, and no room for any.
-    #[must_use]
-    pub fn none() -> Self {
-        let room = Room { max: 0, shared: 0, waiting: Arc::default() };
-        Self { inner: Arc::new(Inner { dir: PathBuf::new(), room, state: Mutex::default() }) }
+        let copies = Self(Arc::new(Inner { dir, room, state: Mutex::new(state) }));
+        copies.make_room(0);
+        Ok(copies)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folder(&self, batch: BatchId) -> PathBuf {
-        self.inner.dir.join(batch.to_string())
+        self.0.dir.join(batch.to_string())
     }
 
-    /// Keeps an object of a batch. Whatever goes wrong only costs the copy.
-    pub fn keep(&self, batch: BatchId, name: &str, content: &[u8]) {
+    /// Keeps an object of a batch. An error costs the copy only.
+    pub(crate) fn keep(&self, batch: BatchId, name: &str, content: &[u8]) {
         let bytes = content.len() as u64;
-        if bytes == 0 || bytes > self.inner.room.bytes() {
+        if bytes == 0 || bytes > self.0.room.bytes() {
             return;
         }
         self.make_room(bytes);
@@ -129,7 +120,7 @@ impl Kept {
     }
 
     /// Drops the copies of a batch.
-    pub fn forget(&self, batch: BatchId) {
+    pub(crate) fn forget(&self, batch: BatchId) {
         {
             let mut state = self.state();
             let bytes = state.batches.remove(&batch).unwrap_or_default();
@@ -137,17 +128,17 @@ impl Kept {
         }
         match fs::remove_dir_all(self.folder(batch)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(%batch, %error, "the kept copies of a batch cannot be removed");
+                tracing::warn!(%batch, %error, "cannot remove the copies of a batch");
             }
             _ => {}
         }
     }
 
     /// Drops the oldest batches until `more` bytes fit.
-    pub fn make_room(&self, more: u64) {
+    fn make_room(&self, more: u64) {
         loop {
             let state = self.state();
-            let too_much = state.total > 0 && state.total.saturating_add(more) > self.inner.room.bytes();
+            let too_much = state.total > 0 && state.total.saturating_add(more) > self.0.room.bytes();
             let oldest = state.batches.keys().next().copied().filter(|_| too_much);
             drop(state);
             match oldest {
@@ -158,10 +149,10 @@ impl Kept {
     }
 
     /// Makes room while rows wait for S3, until shutdown.
-    pub async fn watch(self, shutdown: Shutdown) {
-        while shutdown.sleep(LOOKED_AT).await {
-            let kept = self.clone();
-            let _ = tokio::task::spawn_blocking(move || kept.make_room(0)).await;
+    pub(crate) async fn make_room_until_stopped(self, clock: Clock, shutdown: Shutdown) {
+        while shutdown.until(clock.sleep(ROOM_CHECK_INTERVAL)).await.is_some() {
+            let copies = self.clone();
+            let _ = tokio::task::spawn_blocking(move || copies.make_room(0)).await;
         }
     }
 
@@ -169,7 +160,7 @@ impl Kept {
     ///
     /// # Errors
     /// With what is missing.
-    pub fn seal(&self, batch: BatchId) -> Result<Seal, String> {
+    pub(crate) fn seal(&self, batch: BatchId) -> Result<Seal, String> {
         let folder = self.folder(batch);
         let json = fs::read(folder.join(SEAL)).map_err(|error| format!("no copy of its seal: {error}"))?;
         let seal = Seal::read(batch, &json).map_err(|error| format!("the copy of its seal: {error}"))?;
@@ -186,7 +177,7 @@ impl Kept {
     ///
     /// # Errors
     /// With what is wrong with it.
-    pub fn file(&self, batch: BatchId, file: &SealedFile) -> Result<Bytes, String> {
+    pub(crate) fn file(&self, batch: BatchId, file: &SealedFile) -> Result<Bytes, String> {
         let content = fs::read(self.folder(batch).join(&file.name)).map_err(|error| error.to_string())?;
         if object_store::crc32(&content) == file.crc32 {
             return Ok(content.into());
@@ -194,14 +185,13 @@ impl Kept {
         Err(format!("the copy of {} is damaged", file.name))
     }
 
-    /// Whether the caller shall upload the batch once more: not while another is at it.
-    pub fn begin(&self, batch: BatchId) -> bool {
-        self.state().under_way.insert(batch)
+    /// Whether the caller shall republish the batch: not while another does.
+    pub(crate) fn begin_republish(&self, batch: BatchId) -> bool {
+        self.state().republishing.insert(batch)
     }
 
-    /// The upload has ended.
-    pub fn end(&self, batch: BatchId) {
-        self.state().under_way.remove(&batch);
+    pub(crate) fn end_republish(&self, batch: BatchId) {
+        self.state().republishing.remove(&batch);
     }
 }
 
@@ -224,26 +214,26 @@ mod tests {
         Room { max, shared: 1000, waiting: Arc::default() }
     }
 
-    fn batches(kept: &Kept) -> Vec<BatchId> {
-        kept.state().batches.keys().copied().collect()
+    fn batches(copies: &UploadCopies) -> Vec<BatchId> {
+        copies.state().batches.keys().copied().collect()
     }
 
     #[test]
     fn the_oldest_batches_make_room_also_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let (a, b, c) = (BatchId::new(), BatchId::new(), BatchId::new());
-        let kept = Kept::open(dir.path(), room(250)).unwrap();
-        kept.keep(a, "0.csv", &[0; 100]);
-        kept.keep(b, "0.csv", &[0; 100]);
-        kept.keep(c, "0.csv", &[0; 100]);
-        assert_eq!(batches(&kept), [b, c]);
-        assert!(!kept.folder(a).exists());
-        kept.keep(a, "1.csv", &[0; 300]);
-        assert_eq!(batches(&kept), [b, c], "what is too large for all the room drives nothing out");
-        let kept = Kept::open(dir.path(), room(100)).unwrap();
-        assert_eq!(batches(&kept), [c]);
-        let kept = Kept::open(dir.path(), room(0)).unwrap();
-        assert!(batches(&kept).is_empty() && !kept.folder(c).exists());
+        let copies = UploadCopies::open(dir.path(), room(250)).unwrap();
+        copies.keep(a, "0.csv", &[0; 100]);
+        copies.keep(b, "0.csv", &[0; 100]);
+        copies.keep(c, "0.csv", &[0; 100]);
+        assert_eq!(batches(&copies), [b, c]);
+        assert!(!copies.folder(a).exists());
+        copies.keep(a, "1.csv", &[0; 300]);
+        assert_eq!(batches(&copies), [b, c], "what is too large for all the room drives nothing out");
+        let copies = UploadCopies::open(dir.path(), room(100)).unwrap();
+        assert_eq!(batches(&copies), [c]);
+        let copies = UploadCopies::open(dir.path(), room(0)).unwrap();
+        assert!(batches(&copies).is_empty() && !copies.folder(c).exists());
     }
 
     #[test]
@@ -252,10 +242,10 @@ mod tests {
         let modes = |paths: &[&Path]| -> Vec<u32> {
             paths.iter().map(|path| fs::metadata(path).unwrap().permissions().mode() & 0o777).collect()
         };
-        let kept = Kept::open(dir.path(), room(1000)).unwrap();
+        let copies = UploadCopies::open(dir.path(), room(1000)).unwrap();
         let batch = BatchId::new();
-        kept.keep(batch, "0.csv", b"a~b\n");
-        let (all, folder) = (dir.path().join("kept"), kept.folder(batch));
+        copies.keep(batch, "0.csv", b"a~b\n");
+        let (all, folder) = (dir.path().join("kept"), copies.folder(batch));
         let file = folder.join("0.csv");
         assert_eq!(modes(&[&all, &folder, &file]), [0o700, 0o700, 0o600]);
         for (path, mode) in [(&all, 0o755), (&folder, 0o755), (&file, 0o644)] {
@@ -266,7 +256,7 @@ mod tests {
         fs::write(&beside, "not ours").unwrap();
         fs::set_permissions(&beside, Permissions::from_mode(0o644)).unwrap();
         symlink(&beside, all.join("link")).unwrap();
-        Kept::open(dir.path(), room(1000)).unwrap();
+        UploadCopies::open(dir.path(), room(1000)).unwrap();
         assert_eq!(modes(&[&all, &folder, &file, &beside]), [0o700, 0o700, 0o600, 0o644]);
     }
 
@@ -275,22 +265,22 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let room = room(1000);
         let waiting = room.waiting.clone();
-        let kept = Kept::open(dir.path(), room).unwrap();
+        let copies = UploadCopies::open(dir.path(), room).unwrap();
         let (a, b) = (BatchId::new(), BatchId::new());
-        kept.keep(a, "0.csv", &[0; 400]);
-        kept.keep(b, "0.csv", &[0; 400]);
+        copies.keep(a, "0.csv", &[0; 400]);
+        copies.keep(b, "0.csv", &[0; 400]);
         waiting.store(500, Ordering::Relaxed);
-        kept.make_room(0);
-        assert_eq!(batches(&kept), [b]);
+        copies.make_room(0);
+        assert_eq!(batches(&copies), [b]);
         waiting.store(2000, Ordering::Relaxed);
-        kept.make_room(0);
-        assert!(batches(&kept).is_empty());
+        copies.make_room(0);
+        assert!(batches(&copies).is_empty());
     }
 
     #[test]
     fn a_copy_that_is_not_as_sealed_is_not_given_out() {
         let dir = tempfile::tempdir().unwrap();
-        let kept = Kept::open(dir.path(), room(1000)).unwrap();
+        let copies = UploadCopies::open(dir.path(), room(1000)).unwrap();
         let batch = BatchId::new();
         let file = SealedFile {
             name: "0.csv".to_owned(),
@@ -299,15 +289,15 @@ mod tests {
             crc32: object_store::crc32(b"a~b\n"),
             etag: String::new(),
         };
-        kept.keep(batch, "0.csv", b"a~b\n");
-        assert_eq!(kept.file(batch, &file).unwrap(), "a~b\n");
-        assert!(kept.seal(batch).unwrap_err().contains("seal"));
-        kept.keep(batch, "0.csv", b"a~c\n");
-        assert_eq!(kept.file(batch, &file).unwrap_err(), "the copy of 0.csv is damaged");
-        kept.forget(batch);
-        assert!(kept.file(batch, &file).is_err());
-        assert!(kept.begin(batch) && !kept.begin(batch));
-        kept.end(batch);
-        assert!(kept.begin(batch));
+        copies.keep(batch, "0.csv", b"a~b\n");
+        assert_eq!(copies.file(batch, &file).unwrap(), "a~b\n");
+        assert!(copies.seal(batch).unwrap_err().contains("seal"));
+        copies.keep(batch, "0.csv", b"a~c\n");
+        assert_eq!(copies.file(batch, &file).unwrap_err(), "the copy of 0.csv is damaged");
+        copies.forget(batch);
+        assert!(copies.file(batch, &file).is_err());
+        assert!(copies.begin_republish(batch) && !copies.begin_republish(batch));
+        copies.end_republish(batch);
+        assert!(copies.begin_republish(batch));
     }
 }

@@ -1,14 +1,19 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use shared::clock::Moment;
-use shared::config::Secrets;
-use state::log::{BatchStatus, HitId, Log, Settings};
+use shared::clock::Clock;
+use shared::config::{Config, Secrets};
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 
-use super::*;
 use crate::append;
+use crate::upload::Uploader;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// `s3.uploads` here, and batches that wait.
@@ -57,9 +62,9 @@ async fn serve(socket: TcpStream, sent: Arc<Sent>) -> std::io::Result<()> {
             let now = sent.manifests.fetch_add(1, Ordering::SeqCst) + 1;
             sent.most.fetch_max(now, Ordering::SeqCst);
             while sent.files.load(Ordering::SeqCst) < BATCHES {
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                Clock::system().sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            Clock::system().sleep(Duration::from_millis(50)).await;
             sent.manifests.fetch_sub(1, Ordering::SeqCst);
         } else if path.contains(".csv") {
             sent.files.fetch_add(1, Ordering::SeqCst);
@@ -85,31 +90,32 @@ async fn however_many_batches_wait_after_an_outage_no_more_than_s3_uploads_are_p
     let (dir, sent) = (tempfile::tempdir().unwrap(), Arc::new(Sent::default()));
     let config = config(&bucket(sent.clone()).await, dir.path());
     let settings = Settings::of(&config, &config.schema.load().unwrap());
-    let (mut log, _) = Log::open(settings.clone(), Moment::now()).unwrap();
+    let clock = Clock::system();
+    let (mut log, _) = Log::open(settings.clone(), clock.now()).unwrap();
     for low in 0..BATCHES as u64 {
-        log.stage_row(0, Some(HitId { high: 1, low }), None, b"1~row\n", Moment::now());
-        log.seal_all(Moment::now()).unwrap();
+        log.stage_row(0, Some(HitId { high: 1, low }), None, b"1~row\n", clock.now());
+        log.seal_all(clock.now()).unwrap();
     }
     drop(log);
 
-    let (log, left) = Log::open(settings, Moment::now()).unwrap();
+    let (log, left) = Log::open(settings, clock.now()).unwrap();
     assert_eq!(left.sealed.len(), BATCHES);
     let (reader, shutdown) = (log.reader(), Shutdown::new());
-    let appender = append::start(log, shutdown.clone()).unwrap();
+    let appender = append::start(log, clock.clone(), shutdown.clone()).unwrap();
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
-    let shipping = Shipping::new(&config, store, reader.clone(), appender.shipped, feed);
-    let shipping = tokio::spawn(shipping.run(left, appender.to_ship, shutdown.clone()));
-    let begun = Instant::now();
+    let uploader = Uploader::new(&config, store, reader.clone(), appender.shipped, feed, clock.clone());
+    let uploading = tokio::spawn(uploader.run(left, appender.to_ship, shutdown.clone()));
+    let begun = clock.steady();
     let published = |log: &LogReader| {
         let batches = log.batches().unwrap();
         batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published).count()
     };
     while published(&reader) < BATCHES {
-        assert!(begun.elapsed() < PATIENCE, "{} of {BATCHES} are published", published(&reader));
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(begun.until(clock.steady()) < PATIENCE, "{} of {BATCHES} are published", published(&reader));
+        clock.sleep(Duration::from_millis(20)).await;
     }
     shutdown.stop();
-    shipping.await.unwrap().unwrap();
+    uploading.await.unwrap().unwrap();
     assert_eq!(sent.most.load(Ordering::SeqCst), AT_ONCE, "manifests written at one time");
 }

@@ -119,7 +119,7 @@ impl Checker {
     /// With both rows if they differ.
     pub fn record(&mut self, record: &Map<String, Value>) -> anyhow::Result<Option<Vec<u8>>> {
         let line = serde_json::to_string(record)?;
-        self.transform.take_altered(|_, _| ());
+        self.transform.drain_altered(|_, _| ());
         let row = self.transformed(line.as_bytes(), true)?;
         let mut expected = Vec::new();
         let expected = self.reference.row(record, &line, &mut expected).is_ok().then_some(expected);
@@ -127,7 +127,7 @@ impl Checker {
             row.as_ref().map_or("a reject".to_owned(), |row| row.escape_ascii().to_string())
         };
         let mut counted = BTreeSet::new();
-        self.transform.take_altered(|column, _| {
+        self.transform.drain_altered(|column, _| {
             counted.insert(column.to_owned());
         });
         let altered: BTreeSet<String> = self.reference.altered().map(str::to_owned).collect();

@@ -11,10 +11,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
-use super::*;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::report::Report;
+
 use crate::append::{Decoded, FromStream};
+use crate::commands::check::adobe::adobe;
 use crate::counters::Counters;
-use crate::source::{Connection, Shared};
+use crate::source::token::Tokens;
+use crate::source::{Connection, Shared, connect};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;

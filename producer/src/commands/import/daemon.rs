@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use anyhow::anyhow;
 use serde_json::{Map, Value};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::secret::Secret;
@@ -15,7 +16,7 @@ pub(super) const PARAMETERS: &str = "producer_parameters.json";
 /// The key's usual name.
 const KEY: &str = "pkey.key";
 
-/// What the files say. Keys are taken out as they are understood, so that the rest can be told.
+/// What the files say. A key is removed when it is read, so that the unknown ones are left.
 pub(super) struct Daemon {
     admin: Map<String, Value>,
     parameters: Map<String, Value>,
@@ -27,46 +28,38 @@ impl Daemon {
     /// Reads the files in `dir`, or in `dir/data`, as they lie in the daemon's own folder.
     pub(super) fn read(dir: &Path) -> Result<Self, Failure> {
         let data = if dir.join(ADMIN).exists() { dir.to_path_buf() } else { dir.join("data") };
-        let admin = object(&data.join(ADMIN))?;
+        let mut admin = object(&data.join(ADMIN))?;
         let parameters = object(&data.join(PARAMETERS))?;
         // The path in the file begins at the daemon's own folder, the parent of `data`.
-        let named =
-            admin.get("pathToKey").and_then(Value::as_str).unwrap_or_default().trim_start_matches('/');
+        let named = admin.remove("pathToKey");
+        let named = named.as_ref().and_then(Value::as_str).unwrap_or_default().trim_start_matches('/');
         let file = Path::new(named).file_name().unwrap_or(KEY.as_ref());
         let places =
             [data.parent().unwrap_or(&data).join(named), data.join(named), data.join(file), data.join(KEY)];
-        let key = match places.iter().find(|place| place.is_file()) {
-            Some(place) => Some(Secret::new(read(place)?)),
-            None => None,
-        };
+        let place = places.iter().find(|place| place.is_file());
+        let key = place.map(|place| read(place).map(Secret::new)).transpose()?;
         Ok(Self { admin, parameters, key })
     }
 
-    /// A value of `config_admin.json` as text.
-    pub(super) fn admin(&self, key: &str) -> String {
-        text(self.admin.get(key))
+    /// A value of `config_admin.json` as text; empty if it is not set.
+    pub(super) fn admin(&mut self, key: &str) -> String {
+        text(self.admin.remove(key))
     }
 
-    /// A value of `producer_parameters.json` as text.
-    pub(super) fn parameter(&self, key: &str) -> String {
-        text(self.parameters.get(key))
+    /// A value of `producer_parameters.json` as text; empty if it is not set.
+    pub(super) fn parameter(&mut self, key: &str) -> String {
+        text(self.parameters.remove(key))
     }
 
-    /// Keys that are in neither list, each with the name of its file.
-    pub(super) fn unknown<'d>(
-        &'d self,
-        admin: &'d [&str],
-        parameters: &'d [&str],
-    ) -> impl Iterator<Item = (&'static str, &'d str)> {
-        let of = |file, map: &'d Map<String, Value>, known: &'d [&str]| {
-            map.keys().filter(|key| !known.contains(&key.as_str())).map(move |key| (file, key.as_str()))
-        };
-        of(ADMIN, &self.admin, admin).chain(of(PARAMETERS, &self.parameters, parameters))
+    /// The keys that nobody has read, each with the name of its file.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        let of = |file, map| Map::keys(map).map(move |key| (file, key));
+        of(ADMIN, &self.admin).chain(of(PARAMETERS, &self.parameters))
     }
 }
 
 /// Numbers stand there as numbers or as text.
-fn text(value: Option<&Value>) -> String {
+fn text(value: Option<Value>) -> String {
     match value {
         None | Some(Value::Null) => String::new(),
         Some(Value::String(text)) => text.trim().to_owned(),
@@ -78,7 +71,7 @@ fn object(path: &Path) -> Result<Map<String, Value>, Failure> {
     // Not the parser's whole error: it may show a secret.
     serde_json::from_str(&read(path)?).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        let error = anyhow::anyhow!("{}: not a JSON object (line {line}, column {column})", path.display());
+        let error = anyhow!("{}: not a JSON object (line {line}, column {column})", path.display());
         Failure::new(Exit::Data, error)
     })
 }
@@ -87,6 +80,6 @@ fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(|error| {
         let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoInput } else { io_exit(&error) };
         let advice = "name the folder that holds config_admin.json and producer_parameters.json";
-        Failure::new(exit, anyhow::anyhow!("{}: {error}; {advice}", path.display()))
+        Failure::new(exit, anyhow!("{}: {error}; {advice}", path.display()))
     })
 }

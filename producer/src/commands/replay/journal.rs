@@ -1,10 +1,11 @@
-//! What of each file is taken in, should the run not end: a file beside the replay's log.
+//! Says how much of each file is taken in, should the run not end: a file beside the replay's log.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use shared::exit::{Exit, Failure, io_exit};
 
@@ -30,52 +31,43 @@ struct Stored {
 struct Entry {
     /// Its absolute path or its address in S3.
     name: String,
-    /// By which a changed file is told.
+    /// Differs when the file has changed.
     stamp: String,
     /// Records of it that are in the log.
     taken: u64,
-    /// While a run reads it, and until the next run begins: how many records the log had received, of all files, when
-    /// the one after those `taken` was sent.
+    /// How many records the log had received, of all files, when the one after those `taken` was sent. Set while a run
+    /// reads the file, and until the next run begins.
     from: Option<u64>,
 }
 
 impl Journal {
-    /// Reads the journal in `dir`, where a log stands that has durably received so many records: now it is known how
-    /// far the last run came.
+    /// Reads the journal in `dir`, where a log stands that has durably received so many records. These tell how far the
+    /// last run came.
     ///
     /// # Errors
     /// When it cannot be read or written, or is of another version.
     pub(super) fn open(dir: &Path, received: u64) -> Result<Self, Failure> {
         let path = dir.join("journal.json");
-        let stored = match fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()).and_then(|stored| {
-                let Stored { format, .. } = &stored;
-                if *format == FORMAT {
-                    Ok(stored)
-                } else {
-                    Err(format!("its format is {format}, not {FORMAT}"))
-                }
-            }),
+        let mut stored = match fs::read(&path) {
+            Ok(text) => read(&text).map_err(|why| {
+                let path = path.display();
+                let advice = "Remove it to replay files from their start";
+                let error = anyhow!("{path} is damaged or of another version: {why}. {advice}");
+                Failure::new(Exit::Data, error)
+            })?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Stored { format: FORMAT, files: Vec::new() })
+                Stored { format: FORMAT, files: Vec::new() }
             }
             Err(error) => return Err(io_failure(&path, &error)),
         };
-        let mut stored = stored.map_err(|how| {
-            let text = format!(
-                "{} is damaged or of another version: {how}. Remove it to replay files from their start",
-                path.display()
-            );
-            Failure::new(Exit::Data, anyhow::anyhow!(text))
-        })?;
-        settle(&mut stored.files, received);
+        resolve_taken(&mut stored.files, received);
         let journal = Self { path, stored };
         journal.write()?;
         Ok(journal)
     }
 
-    /// Notes, durably, that a file is going to be read when the log will have received so many records; how many
-    /// records of it are to be passed over, because they are taken in.
+    /// Notes, durably, that a file is going to be read when the log will have received so many records. Returns how many
+    /// records of it to skip, because they are taken in.
     pub(super) fn begin(&mut self, name: &str, stamp: Option<String>, received: u64) -> Result<u64, Failure> {
         let Some(stamp) = stamp else { return Ok(0) };
         let files = &mut self.stored.files;
@@ -120,9 +112,17 @@ impl Journal {
     }
 }
 
+fn read(text: &[u8]) -> Result<Stored, String> {
+    let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    match stored.format {
+        FORMAT => Ok(stored),
+        other => Err(format!("its format is {other}, not {FORMAT}")),
+    }
+}
+
 /// Of all that was sent, the log has received a beginning: each file's share of it lies between where its reading
 /// began and where that of the next did.
-fn settle(files: &mut [Entry], received: u64) {
+fn resolve_taken(files: &mut [Entry], received: u64) {
     let mut end = received;
     for file in files.iter_mut().rev() {
         if let Some(from) = file.from.take() {
@@ -133,7 +133,7 @@ fn settle(files: &mut [Entry], received: u64) {
 }
 
 fn io_failure(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(io_exit(error), anyhow::anyhow!("{}: {error}", path.display()))
+    Failure::new(io_exit(error), anyhow!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

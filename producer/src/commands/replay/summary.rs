@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use anyhow::anyhow;
 use shared::exit::{Exit, Failure};
 use shared::human::count;
 use shared::seal::Counts;
@@ -13,13 +14,13 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 use crate::counters::Counters;
 use crate::transform::ColumnCounts;
 
-/// Gathered while it runs.
-#[derive(Debug)]
+/// Gathered while the replay runs.
+#[derive(Debug, Default)]
 pub(super) struct Summary {
     counters: Arc<Counters>,
     counts: Counts,
     batches: u64,
-    /// Records passed over, because a run that did not end took them in.
+    /// Records skipped, because a run that did not end took them in.
     pub(super) skipped: u64,
     damaged: Vec<String>,
     refused: Vec<String>,
@@ -27,21 +28,13 @@ pub(super) struct Summary {
 
 impl Summary {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
-        Self {
-            counters,
-            counts: Counts::default(),
-            batches: 0,
-            skipped: 0,
-            damaged: Vec::new(),
-            refused: Vec::new(),
-        }
+        Self { counters, ..Self::default() }
     }
 
     /// Notes a file that could be read to its damage only.
     pub(super) fn damaged(&mut self, name: &str, records: u64, why: &str) {
-        let said = format!("{name} is damaged after {} records: {why}", count(records));
-        tracing::error!("{said}");
-        self.damaged.push(said);
+        self.damaged.push(format!("{name} is damaged after {} records: {why}", count(records)));
+        tracing::error!("{}", self.damaged.last().map_or("", String::as_str));
     }
 
     /// Notes a file that is no lines of JSON.
@@ -64,35 +57,30 @@ impl Summary {
 
     /// Fails if records were rejected: a script that replays must not take them for taken in.
     pub(super) fn rejects(&self) -> Result<(), Failure> {
-        let rejected = self.counts.rejected;
+        let Counts { rejected, received, .. } = self.counts;
         if rejected == 0 {
             return Ok(());
         }
-        let error = anyhow::anyhow!(
+        let error = anyhow!(
             "{} of {} records were rejected; they stand below `s3.rejected`, each with its reason: when what is wrong \
              is mended, replay those objects",
             count(rejected),
-            count(self.counts.received)
+            count(received)
         );
         Err(Failure::new(Exit::Data, error))
     }
 
     /// Fails if a file was damaged, or was refused.
     pub(super) fn damage(&self) -> Result<(), Failure> {
-        if !self.refused.is_empty() {
-            let files: Vec<_> = self.refused.iter().chain(&self.damaged).map(String::as_str).collect();
-            return Err(Failure::new(
-                Exit::Data,
-                anyhow::anyhow!("{}; nothing of it is taken in", files.join("; ")),
-            ));
-        }
-        if self.damaged.is_empty() {
-            return Ok(());
-        }
-        let advice =
-            "what came before is taken in; replay what can be saved of the rest as a file of its own";
-        let error = anyhow::anyhow!("{}; {advice}", self.damaged.join("; "));
-        Err(Failure::new(Exit::Data, error))
+        let files: Vec<_> = self.refused.iter().chain(&self.damaged).map(String::as_str).collect();
+        let advice = match (self.refused.is_empty(), self.damaged.is_empty()) {
+            (true, true) => return Ok(()),
+            (true, false) => {
+                "what came before is taken in; replay what can be saved of the rest as a file of its own"
+            }
+            (false, _) => "nothing of it is taken in",
+        };
+        Err(Failure::new(Exit::Data, anyhow!("{}; {advice}", files.join("; "))))
     }
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
@@ -111,11 +99,8 @@ impl Summary {
         }
         let mended = self.counters.mended.load(Ordering::Relaxed);
         if mended > 0 {
-            writeln!(
-                out,
-                "mended    {} rows of records with invalid UTF-8 or raw control characters",
-                count(mended)
-            )?;
+            let what = "rows of records with invalid UTF-8 or raw control characters";
+            writeln!(out, "mended    {} {what}", count(mended))?;
         }
         for (column, counts) in self.counters.by_column() {
             let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = counts;
@@ -129,8 +114,8 @@ impl Summary {
                 (delimiters, "joined by a comma"),
                 (rejected, "made their records rejects"),
             ];
-            let said = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n)));
-            writeln!(out, "altered   {column}: {}", said.collect::<Vec<_>>().join(", "))?;
+            let kinds = kinds.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(*n)));
+            writeln!(out, "altered   {column}: {}", kinds.collect::<Vec<_>>().join(", "))?;
         }
         if self.skipped > 0 {
             writeln!(out, "skipped   {}, taken in before by a run that did not end", count(self.skipped))?;

@@ -2,8 +2,9 @@
 
 use regex::bytes::RegexSet;
 
+use crate::transform::filter::TransformError;
 use crate::transform::tests::schema;
-use crate::transform::{Filter, FilterTest, Outcome, Transform, TransformError};
+use crate::transform::{Filter, FilterTest, Outcome, Transform};
 
 fn filter(path: &str, test: fn(Vec<String>) -> FilterTest, values: &[&str]) -> Filter {
     of(path, test(values.iter().map(|value| (*value).to_owned()).collect()))

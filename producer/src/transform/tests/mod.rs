@@ -36,6 +36,19 @@ fn cells(row: &[u8]) -> Vec<String> {
     cells
 }
 
+/// The columns with anything to report.
+fn altered(transform: &Transform) -> Vec<(&str, ColumnCounts)> {
+    let all = transform.stats.names.iter().map(String::as_str).zip(transform.stats.counts.iter().copied());
+    all.filter(|(_, counts)| !counts.is_zero()).collect()
+}
+
+/// The sum over all columns.
+fn totals(transform: &Transform) -> ColumnCounts {
+    let mut total = ColumnCounts::default();
+    transform.stats.counts.iter().for_each(|counts| total.add(counts));
+    total
+}
+
 /// The one cell of a record `{"v": value}` in a column of this kind and type, and what was counted.
 fn one(kind: &str, sql_type: &str, value: &str) -> (String, ColumnCounts) {
     one_by(kind, sql_type, "", value)
@@ -50,7 +63,7 @@ fn one_by(kind: &str, sql_type: &str, rule: &str, value: &str) -> (String, Colum
     assert!(matches!(outcome, Outcome::Row { .. }), "{outcome:?}");
     let mut cells = cells(&row);
     assert_eq!(cells.pop().as_deref(), Some("."));
-    (cells.remove(0), transform.stats().totals())
+    (cells.remove(0), totals(&transform))
 }
 
 /// Each value gives this cell, and nothing is counted.

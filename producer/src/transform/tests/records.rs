@@ -1,6 +1,7 @@
 //! Whole records: what is a record, and what of a strange one survives.
 
 use super::{cells, schema};
+use crate::transform::tests::{altered, totals};
 use crate::transform::{ColumnCounts, Outcome, Reject, Transform};
 use shared::config::InvalidText;
 use shared::schema::Schema;
@@ -76,7 +77,7 @@ fn one_byte_that_is_no_utf_8_costs_one_character_and_is_counted_by_column() {
     let invalid = |invalid| ColumnCounts { invalid, ..ColumnCounts::default() };
     let nulled = ColumnCounts { nulled: 1, ..ColumnCounts::default() };
     assert_eq!(
-        transform.stats().columns().collect::<Vec<_>>(),
+        altered(&transform),
         [
             ("page", invalid(1)),
             ("list", invalid(2)),
@@ -86,13 +87,13 @@ fn one_byte_that_is_no_utf_8_costs_one_character_and_is_counted_by_column() {
         ]
     );
     // Nothing of it is left for the next record.
-    transform.take_altered(|_, _| ());
+    transform.drain_altered(|_, _| ());
     transform.record("{\"page\":\"caf\u{fffd}\"}".as_bytes(), &mut row);
-    assert!(transform.stats().totals().is_zero());
-    assert_eq!((transform.take_mended(), transform.take_mended()), (1, 0));
+    assert!(totals(&transform).is_zero());
+    assert_eq!((transform.drain_mended(), transform.drain_mended()), (1, 0));
     let mut strict = Transform::new(&columns, &[]).unwrap().with_invalid_text(InvalidText::Reject);
     assert_eq!(strict.record(line, &mut Vec::new()), Outcome::Rejected(Reject::NotUtf8 { at: 12 }));
-    assert_eq!(strict.take_mended(), 0);
+    assert_eq!(strict.drain_mended(), 0);
 }
 
 #[test]
@@ -105,8 +106,8 @@ fn a_raw_control_character_is_taken_as_it_is() {
     // JSON would be none with a raw one in it.
     assert_eq!(cells(&row), ["a\tb\u{1f}", "[\"c\\u0009d\"]", "[\"c\\u0009d\"]"]);
     let nuls = ColumnCounts { nuls: 1, ..ColumnCounts::default() };
-    assert_eq!(transform.stats().columns().collect::<Vec<_>>(), [("page", nuls)]);
-    assert_eq!(transform.take_mended(), 1);
+    assert_eq!(altered(&transform), [("page", nuls)]);
+    assert_eq!(transform.drain_mended(), 1);
     let mut strict = Transform::new(&columns, &[]).unwrap().with_invalid_text(InvalidText::Reject);
     assert!(matches!(strict.record(line, &mut Vec::new()), Outcome::Rejected(Reject::NotJson(_))));
 }
@@ -142,13 +143,9 @@ fn the_first_spelling_with_a_value_wins_wherever_it_stands() {
     assert_eq!(row(columns, r#"{"lat":"unknown","geoLatitude":2}"#), ["2", ""]);
     let mut transform = Transform::new(&schema(columns), &[]).unwrap();
     transform.record(br#"{"lat":"unknown","geoLatitude":2}"#, &mut Vec::new());
-    assert_eq!(
-        transform.stats().totals().nulled,
-        1,
-        "what is not stored is counted, whatever stands beside it"
-    );
+    assert_eq!(totals(&transform).nulled, 1, "what is not stored is counted, whatever stands beside it");
     transform.record(br#"{"lat":"unknown","geoLatitude":"unknown"}"#, &mut Vec::new());
-    assert_eq!(transform.stats().totals().nulled, 2);
+    assert_eq!(totals(&transform).nulled, 2);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use chrono::Utc;
 use producer::Shipped;
-use producer::Shipping;
+use producer::Uploader;
+use shared::clock::Clock;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{Chosen, Log, Settings};
@@ -26,8 +27,8 @@ async fn ship_once(world: &World, log: &mut Log, left: state::log::Resumed) -> C
     let (feed, _) = broadcast::channel(1);
     let (_to_ship, work) = mpsc::unbounded_channel();
     let shutdown = Shutdown::new();
-    let shipping = Shipping::new(&config, store, log.reader(), shipped, feed);
-    let running = tokio::spawn(shipping.run(left, work, shutdown.clone()));
+    let uploader = Uploader::new(&config, store, log.reader(), shipped, feed, Clock::system());
+    let running = tokio::spawn(uploader.run(left, work, shutdown.clone()));
     let shipped = next_shipped(log, &mut reports).await;
     shutdown.stop();
     running.await.unwrap().unwrap();
@@ -112,9 +113,9 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
     let (feed, _) = broadcast::channel(1);
     let (_to_ship, work) = mpsc::unbounded_channel();
     let shutdown = Shutdown::new();
-    let shipping = Shipping::new(&config, store, log.reader(), shipped, feed);
-    let shipping = Shipping { rejects_every: Duration::from_secs(3600), ..shipping };
-    let running = tokio::spawn(shipping.run(left, work, shutdown.clone()));
+    let uploader = Uploader::new(&config, store, log.reader(), shipped, feed, Clock::system());
+    let uploader = uploader.with_rejects_every(Duration::from_secs(3600));
+    let running = tokio::spawn(uploader.run(left, work, shutdown.clone()));
     // What is there at the start goes at once, few as they are; then it takes a thousand, and the rest stays.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for n in 0..1010 {

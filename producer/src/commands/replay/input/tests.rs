@@ -1,10 +1,19 @@
 //! What is there, what is not, and an object whose connection breaks.
 
 use shared::config::{Config, Secrets};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::*;
+use std::ffi::OsString;
+use std::path::Path;
+
+use indicatif::ProgressBar;
+use shared::clock::Clock;
+use shared::exit::{Exit, Failure};
+use shared::object_store::ObjectStore;
+use tokio::sync::mpsc;
+
+use crate::commands::replay::input::{Input, find};
 
 async fn store(endpoint: &str) -> ObjectStore {
     let example = include_str!("../../../../../deploy/pipeline.example.toml");
@@ -77,11 +86,12 @@ async fn an_object_whose_connection_breaks_is_read_on_where_it_broke_off() {
         ranges
     });
     let files = [OsString::from("s3://bucket/key")];
+    let clock = Clock::system();
     let mut inputs = find(&files, &store(&endpoint).await).await.unwrap();
-    let mut opened = inputs.remove(0).open().await.unwrap();
+    let mut opened = inputs.remove(0).open(&clock).await.unwrap();
     assert_eq!(opened.stamp().as_deref(), Some("\"e\""));
     let (to, mut pieces) = mpsc::channel(100);
-    opened.pump(to, &ProgressBar::hidden()).await.unwrap();
+    opened.pump(to, &ProgressBar::hidden(), &clock).await.unwrap();
     let mut got = Vec::new();
     let mut last = None;
     while let Some(piece) = pieces.recv().await {

@@ -8,9 +8,16 @@ use flate2::write::GzEncoder;
 use shared::schema::Schema;
 use state::log::RejectLine;
 
-use super::*;
-use crate::append::{Block, Decoded};
+use bytes::Bytes;
+use chrono::Utc;
+use shared::ids::Instance;
+use tokio::sync::mpsc;
+
+use crate::append::{Block, Decoded, FromStream};
+use crate::commands::replay::read::{Reader, Stop, not_lines};
 use crate::counters::Counters;
+use crate::decode::blocks::BlockBuilder;
+use crate::decode::frame::HEAD_BYTES;
 use crate::transform::Transform;
 
 const MAX: usize = 1024;

@@ -1,0 +1,191 @@
+//! The thread, and the channels that lead to it and from it.
+
+use std::io;
+
+use shared::clock::{Clock, Steady};
+use shared::shutdown::Shutdown;
+use state::log::{Committed, Log, LogError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::append::event::{Block, Decoded, FromStream, Shipped};
+
+/// Blocks that may wait for the thread.
+const BLOCKS_WAITING: usize = 4;
+/// Reports of uploads that may wait for the thread.
+const REPORTS_WAITING: usize = 64;
+
+/// The channels of the thread.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    /// Takes records and sessions.
+    pub(crate) stream: mpsc::Sender<FromStream>,
+    /// Takes reports of uploads.
+    pub(crate) shipped: mpsc::Sender<Shipped>,
+    /// Gives the batches that were sealed, to be uploaded.
+    pub(crate) to_ship: mpsc::UnboundedReceiver<u64>,
+    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
+    /// log fails: nothing may be believed after that.
+    pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// When the system has no thread for it.
+pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
+    let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
+    let (shipped, reports) = mpsc::channel(REPORTS_WAITING);
+    // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
+    let (sealed, to_ship) = mpsc::unbounded_channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new().name("append".to_owned()).spawn(move || {
+        let writer = Writer { log, clock, sealed, full: false, stopping: false, dropping: false };
+        // Nobody waits for the end any more when the time for an orderly stop has run out.
+        let _ = end.send(runtime.block_on(writer.run(from_stream, reports, &shutdown)));
+    })?;
+    Ok(Appender { stream, shipped, to_ship, ended })
+}
+
+struct Writer {
+    log: Log,
+    clock: Clock,
+    sealed: mpsc::UnboundedSender<u64>,
+    full: bool,
+    stopping: bool,
+    /// A block was dropped: only when the process stops.
+    dropping: bool,
+}
+
+impl Writer {
+    /// Disk calls block this thread, which does nothing else.
+    async fn run(
+        mut self,
+        mut stream: mpsc::Receiver<FromStream>,
+        mut shipped: mpsc::Receiver<Shipped>,
+        shutdown: &Shutdown,
+    ) -> Result<(), LogError> {
+        let (mut streaming, mut shipping) = (true, true);
+        while streaming || shipping {
+            self.check_full()?;
+            let due = self.log.next_commit();
+            tokio::select! {
+                biased;
+                report = shipped.recv(), if shipping => match report {
+                    Some(report) => self.note(report)?,
+                    None => shipping = false,
+                },
+                done = self.log.settled() => self.send_sealed(&done?),
+                () = self.clock.sleep_until(due.unwrap_or(Steady::from_millis(0))), if due.is_some() => {
+                    self.log.submit(self.clock.now())?;
+                }
+                () = shutdown.stopping(), if !self.stopping => self.stopping = true,
+                // A full log reads the stream again when the process stops, or the stream side could not end.
+                event = stream.recv(), if streaming && (!self.full || self.stopping) => match event {
+                    Some(event) => self.handle(event)?,
+                    // The last of the stream is durable before anything else is waited for.
+                    None => {
+                        streaming = false;
+                        let done = self.log.commit(self.clock.now())?;
+                        self.send_sealed(&done);
+                    }
+                },
+            }
+        }
+        self.log.close(self.clock.now()).map(drop)
+    }
+
+    fn handle(&mut self, event: FromStream) -> Result<(), LogError> {
+        let done = match event {
+            FromStream::Started(connection) => self.log.session_started(connection, self.clock.now())?,
+            // The log has no room, and the process does not wait for it: the block is not accepted, so Adobe sends it
+            // again. Nor is any later block, even if there is room again: the log would take everything before that
+            // block for read.
+            FromStream::Block(..) if self.full || self.dropping => {
+                self.dropping = true;
+                return Ok(());
+            }
+            FromStream::Block(connection, block) => return self.append(connection, &block),
+            FromStream::Ended(connection, why) => {
+                self.log.session_ended(connection, &why, self.clock.now())?
+            }
+            FromStream::Complete => self.log.seal_all(self.clock.now())?,
+        };
+        self.send_sealed(&done);
+        Ok(())
+    }
+
+    fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
+        let now = self.clock.now();
+        let mut start = 0;
+        for record in &block.records {
+            match record {
+                Decoded::Row { end, hit, received } => {
+                    let row = block.rows.get(start..*end);
+                    let row = row.ok_or_else(|| LogError::Missing("row that a block names".to_owned()))?;
+                    self.log.stage_row(connection, *hit, *received, row, now);
+                    start = *end;
+                }
+                Decoded::Known { hit, received } => self.log.stage_known(connection, *hit, *received, now),
+                Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
+                Decoded::Rejected { record, reason } => {
+                    self.log.stage_reject(connection, record, reason, now);
+                }
+            }
+            if self.log.commit_is_due() {
+                self.log.submit(self.clock.now())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_sealed(&self, done: &Committed) {
+        // Nobody uploads any more when the process ends: the next start finds what is left.
+        for batch in &done.sealed {
+            let _ = self.sealed.send(*batch);
+        }
+    }
+
+    fn note(&mut self, report: Shipped) -> Result<(), LogError> {
+        let noted = match report {
+            Shipped::File(file, upload, noted) => {
+                self.log.uploaded(file, upload)?;
+                noted
+            }
+            Shipped::Batch(batch, noted) => {
+                self.log.published(batch, self.clock.now())?;
+                noted
+            }
+            Shipped::ToReject(chosen, noted) => {
+                self.log.rejects_chosen(chosen)?;
+                noted
+            }
+            Shipped::Rejects(chosen, noted) => {
+                self.log.rejects_shipped(chosen)?;
+                noted
+            }
+        };
+        // Nobody waits for the answer any more when the process ends.
+        let _ = noted.send(());
+        Ok(())
+    }
+
+    fn check_full(&mut self) -> Result<(), LogError> {
+        if self.log.is_full() == self.full {
+            return Ok(());
+        }
+        self.full = !self.full;
+        let bytes = self.log.waiting_bytes();
+        if self.full {
+            tracing::error!(
+                bytes,
+                "the log is full (log.max_bytes): the stream is not read until S3 has taken some"
+            );
+            // The open batch is sealed now, or it would wait here for its age.
+            self.log.submit(self.clock.now())?;
+        } else {
+            tracing::info!(bytes, "the log has room again: reading on");
+        }
+        Ok(())
+    }
+}

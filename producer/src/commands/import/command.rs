@@ -1,0 +1,98 @@
+//! The command: reads the files, checks the result, and writes or prints it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use shared::config::{Config, Secrets};
+use shared::exit::{Exit, Failure, io_exit};
+use shared::ids::Instance;
+
+use crate::commands::import::daemon::Daemon;
+use crate::commands::import::pipeline::{self, SecretFile};
+
+/// Where secrets are expected when nothing is written.
+const DEFAULT_DIR: &str = "/etc/livestream";
+
+/// Reads the daemon's files in `dir` (or in its `data`). With `output`, writes the configuration there and the secrets
+/// beside it, all with mode 0600; without, prints the configuration to `out`. Notes go to `notes`.
+///
+/// # Errors
+/// When a file is missing or says what cannot be, and when a file to write is there already.
+pub fn import(
+    dir: &Path,
+    instance: &Instance,
+    output: Option<&Path>,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), Failure> {
+    let daemon = Daemon::read(dir)?;
+    let beside = match output {
+        Some(file) => {
+            let file = std::path::absolute(file).map_err(|error| about(file, &error))?;
+            file.parent().map_or_else(|| PathBuf::from("/"), Path::to_path_buf)
+        }
+        None => PathBuf::from(DEFAULT_DIR),
+    };
+    let imported = pipeline::pipeline(daemon, instance, &beside);
+    // Checked before anything is written. The secrets need not be there for that: they are named by their files.
+    let origin = output.unwrap_or(Path::new("the imported configuration"));
+    Config::parse(&imported.text, origin, std::iter::empty(), Secrets::Unused).map_err(|error| {
+        let error = anyhow!("what the daemon's files say cannot be used: {error}");
+        Failure::new(Exit::Config, error)
+    })?;
+    for note in &imported.notes {
+        writeln!(notes, "note: {note}")?;
+    }
+    match output {
+        Some(file) => write_all(file, &imported.text, &beside, &imported.secrets, notes),
+        None => {
+            out.write_all(imported.text.as_bytes())?;
+            for secret in &imported.secrets {
+                let file = beside.join(secret.name);
+                writeln!(notes, "to do: put {} into {}, mode 0600", secret.origin, file.display())?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn write_all(
+    file: &Path,
+    text: &str,
+    beside: &Path,
+    secrets: &[SecretFile],
+    notes: &mut impl Write,
+) -> Result<(), Failure> {
+    let paths: Vec<_> = secrets.iter().map(|secret| (beside.join(secret.name), secret)).collect();
+    // Before the first is written: all or none.
+    for path in paths.iter().map(|(path, _)| path.as_path()).chain([file]) {
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(about(path, &error)),
+            Ok(_) => return Err(about(path, &io::ErrorKind::AlreadyExists.into())),
+        }
+    }
+    for (path, secret) in &paths {
+        create(path, secret.value.reveal().as_bytes())?;
+        writeln!(notes, "wrote {}, mode 0600: {}", path.display(), secret.origin)?;
+    }
+    create(file, text.as_bytes())?;
+    writeln!(notes, "wrote {}; try it with: producer check --config {}", file.display(), file.display())?;
+    Ok(())
+}
+
+fn create(path: &Path, text: &[u8]) -> Result<(), Failure> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    created.and_then(|mut file| file.write_all(text)).map_err(|error| about(path, &error))
+}
+
+fn about(path: &Path, error: &io::Error) -> Failure {
+    let advice = match error.kind() {
+        io::ErrorKind::AlreadyExists => "; nothing is overwritten: move it away or name another --output",
+        _ => "",
+    };
+    Failure::new(io_exit(error), anyhow!("{}: {error}{advice}", path.display()))
+}

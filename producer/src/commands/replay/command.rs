@@ -1,0 +1,182 @@
+//! The command: a log of its own with all that brings it to S3, and the files that are read into it.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::ids::Instance;
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::log::{Log, LogError, Settings};
+use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::append::{self, Appender};
+use crate::commands::replay::files::{Replay, unfinished};
+use crate::commands::replay::input::{self, Input};
+use crate::commands::replay::journal::Journal;
+use crate::commands::replay::read::Reader;
+use crate::commands::replay::summary::Summary;
+use crate::counters::Counters;
+use crate::decode::blocks::BlockBuilder;
+use crate::run::ended_by_itself;
+use crate::upload::Uploader;
+
+/// Follows the name of the instance in that of its replays.
+const SUFFIX: &str = "-replay";
+/// Letters of an instance's name at most.
+const NAME_MAX: usize = 64;
+/// Rejects go to S3 as soon as they are there.
+const REJECTS_EVERY: Duration = Duration::from_millis(500);
+
+/// What to replay.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Args {
+    /// Files, `-` for standard input, `s3://bucket/key`, or `s3://bucket/prefix/` for all objects below it: lines of
+    /// JSON, plain or compressed with gzip or zstd, whatever they are called. A line is a record as Adobe sends it, or
+    /// a reject as it stands in S3.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<OsString>,
+    /// Take in again what a run before took in of these files that did not end.
+    #[arg(long)]
+    from_start: bool,
+}
+
+/// Takes the records of all files in, and returns when they are in S3 and published. Reports on `out` what became of
+/// them, however it ends.
+///
+/// # Errors
+/// 66 when a file is not there; 65 when one is damaged or no lines of JSON, or when records were rejected; 75 when it
+/// was stopped before the end; and as the producer.
+pub(crate) async fn replay(
+    config: Config,
+    args: &Args,
+    clock: &Clock,
+    shutdown: Shutdown,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let config = with_own_log(config)?;
+    let schema = config.schema.load()?;
+    let transform = crate::run::transform(&config, &schema)?;
+    let store = ObjectStore::connect(&config.s3).await;
+    // Every file must be there before the log is opened.
+    let Some(inputs) = shutdown.until(input::find(&args.files, &store)).await.transpose()? else {
+        return Err(unfinished());
+    };
+
+    // Files are in no order of time: a hit is judged by its id alone.
+    let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
+    let (log, resumed) = Log::open(settings, clock.now())?;
+    let transform = crate::run::mark_batches(transform, &schema, &log);
+    let before = log.totals();
+    let mut journal = Journal::open(&config.log.dir, before.received)?;
+    if args.from_start {
+        journal.forget(inputs.iter().map(Input::name))?;
+    }
+    let reader = log.reader();
+    let Appender { stream, shipped, to_ship, ended } = append::start(log, clock.clone(), shutdown.clone())?;
+    let (feed, mut published) = broadcast::channel(1024);
+    let uploader = Uploader::new(&config, store, reader.clone(), shipped, feed, clock.clone())
+        .with_rejects_every(REJECTS_EVERY);
+    let stop_uploader = Shutdown::new();
+    let uploader = tokio::spawn(uploader.run(resumed, to_ship, stop_uploader.clone()));
+    let mut pipeline = Pipeline { log: ended, uploader, stop_uploader };
+
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let max = usize::try_from(config.adobe.max_record_bytes.0).unwrap_or(usize::MAX);
+    let records = BlockBuilder::new(transform, counters.clone());
+    let mut summary = Summary::new(counters);
+    let mut replay = Replay {
+        log: reader.clone(),
+        journal,
+        received_before: before.received,
+        reader: Some(Reader::new(records, max, stream.clone())),
+        stream,
+        summary: &mut summary,
+        clock: clock.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let done = tokio::select! {
+        done = replay.files(inputs) => done,
+        failure = pipeline.failure() => Err(failure),
+    };
+    drop(replay);
+    // Ends whatever waits for an end that will not come; what is staged is made durable.
+    shutdown.stop();
+    let closed = tokio::select! {
+        closed = pipeline.close() => closed,
+        () = clock.sleep(config.shutdown.timeout.0) => Ok(()),
+    };
+    let mut done = done.and(closed);
+    if let Ok(snapshot) = reader.snapshot() {
+        summary.end(snapshot.totals.since(&before), &mut published);
+        done = done.and(summary.write(out).map_err(Failure::from)).and(summary.rejects());
+    }
+    done
+}
+
+/// The tasks that bring records from the log to S3.
+struct Pipeline {
+    /// The end of the thread that writes the log.
+    log: oneshot::Receiver<Result<(), LogError>>,
+    uploader: JoinHandle<Result<(), LogError>>,
+    stop_uploader: Shutdown,
+}
+
+impl Pipeline {
+    /// Returns why one of them ended by itself.
+    async fn failure(&mut self) -> Failure {
+        tokio::select! {
+            ended = &mut self.uploader => ended_by_itself(ended.ok().and_then(Result::err)),
+            ended = &mut self.log => ended.ok().and_then(Result::err).unwrap_or(LogError::Ended).into(),
+        }
+    }
+
+    /// Waits until both have ended. Those that ended by themselves were reported as a failure.
+    async fn close(mut self) -> Result<(), Failure> {
+        self.stop_uploader.stop();
+        if !self.uploader.is_finished() {
+            let _ = (&mut self.uploader).await;
+        }
+        if !self.log.is_terminated()
+            && let Ok(Err(error)) = (&mut self.log).await
+        {
+            return Err(error.into());
+        }
+        Ok(())
+    }
+}
+
+/// The configuration of a replay: a log beside the producer's, so that either may run without the other, and the
+/// name that its seals and rejects bear.
+fn with_own_log(mut config: Config) -> Result<Config, Failure> {
+    config.log.dir = config.log.dir.join("replay");
+    let name = config.instance.name.to_string();
+    let kept = name.get(..NAME_MAX - SUFFIX.len()).unwrap_or(&name);
+    config.instance.name =
+        Instance::try_from(format!("{kept}{SUFFIX}")).map_err(|error| Failure::new(Exit::Software, error))?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replay_has_a_name_of_its_own_that_fits() {
+        for (name, expected) in
+            [("web-1", "web-1-replay".to_owned()), (&"n".repeat(64), "n".repeat(57) + SUFFIX)]
+        {
+            let text = include_str!("../../../../deploy/pipeline.example.toml").replace("web-1", name);
+            let path = std::path::Path::new("pipeline.toml");
+            let config = Config::parse(&text, path, std::iter::empty(), shared::config::Secrets::Unused);
+            let config = with_own_log(config.unwrap()).unwrap();
+            assert_eq!(config.instance.name.to_string(), expected);
+            assert_eq!(config.log.dir, std::path::Path::new("/var/lib/livestream/producer/replay"));
+        }
+    }
+}

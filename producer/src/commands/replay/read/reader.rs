@@ -1,0 +1,170 @@
+//! The reading thread: the records of one file after the other.
+
+use std::io::{self, Read};
+
+use bytes::{Buf, Bytes};
+use tokio::sync::mpsc;
+
+use crate::append::FromStream;
+use crate::commands::replay::read::form;
+use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
+use crate::commands::replay::read::reject::Wrapped;
+use crate::counters::TOO_LONG;
+use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
+use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
+
+/// A line may be longer than the record it holds: each byte of it takes six at most in JSON, and the rest some more.
+const ESCAPED: usize = 6;
+const AROUND: usize = 64 << 10;
+
+/// Why a file was not read to its end.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It cannot be decompressed any further.
+    Damaged {
+        /// The records before the damage.
+        records: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// It is no lines of JSON, and nothing of it was taken: what it is, and what to do.
+    NotLines(&'static str),
+    /// The bytes ended before the file did.
+    Cut,
+    /// Nobody takes the records any more.
+    Closed,
+}
+
+/// Makes blocks of the records of one file after the other.
+pub(crate) struct Reader {
+    records: BlockBuilder,
+    max_record_bytes: usize,
+    out: mpsc::Sender<FromStream>,
+}
+
+impl Reader {
+    pub(crate) fn new(records: BlockBuilder, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
+        Self { records, max_record_bytes, out }
+    }
+
+    /// Records sent, of all files.
+    pub(crate) fn sent(&self) -> u64 {
+        self.records.count()
+    }
+
+    /// Reads a file, of which the first records are passed over, and says how many it has. `report` hears now and then
+    /// how many have been sent, of all files.
+    pub(crate) fn read(
+        &mut self,
+        pieces: mpsc::Receiver<Bytes>,
+        skip: u64,
+        report: impl Fn(u64),
+    ) -> Result<u64, Stop> {
+        let mut framer = Framer::new(self.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND));
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut file = File { reader: self, skip, count: 0, closed: false };
+        let mut bytes = Pieces { pieces, piece: Bytes::new(), ended: false };
+        let mut not_lines = None;
+        let ended = decompressed(&mut bytes).and_then(|mut reader| {
+            match form::beginning(&mut reader, &mut piece)? {
+                Ok(head) => framer.push(&head, |frame| file.line(&frame)),
+                Err(why) => {
+                    not_lines = Some(why);
+                    return Ok(());
+                }
+            }
+            loop {
+                match reader.read(&mut piece)? {
+                    0 => break Ok(()),
+                    read => framer.push(piece.get(..read).unwrap_or_default(), |frame| file.line(&frame)),
+                }
+                report(file.reader.sent());
+                if file.closed {
+                    break Ok(());
+                }
+            }
+        });
+        if let Some(why) = not_lines {
+            return Err(Stop::NotLines(why));
+        }
+        if ended.is_ok() {
+            framer.finish(|frame| file.line(&frame));
+        }
+        file.send();
+        let File { count: records, closed, .. } = file;
+        match ended {
+            _ if closed => Err(Stop::Closed),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Stop::Cut),
+            Err(error) => Err(Stop::Damaged { records, why: error.to_string() }),
+            Ok(()) => Ok(records),
+        }
+    }
+}
+
+/// The file that is being read.
+struct File<'r> {
+    reader: &'r mut Reader,
+    /// Records to pass over.
+    skip: u64,
+    /// Records so far.
+    count: u64,
+    closed: bool,
+}
+
+impl File<'_> {
+    fn line(&mut self, frame: &Frame<'_>) {
+        self.count += 1;
+        if self.count <= self.skip || self.closed {
+            return;
+        }
+        let records = &mut self.reader.records;
+        let max = self.reader.max_record_bytes;
+        let full = match frame {
+            Frame::Record(line) => match Wrapped::read(line) {
+                Some((record, reason)) if reason.starts_with(TOO_LONG_REASON) => {
+                    records.add_rejected(&record, TOO_LONG, reason)
+                }
+                Some((record, _)) => records.add(&framed(&record, max)),
+                None => records.add(&framed(line, max)),
+            },
+            too_long @ Frame::TooLong { .. } => records.add(too_long),
+        };
+        if full {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        if let Some(block) = self.reader.records.take() {
+            self.closed |= self.reader.out.blocking_send(FromStream::Block(0, block)).is_err();
+        }
+    }
+}
+
+fn framed(record: &[u8], max: usize) -> Frame<'_> {
+    if record.len() <= max {
+        return Frame::Record(record);
+    }
+    let head = record.get(..HEAD_BYTES.min(max)).unwrap_or(record);
+    Frame::TooLong { head, bytes: record.len() as u64 }
+}
+
+/// The pieces one after the other, to their end: an empty one.
+struct Pieces {
+    pieces: mpsc::Receiver<Bytes>,
+    piece: Bytes,
+    ended: bool,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.piece.is_empty() && !self.ended {
+            let next = self.pieces.blocking_recv();
+            self.piece = next.ok_or_else(|| io::Error::new(io::ErrorKind::BrokenPipe, "cut off"))?;
+            self.ended = self.piece.is_empty();
+        }
+        let count = self.piece.len().min(into.len());
+        self.piece.copy_to_slice(into.get_mut(..count).unwrap_or_default());
+        Ok(count)
+    }
+}

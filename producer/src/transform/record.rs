@@ -1,0 +1,136 @@
+//! From a record to its row: the steps in their order.
+
+use shared::config::InvalidText;
+use shared::schema::{MAX_ROW_BYTES, Schema};
+
+use crate::transform::convert::Converter;
+use crate::transform::filter::{Filter, TransformError};
+use crate::transform::mend::Mended;
+use crate::transform::outcome::{Outcome, Reject};
+use crate::transform::plan::Plan;
+use crate::transform::spans::Spans;
+use crate::transform::stats::{ColumnCounts, Stats};
+use crate::transform::{row, walk};
+
+/// Turns records into rows of one schema. Owns buffers: one for each thread.
+#[derive(Debug, Clone)]
+pub struct Transform {
+    pub(super) plan: Plan,
+    pub(super) spans: Spans,
+    pub(super) converter: Converter,
+    pub(super) stats: Stats,
+    filter_names: Vec<String>,
+    pub(super) invalid_text: InvalidText,
+    mended: Mended,
+}
+
+impl Transform {
+    /// For rows of this schema, without the records that one of these filters matches.
+    ///
+    /// # Errors
+    /// When a filter's path or regular expression, or the schema, cannot be used.
+    pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
+        let plan = Plan::new(schema, filters)?;
+        Ok(Self {
+            spans: Spans::new(plan.targets(), plan.constants()),
+            converter: Converter::default(),
+            stats: Stats::new(schema),
+            filter_names: filters.iter().map(|filter| filter.name.clone()).collect(),
+            invalid_text: InvalidText::Replace,
+            mended: Mended::default(),
+            plan,
+        })
+    }
+
+    /// Treats bytes that are no UTF-8 and raw control characters like this; by default, replaces them.
+    #[must_use]
+    pub fn with_invalid_text(self, invalid_text: InvalidText) -> Self {
+        Self { invalid_text, ..self }
+    }
+
+    /// Writes this name into columns of kind `instance`.
+    #[must_use]
+    pub fn with_instance(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.converter.instance);
+        self
+    }
+
+    /// Writes this text into columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
+    /// row goes to, it puts the id in its place.
+    #[must_use]
+    pub fn with_batch_mark(mut self, mark: &str) -> Self {
+        mark.clone_into(&mut self.converter.batch_mark);
+        self
+    }
+
+    /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
+    pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
+        let read = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut self.mended);
+        let text = match read {
+            Ok(text) => text,
+            Err(reject) => return Outcome::Rejected(reject),
+        };
+        if let Some(rule) = self.plan.filtered(text, &self.spans, &mut self.converter) {
+            let (_, received) = self.plan.identity(text, &self.spans, &mut self.converter);
+            return Outcome::Filtered { rule, received };
+        }
+        let start = row.len();
+        let written = row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
+        let bytes = row.len() - start;
+        let written =
+            written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
+        self.stats.end_record(written.is_ok(), self.spans.is_mended());
+        if let Err(reject) = written {
+            row.truncate(start);
+            return Outcome::Rejected(reject);
+        }
+        let (hit, received) = self.plan.identity(text, &self.spans, &mut self.converter);
+        Outcome::Row { hit, received }
+    }
+
+    /// The names of the filters; `Outcome::Filtered` counts positions in this list.
+    pub fn filter_names(&self) -> &[String] {
+        &self.filter_names
+    }
+
+    /// Hands over what was altered or dropped since the last call, by column, and counts from zero.
+    pub fn drain_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
+        self.stats.drain(each);
+    }
+
+    /// How many records that were no valid text became rows since the last call; counts from zero.
+    pub fn drain_mended(&mut self) -> u64 {
+        self.stats.drain_mended()
+    }
+}
+
+/// Fills `spans` with those of the record; its text, which is that of `line` itself unless it had to be mended.
+pub(super) fn read<'t>(
+    plan: &Plan,
+    line: &'t [u8],
+    invalid_text: InvalidText,
+    spans: &mut Spans,
+    mended: &'t mut Mended,
+) -> Result<&'t str, Reject> {
+    let reject = match utf8(line).and_then(|text| walk::walk(plan, text, spans).map(|()| text)) {
+        Ok(text) => return Ok(text),
+        Err(reject) => reject,
+    };
+    if invalid_text == InvalidText::Reject || !mended.mend(line) {
+        return Err(reject);
+    }
+    // If that does not help, the reason is that of the record as it came.
+    if walk::walk(plan, mended.text(), spans).is_err() {
+        return Err(reject);
+    }
+    spans.mended_at(mended.replaced());
+    Ok(mended.text())
+}
+
+fn utf8(line: &[u8]) -> Result<&str, Reject> {
+    simdutf8::basic::from_utf8(line).map_err(|_| {
+        // The quick check does not say where.
+        let at = simdutf8::compat::from_utf8(line).map_or_else(|error| error.valid_up_to(), str::len);
+        Reject::NotUtf8 { at }
+    })
+}

@@ -1,0 +1,190 @@
+//! The loop: which file goes up and which batch is published next, so many at once.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::ids::BatchId;
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::log::{LogError, LogReader, Resumed};
+use state::status::feed::Published;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
+use tokio::task::JoinSet;
+
+use crate::append::Shipped;
+use crate::upload::context::Context;
+use crate::upload::copies::UploadCopies;
+use crate::upload::objects::Place;
+use crate::upload::rejects::Rejects;
+use crate::upload::retry::{Retry, UploadError};
+use crate::upload::{files, publish, republish};
+
+/// Brings what the log holds to S3.
+#[derive(Debug)]
+pub struct Uploader {
+    context: Context,
+    rejected: String,
+    rejects_every: Duration,
+    /// Files on their way at once; so many batches, too.
+    at_once: usize,
+    /// Batches to upload once more.
+    republish: mpsc::Receiver<BatchId>,
+    clock: Clock,
+}
+
+impl Uploader {
+    /// Uploads as configured, and keeps no copies.
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        store: ObjectStore,
+        log: LogReader,
+        shipped: mpsc::Sender<Shipped>,
+        feed: broadcast::Sender<Published>,
+        clock: Clock,
+    ) -> Self {
+        let place = Place {
+            bucket: config.s3.bucket.clone(),
+            to_ingest: config.s3.to_ingest.clone(),
+            instance: config.instance.name.clone(),
+        };
+        Self {
+            context: Context { store, log, shipped, feed, place, copies: UploadCopies::default() },
+            rejected: config.s3.rejected.clone(),
+            rejects_every: config.batch.max_batch_age.0,
+            at_once: config.s3.uploads,
+            republish: mpsc::channel(1).1,
+            clock,
+        }
+    }
+
+    /// Keeps copies of what it uploads, and uploads a batch of `republish` once more from them.
+    #[must_use]
+    pub(crate) fn with_copies(mut self, copies: UploadCopies, republish: mpsc::Receiver<BatchId>) -> Self {
+        self.context.copies = copies;
+        Self { republish, ..self }
+    }
+
+    /// Uploads all rejects so often.
+    #[must_use]
+    pub fn with_rejects_every(self, rejects_every: Duration) -> Self {
+        Self { rejects_every, ..self }
+    }
+
+    /// Uploads what an earlier process left and the batches that come from `sealed`, until shutdown. What is on its way
+    /// then is dropped; the next start uploads it again.
+    ///
+    /// # Errors
+    /// When the log cannot be read: damage does not pass, and must not be passed over.
+    pub async fn run(
+        mut self,
+        left: Resumed,
+        mut sealed: mpsc::UnboundedReceiver<u64>,
+        shutdown: Shutdown,
+    ) -> Result<(), LogError> {
+        let context = Arc::new(self.context);
+        let retry = Retry { clock: self.clock, shutdown: shutdown.clone() };
+        let mut jobs = Jobs { tasks: JoinSet::new(), retry: retry.clone(), context: context.clone() };
+        let rejects = Rejects { context: context.clone(), prefix: self.rejected, every: self.rejects_every };
+        jobs.tasks.spawn(async move { rejects.run(retry).await.map(|()| None) });
+        // After an outage thousands of batches may be ready at once, and each job holds what it read of the log.
+        let [uploading, publishing, republishing] = [(); 3].map(|()| Arc::new(Semaphore::new(self.at_once)));
+        let mut queue = Queue::default();
+        for batch in left.sealed {
+            queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+        }
+        loop {
+            tokio::select! {
+                () = shutdown.stopping() => return Ok(()),
+                Some(batch) = sealed.recv() => {
+                    queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+                }
+                Ok(permit) = uploading.clone().acquire_owned(), if !queue.files.is_empty() => {
+                    if let Some(file) = queue.files.pop_front() {
+                        jobs.spawn(format!("upload of file {file}"), permit, file, files::upload);
+                    }
+                }
+                // Each sealed batch is published by one job, started when its last file is up.
+                Ok(permit) = publishing.clone().acquire_owned(), if !queue.complete.is_empty() => {
+                    if let Some(batch) = queue.complete.pop_front() {
+                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, publish::publish);
+                    }
+                }
+                // The condition is evaluated again when a job has ended.
+                Some(batch) = self.republish.recv(), if republishing.available_permits() > 0 => {
+                    if let Ok(permit) = republishing.clone().try_acquire_owned() {
+                        let what = format!("upload of batch {batch} once more");
+                        jobs.spawn(what, permit, batch, republish::republish);
+                    }
+                }
+                // A panic ends a job with what it held: that must show.
+                Some(ended) = jobs.tasks.join_next() => {
+                    if let Some(batch) = ended.map_err(|error| LogError::Missing(error.to_string()))?? {
+                        queue.file_uploaded(batch);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The jobs under way. They are dropped with it. A job that uploads a file returns the file's batch.
+struct Jobs {
+    tasks: JoinSet<Result<Option<u64>, LogError>>,
+    retry: Retry,
+    context: Arc<Context>,
+}
+
+impl Jobs {
+    /// Starts a job that is retried until it is done, and holds its permit as long.
+    fn spawn<I, J>(
+        &mut self,
+        what: String,
+        permit: OwnedSemaphorePermit,
+        id: I,
+        job: impl Fn(Arc<Context>, I) -> J + Send + Sync + 'static,
+    ) where
+        I: Copy + Send + Sync + 'static,
+        J: Future<Output = Result<Option<u64>, UploadError>> + Send + 'static,
+    {
+        let (retry, context) = (self.retry.clone(), self.context.clone());
+        self.tasks.spawn(async move {
+            let done = retry.until_done(&what, || job(context.clone(), id)).await;
+            drop(permit);
+            done.map(Option::flatten)
+        });
+    }
+}
+
+/// What waits for its turn.
+#[derive(Default)]
+struct Queue {
+    files: VecDeque<u64>,
+    /// Files of each sealed batch that are not in S3.
+    missing: BTreeMap<u64, usize>,
+    /// Batches whose files are all in S3.
+    complete: VecDeque<u64>,
+}
+
+impl Queue {
+    /// A sealed batch, and its files that are not in S3.
+    fn add(&mut self, batch: u64, files: Vec<u64>) {
+        match files.len() {
+            0 => self.complete.push_back(batch),
+            missing => _ = self.missing.insert(batch, missing),
+        }
+        self.files.extend(files);
+    }
+
+    fn file_uploaded(&mut self, batch: u64) {
+        let Some(missing) = self.missing.get_mut(&batch) else { return };
+        *missing -= 1;
+        if *missing == 0 {
+            self.missing.remove(&batch);
+            self.complete.push_back(batch);
+        }
+    }
+}

@@ -42,13 +42,13 @@ enum Command {
     Run(Where),
     /// Tries token, stream, bucket and log directory, one after the other.
     ///
-    /// The connection to the stream is closed as soon as Adobe has answered, after at most adobe.connect_timeout for each
-    /// answer, and nothing of it is read. What Adobe had sent by then counts as read: a start with adobe.reset =
-    /// "smallest" asks for it again. While the producer of this log runs no connection is opened. Do not check beside
-    /// another producer of the same stream.
+    /// Closes the connection to the stream as soon as Adobe has answered, after at most adobe.connect_timeout for each
+    /// answer, and reads nothing of it. Adobe counts what it sent by then as read; a start with adobe.reset = "smallest"
+    /// asks for it again. Opens no connection while the producer of this log runs. Do not check beside another producer
+    /// of the same stream.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
-    /// Prints the columns in force, or what becomes of a record, column by column.
+    /// Prints the columns, or what becomes of a record, column by column.
     ///
     /// Connects to nothing and needs no secret.
     #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
@@ -61,11 +61,11 @@ enum Command {
         after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon --output /etc/livestream/pipeline.toml"
     )]
     ImportConfig(ImportConfig),
-    /// Takes records from files and brings them to S3 as the stream's: rejects, once the schema is mended.
+    /// Reads records from files and uploads them to S3 as the stream's: rejects, once the schema is corrected.
     ///
     /// Ends when everything is published. It has a log of its own, `replay` in `log.dir`, so the producer may run
-    /// meanwhile; and it does not know what that has accepted: a record that became a row before is loaded again. A run
-    /// that was stopped or killed is finished by the same command, which takes in nothing twice.
+    /// meanwhile. It does not know what the producer accepted: a record that became a row before is loaded again. The
+    /// same command finishes a run that was stopped or killed, and reads nothing twice.
     #[command(
         after_help = "Examples:\n  producer replay s3://example-livestream/Rejected/20260302/\n  zcat records.gz | grep '\"reportSuite\":\"test\"' | producer replay -"
     )]

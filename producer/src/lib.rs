@@ -1,11 +1,13 @@
 //! The producer: token → connect → inflate → frame → transform → deduplicate → append → seal → upload → publish.
 //!
 //! ```text
-//! stream (async)        decode (two threads a session)  append (one thread)             ship (async)
+//! source (async)        decode (two threads a session)  append (one thread)             upload (async)
 //! token, connect,  ──►  inflate, frame, transform  ──►  deduplicate, group commit  ──►  upload files, publish
-//! read bytes            into blocks of rows             into the log                    batches, ship rejects
+//! read bytes            into blocks of rows             into the log                    batches, upload rejects
 //! ```
-//! Every arrow is a bounded channel: when the log is full or slow the socket is not read.
+//! Every arrow is a bounded channel: when the log is full or slow, nothing reads the socket.
+//!
+//! The modules stand in the order of the flow; each uses only those declared after it.
 
 mod cli;
 mod commands;

@@ -20,8 +20,8 @@ pub(crate) fn check(input: &[u8]) {
     let step = usize::from(how >> 1);
     let sent = if how & 1 == 0 { input.to_vec() } else { compress(input, 64 + 16 * step) };
     let transform = TRANSFORM.with(Clone::clone);
-    let (whole, ended) = producer::body(transform.clone(), MAX_RECORD_BYTES, [&sent[..]]);
-    let (cut, cut_ended) = producer::body(transform, MAX_RECORD_BYTES, sent.chunks(1 + step));
+    let (whole, ended) = producer::body(transform.clone(), MAX_RECORD_BYTES.into(), [&sent[..]]);
+    let (cut, cut_ended) = producer::body(transform, MAX_RECORD_BYTES.into(), sent.chunks(1 + step));
     let (records, cut) = (one_by_one(&whole), one_by_one(&cut));
     assert!(records == cut, "cut into pieces of {}: {cut:?}\nas a whole: {records:?}", 1 + step);
     let same = std::mem::discriminant(&ended) == std::mem::discriminant(&cut_ended);

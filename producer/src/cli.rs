@@ -1,7 +1,9 @@
 //! The command line of the producer.
 
+use std::io;
 use std::path::PathBuf;
 
+use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
 use shared::config::{Config, Secrets};
@@ -9,6 +11,11 @@ use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::out;
 use shared::shutdown::Shutdown;
+
+use crate::commands::check::check;
+use crate::commands::import::import;
+use crate::commands::replay::{Args, replay};
+use crate::commands::schema::Asked;
 
 /// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
 #[derive(Debug, Parser)]
@@ -35,17 +42,17 @@ enum Command {
     Run(Where),
     /// Tries token, stream, bucket and log directory, one after the other.
     ///
-    /// The connection to the stream is closed as soon as Adobe has answered, after at most adobe.connect_timeout for each
-    /// answer, and nothing of it is read. What Adobe had sent by then counts as read: a start with adobe.reset =
-    /// "smallest" asks for it again. While the producer of this log runs no connection is opened. Do not check beside
-    /// another producer of the same stream.
+    /// Closes the connection to the stream as soon as Adobe has answered, after at most adobe.connect_timeout for each
+    /// answer, and reads nothing of it. Adobe counts what it sent by then as read; a start with adobe.reset = "smallest"
+    /// asks for it again. Opens no connection while the producer of this log runs. Do not check beside another producer
+    /// of the same stream.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
     Check(Where),
-    /// Prints the columns in force, or what becomes of a record, column by column.
+    /// Prints the columns, or what becomes of a record, column by column.
     ///
     /// Connects to nothing and needs no secret.
     #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
-    Schema(crate::commands::schema::Asked),
+    Schema(Asked),
     /// Turns the configuration of the Python daemon into one of ours.
     ///
     /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
@@ -54,11 +61,11 @@ enum Command {
         after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon --output /etc/livestream/pipeline.toml"
     )]
     ImportConfig(ImportConfig),
-    /// Takes records from files and brings them to S3 as the stream's: rejects, once the schema is mended.
+    /// Reads records from files and uploads them to S3 as the stream's: rejects, once the schema is corrected.
     ///
     /// Ends when everything is published. It has a log of its own, `replay` in `log.dir`, so the producer may run
-    /// meanwhile; and it does not know what that has accepted: a record that became a row before is loaded again. A run
-    /// that was stopped or killed is finished by the same command, which takes in nothing twice.
+    /// meanwhile. It does not know what the producer accepted: a record that became a row before is loaded again. The
+    /// same command finishes a run that was stopped or killed, and reads nothing twice.
     #[command(
         after_help = "Examples:\n  producer replay s3://example-livestream/Rejected/20260302/\n  zcat records.gz | grep '\"reportSuite\":\"test\"' | producer replay -"
     )]
@@ -66,7 +73,7 @@ enum Command {
         #[command(flatten)]
         place: Where,
         #[command(flatten)]
-        what: crate::commands::replay::Args,
+        what: Args,
     },
 }
 
@@ -91,67 +98,53 @@ struct Where {
 }
 
 impl Cli {
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
     /// With the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
-        // First of all, so that a stop asked for during the start is in order too.
+        // Before all else, so that a stop during the start is orderly too.
         let shutdown = Shutdown::on_signals()?;
-        let (place, secrets) = match &self.command {
-            Command::Run(place) | Command::Check(place) => (place, Secrets::Producer),
-            Command::Replay { place, .. } => (place, Secrets::Store),
-            Command::Schema(asked) => return asked.print(&mut out::stdout()),
+        let clock = Clock::system();
+        let mut out = out::stdout();
+        match self.command {
+            Command::Schema(args) => args.print(&mut out),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
-                let (mut out, mut notes) = (out::stdout(), out::stderr());
-                return crate::commands::import::import(
-                    dir,
-                    instance,
-                    output.as_deref(),
-                    &mut out,
-                    &mut notes,
-                );
+                import(&dir, &instance, output.as_deref(), &mut out, &mut out::stderr())
             }
-        };
-        let config = Config::load(&place.config, secrets)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        // What needs no configuration has ended above; it is listed so that a new command is not forgotten.
-        let done = match self.command {
-            Command::ImportConfig(_) | Command::Schema(_) => Ok(()),
-            Command::Check(_) => {
-                let mut out = out::stdout();
-                let checking = crate::commands::check::check(&config, &mut out);
-                runtime.block_on(shutdown.until(checking)).unwrap_or_else(|| {
-                    Err(Failure::new(
-                        Exit::Unfinished,
-                        anyhow::anyhow!("stopped before everything was tried"),
-                    ))
-                })
+            Command::Check(place) => {
+                let config = Config::load(&place.config, Secrets::Producer)?;
+                let stopped =
+                    || Failure::new(Exit::Unfinished, anyhow!("stopped before everything was tried"));
+                let checking = async { shutdown.until(check(&config, &clock, &mut out)).await };
+                block_on(checking)?.unwrap_or_else(|| Err(stopped()))
             }
-            Command::Run(_) => {
-                let telemetry = shared::telemetry::start(&config.logging, "producer", &Clock::system())?;
+            Command::Run(place) => {
+                let config = Config::load(&place.config, Secrets::Producer)?;
+                let _telemetry = shared::telemetry::start(&config.logging, "producer", &clock)?;
                 config.warn();
-                let done = runtime.block_on(crate::run::run(config, shutdown));
+                let done = block_on(crate::run::run(config, clock, shutdown))?;
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
                 }
-                drop(telemetry);
                 done
             }
-            Command::Replay { what, .. } => {
-                let telemetry = shared::telemetry::start(&config.logging, "replay", &Clock::system())?;
+            Command::Replay { place, what } => {
+                let config = Config::load(&place.config, Secrets::Store)?;
+                let _telemetry = shared::telemetry::start(&config.logging, "replay", &clock)?;
                 config.warn();
-                let mut out = out::stdout();
-                let clock = Clock::system();
-                let replay = crate::commands::replay::replay(config, &what, &clock, shutdown, &mut out);
-                let done = runtime.block_on(replay);
-                drop(telemetry);
-                done
+                block_on(replay(config, &what, &clock, shutdown, &mut out))?
             }
-        };
-        // Threads that still compress or copy are not waited for: nothing they hold is needed.
-        runtime.shutdown_background();
-        done
+        }
     }
+}
+
+/// Runs `work` on a runtime of its own. Does not wait for threads that still compress or copy then: nothing they hold is
+/// needed.
+fn block_on<T>(work: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    Ok(done)
 }

@@ -1,4 +1,4 @@
-//! What the front has counted since the process started, over all its connections, for whoever asks.
+//! What all connections counted since the process started.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,10 +6,12 @@ use std::sync::{Mutex, PoisonError};
 
 use shared::metrics::Page;
 
-use crate::decode::blocks::TOO_LONG;
 use crate::transform::{ColumnCounts, Reject};
 
-/// Counts that only grow. Each connection adds to them; nothing here waits for a lock but rejects.
+/// The short name of the reason for a record over `adobe.max_record_bytes`.
+pub(crate) const TOO_LONG: &str = "too_long";
+
+/// Counts that only grow. Each connection adds to them. Only rejects and altered values take a lock.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Compressed bytes read from the stream.
@@ -30,8 +32,8 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counters at zero. `filters` are the names of the filters, in their order; each reason for a reject is there
-    /// from the start.
+    /// Counters at zero. `filters` are the names of the filters, in their order. The page shows each of them, and each
+    /// reason for a reject, from the start.
     #[must_use]
     pub fn new(filters: &[String]) -> Self {
         let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
@@ -61,28 +63,28 @@ impl Counters {
         }
     }
 
-    /// Adds them to a page of figures.
+    /// Adds them to a page of metrics.
     pub fn show(&self, page: &mut Page) {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        page.counter(
-            "stream_bytes",
-            "Compressed bytes read from the stream since the start",
-            count(&self.bytes),
-        );
-        page.counter("inflated_bytes", "Bytes they inflated to", count(&self.inflated));
-        page.counter("empty_lines", "Lines without content since the start", count(&self.empty_lines));
+        let plain = [
+            ("stream_bytes", "Compressed bytes read from the stream since the start", &self.bytes),
+            ("inflated_bytes", "Bytes they inflated to", &self.inflated),
+            ("empty_lines", "Lines without content since the start", &self.empty_lines),
+            (
+                "mended_records",
+                "Rows whose record had invalid UTF-8 or raw control characters, since the start",
+                &self.mended,
+            ),
+            (
+                "damaged_sessions",
+                "Sessions ended because their bytes or a run of their records could not be read, since the start",
+                &self.damaged,
+            ),
+        ];
+        for (name, help, count) in plain {
+            page.counter(name, help, count.load(Ordering::Relaxed));
+        }
         page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
-        page.counter(
-            "mended_records",
-            "Rows whose record had invalid UTF-8 or raw control characters, since the start",
-            count(&self.mended),
-        );
-        page.counter(
-            "damaged_sessions",
-            "Sessions ended because their bytes or a run of their records could not be read, since the start",
-            count(&self.damaged),
-        );
         let altered = self.by_column();
         type Of = fn(&ColumnCounts) -> u64;
         let kinds: [(&str, &str, Of); 8] = [

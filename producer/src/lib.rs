@@ -1,15 +1,18 @@
 //! The producer: token → connect → inflate → frame → transform → deduplicate → append → seal → upload → publish.
 //!
 //! ```text
-//! stream (async)        decode (two threads a session)  append (one thread)             ship (async)
+//! source (async)        decode (two threads a session)  append (one thread)             upload (async)
 //! token, connect,  ──►  inflate, frame, transform  ──►  deduplicate, group commit  ──►  upload files, publish
-//! read bytes            into blocks of rows             into the log                    batches, ship rejects
+//! read bytes            into blocks of rows             into the log                    batches, upload rejects
 //! ```
-//! Every arrow is a bounded channel: when the log is full or slow the socket is not read.
+//! Every arrow is a bounded channel: when the log is full or slow, nothing reads the socket.
+//!
+//! The modules stand in the order of the flow; each uses only those declared after it.
 
 mod cli;
 mod commands;
 mod run;
+mod log_owner;
 mod source;
 mod decode;
 mod counters;
@@ -23,12 +26,10 @@ pub use cli::Cli;
 pub use commands::check::check;
 pub use commands::import::import;
 pub use counters::Counters;
-pub use decode::inflate::PIECE_BYTES;
-pub use decode::{Piece, Reading, body, start};
+pub use decode::{PIECE_BYTES, Piece, Reading, Resume, body, start};
 pub use run::transform;
 pub use source::connect::{ConnectError, client, open};
-pub use source::connection::{Connection, Next, Shared};
-pub use source::connections::Connections;
 pub use source::token::{NoToken, TokenError, Tokens};
+pub use source::{Connection, Next, Shared, run_connections};
 pub use transform::{Filter, FilterTest, HitId, Outcome, Reject, Transform, identity};
 pub use upload::Uploader;

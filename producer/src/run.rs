@@ -1,35 +1,28 @@
-//! `producer run`: the parts put together, and taken apart in order.
+//! `producer run`: starts the parts, and stops them in order.
 
 use std::sync::Arc;
 
-use chrono::Utc;
-use shared::clock::{Clock, Moment};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::ids::{BatchId, BatchPrefix};
 use shared::object_store::ObjectStore;
 use shared::schema::{Kind, Schema};
 use shared::shutdown::Shutdown;
-use state::Checked;
 use state::inspect::metrics::producer_page;
-use state::log::{BatchStatus, Log, LogError, LogReader, Settings};
-use state::status::feed::{self, Owner, Published, Republish};
-use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
-use tokio::sync::{broadcast, mpsc};
+use state::log::{Log, LogError, LogReader, Settings};
+use state::status::feed::Owner;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::append;
 use crate::counters::Counters;
-use crate::source::connections::Connections;
+use crate::log_owner::{self, LogOwner};
+use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
 use crate::upload::Uploader;
 use crate::upload::copies::{Room, UploadCopies};
 
-/// Batches a follower of the feed may be behind before it is cut off and has to ask again.
-const FEED_BACKLOG: usize = 1024;
-/// Published batches a new follower is told of at once. It lists S3 too, when it starts and whenever the feed goes
-/// away: telling it more would only make it look for folders that have long been archived.
-const FEED_RECENT: usize = 20;
-/// Batches that may wait to be uploaded once more; who asks for another asks again later.
+/// Batches that may wait to be uploaded once more.
 const REPUBLISHED: usize = 64;
 
 /// The transform a configuration asks for.
@@ -56,12 +49,12 @@ pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> 
 ///
 /// # Errors
 /// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
-pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
+pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
-    let (log, resumed) = Log::open(Settings::of(&config, &schema), Moment::now())?;
+    let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
     let transform = mark_batches(transform, &schema, &log);
-    let before = (log.known(), log.has_history());
+    let (known, resuming) = (log.known(), log.has_history());
     tracing::info!(
         instance = %config.instance.name,
         dir = %config.log.dir.display(),
@@ -75,88 +68,31 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let reader = log.reader();
     let room =
         Room { max: config.log.keep_uploaded.0, shared: config.log.max_bytes.0, waiting: log.waiting() };
-    let clock = Clock::system();
     let copies = UploadCopies::open(&config.log.dir, room)?;
     tokio::spawn(copies.clone().make_room_until_stopped(clock.clone(), shutdown.clone()));
-    let (republish, once_more) = mpsc::channel(REPUBLISHED);
-    let (feed_out, _) = broadcast::channel(FEED_BACKLOG);
     let appender = append::start(log, clock.clone(), shutdown.clone())?;
 
-    let owner =
-        Arc::new(LogOwner { log: reader.clone(), feed: feed_out.clone(), copies: copies.clone(), republish });
-    let socket = config.producer_socket();
-    let serving = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move {
-            if let Err(error) = feed::serve(&socket, owner, Clock::system(), shutdown).await {
-                tracing::error!(%error, socket = %socket.display(), "nobody can ask this producer: the socket failed");
-            }
-        }
-    });
+    let (republish, to_republish) = mpsc::channel(REPUBLISHED);
+    let (owner, feed) = LogOwner::new(reader.clone(), copies.clone(), republish);
+    let status =
+        tokio::spawn(log_owner::serve(owner, config.producer_socket(), clock.clone(), shutdown.clone()));
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let (listen, figures, counted) =
-        (config.metrics.producer_listen.clone(), reader.clone(), counters.clone());
-    let page = move || {
-        let mut page = producer_page(&Owner::snapshot(&figures)?, Utc::now());
-        counted.show(&mut page);
-        Ok(page)
-    };
-    tokio::spawn(shared::admin::serve(listen, page, clock.clone(), shutdown.clone()));
-    let uploader = Uploader::new(&config, store, reader, appender.shipped, feed_out, clock)
-        .with_copies(copies, once_more);
-    let mut shipping = tokio::spawn(uploader.run(resumed, appender.to_ship, shutdown.clone()));
-    let streams = Connections::new(
-        &config.adobe,
-        config.token_cache(),
-        &transform,
-        counters,
-        &appender.stream,
-        before,
-    )?;
-    // Theirs are the only senders from here on.
-    drop(appender.stream);
+    serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
+    let uploader = Uploader::new(&config, store, reader, appender.shipped, feed, clock.clone())
+        .with_copies(copies, to_republish);
+    let uploader = tokio::spawn(uploader.run(resumed, appender.to_ship, shutdown.clone()));
+    let (adobe, cache) = (&config.adobe, Some(config.token_cache()));
+    let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
+    let connections = run_connections(shared, transform, resuming, &shutdown);
 
-    // What ended the producer, if it was not asked to stop; kept here, since what follows may take too long.
+    let parts = Parts { uploader, status, log: appender.ended };
     let mut failure = None;
-    let mut log_ended = appender.ended;
-    let work = async {
-        // The stream ends by a signal or an error of its own, the two others by an error only. The first to end
-        // ends all; the log last, when nobody can tell it anything any more.
-        let streaming = streams.run(&shutdown);
-        tokio::pin!(streaming);
-        let mut shipped = false;
-        let ended = loop {
-            tokio::select! {
-                streamed = &mut streaming => break streamed,
-                ended = &mut shipping, if !shipped => match ended {
-                    Ok(Ok(())) if shutdown.is_stopping() => shipped = true,
-                    ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
-                },
-                // Whatever the reason, a log that has ended has said its last word.
-                ended = &mut log_ended => return ended.unwrap_or(Err(LogError::Ended)),
-            }
-        };
-        shutdown.stop();
-        failure = ended.err();
-        if failure
-            .as_ref()
-            .is_some_and(|failure| matches!(failure.exit(), Exit::Data | Exit::Io | Exit::Software))
-        {
-            // The log is not to be believed any more: nothing is worth waiting for.
-            return Ok(());
-        }
-        if !shipped {
-            let _ = shipping.await;
-        }
-        let _ = serving.await;
-        log_ended.await.unwrap_or_else(|_| Err(LogError::Missing("thread that writes it".to_owned())))
-    };
     let overdue = async {
         shutdown.stopping().await;
-        tokio::time::sleep(config.shutdown.timeout.0).await;
+        clock.sleep(config.shutdown.timeout.0).await;
     };
-    let done = tokio::select! {
-        done = work => done,
+    let ended = tokio::select! {
+        ended = parts.run(connections, &mut failure, &shutdown) => ended,
         () = overdue => {
             tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
             Ok(())
@@ -165,9 +101,63 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     if let Some(failure) = failure {
         return Err(failure);
     }
-    done?;
+    ended?;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn serve_metrics(config: &Config, log: LogReader, counters: Arc<Counters>, clock: Clock, shutdown: Shutdown) {
+    let wall = clock.clone();
+    let page = move || {
+        let mut page = producer_page(&Owner::snapshot(&log)?, wall.wall());
+        counters.show(&mut page);
+        Ok(page)
+    };
+    tokio::spawn(shared::admin::serve(config.metrics.producer_listen.clone(), page, clock, shutdown));
+}
+
+/// The parts that run beside the connections.
+struct Parts {
+    uploader: JoinHandle<Result<(), LogError>>,
+    status: JoinHandle<()>,
+    log: oneshot::Receiver<Result<(), LogError>>,
+}
+
+impl Parts {
+    /// Runs until the first part ends, then stops all, and waits for the log last. `failure` is set as soon as it is
+    /// known, since the rest may take too long.
+    async fn run(
+        mut self,
+        connections: impl Future<Output = Result<(), Failure>>,
+        failure: &mut Option<Failure>,
+        shutdown: &Shutdown,
+    ) -> Result<(), LogError> {
+        tokio::pin!(connections);
+        let mut uploaded = false;
+        // The connections end by a signal or an error, the uploader and the log by an error only.
+        let first = loop {
+            tokio::select! {
+                ended = &mut connections => break ended,
+                ended = &mut self.uploader, if !uploaded => match ended {
+                    Ok(Ok(())) if shutdown.is_stopping() => uploaded = true,
+                    ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),
+                },
+                ended = &mut self.log => return ended.unwrap_or(Err(LogError::Ended)),
+            }
+        };
+        shutdown.stop();
+        let exit = first.as_ref().err().map(Failure::exit);
+        *failure = first.err();
+        if let Some(Exit::Data | Exit::Io | Exit::Software) = exit {
+            // The log cannot be trusted: nothing is worth waiting for.
+            return Ok(());
+        }
+        if !uploaded {
+            let _ = self.uploader.await;
+        }
+        let _ = self.status.await;
+        self.log.await.unwrap_or_else(|_| Err(LogError::Missing("thread that writes it".to_owned())))
+    }
 }
 
 /// Why the log cannot be written or read any more.
@@ -177,64 +167,5 @@ pub(crate) fn ended_by_itself(error: Option<LogError>) -> Failure {
         None => {
             Failure::new(Exit::Software, anyhow::anyhow!("a part of the producer that never ends has ended"))
         }
-    }
-}
-
-/// Answers questions about the log.
-struct LogOwner {
-    log: LogReader,
-    feed: broadcast::Sender<Published>,
-    copies: UploadCopies,
-    republish: mpsc::Sender<BatchId>,
-}
-
-impl Owner for LogOwner {
-    type Snapshot = ProducerSnapshot;
-    type Batch = BatchDetail;
-
-    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Owner::snapshot(&self.log)
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Owner::batch(&self.log, prefix)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Owner::verify(&self.log)
-    }
-
-    fn republish(&self, batch: BatchId) -> Result<Republish, Failure> {
-        let batches = self.log.batches().map_err(LogError::from)?;
-        match batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.status) {
-            Some(BatchStatus::Filling | BatchStatus::Sealed) => return Ok(Republish::NotPublished),
-            known => {
-                if let Err(why) = self.copies.seal(batch) {
-                    tracing::warn!(%batch, why, "asked for a batch once more, of which no copy is left");
-                    return Ok(if known.is_some() { Republish::Gone } else { Republish::Unknown });
-                }
-            }
-        }
-        if self.copies.begin_republish(batch) && self.republish.try_send(batch).is_err() {
-            self.copies.end_republish(batch);
-            let busy = anyhow::anyhow!("too many batches are uploaded once more already: ask again later");
-            return Err(Failure::new(Exit::Unavailable, busy));
-        }
-        Ok(Republish::UnderWay)
-    }
-
-    fn loaded(&self, batch: BatchId) {
-        self.copies.forget(batch);
-    }
-
-    fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
-        // Subscribed before the log is read: a batch published in between is told twice rather than never.
-        let coming = self.feed.subscribe();
-        let batches = self.log.batches().unwrap_or_default();
-        let published = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
-        let mut recent: Vec<_> =
-            published.rev().take(FEED_RECENT).map(|(_, batch)| Published { batch: batch.id }).collect();
-        recent.reverse();
-        Some((recent, coming))
     }
 }

@@ -11,11 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
-use producer::Connections;
-use producer::Counters;
-use producer::FromStream;
-use producer::Tokens;
-use producer::{Connection, Shared};
+use producer::{Connection, Counters, FromStream, Shared, Tokens, run_connections};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
@@ -68,27 +65,20 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
     let (out, mut read) = mpsc::channel(10_000);
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shutdown = Shutdown::new();
-    let streams = Connections::new(
-        &config.adobe,
-        cache.clone(),
-        &transform,
-        counters.clone(),
-        &out,
-        (KnownHits::default(), true),
-    )
-    .unwrap();
+    let shared = || {
+        let (counters, out, known) = (counters.clone(), out.clone(), KnownHits::default());
+        Shared::new(&config.adobe, Some(cache.clone()), counters, out, known, Clock::system()).unwrap()
+    };
     let reading = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { streams.run(&shutdown).await }
+        let (shared, transform, shutdown) = (shared(), transform.clone(), shutdown.clone());
+        async move { run_connections(shared, transform, true, &shutdown).await }
     });
     while !matches!(read.recv().await, Some(FromStream::Block(..))) {}
     shutdown.stop();
     reading.await.unwrap().unwrap();
 
-    let http = producer::client(&config.adobe).unwrap();
-    let tokens = Tokens::new(http.clone(), &config.adobe, Some(cache.clone())).unwrap();
-    let mut shared = Shared::new(&config.adobe, http.clone(), tokens, counters, out, KnownHits::default());
-    let mut stream = Connection::new(0, shared.clone(), transform.clone(), true);
+    let mut shared = shared();
+    let mut connection = Connection::new(0, shared.clone(), transform.clone(), true);
     let shutdown = Shutdown::new();
     let stored: serde_json::Value = serde_json::from_slice(&std::fs::read(&cache).unwrap()).unwrap();
     let token = stored["access_token"].as_str().unwrap().to_owned();
@@ -105,7 +95,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         Fault::ExpireToken,
     ] {
         adobe.faults().push(fault);
-        stream.step(&shutdown).await.unwrap();
+        connection.step(&shutdown).await.unwrap();
     }
     // The next token is asked for in vain, in each way IMS has to say so.
     for (status, body) in [
@@ -115,10 +105,10 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         (200, Some(format!("{{\"access_token\":\"{SECRET}\",\"expires_in\":\"{SECRET}\"}}"))),
     ] {
         adobe.faults().push(Fault::Refuse { door: Door::Ims, status, body });
-        let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
+        let tokens = Tokens::new(shared.http.clone(), &config.adobe, None, Clock::system()).unwrap();
         shared.tokens = tokens.clone();
-        let mut stream = Connection::new(1, shared.clone(), transform.clone(), true);
-        stream.step(&shutdown).await.unwrap();
+        let mut connection = Connection::new(1, shared.clone(), transform.clone(), true);
+        connection.step(&shutdown).await.unwrap();
         tracing::error!(?tokens, "what a careless line would say of them: {config:?}");
     }
     assert_eq!(adobe.faults().pending(), 0, "every fault happened");

@@ -1,40 +1,29 @@
-//! Frames become blocks of decoded records: what is rejected and filtered is told apart here, and counted.
+//! Frames become blocks of decoded records. Rejects, filtered records and hits that the log has are counted here.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
-use state::log::KnownHits;
 
+use super::damage::DamageDetector;
+use super::frame::Frame;
+use super::resume::{CatchUp, Resume};
 use crate::append::{Block, Decoded};
-use crate::counters::Counters;
-use crate::decode::frame::Frame;
-use crate::decode::reread::Reread;
-use crate::decode::unreadable::Unreadable;
-use crate::transform::{self, ColumnCounts, Identity, Outcome, Transform};
+use crate::counters::{Counters, TOO_LONG};
+use crate::transform::{ColumnCounts, Identity, Outcome, Transform};
 
 /// A block is sent on when it holds this many records, or this many bytes of rows or rejects.
 const BLOCK_RECORDS: usize = 256;
 const BLOCK_BYTES: usize = 1 << 20;
-/// The short name of the reason for a record over `adobe.max_record_bytes`, for counting.
-pub(crate) const TOO_LONG: &str = "too_long";
+/// How the reason for a record over `adobe.max_record_bytes` begins.
+pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
-/// So many hits in a row that the log does not have, and it is asked for few from then on: to look up a hit in vain costs
-/// a tenth of its transform.
-const ASKED_IN_VAIN: u64 = 4_096;
-/// For one in so many then, until it has one: what is sent again may begin with hits that the log has forgotten.
-const ASKED_SELDOM: u64 = 64;
-
-/// Decodes records into the block that is being filled.
+/// Decodes records into the current block.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub(crate) struct BlockBuilder {
     transform: Transform,
-    /// The hits of the log, if it is asked.
-    known: Option<KnownHits>,
-    /// Records since the last one that the log had.
-    asked_in_vain: u64,
-    unreadable: Unreadable,
-    reread: Reread,
+    resume: Option<Resume>,
+    damage: DamageDetector,
     block: Block,
     /// Bytes of rejected records in the block.
     rejected: usize,
@@ -44,89 +33,48 @@ pub(crate) struct Records {
     counters: Arc<Counters>,
 }
 
-impl Records {
-    /// With an empty block. What is counted here is added to `counters` too.
+impl BlockBuilder {
+    /// With an empty block. Adds what it counts to `counters` too.
     #[must_use]
     pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
-        Self {
-            transform,
-            known: None,
-            asked_in_vain: 0,
-            unreadable: Unreadable::default(),
-            reread: Reread::begin(),
-            block: Block::default(),
-            rejected: 0,
-            count: 0,
-            filtered,
-            counters,
-        }
+        let (resume, damage, block) = Default::default();
+        Self { transform, resume, damage, block, rejected: 0, count: 0, filtered, counters }
     }
 
-    /// Of a session: hits that are `known` are not transformed, and a run of unreadable records is damage.
+    /// For a session: hits that `resume` finds are not transformed, and `damage` counts unreadable records.
     #[must_use]
-    pub(crate) fn of_session(mut self, known: Option<KnownHits>, unreadable: Unreadable) -> Self {
-        (self.known, self.unreadable) = (known, unreadable);
+    pub(super) fn of_session(mut self, resume: Option<Resume>, damage: DamageDetector) -> Self {
+        (self.resume, self.damage) = (resume, damage);
         self
     }
 
-    /// Adds what a line became. True when the block is to be [taken](Self::take) before another is added.
+    /// Adds a line. True when the block is full: [take](Self::take) it before the next line.
     pub(crate) fn add(&mut self, frame: &Frame<'_>) -> bool {
         match *frame {
-            Frame::Record(record) => match self.known(record) {
-                Some(Identity { hit, received }) => {
-                    self.unreadable.readable();
-                    self.reread.known();
-                    self.push(Decoded::Known { hit, received: time(received) });
+            Frame::Record(record) => {
+                let in_doubt = self.damage.is_in_doubt();
+                match self.resume.as_mut().and_then(|resume| resume.find(record, in_doubt)) {
+                    Some(Identity { hit, received }) => {
+                        self.damage.readable();
+                        self.push(Decoded::Known { hit, received: time(received) });
+                    }
+                    None => {
+                        let outcome = self.transform.record(record, &mut self.block.rows);
+                        self.note(record, outcome);
+                    }
                 }
-                None => {
-                    let outcome = self.transform.record(record, &mut self.block.rows);
-                    self.note(record, outcome);
-                }
-            },
+            }
             Frame::TooLong { head, bytes } => {
-                self.unreadable.too_long(head, bytes);
+                self.damage.too_long(head, bytes);
                 self.reject(head, TOO_LONG, too_long(bytes));
             }
         }
         self.is_full()
     }
 
-    /// A line has not ended, and has so many bytes by now.
-    pub(crate) fn line_grew(&mut self, head: &[u8], bytes: u64) {
-        self.unreadable.line_grew(head, bytes);
-    }
-
-    /// What was unreadable in this session.
-    #[must_use]
-    pub(crate) fn unreadable(&self) -> &Unreadable {
-        &self.unreadable
-    }
-
-    /// What of this session was sent before.
-    #[must_use]
-    pub(crate) fn reread(&self) -> Reread {
-        self.reread
-    }
-
-    /// The identity of a record whose hit the log has.
-    fn known(&mut self, record: &[u8]) -> Option<Identity> {
-        let known = self.known.as_ref()?;
-        self.asked_in_vain += 1;
-        if self.asked_in_vain > ASKED_IN_VAIN && !self.asked_in_vain.is_multiple_of(ASKED_SELDOM) {
-            return None;
-        }
-        let found = transform::identity(record).filter(|identity| known.contains(identity.hit))?;
-        // Only the ids were looked at. A damaged record must not count as readable for them.
-        if self.unreadable.is_in_doubt() && !transform::is_json(record) {
-            return None;
-        }
-        self.asked_in_vain = 0;
-        Some(found)
-    }
-
-    /// Adds a line that may have been cut off at its end; false, and nothing is added, if it cannot become a row.
-    pub(crate) fn add_if_whole(&mut self, frame: &Frame<'_>) -> bool {
+    /// Adds a line that may have been cut off at its end. False, and nothing is added, if it cannot become a row.
+    pub(super) fn add_if_whole(&mut self, frame: &Frame<'_>) -> bool {
         let Frame::Record(record) = *frame else { return false };
         match self.transform.record(record, &mut self.block.rows) {
             Outcome::Rejected(_) => false,
@@ -137,19 +85,32 @@ impl Records {
         }
     }
 
-    /// Adds a record that was rejected before, with the reason it was given then.
+    /// Adds a record that was rejected before, with the reason of then. True when the block is full.
     pub(crate) fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
         self.reject(record, name, reason);
         self.is_full()
     }
 
-    /// The block as it is, if there is anything in it; the next starts empty.
+    /// A line that has not ended has so many bytes by now.
+    pub(super) fn line_grew(&mut self, head: &[u8], bytes: u64) {
+        self.damage.line_grew(head, bytes);
+    }
+
+    /// Why the session ends, if the stream is damaged.
+    #[must_use]
+    pub(super) fn damage(&self) -> Option<String> {
+        self.damage.damage()
+    }
+
+    /// The current block, if there is anything in it. The next one starts empty.
     pub(crate) fn take(&mut self) -> Option<Block> {
         if self.block.records.is_empty() {
             return None;
         }
         self.rejected = 0;
-        self.reread.block();
+        if let Some(resume) = &mut self.resume {
+            resume.block_ended();
+        }
         self.count_altered();
         let rows = Vec::with_capacity(self.block.rows.len());
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
@@ -161,10 +122,10 @@ impl Records {
         self.count
     }
 
-    /// Gives the transform back, and what was unreadable, having said what each filter dropped, and what was altered
-    /// since the process started because a type could not hold it.
+    /// Logs what each filter dropped in this session, and what was altered since the process started because a type
+    /// cannot hold it.
     #[must_use]
-    pub(crate) fn end(mut self) -> (Transform, Unreadable) {
+    pub(super) fn end(mut self) -> (CatchUp, DamageDetector) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
         for (filter, records) in filters.filter(|(_, records)| **records > 0) {
@@ -190,7 +151,8 @@ impl Records {
         for (column, counts) in columns {
             tracing::debug!(column, ?counts, "values altered");
         }
-        (self.transform, self.unreadable)
+        let catch_up = self.resume.as_ref().map(Resume::catch_up);
+        (catch_up.unwrap_or_default(), self.damage)
     }
 
     fn count_altered(&mut self) {
@@ -200,12 +162,14 @@ impl Records {
 
     fn note(&mut self, record: &[u8], outcome: Outcome) {
         match &outcome {
-            Outcome::Rejected(reject) if reject.is_unreadable() => self.unreadable.unreadable(record),
-            _ => self.unreadable.readable(),
+            Outcome::Rejected(reject) if reject.is_unreadable() => self.damage.unreadable(record),
+            _ => self.damage.readable(),
         }
         let decoded = match outcome {
             Outcome::Row { hit, received } => {
-                self.reread.new_row();
+                if let Some(resume) = &mut self.resume {
+                    resume.new_row();
+                }
                 Decoded::Row { end: self.block.rows.len(), hit, received: time(received) }
             }
             Outcome::Filtered { rule, received } => {
@@ -243,12 +207,9 @@ fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
 
 /// The reason for a record of so many bytes.
 #[must_use]
-pub(crate) fn too_long(bytes: u64) -> String {
+pub(super) fn too_long(bytes: u64) -> String {
     format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
 }
-
-/// How that reason begins.
-pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
 #[cfg(test)]
 mod tests {
@@ -258,20 +219,20 @@ mod tests {
     #[test]
     fn a_block_is_bounded_when_every_record_is_a_reject() {
         let transform = Transform::new(&Schema::built_in(1..=1), &[]).unwrap();
-        let mut records = Records::new(transform, Arc::new(Counters::new(&[])));
+        let mut builder = BlockBuilder::new(transform, Arc::new(Counters::new(&[])));
         for bytes in [1, 5_000, 1 << 20] {
             let line = vec![b'x'; bytes];
             let mut added = 1;
-            while !records.add(&Frame::Record(&line)) {
+            while !builder.add(&Frame::Record(&line)) {
                 added += 1;
             }
             assert!(added <= BLOCK_RECORDS && added * bytes < BLOCK_BYTES + bytes, "{added} of {bytes}");
             let head = &line[..bytes.min(4096)];
-            assert_eq!(records.take().map(|block| block.records.len()), Some(added));
-            while !records.add(&Frame::TooLong { head, bytes: 1 << 40 }) {}
-            let block = records.take().unwrap();
+            assert_eq!(builder.take().map(|block| block.records.len()), Some(added));
+            while !builder.add(&Frame::TooLong { head, bytes: 1 << 40 }) {}
+            let block = builder.take().unwrap();
             assert!(block.records.len() <= BLOCK_RECORDS);
-            assert!(records.take().is_none());
+            assert!(builder.take().is_none());
         }
     }
 }

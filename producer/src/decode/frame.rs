@@ -1,11 +1,11 @@
-//! Splits the inflated stream into records: one a line, LF or CRLF, empty lines mean nothing.
+//! Splits inflated text into records: one a line, which ends in LF or CRLF. Empty lines are skipped.
 //!
-//! A record that lies whole in a piece is handed out where it lies. One that is cut is gathered in a buffer that
-//! never holds more than the longest record allowed: of a longer one only the head is kept.
+//! A record that lies whole in a piece is not copied. One that is cut is gathered in a buffer that never holds more than
+//! the longest record allowed. Of a longer one only the head is kept.
 
 use memchr::memchr;
 
-/// How much of a record that is too long is kept, so that a reject can show what it was.
+/// How much of a record that is too long is kept for the reject.
 pub(crate) const HEAD_BYTES: usize = 4096;
 
 /// One line of the stream.
@@ -22,7 +22,7 @@ pub(crate) enum Frame<'a> {
     },
 }
 
-/// Splits one stream; a new connection needs a new one, since its first byte starts a record.
+/// Splits the text of one session, whose first byte starts a record.
 #[derive(Debug)]
 pub(crate) struct Framer {
     max_record_bytes: usize,
@@ -41,7 +41,7 @@ impl Framer {
         Self { max_record_bytes, gathered: Vec::new(), length: 0, ends_in_cr: false, empty_lines: 0 }
     }
 
-    /// Gives every line that ends in `piece` to `sink` and keeps the rest for the next piece.
+    /// Passes every line that ends in `piece` to `sink`, and keeps the rest for the next piece.
     pub(crate) fn push(&mut self, piece: &[u8], mut sink: impl FnMut(Frame<'_>)) {
         let mut rest = piece;
         while let Some(end) = memchr(b'\n', rest) {
@@ -58,7 +58,7 @@ impl Framer {
         self.gather(rest);
     }
 
-    /// The stream has ended: a last line without its end is a line all the same.
+    /// The text has ended: a last line without its end is a line too.
     pub(crate) fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
         if self.length > 0 {
             self.gathered_line(&mut sink);
@@ -70,12 +70,12 @@ impl Framer {
         self.empty_lines
     }
 
-    /// Bytes of a line that has not ended yet: they are lost if the connection is.
+    /// Bytes of the line that has not ended yet.
     pub(crate) fn pending_bytes(&self) -> u64 {
         self.length
     }
 
-    /// How that line begins: so much of it as a reject would show.
+    /// The beginning of that line, as much as a reject would show.
     pub(crate) fn pending_head(&self) -> &[u8] {
         self.gathered.get(..self.head_bytes()).unwrap_or(&self.gathered)
     }
@@ -92,7 +92,7 @@ impl Framer {
         }
     }
 
-    /// Hands out the line gathered and starts the next.
+    /// Passes on the gathered line and starts the next.
     fn gathered_line(&mut self, sink: &mut impl FnMut(Frame<'_>)) {
         let gathered = std::mem::take(&mut self.gathered);
         if self.is_too_long() {

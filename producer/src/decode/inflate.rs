@@ -1,8 +1,8 @@
 //! Streaming gzip: compressed bytes in, pieces of at most 64 KiB out, so that a small input that inflates a
 //! thousandfold never takes a thousandfold of memory.
 //!
-//! Pieces come as soon as the sender has flushed them; several gzip members in a row are one stream. What comes out
-//! before a fault is the same however the input is cut.
+//! A piece comes out as soon as the sender has flushed it. Several gzip members in a row are one stream. However the
+//! input is cut, the same text comes out before a fault.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 pub const PIECE_BYTES: usize = 64 << 10;
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
 const WINDOW_BITS: u8 = 15;
-/// Bytes of a body that is no gzip that tell what it is.
+/// How many bytes of a body that is no gzip are gathered to classify it.
 const HEAD: usize = 40;
 
 /// Inflates one response body.
@@ -31,22 +31,22 @@ pub(crate) struct Inflater {
 /// ```
 #[derive(Debug, PartialEq, Eq)]
 enum State {
-    /// So many bytes of a member's magic number have come. With 0 of them the body may end.
+    /// So many bytes of a member's magic number have come. The body may end after 0 of them.
     Header(usize),
     Member,
-    /// The body is no gzip: the beginning of what it is, gathered to tell it.
+    /// The body is no gzip: its beginning, gathered to classify it.
     Foreign(Vec<u8>),
-    /// The fault, until it is told.
+    /// The fault, until it is returned.
     Failed(Option<InflateError>),
 }
 
-/// Why the body cannot be read any further. Positions are compressed bytes from the start of the body.
+/// Why the body cannot be inflated any further. Positions are compressed bytes from the start of the body.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum InflateError {
-    /// The first bytes are not a gzip header: most likely an error page.
+    /// The body does not begin with a gzip header: most likely it is an error page.
     #[error("the response is not gzip: it is {0}")]
     NotGzip(Head),
-    /// A member has ended and what follows is not another.
+    /// Something other than a member follows a member.
     #[error("gzip data is followed by something else at byte {0}")]
     Trailing(u64),
     /// The data contradicts itself or its checksum.
@@ -60,7 +60,7 @@ pub(crate) enum InflateError {
     /// The body ended inside a member.
     #[error("gzip data ends in the middle, after {0} bytes")]
     Truncated(u64),
-    /// It has failed before: the position in the stream is lost.
+    /// It failed before: the position in the stream is lost.
     #[error("gzip data was damaged before")]
     Failed,
 }
@@ -77,8 +77,8 @@ impl Inflater {
         }
     }
 
-    /// The next piece of `input`, of which the part that is dealt with is cut off; none when all of it is. What came
-    /// before an error is good.
+    /// The next piece of text. Cuts off the part of `input` that it has read; None when it has read all. The text before
+    /// an error is good.
     pub(crate) fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
         loop {
             if input.is_empty() && matches!(self.state, State::Header(_) | State::Foreign(_)) {
@@ -137,7 +137,7 @@ impl Inflater {
         self.produced
     }
 
-    /// Takes one byte of the magic number, which may come byte by byte.
+    /// Reads one byte of the magic number, which may come byte by byte.
     fn header(&mut self, matched: usize, input: &mut &[u8]) {
         let (mut byte, rest) = input.split_at(1);
         if byte.first() == MAGIC.get(matched) {
@@ -155,23 +155,23 @@ impl Inflater {
         }
     }
 
-    /// One step: takes from `input`, returns how many bytes of `piece` are filled. A fault shows in the state, since
-    /// what came out before it is good.
+    /// Inflates a part of `input`. Returns how many bytes of `piece` it filled; they are good even if the state is a fault
+    /// afterwards.
     fn inflate(&mut self, input: &mut &[u8]) -> usize {
         let (read, written) = (self.decompress.total_in(), self.decompress.total_out());
         let status = self.decompress.decompress(input, &mut self.piece, FlushDecompress::None);
-        let taken = usize::try_from(self.decompress.total_in() - read).unwrap_or(usize::MAX);
+        let read_now = usize::try_from(self.decompress.total_in() - read).unwrap_or(usize::MAX);
         let made = usize::try_from(self.decompress.total_out() - written).unwrap_or(usize::MAX);
-        self.consumed += taken as u64;
+        self.consumed += read_now as u64;
         self.produced += made as u64;
-        *input = input.get(taken..).unwrap_or_default();
+        *input = input.get(read_now..).unwrap_or_default();
         let reason = match status {
             Ok(Status::StreamEnd) => {
                 self.decompress = Decompress::new_gzip(WINDOW_BITS);
                 self.state = State::Header(0);
                 return made;
             }
-            Ok(Status::Ok | Status::BufError) if taken > 0 || made > 0 || input.is_empty() => return made,
+            Ok(Status::Ok | Status::BufError) if read_now > 0 || made > 0 || input.is_empty() => return made,
             Ok(Status::Ok | Status::BufError) => "it makes no progress".to_owned(),
             Err(error) => error.to_string(),
         };
@@ -180,19 +180,11 @@ impl Inflater {
     }
 }
 
-impl Default for Inflater {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The start of an unexpected body, in plain characters.
-/// The first bytes of a body that is no gzip. They may be of a record: only their shape is shown.
+/// The first bytes of a body that is no gzip. They may belong to a record, so only their shape is shown.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Head(Vec<u8>);
 
 impl Head {
-    /// Whether they have this text within.
     pub(crate) fn contains(&self, text: &str) -> bool {
         memchr::memmem::find(&self.0, text.as_bytes()).is_some()
     }

@@ -1,8 +1,18 @@
-//! Adobe: a token, a connection to Livestream, and the bytes that come of it.
+//! Reads Adobe Livestream: a token, a connection, and the bytes that it brings.
+//!
+//! In: the configuration and the hits that the log has. Out: blocks of decoded records, and when each session started
+//! and ended, to the append thread. Only the token survives a crash, in its file; Adobe sends again what was under way.
 
-pub(crate) mod connections;
-pub(crate) mod connection;
-pub(crate) mod pace;
-pub(crate) mod reaction;
+mod connections;
+mod connection;
+mod session;
+mod shared_state;
+mod reconnect;
+mod catch_up_times;
+pub(crate) mod refusal;
 pub(crate) mod token;
 pub(crate) mod connect;
+
+pub use connection::{Connection, Next};
+pub use connections::run_connections;
+pub use shared_state::Shared;

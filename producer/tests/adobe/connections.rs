@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
-use producer::Connections;
-use producer::Counters;
-use producer::{Decoded, FromStream};
+use producer::{Counters, Decoded, FromStream, Shared, run_connections};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -45,10 +44,11 @@ fn start_with(config: &Config, dir: &Path, known: KnownHits) -> Running {
     let cache = dir.join("token.json");
     let transform = transform(config);
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let streams =
-        Connections::new(&config.adobe, cache, &transform, counters.clone(), &out, (known, false)).unwrap();
+    let shared =
+        Shared::new(&config.adobe, Some(cache), counters.clone(), out, known, Clock::system()).unwrap();
     let stop = shutdown.clone();
-    Running { read, counters, ended: tokio::spawn(async move { streams.run(&stop).await }), shutdown }
+    let ended = tokio::spawn(async move { run_connections(shared, transform, false, &stop).await });
+    Running { read, counters, ended, shutdown }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,7 +62,7 @@ async fn three_connections_read_everything_with_one_token_and_each_by_its_own_nu
     adobe.faults().push(Fault::Cut { after: 50 });
     while hits.len() < HITS as usize {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        match event.expect("hits are missing").expect("the streams ended") {
+        match event.expect("hits are missing").expect("the connections ended") {
             FromStream::Started(connection) => started.push(connection),
             FromStream::Ended(..) | FromStream::Complete => {}
             FromStream::Block(connection, block) => {
@@ -130,7 +130,7 @@ async fn a_full_log_holds_back_every_connection_and_nothing_gathers() {
     let mut before = 0;
     let rested = async {
         loop {
-            tokio::time::sleep(Duration::from_millis(700)).await;
+            Clock::system().sleep(Duration::from_millis(700)).await;
             let sent = adobe.bytes_sent();
             if sent > 0 && sent == before && adobe.connections() == 3 {
                 return sent;
@@ -151,7 +151,7 @@ async fn read_hits(running: &mut Running, hits: u64) -> (u64, Vec<String>) {
     let (mut seen, mut rejects, mut ends) = (HashSet::new(), 0, Vec::new());
     while (seen.len() as u64) < hits {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        match event.expect("hits are missing").expect("the streams ended") {
+        match event.expect("hits are missing").expect("the connections ended") {
             FromStream::Ended(_, why) => ends.push(why),
             FromStream::Block(_, block) => {
                 for record in &block.records {
@@ -216,12 +216,12 @@ async fn a_stream_that_is_always_unreadable_is_read_on_after_three_sessions_that
     let dir = tempfile::tempdir().unwrap();
     // Each session takes one.
     (0..10).for_each(|_| adobe.faults().push(Fault::Damage { after: 50 }));
-    let begun = std::time::Instant::now();
+    let (clock, begun) = (Clock::system(), Clock::system().steady());
     let mut running = start(&at(&adobe, ""), dir.path());
     let (mut started, mut rejects) = (0, 0);
     while rejects < 5_000 {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        match event.expect("it does not read on").expect("the streams ended") {
+        match event.expect("it does not read on").expect("the connections ended") {
             FromStream::Started(_) => started += 1,
             FromStream::Block(_, block) => {
                 let rejected = |record: &&Decoded| matches!(record, Decoded::Rejected { .. });
@@ -232,7 +232,8 @@ async fn a_stream_that_is_always_unreadable_is_read_on_after_three_sessions_that
         }
     }
     assert_eq!(started, 4, "three sessions, and one that goes on");
-    assert!(begun.elapsed() >= Duration::from_millis(125 + 250 + 500), "{:?}", begun.elapsed());
+    let took = begun.until(clock.steady());
+    assert!(took >= Duration::from_millis(125 + 250 + 500), "{took:?}");
     assert_eq!(running.counters.damaged.load(Ordering::Relaxed), 3);
     running.shutdown.stop();
     drop(running.read);
@@ -257,7 +258,8 @@ async fn hits_that_the_log_has_come_as_known_and_only_the_others_as_rows() {
     let (mut rows, mut again) = (HashSet::new(), HashSet::new());
     while rows.len() + again.len() < HITS as usize {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        let FromStream::Block(_, block) = event.expect("hits are missing").expect("the streams ended") else {
+        let FromStream::Block(_, block) = event.expect("hits are missing").expect("the connections ended")
+        else {
             continue;
         };
         for record in &block.records {

@@ -3,13 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
-use chrono::Utc;
-use producer::Connections;
-use producer::Counters;
-use producer::{Decoded, FromStream};
+use chrono::{DateTime, Utc};
+use producer::{Counters, Decoded, FromStream, Shared, run_connections};
+use shared::clock::Clock;
 use shared::shutdown::Shutdown;
 use state::log::{Log, Settings};
 use tokio::sync::mpsc;
@@ -26,8 +25,7 @@ const PER_CONNECTION: u64 = 1_500;
 const BREAKS_AFTER: Duration = Duration::from_secs(1);
 
 /// Stages what comes, as the append thread does.
-fn take(log: &mut Log, event: FromStream) {
-    let now = Utc::now();
+fn stage(log: &mut Log, event: FromStream, now: DateTime<Utc>) {
     match event {
         FromStream::Started(connection) => drop(log.session_started(connection, now).unwrap()),
         FromStream::Ended(connection, why) => drop(log.session_ended(connection, &why, now).unwrap()),
@@ -52,14 +50,15 @@ fn take(log: &mut Log, event: FromStream) {
 fn log(dir: &Path, config: &shared::config::Config) -> Log {
     let schema = config.schema.load().unwrap();
     let settings = Settings { dir: dir.to_owned(), ..Settings::of(config, &schema) };
-    Log::open(settings, Utc::now()).unwrap().0
+    Log::open(settings, Clock::system().now()).unwrap().0
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing() {
     shared::tls::install();
+    let clock = Clock::system();
     let hits = HELD + SECONDS * RATE;
-    let received = Utc::now().timestamp() - 3_600;
+    let received = clock.wall().timestamp() - 3_600;
     let plan = Plan { hits, start_epoch: received, malformed_per_mille: 0, ..Plan::default() };
     let adobe = Adobe::start(Options {
         plan,
@@ -78,13 +77,12 @@ async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing()
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let (out, mut read) = mpsc::channel(4);
     let cache = dir.path().join("token.json");
-    let before = (log.known(), false);
-    let streams = Connections::new(&config.adobe, cache, &transform, counters, &out, before).unwrap();
+    let shared = Shared::new(&config.adobe, Some(cache), counters, out, log.known(), clock.clone()).unwrap();
     let shutdown = Shutdown::new();
     let stop = shutdown.clone();
-    let running = tokio::spawn(async move { streams.run(&stop).await });
+    let running = tokio::spawn(async move { run_connections(shared, transform, false, &stop).await });
 
-    let begun = Instant::now();
+    let begun = clock.steady();
     let (mut live, mut first, mut longest, mut breaks) = (begun, None, Duration::ZERO, 0);
     while log.totals().rows < hits {
         match tokio::time::timeout(Duration::from_secs(10), read.recv()).await {
@@ -92,19 +90,23 @@ async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing()
                 breaks += u32::from(
                     matches!(&event, FromStream::Ended(_, why) if why == "another connection broke"),
                 );
-                take(&mut log, event);
+                stage(&mut log, event, clock.wall());
             }
-            Ok(None) => panic!("the streams ended"),
+            Ok(None) => panic!("the connections ended"),
             Err(_) => panic!("nothing comes: {} of {hits}", log.totals().rows),
         }
         let (rows, head) = (log.totals().rows, adobe.sent());
         if rows + 2 * RATE >= head {
-            longest = longest.max(first.map_or(Duration::ZERO, |_| live.elapsed()));
-            first.get_or_insert(begun.elapsed());
-            live = Instant::now();
+            longest = longest.max(first.map_or(Duration::ZERO, |_| live.until(clock.steady())));
+            first.get_or_insert(begun.until(clock.steady()));
+            live = clock.steady();
         }
         let bound = Duration::from_secs(if first.is_some() { 10 } else { 20 });
-        assert!(live.elapsed() < bound, "{rows} of {head} after {:?}, {breaks} restarts", begun.elapsed());
+        assert!(
+            live.until(clock.steady()) < bound,
+            "{rows} of {head} after {:?}, {breaks} restarts",
+            begun.until(clock.steady())
+        );
     }
     println!("at the live edge after {first:?}, away from it for {longest:?} at most, {breaks} restarts");
     // Two others each time; it stays away twice as long as these took, so it does not break often.

@@ -1,6 +1,7 @@
 //! The producer's front against the stand-in for Adobe, and against a server that answers as a test says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod closed_at_once;
 mod connections;
 mod flapping;
 mod import;
@@ -11,8 +12,8 @@ mod tokens;
 
 use std::path::Path;
 
-use producer::Tokens;
-use producer::Transform;
+use producer::{Tokens, Transform};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 
 /// What `[adobe]` needs besides the addresses.
@@ -40,8 +41,13 @@ pub(crate) fn http(config: &Config) -> reqwest::Client {
 }
 
 /// Tokens that are kept in memory only.
-pub(crate) fn tokens(config: &Config) -> Tokens {
-    Tokens::new(http(config), &config.adobe, None).unwrap()
+pub(crate) fn tokens(config: &Config, clock: &Clock) -> Tokens {
+    Tokens::new(http(config), &config.adobe, None, clock.clone()).unwrap()
+}
+
+/// A clock that the test sets.
+pub(crate) fn by_hand() -> Clock {
+    Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap())
 }
 
 pub(crate) fn transform(config: &Config) -> Transform {

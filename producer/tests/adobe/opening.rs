@@ -1,8 +1,9 @@
 //! Opening the stream: what is sent, where redirects lead, what refusals say, and how long anything may take.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use producer::{ConnectError, open};
+use shared::clock::Clock;
 use shared::config::{Config, Reset};
 use shared::secret::Secret;
 
@@ -16,7 +17,7 @@ fn stream_at(url: &str, more: &str) -> Config {
 }
 
 async fn opened(config: &Config, reset: Option<Reset>) -> Result<reqwest::Response, ConnectError> {
-    open(&http(config), &config.adobe, &Secret::new(TOKEN), reset).await
+    open(&http(config), &config.adobe, &Secret::new(TOKEN), reset, &Clock::system()).await
 }
 
 /// The request line and the headers Livestream looks at.
@@ -97,7 +98,7 @@ async fn a_refusal_is_shown_by_its_description_and_never_with_the_token() {
     let refused = |status, headers: &'static str, body: String| async move {
         let server = Server::start([answer(status, headers, &body)]).await;
         match opened(&stream_at(&server.url, ""), None).await.unwrap_err() {
-            ConnectError::Refused { status, said, retry_after, .. } => (status, said, retry_after),
+            ConnectError::Refused { status, message, retry_after, .. } => (status, message, retry_after),
             other => panic!("{other}"),
         }
     };
@@ -116,16 +117,16 @@ async fn a_refusal_is_shown_by_its_description_and_never_with_the_token() {
 async fn silence_before_the_connection_and_before_the_head_is_not_waited_for() {
     // A host of TEST-NET-1 is silent, or this machine has no way there: refused at once, or after the time.
     let mut config = stream_at("https://192.0.2.1/s", "");
-    let started = Instant::now();
+    let started = Clock::system().steady();
     assert!(matches!(opened(&config, None).await, Err(ConnectError::Network { .. })));
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.until(Clock::system().steady()) < Duration::from_secs(5));
 
     let server = Server::start([Answer::SayAndHold(b"HTTP/1.1 200 OK\r\nContent-".to_vec())]).await;
     config.adobe.stream_url.clone_from(&server.url);
-    let started = Instant::now();
+    let started = Clock::system().steady();
     let error = opened(&config, None).await.unwrap_err();
     assert_eq!(error.to_string(), "cannot reach 127.0.0.1: no answer within 300ms");
-    assert!((290..5_000).contains(&started.elapsed().as_millis()));
+    assert!((290..5_000).contains(&started.until(Clock::system().steady()).as_millis()));
 
     let late = answer(200, "", "");
     let Answer::Say(late) = late else { unreachable!() };

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use shared::clock::Clock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -56,6 +57,16 @@ impl Server {
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
+
+    /// Returns when so many requests have come.
+    pub(crate) async fn asked_times(&self, times: usize) {
+        let asking = async {
+            while self.asked().len() < times {
+                Clock::system().sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), asking).await.expect("nobody asks");
+    }
 }
 
 async fn serve(mut socket: TcpStream, answer: Answer, asked: Arc<Mutex<Vec<String>>>) {
@@ -79,7 +90,7 @@ async fn serve(mut socket: TcpStream, answer: Answer, asked: Arc<Mutex<Vec<Strin
     match answer {
         Answer::Say(text) => drop(socket.write_all(text.as_bytes()).await),
         Answer::Late(after, text) => {
-            tokio::time::sleep(after).await;
+            Clock::system().sleep(after).await;
             drop(socket.write_all(text.as_bytes()).await);
         }
         Answer::SayAndHold(bytes) => {

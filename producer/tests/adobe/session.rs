@@ -1,14 +1,13 @@
 //! One connection, step by step: what each answer of Livestream leads to, and when the next try is.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use producer::Counters;
-use producer::FromStream;
-use producer::{Connection, Next, Shared};
+use producer::{Connection, Counters, FromStream, Next, Shared};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -16,7 +15,7 @@ use state::log::KnownHits;
 use tokio::sync::mpsc;
 
 use crate::server::{Answer, Server, answer};
-use crate::{CREDENTIAL, at, config, http, tokens, transform};
+use crate::{CREDENTIAL, at, by_hand, config, transform};
 
 fn adobe() -> Adobe {
     Adobe::start(Options { plan: Plan { hits: 20, ..Plan::default() }, ..Options::default() }).unwrap()
@@ -24,34 +23,57 @@ fn adobe() -> Adobe {
 
 /// A connection, what it reads, and the means to stop it.
 struct Reader {
-    stream: Connection,
+    connection: Connection,
     read: mpsc::Receiver<FromStream>,
     shutdown: Shutdown,
+    clock: Clock,
 }
 
 impl Reader {
     fn new(config: &Config, again: bool) -> Self {
         let (out, read) = mpsc::channel(1_000);
-        let (http, tokens, transform) = (http(config), tokens(config), transform(config));
+        shared::tls::install();
+        let (transform, clock) = (transform(config), by_hand());
         let counters = Arc::new(Counters::new(transform.filter_names()));
-        let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
-        let stream = Connection::new(0, shared, transform, again);
-        Self { stream, read, shutdown: Shutdown::new() }
+        let known = KnownHits::default();
+        let shared = Shared::new(&config.adobe, None, counters, out, known, clock.clone()).unwrap();
+        let connection = Connection::new(0, shared, transform, again);
+        Self { connection, read, shutdown: Shutdown::new(), clock }
     }
 
     async fn step(&mut self) -> Result<Next, Failure> {
-        let step = tokio::time::timeout(Duration::from_secs(20), self.stream.step(&self.shutdown)).await;
+        let step = tokio::time::timeout(Duration::from_secs(20), self.connection.step(&self.shutdown)).await;
         step.expect("it goes on reading")
     }
 
     /// A step that begins a session, of which only the beginning is waited for.
     async fn connects(&mut self) {
         let shutdown = self.shutdown.clone();
-        let reading = self.stream.step(&shutdown);
+        let reading = self.connection.step(&shutdown);
         tokio::select! {
             ended = reading => panic!("{ended:?}"),
             first = self.read.recv() => assert!(matches!(first, Some(FromStream::Started(0)))),
         }
+    }
+
+    /// A session that brings one record and then nothing: it ends when the idle time has passed, and not before.
+    async fn stalls(&mut self) -> Next {
+        let (shutdown, clock) = (self.shutdown.clone(), self.clock.clone());
+        let mut reading = std::pin::pin!(self.connection.step(&shutdown));
+        let begins = async {
+            assert!(matches!(self.read.recv().await, Some(FromStream::Started(0))));
+            let Some(FromStream::Block(0, block)) = self.read.recv().await else { panic!("no block") };
+            assert_eq!(block.records.len(), 1);
+        };
+        tokio::select! {
+            ended = &mut reading => panic!("{ended:?}"),
+            () = begins => {}
+        }
+        clock.advance(Duration::from_millis(399));
+        let early = tokio::time::timeout(Duration::from_millis(20), &mut reading).await;
+        assert!(early.is_err(), "{early:?}");
+        clock.advance(Duration::from_millis(1));
+        tokio::time::timeout(Duration::from_secs(20), reading).await.expect("it goes on reading").unwrap()
     }
 
     /// Why the last session ended.
@@ -130,7 +152,7 @@ async fn a_second_401_with_a_new_token_waits_and_asks_for_no_third() {
     assert!(is_backoff(next) && next != Next::AtOnce, "{next:?}");
     assert_eq!(adobe.token_requests(), 2);
     let Next::After(wait) = next else { panic!("{next:?}") };
-    tokio::time::sleep(wait + Duration::from_millis(20)).await;
+    connection.clock.advance(wait);
     connection.connects().await;
     assert_eq!(adobe.token_requests(), 3);
 }
@@ -184,7 +206,7 @@ async fn server_errors_and_an_unreachable_host_back_off_longer_and_longer() {
     adobe.stop();
     let gone = at(&adobe, "");
     let mut connection = Reader::new(&gone, false);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    Clock::system().sleep(Duration::from_millis(100)).await;
     assert!(is_backoff(connection.step().await.unwrap()));
 }
 
@@ -218,19 +240,10 @@ async fn a_stall_is_a_disconnect_after_the_idle_time() {
     let adobe = adobe();
     let url = format!("stream_url = \"{}\"\ntoken_url = \"{}\"\n", server.url, adobe.token_url());
     let mut connection = Reader::new(&config(&format!("{CREDENTIAL}idle_timeout = \"400ms\"\n{url}")), false);
-    let started = Instant::now();
-    assert_eq!(connection.step().await.unwrap(), Next::AtOnce, "the first short session");
-    assert!((400..5_000).contains(&started.elapsed().as_millis()), "{:?}", started.elapsed());
-    let mut events = Vec::new();
-    while let Ok(event) = connection.read.try_recv() {
-        events.push(event);
-    }
-    let [FromStream::Started(0), FromStream::Block(0, block), FromStream::Ended(0, why)] = &events[..] else {
-        panic!("{events:?}");
-    };
-    assert_eq!((block.records.len(), why.as_str()), (1, "no byte for 400ms"));
+    assert_eq!(connection.stalls().await, Next::AtOnce, "the first short session");
+    assert_eq!(connection.why(), "no byte for 400ms");
 
-    let next = connection.step().await.unwrap();
+    let next = connection.stalls().await;
     assert!(is_backoff(next) && next != Next::AtOnce, "the second one waits: {next:?}");
     assert!(server.asked()[1].contains("reset=smallest"), "what Adobe still holds is asked for again");
 }
@@ -262,7 +275,7 @@ async fn a_stop_ends_a_session_in_order() {
         while !matches!(connection.read.recv().await, Some(FromStream::Block(..))) {}
         shutdown.stop();
     };
-    let (next, ()) = tokio::join!(connection.stream.step(&shutdown), stopping);
+    let (next, ()) = tokio::join!(connection.connection.step(&shutdown), stopping);
     next.unwrap();
     // Whether a record was on its way just then is chance.
     let why = connection.why();

@@ -1,14 +1,15 @@
 //! Tokens: both flows, what is asked for and when, what IMS says when it refuses.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use adobe::{Adobe, METASCOPE, ORGANIZATION, Options, PRIVATE_KEY, TECHNICAL_ACCOUNT};
 use producer::{NoToken, TokenError, Tokens};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::shutdown::Shutdown;
 
 use crate::server::{Answer, Server, answer};
-use crate::{CREDENTIAL, at, config, http, tokens};
+use crate::{CREDENTIAL, at, by_hand, config, http, tokens};
 
 fn adobe() -> Adobe {
     Adobe::start(Options::default()).unwrap()
@@ -43,14 +44,14 @@ async fn value(tokens: &Tokens) -> String {
 #[tokio::test]
 async fn a_service_account_gets_a_token_for_claims_ims_can_verify() {
     let adobe = adobe();
-    assert!(value(&tokens(&service_account(&adobe, ""))).await.starts_with("eyJ"));
+    assert!(value(&tokens(&service_account(&adobe, ""), &Clock::system())).await.starts_with("eyJ"));
     let wrong = service_account(&adobe, "jwt_metascopes = [\"ent_other_sdk\"]");
-    let error = tokens(&wrong).get().await.unwrap_err().to_string();
+    let error = tokens(&wrong, &Clock::system()).get().await.unwrap_err().to_string();
     assert!(error.contains("invalid_scope") && error.contains("adobe.jwt_metascopes"), "{error}");
     assert_eq!(METASCOPE, "ent_analytics_bulk_ingest_sdk", "the default");
     let mut wrong = service_account(&adobe, "");
     wrong.adobe.jwt_organization = "other@AdobeOrg".to_owned();
-    let error = tokens(&wrong).get().await.unwrap_err().to_string();
+    let error = tokens(&wrong, &Clock::system()).get().await.unwrap_err().to_string();
     assert!(error.contains("right organization"), "{error}");
 }
 
@@ -59,9 +60,10 @@ async fn expires_in_is_seconds_with_oauth_and_milliseconds_with_a_service_accoun
     // 3000: fifty minutes, or three seconds, after which the token is due.
     for (auth, requests) in [("oauth", 1), ("jwt", 2)] {
         let server = Server::start([granted("one", 3_000), granted("two", 86_399_000)]).await;
-        let tokens = tokens(&ims(&server.url, auth));
+        let clock = by_hand();
+        let tokens = tokens(&ims(&server.url, auth), &clock);
         assert_eq!(value(&tokens).await, "one");
-        tokio::time::sleep(Duration::from_millis(2_900)).await;
+        clock.advance(Duration::from_millis(2_900));
         value(&tokens).await;
         assert_eq!(server.asked().len(), requests, "{auth}");
     }
@@ -69,8 +71,8 @@ async fn expires_in_is_seconds_with_oauth_and_milliseconds_with_a_service_accoun
 
 #[tokio::test]
 async fn connections_that_want_a_token_together_make_one_request() {
-    let adobe = adobe();
-    let tokens = tokens(&at(&adobe, ""));
+    let (adobe, clock) = (adobe(), by_hand());
+    let tokens = tokens(&at(&adobe, ""), &clock);
     let all = futures_util::future::join_all((0..8).map(|_| value(&tokens))).await;
     assert!(all.iter().all(|token| *token == all[0]));
     assert_eq!(adobe.token_requests(), 1);
@@ -78,10 +80,10 @@ async fn connections_that_want_a_token_together_make_one_request() {
 
 #[tokio::test]
 async fn a_401_costs_one_request_however_many_connections_meet_it() {
-    let adobe = adobe();
-    let tokens = tokens(&at(&adobe, ""));
+    let (adobe, clock) = (adobe(), by_hand());
+    let tokens = tokens(&at(&adobe, ""), &clock);
     let old = tokens.get().await.unwrap();
-    tokens.taken(&old).await;
+    tokens.accepted(&old).await;
     let refused = (0..8).map(|_| async {
         tokens.refused(&old).await;
         value(&tokens).await
@@ -93,8 +95,8 @@ async fn a_401_costs_one_request_however_many_connections_meet_it() {
 
 #[tokio::test]
 async fn a_new_token_that_is_refused_too_is_a_matter_for_a_person_and_waits_grow() {
-    let adobe = adobe();
-    let tokens = tokens(&at(&adobe, ""));
+    let (adobe, clock) = (adobe(), by_hand());
+    let tokens = tokens(&at(&adobe, ""), &clock);
     tokens.refused(&tokens.get().await.unwrap()).await;
     tokens.refused(&tokens.get().await.unwrap()).await;
     let NoToken { error, wait } = tokens.get().await.unwrap_err();
@@ -102,15 +104,15 @@ async fn a_new_token_that_is_refused_too_is_a_matter_for_a_person_and_waits_grow
         matches!(error, TokenError::NotTaken) && error.to_string().contains("product profile"),
         "{error}"
     );
-    assert!((Duration::from_millis(300)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
+    assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
     assert_eq!(adobe.token_requests(), 2, "nobody asks meanwhile");
-    tokio::time::sleep(wait + Duration::from_millis(20)).await;
+    clock.advance(wait);
     tokens.refused(&tokens.get().await.unwrap()).await;
     let longer = tokens.get().await.unwrap_err().wait;
-    assert!((Duration::from_millis(900)..=Duration::from_secs(2)).contains(&longer), "{longer:?}");
-    tokio::time::sleep(longer + Duration::from_millis(20)).await;
+    assert!((Duration::from_secs(1)..=Duration::from_secs(2)).contains(&longer), "{longer:?}");
+    clock.advance(longer);
     let good = tokens.get().await.unwrap();
-    tokens.taken(&good).await;
+    tokens.accepted(&good).await;
     tokens.refused(&good).await;
     tokens.get().await.unwrap();
     assert_eq!(adobe.token_requests(), 5, "once taken, the next is asked for at once");
@@ -119,39 +121,37 @@ async fn a_new_token_that_is_refused_too_is_a_matter_for_a_person_and_waits_grow
 #[tokio::test]
 async fn an_ims_that_fails_is_left_alone_for_a_while_by_all() {
     let server = Server::start([answer(500, "", "oops"), granted("one", 86_399)]).await;
-    let tokens = tokens(&ims(&server.url, "oauth"));
+    let clock = by_hand();
+    let tokens = tokens(&ims(&server.url, "oauth"), &clock);
     let failed = futures_util::future::join_all((0..8).map(|_| tokens.get())).await;
     assert!(failed.iter().all(Result::is_err));
     assert_eq!(server.asked().len(), 1);
     let wait = failed.into_iter().map(|failed| failed.unwrap_err().wait).max().unwrap();
-    assert!((Duration::from_millis(450)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
-    tokio::time::sleep(wait).await;
+    assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");
+    clock.advance(wait);
     assert_eq!(value(&tokens).await, "one");
 }
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_expires_and_a_failed_renewal_does_not_lose_the_old_one() {
     let server = Server::start([granted("one", 3), answer(500, "", ""), granted("two", 86_399)]).await;
-    let tokens = tokens(&ims(&server.url, "oauth"));
+    let clock = by_hand();
+    let tokens = tokens(&ims(&server.url, "oauth"), &clock);
     let shutdown = Shutdown::new();
     let fresh = tokio::spawn({
         let (tokens, shutdown) = (tokens.clone(), shutdown.clone());
         async move { tokens.keep_fresh(&shutdown).await }
     });
-    let started = Instant::now();
     assert_eq!(value(&tokens).await, "one");
-    tokio::time::sleep(Duration::from_millis(2_600)).await;
+    clock.advance(Duration::from_millis(2_699));
+    Clock::system().sleep(Duration::from_millis(20)).await;
     assert_eq!(server.asked().len(), 1, "not before a tenth of its life is left");
-    while server.asked().len() < 2 {
-        assert!(started.elapsed() < Duration::from_secs(10), "nobody renews it");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    assert!(started.elapsed() < Duration::from_secs(3), "it has expired");
+    clock.advance(Duration::from_millis(1));
+    server.asked_times(2).await;
     assert_eq!(value(&tokens).await, "one", "renewing failed, but it is still good");
-    while server.asked().len() < 3 {
-        assert!(started.elapsed() < Duration::from_secs(10));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    assert_eq!(server.asked().len(), 2);
+    clock.advance(Duration::from_secs(1));
+    server.asked_times(3).await;
     assert_eq!(value(&tokens).await, "two", "nobody had to ask for it");
     assert_eq!(server.asked().len(), 3);
     shutdown.stop();
@@ -161,14 +161,16 @@ async fn a_token_is_renewed_before_it_expires_and_a_failed_renewal_does_not_lose
 #[tokio::test]
 async fn a_token_that_hardly_lives_makes_no_storm() {
     let server = Server::start([granted("one", 0)]).await;
-    let tokens = tokens(&ims(&server.url, "oauth"));
+    let clock = by_hand();
+    let tokens = tokens(&ims(&server.url, "oauth"), &clock);
     let shutdown = Shutdown::new();
     let fresh = tokio::spawn({
         let (tokens, shutdown) = (tokens.clone(), shutdown.clone());
         async move { tokens.keep_fresh(&shutdown).await }
     });
     assert_eq!(value(&tokens).await, "one");
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    clock.advance(Duration::from_secs(3_600));
+    Clock::system().sleep(Duration::from_millis(50)).await;
     assert_eq!(server.asked().len(), 1);
     shutdown.stop();
     fresh.await.unwrap();
@@ -180,7 +182,7 @@ async fn the_next_start_and_the_next_producer_take_the_token_from_the_file() {
     let config = at(&adobe, "");
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token.json");
-    let producer = || Tokens::new(http(&config), &config.adobe, Some(file.clone())).unwrap();
+    let producer = || Tokens::new(http(&config), &config.adobe, Some(file.clone()), Clock::system()).unwrap();
     // Six processes that start at once: each has a state of its own, and they share the file only.
     let six: Vec<_> = (0..6).map(|_| producer()).collect();
     let all = futures_util::future::join_all(six.iter().map(value)).await;
@@ -197,7 +199,7 @@ async fn the_next_start_and_the_next_producer_take_the_token_from_the_file() {
 
     let mut other = config.clone();
     other.adobe.scopes = vec!["openid".to_owned()];
-    let other = Tokens::new(http(&other), &other.adobe, Some(file.clone())).unwrap();
+    let other = Tokens::new(http(&other), &other.adobe, Some(file.clone()), Clock::system()).unwrap();
     assert_ne!(value(&other).await, all[0], "another credential's token is not used");
     assert_eq!(adobe.token_requests(), 3);
 }
@@ -205,7 +207,7 @@ async fn the_next_start_and_the_next_producer_take_the_token_from_the_file() {
 /// What a person is told when IMS answers like this.
 async fn told(auth: &str, answer: Answer) -> NoToken {
     let server = Server::start([answer]).await;
-    tokens(&ims(&server.url, auth)).get().await.unwrap_err()
+    tokens(&ims(&server.url, auth), &by_hand()).get().await.unwrap_err()
 }
 
 async fn refused(auth: &str, status: u16, code: &str, description: &str) -> String {
@@ -291,12 +293,12 @@ async fn a_busy_ims_is_waited_for_as_it_asks() {
 
 #[tokio::test]
 async fn an_ims_that_is_silent_or_away_is_told_of_and_given_up() {
-    let started = Instant::now();
+    let started = Clock::system().steady();
     let none = told("oauth", Answer::SayAndHold(Vec::new())).await;
     assert!(none.to_string().contains("no answer within 300ms"), "{none}");
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(started.until(Clock::system().steady()) < Duration::from_secs(5));
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let none = tokens(&ims(&format!("http://{gone}"), "oauth")).get().await.unwrap_err();
+    let none = tokens(&ims(&format!("http://{gone}"), "oauth"), &by_hand()).get().await.unwrap_err();
     assert!(none.to_string().contains("refused"), "{none}");
 }
 

@@ -20,7 +20,8 @@ use flate2::{Compression, Decompress, FlushDecompress, Status};
 use producer::Counters;
 use producer::Transform;
 use producer::{Decoded, FromStream};
-use producer::{Piece, Reading};
+use producer::{Piece, Reading, Resume};
+use shared::clock::Clock;
 use state::log::{HitId, KnownHits, Log, Staged};
 use tokio::sync::mpsc;
 
@@ -164,13 +165,18 @@ fn inflate(stream: &Stream) -> (Duration, Duration) {
     since(start)
 }
 
+fn reading(known: Option<KnownHits>) -> Reading {
+    let resume = known.map(|known| Resume::new(known, Clock::system()));
+    Reading { resume, ..Reading::from(MAX_RECORD) }
+}
+
 /// What the decoding threads do, on one, without socket, channels and deduplication.
 fn decode_from_memory(
     stream: &Stream,
     transform: &Transform,
     known: Option<KnownHits>,
 ) -> (Duration, Duration) {
-    let (transform, reading) = (transform.clone(), Reading { known, ..Reading::from(MAX_RECORD) });
+    let (transform, reading) = (transform.clone(), reading(known));
     let start = (Instant::now(), cpu_time());
     let (blocks, _) = producer::body(transform, reading, stream.gzip.chunks(CHUNK));
     assert_eq!(blocks.iter().map(|block| block.records.len()).sum::<usize>() as u64, RECORDS);
@@ -188,7 +194,7 @@ fn front(
     // Rows are staged and never committed: the disk has a benchmark of its own.
     let (mut log, _) = Log::open(log_settings(dir.path()).unwrap(), Utc::now()).unwrap();
     let (transform, counters) = (transform.clone(), Arc::new(Counters::new(&[])));
-    let reading = Reading { known, ..Reading::from(MAX_RECORD) };
+    let reading = reading(known);
     let start = (Instant::now(), cpu_time());
     let (pieces, input) = mpsc::channel(8);
     let (blocks, mut decoded) = mpsc::channel(4);

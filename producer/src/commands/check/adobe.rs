@@ -4,19 +4,24 @@ use std::io::Write;
 
 use reqwest::Client;
 use serde_json::Value;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::report::{Outcome, Report};
 use state::status::feed::{self, AskError};
 
 use crate::source::connect::{self, ConnectError};
-use crate::source::reaction::{Reaction, to_refusal};
+use crate::source::refusal::{Retry, retry};
 use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
 
-pub(super) async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
+pub(super) async fn adobe<W: Write>(
+    config: &Config,
+    clock: &Clock,
+    report: &mut Report<'_, W>,
+) -> Result<(), Failure> {
     let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
     // Without the token cache of a running producer: the check tries the credential.
-    let tokens = Tokens::new(http.clone(), &config.adobe, None);
+    let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone());
     let token = match tokens {
         Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
             error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
@@ -29,11 +34,11 @@ pub(super) async fn adobe<W: Write>(config: &Config, report: &mut Report<'_, W>)
     let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
     report.line("Adobe token", granted)?;
     let Ok(token) = token else { return Ok(()) };
-    report.line("Livestream", stream(config, &http, &token).await)?;
+    report.line("Livestream", stream(config, &http, &token, clock).await)?;
     Ok(())
 }
 
-async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
+async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Outcome {
     match feed::snapshot::<Value>(&config.producer_socket()).await {
         Err(AskError::Nobody(_)) => {}
         running => {
@@ -44,7 +49,7 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
             ));
         }
     }
-    // A producer that starts, or whose socket failed, does not answer but holds the lock of the log.
+    // Nobody answers, who may have the log all the same: a producer that starts, or whose socket failed.
     let dir = &config.log.dir;
     match state::in_use(dir) {
         Ok(false) => {}
@@ -63,17 +68,17 @@ async fn stream(config: &Config, http: &Client, token: &Token) -> Outcome {
         }
     }
     // Without `reset`: a check must not move where another producer reads.
-    let opened = connect::open(http, &config.adobe, token.value(), None).await;
+    let opened = connect::open(http, &config.adobe, token.value(), None, clock).await;
     // The response is dropped here, and its connection closed.
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
     opened.map_err(|error| {
         let advice = match error {
-            ConnectError::Refused { status, ref said, retry_after, .. } => {
-                match to_refusal(status, said, retry_after) {
-                    Reaction::Stop(advice) => advice,
-                    Reaction::NewToken => NOT_TAKEN,
-                    Reaction::Wait(_) => "a running producer may hold the connection: try again in a minute",
-                    Reaction::Backoff => "try again",
+            ConnectError::Refused { status, ref message, retry_after, .. } => {
+                match retry(status, message, retry_after) {
+                    Retry::NeedsOperator(advice) => advice,
+                    Retry::NewToken => NOT_TAKEN,
+                    Retry::After(_) => "a running producer may hold the connection: try again in a minute",
+                    Retry::BackOff => "try again",
                 }
             }
             ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use bytes::Bytes;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
@@ -14,12 +15,12 @@ use crate::commands::check::adobe::adobe;
 ///
 /// # Errors
 /// With the code of the first step that failed.
-pub async fn check(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
+pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
     report.line("log directory", log_dir(config))?;
     report.line("network", Ok(network(config)))?;
-    adobe(config, &mut report).await?;
+    adobe(config, clock, &mut report).await?;
     report.line("S3", bucket(config).await)?;
     report.end()
 }

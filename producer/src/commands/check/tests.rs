@@ -18,9 +18,8 @@ use shared::report::Report;
 use crate::append::{Decoded, FromStream};
 use crate::commands::check::adobe::adobe;
 use crate::counters::Counters;
-use crate::source::connect;
-use crate::source::connection::{Connection, Shared};
 use crate::source::token::Tokens;
+use crate::source::{Connection, Shared, connect};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HITS: u64 = 400;
@@ -52,12 +51,13 @@ fn config(adobe: &Adobe, dir: &Path) -> Config {
 async fn checked(config: &Config) -> String {
     shared::tls::install();
     let mut out = Vec::new();
-    adobe(config, &mut Report::new(&mut out)).await.unwrap();
+    adobe(config, &Clock::system(), &mut Report::new(&mut out)).await.unwrap();
     String::from_utf8(out).unwrap()
 }
 
 async fn no_connection(adobe: &Adobe) {
-    let (clock, begun) = (Clock::system(), Clock::system().steady());
+    let clock = Clock::system();
+    let begun = clock.steady();
     while adobe.connections() > 0 {
         assert!(begun.until(clock.steady()) < PATIENCE, "the connection stays open");
         clock.sleep(Duration::from_millis(5)).await;
@@ -68,10 +68,9 @@ async fn no_connection(adobe: &Adobe) {
 async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let (out, mut read) = mpsc::channel(100);
     let transform = crate::run::transform(config, &config.schema.load().unwrap()).unwrap();
-    let http = connect::client(&config.adobe).unwrap();
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let shared = Shared::new(&config.adobe, http, tokens, counters, out, KnownHits::default());
+    let shared =
+        Shared::new(&config.adobe, None, counters, out, KnownHits::default(), Clock::system()).unwrap();
     let shutdown = Shutdown::new();
     let stopped = shutdown.clone();
     let reading =
@@ -105,11 +104,11 @@ async fn what_a_check_before_the_first_start_was_sent_is_read_by_the_start_and_o
         no_connection(&adobe).await;
     }
     // As if a check had been slow to close: what was sent to it, Adobe counts as read.
-    let http = connect::client(&config.adobe).unwrap();
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
+    let (http, clock) = (connect::client(&config.adobe).unwrap(), Clock::system());
+    let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone()).unwrap();
     let token = tokens.get().await.unwrap();
-    let opened = connect::open(&http, &config.adobe, token.value(), None).await.unwrap();
-    let (clock, begun) = (Clock::system(), Clock::system().steady());
+    let opened = connect::open(&http, &config.adobe, token.value(), None, &clock).await.unwrap();
+    let begun = clock.steady();
     while adobe.sent() < HITS {
         assert!(begun.until(clock.steady()) < PATIENCE, "{} of {HITS} were sent", adobe.sent());
         clock.sleep(Duration::from_millis(5)).await;

@@ -22,7 +22,7 @@ use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::Reader;
 use crate::commands::replay::summary::Summary;
 use crate::counters::Counters;
-use crate::decode::blocks::Records;
+use crate::decode::blocks::BlockBuilder;
 use crate::run::ended_by_itself;
 use crate::upload::Uploader;
 
@@ -88,7 +88,7 @@ pub(crate) async fn replay(
 
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let max = usize::try_from(config.adobe.max_record_bytes.0).unwrap_or(usize::MAX);
-    let records = Records::new(transform, counters.clone());
+    let records = BlockBuilder::new(transform, counters.clone());
     let mut summary = Summary::new(counters);
     let mut replay = Replay {
         log: reader.clone(),

@@ -1,19 +1,27 @@
 //! Damage that shows in the records only, and hits the log has.
 
 use super::*;
-use crate::decode::unreadable::Damages;
+use shared::clock::Clock;
+use state::log::KnownHits;
+
+use crate::decode::damage::{DamageDetector, DamageHistory};
 
 /// With this limit on unreadable records.
 fn damaged_after(limit: u32) -> Reading {
-    Reading { unreadable: Unreadable::new(limit, MAX), ..Reading::from(MAX) }
+    Reading { damage: DamageDetector::new(limit, MAX), ..Reading::from(MAX) }
+}
+
+/// With these hits in the log.
+fn resuming(known: KnownHits, reading: Reading) -> Reading {
+    Reading { resume: Some(Resume::new(known, Clock::system())), ..reading }
 }
 
 /// A session of a connection, with its threads: its records, and how it ended.
-fn session(damages: &mut Damages, sent: &[u8]) -> (u64, Ended) {
+fn session(history: &mut DamageHistory, sent: &[u8]) -> (u64, Ended) {
     let counters = Arc::new(Counters::new(&[]));
     let (to_thread, input) = mpsc::channel(10);
     let (out, mut blocks) = mpsc::channel(10);
-    let reading = Reading { unreadable: damages.next(20, MAX), ..Reading::from(MAX) };
+    let reading = Reading { damage: history.next_session(20, MAX), ..Reading::from(MAX) };
     let thread = start(0, transform(), reading, counters.clone(), input, out).unwrap();
     let sending = std::thread::spawn({
         let pieces: Vec<Bytes> = sent.chunks(10_000).map(Bytes::copy_from_slice).collect();
@@ -21,16 +29,16 @@ fn session(damages: &mut Damages, sent: &[u8]) -> (u64, Ended) {
     });
     while blocks.blocking_recv().is_some() {}
     sending.join().unwrap();
-    let Finished { ended, unreadable, .. } = thread.join().unwrap();
-    damages.ended(&unreadable, false);
+    let Finished { ended, damage, .. } = thread.join().unwrap();
+    history.session_ended(&damage, false);
     (counters.records.load(Ordering::Relaxed), ended)
 }
 
 /// How many sessions it takes to read this to its end.
 fn sessions_to_the_end(lines: &[Vec<u8>]) -> Option<u64> {
-    let mut damages = Damages::default();
+    let mut history = DamageHistory::default();
     let sent = endless(&lines.iter().map(Vec::as_slice).collect::<Vec<_>>());
-    (1..20).find(|_| match session(&mut damages, &sent) {
+    (1..20).find(|_| match session(&mut history, &sent) {
         (records, Ended::Input) => records == lines.len() as u64,
         _ => false,
     })
@@ -61,14 +69,14 @@ fn damage_behind_what_is_gone_over_ends_every_session() {
         (0..30).flat_map(|number| format!("a new format {number}\n").into_bytes()).collect();
     let good: Vec<u8> =
         (0..50).flat_map(|number| format!("{{\"pageName\":\"{number}\"}}\n").into_bytes()).collect();
-    let mut damages = Damages::default();
+    let mut history = DamageHistory::default();
     (0..3)
-        .for_each(|_| assert!(matches!(session(&mut damages, &endless(&[&poison])).1, Ended::Unreadable(_))));
-    assert_eq!(session(&mut damages, &endless(&[&poison, &good])), (80, Ended::Input));
+        .for_each(|_| assert!(matches!(session(&mut history, &endless(&[&poison])).1, Ended::Unreadable(_))));
+    assert_eq!(session(&mut history, &endless(&[&poison, &good])), (80, Ended::Input));
     for time in 0..5 {
         let garbage: Vec<u8> =
             (0..5_000).flat_map(|number| format!("garbage {time} {number}\n").into_bytes()).collect();
-        let (records, ended) = session(&mut damages, &endless(&[&poison, &good, &garbage]));
+        let (records, ended) = session(&mut history, &endless(&[&poison, &good, &garbage]));
         assert!(matches!(ended, Ended::Unreadable(_)), "{ended:?}");
         assert_eq!(records, 80 + 20, "those before the damage was certain");
     }
@@ -78,8 +86,8 @@ fn damage_behind_what_is_gone_over_ends_every_session() {
 fn a_damaged_record_that_bears_a_known_id_does_not_count_as_readable() {
     let sent = |record: &[u8]| {
         let run = [&b"garbage\n".repeat(4)[..], record, b"\n"].concat().repeat(20);
-        let known = Some([HitId { high: 1, low: 2 }].into_iter().collect());
-        decoded_by(Reading { known, ..damaged_after(20) }, &[&endless(&[&run])]).1
+        let known = [HitId { high: 1, low: 2 }].into_iter().collect();
+        decoded_by(resuming(known, damaged_after(20)), &[&endless(&[&run])]).1
     };
     let ended = sent(b"{\"hitIdHigh\":1,\"hitIdLow\":2,\"pageName\":tr{}ue}");
     assert!(matches!(ended, Ended::Unreadable(_)), "{ended:?}");
@@ -93,9 +101,9 @@ fn a_log_that_was_asked_in_vain_is_asked_again_when_it_has_what_comes() {
         let hit = |low| format!("{{\"hitIdHigh\":1,\"hitIdLow\":{low}}}\n").into_bytes();
         (from..to).flat_map(hit).collect::<Vec<u8>>()
     };
-    let known = Some((5_000..6_000).map(|low| HitId { high: 1, low }).collect());
+    let known = (5_000..6_000).map(|low| HitId { high: 1, low }).collect();
     let sent = gzip(&hits(0, 6_000));
-    let (records, _) = decoded_by(Reading { known, ..Reading::from(MAX) }, &[&sent]);
+    let (records, _) = decoded_by(resuming(known, Reading::from(MAX)), &[&sent]);
     let again = records.iter().filter(|became| matches!(became, Became::Known(_))).count();
     assert!((1_000 - 64..=1_000).contains(&again), "{again}");
 }
@@ -158,8 +166,8 @@ fn damage_that_deflate_does_not_notice_ends_the_session() {
 
 #[test]
 fn a_hit_that_the_log_has_is_recognised_by_its_id_and_nothing_is_made_of_it() {
-    let known = Some([HitId { high: 1, low: 2 }].into_iter().collect());
+    let known = [HitId { high: 1, low: 2 }].into_iter().collect();
     let hits = b"{\"pageName\":\"a\",\"hitIdHigh\":1,\"hitIdLow\":2}\n{\"pageName\":\"b\",\"hitIdHigh\":1,\"hitIdLow\":3}\n";
-    let (records, _) = decoded_by(Reading { known, ..Reading::from(MAX) }, &[&gzip(hits)]);
+    let (records, _) = decoded_by(resuming(known, Reading::from(MAX)), &[&gzip(hits)]);
     assert_eq!(records, [Became::Known(HitId { high: 1, low: 2 }), hit("b", 3)]);
 }

@@ -3,15 +3,20 @@
 mod damage;
 
 use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use shared::schema::Schema;
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::append::Decoded;
-use crate::transform::{Filter, FilterTest, HitId, Outcome};
+use crate::append::{Decoded, FromStream};
+use crate::counters::Counters;
+use crate::transform::{Filter, FilterTest, HitId, Outcome, Transform};
 
 const MAX: usize = 300;
 
@@ -56,7 +61,7 @@ fn decoded(pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
 }
 
 fn decoded_by(reading: impl Into<Reading>, pieces: &[&[u8]]) -> (Vec<Became>, Ended) {
-    let (blocks, ended) = body(transform(), reading, pieces.iter().copied());
+    let (blocks, ended) = body(transform(), reading.into(), pieces.iter().copied());
     let mut all = Vec::new();
     for block in blocks {
         let mut start = 0;
@@ -199,7 +204,7 @@ fn a_connection_that_is_lost_says_within_what() {
         let counters = Arc::new(Counters::new(&[]));
         let (to_thread, input) = mpsc::channel(10);
         let (out, mut blocks) = mpsc::channel(10);
-        let thread = start(0, transform(), MAX, counters.clone(), input, out).unwrap();
+        let thread = start(0, transform(), MAX.into(), counters.clone(), input, out).unwrap();
         for piece in pieces {
             to_thread.blocking_send(Piece::Bytes(Bytes::copy_from_slice(piece))).unwrap();
         }
@@ -225,7 +230,7 @@ fn a_connection_that_is_lost_says_within_what() {
 fn records_do_not_wait_for_others_when_no_more_bytes_are_there() {
     let (to_threads, input) = mpsc::channel(1);
     let (out, mut blocks) = mpsc::channel(1);
-    let thread = start(0, transform(), MAX, Arc::new(Counters::new(&[])), input, out).unwrap();
+    let thread = start(0, transform(), MAX.into(), Arc::new(Counters::new(&[])), input, out).unwrap();
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     for _ in 0..3 {
         encoder.write_all(b"{}\r\n").unwrap();
@@ -245,7 +250,7 @@ fn decoding_ends_when_nobody_takes_the_blocks_and_the_bytes_are_no_longer_taken_
     let (to_threads, input) = mpsc::channel(1);
     let (out, blocks) = mpsc::channel(1);
     drop(blocks);
-    let thread = start(0, transform(), MAX, Arc::new(Counters::new(&[])), input, out).unwrap();
+    let thread = start(0, transform(), MAX.into(), Arc::new(Counters::new(&[])), input, out).unwrap();
     let piece: Bytes = endless(&[b"{}\r\n"]).into();
     // The first of these ends the second thread, the second the first, and then the channel is closed.
     while to_threads.blocking_send(Piece::Bytes(piece.clone())).is_ok() {}
@@ -259,7 +264,7 @@ fn expected(text: &[u8]) -> Vec<Became> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut row = Vec::new();
         if line.len() > MAX {
-            all.push(rejected(&line[..MAX], &crate::decode::blocks::too_long(line.len() as u64)));
+            all.push(rejected(&line[..MAX], &super::blocks::too_long(line.len() as u64)));
         } else if line == b"not authorized" {
             break;
         } else if !line.trim_ascii().is_empty() {

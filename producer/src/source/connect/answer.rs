@@ -1,4 +1,4 @@
-//! Reading answers that are not the stream: little of them, for a short time, and fit to be shown.
+//! Reads answers that are not the stream: a little of them, for a short time, and made fit to be shown.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// A refusal is worth a short wait, not more.
+/// How long to wait for the body of a refusal.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The first `max` bytes of a body; what fails to come is left out.
+/// The first `max` bytes of a body, or as many as come in time.
 pub(crate) async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
     let mut body = Vec::new();
     let reading = async {
@@ -37,20 +37,17 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// How long the server asks to wait: `Retry-After`, in seconds or as a date. A date is compared with the server's own
-/// clock if the answer bears its `Date`, and with `now` otherwise: the clock here may be off by more than the wait.
+/// `Retry-After`, in seconds or as a date. A date is compared with the server's own clock if the answer has a `Date`, and
+/// with `now` otherwise: the clock here may be off by more than the wait.
 #[must_use]
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
-    let said = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match said.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => {
-            let date =
-                headers.get(DATE).and_then(|date| DateTime::parse_from_rfc2822(date.to_str().ok()?).ok());
-            let now = date.map_or(now, |date| date.with_timezone(&Utc));
-            (DateTime::parse_from_rfc2822(said).ok()?.with_timezone(&Utc) - now).to_std().ok()
-        }
+    let text = |name| headers.get(name)?.to_str().ok();
+    let retry_after = text(RETRY_AFTER)?.trim();
+    if let Ok(seconds) = retry_after.parse() {
+        return Some(Duration::from_secs(seconds));
     }
+    let date = |text| DateTime::parse_from_rfc2822(text).ok().map(DateTime::<Utc>::from);
+    (date(retry_after)? - text(DATE).and_then(date).unwrap_or(now)).to_std().ok()
 }
 
 #[cfg(test)]

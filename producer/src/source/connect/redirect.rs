@@ -1,10 +1,10 @@
-//! The addresses of the stream: the one that is asked first, and those a redirect may lead to.
+//! The addresses of the stream: the first one, and those that a redirect may lead to.
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, LOCATION};
 use shared::config::{Adobe, Reset};
 
-use crate::source::connect::ConnectError;
+use super::error::ConnectError;
 
 /// The stream's address with its query.
 pub(super) fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, ConnectError> {
@@ -25,27 +25,26 @@ pub(super) fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, Co
     Ok(url)
 }
 
-/// Where a redirect leads, if the token may go there. What its query does not say is kept of ours: how many
-/// connections there are and where to read from.
+/// Where a redirect leads, if the token may go there. Adds what its query lacks of ours: the number of connections and
+/// where to read from.
 pub(super) fn target(headers: &HeaderMap, from: &Url, allowed: &[String]) -> Result<Url, ConnectError> {
+    let bad = ConnectError::BadRedirect;
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());
-    let location = location
-        .ok_or_else(|| ConnectError::BadRedirect("a redirect without a usable Location".to_owned()))?;
-    let mut to = from
-        .join(location)
-        .map_err(|error| ConnectError::BadRedirect(format!("redirect to what is no address: {error}")))?;
+    let location = location.ok_or_else(|| bad("a redirect without a usable Location".to_owned()))?;
+    let mut to =
+        from.join(location).map_err(|error| bad(format!("redirect to what is no address: {error}")))?;
     if !may_have_the_token(&to, allowed) {
         let host = to.host_str().unwrap_or_default();
         return Err(ConnectError::Forbidden(format!("{}://{host}", to.scheme())));
     }
-    let said: Vec<_> = to.query_pairs().map(|(name, _)| name.into_owned()).collect();
-    for (name, value) in from.query_pairs().filter(|(name, _)| !said.iter().any(|said| said == name)) {
+    let given: Vec<_> = to.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    for (name, value) in from.query_pairs().filter(|(name, _)| !given.iter().any(|given| given == name)) {
         to.query_pairs_mut().append_pair(&name, &value);
     }
     Ok(to)
 }
 
-/// https hosts on the allow-list; plain http only on this machine's loopback, for stand-ins.
+/// Whether the host is on the allow-list. Plain http is for stand-ins on the loopback of this machine only.
 fn may_have_the_token(url: &Url, allowed: &[String]) -> bool {
     let Some(host) = url.host_str() else { return false };
     let listed = allowed.iter().any(|pattern| match pattern.strip_prefix("*.") {

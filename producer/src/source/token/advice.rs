@@ -1,32 +1,26 @@
-//! What to do about a refusal of Adobe IMS, by its error code and what it says besides.
+//! What to do when Adobe IMS refuses a token.
 
 use reqwest::StatusCode;
 use shared::config::Auth;
 
-/// What a refusal consists of.
-#[derive(Debug)]
-pub(super) struct Refusal<'a> {
-    pub(super) status: StatusCode,
-    /// `error`; empty when the body is not of IMS's form.
-    pub(super) code: &'a str,
-    /// `error_description`.
-    pub(super) description: &'a str,
-    /// The body is a web page.
-    pub(super) page: bool,
-}
-
-/// What a person can do about it.
-pub(super) fn advice(auth: Auth, refusal: &Refusal<'_>) -> &'static str {
-    let Refusal { status, code, description, page } = *refusal;
-    let said = description.to_lowercase();
-    if page {
+/// What an operator can do about it. `code` and `description` are `error` and `error_description` of the answer, and
+/// empty when its body has another form. `html` says that the body is a web page.
+pub(super) fn advice(
+    auth: Auth,
+    status: StatusCode,
+    code: &str,
+    description: &str,
+    html: bool,
+) -> &'static str {
+    let description = description.to_lowercase();
+    if html {
         return "That is a web page, not Adobe IMS: check adobe.token_url, and whether a proxy stands between";
     }
-    if said.contains("organization associated with this client is invalid") {
+    if description.contains("organization associated with this client is invalid") {
         return "The credential's organization is not active or not the one of the report suites: in the Adobe Developer \
                 Console, create the credential in a project of the right organization";
     }
-    if said.contains("user associated with this client is invalid") {
+    if description.contains("user associated with this client is invalid") {
         return "The technical account is gone or may not use Analytics: in the Adobe Developer Console, open the \
                 credential, assign it a product profile of Adobe Analytics, and have Customer Care link its e-mail \
                 address to the stream";
@@ -50,7 +44,7 @@ pub(super) fn advice(auth: Auth, refusal: &Refusal<'_>) -> &'static str {
         ("invalid_signature", _) => {
             "Upload the certificate that belongs to adobe.jwt_key to the credential in the Adobe Developer Console"
         }
-        ("invalid_token", _) if said.contains("signature") => {
+        ("invalid_token", _) if description.contains("signature") => {
             "Upload the certificate that belongs to adobe.jwt_key to the credential in the Adobe Developer Console, and \
              look there whether an older one has expired"
         }

@@ -1,40 +1,35 @@
-//! One request to Adobe IMS, in either flow.
+//! One token request to Adobe IMS, in either flow.
 //! <https://developer.adobe.com/developer-console/docs/guides/authentication/ServerToServerAuthentication/ims>
 
 use std::time::Duration;
 
-use chrono::Utc;
 use reqwest::{Client, Response, StatusCode, header};
 use ring::digest::{Context, SHA256};
 use serde::Deserialize;
 use shared::causes::causes;
+use shared::clock::Clock;
 use shared::config::{Adobe, Auth};
+use shared::human;
 use shared::secret::Secret;
 
+use super::advice::advice;
+use super::error::TokenError;
+use super::service_account::{KeyError, ServiceAccount};
+use super::value::Token;
 use crate::source::connect;
-use crate::source::token::advice::{Refusal, advice};
-use crate::source::token::jwt::{KeyError, ServiceAccount};
-use crate::source::token::{Token, TokenError};
 
-/// An answer of IMS is some KiB; more is not an answer of IMS.
+/// An answer of IMS is some KiB. Not more is read.
 const MAX_BODY: usize = 64 * 1024;
-/// Characters shown of what IMS says.
+/// Characters shown of an error of IMS.
 const MAX_SHOWN: usize = 300;
 
-/// Where tokens come from, and what is sent for one.
+/// Requests tokens with one credential.
 pub(super) struct Ims {
     http: Client,
-    url: String,
-    timeout: Duration,
-    client_id: String,
-    client_secret: Secret,
-    flow: Flow,
+    config: Adobe,
+    /// With `adobe.auth = "jwt"`.
+    account: Option<ServiceAccount>,
     fingerprint: String,
-}
-
-enum Flow {
-    Oauth { scopes: String },
-    Jwt(Box<ServiceAccount>),
 }
 
 #[derive(Deserialize)]
@@ -46,135 +41,125 @@ struct Granted {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Said {
+struct Refusal {
     error: String,
     error_description: String,
 }
 
 impl Ims {
     pub(super) fn new(http: Client, config: &Adobe) -> Result<Self, KeyError> {
-        let flow = match config.auth {
-            Auth::Oauth => Flow::Oauth { scopes: config.scopes.join(",") },
-            Auth::Jwt => Flow::Jwt(Box::new(ServiceAccount::new(config)?)),
+        let account = match config.auth {
+            Auth::Oauth => None,
+            Auth::Jwt => Some(ServiceAccount::new(config)?),
         };
-        Ok(Self {
-            http,
-            url: config.token_url.clone(),
-            timeout: config.connect_timeout.0,
-            client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
-            flow,
-            fingerprint: fingerprint(config),
-        })
+        Ok(Self { http, config: config.clone(), account, fingerprint: fingerprint(config) })
     }
 
-    /// Of everything that is sent for a token. Another credential has another, and it gives none of them away.
+    /// A digest of everything that is sent for a token. Each credential has its own, and it discloses none of them.
     pub(super) fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// How long one request may take, the reading of its answer included.
+    /// How long one request may take, with its answer.
     pub(super) fn longest(&self) -> Duration {
-        self.timeout + connect::BODY_TIMEOUT
+        self.config.connect_timeout.0 + connect::BODY_TIMEOUT
     }
 
-    /// Asks for a token.
-    pub(super) async fn ask(&self) -> Result<Token, TokenError> {
-        let (auth, sent) = match &self.flow {
-            Flow::Oauth { scopes } => {
-                let form = [("grant_type", "client_credentials"), ("scope", scopes)];
-                (Auth::Oauth, self.send(form.to_vec()).await?)
+    /// Requests a token.
+    pub(super) async fn request(&self, clock: &Clock) -> Result<Token, TokenError> {
+        let response = match &self.account {
+            None => {
+                let scopes = self.config.scopes.join(",");
+                self.send([("grant_type", "client_credentials"), ("scope", &scopes)]).await?
             }
-            Flow::Jwt(account) => {
-                let jwt = account.signed(Utc::now()).map_err(|reason| {
+            Some(account) => {
+                let jwt = account.sign(clock.wall()).map_err(|reason| {
                     self.unavailable(format!("the claims cannot be signed: {reason}"), None)
                 })?;
-                (Auth::Jwt, self.send(vec![("jwt_token", jwt.reveal())]).await?)
+                self.send([("jwt_token", jwt.reveal())]).await?
             }
         };
-        let status = sent.status();
-        let retry_after = connect::retry_after(sent.headers(), Utc::now());
-        let page = is_page(&sent);
-        let body = connect::read_body(sent, MAX_BODY).await;
-        let page = page || body.trim_ascii_start().starts_with(b"<");
+        let status = response.status();
+        let retry_after = connect::retry_after(response.headers(), clock.wall());
+        let html = is_html(&response);
+        let body = connect::read_body(response, MAX_BODY).await;
+        let html = html || body.trim_ascii_start().starts_with(b"<");
         if status.is_success() {
-            return self.granted(auth, &body, page);
+            return self.granted(&body, html, clock);
         }
-        let Said { error, error_description } = serde_json::from_slice(&body).unwrap_or_default();
+        let Refusal { error, error_description } = serde_json::from_slice(&body).unwrap_or_default();
         let (code, description) = (self.shown(&error), self.shown(&error_description));
         let passing = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
         if !status.is_client_error() || passing.contains(&status) {
-            let said = if page { " with a web page".to_owned() } else { format!(" {code} {description}") };
-            return Err(self.unavailable(format!("{status}{}", said.trim_end()), retry_after));
+            let answer = if html { " with a web page".to_owned() } else { format!(" {code} {description}") };
+            return Err(self.unavailable(format!("{status}{}", answer.trim_end()), retry_after));
         }
-        let advice = advice(auth, &Refusal { status, code: &code, description: &description, page });
+        let advice = advice(self.config.auth, status, &code, &description, html);
         let code = if code.is_empty() { status.to_string() } else { code };
         Err(TokenError::Refused { code, description, advice })
     }
 
-    async fn send(&self, flow: Vec<(&str, &str)>) -> Result<Response, TokenError> {
-        let mut form =
-            vec![("client_id", self.client_id.as_str()), ("client_secret", self.client_secret.reveal())];
+    async fn send<const N: usize>(&self, flow: [(&str, &str); N]) -> Result<Response, TokenError> {
+        let (id, secret) = (self.config.client_id.as_str(), self.config.client_secret.reveal());
+        let mut form = vec![("client_id", id), ("client_secret", secret)];
         form.extend(flow);
-        let sending = self.http.post(&self.url).form(&form).send();
-        match tokio::time::timeout(self.timeout, sending).await {
+        let timeout = self.config.connect_timeout.0;
+        let sending = self.http.post(&self.config.token_url).form(&form).send();
+        match tokio::time::timeout(timeout, sending).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(self.unavailable(causes(&error.without_url()), None)),
-            Err(_) => {
-                let timeout = shared::human::duration(self.timeout);
-                Err(self.unavailable(format!("no answer within {timeout}"), None))
-            }
+            Err(_) => Err(self.unavailable(format!("no answer within {}", human::duration(timeout)), None)),
         }
     }
 
-    fn granted(&self, auth: Auth, body: &[u8], page: bool) -> Result<Token, TokenError> {
-        if page {
+    fn granted(&self, body: &[u8], html: bool, clock: &Clock) -> Result<Token, TokenError> {
+        if html {
             let reason = "its answer is a web page, not a token: check adobe.token_url".to_owned();
             return Err(self.unavailable(reason, None));
         }
-        // The error of the parser would name what it met, which may be the token.
+        // Not the parser's error: it could show the token.
         let granted: Granted = serde_json::from_slice(body).map_err(|error| {
             let at = format!("line {}, column {}", error.line(), error.column());
             self.unavailable(format!("its answer is not a token ({at})"), None)
         })?;
-        let life = match auth {
+        let life = match self.config.auth {
             Auth::Oauth => Duration::from_secs(granted.expires_in),
             Auth::Jwt => Duration::from_millis(granted.expires_in),
         };
-        Ok(Token::new(granted.access_token, life))
+        let now = clock.now();
+        Ok(Token::new(granted.access_token, now.wall, life, now))
     }
 
     fn unavailable(&self, reason: String, retry_after: Option<Duration>) -> TokenError {
-        TokenError::Unavailable { url: self.url.clone(), reason, retry_after }
+        TokenError::Unavailable { url: self.config.token_url.clone(), reason, retry_after }
     }
 
-    /// What IMS says, without our secret should it repeat what we sent, on one line, and not too much of it.
+    /// The beginning of a text of IMS on one line, without our secret, which IMS may repeat.
     fn shown(&self, text: &str) -> String {
-        connect::one_line(&self.client_secret.hidden_in(text), MAX_SHOWN)
+        connect::one_line(&self.config.client_secret.hidden_in(text), MAX_SHOWN)
     }
 }
 
-fn is_page(response: &Response) -> bool {
+fn is_html(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     kind.is_some_and(|kind| kind.contains("html"))
 }
 
 fn fingerprint(config: &Adobe) -> String {
+    let mut parts = vec![config.token_url.as_str(), &config.client_id, config.client_secret.reveal()];
+    match config.auth {
+        Auth::Oauth => parts.extend(config.scopes.iter().map(String::as_str)),
+        Auth::Jwt => {
+            parts.extend([config.jwt_organization.as_str(), &config.jwt_technical_account]);
+            parts.push(config.jwt_key.reveal());
+            parts.extend(config.jwt_metascopes.iter().map(String::as_str));
+        }
+    }
     let mut hash = Context::new(&SHA256);
-    let mut add = |part: &str| {
-        // With its length, so that no two lists of parts run together into the same text.
+    for part in parts {
+        // The length keeps two lists of parts from running together into the same bytes.
         hash.update(&(part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
-    };
-    [&config.token_url, &config.client_id].into_iter().for_each(|part| add(part));
-    add(config.client_secret.reveal());
-    match config.auth {
-        Auth::Oauth => config.scopes.iter().for_each(|scope| add(scope)),
-        Auth::Jwt => {
-            [&config.jwt_organization, &config.jwt_technical_account].into_iter().for_each(|part| add(part));
-            add(config.jwt_key.reveal());
-            config.jwt_metascopes.iter().for_each(|scope| add(scope));
-        }
     }
     hash.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

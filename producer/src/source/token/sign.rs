@@ -1,5 +1,5 @@
-//! RS256 for `jsonwebtoken` by ring, which is here for TLS already: the crate leaves cryptography to its user, and
-//! those it can bring along are a second library, or one whose RSA leaks its key through timing (RUSTSEC-2023-0071).
+//! RS256 for `jsonwebtoken` by ring, which is here for TLS already. The crate leaves cryptography to its user; those that it
+//! can bring along are a second library, or one whose RSA leaks its key through timing (RUSTSEC-2023-0071).
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -12,11 +12,11 @@ use ring::signature::RSA_PKCS1_SHA256;
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: signer,
     verifier_factory: no_verifier,
-    // Asked for keys in JSON only, of which there are none here.
+    // Needed for keys in JSON only; there are none here.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Makes ring the cryptography of `jsonwebtoken` in this process; calling it again changes nothing.
+/// Makes ring the cryptography of `jsonwebtoken` in this process. Calling it again changes nothing.
 pub(super) fn install() {
     // The error only says that one is installed already.
     let _ = RING.install_default();

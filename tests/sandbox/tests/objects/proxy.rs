@@ -17,6 +17,7 @@ use ingester::Api;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use shared::clock::Clock;
 use shared::object_store::ObjectStore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -173,7 +174,7 @@ async fn every_https_request_goes_through_the_proxy_and_trusts_what_the_environm
     assert_eq!(header("x-amz-security-token"), "session-of-the-role");
 
     let mut said = Vec::new();
-    producer::check(&configured, &mut said).await.unwrap_err();
+    producer::check(&configured, &Clock::system(), &mut said).await.unwrap_err();
     let said = String::from_utf8(said).unwrap();
     let line = said.lines().find(|line| line.contains("network")).unwrap();
     assert!(

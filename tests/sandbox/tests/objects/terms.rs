@@ -5,6 +5,7 @@ use chrono::Utc;
 use hyper::Method;
 use hyper::http::request::Parts;
 use sandbox::s3::{ACCESS_KEY, S3, SECRET_KEY, access};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::object_store::ObjectStore;
 use tempfile::TempDir;
@@ -111,7 +112,9 @@ async fn the_checks_of_both_programs_need_no_more_than_their_policies_and_keep_t
     s3.access().demand(&[OWNER], &OF_WRITES);
     let mut said = Vec::new();
     // Adobe and Redshift are not there, so the checks fail; what they say of S3 counts.
-    producer::check(&of_program(&configured, "producer", "check"), &mut said).await.unwrap_err();
+    producer::check(&of_program(&configured, "producer", "check"), &Clock::system(), &mut said)
+        .await
+        .unwrap_err();
     let ingester = of_program(&configured, "ingester", "check");
     ingester::check(&ingester, dir.path(), &shared::clock::Clock::system(), &mut said).await.unwrap_err();
     let said = String::from_utf8(said).unwrap();

@@ -9,7 +9,8 @@ use crate::append::FromStream;
 use crate::commands::replay::read::form::{self, Unusable};
 use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
 use crate::commands::replay::read::reject::Wrapped;
-use crate::decode::blocks::{Records, TOO_LONG, TOO_LONG_REASON};
+use crate::counters::TOO_LONG;
+use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 
 /// A line may be longer than the record it holds: each byte of it takes six at most in JSON, and the rest some more.
@@ -35,13 +36,13 @@ pub(crate) enum Stop {
 
 /// Makes blocks of the records of one file after the other.
 pub(crate) struct Reader {
-    records: Records,
+    records: BlockBuilder,
     max_record_bytes: usize,
     out: mpsc::Sender<FromStream>,
 }
 
 impl Reader {
-    pub(crate) fn new(records: Records, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
+    pub(crate) fn new(records: BlockBuilder, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
         Self { records, max_record_bytes, out }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::append::{Block, Decoded, FromStream};
 use crate::commands::replay::read::{Reader, Stop, not_lines};
 use crate::counters::Counters;
-use crate::decode::blocks::Records;
+use crate::decode::blocks::BlockBuilder;
 use crate::decode::frame::HEAD_BYTES;
 use crate::transform::Transform;
 
@@ -26,7 +26,7 @@ fn reader(out: mpsc::Sender<FromStream>) -> Reader {
     let mut columns = Schema::default().columns;
     columns.retain(|column| column.name == "pagename");
     let transform = Transform::new(&Schema::new(columns, "test").unwrap(), &[]).unwrap();
-    Reader::new(Records::new(transform, Arc::new(Counters::new(&[]))), MAX, out)
+    Reader::new(BlockBuilder::new(transform, Arc::new(Counters::new(&[]))), MAX, out)
 }
 
 /// The rows and rejects of one file, and how its reading ended. Without `end` the bytes are cut off.

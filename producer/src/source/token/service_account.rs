@@ -1,4 +1,4 @@
-//! What a service account sends in exchange for a token: claims about itself, signed with its key.
+//! The claims that a service account exchanges for a token: a JWT, signed with the account's key.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 use shared::config::Adobe;
 use shared::secret::Secret;
 
-use crate::source::token::sign;
+use super::sign;
 
-/// How long the claims are good. They are used at once; the hour is for clocks that differ.
+/// How long the claims are valid. They are used at once; the hour allows for clocks that differ.
 const LIFE: TimeDelta = TimeDelta::hours(1);
 
 /// Why the key of a service account cannot be used.
@@ -27,7 +27,7 @@ pub(super) struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// The account a configuration names. Claims name the IMS they are for by the address it is asked at.
+    /// The account that the configuration names. Claims name their IMS by the origin of its address.
     pub(super) fn new(config: &Adobe) -> Result<Self, KeyError> {
         sign::install();
         let ims = Url::parse(&config.token_url).map(|url| url.origin().ascii_serialization());
@@ -43,16 +43,15 @@ impl ServiceAccount {
     }
 
     /// The claims, signed at `now`.
-    pub(super) fn signed(&self, now: DateTime<Utc>) -> Result<Secret, String> {
+    pub(super) fn sign(&self, now: DateTime<Utc>) -> Result<Secret, String> {
         let mut claims = self.claims.clone();
         claims.insert("exp".to_owned(), (now + LIFE).timestamp().into());
-        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key)
-            .map(Secret::new)
-            .map_err(|error| error.to_string())
+        let signed = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key);
+        signed.map(Secret::new).map_err(|error| error.to_string())
     }
 }
 
-/// The key, known to be usable.
+/// Reads the key, and tries whether it can sign.
 fn key(pem: &Secret) -> Result<EncodingKey, KeyError> {
     let pem = pem.reveal();
     if pem.contains("ENCRYPTED") {
@@ -78,7 +77,7 @@ mod tests {
             let key = key(&Secret::new(pem)).unwrap();
             let claims = Map::from_iter([("aud".to_owned(), Value::from("x"))]);
             let account = ServiceAccount { claims, key };
-            account.signed(DateTime::UNIX_EPOCH).unwrap().reveal().to_owned()
+            account.sign(DateTime::UNIX_EPOCH).unwrap().reveal().to_owned()
         };
         let jwt = signed(PKCS8);
         assert_eq!(jwt, signed(PKCS1), "PKCS #1 padding has no chance in it");

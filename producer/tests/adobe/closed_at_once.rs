@@ -1,27 +1,20 @@
-use std::path::Path;
+//! One of two connections is closed as soon as it is open; the other one still catches up.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
-use shared::config::{Config, Secrets};
+use producer::{Connection, Counters, Decoded, FromStream, Shared};
+use shared::clock::Clock;
+use shared::shutdown::Shutdown;
 use state::log::HitId;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 
-use super::*;
-use crate::append::Decoded;
+use crate::{at, transform};
 
 const HITS: u64 = 6_000;
-
-fn config(adobe: &Adobe) -> Config {
-    let (token, stream) = (adobe.token_url(), adobe.stream_url());
-    let text = format!(
-        "[instance]\nname = \"test\"\n[adobe]\nredirect_hosts = [\"localhost\"]\nconnections = 2\nmax_connections = 2\n\
-         retry_max = \"1s\"\nclient_id = \"client-id\"\nclient_secret = \"client-secret\"\n\
-         token_url = \"{token}\"\nstream_url = \"{stream}\"\n\
-         [s3]\nbucket = \"b\"\nregion = \"eu-central-1\"\n\
-         [redshift]\nhost = \"h\"\ndatabase = \"d\"\nuser = \"u\"\niam_role = \"default\"\n"
-    );
-    Config::parse(&text, Path::new("test"), std::iter::empty(), Secrets::Producer).unwrap()
-}
 
 /// Accepts every connection, answers that the stream follows, and closes it: as a load balancer does whose streaming
 /// hosts are gone. Where it is.
@@ -48,47 +41,47 @@ async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds(
         let (high, low) = generator.hit_id(index);
         HitId { high, low }
     };
-    let config = config(&adobe);
-    let transform = crate::run::transform(&config, &config.schema.load().unwrap()).unwrap();
-    let http = connect::client(&config.adobe).unwrap();
+    let config = at(&adobe, "max_connections = 2\nconnections = 2\nretry_max = \"1s\"");
+    let transform = transform(&config);
     let (out, mut read) = mpsc::channel(1);
-    let tokens = Tokens::new(http.clone(), &config.adobe, None).unwrap();
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    let shared = Shared::new(&config.adobe, http, tokens, counters, out, (0..HITS).map(known).collect());
+    let clock = Clock::system();
+    let known = (0..HITS).map(known).collect();
+    let shared = Shared::new(&config.adobe, None, counters, out, known, clock.clone()).unwrap();
     let mut flapping = shared.clone();
     flapping.config.stream_url = closing_at_once().await;
     let shutdown = Shutdown::new();
-    let streams =
+    let connections =
         [Connection::new(0, flapping, transform.clone(), true), Connection::new(1, shared, transform, true)];
-    let running = streams.map(|stream| {
+    let running = connections.map(|connection| {
         let shutdown = shutdown.clone();
-        tokio::spawn(async move { stream.run(&shutdown).await })
+        tokio::spawn(async move { connection.run(&shutdown).await })
     });
     // Some three seconds for all: more than the longest wait of a connection that is alone.
     let slowly = Duration::from_micros(500);
     let (mut reread, mut breaks) = (0, 0);
     let reading = async {
         while reread < HITS * 3 / 4 {
-            match read.recv().await.expect("the streams ended") {
+            match read.recv().await.expect("the connections ended") {
                 FromStream::Started(1) => reread = 0,
                 FromStream::Ended(0, _) => breaks += 1,
                 FromStream::Block(1, block) => {
                     let known = |record: &&Decoded| matches!(record, Decoded::Known { .. });
                     reread += block.records.iter().filter(known).count() as u64;
                     let records = u32::try_from(block.records.len()).unwrap();
-                    tokio::time::sleep(slowly * records).await;
+                    clock.sleep(slowly * records).await;
                 }
                 _ => {}
             }
         }
     };
-    let begun = Instant::now();
+    let begun = clock.steady();
     let read_all = tokio::time::timeout(Duration::from_secs(60), reading).await;
     assert!(read_all.is_ok(), "it never gets further than the next break");
-    println!("{breaks} breaks in {:?}", begun.elapsed());
+    println!("{breaks} breaks in {:?}", begun.until(clock.steady()));
     shutdown.stop();
     drop(read);
-    for stream in running {
-        stream.await.unwrap().unwrap();
+    for connection in running {
+        connection.await.unwrap().unwrap();
     }
 }

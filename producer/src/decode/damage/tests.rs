@@ -3,18 +3,18 @@ use super::*;
 const RECORD: usize = 1_000;
 
 /// Feeds a record for each character: a letter is an unreadable one, which is the same one in the same place.
-fn feed(tracker: &mut Unreadable, records: &str) -> Option<usize> {
+fn feed(tracker: &mut DamageDetector, records: &str) -> Option<usize> {
     records.chars().enumerate().position(|(number, record)| {
         match record {
             '.' => tracker.readable(),
             _ => tracker.unreadable(format!("{record}{number}").as_bytes()),
         }
-        tracker.is_damaged()
+        tracker.damage().is_some()
     })
 }
 
-fn first() -> Unreadable {
-    Unreadable::new(20, RECORD)
+fn first() -> DamageDetector {
+    DamageDetector::new(20, RECORD)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_wrong_record_now_and_then_is_no_damage_however_many_there_are() {
     for stream in ["X.", "XXX.", "XXXX.", ".....X"] {
         assert_eq!(feed(&mut first(), &stream.repeat(1_000)), None, "{stream}");
     }
-    assert_eq!(feed(&mut Unreadable::new(0, RECORD), &"X".repeat(10_000)), None, "0 is never");
+    assert_eq!(feed(&mut DamageDetector::new(0, RECORD), &"X".repeat(10_000)), None, "0 is never");
 }
 
 #[test]
@@ -41,28 +41,28 @@ fn a_line_without_end_counts_by_its_length_and_once() {
         }
         tracker
     };
-    assert!(!grown("", 19_500).is_damaged() && grown("", 20_000).is_damaged());
-    assert!(!grown("XXXXX", 14_500).is_damaged() && grown("XXXXX", 15_000).is_damaged());
+    assert!(!grown("", 19_500).damage().is_some() && grown("", 20_000).damage().is_some());
+    assert!(!grown("XXXXX", 14_500).damage().is_some() && grown("XXXXX", 15_000).damage().is_some());
     assert!(!grown("", 1_000).is_in_doubt(), "its end may follow");
-    let mut never = Unreadable::new(0, 1);
+    let mut never = DamageDetector::new(0, 1);
     never.line_grew(b"x", u64::MAX);
-    assert!(!never.is_damaged());
+    assert!(!never.damage().is_some());
     // When it ends, what was counted of it is not counted again.
     for counted in [0, 5_000, 19_000] {
         let mut tracker = grown("", counted);
         tracker.too_long(b"x", 19_999);
-        assert_eq!((tracker.count, tracker.is_damaged()), (19, false));
+        assert_eq!((tracker.count, tracker.damage().is_some()), (19, false));
         tracker.unreadable(b"x");
-        assert!(tracker.is_damaged());
+        assert!(tracker.damage().is_some());
     }
 }
 
 /// One session after the other over a stream in which each place is a run of 30 records, unreadable ones for a letter,
 /// which are the same ones each time, and other ones for `?`. How many it takes to read to the end.
 fn sessions_to_the_end(stream: &str) -> Option<usize> {
-    let mut damages = Damages::default();
+    let mut history = DamageHistory::default();
     (1..50).find(|session| {
-        let mut tracker = damages.next(20, RECORD);
+        let mut tracker = history.next_session(20, RECORD);
         let ended = stream.chars().any(|run| {
             (0..30).any(|number| {
                 match run {
@@ -70,10 +70,10 @@ fn sessions_to_the_end(stream: &str) -> Option<usize> {
                     '?' => tracker.unreadable(format!("?{session} {number}").as_bytes()),
                     run => tracker.unreadable(format!("{run}{number}").as_bytes()),
                 }
-                tracker.is_damaged()
+                tracker.damage().is_some()
             })
         });
-        damages.ended(&tracker, false);
+        history.session_ended(&tracker, false);
         !ended
     })
 }
@@ -87,7 +87,7 @@ fn a_stream_is_read_to_its_end_however_much_of_it_adobe_sends_unreadable() {
 }
 
 #[test]
-fn a_run_of_other_records_each_time_is_gone_over_after_six_sessions_and_no_further_than_its_bound() {
+fn a_run_of_other_records_each_time_is_tolerated_after_six_sessions_and_no_further_than_its_bound() {
     assert_eq!(sessions_to_the_end("."), Some(1));
     assert_eq!(sessions_to_the_end(".?."), Some(7));
     // 30 of each are unreadable; 20 are before the limit, 200 may follow.
@@ -95,51 +95,51 @@ fn a_run_of_other_records_each_time_is_gone_over_after_six_sessions_and_no_furth
     assert_eq!(sessions_to_the_end(".????????."), None);
 }
 
-fn damaged(damages: &mut Damages, records: &str) -> bool {
-    let mut tracker = damages.next(20, RECORD);
+fn damaged(history: &mut DamageHistory, records: &str) -> bool {
+    let mut tracker = history.next_session(20, RECORD);
     let damaged = feed(&mut tracker, records).is_some();
-    damages.ended(&tracker, false);
+    history.session_ended(&tracker, false);
     damaged
 }
 
 #[test]
-fn damage_after_what_was_gone_over_ends_the_session_and_is_asked_for_again() {
+fn damage_after_what_was_tolerated_ends_the_session_and_is_asked_for_again() {
     let poison = format!("{}{}", "X".repeat(30), ".".repeat(30));
-    let mut damages = Damages::default();
-    (0..3).for_each(|_| assert!(damaged(&mut damages, &poison)));
-    assert!(!damaged(&mut damages, &poison), "gone over");
+    let mut history = DamageHistory::default();
+    (0..3).for_each(|_| assert!(damaged(&mut history, &poison)));
+    assert!(!damaged(&mut history, &poison), "tolerated");
     // Behind the same run, something breaks, in another way each time.
     for run in ["A", "B", "C", "D"] {
-        assert!(damaged(&mut damages, &format!("{poison}{}", run.repeat(30))), "{run} is no run of Adobe");
-        assert!(!damaged(&mut damages, &poison), "and the run of Adobe still is one");
+        assert!(damaged(&mut history, &format!("{poison}{}", run.repeat(30))), "{run} is no run of Adobe");
+        assert!(!damaged(&mut history, &poison), "and the run of Adobe still is one");
     }
 }
 
 #[test]
 fn a_few_records_that_are_always_wrong_make_no_run_of_the_damage_behind_them() {
-    let mut damages = Damages::default();
+    let mut history = DamageHistory::default();
     for run in ["A", "B", "C", "D", "E"] {
-        assert!(damaged(&mut damages, &format!("XXXXXXXXX{}", run.repeat(30))), "{run}");
+        assert!(damaged(&mut history, &format!("XXXXXXXXX{}", run.repeat(30))), "{run}");
     }
 }
 
 #[test]
-fn a_session_that_reads_well_forgets_what_it_takes_to_go_over_a_run() {
+fn a_session_that_reads_well_forgets_what_it_takes_to_tolerate_a_run() {
     let run = "X".repeat(30);
-    let mut damages = Damages::default();
-    (0..3).for_each(|_| assert!(damaged(&mut damages, &run)));
-    let readable = damages.next(20, RECORD);
-    damages.ended(&readable, false);
-    assert!(damages.next(20, RECORD).passes_met, "it broke too early to tell");
-    damages.ended(&readable, true);
-    (0..3).for_each(|_| assert!(damaged(&mut damages, &run)));
-    assert!(!damaged(&mut damages, &run));
+    let mut history = DamageHistory::default();
+    (0..3).for_each(|_| assert!(damaged(&mut history, &run)));
+    let readable = history.next_session(20, RECORD);
+    history.session_ended(&readable, false);
+    assert!(history.next_session(20, RECORD).tolerates_seen, "it broke too early to tell");
+    history.session_ended(&readable, true);
+    (0..3).for_each(|_| assert!(damaged(&mut history, &run)));
+    assert!(!damaged(&mut history, &run));
 }
 
 #[test]
-fn connections_share_what_they_met() {
-    let (met, run) = (Met::default(), "X".repeat(30));
-    let (mut one, mut other) = (Damages::new(met.clone()), Damages::new(met));
+fn connections_share_what_they_saw() {
+    let (seen, run) = (SeenRecords::default(), "X".repeat(30));
+    let (mut one, mut other) = (DamageHistory::new(seen.clone()), DamageHistory::new(seen));
     (0..3).for_each(|_| assert!(damaged(&mut one, &run)));
     (0..3).for_each(|_| assert!(damaged(&mut other, &"Y".repeat(30))));
     assert!(!damaged(&mut other, &run), "its visitor was the other one's before");

@@ -1,18 +1,19 @@
-//! Which unreadable records ended sessions before: what Adobe sends comes again with the same bytes, damage does not.
+//! The unreadable records that ended sessions. What Adobe sends unreadable comes again with the same bytes; damage does
+//! not.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::decode::frame::HEAD_BYTES;
+use super::frame::HEAD_BYTES;
 
-/// So many records are remembered, the latest: some 400 KiB.
+/// How many records are remembered, the latest: some 400 KiB.
 const REMEMBERED: usize = 16_384;
 
-/// The unreadable records that ended sessions of this process, over all its connections: Adobe may give a visitor to
-/// another connection after a reconnect.
+/// The unreadable records that ended sessions of this process. All connections share them, because Adobe may give a
+/// visitor to another connection after a reconnect.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Met {
+pub(crate) struct SeenRecords {
     hasher: RandomState,
     hashes: Arc<Mutex<Hashes>>,
 }
@@ -23,8 +24,8 @@ struct Hashes {
     by_age: VecDeque<u64>,
 }
 
-impl Met {
-    /// What a record is remembered by: its first bytes, since of a longer record no more is kept.
+impl SeenRecords {
+    /// The hash of a record's first bytes: of a longer record no more is kept.
     pub(super) fn hash(&self, record: &[u8]) -> u64 {
         self.hasher.hash_one(record.get(..HEAD_BYTES).unwrap_or(record))
     }
@@ -54,13 +55,13 @@ mod tests {
 
     #[test]
     fn the_latest_are_remembered_and_by_their_first_bytes() {
-        let met = Met::default();
+        let seen = SeenRecords::default();
         for number in 0..REMEMBERED as u64 + 10 {
-            met.add(&[number, number]);
+            seen.add(&[number, number]);
         }
-        assert!(!met.contains(9) && met.contains(10) && met.contains(REMEMBERED as u64 + 9));
-        assert_eq!(met.lock().all.len(), REMEMBERED);
-        assert_eq!(met.hash(&[b'x'; HEAD_BYTES]), met.hash(&[b'x'; HEAD_BYTES + 1]));
-        assert_ne!(met.hash(b"a"), met.hash(b"b"));
+        assert!(!seen.contains(9) && seen.contains(10) && seen.contains(REMEMBERED as u64 + 9));
+        assert_eq!(seen.lock().all.len(), REMEMBERED);
+        assert_eq!(seen.hash(&[b'x'; HEAD_BYTES]), seen.hash(&[b'x'; HEAD_BYTES + 1]));
+        assert_ne!(seen.hash(b"a"), seen.hash(b"b"));
     }
 }

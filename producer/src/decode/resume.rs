@@ -1,0 +1,165 @@
+//! Compares a session with the log. Adobe sends all it holds after a reconnect with `reset`, oldest first. So a session
+//! begins with hits that the log has, and is at the live edge when new ones come.
+
+use std::time::Duration;
+
+use shared::clock::{Clock, Steady};
+use state::log::KnownHits;
+
+use crate::transform::{self, Identity};
+
+/// After so many records in a row that the log does not have, only some are looked up: a lookup in vain costs a tenth of
+/// the transform.
+const MAX_MISSES: u64 = 4_096;
+/// One record in so many is looked up then, until the log has one: what Adobe sends again may begin with hits that the
+/// log has forgotten.
+const LOOKUP_INTERVAL: u64 = 64;
+/// With so many more new rows than known hits a session has caught up: a few new ones are found among the known.
+const CAUGHT_UP: u32 = 64;
+/// With so many more known hits than new rows after that it catches up again: what Adobe sends may begin with hits that
+/// the log has forgotten. Some hits come twice at the live edge too.
+const FELL_BACK: u32 = 1_024;
+
+/// Recognises the hits of one session that the log has.
+#[derive(Debug)]
+pub struct Resume {
+    known: KnownHits,
+    clock: Clock,
+    begun: Steady,
+    /// Records since the last one that the log has.
+    misses: u64,
+    progress: Progress,
+}
+
+/// How a session caught up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CatchUp {
+    /// How long it read hits that the log has.
+    pub took: Duration,
+    /// Whether it ended among them.
+    pub behind: bool,
+}
+
+impl Resume {
+    /// For a session that begins now. `known` are the hits of the log.
+    #[must_use]
+    pub fn new(known: KnownHits, clock: Clock) -> Self {
+        Self { known, begun: clock.steady(), clock, misses: 0, progress: Progress::default() }
+    }
+
+    /// The identity of a record whose hit the log has. `in_doubt` says that the record may be damaged.
+    pub(super) fn find(&mut self, record: &[u8], in_doubt: bool) -> Option<Identity> {
+        self.misses += 1;
+        if self.misses > MAX_MISSES && !self.misses.is_multiple_of(LOOKUP_INTERVAL) {
+            return None;
+        }
+        let found = transform::identity(record).filter(|identity| self.known.contains(identity.hit))?;
+        // The lookup reads only the ids. A damaged record must not count as readable for them.
+        if in_doubt && !transform::is_json(record) {
+            return None;
+        }
+        self.misses = 0;
+        self.progress.known_hit();
+        Some(found)
+    }
+
+    pub(super) fn new_row(&mut self) {
+        self.progress.new_row();
+    }
+
+    pub(super) fn block_ended(&mut self) {
+        if self.progress.block_is_behind() {
+            self.progress.last_known = Some(self.clock.steady());
+        }
+    }
+
+    pub(super) fn catch_up(&self) -> CatchUp {
+        let took = self.progress.last_known.map_or(Duration::ZERO, |last| self.begun.until(last));
+        CatchUp { took, behind: self.progress.is_behind() }
+    }
+}
+
+/// Where a session is between the hits that the log has and the live edge.
+#[derive(Debug, Default)]
+struct Progress {
+    /// By how many new rows were more than known hits, lately.
+    ahead: u32,
+    /// By how many known hits were more than new rows.
+    behind: u32,
+    /// Whether a known hit came since the last block.
+    any: bool,
+    caught_up: bool,
+    /// When the last block with known hits ended, before the session caught up.
+    last_known: Option<Steady>,
+}
+
+impl Progress {
+    fn known_hit(&mut self) {
+        self.any = true;
+        self.ahead = self.ahead.saturating_sub(1);
+        self.behind = self.behind.saturating_add(1);
+        self.caught_up &= self.behind < FELL_BACK;
+    }
+
+    fn new_row(&mut self) {
+        self.ahead = self.ahead.saturating_add(1).min(CAUGHT_UP);
+        self.behind = self.behind.saturating_sub(1);
+        if !self.caught_up && self.ahead == CAUGHT_UP {
+            (self.caught_up, self.behind) = (true, 0);
+        }
+    }
+
+    /// Whether the block that ends now has hits to catch up with.
+    fn block_is_behind(&mut self) -> bool {
+        std::mem::take(&mut self.any) && !self.caught_up
+    }
+
+    fn is_behind(&self) -> bool {
+        self.last_known.is_some() && !self.caught_up && self.ahead == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use state::log::HitId;
+
+    use super::*;
+
+    /// A session of known hits for `k` and new rows for other letters, in one block that takes a second.
+    fn session(hits: &str) -> CatchUp {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let known = [HitId { high: 1, low: 2 }].into_iter().collect();
+        let mut resume = Resume::new(known, clock.clone());
+        for hit in hits.chars() {
+            match hit {
+                'k' => {
+                    let found = resume.find(br#"{"hitIdHigh":1,"hitIdLow":2}"#, false);
+                    assert!(found.is_some());
+                }
+                _ => resume.new_row(),
+            }
+        }
+        clock.advance(Duration::from_secs(1));
+        resume.block_ended();
+        resume.catch_up()
+    }
+
+    #[test]
+    fn a_session_that_begins_with_forgotten_hits_falls_back_when_many_known_ones_come() {
+        let forgotten = "n".repeat(5_000);
+        assert!(session(&format!("{forgotten}{}", "k".repeat(1_024))).behind);
+        assert!(!session(&format!("{forgotten}{}", "k".repeat(1_023))).behind);
+        assert!(!session(&format!("{forgotten}{}", "kn".repeat(5_000))).behind, "as many new as known");
+    }
+
+    #[test]
+    fn a_session_is_behind_while_known_hits_come_and_no_longer() {
+        assert_eq!(session("kkk"), CatchUp { took: Duration::from_secs(1), behind: true });
+        assert!(session("kkknk").behind, "a new hit among known ones is one that was under way");
+        assert!(!session("kkkn").behind);
+        assert_eq!(session(""), CatchUp::default(), "a quiet stream has nothing to catch up with");
+        assert!(!session(&"n".repeat(100)).behind);
+        let caught_up = session(&format!("kkk{}kkk", "n".repeat(64)));
+        assert!(!caught_up.behind, "what comes twice at the live edge is no catching up");
+    }
+}

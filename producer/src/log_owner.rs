@@ -1,0 +1,103 @@
+//! Answers on the status socket, and tells subscribers which batches are published.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use shared::clock::Clock;
+use shared::exit::{Exit, Failure};
+use shared::ids::{BatchId, BatchPrefix};
+use shared::shutdown::Shutdown;
+use state::Checked;
+use state::log::{BatchStatus, LogError, LogReader};
+use state::status::feed::{self, Owner, Published, Republish};
+use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::upload::copies::UploadCopies;
+
+/// How many batches a subscriber may be behind before it is disconnected and has to subscribe again.
+const FEED_BACKLOG: usize = 1024;
+/// How many published batches a new subscriber is sent at once. It lists S3 too, at its start and whenever the feed is
+/// gone: more would only make it look for folders that have long been archived.
+const FEED_RECENT: usize = 20;
+
+/// Answers questions about the log.
+pub(crate) struct LogOwner {
+    log: LogReader,
+    feed: broadcast::Sender<Published>,
+    copies: UploadCopies,
+    republish: mpsc::Sender<BatchId>,
+}
+
+impl LogOwner {
+    /// With the sender that tells subscribers of each published batch.
+    pub(crate) fn new(
+        log: LogReader,
+        copies: UploadCopies,
+        republish: mpsc::Sender<BatchId>,
+    ) -> (Self, broadcast::Sender<Published>) {
+        let (feed, _) = broadcast::channel(FEED_BACKLOG);
+        (Self { log, feed: feed.clone(), copies, republish }, feed)
+    }
+}
+
+/// Answers on the socket until shutdown.
+pub(crate) async fn serve(owner: LogOwner, socket: PathBuf, clock: Clock, shutdown: Shutdown) {
+    if let Err(error) = feed::serve(&socket, Arc::new(owner), clock, shutdown).await {
+        tracing::error!(
+            %error, socket = %socket.display(),
+            "status socket failed; `state dump` and the ingester cannot reach this producer"
+        );
+    }
+}
+
+impl Owner for LogOwner {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Owner::snapshot(&self.log)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        Owner::batch(&self.log, prefix)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Owner::verify(&self.log)
+    }
+
+    fn republish(&self, batch: BatchId) -> Result<Republish, Failure> {
+        let batches = self.log.batches().map_err(LogError::from)?;
+        match batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.status) {
+            Some(BatchStatus::Filling | BatchStatus::Sealed) => return Ok(Republish::NotPublished),
+            known => {
+                if let Err(why) = self.copies.seal(batch) {
+                    tracing::warn!(%batch, why, "cannot upload the batch once more: no copy of it is left");
+                    return Ok(if known.is_some() { Republish::Gone } else { Republish::Unknown });
+                }
+            }
+        }
+        if self.copies.begin_republish(batch) && self.republish.try_send(batch).is_err() {
+            self.copies.end_republish(batch);
+            let busy = anyhow::anyhow!("too many batches are being uploaded once more; retry later");
+            return Err(Failure::new(Exit::Unavailable, busy));
+        }
+        Ok(Republish::UnderWay)
+    }
+
+    fn loaded(&self, batch: BatchId) {
+        self.copies.forget(batch);
+    }
+
+    fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
+        // Subscribe before reading the log: a batch published in between is sent twice rather than never.
+        let coming = self.feed.subscribe();
+        let batches = self.log.batches().unwrap_or_default();
+        let published = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
+        let mut recent: Vec<_> =
+            published.rev().take(FEED_RECENT).map(|(_, batch)| Published { batch: batch.id }).collect();
+        recent.reverse();
+        Some((recent, coming))
+    }
+}

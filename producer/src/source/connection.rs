@@ -1,0 +1,236 @@
+//! One connection to the stream, for ever: get a token, connect, read, and again.
+//!
+//! ```text
+//!      ┌──────────────────────── back-off ◄───────────────────────┐
+//!      ▼                                                          │
+//! token ──► connect ──► reading (session.rs) ──ended: why──► at once, then with back-off (reconnect.rs)
+//! ```
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use reqwest::Response;
+use shared::config::Reset;
+use shared::exit::{Exit, Failure};
+use shared::human;
+use shared::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+
+use crate::append::FromStream;
+use crate::decode::damage::DamageHistory;
+use crate::decode::resume::Resume;
+use crate::decode::{self, Reading};
+use crate::source::connect::{self, ConnectError};
+use crate::source::reconnect::{End, ReconnectPolicy};
+use crate::source::refusal::{Retry, retry};
+use crate::source::session::{self, Ended};
+use crate::source::shared_state::Shared;
+use crate::source::token::{NoToken, Token, TokenError};
+use crate::transform::Transform;
+
+/// Compressed pieces that may wait for the decoding threads; each is some ten KiB.
+const PIECES_WAITING: usize = 8;
+/// Connections of one process that act at the same moment do so this much apart: Adobe refuses crowds.
+const STAGGER: Duration = Duration::from_millis(200);
+
+/// One connection.
+pub struct Connection {
+    number: u8,
+    shared: Shared,
+    transform: Transform,
+    /// Whether this log has read the stream before. Then Adobe is asked to send again what it still holds.
+    resuming: bool,
+    /// Whether Livestream answered 503. A stream that moves may have to be told where to read from.
+    moved: bool,
+    policy: ReconnectPolicy,
+    damage: DamageHistory,
+}
+
+/// What to do after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Try again.
+    AtOnce,
+    /// Try again after this time.
+    After(Duration),
+    /// End: a stop was asked for, or the log takes no more.
+    Stop,
+}
+
+impl Connection {
+    /// Connection `number`, from 0, of the stream. It is not connected yet. `resuming` says whether this log has read
+    /// the stream before.
+    #[must_use]
+    pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
+        let config = &shared.config;
+        // With another `reset` no connection makes others start again.
+        let alone = config.connections == 1 || config.reset != Reset::Smallest;
+        let policy = ReconnectPolicy::new(config.retry_max.0, alone);
+        let damage = DamageHistory::new(shared.seen.clone());
+        Self { number, shared, transform, resuming, moved: false, policy, damage }
+    }
+
+    /// Reads until shutdown, or until it needs an operator.
+    ///
+    /// # Errors
+    /// When the credential or the stream's address is wrong.
+    pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
+        let clock = self.shared.clock.clone();
+        let stagger = STAGGER * u32::from(self.number);
+        shutdown.until(clock.sleep(stagger)).await;
+        while !shutdown.is_stopping() {
+            match self.step(shutdown).await? {
+                Next::AtOnce => {}
+                Next::After(wait) => {
+                    let wait = wait + stagger;
+                    tracing::info!(connection = self.number, wait = %human::duration(wait), "trying again");
+                    self.shared.catch_up_times.set_waiting(self.number, clock.steady() + wait);
+                    shutdown.until(clock.sleep(wait)).await;
+                }
+                Next::Stop => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries once: gets a token, connects, and reads until the session ends.
+    ///
+    /// # Errors
+    /// As [`Connection::run`].
+    pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
+        let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
+        let token = match token {
+            Ok(token) => token,
+            // Before the first session the configuration is wrong. Later an operator may be replacing a secret, and what
+            // is in the log goes on being uploaded.
+            Err(NoToken { error: error @ TokenError::Refused { .. }, .. }) if !self.resuming => {
+                return Err(Failure::new(Exit::Config, error));
+            }
+            // The request has logged why.
+            Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
+        };
+        let Shared { config, http, clock, .. } = &self.shared;
+        // A log that never read the stream may follow one that is lost. So with "smallest" it asks too for what Adobe
+        // still holds; a load leaves out what the table has of it.
+        let with_reset = self.resuming || self.moved || config.reset == Reset::Smallest;
+        let reset = with_reset.then_some(config.reset);
+        // Before the stream is opened: it concerns this connection too if another breaks from now on.
+        let broken = self.shared.broken.subscribe();
+        let opening = connect::open(http, config, token.value(), reset, clock);
+        match shutdown.until(opening).await {
+            None => Ok(Next::Stop),
+            Some(Ok(response)) => {
+                let host = response.url().host_str().unwrap_or_default();
+                tracing::info!(connection = self.number, host, ?reset, "reading the stream");
+                self.resuming = true;
+                Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
+            }
+            Some(Err(error)) => self.not_open(&error, &token).await,
+        }
+    }
+
+    /// Decides what to do when the stream could not be opened.
+    async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
+        let retry = match error {
+            ConnectError::Refused { status, message, retry_after, .. } => {
+                self.moved |= *status == 503;
+                retry(*status, message, *retry_after)
+            }
+            ConnectError::Forbidden(_) => Retry::NeedsOperator("check adobe.redirect_hosts"),
+            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
+        };
+        let (connection, longest) = (self.number, self.shared.config.retry_max.0);
+        let next = match retry {
+            Retry::NewToken => {
+                self.shared.tokens.refused(token).await;
+                Next::AtOnce
+            }
+            Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
+            Retry::BackOff => Next::After(self.policy.connect_failed()),
+            Retry::NeedsOperator(advice) if !self.resuming => {
+                let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
+                return Err(Failure::new(Exit::Unavailable, error));
+            }
+            Retry::NeedsOperator(advice) => {
+                tracing::error!(connection, advice, "needs an operator");
+                Next::After(longest)
+            }
+        };
+        tracing::warn!(connection, %error, failures = self.policy.failures(), "the stream is not connected");
+        Ok(next)
+    }
+
+    /// Reads one response to its end. None when the log takes no more.
+    async fn session(
+        &mut self,
+        response: Response,
+        token: &Token,
+        broken: watch::Receiver<u64>,
+        shutdown: &Shutdown,
+    ) -> Option<Next> {
+        let Shared { counters, out, .. } = &self.shared;
+        out.send(FromStream::Started(self.number)).await.ok()?;
+        let (pieces, input) = mpsc::channel(PIECES_WAITING);
+        let (transform, reading) = (self.transform.clone(), self.reading());
+        let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
+        let threads = match started {
+            Ok(threads) => threads,
+            Err(error) => {
+                tracing::error!(connection = self.number, %error, "cannot start a thread");
+                let why = "no thread could be started for it".to_owned();
+                out.send(FromStream::Ended(self.number, why)).await.ok()?;
+                return Some(Next::After(self.policy.connect_failed()));
+            }
+        };
+        let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
+        self.record(&ended, token).await;
+        self.shared.out.send(FromStream::Ended(self.number, ended.why)).await.ok()?;
+        let mut session = ended.session;
+        if session.end == End::Interrupted {
+            return Some(Next::After(Duration::ZERO));
+        }
+        let (now, times) = (self.shared.clock.steady(), &self.shared.catch_up_times);
+        session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
+        let wait = self.policy.session_ended(&session, times.longest(now));
+        Some(wait.map_or(Next::AtOnce, Next::After))
+    }
+
+    /// How the records of the next session are read.
+    fn reading(&self) -> Reading {
+        let Shared { config, known, clock, .. } = &self.shared;
+        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
+        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
+        Reading { max_record_bytes, resume: Some(Resume::new(known.clone(), clock.clone())), damage }
+    }
+
+    /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.
+    async fn record(&mut self, ended: &Ended, token: &Token) {
+        let Ended { session, why, authorized, damage } = ended;
+        let Shared { tokens, counters, clock, catch_up_times, broken, config, .. } = &self.shared;
+        // Livestream may report an expired token in the body, so trust the token only after the session.
+        match authorized {
+            true => tokens.accepted(token).await,
+            false => tokens.refused(token).await,
+        }
+        // A session that another one ended says nothing of what Adobe sends.
+        if session.end != End::Interrupted {
+            self.damage.session_ended(damage, session.was_stable(Duration::ZERO));
+        }
+        if session.end.is_damage() {
+            counters.damaged.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(connection = self.number, why, "the stream is damaged: connecting anew");
+        }
+        catch_up_times.record(self.number, session.catching_up, session.behind, clock.steady());
+        // With any other `reset`, restarting the other connections would lose their hits in flight.
+        let restarts_others = !matches!(session.end, End::Complete | End::Interrupted);
+        if restarts_others && config.reset == Reset::Smallest {
+            broken.send_modify(|times| *times += 1);
+        }
+        tracing::info!(
+            connection = self.number,
+            why,
+            seconds = session.lasted.as_secs(),
+            "the session ended"
+        );
+    }
+}

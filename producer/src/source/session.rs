@@ -1,0 +1,104 @@
+//! One session: the body of one response, from its first byte to its end.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use reqwest::Response;
+use shared::causes::causes;
+use shared::clock::Clock;
+use shared::human;
+use shared::shutdown::Shutdown;
+use tokio::sync::{mpsc, watch};
+
+use crate::decode::damage::DamageDetector;
+use crate::decode::resume::CatchUp;
+use crate::decode::{self, Finished, Piece};
+use crate::source::reconnect::{End, Session};
+use crate::source::shared_state::Shared;
+
+/// A session that has ended.
+pub(crate) struct Ended {
+    pub session: Session,
+    pub why: String,
+    /// False when Adobe says that the token is no longer authorized.
+    pub authorized: bool,
+    pub damage: DamageDetector,
+}
+
+/// Passes the body of `response` to the decoding `threads` until it ends or another connection breaks, and waits for
+/// them. None when the log takes no more.
+pub(crate) async fn read(
+    shared: &Shared,
+    response: Response,
+    pieces: mpsc::Sender<Piece>,
+    threads: JoinHandle<Finished>,
+    mut broken: watch::Receiver<u64>,
+    shutdown: &Shutdown,
+) -> Option<Ended> {
+    let clock = &shared.clock;
+    let started = clock.steady();
+    let (why, end) = tokio::select! {
+        ended = pump(response, pieces, shared.config.idle_timeout.0, clock, shutdown) => ended,
+        // The sender is in `shared`.
+        Ok(()) = broken.changed() => ("another connection broke".to_owned(), End::Interrupted),
+    };
+    let joined = tokio::task::spawn_blocking(move || threads.join()).await;
+    let lasted = started.until(clock.steady());
+    let Finished { ended, catch_up, damage } = match joined {
+        Ok(Ok(finished)) => finished,
+        _ => {
+            let ended = decode::Ended::Damaged("the decoding thread failed".to_owned());
+            Finished { ended, catch_up: CatchUp::default(), damage: DamageDetector::default() }
+        }
+    };
+    let authorized = ended != decode::Ended::NotAuthorized;
+    let (why, end) = match ended {
+        decode::Ended::Input => (why, end),
+        decode::Ended::Within(what) => (format!("{why}, within {what}"), end),
+        decode::Ended::Damaged(how) | decode::Ended::Unreadable(how) => match damage.is_exhausted() {
+            true => (how, End::Exhausted),
+            false => (how, End::Damaged),
+        },
+        decode::Ended::NotAuthorized => {
+            ("Adobe says the token is not authorized any more".to_owned(), End::Broken)
+        }
+        decode::Ended::Closed => return None,
+    };
+    let (catching_up, behind) = (catch_up.took.min(lasted), catch_up.behind);
+    let session = Session { lasted, catching_up, behind, end, others_wait: false };
+    Some(Ended { session, why, authorized, damage })
+}
+
+/// Passes the body on until it ends, and says why it did. Waits while the decoding threads are behind: then nothing
+/// reads the socket.
+async fn pump(
+    mut response: Response,
+    pieces: mpsc::Sender<Piece>,
+    idle: Duration,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> (String, End) {
+    let pumping = async {
+        loop {
+            let read = tokio::select! {
+                biased;
+                read = response.chunk() => read,
+                () = clock.sleep(idle) => return (format!("no byte for {}", human::duration(idle)), End::Broken),
+            };
+            let piece = match read {
+                Ok(Some(bytes)) => Piece::Bytes(bytes),
+                Ok(None) => {
+                    let _ = pieces.send(Piece::End).await;
+                    return ("Adobe ended it".to_owned(), End::Complete);
+                }
+                Err(error) => return (causes(&error.without_url()), End::Broken),
+            };
+            if pieces.send(piece).await.is_err() {
+                // The decoding threads have ended, and know why.
+                return (String::new(), End::Broken);
+            }
+        }
+    };
+    let stopped = || ("the producer was stopped".to_owned(), End::Interrupted);
+    shutdown.until(pumping).await.unwrap_or_else(stopped)
+}

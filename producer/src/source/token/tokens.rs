@@ -1,0 +1,223 @@
+//! When to use, renew and doubt a token.
+//!
+//! ```text
+//!              ┌────────── due: renewed while connections go on ──────┐
+//!              ▼                                                      │
+//!  none ──► file or IMS ──► current ──401 from Livestream──► refused ─┴─► at once, or after a wait when Livestream
+//!              │  ▲                                                       refused the last new token too
+//!        wait, back-off
+//! ```
+//! One request at a time: a caller waits for the lock of the state, then for that of the file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::clock::{Clock, Steady};
+use shared::config::Adobe;
+use shared::human;
+use shared::retry::Backoff;
+use shared::secret::Secret;
+use shared::shutdown::Shutdown;
+use tokio::sync::{Mutex, Notify};
+
+use super::cache::Cache;
+use super::error::{NoToken, TokenError};
+use super::ims::Ims;
+use super::service_account::KeyError;
+use super::value::Token;
+
+/// A token of a shorter life is renewed only when a caller needs one.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+/// First wait after a request that failed.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait when IMS refuses, or Livestream refuses what IMS issues: it needs an operator, and IMS counts requests.
+const MAX_WAIT: Duration = Duration::from_secs(300);
+/// Longest wait when IMS cannot be reached or is busy: it may be back any moment.
+const MAX_WAIT_UNAVAILABLE: Duration = Duration::from_secs(60);
+/// Longest `Retry-After` of IMS that is followed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Gets tokens, keeps the current one, and shares it. Clones are the same.
+#[derive(Clone)]
+pub struct Tokens(Arc<Shared>);
+
+struct Shared {
+    ims: Ims,
+    cache: Option<Cache>,
+    clock: Clock,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+struct State {
+    current: Option<Token>,
+    /// The last token that Livestream refused. The file may still hold it.
+    refused: Option<Secret>,
+    /// Livestream refused a token since it last accepted one.
+    doubted: bool,
+    backoff: Backoff,
+    /// Why and until when IMS is not asked.
+    pause: Option<(TokenError, Steady)>,
+}
+
+impl State {
+    /// Asks IMS nothing for this time.
+    fn pause(&mut self, error: TokenError, wait: Duration, now: Steady) {
+        tracing::error!(%error, wait = %human::duration(wait), "no token");
+        self.pause = Some((error, now + wait));
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Gets tokens as configured, and keeps them in the file `cache` if there is one. Sends nothing yet.
+    ///
+    /// # Errors
+    /// When the key of a service account cannot be used.
+    pub fn new(
+        http: reqwest::Client,
+        config: &Adobe,
+        cache: Option<PathBuf>,
+        clock: Clock,
+    ) -> Result<Self, KeyError> {
+        let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
+        Ok(Self(Arc::new(Shared {
+            ims: Ims::new(http, config)?,
+            cache: cache.map(Cache::new),
+            clock,
+            state: Mutex::new(State { current: None, refused: None, doubted: false, backoff, pause: None }),
+            changed: Notify::new(),
+        })))
+    }
+
+    /// The current token, or a new one if it is due.
+    ///
+    /// # Errors
+    /// When there is none to be had now.
+    pub async fn get(&self) -> Result<Token, NoToken> {
+        let mut state = self.0.state.lock().await;
+        if let Some(token) = &state.current
+            && self.0.clock.steady() < token.due()
+        {
+            return Ok(token.clone());
+        }
+        match self.renew(&mut state).await {
+            Ok(token) => Ok(token),
+            // A token that is only due is still valid.
+            Err(error) => {
+                let now = self.0.clock.steady();
+                state.current.clone().filter(|token| now < token.end).ok_or(error)
+            }
+        }
+    }
+
+    /// Livestream accepted this token.
+    pub async fn accepted(&self, token: &Token) {
+        let mut state = self.0.state.lock().await;
+        if state.current.as_ref().is_some_and(|current| current.value == token.value) {
+            state.doubted = false;
+            state.backoff.succeeded();
+        }
+    }
+
+    /// Livestream refused this token. Another is needed, unless there is one already. If it refused the one before
+    /// too, IMS is asked only after a wait.
+    pub async fn refused(&self, token: &Token) {
+        let mut state = self.0.state.lock().await;
+        if state.current.as_ref().is_none_or(|current| current.value != token.value) {
+            return;
+        }
+        state.current = None;
+        state.refused = Some(token.value.clone());
+        if std::mem::replace(&mut state.doubted, true) {
+            let wait = state.backoff.failed();
+            state.pause(TokenError::NotTaken, wait, self.0.clock.steady());
+        }
+    }
+
+    /// Renews the token before it expires, so that no connection has to wait for it, until shutdown.
+    pub async fn keep_fresh(&self, shutdown: &Shutdown) {
+        let renewing = async {
+            loop {
+                match self.next_renewal().await {
+                    None => self.0.changed.notified().await,
+                    Some(due) if due > self.0.clock.steady() => self.0.clock.sleep_until(due).await,
+                    Some(_) => drop(self.get().await),
+                }
+            }
+        };
+        let _ = shutdown.until::<()>(renewing).await;
+    }
+
+    /// When to renew the token unasked. A connection asks for the first token, for one after a 401, and for one whose
+    /// life is short.
+    async fn next_renewal(&self) -> Option<Steady> {
+        let state = self.0.state.lock().await;
+        let token = state.current.as_ref().filter(|token| token.life >= SHORT_LIFE)?;
+        Some(state.pause.as_ref().map_or(token.due(), |(_, until)| token.due().max(*until)))
+    }
+
+    /// A token from the file, if another producer has put one there, or else from IMS.
+    async fn renew(&self, state: &mut State) -> Result<Token, NoToken> {
+        let Shared { ims, cache, clock, changed, .. } = &*self.0;
+        if let Some((error, until)) = &state.pause {
+            let wait = clock.steady().until(*until);
+            if !wait.is_zero() {
+                return Err(NoToken { error: error.clone(), wait });
+            }
+        }
+        let _locked = match cache {
+            Some(cache) => cache.lock(ims.longest() * 2, clock).await,
+            None => None,
+        };
+        let now = clock.now();
+        let cached = cache.as_ref().and_then(|cache| cache.load(ims.fingerprint(), now));
+        let cached =
+            cached.filter(|token| now.steady < token.due() && state.refused.as_ref() != Some(&token.value));
+        let token = match cached {
+            Some(token) => {
+                tracing::info!(expires = %token.expires(), "Adobe token from its file");
+                token
+            }
+            None => match ims.request(clock).await {
+                Ok(token) => {
+                    tracing::info!(expires = %token.expires(), "new Adobe token");
+                    if let Some(cache) = cache {
+                        cache.store(ims.fingerprint(), &token);
+                    }
+                    token
+                }
+                Err(error) => {
+                    let wait = wait_after(&error, state.backoff.failed());
+                    state.pause(error.clone(), wait, clock.steady());
+                    return Err(NoToken { error, wait });
+                }
+            },
+        };
+        if !state.doubted {
+            state.backoff.succeeded();
+        }
+        state.pause = None;
+        state.current = Some(token.clone());
+        changed.notify_one();
+        Ok(token)
+    }
+}
+
+/// How long IMS is not asked after an error, when the back-off alone says `wait`.
+fn wait_after(error: &TokenError, wait: Duration) -> Duration {
+    match error {
+        TokenError::Unavailable { retry_after, .. } => {
+            let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+            wait.min(MAX_WAIT_UNAVAILABLE).max(asked)
+        }
+        TokenError::Refused { .. } | TokenError::NotTaken => wait,
+    }
+}

@@ -17,7 +17,7 @@ use crate::archive::Archiver;
 use crate::commands::reconcile::Watch;
 use crate::discover::Discovery;
 use crate::discover::feed::Follower;
-use crate::discover::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::UnknownFolders;
 use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;

@@ -8,7 +8,7 @@
 //! - a crash after it leaves a folder without seal, which nobody takes for a batch, least of all for one with files
 //!   missing. The archive is complete by then. The bookkeeping says *loaded*, so the next start repeats the whole:
 //!   what is left is copied once more and deleted. Should the bookkeeping be lost too, the first listing asks the
-//!   ledger about folders without seal (see [`crate::discover::unknown_folders`]), and they come here the same way.
+//!   ledger about folders without seal (see [`crate::facts::unknown_folders`]), and they come here the same way.
 //!
 //! Deleted in any other order, a crash would leave a seal whose files are gone, and a repeat could not tell it from
 //! a batch that somebody damaged.

@@ -8,7 +8,7 @@ use shared::shutdown::Shutdown;
 use state::status::feed::follow;
 use tokio::sync::mpsc;
 
-use crate::discover::Hint;
+use crate::facts::unknown_folders::Hint;
 
 /// A producer that restarts is followed again within seconds; asking an absent one costs next to nothing.
 const FIRST: Duration = Duration::from_millis(200);

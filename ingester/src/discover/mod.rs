@@ -3,7 +3,6 @@
 
 pub(crate) mod feed;
 pub(crate) mod listing;
-pub(crate) mod unknown_folders;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -23,7 +22,7 @@ use state::loads::Listed;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::discover::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::LoadFailure;
 use crate::load::combine;
 use crate::load_store::{self, LoadStore};
@@ -35,15 +34,6 @@ const HINTS: usize = 64;
 const LOOKED_AT: usize = 100;
 /// How often manifests that were left behind are tidied away.
 const TIDYING: Duration = Duration::from_secs(24 * 3600);
-
-/// A reason to look before the interval is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hint {
-    /// At the folder of this batch.
-    Look(BatchId),
-    /// At what a listing shows from where listings stand.
-    List,
-}
 
 /// A folder of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]

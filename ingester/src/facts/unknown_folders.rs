@@ -12,6 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::ids::BatchId;
 
+/// Why discovery looks before its interval is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// The folder of this batch may have a seal.
+    Look(BatchId),
+    /// A listing may show more than the feed told.
+    List,
+}
+
 /// The questions and the answers so far. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct UnknownFolders {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chrono::{TimeDelta, Utc};
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
@@ -13,7 +14,9 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::{commands::adopt, commands::audit, commands::ledger, commands::reconcile};
+use crate::commands::{
+    adopt::command as adopt, audit::command as audit, ledger, reconcile::command as reconcile,
+};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
@@ -186,15 +189,15 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         }
         Command::Reconcile(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(reconcile::command(&config, &args, &mut out::stdout()))
+            in_runtime(reconcile::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Adopt(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(adopt::command(&config, &args, &mut out::stdout()))
+            in_runtime(adopt::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Audit(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(audit::command(&config, &args, &mut out::stdout()))
+            in_runtime(audit::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Ledger(command) => {
             let config = Config::load(path, Secrets::Ingester)?;

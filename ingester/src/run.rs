@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
@@ -14,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::archive::Archiver;
-use crate::commands::reconcile::Watch;
+use crate::commands::reconcile::task::Reconciler;
 use crate::discover::Discovery;
 use crate::discover::feed::Follower;
 use crate::facts::unknown_folders::UnknownFolders;
@@ -63,14 +64,28 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let unknown_folders = UnknownFolders::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let mut discovery =
-        Discovery::new(&config, store.clone(), load_store.clone(), unknown_folders.clone(), hinted)?;
-    let follower = Follower::new(config.producer_socket(), hints.clone());
-    let archiver = Archiver::new(&config, store.clone(), load_store.clone());
+    let clock = Clock::system();
+    let mut discovery = Discovery::new(
+        &config,
+        store.clone(),
+        load_store.clone(),
+        unknown_folders.clone(),
+        hinted,
+        clock.clone(),
+    )?;
+    let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
+    let archiver = Archiver::new(&config, store.clone(), load_store.clone(), clock.clone());
     let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
-    let watch =
-        Watch::new(&config, target.clone(), reconciling, store.clone(), load_store.clone(), pauses.clone());
+    let reconciler = Reconciler::new(
+        &config,
+        target.clone(),
+        reconciling,
+        store.clone(),
+        load_store.clone(),
+        pauses.clone(),
+        clock.clone(),
+    );
     let loader = Loader::new(
         &config,
         target,
@@ -84,7 +99,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
-    tasks.spawn(watch.run(listed, shutdown.clone()));
+    tasks.spawn(reconciler.run(listed, shutdown.clone()));
     let alert_after = config.ingester.alert_after;
     let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(
@@ -95,7 +110,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
             page.gauge(
                 "since_complete_listing_seconds",
                 "Time since S3 was last looked through completely, or since the start",
-                complete.borrow().elapsed().as_secs_f64(),
+                complete.borrow().until(clock.steady()).as_secs_f64(),
             );
             Ok(page)
         },

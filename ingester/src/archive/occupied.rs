@@ -11,7 +11,7 @@ use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::Seal;
 
-use crate::archive::Source;
+use crate::archive::source::Source;
 
 /// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
 pub(super) async fn occupied(
@@ -99,7 +99,7 @@ fn same_batch((our_id, ours): (BatchId, &[u8]), (their_id, theirs): (BatchId, &[
 }
 
 /// Whether two seals are of the same rows. One of format 1 has no checksum of them: then files count, by theirs.
-pub(crate) fn same_rows(a: &Seal, b: &Seal) -> bool {
+fn same_rows(a: &Seal, b: &Seal) -> bool {
     match (a.content, b.content) {
         (Some(a), Some(b)) => a == b,
         _ => {

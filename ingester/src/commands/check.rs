@@ -15,7 +15,7 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::commands::reconcile::failed;
+use crate::commands::connect::failed;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::{Connector, Session, SqlFailure, Target, errors, lock, mark, stage, table};

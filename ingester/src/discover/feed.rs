@@ -1,8 +1,9 @@
-//! Follows the producer's socket. It only says where to look sooner; without it the listing finds the same batches.
+//! Follows the producer's feed. It only names batches sooner; without it a listing finds them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::clock::Clock;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::status::feed::follow;
@@ -20,13 +21,14 @@ pub(crate) struct Follower {
     socket: PathBuf,
     hints: mpsc::Sender<Hint>,
     backoff: Backoff,
+    clock: Clock,
 }
 
 impl Follower {
     /// Follows the producer behind `socket`, telling `hints`.
     #[must_use]
-    pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>) -> Self {
-        Self { socket, hints, backoff: Backoff::new(FIRST, MAX) }
+    pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>, clock: Clock) -> Self {
+        Self { socket, hints, backoff: Backoff::new(FIRST, MAX), clock }
     }
 
     /// Follows for as long as the producer is there, and says how long to wait before asking for it again.
@@ -60,7 +62,7 @@ impl Follower {
     /// Follows until shutdown.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         while let Some(wait) = shutdown.until(self.step()).await {
-            if !shutdown.sleep(wait).await {
+            if shutdown.until(self.clock.sleep(wait)).await.is_none() {
                 break;
             }
         }

@@ -13,6 +13,7 @@ use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
+use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
@@ -38,20 +39,16 @@ pub async fn verify(
     fingerprint: &str,
 ) -> Result<Folder, LoadFailure> {
     let folder = layout::folder(prefix, batch);
-    let json = match store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
-        Ok(json) => json,
-        Err(error) if error.is_not_found() => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
-        Err(error) => return Err(error.into()),
-    };
-    let seal = match Seal::read(batch, &json) {
-        Ok(seal) => seal,
-        Err(error) => return Ok(incomplete(&[format!("{folder}{SEAL}: {error}")])),
+    let seal = match read_seal(store, &folder, batch).await? {
+        SealRead::Usable(seal) => seal,
+        SealRead::Unusable(why) => return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")])),
+        SealRead::Missing => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
     };
     if let Err(trouble) = for_these_columns(&seal, fingerprint) {
         return Ok(Folder::Unfit(trouble));
     }
     let faults = faults(store, &folder, &seal).await?;
-    Ok(if faults.is_empty() { Folder::Whole(Box::new(seal)) } else { incomplete(&faults) })
+    Ok(if faults.is_empty() { Folder::Whole(seal) } else { incomplete(&faults) })
 }
 
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.

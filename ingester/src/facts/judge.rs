@@ -1,4 +1,4 @@
-//! What is to be said of a batch by what log, S3 and ledger know of it. Decides only.
+//! The verdict on a batch. Pure: `reconcile` acts on it.
 //!
 //! | ledger | `to_ingest` | `ingested` | log | verdict |
 //! |---|---|---|---|---|
@@ -24,147 +24,45 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
-use shared::config::Archive;
+use shared::config::{Archive, Config};
 use shared::ids::BatchId;
 use state::loads::ErrorClass;
 
-/// What the producer's log says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InLog {
-    /// Nothing: it could not be asked.
-    NotAsked,
-    /// It does not know the batch.
-    Unknown,
-    /// It is filling.
-    Filling,
-    /// It is sealed with so many rows, and not noted as published.
-    Sealed(u64),
-    /// Its seal was confirmed by S3, with so many rows.
-    Published(u64),
-}
+use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
+use crate::redshift::ledger::LedgerRow;
 
-/// What stands in the folder below `s3.to_ingest`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum InFolder {
-    /// Nothing.
-    Absent,
-    /// Objects, and no seal.
-    NoSeal,
-    /// A seal that was not read.
-    Sealed,
-    /// A seal.
-    Read {
-        /// Its rows.
-        rows: u64,
-        /// The fingerprint of their columns; None if it names these, so that any ingester can load them.
-        schema: Option<String>,
-    },
-    /// A seal of another batch than the one that the ledger has under this id.
-    Other {
-        /// The fingerprint of its columns; None if it names these.
-        schema: Option<String>,
-        /// The id that is derived from its content, under which it is loaded.
-        id: BatchId,
-        /// Whether the ledger has it.
-        loaded: bool,
-    },
-    /// A seal that cannot be used, and why.
-    Unusable(String),
-}
-
-/// What stands in the folder below `s3.quarantine`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct InQuarantine {
-    /// Rows, with their reasons: the set that the ledger names, or any if it names none.
-    pub sets: bool,
-    /// What a search for refused rows left over, or a set beside the one that the ledger names.
-    pub left_over: bool,
-}
-
-/// What the ledger says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct InLedger {
-    /// Ledger rows with its id.
-    pub times: u64,
-    /// Rows loaded.
-    pub loaded: u64,
-    /// Rows quarantined.
-    pub quarantined: u64,
-    /// Rows that the table had already.
-    pub known: u64,
-}
-
-impl InLedger {
-    /// All rows it accounts for.
-    #[must_use]
-    pub(crate) fn rows(&self) -> u64 {
-        self.loaded.saturating_add(self.quarantined).saturating_add(self.known)
-    }
-}
-
-/// What this machine's ingester says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum InBook {
-    /// Nothing, or that it was archived.
-    Nothing,
-    /// It is going to load or archive it.
-    UnderWay,
-    /// Its latest attempts failed for a reason that time alone does not mend.
-    Stuck(ErrorClass, String),
-}
-
-/// What is known of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Facts {
-    /// The batch.
-    pub batch: BatchId,
-    /// The producer's log.
-    pub log: InLog,
-    /// The folder below `s3.to_ingest`.
-    pub folder: InFolder,
-    /// Whether there is a folder below `s3.ingested`.
-    pub archived: bool,
-    /// Rows by the seal in that folder, if it was read.
-    pub archived_rows: Option<u64>,
-    /// The folder below `s3.quarantine`.
-    pub quarantine: InQuarantine,
-    /// The ledger.
-    pub ledger: Option<InLedger>,
-    /// Rows of batches that the ledger has under ids with the same time: of another batch of this id, perhaps, which the
-    /// log may mean.
-    pub alike: Vec<u64>,
-    /// The ingester's bookkeeping.
-    pub load_store: InBook,
-}
-
-/// What it is judged by.
+/// What a verdict depends on beside the facts.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
-    /// What becomes of loaded folders.
     pub archive: Archive,
     /// The columns this ingester loads.
     pub fingerprint: String,
-    /// The present.
     pub now: DateTime<Utc>,
-    /// Until a batch is so old its producer, on another machine perhaps, may still be at it.
+    /// Up to this age a producer, perhaps on another machine, may still be writing a batch.
     pub young: TimeDelta,
 }
 
-/// What is to be said.
+/// The age up to which a batch may still be in the making: files go up and seals are written within moments of the
+/// limit, unless S3 is away.
+#[must_use]
+pub(crate) fn young(config: &Config) -> TimeDelta {
+    let age = TimeDelta::from_std(config.batch.max_batch_age.0.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
+    age.checked_add(&TimeDelta::minutes(10)).unwrap_or(TimeDelta::MAX)
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Nothing is to be done.
     Agrees(Agreed),
-    /// This is to be done.
     Mend(Mend),
-    /// A person decides.
+    /// An operator decides.
     Decide(Matter),
 }
 
 /// Why nothing is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agreed {
-    /// Its producer is at it.
+    /// Its producer is writing it.
     InTheMaking,
     /// It is going to be loaded or archived.
     UnderWay,
@@ -177,67 +75,51 @@ pub(crate) enum Agreed {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mend {
-    /// Load it.
     Load,
-    /// Put its folder away.
-    Archive,
-    /// Put its folder away under this id: the ledger has another batch of its own.
-    ArchiveAs(BatchId),
+    /// Archive its folder under this id: another one than its own, if the ledger has another batch of that.
+    Archive(BatchId),
     /// Delete what is in quarantine and not counted by the ledger.
     Tidy,
-    /// Have its producer upload it once more; if nobody can, this is for a person.
+    /// Have its producer upload it once more; if nobody can, an operator decides.
     Republish(Matter),
 }
 
-/// What a person has to decide about.
+/// What an operator has to decide about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "matter", rename_all = "snake_case")]
 pub(crate) enum Matter {
     /// Published, not loaded, and nowhere in S3.
     Lost {
-        /// Its rows.
         rows: u64,
     },
     /// Published, and its folder has no seal any more.
     SealGone,
-    /// A folder without seal of which no producer is known.
+    /// A folder without seal of which no producer is known; `asked`: whether this machine's producer was asked.
     NoSeal {
-        /// Whether this machine's producer was asked.
         asked: bool,
     },
-    /// Its seal cannot be used.
     SealUnusable {
-        /// Why.
         why: String,
     },
     /// Archived, and the ledger does not know it.
     ArchivedNotLoaded,
-    /// Its rows were made for other columns.
+    /// Its rows were made for other columns, of this fingerprint.
     OtherSchema {
-        /// Their fingerprint.
         schema: String,
     },
     /// It waits for something that time does not mend.
     Stuck {
-        /// What kind it is.
         class: ErrorClass,
-        /// What.
         why: String,
     },
-    /// The ledger has it several times.
     LedgerTwice {
-        /// How often.
         times: u64,
     },
-    /// The ledger has other rows than were sealed.
+    /// The ledger has other rows than were sealed, by the seal or the log.
     RowsDiffer {
-        /// By the seal, or the log.
         sealed: u64,
-        /// By the ledger.
         loaded: u64,
-        /// By the ledger.
         quarantined: u64,
-        /// By the ledger: in the table already.
         known: u64,
     },
     /// The ledger has it, and its producer still adds rows to it.
@@ -246,7 +128,6 @@ pub(crate) enum Matter {
     QuarantineUncounted,
     /// The ledger counts quarantined rows, there are none in S3.
     QuarantineGone {
-        /// How many.
         rows: u64,
     },
 }
@@ -255,133 +136,135 @@ pub(crate) enum Matter {
 #[must_use]
 pub(crate) fn judge(facts: &Facts, rules: &Rules) -> Verdict {
     match &facts.ledger {
-        Some(ledger) => loaded(facts, *ledger, rules),
+        Some(ledger) => contradiction(facts, ledger)
+            .map_or_else(|| loaded(facts, ledger.rows_quarantined, rules), Verdict::Decide),
         None => not_loaded(facts, rules),
     }
 }
 
-fn loaded(facts: &Facts, ledger: InLedger, rules: &Rules) -> Verdict {
-    let InLedger { times, loaded, quarantined, known } = ledger;
-    if times > 1 {
-        return Verdict::Decide(Matter::LedgerTwice { times });
+/// What the ledger says that cannot be true of this batch.
+fn contradiction(facts: &Facts, ledger: &LedgerRow) -> Option<Matter> {
+    if ledger.times > 1 {
+        return Some(Matter::LedgerTwice { times: ledger.times });
     }
-    let by_seal = match facts.folder {
-        InFolder::Read { rows, .. } => Some(rows),
-        _ => facts.archived_rows,
-    };
+    let by_seal = facts.to_ingest.seal().or(facts.ingested.seal()).map(|seal| seal.rows);
     // With another batch of its id about, the log may mean that one.
-    let other = matches!(facts.folder, InFolder::Other { .. });
+    let other = matches!(facts.to_ingest, InFolder::Other { .. });
     let by_log = match facts.log {
         InLog::Sealed(rows) | InLog::Published(rows) if !other && !facts.alike.contains(&rows) => Some(rows),
         _ => None,
     };
-    for sealed in [by_seal, by_log].into_iter().flatten() {
-        if ledger.rows() != sealed {
-            return Verdict::Decide(Matter::RowsDiffer { sealed, loaded, quarantined, known });
-        }
+    let (loaded, quarantined, known) = (ledger.rows_loaded, ledger.rows_quarantined, ledger.rows_known);
+    if let Some(sealed) = [by_seal, by_log].into_iter().flatten().find(|sealed| *sealed != ledger.rows()) {
+        return Some(Matter::RowsDiffer { sealed, loaded, quarantined, known });
     }
     if facts.log == InLog::Filling {
-        return Verdict::Decide(Matter::LoadedWhileFilling);
+        return Some(Matter::LoadedWhileFilling);
     }
-    match (quarantined, facts.quarantine) {
-        (1.., InQuarantine { sets: false, .. }) => {
-            return Verdict::Decide(Matter::QuarantineGone { rows: quarantined });
-        }
-        // A replay that was cut short after its COMMIT.
-        (0, InQuarantine { sets: true, .. }) | (_, InQuarantine { left_over: true, .. }) => {
-            return Verdict::Mend(Mend::Tidy);
-        }
-        _ => {}
+    (quarantined > 0 && !facts.quarantine.sets).then_some(Matter::QuarantineGone { rows: quarantined })
+}
+
+fn loaded(facts: &Facts, quarantined: u64, rules: &Rules) -> Verdict {
+    // Sets that the ledger does not count: a replay was cut short after its COMMIT.
+    let InQuarantine { sets, left_over } = facts.quarantine;
+    if left_over || (quarantined == 0 && sets) {
+        return Verdict::Mend(Mend::Tidy);
     }
-    match (&facts.folder, &facts.load_store) {
+    match (&facts.to_ingest, &facts.load_store) {
         (InFolder::Other { loaded: false, schema, .. }, load_store) => {
             to_load(schema.as_deref(), load_store, rules)
         }
-        (InFolder::Absent, _) if facts.archived => Verdict::Agrees(Agreed::Loaded),
+        (InFolder::Absent, _) if facts.ingested != InFolder::Absent => Verdict::Agrees(Agreed::Loaded),
         (InFolder::Absent, _) => Verdict::Agrees(Agreed::LoadedAndGone),
         _ if rules.archive == Archive::Keep => Verdict::Agrees(Agreed::Loaded),
-        (_, InBook::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
-        (InFolder::Other { id, .. }, _) => Verdict::Mend(Mend::ArchiveAs(*id)),
-        _ => Verdict::Mend(Mend::Archive),
+        (_, InLoadStore::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
+        (InFolder::Other { id, .. }, _) => Verdict::Mend(Mend::Archive(*id)),
+        _ => Verdict::Mend(Mend::Archive(facts.batch)),
     }
 }
 
 /// A batch that has a seal and is not loaded.
-fn to_load(schema: Option<&str>, load_store: &InBook, rules: &Rules) -> Verdict {
+fn to_load(schema: Option<&str>, load_store: &InLoadStore, rules: &Rules) -> Verdict {
     match (schema, load_store) {
         (Some(schema), _) if *schema != rules.fingerprint => {
             Verdict::Decide(Matter::OtherSchema { schema: schema.to_owned() })
         }
-        (_, InBook::Stuck(class, why)) => Verdict::Decide(Matter::Stuck { class: *class, why: why.clone() }),
-        (_, InBook::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
-        (_, InBook::Nothing) => Verdict::Mend(Mend::Load),
+        (_, InLoadStore::Stuck(class, why)) => {
+            Verdict::Decide(Matter::Stuck { class: *class, why: why.clone() })
+        }
+        (_, InLoadStore::UnderWay) => Verdict::Agrees(Agreed::UnderWay),
+        (_, InLoadStore::Nothing) => Verdict::Mend(Mend::Load),
     }
 }
 
 fn not_loaded(facts: &Facts, rules: &Rules) -> Verdict {
     let decide = Verdict::Decide;
-    match (&facts.folder, &facts.load_store, facts.log) {
-        (InFolder::Unusable(why), ..) => {
+    let archived = facts.ingested != InFolder::Absent;
+    match (&facts.to_ingest, facts.log) {
+        (InFolder::Unusable(why) | InFolder::Asleep(why), _) => {
             Verdict::Mend(Mend::Republish(Matter::SealUnusable { why: why.clone() }))
         }
-        (InFolder::Read { schema, .. } | InFolder::Other { schema, .. }, load_store, _) => {
-            to_load(schema.as_deref(), load_store, rules)
-        }
-        (InFolder::Sealed, load_store, _) => to_load(None, load_store, rules),
-        (InFolder::NoSeal | InFolder::Absent, _, _) if facts.archived => decide(Matter::ArchivedNotLoaded),
-        (InFolder::NoSeal | InFolder::Absent, _, InLog::Filling | InLog::Sealed(_)) => {
+        (InFolder::Read(seal), _) => to_load(unnamed_schema(seal).as_deref(), &facts.load_store, rules),
+        (InFolder::Other { schema, .. }, _) => to_load(schema.as_deref(), &facts.load_store, rules),
+        (InFolder::Sealed, _) => to_load(None, &facts.load_store, rules),
+        (InFolder::NoSeal | InFolder::Absent, _) if archived => decide(Matter::ArchivedNotLoaded),
+        (InFolder::NoSeal | InFolder::Absent, InLog::Filling | InLog::Sealed(_)) => {
             Verdict::Agrees(Agreed::InTheMaking)
         }
-        (InFolder::NoSeal, _, InLog::Published(_)) => Verdict::Mend(Mend::Republish(Matter::SealGone)),
-        (InFolder::NoSeal, _, log) => {
+        (InFolder::NoSeal, InLog::Published(_)) => Verdict::Mend(Mend::Republish(Matter::SealGone)),
+        (InFolder::NoSeal, log) => {
             let young = rules.now - facts.batch.opened_at() < rules.young;
             let asked = log == InLog::Unknown;
             if young { Verdict::Agrees(Agreed::InTheMaking) } else { decide(Matter::NoSeal { asked }) }
         }
-        (InFolder::Absent, _, InLog::Published(rows)) => {
-            Verdict::Mend(Mend::Republish(Matter::Lost { rows }))
-        }
-        (InFolder::Absent, _, InLog::NotAsked | InLog::Unknown) => decide(Matter::QuarantineUncounted),
+        (InFolder::Absent, InLog::Published(rows)) => Verdict::Mend(Mend::Republish(Matter::Lost { rows })),
+        (InFolder::Absent, InLog::NotAsked | InLog::Unknown) => decide(Matter::QuarantineUncounted),
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use shared::seal::Seal;
+
     use super::*;
+    use crate::facts::{faults::tests::good, folder::tests::seal};
 
     const OURS: &str = "0123456789abcdef";
+
+    /// What the clock says in these tests: the present, since ids of batches are made by it.
+    fn now() -> DateTime<Utc> {
+        shared::clock::Clock::system().wall()
+    }
 
     fn rules() -> Rules {
         Rules {
             archive: Archive::Move,
             fingerprint: OURS.to_owned(),
-            now: Utc::now() + TimeDelta::hours(1),
+            now: now() + TimeDelta::hours(1),
             young: TimeDelta::minutes(20),
         }
     }
 
     fn nothing() -> Facts {
-        Facts {
-            batch: BatchId::new(),
-            log: InLog::Unknown,
-            folder: InFolder::Absent,
-            archived: false,
-            archived_rows: None,
-            quarantine: InQuarantine::default(),
-            ledger: None,
-            alike: Vec::new(),
-            load_store: InBook::Nothing,
-        }
+        Facts { log: InLog::Unknown, ..Facts::nothing_of(BatchId::new()) }
     }
 
     const SETS: InQuarantine = InQuarantine { sets: true, left_over: false };
 
-    fn entry(loaded: u64, quarantined: u64) -> Option<InLedger> {
-        Some(InLedger { times: 1, loaded, quarantined, known: 0 })
+    pub(crate) fn row(rows_loaded: u64, rows_quarantined: u64, rows_known: u64) -> LedgerRow {
+        LedgerRow { rows_loaded, rows_quarantined, rows_known, ..good().ledger.unwrap() }
+    }
+
+    fn entry(loaded: u64, quarantined: u64) -> Option<LedgerRow> {
+        Some(row(loaded, quarantined, 0))
     }
 
     fn read(schema: &str) -> InFolder {
-        InFolder::Read { rows: 10, schema: Some(schema.to_owned()) }
+        InFolder::Read(Box::new(Seal { rows: 10, schema: schema.to_owned(), ..seal() }))
+    }
+
+    fn archived(there: bool) -> InFolder {
+        if there { InFolder::Sealed } else { InFolder::Absent }
     }
 
     #[track_caller]
@@ -393,13 +276,13 @@ mod tests {
     fn a_loaded_batch_agrees_wherever_its_folder_belongs() {
         let loaded = Facts { ledger: entry(10, 0), log: InLog::Published(10), ..nothing() };
         is(&loaded, &Verdict::Agrees(Agreed::LoadedAndGone));
-        is(&Facts { archived: true, ..loaded.clone() }, &Verdict::Agrees(Agreed::Loaded));
+        is(&Facts { ingested: InFolder::Sealed, ..loaded.clone() }, &Verdict::Agrees(Agreed::Loaded));
         // The producer was killed between the seal and its note.
         is(
-            &Facts { log: InLog::Sealed(10), archived: true, ..loaded.clone() },
+            &Facts { log: InLog::Sealed(10), ingested: InFolder::Sealed, ..loaded.clone() },
             &Verdict::Agrees(Agreed::Loaded),
         );
-        let kept = Facts { folder: InFolder::Sealed, ..loaded };
+        let kept = Facts { to_ingest: InFolder::Sealed, ..loaded };
         let keep = Rules { archive: Archive::Keep, ..rules() };
         assert_eq!(judge(&kept, &keep), Verdict::Agrees(Agreed::Loaded));
     }
@@ -409,10 +292,15 @@ mod tests {
         for folder in
             [InFolder::Sealed, InFolder::NoSeal, read(OURS), read("ffff"), InFolder::Unusable(String::new())]
         {
-            for archived in [false, true] {
-                let facts = Facts { folder: folder.clone(), archived, ledger: entry(10, 0), ..nothing() };
-                is(&facts, &Verdict::Mend(Mend::Archive));
-                is(&Facts { load_store: InBook::UnderWay, ..facts }, &Verdict::Agrees(Agreed::UnderWay));
+            for there in [false, true] {
+                let facts = Facts {
+                    to_ingest: folder.clone(),
+                    ingested: archived(there),
+                    ledger: entry(10, 0),
+                    ..nothing()
+                };
+                is(&facts, &Verdict::Mend(Mend::Archive(facts.batch)));
+                is(&Facts { load_store: InLoadStore::UnderWay, ..facts }, &Verdict::Agrees(Agreed::UnderWay));
             }
         }
     }
@@ -423,16 +311,13 @@ mod tests {
             Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded, quarantined, known: 0 })
         };
         is(&Facts { ledger: entry(9, 0), log: InLog::Published(10), ..nothing() }, &matter(9, 0));
-        is(&Facts { ledger: entry(9, 2), folder: read(OURS), ..nothing() }, &matter(9, 2));
-        is(
-            &Facts { ledger: entry(11, 0), archived: true, archived_rows: Some(10), ..nothing() },
-            &matter(11, 0),
-        );
+        is(&Facts { ledger: entry(9, 2), to_ingest: read(OURS), ..nothing() }, &matter(9, 2));
+        is(&Facts { ledger: entry(11, 0), ingested: read(OURS), ..nothing() }, &matter(11, 0));
         let adds_up = Facts { ledger: entry(9, 1), log: InLog::Published(10), quarantine: SETS, ..nothing() };
         is(&adds_up, &Verdict::Agrees(Agreed::LoadedAndGone));
-        let known = Some(InLedger { times: 1, loaded: 6, quarantined: 1, known: 3 });
+        let known = Some(row(6, 1, 3));
         is(&Facts { ledger: known, ..adds_up.clone() }, &Verdict::Agrees(Agreed::LoadedAndGone));
-        let short = Some(InLedger { times: 1, loaded: 6, quarantined: 1, known: 2 });
+        let short = Some(row(6, 1, 2));
         let matter = Matter::RowsDiffer { sealed: 10, loaded: 6, quarantined: 1, known: 2 };
         is(&Facts { ledger: short, ..adds_up }, &Verdict::Decide(matter));
     }
@@ -443,26 +328,27 @@ mod tests {
         let other = |loaded| InFolder::Other { schema: Some(OURS.to_owned()), id, loaded };
         // The log was restored: it means the other one.
         let waits =
-            Facts { ledger: entry(9, 0), folder: other(false), log: InLog::Published(10), ..nothing() };
+            Facts { ledger: entry(9, 0), to_ingest: other(false), log: InLog::Published(10), ..nothing() };
         is(&waits, &Verdict::Mend(Mend::Load));
-        is(&Facts { load_store: InBook::UnderWay, ..waits.clone() }, &Verdict::Agrees(Agreed::UnderWay));
-        let loaded = Facts { folder: other(true), ..waits.clone() };
-        is(&loaded, &Verdict::Mend(Mend::ArchiveAs(id)));
+        is(&Facts { load_store: InLoadStore::UnderWay, ..waits.clone() }, &Verdict::Agrees(Agreed::UnderWay));
+        let loaded = Facts { to_ingest: other(true), ..waits.clone() };
+        is(&loaded, &Verdict::Mend(Mend::Archive(id)));
         let keep = Rules { archive: Archive::Keep, ..rules() };
         assert_eq!(judge(&loaded, &keep), Verdict::Agrees(Agreed::Loaded));
         assert_eq!(judge(&waits, &keep), Verdict::Mend(Mend::Load));
-        let away = Facts { folder: InFolder::Absent, archived: true, alike: vec![10], ..loaded };
+        let away =
+            Facts { to_ingest: InFolder::Absent, ingested: InFolder::Sealed, alike: vec![10], ..loaded };
         is(&away, &Verdict::Agrees(Agreed::Loaded));
         let lost = Verdict::Decide(Matter::RowsDiffer { sealed: 10, loaded: 9, quarantined: 0, known: 0 });
         is(&Facts { alike: vec![7], ..away }, &lost);
         let foreign = InFolder::Other { schema: Some("ffff".to_owned()), id, loaded: false };
         let matter = Matter::OtherSchema { schema: "ffff".to_owned() };
-        is(&Facts { folder: foreign, ..waits }, &Verdict::Decide(matter));
+        is(&Facts { to_ingest: foreign, ..waits }, &Verdict::Decide(matter));
     }
 
     #[test]
     fn a_ledger_that_contradicts_itself_or_the_log_is_named() {
-        let twice = Some(InLedger { times: 2, loaded: 10, quarantined: 0, known: 0 });
+        let twice = Some(LedgerRow { times: 2, ..row(10, 0, 0) });
         is(&Facts { ledger: twice, ..nothing() }, &Verdict::Decide(Matter::LedgerTwice { times: 2 }));
         let early = Facts { ledger: entry(10, 0), log: InLog::Filling, ..nothing() };
         is(&early, &Verdict::Decide(Matter::LoadedWhileFilling));
@@ -482,36 +368,46 @@ mod tests {
         let replaced = Facts { quarantine: other, ..gone };
         is(&replaced, &Verdict::Decide(Matter::QuarantineGone { rows: 1 }));
         is(&Facts { quarantine: SETS, ..nothing() }, &Verdict::Decide(Matter::QuarantineUncounted));
-        let before_its_load = Facts { quarantine: SETS, folder: read(OURS), ..nothing() };
+        let before_its_load = Facts { quarantine: SETS, to_ingest: read(OURS), ..nothing() };
         is(&before_its_load, &Verdict::Mend(Mend::Load));
     }
 
     #[test]
     fn a_sealed_batch_is_loaded_unless_it_cannot_be() {
         for folder in [read(OURS), InFolder::Sealed] {
-            for archived in [false, true] {
-                let facts = Facts { folder: folder.clone(), archived, ..nothing() };
+            for there in [false, true] {
+                let facts = Facts { to_ingest: folder.clone(), ingested: archived(there), ..nothing() };
                 is(&facts, &Verdict::Mend(Mend::Load));
             }
-            let facts = Facts { folder: folder.clone(), ..nothing() };
-            is(&Facts { load_store: InBook::UnderWay, ..facts.clone() }, &Verdict::Agrees(Agreed::UnderWay));
+            let facts = Facts { to_ingest: folder.clone(), ..nothing() };
+            is(
+                &Facts { load_store: InLoadStore::UnderWay, ..facts.clone() },
+                &Verdict::Agrees(Agreed::UnderWay),
+            );
             let why = || "0.csv is missing".to_owned();
-            let stuck = Facts { load_store: InBook::Stuck(ErrorClass::Incomplete, why()), ..facts };
+            let stuck = Facts { load_store: InLoadStore::Stuck(ErrorClass::Incomplete, why()), ..facts };
             let matter = Matter::Stuck { class: ErrorClass::Incomplete, why: why() };
             is(&stuck, &Verdict::Decide(matter));
         }
         let other = Matter::OtherSchema { schema: "ffff".to_owned() };
-        is(&Facts { folder: read("ffff"), ..nothing() }, &Verdict::Decide(other));
-        let named = Facts { folder: InFolder::Read { rows: 10, schema: None }, ..nothing() };
+        is(&Facts { to_ingest: read("ffff"), ..nothing() }, &Verdict::Decide(other));
+        let named = Facts {
+            to_ingest: InFolder::Read(Box::new(Seal {
+                columns: Some(Vec::new()),
+                schema: "ffff".to_owned(),
+                ..seal()
+            })),
+            ..nothing()
+        };
         is(&named, &Verdict::Mend(Mend::Load));
-        let unusable = Facts { folder: InFolder::Unusable("no JSON".to_owned()), ..nothing() };
+        let unusable = Facts { to_ingest: InFolder::Unusable("no JSON".to_owned()), ..nothing() };
         let matter = Matter::SealUnusable { why: "no JSON".to_owned() };
         is(&unusable, &Verdict::Mend(Mend::Republish(matter)));
     }
 
     #[test]
     fn a_folder_without_seal_is_its_producers_while_there_is_one() {
-        let open = Facts { folder: InFolder::NoSeal, ..nothing() };
+        let open = Facts { to_ingest: InFolder::NoSeal, ..nothing() };
         for log in [InLog::Filling, InLog::Sealed(10)] {
             is(&Facts { log, ..open.clone() }, &Verdict::Agrees(Agreed::InTheMaking));
         }
@@ -520,7 +416,7 @@ mod tests {
         for (log, asked) in [(InLog::Unknown, true), (InLog::NotAsked, false)] {
             let facts = Facts { log, ..open.clone() };
             is(&facts, &Verdict::Decide(Matter::NoSeal { asked }));
-            let young = Rules { now: Utc::now(), ..rules() };
+            let young = Rules { now: now(), ..rules() };
             assert_eq!(judge(&facts, &young), Verdict::Agrees(Agreed::InTheMaking));
         }
     }
@@ -532,7 +428,7 @@ mod tests {
             (InFolder::Absent, InLog::Published(10)),
             (InFolder::NoSeal, InLog::Published(10)),
         ] {
-            let facts = Facts { folder, log, archived: true, ..nothing() };
+            let facts = Facts { to_ingest: folder, log, ingested: InFolder::Sealed, ..nothing() };
             is(&facts, &Verdict::Decide(Matter::ArchivedNotLoaded));
         }
     }

@@ -16,8 +16,8 @@ use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
 use crate::commands::confirm::confirm;
+use crate::commands::connect::{connect, failed};
 use crate::commands::ledger::show::Shown;
-use crate::commands::reconcile::{connect, failed};
 use crate::commands::since;
 use crate::identity::Identity;
 use crate::redshift::mark::{self, KnowsFrom};

@@ -1,4 +1,4 @@
-//! From where S3 is listed. Decides only; discovery acts.
+//! From where S3 is listed. Pure: [`super::folders`] lists.
 //!
 //! Ids of batches sort by the time they were opened, so a listing need not begin where everything is long settled.
 //! It begins before the youngest age a batch may have when it is published ([`reach`]): what is younger may still
@@ -19,30 +19,70 @@ const PUBLISHING: Duration = Duration::from_secs(600);
 /// A folder that has been without seal for this long is not listed again and again for it.
 const ABANDONED: TimeDelta = TimeDelta::hours(24);
 
+/// How far listings have come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    prefix: String,
+    /// How often everything is listed.
+    every: Duration,
+    reach: TimeDelta,
+    latest: Option<Listed>,
+    /// What of it is kept durably.
+    durable: Option<Listed>,
+    /// From where the next listing of this process begins: folders that hold `latest` back are read by name.
+    recent: Option<DateTime<Utc>>,
+}
+
+impl Progress {
+    /// Goes on where an earlier process ended.
+    pub(super) fn new(config: &Config, durable: Option<Listed>) -> Self {
+        Self {
+            prefix: config.s3.to_ingest.clone(),
+            every: config.ingester.list_all_interval.0,
+            reach: reach(config),
+            latest: durable.clone(),
+            durable,
+            recent: None,
+        }
+    }
+
+    /// After which key to list; None for everything.
+    pub(super) fn after(&self, now: DateTime<Utc>) -> Option<String> {
+        let mut listed = self.latest.clone()?;
+        listed.from = self.recent.unwrap_or(listed.from);
+        after(Some(&listed), self.every, &self.prefix, now)
+    }
+
+    /// Notes a listing that is complete. `whole`: the requests it took, if it was of everything. `open`: the batches in
+    /// it whose outcome is not known yet.
+    pub(super) fn note(&mut self, whole: Option<u64>, open: Vec<BatchId>, now: DateTime<Utc>) {
+        self.recent = Some(now - self.reach);
+        self.latest = noted(self.latest.as_ref(), whole, open, self.reach, now);
+    }
+
+    /// What is worth to be kept durably, and is not yet. A listing of one page is repeated instead.
+    pub(super) fn to_keep(&self) -> Option<&Listed> {
+        self.latest.as_ref().filter(|latest| latest.pages > 1 && self.durable.as_ref() != Some(latest))
+    }
+
+    pub(super) fn kept(&mut self) {
+        self.durable.clone_from(&self.latest);
+    }
+}
+
 /// How old a batch may be when it is published, as far as listings care.
-#[must_use]
-pub(crate) fn reach(config: &Config) -> TimeDelta {
+fn reach(config: &Config) -> TimeDelta {
     TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED)
 }
 
-/// After which key to list; None for everything.
-#[must_use]
-pub(crate) fn after(
-    listed: Option<&Listed>,
-    every: Duration,
-    prefix: &str,
-    now: DateTime<Utc>,
-) -> Option<String> {
+fn after(listed: Option<&Listed>, every: Duration, prefix: &str, now: DateTime<Utc>) -> Option<String> {
     let listed = listed.filter(|listed| listed.pages > 1)?;
     // A clock that was set back makes the time negative: then everything is listed too.
     let recent = (now - listed.whole).to_std().is_ok_and(|since| since < every);
     recent.then(|| layout::folder(prefix, BatchId::floor(listed.from)))
 }
 
-/// What to remember of a listing. `whole`: the requests it took, if it was of everything. `open`: the folders in it
-/// that are not settled.
-#[must_use]
-pub(crate) fn noted(
+fn noted(
     before: Option<&Listed>,
     whole: Option<u64>,
     open: impl IntoIterator<Item = BatchId>,

@@ -1,5 +1,5 @@
-//! Whether the folder of a batch is what its seal says. A COPY of less, or of something else, would be loaded, and
-//! settled, for ever.
+//! Verifies that the folder of a batch is as its seal says. A COPY of less, or of something else, would never be noticed
+//! again.
 //!
 //! One listing shows whether every object is there, with its size and `ETag`. The `ETag` is that of the seal as long as
 //! nobody touched the object: with another one its content is suspect and no more, since S3 gives the same bytes another
@@ -52,14 +52,7 @@ pub async fn verify(
 }
 
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
-///
-/// # Errors
-/// When S3 cannot be asked.
-pub(crate) async fn faults(
-    store: &ObjectStore,
-    folder: &str,
-    seal: &Seal,
-) -> Result<Vec<String>, StoreError> {
+async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
     let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
     let mut faults = faults?;
@@ -72,10 +65,7 @@ pub(crate) async fn faults(
     Ok(faults)
 }
 
-/// The same of the files alone: where they were archived to, the manifest still names the place they were loaded from.
-///
-/// # Errors
-/// When S3 cannot be asked.
+/// The same of the files alone: in an archive the manifest still names the place they were loaded from.
 pub(crate) async fn file_faults(
     store: &ObjectStore,
     folder: &str,

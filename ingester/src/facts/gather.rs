@@ -147,7 +147,12 @@ impl Sources<'_> {
             let folder = to_ingest.remove(&batch).unwrap_or(InFolder::Absent);
             let facts = Facts {
                 log: logged.get(&batch).copied().unwrap_or(unknown),
-                to_ingest: compared(folder, row, |id| ledger.contains_key(&id)),
+                to_ingest: match (folder, row) {
+                    (InFolder::Read(seal), Some(row)) => {
+                        told_apart(seal, row.content.as_ref(), |id| ledger.contains_key(&id))
+                    }
+                    (folder, _) => folder,
+                },
                 ingested: ingested.remove(&batch).unwrap_or(InFolder::Absent),
                 quarantine: quarantine.get(&batch).copied().unwrap_or_default(),
                 ledger: row.cloned(),
@@ -261,15 +266,9 @@ fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     }
 }
 
-/// What stands in the folder of a batch, perhaps one that the ledger has: that batch, or another one of the same id.
-fn compared(folder: InFolder, row: Option<&LedgerRow>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
-    match (folder, row) {
-        (InFolder::Read(seal), Some(row)) => in_folder(seal, row.content.as_ref(), in_ledger),
-        (folder, _) => folder,
-    }
-}
-
-fn in_folder(seal: Box<Seal>, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
+/// What a seal means in the folder of a batch that the ledger has, perhaps with this content: that batch, or another one
+/// of the same id.
+fn told_apart(seal: Box<Seal>, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
     let id = derived_id(&seal);
     let loaded = in_ledger(id);
     let other = seal.content.as_ref().zip(content).is_some_and(|(ours, theirs)| ours != theirs);
@@ -313,7 +312,7 @@ mod tests {
     fn another_batch_of_an_id_is_told_by_its_content_or_by_the_ledger_that_has_it() {
         let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
         let with = |content| Box::new(Seal { content, ..seal() });
-        let is_other = |seal, content: Option<&Content>, has: bool| matches!(in_folder(seal, content, |_| has), InFolder::Other { loaded, .. } if loaded == has);
+        let is_other = |seal, content: Option<&Content>, has: bool| matches!(told_apart(seal, content, |_| has), InFolder::Other { loaded, .. } if loaded == has);
         assert!(!is_other(with(Some(ours)), Some(&ours), false));
         assert!(is_other(with(Some(ours)), Some(&theirs), false));
         assert!(is_other(with(Some(ours)), Some(&theirs), true));

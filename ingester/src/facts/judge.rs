@@ -2,25 +2,25 @@
 //!
 //! | ledger | `to_ingest` | `ingested` | log | verdict |
 //! |---|---|---|---|---|
-//! | twice | | | | a person: its rows may stand twice |
-//! | other rows than sealed | | | | a person |
+//! | twice | | | | an operator: its rows may stand twice |
+//! | other rows than sealed | | | | an operator |
 //! | another batch of its id | sealed | any | | load it under an id of its own; archive it so, once the ledger has that |
-//! | yes | | | filling | a person: it was loaded before it was whole |
-//! | yes, rows quarantined | quarantine absent | | | a person |
+//! | yes | | | filling | an operator: it was loaded before it was whole |
+//! | yes, rows quarantined | quarantine absent | | | an operator |
 //! | yes | left-overs in quarantine | | | delete them |
 //! | yes | there, and not to be kept | any | | archive |
 //! | yes | absent | absent | | agrees: archived by deleting, or a lifecycle rule |
 //! | yes | absent | there | | agrees |
-//! | no | sealed | any | | load; a person if its schema is another or it waits for more than time |
-//! | no | seal unreadable | any | | upload once more, else a person |
-//! | no | no seal | there | | a person |
+//! | no | sealed | any | | load; an operator if its schema is another or it waits for more than time |
+//! | no | seal unreadable | any | | upload once more, else an operator |
+//! | no | no seal | there | | an operator |
 //! | no | no seal | absent | unfinished | agrees: in the making |
-//! | no | no seal | absent | published | upload once more, else a person |
-//! | no | no seal | absent | unknown, not asked | agrees while it is young, then a person |
-//! | no | absent | there | | a person: archived and not loaded |
+//! | no | no seal | absent | published | upload once more, else an operator |
+//! | no | no seal | absent | unknown, not asked | agrees while it is young, then an operator |
+//! | no | absent | there | | an operator: archived and not loaded |
 //! | no | absent | absent | published | upload once more, else LOST |
 //! | no | absent | absent | unfinished | agrees: in the log |
-//! | no | absent, in quarantine only | absent | unknown, not asked | a person |
+//! | no | absent, in quarantine only | absent | unknown, not asked | an operator |
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;

@@ -1,6 +1,7 @@
 //! `ingester reconcile`
 
 use std::io::Write;
+use std::sync::Mutex;
 
 use futures_util::FutureExt;
 use shared::clock::Clock;
@@ -10,7 +11,7 @@ use shared::object_store::ObjectStore;
 
 use crate::commands::connect::{connect, failed};
 use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
-use crate::commands::reconcile::mend::Mender;
+use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::Report;
 use crate::commands::{report, since};
 use crate::facts::gather::{Known, Seals, Sources, in_log};
@@ -49,11 +50,8 @@ pub(crate) async fn command(
     let target = Target::new(config, &schema, "ingester reconcile".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
 
-    let (known, log, load_store) = read_databases(config).await;
-    let mender = match load_store {
-        LoadStoreIs::Closed => Mender::for_later(config),
-        LoadStoreIs::OpenOrAbsent => Mender::for_others(config),
-    };
+    let (known, log, loader) = read_databases(config).await;
+    let mender = Mender::new(config, loader);
     let session = connect(config).await?;
     let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
     foreign.map_err(|failure| failed(&failure))?;
@@ -75,27 +73,20 @@ pub(crate) async fn command(
     }
 }
 
-/// The load store of this machine.
-enum LoadStoreIs {
-    /// It is there, and no ingester has it open.
-    Closed,
-    OpenOrAbsent,
-}
-
-/// What the databases of this machine know, and where the log was read.
-async fn read_databases(config: &Config) -> (Known, String, LoadStoreIs) {
+/// What the databases of this machine know, where the log was read, and who loads what is found.
+async fn read_databases(config: &Config) -> (Known, String, Loader) {
     let (log, origin) = match state::inspect::dump::look_at_producer(config).await {
         Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
         Err(failure) => (None, failure.to_string()),
     };
-    let (loads, load_store) = match state::inspect::dump::look_at_ingester(config).await {
-        Ok(part) => {
-            let closed = part.pid.is_none() && part.snapshot.is_some();
-            let is = if closed { LoadStoreIs::Closed } else { LoadStoreIs::OpenOrAbsent };
-            (part.snapshot.map(|snapshot| snapshot.loads).unwrap_or_default(), is)
-        }
-        Err(_) => (Vec::new(), LoadStoreIs::OpenOrAbsent),
+    let (loads, loader) = match state::inspect::dump::look_at_ingester(config).await {
+        Ok(part) => match (part.pid, part.snapshot) {
+            // No ingester has this load store open.
+            (None, Some(snapshot)) => (snapshot.loads, Loader::Later(Mutex::new(None))),
+            (_, snapshot) => (snapshot.map(|snapshot| snapshot.loads).unwrap_or_default(), Loader::Others),
+        },
+        Err(_) => (Vec::new(), Loader::Others),
     };
     let loads = loads.into_iter().map(|load| (load.batch, load)).collect();
-    (Known { log, loads }, origin, load_store)
+    (Known { log, loads }, origin, loader)
 }

@@ -23,7 +23,7 @@ use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::ledger::LedgerRow;
 
 /// Who loads what is found.
-enum Loader {
+pub(super) enum Loader {
     /// This process.
     Here(LoadStore),
     /// The next `ingester run` on this load store, which is opened when it is needed.
@@ -40,22 +40,7 @@ pub(super) struct Mender {
 }
 
 impl Mender {
-    /// For a running ingester.
-    pub(super) fn of_service(config: &Config, load_store: LoadStore) -> Self {
-        Self::with(config, Loader::Here(load_store))
-    }
-
-    /// For a command, with a load store that no ingester has open.
-    pub(super) fn for_later(config: &Config) -> Self {
-        Self::with(config, Loader::Later(Mutex::new(None)))
-    }
-
-    /// For a command beside a running ingester, or far from any.
-    pub(super) fn for_others(config: &Config) -> Self {
-        Self::with(config, Loader::Others)
-    }
-
-    fn with(config: &Config, loader: Loader) -> Self {
+    pub(super) fn new(config: &Config, loader: Loader) -> Self {
         Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
     }
 

@@ -15,7 +15,7 @@ use state::status::snapshot::ProducerSnapshot;
 use tokio::sync::oneshot;
 
 use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
-use crate::commands::reconcile::mend::Mender;
+use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::{Agree, Report, Undecided};
 use crate::facts::batch::InLog;
 use crate::facts::gather::{Known, Seals, Sources, in_log};
@@ -73,7 +73,7 @@ impl Reconciler {
             store,
             target,
             connector,
-            mender: Mender::of_service(config, load_store.clone()),
+            mender: Mender::new(config, Loader::Here(load_store.clone())),
             load_store,
             pauses,
             clock,

@@ -14,9 +14,7 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::commands::{
-    adopt::command as adopt, audit::command as audit, ledger, reconcile::command as reconcile,
-};
+use crate::commands::{adopt, audit, ledger, reconcile};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::archive::Archiver;
-use crate::commands::reconcile::task::Reconciler;
+use crate::commands::reconcile::Reconciler;
 use crate::discover::Discovery;
 use crate::discover::feed::Follower;
 use crate::facts::unknown_folders::UnknownFolders;

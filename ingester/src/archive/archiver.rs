@@ -26,7 +26,7 @@ pub struct Archiver {
     to: String,
     at_once: usize,
     retry: (Duration, Duration),
-    /// Folders that could not be archived, and when to try again. The others do not wait for them.
+    /// Folders that could not be archived, and when each is tried again. The others do not wait for them.
     waiting: HashMap<BatchId, (Backoff, Steady)>,
     producer: Producer,
     clock: Clock,

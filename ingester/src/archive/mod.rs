@@ -1,5 +1,5 @@
-//! Takes loaded batches from the load store, and puts their folders where the configuration wants them ([`put_away`] says
-//! why a crash between any two requests is harmless).
+//! Archives loaded batches: puts their folders where the configuration wants them. [`mod@put_away`] says why a crash
+//! between any two requests is harmless.
 
 mod archiver;
 pub(crate) mod put_away;

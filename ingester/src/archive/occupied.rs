@@ -1,8 +1,8 @@
-//! Whether a folder may go where it is to go: not if something else is archived there.
+//! Whether other content stands where a folder is to go.
 //!
-//! Copies that a crash cut short are found again with the same content, and are simply repeated. Where both folders have
-//! a seal, these decide: they hold a checksum of the rows. Where one has none, objects of the same name must be equal by
-//! size, and by `ETag` or CRC-32. Usually nothing is there, and one LIST says so.
+//! Copies that a crash cut short have the same content, and are repeated. Where both folders have a seal, the seals
+//! decide: they hold a checksum of the rows. Where one has none, objects of the same name must be equal by size, and by
+//! `ETag` or CRC-32. Usually nothing is there, which costs one LIST.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ pub(super) async fn occupied(
         Met::Suspect(pairs) => {
             for (ours, theirs) in pairs {
                 let (ours, there) = (store.crc32_of(&ours).await, store.crc32_of(&theirs).await);
-                // One that is gone is in nobody's way.
+                // One that is gone is not in the way.
                 let gone =
                     |crc32: &Result<String, StoreError>| crc32.as_ref().is_err_and(StoreError::is_not_found);
                 if !gone(&ours) && !gone(&there) && ours? != there? {

@@ -1,25 +1,24 @@
 //! Puts the folder of a loaded batch where the configuration wants it: moved, deleted, or left.
 //!
-//! The order makes every crash harmless. Copies come first, the seal's last, so that a folder in the archive that
-//! has a seal is whole. Then the originals go, the seal FIRST:
+//! The order makes every crash harmless. Copies come first, the seal's last: an archived folder that has a seal is whole.
+//! Then the originals are deleted, the seal FIRST:
 //!
-//! - a crash before the seal is deleted leaves a whole batch that the ledger knows. Found again it is not loaded
-//!   but archived again, and copying once more writes the same bytes over themselves;
-//! - a crash after it leaves a folder without seal, which nobody takes for a batch, least of all for one with files
-//!   missing. The archive is complete by then. The bookkeeping says *loaded*, so the next start repeats the whole:
-//!   what is left is copied once more and deleted. Should the bookkeeping be lost too, the first listing asks the
-//!   ledger about folders without seal (see [`crate::facts::unknown_folders`]), and they come here the same way.
+//! - a crash before the seal is deleted leaves a whole batch that the ledger knows. When it is found again it is archived
+//!   again, not loaded, and the copies write the same bytes over themselves;
+//! - a crash after it leaves a folder without seal, which is no batch. The archive is complete by then. The load store
+//!   says *loaded*, so the next start repeats the whole: it copies and deletes what is left. Should the load store be
+//!   lost too, the first listing asks the ledger about folders without seal (see [`crate::facts::unknown_folders`]), and
+//!   they are archived the same way.
 //!
-//! Deleted in any other order, a crash would leave a seal whose files are gone, and a repeat could not tell it from
-//! a batch that somebody damaged.
+//! In any other order a crash would leave a seal whose files are gone, like the seal of a damaged batch.
 //!
-//! Only what a batch is made of is moved or deleted: its files, its manifest and its seal, by their names. Whatever else
-//! somebody has put into the folder stays where it is, in each mode.
+//! Only the files, the manifest and the seal of a batch are moved or deleted, by their names. Other objects in the folder
+//! stay where they are, in each mode.
 //!
-//! Nothing that is archived is written over by something else ([`super::occupied`]). A folder goes below the id under which
-//! the ledger has it, which is another one when the ledger has another batch of the same id. Should other content
-//! stand even there (a ledger that was trimmed knows nothing of it), the folder goes below the id that is derived from
-//! its own content; its seal is then written anew with that id, so that it is a batch like any other.
+//! Nothing that is archived is overwritten with other content ([`super::occupied`]). A folder goes below the id under
+//! which the ledger has it: another one, if the ledger has another batch of the same id. Should other content stand even
+//! there (a ledger that was trimmed does not know it), the folder goes below the id that is derived from its own content;
+//! its seal is then written with that id, so that it is a batch like any other.
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -35,7 +34,7 @@ use crate::archive::source::Source;
 use crate::failure::LoadFailure;
 use crate::redshift::look::derived_id;
 
-/// Why a folder stays where it is.
+/// Why a folder was not put away.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPutAway {
     /// S3 refused.

@@ -26,12 +26,11 @@ pub(crate) struct Follower {
 
 impl Follower {
     /// Follows the producer behind `socket`, telling `hints`.
-    #[must_use]
     pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>, clock: Clock) -> Self {
         Self { socket, hints, backoff: Backoff::new(FIRST, MAX), clock }
     }
 
-    /// Follows for as long as the producer is there, and says how long to wait before asking for it again.
+    /// Follows for as long as the producer is there. Returns how long to wait before connecting again.
     pub(crate) async fn step(&mut self) -> Duration {
         let mut followed = match follow(&self.socket).await {
             Ok(followed) => followed,
@@ -54,7 +53,7 @@ impl Follower {
             }
         };
         tracing::info!(%why, "the producer's feed went away; S3 is listed at once");
-        // What it published last may not have been told.
+        // The feed may have ended before its last batch was sent.
         let _ = self.hints.send(Hint::List).await;
         self.backoff.failed()
     }

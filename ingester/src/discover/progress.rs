@@ -48,16 +48,24 @@ impl Progress {
 
     /// After which key to list; None for everything.
     pub(super) fn after(&self, now: DateTime<Utc>) -> Option<String> {
-        let mut listed = self.latest.clone()?;
-        listed.from = self.recent.unwrap_or(listed.from);
-        after(Some(&listed), self.every, &self.prefix, now)
+        let listed = self.latest.as_ref().filter(|listed| listed.pages > 1)?;
+        // A clock that was set back makes the time negative: then everything is listed too.
+        let recent = (now - listed.whole).to_std().is_ok_and(|since| since < self.every);
+        let from = self.recent.unwrap_or(listed.from);
+        recent.then(|| layout::folder(&self.prefix, BatchId::floor(from)))
     }
 
     /// Notes a listing that is complete. `whole`: the requests it took, if it was of everything. `open`: the batches in
     /// it whose outcome is not known yet.
     pub(super) fn note(&mut self, whole: Option<u64>, open: Vec<BatchId>, now: DateTime<Utc>) {
-        self.recent = Some(now - self.reach);
-        self.latest = noted(self.latest.as_ref(), whole, open, self.reach, now);
+        let reached = now - self.reach;
+        self.recent = Some(reached);
+        let unsettled = open.into_iter().map(|batch| batch.opened_at()).filter(|at| now - at < ABANDONED);
+        let from = unsettled.min().map_or(reached, |at| at.min(reached));
+        self.latest = match (whole, self.latest.take()) {
+            (Some(pages), _) => Some(Listed { whole: now, pages, from }),
+            (None, before) => before.map(|before| Listed { from, ..before }),
+        };
     }
 
     /// What is worth to be kept durably, and is not yet. A listing of one page is repeated instead.
@@ -75,29 +83,6 @@ fn reach(config: &Config) -> TimeDelta {
     TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED)
 }
 
-fn after(listed: Option<&Listed>, every: Duration, prefix: &str, now: DateTime<Utc>) -> Option<String> {
-    let listed = listed.filter(|listed| listed.pages > 1)?;
-    // A clock that was set back makes the time negative: then everything is listed too.
-    let recent = (now - listed.whole).to_std().is_ok_and(|since| since < every);
-    recent.then(|| layout::folder(prefix, BatchId::floor(listed.from)))
-}
-
-fn noted(
-    before: Option<&Listed>,
-    whole: Option<u64>,
-    open: impl IntoIterator<Item = BatchId>,
-    reach: TimeDelta,
-    now: DateTime<Utc>,
-) -> Option<Listed> {
-    let unsettled = open.into_iter().map(|batch| batch.opened_at()).filter(|at| now - at < ABANDONED);
-    let from = unsettled.chain([now - reach]).min().unwrap_or(now - reach);
-    match (whole, before) {
-        (Some(pages), _) => Some(Listed { whole: now, pages, from }),
-        (None, Some(before)) => Some(Listed { from, ..before.clone() }),
-        (None, None) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,27 +97,37 @@ mod tests {
         Listed { whole: at(0), pages, from: at(-15) }
     }
 
+    fn progress(latest: Option<Listed>) -> Progress {
+        let (every, reach) = (HOUR, TimeDelta::minutes(15));
+        Progress { prefix: "ToIngest/".to_owned(), every, reach, latest, durable: None, recent: None }
+    }
+
     #[test]
     fn everything_is_listed_at_first_when_it_is_due_and_when_it_is_one_page() {
-        let after = |listed: Option<&Listed>, minutes| after(listed, HOUR, "ToIngest/", at(minutes));
+        let after = |listed: Option<Listed>, minutes| progress(listed).after(at(minutes));
         assert_eq!(after(None, 0), None);
-        assert_eq!(after(Some(&long(1)), 1), None);
-        assert_eq!(after(Some(&long(9)), 60), None);
-        assert_eq!(after(Some(&long(9)), -1), None, "the clock was set back");
-        let from = after(Some(&long(9)), 59).unwrap();
+        assert_eq!(after(Some(long(1)), 1), None);
+        assert_eq!(after(Some(long(9)), 60), None);
+        assert_eq!(after(Some(long(9)), -1), None, "the clock was set back");
+        let from = after(Some(long(9)), 59).unwrap();
         assert!(from < layout::folder("ToIngest/", BatchId::floor(at(-14))), "{from}");
         assert!(from > layout::folder("ToIngest/", BatchId::floor(at(-16))), "{from}");
     }
 
     #[test]
     fn the_next_listing_begins_before_all_that_may_still_come() {
-        let reach = TimeDelta::minutes(15);
         let open = |minutes| BatchId::floor(at(minutes));
-        let noted = |whole, open: &[BatchId]| noted(Some(&long(9)), whole, open.to_vec(), reach, at(100));
-        assert_eq!(noted(Some(7), &[]), Some(Listed { whole: at(100), pages: 7, from: at(85) }));
-        assert_eq!(noted(None, &[open(90), open(30)]), Some(Listed { from: at(30), ..long(9) }));
+        let noted = |before, whole, open: &[BatchId], minutes| {
+            let mut progress = progress(before);
+            progress.note(whole, open.to_vec(), at(minutes));
+            progress.latest
+        };
+        let long = || Some(long(9));
+        assert_eq!(noted(long(), Some(7), &[], 100), Some(Listed { whole: at(100), pages: 7, from: at(85) }));
+        let expected = long().map(|long| Listed { from: at(30), ..long });
+        assert_eq!(noted(long(), None, &[open(90), open(30)], 100), expected);
         let abandoned = open(100 - 24 * 60 - 1);
-        assert_eq!(noted(None, &[abandoned]).unwrap().from, at(85));
-        assert_eq!(super::noted(None, None, [], reach, at(0)), None);
+        assert_eq!(noted(long(), None, &[abandoned], 100).unwrap().from, at(85));
+        assert_eq!(noted(None, None, &[], 0), None);
     }
 }

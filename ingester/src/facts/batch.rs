@@ -52,7 +52,6 @@ impl InFolder {
 }
 
 /// The fingerprint of the columns, if the seal does not name them. One that names them any ingester can load.
-#[must_use]
 pub(crate) fn unnamed_schema(seal: &Seal) -> Option<String> {
     seal.columns.is_none().then(|| seal.schema.clone())
 }
@@ -123,7 +122,6 @@ pub(crate) enum Place {
 
 impl Facts {
     /// A batch of which nothing is known.
-    #[must_use]
     pub(crate) fn nothing_of(batch: BatchId) -> Self {
         Self {
             batch,
@@ -138,7 +136,6 @@ impl Facts {
         }
     }
 
-    #[must_use]
     pub(crate) fn place(&self) -> Place {
         match (&self.ingested, &self.to_ingest) {
             (InFolder::Absent, InFolder::Absent | InFolder::Other { .. }) => Place::Nowhere,
@@ -148,7 +145,6 @@ impl Facts {
     }
 
     /// The folder at its [`Facts::place`].
-    #[must_use]
     pub(crate) fn folder(&self) -> &InFolder {
         match self.place() {
             Place::Nowhere => &InFolder::Absent,
@@ -158,13 +154,11 @@ impl Facts {
     }
 
     /// Whether another batch of the same id waits below `s3.to_ingest`, to be loaded under an id of its own.
-    #[must_use]
     pub(crate) fn other_waits(&self) -> bool {
         matches!(self.to_ingest, InFolder::Other { loaded: false, .. }) && self.place() == Place::Nowhere
     }
 
     /// Whether its rows cannot be counted in the table, because they do not name it there.
-    #[must_use]
     pub(crate) fn is_not_counted(&self) -> bool {
         let loaded = self.ledger.as_ref().is_some_and(|row| row.rows_loaded > 0);
         self.counts.unmarked && loaded && self.counts.table == Some(0)

@@ -13,6 +13,7 @@ use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
+use crate::facts::batch::unnamed_schema;
 use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 
@@ -99,13 +100,10 @@ fn incomplete(faults: &[String]) -> Folder {
 }
 
 fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> {
-    // One that names its columns is loaded by them, whatever they are.
-    if seal.columns.is_some() || seal.schema == fingerprint {
-        return Ok(());
-    }
-    let made = &seal.schema;
+    let Some(made) = unnamed_schema(seal).filter(|made| made != fingerprint) else { return Ok(()) };
     let why = format!(
-        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema {fingerprint}"
+        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema \
+         {fingerprint}"
     );
     Err(LoadFailure {
         advice: "let [schema] be the same for both services, or load it with an ingester of its schema",
@@ -152,7 +150,6 @@ fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Optio
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use chrono::Utc;
     use shared::content::Content;
     use shared::ids::Instance;
     use shared::layout::Compression;
@@ -167,13 +164,14 @@ pub(crate) mod tests {
             crc32: "AAAAAA==".to_owned(),
             etag: "e".to_owned(),
         };
+        let now = shared::clock::Clock::system().wall();
         let moment = "2026-01-02T03:04:05.678901Z".parse().unwrap();
         Seal {
             format: SEAL_FORMAT,
             batch: BatchId::new(),
             instance: Instance::try_from("web-1".to_owned()).unwrap(),
-            created: Utc::now(),
-            sealed: Utc::now(),
+            created: now,
+            sealed: now,
             schema: "0123456789abcdef".to_owned(),
             columns: None,
             compression: Compression::Zstd,

@@ -44,7 +44,6 @@ pub(crate) struct Known {
 }
 
 /// The batches of a log.
-#[must_use]
 pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     let of = |status, rows| match status {
         BatchStatus::Filling => InLog::Filling,

@@ -27,7 +27,6 @@ pub(crate) struct Watched {
 
 impl Watched {
     /// The columns of a schema.
-    #[must_use]
     pub(crate) fn of(schema: &Schema) -> Self {
         let of_kind = |kind| schema.in_row().position(|column| column.kind == kind);
         let received = |column: &shared::schema::Column| {

@@ -85,7 +85,7 @@ pub(crate) async fn command(
         return bring_back(&store, args, &archived, &waiting.key, out).await;
     }
     if waiting.objects.is_empty() && archived.objects.is_empty() {
-        // Nothing tells what it held.
+        // Only the id is left to ask for.
         let rows = session.run(&target.look_up(&[batch])).await;
         let rows = rows.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
         if !rows.0.is_empty() {
@@ -206,7 +206,7 @@ async fn bring_back(
         let copied = store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await;
         copied.map_err(store_failed)?;
     }
-    // What its rows were compared with then says nothing of what was loaded since.
+    // Its rows were compared with the table of then: other batches were loaded since.
     let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
     let [_, sealed] = seal.ending(store.bucket(), folder);
     store.put(&format!("{folder}{SEAL}"), sealed.into()).await.map_err(store_failed)?;

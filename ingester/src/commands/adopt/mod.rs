@@ -5,5 +5,7 @@
 //! loads every batch once. The seal does not say what its rows were compared with, so the load compares them with the
 //! table.
 
-pub(crate) mod command;
+mod command;
 mod seal;
+
+pub(crate) use command::{Args, command};

@@ -31,7 +31,6 @@ pub(super) enum TableCheck {
 
 impl TableCheck {
     /// The way these columns allow.
-    #[must_use]
     pub(super) fn by(marks: &Marks) -> Self {
         match (&marks.batch, &marks.received) {
             (Some(_), _) => Self::EachBatch,
@@ -136,7 +135,6 @@ pub(super) struct Hits {
 
 impl Report {
     /// A report on nothing yet.
-    #[must_use]
     pub(super) fn new(
         at: DateTime<Utc>,
         (since, until): (DateTime<Utc>, DateTime<Utc>),
@@ -202,7 +200,6 @@ impl Report {
     }
 
     /// Whether everything that was counted agrees.
-    #[must_use]
     pub(super) fn agrees(&self) -> bool {
         self.faulty == 0
             && self.days.is_empty()
@@ -210,7 +207,6 @@ impl Report {
     }
 
     /// The report for people, at most 100 columns wide.
-    #[must_use]
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let (since, until) = (self.since.format("%Y-%m-%d %H:%M:%S"), self.until.format("%Y-%m-%d %H:%M:%S"));

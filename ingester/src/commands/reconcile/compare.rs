@@ -33,8 +33,8 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
 /// Reads the databases once more.
 pub(super) type ReadAgain<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
 
-/// Compares and mends. What moves while it is read can look like damage: before an operator is told, a day is read once
-/// more, after the databases, and told is what looked so both times.
+/// Compares and mends. A batch that moves while it is read can look damaged: such a day is read once more, after the
+/// databases, and only what looks damaged both times is reported.
 pub(super) async fn reconcile(
     sources: &Sources<'_>,
     seals: Seals<'_>,
@@ -81,8 +81,8 @@ pub(super) async fn reconcile(
     Ok(())
 }
 
-/// What is told of a batch after the second reading. What was not for an operator by the first one may have moved during
-/// the second: it is left to the next comparison.
+/// The verdict after the second reading. A batch that looks damaged only then may have moved meanwhile: it is left to the
+/// next comparison.
 fn both_times(again: Verdict, decided: bool) -> Verdict {
     match again {
         Verdict::Decide(_) if !decided => Verdict::Agrees(Agreed::UnderWay),

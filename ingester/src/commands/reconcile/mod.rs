@@ -4,11 +4,14 @@
 //! ```text
 //! gather (a day at a time) ──Facts──► judge (pure) ──Verdict──► mend ──► report
 //! ```
-//! `ingester run` does it at start and at an interval ([`task`]), `ingester reconcile` when asked ([`command`]). All it
+//! `ingester run` does it at start and at an interval ([`task`]), `ingester reconcile` when asked ([`mod@command`]). All it
 //! does may be repeated, and done by several at once.
 
-pub(crate) mod command;
-pub(crate) mod task;
+mod command;
+mod task;
 mod compare;
 mod mend;
 mod report;
+
+pub(crate) use command::{Args, command};
+pub(crate) use task::Reconciler;

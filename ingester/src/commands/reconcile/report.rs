@@ -96,7 +96,6 @@ pub(super) struct Undecided {
 
 impl Report {
     /// A report on nothing yet.
-    #[must_use]
     pub(super) fn new(at: DateTime<Utc>, since: DateTime<Utc>, dry_run: bool, sides: Sides) -> Self {
         let (agree, mended, decide) = (Agree::default(), Listed::default(), Listed::default());
         Self { format: REPORT_FORMAT, at, since, dry_run, sides, compared: 0, agree, mended, decide }
@@ -126,7 +125,6 @@ impl Report {
     }
 
     /// The report for people, at most 100 columns wide.
-    #[must_use]
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let Sides { log, s3, ledger, .. } = &self.sides;
@@ -178,7 +176,6 @@ fn indented(text: &str) -> String {
 
 impl Matter {
     /// What it is about, for people.
-    #[must_use]
     pub(crate) fn what(&self) -> String {
         match self {
             Self::Lost { rows } => format!(
@@ -219,7 +216,6 @@ impl Matter {
     }
 
     /// What to do about it, a line each.
-    #[must_use]
     pub(crate) fn advice(&self, batch: BatchId) -> String {
         match self {
             Self::Lost { .. } => "restore its folder from versions or a copy of the bucket".to_owned(),

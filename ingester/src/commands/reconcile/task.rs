@@ -58,7 +58,6 @@ struct Quiet {
 }
 
 impl Reconciler {
-    #[must_use]
     pub(crate) fn new(
         config: &Config,
         target: Target,
@@ -147,8 +146,7 @@ impl Reconciler {
         (Known { log, loads }, origin)
     }
 
-    /// Compares until shutdown, for the first time when `listed` tells that discovery has been through: what it finds
-    /// needs no mending.
+    /// Compares until shutdown, for the first time after the first listing of discovery: what that finds needs no mending.
     ///
     /// # Errors
     /// As [`Reconciler::step`].

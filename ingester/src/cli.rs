@@ -14,7 +14,7 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::{commands::adopt, commands::audit, commands::ledger, commands::reconcile};
+use crate::commands::{adopt, audit, ledger, reconcile};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
@@ -187,15 +187,15 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         }
         Command::Reconcile(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(reconcile::command(&config, &args, &mut out::stdout()))
+            in_runtime(reconcile::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Adopt(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(adopt::command(&config, &args, &mut out::stdout()))
+            in_runtime(adopt::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Audit(args) => {
             let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(audit::command(&config, &args, &mut out::stdout()))
+            in_runtime(audit::command(&config, &args, &Clock::system(), &mut out::stdout()))
         }
         Command::Ledger(command) => {
             let config = Config::load(path, Secrets::Ingester)?;

@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::archive::Archiver;
-use crate::commands::reconcile::Watch;
+use crate::commands::reconcile::Reconciler;
 use crate::discover::Discovery;
 use crate::discover::feed::Follower;
-use crate::discover::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::UnknownFolders;
 use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;
@@ -36,9 +36,7 @@ const HINTS: usize = 1024;
 pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
-    let clock = Clock::system();
-    let application = format!("livestream ingester {}", config.instance.name);
-    let connector = Connector::new(&config, &application, clock.clone())?;
+    let connector = Connector::new(&config, &format!("livestream ingester {}", config.instance.name))?;
     let load_store = LoadStore::open(&config.ingester.dir)?;
     let pauses = Pauses::new(&config, load_store.loads())?;
     // A pause may be for Redshift's sake; the table is looked at before the first load all the same.
@@ -66,14 +64,28 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     let unknown_folders = UnknownFolders::default();
     let (hints, hinted) = mpsc::channel(HINTS);
     let patience = patience(&config);
-    let mut discovery =
-        Discovery::new(&config, store.clone(), load_store.clone(), unknown_folders.clone(), hinted)?;
-    let follower = Follower::new(config.producer_socket(), hints.clone());
-    let archiver = Archiver::new(&config, store.clone(), load_store.clone());
-    let reconciling = Connector::new(&config, "livestream ingester reconcile", clock)?;
+    let clock = Clock::system();
+    let mut discovery = Discovery::new(
+        &config,
+        store.clone(),
+        load_store.clone(),
+        unknown_folders.clone(),
+        hinted,
+        clock.clone(),
+    )?;
+    let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
+    let archiver = Archiver::new(&config, store.clone(), load_store.clone(), clock.clone());
+    let reconciling = Connector::new(&config, "livestream ingester reconcile")?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
-    let watch =
-        Watch::new(&config, target.clone(), reconciling, store.clone(), load_store.clone(), pauses.clone());
+    let reconciler = Reconciler::new(
+        &config,
+        target.clone(),
+        reconciling,
+        store.clone(),
+        load_store.clone(),
+        pauses.clone(),
+        clock.clone(),
+    );
     let loader = Loader::new(
         &config,
         target,
@@ -87,7 +99,7 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
-    tasks.spawn(watch.run(listed, shutdown.clone()));
+    tasks.spawn(reconciler.run(listed, shutdown.clone()));
     let alert_after = config.ingester.alert_after;
     let (listen, shown) = (config.metrics.ingester_listen.clone(), pauses.clone());
     let metrics = shared::admin::serve(
@@ -98,11 +110,10 @@ pub(crate) async fn run(config: Config, shutdown: Shutdown) -> Result<(), Failur
             page.gauge(
                 "since_complete_listing_seconds",
                 "Time since S3 was last looked through completely, or since the start",
-                complete.borrow().elapsed().as_secs_f64(),
+                complete.borrow().until(clock.steady()).as_secs_f64(),
             );
             Ok(page)
         },
-        Clock::system(),
         shutdown.clone(),
     );
     tasks.spawn(async move {
@@ -136,7 +147,7 @@ fn patience(config: &Config) -> Duration {
 }
 
 async fn answer(socket: std::path::PathBuf, owner: Pauses, shutdown: Shutdown) -> Result<(), Failure> {
-    feed::serve(&socket, Arc::new(owner), Clock::system(), shutdown).await.map_err(|error| {
+    feed::serve(&socket, Arc::new(owner), shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("the socket {} cannot be made: {error}", socket.display()))
     })

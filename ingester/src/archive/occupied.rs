@@ -1,8 +1,8 @@
-//! Whether a folder may go where it is to go: not if something else is archived there.
+//! Whether other content stands where a folder is to go.
 //!
-//! Copies that a crash cut short are found again with the same content, and are simply repeated. Where both folders have
-//! a seal, these decide: they hold a checksum of the rows. Where one has none, objects of the same name must be equal by
-//! size, and by `ETag` or CRC-32. Usually nothing is there, and one LIST says so.
+//! Copies that a crash cut short have the same content, and are repeated. Where both folders have a seal, the seals
+//! decide: they hold a checksum of the rows. Where one has none, objects of the same name must be equal by size, and by
+//! `ETag` or CRC-32. Usually nothing is there, which costs one LIST.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::Seal;
 
-use crate::archive::Source;
+use crate::archive::source::Source;
 
 /// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
 pub(super) async fn occupied(
@@ -40,7 +40,7 @@ pub(super) async fn occupied(
         Met::Suspect(pairs) => {
             for (ours, theirs) in pairs {
                 let (ours, there) = (store.crc32_of(&ours).await, store.crc32_of(&theirs).await);
-                // One that is gone is in nobody's way.
+                // One that is gone is not in the way.
                 let gone =
                     |crc32: &Result<String, StoreError>| crc32.as_ref().is_err_and(StoreError::is_not_found);
                 if !gone(&ours) && !gone(&there) && ours? != there? {
@@ -99,7 +99,7 @@ fn same_batch((our_id, ours): (BatchId, &[u8]), (their_id, theirs): (BatchId, &[
 }
 
 /// Whether two seals are of the same rows. One of format 1 has no checksum of them: then files count, by theirs.
-pub(crate) fn same_rows(a: &Seal, b: &Seal) -> bool {
+fn same_rows(a: &Seal, b: &Seal) -> bool {
     match (a.content, b.content) {
         (Some(a), Some(b)) => a == b,
         _ => {

@@ -14,8 +14,8 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
+use crate::commands::connect::failed;
 use crate::commands::ledger::seconds;
-use crate::commands::reconcile::failed;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};

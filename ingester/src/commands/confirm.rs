@@ -4,10 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use shared::exit::{Exit, Failure};
 
-/// Asks, unless the answer was given with the command.
-///
-/// # Errors
-/// 64 when the answer is no, or nobody can be asked.
+/// Asks, unless `yes`. Exit 64 when the answer is no, or nobody can be asked.
 pub(crate) fn confirm(yes: bool, question: &str, out: &mut impl Write) -> Result<(), Failure> {
     if yes {
         return Ok(());

@@ -1,4 +1,4 @@
-//! The commands beside `ingester run`.
+//! The commands beside `ingester run`. Each opens what it needs and ends; cut short, it is repeated.
 
 pub(crate) mod check;
 pub(crate) mod ddl;
@@ -7,5 +7,7 @@ pub(crate) mod reconcile;
 pub(crate) mod audit;
 pub(crate) mod adopt;
 pub(crate) mod replay;
+pub(crate) mod report;
+pub(crate) mod connect;
 pub(crate) mod confirm;
 pub(crate) mod since;

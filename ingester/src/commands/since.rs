@@ -4,10 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use shared::exit::{Exit, Failure};
 use shared::human::Span;
 
-/// The moment `text` means: a date, a time (RFC 3339), or a duration before `now`.
-///
-/// # Errors
-/// Exit 64, saying what would be understood.
+/// The moment `text` means: a date, a time (RFC 3339), or a duration before `now`. Any other text is exit 64.
 pub(crate) fn moment(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     if let Some(span) = Span::parse(text).and_then(|span| TimeDelta::from_std(span.0).ok()) {
         return now.checked_sub_signed(span).ok_or_else(|| refused(text));

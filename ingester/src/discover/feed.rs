@@ -1,14 +1,15 @@
-//! Follows the producer's socket. It only says where to look sooner; without it the listing finds the same batches.
+//! Follows the producer's feed. It only names batches sooner; without it a listing finds them.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shared::clock::Clock;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::status::feed::follow;
 use tokio::sync::mpsc;
 
-use crate::discover::Hint;
+use crate::facts::unknown_folders::Hint;
 
 /// A producer that restarts is followed again within seconds; asking an absent one costs next to nothing.
 const FIRST: Duration = Duration::from_millis(200);
@@ -20,16 +21,16 @@ pub(crate) struct Follower {
     socket: PathBuf,
     hints: mpsc::Sender<Hint>,
     backoff: Backoff,
+    clock: Clock,
 }
 
 impl Follower {
     /// Follows the producer behind `socket`, telling `hints`.
-    #[must_use]
-    pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>) -> Self {
-        Self { socket, hints, backoff: Backoff::new(FIRST, MAX) }
+    pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>, clock: Clock) -> Self {
+        Self { socket, hints, backoff: Backoff::new(FIRST, MAX), clock }
     }
 
-    /// Follows for as long as the producer is there, and says how long to wait before asking for it again.
+    /// Follows for as long as the producer is there. Returns how long to wait before connecting again.
     pub(crate) async fn step(&mut self) -> Duration {
         let mut followed = match follow(&self.socket).await {
             Ok(followed) => followed,
@@ -52,7 +53,7 @@ impl Follower {
             }
         };
         tracing::info!(%why, "the producer's feed went away; S3 is listed at once");
-        // What it published last may not have been told.
+        // The feed may have ended before its last batch was sent.
         let _ = self.hints.send(Hint::List).await;
         self.backoff.failed()
     }
@@ -60,7 +61,7 @@ impl Follower {
     /// Follows until shutdown.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         while let Some(wait) = shutdown.until(self.step()).await {
-            if !shutdown.sleep(wait).await {
+            if shutdown.until(self.clock.sleep(wait)).await.is_none() {
                 break;
             }
         }

@@ -1,5 +1,5 @@
-//! Whether the folder of a batch is what its seal says. A COPY of less, or of something else, would be loaded, and
-//! settled, for ever.
+//! Verifies that the folder of a batch is as its seal says. A COPY of less, or of something else, would never be noticed
+//! again.
 //!
 //! One listing shows whether every object is there, with its size and `ETag`. The `ETag` is that of the seal as long as
 //! nobody touched the object: with another one its content is suspect and no more, since S3 gives the same bytes another
@@ -13,6 +13,8 @@ use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
+use crate::facts::batch::unnamed_schema;
+use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
@@ -38,31 +40,20 @@ pub async fn verify(
     fingerprint: &str,
 ) -> Result<Folder, LoadFailure> {
     let folder = layout::folder(prefix, batch);
-    let json = match store.get_at_most(&format!("{folder}{SEAL}"), SMALL).await {
-        Ok(json) => json,
-        Err(error) if error.is_not_found() => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
-        Err(error) => return Err(error.into()),
-    };
-    let seal = match Seal::read(batch, &json) {
-        Ok(seal) => seal,
-        Err(error) => return Ok(incomplete(&[format!("{folder}{SEAL}: {error}")])),
+    let seal = match read_seal(store, &folder, batch).await? {
+        SealRead::Usable(seal) => seal,
+        SealRead::Unusable(why) => return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")])),
+        SealRead::Missing => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
     };
     if let Err(trouble) = for_these_columns(&seal, fingerprint) {
         return Ok(Folder::Unfit(trouble));
     }
     let faults = faults(store, &folder, &seal).await?;
-    Ok(if faults.is_empty() { Folder::Whole(Box::new(seal)) } else { incomplete(&faults) })
+    Ok(if faults.is_empty() { Folder::Whole(seal) } else { incomplete(&faults) })
 }
 
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
-///
-/// # Errors
-/// When S3 cannot be asked.
-pub(crate) async fn faults(
-    store: &ObjectStore,
-    folder: &str,
-    seal: &Seal,
-) -> Result<Vec<String>, StoreError> {
+async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
     let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
     let mut faults = faults?;
@@ -75,10 +66,7 @@ pub(crate) async fn faults(
     Ok(faults)
 }
 
-/// The same of the files alone: where they were archived to, the manifest still names the place they were loaded from.
-///
-/// # Errors
-/// When S3 cannot be asked.
+/// The same of the files alone: in an archive the manifest still names the place they were loaded from.
 pub(crate) async fn file_faults(
     store: &ObjectStore,
     folder: &str,
@@ -112,13 +100,10 @@ fn incomplete(faults: &[String]) -> Folder {
 }
 
 fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> {
-    // One that names its columns is loaded by them, whatever they are.
-    if seal.columns.is_some() || seal.schema == fingerprint {
-        return Ok(());
-    }
-    let made = &seal.schema;
+    let Some(made) = unnamed_schema(seal).filter(|made| made != fingerprint) else { return Ok(()) };
     let why = format!(
-        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema {fingerprint}"
+        "its rows were made for schema {made}, its seal does not name their columns, and this ingester loads schema \
+         {fingerprint}"
     );
     Err(LoadFailure {
         advice: "let [schema] be the same for both services, or load it with an ingester of its schema",
@@ -165,7 +150,6 @@ fn manifest_fault(seal: &Seal, folder: &str, bucket: &str, json: &[u8]) -> Optio
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use chrono::Utc;
     use shared::content::Content;
     use shared::ids::Instance;
     use shared::layout::Compression;
@@ -180,13 +164,14 @@ pub(crate) mod tests {
             crc32: "AAAAAA==".to_owned(),
             etag: "e".to_owned(),
         };
+        let now = shared::clock::Clock::system().wall();
         let moment = "2026-01-02T03:04:05.678901Z".parse().unwrap();
         Seal {
             format: SEAL_FORMAT,
             batch: BatchId::new(),
             instance: Instance::try_from("web-1".to_owned()).unwrap(),
-            created: Utc::now(),
-            sealed: Utc::now(),
+            created: now,
+            sealed: now,
             schema: "0123456789abcdef".to_owned(),
             columns: None,
             compression: Compression::Zstd,

@@ -1,5 +1,5 @@
-//! Counts the rows of a file without believing anybody: decompresses it, finds its rows as COPY does, and looks at a few
-//! columns.
+//! Counts the rows of a file: decompresses it, finds its rows as COPY does, and reads a few columns. It streams and holds
+//! one value of those columns, where a CSV reader would hold a row of any length.
 
 use std::io::{self, Read};
 
@@ -13,23 +13,20 @@ const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
 /// Bytes decompressed at once.
 const BLOCK: usize = 128 << 10;
-/// Bytes of a value that is looked at, at most: a time, a name or an id.
+/// Bytes of a value that is read, at most: a time, a name or an id.
 const FIELD: usize = 64 << 10;
 
-/// Columns that are looked at, by their position in a row; None where the schema has none.
+/// Columns that are read, by their position in a row; None where the schema has none.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Watched {
     /// `receivedTimeGMT`
     pub received: Option<usize>,
-    /// The producer's name.
     pub instance: Option<usize>,
-    /// The batch's id.
     pub batch: Option<usize>,
 }
 
 impl Watched {
     /// The columns of a schema.
-    #[must_use]
     pub(crate) fn of(schema: &Schema) -> Self {
         let of_kind = |kind| schema.in_row().position(|column| column.kind == kind);
         let received = |column: &shared::schema::Column| {
@@ -47,26 +44,21 @@ impl Watched {
 /// What a file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
-    /// Its rows.
     pub rows: u64,
-    /// Columns of each of them.
+    /// Columns of each row.
     pub columns: usize,
     /// Bytes of the object.
     pub bytes: u64,
     /// CRC-32 of the object, as S3 spells it.
     pub crc32: String,
-    /// Lowest and highest text of `receivedTimeGMT`.
+    /// Lowest and highest text of each column that is read.
     pub received: Option<(String, String)>,
-    /// The same of the producer's name.
     pub instance: Option<(String, String)>,
-    /// The same of the batch's id.
     pub batch: Option<(String, String)>,
 }
 
-/// Reads a whole file; takes as long as decompressing it, so not to be called where others wait.
-///
-/// # Errors
-/// With what is wrong with it: it is cut off, is not compressed as it says, or its rows differ in their columns.
+/// Reads a whole file, which takes as long as decompressing it: call it where it may block. The error says what is wrong
+/// with the file: it is cut off, is not compressed as it says, or its rows differ in their columns.
 pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Zstd => {
@@ -75,12 +67,12 @@ pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -
         Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(&object[..])),
         Compression::None => Box::new(&object[..]),
     };
-    let mut scan = Scan::new(watched);
+    let mut scan = Scan { watched, ..Scan::default() };
     let mut block = vec![0; BLOCK];
     loop {
         match reader.read(&mut block) {
             Ok(0) => break,
-            Ok(n) => scan.take(block.get(..n).unwrap_or_default())?,
+            Ok(n) => scan.read(block.get(..n).unwrap_or_default())?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(format!("it cannot be decompressed: {error}")),
         }
@@ -100,16 +92,12 @@ struct Scan {
     /// Whether anything of a row was seen.
     begun: bool,
     column: usize,
-    /// What was seen of a field that is looked at.
+    /// What was seen of a field that is read.
     field: Vec<u8>,
 }
 
 impl Scan {
-    fn new(watched: Watched) -> Self {
-        Self { watched, ..Self::default() }
-    }
-
-    fn take(&mut self, mut piece: &[u8]) -> Result<(), String> {
+    fn read(&mut self, mut piece: &[u8]) -> Result<(), String> {
         while !piece.is_empty() {
             self.begun = true;
             let at = memchr3(DELIMITER, QUOTE, b'\n', piece);
@@ -245,11 +233,12 @@ mod tests {
             text in "([a~\"\n]|\"\"){0,40}", cuts in prop::collection::vec(0_usize..40, 0..5),
         ) {
             let scan = |cuts: &[usize]| {
-                let mut scan = Scan::new(Watched { received: Some(0), ..Watched::default() });
+                let watched = Watched { received: Some(0), ..Watched::default() };
+                let mut scan = Scan { watched, ..Scan::default() };
                 let mut from = 0;
                 for cut in cuts.iter().copied().chain([text.len()]) {
                     let cut = cut.clamp(from, text.len());
-                    scan.take(&text.as_bytes()[from..cut])?;
+                    scan.read(&text.as_bytes()[from..cut])?;
                     from = cut;
                 }
                 scan.end()

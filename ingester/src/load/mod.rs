@@ -20,8 +20,7 @@ use state::loads::Load;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-use crate::discover::Hint;
-use crate::discover::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::load::circuit_breaker::CircuitBreaker;

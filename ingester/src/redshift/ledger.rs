@@ -47,6 +47,14 @@ pub(crate) struct LedgerRow {
     pub(crate) schema: Option<String>,
 }
 
+impl LedgerRow {
+    /// All rows that it accounts for.
+    #[must_use]
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows_loaded.saturating_add(self.rows_quarantined).saturating_add(self.rows_known)
+    }
+}
+
 /// What a ledger row says became of the records received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {

@@ -8,19 +8,19 @@ use shared::human::count;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
-use crate::facts::compare::{Facts, Fault, Place};
+use crate::commands::report::{LISTED, write_counts};
+use crate::facts::batch::{Facts, Place};
+use crate::facts::faults::Fault;
 use crate::redshift::counts::{DOUBLES, Double, Marks};
 use crate::redshift::ledger::Counted;
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub(crate) const AUDIT_FORMAT: u32 = 1;
-/// Batches that are listed; the others are counted.
-const LISTED: usize = 1000;
+const AUDIT_FORMAT: u32 = 1;
 
 /// How rows of the table were counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum TableCheck {
+pub(super) enum TableCheck {
     /// Those of each batch, by the column that names it.
     EachBatch,
     /// Those of each day's batches together, by the time they were received.
@@ -31,8 +31,7 @@ pub(crate) enum TableCheck {
 
 impl TableCheck {
     /// The way these columns allow.
-    #[must_use]
-    pub(crate) fn by(marks: &Marks) -> Self {
+    pub(super) fn by(marks: &Marks) -> Self {
         match (&marks.batch, &marks.received) {
             (Some(_), _) => Self::EachBatch,
             (None, Some(_)) => Self::EachDay,
@@ -54,10 +53,9 @@ impl TableCheck {
     }
 }
 
-/// The report.
+/// The report. Its fields are those of the JSON.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Report {
-    /// [`AUDIT_FORMAT`]
+pub(super) struct Report {
     pub format: u32,
     /// When it was begun.
     pub at: DateTime<Utc>,
@@ -67,7 +65,6 @@ pub(crate) struct Report {
     pub until: DateTime<Utc>,
     /// Whether files were read.
     pub deep: bool,
-    /// How the table was counted.
     pub table_check: TableCheck,
     /// Of the loaded batches, those of other schemas whose rows in the table do not name them: they were not counted.
     pub not_counted: u64,
@@ -77,11 +74,10 @@ pub(crate) struct Report {
     pub not_in_s3: u64,
     /// Batches that are not loaded yet.
     pub waiting: u64,
-    /// Sums of the ledger.
     pub sums: Sums,
     /// Batches with faults, all of them counted.
     pub faulty: u64,
-    /// The first 1000 of them.
+    /// The first [`LISTED`] of them.
     pub batches: Vec<Faulty>,
     /// Days whose rows are not as many as there should be.
     pub days: Vec<Day>,
@@ -89,72 +85,57 @@ pub(crate) struct Report {
     pub hits: Option<Hits>,
 }
 
-/// Sums of the ledger.
+/// Sums of the ledger; `known`: rows that the table had already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Sums {
-    /// Records received.
+pub(super) struct Sums {
     pub received: u64,
-    /// Rows loaded.
     pub loaded: u64,
-    /// Rows quarantined.
     pub quarantined: u64,
-    /// Rows that the table had already.
     pub known: u64,
-    /// Duplicates.
     pub duplicates: u64,
-    /// Records a filter dropped.
     pub filtered: u64,
-    /// Rejects.
     pub rejected: u64,
 }
 
 /// A batch that does not add up.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Faulty {
-    /// The batch.
+pub(super) struct Faulty {
     pub batch: BatchId,
-    /// What is wrong.
     pub faults: Vec<Named>,
 }
 
-/// A fault, also for people.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Named {
-    /// What is wrong.
+pub(super) struct Named {
     #[serde(flatten)]
     pub fault: Fault,
-    /// The same for people.
+    /// The fault, for people.
     pub what: String,
 }
 
 /// A day whose rows are not as many as there should be.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Day {
+pub(super) struct Day {
     /// The day its batches were opened.
     pub day: NaiveDate,
-    /// When the first of their hits was received.
+    /// When the first of their hits was received, and the last.
     pub first_received: DateTime<Utc>,
-    /// When the last one was.
     pub last_received: DateTime<Utc>,
-    /// What is wrong.
     pub what: String,
 }
 
 /// Hits whose rows stand several times.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Hits {
+pub(super) struct Hits {
     /// Whether the table has a hit id to look by.
     pub looked: bool,
-    /// The first 100 of them.
+    /// The first [`DOUBLES`] of them.
     pub doubles: Vec<Double>,
-    /// Whether there are more.
     pub more: bool,
 }
 
 impl Report {
     /// A report on nothing yet.
-    #[must_use]
-    pub(crate) fn new(
+    pub(super) fn new(
         at: DateTime<Utc>,
         (since, until): (DateTime<Utc>, DateTime<Utc>),
         deep: bool,
@@ -180,11 +161,11 @@ impl Report {
     }
 
     /// Counts a batch, and its faults.
-    pub(crate) fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
+    pub(super) fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
         match &facts.ledger {
             Some(row) => {
                 self.loaded += 1;
-                self.not_in_s3 += u64::from(facts.place == Place::Nowhere);
+                self.not_in_s3 += u64::from(facts.place() == Place::Nowhere);
                 self.not_counted += u64::from(facts.is_not_counted());
                 self.sums.loaded += row.rows_loaded;
                 self.sums.quarantined += row.rows_quarantined;
@@ -198,7 +179,7 @@ impl Report {
             }
             None => self.waiting += 1,
         }
-        self.waiting += u64::from(facts.other_waits);
+        self.waiting += u64::from(facts.other_waits());
         if faults.is_empty() {
             return;
         }
@@ -209,18 +190,8 @@ impl Report {
         }
     }
 
-    /// Notes a day whose rows are not as many as there should be.
-    pub(crate) fn day(
-        &mut self,
-        day: NaiveDate,
-        (first, last): (DateTime<Utc>, DateTime<Utc>),
-        what: String,
-    ) {
-        self.days.push(Day { day, first_received: first, last_received: last, what });
-    }
-
     /// Notes the hits that stand several times; None when the table has no hit id.
-    pub(crate) fn doubles(&mut self, found: Option<Vec<Double>>) {
+    pub(super) fn doubles(&mut self, found: Option<Vec<Double>>) {
         let looked = found.is_some();
         let mut doubles = found.unwrap_or_default();
         let more = doubles.len() > DOUBLES;
@@ -229,27 +200,26 @@ impl Report {
     }
 
     /// Whether everything that was counted agrees.
-    #[must_use]
-    pub(crate) fn agrees(&self) -> bool {
+    pub(super) fn agrees(&self) -> bool {
         self.faulty == 0
             && self.days.is_empty()
             && self.hits.as_ref().is_none_or(|hits| hits.doubles.is_empty())
     }
 
     /// The report for people, at most 100 columns wide.
-    #[must_use]
-    pub(crate) fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let (since, until) = (self.since.format("%Y-%m-%d %H:%M:%S"), self.until.format("%Y-%m-%d %H:%M:%S"));
         let _ = writeln!(out, "batches opened from {since} to {until} UTC\n");
-        for (batches, said) in [
-            (self.loaded, "loaded, says the ledger"),
-            (self.not_in_s3, "of them no longer in S3: their seals could not be compared"),
-            (self.waiting, "not loaded yet"),
-            (self.faulty, "that do not add up"),
-        ] {
-            let _ = writeln!(out, "{:>9}  {said}", count(batches));
-        }
+        write_counts(
+            &mut out,
+            &[
+                (self.loaded, "loaded, says the ledger"),
+                (self.not_in_s3, "of them no longer in S3: their seals could not be compared"),
+                (self.waiting, "not loaded yet"),
+                (self.faulty, "that do not add up"),
+            ],
+        );
         let Sums { received, loaded, quarantined, known, duplicates, filtered, rejected } = self.sums;
         let rows = loaded.saturating_add(quarantined).saturating_add(known);
         let [rows, received, duplicates, filtered, rejected] =
@@ -311,17 +281,16 @@ impl Report {
             }
         );
         for Double { high, low, times, batches, unnamed } in &hits.doubles {
-            let of = match batches {
-                Some((first, last)) if *unnamed > 0 && first == last => {
-                    format!(", in {first}, and {unnamed} that do not name their batch")
-                }
-                Some((first, last)) if *unnamed > 0 => {
-                    format!(", from {first} to {last}, and {unnamed} that do not name their batch")
-                }
-                None if *unnamed > 0 => ", which do not name their batch".to_owned(),
-                Some((first, last)) if first == last => format!(", all in {first}"),
+            let named = match batches {
+                Some((first, last)) if first == last && *unnamed == 0 => format!(", all in {first}"),
+                Some((first, last)) if first == last => format!(", in {first}"),
                 Some((first, last)) => format!(", from {first} to {last}"),
                 None => String::new(),
+            };
+            let of = match (batches, unnamed) {
+                (_, 0) => named,
+                (Some(_), _) => format!("{named}, and {unnamed} that do not name their batch"),
+                (None, _) => ", which do not name their batch".to_owned(),
             };
             let _ = writeln!(out, "{}", columns::wrap(&format!("{high} {low}: {times} rows{of}"), 4));
         }
@@ -334,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_could_not_be_checked_is_said() {
-        let now = Utc::now();
+        let now = shared::clock::Clock::system().wall();
         let mut report = Report::new(now, (now, now), false, TableCheck::EachDay);
         assert!(report.agrees());
         let table = report.table();
@@ -367,13 +336,13 @@ mod tests {
 
     #[test]
     fn batches_that_the_table_cannot_tell_are_counted_and_are_no_fault() {
-        let now = Utc::now();
+        let now = shared::clock::Clock::system().wall();
         let mut report = Report::new(now, (now, now), false, TableCheck::EachBatch);
         assert!(!report.table().contains("other schemas"), "{}", report.table());
-        let mut facts = crate::facts::compare::tests::good();
-        (facts.unmarked, facts.table) = (true, Some(0));
+        let mut facts = crate::facts::faults::tests::good();
+        (facts.counts.unmarked, facts.counts.table) = (true, Some(0));
         for _ in 0..2 {
-            report.add(&facts, crate::facts::compare::faults(&facts));
+            report.add(&facts, crate::facts::faults::faults(&facts));
         }
         let table = report.table();
         let said = "2 batches of other schemas do not say their batch in the table: not counted";

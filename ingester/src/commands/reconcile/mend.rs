@@ -1,133 +1,99 @@
-//! What is done about a batch without asking anybody.
+//! Mends what needs no decision.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
-use shared::seal::Seal;
-use state::loads::ErrorClass;
+use shared::layout;
+use shared::object_store::{ObjectStore, StoreErrorKind};
+use state::loads::{ErrorClass, Load};
 use state::status::feed::Republish;
 
-use crate::archive::put_away;
-use crate::commands::reconcile::{Mend, Report, outlook};
-use crate::facts::gather::Places;
-use crate::facts::judge::{Agreed, InLedger, Matter};
-use crate::failure::LoadFailure;
+use crate::archive::put_away::put_away;
+use crate::commands::reconcile::report::Report;
+use crate::facts::gather::Sources;
+use crate::facts::judge::{Agreed, Matter, Mend};
+use crate::facts::seal::{SealRead, read_seal};
+use crate::failure::{LoadFailure, StepError};
 use crate::load_store::{self, LoadStore};
-use crate::producer_link::Producer;
+use crate::producer_link::{Producer, outlook};
 use crate::quarantine::{Quarantine, tidy};
-use crate::redshift::Session;
+use crate::redshift::ledger::LedgerRow;
 
 /// Who loads what is found.
-enum Loader {
-    /// This process: what is entered is loaded.
+pub(super) enum Loader {
+    /// This process.
     Here(LoadStore),
-    /// The next `ingester run` on this bookkeeping, which is opened when it is needed.
+    /// The next `ingester run` on this load store, which is opened when it is needed.
     Later(Mutex<Option<LoadStore>>),
     /// An ingester that runs, or one elsewhere: they find it by their listing.
     Others,
 }
 
-/// What does the mending.
-pub(super) struct Hands {
+/// Mends batches.
+pub(super) struct Mender {
     config: Config,
     producer: Producer,
     loader: Loader,
 }
 
-impl Hands {
-    /// Those of a running ingester.
-    pub(super) fn open_book(config: &Config, load_store: LoadStore) -> Self {
-        Self::with(config, Loader::Here(load_store))
-    }
-
-    /// Those of a command, with a bookkeeping that nobody has open.
-    pub(super) fn closed_book(config: &Config) -> Self {
-        Self::with(config, Loader::Later(Mutex::new(None)))
-    }
-
-    /// Those of a command beside a running ingester, or far from any.
-    pub(super) fn of_others(config: &Config) -> Self {
-        Self::with(config, Loader::Others)
-    }
-
-    fn with(config: &Config, loader: Loader) -> Self {
+impl Mender {
+    pub(super) fn new(config: &Config, loader: Loader) -> Self {
         Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
     }
 
-    /// Whether this process is loading or archiving a batch: it may have begun since the bookkeeping was read.
-    pub(super) fn are_at(&self, batch: BatchId) -> Result<bool, Failure> {
-        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
-        Ok(load_store.get(batch)?.is_some_and(|load| !load_store::is_archived(&load)))
+    /// Whether this process is loading or archiving a batch: it may have begun since the load store was read.
+    pub(super) fn is_working_on(&self, batch: BatchId) -> Result<bool, Failure> {
+        self.has(batch, |load| !load_store::is_archived(load))
     }
 
     /// Whether this process has loaded and archived a batch, perhaps a moment ago.
-    pub(super) fn have_archived(&self, batch: BatchId) -> Result<bool, Failure> {
-        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
-        Ok(load_store.get(batch)?.is_some_and(|load| load_store::is_archived(&load)))
+    pub(super) fn has_archived(&self, batch: BatchId) -> Result<bool, Failure> {
+        self.has(batch, load_store::is_archived)
     }
 
-    /// Mends, and puts into the report what came of it. The outer error is the bookkeeping's.
+    fn has(&self, batch: BatchId, state: impl Fn(&Load) -> bool) -> Result<bool, Failure> {
+        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
+        Ok(load_store.get(batch)?.is_some_and(|load| state(&load)))
+    }
+
+    /// Mends, and puts the result into the report.
     pub(super) async fn mend(
         &self,
-        places: &Places<'_>,
-        session: &Session,
+        sources: &Sources<'_>,
         batch: BatchId,
         mend: Mend,
         report: &mut Report,
-    ) -> Result<Result<(), LoadFailure>, Failure> {
-        let store = places.store;
+    ) -> Result<(), StepError> {
+        if report.dry_run {
+            let (act, outcome) = planned(&mend);
+            report.mended(batch, act, outcome);
+            return Ok(());
+        }
         match mend {
-            Mend::Load if report.dry_run => report.mended(batch, "load", "would be loaded".to_owned()),
-            Mend::Load => match self.load(store, batch).await? {
-                Ok(outcome) => report.mended(batch, "load", outcome.to_owned()),
-                Err(error) if error.kind() == StoreErrorKind::Passing => {
-                    left(report, batch, "its seal cannot be read", &error.into());
-                }
-                Err(error) => report.decide(batch, Matter::SealUnusable { why: error.to_string() }, None),
-            },
-            Mend::Archive | Mend::ArchiveAs(_) if report.dry_run => {
-                report.mended(batch, "archive", "loaded; its folder would be put away".to_owned());
-            }
-            Mend::Archive | Mend::ArchiveAs(_) => {
+            Mend::Load => self.load(sources.store, batch, report).await?,
+            Mend::Archive(id) => {
                 let s3 = &self.config.s3;
-                let id = if let Mend::ArchiveAs(id) = mend { id } else { batch };
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
-                match put_away(store, to, s3.uploads, (batch, id)).await {
+                match put_away(sources.store, to, s3.uploads, (batch, id)).await {
                     Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away".to_owned()),
-                    Err(error) => {
-                        left(report, batch, "it is loaded, and cannot be put away", &error.into());
-                    }
+                    Err(error) => leave(report, batch, "it is loaded, and cannot be put away", &error.into()),
                 }
-            }
-            Mend::Tidy if report.dry_run => {
-                report.mended(
-                    batch,
-                    "tidy",
-                    "what is left over in its quarantine would be deleted".to_owned(),
-                );
             }
             Mend::Tidy => {
-                let quarantine = Quarantine::new(&self.config);
-                match tidy(session, places.target, store, &quarantine, batch).await {
+                let (session, quarantine) = (sources.session, Quarantine::new(&self.config));
+                match tidy(session, sources.target, sources.store, &quarantine, batch).await {
                     Ok(_) => {
                         let deleted = "what was left over in its quarantine was deleted";
                         report.mended(batch, "tidy", deleted.to_owned());
                     }
-                    Err(trouble) if session.usable() => {
-                        left(report, batch, "what is left over in its quarantine stays", &trouble);
+                    Err(failure) if session.usable() => {
+                        leave(report, batch, "what is left over in its quarantine stays", &failure);
                     }
-                    Err(trouble) => return Ok(Err(trouble)),
+                    Err(failure) => return Err(failure.into()),
                 }
-            }
-            Mend::Republish(matter) if report.dry_run => {
-                let asked = "its producer would be asked to upload it once more";
-                report.mended(batch, "republish", format!("{}: {asked}", matter.what()));
             }
             Mend::Republish(matter) => {
                 let answer = self.producer.republish(batch).await;
@@ -142,92 +108,109 @@ impl Hands {
                 }
             }
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Notes how many rows the ledger counts in quarantine: `ingester replay` may run anywhere, and does not tell.
     pub(super) async fn note_quarantined(
         &self,
-        ledger: impl Iterator<Item = (BatchId, InLedger)>,
+        ledger: impl Iterator<Item = &LedgerRow>,
     ) -> Result<(), Failure> {
         let Loader::Here(load_store) = &self.loader else { return Ok(()) };
         let noted: BTreeSet<BatchId> = load_store.in_quarantine(usize::MAX).into_iter().collect();
-        for (batch, InLedger { quarantined, .. }) in ledger {
-            if quarantined == 0 && !noted.contains(&batch) {
+        for LedgerRow { batch, rows_quarantined: rows, .. } in ledger {
+            if *rows == 0 && !noted.contains(batch) {
                 continue;
             }
-            // Unless a search goes on, which is another matter.
-            let known = load_store.get(batch)?;
-            if known.is_some_and(|load| !load.sifting && load.quarantined != quarantined) {
-                load_store.quarantined(batch, quarantined).await?;
+            // A search that goes on notes its own result.
+            let known = load_store.get(*batch)?;
+            if known.is_some_and(|load| !load.sifting && load.quarantined != *rows) {
+                load_store.quarantined(*batch, *rows).await?;
             }
         }
         Ok(())
     }
 
-    async fn load(
-        &self,
-        store: &ObjectStore,
-        batch: BatchId,
-    ) -> Result<Result<&'static str, StoreError>, Failure> {
-        let (load_store, outcome) = match &self.loader {
+    async fn load(&self, store: &ObjectStore, batch: BatchId, report: &mut Report) -> Result<(), Failure> {
+        let (load_store, entered) = match &self.loader {
             Loader::Others => {
-                return Ok(Ok("a running ingester finds it by a listing, or when it compares next"));
+                let outcome = "a running ingester finds it by a listing, or when it compares next";
+                report.mended(batch, "load", outcome.to_owned());
+                return Ok(());
             }
             Loader::Here(load_store) => {
                 (load_store.clone(), "entered into the bookkeeping; it is loaded in its turn")
             }
             Loader::Later(load_store) => {
                 let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
-                let opened = match &*load_store {
-                    Some(load_store) => load_store.clone(),
+                let opened = match load_store.take() {
+                    Some(load_store) => load_store,
                     None => LoadStore::open(&self.config.ingester.dir)?,
                 };
                 *load_store = Some(opened.clone());
                 (opened, "entered into the bookkeeping; the next `ingester run` loads it")
             }
         };
-        let key = format!("{}{SEAL}", layout::folder(&self.config.s3.to_ingest, batch));
-        let json = match store.get_at_most(&key, SMALL).await {
-            Ok(json) => json,
-            Err(error) if error.is_not_found() => return Ok(Ok("another ingester has just loaded it")),
-            Err(error) => return Ok(Err(error)),
-        };
-        match Seal::read(batch, &json) {
-            Ok(seal) => {
+        let outcome = match read_seal(store, &layout::folder(&self.config.s3.to_ingest, batch), batch).await {
+            Ok(SealRead::Usable(seal)) => {
                 load_store.discovered(load_store::found(&seal)).await?;
-                Ok(Ok(outcome))
+                entered
             }
-            Err(_) => Ok(Ok("its seal has just become unusable; it is looked at again next time")),
+            Ok(SealRead::Missing) => "another ingester has just loaded it",
+            Ok(SealRead::Unusable(_)) => "its seal has just become unusable; it is looked at again next time",
+            Err(error) if error.kind() == StoreErrorKind::Passing => {
+                leave(report, batch, "its seal cannot be read", &error.into());
+                return Ok(());
+            }
+            Err(error) => {
+                report.decide(batch, Matter::SealUnusable { why: error.to_string() }, None);
+                return Ok(());
+            }
+        };
+        report.mended(batch, "load", outcome.to_owned());
+        Ok(())
+    }
+}
+
+/// What `--dry-run` says instead of mending.
+fn planned(mend: &Mend) -> (&'static str, String) {
+    match mend {
+        Mend::Load => ("load", "would be loaded".to_owned()),
+        Mend::Archive(_) => ("archive", "loaded; its folder would be put away".to_owned()),
+        Mend::Tidy => ("tidy", "what is left over in its quarantine would be deleted".to_owned()),
+        Mend::Republish(matter) => {
+            let asked = "its producer would be asked to upload it once more";
+            ("republish", format!("{}: {asked}", matter.what()))
         }
     }
 }
 
-/// What S3 refuses of one batch holds that one: the others are compared all the same.
-fn left(report: &mut Report, batch: BatchId, what: &str, trouble: &LoadFailure) {
-    if trouble.class == ErrorClass::Passing {
-        tracing::warn!(%batch, "{what} now; tried again with the next comparison: {trouble}");
+/// Reports a failure that holds this batch: the others are compared all the same.
+fn leave(report: &mut Report, batch: BatchId, what: &str, failure: &LoadFailure) {
+    if failure.class == ErrorClass::Passing {
+        tracing::warn!(%batch, "{what} now; tried again with the next comparison: {failure}");
         report.agrees(Agreed::UnderWay);
     } else {
-        let why = format!("{what}: {trouble}");
-        report.decide(batch, Matter::Stuck { class: trouble.class, why }, None);
+        let why = format!("{what}: {failure}");
+        report.decide(batch, Matter::Stuck { class: failure.class, why }, None);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use chrono::Utc;
+    use shared::clock::Clock;
 
     use super::*;
     use crate::commands::reconcile::report::Sides;
 
     #[test]
     fn what_is_refused_of_one_batch_is_told_with_its_name_and_what_passes_is_not() {
-        let mut report = Report::new(Utc::now(), Utc::now(), false, Sides::default());
+        let now = Clock::system().wall();
+        let mut report = Report::new(now, now, false, Sides::default());
         let batch = BatchId::new();
         let asleep = LoadFailure::of_batch(ErrorClass::Incomplete, "InvalidObjectState");
-        left(&mut report, batch, "it is loaded, and cannot be put away", &asleep);
-        left(
+        leave(&mut report, batch, "it is loaded, and cannot be put away", &asleep);
+        leave(
             &mut report,
             batch,
             "it is loaded, and cannot be put away",

@@ -1,4 +1,4 @@
-//! What a reconciliation found, for people and for programs.
+//! The report of a comparison, for people and for programs.
 
 use std::fmt::Write;
 
@@ -8,17 +8,15 @@ use shared::human::count;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
+use crate::commands::report::{LISTED, write_counts};
 use crate::facts::judge::{Agreed, Matter};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
-pub(crate) const REPORT_FORMAT: u32 = 1;
-/// Batches of each kind that are listed; the others are counted.
-const LISTED: usize = 1000;
+const REPORT_FORMAT: u32 = 1;
 
-/// The report.
+/// The report. Its fields are those of the JSON.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Report {
-    /// [`REPORT_FORMAT`]
+pub(super) struct Report {
     pub format: u32,
     /// When it was begun.
     pub at: DateTime<Utc>,
@@ -26,62 +24,40 @@ pub(crate) struct Report {
     pub since: DateTime<Utc>,
     /// Whether nothing was mended.
     pub dry_run: bool,
-    /// What each side said.
     pub sides: Sides,
     /// Batches compared.
     pub compared: u64,
-    /// Those that agree.
     pub agree: Agree,
     /// What was done, or with `dry_run` would be.
     pub mended: Listed<Mended>,
-    /// What a person has to decide.
+    /// What an operator has to decide.
     pub decide: Listed<Undecided>,
 }
 
 /// Where the three sides are, and whether they could be asked.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Sides {
-    /// The producer's log.
+pub(super) struct Sides {
     pub log: String,
-    /// Whether it was asked: without it lost batches are not noticed.
+    /// Without the log lost batches are not noticed.
     pub log_asked: bool,
-    /// The bucket and its prefixes.
     pub s3: String,
-    /// The ledger.
     pub ledger: String,
 }
 
-/// Batches that agree, by where they are.
+/// Batches that agree ([`Agreed`]).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Agree {
-    /// Their producers are at them.
+pub(super) struct Agree {
     pub in_the_making: u64,
-    /// They are going to be loaded or archived.
     pub under_way: u64,
-    /// Loaded, and where they belong.
     pub loaded: u64,
-    /// Loaded, and no longer in S3.
     pub loaded_and_gone: u64,
-}
-
-impl Agree {
-    fn add(&mut self, agreed: Agreed) {
-        let counter = match agreed {
-            Agreed::InTheMaking => &mut self.in_the_making,
-            Agreed::UnderWay => &mut self.under_way,
-            Agreed::Loaded => &mut self.loaded,
-            Agreed::LoadedAndGone => &mut self.loaded_and_gone,
-        };
-        *counter += 1;
-    }
 }
 
 /// A list of bounded length, and how many there are.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Listed<T> {
-    /// All of them.
+pub(super) struct Listed<T> {
     pub count: u64,
-    /// The first 1000.
+    /// The first [`LISTED`].
     pub list: Vec<T>,
 }
 
@@ -100,50 +76,39 @@ impl<T> Listed<T> {
     }
 }
 
-/// Something that was mended.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Mended {
-    /// The batch.
+pub(super) struct Mended {
     pub batch: BatchId,
-    /// `load`, `archive` or `republish`.
+    /// `load`, `archive`, `tidy` or `republish`.
     pub act: &'static str,
-    /// What came of it.
     pub outcome: String,
 }
 
-/// Something a person has to decide.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Undecided {
-    /// The batch.
+pub(super) struct Undecided {
     pub batch: BatchId,
-    /// What it is about.
     #[serde(flatten)]
     pub matter: Matter,
-    /// The same for people.
+    /// The matter, for people.
     pub what: String,
-    /// What to do.
     pub advice: String,
 }
 
 impl Report {
     /// A report on nothing yet.
-    #[must_use]
-    pub(crate) fn new(at: DateTime<Utc>, since: DateTime<Utc>, dry_run: bool, sides: Sides) -> Self {
-        Self {
-            format: REPORT_FORMAT,
-            at,
-            since,
-            dry_run,
-            sides,
-            compared: 0,
-            agree: Agree::default(),
-            mended: Listed::default(),
-            decide: Listed::default(),
-        }
+    pub(super) fn new(at: DateTime<Utc>, since: DateTime<Utc>, dry_run: bool, sides: Sides) -> Self {
+        let (agree, mended, decide) = (Agree::default(), Listed::default(), Listed::default());
+        Self { format: REPORT_FORMAT, at, since, dry_run, sides, compared: 0, agree, mended, decide }
     }
 
     pub(super) fn agrees(&mut self, agreed: Agreed) {
-        self.agree.add(agreed);
+        let counter = match agreed {
+            Agreed::InTheMaking => &mut self.agree.in_the_making,
+            Agreed::UnderWay => &mut self.agree.under_way,
+            Agreed::Loaded => &mut self.agree.loaded,
+            Agreed::LoadedAndGone => &mut self.agree.loaded_and_gone,
+        };
+        *counter += 1;
     }
 
     pub(super) fn mended(&mut self, batch: BatchId, act: &'static str, outcome: String) {
@@ -160,8 +125,7 @@ impl Report {
     }
 
     /// The report for people, at most 100 columns wide.
-    #[must_use]
-    pub(crate) fn table(&self) -> String {
+    pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let Sides { log, s3, ledger, .. } = &self.sides;
         for (side, said) in [("log", log), ("S3", s3), ("ledger", ledger)] {
@@ -170,19 +134,21 @@ impl Report {
         let _ = writeln!(out, "since   {} UTC", self.since.format("%Y-%m-%d %H:%M:%S"));
         let Agree { in_the_making, under_way, loaded, loaded_and_gone } = self.agree;
         let _ = writeln!(out, "\n{:>9}  batches compared", count(self.compared));
-        for (batches, said) in [
-            (loaded, "loaded, and where they belong"),
-            (loaded_and_gone, "loaded, and no longer in S3 (deleted when archived, or by a lifecycle rule)"),
-            (under_way, "going to be loaded or archived"),
-            (in_the_making, "in the making: their producers are at them"),
-            (
-                self.mended.count,
-                if self.dry_run { "to be mended (nothing was: --dry-run)" } else { "mended" },
-            ),
-            (self.decide.count, "for a person to decide"),
-        ] {
-            let _ = writeln!(out, "{:>9}  {said}", count(batches));
-        }
+        let mended = if self.dry_run { "to be mended (nothing was: --dry-run)" } else { "mended" };
+        write_counts(
+            &mut out,
+            &[
+                (loaded, "loaded, and where they belong"),
+                (
+                    loaded_and_gone,
+                    "loaded, and no longer in S3 (deleted when archived, or by a lifecycle rule)",
+                ),
+                (under_way, "going to be loaded or archived"),
+                (in_the_making, "in the making: their producers are at them"),
+                (self.mended.count, mended),
+                (self.decide.count, "for a person to decide"),
+            ],
+        );
         for mended in &self.mended.list {
             let _ =
                 write!(out, "\n{}  {}\n{}\n", mended.batch, mended.act, columns::wrap(&mended.outcome, 4));
@@ -210,7 +176,6 @@ fn indented(text: &str) -> String {
 
 impl Matter {
     /// What it is about, for people.
-    #[must_use]
     pub(crate) fn what(&self) -> String {
         match self {
             Self::Lost { rows } => format!(
@@ -225,11 +190,10 @@ impl Matter {
             }
             Self::SealUnusable { why } => format!("its seal cannot be used: {why}"),
             Self::ArchivedNotLoaded => "it is archived, and the ledger does not know it".to_owned(),
-            Self::OtherSchema { schema } => {
-                format!(
-                    "its rows were made for schema {schema}, its seal does not name their columns, and this ingester has another schema"
-                )
-            }
+            Self::OtherSchema { schema } => format!(
+                "its rows were made for schema {schema}, its seal does not name their columns, and this ingester \
+                 has another schema"
+            ),
             Self::Stuck { why, .. } => format!("it waits: {why}"),
             Self::LedgerTwice { times } => {
                 format!("the ledger has it {times} times: its rows may stand in the table as often")
@@ -252,7 +216,6 @@ impl Matter {
     }
 
     /// What to do about it, a line each.
-    #[must_use]
     pub(crate) fn advice(&self, batch: BatchId) -> String {
         match self {
             Self::Lost { .. } => "restore its folder from versions or a copy of the bucket".to_owned(),
@@ -300,7 +263,7 @@ mod tests {
 
     #[test]
     fn the_table_has_a_summary_first_then_what_was_mended_then_what_to_decide() {
-        let now = Utc::now();
+        let now = shared::clock::Clock::system().wall();
         let mut report = Report::new(now, now, false, Sides::default());
         let (a, b) = (BatchId::new(), BatchId::new());
         report.compared = 3;
@@ -320,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_long_list_is_cut_and_counted() {
-        let now = Utc::now();
+        let now = shared::clock::Clock::system().wall();
         let mut report = Report::new(now, now, true, Sides::default());
         for _ in 0..=LISTED {
             report.mended(BatchId::new(), "load", String::new());

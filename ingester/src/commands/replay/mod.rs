@@ -15,7 +15,7 @@ use shared::layout;
 use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
 use state::loads::ErrorClass;
 
-use crate::commands::reconcile::{connect, failed};
+use crate::commands::connect::{connect, failed};
 use crate::commands::replay::one::{Ending, Replaying};
 use crate::failure::LoadFailure;
 use crate::quarantine::Quarantine;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use chrono::Utc;
 use ingester::Archiver;
 use ingester::LoadStore;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
@@ -26,7 +26,7 @@ fn folder(prefix: &str, batch: BatchId) -> BTreeMap<String, Bytes> {
 async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
     let book = LoadStore::open(&config.ingester.dir).unwrap();
     let instance = Instance::try_from("web-1".to_owned()).unwrap();
-    book.discovered(Load::new(batch, instance, 3, 30, 300, Utc::now())).await.unwrap();
+    book.discovered(Load::new(batch, instance, 3, 30, 300, Clock::system().wall())).await.unwrap();
     book.note(batch, LoadEvent::Attempt).await.unwrap();
     book.note(batch, LoadEvent::Loaded).await.unwrap();
     book
@@ -35,7 +35,7 @@ async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
 /// One process's try: says whether the batch is archived as far as it knows.
 async fn archive(config: &Config, book: &LoadStore, batch: BatchId) -> bool {
     let store = ObjectStore::connect(&config.s3).await;
-    let mut archiver = Archiver::new(config, store, book.clone());
+    let mut archiver = Archiver::new(config, store, book.clone(), Clock::system());
     archiver.step().await.unwrap();
     book.get(batch).unwrap().is_some_and(|load| ingester::is_archived(&load))
 }

@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use ingester::LoadStore;
 use ingester::UnknownFolders;
 use ingester::{Discovery, Hint};
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, Compression, MANIFEST, SEAL};
@@ -17,7 +18,7 @@ use crate::store::Memory;
 
 fn put(store: &Memory, batch: BatchId, sealed: bool) {
     let folder = layout::folder("ToIngest/", batch);
-    let now = Utc::now();
+    let now = Clock::system().wall();
     let seal = Seal {
         format: SEAL_FORMAT,
         batch,
@@ -52,10 +53,15 @@ struct Found {
 
 impl Found {
     async fn start(config: &Config) -> Self {
+        Self::start_at(config, &Clock::system()).await
+    }
+
+    async fn start_at(config: &Config, clock: &Clock) -> Self {
         let (hints, hinted) = mpsc::channel(9);
         let (book, doubts) = (LoadStore::open(&config.ingester.dir).unwrap(), UnknownFolders::default());
         let store = ObjectStore::connect(&config.s3).await;
-        let discovery = Discovery::new(config, store, book.clone(), doubts.clone(), hinted).unwrap();
+        let discovery =
+            Discovery::new(config, store, book.clone(), doubts.clone(), hinted, clock.clone()).unwrap();
         Self { discovery, book, doubts, hints }
     }
 
@@ -94,7 +100,7 @@ async fn finding_ten_new_batches_takes_one_list_however_many_were_loaded_and_kep
     for many in [20_000, 100_000] {
         let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
         let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"1h\"");
-        old(many, Utc::now()).into_iter().for_each(|batch| put(&store, batch, true));
+        old(many, Clock::system().wall()).into_iter().for_each(|batch| put(&store, batch, true));
         let new: Vec<BatchId> = (0..10).map(|_| BatchId::new()).collect();
         {
             let mut found = Found::start(&config).await;
@@ -122,13 +128,15 @@ async fn finding_ten_new_batches_takes_one_list_however_many_were_loaded_and_kep
 async fn a_batch_that_is_published_long_after_it_was_opened_is_found_all_the_same() {
     let (dir, store) = (TempDir::new().unwrap(), Memory::start().await);
     let config = config(&dir, &store, "archive = \"keep\"\nlist_all_interval = \"10s\"");
-    let now = Utc::now();
+    // Ids bear the time of the machine.
+    let clock = Clock::by_hand(Clock::system().wall());
+    let now = clock.wall();
     let before = old(2_000, now);
     before.iter().for_each(|batch| put(&store, *batch, true));
     // Seen without seal by a listing of everything: it is looked at until it has one.
     let waiting = BatchId::floor(now - TimeDelta::hours(7) - TimeDelta::seconds(7));
     put(&store, waiting, false);
-    let mut found = Found::start(&config).await;
+    let mut found = Found::start_at(&config, &clock).await;
     found.list(&[]).await;
     store.lists();
     found.list(&[]).await;
@@ -139,7 +147,7 @@ async fn a_batch_that_is_published_long_after_it_was_opened_is_found_all_the_sam
     // Never seen before, and older than listings reach: the next listing of everything finds it.
     let late = BatchId::floor(now - TimeDelta::hours(9) - TimeDelta::seconds(9));
     put(&store, late, true);
-    tokio::time::sleep(std::time::Duration::from_millis(10_100)).await;
+    clock.advance(std::time::Duration::from_millis(10_100));
     found.list(&[late]).await;
     assert!(found.knows(&[late]) && store.lists() > 4);
 }
@@ -151,7 +159,7 @@ async fn what_fits_one_page_is_listed_whole_every_time() {
     let mut found = Found::start(&config).await;
     found.list(&[]).await;
     store.lists();
-    let late = BatchId::floor(Utc::now() - TimeDelta::days(3));
+    let late = BatchId::floor(Clock::system().wall() - TimeDelta::days(3));
     put(&store, late, true);
     found.list(&[]).await;
     assert!(found.knows(&[late]));

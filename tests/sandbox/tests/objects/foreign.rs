@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use chrono::Utc;
 use ingester::combine;
 use ingester::put_away;
 use shared::config::Archive;
@@ -53,7 +52,7 @@ async fn tidying_and_archiving_leave_alone_what_is_not_ours() {
         all.insert(left_behind.clone(), Bytes::from_static(b"ours"));
         store.set_objects(all);
         put_away(&objects, (mode, "ToIngest/", "Ingested/"), 4, (batch, batch)).await.unwrap();
-        combine::tidy(&objects, "Loads/", Utc::now()).await.unwrap();
+        combine::tidy(&objects, "Loads/", shared::clock::Clock::system().wall()).await.unwrap();
         let there = store.objects();
         assert!(!there.contains_key(&left_behind), "{mode:?}");
         let place = |prefix: &str| {
@@ -88,7 +87,7 @@ async fn a_manifest_that_was_left_behind_is_found_behind_any_number_of_other_obj
     }
     let own = format!("Loads/{}-{}.json", BatchId::new(), "a".repeat(32));
     store.put(&own, "ours");
-    combine::tidy(&objects, "Loads/", Utc::now()).await.unwrap();
+    combine::tidy(&objects, "Loads/", shared::clock::Clock::system().wall()).await.unwrap();
     let there = store.objects();
     assert!(!there.contains_key(&own) && there.len() == 2500);
 }

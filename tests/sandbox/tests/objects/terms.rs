@@ -1,7 +1,6 @@
 //! Every object is written on the terms of its bucket, whichever call writes it, and every call says whose bucket it expects.
 
 use bytes::Bytes;
-use chrono::Utc;
 use hyper::Method;
 use hyper::http::request::Parts;
 use sandbox::s3::{ACCESS_KEY, S3, SECRET_KEY, access};
@@ -45,7 +44,7 @@ async fn everything(objects: &ObjectStore) {
     objects.crc32_of("ToIngest/k").await.unwrap();
     objects.list("ToIngest/", None).await.unwrap();
     objects.folders("ToIngest/").await.unwrap();
-    objects.list_older("ToIngest/", Utc::now(), |_| true).await.unwrap();
+    objects.list_older("ToIngest/", shared::clock::Clock::system().wall(), |_| true).await.unwrap();
     objects.delete("ToIngest/k").await.unwrap();
 }
 

@@ -1,9 +1,8 @@
-//! Folders that only the ledger can judge. The bookkeeping forgets old batches, and may be lost, so a listing can
-//! show folders it knows nothing of:
+//! Folders that only the ledger can judge. The load store forgets old batches, and may be lost, so a listing can show
+//! folders that it does not know:
 //!
-//! - with `archive = "keep"`, any folder with a seal: most were loaded long ago, and are not to be gone through
-//!   again with every listing;
-//! - otherwise, a folder without seal: either its producer is still at it, or an archiving was cut short.
+//! - with `archive = "keep"`, any folder with a seal: most were loaded long ago, and no listing is to read them again;
+//! - otherwise, a folder without seal: either its producer is still writing it, or an archiving was cut short.
 //!
 //! Discovery asks here; the loader, which has the connection, asks the ledger about many at once and answers.
 
@@ -11,6 +10,15 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use shared::ids::BatchId;
+
+/// Why discovery reads S3 before its interval is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// The folder of this batch may have a seal.
+    Look(BatchId),
+    /// A listing may show batches that the feed did not name.
+    List,
+}
 
 /// The questions and the answers so far. Clones share them.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,7 @@
 use shared::content::Content;
 
 use super::*;
+use crate::facts::batch::Counts;
 use crate::facts::folder::tests::seal;
 
 /// A batch that adds up.
@@ -26,16 +27,22 @@ pub(crate) fn good() -> Facts {
         set: Some("a1".to_owned()),
     };
     Facts {
-        batch: seal.batch,
-        place: Place::Ingested,
-        counted: seal.files.iter().map(|file| (file.name.clone(), Ok(10))).collect(),
-        seal: Ok(Some(seal)),
-        objects: Vec::new(),
-        quarantine: 1,
+        ingested: InFolder::Read(Box::new(seal.clone())),
+        counts: Counts {
+            files: seal.files.iter().map(|file| (file.name.clone(), Ok(10))).collect(),
+            quarantined: 1,
+            table: Some(15),
+            ..Counts::default()
+        },
         ledger: Some(ledger),
-        table: Some(15),
-        unmarked: false,
-        other_waits: false,
+        ..Facts::nothing_of(seal.batch)
+    }
+}
+
+fn sealed_in(facts: &mut Facts) -> &mut Seal {
+    match &mut facts.ingested {
+        InFolder::Read(seal) => seal,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -50,22 +57,23 @@ fn ledger(alter: impl FnOnce(&mut LedgerRow)) -> Vec<Fault> {
 }
 
 fn sealed(alter: impl FnOnce(&mut Seal)) -> Vec<Fault> {
-    altered(|facts| alter(facts.seal.as_mut().unwrap().as_mut().unwrap()))
+    altered(|facts| alter(sealed_in(facts)))
 }
 
 #[test]
 fn what_adds_up_has_no_fault_however_much_of_it_is_known() {
     assert_eq!(faults(&good()), []);
-    assert_eq!(altered(|facts| facts.table = None), []);
-    assert_eq!(altered(|facts| facts.counted.clear()), []);
+    assert_eq!(altered(|facts| facts.counts.table = None), []);
+    assert_eq!(altered(|facts| facts.counts.files.clear()), []);
     let gone = |facts: &mut Facts| {
-        (facts.place, facts.seal) = (Place::Nowhere, Ok(None));
-        facts.counted.clear();
+        facts.ingested = InFolder::Absent;
+        facts.counts.files.clear();
     };
     assert_eq!(altered(gone), []);
     let waiting = |facts: &mut Facts| {
-        (facts.place, facts.ledger, facts.table) = (Place::ToIngest, None, Some(0));
-        facts.quarantine = 0;
+        std::mem::swap(&mut facts.to_ingest, &mut facts.ingested);
+        (facts.ledger, facts.counts.table) = (None, Some(0));
+        facts.counts.quarantined = 0;
     };
     assert_eq!(altered(waiting), []);
     assert_eq!(ledger(|row| row.counted = None), []);
@@ -76,7 +84,7 @@ fn what_adds_up_has_no_fault_however_much_of_it_is_known() {
 fn rows_of_another_content_are_named_by_their_checksums() {
     let (ours, theirs) = (Content::of_rows(b"a"), Content::of_rows(b"b"));
     let other = altered(|facts| {
-        facts.seal.as_mut().unwrap().as_mut().unwrap().content = Some(ours);
+        sealed_in(facts).content = Some(ours);
         facts.ledger.as_mut().unwrap().content = Some(theirs);
     });
     assert_eq!(other, [Fault::Content { sealed: ours.to_string(), ledger: theirs.to_string() }]);
@@ -106,8 +114,12 @@ fn rows_that_name_the_first_id_are_shared_out_if_all_of_them_are_there() {
 #[test]
 fn every_side_that_does_not_add_up_is_named() {
     let loaded = Fault::TableRows { loaded: 15, counted: 19 };
-    assert_eq!(altered(|facts| facts.table = Some(19)), [loaded], "what was there already does not count");
-    assert_eq!(altered(|facts| facts.quarantine = 0), [Fault::Quarantine { ledger: 1, counted: 0 }]);
+    assert_eq!(
+        altered(|facts| facts.counts.table = Some(19)),
+        [loaded],
+        "what was there already does not count"
+    );
+    assert_eq!(altered(|facts| facts.counts.quarantined = 0), [Fault::Quarantine { ledger: 1, counted: 0 }]);
     assert_eq!(ledger(|row| row.times = 2), [Fault::LedgerTwice { times: 2 }]);
     let counts = |received, sum| Fault::LedgerCounts { received, sum, sealed: Some(23) };
     let other = Counted { received: 24, duplicates: 3, filtered: 1, rejected: 0 };
@@ -120,34 +132,37 @@ fn every_side_that_does_not_add_up_is_named() {
     let rows = Fault::LedgerRows { sealed: 20, loaded: 15, quarantined: 1, known: 3 };
     assert_eq!(ledger(|row| row.rows_known = 3), [rows, counts(23, 22)]);
     assert_eq!(sealed(|seal| seal.counts.rows = 21)[0], Fault::SealCounts { received: 23, sum: 24 });
-    let twenty = |facts: &mut Facts| facts.counted[1].1 = Ok(11);
+    let twenty = |facts: &mut Facts| facts.counts.files[1].1 = Ok(11);
     let file = "1.csv.zst".to_owned();
     assert_eq!(altered(twenty), [Fault::FileRows { file: file.clone(), sealed: 10, counted: 11 }]);
-    let cut = |facts: &mut Facts| facts.counted[1].1 = Err("cut".to_owned());
+    let cut = |facts: &mut Facts| facts.counts.files[1].1 = Err("cut".to_owned());
     assert_eq!(altered(cut), [Fault::File { file, why: "cut".to_owned() }]);
-    let gone = |facts: &mut Facts| facts.objects.push("f/1.csv is missing".to_owned());
+    let gone = |facts: &mut Facts| facts.counts.objects.push("f/1.csv is missing".to_owned());
     assert_eq!(altered(gone), [Fault::Object { why: "f/1.csv is missing".to_owned() }]);
-    assert_eq!(altered(|facts| facts.seal = Err("x".to_owned())), [Fault::Seal { why: "x".to_owned() }]);
+    assert_eq!(
+        altered(|facts| facts.ingested = InFolder::Unusable("x".to_owned())),
+        [Fault::Seal { why: "x".to_owned() }]
+    );
     let unknown = |facts: &mut Facts| facts.ledger = None;
     assert_eq!(altered(unknown), [Fault::NotInLedger, Fault::TableRows { loaded: 0, counted: 15 }]);
 }
 
 #[test]
 fn rows_of_another_schema_that_do_not_name_their_batch_are_not_missed_in_the_table() {
-    let none = |facts: &mut Facts| (facts.unmarked, facts.table) = (true, Some(0));
+    let none = |facts: &mut Facts| (facts.counts.unmarked, facts.counts.table) = (true, Some(0));
     assert_eq!(altered(none), []);
     let mut facts = good();
     assert!(!facts.is_not_counted());
     none(&mut facts);
     assert!(facts.is_not_counted());
     // Where some rows name it, all should.
-    let some = |facts: &mut Facts| (facts.unmarked, facts.table) = (true, Some(14));
+    let some = |facts: &mut Facts| (facts.counts.unmarked, facts.counts.table) = (true, Some(14));
     assert_eq!(altered(some), [Fault::TableRows { loaded: 15, counted: 14 }]);
-    let gone = |facts: &mut Facts| facts.table = Some(0);
+    let gone = |facts: &mut Facts| facts.counts.table = Some(0);
     assert_eq!(altered(gone), [Fault::TableRows { loaded: 15, counted: 0 }], "of our own schema");
     let lost = |facts: &mut Facts| {
         none(facts);
-        facts.quarantine = 0;
+        facts.counts.quarantined = 0;
     };
     assert_eq!(altered(lost), [Fault::Quarantine { ledger: 1, counted: 0 }], "all else is compared");
 }

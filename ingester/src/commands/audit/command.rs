@@ -1,0 +1,168 @@
+//! Counts a day at a time, so that memory holds one day's batches.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
+use futures_util::{StreamExt, TryStreamExt};
+use indicatif::{ProgressBar, ProgressStyle};
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::ids::BatchId;
+use shared::object_store::ObjectStore;
+
+use crate::commands::audit::report::{Day, Report, TableCheck};
+use crate::commands::connect::{connect, failed};
+use crate::commands::{report, since};
+use crate::facts::batch::Facts;
+use crate::facts::count::Counter;
+use crate::facts::faults::faults;
+use crate::facts::gather::{Part, Sources};
+use crate::failure::LoadFailure;
+use crate::redshift::counts::{self, Marks};
+use crate::redshift::{SqlFailure, Target, errors, ledger};
+
+/// `ingester audit`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Count batches opened since then: a duration before now (7d), a date or a time.
+    #[arg(long, value_name = "WHEN")]
+    pub since: String,
+    /// And before then.
+    #[arg(long, value_name = "WHEN", default_value = "0s")]
+    pub until: String,
+    /// Read every file and count its rows; otherwise files are compared with their seals by size and checksum.
+    #[arg(long)]
+    pub deep: bool,
+    /// Also look for hits whose rows stand in the table more than once: groups all rows of the time by hit id.
+    #[arg(long)]
+    pub hits: bool,
+    /// Print JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Counts, compares and prints the report.
+///
+/// # Errors
+/// 65 when something does not agree; 69 or 78 when S3 or Redshift cannot be asked.
+pub(crate) async fn command(
+    config: &Config,
+    args: &Args,
+    clock: &Clock,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let now = clock.wall();
+    let (since, until) = (since::moment(&args.since, now)?, since::moment(&args.until, now)?);
+    if since >= until {
+        let error = anyhow::anyhow!("--since {} is not before --until {}", args.since, args.until);
+        return Err(Failure::new(Exit::Usage, error));
+    }
+    let schema = config.schema.load()?;
+    let (marks, target) = (Marks::of(&schema), Target::new(config, &schema, "ingester audit".to_owned()));
+    let (store, session) = (ObjectStore::connect(&config.s3).await, connect(config).await?);
+    let sources = Sources { store: &store, config, target: &target, session: &session, now };
+    let audit = Audit { counter: Counter { sources, marks: &marks, deep: args.deep }, bar: bar() };
+    let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&marks));
+    for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
+        audit.add_day(day, (since, until), &mut report).await.map_err(|failure| failed(&failure))?;
+    }
+    audit.bar.finish_and_clear();
+    if args.hits {
+        let found = counts::doubles(&session, &target, &marks, (since, until)).await;
+        report.doubles(found.map_err(|error| failed(&counting(&error)))?);
+    }
+    report::print(&report, Report::table, args.json, out)?;
+    if report.agrees() {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Data, anyhow::anyhow!("not everything adds up: see the report")))
+}
+
+/// A progress bar on a terminal.
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    let style = "{elapsed_precise} {bar:24} {pos} of {len} batches";
+    bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+fn counting(error: &SqlFailure) -> LoadFailure {
+    errors::trouble(error, "counting")
+}
+
+/// The part of a day that lies in the time asked about.
+fn part_of(day: NaiveDate, (since, until): (DateTime<Utc>, DateTime<Utc>)) -> Part {
+    let midnight = day.and_time(NaiveTime::MIN).and_utc();
+    (midnight.max(since), (midnight + TimeDelta::days(1)).min(until))
+}
+
+struct Audit<'a> {
+    counter: Counter<'a>,
+    bar: ProgressBar,
+}
+
+impl Audit<'_> {
+    /// Counts a day. What moves while it is counted can look wrong: such batches are counted once more, and the second
+    /// result is reported.
+    async fn add_day(
+        &self,
+        day: NaiveDate,
+        time: (DateTime<Utc>, DateTime<Utc>),
+        report: &mut Report,
+    ) -> Result<(), LoadFailure> {
+        let part = part_of(day, time);
+        let mut doubtful = BTreeSet::new();
+        for facts in self.count(part, None).await? {
+            if faults(&facts).is_empty() {
+                report.add(&facts, Vec::new());
+            } else {
+                doubtful.insert(facts.batch);
+            }
+        }
+        if !doubtful.is_empty() {
+            for facts in self.count(part, Some(&doubtful)).await? {
+                report.add(&facts, faults(&facts));
+            }
+        }
+        if self.received(day, part).await?.is_some()
+            && let Some(fault) = self.received(day, part).await?
+        {
+            report.days.push(fault);
+        }
+        Ok(())
+    }
+
+    /// Counts all batches of a part of a day, or only these.
+    async fn count(&self, part: Part, only: Option<&BTreeSet<BatchId>>) -> Result<Vec<Facts>, LoadFailure> {
+        let batches = self.counter.batches(part, only).await?;
+        if only.is_none() {
+            self.bar.inc_length(batches.len() as u64);
+        }
+        let counting = batches.into_iter().map(|facts| self.counter.count(facts));
+        let counted = futures_util::stream::iter(counting).buffered(self.counter.sources.config.s3.uploads);
+        counted
+            .inspect_ok(|_| {
+                if only.is_none() {
+                    self.bar.inc(1)
+                }
+            })
+            .try_collect()
+            .await
+    }
+
+    /// What is wrong with the rows of one day's batches together, where rows tell when they were received and not which
+    /// batch they are of.
+    async fn received(&self, day: NaiveDate, part: Part) -> Result<Option<Day>, LoadFailure> {
+        let Counter { sources: Sources { session, target, .. }, marks, .. } = &self.counter;
+        let (None, Some(column)) = (&marks.batch, &marks.received) else { return Ok(None) };
+        let rows = ledger::read(session, target, part.0, part.1).await.map_err(|error| counting(&error))?;
+        let first = rows.iter().filter_map(|row| row.first_received).min();
+        let last = rows.iter().filter_map(|row| row.last_received).max();
+        let (Some(first_received), Some(last_received)) = (first, last) else { return Ok(None) };
+        let received = counts::received(session, target, column, (first_received, last_received)).await;
+        let fault = received.map_err(|error| counting(&error))?.fault();
+        Ok(fault.map(|what| Day { day, first_received, last_received, what }))
+    }
+}

@@ -1,0 +1,30 @@
+//! Connects a command to Redshift, and names the code that it ends with.
+
+use shared::config::Config;
+use shared::exit::{Exit, Failure};
+use shared::object_store::StoreError;
+use state::loads::ErrorClass;
+
+use crate::failure::LoadFailure;
+use crate::redshift::{Connector, Session, errors};
+
+/// A connection for a command that ends.
+pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
+    let connector = Connector::new(config, "livestream ingester")?;
+    let opened = connector.open().await;
+    opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
+}
+
+/// The failure of a command: 78 for a fault of the configuration, else 69.
+pub(crate) fn failed(failure: &LoadFailure) -> Failure {
+    let exit = match failure.class {
+        ErrorClass::Configuration => Exit::Config,
+        _ => Exit::Unavailable,
+    };
+    Failure::new(exit, anyhow::anyhow!("{failure}"))
+}
+
+/// The failure of a command that S3 ends.
+pub(crate) fn store_failed(error: StoreError) -> Failure {
+    failed(&error.into())
+}

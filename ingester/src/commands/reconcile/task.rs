@@ -1,0 +1,180 @@
+//! Reconciling within `ingester run`, over a connection of its own that lasts for one comparison.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::FutureExt;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::status::snapshot::ProducerSnapshot;
+use tokio::sync::oneshot;
+
+use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
+use crate::commands::reconcile::mend::{Loader, Mender};
+use crate::commands::reconcile::report::{Agree, Report, Undecided};
+use crate::facts::batch::InLog;
+use crate::facts::gather::{Known, Seals, Sources, in_log};
+use crate::failure::StepError;
+use crate::identity::Identity;
+use crate::load::pause::Pauses;
+use crate::load_store::LoadStore;
+use crate::redshift::{Connector, Target, errors};
+
+/// Longest wait for the log.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How soon the end of a pause by hand is noticed.
+const RESUMED: Duration = Duration::from_secs(30);
+/// How far back the first comparison goes, and each later one.
+const BACK_AT_START: TimeDelta = TimeDelta::days(7);
+const BACK: TimeDelta = TimeDelta::days(1);
+/// Matters that are logged one by one; the report of `ingester reconcile` has all.
+const LOGGED: usize = 20;
+
+/// Compares at start and at an interval.
+pub(crate) struct Reconciler {
+    config: Config,
+    store: ObjectStore,
+    target: Target,
+    connector: Connector,
+    load_store: LoadStore,
+    pauses: Pauses,
+    mender: Mender,
+    clock: Clock,
+    back: TimeDelta,
+    quiet: Option<Quiet>,
+}
+
+/// What was known when nothing was left to do. While it stays so nobody is asked: an hourly query would keep a
+/// serverless workgroup of an idle site awake.
+#[derive(Debug, PartialEq, Eq)]
+struct Quiet {
+    log: Option<BTreeMap<BatchId, InLog>>,
+    moved: u64,
+}
+
+impl Reconciler {
+    pub(crate) fn new(
+        config: &Config,
+        target: Target,
+        connector: Connector,
+        store: ObjectStore,
+        load_store: LoadStore,
+        pauses: Pauses,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            store,
+            target,
+            connector,
+            mender: Mender::new(config, Loader::Here(load_store.clone())),
+            load_store,
+            pauses,
+            clock,
+            back: BACK_AT_START,
+            quiet: None,
+        }
+    }
+
+    /// Compares and mends once, and logs the result. Returns when to do it again.
+    ///
+    /// # Errors
+    /// When the load store fails. S3 or Redshift being away is waited for.
+    pub(crate) async fn step(&mut self) -> Result<Duration, Failure> {
+        let now = self.clock.wall();
+        // A pause may be for Redshift's sake.
+        if let Some(paused) = self.pauses.at(now) {
+            let left = paused.until.and_then(|until| (until - now).to_std().ok());
+            return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
+        }
+        let interval = self.config.ingester.reconcile_interval.0;
+        let moved = self.load_store.moved();
+        let (known, log) = self.read_databases().await;
+        let quiet = Quiet { log: known.log.clone(), moved };
+        if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
+            return Ok(interval);
+        }
+        let since = start_of_day(now - self.back);
+        let mut report = Report::new(now, since, false, sides(&self.config, &known, &log));
+        match self.compare(&known, &mut report).await {
+            Ok(()) => {
+                log_report(&report);
+                self.back = BACK;
+                // Rows in quarantine may be replayed by a command, which does not tell.
+                let Agree { in_the_making, under_way, .. } = report.agree;
+                let undone = report.mended.count + report.decide.count + in_the_making + under_way > 0
+                    || !known.loads.is_empty()
+                    || !self.load_store.in_quarantine(1).is_empty();
+                self.quiet = if undone { None } else { Some(quiet) };
+                Ok(interval)
+            }
+            Err(StepError::Fatal(failure)) => Err(failure),
+            Err(StepError::Load(failure)) => {
+                // The loader or discovery meets the same failure, and logs it as an error.
+                tracing::warn!("log, S3 and ledger cannot be compared now: {failure}");
+                Ok(self.config.ingester.retry_max.0.min(interval))
+            }
+        }
+    }
+
+    async fn compare(&self, known: &Known, report: &mut Report) -> Result<(), StepError> {
+        let (config, store, target) = (&self.config, &self.store, &self.target);
+        let opened = self.connector.open().await;
+        let session = &opened.map_err(|error| errors::trouble(&error, "connecting to Redshift"))?;
+        Identity::new(config, store.clone()).refuse_foreign(session, target).await?;
+        let sources = Sources { store, config, target, session, now: report.at };
+        let read_again = || async { self.read_databases().await.0 }.boxed();
+        reconcile(&sources, Seals::Open, known, &read_again, &self.mender, report).await
+    }
+
+    /// What the log and the load store know, and where the log was read.
+    async fn read_databases(&self) -> (Known, String) {
+        let socket = self.config.producer_socket();
+        let asked =
+            tokio::time::timeout(PATIENCE, state::status::feed::snapshot::<ProducerSnapshot>(&socket)).await;
+        let (log, origin) = match asked {
+            Ok(Ok(answer)) => (Some(in_log(&answer.snapshot)), format!("running, process {}", answer.pid)),
+            Ok(Err(error)) => (None, error.to_string()),
+            Err(_) => (None, format!("{} does not answer", socket.display())),
+        };
+        let loads = self.load_store.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        (Known { log, loads }, origin)
+    }
+
+    /// Compares until shutdown, for the first time after the first listing of discovery: what that finds needs no mending.
+    ///
+    /// # Errors
+    /// As [`Reconciler::step`].
+    pub(crate) async fn run(
+        mut self,
+        listed: oneshot::Receiver<()>,
+        shutdown: Shutdown,
+    ) -> Result<(), Failure> {
+        if shutdown.until(listed).await.is_none_or(|listed| listed.is_err()) {
+            return Ok(());
+        }
+        while let Some(next) = shutdown.until(self.step()).await {
+            if shutdown.until(self.clock.sleep(next?)).await.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn log_report(report: &Report) {
+    let (compared, mended, decide) = (report.compared, report.mended.count, report.decide.count);
+    for mended in &report.mended.list {
+        tracing::info!(batch = %mended.batch, "reconciled: {}: {}", mended.act, mended.outcome);
+    }
+    for Undecided { batch, what, advice, .. } in report.decide.list.iter().take(LOGGED) {
+        tracing::error!(%batch, "a person must decide: {what}; {}", advice.replace('\n', "; "));
+    }
+    let log_asked = report.sides.log_asked;
+    tracing::info!(compared, mended, decide, log_asked, "log, S3 and ledger compared");
+}

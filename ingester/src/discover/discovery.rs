@@ -1,0 +1,207 @@
+//! Follows hints, and lists.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use shared::clock::{Clock, Steady};
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::object_store::ObjectStore;
+use shared::retry::Backoff;
+use shared::shutdown::Shutdown;
+use state::loads::ErrorClass;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::discover::folders::Lister;
+use crate::discover::seals::SealReader;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
+use crate::failure::{LoadFailure, StepError};
+use crate::load::combine;
+use crate::load_store::LoadStore;
+
+/// Hints followed together.
+const HINTS: usize = 64;
+/// How often manifests that were left behind are deleted.
+const TIDYING: Duration = Duration::from_secs(24 * 3600);
+
+/// Enters the batches in S3 into the load store.
+#[derive(Debug)]
+pub struct Discovery {
+    hints: mpsc::Receiver<Hint>,
+    lister: Lister,
+    seals: SealReader,
+    tidying: Tidying,
+    clock: Clock,
+    interval: Duration,
+    backoff: Backoff,
+    alert_after: u32,
+    next_listing: Steady,
+    /// Whether a listing has been through.
+    listed: bool,
+    /// Who waits for the first listing.
+    waits: Option<oneshot::Sender<()>>,
+    /// When the latest complete listing ended; before the first one, when this began.
+    complete: watch::Sender<Steady>,
+}
+
+/// Deletes manifests that loads left behind.
+#[derive(Debug)]
+struct Tidying {
+    store: ObjectStore,
+    prefix: String,
+    next: Steady,
+}
+
+impl Discovery {
+    /// A discovery that has not listed yet.
+    ///
+    /// # Errors
+    /// When the load store cannot be read.
+    pub fn new(
+        config: &Config,
+        store: ObjectStore,
+        load_store: LoadStore,
+        unknown_folders: UnknownFolders,
+        hints: mpsc::Receiver<Hint>,
+        clock: Clock,
+    ) -> Result<Self, Failure> {
+        let (ingester, now) = (&config.ingester, clock.steady());
+        let tidying = Tidying { store: store.clone(), prefix: config.s3.loads.clone(), next: now + TIDYING };
+        Ok(Self {
+            hints,
+            lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
+            seals: SealReader::new(config, store, load_store, clock.clone()),
+            tidying,
+            clock,
+            interval: ingester.list_interval.0,
+            backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
+            alert_after: ingester.alert_after,
+            next_listing: now,
+            listed: false,
+            waits: None,
+            complete: watch::Sender::new(now),
+        })
+    }
+
+    /// Answers after the first listing. Every batch that was in S3 at start is in the load store then, but for seals that
+    /// could not be read: reconciling must not wait for one of them for ever.
+    #[must_use]
+    pub fn listed(&mut self) -> oneshot::Receiver<()> {
+        let (tell, told) = oneshot::channel();
+        self.waits = Some(tell);
+        told
+    }
+
+    /// When the latest complete listing ended; before the first one, when this discovery was made.
+    #[must_use]
+    pub fn complete(&self) -> watch::Receiver<Steady> {
+        self.complete.subscribe()
+    }
+
+    /// Waits for hints or for the next listing, and follows them.
+    ///
+    /// # Errors
+    /// When the load store fails. S3 being away is no error here: it is asked again.
+    pub async fn step(&mut self) -> Result<(), Failure> {
+        let mut hints = Vec::with_capacity(HINTS);
+        tokio::select! {
+            // None at all: everybody who could give a hint has ended.
+            1.. = self.hints.recv_many(&mut hints, HINTS) => {}
+            () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
+        }
+        let list = hints.contains(&Hint::List);
+        if list && self.listed && self.tidying.next <= self.clock.steady() {
+            // In the place of a listing, so that an idle ingester sends no more requests than it says.
+            self.tidy().await;
+            self.next_listing = self.clock.steady() + self.interval;
+            return Ok(());
+        }
+        let hinted = hints.into_iter().filter_map(|hint| match hint {
+            Hint::Look(batch) => Some(batch),
+            Hint::List => None,
+        });
+        let mut batches: BTreeSet<BatchId> = hinted.collect();
+        if list {
+            batches.append(&mut self.seals.held.due());
+        }
+        let batches = batches.into_iter().map(|batch| (batch, String::new())).collect();
+        // Seals that cannot be read now hold up no listing.
+        let mut failed = self.seals.read(batches).await?.map(LoadFailure::from);
+        if list {
+            match self.list().await {
+                Ok(()) => {}
+                // This one goes first: it concerns all batches.
+                Err(StepError::Load(failure)) => failed = Some(failure),
+                Err(StepError::Fatal(failure)) => return Err(failure),
+            }
+        }
+        match failed {
+            Some(failure) => self.retry(&failure),
+            // A hint that was followed says nothing about listings, nor about the seals that wait for one.
+            None if list => {
+                self.backoff.succeeded();
+                let usual = self.clock.steady() + self.interval;
+                self.next_listing = self.seals.held.next_retry().map_or(usual, |retry| retry.min(usual));
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Lists the batches that may have come, and reads their seals.
+    async fn list(&mut self) -> Result<(), StepError> {
+        if self.hints.is_empty() && !self.seals.held.any_to_read() {
+            self.lister.keep_progress().await?;
+        }
+        let first = !self.listed;
+        let mut listing = self.lister.list(&mut self.seals.held, first, self.clock.wall()).await?;
+        self.listed = true;
+        let failed = self.seals.read(std::mem::take(&mut listing.to_read)).await?;
+        let _ = self.waits.take().map(|waits| waits.send(()));
+        // A seal that could not be asked for, by this listing or before, holds the progress back: were it kept, the next
+        // process would begin behind that seal.
+        if !self.seals.held.any_unread() {
+            self.lister.completed(listing);
+            self.complete.send_replace(self.clock.steady());
+        }
+        if first {
+            self.tidy().await;
+        }
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Puts the next listing off, and logs why: as an error if it concerns operators, since with an empty load store
+    /// nobody else does.
+    fn retry(&mut self, failure: &LoadFailure) {
+        let (now, wait) = (self.clock.steady(), self.backoff.failed());
+        if self.next_listing <= now || self.next_listing > now + wait {
+            self.next_listing = now + wait;
+        }
+        let (failures, wait) = (self.backoff.failures(), wait.as_secs_f64());
+        if failure.class == ErrorClass::Configuration || failures >= self.alert_after {
+            tracing::error!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {failure}");
+        } else {
+            tracing::warn!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {failure}");
+        }
+    }
+
+    async fn tidy(&mut self) {
+        let Tidying { store, prefix, next } = &mut self.tidying;
+        *next = self.clock.steady() + TIDYING;
+        if let Err(error) = combine::tidy(store, prefix, self.clock.wall()).await {
+            tracing::warn!(%error, "manifests that were left behind stay for another day");
+        }
+    }
+
+    /// Discovers until shutdown.
+    ///
+    /// # Errors
+    /// As [`Discovery::step`].
+    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
+        while let Some(step) = shutdown.until(self.step()).await {
+            step?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! Lists folders below `s3.to_ingest`, and decides which seals to read.
+
+use std::collections::{BTreeSet, HashSet};
+
+use chrono::{DateTime, Utc};
+use shared::config::{Archive, Config};
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::layout::{self, SEAL};
+use shared::object_store::{Next, Object, ObjectStore, StoreError};
+
+use crate::discover::held::HeldSeals;
+use crate::discover::progress::Progress;
+use crate::facts::unknown_folders::UnknownFolders;
+use crate::failure::StepError;
+use crate::load_store::{self, LoadStore};
+
+/// Folders without seal that are read again although listings begin behind them: the youngest.
+const READ_AGAIN: usize = 100;
+
+/// A folder of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    batch: BatchId,
+    /// The `ETag` of its seal, if it has one.
+    seal: Option<String>,
+}
+
+/// What a listing found.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// The seals to read, with their `ETag`s.
+    pub to_read: Vec<(BatchId, String)>,
+    /// Batches whose outcome is not known yet.
+    open: Vec<BatchId>,
+    /// The requests it took, if it was of everything.
+    whole: Option<u64>,
+    at: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+pub(super) struct Lister {
+    store: ObjectStore,
+    load_store: LoadStore,
+    unknown_folders: UnknownFolders,
+    prefix: String,
+    keep: bool,
+    progress: Progress,
+    /// Folders without seal that nothing else is known of.
+    unsealed: BTreeSet<BatchId>,
+}
+
+/// What a listing makes of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Leave,
+    AskLedger,
+    ReadSeal,
+    /// Wait for its seal.
+    Wait,
+}
+
+/// What the load store says of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Known {
+    No,
+    Open,
+    Archived,
+}
+
+/// The next step with a folder. Pure.
+fn step(known: Known, sealed: bool, keep: bool) -> Step {
+    match (known, sealed, keep) {
+        (Known::Open, _, _) | (Known::Archived, _, true) | (Known::Archived, false, _) => Step::Leave,
+        (Known::No, true, true) => Step::AskLedger,
+        // New, or archived and published again by a producer that crashed before it could note it.
+        (Known::No | Known::Archived, true, false) => Step::ReadSeal,
+        (Known::No, false, _) => Step::Wait,
+    }
+}
+
+impl Lister {
+    pub(super) fn new(
+        config: &Config,
+        store: ObjectStore,
+        load_store: LoadStore,
+        unknown_folders: UnknownFolders,
+    ) -> Result<Self, Failure> {
+        let progress = Progress::new(config, load_store.listed()?);
+        let (prefix, keep) = (config.s3.to_ingest.clone(), config.ingester.archive == Archive::Keep);
+        let unsealed = BTreeSet::new();
+        Ok(Self { store, load_store, unknown_folders, prefix, keep, progress, unsealed })
+    }
+
+    /// Lists the batches that may have come. The `first` listing also asks the ledger about folders without seal: an
+    /// earlier process may have left them half archived.
+    pub(super) async fn list(
+        &mut self,
+        held: &mut HeldSeals,
+        first: bool,
+        at: DateTime<Utc>,
+    ) -> Result<Listing, StepError> {
+        let after = self.progress.after(at);
+        let (found, pages) = self.list_folders(after.as_deref()).await?;
+        let whole = after.is_none().then_some(pages);
+        if whole.is_some() {
+            let there: HashSet<BatchId> = found.iter().map(|found| found.batch).collect();
+            self.unknown_folders.keep_only(&there);
+            held.keep_only(&there);
+            self.unsealed.clear();
+        }
+        let mut to_read = Vec::new();
+        for Found { batch, seal } in &found {
+            self.unsealed.remove(batch);
+            if (self.keep && self.unknown_folders.is_settled(*batch)) || held.leaves(*batch, seal.as_deref())
+            {
+                continue;
+            }
+            match step(self.known(*batch)?, seal.is_some(), self.keep) {
+                Step::Leave => {}
+                Step::AskLedger => self.unknown_folders.ask(*batch),
+                Step::ReadSeal => to_read.push((*batch, seal.clone().unwrap_or_default())),
+                Step::Wait => {
+                    self.unsealed.insert(*batch);
+                    // Reconciling reports it, should nobody ever seal it.
+                    self.load_store.stirred();
+                    if first && !self.keep {
+                        self.unknown_folders.ask(*batch);
+                    }
+                }
+            }
+        }
+        if self.unknown_folders.any() {
+            self.load_store.wake_loader();
+        }
+        let open = to_read.iter().map(|(batch, _)| batch).chain(&self.unsealed).copied().collect();
+        if whole.is_none() {
+            to_read.extend(self.behind(&found)?.into_iter().map(|batch| (batch, String::new())));
+        }
+        Ok(Listing { to_read, open, whole, at })
+    }
+
+    fn known(&self, batch: BatchId) -> Result<Known, Failure> {
+        Ok(match self.load_store.get(batch)? {
+            None => Known::No,
+            Some(load) if load_store::is_archived(&load) => Known::Archived,
+            Some(_) => Known::Open,
+        })
+    }
+
+    /// Folders without seal that this listing began behind.
+    fn behind(&mut self, found: &[Found]) -> Result<Vec<BatchId>, Failure> {
+        while self.unsealed.len() > READ_AGAIN {
+            self.unsealed.pop_first();
+        }
+        let first = found.first().map(|found| found.batch);
+        let mut behind = Vec::new();
+        for batch in self.unsealed.iter().take_while(|batch| first.is_none_or(|first| **batch < first)) {
+            if self.known(*batch)? == Known::No {
+                behind.push(*batch);
+            }
+        }
+        Ok(behind)
+    }
+
+    /// The folders of a listing, and the requests it took.
+    async fn list_folders(&self, after: Option<&str>) -> Result<(Vec<Found>, u64), StoreError> {
+        let (mut found, mut pages) = (Vec::new(), 0);
+        let mut from = after.map(|after| Next::After(after.to_owned()));
+        loop {
+            let (page, next) = self.store.list_page(&self.prefix, from.as_ref()).await?;
+            add_page(&mut found, &self.prefix, &page);
+            pages += 1;
+            if next.is_none() {
+                return Ok((found, pages));
+            }
+            from = next;
+        }
+    }
+
+    /// Notes that every seal of a listing was read, and every one of an earlier listing.
+    pub(super) fn completed(&mut self, listing: Listing) {
+        self.progress.note(listing.whole, listing.open, listing.at);
+    }
+
+    /// Keeps durably how far listings have come, if all that they found is in the load store by now or was answered.
+    pub(super) async fn keep_progress(&mut self) -> Result<(), Failure> {
+        if !self.unknown_folders.any()
+            && let Some(progress) = self.progress.to_keep()
+        {
+            self.load_store.note_listed(progress.clone()).await?;
+            self.progress.kept();
+        }
+        Ok(())
+    }
+}
+
+/// Adds the folders of one page. Keys come in order, so the objects of a folder stand together, if need be over the
+/// edge of a page.
+fn add_page(found: &mut Vec<Found>, prefix: &str, page: &[Object]) {
+    for object in page {
+        let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
+        if !layout::is_of_batch(name) {
+            continue;
+        }
+        let seal = (name == SEAL).then(|| object.etag.clone());
+        match found.last_mut() {
+            Some(last) if last.batch == batch => last.seal = last.seal.take().or(seal),
+            _ => found.push(Found { batch, seal }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
+        let folder = layout::folder("ToIngest/", batch);
+        names
+            .iter()
+            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
+            .collect()
+    }
+
+    #[test]
+    fn the_step_with_a_folder_follows_from_the_load_store_its_seal_and_the_mode() {
+        for (known, sealed, keep, expected) in [
+            (Known::No, true, true, Step::AskLedger),
+            (Known::No, true, false, Step::ReadSeal),
+            (Known::No, false, true, Step::Wait),
+            (Known::No, false, false, Step::Wait),
+            (Known::Archived, true, true, Step::Leave),
+            (Known::Archived, true, false, Step::ReadSeal),
+            (Known::Archived, false, true, Step::Leave),
+            (Known::Archived, false, false, Step::Leave),
+            (Known::Open, true, true, Step::Leave),
+            (Known::Open, true, false, Step::Leave),
+            (Known::Open, false, true, Step::Leave),
+            (Known::Open, false, false, Step::Leave),
+        ] {
+            assert_eq!(step(known, sealed, keep), expected, "{known:?}, sealed {sealed}, keep {keep}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_a_batch_when_its_seal_is_there_on_whichever_page() {
+        let (whole, open) = (BatchId::new(), BatchId::new());
+        let mut found = Vec::new();
+        add_page(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
+        add_page(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
+        add_page(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
+        add_page(
+            &mut found,
+            "ToIngest/",
+            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
+        );
+        add_page(&mut found, "ToIngest/", &objects(BatchId::new(), &["notes.txt", "sub/batch.json"]));
+        let seal = Some(String::new());
+        assert_eq!(found, [Found { batch: whole, seal }, Found { batch: open, seal: None }]);
+    }
+}

@@ -1,0 +1,102 @@
+//! Reads seals, and enters their batches into the load store.
+
+use futures_util::StreamExt;
+use shared::clock::Clock;
+use shared::config::{Archive, Config};
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::layout;
+use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::seal::Seal;
+
+use crate::discover::held::HeldSeals;
+use crate::facts::seal::{SealRead, read_seal};
+use crate::failure::LoadFailure;
+use crate::load_store::{self, LoadStore};
+use crate::producer_link::{self, Producer};
+
+#[derive(Debug)]
+pub(super) struct SealReader {
+    store: ObjectStore,
+    load_store: LoadStore,
+    producer: Producer,
+    prefix: String,
+    keep: bool,
+    at_once: usize,
+    pub held: HeldSeals,
+}
+
+impl SealReader {
+    pub(super) fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Self {
+        Self {
+            store,
+            load_store,
+            producer: Producer::new(config.producer_socket()),
+            prefix: config.s3.to_ingest.clone(),
+            keep: config.ingester.archive == Archive::Keep,
+            at_once: config.s3.uploads,
+            held: HeldSeals::new(&config.ingester, clock),
+        }
+    }
+
+    /// Reads the seals of these batches, several at once, and enters those that are there; with each the `ETag` that a
+    /// listing showed. Returns the error of one that could not be asked for.
+    pub(super) async fn read(
+        &mut self,
+        batches: Vec<(BatchId, String)>,
+    ) -> Result<Option<StoreError>, Failure> {
+        let (store, prefix) = (self.store.clone(), self.prefix.clone());
+        let read = batches.into_iter().map(|(batch, etag)| {
+            let (store, folder) = (&store, layout::folder(&prefix, batch));
+            async move { (batch, etag, read_seal(store, &folder, batch).await) }
+        });
+        let mut read = futures_util::stream::iter(read).buffer_unordered(self.at_once);
+        let mut failed = None;
+        while let Some((batch, etag, answer)) = read.next().await {
+            match answer {
+                Ok(SealRead::Usable(seal)) => {
+                    self.held.usable(batch);
+                    self.enter(&seal).await?;
+                }
+                Ok(SealRead::Unusable(error)) => {
+                    self.held.unusable(batch, etag);
+                    let answer = self.producer.republish(batch).await;
+                    let outlook = producer_link::outlook(&answer);
+                    tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
+                }
+                Ok(SealRead::Missing) => {
+                    self.held.gone(batch);
+                    tracing::debug!(%batch, "no seal there (any more)");
+                }
+                Err(error) if error.kind() == StoreErrorKind::Passing => {
+                    self.held.unread(batch);
+                    failed = Some(error);
+                }
+                // S3 answers listings, so this is a matter of the one object.
+                Err(error) => {
+                    let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
+                    let then = if retry {
+                        format!("trying again in {:.1} s", self.held.refused(batch).as_secs_f64())
+                    } else {
+                        self.held.unusable(batch, etag);
+                        "the folder is left as it is".to_owned()
+                    };
+                    let LoadFailure { why, advice, .. } = error.into();
+                    tracing::error!(%batch, "the seal cannot be read; {then}: {why}: {advice}");
+                }
+            }
+        }
+        Ok(failed)
+    }
+
+    async fn enter(&self, seal: &Seal) -> Result<(), Failure> {
+        // A kept folder is read again when a producer tells of it; only another batch of the same id is news.
+        let known = if self.keep { self.load_store.get(seal.batch)? } else { None };
+        if known.is_some_and(|known| known.content.is_none() || known.content == seal.content) {
+            return Ok(());
+        }
+        let load = self.load_store.discovered(load_store::found(seal)).await?;
+        tracing::debug!(batch = %load.batch, rows = load.rows, instance = %load.instance, "discovered");
+        Ok(())
+    }
+}

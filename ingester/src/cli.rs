@@ -1,10 +1,11 @@
-//! The command line of `ingester`: reads it and starts what it asks for.
+//! The command line of `ingester`: parses it and starts the command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
@@ -13,7 +14,7 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::{commands::adopt, commands::audit, commands::ledger, commands::reconcile};
+use crate::commands::{self, adopt, audit, ledger, reconcile, replay};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
@@ -62,7 +63,7 @@ lost one of these, add it, replay, and drop it again.
 Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged or gone, 66 no row of such a batch is in
 quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
 
-/// Longer ones are meant to have no end.
+/// A longer pause is meant to have no end.
 const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
@@ -135,7 +136,7 @@ enum Command {
     /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
     /// refused stay in quarantine, the others are loaded.
     #[command(after_help = REPLAY)]
-    Replay(crate::commands::replay::Args),
+    Replay(replay::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.
     ///
     /// The ledger says which batches are loaded. Rows of times for which it speaks, and which their producer compared, are
@@ -153,7 +154,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the command.
     ///
     /// # Errors
     /// With the code the program ends with.
@@ -164,66 +165,44 @@ impl Cli {
 }
 
 fn start(path: &Path, command: Command) -> Result<(), Failure> {
+    let clock = Clock::system();
+    // Before anything that takes time: a signal that comes early must stop the service in order.
+    let shutdown = if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
+    let secrets = match command {
+        Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
+        _ => Secrets::Ingester,
+    };
+    let (config, out) = (Config::load(path, secrets)?, &mut out::stdout());
     match command {
-        Command::Ddl { diff: true } => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::ddl::diff(&config, &mut out::stdout()))
-        }
-        Command::Ddl { diff: false } => {
-            let config = Config::load(path, Secrets::Unused)?;
-            crate::commands::ddl::print(&config, &mut out::stdout())
-        }
-        Command::Pause { length, reason } => {
-            let since = Utc::now();
-            let until =
-                length.and_then(|length| since.checked_add_signed(TimeDelta::from_std(length.0).ok()?));
-            in_config(path, Some(Pause { since, until, reason }))
-        }
-        Command::Resume => in_config(path, None),
-        Command::Check => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::check::check(&config, path, &mut out::stdout()))
-        }
-        Command::Reconcile(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(reconcile::command(&config, &args, &mut out::stdout()))
-        }
-        Command::Adopt(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(adopt::command(&config, &args, &mut out::stdout()))
-        }
-        Command::Audit(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(audit::command(&config, &args, &mut out::stdout()))
-        }
-        Command::Ledger(command) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(ledger::command(&config, &command, &mut out::stdout()))
-        }
-        Command::Replay(what) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            let _telemetry = telemetry::start(&config.logging, "replay")?;
-            in_runtime(crate::commands::replay::replay(&config, &what, &mut out::stdout()))
-        }
         Command::Run => {
-            let shutdown = Shutdown::on_signals()?;
-            let config = Config::load(path, Secrets::Ingester)?;
             let _telemetry = telemetry::start(&config.logging, "ingester")?;
             config.warn();
-            let done = in_runtime(crate::run::run(config, shutdown));
+            let done = in_runtime(crate::run::run(config, clock, shutdown));
             if let Err(failure) = &done {
                 tracing::error!(%failure, "the ingester ends");
             }
             done
         }
+        Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, out)),
+        Command::Ddl { diff: false } => commands::ddl::print(&config, out),
+        Command::Pause { length, reason } => {
+            let since = clock.wall();
+            let until =
+                length.and_then(|Span(length)| since.checked_add_signed(TimeDelta::from_std(length).ok()?));
+            in_runtime(commands::pause::set_pause(&config, Some(Pause { since, until, reason }), out))
+        }
+        Command::Resume => in_runtime(commands::pause::set_pause(&config, None, out)),
+        Command::Check => in_runtime(commands::check::check(&config, path, out)),
+        Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, out)),
+        Command::Adopt(args) => in_runtime(adopt::command(&config, &args, out)),
+        Command::Audit(args) => in_runtime(audit::command(&config, &args, out)),
+        Command::Ledger(command) => in_runtime(ledger::command(&config, &command, out)),
+        Command::Replay(args) => {
+            let _telemetry = telemetry::start(&config.logging, "replay")?;
+            in_runtime(replay::replay(&config, &args, &clock, out))
+        }
     }
 }
-
-fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
-    let config = Config::load(path, Secrets::Unused)?;
-    in_runtime(crate::load::pause::command(&config, pause, &mut out::stdout()))
-}
-
 fn pause_length(text: &str) -> Result<Span, String> {
     let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
     let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
@@ -235,7 +214,7 @@ fn pause_length(text: &str) -> Result<Span, String> {
     }
 }
 
-/// It is shown on terminals as it is.
+/// A reason is shown on terminals as it is.
 fn reason(text: &str) -> Result<String, String> {
     if text.contains(char::is_control) {
         return Err("write one line of plain text".to_owned());
@@ -246,7 +225,7 @@ fn reason(text: &str) -> Result<String, String> {
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // A look-up of a host name cannot be interrupted; it is not waited for.
+    // Do not wait for the look-up of a host name: it cannot be interrupted.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }

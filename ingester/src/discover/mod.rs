@@ -293,7 +293,7 @@ impl Discovery {
                 None => {
                     self.unsealed.insert(batch);
                     // Should nobody ever seal it, it is `reconcile` that tells.
-                    self.load_store.stirred();
+                    self.load_store.count_change();
                     if first && !self.keep {
                         self.unknown_folders.ask(batch);
                     }
@@ -457,7 +457,7 @@ impl Discovery {
         if known.is_some_and(|known| known.content.is_none() || known.content == seal.content) {
             return Ok(());
         }
-        let load = self.load_store.discovered(load_store::found(seal)).await?;
+        let load = self.load_store.discovered(self.load_store.found(seal)).await?;
         tracing::debug!(batch = %load.batch, rows = load.rows, instance = %load.instance, "discovered");
         Ok(())
     }

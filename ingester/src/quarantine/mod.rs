@@ -31,7 +31,7 @@ pub(crate) mod split;
 mod tidy;
 
 pub(crate) use pieces::is_of_search;
-pub(crate) use rest::{LEFT_OVER, Sifted, load_rest};
+pub(crate) use rest::{LEFT_OVER, load_good_rows};
 pub(crate) use tidy::tidy;
 
 use shared::config::Config;

@@ -20,47 +20,37 @@ use crate::redshift::{Session, Target, errors};
 /// What is said when what is left of a search cannot be deleted.
 pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
 
-/// How a batch with refused rows came to be loaded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sifted {
-    /// How the ledger has it.
-    pub settled: Settled,
-    /// Rows in quarantine, as the ledger says.
-    pub quarantined: u64,
-}
-
-/// Loads the batch of `seal`, whose COPY met a load error: without the rows that are refused.
+/// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
+/// it, and how many rows the ledger counts in quarantine.
 ///
-/// # Errors
-/// When it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying again is always
-/// right, and never loads twice.
-pub(crate) async fn load_rest(
+/// A failure means that it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying
+/// again is always right, and never loads twice.
+pub(crate) async fn load_good_rows(
     session: &Session,
     target: &Target,
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
-) -> Result<Sifted, LoadFailure> {
+) -> Result<(Settled, u64), LoadFailure> {
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
-    let loaded = sift_and_load(session, target, store, quarantine, (seal, id)).await;
-    match loaded {
-        Ok((settled, sifted)) => {
-            let quarantined = match tidy(session, target, store, quarantine, settled.entered).await {
-                Ok(entry) => entry.map_or(sifted, |entry| entry.rows),
+    match search_and_load(session, target, store, quarantine, (seal, id)).await {
+        Ok((settled, refused)) => {
+            let rows = match tidy(session, target, store, quarantine, settled.entered).await {
+                Ok(entry) => entry.map_or(refused, |entry| entry.rows),
                 // It is loaded all the same.
-                Err(trouble) => {
-                    tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {trouble}");
-                    sifted
+                Err(failure) => {
+                    tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
+                    refused
                 }
             };
-            Ok(Sifted { settled, quarantined })
+            Ok((settled, rows))
         }
-        Err(trouble) => {
-            if trouble.class == ErrorClass::Data {
+        Err(failure) => {
+            if failure.class == ErrorClass::Data {
                 drop_scratch(store, &quarantine.scratch(id)).await;
             }
-            Err(trouble)
+            Err(failure)
         }
     }
 }
@@ -76,7 +66,7 @@ async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<Ba
     })
 }
 
-async fn sift_and_load(
+async fn search_and_load(
     session: &Session,
     target: &Target,
     store: &ObjectStore,

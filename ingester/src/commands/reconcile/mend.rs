@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
@@ -181,7 +182,7 @@ impl Hands {
                 let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
                 let opened = match &*load_store {
                     Some(load_store) => load_store.clone(),
-                    None => LoadStore::open(&self.config.ingester.dir)?,
+                    None => LoadStore::open(&self.config.ingester.dir, &Clock::system())?,
                 };
                 *load_store = Some(opened.clone());
                 (opened, "entered into the bookkeeping; the next `ingester run` loads it")
@@ -195,7 +196,7 @@ impl Hands {
         };
         match Seal::read(batch, &json) {
             Ok(seal) => {
-                load_store.discovered(load_store::found(&seal)).await?;
+                load_store.discovered(load_store.found(&seal)).await?;
                 Ok(Ok(outcome))
             }
             Err(_) => Ok(Ok("its seal has just become unusable; it is looked at again next time")),

@@ -40,7 +40,12 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// 65 when rows are still refused or a quarantine is damaged, 66 when a batch has none, and as Redshift and S3 answer.
-pub(crate) async fn replay(config: &Config, args: &Args, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) async fn replay(
+    config: &Config,
+    args: &Args,
+    _clock: &shared::clock::Clock,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, String::new());
     let connector = Connector::new(config, "livestream ingester replay")?;

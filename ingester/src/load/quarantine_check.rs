@@ -48,7 +48,8 @@ impl QuarantineCheck {
     ) -> Result<Settled, StepError> {
         let (session, target) = connection.get()?;
         self.load_store.sifting(seal.batch).await?;
-        match load_good_rows(session, target, &self.store, &self.quarantine, seal).await {
+        let redshift = (session, target, &self.clock);
+        match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
             Ok((settled, rows)) => {
                 self.load_store.quarantined(seal.batch, rows).await?;
                 Ok(settled)

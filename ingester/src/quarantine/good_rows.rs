@@ -1,24 +1,23 @@
 //! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
 
-use crate::redshift::said;
+use shared::clock::Clock;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
-use shared::seal::Seal;
+use shared::seal::{Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::quarantine::pieces::Pieces;
-use crate::quarantine::search::{How, Sift};
-use crate::quarantine::set::Set;
-use crate::quarantine::tidy::drop_scratch;
-use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::look::{self, There};
 use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
-use crate::redshift::{Session, Target, errors};
+use crate::redshift::{Session, Target, errors, said};
 
-/// What is said when what is left of a search cannot be deleted.
-pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
+use super::place::Quarantine;
+use super::row_files::{RowFile, RowFiles};
+use super::search::BadRowSearch;
+use super::set::Set;
+use super::tidy::{LEFT_OVER, drop_scratch, tidy};
+use super::trial::How;
 
 /// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
 /// it, and how many rows the ledger counts in quarantine.
@@ -26,31 +25,29 @@ pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 
 /// A failure means that it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying
 /// again is always right, and never loads twice.
 pub(crate) async fn load_good_rows(
-    session: &Session,
-    target: &Target,
+    (session, target, clock): (&Session, &Target, &Clock),
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
 ) -> Result<(Settled, u64), LoadFailure> {
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
-    match search_and_load(session, target, store, quarantine, (seal, id)).await {
-        Ok((settled, refused)) => {
-            let rows = match tidy(session, target, store, quarantine, settled.entered).await {
-                Ok(entry) => entry.map_or(refused, |entry| entry.rows),
-                // It is loaded all the same.
-                Err(failure) => {
-                    tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
-                    refused
-                }
-            };
-            Ok((settled, rows))
-        }
+    let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
+    let (settled, refused) = match loaded {
+        Ok(loaded) => loaded,
         Err(failure) => {
             if failure.class == ErrorClass::Data {
                 drop_scratch(store, &quarantine.scratch(id)).await;
             }
-            Err(failure)
+            return Err(failure);
+        }
+    };
+    match tidy(session, target, store, quarantine, settled.entered).await {
+        Ok(entry) => Ok((settled, entry.map_or(refused, |entry| entry.rows))),
+        // It is loaded all the same.
+        Err(failure) => {
+            tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
+            Ok((settled, refused))
         }
     }
 }
@@ -67,47 +64,53 @@ async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<Ba
 }
 
 async fn search_and_load(
-    session: &Session,
-    target: &Target,
+    (session, target, clock): (&Session, &Target, &Clock),
     store: &ObjectStore,
     quarantine: &Quarantine,
     (seal, id): (&Seal, BatchId),
 ) -> Result<(Settled, u64), LoadFailure> {
     let from = layout::folder(&target.to_ingest, seal.batch);
-    let pieces = Pieces::of_batch(store, seal, &from, quarantine.scratch(id));
-    let mut sift = Sift::new(session, target, pieces, Some(quarantine.max_share));
+    let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
+        name: name.clone(),
+        key: format!("{from}{name}"),
+        rows: *rows,
+        bytes: *bytes,
+        crc32: Some(crc32.clone()),
+    };
+    let files = seal.files.iter().map(file).collect();
+    let files = RowFiles::new(store, files, seal.compression, quarantine.scratch(id));
+    let mut search = BadRowSearch::new((session, target, clock), files, Some(quarantine.max_share));
     let mut how = How::NoLoad;
     loop {
-        sift.search(how).await?;
-        let (rows, refusals) = sift.outcome().await?;
+        search.search(how).await?;
+        let bad_rows = search.bad_rows().await?;
         let mut part = Part { id, ..Part::whole(seal.clone()) };
-        if let Some(first) = refusals.first() {
-            let (refused, file, row) = (refusals.len(), first.file.clone(), first.row);
-            let (column, reason) = (first.column.clone(), said::reason(&first.reason));
+        if let Some(first) = bad_rows.1.first().cloned() {
             let columns = target.columns.clone();
-            let set = Set::new(id, seal.schema.clone(), columns, seal.compression, (rows.into(), refusals));
-            let mut set = set.map_err(|error| LoadFailure::of_batch(ErrorClass::Passing, error))?;
+            let mut set = Set::new(id, seal.schema.clone(), columns, seal.compression, bad_rows);
             // If the batch has a ledger row by now, the transaction names no set.
             match set.written_before(store, &quarantine.prefix).await? {
                 Some(name) => set.name = name,
                 None => set.put(store, &quarantine.prefix).await?,
             }
-            tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file, row, column, reason,
+            let refused = set.description.rows;
+            tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file = first.file,
+                row = first.row, column = first.column, reason = said::reason(&first.reason),
                 "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
-            part = Part { quarantined: set.description.rows, set: Some(set.name), ..part };
+            part = Part { quarantined: refused, set: Some(set.name), ..part };
         }
         let quarantined = part.quarantined;
-        let loading =
-            Loading { manifest: sift.rest().await?, compression: seal.compression, parts: vec![part] };
+        let manifest = search.good_rows().await?;
+        let loading = Loading { manifest, compression: seal.compression, parts: vec![part] };
         match load(session, target, &loading).await {
             // NOLOAD does not see everything that a load refuses.
-            Err(trouble) if trouble.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
-            Err(trouble) => return Err(trouble),
+            Err(failure) if failure.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
+            Err(failure) => return Err(failure),
             Ok(Loaded::Settled(settled)) => {
                 let before = || Settled::before(seal.batch, id, 0);
                 return Ok((settled.into_iter().next().unwrap_or_else(before), quarantined));
             }
-            // One batch is never told to go alone.
+            // One batch is never to be loaded alone.
             Ok(Loaded::Isolated(_)) => {
                 return Err(LoadFailure::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
             }

@@ -85,10 +85,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load batches until told to stop.
+    /// Load batches until SIGTERM or Ctrl-C.
     ///
     /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
-    /// its ledger row, and moves its folder away. May be killed at any moment and started again; several may run.
+    /// its ledger row, and archives its folder. May be killed at any moment and started again; several may run.
     Run,
     /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
     ///
@@ -96,13 +96,13 @@ enum Command {
     Check,
     /// Load nothing for a while.
     ///
-    /// Of several ingesters it pauses the one of this configuration, whether it runs or not, and outlives its restarts.
-    /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
+    /// Pauses the ingester of this configuration, whether it runs or not, and no other. The pause outlives restarts, and
+    /// replaces an earlier one. A load under way ends normally; discovery and archiving go on.
     Pause {
         /// How long, such as 30m; without it until `ingester resume`.
         #[arg(long = "for", value_name = "TIME", value_parser = pause_length)]
         length: Option<Span>,
-        /// Why, for those who look at `state dump`.
+        /// Why; `state dump` shows it.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: Option<String>,
     },
@@ -110,10 +110,10 @@ enum Command {
     Resume,
     /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
     ///
-    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
-    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
-    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
-    /// mended, and with 65 if a person must decide something.
+    /// Compares every batch that any of the three knows. Enters sealed batches for loading, archives the folders of loaded
+    /// ones, and has the producer upload again what S3 has lost, if it still has copies. `ingester run` does the same at
+    /// start and at an interval; this may run beside it. Exits with 0 if all agrees or was mended, with 65 if something
+    /// needs an operator.
     #[command(after_help = RECONCILE_EXAMPLES)]
     Reconcile(reconcile::Args),
     /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
@@ -126,15 +126,15 @@ enum Command {
     /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
     ///
     /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined + already in the
-    /// table, by its seal, its files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    /// table, by its seal, its files, the ledger and the table. Changes nothing. Exits with 0 if all agrees, with 65 if not.
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(audit::Args),
     /// Load rows that Redshift refused, once the table or the schema is mended.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
     /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, mend the table,
-    /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
-    /// refused stay in quarantine, the others are loaded.
+    /// then run this. Each row is loaded once, however often this runs and whatever runs beside it. Rows that are still
+    /// refused stay in quarantine.
     #[command(after_help = REPLAY)]
     Replay(replay::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.

@@ -84,15 +84,13 @@ pub(crate) const TOO_LARGE_ADVICE: &str =
 
 impl From<StoreError> for LoadFailure {
     fn from(error: StoreError) -> Self {
-        match error.kind() {
-            _ if error.is_too_large() => {
-                Self { advice: TOO_LARGE_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
-            }
-            StoreErrorKind::NotFound => Self::of_batch(ErrorClass::Incomplete, error),
-            StoreErrorKind::Asleep => {
-                Self { advice: ASLEEP_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
-            }
-            // S3 may refuse one object for a moment only: retry as soon as for other failures.
+        let (kind, too_large) = (error.kind(), error.is_too_large());
+        let incomplete = |error, advice| Self { advice, ..Self::of_batch(ErrorClass::Incomplete, error) };
+        match kind {
+            _ if too_large => incomplete(error, TOO_LARGE_ADVICE),
+            StoreErrorKind::NotFound => incomplete(error, ""),
+            StoreErrorKind::Asleep => incomplete(error, ASLEEP_ADVICE),
+            // S3 may refuse one object for a moment only: retry as soon as after other failures.
             StoreErrorKind::Configuration => {
                 Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, REFUSED_ADVICE) }
             }

@@ -11,7 +11,7 @@ use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Entered, Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
 use state::store::StoreError;
 use tokio::sync::Notify;
 
@@ -133,19 +133,9 @@ impl LoadStore {
         self.change(move |loads| loads.note_all(moves, now)).await
     }
 
-    /// Notes that a bad-row search begins, before it writes anything to S3.
-    pub(crate) async fn sifting(&self, batch: BatchId) -> Result<Load, Failure> {
-        self.change_one(move |loads| loads.sifting(batch)).await
-    }
-
     /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
     pub(crate) async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
         self.change_one(move |loads| loads.quarantined(batch, rows)).await
-    }
-
-    /// Notes how the ledger has a batch, before it is noted as loaded.
-    pub(crate) async fn entered(&self, batch: BatchId, entered: Entered) -> Result<Load, Failure> {
-        self.change_one(move |loads| loads.entered(batch, entered)).await
     }
 
     /// How far listings of S3 have come.
@@ -242,7 +232,8 @@ impl LoadStore {
         Ok(blocking(move || work(&loads)).await??)
     }
 
-    async fn change_one<F>(&self, work: F) -> Result<Load, Failure>
+    /// Changes one load, and returns when that is durable.
+    pub(crate) async fn change_one<F>(&self, work: F) -> Result<Load, Failure>
     where
         F: FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
     {

@@ -1,4 +1,4 @@
-//! One attempt: verifies the due batches in S3, loads them with one COPY, and has the result of each recorded. A bad batch
+//! One attempt: verifies the due batches in S3, loads them with one COPY, and records the result of each. A bad batch
 //! fails alone. The others stay *loading*, which is due; the next step retries them. So it is with batches that must be
 //! loaded the staged way: each is loaded alone.
 
@@ -10,7 +10,7 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
-use state::loads::{ErrorClass, LoadEvent};
+use state::loads::{Entered, ErrorClass, LoadEvent};
 
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
@@ -23,15 +23,18 @@ use crate::redshift::{Connector, Target, errors, look};
 use super::combine::{self, is_combined};
 use super::connection::Connection;
 use super::folders::{Unfit, in_ledger, verify_all};
-use super::recorder::Recorder;
+use super::planner::Planner;
+use super::quarantine_check::QuarantineCheck;
+use super::report;
 
 /// A combined manifest that is not deleted within this time is left to be tidied.
 const DELETING: Duration = Duration::from_secs(5);
 
-/// Runs attempts.
+/// Runs attempts, and records their results.
 pub(super) struct Runner {
     pub(super) connection: Connection,
-    pub(super) recorder: Recorder,
+    pub(super) planner: Planner,
+    pub(super) quarantine: QuarantineCheck,
     store: ObjectStore,
     load_store: LoadStore,
     producer: Producer,
@@ -46,14 +49,15 @@ impl Runner {
         target: Target,
         connector: Connector,
         store: ObjectStore,
-        load_store: &LoadStore,
+        load_store: LoadStore,
         clock: &Clock,
     ) -> Self {
         Self {
             connection: Connection::new(config, target, connector, store.clone(), load_store.clone()),
-            recorder: Recorder::new(config, &store, load_store, clock),
+            planner: Planner::new(&config.ingester, load_store.clone(), clock),
+            quarantine: QuarantineCheck::new(config, store.clone(), load_store.clone(), clock),
             store,
-            load_store: load_store.clone(),
+            load_store,
             producer: Producer::new(config.producer_socket()),
             at_once: config.s3.uploads,
             clock: clock.clone(),
@@ -63,21 +67,15 @@ impl Runner {
     /// Connects, unless there is a usable connection.
     pub(super) async fn connect(&mut self) -> Result<(), StepError> {
         if self.connection.ensure().await? {
-            self.recorder.quarantine.refresh_soon();
+            self.quarantine.refresh_soon();
         }
         Ok(())
-    }
-
-    pub(super) async fn refresh_quarantine(&mut self) -> Result<(), Failure> {
-        self.recorder.quarantine.refresh(&self.connection).await
     }
 
     /// Attempts to load these batches.
     pub(super) async fn attempt(&mut self, mut batches: Vec<BatchId>) -> Result<(), Failure> {
         match self.load_due(&mut batches).await {
-            Err(StepError::Load(failure)) => {
-                self.recorder.failed(&mut self.connection, &batches, &failure).await
-            }
+            Err(StepError::Load(failure)) => self.failed(&batches, &failure).await,
             Err(StepError::Fatal(fatal)) => Err(fatal),
             Ok(()) => Ok(()),
         }
@@ -102,14 +100,14 @@ impl Runner {
             }
         }
         // The others stay *loading*.
-        keep_alike(&self.connection.target().columns, &mut fit);
+        keep_alike(&self.connection.target.columns, &mut fit);
         *batches = fit.iter().map(|seal| seal.batch).collect();
         self.isolate_staged(&mut fit).await?;
         *batches = fit.iter().map(|seal| seal.batch).collect();
         let (session, target) = self.connection.get()?;
         let loading = combine::loading(&self.store, target, fit).await?;
         match load(session, target, &loading).await {
-            Ok(Loaded::Settled(settled)) => Ok(self.loaded(&loading, &settled, started).await?),
+            Ok(Loaded::Settled(settled)) => Ok(self.finish(&loading, &settled, started).await?),
             // The ledger has changed since it was read.
             Ok(Loaded::Isolated(isolated)) => {
                 self.isolate(&isolated);
@@ -120,7 +118,7 @@ impl Runner {
     }
 
     async fn verify(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
-        verify_all(&self.store, self.connection.target(), self.at_once, batches).await
+        verify_all(&self.store, &self.connection.target, self.at_once, batches).await
     }
 
     /// Keeps those of several batches that may be loaded together, or the oldest alone if each must be loaded the staged
@@ -152,7 +150,7 @@ impl Runner {
         for (batch, why) in isolated {
             tracing::debug!(%batch, "is loaded alone, compared with the table: {why}");
         }
-        self.recorder.planner.isolate(isolated.iter().map(|(batch, _)| *batch));
+        self.planner.isolated.extend(isolated.iter().map(|(batch, _)| *batch));
     }
 
     /// A folder that is not whole may be one that was loaded and is half archived, here or by another ingester, or
@@ -161,24 +159,24 @@ impl Runner {
         let (session, target) = self.connection.get()?;
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
         let before = in_ledger(session, target, &self.store, &batches).await?;
-        self.recorder.loaded(&mut self.connection, &before, None).await?;
+        self.record_loaded(&before, None).await?;
         for (batch, failure) in unfit {
             if before.iter().all(|one| one.batch != batch) {
                 let failure = self.producer.mend(batch, failure).await;
-                self.recorder.failed(&mut self.connection, &[batch], &failure).await?;
+                self.failed(&[batch], &failure).await?;
             }
         }
         Ok(())
     }
 
     /// All of it is loaded now, or some of it was before; the rest is due at once.
-    async fn loaded(
+    async fn finish(
         &mut self,
         loading: &Loading,
         settled: &[Settled],
         started: Steady,
     ) -> Result<(), Failure> {
-        self.recorder.loaded(&mut self.connection, settled, Some((loading, started))).await?;
+        self.record_loaded(settled, Some((loading, started))).await?;
         if is_combined(loading) {
             let deleting = tokio::time::timeout(DELETING, self.store.delete(&loading.manifest)).await;
             if !matches!(deleting, Ok(Ok(()))) {
@@ -199,8 +197,8 @@ impl Runner {
         started: Steady,
     ) -> Result<(), StepError> {
         if let (ErrorClass::Data, [part]) = (failure.class, loading.parts.as_slice()) {
-            match self.recorder.quarantine.load_good_rows(&self.connection, &part.seal).await {
-                Ok(settled) => return Ok(self.loaded(loading, &[settled], started).await?),
+            match self.quarantine.load_good_rows(&self.connection, &part.seal).await {
+                Ok(settled) => return Ok(self.finish(loading, &[settled], started).await?),
                 Err(StepError::Load(of_search)) => failure = of_search,
                 Err(fatal) => return Err(fatal),
             }
@@ -216,19 +214,68 @@ impl Runner {
         if !is_combined(loading) || failure.scope == Scope::Whole {
             return Err(failure.into());
         }
-        let planner = &mut self.recorder.planner;
         if failure.blamed.is_empty() {
             tracing::warn!(
                 batches = batches.len(),
                 "loading them one by one, to find the batch at fault: {failure}"
             );
-            planner.isolate(batches);
-            planner.succeeded();
+            self.planner.isolated.extend(batches);
+            self.planner.breaker.succeeded();
         }
         for (batch, why) in &failure.blamed {
             let own = LoadFailure::of_batch(failure.class, format!("{}; {why}", failure.why));
-            self.recorder.failed(&mut self.connection, &[*batch], &own).await?;
+            self.failed(&[*batch], &own).await?;
         }
         Ok(())
+    }
+
+    /// Records that the ledger has these batches; `attempt` is what loaded them and when it started, if it was ours.
+    async fn record_loaded(
+        &mut self,
+        settled: &[Settled],
+        attempt: Option<(&Loading, Steady)>,
+    ) -> Result<(), Failure> {
+        let wrong = match self.quarantine.verify_settled(&self.connection, settled).await {
+            Ok(wrong) => wrong,
+            Err(StepError::Load(failure)) => {
+                let batches: Vec<BatchId> = settled.iter().map(|one| one.batch).collect();
+                return self.failed(&batches, &failure).await;
+            }
+            Err(StepError::Fatal(fatal)) => return Err(fatal),
+        };
+        for (batch, failure) in &wrong {
+            self.failed(&[*batch], failure).await?;
+        }
+        let right = |one: &&Settled| wrong.iter().all(|(wrong, _)| *wrong != one.batch);
+        let settled: Vec<_> = settled.iter().filter(right).collect();
+        if settled.is_empty() {
+            return Ok(());
+        }
+        for one in &settled {
+            let entered = Entered {
+                known: one.known,
+                staged: one.staged.is_some(),
+                entered_as: Some(one.entered).filter(|entered| *entered != one.batch),
+            };
+            if entered != Entered::default() {
+                let batch = one.batch;
+                self.load_store.change_one(move |loads| loads.entered(batch, entered)).await?;
+            }
+        }
+        let moves = settled.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
+        let noted = self.load_store.note_all(moves).await?;
+        self.planner.loaded(settled.iter().map(|one| one.batch));
+        self.quarantine.refresh(&self.connection).await?;
+        report::loaded(&settled, noted, attempt, self.clock.now());
+        Ok(())
+    }
+
+    /// Records that these batches met a failure; no batch, when none was due.
+    pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
+        if failure.class == ErrorClass::Configuration && failure.scope == Scope::Whole {
+            // A new connection verifies the tables again, and names what is wrong with them.
+            self.connection.close();
+        }
+        self.planner.failed(batches, failure).await
     }
 }

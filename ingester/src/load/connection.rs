@@ -22,10 +22,10 @@ pub(super) struct Connection {
     connector: Connector,
     identity: Identity,
     load_store: LoadStore,
-    target: Target,
+    pub(super) target: Target,
     session: Option<Session>,
     /// The tables are verified once at start, even with nothing to load: a fault is better known early.
-    connected_before: bool,
+    pub(super) connected_before: bool,
 }
 
 impl Connection {
@@ -44,14 +44,6 @@ impl Connection {
     pub(super) fn get(&self) -> Result<(&Session, &Target), LoadFailure> {
         let none = || LoadFailure::of_all(ErrorClass::Passing, "not connected", "");
         Ok((self.session.as_ref().ok_or_else(none)?, &self.target))
-    }
-
-    pub(super) fn target(&self) -> &Target {
-        &self.target
-    }
-
-    pub(super) fn connected_before(&self) -> bool {
-        self.connected_before
     }
 
     /// Ends the session; the next one verifies the tables again.

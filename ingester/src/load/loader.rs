@@ -56,7 +56,7 @@ impl Loader {
     ) -> Self {
         Self {
             unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),
-            runner: Runner::new(config, target, connector, store, &load_store, clock),
+            runner: Runner::new(config, target, connector, store, load_store.clone(), clock),
             load_store,
             pauses,
             clock: clock.clone(),
@@ -73,14 +73,13 @@ impl Loader {
             let left = self.pauses.left(&paused, now);
             return Ok(Progress::Hold(left.map(|left| now.steady + left.min(RECHECK_PAUSE))));
         }
-        let planner = &self.runner.recorder.planner;
-        if let Some(until) = planner.open_until(now.steady) {
+        if let Some(until) = self.runner.planner.breaker.open_until(now.steady) {
             return Ok(Progress::Hold(Some(until)));
         }
-        let next = planner.next(now.steady);
+        let next = self.runner.planner.next(now.steady);
         let oldest = match &next {
             Next::Load(batches) => batches.first().copied(),
-            Next::Wait(until) if self.runner.connection.connected_before() && !self.unknown.any() => {
+            Next::Wait(until) if self.runner.connection.connected_before && !self.unknown.folders.any() => {
                 return Ok(Progress::Wait(*until));
             }
             Next::Wait(_) => None,
@@ -89,10 +88,9 @@ impl Loader {
             Err(StepError::Fatal(fatal)) => return Err(fatal),
             // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
             Err(StepError::Load(failure)) => {
-                let Runner { connection, recorder, .. } = &mut self.runner;
                 // A new connection verifies the tables again.
-                connection.close();
-                recorder.failed(connection, oldest.as_slice(), &failure).await?;
+                self.runner.connection.close();
+                self.runner.failed(oldest.as_slice(), &failure).await?;
             }
             Ok(()) => {}
         }
@@ -100,17 +98,20 @@ impl Loader {
     }
 
     async fn work(&mut self, next: Next) -> Result<(), StepError> {
-        self.runner.connect().await?;
-        if self.unknown.any() {
-            self.runner.refresh_quarantine().await?;
-            return self.unknown.resolve(&self.runner.connection).await;
+        let Self { runner, unknown, .. } = self;
+        runner.connect().await?;
+        let unknown_first = unknown.folders.any();
+        if let Next::Load(batches) = next
+            && !unknown_first
+        {
+            return Ok(runner.attempt(batches).await?);
         }
-        if let Next::Load(batches) = next {
-            return Ok(self.runner.attempt(batches).await?);
+        runner.quarantine.refresh(&runner.connection).await?;
+        if unknown_first {
+            return unknown.resolve(&runner.connection).await;
         }
-        self.runner.refresh_quarantine().await?;
         // With a batch due, its outcome is the better proof that all is well again.
-        self.runner.recorder.planner.succeeded();
+        runner.planner.breaker.succeeded();
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Loads batches of the load store into Redshift, one COPY at a time.
 //!
 //! ```text
-//! loader ──due batches──► attempt: verify in S3 ─► one transaction in Redshift ─► recorder ──► load store
+//! loader ──due batches──► attempt: verify in S3 ─► one transaction in Redshift ──► load store
 //!   └─► pause · circuit breaker · connection · unknown folders
 //! ```
 //! In: what the load store has due. Out: rows and ledger rows in Redshift, and loads noted as *loaded* or *retrying*. A
@@ -11,9 +11,9 @@ mod loader;
 mod unknown;
 mod attempt;
 mod folders;
-mod recorder;
 mod quarantine_check;
 mod planner;
+mod report;
 pub(crate) mod plan;
 mod circuit_breaker;
 mod connection;

@@ -61,19 +61,14 @@ impl Isolated {
     }
 }
 
-enum Due {
-    Now,
-    At(Steady),
-    Never,
-}
-
-fn due(load: &Load, until: Option<Steady>, now: Steady) -> Due {
+/// When a load is due, if ever; it is not retried before `until`.
+fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
         // *Loading*: the attempt was cut short with the process, or another batch kept its COPY from being made. The
         // next attempt asks the ledger what became of it.
-        LoadState::Discovered | LoadState::Loading => Due::Now,
-        LoadState::Retrying { .. } => until.filter(|until| *until > now).map_or(Due::Now, Due::At),
-        LoadState::Loaded { .. } | LoadState::Archived { .. } => Due::Never,
+        LoadState::Discovered | LoadState::Loading => Some(now),
+        LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
+        LoadState::Loaded { .. } | LoadState::Archived { .. } => None,
     }
 }
 
@@ -91,27 +86,27 @@ pub(crate) fn next<'l>(
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     for (load, until) in loads {
         match due(load, until, now) {
-            Due::Never => {}
-            Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
-            Due::Now => {
-                if let Some(first) = chosen.first() {
-                    if load.form != first.form || isolated.goes_alone(load) {
-                        continue;
-                    }
-                    // Do not prefer a smaller one: this one would wait for ever.
-                    if rows.saturating_add(load.rows) > bounds.rows
-                        || bytes.saturating_add(load.bytes) > bounds.bytes
-                    {
-                        break;
-                    }
-                }
-                (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
-                chosen.push(load);
-                let only = load.form.is_none() || isolated.goes_alone(load);
-                if only || chosen.len() >= bounds.batches {
-                    break;
-                }
+            None => continue,
+            Some(at) if at > now => {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+                continue;
             }
+            Some(_) => {}
+        }
+        if let Some(first) = chosen.first() {
+            if load.form != first.form || isolated.goes_alone(load) {
+                continue;
+            }
+            // Do not prefer a smaller one: this one would wait for ever.
+            if rows.saturating_add(load.rows) > bounds.rows || bytes.saturating_add(load.bytes) > bounds.bytes
+            {
+                break;
+            }
+        }
+        (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
+        chosen.push(load);
+        if load.form.is_none() || isolated.goes_alone(load) || chosen.len() >= bounds.batches {
+            break;
         }
     }
     if chosen.is_empty() {

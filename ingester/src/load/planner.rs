@@ -1,24 +1,24 @@
 //! What the loader may do now: the plan over the load store, held by the circuit breaker. Failures come here to decide
 //! when each batch is retried.
 
-use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Steady};
 use shared::config::Ingester;
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use state::loads::{ErrorClass, LoadEvent};
+use state::loads::LoadEvent;
 
-use crate::failure::{LoadFailure, Scope};
+use crate::failure::LoadFailure;
 use crate::load_store::LoadStore;
 
 use super::circuit_breaker::{CircuitBreaker, Past};
 use super::plan::{self, Bounds, Isolated, Next};
+use super::report::{self, First};
 
 pub(super) struct Planner {
     load_store: LoadStore,
     bounds: Bounds,
-    isolated: Isolated,
-    breaker: CircuitBreaker,
+    pub(super) isolated: Isolated,
+    pub(super) breaker: CircuitBreaker,
     /// Failures after which one that should pass by itself needs an operator.
     alert_after: u32,
     clock: Clock,
@@ -36,28 +36,13 @@ impl Planner {
         }
     }
 
-    /// Until when nothing may be tried, if the circuit breaker is open at `now`.
-    pub(super) fn open_until(&self, now: Steady) -> Option<Steady> {
-        self.breaker.open_until(now)
-    }
-
     pub(super) fn next(&self, now: Steady) -> Next {
         self.load_store.with_open(|loads| plan::next(loads, now, &self.bounds, &self.isolated))
-    }
-
-    /// Has each of these loaded alone.
-    pub(super) fn isolate(&mut self, batches: impl IntoIterator<Item = BatchId>) {
-        self.isolated.extend(batches);
     }
 
     pub(super) fn loaded(&mut self, batches: impl IntoIterator<Item = BatchId>) {
         self.breaker.loaded(self.clock.wall());
         batches.into_iter().for_each(|batch| self.isolated.remove(batch));
-    }
-
-    /// S3 and Redshift answer as they should.
-    pub(super) fn succeeded(&mut self) {
-        self.breaker.succeeded();
     }
 
     /// Notes the failure of these batches, as far as they are not loaded, and when each is retried. One that failed before
@@ -76,11 +61,13 @@ impl Planner {
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
         let scope = self.breaker.failed(failure, alone, now.steady);
         let mut moves = Vec::with_capacity(met.len());
-        let mut first = None;
+        let (mut first, mut failures) = (None, self.breaker.failures());
         for (batch, past, load) in met {
             let next = now.wall + self.breaker.wait(failure, scope, past, now.steady);
-            let (attempt, failures) = (load.attempts, load.failed.saturating_add(1));
-            first.get_or_insert(First { batch, attempt, failures, next });
+            if first.is_none() {
+                first = Some(First { batch, attempt: load.attempts, next });
+                failures = failures.max(load.failed.saturating_add(1));
+            }
             let why = failure.to_string();
             moves.push((batch, LoadEvent::Failed { next, class: failure.class, why }));
         }
@@ -88,47 +75,44 @@ impl Planner {
         if !moves.is_empty() {
             self.load_store.note_all(moves).await?;
         }
-        let failures = first.as_ref().map_or(0, |first| first.failures).max(self.breaker.failures());
-        report(failure, scope, first.as_ref(), together, failures >= self.alert_after);
+        report::failed(failure, scope, first.as_ref(), together, (failures, failures >= self.alert_after));
         Ok(())
     }
 }
 
-/// The oldest batch that met a failure.
-struct First {
-    batch: BatchId,
-    attempt: u32,
-    failures: u32,
-    next: DateTime<Utc>,
-}
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
 
-/// Logs a failure, as loudly as it concerns an operator.
-fn report(failure: &LoadFailure, scope: Scope, first: Option<&First>, together: usize, alert: bool) {
-    let batch = first.map(|first| tracing::field::display(first.batch));
-    let attempt = first.map(|first| first.attempt);
-    let failures = first.map(|first| first.failures);
-    let next = first.map(|first| tracing::field::display(first.next.format("%H:%M:%S%.3f")));
-    match (failure.class, scope) {
-        (ErrorClass::Configuration, Scope::Whole) => {
-            tracing::error!(batch, together, attempt, next, "loading is held up: {failure}");
-        }
-        (ErrorClass::Configuration | ErrorClass::Data, _) => {
-            tracing::error!(batch, attempt, next, "the batch waits whole: {failure}");
-        }
-        (ErrorClass::Unknown, _) if !alert => {
-            tracing::warn!(
-                batch,
-                together,
-                attempt,
-                next,
-                "Redshift said something this version does not know; trying again: {failure}"
-            );
-        }
-        _ if alert => {
-            tracing::error!(batch, together, attempt, next, failures, "still not loaded: {failure}");
-        }
-        _ => {
-            tracing::warn!(batch, together, attempt, next, "not loaded, trying again: {failure}");
-        }
+    use state::loads::ErrorClass;
+
+    use super::*;
+    use crate::facts::folder::tests::seal;
+
+    #[tokio::test]
+    async fn a_lost_connection_holds_loading_and_then_the_batch_is_due_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let load_store = LoadStore::open(dir.path(), &clock).unwrap();
+        let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
+        load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        let mut planner = Planner {
+            load_store,
+            bounds: Bounds { batches: 9, rows: 999, bytes: 9999 },
+            isolated: Isolated::default(),
+            breaker: CircuitBreaker::new(Duration::from_secs(10), Duration::from_secs(600)),
+            alert_after: 5,
+            clock: clock.clone(),
+        };
+        let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
+        planner.failed(&[batch], &lost).await.unwrap();
+        let open = planner.breaker.open_until(clock.steady()).unwrap();
+        let Next::Wait(Some(retry)) = planner.next(clock.steady()) else { panic!("it waits") };
+        assert!(clock.steady().until(open) >= Duration::from_secs(5) && retry >= open);
+        clock.advance(clock.steady().until(retry));
+        assert_eq!(planner.breaker.open_until(clock.steady()), None);
+        assert_eq!(planner.next(clock.steady()), Next::Load(vec![batch]));
+        planner.loaded([batch]);
+        assert_eq!(planner.breaker.failures(), 0);
     }
 }

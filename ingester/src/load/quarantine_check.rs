@@ -47,7 +47,9 @@ impl QuarantineCheck {
         seal: &Seal,
     ) -> Result<Settled, StepError> {
         let (session, target) = connection.get()?;
-        self.load_store.sifting(seal.batch).await?;
+        // Before the search writes anything to S3.
+        let batch = seal.batch;
+        self.load_store.change_one(move |loads| loads.sifting(batch)).await?;
         let redshift = (session, target, &self.clock);
         match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
             Ok((settled, rows)) => {

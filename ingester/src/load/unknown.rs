@@ -17,7 +17,7 @@ use super::connection::Connection;
 use super::quarantine_check::ASKED_AT_ONCE;
 
 pub(super) struct UnknownCheck {
-    folders: UnknownFolders,
+    pub(super) folders: UnknownFolders,
     hints: mpsc::Sender<Hint>,
     load_store: LoadStore,
     /// Loaded batches stay where they are (`ingester.archive = "keep"`).
@@ -35,11 +35,6 @@ impl UnknownCheck {
     ) -> Self {
         let keep = config.ingester.archive == Archive::Keep;
         Self { folders, hints, load_store, keep, clock: clock.clone() }
-    }
-
-    /// Whether there is a folder to ask about.
-    pub(super) fn any(&self) -> bool {
-        self.folders.any()
     }
 
     /// Asks about the oldest folders with one statement.

@@ -71,7 +71,6 @@ async fn search_and_load(
 ) -> Result<(Settled, u64), LoadFailure> {
     let from = layout::folder(&target.to_ingest, seal.batch);
     let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
-        name: name.clone(),
         key: format!("{from}{name}"),
         rows: *rows,
         bytes: *bytes,

@@ -20,8 +20,6 @@ use super::set::{MAX_BYTES, is_hash};
 /// A file of rows.
 #[derive(Debug, Clone)]
 pub(crate) struct RowFile {
-    /// Its name, for people.
-    pub name: String,
     pub key: String,
     pub rows: u64,
     /// Bytes of the object.
@@ -102,8 +100,9 @@ impl RowFiles {
         self.files.get(file).map_or("", |file| &file.key)
     }
 
+    /// The name of a file within its folder, for people.
     pub(super) fn name(&self, file: usize) -> &str {
-        self.files.get(file).map_or("", |file| &file.name)
+        self.key(file).rsplit('/').next().unwrap_or_default()
     }
 
     /// Writes an object of these rows of a file; its key.

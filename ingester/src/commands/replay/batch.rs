@@ -167,9 +167,7 @@ impl Replayer {
             (entry.batch, &self.quarantine.prefix, set.description.compression);
         // Rows of another schema are loaded into the columns they were made for.
         let target = Target { columns: set.description.columns.clone(), ..self.target.clone() };
-        let key = set.rows_key(prefix);
-        let name = key.rsplit('/').next().unwrap_or_default().to_owned();
-        let file = RowFile { name, key, rows: entry.rows, bytes: MAX_BYTES, crc32: None };
+        let file = RowFile { key: set.rows_key(prefix), rows: entry.rows, bytes: MAX_BYTES, crc32: None };
         let files = RowFiles::new(&self.store, vec![file], compression, self.quarantine.scratch(batch));
         let mut search = BadRowSearch::new((session, &target, &self.clock), files, None);
         for how in [None, Some(How::NoLoad), Some(How::RolledBack)] {

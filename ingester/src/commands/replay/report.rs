@@ -1,6 +1,6 @@
 //! What became of each batch, for people.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use shared::exit::{Exit, Failure};
@@ -70,16 +70,16 @@ fn there(known: u64) -> String {
 
 /// Reasons, the most frequent first. Values are not shown.
 fn common(refusals: &[Refusal]) -> Vec<(String, u64)> {
-    let mut counts = HashMap::<_, (u64, &Refusal)>::new();
+    let mut counts = BTreeMap::<_, (u64, &Refusal)>::new();
     for refusal in refusals {
         counts.entry((refusal.column.as_deref(), refusal.code)).or_insert((0, refusal)).0 += 1;
     }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|((column, code), (rows, _))| (std::cmp::Reverse(*rows), *column, *code));
-    let text = |((column, code), (rows, first)): ((Option<&str>, Option<u32>), (u64, &Refusal))| {
-        let (column, reason) = (column.unwrap_or("(none named)"), said::reason(&first.reason));
+    let mut counts: Vec<_> = counts.into_values().collect();
+    counts.sort_by_key(|(rows, _)| std::cmp::Reverse(*rows));
+    let text = |(rows, Refusal { column, code, reason, .. }): (u64, &Refusal)| {
+        let column = column.as_deref().unwrap_or("(none named)");
         let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-        (format!("column {column}, code {code}: {reason}"), rows)
+        (format!("column {column}, code {code}: {}", said::reason(reason)), rows)
     };
     counts.into_iter().map(text).collect()
 }

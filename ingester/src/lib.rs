@@ -5,10 +5,10 @@
 //!                   ▲                                            │
 //!      S3 listing ──┘                                            └─► verify in S3 → one transaction in Redshift
 //! ```
-//! Three tasks share the [`load_store`] and nothing else: [`discover`] enters the batches that S3 has, [`load`] loads those
-//! that are due with one COPY, and [`archive`] clears loaded folders away. S3 decides which batches there are. The ledger in
+//! Three tasks share the `load_store` and nothing else: `discover` enters the batches that S3 has, `load` loads those that
+//! are due with one COPY, and `archive` clears loaded folders away. S3 decides which batches there are. The ledger in
 //! Redshift decides which of them are loaded. The load store is a memory between the two. Rows that Redshift refuses go
-//! into [`quarantine`]. [`facts`] compares what log, S3 and ledger say of a batch, for [`commands`].
+//! into `quarantine`. `facts` compares what log, S3 and ledger say of a batch, for `commands`.
 //!
 //! A crash anywhere loses nothing: the next start asks the ledger what became of the load that was under way.
 

@@ -1,9 +1,9 @@
-//! The command line of `ingester`: reads it and starts what it asks for.
+//! The command line of `ingester`: parses it and starts the command.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
 use shared::config::{Config, Secrets};
@@ -14,7 +14,7 @@ use shared::shutdown::Shutdown;
 use shared::telemetry;
 use state::loads::Pause;
 
-use crate::commands::{adopt, audit, ledger, reconcile};
+use crate::commands::{self, adopt, audit, ledger, reconcile, replay};
 
 const EXAMPLES: &str = "Examples:
   ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
@@ -63,7 +63,7 @@ lost one of these, add it, replay, and drop it again.
 Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged or gone, 66 no row of such a batch is in
 quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
 
-/// Longer ones are meant to have no end.
+/// A longer pause is meant to have no end.
 const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
@@ -85,10 +85,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Load batches until told to stop.
+    /// Load batches until SIGTERM or Ctrl-C.
     ///
     /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
-    /// its ledger row, and moves its folder away. May be killed at any moment and started again; several may run.
+    /// its ledger row, and archives its folder. May be killed at any moment and started again; several may run.
     Run,
     /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
     ///
@@ -96,13 +96,13 @@ enum Command {
     Check,
     /// Load nothing for a while.
     ///
-    /// Of several ingesters it pauses the one of this configuration, whether it runs or not, and outlives its restarts.
-    /// A load under way ends normally; discovery and archiving go on. A pause takes the place of the one before.
+    /// Pauses the ingester of this configuration, whether it runs or not, and no other. The pause outlives restarts, and
+    /// replaces an earlier one. A load under way ends normally; discovery and archiving go on.
     Pause {
         /// How long, such as 30m; without it until `ingester resume`.
         #[arg(long = "for", value_name = "TIME", value_parser = pause_length)]
         length: Option<Span>,
-        /// Why, for those who look at `state dump`.
+        /// Why; `state dump` shows it.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: Option<String>,
     },
@@ -110,10 +110,10 @@ enum Command {
     Resume,
     /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
     ///
-    /// Every batch that any of the three knows is compared. What is sealed and not loaded is entered for loading, what is
-    /// loaded and not put away is put away, what S3 has lost is uploaded once more if the producer still has copies.
-    /// `ingester run` does the same at start and at an interval; this may run beside it. Ends with 0 if all agrees or was
-    /// mended, and with 65 if a person must decide something.
+    /// Compares every batch that any of the three knows. Enters sealed batches for loading, archives the folders of loaded
+    /// ones, and has the producer upload again what S3 has lost, if it still has copies. `ingester run` does the same at
+    /// start and at an interval; this may run beside it. Exits with 0 if all agrees or was mended, with 65 if something
+    /// needs an operator.
     #[command(after_help = RECONCILE_EXAMPLES)]
     Reconcile(reconcile::Args),
     /// Seal a folder that has no seal and whose producer is gone, so that it is loaded.
@@ -126,17 +126,17 @@ enum Command {
     /// Count again, in S3 and in the table, and name every batch that does not agree with the ledger.
     ///
     /// Per batch: received = rows + duplicates + filtered + rejected, and rows = loaded + quarantined + already in the
-    /// table, by its seal, its files, the ledger and the table. Changes nothing. Ends with 0 if everything agrees, and with 65 if not.
+    /// table, by its seal, its files, the ledger and the table. Changes nothing. Exits with 0 if all agrees, with 65 if not.
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(audit::Args),
     /// Load rows that Redshift refused, once the table or the schema is mended.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
     /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, mend the table,
-    /// then run this. Each row is loaded once, however often it is tried and whatever runs beside it. Rows that are still
-    /// refused stay in quarantine, the others are loaded.
+    /// then run this. Each row is loaded once, however often this runs and whatever runs beside it. Rows that are still
+    /// refused stay in quarantine.
     #[command(after_help = REPLAY)]
-    Replay(crate::commands::replay::Args),
+    Replay(replay::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.
     ///
     /// The ledger says which batches are loaded. Rows of times for which it speaks, and which their producer compared, are
@@ -154,7 +154,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked.
+    /// Runs the command.
     ///
     /// # Errors
     /// With the code the program ends with.
@@ -165,66 +165,44 @@ impl Cli {
 }
 
 fn start(path: &Path, command: Command) -> Result<(), Failure> {
+    let clock = Clock::system();
+    // Before anything that takes time: a signal that comes early must stop the service in order.
+    let shutdown = if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
+    let secrets = match command {
+        Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
+        _ => Secrets::Ingester,
+    };
+    let (config, out) = (Config::load(path, secrets)?, &mut out::stdout());
     match command {
-        Command::Ddl { diff: true } => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::ddl::diff(&config, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Ddl { diff: false } => {
-            let config = Config::load(path, Secrets::Unused)?;
-            crate::commands::ddl::print(&config, &mut out::stdout())
-        }
-        Command::Pause { length, reason } => {
-            let since = Utc::now();
-            let until =
-                length.and_then(|length| since.checked_add_signed(TimeDelta::from_std(length.0).ok()?));
-            in_config(path, Some(Pause { since, until, reason }))
-        }
-        Command::Resume => in_config(path, None),
-        Command::Check => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(crate::commands::check::check(&config, path, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Reconcile(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(reconcile::command(&config, &args, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Adopt(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(adopt::command(&config, &args, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Audit(args) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(audit::command(&config, &args, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Ledger(command) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            in_runtime(ledger::command(&config, &command, &Clock::system(), &mut out::stdout()))
-        }
-        Command::Replay(what) => {
-            let config = Config::load(path, Secrets::Ingester)?;
-            let _telemetry = telemetry::start(&config.logging, "replay", &Clock::system())?;
-            in_runtime(crate::commands::replay::replay(&config, &what, &mut out::stdout()))
-        }
         Command::Run => {
-            let shutdown = Shutdown::on_signals()?;
-            let config = Config::load(path, Secrets::Ingester)?;
-            let _telemetry = telemetry::start(&config.logging, "ingester", &Clock::system())?;
+            let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
             config.warn();
-            let done = in_runtime(crate::run::run(config, shutdown));
+            let done = in_runtime(crate::run::run(config, clock, shutdown));
             if let Err(failure) = &done {
                 tracing::error!(%failure, "the ingester ends");
             }
             done
         }
+        Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
+        Command::Ddl { diff: false } => commands::ddl::print(&config, out),
+        Command::Pause { length, reason } => {
+            let since = clock.wall();
+            let until =
+                length.and_then(|Span(length)| since.checked_add_signed(TimeDelta::from_std(length).ok()?));
+            in_runtime(commands::pause::set_pause(&config, &clock, Some(Pause { since, until, reason }), out))
+        }
+        Command::Resume => in_runtime(commands::pause::set_pause(&config, &clock, None, out)),
+        Command::Check => in_runtime(commands::check::check(&config, path, &clock, out)),
+        Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
+        Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
+        Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
+        Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
+        Command::Replay(args) => {
+            let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;
+            in_runtime(replay::replay(&config, &args, &clock, out))
+        }
     }
 }
-
-fn in_config(path: &Path, pause: Option<Pause>) -> Result<(), Failure> {
-    let config = Config::load(path, Secrets::Unused)?;
-    in_runtime(crate::load::pause::command(&config, pause, &mut out::stdout()))
-}
-
 fn pause_length(text: &str) -> Result<Span, String> {
     let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
     let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
@@ -236,7 +214,7 @@ fn pause_length(text: &str) -> Result<Span, String> {
     }
 }
 
-/// It is shown on terminals as it is.
+/// A reason is shown on terminals as it is.
 fn reason(text: &str) -> Result<String, String> {
     if text.contains(char::is_control) {
         return Err("write one line of plain text".to_owned());
@@ -247,7 +225,7 @@ fn reason(text: &str) -> Result<String, String> {
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // A look-up of a host name cannot be interrupted; it is not waited for.
+    // Do not wait for the look-up of a host name: it cannot be interrupted.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }

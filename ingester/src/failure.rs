@@ -1,4 +1,5 @@
-//! What can go wrong with a batch, in the words that decide what happens next.
+//! Why a batch was not loaded, in the words that decide what happens next. Comes from S3 ([`StoreError`]), Redshift
+//! ([`crate::redshift::errors`]) or the batch itself.
 
 use std::fmt;
 
@@ -7,15 +8,15 @@ use shared::ids::BatchId;
 use shared::object_store::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
-/// Characters of a reason that are kept: the bookkeeping stores small values only.
+/// Characters of a reason that are kept: the load store has small values only.
 const REASON_CHARS: usize = 800;
 
-/// Whose trouble it is.
+/// Whose failure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// This batch's: others go on.
+    /// This batch's: the others go on.
     Batch,
-    /// Nothing that the batch could help: every other would meet it too, so loading as a whole waits.
+    /// That of every batch: all loading waits.
     Whole,
 }
 
@@ -37,18 +38,18 @@ pub struct LoadFailure {
     pub scope: Scope,
     /// What happened.
     pub why: String,
-    /// What a person can do about it; empty when it passes by itself.
+    /// What an operator can do about it; empty when it passes by itself.
     pub advice: &'static str,
     /// How soon to try again.
     pub pace: Pace,
-    /// Whether Redshift met it at S3: then S3 is asked whether the objects are there before anybody is blamed.
+    /// Whether Redshift met it at S3: then the objects are verified before any batch is blamed.
     pub at_s3: bool,
-    /// Of a COPY of several batches, those that are known to be at fault, each with what is wrong with it.
+    /// Of a COPY of several batches, those known to be at fault, each with its fault.
     pub blamed: Vec<(BatchId, String)>,
 }
 
 impl LoadFailure {
-    /// The failure of one batch that no advice helps with.
+    /// The failure of one batch, without advice.
     #[must_use]
     pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
         Self { scope: Scope::Batch, ..Self::of_all(class, why, "") }
@@ -77,21 +78,19 @@ impl fmt::Display for LoadFailure {
 pub(crate) const ASLEEP_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
 
-/// What to do about an object that is larger than what is read there can be.
+/// What to do about an object that is larger than ours can be.
 pub(crate) const TOO_LARGE_ADVICE: &str =
     "somebody else has written it: look at it, and restore an older version or delete it";
 
 impl From<StoreError> for LoadFailure {
     fn from(error: StoreError) -> Self {
-        match error.kind() {
-            _ if error.is_too_large() => {
-                Self { advice: TOO_LARGE_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
-            }
-            StoreErrorKind::NotFound => Self::of_batch(ErrorClass::Incomplete, error),
-            StoreErrorKind::Asleep => {
-                Self { advice: ASLEEP_ADVICE, ..Self::of_batch(ErrorClass::Incomplete, error) }
-            }
-            // What is refused once, of one object, may be a moment's matter: it is tried again as soon as the rest.
+        let (kind, too_large) = (error.kind(), error.is_too_large());
+        let incomplete = |error, advice| Self { advice, ..Self::of_batch(ErrorClass::Incomplete, error) };
+        match kind {
+            _ if too_large => incomplete(error, TOO_LARGE_ADVICE),
+            StoreErrorKind::NotFound => incomplete(error, ""),
+            StoreErrorKind::Asleep => incomplete(error, ASLEEP_ADVICE),
+            // S3 may refuse one object for a moment only: retry as soon as after other failures.
             StoreErrorKind::Configuration => {
                 Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, REFUSED_ADVICE) }
             }
@@ -141,9 +140,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_reason_fits_the_bookkeeping_however_long_the_answer_was() {
-        let trouble = LoadFailure::of_batch(ErrorClass::Data, "é".repeat(10_000));
-        assert_eq!(trouble.why.chars().count(), REASON_CHARS + 1);
-        assert!(trouble.why.ends_with('…'));
+    fn a_reason_fits_the_load_store_however_long_the_answer_was() {
+        let failure = LoadFailure::of_batch(ErrorClass::Data, "é".repeat(10_000));
+        assert_eq!(failure.why.chars().count(), REASON_CHARS + 1);
+        assert!(failure.why.ends_with('…'));
     }
 }

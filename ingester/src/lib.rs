@@ -1,14 +1,16 @@
 //! Loads batches from S3 into Redshift, each exactly once.
 //!
 //! ```text
-//! feed ──hint──► discover ──seal──► load store ──oldest due──► loader ──loaded──► archive
-//!                   ▲                                      │
-//!      S3 listing ──┘                                      └─► verify in S3 → one transaction in Redshift
+//! feed ──hint──► discover ──seal──► load store ──oldest due──► load ──loaded──► archive
+//!                   ▲                                            │
+//!      S3 listing ──┘                                            └─► verify in S3 → one transaction in Redshift
 //! ```
-//! Three tasks share the [`load_store`] and nothing else: [`discover`] enters what stands in S3, [`loader`] loads it, what
-//! waits together with one COPY ([`plan`], [`combine`]), and [`archive`] clears loaded folders away. What S3 says
-//! decides which batches there are, the ledger in Redshift decides which of them are loaded, and the load store is a memory
-//! between the two. Rows that Redshift refuses go into [`quarantine`].
+//! Three tasks share the `load_store` and nothing else: `discover` enters the batches that S3 has, `load` loads those that
+//! are due with one COPY, and `archive` clears loaded folders away. S3 decides which batches there are. The ledger in
+//! Redshift decides which of them are loaded. The load store is a memory between the two. Rows that Redshift refuses go
+//! into `quarantine`. `facts` compares what log, S3 and ledger say of a batch, for `commands`.
+//!
+//! A crash anywhere loses nothing: the next start asks the ledger what became of the load that was under way.
 
 mod cli;
 mod run;
@@ -24,9 +26,10 @@ mod identity;
 mod redshift;
 mod failure;
 
-// What tests and benchmarks use.
-pub use archive::{Archiver, put_away};
 pub use cli::Cli;
+
+// For tests and benchmarks.
+pub use archive::{Archiver, put_away};
 pub use commands::check::check;
 pub use discover::Discovery;
 pub use facts::folder::{Folder, verify};

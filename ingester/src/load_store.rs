@@ -1,5 +1,5 @@
-//! The bookkeeping as the tasks share it: every change is durable on disk when it returns, and the loads that are
-//! not archived are held in memory as well, so that planning reads no disk.
+//! The load store as the tasks share it. Every change is durable when it returns. The loads that are not archived are
+//! held in memory as well, so that planning reads no disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -7,16 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
-use shared::clock::{Moment, Steady, age, left_of};
+use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Entered, Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::store::StoreError;
 use tokio::sync::Notify;
 
-use crate::load::plan::{self, Bounds, Isolated, Next};
-
-/// The bookkeeping. Clones share it.
+/// The load store. Clones share it.
 #[derive(Debug, Clone)]
 pub struct LoadStore {
     inner: Arc<Inner>,
@@ -34,13 +33,14 @@ struct Inner {
     moved: AtomicU64,
     to_load: Notify,
     to_archive: Notify,
+    clock: Clock,
 }
 
 /// The loads that are not archived.
 #[derive(Debug, Default)]
 struct Open {
     loads: BTreeMap<BatchId, Load>,
-    /// Of those that wait for their next try: what is noted of it, and when it is.
+    /// Of those that wait for their retry: when it is due by the wall clock, as noted on disk, and by the steady clock.
     waits: HashMap<BatchId, (DateTime<Utc>, Steady)>,
 }
 
@@ -64,8 +64,8 @@ impl Open {
     }
 }
 
-/// When a load is tried again that is to be at `next` by the wall clock. From now on it waits no longer than it was to
-/// wait in all, whatever was done to the wall clock since its failure.
+/// When to retry a load whose retry is at `next` by the wall clock. From now on it waits no longer than it was to wait in
+/// all, even if somebody has set the wall clock since its failure.
 fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
     let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
     now.steady + left_of(age(failed, next), failed, now.wall)
@@ -77,15 +77,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LoadStore {
-    /// Opens the bookkeeping in `dir`.
+    /// Opens the load store in `dir`.
     ///
     /// # Errors
     /// As [`Loads::open`].
-    pub fn open(dir: &Path) -> Result<Self, Failure> {
+    pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
         let loads = Loads::open(dir)?;
         let all = loads.all()?;
         let quarantined = all.iter().filter(|load| load.quarantined > 0).map(|load| load.batch).collect();
-        let (mut open, now) = (Open::default(), Moment::now());
+        let (mut open, now) = (Open::default(), clock.now());
         all.into_iter().filter(|load| !is_archived(load)).for_each(|load| open.put(load, now));
         let inner = Inner {
             loads,
@@ -95,18 +95,27 @@ impl LoadStore {
             moved: AtomicU64::new(0),
             to_load: Notify::new(),
             to_archive: Notify::new(),
+            clock: clock.clone(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Enters a batch whose seal was seen, or one the ledger knows. One that is known stays as it is, unless it was
+    /// The load of a batch whose seal was just found.
+    pub(crate) fn found(&self, seal: &Seal) -> Load {
+        let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
+        let now = self.inner.clock.wall();
+        let form = Form::new(seal.compression, &seal.schema);
+        let load = Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, now);
+        Load { form, content: seal.content, ..load }
+    }
+
+    /// Enters a batch whose seal was found, or one the ledger knows. One that is known stays as it is, unless it was
     /// archived: then it is gone through once more.
     ///
     /// # Errors
     /// When it cannot be stored.
     pub async fn discovered(&self, load: Load) -> Result<Load, Failure> {
-        let discovered = self.change(move |loads| loads.discovered(load).map(|load| vec![load])).await?;
-        one(discovered)
+        self.change_one(move |loads| loads.discovered(load)).await
     }
 
     /// Moves a load by one event.
@@ -114,60 +123,33 @@ impl LoadStore {
     /// # Errors
     /// When it cannot be stored, or the move is illegal.
     pub async fn note(&self, batch: BatchId, event: LoadEvent) -> Result<Load, Failure> {
-        one(self.note_all(vec![(batch, event)]).await?)
+        let now = self.inner.clock.wall();
+        self.change_one(move |loads| loads.note(batch, event, now)).await
     }
 
-    /// Moves several loads by one event each, with one change on disk.
-    ///
-    /// # Errors
-    /// As [`LoadStore::note`]; then nothing has changed.
-    pub async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
-        self.change(move |loads| loads.note_all(moves, Utc::now())).await
+    /// Moves several loads by one event each, with one change on disk: all of them or none.
+    pub(crate) async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
+        let now = self.inner.clock.wall();
+        self.change(move |loads| loads.note_all(moves, now)).await
+    }
+
+    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
+    pub(crate) async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
+        self.change_one(move |loads| loads.quarantined(batch, rows)).await
     }
 
     /// How far listings of S3 have come.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn listed(&self) -> Result<Option<Listed>, Failure> {
+    pub(crate) fn listed(&self) -> Result<Option<Listed>, Failure> {
         Ok(self.inner.loads.listed()?)
     }
 
     /// Notes how far listings of S3 have come.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
-        self.change(move |loads| Ok(loads.note_listed(&listed).map(|()| Vec::new())?)).await.map(drop)
-    }
-
-    /// Notes that refused rows of a batch are searched, before anything of it is written to S3.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn sifting(&self, batch: BatchId) -> Result<Load, Failure> {
-        one(self.change(move |loads| loads.sifting(batch).map(|load| vec![load])).await?)
-    }
-
-    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
-        one(self.change(move |loads| loads.quarantined(batch, rows).map(|load| vec![load])).await?)
-    }
-
-    /// Notes how the ledger has a batch, before it is noted as loaded.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
-    pub async fn entered(&self, batch: BatchId, entered: Entered) -> Result<Load, Failure> {
-        one(self.change(move |loads| loads.entered(batch, entered).map(|load| vec![load])).await?)
+    pub(crate) async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
+        self.on_disk(move |loads| loads.note_listed(&listed)).await
     }
 
     /// The latest batches with rows in quarantine, up to `many`.
-    #[must_use]
-    pub fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
+    pub(crate) fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
         locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
     }
 
@@ -182,23 +164,24 @@ impl LoadStore {
     }
 
     /// Every load that is not archived, oldest batch first.
-    #[must_use]
-    pub fn open_loads(&self) -> Vec<Load> {
+    pub(crate) fn open_loads(&self) -> Vec<Load> {
         locked(&self.inner.open).loads.values().cloned().collect()
     }
 
-    /// The bookkeeping on disk, which answers those who ask.
-    #[must_use]
-    pub fn loads(&self) -> Loads {
-        self.inner.loads.clone()
+    /// Reads every load that is not archived, oldest batch first, with the moment before which it is not retried. Nothing
+    /// changes meanwhile.
+    pub(crate) fn with_open<T>(
+        &self,
+        read: impl FnOnce(&mut dyn Iterator<Item = (&Load, Option<Steady>)>) -> T,
+    ) -> T {
+        let open = locked(&self.inner.open);
+        let due = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
+        read(&mut open.loads.iter().map(|(batch, load)| (load, due(batch))))
     }
 
-    /// Which batches to load now.
-    #[must_use]
-    pub fn next_load(&self, now: Steady, bounds: &Bounds, isolated: &Isolated) -> Next {
-        let open = locked(&self.inner.open);
-        let waits = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
-        plan::next(open.loads.iter().map(|(batch, load)| (load, waits(batch))), now, bounds, isolated)
+    /// The load store on disk, which answers `state dump`.
+    pub(crate) fn loads(&self) -> Loads {
+        self.inner.loads.clone()
     }
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
@@ -209,37 +192,54 @@ impl LoadStore {
     }
 
     /// Batches that are known and not loaded yet, and their rows.
-    #[must_use]
-    pub fn pending(&self) -> (usize, u64) {
+    pub(crate) fn pending(&self) -> (usize, u64) {
         let open = locked(&self.inner.open);
         let waiting = open.loads.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
-    /// Changes since this process opened the load store: the same number twice, and nothing happened between.
-    #[must_use]
-    pub fn moved(&self) -> u64 {
+    /// Changes since this process opened the load store: the same number twice means that nothing happened between.
+    pub(crate) fn moved(&self) -> u64 {
         self.inner.moved.load(Ordering::Acquire)
     }
 
-    /// Something came to S3 that is no load yet: things are not as they were.
-    pub fn stirred(&self) {
+    /// Counts a change in S3 that is no load yet.
+    pub(crate) fn count_change(&self) {
         self.inner.moved.fetch_add(1, Ordering::Release);
     }
 
     /// Returns when something may have come to be loaded since the last call.
-    pub async fn to_load(&self) {
+    pub(crate) async fn to_load(&self) {
         self.inner.to_load.notified().await;
     }
 
     /// Wakes the loader for something that is not in the load store.
-    pub fn wake_loader(&self) {
+    pub(crate) fn wake_loader(&self) {
         self.inner.to_load.notify_one();
     }
 
     /// Returns when something may have come to be archived since the last call.
-    pub async fn to_archive(&self) {
+    pub(crate) async fn to_archive(&self) {
         self.inner.to_archive.notified().await;
+    }
+
+    /// Reads or writes what is not a load, where blocking is allowed.
+    pub(crate) async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Loads) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let loads = self.loads();
+        Ok(blocking(move || work(&loads)).await??)
+    }
+
+    /// Changes one load, and returns when that is durable.
+    pub(crate) async fn change_one<F>(&self, work: F) -> Result<Load, Failure>
+    where
+        F: FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
+    {
+        let mut changed = self.change(move |loads| work(loads).map(|load| vec![load])).await?;
+        let none = || Failure::new(Exit::Software, anyhow::anyhow!("a change of one load changed none"));
+        changed.pop().ok_or_else(none)
     }
 
     async fn change<F>(&self, work: F) -> Result<Vec<Load>, Failure>
@@ -247,57 +247,50 @@ impl LoadStore {
         F: FnOnce(&Loads) -> Result<Vec<Load>, LoadsError> + Send + 'static,
     {
         let inner = self.inner.clone();
-        let changed = tokio::task::spawn_blocking(move || {
+        let changed = blocking(move || {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
-            inner.moved.fetch_add(loads.len() as u64, Ordering::Release);
-            let mut quarantined = locked(&inner.quarantined);
-            for load in &loads {
-                if load.quarantined > 0 {
-                    quarantined.insert(load.batch);
-                } else {
-                    quarantined.remove(&load.batch);
-                }
-            }
-            drop(quarantined);
-            let (mut open, now) = (locked(&inner.open), Moment::now());
-            for load in &loads {
-                if is_archived(load) {
-                    open.remove(load.batch);
-                } else {
-                    open.put(load.clone(), now);
-                }
-                match load.state {
-                    LoadState::Discovered => inner.to_load.notify_one(),
-                    LoadState::Loaded { .. } => inner.to_archive.notify_one(),
-                    _ => {}
-                }
-            }
+            inner.show(&loads);
             Ok(loads)
         });
-        changed.await.map_err(|error| Failure::new(Exit::Software, error))?.map_err(failure)
+        changed.await?.map_err(|error| match error {
+            LoadsError::Store(error) => error.into(),
+            fault => Failure::new(Exit::Software, fault),
+        })
     }
 }
 
-/// The entry of a batch that was just found.
-#[must_use]
-pub(crate) fn found(seal: &Seal) -> Load {
-    let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
-    let form = Form::new(seal.compression, &seal.schema);
-    let content = seal.content;
-    Load {
-        form,
-        content,
-        ..Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, Utc::now())
+impl Inner {
+    /// Brings what is held in memory up to date with loads that changed on disk, and wakes the tasks they are for.
+    fn show(&self, loads: &[Load]) {
+        self.moved.fetch_add(loads.len() as u64, Ordering::Release);
+        let mut quarantined = locked(&self.quarantined);
+        for load in loads {
+            if load.quarantined > 0 {
+                quarantined.insert(load.batch);
+            } else {
+                quarantined.remove(&load.batch);
+            }
+        }
+        drop(quarantined);
+        let (mut open, now) = (locked(&self.open), self.clock.now());
+        for load in loads {
+            if is_archived(load) {
+                open.remove(load.batch);
+            } else {
+                open.put(load.clone(), now);
+            }
+            match load.state {
+                LoadState::Discovered => self.to_load.notify_one(),
+                LoadState::Loaded { .. } => self.to_archive.notify_one(),
+                _ => {}
+            }
+        }
     }
 }
 
-/// The one load a change of one load came to.
-fn one(loads: Vec<Load>) -> Result<Load, Failure> {
-    loads
-        .into_iter()
-        .next()
-        .ok_or_else(|| Failure::new(Exit::Software, anyhow::anyhow!("a change of one load changed none")))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(Exit::Software, error))
 }
 
 /// Whether nothing is left to be done for a load.
@@ -306,55 +299,74 @@ pub fn is_archived(load: &Load) -> bool {
     matches!(load.state, LoadState::Archived { .. })
 }
 
-fn failure(error: LoadsError) -> Failure {
-    match error {
-        LoadsError::Store(error) => error.into(),
-        fault => Failure::new(Exit::Software, fault),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use state::loads::{ErrorClass, Failed};
+
     use super::*;
     use crate::facts::folder::tests::seal;
+    use crate::load::plan::{self, Bounds, Isolated, Next};
+
+    fn clock() -> Clock {
+        Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap())
+    }
+
+    fn due(load_store: &LoadStore) -> Next {
+        let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
+        let now = load_store.inner.clock.steady();
+        load_store.with_open(|loads| plan::next(loads, now, &bounds, &Isolated::default()))
+    }
 
     #[tokio::test]
-    async fn a_batch_goes_through_the_book_and_is_planned_again_after_a_restart() {
+    async fn a_batch_goes_through_the_load_store_and_is_planned_again_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let batch = {
-            let load_store = LoadStore::open(dir.path()).unwrap();
-            let batch = load_store.discovered(found(&seal())).await.unwrap().batch;
+            let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+            let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
             assert_eq!(load_store.pending(), (1, 20));
             load_store.note(batch, LoadEvent::Attempt).await.unwrap();
             batch
         };
-        let load_store = LoadStore::open(dir.path()).unwrap();
-        let next = |load_store: &LoadStore| {
-            let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
-            load_store.next_load(Steady::now(), &bounds, &Isolated::default())
-        };
-        assert_eq!(next(&load_store), Next::Load(vec![batch]));
+        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        assert_eq!(due(&load_store), Next::Load(vec![batch]));
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         load_store.note(batch, LoadEvent::Loaded).await.unwrap();
-        assert_eq!(next(&load_store), Next::Wait(None));
+        assert_eq!(due(&load_store), Next::Wait(None));
         assert_eq!(load_store.next_loaded(|_| true), Some(batch));
         load_store.note(batch, LoadEvent::Archived).await.unwrap();
         assert_eq!(load_store.next_loaded(|_| true), None);
         assert!(load_store.get(batch).unwrap().is_some_and(|load| is_archived(&load) && load.attempts == 2));
     }
 
+    #[tokio::test]
+    async fn a_batch_that_waits_for_its_retry_is_planned_when_the_steady_clock_says_so() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
+        let load_store = LoadStore::open(dir.path(), &clock).unwrap();
+        let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
+        load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        let minute = Duration::from_secs(60);
+        let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), clock.wall() + minute);
+        load_store.note(batch, LoadEvent::Failed { next, class, why }).await.unwrap();
+        let retry = clock.steady() + minute;
+        clock.set_wall(clock.wall() - minute * 60);
+        assert_eq!(due(&load_store), Next::Wait(Some(retry)), "whatever the wall clock says");
+        clock.advance(minute);
+        assert_eq!(due(&load_store), Next::Load(vec![batch]));
+    }
+
     #[test]
     fn a_next_try_is_waited_for_as_long_as_it_was_to_be_and_no_longer_whatever_the_clock_says() {
-        let now = Moment::now();
-        let minute = chrono::TimeDelta::minutes(1);
+        let (dir, now) = (tempfile::tempdir().unwrap(), clock().now());
+        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        let minute = Duration::from_secs(60);
         let wait = |failed: DateTime<Utc>| {
-            let (class, why) = (state::loads::ErrorClass::Passing, "1023".to_owned());
-            let next = failed + minute;
-            let failure =
-                state::loads::Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
+            let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
+            let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
             let mut open = Open::default();
-            open.put(Load { state, failures: vec![failure], ..found(&seal()) }, now);
+            open.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
             let (_, (_, due)) = open.waits.into_iter().next().unwrap();
             now.steady.until(due).as_secs()
         };
@@ -367,8 +379,8 @@ mod tests {
     #[tokio::test]
     async fn a_change_wakes_the_task_it_is_for() {
         let dir = tempfile::tempdir().unwrap();
-        let load_store = LoadStore::open(dir.path()).unwrap();
-        let batch = load_store.discovered(found(&seal())).await.unwrap().batch;
+        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.to_load().await;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         load_store.note(batch, LoadEvent::Loaded).await.unwrap();

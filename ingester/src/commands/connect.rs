@@ -1,5 +1,6 @@
 //! Connects a command to Redshift, and names the code that it ends with.
 
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::StoreError;
@@ -9,8 +10,8 @@ use crate::failure::LoadFailure;
 use crate::redshift::{Connector, Session, errors};
 
 /// A connection for a command that ends.
-pub(crate) async fn connect(config: &Config) -> Result<Session, Failure> {
-    let connector = Connector::new(config, "livestream ingester")?;
+pub(crate) async fn connect(config: &Config, clock: &Clock) -> Result<Session, Failure> {
+    let connector = Connector::new(config, "livestream ingester", clock.clone())?;
     let opened = connector.open().await;
     opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
 }

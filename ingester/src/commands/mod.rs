@@ -6,6 +6,7 @@ pub(crate) mod ledger;
 pub(crate) mod reconcile;
 pub(crate) mod audit;
 pub(crate) mod adopt;
+pub(crate) mod pause;
 pub(crate) mod replay;
 pub(crate) mod report;
 pub(crate) mod connect;

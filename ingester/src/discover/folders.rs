@@ -123,7 +123,7 @@ impl Lister {
                 Step::Wait => {
                     self.unsealed.insert(*batch);
                     // Reconciling reports it, should nobody ever seal it.
-                    self.load_store.stirred();
+                    self.load_store.count_change();
                     if first && !self.keep {
                         self.unknown_folders.ask(*batch);
                     }

@@ -12,7 +12,7 @@ use shared::seal::Seal;
 use crate::discover::held::HeldSeals;
 use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
-use crate::load_store::{self, LoadStore};
+use crate::load_store::LoadStore;
 use crate::producer_link::{self, Producer};
 
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl SealReader {
         if known.is_some_and(|known| known.content.is_none() || known.content == seal.content) {
             return Ok(());
         }
-        let load = self.load_store.discovered(load_store::found(seal)).await?;
+        let load = self.load_store.discovered(self.load_store.found(seal)).await?;
         tracing::debug!(batch = %load.batch, rows = load.rows, instance = %load.instance, "discovered");
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Holds loading as a whole while the trouble is nobody's batch, and says when a batch is tried again. Decides only.
+//! The circuit breaker: holds all loading while failures are not those of a batch, and decides when a batch is retried.
+//! Pure: the loader acts on the result.
 
 use std::time::Duration;
 
@@ -9,28 +10,28 @@ use state::loads::Load;
 
 use crate::failure::{LoadFailure, Pace, Scope};
 
-/// Attempts in a row that met trouble of everybody's after which a batch lets the others go first.
+/// Attempts in a row that met a failure of every batch after which a batch lets the others go first.
 const STEPS_ASIDE: u32 = 3;
 
-/// The breaker. While it is shut nothing is tried; when its time is over one COPY goes first, and the others follow
-/// only if that succeeds.
+/// While the breaker is open nothing is tried. When its time is over one COPY goes first, and the others follow only if
+/// that succeeds.
 ///
-/// Whether trouble is really everybody's is not known beforehand: Redshift may say *Assert* to one batch alone. So a
-/// batch that met it [`STEPS_ASIDE`] times in a row waits longer than the circuit breaker, and another goes first; and if any
-/// batch was loaded since this one began to fail, the trouble is taken for its own, and shuts the circuit breaker no more.
+/// Whether a failure is really that of every batch is not known beforehand: Redshift may say *Assert* to one batch alone.
+/// So a batch that met it [`STEPS_ASIDE`] times in a row waits longer than the breaker is open, and another goes first.
+/// If any batch was loaded since this one began to fail, the failure counts as its own, and no longer opens the breaker.
 #[derive(Debug)]
-pub(crate) struct CircuitBreaker {
+pub(super) struct CircuitBreaker {
     first: Duration,
     max: Duration,
     backoff: Backoff,
-    until: Option<Steady>,
+    open_until: Option<Steady>,
     /// When a batch was loaded last, by the wall clock: it is compared with failures from before a restart.
     loaded: Option<DateTime<Utc>>,
 }
 
 /// What came before the failure of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Past {
+pub(super) struct Past {
     /// Attempts that failed in a row, this one included; 0 if it could not start.
     pub tries: u32,
     /// When the first of those before this one failed, as far back as is kept.
@@ -38,73 +39,68 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    /// Of a batch whose attempt has just failed, and that not noted yet.
-    #[must_use]
-    pub(crate) fn of(load: &Load) -> Self {
+    /// Of a batch whose attempt has just failed, while that is not noted yet.
+    pub(super) fn of(load: &Load) -> Self {
         let (tries, since) = load.tries_in_a_row();
         Self { tries: tries.saturating_add(1), since }
     }
 }
 
 impl CircuitBreaker {
-    /// An open circuit breaker; `first` and `max` are the waits of the configuration.
-    #[must_use]
-    pub(crate) fn new(first: Duration, max: Duration) -> Self {
-        Self { first, max, backoff: Backoff::new(first, max), until: None, loaded: None }
+    /// A closed breaker; `first` and `max` are the waits of the configuration.
+    pub(super) fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, backoff: Backoff::new(first, max), open_until: None, loaded: None }
     }
 
-    /// Until when nothing may be tried, if it is shut at `now`.
-    #[must_use]
-    pub(crate) fn shut(&self, now: Steady) -> Option<Steady> {
-        self.until.filter(|until| *until > now)
+    /// Until when nothing may be tried, if it is open at `now`.
+    pub(super) fn open_until(&self, now: Steady) -> Option<Steady> {
+        self.open_until.filter(|until| *until > now)
     }
 
-    /// Failures in a row that were nobody's batch.
-    #[must_use]
-    pub(crate) fn failures(&self) -> u32 {
+    /// Failures of every batch in a row.
+    pub(super) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
 
-    /// The servers answered as they should.
-    pub(crate) fn succeeded(&mut self) {
+    /// The servers answered as they should: closes.
+    pub(super) fn succeeded(&mut self) {
         self.backoff.succeeded();
-        self.until = None;
+        self.open_until = None;
     }
 
     /// A batch was loaded.
-    pub(crate) fn loaded(&mut self, now: DateTime<Utc>) {
+    pub(super) fn loaded(&mut self, now: DateTime<Utc>) {
         self.succeeded();
         self.loaded = Some(now);
     }
 
-    /// Takes note of trouble, and says whose it is taken for. `alone` is what came before, if a single batch met it.
-    pub(crate) fn failed(&mut self, trouble: &LoadFailure, alone: Option<Past>, now: Steady) -> Scope {
+    /// Takes a failure into account and decides whose it is. `alone` is what came before, if a single batch met it.
+    pub(super) fn failed(&mut self, failure: &LoadFailure, alone: Option<Past>, now: Steady) -> Scope {
         let others_went = alone.and_then(|past| past.since).is_some_and(|since| self.loaded > Some(since));
-        if trouble.scope == Scope::Batch || others_went {
-            // The servers did what they should; only this batch is not right.
+        if failure.scope == Scope::Batch || others_went {
+            // The servers did what they should; only this batch is at fault.
             self.succeeded();
             return Scope::Batch;
         }
         let usual = self.backoff.failed();
-        self.until = Some(now + if trouble.pace == Pace::Slow { self.slow() } else { usual });
+        self.open_until = Some(now + if failure.pace == Pace::Slow { self.slow() } else { usual });
         Scope::Whole
     }
 
-    /// How long a batch that met the trouble waits before it is tried again.
-    #[must_use]
-    pub(crate) fn wait(&self, trouble: &LoadFailure, whose: Scope, past: Past, now: Steady) -> Duration {
-        let own = match trouble.pace {
+    /// How long a batch that met the failure waits before it is retried.
+    pub(super) fn wait(&self, failure: &LoadFailure, scope: Scope, past: Past, now: Steady) -> Duration {
+        let own = match failure.pace {
             Pace::Slow => self.slow(),
             Pace::Usual => Backoff::new(self.first, self.max).after(past.tries.saturating_sub(1)).failed(),
         };
-        match (whose, self.until) {
+        match (scope, self.open_until) {
             (Scope::Whole, Some(until)) if past.tries >= STEPS_ASIDE => now.until(until) + own,
             (Scope::Whole, Some(until)) => now.until(until).max(own),
             _ => own,
         }
     }
 
-    /// What only a person can mend, or what passes slowly, is not asked about every second.
+    /// For what only an operator can mend, or what passes slowly.
     fn slow(&self) -> Duration {
         Backoff::new(self.max, self.max).failed()
     }
@@ -113,7 +109,7 @@ impl CircuitBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use shared::clock::Moment;
+    use shared::clock::Clock;
     use state::loads::ErrorClass;
 
     fn breaker() -> CircuitBreaker {
@@ -122,92 +118,94 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn steady(at: DateTime<Utc>) -> Steady {
-        Moment::from(at).steady
+    fn clock() -> Clock {
+        Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap())
     }
 
-    /// A batch fails alone; says whose trouble it is taken for and how long it waits.
+    /// A batch fails alone: whose failure that is, and how long it waits.
     fn fail(
         breaker: &mut CircuitBreaker,
-        trouble: &LoadFailure,
+        failure: &LoadFailure,
         past: Past,
         now: Steady,
     ) -> (Scope, Duration) {
-        let whose = breaker.failed(trouble, Some(past), now);
-        (whose, breaker.wait(trouble, whose, past, now))
+        let scope = breaker.failed(failure, Some(past), now);
+        (scope, breaker.wait(failure, scope, past, now))
     }
 
     #[test]
     fn refused_rows_hold_their_own_batch_only() {
-        let (mut breaker, now) = (breaker(), Steady::now());
-        let trouble = LoadFailure::of_batch(ErrorClass::Data, "a load error");
-        let (whose, wait) = fail(&mut breaker, &trouble, Past { tries: 1, since: None }, now);
-        assert!(whose == Scope::Batch && wait >= 50 * SECOND, "a person has to look: slowly");
-        assert_eq!(breaker.shut(now), None);
+        let (mut breaker, now) = (breaker(), clock().steady());
+        let failure = LoadFailure::of_batch(ErrorClass::Data, "a load error");
+        let (scope, wait) = fail(&mut breaker, &failure, Past { tries: 1, since: None }, now);
+        assert!(scope == Scope::Batch && wait >= 50 * SECOND, "a person has to look: slowly");
+        assert_eq!(breaker.open_until(now), None);
     }
 
     #[test]
-    fn a_lost_connection_shuts_the_gate_longer_each_time_until_one_batch_goes_through() {
-        let (mut breaker, now) = (breaker(), Steady::now());
+    fn a_lost_connection_opens_the_breaker_longer_each_time_until_one_batch_goes_through() {
+        let (mut breaker, now) = (breaker(), clock().steady());
         let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
         breaker.failed(&lost, None, now);
-        assert!(now.until(breaker.shut(now).unwrap()) <= SECOND);
+        assert!(now.until(breaker.open_until(now).unwrap()) <= SECOND);
         for _ in 0..10 {
             breaker.failed(&lost, None, now);
         }
-        let until = breaker.shut(now).unwrap();
+        let until = breaker.open_until(now).unwrap();
         assert!((50 * SECOND..=100 * SECOND).contains(&now.until(until)));
-        assert_eq!(breaker.shut(until), None, "one is let through when the time is over");
-        breaker.loaded(Utc::now());
-        assert_eq!((breaker.shut(now), breaker.failures()), (None, 0));
+        assert_eq!(breaker.open_until(until), None, "one is let through when the time is over");
+        breaker.loaded(clock().wall());
+        assert_eq!((breaker.open_until(now), breaker.failures()), (None, 0));
     }
 
     #[test]
-    fn what_passes_slowly_or_not_by_itself_shuts_the_gate_for_long_at_once() {
-        let now = Steady::now();
+    fn what_passes_slowly_or_not_by_itself_opens_the_breaker_for_long_at_once() {
+        let now = clock().steady();
         let full =
             LoadFailure { pace: Pace::Slow, ..LoadFailure::of_all(ErrorClass::Passing, "Disk Full", "") };
-        for trouble in [full, LoadFailure::of_all(ErrorClass::Configuration, "no such role", "")] {
+        for failure in [full, LoadFailure::of_all(ErrorClass::Configuration, "no such role", "")] {
             let mut breaker = breaker();
-            let (_, wait) = fail(&mut breaker, &trouble, Past { tries: 1, since: None }, now);
-            let shut = now.until(breaker.shut(now).unwrap());
-            assert!(shut >= 50 * SECOND && shut <= wait, "not due while the breaker is shut");
+            let (_, wait) = fail(&mut breaker, &failure, Past { tries: 1, since: None }, now);
+            let open = now.until(breaker.open_until(now).unwrap());
+            assert!(open >= 50 * SECOND && open <= wait, "not due while the breaker is open");
         }
     }
 
     #[test]
-    fn whoever_meets_everybodys_trouble_again_and_again_lets_the_others_go_first() {
-        let (mut breaker, now) = (breaker(), Steady::now());
+    fn a_batch_that_meets_a_failure_of_all_again_and_again_lets_the_others_go_first() {
+        let (mut breaker, now) = (breaker(), clock().steady());
         let unknown = LoadFailure::of_all(ErrorClass::Unknown, "Assert", "");
         for tries in 1..=5 {
-            let (whose, wait) = fail(&mut breaker, &unknown, Past { tries, since: Some(Utc::now()) }, now);
-            let shut = now.until(breaker.shut(now).unwrap());
-            assert_eq!(whose, Scope::Whole);
-            let aside = wait >= shut + SECOND / 2;
-            assert!(if tries >= STEPS_ASIDE { aside } else { wait >= shut }, "try {tries}");
+            let (scope, wait) =
+                fail(&mut breaker, &unknown, Past { tries, since: Some(clock().wall()) }, now);
+            let open = now.until(breaker.open_until(now).unwrap());
+            assert_eq!(scope, Scope::Whole);
+            let aside = wait >= open + SECOND / 2;
+            assert!(if tries >= STEPS_ASIDE { aside } else { wait >= open }, "try {tries}");
         }
     }
 
     #[test]
-    fn trouble_that_others_do_not_meet_is_the_batchs_own() {
-        let now = Utc::now();
-        let second = chrono::TimeDelta::seconds(1);
-        let later = now + second * 10;
+    fn a_failure_that_others_do_not_meet_is_the_batchs_own() {
+        let clock = clock();
         let unknown = LoadFailure::of_all(ErrorClass::Unknown, "Assert", "");
         let mut breaker = breaker();
-        breaker.loaded(now);
-        let first = fail(&mut breaker, &unknown, Past { tries: 1, since: None }, steady(later));
+        breaker.loaded(clock.wall());
+        clock.advance(10 * SECOND);
+        let later = clock.wall();
+        let first = fail(&mut breaker, &unknown, Past { tries: 1, since: None }, clock.steady());
         assert_eq!(first.0, Scope::Whole, "nothing is known yet");
-        breaker.loaded(later + second);
+        clock.advance(SECOND);
+        breaker.loaded(clock.wall());
         // Also when nothing else came since the last time.
         for tries in 2_u32..=4 {
-            let at = steady(later + second * (9 * tries.cast_signed()));
+            clock.advance(9 * SECOND);
             let past = Past { tries, since: Some(later) };
-            assert_eq!(fail(&mut breaker, &unknown, past, at).0, Scope::Batch);
-            assert_eq!(breaker.shut(at), None);
+            assert_eq!(fail(&mut breaker, &unknown, past, clock.steady()).0, Scope::Batch);
+            assert_eq!(breaker.open_until(clock.steady()), None);
         }
         assert_eq!(
-            breaker.failed(&unknown, None, steady(later)),
+            breaker.failed(&unknown, None, clock.steady()),
             Scope::Whole,
             "several together prove nothing"
         );

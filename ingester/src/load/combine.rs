@@ -1,10 +1,10 @@
-//! What one COPY loads: a batch alone by its own manifest, several by one that names the files of all.
+//! What one COPY loads: a batch alone by its own manifest, several by a combined one that names the files of all.
 //!
-//! Such a manifest is named by its batches, so that making it again, here or in another ingester, writes the same
-//! bytes under the same key. It is deleted when its batches are settled: whoever else is about to load the same ones
-//! finds them in the ledger before COPY. One that is left behind, because a process ended or its batches were loaded
-//! otherwise, is deleted when it is old. Only an object whose name is one of ours is: what else lies below `s3.loads` is
-//! somebody else's, however old it is.
+//! The name of a combined manifest is made of its batches, so that making it again, here or in another ingester, writes
+//! the same bytes under the same key. It is deleted when its batches are loaded: any other ingester about to load the
+//! same ones finds them in the ledger before COPY. One that stays, because a process ended or its batches were loaded
+//! otherwise, is deleted when it is old. Only objects with such a name are deleted: all others below `s3.loads` belong to
+//! somebody else.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -47,14 +47,14 @@ pub fn is_combined(loading: &Loading) -> bool {
     loading.parts.len() > 1
 }
 
-/// Deletes combined manifests that nobody uses any more, and nothing else.
+/// Deletes combined manifests that are no longer used, and nothing else.
 ///
 /// # Errors
 /// When S3 refuses.
 pub async fn tidy(store: &ObjectStore, prefix: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
     for key in store.list_older(prefix, now - OLD, |key| is_own(prefix, key)).await? {
         store.delete(&key).await?;
-        tracing::debug!(key, "a manifest that was left behind is deleted");
+        tracing::debug!(key, "deleted a combined manifest that was left over");
     }
     Ok(())
 }

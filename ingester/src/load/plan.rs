@@ -1,4 +1,4 @@
-//! Which batches are loaded next, together or alone. Decides only; the loader acts.
+//! Which batches are loaded next, together or alone. Pure: the loader acts on the result.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ const TRIED_TOGETHER: u32 = 3;
 
 /// What the loader does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Load these with one COPY; there is at least one, and the oldest comes first.
     Load(Vec<BatchId>),
     /// Nothing is due before this moment, or before something new is found.
@@ -21,71 +21,60 @@ pub enum Next {
 
 /// What one COPY takes at most. A single batch may be larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Batches.
+pub(crate) struct Bounds {
     pub batches: usize,
-    /// Rows.
     pub rows: u64,
     /// Bytes in S3.
     pub bytes: u64,
 }
 
 impl Bounds {
-    /// The bounds of the configuration.
-    #[must_use]
-    pub fn new(config: &Ingester) -> Self {
+    pub(super) fn new(config: &Ingester) -> Self {
         Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
     }
 }
 
-/// The batches that are each loaded alone: those of a COPY that one of them made fail, and nobody knows which, and those
-/// that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and come
-/// here again.
+/// The batches that are each loaded alone: those of a COPY that one of them made fail, while it is unknown which, and
+/// those that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and
+/// come here again.
 #[derive(Debug, Default)]
-pub struct Isolated(HashSet<BatchId>);
+pub(crate) struct Isolated(HashSet<BatchId>);
 
 impl Isolated {
-    /// Takes these apart.
-    pub fn take(&mut self, batches: impl IntoIterator<Item = BatchId>) {
+    pub(super) fn extend(&mut self, batches: impl IntoIterator<Item = BatchId>) {
         self.0.extend(batches);
     }
 
-    /// This one is settled.
-    pub fn settled(&mut self, batch: BatchId) {
+    pub(super) fn remove(&mut self, batch: BatchId) {
         self.0.remove(&batch);
     }
 
     fn goes_alone(&self, load: &Load) -> bool {
-        let own_trouble = matches!(
+        let own_failure = matches!(
             load.last_class(),
             Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown)
         );
-        own_trouble
+        own_failure
             || load.sifting
             || load.tries_in_a_row().0 >= TRIED_TOGETHER
             || self.0.contains(&load.batch)
     }
 }
 
-enum Due {
-    Now,
-    At(Steady),
-    Never,
-}
-
-fn due(load: &Load, until: Option<Steady>, now: Steady) -> Due {
+/// When a load is due, if ever; it is not retried before `until`.
+fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
-        // *Loading*: the attempt was cut short with the process, or was that of a COPY that another batch kept from
-        // being made. The ledger settles what became of it.
-        LoadState::Discovered | LoadState::Loading => Due::Now,
-        LoadState::Retrying { .. } => until.filter(|until| *until > now).map_or(Due::Now, Due::At),
-        LoadState::Loaded { .. } | LoadState::Archived { .. } => Due::Never,
+        // *Loading*: the attempt was cut short with the process, or another batch kept its COPY from being made. The
+        // next attempt asks the ledger what became of it.
+        LoadState::Discovered | LoadState::Loading => Some(now),
+        LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
+        LoadState::Loaded { .. } | LoadState::Archived { .. } => None,
     }
 }
 
 /// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
-/// bounds allow. Nothing is waited for. `loads` come oldest first; one that waits for its next try does not hold back
-/// younger ones, because every batch stands for itself. Each comes with the moment before which it is not tried again.
+/// bounds allow. `loads` come oldest first, each with the moment before which it is not retried. One that waits for its
+/// retry does not hold back younger ones, because every batch stands for itself.
 pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
@@ -97,27 +86,27 @@ pub(crate) fn next<'l>(
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     for (load, until) in loads {
         match due(load, until, now) {
-            Due::Never => {}
-            Due::At(next) => earliest = Some(earliest.map_or(next, |at| at.min(next))),
-            Due::Now => {
-                if let Some(first) = chosen.first() {
-                    if load.form != first.form || isolated.goes_alone(load) {
-                        continue;
-                    }
-                    // Not passed over for a smaller one: it would wait for ever.
-                    if rows.saturating_add(load.rows) > bounds.rows
-                        || bytes.saturating_add(load.bytes) > bounds.bytes
-                    {
-                        break;
-                    }
-                }
-                (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
-                chosen.push(load);
-                let only = load.form.is_none() || isolated.goes_alone(load);
-                if only || chosen.len() >= bounds.batches {
-                    break;
-                }
+            None => continue,
+            Some(at) if at > now => {
+                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+                continue;
             }
+            Some(_) => {}
+        }
+        if let Some(first) = chosen.first() {
+            if load.form != first.form || isolated.goes_alone(load) {
+                continue;
+            }
+            // Do not prefer a smaller one: this one would wait for ever.
+            if rows.saturating_add(load.rows) > bounds.rows || bytes.saturating_add(load.bytes) > bounds.bytes
+            {
+                break;
+            }
+        }
+        (rows, bytes) = (rows.saturating_add(load.rows), bytes.saturating_add(load.bytes));
+        chosen.push(load);
+        if load.form.is_none() || isolated.goes_alone(load) || chosen.len() >= bounds.batches {
+            break;
         }
     }
     if chosen.is_empty() {
@@ -136,12 +125,14 @@ mod tests {
     use shared::layout::Compression;
     use state::loads::{Failed, Form};
 
+    /// The plan is pure: any moment will do.
+    const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
     const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000 };
 
     fn load(state: LoadState) -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
         let form = Form::new(Compression::Zstd, "0123456789abcdef");
-        Load { state, form, ..Load::new(BatchId::new(), instance, 1, 10, 100, Utc::now()) }
+        Load { state, form, ..Load::new(BatchId::new(), instance, 1, 10, 100, NOW) }
     }
 
     fn found() -> Load {
@@ -153,7 +144,7 @@ mod tests {
     }
 
     fn failed(class: ErrorClass, times: usize) -> Load {
-        let at = Utc::now();
+        let at = NOW;
         let failed = Failed { attempt: Some(1), started: None, failed: at, class, why: "w".to_owned() };
         Load { failures: vec![failed; times], ..load(LoadState::Discovered) }
     }
@@ -171,7 +162,7 @@ mod tests {
     }
 
     fn planned(loads: &[Load]) -> Next {
-        plan(loads, Utc::now(), &Isolated::default())
+        plan(loads, NOW, &Isolated::default())
     }
 
     fn these(loads: &[Load], which: &[usize]) -> Next {
@@ -180,7 +171,7 @@ mod tests {
 
     #[test]
     fn whatever_is_due_goes_together_the_oldest_first() {
-        let now = Utc::now();
+        let now = NOW;
         let second = TimeDelta::seconds(1);
         let loads = [
             load(LoadState::Loaded { at: now }),
@@ -205,7 +196,7 @@ mod tests {
 
     #[test]
     fn with_nothing_due_the_earliest_retry_is_waited_for() {
-        let now = Utc::now();
+        let now = NOW;
         let (soon, late) = (now + TimeDelta::seconds(1), now + TimeDelta::seconds(9));
         let loads = [load(retrying(late)), load(retrying(soon)), load(LoadState::Archived { at: now })];
         assert_eq!(planned(&loads), Next::Wait(Some(steady(soon))));
@@ -240,14 +231,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_apart_or_has_trouble_of_its_own_goes_alone() {
+    fn what_was_isolated_or_has_a_failure_of_its_own_goes_alone() {
         let loads = [found(), found(), found()];
         let mut isolated = Isolated::default();
-        isolated.take([loads[0].batch, loads[1].batch]);
-        let plan = |isolated: &Isolated, loads: &[Load]| plan(loads, Utc::now(), isolated);
+        isolated.extend([loads[0].batch, loads[1].batch]);
+        let plan = |isolated: &Isolated, loads: &[Load]| plan(loads, NOW, isolated);
         assert_eq!(plan(&isolated, &loads), these(&loads, &[0]));
         assert_eq!(plan(&isolated, &loads[1..]), these(&loads, &[1]));
-        isolated.settled(loads[0].batch);
+        isolated.remove(loads[0].batch);
         assert_eq!(plan(&isolated, &loads), these(&loads, &[0, 2]));
         for class in [ErrorClass::Data, ErrorClass::Incomplete, ErrorClass::Unknown] {
             let loads = [failed(class, 1), found()];

@@ -7,14 +7,13 @@
 //! ```
 //! The name of a set is eight digits of its content and eight that no other set has. So no set is ever written over: not
 //! by an ingester that finds other rows refused because the table was altered meanwhile, and not by a request that was
-//! held up for minutes. And what is deleted never stands there again: a DELETE that was held up as long meets nothing,
+//! held up for minutes. And what is deleted never stands there again: a DELETE that was held up as long hits nothing,
 //! where the same rows under the same name may have been written anew, and be all that the ledger counts on.
 //!
-//! Which set counts is said by the ledger row of the batch; every other is a left-over. That an attempt which is repeated
-//! has another name for the same rows does no harm: the ledger row is entered once, under the lock, and names the set of
-//! the attempt that entered it. While a batch has no ledger row nobody deletes its sets, so that an attempt uses the one
-//! that an earlier attempt has written ([`Set::written_before`]); else each try of a load that is refused for days would
-//! leave another.
+//! The ledger row of the batch says which set counts; every other is a left-over. An attempt that is repeated may have
+//! another name for the same rows: the ledger row is entered once, under the lock, and names the set of the attempt that
+//! entered it. While a batch has no ledger row nobody deletes its sets, so that an attempt uses the one that an earlier
+//! attempt has written ([`Set::written_before`]); else each try of a load that is refused for days would leave another.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -24,17 +23,18 @@ use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
 use shared::object_store::{ObjectStore, SMALL, StoreError};
 use state::loads::ErrorClass;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::failure::LoadFailure;
-use crate::quarantine::MAX_BYTES;
 
+/// Bytes of rows in one quarantine, and of one file that is searched, at most: they are held in memory.
+pub(crate) const MAX_BYTES: u64 = 1 << 30;
 /// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
 /// content.
 const FORMAT: u32 = 2;
 /// Digits of a name: the width of the ledger's column.
 const NAME_DIGITS: usize = 16;
-/// Those of them that tell of the content.
+/// Those of them that are of the content.
 const CONTENT_DIGITS: usize = 8;
 /// The object that describes the others.
 const DESCRIPTION: &str = "quarantine.json";
@@ -46,15 +46,13 @@ pub(crate) const REASONS: &str = "reasons.ndjson";
 pub(crate) struct Description {
     /// Version of the form.
     pub format: u32,
-    /// The batch the rows belong to.
     pub batch: BatchId,
-    /// Fingerprint of the columns they were made for.
+    /// Fingerprint of the columns the rows were made for.
     pub schema: String,
     /// Those columns, in their order.
     pub columns: Vec<String>,
     /// How the file of rows is compressed.
     pub compression: Compression,
-    /// Rows in it.
     pub rows: u64,
 }
 
@@ -90,12 +88,10 @@ pub(crate) struct Refusal {
     pub reason: String,
 }
 
-/// A set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Set {
     /// What it is called, in the ledger too.
     pub name: String,
-    /// What a later COPY must know.
     pub description: Description,
     /// The rows, not compressed.
     pub rows: Bytes,
@@ -105,7 +101,7 @@ pub(crate) struct Set {
 
 /// Why a set cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadSet {
+pub(crate) enum BadSet {
     /// S3 did not give it.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -116,33 +112,27 @@ pub enum BadSet {
 
 impl Set {
     /// A set of these rows, with a name that no other has.
-    ///
-    /// # Errors
-    /// When a reason cannot be written as JSON.
     pub(crate) fn new(
         batch: BatchId,
         schema: String,
         columns: Vec<String>,
         compression: Compression,
-        (rows, refusals): (Bytes, Vec<Refusal>),
-    ) -> Result<Self, serde_json::Error> {
+        (rows, refusals): (Vec<u8>, Vec<Refusal>),
+    ) -> Self {
         let count = refusals.len() as u64;
         let description = Description { format: FORMAT, batch, schema, columns, compression, rows: count };
-        let mut set = Self { name: String::new(), description, rows, refusals };
-        let content = set.fingerprint()?;
+        let mut set = Self { name: String::new(), description, rows: rows.into(), refusals };
+        let content = set.fingerprint();
         // The last bytes of a new id are by chance.
         let [.., a, b, c, d] = *BatchId::new().as_bytes();
         let digits = content.get(..CONTENT_DIGITS).unwrap_or_default();
         set.name = format!("{digits}{a:02x}{b:02x}{c:02x}{d:02x}");
-        Ok(set)
+        set
     }
 
     /// The name under which an attempt before has written the same, if it is there whole.
     ///
     /// Only for a batch that has no ledger row: of any other a set that the row does not name may be about to be deleted.
-    ///
-    /// # Errors
-    /// When S3 does not answer.
     pub(crate) async fn written_before(
         &self,
         store: &ObjectStore,
@@ -168,57 +158,42 @@ impl Set {
         (&self.description, &self.rows, &self.refusals) == (&other.description, &other.rows, &other.refusals)
     }
 
-    fn fingerprint(&self) -> Result<String, serde_json::Error> {
-        let mut all = serde_json::to_vec(&self.description)?;
-        all.extend_from_slice(&self.reasons()?);
-        all.extend_from_slice(&self.rows);
-        Ok(format!("{:016x}", xxh3_64(&all)))
+    fn fingerprint(&self) -> String {
+        let mut hash = Xxh3::new();
+        hash.update(&json(&self.description));
+        hash.update(&self.reasons());
+        hash.update(&self.rows);
+        format!("{:016x}", hash.digest())
     }
 
-    fn reasons(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut lines = Vec::new();
-        for refusal in &self.refusals {
-            serde_json::to_writer(&mut lines, refusal)?;
-            lines.push(b'\n');
-        }
-        Ok(lines)
+    fn reasons(&self) -> Vec<u8> {
+        self.refusals.iter().flat_map(|refusal| [json(refusal), b"\n".to_vec()].concat()).collect()
     }
 
     /// Key of the file of rows.
-    #[must_use]
     pub(crate) fn rows_key(&self, prefix: &str) -> String {
         let suffix = self.description.compression.suffix();
         format!("{}rows.csv{suffix}", folder(prefix, self.description.batch, &self.name))
     }
 
     /// Writes the objects. Repeating it writes the same.
-    ///
-    /// # Errors
-    /// When S3 does not take them.
     pub(crate) async fn put(&self, store: &ObjectStore, prefix: &str) -> Result<(), BadSet> {
-        let folder = folder(prefix, self.description.batch, &self.name);
-        let bad = |what: &str| {
-            let key = format!("{folder}{what}");
-            move |error: &dyn std::fmt::Display| BadSet::Damaged(key, error.to_string())
-        };
-        let rows = compress(&self.rows, self.description.compression).map_err(|e| bad("rows")(&e))?;
-        let reasons = self.reasons().map_err(|e| bad(REASONS)(&e))?;
+        let (key, reasons) = (self.rows_key(prefix), self.reasons());
+        let rows = compress(&self.rows, self.description.compression)
+            .map_err(|error| BadSet::Damaged(key.clone(), error.to_string()))?;
         let written = Written {
             description: self.description.clone(),
-            content: Some(self.fingerprint().map_err(|e| bad(DESCRIPTION)(&e))?),
+            content: Some(self.fingerprint()),
             bytes: Some((rows.len() as u64, reasons.len() as u64)),
         };
-        let description = serde_json::to_vec(&written).map_err(|e| bad(DESCRIPTION)(&e))?;
-        store.put(&self.rows_key(prefix), rows).await?;
+        let folder = folder(prefix, self.description.batch, &self.name);
+        store.put(&key, rows).await?;
         store.put(&format!("{folder}{REASONS}"), reasons.into()).await?;
-        store.put(&format!("{folder}{DESCRIPTION}"), description.into()).await?;
+        store.put(&format!("{folder}{DESCRIPTION}"), json(&written).into()).await?;
         Ok(())
     }
 
     /// Reads the set with this name, and checks that it is the one that was written.
-    ///
-    /// # Errors
-    /// When it is not.
     pub(crate) async fn get(
         store: &ObjectStore,
         prefix: &str,
@@ -227,9 +202,9 @@ impl Set {
     ) -> Result<Self, BadSet> {
         let folder = folder(prefix, batch, name);
         let damaged = |what: &str, why: String| BadSet::Damaged(format!("{folder}{what}"), why);
-        let json = store.get_at_most(&format!("{folder}{DESCRIPTION}"), SMALL).await?;
+        let object = store.get_at_most(&format!("{folder}{DESCRIPTION}"), SMALL).await?;
         let Written { description, content, bytes } =
-            serde_json::from_slice(&json).map_err(|error| damaged(DESCRIPTION, json_fault(&error)))?;
+            serde_json::from_slice(&object).map_err(|error| damaged(DESCRIPTION, json_fault(&error)))?;
         if description.format > FORMAT {
             let why = format!("it has format {}; this version reads up to {FORMAT}", description.format);
             return Err(damaged(DESCRIPTION, why));
@@ -245,7 +220,7 @@ impl Set {
         let key = set.rows_key(prefix);
         let rows = decompress(&store.get_at_most(&key, rows_bytes).await?, compression, MAX_BYTES);
         set.rows = rows.map_err(|error| BadSet::Damaged(key, error.to_string()))?;
-        let found = set.fingerprint().map_err(|error| damaged(REASONS, error.to_string()))?;
+        let found = set.fingerprint();
         let as_written = match content {
             Some(content) => content == found && content.get(..CONTENT_DIGITS) == name.get(..CONTENT_DIGITS),
             None => found == name,
@@ -258,20 +233,22 @@ impl Set {
     }
 }
 
+/// Our own plain structs: their serialisation cannot fail.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
 /// The folder of all that is in quarantine of a batch.
-#[must_use]
 pub(crate) fn batch_folder(prefix: &str, batch: BatchId) -> String {
     layout::folder(prefix, batch)
 }
 
 /// The folder of a set.
-#[must_use]
 pub(crate) fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
     format!("{}{set}/", batch_folder(prefix, batch))
 }
 
 /// The name of the set that stands in `set`, if that is the folder of one below the folder `of_batch`.
-#[must_use]
 pub(crate) fn name_of<'f>(of_batch: &str, set: &'f str) -> Option<&'f str> {
     let name = set.strip_prefix(of_batch)?.strip_suffix('/')?;
     is_hash(name).then_some(name)
@@ -284,7 +261,6 @@ pub(super) fn is_hash(text: &str) -> bool {
 }
 
 /// Whether an object of this name within the folder of a set belongs to the set.
-#[must_use]
 pub(super) fn is_of_set(name: &str) -> bool {
     let rows = name.strip_prefix("rows.csv").and_then(Compression::of_suffix);
     rows.is_some() || name == REASONS || name == DESCRIPTION
@@ -314,8 +290,8 @@ mod tests {
             reason: reason.to_owned(),
         };
         let columns = vec!["evar1".to_owned()];
-        let content = (Bytes::from_static(rows.as_bytes()), vec![refusal]);
-        Set::new(batch, "0123456789abcdef".to_owned(), columns, Compression::Zstd, content).unwrap()
+        let content = (rows.as_bytes().to_vec(), vec![refusal]);
+        Set::new(batch, "0123456789abcdef".to_owned(), columns, Compression::Zstd, content)
     }
 
     #[test]

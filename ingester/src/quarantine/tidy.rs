@@ -1,21 +1,26 @@
-//! Takes away what is left over of a quarantine, once the ledger says what counts. Only objects that this program writes
-//! are taken away, by their names: whatever else somebody has put there stays.
+//! Deletes what is left over of a quarantine, once the ledger says what counts. Only objects that this program writes are
+//! deleted, by their names: what others have put there stays.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
 use crate::failure::LoadFailure;
-use crate::quarantine::pieces::is_of_search;
-use crate::quarantine::{Quarantine, set};
 use crate::redshift::release::{Entry, look};
 use crate::redshift::{Session, Target, lock};
+
+use super::place::Quarantine;
+use super::row_files::is_of_search;
+use super::set;
 
 /// Objects deleted at once.
 const AT_ONCE: usize = 8;
 
+/// What is logged when left-overs of a bad-row search cannot be deleted.
+pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 and ledger are compared next";
+
 /// Deletes everything in the quarantine of a batch, by its id in the ledger, but the set that its ledger row names;
-/// nothing if it has none. What the ledger says of it then.
+/// nothing if it has none. Returns what the ledger says of it then. Repeating it is harmless.
 ///
 /// Sets are listed before the lock of loads is taken, and those that the ledger row does not name then are deleted. So
 /// nothing is deleted that may still come to count: a transaction writes the set that it will name under the same lock
@@ -25,9 +30,6 @@ const AT_ONCE: usize = 8;
 ///
 /// What a search wrote is deleted after the lock is given back: there may be thousands of objects, and a search that
 /// misses them is repeated.
-///
-/// # Errors
-/// When Redshift or S3 fail. Repeating it is harmless.
 pub(crate) async fn tidy(
     session: &Session,
     target: &Target,
@@ -35,7 +37,7 @@ pub(crate) async fn tidy(
     quarantine: &Quarantine,
     batch: BatchId,
 ) -> Result<Option<Entry>, LoadFailure> {
-    let entry = sets(session, target, store, quarantine, batch).await;
+    let entry = tidy_sets(session, target, store, quarantine, batch).await;
     session.roll_back().await;
     let entry = entry?;
     if entry.is_some() {
@@ -44,7 +46,7 @@ pub(crate) async fn tidy(
     Ok(entry)
 }
 
-async fn sets(
+async fn tidy_sets(
     session: &Session,
     target: &Target,
     store: &ObjectStore,
@@ -55,16 +57,15 @@ async fn sets(
     let folders = store.folders(&own).await?;
     lock::begin(session, target).await?;
     let Some(entry) = look(session, target, &[batch]).await?.pop() else { return Ok(None) };
-    let folder = |name: &str| set::folder(&quarantine.prefix, batch, name);
-    let kept = match &entry.set {
-        Some(name) if entry.rows > 0 => Some(folder(name)),
-        // Rows are in quarantine and nobody says which: a person has to look.
+    let counts = match &entry.set {
+        Some(name) if entry.rows > 0 => Some(set::folder(&quarantine.prefix, batch, name)),
+        // Rows are in quarantine and it is unknown which: needs an operator.
         None if entry.rows > 0 => return Ok(Some(entry)),
         _ => None,
     };
-    for set in folders {
-        if set::name_of(&own, &set).is_some() && Some(&set) != kept.as_ref() {
-            delete_all(store, &set, set::is_of_set).await?;
+    for folder in folders {
+        if set::name_of(&own, &folder).is_some() && Some(&folder) != counts.as_ref() {
+            delete_all(store, &folder, set::is_of_set).await?;
         }
     }
     Ok(Some(entry))
@@ -77,8 +78,7 @@ async fn delete_all(store: &ObjectStore, folder: &str, ours: fn(&str) -> bool) -
     stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// Deletes what was written for a search that came to nothing, as far as that is possible: the next one writes what it
-/// needs again.
+/// Deletes what a search wrote that came to nothing, as far as that is possible: the next one writes what it needs again.
 pub(super) async fn drop_scratch(store: &ObjectStore, folder: &str) {
     if let Err(error) = delete_all(store, folder, is_of_search).await {
         tracing::debug!(%error, folder, "left-overs of a search stay for now");

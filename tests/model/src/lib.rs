@@ -8,13 +8,13 @@
 //! | here | in the code |
 //! |---|---|
 //! | [`Step`] | the `run(…)` lines of `transaction`, in their order; counting belongs to the COPY |
-//! | `Act::Start` | `Loader::attempt`: one batch, or several that share a COPY |
+//! | `Act::Start` | `Runner::attempt`: one batch, or several that share a COPY |
 //! | `Act::Execute` | what Redshift does with a statement that has arrived |
 //! | `Act::Answer` | what `transaction` does with the answer: the next statement, or the end of the attempt |
 //! | `Act::Cut`, `Act::Kill` | `SqlFailure::Lost`, in whatever way; SIGKILL |
 //! | `Act::Orphan…` | a session whose client has gone: it goes on with what it has received, and ends |
 //! | `Act::Note` | `LoadStore::note(Loaded)`, durable before the next attempt |
-//! | `Ingester::sifted` | `quarantine::sift`: the next COPY names files without the bad rows |
+//! | `Ingester::sifted` | `quarantine::load_good_rows`: the next COPY names files without the bad rows |
 //!
 //! Isolation is Redshift's: a transaction reads what was committed before its first statement that reads, LOCK is
 //! none of them, and nobody checks that a batch is entered once. Which batches need comparing with the table, and what

@@ -59,7 +59,7 @@ pub(crate) async fn command(
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester adopt".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
-    let session = connect(config).await?;
+    let session = connect(config, clock).await?;
     let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
     foreign.map_err(|failure| failed(&failure))?;
     let waiting = Folder::list(&store, &config.s3.to_ingest, batch).await?;
@@ -92,7 +92,7 @@ pub(crate) async fn command(
             return loaded_already(batch, out);
         }
     }
-    if let Producers::Handled = ask_producer(config, batch, out).await? {
+    if let Producers::Handled = ask_producer(config, clock, batch, out).await? {
         return Ok(());
     }
     let found = read_all(&store, &waiting.key, &waiting.objects, &schema).await?;
@@ -223,8 +223,13 @@ enum Producers {
 }
 
 /// Asks the producer about the batch. Refuses while the producer is going to finish it.
-async fn ask_producer(config: &Config, batch: BatchId, out: &mut impl Write) -> Result<Producers, Failure> {
-    let asked = state::inspect::dump::look_at_producer(config).await;
+async fn ask_producer(
+    config: &Config,
+    clock: &Clock,
+    batch: BatchId,
+    out: &mut impl Write,
+) -> Result<Producers, Failure> {
+    let asked = state::inspect::dump::ask_producer(config, clock).await;
     let (running, batches) = match asked {
         Ok(part) => (part.pid.is_some(), part.snapshot.map(|log| log.batches)),
         Err(failure) => {

@@ -61,7 +61,7 @@ pub(crate) async fn command(
     }
     let schema = config.schema.load()?;
     let (marks, target) = (Marks::of(&schema), Target::new(config, &schema, "ingester audit".to_owned()));
-    let (store, session) = (ObjectStore::connect(&config.s3).await, connect(config).await?);
+    let (store, session) = (ObjectStore::connect(&config.s3).await, connect(config, clock).await?);
     let sources = Sources { store: &store, config, target: &target, session: &session, now };
     let audit = Audit { counter: Counter { sources, marks: &marks, deep: args.deep }, bar: bar() };
     let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&marks));

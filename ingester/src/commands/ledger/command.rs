@@ -13,7 +13,7 @@ use shared::object_store::{ObjectStore, StoreError};
 
 use super::show::{self, Shown, seconds};
 use crate::commands::confirm::confirm;
-use crate::commands::reconcile::{connect, failed};
+use crate::commands::connect::{connect, failed};
 use crate::commands::since;
 use crate::identity::Identity;
 use crate::redshift::ledger_trim::{Trimmed, trim};
@@ -83,7 +83,7 @@ pub(crate) async fn command(
     let now = clock.wall();
     match command {
         Command::Show { json } => {
-            let session = connect(config).await?;
+            let session = connect(config, clock).await?;
             let fetched = show::fetch(&session, &target).await;
             let fetched = fetched.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
             let shown = Shown::new(config, &target, clock.wall(), fetched);
@@ -101,7 +101,7 @@ pub(crate) async fn command(
                 "none" => None,
                 time => Some(since::moment(time, now)?),
             };
-            let session = open(config, &target).await?;
+            let session = open(config, &target, clock).await?;
             let set = mark::set_knows_from(&session, &target, to, *force).await;
             report_set(set.map_err(|failure| failed(&failure))?, to, out)
         }
@@ -115,7 +115,7 @@ pub(crate) async fn command(
             // Before the ledger: what comes there later was not loaded that long ago.
             let waiting =
                 waiting(&store, &config.s3.to_ingest).await.map_err(|error| failed(&error.into()))?;
-            let session = open(config, &target).await?;
+            let session = open(config, &target, clock).await?;
             let trimmed = trim(&session, &target, before, &waiting).await;
             report_trimmed(&trimmed.map_err(|failure| failed(&failure))?, out)
         }
@@ -124,8 +124,8 @@ pub(crate) async fn command(
 
 /// Opens a session for a change of the ledger. Fails if the ledger or a prefix belongs to another pipeline; makes the mark
 /// of a ledger that no ingester has met yet.
-async fn open(config: &Config, target: &Target) -> Result<Session, Failure> {
-    let session = connect(config).await?;
+async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session, Failure> {
+    let session = connect(config, clock).await?;
     let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
     let owned = match identity.refuse_foreign(&session, target).await {
         Ok(()) => mark::ensure(&session, target).await,

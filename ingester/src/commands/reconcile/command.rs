@@ -50,14 +50,14 @@ pub(crate) async fn command(
     let target = Target::new(config, &schema, "ingester reconcile".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
 
-    let (known, log, loader) = read_databases(config).await;
+    let (known, log, loader) = read_databases(config, clock).await;
     let mender = Mender::new(config, loader);
-    let session = connect(config).await?;
+    let session = connect(config, clock).await?;
     let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
     foreign.map_err(|failure| failed(&failure))?;
     let sources = Sources { store: &store, config, target: &target, session: &session, now };
     let mut report = Report::new(now, since, args.dry_run, sides(config, &known, &log));
-    let read_again = || async { read_databases(config).await.0 }.boxed();
+    let read_again = || async { read_databases(config, clock).await.0 }.boxed();
     let done = reconcile(&sources, Seals::OpenAndUnlogged, &known, &read_again, &mender, &mut report).await;
     done.map_err(|error| match error {
         StepError::Fatal(failure) => failure,
@@ -74,15 +74,15 @@ pub(crate) async fn command(
 }
 
 /// What the databases of this machine know, where the log was read, and who loads what is found.
-async fn read_databases(config: &Config) -> (Known, String, Loader) {
-    let (log, origin) = match state::inspect::dump::look_at_producer(config).await {
+async fn read_databases(config: &Config, clock: &Clock) -> (Known, String, Loader) {
+    let (log, origin) = match state::inspect::dump::ask_producer(config, clock).await {
         Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
         Err(failure) => (None, failure.to_string()),
     };
-    let (loads, loader) = match state::inspect::dump::look_at_ingester(config).await {
+    let (loads, loader) = match state::inspect::dump::ask_ingester(config, clock).await {
         Ok(part) => match (part.pid, part.snapshot) {
             // No ingester has this load store open.
-            (None, Some(snapshot)) => (snapshot.loads, Loader::Later(Mutex::new(None))),
+            (None, Some(snapshot)) => (snapshot.loads, Loader::Later(Mutex::new(None), clock.clone())),
             (_, snapshot) => (snapshot.map(|snapshot| snapshot.loads).unwrap_or_default(), Loader::Others),
         },
         Err(_) => (Vec::new(), Loader::Others),

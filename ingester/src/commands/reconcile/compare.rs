@@ -11,6 +11,7 @@ use crate::commands::reconcile::report::{Report, Sides};
 use crate::facts::gather::{Known, Seals, Sources};
 use crate::facts::judge::{Agreed, Mend, Rules, Verdict, judge, young};
 use crate::failure::StepError;
+use crate::redshift::sql::Table;
 
 pub(super) fn start_of_day(moment: DateTime<Utc>) -> DateTime<Utc> {
     moment.date_naive().and_time(NaiveTime::MIN).and_utc()
@@ -26,7 +27,7 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
         log,
         log_asked: known.log.is_some(),
         s3: format!("s3://{}, {}, {} and {}", s3.bucket, s3.to_ingest, s3.ingested, s3.quarantine),
-        ledger: format!("{} at {}", config.redshift.ledger, config.redshift.host),
+        ledger: format!("{} at {}", Table::from(config.redshift.ledger.clone()), config.redshift.host),
     }
 }
 

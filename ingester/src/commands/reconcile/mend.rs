@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
@@ -27,7 +28,7 @@ pub(super) enum Loader {
     /// This process.
     Here(LoadStore),
     /// The next `ingester run` on this load store, which is opened when it is needed.
-    Later(Mutex<Option<LoadStore>>),
+    Later(Mutex<Option<LoadStore>>, Clock),
     /// An ingester that runs, or one elsewhere: they find it by their listing.
     Others,
 }
@@ -141,11 +142,11 @@ impl Mender {
             Loader::Here(load_store) => {
                 (load_store.clone(), "entered into the bookkeeping; it is loaded in its turn")
             }
-            Loader::Later(load_store) => {
+            Loader::Later(load_store, clock) => {
                 let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
                 let opened = match load_store.take() {
                     Some(load_store) => load_store,
-                    None => LoadStore::open(&self.config.ingester.dir)?,
+                    None => LoadStore::open(&self.config.ingester.dir, clock)?,
                 };
                 *load_store = Some(opened.clone());
                 (opened, "entered into the bookkeeping; the next `ingester run` loads it")
@@ -153,7 +154,7 @@ impl Mender {
         };
         let outcome = match read_seal(store, &layout::folder(&self.config.s3.to_ingest, batch), batch).await {
             Ok(SealRead::Usable(seal)) => {
-                load_store.discovered(load_store::found(&seal)).await?;
+                load_store.discovered(load_store.found(&seal)).await?;
                 entered
             }
             Ok(SealRead::Missing) => "another ingester has just loaded it",

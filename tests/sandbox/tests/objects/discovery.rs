@@ -58,7 +58,10 @@ impl Found {
 
     async fn start_at(config: &Config, clock: &Clock) -> Self {
         let (hints, hinted) = mpsc::channel(9);
-        let (book, doubts) = (LoadStore::open(&config.ingester.dir).unwrap(), UnknownFolders::default());
+        let (book, doubts) = (
+            LoadStore::open(&config.ingester.dir, &shared::clock::Clock::system()).unwrap(),
+            UnknownFolders::default(),
+        );
         let store = ObjectStore::connect(&config.s3).await;
         let discovery =
             Discovery::new(config, store, book.clone(), doubts.clone(), hinted, clock.clone()).unwrap();

@@ -1,0 +1,128 @@
+//! Keeps one connection, and verifies before the first load over it: the tables are as they should be, the tables and the
+//! prefixes belong together, and no earlier session holds the lock.
+
+use std::time::Duration;
+
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::object_store::ObjectStore;
+use state::loads::{ErrorClass, LedgerMark, Loads};
+
+use crate::failure::{LoadFailure, StepError};
+use crate::identity::Identity;
+use crate::load_store::LoadStore;
+use crate::redshift::mark::{self, Mark};
+use crate::redshift::{Connector, Session, SqlFailure, Target, errors, orphan, stage, table};
+
+/// What to do about a ledger that an earlier version made.
+const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates it";
+
+/// The connection to Redshift, and the tables that are loaded over it.
+pub(super) struct Connection {
+    connector: Connector,
+    identity: Identity,
+    load_store: LoadStore,
+    pub(super) target: Target,
+    session: Option<Session>,
+    /// The tables are verified once at start, even with nothing to load: a fault is better known early.
+    pub(super) connected_before: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        config: &Config,
+        target: Target,
+        connector: Connector,
+        store: ObjectStore,
+        load_store: LoadStore,
+    ) -> Self {
+        let identity = Identity::new(config, store);
+        Self { connector, identity, load_store, target, session: None, connected_before: false }
+    }
+
+    /// The session, and the tables as they were when it began.
+    pub(super) fn get(&self) -> Result<(&Session, &Target), LoadFailure> {
+        let none = || LoadFailure::of_all(ErrorClass::Passing, "not connected", "");
+        Ok((self.session.as_ref().ok_or_else(none)?, &self.target))
+    }
+
+    /// Ends the session; the next one verifies the tables again.
+    pub(super) fn close(&mut self) {
+        self.session = None;
+    }
+
+    /// Asks Redshift to cancel the statement under way.
+    pub(super) async fn cancel(&mut self, within: Duration) {
+        if let Some(session) = self.session.take()
+            && let Ok(Err(error)) = tokio::time::timeout(within, session.cancel()).await
+        {
+            tracing::debug!(%error, "CANCEL could not be sent");
+        }
+    }
+
+    /// Connects, unless there is a usable connection. True if it is a new one.
+    pub(super) async fn ensure(&mut self) -> Result<bool, StepError> {
+        if self.session.as_ref().is_some_and(Session::usable) {
+            return Ok(false);
+        }
+        self.session = None;
+        let failed = |doing| move |failure: SqlFailure| errors::trouble(&failure, doing);
+        let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
+        if let Some(before) = self.load_store.on_disk(Loads::session).await? {
+            orphan::end(&session, &before).await.map_err(failed("ending an earlier session"))?;
+        }
+        // Noted before it locks anything.
+        let began = orphan::identify(&session).await;
+        self.load_store.on_disk(move |loads| loads.note_session(began.as_ref())).await?;
+        let mark = verify_tables(&session, &self.target).await?;
+        self.identity.claim(&mark).await.map_err(LoadFailure::from)?;
+        let shape = stage::shape(&session, &self.target).await;
+        self.target.shape = shape.map_err(failed("looking at the columns of the table"))?;
+        self.report(&mark);
+        self.note_mark(mark).await?;
+        self.session = Some(session);
+        self.connected_before = true;
+        Ok(true)
+    }
+
+    fn report(&self, mark: &Mark) {
+        let target = &self.target;
+        let knows_from = mark.knows_from.map(|at| tracing::field::display(at.format("%F %T UTC")));
+        tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");
+        if self.connected_before {
+            return;
+        }
+        if target.comparable().is_none() {
+            tracing::warn!(
+                "the schema lacks hitIdHigh, hitIdLow or receivedTimeGMT: hits cannot be compared with the table, so one \
+                 that several producers or runs have received is there several times"
+            );
+        } else if mark.knows_from.is_none() {
+            tracing::warn!(
+                "the table has rows that the ledger knows nothing of, so every load is compared with the table; when the \
+                 tool that loaded them has stopped, say so: `ingester ledger knows-from <time>`"
+            );
+        }
+    }
+
+    /// Keeps what the mark of the ledger says for `state dump`, which has no connection.
+    pub(super) async fn note_mark(&self, mark: Mark) -> Result<(), Failure> {
+        let Mark { knows_from, pipeline, table } = mark;
+        let mark = LedgerMark { pipeline, table, knows_from };
+        self.load_store.on_disk(move |loads| loads.note_ledger_mark(&mark)).await
+    }
+}
+
+async fn verify_tables(session: &Session, target: &Target) -> Result<Mark, LoadFailure> {
+    for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
+        session.run(&sql).await.map_err(|error| errors::trouble(&error, doing))?;
+    }
+    // By the catalog: reading the table itself would wait for whoever holds the lock.
+    let lock = table::look(session, &target.lock).await;
+    let lock = lock.map_err(|error| errors::trouble(&error, "looking for the table of the lock"))?;
+    if lock.is_empty() {
+        let why = format!("there is no table {}, or redshift.user may not see it", target.lock);
+        return Err(LoadFailure::of_all(ErrorClass::Configuration, why, NO_LOCK));
+    }
+    mark::ensure(session, target).await
+}

@@ -1,0 +1,202 @@
+//! The loop: decides what the next step does, and how long to wait when nothing is due.
+
+use std::time::Duration;
+
+use shared::clock::{Clock, Steady};
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use tokio::sync::mpsc;
+
+use crate::facts::unknown_folders::Hint;
+use crate::facts::unknown_folders::UnknownFolders;
+use crate::failure::StepError;
+use crate::load_store::LoadStore;
+use crate::redshift::{Connector, Target};
+
+use super::attempt::Runner;
+use super::pause::Pauses;
+use super::plan::Next;
+use super::unknown::UnknownCheck;
+
+/// A pause ends by the wall clock. Read it this often, because somebody may set it.
+const RECHECK_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Something was done; there may be more.
+    Worked,
+    /// Nothing is due before this moment, or before the load store changes.
+    Wait(Option<Steady>),
+    /// Nothing may be tried before this moment, or before a pause by hand begins or ends.
+    Hold(Option<Steady>),
+}
+
+/// Loads what is due, one COPY at a time.
+pub(crate) struct Loader {
+    load_store: LoadStore,
+    pauses: Pauses,
+    unknown: UnknownCheck,
+    runner: Runner,
+    clock: Clock,
+}
+
+impl Loader {
+    /// A loader that has not connected yet.
+    pub(crate) fn new(
+        config: &Config,
+        target: Target,
+        connector: Connector,
+        store: ObjectStore,
+        (load_store, unknown_folders, hints): (LoadStore, UnknownFolders, mpsc::Sender<Hint>),
+        pauses: Pauses,
+        clock: &Clock,
+    ) -> Self {
+        Self {
+            unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),
+            runner: Runner::new(config, target, connector, store, load_store.clone(), clock),
+            load_store,
+            pauses,
+            clock: clock.clone(),
+        }
+    }
+
+    /// Does the one thing that is next. Fails when the load store fails; failures of S3 and Redshift are recorded, and
+    /// the next steps wait for them.
+    async fn step(&mut self) -> Result<Progress, Failure> {
+        let now = self.clock.now();
+        if let Some(paused) = self.pauses.report_change(now.wall) {
+            // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
+            self.runner.connection.close();
+            let left = self.pauses.left(&paused, now);
+            return Ok(Progress::Hold(left.map(|left| now.steady + left.min(RECHECK_PAUSE))));
+        }
+        if let Some(until) = self.runner.planner.breaker.open_until(now.steady) {
+            return Ok(Progress::Hold(Some(until)));
+        }
+        let next = self.runner.planner.next(now.steady);
+        let oldest = match &next {
+            Next::Load(batches) => batches.first().copied(),
+            Next::Wait(until) if self.runner.connection.connected_before && !self.unknown.folders.any() => {
+                return Ok(Progress::Wait(*until));
+            }
+            Next::Wait(_) => None,
+        };
+        match self.work(next).await {
+            Err(StepError::Fatal(fatal)) => return Err(fatal),
+            // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
+            Err(StepError::Load(failure)) => {
+                // A new connection verifies the tables again.
+                self.runner.connection.close();
+                self.runner.failed(oldest.as_slice(), &failure).await?;
+            }
+            Ok(()) => {}
+        }
+        Ok(Progress::Worked)
+    }
+
+    async fn work(&mut self, next: Next) -> Result<(), StepError> {
+        let Self { runner, unknown, .. } = self;
+        runner.connect().await?;
+        let unknown_first = unknown.folders.any();
+        if let Next::Load(batches) = next
+            && !unknown_first
+        {
+            return Ok(runner.attempt(batches).await?);
+        }
+        runner.quarantine.refresh(&runner.connection).await?;
+        if unknown_first {
+            return unknown.resolve(&runner.connection).await;
+        }
+        // With a batch due, its outcome is the better proof that all is well again.
+        runner.planner.breaker.succeeded();
+        Ok(())
+    }
+
+    /// Loads until shutdown; then the attempt under way has `patience` to end by itself. Fails when the load store fails.
+    pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
+        let clock = self.clock.clone();
+        while !shutdown.is_stopping() {
+            let Some(step) = within_patience(self.step(), &shutdown, &clock, patience).await else {
+                // Redshift rolls the attempt back; or it was at its COMMIT, and the ledger says so at the next start.
+                tracing::warn!(
+                    "the load under way takes longer than the stop may: cancelling it; the next start asks the ledger"
+                );
+                self.runner.connection.cancel(patience / 3).await;
+                return Ok(());
+            };
+            let (until, by_load_store) = match step? {
+                Progress::Worked => continue,
+                Progress::Wait(until) => (until, true),
+                Progress::Hold(until) => (until, false),
+            };
+            tokio::select! {
+                () = self.load_store.to_load(), if by_load_store => {}
+                () = self.pauses.changed() => {}
+                () = sleep_until(&clock, until) => {}
+                () = shutdown.stopping() => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn sleep_until(clock: &Clock, moment: Option<Steady>) {
+    match moment {
+        Some(moment) => clock.sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs `work` to its end, but after a stop was asked for no longer than `patience`; None if that is over.
+async fn within_patience<T>(
+    work: impl Future<Output = T>,
+    shutdown: &Shutdown,
+    clock: &Clock,
+    patience: Duration,
+) -> Option<T> {
+    let impatient = async {
+        shutdown.stopping().await;
+        clock.sleep(patience).await;
+    };
+    tokio::select! {
+        done = work => Some(done),
+        () = impatient => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_under_way_at_a_stop_has_the_patience_of_the_stop_and_no_longer() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let (shutdown, patience) = (Shutdown::new(), Duration::from_secs(20));
+        clock.advance(patience * 9);
+        let done = within_patience(async { 1 }, &shutdown, &clock, patience).await;
+        assert_eq!(done, Some(1));
+        let hanging = tokio::spawn({
+            let (shutdown, clock) = (shutdown.clone(), clock.clone());
+            async move { within_patience(std::future::pending::<()>(), &shutdown, &clock, patience).await }
+        });
+        for _ in 0..10 {
+            clock.advance(patience);
+            tokio::task::yield_now().await;
+        }
+        assert!(!hanging.is_finished(), "nobody has asked for a stop");
+        shutdown.stop();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(patience - Duration::from_secs(1));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!hanging.is_finished(), "it has a second left");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(hanging.await.unwrap(), None);
+    }
+}

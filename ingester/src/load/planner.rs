@@ -1,0 +1,118 @@
+//! What the loader may do now: the plan over the load store, held by the circuit breaker. Failures come here to decide
+//! when each batch is retried.
+
+use shared::clock::{Clock, Steady};
+use shared::config::Ingester;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use state::loads::LoadEvent;
+
+use crate::failure::LoadFailure;
+use crate::load_store::LoadStore;
+
+use super::circuit_breaker::{CircuitBreaker, Past};
+use super::plan::{self, Bounds, Isolated, Next};
+use super::report::{self, First};
+
+pub(super) struct Planner {
+    load_store: LoadStore,
+    bounds: Bounds,
+    pub(super) isolated: Isolated,
+    pub(super) breaker: CircuitBreaker,
+    /// Failures after which one that should pass by itself needs an operator.
+    alert_after: u32,
+    clock: Clock,
+}
+
+impl Planner {
+    pub(super) fn new(config: &Ingester, load_store: LoadStore, clock: &Clock) -> Self {
+        Self {
+            load_store,
+            bounds: Bounds::new(config),
+            isolated: Isolated::default(),
+            breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
+            alert_after: config.alert_after,
+            clock: clock.clone(),
+        }
+    }
+
+    pub(super) fn next(&self, now: Steady) -> Next {
+        self.load_store.with_open(|loads| plan::next(loads, now, &self.bounds, &self.isolated))
+    }
+
+    pub(super) fn loaded(&mut self, batches: impl IntoIterator<Item = BatchId>) {
+        self.breaker.loaded(self.clock.wall());
+        batches.into_iter().for_each(|batch| self.isolated.remove(batch));
+    }
+
+    /// Notes the failure of these batches, as far as they are not loaded, and when each is retried. One that failed before
+    /// its attempt shows it too, without counting an attempt.
+    pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
+        let now = self.clock.now();
+        let mut met = Vec::with_capacity(batches.len());
+        for batch in batches {
+            if let Some(load) = self.load_store.get(*batch)?
+                && !load.is_settled()
+            {
+                let past = if load.is_loading() { Past::of(&load) } else { Past::default() };
+                met.push((*batch, past, load));
+            }
+        }
+        let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
+        let scope = self.breaker.failed(failure, alone, now.steady);
+        let mut moves = Vec::with_capacity(met.len());
+        let (mut first, mut failures) = (None, self.breaker.failures());
+        for (batch, past, load) in met {
+            let next = now.wall + self.breaker.wait(failure, scope, past, now.steady);
+            if first.is_none() {
+                first = Some(First { batch, attempt: load.attempts, next });
+                failures = failures.max(load.failed.saturating_add(1));
+            }
+            let why = failure.to_string();
+            moves.push((batch, LoadEvent::Failed { next, class: failure.class, why }));
+        }
+        let together = moves.len();
+        if !moves.is_empty() {
+            self.load_store.note_all(moves).await?;
+        }
+        report::failed(failure, scope, first.as_ref(), together, (failures, failures >= self.alert_after));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use state::loads::ErrorClass;
+
+    use super::*;
+    use crate::facts::folder::tests::seal;
+
+    #[tokio::test]
+    async fn a_lost_connection_holds_loading_and_then_the_batch_is_due_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let load_store = LoadStore::open(dir.path(), &clock).unwrap();
+        let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
+        load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        let mut planner = Planner {
+            load_store,
+            bounds: Bounds { batches: 9, rows: 999, bytes: 9999 },
+            isolated: Isolated::default(),
+            breaker: CircuitBreaker::new(Duration::from_secs(10), Duration::from_secs(600)),
+            alert_after: 5,
+            clock: clock.clone(),
+        };
+        let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
+        planner.failed(&[batch], &lost).await.unwrap();
+        let open = planner.breaker.open_until(clock.steady()).unwrap();
+        let Next::Wait(Some(retry)) = planner.next(clock.steady()) else { panic!("it waits") };
+        assert!(clock.steady().until(open) >= Duration::from_secs(5) && retry >= open);
+        clock.advance(clock.steady().until(retry));
+        assert_eq!(planner.breaker.open_until(clock.steady()), None);
+        assert_eq!(planner.next(clock.steady()), Next::Load(vec![batch]));
+        planner.loaded([batch]);
+        assert_eq!(planner.breaker.failures(), 0);
+    }
+}

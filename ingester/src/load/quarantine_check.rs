@@ -1,0 +1,147 @@
+//! What the loader does about rows that Redshift refuses ([`crate::quarantine`]), and keeps the load store in step with
+//! what the ledger says of them.
+
+use std::time::Duration;
+
+use shared::clock::{Clock, Steady};
+use shared::config::Config;
+use shared::exit::Failure;
+use shared::ids::BatchId;
+use shared::object_store::ObjectStore;
+use shared::seal::Seal;
+use state::loads::{ErrorClass, Load};
+
+use crate::failure::{LoadFailure, Scope, StepError};
+use crate::load_store::LoadStore;
+use crate::quarantine::{LEFT_OVER, Quarantine, load_good_rows, tidy};
+use crate::redshift::transaction::{How, Settled};
+use crate::redshift::{mark, release};
+
+use super::connection::Connection;
+
+/// Batches the ledger is asked about in one statement.
+pub(super) const ASKED_AT_ONCE: usize = 500;
+/// How often to ask the ledger about rows in quarantine, while batches come.
+const INTERVAL: Duration = Duration::from_secs(60);
+
+pub(super) struct QuarantineCheck {
+    quarantine: Quarantine,
+    store: ObjectStore,
+    load_store: LoadStore,
+    /// When to ask the ledger next.
+    next: Steady,
+    clock: Clock,
+}
+
+impl QuarantineCheck {
+    pub(super) fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: &Clock) -> Self {
+        let quarantine = Quarantine::new(config);
+        Self { quarantine, store, load_store, next: clock.steady(), clock: clock.clone() }
+    }
+
+    /// Loads a batch without the rows that Redshift refuses. A failure of S3 is that of the quarantine and holds this
+    /// batch only: batches that need none go on.
+    pub(super) async fn load_good_rows(
+        &self,
+        connection: &Connection,
+        seal: &Seal,
+    ) -> Result<Settled, StepError> {
+        let (session, target) = connection.get()?;
+        // Before the search writes anything to S3.
+        let batch = seal.batch;
+        self.load_store.change_one(move |loads| loads.sifting(batch)).await?;
+        let redshift = (session, target, &self.clock);
+        match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
+            Ok((settled, rows)) => {
+                self.load_store.quarantined(seal.batch, rows).await?;
+                Ok(settled)
+            }
+            Err(failure) if session.usable() => Err(LoadFailure { scope: Scope::Batch, ..failure }.into()),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Finishes batches that are loaded now, by an attempt that was cut short or by another ingester: deletes what
+    /// searches for bad rows have left of them, and compares the rows that the ledger counts with those sealed. Returns
+    /// the batches of which it counts others: they must not be archived.
+    pub(super) async fn verify_settled(
+        &self,
+        connection: &Connection,
+        settled: &[Settled],
+    ) -> Result<Vec<(BatchId, LoadFailure)>, StepError> {
+        let Ok((session, target)) = connection.get() else { return Ok(Vec::new()) };
+        let mut before = Vec::new();
+        for Settled { batch, entered, how, .. } in settled {
+            let Some(load) = self.load_store.get(*batch)? else { continue };
+            if load.sifting
+                && let Err(failure) = tidy(session, target, &self.store, &self.quarantine, *entered).await
+            {
+                if !session.usable() {
+                    return Err(failure.into());
+                }
+                tracing::warn!(%batch, "{LEFT_OVER}: {failure}");
+            }
+            if load.sifting || *how == How::Before {
+                before.push((load, *entered));
+            }
+        }
+        let ids: Vec<BatchId> = before.iter().map(|(_, entered)| *entered).collect();
+        let entries = release::look(session, target, &ids).await?;
+        let mut wrong = Vec::new();
+        for (load, entered) in before {
+            let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
+            self.load_store.quarantined(load.batch, entry.rows).await?;
+            if entry.sealed() != load.rows {
+                let why = format!(
+                    "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
+                     seal says {}; it is not archived",
+                    entry.loaded, entry.known, entry.rows, load.rows
+                );
+                let advice = "`ingester audit` counts again; a person must decide which is right";
+                let failure = LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) };
+                wrong.push((load.batch, failure));
+            }
+        }
+        Ok(wrong)
+    }
+
+    /// Asks the ledger with the next step.
+    pub(super) fn refresh_soon(&mut self) {
+        self.next = self.clock.steady();
+    }
+
+    /// Asks the ledger at an interval, when there is something to do anyway, whether rows in quarantine were loaded
+    /// meanwhile: `ingester replay` may run anywhere and does not report to this ingester.
+    pub(super) async fn refresh(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let now = self.clock.steady();
+        let Some((session, target)) = connection.get().ok().filter(|_| now >= self.next) else {
+            return Ok(());
+        };
+        self.next = now + INTERVAL;
+        let mut known = Vec::new();
+        for batch in self.load_store.in_quarantine(ASKED_AT_ONCE) {
+            known.extend(self.load_store.get(batch)?);
+        }
+        let ids: Vec<BatchId> = known.iter().map(Load::ledger_id).collect();
+        match release::look(session, target, &ids).await {
+            Ok(entries) => {
+                for load in known {
+                    let entry = entries.iter().find(|entry| entry.batch == load.ledger_id());
+                    // Unless something of a search is left, which is another matter.
+                    if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows)
+                    {
+                        self.load_store.quarantined(load.batch, entry.rows).await?;
+                    }
+                }
+            }
+            Err(failure) => tracing::debug!("could not ask the ledger about rows in quarantine: {failure}"),
+        }
+        // A person may have moved the mark.
+        match mark::read(session, target).await {
+            Ok(Some(mark)) => connection.note_mark(mark).await?,
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, "could not read the mark of the ledger"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+//! Asks the ledger about unknown folders: folders in S3 of which the load store knows nothing.
+
+use chrono::{DateTime, Utc};
+use shared::clock::Clock;
+use shared::config::{Archive, Config};
+use shared::ids::Instance;
+use state::loads::Load;
+use tokio::sync::mpsc;
+
+use crate::facts::unknown_folders::Hint;
+use crate::facts::unknown_folders::UnknownFolders;
+use crate::failure::StepError;
+use crate::load_store::LoadStore;
+use crate::redshift::{Rows, errors};
+
+use super::connection::Connection;
+use super::quarantine_check::ASKED_AT_ONCE;
+
+pub(super) struct UnknownCheck {
+    pub(super) folders: UnknownFolders,
+    hints: mpsc::Sender<Hint>,
+    load_store: LoadStore,
+    /// Loaded batches stay where they are (`ingester.archive = "keep"`).
+    keep: bool,
+    clock: Clock,
+}
+
+impl UnknownCheck {
+    pub(super) fn new(
+        config: &Config,
+        folders: UnknownFolders,
+        hints: mpsc::Sender<Hint>,
+        load_store: LoadStore,
+        clock: &Clock,
+    ) -> Self {
+        let keep = config.ingester.archive == Archive::Keep;
+        Self { folders, hints, load_store, keep, clock: clock.clone() }
+    }
+
+    /// Asks about the oldest folders with one statement.
+    pub(super) async fn resolve(&self, connection: &Connection) -> Result<(), StepError> {
+        let (session, target) = connection.get()?;
+        let asked = self.folders.some(ASKED_AT_ONCE);
+        // A listing may have closed them since.
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let rows = session.run(&target.look_up_all(&asked)).await;
+        let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
+        let loaded = ledger_rows(&rows, self.clock.wall());
+        for batch in asked {
+            match loaded.iter().find(|load| load.batch == batch) {
+                Some(_) if self.keep => self.folders.settle(batch),
+                // Archiving was cut short: the rest of the folder goes the way of every batch, and ends archived.
+                Some(load) => {
+                    self.folders.close(batch);
+                    self.load_store.discovered(load.clone()).await?;
+                }
+                // Not loaded. With a seal, discovery reads it; without one, its producer goes on with it.
+                None => {
+                    if self.keep {
+                        // Fails only when discovery has ended, and the process with it.
+                        let _ = self.hints.send(Hint::Look(batch)).await;
+                    }
+                    self.folders.close(batch);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ledger_rows(rows: &Rows, now: DateTime<Utc>) -> Vec<Load> {
+    let entry = |row: &Vec<Option<String>>| {
+        let [Some(batch), instance, files, loaded, bytes] = row.as_slice() else { return None };
+        let number =
+            |value: &Option<String>| value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let (batch, instance) = (batch.parse().ok()?, Instance::try_from(instance.clone()?).ok()?);
+        let files = u32::try_from(number(files)).unwrap_or(u32::MAX);
+        Some(Load::new(batch, instance, files, number(loaded), number(bytes), now))
+    };
+    rows.0.iter().filter_map(entry).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use shared::ids::BatchId;
+
+    #[test]
+    fn a_ledger_row_becomes_an_entry_of_the_load_store() {
+        let batch = BatchId::new().to_string();
+        let row = |id: &str| [id, "web-1", "2", "20", "200"].map(|value| Some(value.to_owned())).to_vec();
+        let loads = ledger_rows(&Rows(vec![row(&batch), row("not an id")]), DateTime::UNIX_EPOCH);
+        assert_eq!(loads.len(), 1);
+        assert_eq!(
+            (loads[0].batch.to_string(), loads[0].files, loads[0].rows, loads[0].bytes),
+            (batch, 2, 20, 200)
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
+
+use shared::clock::Clock;
+use shared::ids::BatchId;
+use shared::layout;
+use shared::object_store::ObjectStore;
+use shared::seal::{Seal, SealedFile};
+use state::loads::ErrorClass;
+
+use crate::failure::LoadFailure;
+use crate::redshift::look::{self, There};
+use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
+use crate::redshift::{Session, Target, errors, said};
+
+use super::place::Quarantine;
+use super::row_files::{RowFile, RowFiles};
+use super::search::BadRowSearch;
+use super::set::Set;
+use super::tidy::{LEFT_OVER, drop_scratch, tidy};
+use super::trial::How;
+
+/// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
+/// it, and how many rows the ledger counts in quarantine.
+///
+/// A failure means that it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying
+/// again is always right, and never loads twice.
+pub(crate) async fn load_good_rows(
+    (session, target, clock): (&Session, &Target, &Clock),
+    store: &ObjectStore,
+    quarantine: &Quarantine,
+    seal: &Seal,
+) -> Result<(Settled, u64), LoadFailure> {
+    let target = &target.for_rows_of(seal);
+    let id = ledger_id(session, target, seal).await?;
+    let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
+    let (settled, refused) = match loaded {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            if failure.class == ErrorClass::Data {
+                drop_scratch(store, &quarantine.scratch(id)).await;
+            }
+            return Err(failure);
+        }
+    };
+    match tidy(session, target, store, quarantine, settled.entered).await {
+        Ok(entry) => Ok((settled, entry.map_or(refused, |entry| entry.rows))),
+        // It is loaded all the same.
+        Err(failure) => {
+            tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
+            Ok((settled, refused))
+        }
+    }
+}
+
+/// The id under which the ledger has the batch, or will have it.
+async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
+    let entries = look::entries(session, target, &[seal]).await;
+    let entries = entries.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
+    Ok(match look::judge(seal, &entries) {
+        There::No => seal.batch,
+        There::Yes(row) => row.id,
+        There::Other(_) => look::derived_id(seal),
+    })
+}
+
+async fn search_and_load(
+    (session, target, clock): (&Session, &Target, &Clock),
+    store: &ObjectStore,
+    quarantine: &Quarantine,
+    (seal, id): (&Seal, BatchId),
+) -> Result<(Settled, u64), LoadFailure> {
+    let from = layout::folder(&target.to_ingest, seal.batch);
+    let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
+        key: format!("{from}{name}"),
+        rows: *rows,
+        bytes: *bytes,
+        crc32: Some(crc32.clone()),
+    };
+    let files = seal.files.iter().map(file).collect();
+    let files = RowFiles::new(store, files, seal.compression, quarantine.scratch(id));
+    let mut search = BadRowSearch::new((session, target, clock), files, Some(quarantine.max_share));
+    let mut how = How::NoLoad;
+    loop {
+        search.search(how).await?;
+        let bad_rows = search.bad_rows().await?;
+        let mut part = Part { id, ..Part::whole(seal.clone()) };
+        if let Some(first) = bad_rows.1.first().cloned() {
+            let columns = target.columns.clone();
+            let mut set = Set::new(id, seal.schema.clone(), columns, seal.compression, bad_rows);
+            // If the batch has a ledger row by now, the transaction names no set.
+            match set.written_before(store, &quarantine.prefix).await? {
+                Some(name) => set.name = name,
+                None => set.put(store, &quarantine.prefix).await?,
+            }
+            let refused = set.description.rows;
+            tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file = first.file,
+                row = first.row, column = first.column, reason = said::reason(&first.reason),
+                "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
+            part = Part { quarantined: refused, set: Some(set.name), ..part };
+        }
+        let quarantined = part.quarantined;
+        let manifest = search.good_rows().await?;
+        let loading = Loading { manifest, compression: seal.compression, parts: vec![part] };
+        match load(session, target, &loading).await {
+            // NOLOAD does not see everything that a load refuses.
+            Err(failure) if failure.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
+            Err(failure) => return Err(failure),
+            Ok(Loaded::Settled(settled)) => {
+                let before = || Settled::before(seal.batch, id, 0);
+                return Ok((settled.into_iter().next().unwrap_or_else(before), quarantined));
+            }
+            // One batch is never to be loaded alone.
+            Ok(Loaded::Isolated(_)) => {
+                return Err(LoadFailure::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Tries rows without loading them.
+
+use std::time::Duration;
+
+use shared::clock::Clock;
+use shared::layout::Compression;
+use state::loads::ErrorClass;
+
+use crate::failure::LoadFailure;
+use crate::redshift::load_errors::{Before, Report};
+use crate::redshift::{Session, SqlFailure, Target, errors};
+
+use super::reports::attribute;
+
+/// Waits for tables that lag behind.
+const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
+
+/// How to try rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// With NOLOAD: cheap, but checks the form of values only.
+    NoLoad,
+    /// With a COPY that is rolled back: refuses what a load refuses.
+    RolledBack,
+}
+
+/// Why a row is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    pub column: Option<String>,
+    pub code: Option<u32>,
+    pub reason: String,
+}
+
+impl From<&Report> for Why {
+    fn from(report: &Report) -> Self {
+        Self { column: report.column.clone(), code: report.code, reason: report.reason.clone() }
+    }
+}
+
+/// A try that was refused.
+pub(super) struct Refused {
+    /// What the tables of load errors say, each with the number of the file it is about.
+    pub reports: Vec<(usize, Report)>,
+    message: String,
+}
+
+impl Refused {
+    pub(super) fn why(&self) -> Why {
+        let message = || Why { column: None, code: None, reason: self.message.clone() };
+        self.reports.first().map_or_else(message, |(_, report)| report.into())
+    }
+}
+
+/// The tries of one search.
+pub(super) struct Trials<'a> {
+    session: &'a Session,
+    pub target: &'a Target,
+    clock: &'a Clock,
+    pub count: u32,
+    /// Waits for the tables that brought nothing.
+    in_vain: u32,
+}
+
+impl<'a> Trials<'a> {
+    pub(super) fn new(session: &'a Session, target: &'a Target, clock: &'a Clock) -> Self {
+        Self { session, target, clock, count: 0, in_vain: 0 }
+    }
+
+    /// Tries the objects that `manifest` names; `placed` has their keys, each with the number of the file it is of. None if
+    /// nothing of them is refused.
+    pub(super) async fn run(
+        &mut self,
+        how: How,
+        (manifest, compression): (&str, Compression),
+        placed: &[(usize, String)],
+    ) -> Result<Option<Refused>, LoadFailure> {
+        self.count += 1;
+        let (session, target) = (self.session, self.target);
+        let url = |(file, key): &(usize, String)| (*file, format!("s3://{}/{key}", target.bucket));
+        let urls: Vec<_> = placed.iter().map(url).collect();
+        let before = Before::look(session).await;
+        let refused = match how {
+            How::NoLoad => {
+                if before.tells() {
+                    let all = session.run(&target.find_refused(manifest, compression)).await;
+                    refusal(all, "COPY … NOLOAD")?;
+                    // What an earlier try met may come to the tables as late as this, and names other objects.
+                    let reports = attribute(before.since(session).await, &urls);
+                    if !reports.is_empty() {
+                        return Ok(Some(Refused { reports, message: String::new() }));
+                    }
+                }
+                refusal(session.run(&target.has_refused(manifest, compression)).await, "COPY … NOLOAD")?
+            }
+            How::RolledBack => {
+                refusal(session.run("BEGIN").await, "BEGIN")?;
+                let copied = session.run(&target.copy(manifest, compression)).await;
+                session.roll_back().await;
+                refusal(copied, "COPY, to be rolled back")?
+            }
+        };
+        let Some(message) = refused else { return Ok(None) };
+        let reports = attribute(self.late_reports(&before).await, &urls);
+        Ok(Some(Refused { reports, message }))
+    }
+
+    /// What the tables say of the latest try; they may lag behind.
+    async fn late_reports(&mut self, before: &Before) -> Vec<Report> {
+        for wait in LATE {
+            self.clock.sleep(wait).await;
+            let reports = before.since(self.session).await;
+            if !reports.is_empty() || !before.tells() || self.in_vain >= 2 {
+                return reports;
+            }
+        }
+        self.in_vain += 1;
+        Vec::new()
+    }
+}
+
+/// The message, if rows were refused; any other failure is one.
+fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, LoadFailure> {
+    let Err(failure) = answer else { return Ok(None) };
+    let failure = errors::trouble(&failure, doing);
+    if failure.class == ErrorClass::Data { Ok(Some(failure.why)) } else { Err(failure) }
+}

@@ -1,7 +1,7 @@
 //! Refuses prefixes, a ledger or a table of another pipeline. The three belong together: two pipelines that share one of
 //! them would load each other's batches.
 //!
-//! The mark of the ledger ([`crate::redshift::mark`]) holds an id of the pipeline, made with the ledger, and the table
+//! The mark of the ledger ([`crate::redshift::ledger_mark`]) holds an id of the pipeline, made with the ledger, and the table
 //! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline writes
 //! it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at each
 //! connection to Redshift, before it loads or moves anything.
@@ -18,7 +18,7 @@ use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::redshift::mark::{self, Mark};
+use crate::redshift::ledger_mark::{self, Mark};
 use crate::redshift::{Connector, Session, Target, errors};
 
 /// Version of the object that this program writes, and the newest it reads.
@@ -124,11 +124,11 @@ impl Identity {
         target: &Target,
     ) -> Result<(), Failure> {
         let claimed = match connector.open().await {
-            Ok(session) => match mark::ensure(&session, target).await {
+            Ok(session) => match ledger_mark::ensure(&session, target).await {
                 Ok(mark) => self.claim(&mark).await,
                 Err(failure) => Err(NotOurs::Unknown(failure)),
             },
-            Err(failure) => Err(NotOurs::Unknown(errors::trouble(&failure, "connecting to Redshift"))),
+            Err(failure) => Err(NotOurs::Unknown(errors::load_failure(&failure, "connecting to Redshift"))),
         };
         match claimed {
             Ok(()) => Ok(()),
@@ -145,8 +145,8 @@ impl Identity {
     /// For a command that moves or writes batches: fails when what it would touch belongs to another pipeline. No ingester
     /// of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
-        let read = mark::read(session, target).await;
-        match read.map_err(|error| errors::trouble(&error, "reading the ledger"))? {
+        let read = ledger_mark::read(session, target).await;
+        match read.map_err(|error| errors::load_failure(&error, "reading the ledger"))? {
             Some(mark) => Ok(self.free_prefixes(&mark).await.map(drop)?),
             None => Ok(()),
         }
@@ -195,7 +195,7 @@ impl Identity {
 /// Fails unless the ledger speaks of our table; names fold to small letters.
 fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     let Sign { table, ledger, .. } = ours;
-    if theirs.eq_ignore_ascii_case(mark::as_marked(table)) {
+    if theirs.eq_ignore_ascii_case(ledger_mark::as_marked(table)) {
         return Ok(());
     }
     let why = format!("the ledger {ledger} speaks of the table {theirs}, redshift.table is {table}");

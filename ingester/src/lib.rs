@@ -38,5 +38,6 @@ pub use failure::Scope;
 pub use load::combine;
 pub use load_store::{LoadStore, is_archived};
 pub use redshift::{
-    Api, ApiError, Connector, Ground, How, Loaded, Loading, Reply, Seen, Target, ensure_mark, load, ways,
+    Api, ApiError, Connector, How, LedgerRange, Loaded, Loading, Reply, RunInLedger, Target, ensure_mark,
+    load, stage_reasons,
 };

@@ -22,7 +22,7 @@ use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
-use crate::redshift::{Connector, Target, table};
+use crate::redshift::{Connector, Target, catalog};
 
 /// Hints that may wait for discovery; with more of them the feed waits too.
 const HINTS: usize = 1024;
@@ -40,7 +40,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let pauses = Pauses::new(&config.ingester.pause, load_store.loads(), &clock)?;
     // A pause may be for Redshift's sake: then the loader verifies both before its first load.
     if pauses.at(clock.wall()).is_none() {
-        let verified = shutdown.until(table::refuse_unloadable(&config, &schema, &connector)).await;
+        let verified = shutdown.until(catalog::refuse_unloadable(&config, &schema, &connector)).await;
         verified.unwrap_or(Ok(()))?;
     }
     let store = ObjectStore::connect(&config.s3).await;

@@ -32,7 +32,7 @@ use state::loads::ErrorClass;
 use crate::archive::occupied::occupied;
 use crate::archive::source::Source;
 use crate::failure::LoadFailure;
-use crate::redshift::look::derived_id;
+use crate::redshift::ledger_lookup::derived_id;
 
 /// Why a folder was not put away.
 #[derive(Debug, thiserror::Error)]

@@ -20,7 +20,7 @@ use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
 use crate::redshift::{
-    Connector, Rows, Session, SqlFailure, Target, errors, lock, login_address, mark, stage, table,
+    Connector, Rows, Session, SqlFailure, Target, catalog, errors, ledger_mark, lock, login_address, stage,
 };
 
 /// What a schema cannot have without these columns.
@@ -149,7 +149,7 @@ async fn redshift<W: Write>(
     let table = session.run(&target.check_table()).await;
     let text = format!("{} with its {} columns", target.table, target.columns.len());
     report.line("Redshift table", done(&table, text))?;
-    let live = table::look(&session, &target.table).await;
+    let live = catalog::fetch(&session, &target.table).await;
     report.line("Redshift columns", columns(config, schema, target, live))?;
     let ledger = session.run(&target.check_ledger()).await;
     if report.line("Redshift ledger", done(&ledger, target.ledger.to_string()))? {
@@ -185,7 +185,7 @@ async fn exactly_once<W: Write>(
         let text = "a temporary table like it was made and dropped".to_owned();
         report.line("Redshift staging", done(&probed, text))?;
     }
-    let mark = match mark::read(session, target).await {
+    let mark = match ledger_mark::read(session, target).await {
         Ok(Some(mark)) => mark,
         none => {
             let text = "the ledger has no mark yet; the first `ingester run` makes it".to_owned();
@@ -230,7 +230,7 @@ fn columns(
 ) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
     let wrong = |failure: Failure| (failure.exit(), failure.to_string());
-    table::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
+    catalog::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

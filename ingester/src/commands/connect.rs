@@ -13,7 +13,7 @@ use crate::redshift::{Connector, Session, errors};
 pub(crate) async fn connect(config: &Config, clock: &Clock) -> Result<Session, Failure> {
     let connector = Connector::new(config, "livestream ingester", clock.clone())?;
     let opened = connector.open().await;
-    opened.map_err(|error| failed(&errors::trouble(&error, "connecting to Redshift")))
+    opened.map_err(|error| failed(&errors::load_failure(&error, "connecting to Redshift")))
 }
 
 /// The failure of a command: 78 for a fault of the configuration, else 69.

@@ -10,7 +10,7 @@ use shared::schema::Schema;
 
 use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
 use crate::redshift::sql::Table;
-use crate::redshift::{Connector, Session, SqlFailure, errors, table};
+use crate::redshift::{Connector, Session, SqlFailure, catalog, errors};
 
 /// Prints the statements, ready for `psql` or a query editor.
 pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
@@ -42,21 +42,21 @@ async fn differences(
 ) -> Result<String, SqlFailure> {
     let (name, ledger) = (&name, &ledger);
     let mut lines = Vec::new();
-    let (live, unseen) = table::look_closely(session, name).await?;
+    let (live, unseen) = catalog::fetch_with_layout(session, name).await?;
     if live.is_empty() {
         lines.push(create_table(schema, name, options) + ";");
     } else {
         lines.extend(alter_table(schema, name, &live, options));
     }
     // The ledger's keys and encodings are left to Redshift.
-    let ledger_now = table::look_closely(session, ledger).await?.0;
+    let ledger_now = catalog::fetch_with_layout(session, ledger).await?.0;
     if ledger_now.is_empty() {
         lines.push(create_ledger(ledger) + ";");
     } else {
         lines.extend(alter_ledger(ledger, &ledger_now));
     }
     let lock = Table::from(ledger.lock_table());
-    if table::look(session, &lock).await?.is_empty() {
+    if catalog::fetch(session, &lock).await?.is_empty() {
         lines.push(create_lock(ledger) + ";");
         lines
             .push(format!("-- {lock} must belong to redshift.user, as the ledger does (deploy/grants.sql)."));

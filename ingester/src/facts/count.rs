@@ -14,8 +14,8 @@ use crate::facts::folder::file_faults;
 use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
 use crate::failure::LoadFailure;
-use crate::redshift::counts::{self, Marks};
 use crate::redshift::errors;
+use crate::redshift::table_counts::{self, Marks};
 
 /// What is counted.
 pub(crate) struct Counter<'a> {
@@ -37,8 +37,8 @@ impl Counter<'_> {
         let sources = &self.sources;
         let mut batches = sources.batches(part, &Known::default(), Seals::All(only)).await?;
         if let Some(column) = &self.marks.batch {
-            let counts = counts::of_batches(sources.session, sources.target, column, part).await;
-            let mut counts = counts.map_err(|error| errors::trouble(&error, "counting"))?;
+            let counts = table_counts::of_batches(sources.session, sources.target, column, part).await;
+            let mut counts = counts.map_err(|error| errors::load_failure(&error, "counting"))?;
             let rows = batches.values().filter_map(|facts| Some((facts.batch, facts.ledger.clone()?)));
             share_out(&mut counts, &rows.collect::<BTreeMap<_, _>>());
             for batch in counts.keys() {

@@ -29,7 +29,7 @@ use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
 use crate::redshift::ledger::LedgerRow;
-use crate::redshift::look::derived_id;
+use crate::redshift::ledger_lookup::derived_id;
 use crate::redshift::{Session, Target, errors, ledger};
 
 /// Longer than a search for refused rows takes: older objects are left over from a search that was cut short.
@@ -113,7 +113,7 @@ impl Sources<'_> {
         let mut ingested: BTreeMap<_, _> =
             archived.into_iter().map(|batch| (batch, InFolder::Sealed)).collect();
         let rows = ledger::read(self.session, self.target, from, to).await;
-        let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
+        let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
         let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
         let quarantine = self.list_quarantine(day, &ledger).await?;
         let logged = known.log.iter().flatten().filter(|(batch, _)| batch.day() == day);

@@ -15,10 +15,10 @@ use state::loads::{Entered, ErrorClass, LoadEvent};
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
-use crate::redshift::columns::keep_alike;
+use crate::redshift::batch_columns::keep_alike;
+use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::transaction::{Loaded, Loading, Settled, load};
-use crate::redshift::way::{Why, ways};
-use crate::redshift::{Connector, Target, errors, look};
+use crate::redshift::{Connector, Target, errors, ledger_lookup};
 
 use super::combine::{self, is_combined};
 use super::connection::Connection;
@@ -129,12 +129,12 @@ impl Runner {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let ground = look::ground(session, target, &seals).await;
-        let ground = ground.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
+        let ground = ledger_lookup::fetch_range(session, target, &seals).await;
+        let ground = ground.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
         let Some(ground) = ground else { return Ok(()) };
-        let isolated: Vec<(BatchId, Why)> = seals
+        let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()
-            .zip(ways(&seals, &ground))
+            .zip(stage_reasons(&seals, &ground))
             .filter_map(|(seal, why)| Some((seal.batch, why?)))
             .collect();
         self.isolate(&isolated);
@@ -146,7 +146,7 @@ impl Runner {
         Ok(())
     }
 
-    fn isolate(&mut self, isolated: &[(BatchId, Why)]) {
+    fn isolate(&mut self, isolated: &[(BatchId, StageReason)]) {
         for (batch, why) in isolated {
             tracing::debug!(%batch, "is loaded alone, compared with the table: {why}");
         }

@@ -11,8 +11,8 @@ use state::loads::{ErrorClass, LedgerMark, Loads};
 use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
 use crate::load_store::LoadStore;
-use crate::redshift::mark::{self, Mark};
-use crate::redshift::{Connector, Session, SqlFailure, Target, errors, orphan, stage, table};
+use crate::redshift::ledger_mark::{self, Mark};
+use crate::redshift::{Connector, Session, SqlFailure, Target, catalog, errors, orphan_session, stage};
 
 /// What to do about a ledger that an earlier version made.
 const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates it";
@@ -66,13 +66,13 @@ impl Connection {
             return Ok(false);
         }
         self.session = None;
-        let failed = |doing| move |failure: SqlFailure| errors::trouble(&failure, doing);
+        let failed = |doing| move |failure: SqlFailure| errors::load_failure(&failure, doing);
         let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
         if let Some(before) = self.load_store.on_disk(Loads::session).await? {
-            orphan::end(&session, &before).await.map_err(failed("ending an earlier session"))?;
+            orphan_session::end(&session, &before).await.map_err(failed("ending an earlier session"))?;
         }
         // Noted before it locks anything.
-        let began = orphan::identify(&session).await;
+        let began = orphan_session::identify(&session).await;
         self.load_store.on_disk(move |loads| loads.note_session(began.as_ref())).await?;
         let mark = verify_tables(&session, &self.target).await?;
         self.identity.claim(&mark).await.map_err(LoadFailure::from)?;
@@ -115,14 +115,14 @@ impl Connection {
 
 async fn verify_tables(session: &Session, target: &Target) -> Result<Mark, LoadFailure> {
     for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
-        session.run(&sql).await.map_err(|error| errors::trouble(&error, doing))?;
+        session.run(&sql).await.map_err(|error| errors::load_failure(&error, doing))?;
     }
     // By the catalog: reading the table itself would wait for whoever holds the lock.
-    let lock = table::look(session, &target.lock).await;
-    let lock = lock.map_err(|error| errors::trouble(&error, "looking for the table of the lock"))?;
+    let lock = catalog::fetch(session, &target.lock).await;
+    let lock = lock.map_err(|error| errors::load_failure(&error, "looking for the table of the lock"))?;
     if lock.is_empty() {
         let why = format!("there is no table {}, or redshift.user may not see it", target.lock);
         return Err(LoadFailure::of_all(ErrorClass::Configuration, why, NO_LOCK));
     }
-    mark::ensure(session, target).await
+    ledger_mark::ensure(session, target).await
 }

@@ -10,7 +10,7 @@ use shared::seal::Seal;
 
 use crate::facts::folder::{Folder, verify};
 use crate::failure::{LoadFailure, Scope};
-use crate::redshift::look::{self, There};
+use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::Settled;
 use crate::redshift::{Session, Target, errors};
 
@@ -57,7 +57,7 @@ pub(super) async fn in_ledger(
     store: &ObjectStore,
     batches: &[BatchId],
 ) -> Result<Vec<Settled>, LoadFailure> {
-    let reading = |failure| errors::trouble(&failure, "reading the ledger");
+    let reading = |failure| errors::load_failure(&failure, "reading the ledger");
     let rows = session.run(&target.look_up(batches)).await.map_err(reading)?;
     let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
     let mut before = Vec::with_capacity(there.len());
@@ -72,14 +72,14 @@ pub(super) async fn in_ledger(
             before.push(Settled::before(*batch, *batch, 0));
             continue;
         };
-        let entries = look::entries(session, target, &[&seal]).await.map_err(reading)?;
-        match look::judge(&seal, &entries) {
-            There::Yes(row) => before.push(Settled::before(*batch, row.id, row.known)),
-            There::Other(_) => tracing::warn!(
+        let entries = ledger_lookup::fetch_entries(session, target, &[&seal]).await.map_err(reading)?;
+        match ledger_lookup::find(&seal, &entries) {
+            InLedger::Yes(row) => before.push(Settled::before(*batch, row.id, row.known)),
+            InLedger::Other(_) => tracing::warn!(
                 %batch,
                 "the ledger has another batch under the id of this one, whose folder is not whole"
             ),
-            There::No => {}
+            InLedger::No => {}
         }
     }
     Ok(before)

@@ -15,7 +15,7 @@ use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::quarantine::{LEFT_OVER, Quarantine, load_good_rows, tidy};
 use crate::redshift::transaction::{How, Settled};
-use crate::redshift::{mark, release};
+use crate::redshift::{ledger_mark, quarantine_release};
 
 use super::connection::Connection;
 
@@ -86,7 +86,7 @@ impl QuarantineCheck {
             }
         }
         let ids: Vec<BatchId> = before.iter().map(|(_, entered)| *entered).collect();
-        let entries = release::look(session, target, &ids).await?;
+        let entries = quarantine_release::fetch_entries(session, target, &ids).await?;
         let mut wrong = Vec::new();
         for (load, entered) in before {
             let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
@@ -123,7 +123,7 @@ impl QuarantineCheck {
             known.extend(self.load_store.get(batch)?);
         }
         let ids: Vec<BatchId> = known.iter().map(Load::ledger_id).collect();
-        match release::look(session, target, &ids).await {
+        match quarantine_release::fetch_entries(session, target, &ids).await {
             Ok(entries) => {
                 for load in known {
                     let entry = entries.iter().find(|entry| entry.batch == load.ledger_id());
@@ -137,7 +137,7 @@ impl QuarantineCheck {
             Err(failure) => tracing::debug!("could not ask the ledger about rows in quarantine: {failure}"),
         }
         // A person may have moved the mark.
-        match mark::read(session, target).await {
+        match ledger_mark::read(session, target).await {
             Ok(Some(mark)) => connection.note_mark(mark).await?,
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "could not read the mark of the ledger"),

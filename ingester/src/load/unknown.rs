@@ -46,7 +46,7 @@ impl UnknownCheck {
             return Ok(());
         }
         let rows = session.run(&target.look_up_all(&asked)).await;
-        let rows = rows.map_err(|error| errors::trouble(&error, "reading the ledger"))?;
+        let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
         let loaded = ledger_rows(&rows, self.clock.wall());
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {

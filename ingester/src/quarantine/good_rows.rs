@@ -8,9 +8,9 @@ use shared::seal::{Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::redshift::look::{self, There};
+use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
-use crate::redshift::{Session, Target, errors, said};
+use crate::redshift::{Session, Target, errors, redact};
 
 use super::place::Quarantine;
 use super::row_files::{RowFile, RowFiles};
@@ -54,12 +54,12 @@ pub(crate) async fn load_good_rows(
 
 /// The id under which the ledger has the batch, or will have it.
 async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
-    let entries = look::entries(session, target, &[seal]).await;
-    let entries = entries.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?;
-    Ok(match look::judge(seal, &entries) {
-        There::No => seal.batch,
-        There::Yes(row) => row.id,
-        There::Other(_) => look::derived_id(seal),
+    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
+    let entries = entries.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
+    Ok(match ledger_lookup::find(seal, &entries) {
+        InLedger::No => seal.batch,
+        InLedger::Yes(row) => row.id,
+        InLedger::Other(_) => ledger_lookup::derived_id(seal),
     })
 }
 
@@ -94,7 +94,7 @@ async fn search_and_load(
             }
             let refused = set.description.rows;
             tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file = first.file,
-                row = first.row, column = first.column, reason = said::reason(&first.reason),
+                row = first.row, column = first.column, reason = redact::reason(&first.reason),
                 "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
             part = Part { quarantined: refused, set: Some(set.name), ..part };
         }

@@ -12,7 +12,7 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::load_errors::Report;
-use crate::redshift::{Session, Target, said};
+use crate::redshift::{Session, Target, redact};
 
 use super::csv::value;
 use super::reports::{Counting, located};
@@ -127,7 +127,10 @@ impl<'a> BadRowSearch<'a> {
             let (file, row) = (self.files.name(*file), row + 1);
             let column = why.column.as_deref().unwrap_or("?");
             let code = why.code.map_or_else(String::new, |code| format!(" (code {code})"));
-            format!("; first refused: {file} row {row}, column {column}: {}{code}", said::reason(&why.reason))
+            format!(
+                "; first refused: {file} row {row}, column {column}: {}{code}",
+                redact::reason(&why.reason)
+            )
         });
         let why = format!("{why}{}", first.unwrap_or_default());
         let advice = "mend the table or the schema; it is tried again by itself";

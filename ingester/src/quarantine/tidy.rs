@@ -6,7 +6,7 @@ use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
 use crate::failure::LoadFailure;
-use crate::redshift::release::{Entry, look};
+use crate::redshift::quarantine_release::{Entry, fetch_entries};
 use crate::redshift::{Session, Target, lock};
 
 use super::place::Quarantine;
@@ -24,7 +24,7 @@ pub(crate) const LEFT_OVER: &str = "left-overs in quarantine stay until log, S3 
 ///
 /// Sets are listed before the lock of loads is taken, and those that the ledger row does not name then are deleted. So
 /// nothing is deleted that may still come to count: a transaction writes the set that it will name under the same lock
-/// (see [`crate::redshift::release`]), so that it has ended when the row is read here, and no other names a set of it,
+/// (see [`crate::redshift::quarantine_release`]), so that it has ended when the row is read here, and no other names a set of it,
 /// whose name is its own. Of a batch without ledger row nothing is deleted. It does not matter how long a DELETE takes,
 /// nor whether the lock is lost meanwhile.
 ///
@@ -56,7 +56,7 @@ async fn tidy_sets(
     let own = set::batch_folder(&quarantine.prefix, batch);
     let folders = store.folders(&own).await?;
     lock::begin(session, target).await?;
-    let Some(entry) = look(session, target, &[batch]).await?.pop() else { return Ok(None) };
+    let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else { return Ok(None) };
     let counts = match &entry.set {
         Some(name) if entry.rows > 0 => Some(set::folder(&quarantine.prefix, batch, name)),
         // Rows are in quarantine and it is unknown which: needs an operator.

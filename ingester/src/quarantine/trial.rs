@@ -79,7 +79,7 @@ impl<'a> Trials<'a> {
         let (session, target) = (self.session, self.target);
         let url = |(file, key): &(usize, String)| (*file, format!("s3://{}/{key}", target.bucket));
         let urls: Vec<_> = placed.iter().map(url).collect();
-        let before = Before::look(session).await;
+        let before = Before::read(session).await;
         let refused = match how {
             How::NoLoad => {
                 if before.tells() {
@@ -122,6 +122,6 @@ impl<'a> Trials<'a> {
 /// The message, if rows were refused; any other failure is one.
 fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, LoadFailure> {
     let Err(failure) = answer else { return Ok(None) };
-    let failure = errors::trouble(&failure, doing);
+    let failure = errors::load_failure(&failure, doing);
     if failure.class == ErrorClass::Data { Ok(Some(failure.why)) } else { Err(failure) }
 }

@@ -271,7 +271,7 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
 }
 
 /// The load failure of a statement that was for `doing`. It concerns every batch alike unless the table knows better.
-pub(crate) fn trouble(failure: &SqlFailure, doing: &str) -> LoadFailure {
+pub(crate) fn load_failure(failure: &SqlFailure, doing: &str) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
     LoadFailure { scope, pace, at_s3, ..LoadFailure::of_all(class, why, advice) }

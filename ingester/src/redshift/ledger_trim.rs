@@ -9,7 +9,7 @@ use shared::seal::AHEAD;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
-use crate::redshift::mark;
+use crate::redshift::ledger_mark;
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
@@ -70,8 +70,8 @@ pub(crate) async fn trim(
     if !matches!(trimmed, Ok(Some(_))) {
         server.roll_back().await;
     }
-    let trimmed = trimmed.map_err(|failure| errors::trouble(&failure, "trimming the ledger"))?;
-    trimmed.ok_or_else(|| mark::no_mark(target))
+    let trimmed = trimmed.map_err(|failure| errors::load_failure(&failure, "trimming the ledger"))?;
+    trimmed.ok_or_else(|| ledger_mark::no_mark(target))
 }
 
 async fn transaction(
@@ -80,7 +80,7 @@ async fn transaction(
     loaded_before: DateTime<Utc>,
     keep: &BTreeSet<BatchId>,
 ) -> Result<Option<Trimmed>, SqlFailure> {
-    let Some(mark) = mark::read(server, target).await? else { return Ok(None) };
+    let Some(mark) = ledger_mark::read(server, target).await? else { return Ok(None) };
     let keep: Vec<BatchId> = keep.iter().copied().collect();
     let (old, deletable) = (target.old(loaded_before), target.deletable(loaded_before, &keep));
     let all = count(server, &format!("SELECT count(*) {old}")).await?.0;

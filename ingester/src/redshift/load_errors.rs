@@ -129,7 +129,7 @@ pub(crate) struct Before {
 
 impl Before {
     /// Reads what is there now.
-    pub(crate) async fn look(session: &Session) -> Self {
+    pub(crate) async fn read(session: &Session) -> Self {
         // Sent alone: Redshift does not run a function of the leader node together with tables.
         let pid = session.run("SELECT pg_backend_pid()").await.unwrap_or_default();
         let pid = pid.single().filter(|pid| pid.parse::<u64>().is_ok()).unwrap_or_default().to_owned();

@@ -4,7 +4,7 @@ use shared::ids::BatchId;
 use shared::layout::Compression;
 use shared::seal::Seal;
 
-use crate::redshift::way::Why;
+use crate::redshift::stage_reason::StageReason;
 
 /// What one COPY loads: the files a manifest names, and the batches they belong to.
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ pub struct Settled {
     /// Rows that the table had already.
     pub known: u64,
     /// Why this attempt loaded it the staged way, if it did.
-    pub staged: Option<Why>,
+    pub staged: Option<StageReason>,
 }
 
 impl Settled {
@@ -88,5 +88,5 @@ pub enum Loaded {
     /// The ledger has all of these; or, if it had some of them before the attempt, only those, and nothing was loaded.
     Settled(Vec<Settled>),
     /// Nothing was loaded: these must be loaded alone, the staged way.
-    Isolated(Vec<(BatchId, Why)>),
+    Isolated(Vec<(BatchId, StageReason)>),
 }

@@ -47,7 +47,7 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
     };
     server.roll_back().await;
     if doing != LOCK || !errors::is_time_limit(&failure) {
-        return Err(errors::trouble(&failure, doing));
+        return Err(errors::load_failure(&failure, doing));
     }
     let holders = server.run(&target.holders()).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "svv_transactions cannot be read");

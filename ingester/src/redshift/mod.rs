@@ -5,25 +5,25 @@
 //! not; the next one takes the lock first and reads the ledger.
 
 pub(crate) mod ledger_trim;
-pub(crate) mod release;
+pub(crate) mod quarantine_release;
 pub(crate) mod transaction;
 mod ledger_insert;
-pub(crate) mod columns;
-pub(crate) mod counts;
+pub(crate) mod batch_columns;
+pub(crate) mod table_counts;
 pub(crate) mod ledger_runs;
 pub(crate) mod ledger;
-pub(crate) mod mark;
-pub(crate) mod orphan;
-pub(crate) mod look;
+pub(crate) mod ledger_mark;
+pub(crate) mod orphan_session;
+pub(crate) mod ledger_lookup;
 pub(crate) mod stage;
 pub(crate) mod load_errors;
 mod file_counts;
 mod loading;
-pub(crate) mod way;
+pub(crate) mod stage_reason;
 mod copy;
 pub(crate) mod lock;
 pub(crate) mod errors;
-pub(crate) mod table;
+pub(crate) mod catalog;
 pub(crate) mod target;
 pub(crate) mod ddl;
 pub(crate) mod connect;
@@ -36,15 +36,14 @@ pub(crate) mod redact;
 
 pub(crate) use answer::{Rows, SqlFailure};
 pub use connect::Connector;
+pub use ledger_mark::ensure as ensure_mark;
 pub use loading::{How, Loaded, Loading};
 pub(crate) use login::login_address;
 pub use login::{Api, ApiError, Reply};
-pub use mark::ensure as ensure_mark;
-pub(crate) use redact as said;
 pub(crate) use session::Session;
+pub use stage_reason::{LedgerRange, RunInLedger, stage_reasons};
 pub use target::Target;
 pub use transaction::load;
-pub use way::{Ground, Seen, ways};
 
 #[cfg(test)]
 mod sql_guard;

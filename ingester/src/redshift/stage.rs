@@ -19,11 +19,11 @@ use shared::schema::ROW_NUMBER as NUMBER;
 use shared::table_name::TableName;
 
 use crate::redshift::answer::SqlFailure;
+use crate::redshift::catalog;
 use crate::redshift::copy::{TransactionFailure, copy, run};
 use crate::redshift::server::Server;
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
-use crate::redshift::table;
 use crate::redshift::target::{Comparable, Shape, Target};
 
 /// Rows to bring into the table.
@@ -133,7 +133,7 @@ pub(crate) async fn probe(session: &Session, target: &Target) -> Result<(), SqlF
 
 /// Reads from the catalog what a temporary table like the table depends on.
 pub(crate) async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
-    Ok(Shape::of(&table::look(session, &target.table).await?))
+    Ok(Shape::of(&catalog::fetch(session, &target.table).await?))
 }
 
 /// First and last time of the hits in the stage, as the server writes them.

@@ -23,13 +23,13 @@ use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::copy::{TransactionFailure, copy, run};
 use crate::redshift::ledger_insert::{self, Entering};
-use crate::redshift::look::{self, There};
+use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::server::Server;
 use crate::redshift::session::Session;
 use crate::redshift::stage::{self, Staging};
+use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::target::Target;
-use crate::redshift::way::{Why, ways};
-use crate::redshift::{columns, errors, file_counts, load_errors, lock};
+use crate::redshift::{batch_columns, errors, file_counts, load_errors, lock};
 
 pub(crate) use crate::redshift::loading::{How, Loaded, Loading, Part, Settled};
 
@@ -73,13 +73,13 @@ async fn explain(
             LoadFailure { blamed, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) }
         }
         TransactionFailure::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
-            errors::trouble(&failure, "COMMIT was sent and not answered, the ledger will tell")
+            errors::load_failure(&failure, "COMMIT was sent and not answered, the ledger will tell")
         }
         TransactionFailure::Sql(failure, doing) => {
-            let failure = errors::trouble(&failure, doing);
+            let failure = errors::load_failure(&failure, doing);
             match (failure.class, loading.parts.as_slice()) {
                 (ErrorClass::Configuration, _) => {
-                    columns::missing_for_batch(session, target, loading).await.unwrap_or(failure)
+                    batch_columns::missing_for_batch(session, target, loading).await.unwrap_or(failure)
                 }
                 (ErrorClass::Data, [part]) => {
                     let reason = load_errors::first(session, target, part.seal.batch).await;
@@ -102,11 +102,11 @@ async fn transaction(
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
     let reading = |failure| TransactionFailure::Sql(failure, "reading the ledger");
-    let entries = look::entries(server, target, &seals).await.map_err(reading)?;
-    let there: Vec<There> = seals.iter().map(|seal| look::judge(seal, &entries)).collect();
+    let entries = ledger_lookup::fetch_entries(server, target, &seals).await.map_err(reading)?;
+    let there: Vec<InLedger> = seals.iter().map(|seal| ledger_lookup::find(seal, &entries)).collect();
     let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
-        There::Yes(row) => Some(Settled::before(seal.batch, row.id, row.known)),
-        There::No | There::Other(_) => None,
+        InLedger::Yes(row) => Some(Settled::before(seal.batch, row.id, row.known)),
+        InLedger::No | InLedger::Other(_) => None,
     });
     let before: Vec<_> = before.collect();
     if !before.is_empty() {
@@ -114,11 +114,11 @@ async fn transaction(
         return Ok(Loaded::Settled(before));
     }
     // Whether rows must be compared follows from the table, which is of our own schema, and not from their columns.
-    let ground = look::ground(server, own, &seals).await.map_err(reading)?;
-    let mut whys = ground.map_or_else(|| vec![None; seals.len()], |ground| ways(&seals, &ground));
+    let ground = ledger_lookup::fetch_range(server, own, &seals).await.map_err(reading)?;
+    let mut whys = ground.map_or_else(|| vec![None; seals.len()], |ground| stage_reasons(&seals, &ground));
     for (why, there) in whys.iter_mut().zip(&there) {
-        if matches!(there, There::Other(_)) {
-            *why = Some(Why::OtherContent);
+        if matches!(there, InLedger::Other(_)) {
+            *why = Some(StageReason::OtherContent);
         }
     }
     let settled = if let ([part], [why]) = (loading.parts.as_slice(), whys.as_slice()) {
@@ -146,7 +146,7 @@ async fn transaction(
 
 /// The failure of a batch that must be compared with the table, whose rows lack the columns for it while the table has
 /// them: loading them as they are might load hits that the table has.
-fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &Why) -> Option<LoadFailure> {
+fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) -> Option<LoadFailure> {
     let by = own.comparable().filter(|_| of_rows.comparable().is_none())?;
     let lacking = [by.high, by.low, by.received].into_iter();
     let lacking: Vec<&str> =
@@ -181,10 +181,11 @@ async fn alone(
     target: &Target,
     loading: &Loading,
     part: &Part,
-    why: Option<Why>,
+    why: Option<StageReason>,
 ) -> Result<Settled, TransactionFailure> {
     let batch = part.seal.batch;
-    let entered = if why == Some(Why::OtherContent) { look::derived_id(&part.seal) } else { batch };
+    let entered =
+        if why == Some(StageReason::OtherContent) { ledger_lookup::derived_id(&part.seal) } else { batch };
     if part.quarantined > 0 && part.id != entered {
         let why = format!("the ledger has another batch under the id {batch} by now");
         return Err(LoadFailure::of_batch(ErrorClass::Passing, why).into());
@@ -209,7 +210,7 @@ async fn alone(
     Ok(applied(batch, entered, done.known, why.filter(|_| by.is_some())))
 }
 
-fn applied(batch: BatchId, entered: BatchId, known: u64, staged: Option<Why>) -> Settled {
+fn applied(batch: BatchId, entered: BatchId, known: u64, staged: Option<StageReason>) -> Settled {
     Settled { batch, entered, how: How::Applied, known, staged }
 }
 

@@ -21,7 +21,7 @@ use crate::facts::judge::young;
 use crate::facts::seal::{SealRead, read_seal};
 use crate::identity::Identity;
 use crate::producer_link::{Producer, outlook};
-use crate::redshift::look::{self, There};
+use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::{Session, Target, errors};
 
 /// `ingester adopt`
@@ -87,7 +87,7 @@ pub(crate) async fn command(
     if waiting.objects.is_empty() && archived.objects.is_empty() {
         // Only the id is left to ask for.
         let rows = session.run(&target.look_up(&[batch])).await;
-        let rows = rows.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+        let rows = rows.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
         if !rows.0.is_empty() {
             return loaded_already(batch, out);
         }
@@ -176,9 +176,9 @@ async fn usable_seal(store: &ObjectStore, folder: &str, batch: BatchId) -> Resul
 
 /// Whether the ledger has the batch. Its content decides, not its id.
 async fn is_loaded(session: &Session, target: &Target, seal: &Seal) -> Result<bool, Failure> {
-    let entries = look::entries(session, target, &[seal]).await;
-    let entries = entries.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
-    Ok(matches!(look::judge(seal, &entries), There::Yes(_)))
+    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
+    let entries = entries.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
+    Ok(matches!(ledger_lookup::find(seal, &entries), InLedger::Yes(_)))
 }
 
 fn loaded_already(batch: BatchId, out: &mut impl Write) -> Result<(), Failure> {

@@ -20,7 +20,7 @@ use crate::facts::count::Counter;
 use crate::facts::faults::faults;
 use crate::facts::gather::{Part, Sources};
 use crate::failure::LoadFailure;
-use crate::redshift::counts::{self, Marks};
+use crate::redshift::table_counts::{self, Marks};
 use crate::redshift::{SqlFailure, Target, errors, ledger};
 
 /// `ingester audit`
@@ -70,7 +70,7 @@ pub(crate) async fn command(
     }
     audit.bar.finish_and_clear();
     if args.hits {
-        let found = counts::doubles(&session, &target, &marks, (since, until)).await;
+        let found = table_counts::doubles(&session, &target, &marks, (since, until)).await;
         report.doubles(found.map_err(|error| failed(&counting(&error)))?);
     }
     report::print(&report, Report::table, args.json, out)?;
@@ -89,7 +89,7 @@ fn bar() -> ProgressBar {
 }
 
 fn counting(error: &SqlFailure) -> LoadFailure {
-    errors::trouble(error, "counting")
+    errors::load_failure(error, "counting")
 }
 
 /// The part of a day that lies in the time asked about.
@@ -161,7 +161,7 @@ impl Audit<'_> {
         let first = rows.iter().filter_map(|row| row.first_received).min();
         let last = rows.iter().filter_map(|row| row.last_received).max();
         let (Some(first_received), Some(last_received)) = (first, last) else { return Ok(None) };
-        let received = counts::received(session, target, column, (first_received, last_received)).await;
+        let received = table_counts::received(session, target, column, (first_received, last_received)).await;
         let fault = received.map_err(|error| counting(&error))?.fault();
         Ok(fault.map(|what| Day { day, first_received, last_received, what }))
     }

@@ -11,8 +11,8 @@ use state::inspect::columns;
 use crate::commands::report::{LISTED, write_counts};
 use crate::facts::batch::{Facts, Place};
 use crate::facts::faults::Fault;
-use crate::redshift::counts::{DOUBLES, Double, Marks};
 use crate::redshift::ledger::Counted;
+use crate::redshift::table_counts::{DOUBLES, Double, Marks};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
 const AUDIT_FORMAT: u32 = 1;

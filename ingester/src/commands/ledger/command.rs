@@ -16,8 +16,8 @@ use crate::commands::confirm::confirm;
 use crate::commands::connect::{connect, failed};
 use crate::commands::since;
 use crate::identity::Identity;
+use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
-use crate::redshift::mark::{self, KnowsFrom};
 use crate::redshift::{Session, Target, errors};
 
 /// `ingester ledger`
@@ -85,7 +85,8 @@ pub(crate) async fn command(
         Command::Show { json } => {
             let session = connect(config, clock).await?;
             let fetched = show::fetch(&session, &target).await;
-            let fetched = fetched.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?;
+            let fetched =
+                fetched.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
             let shown = Shown::new(config, &target, clock.wall(), fetched);
             if *json {
                 let json = serde_json::to_string_pretty(&shown);
@@ -102,7 +103,7 @@ pub(crate) async fn command(
                 time => Some(since::moment(time, now)?),
             };
             let session = open(config, &target, clock).await?;
-            let set = mark::set_knows_from(&session, &target, to, *force).await;
+            let set = ledger_mark::set_knows_from(&session, &target, to, *force).await;
             report_set(set.map_err(|failure| failed(&failure))?, to, out)
         }
         Command::Trim { older_than, yes } => {
@@ -128,7 +129,7 @@ async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session
     let session = connect(config, clock).await?;
     let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
     let owned = match identity.refuse_foreign(&session, target).await {
-        Ok(()) => mark::ensure(&session, target).await,
+        Ok(()) => ledger_mark::ensure(&session, target).await,
         Err(failure) => Err(failure),
     };
     owned.map(|_| session).map_err(|failure| failed(&failure))

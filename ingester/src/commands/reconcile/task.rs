@@ -125,7 +125,7 @@ impl Reconciler {
     async fn compare(&self, known: &Known, report: &mut Report) -> Result<(), StepError> {
         let (config, store, target) = (&self.config, &self.store, &self.target);
         let opened = self.connector.open().await;
-        let session = &opened.map_err(|error| errors::trouble(&error, "connecting to Redshift"))?;
+        let session = &opened.map_err(|error| errors::load_failure(&error, "connecting to Redshift"))?;
         Identity::new(config, store.clone()).refuse_foreign(session, target).await?;
         let sources = Sources { store, config, target, session, now: report.at };
         let read_again = || async { self.read_databases().await.0 }.boxed();

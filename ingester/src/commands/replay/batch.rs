@@ -15,7 +15,7 @@ use crate::quarantine::search::BadRowSearch;
 use crate::quarantine::set::{self, BadSet, MAX_BYTES, REASONS, Refusal, Set};
 use crate::quarantine::trial::How;
 use crate::quarantine::{Quarantine, tidy};
-use crate::redshift::release::{Entry, Release, Released, look, release};
+use crate::redshift::quarantine_release::{Entry, Release, Released, fetch_entries, release};
 use crate::redshift::{Connector, Session, Target, errors, stage};
 
 /// Tries of one batch while failures pass; a person waits for the answer.
@@ -115,7 +115,7 @@ impl Replayer {
         if let Some(session) = self.session.take().filter(Session::usable) {
             return Ok(session);
         }
-        let failed = |doing| move |failure| errors::trouble(&failure, doing);
+        let failed = |doing| move |failure| errors::load_failure(&failure, doing);
         let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
         let shape = stage::shape(&session, &self.target).await;
         self.target.shape = shape.map_err(failed("looking at the columns of the table"))?;
@@ -124,7 +124,7 @@ impl Replayer {
 
     async fn replay(&self, session: &Session, batch: BatchId) -> Result<Tried, LoadFailure> {
         let fault = |why: String| Err(LoadFailure::of_batch(ErrorClass::Data, why));
-        let mut entries = look(session, &self.target, &[batch]).await?;
+        let mut entries = fetch_entries(session, &self.target, &[batch]).await?;
         if entries.len() > 1 {
             let rows = entries.len();
             return fault(format!(
@@ -144,7 +144,7 @@ impl Replayer {
             Ok(set) => set,
             Err(BadSet::Store(error)) if error.is_not_found() => {
                 // Another replay may have been faster.
-                if look(session, &self.target, &[batch]).await?.pop().as_ref() != Some(&entry) {
+                if fetch_entries(session, &self.target, &[batch]).await?.pop().as_ref() != Some(&entry) {
                     return Ok(Tried::Changed);
                 }
                 let advice = "restore it from an older version or a copy: the ledger counts its rows";

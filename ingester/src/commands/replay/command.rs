@@ -12,7 +12,7 @@ use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
 
 use crate::commands::connect::{connect, failed};
 use crate::failure::Scope;
-use crate::redshift::{Connector, Target, errors, release};
+use crate::redshift::{Connector, Target, errors, quarantine_release};
 
 use super::batch::Replayer;
 use super::report::{NAMED, report};
@@ -43,8 +43,8 @@ pub(crate) async fn replay(
     let mut there = batches_in(&store, prefix).await?;
     // Those whose objects were deleted are not passed over.
     let session = connect(config, clock).await?;
-    let counted = release::all(&session, &target).await;
-    there.extend(counted.map_err(|error| failed(&errors::trouble(&error, "reading the ledger")))?);
+    let counted = quarantine_release::fetch_batches(&session, &target).await;
+    there.extend(counted.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?);
     drop(session);
     let batches = if args.all { there.into_iter().collect() } else { asked_for(&args.batches, &there)? };
     if batches.is_empty() {

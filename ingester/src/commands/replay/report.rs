@@ -10,7 +10,7 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::quarantine::set::Refusal;
-use crate::redshift::said;
+use crate::redshift::redact;
 
 use super::batch::Ending;
 
@@ -79,7 +79,7 @@ fn common(refusals: &[Refusal]) -> Vec<(String, u64)> {
     let text = |(rows, Refusal { column, code, reason, .. }): (u64, &Refusal)| {
         let column = column.as_deref().unwrap_or("(none named)");
         let code = code.map_or_else(|| "unknown".to_owned(), |code| code.to_string());
-        (format!("column {column}, code {code}: {}", said::reason(reason)), rows)
+        (format!("column {column}, code {code}: {}", redact::reason(reason)), rows)
     };
     counts.into_iter().map(text).collect()
 }

@@ -145,7 +145,7 @@ fn a_statement_that_was_ended_has_advice_of_its_own_by_what_it_was_for() {
             "{doing}"
         );
         assert!(verdict.advice.contains(key), "{doing}: {}", verdict.advice);
-        assert_eq!(trouble(&ended, doing).advice, advice);
+        assert_eq!(load_failure(&ended, doing).advice, advice);
     }
 }
 

@@ -7,7 +7,7 @@ use shared::layout::Compression;
 use super::*;
 use crate::facts::folder::tests::seal;
 use crate::failure::Scope;
-use crate::redshift::look::derived_id;
+use crate::redshift::ledger_lookup::derived_id;
 use crate::redshift::server::script::Script;
 use crate::redshift::target::MARK;
 use crate::redshift::target::tests::target;
@@ -85,7 +85,7 @@ async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_
         .answer(LEFT, &[&[Some("15")]]);
     let Loaded::Settled(settled) = done(&script, &[&seal]).await else { panic!() };
     assert_eq!((settled[0].known, settled[0].entered), (5, seal.batch));
-    assert!(matches!(settled[0].staged, Some(Why::Overlaps(Some(_)))), "{settled:?}");
+    assert!(matches!(settled[0].staged, Some(StageReason::Overlaps(Some(_)))), "{settled:?}");
     let (verbs, sent) = (script.verbs(), script.sent());
     let staged =
         ["CREATE", "COPY", "SELECT", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "INSERT", "COMMIT"];
@@ -155,10 +155,10 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     // Together with others it is set apart, and they are loaded.
     let fine = Seal { columns: bare.columns.clone(), ..batch(RunId::new(), 1) };
     let isolated = done(&server("40"), &[&fine, &bare]).await;
-    assert_eq!(isolated, Loaded::Isolated(vec![(bare.batch, Why::NotCompared)]));
+    assert_eq!(isolated, Loaded::Isolated(vec![(bare.batch, StageReason::NotCompared)]));
 
     // Where this ingester's own schema cannot compare, nothing is compared.
-    let own = Target { marks: crate::redshift::counts::Marks::default(), ..target() };
+    let own = Target { marks: crate::redshift::table_counts::Marks::default(), ..target() };
     let loaded = transaction(&server("20"), &own, &loading(&[&bare])).await.unwrap();
     assert!(matches!(loaded, Loaded::Settled(settled) if settled[0].staged.is_none()));
 }
@@ -169,7 +169,7 @@ async fn of_several_those_that_must_go_beside_the_table_go_alone() {
     let (one, two) = (batch(run, 1), Seal { compared: None, ..batch(run, 2) });
     let script = server("40");
     let Loaded::Isolated(isolated) = done(&script, &[&one, &two]).await else { panic!() };
-    assert_eq!(isolated, [(two.batch, Why::NotCompared)]);
+    assert_eq!(isolated, [(two.batch, StageReason::NotCompared)]);
     assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "SELECT", "ROLLBACK"]);
 }
 
@@ -196,7 +196,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let Loaded::Settled(settled) = done(&script, &[&other]).await else { panic!() };
     let entered = derived_id(&other);
     assert_eq!((settled[0].batch, settled[0].entered), (one.batch, entered));
-    assert_eq!(settled[0].staged, Some(Why::OtherContent));
+    assert_eq!(settled[0].staged, Some(StageReason::OtherContent));
     assert!(script.sent().iter().any(|sql| sql.contains(&format!("('{entered}', 'web-1', 20, "))));
     // Rows in quarantine are named after the id: it must not change under them.
     let cut = Part { quarantined: 1, set: Some("a".to_owned()), ..Part::whole(other.clone()) };
@@ -209,7 +209,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
 
 #[tokio::test]
 async fn without_columns_to_compare_every_batch_is_loaded_as_it_is() {
-    let target = Target { marks: crate::redshift::counts::Marks::default(), ..target() };
+    let target = Target { marks: crate::redshift::table_counts::Marks::default(), ..target() };
     let seal = Seal { compared: None, ..batch(RunId::new(), 1) };
     let script = Script::default().answer(COUNT, &[&[Some("20")]]);
     let loaded = transaction(&script, &target, &loading(&[&seal])).await.unwrap();

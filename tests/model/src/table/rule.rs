@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ingester::{Ground, Seen, ways};
+use ingester::{LedgerRange, RunInLedger, stage_reasons};
 use shared::ids::{BatchId, Instance, RunId};
 use shared::layout::Compression;
 use shared::seal::{Compared, Counts, KnownRun, SEAL_FORMAT, Seal};
@@ -96,7 +96,7 @@ fn seal(rule: Rule, batch: &Batch) -> Option<Seal> {
 }
 
 /// What the look finds about the time of these batches.
-fn ground(rule: Rule, parts: &[&Batch], ledger: &[Entry], knows_from: Option<u8>) -> Ground {
+fn ground(rule: Rule, parts: &[&Batch], ledger: &[Entry], knows_from: Option<u8>) -> LedgerRange {
     let times: Vec<(u8, u8)> = parts.iter().filter_map(|batch| batch.rows.times()).collect();
     let first = times.iter().map(|(first, _)| *first).min().unwrap_or_default();
     let last = times.iter().map(|(_, last)| *last).max().unwrap_or_default();
@@ -110,7 +110,7 @@ fn ground(rule: Rule, parts: &[&Batch], ledger: &[Entry], knows_from: Option<u8>
     let knows_from = if rule == Rule::KnowsFromIgnored { Some(0) } else { knows_from };
     let seen = |(run, entries): (u8, Vec<&Entry>)| {
         let uncompared = entries.iter().filter(|entry| entry.uncompared > 0 && rule != Rule::LaterIsTrusted);
-        Some(Seen {
+        Some(RunInLedger {
             run: run_id(run),
             number: entries.iter().map(|entry| u64::from(entry.number)).max(),
             uncompared: uncompared.map(|entry| u64::from(entry.number)).max(),
@@ -118,7 +118,7 @@ fn ground(rule: Rule, parts: &[&Batch], ledger: &[Entry], knows_from: Option<u8>
             last: at(entries.iter().map(|entry| entry.last).max()?),
         })
     };
-    Ground { knows_from: knows_from.map(at), runs: runs.into_iter().filter_map(seen).collect() }
+    LedgerRange { knows_from: knows_from.map(at), runs: runs.into_iter().filter_map(seen).collect() }
 }
 
 /// Which of these batches must be loaded alone the staged way, given what the look found: the product decides.
@@ -134,8 +134,8 @@ pub(crate) fn must_be_staged(
     match rule {
         Rule::NoStage => vec![false; parts.len()],
         Rule::RunsIgnored | Rule::PairsIgnored => {
-            seals.iter().flat_map(|seal| ways(&[*seal], &ground)).map(|why| why.is_some()).collect()
+            seals.iter().flat_map(|seal| stage_reasons(&[*seal], &ground)).map(|why| why.is_some()).collect()
         }
-        _ => ways(&seals, &ground).iter().map(Option::is_some).collect(),
+        _ => stage_reasons(&seals, &ground).iter().map(Option::is_some).collect(),
     }
 }

@@ -13,7 +13,7 @@ use crate::redshift::session::Session;
 use crate::redshift::sql::Table;
 
 /// The columns of a table in its own order; none if there is no such table, or none that redshift.user may see.
-pub(crate) async fn look(session: &Session, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
+pub(crate) async fn fetch(session: &Session, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
     Ok(session.run(&query(table)).await?.read(column))
 }
 
@@ -37,12 +37,12 @@ fn column(row: Row<'_>) -> Option<LiveColumn> {
     Some(LiveColumn { name: row.text(0)?.to_owned(), type_text, not_null, has_default, layout: None })
 }
 
-/// As [`look`], with how the columns are stored; and why not, if Redshift does not show that.
-pub(crate) async fn look_closely(
+/// As [`fetch`], with how the columns are stored; and why not, if Redshift does not show that.
+pub(crate) async fn fetch_with_layout(
     session: &Session,
     table: &Table,
 ) -> Result<(Vec<LiveColumn>, Option<String>), SqlFailure> {
-    let mut columns = look(session, table).await?;
+    let mut columns = fetch(session, table).await?;
     let stored: HashMap<_, _> = match session.run(&layout_query(table)).await {
         Ok(rows) => rows.read(layout).into_iter().collect(),
         Err(failure) => return Ok((columns, Some(failure.to_string()))),
@@ -80,7 +80,7 @@ pub(crate) async fn refuse_unloadable(
 ) -> Result<(), Failure> {
     let table = config.redshift.table.clone().into();
     let live = match connector.open().await {
-        Ok(session) => look(&session, &table).await,
+        Ok(session) => fetch(&session, &table).await,
         Err(failure) => Err(failure),
     };
     match live {

@@ -19,16 +19,16 @@ use shared::seal::{Compared, Seal};
 
 /// What the ledger says of a range of time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ground {
+pub struct LedgerRange {
     /// It speaks for all rows of the table that were received then or later; None: for none.
     pub knows_from: Option<DateTime<Utc>>,
     /// The runs of which it has batches with rows of that time.
-    pub runs: Vec<Seen>,
+    pub runs: Vec<RunInLedger>,
 }
 
 /// What the ledger has of a run, or of batches that name none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct RunInLedger {
     /// The run.
     pub run: Option<RunId>,
     /// The highest number of a batch of it.
@@ -44,7 +44,7 @@ pub struct Seen {
 
 /// Why a batch is loaded the staged way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum StageReason {
     /// Its seal does not say what its rows were compared with.
     NotCompared,
     /// So many of its rows are older than what its producer remembers, or of an impossible time.
@@ -59,7 +59,7 @@ pub enum Why {
     OtherContent,
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for StageReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotCompared => f.write_str("its seal does not say what its rows were compared with"),
@@ -86,12 +86,12 @@ pub(crate) fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
 
 /// Why each of these batches, oldest first, must be loaded alone and staged; None for those that one plain COPY can load
 /// together.
-pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
+pub fn stage_reasons(seals: &[&Seal], ground: &LedgerRange) -> Vec<Option<StageReason>> {
     let mut plain: Vec<&Seal> = Vec::new();
     let mut whys = Vec::with_capacity(seals.len());
     for seal in seals {
         let together = plain.iter().find(|other| !isolated(seal, other));
-        let why = alone(seal, ground).or_else(|| together.map(|other| Why::Together(other.batch)));
+        let why = alone(seal, ground).or_else(|| together.map(|other| StageReason::Together(other.batch)));
         if why.is_none() {
             plain.push(seal);
         }
@@ -100,24 +100,24 @@ pub fn ways(seals: &[&Seal], ground: &Ground) -> Vec<Option<Why>> {
     whys
 }
 
-fn alone(seal: &Seal, ground: &Ground) -> Option<Why> {
+fn alone(seal: &Seal, ground: &LedgerRange) -> Option<StageReason> {
     let times = times(seal);
-    let Some(compared) = &seal.compared else { return times.map(|_| Why::NotCompared) };
+    let Some(compared) = &seal.compared else { return times.map(|_| StageReason::NotCompared) };
     if compared.uncompared > 0 {
-        return Some(Why::Uncompared(compared.uncompared));
+        return Some(StageReason::Uncompared(compared.uncompared));
     }
     let (first, last) = times?;
     if ground.knows_from.is_none_or(|from| first < from) {
-        return Some(Why::Before(ground.knows_from));
+        return Some(StageReason::Before(ground.knows_from));
     }
-    let strange = |seen: &&Seen| {
+    let strange = |seen: &&RunInLedger| {
         let known = seen.run.zip(seen.number).is_some_and(|(run, number)| {
             compared.covers(run, number, true)
                 && seen.uncompared.is_none_or(|number| compared.covers(run, number, false))
         });
         seen.first <= last && seen.last >= first && !known
     };
-    ground.runs.iter().find(strange).map(|seen| Why::Overlaps(seen.run))
+    ground.runs.iter().find(strange).map(|seen| StageReason::Overlaps(seen.run))
 }
 
 /// Whether two batches can have no hit in common.
@@ -151,19 +151,19 @@ mod tests {
         }
     }
 
-    fn ground(from: i64, runs: &[(Option<RunId>, Option<u64>, i64, i64)]) -> Ground {
-        let seen = |(run, number, first, last): &(Option<RunId>, Option<u64>, i64, i64)| Seen {
+    fn ground(from: i64, runs: &[(Option<RunId>, Option<u64>, i64, i64)]) -> LedgerRange {
+        let seen = |(run, number, first, last): &(Option<RunId>, Option<u64>, i64, i64)| RunInLedger {
             run: *run,
             number: *number,
             uncompared: None,
             first: at(*first),
             last: at(*last),
         };
-        Ground { knows_from: Some(at(from)), runs: runs.iter().map(seen).collect() }
+        LedgerRange { knows_from: Some(at(from)), runs: runs.iter().map(seen).collect() }
     }
 
-    fn way(seal: &Seal, ground: &Ground) -> Option<Why> {
-        ways(&[seal], ground).remove(0)
+    fn way(seal: &Seal, ground: &LedgerRange) -> Option<StageReason> {
+        stage_reasons(&[seal], ground).remove(0)
     }
 
     #[test]
@@ -182,17 +182,17 @@ mod tests {
         let good = || batch(own, 9, (60, 70), &[(old, 5)]);
         let fine = ground(0, &[]);
         let without = Seal { compared: None, ..good() };
-        assert_eq!(way(&without, &fine), Some(Why::NotCompared));
+        assert_eq!(way(&without, &fine), Some(StageReason::NotCompared));
         let compared = good().compared.map(|compared| Compared { uncompared: 3, ..compared });
-        assert_eq!(way(&Seal { compared, ..good() }, &fine), Some(Why::Uncompared(3)));
-        assert_eq!(way(&good(), &Ground::default()), Some(Why::Before(None)));
-        assert_eq!(way(&good(), &ground(61, &[])), Some(Why::Before(Some(at(61)))));
+        assert_eq!(way(&Seal { compared, ..good() }, &fine), Some(StageReason::Uncompared(3)));
+        assert_eq!(way(&good(), &LedgerRange::default()), Some(StageReason::Before(None)));
+        assert_eq!(way(&good(), &ground(61, &[])), Some(StageReason::Before(Some(at(61)))));
         assert_eq!(way(&good(), &ground(60, &[])), None, "the edge is known");
         for (run, number, why) in [
-            (Some(other), Some(1), Some(Why::Overlaps(Some(other)))),
-            (Some(old), Some(6), Some(Why::Overlaps(Some(old)))),
-            (Some(old), None, Some(Why::Overlaps(Some(old)))),
-            (None, None, Some(Why::Overlaps(None))),
+            (Some(other), Some(1), Some(StageReason::Overlaps(Some(other)))),
+            (Some(old), Some(6), Some(StageReason::Overlaps(Some(old)))),
+            (Some(old), None, Some(StageReason::Overlaps(Some(old)))),
+            (None, None, Some(StageReason::Overlaps(None))),
             (Some(old), Some(5), None),
             (Some(own), Some(99), None),
         ] {
@@ -215,20 +215,23 @@ mod tests {
             way(&batch, &ground)
         };
         assert_eq!(seen(own, 12, 8), None, "its own producer knew the hits of batch 8");
-        assert_eq!(seen(own, 12, 10), Some(Why::Overlaps(Some(own))));
+        assert_eq!(seen(own, 12, 10), Some(StageReason::Overlaps(Some(own))));
         assert_eq!(seen(old, 5, 5), None);
     }
 
     #[test]
     fn a_batch_without_times_cannot_be_compared_and_is_plain() {
         let none = Seal { first_received: None, last_received: None, compared: None, ..seal() };
-        assert_eq!(way(&none, &Ground::default()), None);
+        assert_eq!(way(&none, &LedgerRange::default()), None);
         let one = Seal { first_received: None, last_received: Some(at(5)), ..none };
-        assert_eq!((times(&one), way(&one, &ground(0, &[]))), (Some((at(5), at(5))), Some(Why::NotCompared)));
+        assert_eq!(
+            (times(&one), way(&one, &ground(0, &[]))),
+            (Some((at(5), at(5))), Some(StageReason::NotCompared))
+        );
         // Hits whose times are from nowhere are compared all the same.
         let odd = Compared { run: RunId::new(), number: 1, known: vec![], uncompared: 2 };
         let odd = Seal { first_received: None, last_received: None, compared: Some(odd), ..one };
-        assert_eq!(way(&odd, &Ground::default()), Some(Why::Uncompared(2)));
+        assert_eq!(way(&odd, &LedgerRange::default()), Some(StageReason::Uncompared(2)));
     }
 
     #[test]
@@ -237,10 +240,10 @@ mod tests {
         let fine = ground(0, &[]);
         let (first, second) = (batch(a, 1, (0, 10), &[]), batch(b, 1, (10, 20), &[]));
         let third = batch(a, 2, (5, 15), &[]);
-        let together = |seals: &[&Seal]| ways(seals, &fine);
+        let together = |seals: &[&Seal]| stage_reasons(seals, &fine);
         assert_eq!(
             together(&[&first, &second, &third]),
-            [None, Some(Why::Together(first.batch)), None],
+            [None, Some(StageReason::Together(first.batch)), None],
             "the younger one waits, and holds back none that was compared with the others"
         );
         let later = batch(b, 2, (11, 20), &[]);
@@ -249,7 +252,7 @@ mod tests {
         assert_eq!(together(&[&first, &knows]), [None, None]);
         assert_eq!(together(&[&knows, &first]), [None, None]);
         let not_compared = Seal { compared: None, ..first.clone() };
-        assert_eq!(together(&[&not_compared, &second]), [Some(Why::NotCompared), None]);
+        assert_eq!(together(&[&not_compared, &second]), [Some(StageReason::NotCompared), None]);
     }
 
     #[test]
@@ -257,6 +260,6 @@ mod tests {
         let nanos = |nanos| at(60) + chrono::TimeDelta::nanoseconds(nanos);
         let fine = Seal { first_received: Some(nanos(999)), ..batch(RunId::new(), 1, (60, 70), &[]) };
         let ledger = ground(0, &[(None, None, 0, 60)]);
-        assert_eq!(way(&fine, &ledger), Some(Why::Overlaps(None)));
+        assert_eq!(way(&fine, &ledger), Some(StageReason::Overlaps(None)));
     }
 }

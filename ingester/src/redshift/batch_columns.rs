@@ -7,10 +7,10 @@ use shared::seal::Seal;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::catalog;
 use crate::redshift::ddl::LiveColumn;
 use crate::redshift::loading::Loading;
 use crate::redshift::session::Session;
-use crate::redshift::table;
 use crate::redshift::target::Target;
 
 /// Columns that are named at most; the others are counted.
@@ -35,7 +35,7 @@ pub(super) async fn missing_for_batch(
 ) -> Option<LoadFailure> {
     let part = loading.parts.first()?;
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
-    let live = match table::look(session, &target.table).await {
+    let live = match catalog::fetch(session, &target.table).await {
         Ok(live) => live,
         Err(error) => {
             tracing::debug!(%error, "cannot read the columns of the table");

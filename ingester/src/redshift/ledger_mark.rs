@@ -86,7 +86,7 @@ pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option
 /// # Errors
 /// When Redshift does not answer, or refuses.
 pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadFailure> {
-    let reading = |failure: SqlFailure| errors::trouble(&failure, "reading the mark of the ledger");
+    let reading = |failure: SqlFailure| errors::load_failure(&failure, "reading the mark of the ledger");
     if let Some(mark) = read(server, target).await.map_err(reading)? {
         return Ok(mark);
     }
@@ -95,7 +95,7 @@ pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadF
     if made.is_err() {
         server.roll_back().await;
     }
-    made.map_err(|failure| errors::trouble(&failure, "making the mark of the ledger"))
+    made.map_err(|failure| errors::load_failure(&failure, "making the mark of the ledger"))
 }
 
 async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure> {
@@ -135,7 +135,7 @@ pub(crate) async fn set_knows_from(
     if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
         server.roll_back().await;
     }
-    let set = set.map_err(|failure| errors::trouble(&failure, "changing the mark of the ledger"))?;
+    let set = set.map_err(|failure| errors::load_failure(&failure, "changing the mark of the ledger"))?;
     set.ok_or_else(|| no_mark(target))
 }
 

@@ -43,7 +43,7 @@ impl Target {
 
     /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
     /// table had.
-    fn look_quarantined(&self, batches: &[BatchId]) -> String {
+    fn select_quarantined(&self, batches: &[BatchId]) -> String {
         format!(
             "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
              WHERE batch_id IN ({})",
@@ -90,7 +90,7 @@ impl Entry {
 }
 
 /// What the ledger says of these batches; nothing of those that are not loaded.
-pub(crate) async fn look(
+pub(crate) async fn fetch_entries(
     session: &Session,
     target: &Target,
     batches: &[BatchId],
@@ -98,12 +98,12 @@ pub(crate) async fn look(
     if batches.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = session.run(&target.look_quarantined(batches)).await;
-    Ok(rows.map_err(|failure| errors::trouble(&failure, "reading the ledger"))?.read(entry_of))
+    let rows = session.run(&target.select_quarantined(batches)).await;
+    Ok(rows.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?.read(entry_of))
 }
 
 /// The batches of which the ledger counts rows in quarantine.
-pub(crate) async fn all(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
+pub(crate) async fn fetch_batches(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
     let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
     Ok(session.run(&sql).await?.first_column())
 }
@@ -151,7 +151,7 @@ pub(crate) async fn release(
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
-        TransactionFailure::Sql(failure, doing) => errors::trouble(&failure, doing),
+        TransactionFailure::Sql(failure, doing) => errors::load_failure(&failure, doing),
         TransactionFailure::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             LoadFailure::of_batch(ErrorClass::Incomplete, why)
@@ -167,7 +167,7 @@ async fn transaction(
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
 ) -> Result<Released, TransactionFailure> {
     lock::begin(server, target).await?;
-    let rows = run(server, &target.look_quarantined(&[release.batch]), "reading the ledger").await?;
+    let rows = run(server, &target.select_quarantined(&[release.batch]), "reading the ledger").await?;
     if rows.read(entry_of).first() != Some(release.from) {
         return Ok(Released::Changed);
     }

@@ -13,8 +13,8 @@ use shared::seal::Seal;
 use crate::redshift::answer::{Row as Cells, Rows, SqlFailure};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{ids, literal, moment};
+use crate::redshift::stage_reason::{LedgerRange, RunInLedger, times};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::way::{Ground, Seen, times};
 
 /// What the ledger has under an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(crate) struct Row {
 
 /// Whether the ledger has a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum There {
+pub(crate) enum InLedger {
     /// It has nothing under its id.
     No,
     /// It has it.
@@ -47,7 +47,7 @@ pub(crate) enum There {
 
 impl Target {
     /// What the ledger has under these ids.
-    pub(super) fn look_rows(&self, batches: &[BatchId]) -> String {
+    pub(super) fn select_rows(&self, batches: &[BatchId]) -> String {
         format!(
             "SELECT batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \
              coalesce(rows_known, 0), bytes, first_received, last_received FROM {} WHERE batch_id IN ({})",
@@ -58,7 +58,7 @@ impl Target {
 
     /// The mark, and each run that has rows received from `first` to `last`: its highest batch number, the highest number
     /// of a batch not all of whose rows were compared, and the times. Batches without times have no row to compare.
-    pub(super) fn look_ground(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
+    pub(super) fn select_range(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (ledger, mark) = (&self.ledger, literal(MARK));
         format!(
             "SELECT batch_id, batch_number, uncompared, first_received, last_received, rows_loaded FROM {ledger} \
@@ -92,12 +92,12 @@ pub(super) fn ids_of<'s>(seals: impl IntoIterator<Item = &'s Seal>) -> Vec<Batch
 }
 
 /// Whether the ledger, which has these rows under the ids of the batch, has the batch.
-pub(crate) fn judge(seal: &Seal, rows: &[Row]) -> There {
+pub(crate) fn find(seal: &Seal, rows: &[Row]) -> InLedger {
     let under = |id| rows.iter().filter(move |row| row.id == id);
     let same = under(seal.batch).find(|row| is_same(seal, row));
     match same.or_else(|| under(derived_id(seal)).next()) {
-        Some(row) => There::Yes(row.clone()),
-        None => under(seal.batch).next().map_or(There::No, |row| There::Other(row.clone())),
+        Some(row) => InLedger::Yes(row.clone()),
+        None => under(seal.batch).next().map_or(InLedger::No, |row| InLedger::Other(row.clone())),
     }
 }
 
@@ -116,7 +116,7 @@ fn is_same(seal: &Seal, row: &Row) -> bool {
 }
 
 /// What the ledger has under the ids of these batches.
-pub(crate) async fn entries(
+pub(crate) async fn fetch_entries(
     server: &impl Server,
     target: &Target,
     seals: &[&Seal],
@@ -124,23 +124,23 @@ pub(crate) async fn entries(
     if seals.is_empty() {
         return Ok(Vec::new());
     }
-    Ok(server.run(&target.look_rows(&ids_of(seals.iter().copied()))).await?.read(row_of))
+    Ok(server.run(&target.select_rows(&ids_of(seals.iter().copied()))).await?.read(row_of))
 }
 
 /// What the ledger says of the times of these batches; None when hits cannot be compared in this table.
-pub(crate) async fn ground(
+pub(crate) async fn fetch_range(
     server: &impl Server,
     target: &Target,
     seals: &[&Seal],
-) -> Result<Option<Ground>, SqlFailure> {
+) -> Result<Option<LedgerRange>, SqlFailure> {
     if target.comparable().is_none() {
         return Ok(None);
     }
     let times: Vec<_> = seals.iter().filter_map(|seal| times(seal)).collect();
     let range = times.iter().map(|(first, _)| *first).min().zip(times.iter().map(|(_, last)| *last).max());
     // Without any time there is nothing to ask about.
-    let Some((first, last)) = range else { return Ok(Some(Ground::default())) };
-    Ok(Some(read_ground(&server.run(&target.look_ground(first, last)).await?)))
+    let Some((first, last)) = range else { return Ok(Some(LedgerRange::default())) };
+    Ok(Some(read_range(&server.run(&target.select_range(first, last)).await?)))
 }
 
 fn row_of(row: Cells<'_>) -> Option<Row> {
@@ -155,11 +155,11 @@ fn row_of(row: Cells<'_>) -> Option<Row> {
     })
 }
 
-fn read_ground(answer: &Rows) -> Ground {
+fn read_range(answer: &Rows) -> LedgerRange {
     let is_mark = |row: Cells<'_>| row.trimmed(0) == Some(MARK);
     let knows_from = answer.read(|row| is_mark(row).then(|| row.time(3))).pop().flatten();
     let seen = |row: Cells<'_>| {
-        (!is_mark(row)).then(|| Seen {
+        (!is_mark(row)).then(|| RunInLedger {
             run: row.get(0),
             number: row.get(1),
             uncompared: row.get(2),
@@ -168,7 +168,7 @@ fn read_ground(answer: &Rows) -> Ground {
             last: row.time(4).unwrap_or(DateTime::<Utc>::MAX_UTC),
         })
     };
-    Ground { knows_from, runs: answer.read(seen) }
+    LedgerRange { knows_from, runs: answer.read(seen) }
 }
 
 #[cfg(test)]
@@ -200,15 +200,15 @@ mod tests {
     fn a_batch_is_what_it_holds_and_not_how_many_rows_it_has() {
         let (one, other) = (with("a"), with("b"));
         let other = Seal { batch: one.batch, ..other };
-        assert_eq!(judge(&one, &[]), There::No);
-        assert_eq!(judge(&one, &[row(&one)]), There::Yes(row(&one)));
+        assert_eq!(find(&one, &[]), InLedger::No);
+        assert_eq!(find(&one, &[row(&one)]), InLedger::Yes(row(&one)));
         assert_eq!(
-            judge(&other, &[row(&one)]),
-            There::Other(row(&one)),
+            find(&other, &[row(&one)]),
+            InLedger::Other(row(&one)),
             "as many rows and bytes, of the same time"
         );
         let entered = Row { id: derived_id(&other), ..row(&other) };
-        assert_eq!(judge(&other, &[row(&one), entered.clone()]), There::Yes(entered));
+        assert_eq!(find(&other, &[row(&one), entered.clone()]), InLedger::Yes(entered));
         assert_ne!(derived_id(&one), derived_id(&other));
     }
 
@@ -218,7 +218,7 @@ mod tests {
         let there = |alter: fn(&mut Row)| {
             let mut row = row(&sealed);
             alter(&mut row);
-            matches!(judge(&sealed, &[row]), There::Yes(_))
+            matches!(find(&sealed, &[row]), InLedger::Yes(_))
         };
         assert!(there(|_| {}) && there(|row| row.content = Some(Content::of_rows(b"x"))));
         assert!(there(|row| row.bytes = None), "a row that somebody entered by hand");
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn a_look_asks_for_each_batch_under_both_ids() {
         let (a, b) = (with("a"), with("b"));
-        let sql = target().look_rows(&ids_of([&a, &b]));
+        let sql = target().select_rows(&ids_of([&a, &b]));
         let ids = [a.batch, derived_id(&a), b.batch, derived_id(&b)].map(|id| format!("'{id}'")).join(", ");
         assert!(sql.ends_with(&format!("WHERE batch_id IN ({ids})")), "{sql}");
         assert!(sql.contains("rows_loaded + rows_quarantined + coalesce(rows_known, 0)"), "{sql}");
@@ -242,7 +242,7 @@ mod tests {
     fn the_runs_of_a_time_are_asked_for_with_its_edges_and_without_the_mark() {
         let (first, last) =
             ("2026-01-02T03:04:05Z".parse().unwrap(), "2026-01-02T03:05:00Z".parse().unwrap());
-        let sql = target().look_ground(first, last);
+        let sql = target().select_range(first, last);
         let wanted = format!(
             "WHERE batch_id <> '{MARK}' AND last_received >= '2026-01-02 03:04:05.000000' AND \
              first_received <= '2026-01-02 03:05:00.000000' GROUP BY run"
@@ -262,10 +262,14 @@ mod tests {
             cells([None, None, None, Some(one), Some(two), Some("1")]),
         ]);
         let (first, last) = (read_moment(one).unwrap(), read_moment(two).unwrap());
-        let seen = |run, number, uncompared| Seen { run, number, uncompared, first, last };
+        let seen = |run, number, uncompared| RunInLedger { run, number, uncompared, first, last };
         let runs = vec![seen(Some(run), Some(7), Some(6)), seen(None, None, None)];
-        assert_eq!(read_ground(&answer), Ground { knows_from: Some(first), runs });
-        assert_eq!(read_ground(&Rows::default()), Ground::default(), "without a mark it speaks for nothing");
+        assert_eq!(read_range(&answer), LedgerRange { knows_from: Some(first), runs });
+        assert_eq!(
+            read_range(&Rows::default()),
+            LedgerRange::default(),
+            "without a mark it speaks for nothing"
+        );
         let seal = with("a");
         let (content, id) = (seal.content.unwrap().to_string(), seal.batch.to_string());
         let cells = [&id, &content, "20", "3", "200", one, two].map(|cell| Some(cell.to_owned())).to_vec();

@@ -75,7 +75,7 @@ impl fmt::Display for LoadFailure {
 }
 
 /// What to do about an object in an archive class.
-pub(crate) const ASLEEP_ADVICE: &str =
+pub(crate) const IN_ARCHIVE_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
 
 /// What to do about an object that is larger than ours can be.
@@ -89,7 +89,7 @@ impl From<StoreError> for LoadFailure {
         match kind {
             _ if too_large => incomplete(error, TOO_LARGE_ADVICE),
             StoreErrorKind::NotFound => incomplete(error, ""),
-            StoreErrorKind::Asleep => incomplete(error, ASLEEP_ADVICE),
+            StoreErrorKind::InArchive => incomplete(error, IN_ARCHIVE_ADVICE),
             // S3 may refuse one object for a moment only: retry as soon as after other failures.
             StoreErrorKind::Configuration => {
                 Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, REFUSED_ADVICE) }

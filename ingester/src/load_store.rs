@@ -199,7 +199,7 @@ impl LoadStore {
     }
 
     /// Changes since this process opened the load store: the same number twice means that nothing happened between.
-    pub(crate) fn moved(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         self.inner.moved.load(Ordering::Acquire)
     }
 

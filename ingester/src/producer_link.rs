@@ -47,7 +47,7 @@ impl Producer {
     }
 
     /// Has the producer upload a batch again that is not in S3 as it was sealed, and adds to the failure what comes of it.
-    pub(crate) async fn mend(&self, batch: BatchId, failure: LoadFailure) -> LoadFailure {
+    pub(crate) async fn request_upload(&self, batch: BatchId, failure: LoadFailure) -> LoadFailure {
         if failure.class != ErrorClass::Incomplete {
             return failure;
         }
@@ -88,10 +88,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let producer = Producer::new(dir.path().join("feed.sock"));
         let lost = LoadFailure::of_batch(ErrorClass::Incomplete, "f/0.csv is missing");
-        let failure = producer.mend(BatchId::new(), lost).await;
+        let failure = producer.request_upload(BatchId::new(), lost).await;
         assert!(failure.why.starts_with("f/0.csv is missing (its producer cannot be asked"), "{failure}");
         assert!(failure.why.contains("restore what is named"), "{failure}");
         let other = LoadFailure::of_batch(ErrorClass::Data, "a load error");
-        assert_eq!(producer.mend(BatchId::new(), other.clone()).await, other);
+        assert_eq!(producer.request_upload(BatchId::new(), other.clone()).await, other);
     }
 }

@@ -21,7 +21,7 @@ mod upload;
 mod append;
 
 // What tests, benchmarks and stand-ins use.
-pub use append::{Block, Decoded, FromStream, Shipped};
+pub use append::{Block, ConnectionEvent, Decoded, UploadReport};
 pub use cli::Cli;
 pub use commands::check::check;
 pub use commands::import::import;

@@ -80,7 +80,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
     let uploader = Uploader::new(&config, store, reader, appender.shipped, feed, clock.clone())
         .with_copies(copies, to_republish);
-    let uploader = tokio::spawn(uploader.run(resumed, appender.to_ship, shutdown.clone()));
+    let uploader = tokio::spawn(uploader.run(resumed, appender.sealed_batches, shutdown.clone()));
     let (adobe, cache) = (&config.adobe, Some(config.token_cache()));
     let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
     let connections = run_connections(shared, transform, resuming, &shutdown);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, ORGANIZATION, Options, PRIVATE_KEY, Plan, TECHNICAL_ACCOUNT};
-use producer::{Connection, Counters, FromStream, Shared, Tokens, run_connections};
+use producer::{Connection, ConnectionEvent, Counters, Shared, Tokens, run_connections};
 use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
@@ -73,7 +73,7 @@ async fn everything_goes_wrong(adobe: &Adobe, config: &Config, stranger: &Server
         let (shared, transform, shutdown) = (shared(), transform.clone(), shutdown.clone());
         async move { run_connections(shared, transform, true, &shutdown).await }
     });
-    while !matches!(read.recv().await, Some(FromStream::Block(..))) {}
+    while !matches!(read.recv().await, Some(ConnectionEvent::Block(..))) {}
     shutdown.stop();
     reading.await.unwrap().unwrap();
 

@@ -19,7 +19,7 @@ pub fn from_now_on() {
 
 /// Takes from others what they may do with a file or directory. One that belongs to another user, or is not there, is
 /// left as it is.
-pub fn close(path: &Path) -> io::Result<()> {
+pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
     ignoring_what_is_not_ours(path, close_one(path))
 }
 

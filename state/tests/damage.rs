@@ -431,7 +431,7 @@ fn another_format_is_refused_and_left_as_it_is() {
         write_log(scratch.path(), Ended::InOrder);
         let label = format!(r#"{{"format":{format},"kind":"producer","instance":"test"}}"#);
         edit(scratch.path(), |db| drop(db.insert(b"mlabel", label.as_bytes()).unwrap()));
-        for open in [open_log, |dir: &Path| LogReader::look(dir).err().map(Failure::from)] {
+        for open in [open_log, |dir: &Path| LogReader::open_to_read(dir).err().map(Failure::from)] {
             let failure = refusal(scratch.path(), open);
             let text = failure.to_string();
             assert!(
@@ -488,7 +488,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
             std::iter::repeat_with(|| random.u8(1..)).take(len).collect::<Vec<_>>(),
         )
         .unwrap();
-        for open in [open_log, |dir: &Path| LogReader::look(dir).err().map(Failure::from)] {
+        for open in [open_log, |dir: &Path| LogReader::open_to_read(dir).err().map(Failure::from)] {
             let failure = refusal(scratch.path(), open);
             assert!(failure.to_string().contains("sled/db is not what was written at byte 0"), "{failure}");
             assert_eq!(failure.exit(), Exit::Data);

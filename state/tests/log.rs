@@ -315,7 +315,7 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
     // Left behind by an earlier owner: it lives, and does not hold the log.
     std::fs::write(dir.path().join("owner.pid"), "1").unwrap();
     let again = Log::open(settings(dir.path()), now).err().unwrap();
-    let Err(look) = LogReader::look(dir.path()) else { panic!("opened twice") };
+    let Err(look) = LogReader::open_to_read(dir.path()) else { panic!("opened twice") };
     for error in [again, LogError::Store(look)] {
         let owner = std::process::id();
         assert!(
@@ -330,7 +330,7 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
     assert!(error.contains("belongs to instance test, not to other"), "{error}");
     let error = state::loads::Loads::open(dir.path()).err().unwrap().to_string();
     assert!(error.contains("belongs to the producer, not to the ingester"), "{error}");
-    assert!(LogReader::look(dir.path()).is_ok());
+    assert!(LogReader::open_to_read(dir.path()).is_ok());
 }
 
 /// A session of hits, a second apart from `from` on, with `stray` in the middle; returns the gaps on record.

@@ -15,7 +15,7 @@ const DIR: &str = "LOOKING_CHILD_DIR";
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let _loads = Loads::look(Path::new(&dir)).unwrap();
+    let _loads = Loads::open_to_read(Path::new(&dir)).unwrap();
     std::io::stdout().write_all(b"\nlooking\n").unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
@@ -51,7 +51,7 @@ fn an_owner_is_not_waited_for_and_is_named() {
     let _owner = Loads::open(dir.path()).unwrap();
     // A second one that looks, in vain, is no reason to wait either.
     std::thread::scope(|scope| {
-        let looking = scope.spawn(|| Loads::look(dir.path()));
+        let looking = scope.spawn(|| Loads::open_to_read(dir.path()));
         let starting = scope.spawn(|| Loads::open(dir.path()));
         for outcome in [looking.join().unwrap(), starting.join().unwrap()] {
             let Err(StoreError::InUse { owner, .. }) = outcome else { panic!("{outcome:?}") };

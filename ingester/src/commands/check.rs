@@ -107,7 +107,7 @@ fn s3_failed(error: &StoreError) -> (Exit, String) {
             let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
             (Exit::Unavailable, format!("{error}: {advice}"))
         }
-        StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
+        StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
             (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
         }
     }

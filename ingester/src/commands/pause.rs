@@ -21,7 +21,7 @@ pub(crate) async fn set_pause(
         None => "the ingester does not run; started, it".to_owned(),
     };
     let does = match &paused {
-        Some(paused) => format!("loads nothing {}", paused.told()),
+        Some(paused) => format!("loads nothing {}", paused.describe()),
         None => "loads".to_owned(),
     };
     writeln!(out, "{who} {does} ({})", config.ingester.dir.display())?;

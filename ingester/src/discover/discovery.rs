@@ -118,7 +118,7 @@ impl Discovery {
             return Ok(());
         }
         let hinted = hints.into_iter().filter_map(|hint| match hint {
-            Hint::Look(batch) => Some(batch),
+            Hint::Folder(batch) => Some(batch),
             Hint::List => None,
         });
         let mut batches: BTreeSet<BatchId> = hinted.collect();

@@ -44,7 +44,7 @@ impl Follower {
         let why = loop {
             match followed.next().await {
                 Ok(Some(published)) => {
-                    if self.hints.send(Hint::Look(published.batch)).await.is_err() {
+                    if self.hints.send(Hint::Folder(published.batch)).await.is_err() {
                         break "nobody listens any more".to_owned();
                     }
                 }

@@ -112,8 +112,7 @@ impl Lister {
         let mut to_read = Vec::new();
         for Found { batch, seal } in &found {
             self.unsealed.remove(batch);
-            if (self.keep && self.unknown_folders.is_settled(*batch)) || held.leaves(*batch, seal.as_deref())
-            {
+            if (self.keep && self.unknown_folders.is_loaded(*batch)) || held.leaves(*batch, seal.as_deref()) {
                 continue;
             }
             match step(self.known(*batch)?, seal.is_some(), self.keep) {

@@ -40,7 +40,7 @@ pub(crate) enum InFolder {
         loaded: bool,
     },
     /// A seal in an archive class, which cannot be read now: what S3 said.
-    Asleep(String),
+    InArchive(String),
     /// Why the seal cannot be used.
     Unusable(String),
 }

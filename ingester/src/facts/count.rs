@@ -105,7 +105,7 @@ impl Counter<'_> {
                     }
                 }
                 Err(error) if error.is_too_large() => Err(error.to_string()),
-                Err(error) if error.is_not_found() || error.is_asleep() => continue,
+                Err(error) if error.is_not_found() || error.is_in_archive() => continue,
                 Err(error) => return Err(error),
             };
             files.push((file.name.clone(), counted));

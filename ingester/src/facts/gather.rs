@@ -243,7 +243,7 @@ impl Sources<'_> {
                 Ok(SealRead::Unusable(why)) => InFolder::Unusable(why),
                 Ok(SealRead::Missing) if prefix == self.config.s3.ingested => InFolder::NoSeal,
                 Ok(SealRead::Missing) => continue,
-                Err(error) if error.is_asleep() => InFolder::Asleep(error.to_string()),
+                Err(error) if error.is_in_archive() => InFolder::InArchive(error.to_string()),
                 Err(error) if error.kind() == StoreErrorKind::Passing => return Err(error),
                 Err(error) if matches!(seals, Seals::All(_)) && !error.is_too_large() => return Err(error),
                 // Of this object alone: the listing worked.

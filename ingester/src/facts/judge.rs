@@ -199,7 +199,7 @@ fn not_loaded(facts: &Facts, rules: &Rules) -> Verdict {
     let decide = Verdict::Decide;
     let archived = facts.ingested != InFolder::Absent;
     match (&facts.to_ingest, facts.log) {
-        (InFolder::Unusable(why) | InFolder::Asleep(why), _) => {
+        (InFolder::Unusable(why) | InFolder::InArchive(why), _) => {
             Verdict::Mend(Mend::Republish(Matter::SealUnusable { why: why.clone() }))
         }
         (InFolder::Read(seal), _) => to_load(unnamed_schema(seal).as_deref(), &facts.load_store, rules),

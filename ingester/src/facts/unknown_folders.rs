@@ -15,7 +15,7 @@ use shared::ids::BatchId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hint {
     /// The folder of this batch may have a seal.
-    Look(BatchId),
+    Folder(BatchId),
     /// A listing may show batches that the feed did not name.
     List,
 }
@@ -48,7 +48,7 @@ impl UnknownFolders {
 
     /// Whether a batch is known to be loaded and to stay where it is.
     #[must_use]
-    pub fn is_settled(&self, batch: BatchId) -> bool {
+    pub fn is_loaded(&self, batch: BatchId) -> bool {
         self.state().settled.contains(&batch)
     }
 
@@ -60,19 +60,19 @@ impl UnknownFolders {
 
     /// Up to `many` open questions, oldest batch first. They stay open until they are answered.
     #[must_use]
-    pub fn some(&self, many: usize) -> Vec<BatchId> {
+    pub fn oldest(&self, many: usize) -> Vec<BatchId> {
         self.state().open.iter().take(many).copied().collect()
     }
 
     /// The question is answered: the batch is loaded and stays where it is, so it need not be asked about again.
-    pub fn settle(&self, batch: BatchId) {
+    pub fn mark_loaded(&self, batch: BatchId) {
         let mut state = self.state();
         state.open.remove(&batch);
         state.settled.insert(batch);
     }
 
     /// The question is answered, and may come up again.
-    pub fn close(&self, batch: BatchId) {
+    pub fn forget(&self, batch: BatchId) {
         self.state().open.remove(&batch);
     }
 
@@ -94,11 +94,11 @@ mod tests {
         let (kept, open) = (BatchId::new(), BatchId::new());
         unknown_folders.ask(open);
         unknown_folders.ask(kept);
-        assert_eq!(unknown_folders.some(1), [kept], "oldest first");
-        unknown_folders.settle(kept);
+        assert_eq!(unknown_folders.oldest(1), [kept], "oldest first");
+        unknown_folders.mark_loaded(kept);
         unknown_folders.ask(kept);
-        assert_eq!(unknown_folders.some(9), [open]);
-        unknown_folders.close(open);
+        assert_eq!(unknown_folders.oldest(9), [open]);
+        unknown_folders.forget(open);
         assert!(!unknown_folders.any());
         unknown_folders.keep_only(&HashSet::new());
         unknown_folders.ask(kept);

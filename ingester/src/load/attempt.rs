@@ -162,7 +162,7 @@ impl Runner {
         self.record_loaded(&before, None).await?;
         for (batch, failure) in unfit {
             if before.iter().all(|one| one.batch != batch) {
-                let failure = self.producer.mend(batch, failure).await;
+                let failure = self.producer.request_upload(batch, failure).await;
                 self.failed(&[batch], &failure).await?;
             }
         }

@@ -58,7 +58,7 @@ pub(super) async fn in_ledger(
     batches: &[BatchId],
 ) -> Result<Vec<Settled>, LoadFailure> {
     let reading = |failure| errors::load_failure(&failure, "reading the ledger");
-    let rows = session.run(&target.look_up(batches)).await.map_err(reading)?;
+    let rows = session.run(&target.select_known(batches)).await.map_err(reading)?;
     let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
     let mut before = Vec::with_capacity(there.len());
     for batch in batches.iter().filter(|batch| there.contains(*batch)) {

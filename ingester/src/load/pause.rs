@@ -89,7 +89,7 @@ impl Pauses {
         let mut reported = locked(&self.inner.reported);
         if *reported != paused {
             match &paused {
-                Some(paused) => tracing::warn!("loading is paused {}", paused.told()),
+                Some(paused) => tracing::warn!("loading is paused {}", paused.describe()),
                 None => tracing::info!("loading goes on: the pause is over"),
             }
             reported.clone_from(&paused);

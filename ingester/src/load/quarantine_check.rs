@@ -49,7 +49,7 @@ impl QuarantineCheck {
         let (session, target) = connection.get()?;
         // Before the search writes anything to S3.
         let batch = seal.batch;
-        self.load_store.change_one(move |loads| loads.sifting(batch)).await?;
+        self.load_store.change_one(move |loads| loads.search_began(batch)).await?;
         let redshift = (session, target, &self.clock);
         match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
             Ok((settled, rows)) => {

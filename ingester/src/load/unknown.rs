@@ -40,29 +40,29 @@ impl UnknownCheck {
     /// Asks about the oldest folders with one statement.
     pub(super) async fn resolve(&self, connection: &Connection) -> Result<(), StepError> {
         let (session, target) = connection.get()?;
-        let asked = self.folders.some(ASKED_AT_ONCE);
+        let asked = self.folders.oldest(ASKED_AT_ONCE);
         // A listing may have closed them since.
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = session.run(&target.look_up_all(&asked)).await;
+        let rows = session.run(&target.select_entries(&asked)).await;
         let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
         let loaded = ledger_rows(&rows, self.clock.wall());
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {
-                Some(_) if self.keep => self.folders.settle(batch),
+                Some(_) if self.keep => self.folders.mark_loaded(batch),
                 // Archiving was cut short: the rest of the folder goes the way of every batch, and ends archived.
                 Some(load) => {
-                    self.folders.close(batch);
+                    self.folders.forget(batch);
                     self.load_store.discovered(load.clone()).await?;
                 }
                 // Not loaded. With a seal, discovery reads it; without one, its producer goes on with it.
                 None => {
                     if self.keep {
                         // Fails only when discovery has ended, and the process with it.
-                        let _ = self.hints.send(Hint::Look(batch)).await;
+                        let _ = self.hints.send(Hint::Folder(batch)).await;
                     }
-                    self.folders.close(batch);
+                    self.folders.forget(batch);
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use state::loads::ErrorClass::{self, Configuration, Data, Incomplete, Passing};
 
-use crate::failure::{ASLEEP_ADVICE, LoadFailure, Pace, Scope};
+use crate::failure::{IN_ARCHIVE_ADVICE, LoadFailure, Pace, Scope};
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::server::LOCK;
 
@@ -162,7 +162,7 @@ const RULES: &[Rule] = &[
     code(&[30000], mend(ROLE)),
     // With what follows: the letters alone also stand in a request id now and then, which is base64.
     both(S3, &["kms:", "kms."], mend(KEY)),
-    both(S3, &["invalidobjectstate"], Verdict { advice: ASLEEP_ADVICE, ..NOT_AS_SEALED }),
+    both(S3, &["invalidobjectstate"], Verdict { advice: IN_ARCHIVE_ADVICE, ..NOT_AS_SEALED }),
     both(S3, &["expiredtoken", "requesttimeout"], PASSES),
     both(S3, &["status 403", "accessdenied"], mend(ROLE).at_s3()),
     both(S3, &["invalidaccesskeyid"], mend(ROLE)),

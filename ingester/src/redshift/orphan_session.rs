@@ -2,7 +2,7 @@
 //! their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be mistaken
 //! for it: process numbers come again, so a session is known by its number and its start.
 
-use state::loads::Began;
+use state::loads::RedshiftSession;
 
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::server::Server;
@@ -39,13 +39,13 @@ impl Sessions {
     }
 
     /// A session, if it is still the one that began then.
-    fn same(&self, session: &Began) -> String {
+    fn same(&self, session: &RedshiftSession) -> String {
         format!("{} AND {} = {}", self.began(session.pid), self.began, literal(&session.began))
     }
 }
 
 /// What this session will be known by; None if Redshift does not tell.
-pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
+pub(crate) async fn identify(server: &impl Server) -> Option<RedshiftSession> {
     let pid = match server.run(PID).await {
         Ok(rows) => rows.first().get(0)?,
         Err(error) => {
@@ -57,7 +57,7 @@ pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
         match server.run(&view.began(pid)).await {
             Ok(rows) => {
                 if let Some(began) = rows.single() {
-                    return Some(Began { pid, began: began.to_owned() });
+                    return Some(RedshiftSession { pid, began: began.to_owned() });
                 }
             }
             Err(error) => tracing::debug!(%error, view = view.view, "cannot read the view of sessions"),
@@ -68,7 +68,7 @@ pub(crate) async fn identify(server: &impl Server) -> Option<Began> {
 
 /// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other. Fails
 /// only when there is no answer: the connection is gone.
-pub(crate) async fn end(server: &impl Server, session: &Began) -> Result<(), SqlFailure> {
+pub(crate) async fn end(server: &impl Server, session: &RedshiftSession) -> Result<(), SqlFailure> {
     for view in &VIEWS {
         match server.run(&view.same(session)).await {
             Ok(rows) if rows.0.is_empty() => {}
@@ -80,7 +80,10 @@ pub(crate) async fn end(server: &impl Server, session: &Began) -> Result<(), Sql
     Ok(())
 }
 
-async fn terminate(server: &impl Server, Began { pid, began }: &Began) -> Result<(), SqlFailure> {
+async fn terminate(
+    server: &impl Server,
+    RedshiftSession { pid, began }: &RedshiftSession,
+) -> Result<(), SqlFailure> {
     match server.run(&format!("SELECT pg_terminate_backend({pid})")).await {
         Ok(_) => tracing::warn!(
             pid,
@@ -98,8 +101,8 @@ mod tests {
     use super::*;
     use crate::redshift::server::script::Script;
 
-    fn session() -> Began {
-        Began { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() }
+    fn session() -> RedshiftSession {
+        RedshiftSession { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() }
     }
 
     #[tokio::test]

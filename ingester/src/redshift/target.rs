@@ -161,12 +161,12 @@ impl Target {
     }
 
     /// Which of these ids the ledger has.
-    pub(crate) fn look_up(&self, batches: &[BatchId]) -> String {
+    pub(crate) fn select_known(&self, batches: &[BatchId]) -> String {
         format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
     /// The same, with what an entry of the load store needs.
-    pub(crate) fn look_up_all(&self, batches: &[BatchId]) -> String {
+    pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
         let columns =
             "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
@@ -359,7 +359,7 @@ pub(crate) mod tests {
     #[test]
     fn one_select_asks_about_many_batches() {
         let (a, b) = (BatchId::new(), BatchId::new());
-        let select = target().look_up_all(&[a, b]);
+        let select = target().select_entries(&[a, b]);
         assert!(select.ends_with(&format!("WHERE batch_id IN ('{a}', '{b}')")), "{select}");
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 /// What a connection sends, in the order of the stream. First the connection's number, from 0.
 #[derive(Debug)]
-pub enum FromStream {
+pub enum ConnectionEvent {
     /// The connection of this number is about to be read.
     Started(u8),
     /// Records of it, decoded.
@@ -63,7 +63,7 @@ pub enum Decoded {
 
 /// What the uploader reports. Each report is answered when the log has noted it.
 #[derive(Debug)]
-pub enum Shipped {
+pub enum UploadReport {
     /// S3 confirmed a file.
     File(u64, Upload, oneshot::Sender<()>),
     /// S3 confirmed a seal.

@@ -8,5 +8,5 @@ mod event;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Block, Decoded, FromStream, Shipped};
+pub use event::{Block, ConnectionEvent, Decoded, UploadReport};
 pub(crate) use writer::{Appender, start};

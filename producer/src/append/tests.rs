@@ -8,7 +8,7 @@ use shared::layout::Compression;
 use shared::shutdown::Shutdown;
 use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
 
-use crate::append::{Appender, Block, Decoded, FromStream, start};
+use crate::append::{Appender, Block, ConnectionEvent, Decoded, start};
 
 /// For the disk.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,23 +79,23 @@ async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_no
     let begun = clock.wall();
     let mut appender = start(log, clock.clone(), Shutdown::new()).unwrap();
 
-    appender.stream.send(FromStream::Started(0)).await.unwrap();
-    appender.stream.send(FromStream::Block(0, one_row(1))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Started(0)).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, one_row(1))).await.unwrap();
     until("a row", &clock, &reader, |log| rows(log) == 1).await;
     // One is staged before the clock is set back and one behind it.
-    appender.stream.send(FromStream::Block(0, one_row(2))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, one_row(2))).await.unwrap();
     while appender.stream.capacity() < appender.stream.max_capacity() {
         tokio::task::yield_now().await;
     }
     clock.set_wall(clock.wall() - TimeDelta::hours(1));
-    appender.stream.send(FromStream::Block(0, one_row(3))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, one_row(3))).await.unwrap();
     until("a row", &clock, &reader, |log| rows(log) == 3).await;
     let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
-    assert!(appender.to_ship.recv().await.is_some());
+    assert!(appender.sealed_batches.recv().await.is_some());
 
     // Behind it everything goes on, and is shown by the clock as it is now.
-    appender.stream.send(FromStream::Block(0, one_row(4))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, one_row(4))).await.unwrap();
     until("a row", &clock, &reader, |log| rows(log) == 4).await;
     let (_, batch) = reader.batches().unwrap().pop().unwrap();
     assert!(batch.opened < begun - TimeDelta::minutes(59), "{}", batch.opened);

@@ -7,7 +7,7 @@ use shared::shutdown::Shutdown;
 use state::log::{Committed, Log, LogError};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::event::{Block, Decoded, FromStream, Shipped};
+use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
 
 /// Blocks that may wait for the thread.
 const BLOCKS_WAITING: usize = 4;
@@ -18,11 +18,11 @@ const REPORTS_WAITING: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Appender {
     /// Takes records and sessions.
-    pub(crate) stream: mpsc::Sender<FromStream>,
+    pub(crate) stream: mpsc::Sender<ConnectionEvent>,
     /// Takes reports of uploads.
-    pub(crate) shipped: mpsc::Sender<Shipped>,
+    pub(crate) shipped: mpsc::Sender<UploadReport>,
     /// Gives the batches that were sealed, to be uploaded.
-    pub(crate) to_ship: mpsc::UnboundedReceiver<u64>,
+    pub(crate) sealed_batches: mpsc::UnboundedReceiver<u64>,
     /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
     /// log fails: nothing may be believed after that.
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
@@ -36,7 +36,7 @@ pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Ap
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, reports) = mpsc::channel(REPORTS_WAITING);
     // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
-    let (sealed, to_ship) = mpsc::unbounded_channel();
+    let (sealed, sealed_batches) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
@@ -44,7 +44,7 @@ pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Ap
         // Nobody waits for the end any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, reports, &shutdown)));
     })?;
-    Ok(Appender { stream, shipped, to_ship, ended })
+    Ok(Appender { stream, shipped, sealed_batches, ended })
 }
 
 struct Writer {
@@ -61,8 +61,8 @@ impl Writer {
     /// Disk calls block this thread, which does nothing else.
     async fn run(
         mut self,
-        mut stream: mpsc::Receiver<FromStream>,
-        mut shipped: mpsc::Receiver<Shipped>,
+        mut stream: mpsc::Receiver<ConnectionEvent>,
+        mut shipped: mpsc::Receiver<UploadReport>,
         shutdown: &Shutdown,
     ) -> Result<(), LogError> {
         let (mut streaming, mut shipping) = (true, true);
@@ -95,21 +95,21 @@ impl Writer {
         self.log.close(self.clock.now()).map(drop)
     }
 
-    fn handle(&mut self, event: FromStream) -> Result<(), LogError> {
+    fn handle(&mut self, event: ConnectionEvent) -> Result<(), LogError> {
         let done = match event {
-            FromStream::Started(connection) => self.log.session_started(connection, self.clock.now())?,
+            ConnectionEvent::Started(connection) => self.log.session_started(connection, self.clock.now())?,
             // The log has no room, and the process does not wait for it: the block is not accepted, so Adobe sends it
             // again. Nor is any later block, even if there is room again: the log would take everything before that
             // block for read.
-            FromStream::Block(..) if self.full || self.dropping => {
+            ConnectionEvent::Block(..) if self.full || self.dropping => {
                 self.dropping = true;
                 return Ok(());
             }
-            FromStream::Block(connection, block) => return self.append(connection, &block),
-            FromStream::Ended(connection, why) => {
+            ConnectionEvent::Block(connection, block) => return self.append(connection, &block),
+            ConnectionEvent::Ended(connection, why) => {
                 self.log.session_ended(connection, &why, self.clock.now())?
             }
-            FromStream::Complete => self.log.seal_all(self.clock.now())?,
+            ConnectionEvent::Complete => self.log.seal_all(self.clock.now())?,
         };
         self.send_sealed(&done);
         Ok(())
@@ -146,21 +146,21 @@ impl Writer {
         }
     }
 
-    fn note(&mut self, report: Shipped) -> Result<(), LogError> {
+    fn note(&mut self, report: UploadReport) -> Result<(), LogError> {
         let noted = match report {
-            Shipped::File(file, upload, noted) => {
+            UploadReport::File(file, upload, noted) => {
                 self.log.uploaded(file, upload)?;
                 noted
             }
-            Shipped::Batch(batch, noted) => {
+            UploadReport::Batch(batch, noted) => {
                 self.log.published(batch, self.clock.now())?;
                 noted
             }
-            Shipped::ToReject(chosen, noted) => {
+            UploadReport::ToReject(chosen, noted) => {
                 self.log.rejects_chosen(chosen)?;
                 noted
             }
-            Shipped::Rejects(chosen, noted) => {
+            UploadReport::Rejects(chosen, noted) => {
                 self.log.rejects_shipped(chosen)?;
                 noted
             }

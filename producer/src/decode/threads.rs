@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::decoder::{Decoder, Ended, Finished, Inflated, Reading, TextEnd};
 use super::inflate::Inflater;
-use crate::append::{Block, FromStream};
+use crate::append::{Block, ConnectionEvent};
 use crate::counters::Counters;
 use crate::transform::Transform;
 
@@ -41,12 +41,12 @@ pub fn start(
     reading: Reading,
     counters: Arc<Counters>,
     pieces: mpsc::Receiver<Piece>,
-    out: mpsc::Sender<FromStream>,
+    out: mpsc::Sender<ConnectionEvent>,
 ) -> io::Result<JoinHandle<Finished>> {
     let (to_decoder, texts) = sync_channel(TEXTS_WAITING);
     let inflating = Inflating { inflater: Inflater::new(), counters: counters.clone() };
     let decoder = Decoder::new(transform, reading, counters);
-    let mut send = move |block| out.blocking_send(FromStream::Block(connection, block)).is_ok();
+    let mut send = move |block| out.blocking_send(ConnectionEvent::Block(connection, block)).is_ok();
     Builder::new().name(format!("inflate-{connection}")).spawn(move || inflating.run(pieces, &to_decoder))?;
     Builder::new().name(format!("decode-{connection}")).spawn(move || decoder.run(&texts, &mut send))
 }

@@ -16,7 +16,7 @@ use shared::human;
 use shared::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
 
-use crate::append::FromStream;
+use crate::append::ConnectionEvent;
 use crate::decode::damage::DamageHistory;
 use crate::decode::resume::Resume;
 use crate::decode::{self, Reading};
@@ -169,7 +169,7 @@ impl Connection {
         shutdown: &Shutdown,
     ) -> Option<Next> {
         let Shared { counters, out, .. } = &self.shared;
-        out.send(FromStream::Started(self.number)).await.ok()?;
+        out.send(ConnectionEvent::Started(self.number)).await.ok()?;
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
         let (transform, reading) = (self.transform.clone(), self.reading());
         let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
@@ -178,13 +178,13 @@ impl Connection {
             Err(error) => {
                 tracing::error!(connection = self.number, %error, "cannot start a thread");
                 let why = "no thread could be started for it".to_owned();
-                out.send(FromStream::Ended(self.number, why)).await.ok()?;
+                out.send(ConnectionEvent::Ended(self.number, why)).await.ok()?;
                 return Some(Next::After(self.policy.connect_failed()));
             }
         };
         let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
         self.record(&ended, token).await;
-        self.shared.out.send(FromStream::Ended(self.number, ended.why)).await.ok()?;
+        self.shared.out.send(ConnectionEvent::Ended(self.number, ended.why)).await.ok()?;
         let mut session = ended.session;
         if session.end == End::Interrupted {
             return Some(Next::After(Duration::ZERO));

@@ -11,7 +11,7 @@ use shared::exit::{Exit, Failure};
 use state::log::KnownHits;
 use tokio::sync::{mpsc, watch};
 
-use crate::append::FromStream;
+use crate::append::ConnectionEvent;
 use crate::counters::Counters;
 use crate::decode::seen::SeenRecords;
 use crate::source::catch_up_times::CatchUpTimes;
@@ -30,7 +30,7 @@ pub struct Shared {
     /// What is counted on the way.
     pub counters: Arc<Counters>,
     /// The way to the log.
-    pub out: mpsc::Sender<FromStream>,
+    pub out: mpsc::Sender<ConnectionEvent>,
     /// The hits that the log has.
     pub known: KnownHits,
     pub(crate) clock: Clock,
@@ -51,7 +51,7 @@ impl Shared {
         config: &Adobe,
         cache: Option<PathBuf>,
         counters: Arc<Counters>,
-        out: mpsc::Sender<FromStream>,
+        out: mpsc::Sender<ConnectionEvent>,
         known: KnownHits,
         clock: Clock,
     ) -> Result<Self, Failure> {

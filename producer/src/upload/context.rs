@@ -7,7 +7,7 @@ use state::log::LogReader;
 use state::status::feed::Published;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::append::Shipped;
+use crate::append::UploadReport;
 use crate::upload::copies::UploadCopies;
 use crate::upload::objects::Place;
 use crate::upload::retry::UploadError;
@@ -17,7 +17,7 @@ pub(super) struct Context {
     pub(super) store: ObjectStore,
     pub(super) log: LogReader,
     /// To the thread that writes the log.
-    pub(super) shipped: mpsc::Sender<Shipped>,
+    pub(super) shipped: mpsc::Sender<UploadReport>,
     /// Sends the id of every published batch to feed subscribers.
     pub(super) feed: broadcast::Sender<Published>,
     pub(super) place: Place,
@@ -28,7 +28,7 @@ impl Context {
     /// Reports what is in S3, and returns when the log has noted it.
     pub(super) async fn report(
         &self,
-        report: impl FnOnce(oneshot::Sender<()>) -> Shipped,
+        report: impl FnOnce(oneshot::Sender<()>) -> UploadReport,
     ) -> Result<(), UploadError> {
         let (noted, answer) = oneshot::channel();
         self.shipped.send(report(noted)).await.map_err(|_| UploadError::Closed)?;

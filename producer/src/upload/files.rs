@@ -7,7 +7,7 @@ use shared::content::Content;
 use shared::layout;
 use state::log::{FileStatus, LogError, LogReader, Upload};
 
-use crate::append::Shipped;
+use crate::append::UploadReport;
 use crate::upload::context::{Context, blocking};
 use crate::upload::retry::UploadError;
 
@@ -40,7 +40,7 @@ pub(super) async fn upload(context: Arc<Context>, file: u64) -> Result<Option<u6
     // Before the log drops the rows.
     context.keep_copy(batch.id, layout::file_name(record.no, batch.compression), content).await;
     let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
-    context.report(|noted| Shipped::File(file, upload, noted)).await?;
+    context.report(|noted| UploadReport::File(file, upload, noted)).await?;
     tracing::debug!(key, rows = record.rows, bytes, "file uploaded");
     Ok(Some(record.batch))
 }

@@ -65,9 +65,9 @@ impl Place {
     }
 
     /// Manifest and seal, each its key and content, in the order they must be written.
-    pub(super) fn ending(&self, seal: &Seal) -> [(String, Bytes); 2] {
+    pub(super) fn manifest_and_seal(&self, seal: &Seal) -> [(String, Bytes); 2] {
         let folder = layout::folder(&self.to_ingest, seal.batch);
-        let [manifest, sealed] = seal.ending(&self.bucket, &folder);
+        let [manifest, sealed] = seal.manifest_and_seal(&self.bucket, &folder);
         [(format!("{folder}{MANIFEST}"), manifest.into()), (format!("{folder}{SEAL}"), sealed.into())]
     }
 }

@@ -6,7 +6,7 @@ use shared::layout::SEAL;
 use state::log::LogError;
 use state::status::feed::Published;
 
-use crate::append::Shipped;
+use crate::append::UploadReport;
 use crate::upload::context::{Context, blocking};
 use crate::upload::retry::UploadError;
 
@@ -22,11 +22,11 @@ pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<
     });
     let (record, columns, files) = read.await??;
     let seal = context.place.seal(&record, columns, &files).ok_or(UploadError::Closed)?;
-    let [(manifest_key, manifest), (seal_key, sealed)] = context.place.ending(&seal);
+    let [(manifest_key, manifest), (seal_key, sealed)] = context.place.manifest_and_seal(&seal);
     context.store.put(&manifest_key, manifest).await?;
     context.store.put(&seal_key, sealed.clone()).await?;
     context.keep_copy(record.id, SEAL.to_owned(), sealed).await;
-    context.report(|noted| Shipped::Batch(batch, noted)).await?;
+    context.report(|noted| UploadReport::Batch(batch, noted)).await?;
     tracing::info!(batch = %record.id, rows = record.rows, files = record.files, "batch published");
     // There may be no subscriber.
     let _ = context.feed.send(Published { batch: record.id });

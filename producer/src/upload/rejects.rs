@@ -11,7 +11,7 @@ use shared::ids::Instance;
 use shared::layout::{self, Compression};
 use state::log::{Chosen, LogError, LogReader, RejectLine};
 
-use crate::append::Shipped;
+use crate::append::UploadReport;
 use crate::upload::context::{Context, blocking};
 use crate::upload::retry::{Retry, UploadError};
 
@@ -64,10 +64,10 @@ impl Rejects {
         let object = blocking(move || oldest(&log, &prefix, &instance, full_only, now)).await??;
         let Some(Object { key, content, rejects, noted, records }) = object else { return Ok(false) };
         if !noted {
-            self.context.report(|noted| Shipped::ToReject(rejects, noted)).await?;
+            self.context.report(|noted| UploadReport::ToReject(rejects, noted)).await?;
         }
         self.context.store.put(&key, content).await?;
-        self.context.report(|noted| Shipped::Rejects(rejects, noted)).await?;
+        self.context.report(|noted| UploadReport::Rejects(rejects, noted)).await?;
         tracing::info!(key, records, "rejects shipped");
         Ok(true)
     }

@@ -36,7 +36,7 @@ async fn put_copies(context: &Context, batch: BatchId) -> Result<u64, UploadErro
         let content = blocking(move || copies.file(batch, &wanted)).await?.map_err(UploadError::CopyGone)?;
         file.etag = context.store.put(&format!("{folder}{}", file.name), content).await?.etag;
     }
-    for (key, content) in context.place.ending(&seal) {
+    for (key, content) in context.place.manifest_and_seal(&seal) {
         context.store.put(&key, content).await?;
     }
     Ok(seal.rows)

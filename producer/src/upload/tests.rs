@@ -13,7 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 
-use crate::append::{self, Block, Decoded, FromStream};
+use crate::append::{self, Block, ConnectionEvent, Decoded};
 use crate::upload::Uploader;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,7 +109,7 @@ async fn however_many_batches_wait_after_an_outage_no_more_than_s3_uploads_are_p
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
     let uploader = Uploader::new(&config, store, reader.clone(), appender.shipped, feed, clock.clone());
-    let uploading = tokio::spawn(uploader.run(left, appender.to_ship, shutdown.clone()));
+    let uploading = tokio::spawn(uploader.run(left, appender.sealed_batches, shutdown.clone()));
     let begun = clock.steady();
     let published = |log: &LogReader| {
         let batches = log.batches().unwrap();
@@ -138,7 +138,7 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     let store = ObjectStore::connect(&config.s3).await;
     let uploader = Uploader::new(&config, store, reader.clone(), appender.shipped, feed, clock.clone())
         .with_rejects_every(HOUR);
-    let uploading = tokio::spawn(uploader.run(left, appender.to_ship, shutdown.clone()));
+    let uploading = tokio::spawn(uploader.run(left, appender.sealed_batches, shutdown.clone()));
     let until = async |step: Duration, is: &dyn Fn() -> bool| {
         let begun = clock.steady();
         let patience = tokio::time::timeout(PATIENCE, async {
@@ -157,15 +157,15 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
 
     // The first is there when the uploader has looked for what an earlier process left.
     Clock::system().sleep(Duration::from_millis(200)).await;
-    appender.stream.send(FromStream::Started(0)).await.unwrap();
-    appender.stream.send(FromStream::Block(0, block(3))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Started(0)).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, block(3))).await.unwrap();
     let committed = until(Duration::from_millis(10), &|| waiting() == 3).await;
     assert!(committed < HOUR / 2 && rejects() == 0, "{committed:?}");
     let uploaded = until(Duration::from_secs(10), &|| rejects() == 1).await;
     assert!(uploaded + committed > HOUR - Duration::from_secs(10), "{uploaded:?}");
     until(Duration::from_millis(10), &|| waiting() == 0).await;
 
-    appender.stream.send(FromStream::Block(0, block(1_000))).await.unwrap();
+    appender.stream.send(ConnectionEvent::Block(0, block(1_000))).await.unwrap();
     let uploaded = until(Duration::from_millis(100), &|| rejects() == 2).await;
     assert!(uploaded < HOUR / 2, "{uploaded:?}");
     shutdown.stop();

@@ -14,7 +14,7 @@ use state::status::feed::Published;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
-use crate::append::Shipped;
+use crate::append::UploadReport;
 use crate::upload::context::Context;
 use crate::upload::copies::UploadCopies;
 use crate::upload::objects::Place;
@@ -42,7 +42,7 @@ impl Uploader {
         config: &Config,
         store: ObjectStore,
         log: LogReader,
-        shipped: mpsc::Sender<Shipped>,
+        shipped: mpsc::Sender<UploadReport>,
         feed: broadcast::Sender<Published>,
         clock: Clock,
     ) -> Self {

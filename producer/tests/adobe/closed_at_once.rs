@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
-use producer::{Connection, Counters, Decoded, FromStream, Shared};
+use producer::{Connection, ConnectionEvent, Counters, Decoded, Shared};
 use shared::clock::Clock;
 use shared::shutdown::Shutdown;
 use state::log::HitId;
@@ -63,9 +63,9 @@ async fn beside_one_that_is_closed_at_once_another_rereads_all_that_adobe_holds(
     let reading = async {
         while reread < HITS * 3 / 4 {
             match read.recv().await.expect("the connections ended") {
-                FromStream::Started(1) => reread = 0,
-                FromStream::Ended(0, _) => breaks += 1,
-                FromStream::Block(1, block) => {
+                ConnectionEvent::Started(1) => reread = 0,
+                ConnectionEvent::Ended(0, _) => breaks += 1,
+                ConnectionEvent::Block(1, block) => {
                     let known = |record: &&Decoded| matches!(record, Decoded::Known { .. });
                     reread += block.records.iter().filter(known).count() as u64;
                     let records = u32::try_from(block.records.len()).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use adobe::{Adobe, Door, Fault, Options, Plan};
-use producer::{Counters, Decoded, FromStream, Shared, run_connections};
+use producer::{ConnectionEvent, Counters, Decoded, Shared, run_connections};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -27,7 +27,7 @@ fn adobe() -> Adobe {
 }
 
 struct Running {
-    read: mpsc::Receiver<FromStream>,
+    read: mpsc::Receiver<ConnectionEvent>,
     counters: Arc<Counters>,
     ended: JoinHandle<Result<(), Failure>>,
     shutdown: Shutdown,
@@ -63,9 +63,9 @@ async fn three_connections_read_everything_with_one_token_and_each_by_its_own_nu
     while hits.len() < HITS as usize {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
         match event.expect("hits are missing").expect("the connections ended") {
-            FromStream::Started(connection) => started.push(connection),
-            FromStream::Ended(..) | FromStream::Complete => {}
-            FromStream::Block(connection, block) => {
+            ConnectionEvent::Started(connection) => started.push(connection),
+            ConnectionEvent::Ended(..) | ConnectionEvent::Complete => {}
+            ConnectionEvent::Block(connection, block) => {
                 for record in &block.records {
                     if let Decoded::Row { hit: Some(hit), .. } = record {
                         hits.insert((hit.high, hit.low));
@@ -86,7 +86,7 @@ async fn three_connections_read_everything_with_one_token_and_each_by_its_own_nu
     running.shutdown.stop();
     let mut ended = HashSet::new();
     while let Some(event) = running.read.recv().await {
-        if let FromStream::Ended(connection, why) = event {
+        if let ConnectionEvent::Ended(connection, why) = event {
             assert_eq!(why, "the producer was stopped");
             ended.insert(connection);
         }
@@ -100,12 +100,12 @@ async fn what_only_a_person_can_mend_on_one_connection_ends_all() {
     let (adobe, dir) = (adobe(), tempfile::tempdir().unwrap());
     let config = at(&adobe, "max_connections = 2\nconnections = 2");
     let mut running = start(&config, dir.path());
-    while !matches!(running.read.recv().await, Some(FromStream::Started(0))) {}
+    while !matches!(running.read.recv().await, Some(ConnectionEvent::Started(0))) {}
     adobe.faults().push(Fault::Refuse { door: Door::Front, status: 424, body: None });
     let mut ended = Vec::new();
     let ending = async {
         while let Some(event) = running.read.recv().await {
-            if let FromStream::Ended(connection, _) = event {
+            if let ConnectionEvent::Ended(connection, _) = event {
                 ended.push(connection);
             }
         }
@@ -152,8 +152,8 @@ async fn read_hits(running: &mut Running, hits: u64) -> (u64, Vec<String>) {
     while (seen.len() as u64) < hits {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
         match event.expect("hits are missing").expect("the connections ended") {
-            FromStream::Ended(_, why) => ends.push(why),
-            FromStream::Block(_, block) => {
+            ConnectionEvent::Ended(_, why) => ends.push(why),
+            ConnectionEvent::Block(_, block) => {
                 for record in &block.records {
                     match record {
                         Decoded::Row { hit: Some(hit), .. } => drop(seen.insert((hit.high, hit.low))),
@@ -162,7 +162,7 @@ async fn read_hits(running: &mut Running, hits: u64) -> (u64, Vec<String>) {
                     }
                 }
             }
-            FromStream::Started(_) | FromStream::Complete => {}
+            ConnectionEvent::Started(_) | ConnectionEvent::Complete => {}
         }
     }
     (rejects, ends)
@@ -197,7 +197,9 @@ async fn three_connections_that_are_always_unreadable_are_read_on_too() {
     let mut rejects = [0; 3];
     while rejects.iter().any(|rejects| *rejects < 5_000) {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        if let FromStream::Block(connection, block) = event.expect("it does not read on").expect("it ended") {
+        if let ConnectionEvent::Block(connection, block) =
+            event.expect("it does not read on").expect("it ended")
+        {
             let rejected = |record: &&Decoded| matches!(record, Decoded::Rejected { .. });
             rejects[usize::from(connection)] += block.records.iter().filter(rejected).count();
         }
@@ -222,13 +224,15 @@ async fn a_stream_that_is_always_unreadable_is_read_on_after_three_sessions_that
     while rejects < 5_000 {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
         match event.expect("it does not read on").expect("the connections ended") {
-            FromStream::Started(_) => started += 1,
-            FromStream::Block(_, block) => {
+            ConnectionEvent::Started(_) => started += 1,
+            ConnectionEvent::Block(_, block) => {
                 let rejected = |record: &&Decoded| matches!(record, Decoded::Rejected { .. });
                 rejects += block.records.iter().filter(rejected).count();
             }
-            FromStream::Ended(_, why) => assert!(why.starts_with("damaged: 200 records in a row"), "{why}"),
-            FromStream::Complete => {}
+            ConnectionEvent::Ended(_, why) => {
+                assert!(why.starts_with("damaged: 200 records in a row"), "{why}")
+            }
+            ConnectionEvent::Complete => {}
         }
     }
     assert_eq!(started, 4, "three sessions, and one that goes on");
@@ -258,7 +262,8 @@ async fn hits_that_the_log_has_come_as_known_and_only_the_others_as_rows() {
     let (mut rows, mut again) = (HashSet::new(), HashSet::new());
     while rows.len() + again.len() < HITS as usize {
         let event = tokio::time::timeout(Duration::from_secs(30), running.read.recv()).await;
-        let FromStream::Block(_, block) = event.expect("hits are missing").expect("the connections ended")
+        let ConnectionEvent::Block(_, block) =
+            event.expect("hits are missing").expect("the connections ended")
         else {
             continue;
         };

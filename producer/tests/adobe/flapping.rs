@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
 use chrono::{DateTime, Utc};
-use producer::{Counters, Decoded, FromStream, Shared, run_connections};
+use producer::{ConnectionEvent, Counters, Decoded, Shared, run_connections};
 use shared::clock::Clock;
 use shared::shutdown::Shutdown;
 use state::log::{Log, Settings};
@@ -25,12 +25,12 @@ const PER_CONNECTION: u64 = 1_500;
 const BREAKS_AFTER: Duration = Duration::from_secs(1);
 
 /// Stages what comes, as the append thread does.
-fn stage(log: &mut Log, event: FromStream, now: DateTime<Utc>) {
+fn stage(log: &mut Log, event: ConnectionEvent, now: DateTime<Utc>) {
     match event {
-        FromStream::Started(connection) => drop(log.session_started(connection, now).unwrap()),
-        FromStream::Ended(connection, why) => drop(log.session_ended(connection, &why, now).unwrap()),
-        FromStream::Complete => {}
-        FromStream::Block(connection, block) => {
+        ConnectionEvent::Started(connection) => drop(log.session_started(connection, now).unwrap()),
+        ConnectionEvent::Ended(connection, why) => drop(log.session_ended(connection, &why, now).unwrap()),
+        ConnectionEvent::Complete => {}
+        ConnectionEvent::Block(connection, block) => {
             let mut start = 0;
             for record in &block.records {
                 match record {
@@ -88,7 +88,7 @@ async fn the_others_reach_the_live_edge_and_stay_near_it_and_no_hit_is_missing()
         match tokio::time::timeout(Duration::from_secs(10), read.recv()).await {
             Ok(Some(event)) => {
                 breaks += u32::from(
-                    matches!(&event, FromStream::Ended(_, why) if why == "another connection broke"),
+                    matches!(&event, ConnectionEvent::Ended(_, why) if why == "another connection broke"),
                 );
                 stage(&mut log, event, clock.wall());
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use adobe::{Adobe, Door, Fault, Options, Plan};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use producer::{Connection, Counters, FromStream, Next, Shared};
+use producer::{Connection, ConnectionEvent, Counters, Next, Shared};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -24,7 +24,7 @@ fn adobe() -> Adobe {
 /// A connection, what it reads, and the means to stop it.
 struct Reader {
     connection: Connection,
-    read: mpsc::Receiver<FromStream>,
+    read: mpsc::Receiver<ConnectionEvent>,
     shutdown: Shutdown,
     clock: Clock,
 }
@@ -52,7 +52,7 @@ impl Reader {
         let reading = self.connection.step(&shutdown);
         tokio::select! {
             ended = reading => panic!("{ended:?}"),
-            first = self.read.recv() => assert!(matches!(first, Some(FromStream::Started(0)))),
+            first = self.read.recv() => assert!(matches!(first, Some(ConnectionEvent::Started(0)))),
         }
     }
 
@@ -61,8 +61,8 @@ impl Reader {
         let (shutdown, clock) = (self.shutdown.clone(), self.clock.clone());
         let mut reading = std::pin::pin!(self.connection.step(&shutdown));
         let begins = async {
-            assert!(matches!(self.read.recv().await, Some(FromStream::Started(0))));
-            let Some(FromStream::Block(0, block)) = self.read.recv().await else { panic!("no block") };
+            assert!(matches!(self.read.recv().await, Some(ConnectionEvent::Started(0))));
+            let Some(ConnectionEvent::Block(0, block)) = self.read.recv().await else { panic!("no block") };
             assert_eq!(block.records.len(), 1);
         };
         tokio::select! {
@@ -80,7 +80,7 @@ impl Reader {
     fn why(&mut self) -> String {
         let mut why = None;
         while let Ok(event) = self.read.try_recv() {
-            if let FromStream::Ended(_, said) = event {
+            if let ConnectionEvent::Ended(_, said) = event {
                 why = Some(said);
             }
         }
@@ -272,7 +272,7 @@ async fn a_stop_ends_a_session_in_order() {
     let mut connection = Reader::new(&at(&adobe, ""), false);
     let shutdown = connection.shutdown.clone();
     let stopping = async {
-        while !matches!(connection.read.recv().await, Some(FromStream::Block(..))) {}
+        while !matches!(connection.read.recv().await, Some(ConnectionEvent::Block(..))) {}
         shutdown.stop();
     };
     let (next, ()) = tokio::join!(connection.connection.step(&shutdown), stopping);

@@ -101,7 +101,7 @@ async fn a_new_token_that_is_refused_too_is_a_matter_for_a_person_and_waits_grow
     tokens.refused(&tokens.get().await.unwrap()).await;
     let NoToken { error, wait } = tokens.get().await.unwrap_err();
     assert!(
-        matches!(error, TokenError::NotTaken) && error.to_string().contains("product profile"),
+        matches!(error, TokenError::NotAccepted) && error.to_string().contains("product profile"),
         "{error}"
     );
     assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&wait), "{wait:?}");

@@ -25,7 +25,7 @@ pub enum StoreErrorKind {
     /// Credentials, permission, bucket or region are wrong: this needs an operator.
     Configuration,
     /// It lies in an archive class of S3 and cannot be read before it is restored.
-    Asleep,
+    InArchive,
     /// Anything else: the network, throttling, the service. Try again.
     Passing,
 }
@@ -37,8 +37,8 @@ impl StoreError {
     }
 
     /// Whether the object is there and cannot be read, because it lies in an archive class.
-    pub fn is_asleep(&self) -> bool {
-        self.kind == StoreErrorKind::Asleep
+    pub fn is_in_archive(&self) -> bool {
+        self.kind == StoreErrorKind::InArchive
     }
 
     /// Whether the object holds more than what is read there can hold: this product did not write it. This needs an
@@ -62,7 +62,7 @@ pub(super) fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool
             _,
         ) => StoreErrorKind::Configuration,
         (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
-        (Some("InvalidObjectState"), _) => StoreErrorKind::Asleep,
+        (Some("InvalidObjectState"), _) => StoreErrorKind::InArchive,
         (Some("RequestTimeout" | "SlowDown" | "IncompleteBody" | "BadDigest"), _) => StoreErrorKind::Passing,
         (_, Some(404)) => StoreErrorKind::NotFound,
         (_, Some(301 | 400 | 401 | 403)) => StoreErrorKind::Configuration,
@@ -78,11 +78,11 @@ mod tests {
 
     #[test]
     fn only_what_a_person_must_mend_is_a_configuration_error() {
-        use StoreErrorKind::{Asleep, Configuration, NotFound, Passing};
+        use StoreErrorKind::{Configuration, InArchive, NotFound, Passing};
         assert_eq!(classify(Some(404), Some("NoSuchKey"), false), NotFound);
         assert_eq!(classify(Some(404), Some("NoSuchBucket"), false), Configuration);
         assert_eq!(classify(Some(403), Some("AccessDenied"), false), Configuration);
-        assert_eq!(classify(Some(403), Some("InvalidObjectState"), false), Asleep);
+        assert_eq!(classify(Some(403), Some("InvalidObjectState"), false), InArchive);
         assert_eq!(classify(Some(503), Some("SlowDown"), false), Passing);
         assert_eq!(classify(None, None, false), Passing);
     }

@@ -132,7 +132,7 @@ pub enum BadSeal {
 
 impl Seal {
     /// The contents of manifest and seal, in the order in which they are to be written, for a folder of this bucket.
-    pub fn ending(&self, bucket: &str, folder: &str) -> [Vec<u8>; 2] {
+    pub fn manifest_and_seal(&self, bucket: &str, folder: &str) -> [Vec<u8>; 2] {
         let keys: Vec<_> = self.files.iter().map(|file| format!("{folder}{}", file.name)).collect();
         let manifest = Manifest::of(bucket, keys.iter().map(String::as_str));
         // Our own plain structs: their serialisation cannot fail.
@@ -199,7 +199,7 @@ pub(super) mod tests {
         let known = vec![KnownRun { run: RunId::new(), until: u64::MAX }; 32];
         let compared = Some(Compared { run: RunId::new(), number: u64::MAX, known, uncompared: u64::MAX });
         let seal = Seal { columns: Some(columns), files, compared, ..seal() };
-        let [_, json] = seal.ending("bucket", "folder/");
+        let [_, json] = seal.manifest_and_seal("bucket", "folder/");
         assert!((json.len() as u64) < SMALL, "{} bytes", json.len());
     }
 

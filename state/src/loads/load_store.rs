@@ -10,7 +10,9 @@ use shared::ids::BatchId;
 
 use crate::limits::KEPT;
 use crate::loads::load::{Entered, Load};
-use crate::loads::notes::{Began, LEDGER_MARK, LISTED, LedgerMark, Listed, PAUSE, SESSION, SUMS, Sums};
+use crate::loads::notes::{
+    LEDGER_MARK, LISTED, LedgerMark, Listed, PAUSE, RedshiftSession, SESSION, SUMS, Sums,
+};
 use crate::loads::pause::Pause;
 use crate::loads::status::{IllegalLoadMove, LoadEvent, LoadState};
 use crate::loads::verify::{check, verify};
@@ -75,7 +77,7 @@ impl Loads {
     }
 
     /// Opens it to be read, when no ingester runs.
-    pub fn look(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open_to_read(dir: &Path) -> Result<Self, StoreError> {
         Store::open_to_read(dir, Kind::Ingester, check).map(Self::of)
     }
 
@@ -151,7 +153,7 @@ impl Loads {
     }
 
     /// Notes that a search for refused rows begins, durably, before anything is written to S3.
-    pub fn sifting(&self, batch: BatchId) -> Result<Load, LoadsError> {
+    pub fn search_began(&self, batch: BatchId) -> Result<Load, LoadsError> {
         self.update(batch, |load| Load { sifting: true, ..load })
     }
 
@@ -238,12 +240,12 @@ impl Loads {
     }
 
     /// The session whose end was not seen.
-    pub fn session(&self) -> Result<Option<Began>, StoreError> {
+    pub fn session(&self) -> Result<Option<RedshiftSession>, StoreError> {
         self.store.get(Table::Meta, SESSION)
     }
 
     /// Notes durably that a session began, before it locks anything; or, with None, that it ended.
-    pub fn note_session(&self, session: Option<&Began>) -> Result<(), StoreError> {
+    pub fn note_session(&self, session: Option<&RedshiftSession>) -> Result<(), StoreError> {
         if self.session()?.as_ref() == session { Ok(()) } else { self.set(SESSION, session) }
     }
 
@@ -281,7 +283,7 @@ mod tests {
             load.batch
         };
         let (kept, forgotten) = (archived(load()), archived(load()));
-        loads.sifting(kept).unwrap();
+        loads.search_began(kept).unwrap();
         let noted = loads.quarantined(kept, 3).unwrap();
         assert_eq!((noted.quarantined, noted.sifting), (3, false));
         for _ in 0..KEPT {
@@ -405,7 +407,7 @@ mod tests {
     #[test]
     fn a_session_is_remembered_over_a_kill_until_its_end_was_seen() {
         let dir = tempfile::tempdir().unwrap();
-        let session = Began { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() };
+        let session = RedshiftSession { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() };
         let loads = Loads::open(dir.path()).unwrap();
         assert_eq!(loads.session().unwrap(), None);
         loads.note_session(Some(&session)).unwrap();

@@ -10,9 +10,8 @@ mod pause;
 mod load;
 mod status;
 
-pub(crate) use crate::limits::KEPT as ARCHIVED_KEPT;
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
 pub use load_store::{Loads, LoadsError};
-pub use notes::{Began, LedgerMark, Listed, Sums};
+pub use notes::{LedgerMark, Listed, RedshiftSession, Sums};
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};

@@ -35,7 +35,7 @@ pub struct LedgerMark {
 /// A session at Redshift that this ingester began and whose end it has not seen. If it lives on, it may hold the lock that
 /// the next one waits for; the next one ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Began {
+pub struct RedshiftSession {
     /// Its process, from `pg_backend_pid()`.
     pub pid: i64,
     /// When it began, as Redshift writes it: numbers of processes are used again.

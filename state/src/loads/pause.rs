@@ -68,7 +68,7 @@ impl Paused {
     }
 
     /// For people: why, and until when.
-    pub fn told(&self) -> String {
+    pub fn describe(&self) -> String {
         match self.until {
             Some(until) => format!("until {}, {}", until.format("%Y-%m-%d %H:%M:%S UTC"), self.why),
             None => format!("until `ingester resume`, {}", self.why),
@@ -89,7 +89,7 @@ mod tests {
     fn a_pause_by_hand_comes_before_a_window_and_ends_by_itself_if_it_has_an_end() {
         let windows = Windows::parse(["02:00-03:00"]).unwrap();
         let told =
-            |pause: Option<&Pause>, now| Paused::at(pause, &windows, at(now)).map(|paused| paused.told());
+            |pause: Option<&Pause>, now| Paused::at(pause, &windows, at(now)).map(|paused| paused.describe());
         let mut pause = Pause { since: at("01:00:00"), until: Some(at("02:30:00")), reason: None };
         assert_eq!(
             told(Some(&pause), "02:29:59").unwrap(),

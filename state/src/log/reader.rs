@@ -68,7 +68,7 @@ impl LogReader {
     }
 
     /// Opens the log in `dir` to read it, when no producer runs.
-    pub fn look(dir: &Path) -> Result<Self, StoreError> {
+    pub fn open_to_read(dir: &Path) -> Result<Self, StoreError> {
         Store::open_to_read(dir, Kind::Producer, check).map(|store| Self::new(store, None))
     }
 

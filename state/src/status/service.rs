@@ -67,14 +67,14 @@ pub(crate) struct Service<D> {
 impl Service<LogReader> {
     pub(crate) fn producer(config: &Config, clock: &Clock) -> Self {
         let (socket, dir) = (config.producer_socket(), config.log.dir.clone());
-        Self { socket, dir, clock: clock.clone(), open: LogReader::look }
+        Self { socket, dir, clock: clock.clone(), open: LogReader::open_to_read }
     }
 }
 
 impl Service<Loads> {
     pub(crate) fn ingester(config: &Config, clock: &Clock) -> Self {
         let (socket, dir) = (config.ingester_socket(), config.ingester.dir.clone());
-        Self { socket, dir, clock: clock.clone(), open: Loads::look }
+        Self { socket, dir, clock: clock.clone(), open: Loads::open_to_read }
     }
 }
 
@@ -170,7 +170,7 @@ mod tests {
     use crate::status::snapshot::IngesterSnapshot;
 
     fn service(dir: &Path, clock: Clock) -> Service<Loads> {
-        Service { socket: dir.join("feed.sock"), dir: dir.to_owned(), clock, open: Loads::look }
+        Service { socket: dir.join("feed.sock"), dir: dir.to_owned(), clock, open: Loads::open_to_read }
     }
 
     async fn ask(service: Service<Loads>) -> Result<Part<IngesterSnapshot>, Failure> {

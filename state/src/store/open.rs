@@ -81,9 +81,11 @@ impl Store {
 
 /// Files that stood there before may have been open to others.
 fn close_to_others(dir: &Path) -> io::Result<()> {
-    private::close(dir)?;
+    private::restrict_to_owner(dir)?;
     private::close_all(&paths::sled(dir))?;
-    [paths::mark(dir), paths::spare(dir), paths::owner(dir)].iter().try_for_each(|path| private::close(path))
+    [paths::mark(dir), paths::spare(dir), paths::owner(dir)]
+        .iter()
+        .try_for_each(|path| private::restrict_to_owner(path))
 }
 
 fn sync_dir(dir: &Path) -> io::Result<()> {

@@ -52,7 +52,7 @@ enum Work {
     Rejects,
 }
 
-enum Shipped {
+enum UploadReport {
     File(u64, Upload),
     Batch(u64),
     Rejects(Chosen),
@@ -122,7 +122,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, resumed: &Resumed, shipped: &Receiver<Shipped>) {
+    fn run(mut self, resumed: &Resumed, shipped: &Receiver<UploadReport>) {
         self.ship(&resumed.sealed);
         self.publish_what_is_up();
         (0..CONNECTIONS).for_each(|connection| self.start_session(connection));
@@ -232,11 +232,11 @@ impl Writer {
         }
     }
 
-    fn note(&mut self, report: Shipped) {
+    fn note(&mut self, report: UploadReport) {
         match report {
-            Shipped::File(file, upload) => self.log.uploaded(file, upload).unwrap(),
-            Shipped::Batch(batch) => self.log.published(batch, now()).unwrap(),
-            Shipped::Rejects(chosen) => {
+            UploadReport::File(file, upload) => self.log.uploaded(file, upload).unwrap(),
+            UploadReport::Batch(batch) => self.log.published(batch, now()).unwrap(),
+            UploadReport::Rejects(chosen) => {
                 self.rejects_under_way = false;
                 self.log.rejects_shipped(chosen).unwrap();
             }
@@ -285,7 +285,7 @@ impl Writer {
 }
 
 /// The shipping thread: reads while the log is written.
-fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender<Shipped>) {
+fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender<UploadReport>) {
     for work in work {
         let shipped = match work {
             Work::File(file) => {
@@ -293,20 +293,20 @@ fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender
                 let record = log.rows(file, &mut rows).unwrap();
                 let batch = log.batch(record.batch).unwrap();
                 objects.put(&standin::file_key(&batch, record.no), &rows);
-                Shipped::File(file, standin::confirm(&rows))
+                UploadReport::File(file, standin::confirm(&rows))
             }
             Work::Batch(batch) => {
                 let record = log.batch(batch).unwrap();
                 let seal = standin::seal(&record, &log.files_of(&record).unwrap()).unwrap();
                 objects.put(&standin::seal_key(&record), &seal);
-                Shipped::Batch(batch)
+                UploadReport::Batch(batch)
             }
             Work::Rejects => {
                 let (rejects, chosen) = log.rejects(7, 100_000).unwrap();
                 let lines: Vec<&[u8]> = rejects.iter().flat_map(|(_, line)| [&line[..], b"\n"]).collect();
                 let chosen = chosen.unwrap();
                 objects.put(&standin::rejects_key(chosen.first), &lines.concat());
-                Shipped::Rejects(chosen)
+                UploadReport::Rejects(chosen)
             }
         };
         if done.send(shipped).is_err() {

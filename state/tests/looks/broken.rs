@@ -276,7 +276,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
     let whole = root.path().join("whole");
     make(&whole);
     let ids: BTreeMap<u64, BatchId> = {
-        let log = LogReader::look(&whole).unwrap();
+        let log = LogReader::open_to_read(&whole).unwrap();
         let checked = log.verify().unwrap();
         assert!(faults(&checked).is_empty(), "{:?}", faults(&checked));
         let counts: Vec<_> =
@@ -294,7 +294,7 @@ fn every_way_a_log_can_be_broken_is_named_with_its_table_batch_and_file() {
             harm(&store);
             store.commit(state::store::Change::new()).unwrap();
         }
-        let checked = LogReader::look(&dir).unwrap().verify().unwrap();
+        let checked = LogReader::open_to_read(&dir).unwrap().verify().unwrap();
         let found = faults(&checked);
         for (table, file, words) in *wanted {
             let is_it =
@@ -363,7 +363,7 @@ fn a_load_that_cannot_be_read_or_stands_under_another_batch_is_named() {
         edit(&store, Table::Loads, batches[1].as_bytes(), |load| load["batch"] = json!(batches[2]));
         store.commit(state::store::Change::new()).unwrap();
     }
-    let checked = Loads::look(dir.path()).unwrap().verify().unwrap();
+    let checked = Loads::open_to_read(dir.path()).unwrap().verify().unwrap();
     let said: Vec<_> = faults(&checked).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("a value that cannot stand there at line 1"), "{said:?}");

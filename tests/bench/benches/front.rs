@@ -19,7 +19,7 @@ use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use producer::Counters;
 use producer::Transform;
-use producer::{Decoded, FromStream};
+use producer::{ConnectionEvent, Decoded};
 use producer::{Piece, Reading, Resume};
 use shared::clock::Clock;
 use state::log::{HitId, KnownHits, Log, Staged};
@@ -208,7 +208,7 @@ fn front(
         pieces.send(Piece::End).await.unwrap();
     });
     let (mut staged, now) = (0, Utc::now());
-    while let Some(FromStream::Block(_, block)) = decoded.blocking_recv() {
+    while let Some(ConnectionEvent::Block(_, block)) = decoded.blocking_recv() {
         let mut row = 0;
         for record in &block.records {
             match record {

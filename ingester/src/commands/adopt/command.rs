@@ -86,7 +86,7 @@ pub(crate) async fn command(
     }
     if waiting.objects.is_empty() && archived.objects.is_empty() {
         // Only the id is left to ask for.
-        let rows = session.run(&target.look_up(&[batch])).await;
+        let rows = session.run(&target.select_known(&[batch])).await;
         let rows = rows.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
         if !rows.0.is_empty() {
             return loaded_already(batch, out);
@@ -133,7 +133,7 @@ async fn put_seal(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let (batch, manifest_key) = (seal.batch, format!("{folder}{MANIFEST}"));
-    let [manifest, sealed] = seal.ending(store.bucket(), folder);
+    let [manifest, sealed] = seal.manifest_and_seal(store.bucket(), folder);
     store.put(&manifest_key, manifest.into()).await.map_err(store_failed)?;
     let put = store.put_new(&format!("{folder}{SEAL}"), sealed.into()).await.map_err(store_failed)?;
     if put.is_some() {
@@ -141,7 +141,7 @@ async fn put_seal(
         return Ok(());
     }
     // The manifest that was written above may be another than that of the seal.
-    let [manifest, _] = usable_seal(store, folder, batch).await?.ending(store.bucket(), folder);
+    let [manifest, _] = usable_seal(store, folder, batch).await?.manifest_and_seal(store.bucket(), folder);
     store.put(&manifest_key, manifest.into()).await.map_err(store_failed)?;
     writeln!(out, "{batch} was sealed by somebody else meanwhile: the ingester loads that.")?;
     Ok(())
@@ -208,7 +208,7 @@ async fn bring_back(
     }
     // Its rows were compared with the table of then: other batches were loaded since.
     let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
-    let [_, sealed] = seal.ending(store.bucket(), folder);
+    let [_, sealed] = seal.manifest_and_seal(store.bucket(), folder);
     store.put(&format!("{folder}{SEAL}"), sealed.into()).await.map_err(store_failed)?;
     writeln!(out, "{batch} is back: the ingester loads it.")?;
     Ok(())

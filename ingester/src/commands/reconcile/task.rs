@@ -93,7 +93,7 @@ impl Reconciler {
             return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
         }
         let interval = self.config.ingester.reconcile_interval.0;
-        let moved = self.load_store.moved();
+        let moved = self.load_store.changes();
         let (known, log) = self.read_databases().await;
         let quiet = Quiet { log: known.log.clone(), moved };
         if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {

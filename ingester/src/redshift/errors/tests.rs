@@ -103,7 +103,7 @@ fn an_object_in_an_archive_class_is_its_batchs_own_trouble() {
     let message = "S3ServiceException:The operation is not valid for the object's storage class,Status 403,\
                    Error InvalidObjectState,Rid 1,CanRetry 1";
     let verdict = verdict(message, Some(8001));
-    assert_eq!((verdict.class, verdict.scope, verdict.advice), (Incomplete, Scope::Batch, ASLEEP_ADVICE));
+    assert_eq!((verdict.class, verdict.scope, verdict.advice), (Incomplete, Scope::Batch, IN_ARCHIVE_ADVICE));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use state::status::feed::{self, AskError};
 
 use crate::source::connect::{self, ConnectError};
 use crate::source::refusal::{Retry, retry};
-use crate::source::token::{NOT_TAKEN, Token, TokenError, Tokens};
+use crate::source::token::{NOT_ACCEPTED, Token, TokenError, Tokens};
 
 pub(super) async fn adobe<W: Write>(
     config: &Config,
@@ -25,7 +25,7 @@ pub(super) async fn adobe<W: Write>(
     let token = match tokens {
         Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
             error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
-            error @ (TokenError::Unavailable { .. } | TokenError::NotTaken) => {
+            error @ (TokenError::Unavailable { .. } | TokenError::NotAccepted) => {
                 (Exit::Unavailable, error.to_string())
             }
         }),
@@ -76,7 +76,7 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
             ConnectError::Refused { status, ref message, retry_after, .. } => {
                 match retry(status, message, retry_after) {
                     Retry::NeedsOperator(advice) => advice,
-                    Retry::NewToken => NOT_TAKEN,
+                    Retry::NewToken => NOT_ACCEPTED,
                     Retry::After(_) => "a running producer may hold the connection: try again in a minute",
                     Retry::BackOff => "try again",
                 }

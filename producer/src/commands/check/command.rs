@@ -71,7 +71,7 @@ async fn bucket(config: &Config) -> Outcome {
         Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
         Err(error) => {
             let (exit, advice) = match error.kind() {
-                StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::Asleep => {
+                StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
                     (Exit::Config, REFUSED_ADVICE)
                 }
                 StoreErrorKind::Passing => (

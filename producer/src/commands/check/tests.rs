@@ -15,7 +15,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::report::Report;
 
-use crate::append::{Decoded, FromStream};
+use crate::append::{ConnectionEvent, Decoded};
 use crate::commands::check::adobe::adobe;
 use crate::counters::Counters;
 use crate::source::token::Tokens;
@@ -78,7 +78,7 @@ async fn read_all(config: &Config) -> HashMap<(u64, u64), u32> {
     let mut times: HashMap<(u64, u64), u32> = HashMap::new();
     while (times.len() as u64) < HITS {
         let event = tokio::time::timeout(PATIENCE, read.recv()).await;
-        let Ok(Some(FromStream::Block(_, block))) = event else {
+        let Ok(Some(ConnectionEvent::Block(_, block))) = event else {
             assert!(matches!(event, Ok(Some(_))), "{} of {HITS} hits were read", times.len());
             continue;
         };

@@ -78,12 +78,13 @@ pub(crate) async fn replay(
         journal.forget(inputs.iter().map(Input::name))?;
     }
     let reader = log.reader();
-    let Appender { stream, shipped, to_ship, ended } = append::start(log, clock.clone(), shutdown.clone())?;
+    let Appender { stream, shipped, sealed_batches, ended } =
+        append::start(log, clock.clone(), shutdown.clone())?;
     let (feed, mut published) = broadcast::channel(1024);
     let uploader = Uploader::new(&config, store, reader.clone(), shipped, feed, clock.clone())
         .with_rejects_every(REJECTS_EVERY);
     let stop_uploader = Shutdown::new();
-    let uploader = tokio::spawn(uploader.run(resumed, to_ship, stop_uploader.clone()));
+    let uploader = tokio::spawn(uploader.run(resumed, sealed_batches, stop_uploader.clone()));
     let mut pipeline = Pipeline { log: ended, uploader, stop_uploader };
 
     let counters = Arc::new(Counters::new(transform.filter_names()));

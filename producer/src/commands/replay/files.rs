@@ -11,7 +11,7 @@ use state::log::LogReader;
 use state::status::snapshot::ProducerSnapshot;
 use tokio::sync::mpsc;
 
-use crate::append::FromStream;
+use crate::append::ConnectionEvent;
 use crate::commands::replay::input::Input;
 use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::{Reader, Stop};
@@ -29,7 +29,7 @@ pub(super) struct Replay<'s> {
     pub(super) received_before: u64,
     /// None while it reads.
     pub(super) reader: Option<Reader>,
-    pub(super) stream: mpsc::Sender<FromStream>,
+    pub(super) stream: mpsc::Sender<ConnectionEvent>,
     pub(super) summary: &'s mut Summary,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
@@ -48,7 +48,7 @@ impl Replay<'_> {
         }
         bar.set_message("waiting for S3");
         // The log keeps the order: when this one is taken, so is everything before it.
-        let _ = self.stream.send(FromStream::Complete).await;
+        let _ = self.stream.send(ConnectionEvent::Complete).await;
         self.shutdown.until(self.in_s3()).await.transpose()?.ok_or_else(unfinished)?;
         self.journal.forget(whole.iter().map(String::as_str))?;
         bar.finish_and_clear();

@@ -14,7 +14,7 @@ use shared::schema::Schema;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::append::{Decoded, FromStream};
+use crate::append::{ConnectionEvent, Decoded};
 use crate::counters::Counters;
 use crate::transform::{Filter, FilterTest, HitId, Outcome, Transform};
 
@@ -211,7 +211,7 @@ fn a_connection_that_is_lost_says_within_what() {
         drop(to_thread);
         let ended = thread.join().unwrap().ended;
         assert_eq!(counters.bytes.load(Ordering::Relaxed), pieces.concat().len() as u64);
-        while let Some(FromStream::Block(_, block)) = blocks.blocking_recv() {
+        while let Some(ConnectionEvent::Block(_, block)) = blocks.blocking_recv() {
             assert!(!block.records.is_empty());
         }
         (ended, counters)
@@ -238,7 +238,7 @@ fn records_do_not_wait_for_others_when_no_more_bytes_are_there() {
         let bytes = std::mem::take(encoder.get_mut());
         to_threads.blocking_send(Piece::Bytes(bytes.into())).unwrap();
         // Nothing follows until this has come.
-        let Some(FromStream::Block(_, block)) = blocks.blocking_recv() else { panic!("no block") };
+        let Some(ConnectionEvent::Block(_, block)) = blocks.blocking_recv() else { panic!("no block") };
         assert_eq!(block.records.len(), 1);
     }
     to_threads.blocking_send(Piece::End).unwrap();

@@ -26,12 +26,12 @@ pub enum TokenError {
         retry_after: Option<Duration>,
     },
     /// Livestream answers 401 to tokens that IMS has just issued.
-    #[error("Livestream does not take the tokens Adobe IMS gives: {NOT_TAKEN}")]
-    NotTaken,
+    #[error("Livestream does not take the tokens Adobe IMS gives: {NOT_ACCEPTED}")]
+    NotAccepted,
 }
 
 /// What an operator can do when Livestream refuses the tokens that IMS issues.
-pub(crate) const NOT_TAKEN: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
+pub(crate) const NOT_ACCEPTED: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
     Analytics in the Adobe Developer Console), its e-mail address is not linked to the stream (ask Customer Care), or \
     this machine's clock is off";
 

@@ -11,7 +11,7 @@ mod sign;
 mod value;
 mod error;
 
-pub(crate) use error::NOT_TAKEN;
+pub(crate) use error::NOT_ACCEPTED;
 pub use error::{NoToken, TokenError};
 pub use tokens::Tokens;
 pub(crate) use value::Token;

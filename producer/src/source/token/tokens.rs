@@ -138,7 +138,7 @@ impl Tokens {
         state.refused = Some(token.value.clone());
         if std::mem::replace(&mut state.doubted, true) {
             let wait = state.backoff.failed();
-            state.pause(TokenError::NotTaken, wait, self.0.clock.steady());
+            state.pause(TokenError::NotAccepted, wait, self.0.clock.steady());
         }
     }
 
@@ -218,6 +218,6 @@ fn wait_after(error: &TokenError, wait: Duration) -> Duration {
             let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
             wait.min(MAX_WAIT_UNAVAILABLE).max(asked)
         }
-        TokenError::Refused { .. } | TokenError::NotTaken => wait,
+        TokenError::Refused { .. } | TokenError::NotAccepted => wait,
     }
 }

@@ -9,7 +9,8 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 
-use crate::loads::{ARCHIVED_KEPT, Load, Loads, Paused};
+use crate::limits::KEPT;
+use crate::loads::{Load, Loads, Paused};
 use crate::log::BatchStatus;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
@@ -125,7 +126,7 @@ impl Dump {
             // The ingester has not met it, or met it so long ago that it has forgotten it.
             (None, BatchStatus::Published, Some(IngesterSnapshot { loads, .. })) => {
                 let oldest = loads.first().map(|load| load.batch);
-                loads.len() < ARCHIVED_KEPT || oldest.is_none_or(|oldest| batch.batch > oldest)
+                loads.len() < KEPT || oldest.is_none_or(|oldest| batch.batch > oldest)
             }
         }
     }

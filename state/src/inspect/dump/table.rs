@@ -36,7 +36,7 @@ impl Dump {
         let (batches, rows) = (count(self.pending.batches), count(self.pending.rows));
         out.push(format!("pending  {batches} batches, {rows} rows"));
         let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
-        out.extend(paused.map(|paused| format!("paused   {}", paused.told())));
+        out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
         columns::cut(&out.join("\n"))
     }
 }

@@ -47,7 +47,7 @@ fn put(store: &Memory, batch: BatchId, sealed: bool) {
 struct Found {
     discovery: Discovery,
     book: LoadStore,
-    doubts: UnknownFolders,
+    folders: UnknownFolders,
     hints: mpsc::Sender<Hint>,
 }
 
@@ -58,14 +58,14 @@ impl Found {
 
     async fn start_at(config: &Config, clock: &Clock) -> Self {
         let (hints, hinted) = mpsc::channel(9);
-        let (book, doubts) = (
+        let (book, folders) = (
             LoadStore::open(&config.ingester.dir, &shared::clock::Clock::system()).unwrap(),
             UnknownFolders::default(),
         );
         let store = ObjectStore::connect(&config.s3).await;
         let discovery =
-            Discovery::new(config, store, book.clone(), doubts.clone(), hinted, clock.clone()).unwrap();
-        Self { discovery, book, doubts, hints }
+            Discovery::new(config, store, book.clone(), folders.clone(), hinted, clock.clone()).unwrap();
+        Self { discovery, book, folders, hints }
     }
 
     /// One listing; then the ledger knows every batch that it is asked about but these.
@@ -73,17 +73,17 @@ impl Found {
         self.hints.send(Hint::List).await.unwrap();
         self.discovery.step().await.unwrap();
         loop {
-            let asked = self.doubts.some(10_000);
+            let asked = self.folders.oldest(10_000);
             if asked.is_empty() {
                 break;
             }
             for batch in asked {
                 if new.contains(&batch) {
-                    self.doubts.close(batch);
-                    self.hints.send(Hint::Look(batch)).await.unwrap();
+                    self.folders.forget(batch);
+                    self.hints.send(Hint::Folder(batch)).await.unwrap();
                     self.discovery.step().await.unwrap();
                 } else {
-                    self.doubts.settle(batch);
+                    self.folders.mark_loaded(batch);
                 }
             }
         }

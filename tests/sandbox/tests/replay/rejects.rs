@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::Utc;
-use producer::Shipped;
+use producer::UploadReport;
 use producer::Uploader;
 use shared::clock::Clock;
 use shared::object_store::ObjectStore;
@@ -36,14 +36,14 @@ async fn ship_once(world: &World, log: &mut Log, left: state::log::Resumed) -> C
 }
 
 /// Waits until rejects are in S3, noting what is chosen before; that they are there is not noted.
-async fn next_shipped(log: &mut Log, reports: &mut mpsc::Receiver<Shipped>) -> Chosen {
+async fn next_shipped(log: &mut Log, reports: &mut mpsc::Receiver<UploadReport>) -> Chosen {
     loop {
         match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
-            Shipped::ToReject(chosen, noted) => {
+            UploadReport::ToReject(chosen, noted) => {
                 log.rejects_chosen(chosen).unwrap();
                 noted.send(()).unwrap();
             }
-            Shipped::Rejects(chosen, _) => return chosen,
+            UploadReport::Rejects(chosen, _) => return chosen,
             _ => panic!("no rejects"),
         }
     }
@@ -124,11 +124,11 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
     log.commit(Utc::now()).unwrap();
     let chosen = loop {
         match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
-            Shipped::ToReject(chosen, noted) => {
+            UploadReport::ToReject(chosen, noted) => {
                 log.rejects_chosen(chosen).unwrap();
                 noted.send(()).unwrap();
             }
-            Shipped::Rejects(chosen, noted) => {
+            UploadReport::Rejects(chosen, noted) => {
                 log.rejects_shipped(chosen).unwrap();
                 noted.send(()).unwrap();
                 break chosen;

@@ -40,7 +40,7 @@ async fn whatever_goes_wrong_nothing_is_lost_or_doubled_and_every_count_adds_up(
     let mut campaign = Campaign::new(seed, seconds).await;
     let dir = campaign.world.keep();
     let outcome = campaign.run(Duration::from_secs(seconds)).await;
-    println!("{}", campaign.told());
+    println!("{}", campaign.describe());
     match outcome {
         Ok(verdict) if verdict.is_clean() => {
             let Verdict { sent, loaded, quarantined, known, filtered, rejected, lost, doubled, .. } = verdict;
@@ -233,7 +233,7 @@ impl Campaign {
     }
 
     /// What was survived.
-    fn told(&self) -> String {
+    fn describe(&self) -> String {
         let mut lines = Vec::new();
         let mut all = 0;
         let mut section = |name: &str, counts: &BTreeMap<String, u64>| {

@@ -373,7 +373,7 @@ async fn another_batch_of_the_same_id_is_told_and_loaded_under_another_id() {
                 store.put(&key.replace(&second, &first), content.clone()).await.unwrap();
             }
         }
-        let [manifest, seal] = disguised.ending(BUCKET, &first);
+        let [manifest, seal] = disguised.manifest_and_seal(BUCKET, &first);
         store.put(&format!("{first}manifest.json"), manifest.into()).await.unwrap();
         store.put(&format!("{first}batch.json"), seal.into()).await.unwrap();
     };

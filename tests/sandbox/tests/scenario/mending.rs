@@ -69,7 +69,7 @@ impl Bucket {
 
     /// Ends a folder as a producer does: manifest, then seal.
     async fn end(&self, folder: &str, seal: &Seal) {
-        let [manifest, sealed] = seal.ending(BUCKET, folder);
+        let [manifest, sealed] = seal.manifest_and_seal(BUCKET, folder);
         self.store.put(&format!("{folder}manifest.json"), manifest.into()).await.unwrap();
         self.store.put(&format!("{folder}batch.json"), sealed.into()).await.unwrap();
     }

@@ -131,7 +131,7 @@ async fn open_object(
 
 pub(super) fn refused(error: StoreError) -> Failure {
     let exit = match error.kind() {
-        StoreErrorKind::NotFound | StoreErrorKind::Asleep => Exit::NoInput,
+        StoreErrorKind::NotFound | StoreErrorKind::InArchive => Exit::NoInput,
         StoreErrorKind::Configuration => Exit::Config,
         StoreErrorKind::Passing => Exit::Unavailable,
     };

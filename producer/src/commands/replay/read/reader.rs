@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use bytes::{Buf, Bytes};
 use tokio::sync::mpsc;
 
-use crate::append::FromStream;
+use crate::append::ConnectionEvent;
 use crate::commands::replay::read::form::{self, Unusable};
 use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
 use crate::commands::replay::read::reject::Wrapped;
@@ -38,11 +38,15 @@ pub(crate) enum Stop {
 pub(crate) struct Reader {
     records: BlockBuilder,
     max_record_bytes: usize,
-    out: mpsc::Sender<FromStream>,
+    out: mpsc::Sender<ConnectionEvent>,
 }
 
 impl Reader {
-    pub(crate) fn new(records: BlockBuilder, max_record_bytes: usize, out: mpsc::Sender<FromStream>) -> Self {
+    pub(crate) fn new(
+        records: BlockBuilder,
+        max_record_bytes: usize,
+        out: mpsc::Sender<ConnectionEvent>,
+    ) -> Self {
         Self { records, max_record_bytes, out }
     }
 
@@ -126,7 +130,7 @@ impl File<'_> {
 
     fn send(&mut self) {
         if let Some(block) = self.reader.records.take() {
-            self.closed |= self.reader.out.blocking_send(FromStream::Block(0, block)).is_err();
+            self.closed |= self.reader.out.blocking_send(ConnectionEvent::Block(0, block)).is_err();
         }
     }
 }

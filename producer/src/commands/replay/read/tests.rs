@@ -13,7 +13,7 @@ use chrono::DateTime;
 use shared::ids::Instance;
 use tokio::sync::mpsc;
 
-use crate::append::{Block, Decoded, FromStream};
+use crate::append::{Block, ConnectionEvent, Decoded};
 use crate::commands::replay::read::{Reader, Stop, not_lines};
 use crate::counters::Counters;
 use crate::decode::blocks::BlockBuilder;
@@ -22,7 +22,7 @@ use crate::transform::Transform;
 
 const MAX: usize = 1024;
 
-fn reader(out: mpsc::Sender<FromStream>) -> Reader {
+fn reader(out: mpsc::Sender<ConnectionEvent>) -> Reader {
     let mut columns = Schema::default().columns;
     columns.retain(|column| column.name == "pagename");
     let transform = Transform::new(&Schema::new(columns, "test").unwrap(), &[]).unwrap();
@@ -43,7 +43,7 @@ fn read(content: &[u8], skip: u64, end: bool) -> (Vec<String>, Result<u64, Stop>
     let mut reader = reader(out);
     let ended = reader.read(pieces, skip, |_| {});
     let mut all = Vec::new();
-    while let Ok(FromStream::Block(_, block)) = blocks.try_recv() {
+    while let Ok(ConnectionEvent::Block(_, block)) = blocks.try_recv() {
         all.extend(told(&block));
     }
     assert_eq!(reader.sent(), all.len() as u64);

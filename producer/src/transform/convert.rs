@@ -127,7 +127,7 @@ impl Limits {
 
 impl Converter {
     /// Appends the cell of `raw`, a valid JSON value. `escaped`: it is a string with a backslash in it.
-    pub(super) fn convert(&mut self, convert: Convert, raw: &str, escaped: bool, out: Out<'_>) -> Done {
+    pub(super) fn convert(&mut self, convert: Convert, raw: &str, escaped: bool, out: &mut Out<'_>) -> Done {
         match convert {
             Convert::Text(max) => self.text(raw, escaped, max, out),
             // A string is no list.
@@ -162,7 +162,7 @@ impl Converter {
     }
 
     /// A string as it is, anything else by its JSON text.
-    fn text(&mut self, raw: &str, escaped: bool, max: usize, out: Out<'_>) -> Done {
+    fn text(&mut self, raw: &str, escaped: bool, max: usize, out: &mut Out<'_>) -> Done {
         let Shape::String(string) = shape(raw) else {
             return if raw == "null" { Done::Empty } else { write_text(raw.as_bytes(), max, out) };
         };
@@ -179,7 +179,7 @@ impl Converter {
         write_text(string, max, out)
     }
 
-    fn list(&mut self, raw: &str, max: usize, delimiter: Option<Delimiter>, out: Out<'_>) -> Done {
+    fn list(&mut self, raw: &str, max: usize, delimiter: Option<Delimiter>, out: &mut Out<'_>) -> Done {
         let (array, sent) = match list::read(raw) {
             // A value within an object may be escaped.
             List::Single(value) => return self.text(value, true, max, out),
@@ -200,7 +200,7 @@ impl Converter {
     }
 
     /// A value that Redshift has no form for loses no more than it must.
-    fn semi(&mut self, raw: &str, out: Out<'_>) -> Done {
+    fn semi(&mut self, raw: &str, out: &mut Out<'_>) -> Done {
         if semi::fits(raw, &mut self.text) {
             return json(raw, SUPER_BYTES, out);
         }
@@ -211,7 +211,7 @@ impl Converter {
         std::str::from_utf8(&self.text).map_or(Done::Null, |mended| json(mended, SUPER_BYTES, out))
     }
 
-    fn whole(&mut self, raw: &str, limits: Limits, out: Out<'_>) -> Done {
+    fn whole(&mut self, raw: &str, limits: Limits, out: &mut Out<'_>) -> Done {
         let Some(text) = value::scalar(raw, &mut self.text) else { return Done::Null };
         // Nearly every number: its digits are its form.
         if let Some(number) = plain_unsigned(text)
@@ -232,7 +232,7 @@ impl Converter {
         whole(number, limits, out)
     }
 
-    fn boolean(&mut self, raw: &str, out: Out<'_>) -> Done {
+    fn boolean(&mut self, raw: &str, out: &mut Out<'_>) -> Done {
         let text = value::scalar(raw, &mut self.text).unwrap_or_default().trim_ascii();
         let is_one_of =
             |words: [&str; 5]| words.iter().any(|word| word.as_bytes().eq_ignore_ascii_case(text));
@@ -247,7 +247,7 @@ impl Converter {
         Done::Written
     }
 
-    fn timestamp(&mut self, raw: &str, out: Out<'_>) -> Done {
+    fn timestamp(&mut self, raw: &str, out: &mut Out<'_>) -> Done {
         let text = value::scalar(raw, &mut self.text).unwrap_or_default();
         if let Some(seconds) = plain_unsigned(text).and_then(|seconds| i64::try_from(seconds).ok()) {
             return if self.day.write(seconds, 0, out.row) { Done::Written } else { Done::Null };
@@ -262,14 +262,14 @@ impl Converter {
     }
 }
 
-fn whole(number: Option<Scaled>, limits: Limits, out: Out<'_>) -> Done {
+fn whole(number: Option<Scaled>, limits: Limits, out: &mut Out<'_>) -> Done {
     let fits = |number: &Scaled| number.units <= if number.negative { limits.lowest } else { limits.highest };
     let Some(number) = number.filter(|number| !number.rounded && fits(number)) else { return Done::Null };
     number.write(out.row);
     Done::Written
 }
 
-fn decimal(number: Option<Scaled>, Digits { precision, scale }: Digits, out: Out<'_>) -> Done {
+fn decimal(number: Option<Scaled>, Digits { precision, scale }: Digits, out: &mut Out<'_>) -> Done {
     let Some(number) = number.filter(|number| number.fits(precision, scale)) else { return Done::Null };
     out.counts.rounded += u64::from(number.rounded);
     number.write(out.row);
@@ -277,7 +277,7 @@ fn decimal(number: Option<Scaled>, Digits { precision, scale }: Digits, out: Out
 }
 
 /// Only an array can be cut: behind each of its elements it is JSON again.
-fn json(raw: &str, max: usize, out: Out<'_>) -> Done {
+fn json(raw: &str, max: usize, out: &mut Out<'_>) -> Done {
     if raw.len() <= max {
         cell::write(raw.as_bytes(), out.row);
         return Done::Written;
@@ -288,7 +288,7 @@ fn json(raw: &str, max: usize, out: Out<'_>) -> Done {
     Done::Written
 }
 
-fn write_text(text: &[u8], max: usize, out: Out<'_>) -> Done {
+fn write_text(text: &[u8], max: usize, out: &mut Out<'_>) -> Done {
     let kept = text::cut(text, max);
     out.counts.cut += u64::from(kept.len() < text.len());
     cell::write(kept, out.row);

@@ -30,8 +30,8 @@ pub(super) fn store(
 ) -> Stored {
     let start = row.len();
     let mut altered = ColumnCounts { invalid, ..ColumnCounts::default() };
-    let out = Out { row, counts: &mut altered };
-    let done = converter.convert(candidate.convert, raw, escaped, out);
+    let mut out = Out { row, counts: &mut altered };
+    let done = converter.convert(candidate.convert, raw, escaped, &mut out);
     let stored = match done {
         Done::Null => Stored::Misfit,
         Done::Written | Done::Empty if !altered.is_zero() && candidate.rule != Rule::Cut => Stored::Misfit,

@@ -230,7 +230,7 @@ async fn a_stream_that_is_always_unreadable_is_read_on_after_three_sessions_that
                 rejects += block.records.iter().filter(rejected).count();
             }
             ConnectionEvent::Ended(_, why) => {
-                assert!(why.starts_with("damaged: 200 records in a row"), "{why}")
+                assert!(why.starts_with("damaged: 200 records in a row"), "{why}");
             }
             ConnectionEvent::Complete => {}
         }

@@ -145,7 +145,7 @@ impl Audit<'_> {
         counted
             .inspect_ok(|_| {
                 if only.is_none() {
-                    self.bar.inc(1)
+                    self.bar.inc(1);
                 }
             })
             .try_collect()

@@ -41,12 +41,12 @@ fn a_line_without_end_counts_by_its_length_and_once() {
         }
         tracker
     };
-    assert!(!grown("", 19_500).damage().is_some() && grown("", 20_000).damage().is_some());
-    assert!(!grown("XXXXX", 14_500).damage().is_some() && grown("XXXXX", 15_000).damage().is_some());
+    assert!(grown("", 19_500).damage().is_none() && grown("", 20_000).damage().is_some());
+    assert!(grown("XXXXX", 14_500).damage().is_none() && grown("XXXXX", 15_000).damage().is_some());
     assert!(!grown("", 1_000).is_in_doubt(), "its end may follow");
     let mut never = DamageDetector::new(0, 1);
     never.line_grew(b"x", u64::MAX);
-    assert!(!never.damage().is_some());
+    assert!(never.damage().is_none());
     // When it ends, what was counted of it is not counted again.
     for counted in [0, 5_000, 19_000] {
         let mut tracker = grown("", counted);

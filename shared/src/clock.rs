@@ -100,7 +100,7 @@ pub struct Steady(TimeDelta);
 impl Steady {
     /// The present. Follows the paused time of a test.
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
-    pub fn now() -> Self {
+    fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
         let (now, start) = (Instant::now(), *START.get_or_init(Instant::now));
         // Each test that pauses time has a clock of its own, which may be behind.
@@ -152,9 +152,8 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The present.
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
-    pub fn now() -> Self {
+    fn now() -> Self {
         Self { wall: Utc::now(), steady: Steady::now() }
     }
 }

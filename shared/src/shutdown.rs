@@ -2,7 +2,6 @@
 //! process at once, which loses nothing either: every durable step may have a crash behind it.
 
 use std::io;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -54,15 +53,6 @@ impl Shutdown {
     /// Returns when a stop is requested.
     pub async fn stopping(&self) {
         self.token.cancelled().await;
-    }
-
-    /// Waits for `duration`, or less if a stop is requested. True when the whole time passed.
-    #[expect(clippy::disallowed_methods, reason = "for callers that have no clock yet")]
-    pub async fn sleep(&self, duration: Duration) -> bool {
-        tokio::select! {
-            () = self.token.cancelled() => false,
-            () = tokio::time::sleep(duration) => true,
-        }
     }
 
     /// Runs `work` until it is done or a stop is requested; None if it was cancelled.

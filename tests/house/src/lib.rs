@@ -54,3 +54,27 @@ pub fn modules(krate: &str) -> Vec<Module> {
     let src = workspace().join(krate).join("src");
     files(&src, ".rs").iter().filter_map(|file| Module::read(&src, file)).collect()
 }
+
+/// A source without its items that only tests compile; their lines stay, empty. rustfmt has laid it out: an item that does
+/// not end on the line it begins on ends with a brace as far to the left.
+#[must_use]
+pub fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        kept.push('\n');
+        let depth = line.len() - line.trim_start().len();
+        for line in lines.by_ref() {
+            kept.push('\n');
+            if line.ends_with([';', '}']) && line.len() - line.trim_start().len() == depth {
+                break;
+            }
+        }
+    }
+    kept
+}

@@ -1,5 +1,5 @@
--- The user of [redshift], and what the ingester's statements need. Run it as a superuser, after `ingester ddl`.
--- Names are the defaults of the configuration; change them here as there.
+-- Creates the user of [redshift] and grants what the ingester's statements need. Run it as a superuser, after
+-- `ingester ddl`. The names are the defaults of the configuration; change them here if you changed them there.
 
 -- The password as MD5 of password and user name: 'md5' || MD5('the password' || 'livestream_loader').
 -- The client knows MD5 passwords, not Redshift's sha256 ones.
@@ -9,13 +9,13 @@ GRANT USAGE ON SCHEMA public TO livestream_loader;
 
 -- The loader owns its three tables: COPY with an explicit STATUPDATE, which the ingester uses, is for owners and
 -- superusers (https://docs.aws.amazon.com/redshift/latest/dg/copy-parameters-data-load.html), and LOCK takes more
--- than SELECT and INSERT. `ingester check` shows whether it is enough.
+-- than SELECT and INSERT. `ingester check` shows whether the rights suffice.
 ALTER TABLE public.livestream OWNER TO livestream_loader;
 ALTER TABLE public.livestream_ledger OWNER TO livestream_loader;
 ALTER TABLE public.livestream_ledger_lock OWNER TO livestream_loader;
 
--- Rows that may be in the table already are loaded through a temporary table. Redshift gives this right to everybody;
--- it is needed here only where it was taken from PUBLIC (REVOKE TEMP ON DATABASE … FROM PUBLIC):
+-- A staged load needs a temporary table. Redshift gives this right to every user; grant it only where it was taken from
+-- PUBLIC (REVOKE TEMP ON DATABASE … FROM PUBLIC):
 -- GRANT TEMP ON DATABASE dev TO livestream_loader;
 
 -- Only where ASSUMEROLE was taken from PUBLIC (REVOKE ASSUMEROLE ON ALL FROM PUBLIC FOR ALL):

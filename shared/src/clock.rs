@@ -21,9 +21,7 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    /// That of the machine.
     System,
-    /// One that a test sets.
     ByHand(Arc<watch::Sender<Moment>>),
 }
 
@@ -98,7 +96,6 @@ impl Clock {
 pub struct Steady(TimeDelta);
 
 impl Steady {
-    /// The present. Follows the paused time of a test.
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();

@@ -11,7 +11,6 @@ use prometheus_client::registry::{Metric, Registry};
 /// The `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What tells the metrics of one family apart.
 type Label = [(&'static str, String); 1];
 
 /// One page of figures, made anew for each scrape: what a service knows stands in its database and its counters, and

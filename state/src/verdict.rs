@@ -24,16 +24,13 @@ pub struct Checked {
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Fault {
-    /// The table.
     pub table: String,
-    /// The key in it, in hexadecimal digits.
     pub key: String,
     /// The batch it belongs to, if that is known.
     pub batch: Option<BatchId>,
-    /// The number, within the log, of the file it belongs to.
     pub file: Option<u64>,
-    /// What is wrong.
     pub what: String,
 }
 

@@ -30,7 +30,6 @@ pub fn connector(
     builder.build()
 }
 
-/// The HTTP client of an SDK.
 pub(super) fn http(egress: &Egress) -> SharedHttpClient {
     let egress = egress.clone();
     HttpsOnly::over(Builder::new().build_with_connector_fn(move |settings, components| {

@@ -15,12 +15,10 @@ use hyper::Uri;
 
 use crate::egress::may_be_plain;
 
-/// A client or connector that refuses such requests.
 #[derive(Debug)]
 pub(super) struct HttpsOnly<T>(T);
 
 impl HttpsOnly<SharedHttpClient> {
-    /// The client, with that rule.
     pub(super) fn over(client: SharedHttpClient) -> SharedHttpClient {
         SharedHttpClient::new(Self(client))
     }

@@ -4,7 +4,6 @@
 
 use crate::config::keys::Redshift;
 
-/// Such a host name, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 struct AmazonHost<'h> {
     name: &'h str,

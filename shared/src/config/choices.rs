@@ -80,7 +80,6 @@ impl Login {
 }
 
 impl Encryption {
-    /// Whether a key of KMS encrypts.
     pub(super) fn is_kms(self) -> bool {
         matches!(self, Self::Kms | Self::KmsDsse)
     }

@@ -14,12 +14,10 @@ pub struct CopyOptions(BTreeMap<&'static str, CopyValue>);
 
 /// What follows the name of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum CopyValue {
-    /// Nothing.
     None,
-    /// A keyword.
     Word(&'static str),
-    /// One character, as a literal.
     Character(char),
 }
 
@@ -62,7 +60,6 @@ impl<'de> Deserialize<'de> for CopyOptions {
     }
 }
 
-/// Which values an option takes.
 #[derive(Clone, Copy)]
 enum Form {
     Alone,
@@ -111,7 +108,6 @@ fn reason(name: &str) -> &'static str {
     }
 }
 
-/// The option's name and value, or the rule that it breaks.
 fn option(text: &str) -> Result<(&'static str, CopyValue), String> {
     let (word, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
     let (word, rest) = (word.to_ascii_uppercase(), rest.trim());

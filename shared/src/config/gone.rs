@@ -4,7 +4,6 @@ use toml::{Table, Value};
 
 use crate::config::key::ENV_PREFIX;
 
-/// Such a key. It does nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gone {
     /// `section.key`.
@@ -13,7 +12,6 @@ pub(super) struct Gone {
     why: &'static str,
 }
 
-/// All of them.
 pub(super) const GONE: &[Gone] = &[Gone {
     path: "log.lateness",
     why: "no hit is dropped by its time any more; what is not known by its id is compared with the table",

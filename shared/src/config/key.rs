@@ -5,16 +5,13 @@ pub const ENV_PREFIX: &str = "LIVESTREAM__";
 
 /// What a value must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Type {
-    /// Any text.
     Text,
     /// A text that never prints; also readable from a file by the key with `_file` appended.
     Secret,
-    /// A path of the local file system.
     Path,
-    /// A whole number.
     Integer,
-    /// A number.
     Number,
     /// `true` or `false`.
     Boolean,
@@ -22,7 +19,6 @@ pub enum Type {
     Duration,
     /// A number with its unit: `"64MiB"`.
     Size,
-    /// A list of texts.
     Texts,
 }
 
@@ -45,18 +41,15 @@ impl Type {
 
 /// One key.
 #[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Key {
     /// `section.key`.
     pub path: &'static str,
-    /// What its value looks like.
     pub kind: Type,
     /// The default as TOML, or None when the key must be given (an empty text, or nothing, means "not set").
     pub default: Option<&'static str>,
-    /// A value as TOML that could stand there.
     pub example: &'static str,
-    /// What it decides, with unit and range.
     pub help: &'static str,
-    /// The least and the greatest value, as they are written.
     pub(super) range: Option<(&'static str, &'static str)>,
 }
 
@@ -66,7 +59,6 @@ impl Key {
     }
 }
 
-/// A key of any value; its section sets the path.
 pub(super) const fn key(
     kind: Type,
     default: Option<&'static str>,

@@ -36,7 +36,6 @@ impl Problems {
         self.0.push(format!("{key}: {rule}"));
     }
 
-    /// Whether a complaint names this key.
     pub(super) fn name(&self, key: &str) -> bool {
         self.0.iter().any(|problem| problem.starts_with(&format!("{key}: ")))
     }
@@ -51,7 +50,6 @@ impl Problems {
     }
 }
 
-/// The failure of reading a file that the configuration names, or its own.
 pub(super) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     let exit = match error.kind() {
         std::io::ErrorKind::NotFound => Exit::Config,

@@ -16,7 +16,6 @@ pub(super) struct Authorities {
     read: Option<Arc<Read>>,
 }
 
-/// Certificates, in the forms that the HTTP clients take.
 #[derive(Debug)]
 struct Read {
     der: Vec<Vec<u8>>,

@@ -94,7 +94,6 @@ impl Egress {
         self.proxy.as_ref().map(|proxy| (&proxy.address, proxy.direct.as_str()))
     }
 
-    /// The same for the clients of AWS.
     pub(crate) fn proxy_of_aws(&self) -> Option<&ProxyConfig> {
         self.proxy.as_ref().map(|proxy| &proxy.of_aws)
     }
@@ -145,7 +144,6 @@ impl Egress {
         self.authorities.read()
     }
 
-    /// The same for the clients of AWS.
     pub(crate) fn context_of_aws(&self) -> Option<&TlsContext> {
         self.authorities.context()
     }

@@ -10,7 +10,6 @@ pub(super) struct Entries {
     pub(super) useless: Vec<String>,
 }
 
-/// Reads the value of NO_PROXY. Some programs separate entries by blanks.
 pub(super) fn parse(value: &str) -> Entries {
     let mut entries = Entries::default();
     for written in value.split(|c: char| c == ',' || c.is_whitespace()).filter(|one| !one.is_empty()) {

@@ -23,7 +23,6 @@ pub(super) struct Proxy {
     pub(super) address: Secret,
     pub(super) shown: String,
     pub(super) direct: String,
-    /// The rule itself, as both HTTP clients have it.
     pub(super) matcher: Arc<Matcher>,
     /// The same for the clients of AWS. Its own `Debug` would show the password.
     pub(super) of_aws: ProxyConfig,

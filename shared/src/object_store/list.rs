@@ -41,7 +41,6 @@ impl From<Listed> for Object {
     }
 }
 
-/// What a listing shows.
 #[derive(Clone, Copy)]
 enum Shows {
     Objects,

@@ -13,7 +13,6 @@ pub(super) struct Terms {
     kms_key: Option<String>,
     acl: Option<ObjectCannedAcl>,
     owner: Option<String>,
-    /// Below this prefix, what is archived has this class.
     archive: Option<(String, StorageClass)>,
 }
 
@@ -63,7 +62,6 @@ impl Terms {
             .set_expected_bucket_owner(self.owner())
     }
 
-    /// A copy takes nothing of this over from its source.
     pub(super) fn copy(&self, request: CopyObjectFluentBuilder, to: &str) -> CopyObjectFluentBuilder {
         request
             .set_server_side_encryption(self.encryption.clone())

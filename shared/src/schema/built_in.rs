@@ -7,7 +7,6 @@ use crate::schema::sql_type::SqlType;
 use crate::schema::table::{Column, Schema};
 use std::ops::RangeInclusive;
 
-/// The custom events Adobe Analytics has.
 pub(crate) const EVENTS: RangeInclusive<u16> = 1..=1000;
 
 const EVARS: RangeInclusive<u16> = 1..=250;

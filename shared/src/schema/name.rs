@@ -9,7 +9,6 @@ const SYSTEM_COLUMNS: [&str; 9] =
 /// What a staged load calls the number of a row among those of its hit, beside the columns of the table.
 pub const ROW_NUMBER: &str = "livestream_n";
 
-/// Checks the name of a column; the error is the rule it breaks.
 pub(crate) fn valid_name(name: &str) -> Result<(), String> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {

@@ -10,7 +10,6 @@ use crate::schema::path::JsonPath;
 use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
 
-/// Redshift's limit on the columns of a table.
 pub(crate) const MAX_COLUMNS: usize = 1600;
 /// Redshift's limit on an input row of COPY.
 pub const MAX_ROW_BYTES: usize = 4 << 20;
@@ -117,7 +116,6 @@ impl Column {
         Self { name: name.into(), paths, kind, sql_type, rule, delimiter: None, encoding: None }
     }
 
-    /// The rules that concern this column alone; the error is the rule.
     fn validate(&self) -> Result<(), String> {
         valid_name(&self.name)?;
         self.sql_type.validate()?;

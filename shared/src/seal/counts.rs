@@ -4,14 +4,12 @@ use serde::{Deserialize, Serialize};
 
 /// What became of the records received, since the batch before: they add up to `received`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Counts {
-    /// Records that came out of the stream (empty lines are none).
     pub received: u64,
     /// Rows made durable.
     pub rows: u64,
-    /// Records whose hit was known by its id.
     pub duplicates: u64,
-    /// Records a filter dropped.
     pub filtered: u64,
     /// Records that could not become a row; kept with their reason.
     pub rejected: u64,

@@ -27,28 +27,21 @@ pub fn believed(received: DateTime<Utc>, now: DateTime<Utc>) -> bool {
 
 /// `batch.json`: written last, it makes the folder a batch that may be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Seal {
     /// [`SEAL_FORMAT`] of the writer.
     pub format: u32,
-    /// The batch; its folder bears the same name.
     pub batch: BatchId,
-    /// The producer that made it.
     pub instance: Instance,
-    /// When the batch was opened.
     pub created: DateTime<Utc>,
-    /// When the batch was sealed.
     pub sealed: DateTime<Utc>,
-    /// Fingerprint of the columns its rows were made for.
     pub schema: String,
     /// The columns of its rows, in their order: any ingester can load them, whatever its own schema is. None: only an
     /// ingester with the schema of the same fingerprint can (format 1, or the log did not keep the names).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
-    /// How the files are compressed.
     pub compression: Compression,
-    /// The files in order of their numbers.
     pub files: Vec<SealedFile>,
-    /// Rows of all files.
     pub rows: u64,
     /// Bytes of all files as they stand in S3.
     pub bytes: u64,
@@ -103,12 +96,10 @@ impl Compared {
 
 /// One file of a sealed batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct SealedFile {
-    /// Its name within the folder.
     pub name: String,
-    /// Rows in it.
     pub rows: u64,
-    /// Bytes of the object.
     pub bytes: u64,
     /// CRC-32 of the object as S3 spells it: base64 of the big-endian value.
     pub crc32: String,

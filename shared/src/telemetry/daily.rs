@@ -12,7 +12,6 @@ use chrono::NaiveDate;
 
 use crate::clock::Clock;
 
-/// The file of the present day.
 #[derive(Debug)]
 pub(super) struct Daily {
     clock: Clock,

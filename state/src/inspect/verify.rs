@@ -23,16 +23,13 @@ use crate::verdict::{Checked, Fault};
 
 /// What `state verify` found.
 #[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Verification {
     /// [`SNAPSHOT_FORMAT`]
     pub format: u32,
-    /// When.
     pub at: DateTime<Utc>,
-    /// Faults in both.
     pub faults: u64,
-    /// The producer's log.
     pub producer: Part<Vec<Checked>>,
-    /// The ingester's load store.
     pub ingester: Part<Vec<Checked>>,
 }
 

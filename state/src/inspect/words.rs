@@ -20,7 +20,6 @@ pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     duration(Duration::from_secs(clock::age(then, now).as_secs()))
 }
 
-/// The outcomes of records; they add up.
 pub(super) fn outcomes(counts: &Counts) -> String {
     let Counts { received, rows, duplicates, filtered, rejected, .. } = *counts;
     let [received, rows, duplicates, filtered, rejected] =

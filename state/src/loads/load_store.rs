@@ -21,14 +21,12 @@ use crate::verdict::Checked;
 
 /// Why a load could not be noted.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LoadsError {
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A fault in the program.
     #[error("batch {0}: {1}")]
     Move(BatchId, IllegalLoadMove),
-    /// A fault in the program.
     #[error("batch {0} was never discovered")]
     Unknown(BatchId),
 }
@@ -197,7 +195,6 @@ impl Loads {
     }
 }
 
-/// Single values.
 impl Loads {
     /// Sets a value durably, or with None removes it.
     fn set<T: Serialize>(&self, key: &[u8], value: Option<&T>) -> Result<(), StoreError> {

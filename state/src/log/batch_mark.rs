@@ -7,7 +7,6 @@ use shared::ids::BatchId;
 
 use crate::store::{Change, Store, StoreError, Table};
 
-/// Key of the mark.
 pub(super) const MARK: &[u8] = b"mark";
 
 /// Takes the place of the batch's id in rows. Each log has its own mark, which never leaves it, so that no record can hold

@@ -62,7 +62,6 @@ pub(super) fn forget_but(
     Ok(())
 }
 
-/// What is checked of them: every list is whole, and names columns.
 #[derive(Debug, Default)]
 pub(super) struct Check(BTreeMap<Vec<u8>, Vec<(u16, Vec<u8>)>>);
 
@@ -73,7 +72,6 @@ impl Check {
         self.0.entry(whole.to_owned()).or_default().push((chunked::number(key), value.to_owned()));
     }
 
-    /// Reports what is wrong with those that were seen.
     pub(super) fn report(self, checked: &mut Checked) {
         let mut json = Vec::new();
         for (key, pieces) in self.0 {

@@ -9,17 +9,15 @@ use crate::store::StoreError;
 
 /// Why the log cannot go on. No caller may ignore one of these: after a failed write nothing may be believed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LogError {
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A fault in the program.
     #[error(transparent)]
     Move(#[from] IllegalMove),
     /// A fault in the program: a file or batch that should be there is not.
     #[error("the log has no {0}")]
     Missing(String),
-    /// Compressing failed, probably for lack of memory.
     #[error("compressing rows: {0}")]
     Compress(io::Error),
     /// There can be no more threads.

@@ -123,7 +123,6 @@ impl Filling {
             || bytes + stage.rows.len() as u64 >= settings.max_file_bytes
     }
 
-    /// When the file or the batch is too old.
     pub(super) fn next_end(&self, settings: &Settings) -> Option<Steady> {
         let file = self.file.as_ref().map(|_| self.file_since + settings.max_file_age);
         let batch = self.batch.as_ref().map(|_| self.batch_since + settings.max_batch_age);

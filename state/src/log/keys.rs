@@ -16,12 +16,10 @@ pub(super) fn chunk_key(file: u64, chunk: u32) -> [u8; 12] {
     key
 }
 
-/// The number that a key begins with.
 pub(super) fn seq_of(key: &[u8]) -> u64 {
     key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
-/// The number that a key ends with.
 pub(super) fn chunk_of(key: &[u8]) -> u32 {
     key.last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }

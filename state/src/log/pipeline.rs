@@ -29,12 +29,10 @@ const WAITING: usize = 1;
 
 /// What commits made durable.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Committed {
-    /// What became of their records.
     pub counts: Counts,
-    /// The files they closed.
     pub closed: Vec<u64>,
-    /// The batches they sealed: these can be uploaded and published.
     pub sealed: Vec<u64>,
 }
 
@@ -47,16 +45,13 @@ impl Committed {
     }
 }
 
-/// A commit on its way.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
     /// Everything that changes, except the chunk and the file's record.
     pub(super) change: Change,
-    /// The lines of the chunk.
     pub(super) rows: Vec<u8>,
     /// Their number; 0 when the commit has no chunk.
     pub(super) row_count: u64,
-    /// Bytes the chunk takes in the log, once it is packed.
     chunk_bytes: u64,
     /// The hit ids of the chunk; they are in `change` already.
     pub(super) hits: Vec<HitId>,
@@ -66,7 +61,6 @@ pub(super) struct Cut {
     pub(super) done: Committed,
 }
 
-/// The threads, seen from the one that stages.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     /// The packers, by turns; empty only while it ends.
@@ -145,7 +139,6 @@ impl Pipeline {
 }
 
 impl Drop for Pipeline {
-    /// Writes what is under way: the database is closed when this returns.
     fn drop(&mut self) {
         self.packers.clear();
         for thread in self.threads.drain(..) {
@@ -187,7 +180,6 @@ fn pack(encoder: &mut Encoder, cut: &mut Cut) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Notifies the stager when it is dropped: nothing more will be settled.
 struct Wake(Arc<Notify>);
 
 impl Drop for Wake {
@@ -199,7 +191,6 @@ impl Drop for Wake {
 /// Writes commits in order, and knows what the chunks of the open file take.
 struct Committer {
     store: Store,
-    /// The file of the last chunk and the bytes its chunks take.
     file: Option<(u64, u64)>,
     waiting_bytes: Arc<AtomicU64>,
     report: mpsc::Sender<Result<Cut, LogError>>,

@@ -31,7 +31,6 @@ struct FileGlance<'f> {
 }
 
 impl Progress {
-    /// Reads it from the records of all files.
     pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
         let progress = Self::default();
         for item in store.scan(Table::Files, &[]) {
@@ -45,7 +44,6 @@ impl Progress {
         Ok(progress)
     }
 
-    /// A batch was published.
     pub(super) fn published(&self, batch: u64) {
         self.batches().remove(&batch);
     }

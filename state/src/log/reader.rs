@@ -19,23 +19,17 @@ use crate::log::{chunk, columns};
 use crate::store::{Kind, Store, StoreError, Table, chunked};
 use crate::verdict::Checked;
 
-/// The number of a reject, and its line.
 type Numbered = (u64, Vec<u8>);
 
-/// What a log counts.
 pub(crate) struct Figures {
-    /// Whose log it is.
     pub(crate) instance: Instance,
     /// Sums since the log was created.
     pub(crate) totals: Counts,
-    /// Bytes the log takes on disk.
     pub(crate) disk_bytes: u64,
-    /// Hit ids remembered.
     pub(crate) hits: u64,
     pub(crate) dedup: Dedup,
     /// Rejects waiting for their way to S3.
     pub(crate) rejects: u64,
-    /// Connections the stream is read with.
     pub(crate) connections: u64,
     /// Sums of gaps since the log was created.
     pub(crate) gaps: GapTotals,
@@ -163,7 +157,6 @@ impl LogReader {
         Ok(sessions)
     }
 
-    /// What the log counts at this moment.
     pub(crate) fn figures(&self) -> Result<Figures, StoreError> {
         let sums: Sums = self.store.get(Table::Meta, SUMS)?.unwrap_or_default();
         Ok(Figures {
@@ -216,7 +209,6 @@ impl LogReader {
         verify(&self.store)
     }
 
-    /// Whose log it is.
     pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
         self.store.instance()
     }

@@ -22,7 +22,6 @@ pub struct HitId {
 }
 
 impl HitId {
-    /// Both as one number.
     pub(super) fn key(self) -> u128 {
         (u128::from(self.high) << 64) | u128::from(self.low)
     }
@@ -30,20 +29,16 @@ impl HitId {
 
 /// A file of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct FileRecord {
-    /// Number of its batch.
     pub batch: u64,
     /// Its number within the batch, from 0.
     pub no: u32,
-    /// Its state.
     pub status: FileStatus,
-    /// Commits that added rows.
     pub chunks: u32,
-    /// Rows.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
-    /// Bytes its rows take in the log.
     pub log_bytes: u64,
     /// When its first row was committed.
     pub opened: DateTime<Utc>,
@@ -58,10 +53,10 @@ impl FileRecord {
 
 /// A batch of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchRecord {
     /// Its name in S3 and in the ledger.
     pub id: BatchId,
-    /// Its state.
     pub status: BatchStatus,
     /// Fingerprint of the columns its rows were made for: never mixed within a batch.
     pub schema: String,
@@ -71,9 +66,7 @@ pub struct BatchRecord {
     pub place: String,
     /// Number of its first file; the others follow it.
     pub first_file: u64,
-    /// Files so far.
     pub files: u32,
-    /// Rows so far.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
@@ -83,7 +76,6 @@ pub struct BatchRecord {
     pub last_received: Option<DateTime<Utc>>,
     /// When its first row was committed.
     pub opened: DateTime<Utc>,
-    /// When it was sealed.
     pub sealed: Option<DateTime<Utc>>,
     /// When S3 had confirmed its seal.
     pub published: Option<DateTime<Utc>>,
@@ -93,7 +85,6 @@ pub struct BatchRecord {
     /// with nothing that can be named, and put the id of the batch into its rows.
     #[serde(default)]
     pub uncompared: Option<u64>,
-    /// What its rows were compared with; known once it is sealed.
     #[serde(default)]
     pub compared: Option<Compared>,
 }
@@ -104,12 +95,10 @@ impl BatchRecord {
         record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
     }
 
-    /// The numbers of its files.
     pub(super) fn file_numbers(&self) -> std::ops::Range<u64> {
         self.first_file..self.first_file.saturating_add(self.files.into())
     }
 
-    /// The records of its files, in order.
     pub(super) fn read_files(&self, store: &Store) -> Result<Vec<FileRecord>, LogError> {
         self.file_numbers().map(|file| FileRecord::read(store, file)).collect()
     }
@@ -117,21 +106,17 @@ impl BatchRecord {
 
 /// A connection to the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Session {
-    /// Its number.
     pub session: u64,
     /// Number of the connection, from 0. Of a log that had one only: 0.
     #[serde(default)]
     pub connection: u8,
-    /// When the stream was connected.
     pub connected: DateTime<Utc>,
-    /// When it was last known to be reading.
     pub alive: DateTime<Utc>,
     /// When it ended; None while it reads.
     pub ended: Option<DateTime<Utc>>,
-    /// Why it ended.
     pub why: Option<String>,
-    /// Records it received.
     pub records: u64,
     /// What became of them; None when the version that wrote it did not count.
     #[serde(default)]
@@ -140,7 +125,6 @@ pub struct Session {
     pub first_received: Option<DateTime<Utc>>,
     /// Highest `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
-    /// What was missed before it.
     pub gap: Option<Gap>,
 }
 
@@ -202,13 +186,10 @@ pub struct Chosen {
     pub last: u64,
 }
 
-/// Sums and next numbers; written with every commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) totals: Counts,
-    /// The part of the totals that is in seals.
     pub(super) sealed: Counts,
-    /// Hit ids remembered.
     pub(super) hits: u64,
     pub(super) next_file: u64,
     pub(super) next_batch: u64,
@@ -229,14 +210,12 @@ pub(super) struct Sums {
     pub(super) too_short: bool,
 }
 
-/// A record and its number.
 #[derive(Debug, Clone)]
 pub(super) struct Numbered<T> {
     pub(super) seq: u64,
     pub(super) record: T,
 }
 
-/// Takes the next number.
 pub(super) fn next(number: &mut u64) -> u64 {
     let this = *number;
     *number += 1;

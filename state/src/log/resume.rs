@@ -145,7 +145,6 @@ fn check_unshipped(store: &Store, batch: &BatchRecord, settings: &Settings) -> R
     Err(StoreError::Foreign { dir: settings.dir.clone(), what }.into())
 }
 
-/// Gives the filling batch a new id; returns whether it can go on.
 fn renew_batch(filling: &mut Filling, settings: &Settings, change: &mut Change) -> bool {
     let Some(Numbered { seq, record }) = &mut filling.batch else { return true };
     // Format 1 put the id of the batch into its rows.

@@ -7,13 +7,11 @@ use shared::seal::{Compared, KnownRun};
 
 use crate::store::{Change, Store, StoreError, Table};
 
-/// Key of the runs.
 pub(super) const RUNS: &[u8] = b"runs";
 /// Earlier runs remembered at most, so that a seal stays small. What a forgotten one sealed counts as unknown: it is
 /// compared with the table, should it lie in the same time.
 const KNOWN: usize = 32;
 
-/// This run, and those before it that sealed something.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Runs {
     current: RunId,

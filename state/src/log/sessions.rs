@@ -19,14 +19,11 @@ const GAP_WHY_CHARS: usize = 200;
 /// Ended sessions kept.
 const SESSIONS_KEPT: u64 = 1000;
 
-/// One of the connections, between sessions or within one.
 #[derive(Debug, Clone, Default)]
 struct Connection {
-    /// The session that is reading.
     session: Option<Session>,
     /// Whether it has changed since the last cut.
     changed: bool,
-    /// Why the last session ended that brought hits.
     lost: Option<String>,
 }
 
@@ -56,7 +53,6 @@ impl Connection {
     }
 }
 
-/// The sessions of all connections.
 #[derive(Debug)]
 pub(super) struct Sessions {
     connections: Vec<Connection>,
@@ -106,7 +102,6 @@ impl Sessions {
         self.connections.get_mut(usize::from(connection))
     }
 
-    /// A connection is about to read the stream.
     pub(super) fn start(&mut self, connection: u8, now: Moment, sums: &mut Sums, change: &mut Change) {
         let session = Session {
             session: next(&mut sums.next_session),
@@ -143,7 +138,6 @@ impl Sessions {
         }
     }
 
-    /// Counts a record of a connection.
     pub(super) fn count(&mut self, connection: u8, counts: Counts) {
         let Some(connection) = self.get_mut(connection) else { return };
         if let Some(session) = &mut connection.session {
@@ -179,7 +173,6 @@ impl Sessions {
         }
     }
 
-    /// Settles the sessions that have brought few hits for long.
     pub(super) fn settle_due(&mut self, now: Steady, sums: &mut Sums) {
         for connection in (0..=u8::MAX).take(self.connections.len()) {
             if sums.coverage.is_due(connection, Some(now.millis())) {

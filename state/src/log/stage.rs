@@ -26,7 +26,6 @@ pub(super) struct Stage {
     pub(super) last_received: Option<DateTime<Utc>>,
     /// When the first of all this was staged.
     pub(super) since: Option<Steady>,
-    /// Buffers of settled commits.
     spare: Vec<(Vec<u8>, Vec<HitId>)>,
 }
 
@@ -72,13 +71,11 @@ impl Stage {
             || self.counts.received >= 64 * commit_rows as u64
     }
 
-    /// Takes the rows and hits out, and puts empty buffers in their place.
     pub(super) fn drain(&mut self) -> (Vec<u8>, Vec<HitId>) {
         let (rows, hits) = self.spare.pop().unwrap_or_default();
         (std::mem::replace(&mut self.rows, rows), std::mem::replace(&mut self.hits, hits))
     }
 
-    /// Empties it; rows and hits have been drained, or there were none.
     pub(super) fn clear(&mut self) {
         self.rejects.clear();
         *self = Self {
@@ -90,7 +87,6 @@ impl Stage {
         };
     }
 
-    /// Reuses the buffers of a settled commit.
     pub(super) fn reclaim(&mut self, mut rows: Vec<u8>, mut hits: Vec<HitId>) {
         if rows.capacity() > 0 {
             rows.clear();

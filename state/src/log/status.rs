@@ -37,10 +37,8 @@ pub struct Upload {
     pub content: Option<Content>,
 }
 
-/// What happens to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileEvent {
-    /// No more rows.
     Close,
     /// S3 confirmed it.
     Uploaded(Upload),
@@ -58,10 +56,8 @@ pub enum BatchStatus {
     Published,
 }
 
-/// What happens to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchEvent {
-    /// No more files.
     Seal,
     /// S3 confirmed its seal.
     Published,
@@ -77,7 +73,6 @@ pub struct IllegalMove {
 }
 
 impl FileStatus {
-    /// The legal moves of a file.
     pub(super) fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Open, FileEvent::Close) => Ok(Self::Closed),
@@ -91,7 +86,6 @@ impl FileStatus {
 }
 
 impl BatchStatus {
-    /// The legal moves of a batch.
     pub(super) fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Filling, BatchEvent::Seal) => Ok(Self::Sealed),

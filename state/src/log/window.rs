@@ -56,7 +56,6 @@ fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
     }
 }
 
-/// How many ids a chunk has, or what is wrong with it.
 pub(super) fn count_ids(content: &[u8]) -> Result<u64, String> {
     let header = times(content).filter(|(first, last, _)| first <= last);
     header
@@ -96,12 +95,10 @@ impl Window {
         Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max, warned: false })
     }
 
-    /// Remembers a hit; false when it is known.
     pub(super) fn insert(&mut self, hit: HitId) -> bool {
         self.ids.insert(hit)
     }
 
-    /// The ids, for any thread.
     pub(super) fn known(&self) -> KnownHits {
         self.ids.clone()
     }

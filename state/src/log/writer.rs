@@ -54,7 +54,6 @@ pub struct Log {
     pub(super) batch_mark: BatchMark,
 }
 
-/// Staging: what the connections bring.
 impl Log {
     /// Stages a row, a whole CSV line, unless its hit is known. `received` is the hit's `receivedTimeGMT`.
     pub fn stage_row(
@@ -164,7 +163,6 @@ impl Log {
     }
 }
 
-/// Committing: what is accepted.
 impl Log {
     /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only while
     /// several commits are under way already. [`Log::settled`] returns what is accepted.
@@ -206,7 +204,6 @@ impl Log {
         self.wait()
     }
 
-    /// Waits for everything under way.
     fn wait(&mut self) -> Result<Committed, LogError> {
         let mut done = Committed::default();
         while let Some(cut) = self.pipeline.wait()? {
@@ -215,7 +212,6 @@ impl Log {
         Ok(done)
     }
 
-    /// Reuses the buffers of a settled commit.
     fn reclaim(&mut self, cut: Cut) -> Committed {
         self.stage.reclaim(cut.rows, cut.hits);
         cut.done
@@ -255,7 +251,6 @@ impl Log {
         Ok(())
     }
 
-    /// Sends a change on its way, with the sums that go with it.
     fn send(&mut self, mut cut: Cut) -> Result<(), LogError> {
         cut.change.put(Table::Meta, SUMS, &self.sums);
         self.pipeline.send(cut)
@@ -330,7 +325,6 @@ impl Log {
     }
 }
 
-/// What others ask the owner.
 impl Log {
     /// What a row has in place of the id of its batch.
     pub fn batch_mark(&self) -> &str {

@@ -15,7 +15,6 @@ use crate::store::StoreError;
 /// long as they live. Other threads are not changed.
 #[derive(Debug)]
 pub(crate) struct AsOwner {
-    /// The group to return to.
     group: Gid,
     /// Keeps it from being sent to another thread, which it would not change back.
     _of_this_thread: std::marker::PhantomData<*const ()>,

@@ -140,7 +140,6 @@ fn unavailable(text: String) -> Failure {
 
 /// Why a database was not read.
 enum Unread {
-    /// Another process has it.
     InUse(StoreError),
     Failed(Failure),
 }

@@ -33,7 +33,6 @@ pub struct Store {
     pub(super) mark: Option<Arc<Mark>>,
     /// None while it is being opened, and of a copy.
     pub(super) spare: Option<Arc<Spare>>,
-    /// Commits so far.
     commits: Arc<AtomicU64>,
     turns: Turns,
     /// None of a copy, which no other process knows. Dropped after everything else.
@@ -56,7 +55,6 @@ impl Store {
         })
     }
 
-    /// Reads the number of the last commit.
     pub(super) fn read_commits(&self) -> Result<u64, StoreError> {
         let commits = self.get_bytes(Table::Meta, COMMITS)?;
         let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
@@ -64,19 +62,16 @@ impl Store {
         Ok(commits)
     }
 
-    /// Whose database it is.
     pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
         let label: Option<Label> = self.get(Table::Meta, LABEL)?;
         let instance = label.and_then(|label| Instance::try_from(label.instance).ok());
         instance.ok_or_else(|| self.damaged(Table::Meta, LABEL, "it names no instance"))
     }
 
-    /// The directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Bytes the database takes on disk.
     pub(crate) fn size_on_disk(&self) -> u64 {
         // Blocks rather than length: sled leaves holes.
         fs::metadata(paths::database(&self.dir)).map_or(0, |meta| meta.blocks() * 512)
@@ -121,7 +116,6 @@ impl Store {
         self.noted(guarded(&self.dir, doing, work))
     }
 
-    /// Notes a failure of the disk for the next opening.
     pub(super) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Io { path, error }) = &result {
             disk_error::note(&self.dir, path, error);

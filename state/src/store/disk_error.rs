@@ -52,7 +52,6 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes sure that everything read from now on is on the disk.
 pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
     let noted = paths::disk_error(dir).exists();
     let files = if noted { all_files(dir) } else { Ok(vec![paths::database(dir)]) };
@@ -89,7 +88,6 @@ fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes the file: the database was read from the disk and is whole.
 pub(super) fn clear(dir: &Path) -> Result<(), StoreError> {
     let path = paths::disk_error(dir);
     match fs::remove_file(&path) {

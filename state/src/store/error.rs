@@ -10,11 +10,10 @@ use crate::store::paths;
 
 /// Why a database cannot be used, or stopped being usable.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum StoreError {
-    /// Another process has it open.
     #[error("{dir} is in use{}: one process only may open it", owner.map_or(String::new(), |pid| format!(" by process {pid}")))]
     InUse {
-        /// The directory.
         dir: PathBuf,
         /// The process, if it is known.
         owner: Option<u32>,
@@ -22,12 +21,9 @@ pub enum StoreError {
     /// There is no database.
     #[error("there is no database in {0}")]
     Missing(PathBuf),
-    /// The file system refused.
     #[error("{path}: {error}{}", advice(error))]
     Io {
-        /// What was opened, written or synced.
         path: PathBuf,
-        /// What the system said.
         error: io::Error,
     },
     /// Bytes are not what was written.
@@ -35,23 +31,17 @@ pub enum StoreError {
         "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
     )]
     Damaged {
-        /// The directory.
         dir: PathBuf,
-        /// Which table and key, and how.
         what: String,
     },
-    /// The stored form is of another version, kind or instance.
     #[error("{dir} cannot be used: {what}; nothing was changed")]
     Foreign {
-        /// The directory.
         dir: PathBuf,
-        /// What it is, and what was expected.
         what: String,
     },
 }
 
 impl StoreError {
-    /// Adds the path to an error of the file system.
     pub(crate) fn at(path: &(impl AsRef<Path> + ?Sized)) -> impl FnOnce(io::Error) -> Self {
         |error| Self::Io { path: path.as_ref().to_owned(), error }
     }

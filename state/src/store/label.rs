@@ -26,7 +26,6 @@ impl Kind {
     }
 }
 
-/// Whose database it is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Label {
     pub(super) format: u32,
@@ -34,7 +33,6 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
-/// The form of an accepted database, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Nothing is stored yet, not even a label.

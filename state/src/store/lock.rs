@@ -30,12 +30,9 @@ pub(crate) struct Lock {
     _reading: Option<File>,
 }
 
-/// What a process locks a database for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To work with the database as long as it runs.
     Own,
-    /// To read it for a moment.
     Read,
 }
 
@@ -121,7 +118,6 @@ fn explained(error: Errno) -> io::Error {
     }
 }
 
-/// How long to wait for the lock, by its holder at this moment.
 pub(crate) fn patience(database_dir: &Path) -> Duration {
     let alone = File::open(database_dir)
         .and_then(|dir| Ok(flock(&dir, FlockOperation::NonBlockingLockExclusive)?))

@@ -93,7 +93,6 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Waits for the lock as long as its holder deserves.
 fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
     let dir = opening.dir;
     let purpose = if opening.instance.is_some() { Purpose::Own } else { Purpose::Read };
@@ -197,12 +196,9 @@ fn put_back(dir: &Path, undo: Option<&Undo>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Segments of a database's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segments {
-    /// Those that are full, and the last, where the log ends.
     pub(crate) whole: u64,
-    /// Those that break off.
     pub(crate) torn: u64,
 }
 

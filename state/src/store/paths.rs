@@ -22,17 +22,14 @@ pub(super) fn spare(dir: &Path) -> PathBuf {
     dir.join("spare")
 }
 
-/// Says that the disk has failed.
 pub(super) fn disk_error(dir: &Path) -> PathBuf {
     dir.join("disk-error")
 }
 
-/// The copy that is checked in place of a doubtful database.
 pub(super) fn copy(dir: &Path) -> PathBuf {
     dir.join("copy-to-check")
 }
 
-/// The number of the process that owns the database.
 pub(super) fn owner(dir: &Path) -> PathBuf {
     dir.join("owner.pid")
 }

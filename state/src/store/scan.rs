@@ -28,7 +28,6 @@ impl Turns {
 
 type Entry = Result<(sled::IVec, sled::IVec), StoreError>;
 
-/// Entries in order of their keys, as they are when their turn comes.
 pub(super) struct Scan<I> {
     entries: I,
     ready: VecDeque<Entry>,

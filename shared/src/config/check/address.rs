@@ -16,7 +16,6 @@ pub(super) fn check_url(key: &str, address: &str, problems: &mut Problems) {
     }
 }
 
-/// Whether an address leads to this machine and nowhere else.
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => is_loopback_name(name),

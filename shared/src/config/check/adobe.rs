@@ -39,7 +39,6 @@ pub(super) fn check(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
     check_jwt(adobe, secrets, problems);
 }
 
-/// What the service-account flow needs and the other does not.
 fn check_jwt(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
     let used = adobe.auth == Auth::Jwt;
     one_source(

@@ -9,7 +9,6 @@ use crate::config::keys::KEYS;
 use crate::config::problems::Problems;
 use crate::human::{Size, Span};
 
-/// Checks the completed table.
 pub(super) fn check(table: &Table, problems: &mut Problems) {
     for key in KEYS.iter() {
         let value = key.path.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));

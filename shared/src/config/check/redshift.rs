@@ -30,7 +30,6 @@ pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Proble
     }
 }
 
-/// What each way to log in needs.
 fn check_login(redshift: &Redshift, problems: &mut Problems) {
     let auth = match redshift.auth {
         Login::Password => "password",

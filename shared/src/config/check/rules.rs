@@ -37,7 +37,6 @@ pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) 
     }
 }
 
-/// Directories and sockets of the two services.
 fn check_places(config: &Config, problems: &mut Problems) {
     let Config { log, ingester, .. } = config;
     for (key, path) in [("log.dir", &log.dir), ("ingester.dir", &ingester.dir)] {

@@ -21,12 +21,11 @@ const NAMED: usize = 5;
 
 /// One batch at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchDump {
     /// [`SNAPSHOT_FORMAT`]
     pub format: u32,
-    /// When.
     pub at: DateTime<Utc>,
-    /// The batch.
     pub batch: BatchId,
     /// What the producer's log has of it; None inside when the log does not know it.
     pub producer: Part<Option<BatchDetail>>,
@@ -36,7 +35,6 @@ pub struct BatchDump {
     pub seal: Option<String>,
     /// Where its rows in quarantine are in S3; None when it has none, as far as the ingester knows.
     pub quarantine: Option<String>,
-    /// What happened to it, in order of time.
     pub timeline: Vec<Event>,
 }
 

@@ -19,7 +19,6 @@ const FINISHED_SHOWN: usize = 10;
 /// Batches shown that have rows in quarantine.
 const QUARANTINED_SHOWN: usize = 10;
 
-/// A batch as the producer and the ingester know it.
 type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
@@ -101,7 +100,6 @@ fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
     Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{why}"))
 }
 
-/// Rows that Redshift refused: they need an operator.
 fn quarantine(out: &mut Vec<String>, dump: &Dump) {
     let loads = dump.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
     let quarantined: Vec<_> = loads.filter(|load| load.quarantined > 0).collect();

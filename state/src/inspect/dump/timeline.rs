@@ -9,42 +9,34 @@ use crate::status::snapshot::BatchDetail;
 
 /// Something that happened to a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Event {
-    /// What.
     pub event: Happening,
-    /// When, by the clock of the service that noted it.
     pub at: DateTime<Utc>,
     /// Milliseconds since the event before it; None for the first.
     pub after_ms: Option<u64>,
     /// The attempt it belongs to, if one.
     pub attempt: Option<u32>,
-    /// The class of a failure.
     pub class: Option<ErrorClass>,
-    /// The reason of a failure.
     pub why: Option<String>,
 }
 
 /// What can happen to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Happening {
     /// Its first row was accepted.
     Opened,
-    /// Its files became final.
     Sealed,
     /// S3 confirmed its seal.
     Published,
-    /// The ingester saw its seal.
     Discovered,
-    /// An attempt to load it started.
     Started,
     /// An attempt failed, or could not start.
     Failed,
-    /// The ledger has it.
     Loaded,
-    /// Its folder is where the configuration wants it.
     Archived,
-    /// The ingester saw its seal once more.
     FoundAgain,
 }
 

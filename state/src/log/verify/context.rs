@@ -20,7 +20,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TABLES: [Table; 7] =
     [Table::Meta, Table::Chunks, Table::Files, Table::Batches, Table::Hits, Table::Rejects, Table::Sessions];
 
-/// Faults, each with the table that reports it.
 pub(super) type Faults = Vec<(Table, Fault)>;
 
 /// Highest numbers found; next numbers must be above them.
@@ -32,7 +31,6 @@ pub(super) struct Highest {
     pub(super) session: Option<u64>,
 }
 
-/// The tables, and the records that others are compared with.
 pub(super) struct Context<'l> {
     pub(super) store: &'l Store,
     pub(super) files: BTreeMap<u64, FileRecord>,
@@ -72,7 +70,6 @@ impl<'l> Context<'l> {
         })
     }
 
-    /// Adds faults to their tables, each with the batch its file belongs to.
     pub(super) fn add(&mut self, faults: Faults) {
         for (table, mut fault) in faults {
             let batch = || Some(self.batches.get(&self.files.get(&fault.file?)?.batch)?.id);
@@ -120,13 +117,11 @@ pub(super) fn record<T: DeserializeOwned>(
     }
 }
 
-/// A fault of a batch.
 pub(super) fn of_batch(seq: u64, id: BatchId, what: impl Into<String>) -> (Table, Fault) {
     let fault = Fault::new(Table::Batches, &seq_key(seq), what);
     (Table::Batches, Fault { batch: Some(id), ..fault })
 }
 
-/// A fault of a file.
 pub(super) fn of_file(seq: u64, what: impl Into<String>) -> (Table, Fault) {
     let fault = Fault::new(Table::Files, &seq_key(seq), what);
     (Table::Files, Fault { file: Some(seq), ..fault })

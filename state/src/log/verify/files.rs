@@ -21,7 +21,6 @@ fn measure(content: Result<&[u8], &str>) -> Measured {
     Ok((rows, lines.len() as u64, content.len() as u64))
 }
 
-/// What the chunks of a file hold together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Held {
     chunks: u32,

@@ -26,7 +26,6 @@ pub(super) fn each(
     Ok(())
 }
 
-/// The pieces under one key.
 #[derive(Default)]
 struct Group {
     key: Vec<u8>,
@@ -34,7 +33,6 @@ struct Group {
 }
 
 impl Group {
-    /// Adds a piece; returns the group that the piece ends.
     fn add(&mut self, key: &[u8], number: u16, piece: &[u8]) -> Option<Self> {
         let ended = (self.key != key)
             .then(|| std::mem::replace(self, Self { key: key.to_vec(), pieces: Vec::new() }));

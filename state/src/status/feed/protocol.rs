@@ -16,18 +16,14 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
 /// A question to a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Question {
-    /// Everything, at this moment.
     Snapshot,
-    /// Batches as they are published.
     Follow,
-    /// All about one batch.
     Batch(BatchPrefix),
-    /// Whether everything in the database is as it was written.
     Verify,
     /// Stop loading for a while. The pause is durable before it is answered.
     Pause(Pause),
-    /// Load again.
     Resume,
     /// Upload a published batch once more: something of it is missing in S3, or altered.
     Republish(BatchId),

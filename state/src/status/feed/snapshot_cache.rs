@@ -19,7 +19,6 @@ const PAUSE_MAX: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub(super) struct SnapshotCache {
     clock: Clock,
-    /// Snapshots begun so far.
     begun: AtomicU64,
     latest: Mutex<Option<Latest>>,
 }

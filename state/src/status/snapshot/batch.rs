@@ -11,22 +11,18 @@ use crate::log::{BatchRecord, BatchStatus, FileRecord, FileStatus, LogError, Log
 
 /// A batch in the producer's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchSnapshot {
-    /// The batch.
     pub batch: BatchId,
-    /// Where it stands.
     pub status: BatchStatus,
-    /// Files so far.
     pub files: u32,
     /// Files in S3.
     pub files_uploaded: u32,
-    /// Rows so far.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
     /// When its first row was committed.
     pub opened: DateTime<Utc>,
-    /// When it was sealed.
     pub sealed: Option<DateTime<Utc>>,
     /// When S3 confirmed its seal.
     pub published: Option<DateTime<Utc>>,
@@ -34,17 +30,13 @@ pub struct BatchSnapshot {
 
 /// Everything the producer's log has of one batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchDetail {
-    /// What every snapshot shows of it.
     #[serde(flatten)]
     pub summary: BatchSnapshot,
-    /// The producer that makes it.
     pub instance: Instance,
-    /// Fingerprint of the columns of its rows.
     pub schema: String,
-    /// Compression of its files.
     pub compression: Compression,
-    /// Bucket and prefix its files go to.
     pub place: String,
     /// Lowest `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,

@@ -13,25 +13,21 @@ const SESSIONS_SHOWN: usize = 20;
 
 /// The producer's log at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct ProducerSnapshot {
-    /// Whose log it is.
     pub instance: Instance,
     /// Sums since the log was created.
     pub totals: Counts,
     /// Rows that are durable here and not yet in S3.
     pub rows_to_upload: u64,
-    /// Bytes the log takes on disk.
     pub disk_bytes: u64,
-    /// Hit ids remembered.
     pub hits_remembered: u64,
-    /// What else deduplication knows.
     #[serde(default)]
     pub dedup: Dedup,
     /// Rejects that are not yet in S3.
     pub rejects_waiting: u64,
     /// Batches that are filling, sealed, or were published lately; oldest first.
     pub batches: Vec<BatchSnapshot>,
-    /// Connections that read the stream.
     #[serde(default)]
     pub connections: u64,
     /// The latest sessions of all connections; oldest first.
@@ -53,18 +49,15 @@ pub struct GapsSnapshot {
 
 /// Time in which the stream was not read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct GapSnapshot {
-    /// The session after it.
     pub session: u64,
-    /// Its connection.
     pub connection: u8,
     /// The last `receivedTimeGMT` before it.
     pub from: DateTime<Utc>,
     /// The first after it.
     pub to: DateTime<Utc>,
-    /// Its length.
     pub seconds: u64,
-    /// Why the session before it ended.
     pub why: Option<String>,
 }
 

@@ -4,8 +4,6 @@ mod credentials;
 
 mod connector;
 
-mod https_only;
-
 pub use connector::connector;
 pub(crate) use credentials::not_built_in;
 pub use credentials::{credential_error, load};

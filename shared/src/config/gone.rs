@@ -2,7 +2,7 @@
 
 use toml::{Table, Value};
 
-use crate::config::key::ENV_PREFIX;
+use crate::config::keys::ENV_PREFIX;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gone {

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::config::check;
 use crate::config::choices::{Auth, Login, Secrets};
-use crate::config::key::ENV_PREFIX;
 use crate::config::keys::Config;
+use crate::config::keys::ENV_PREFIX;
 use crate::config::problems::{ConfigError, Problems, unreadable};
 use crate::config::resolve;
 use crate::egress::Egress;

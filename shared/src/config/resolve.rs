@@ -5,8 +5,8 @@ use std::path::Path;
 use toml::{Table, Value};
 
 use crate::config::gone;
-use crate::config::key::{ENV_PREFIX, Key, Type};
 use crate::config::keys::{self, KEYS, SECTIONS};
+use crate::config::keys::{ENV_PREFIX, Key, Type};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 

@@ -9,7 +9,6 @@ mod store;
 mod error;
 mod send;
 mod spelling;
-mod terms;
 
 pub use error::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 pub use list::{Next, Object};

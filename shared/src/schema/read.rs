@@ -12,13 +12,13 @@
 //! type = "varchar(255)"
 //! ```
 
-use crate::schema::encoding::Encoding;
-use crate::schema::error::SchemaError;
-use crate::schema::kind::Kind;
 use crate::schema::path::JsonPath;
-use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
+use crate::schema::table::SchemaError;
 use crate::schema::table::{Column, MAX_COLUMNS, Schema};
+use crate::schema::words::Encoding;
+use crate::schema::words::Kind;
+use crate::schema::words::Rule;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};

@@ -2,13 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::schema::encoding::Encoding;
-use crate::schema::error::SchemaError;
-use crate::schema::kind::Kind;
-use crate::schema::name::valid_name;
 use crate::schema::path::JsonPath;
-use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
+use crate::schema::words::{Encoding, Kind, Rule};
 
 pub(crate) const MAX_COLUMNS: usize = 1600;
 /// Redshift's limit on an input row of COPY.
@@ -153,6 +149,50 @@ impl Column {
         }
         Ok(())
     }
+}
+
+/// Redshift's limit on the bytes of an identifier.
+const MAX_NAME_BYTES: usize = 127;
+/// Names that every table has already, for columns of Redshift's own.
+const SYSTEM_COLUMNS: [&str; 9] =
+    ["cmax", "cmin", "ctid", "deletexid", "insertxid", "oid", "tableoid", "xmax", "xmin"];
+
+/// What a staged load calls the number of a row among those of its hit, beside the columns of the table.
+pub const ROW_NUMBER: &str = "livestream_n";
+
+pub(crate) fn valid_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("a name consists of a-z, 0-9 and _ and does not start with a digit".to_owned());
+    }
+    if SYSTEM_COLUMNS.contains(&name) {
+        return Err("Redshift has a system column of that name in every table".to_owned());
+    }
+    if name == ROW_NUMBER {
+        return Err("that name is needed for the number of a row when hits are compared".to_owned());
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("a name has at most {MAX_NAME_BYTES} bytes, this one {}", name.len()));
+    }
+    Ok(())
+}
+
+/// Why a schema cannot be used: names the file, the column and the rule.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum SchemaError {
+    /// The text is not TOML.
+    #[error("{origin}: {source}")]
+    Syntax { origin: String, source: Box<toml::de::Error> },
+    #[error("{origin}: column {column}: {rule}")]
+    Column {
+        origin: String,
+        /// The column's name, or its number if it has none.
+        column: String,
+        rule: String,
+    },
+    #[error("{origin}: {rule}")]
+    Whole { origin: String, rule: String },
 }
 
 #[cfg(test)]

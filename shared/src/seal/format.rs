@@ -1,14 +1,15 @@
 //! What the seal of a batch says.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::DateTime;
+use chrono::TimeDelta;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::content::Content;
 use crate::ids::{BatchId, Instance, RunId};
 use crate::json_fault::json_fault;
 use crate::layout::Compression;
-use crate::seal::counts::Counts;
-use crate::seal::manifest::Manifest;
 
 /// Version of the seal that this program writes, and the newest it reads. Format 1 says neither what its rows are, nor
 /// what they were compared with, nor the names of their columns.
@@ -203,5 +204,90 @@ pub(super) mod tests {
         assert!(!compared.covers(own, 10, false), "it may have a hit of this one that was forgotten");
         assert!(compared.covers(other, 5, false) && !compared.covers(other, 6, true));
         assert!(!compared.covers(RunId::new(), 1, true));
+    }
+}
+
+/// What became of the records received, since the batch before: they add up to `received`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Counts {
+    pub received: u64,
+    /// Rows made durable.
+    pub rows: u64,
+    pub duplicates: u64,
+    pub filtered: u64,
+    /// Records that could not become a row; kept with their reason.
+    pub rejected: u64,
+    /// Of the rows, those without hit id: they cannot be compared.
+    #[serde(default)]
+    pub without_id: u64,
+}
+
+impl Counts {
+    /// Whether every record received is accounted for.
+    pub fn add_up(&self) -> bool {
+        // A seal may name any numbers: their sum need not fit.
+        let sum =
+            [self.duplicates, self.filtered, self.rejected].into_iter().try_fold(self.rows, u64::checked_add);
+        sum == Some(self.received) && self.without_id <= self.rows
+    }
+
+    /// Counts these too.
+    pub fn add(&mut self, more: Self) {
+        *self = self.with(more, |a, b| a + b);
+    }
+
+    /// What came between `earlier` and now.
+    pub fn since(&self, earlier: &Self) -> Self {
+        self.with(*earlier, |now, before| now - before)
+    }
+
+    fn with(self, other: Self, count: impl Fn(u64, u64) -> u64) -> Self {
+        Self {
+            received: count(self.received, other.received),
+            rows: count(self.rows, other.rows),
+            duplicates: count(self.duplicates, other.duplicates),
+            filtered: count(self.filtered, other.filtered),
+            rejected: count(self.rejected, other.rejected),
+            without_id: count(self.without_id, other.without_id),
+        }
+    }
+}
+
+/// Redshift's manifest: exactly one JSON object, UTF-8, never compressed.
+/// <https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html>
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The files, each loaded once; one that is listed twice would load twice.
+    pub entries: Vec<ManifestEntry>,
+}
+
+/// One file of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestEntry {
+    /// `s3://bucket/key`.
+    pub url: String,
+    /// Always true here: without it COPY passes over a file that is missing.
+    pub mandatory: bool,
+}
+
+impl Manifest {
+    /// The manifest of these keys in `bucket`, every one of them mandatory.
+    pub fn of<'k>(bucket: &str, keys: impl IntoIterator<Item = &'k str>) -> Self {
+        let entry = |key| ManifestEntry { url: format!("s3://{bucket}/{key}"), mandatory: true };
+        Self { entries: keys.into_iter().map(entry).collect() }
+    }
+}
+
+#[cfg(test)]
+mod manifest_tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_of_a_manifest_is_mandatory() {
+        let manifest = Manifest::of("b", ["k/0.csv", "k/1.csv"]);
+        let json = serde_json::to_string(&manifest).unwrap();
+        let entry = |n| format!(r#"{{"url":"s3://b/k/{n}.csv","mandatory":true}}"#);
+        assert_eq!(json, format!(r#"{{"entries":[{},{}]}}"#, entry(0), entry(1)));
     }
 }

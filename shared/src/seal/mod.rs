@@ -4,12 +4,10 @@ mod read;
 
 mod format;
 
-mod counts;
-mod manifest;
-
-pub use counts::Counts;
-pub use format::{AHEAD, BadSeal, Compared, KnownRun, SEAL_FORMAT, Seal, SealedFile, believed};
-pub use manifest::{Manifest, ManifestEntry};
+pub use format::{
+    AHEAD, BadSeal, Compared, Counts, KnownRun, Manifest, ManifestEntry, SEAL_FORMAT, Seal, SealedFile,
+    believed,
+};
 pub use read::MAX_OBJECT_BYTES;
 #[cfg(test)]
 pub(crate) use read::{MAX_FILE_BYTES, MAX_FILE_ROWS};

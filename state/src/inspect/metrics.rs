@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use shared::clock;
 use shared::metrics::Page;
 
-use crate::inspect::words::word;
+use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
 use serde::Serialize;
 use shared::ids::BatchId;
 
 use crate::limits::KEPT;
-use crate::loads::load::{Entered, Load};
-use crate::loads::notes::{
-    LEDGER_MARK, LISTED, LedgerMark, Listed, PAUSE, RedshiftSession, SESSION, SUMS, Sums,
-};
+use crate::loads::load::{Entered, FAILURES_KEPT, Load};
 use crate::loads::pause::Pause;
 use crate::loads::status::{IllegalLoadMove, LoadEvent, LoadState};
-use crate::loads::verify::{check, verify};
-use crate::store::{Change, Kind, Store, StoreError, Table};
-use crate::verdict::Checked;
+use crate::store::{COMMITS, Change, Kind, Store, StoreError, Table};
+use crate::verdict::{Checked, Fault, NO_SUCH_KEY, sound};
 
 /// Why a load could not be noted.
 #[derive(Debug, thiserror::Error)]
@@ -249,6 +247,96 @@ impl Loads {
     /// What was loaded the staged way.
     pub fn sums(&self) -> Result<Sums, StoreError> {
         Ok(self.store.get(Table::Meta, SUMS)?.unwrap_or_default())
+    }
+}
+
+/// Reads everything; fails if something is wrong.
+pub(super) fn check(store: &Store) -> Result<(), StoreError> {
+    sound(store, &verify(store)?)
+}
+
+/// Reads and checks everything. Damage is no error, but what is reported.
+pub(super) fn verify(store: &Store) -> Result<Vec<Checked>, StoreError> {
+    let (mut meta, mut loads) = (Checked::new(Table::Meta), Checked::new(Table::Loads));
+    meta.each(store, Table::Meta, |meta, key, _| {
+        meta.count("records", 1);
+        // The label was read when the database was opened.
+        let known = [&b"label"[..], COMMITS, PAUSE, LISTED, LEDGER_MARK, SESSION, SUMS];
+        if !known.contains(&key) {
+            meta.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY));
+        }
+    })?;
+    loads.each_json::<Load>(store, Table::Loads, |loads, key, load| {
+        loads.count("loads", 1);
+        loads.count("failures", load.failures.len() as u64);
+        if key != load.batch.as_bytes() {
+            let what = format!("it is of batch {}", load.batch);
+            loads.faults.push(Fault::new(Table::Loads, key, what));
+        }
+        if load.failures.len() > FAILURES_KEPT {
+            let fault = Fault::new(Table::Loads, key, "more failures than are kept");
+            loads.faults.push(Fault { batch: Some(load.batch), ..fault });
+        }
+    })?;
+    Ok(vec![meta, loads])
+}
+
+pub(super) const LISTED: &[u8] = b"listed";
+pub(super) const PAUSE: &[u8] = b"pause";
+pub(super) const LEDGER_MARK: &[u8] = b"mark";
+pub(super) const SESSION: &[u8] = b"session";
+pub(super) const SUMS: &[u8] = b"sums";
+
+/// How far listings of S3 have come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// When everything was listed last.
+    pub whole: DateTime<Utc>,
+    /// Requests that took.
+    pub pages: u64,
+    /// Batches opened before this time are settled, as far as that listing and those after it show.
+    pub from: DateTime<Utc>,
+}
+
+/// The mark of the ledger as this ingester last read it, for readers without a connection to Redshift.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerMark {
+    /// The id of the pipeline, made with the ledger.
+    pub pipeline: String,
+    /// The table the ledger speaks of.
+    pub table: String,
+    /// It speaks for every row of the table that was received then or later; None: for none. What is older is loaded the
+    /// staged way.
+    pub knows_from: Option<DateTime<Utc>>,
+}
+
+/// A session at Redshift that this ingester began and whose end it has not seen. If it lives on, it may hold the lock that
+/// the next one waits for; the next one ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedshiftSession {
+    /// Its process, from `pg_backend_pid()`.
+    pub pid: i64,
+    /// When it began, as Redshift writes it: numbers of processes are used again.
+    pub began: String,
+}
+
+/// What this ingester has loaded the staged way since its load store was made. Loads are forgotten; these counters stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sums {
+    /// Batches loaded the staged way.
+    pub staged_loads: u64,
+    /// Rows of those that the table had already.
+    pub known_rows: u64,
+}
+
+impl Sums {
+    /// With one more load, of which the table had `known` rows.
+    pub(super) fn with(self, known: u64) -> Self {
+        Self {
+            staged_loads: self.staged_loads.saturating_add(1),
+            known_rows: self.known_rows.saturating_add(known),
+        }
     }
 }
 

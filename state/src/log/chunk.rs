@@ -1,6 +1,6 @@
 //! A chunk as it is stored: the number of its rows, their bytes uncompressed, and their lines in one zstd frame.
 
-use crate::log::error::LogError;
+use crate::log::status::LogError;
 
 /// Level 1 keeps up with the disk; rows still shrink to a quarter or less.
 const ZSTD_LEVEL: i32 = 1;

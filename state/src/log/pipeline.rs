@@ -17,9 +17,9 @@ use shared::seal::Counts;
 use tokio::sync::Notify;
 
 use crate::log::chunk::Encoder;
-use crate::log::error::LogError;
-use crate::log::keys::{chunk_key, seq_key};
 use crate::log::record::{FileRecord, HitId, Numbered};
+use crate::log::record::{chunk_key, seq_key};
+use crate::log::status::LogError;
 use crate::store::{Change, Store, Table, chunked};
 
 /// Threads that compress: for a large commit one of them takes longer than the disk.

@@ -9,11 +9,11 @@ use shared::seal::Counts;
 
 use crate::log::batch_mark::BatchMark;
 use crate::log::coverage::time;
-use crate::log::error::LogError;
-use crate::log::keys::{SUMS, chunk_key, seq_key, seq_of};
-use crate::log::progress::{Progress, Uploaded};
 use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
+use crate::log::record::{SUMS, chunk_key, seq_key, seq_of};
+use crate::log::shipping::{Progress, Uploaded};
 use crate::log::status::BatchStatus;
+use crate::log::status::LogError;
 use crate::log::verify::{check, verify};
 use crate::log::{chunk, columns};
 use crate::store::{Kind, Store, StoreError, Table, chunked};

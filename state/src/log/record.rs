@@ -1,16 +1,17 @@
 //! The records of the log, as they are stored.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use shared::ids::{BatchId, Instance};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
+use shared::ids::{BatchId, Instance, RunId};
 use shared::layout::Compression;
-use shared::seal::{Compared, Counts};
+use shared::seal::{Compared, Counts, KnownRun};
 
 use crate::log::coverage::{Coverage, StreamTime};
-use crate::log::error::LogError;
-use crate::log::keys::seq_key;
+use crate::log::status::LogError;
 use crate::log::status::{BatchStatus, FileStatus};
-use crate::store::{Store, Table};
+use crate::store::{Change, Store, StoreError, Table};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -226,4 +227,61 @@ pub(super) fn next(number: &mut u64) -> u64 {
 pub(super) fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
     *first = Some(first.map_or(at, |first| first.min(at)));
     *last = (*last).max(Some(at));
+}
+
+/// Key of the sums and next numbers, in the table `Meta`.
+pub(super) const SUMS: &[u8] = b"sums";
+/// Key of what format 1 kept and nothing reads any more: times at which not everything was read.
+pub(super) const HOLES: &[u8] = b"holes";
+
+pub(super) fn seq_key(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+pub(super) fn chunk_key(file: u64, chunk: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&file.to_be_bytes());
+    key[8..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+pub(super) fn seq_of(key: &[u8]) -> u64 {
+    key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+pub(super) fn chunk_of(key: &[u8]) -> u32 {
+    key.last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+pub(super) const RUNS: &[u8] = b"runs";
+/// Earlier runs remembered at most, so that a seal stays small. What a forgotten one sealed counts as unknown: it is
+/// compared with the table, should it lie in the same time.
+const KNOWN: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Runs {
+    current: RunId,
+    known: Vec<KnownRun>,
+}
+
+impl Runs {
+    /// A new run begins; `last` is the number of the last batch that the log has sealed.
+    pub(super) fn begin(store: &Store, last: Option<u64>, change: &mut Change) -> Result<Self, StoreError> {
+        let before: Option<Self> = store.get(Table::Meta, RUNS)?;
+        let mut known = before.map_or_else(Vec::new, |before| {
+            let Self { current, mut known } = before;
+            let sealed = last.filter(|last| known.last().is_none_or(|known| known.until < *last));
+            known.extend(sealed.map(|until| KnownRun { run: current, until }));
+            known
+        });
+        known.drain(..known.len().saturating_sub(KNOWN));
+        let runs = Self { current: RunId::new(), known };
+        change.put(Table::Meta, RUNS, &runs);
+        Ok(runs)
+    }
+
+    /// What the rows of batch `number`, which this run seals, were compared with, but for `uncompared` of them.
+    pub(super) fn compared(&self, number: u64, uncompared: u64) -> Compared {
+        Compared { run: self.current, number, known: self.known.clone(), uncompared }
+    }
 }

@@ -5,7 +5,7 @@ use shared::clock::{Moment, Steady};
 use shared::seal::Counts;
 
 use crate::log::coverage::{Coverage, Missed, Settled, Sight, time};
-use crate::log::keys::seq_key;
+use crate::log::record::seq_key;
 use crate::log::record::{Gap, Session, Sums, next, widen};
 use crate::store::{Change, Store, StoreError, Table};
 

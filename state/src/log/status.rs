@@ -8,8 +8,14 @@
 //! *closed* and *sealed* with the commit that reaches a limit of count, size or age, *uploaded* when S3 has confirmed
 //! the object's checksum, *published* when S3 has confirmed the seal.
 
-use serde::{Deserialize, Serialize};
+use std::io;
+
+use serde::Deserialize;
+use serde::Serialize;
 use shared::content::Content;
+use shared::exit::{Exit, Failure};
+
+use crate::store::StoreError;
 
 /// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +100,36 @@ impl BatchStatus {
                 let (status, event) = (format!("{status:?}"), format!("{event:?}"));
                 Err(IllegalMove { what: "batch", status, event })
             }
+        }
+    }
+}
+
+/// Why the log cannot go on. No caller may ignore one of these: after a failed write nothing may be believed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Move(#[from] IllegalMove),
+    /// A fault in the program: a file or batch that should be there is not.
+    #[error("the log has no {0}")]
+    Missing(String),
+    #[error("compressing rows: {0}")]
+    Compress(io::Error),
+    /// There can be no more threads.
+    #[error("starting a thread: {0}")]
+    Thread(io::Error),
+    /// A thread of the log has ended, after an error that was reported already or with a panic.
+    #[error("the log has stopped after an error")]
+    Ended,
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => error.into(),
+            other => Failure::new(Exit::Software, other),
         }
     }
 }

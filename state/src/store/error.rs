@@ -22,23 +22,14 @@ pub enum StoreError {
     #[error("there is no database in {0}")]
     Missing(PathBuf),
     #[error("{path}: {error}{}", advice(error))]
-    Io {
-        path: PathBuf,
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
     /// Bytes are not what was written.
     #[error(
         "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
     )]
-    Damaged {
-        dir: PathBuf,
-        what: String,
-    },
+    Damaged { dir: PathBuf, what: String },
     #[error("{dir} cannot be used: {what}; nothing was changed")]
-    Foreign {
-        dir: PathBuf,
-        what: String,
-    },
+    Foreign { dir: PathBuf, what: String },
 }
 
 impl StoreError {

@@ -21,9 +21,9 @@ use crate::store::mark::{self, Mark};
 use crate::store::opening::{Check, Opening};
 use crate::store::spare::{self, Spare};
 use crate::store::survey::{broken, survey};
-use crate::store::trial::try_a_copy;
+use crate::store::trial::{remove_copy, try_a_copy};
 use crate::store::undo::Undo;
-use crate::store::{copy, disk_error, leftovers, paths};
+use crate::store::{disk_error, leftovers, paths};
 
 /// Pause between two tries to lock a database, or to put it back.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -169,7 +169,7 @@ fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, Store
         undo = Some(kept.map_err(|(path, error)| StoreError::Io { path, error })?);
     }
     let spare = spare::read(dir).map_err(StoreError::at(&paths::spare(dir)))?;
-    let removed = copy::remove(dir);
+    let removed = remove_copy(dir);
     match (broken(&segments, spare).next(), removed) {
         (Some(segment), removed) => {
             removed?;

@@ -4,8 +4,8 @@ use std::fmt::Display;
 
 use toml::{Table, Value};
 
-use crate::config::key::Type;
 use crate::config::keys::KEYS;
+use crate::config::keys::Type;
 use crate::config::problems::Problems;
 use crate::human::{Size, Span};
 

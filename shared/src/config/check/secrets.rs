@@ -1,6 +1,6 @@
 //! A secret is set in one place, and a program that uses it has it.
 
-use crate::config::key::ENV_PREFIX;
+use crate::config::keys::ENV_PREFIX;
 use crate::config::problems::Problems;
 
 pub(super) fn one_source(

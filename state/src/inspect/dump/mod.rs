@@ -5,8 +5,6 @@ mod stream_table;
 mod batch_table;
 mod overview;
 mod batch;
-mod timeline;
 
-pub use batch::BatchDump;
+pub use batch::{BatchDump, Event, Happening};
 pub use overview::{Dump, Pending, ask_ingester, ask_producer};
-pub use timeline::{Event, Happening};

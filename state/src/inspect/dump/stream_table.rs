@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, duration};
 
-use crate::inspect::words::{age, outcomes};
+use crate::inspect::columns::{age, outcomes};
 use crate::log::{ENDED_WITHOUT_A_WORD, Session};
 use crate::status::snapshot::{GapsSnapshot, ProducerSnapshot};
 

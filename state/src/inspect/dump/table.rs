@@ -9,7 +9,7 @@ use shared::ids::BatchId;
 use super::overview::Dump;
 use super::stream_table::stream;
 use crate::inspect::columns;
-use crate::inspect::words::{age, header, word};
+use crate::inspect::columns::{age, header, word};
 use crate::loads::{Load, LoadState, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::BatchSnapshot;

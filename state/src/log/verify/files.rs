@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::log::chunk;
-use crate::log::keys::{chunk_key, chunk_of, seq_key, seq_of};
 use crate::log::record::FileRecord;
+use crate::log::record::{chunk_key, chunk_of, seq_key, seq_of};
 use crate::log::status::FileStatus;
+use crate::log::verify::context::each_chunked;
 use crate::log::verify::context::{Context, Faults, of_file, record};
-use crate::log::verify::groups;
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
 use crate::verdict::Fault;
@@ -61,7 +61,7 @@ fn waits(file: &FileRecord) -> bool {
 pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
     let mut held = BTreeMap::<u64, Held>::new();
     let store = context.store;
-    groups::each(context.table(Table::Chunks), store, Table::Chunks, 12, |checked, key, content| {
+    each_chunked(context.table(Table::Chunks), store, Table::Chunks, 12, |checked, key, content| {
         let chunk = measure(content);
         checked.count("chunks", 1);
         if let Ok((rows, _, bytes)) = chunk {

@@ -1,13 +1,112 @@
-//! One batch in the producer's log.
+//! What a service tells about its database: plain data, made from what the log and the loads tell. It is the same
+//! whether a service answers for its database or somebody else opens it. `state dump --json` prints these types, so
+//! they are an interface: see docs/STATE.md.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
 use shared::exit::Failure;
 use shared::ids::{BatchId, BatchPrefix, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
-use crate::log::{BatchRecord, BatchStatus, FileRecord, FileStatus, LogError, LogReader, Upload};
+use crate::loads::{LedgerMark, Load, Paused, Sums};
+use crate::log::{
+    BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
+    Session, Upload,
+};
+
+/// Version of the JSON; it grows when the meaning of a field changes or a field goes.
+pub const SNAPSHOT_FORMAT: u32 = 2;
+
+/// Sessions a snapshot shows.
+const SESSIONS_SHOWN: usize = 20;
+
+/// The producer's log at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ProducerSnapshot {
+    pub instance: Instance,
+    /// Sums since the log was created.
+    pub totals: Counts,
+    /// Rows that are durable here and not yet in S3.
+    pub rows_to_upload: u64,
+    pub disk_bytes: u64,
+    pub hits_remembered: u64,
+    #[serde(default)]
+    pub dedup: Dedup,
+    /// Rejects that are not yet in S3.
+    pub rejects_waiting: u64,
+    /// Batches that are filling, sealed, or were published lately; oldest first.
+    pub batches: Vec<BatchSnapshot>,
+    #[serde(default)]
+    pub connections: u64,
+    /// The latest sessions of all connections; oldest first.
+    pub sessions: Vec<Session>,
+    /// Times in which the stream was not read.
+    #[serde(default)]
+    pub gaps: GapsSnapshot,
+}
+
+/// Gaps of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapsSnapshot {
+    /// Sums since the log was created.
+    #[serde(flatten)]
+    pub totals: GapTotals,
+    /// Those before a session that is kept; oldest session first.
+    pub list: Vec<GapSnapshot>,
+}
+
+/// Time in which the stream was not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct GapSnapshot {
+    pub session: u64,
+    pub connection: u8,
+    /// The last `receivedTimeGMT` before it.
+    pub from: DateTime<Utc>,
+    /// The first after it.
+    pub to: DateTime<Utc>,
+    pub seconds: u64,
+    pub why: Option<String>,
+}
+
+impl GapSnapshot {
+    /// The gap before a session, if there is one.
+    fn before(session: &Session) -> Option<Self> {
+        let gap = session.gap.clone()?;
+        let (seconds, Gap { from, to, why }) = (gap.seconds(), gap);
+        Some(Self { session: session.session, connection: session.connection, from, to, seconds, why })
+    }
+}
+
+impl LogReader {
+    /// The log at this moment, for people and programs.
+    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
+        let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
+            self.figures()?;
+        let known = self.batches_with_uploads()?;
+        let waiting = known.iter().filter(|(record, _)| record.status != BatchStatus::Published);
+        let rows_to_upload = waiting.map(|(record, done)| record.rows.saturating_sub(done.rows)).sum();
+        let sessions = self.sessions(SESSIONS_SHOWN)?;
+        let list = sessions.iter().filter_map(GapSnapshot::before).collect();
+        Ok(ProducerSnapshot {
+            instance,
+            totals,
+            rows_to_upload,
+            disk_bytes,
+            hits_remembered: hits,
+            dedup,
+            rejects_waiting: rejects,
+            batches: known.iter().map(|(record, done)| BatchSnapshot::new(record, done.files)).collect(),
+            connections,
+            gaps: GapsSnapshot { totals: gaps, list },
+            sessions,
+        })
+    }
+}
 
 /// A batch in the producer's log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -89,7 +188,7 @@ impl<T> Matching<T> {
 
 impl BatchSnapshot {
     /// A batch of which so many files stand in S3 and have their record still.
-    pub(super) fn new(record: &BatchRecord, uploaded: u32) -> Self {
+    fn new(record: &BatchRecord, uploaded: u32) -> Self {
         let published = record.status == BatchStatus::Published;
         Self {
             batch: record.id,
@@ -134,4 +233,20 @@ impl BatchDetail {
             file_list,
         })
     }
+}
+
+/// The ingester's load store at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct IngesterSnapshot {
+    /// Every load it remembers, oldest batch first.
+    pub loads: Vec<Load>,
+    /// The pause of loading; None while it loads.
+    #[serde(default)]
+    pub paused: Option<Paused>,
+    /// Sums over all staged loads.
+    #[serde(default)]
+    pub sums: Sums,
+    /// The mark of the ledger as the ingester saw it last; None if it never saw it.
+    #[serde(default)]
+    pub ledger: Option<LedgerMark>,
 }

@@ -72,8 +72,7 @@ impl Clock {
         }
     }
 
-    /// Moves a clock that is set by hand forward, and wakes the sleepers whose time has come. The clock of the machine
-    /// stays.
+    /// Moves a clock that is set by hand forward and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| {
@@ -82,8 +81,7 @@ impl Clock {
         }
     }
 
-    /// Sets the wall clock of a clock that is set by hand, as somebody may; the steady clock runs on. The clock of the
-    /// machine stays.
+    /// Sets the wall clock of a clock that is set by hand; the steady clock runs on.
     pub fn set_wall(&self, wall: DateTime<Utc>) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| moment.wall = wall);
@@ -162,8 +160,7 @@ impl From<DateTime<Utc>> for Moment {
     }
 }
 
-/// What is left of a wait that began when the wall clock said `since` and that is to last `wait`. Never more than the
-/// whole of it: a `since` in the future was written before the clock was set back.
+/// What is left of `wait`, which began at `since` by the wall clock; the whole of it if `since` is in the future.
 pub fn left_of(wait: Duration, since: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     wait.saturating_sub(age(since, now))
 }

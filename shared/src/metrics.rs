@@ -13,8 +13,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 
 type Label = [(&'static str, String); 1];
 
-/// One page of figures, made anew for each scrape: what a service knows stands in its database and its counters, and
-/// is kept nowhere twice.
+/// One page of figures, made anew for each scrape.
 #[derive(Debug)]
 pub struct Page {
     registry: Registry,

@@ -109,11 +109,9 @@ impl Checked {
     }
 }
 
-/// Fails with the first fault, if there is one.
 pub(crate) fn sound(store: &Store, checked: &[Checked]) -> Result<(), StoreError> {
     let Some(fault) = checked.iter().find_map(|checked| checked.faults.first()) else { return Ok(()) };
     Err(StoreError::Damaged { dir: store.dir().to_owned(), what: fault.to_string() })
 }
 
-/// What is wrong with a key that no version writes.
 pub(crate) const NO_SUCH_KEY: &str = "no such key is ever written";

@@ -13,13 +13,11 @@ use crate::boxed::Boxed;
 use crate::causes::causes;
 use crate::config::S3;
 
-/// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The name by which CloudTrail shows the sessions of an assumed role.
 const SESSION: &str = "livestream";
 
-/// What the clients of AWS have in common; the credential is the fixed key of `[s3]` or the AWS chain, or a role that is
-/// assumed with one of them.
+/// What the clients of AWS have in common.
 pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     Box::pin(async move {
         let timeouts = TimeoutConfig::builder()
@@ -40,8 +38,7 @@ pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     })
 }
 
-/// The configuration for STS. It is made anew, without what the SDK would look up for a service: an `endpoint_url` of the
-/// profile would override an address that is set here.
+/// The configuration for STS, made anew: an `endpoint_url` of the profile would override the address set here.
 fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
     let mut asking = SdkConfig::builder();
     asking.set_behavior_version(sdk.behavior_version());
@@ -58,7 +55,6 @@ fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
     asking.build()
 }
 
-/// The same, as the role of [s3].
 async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
     let mut role =
         AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking(config, &sdk));
@@ -75,8 +71,7 @@ const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_pro
      the role of its container or instance, a web identity, a profile with keys or with role_arn and source_profile, \
      AWS_ACCESS_KEY_ID, or s3.access_key_id";
 
-/// The message for a source of credentials that is not built in, in place of the SDK's, which names features of cargo. None
-/// if the error is another.
+/// The message for a source of credentials that is not built in, in place of the SDK's; None for any other error.
 pub(crate) fn not_built_in(said: &str) -> Option<String> {
     let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
         match rest.split(['.', ' ', ',']).next().unwrap_or_default() {

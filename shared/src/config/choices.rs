@@ -73,7 +73,6 @@ impl Auth {
 }
 
 impl Login {
-    /// Whether the user is named by `redshift.user`.
     pub(super) fn needs_user(self) -> bool {
         matches!(self, Self::Password | Self::Iam)
     }

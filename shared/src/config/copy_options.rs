@@ -29,10 +29,7 @@ impl Default for CopyOptions {
 }
 
 impl CopyOptions {
-    /// Checks the options of a configuration.
-    ///
-    /// # Errors
-    /// When an option is not allowed: the first of them, and why.
+    /// Checks the options of a configuration; the error names the first that is not allowed, and why.
     pub fn parse<'t>(texts: impl IntoIterator<Item = &'t str>) -> Result<Self, String> {
         let mut options = Self::default();
         let mut given: Vec<&str> = Vec::new();
@@ -81,7 +78,6 @@ const OPTIONS: [(&str, Form); 7] = [
 const ALLOWED: &str = "ACCEPTINVCHARS ['c'], BLANKSASNULL, COMPUPDATE ON|OFF|PRESET, ROUNDEC, STATUPDATE ON|OFF, TRIMBLANKS, \
                        TRUNCATECOLUMNS";
 
-/// Why an option that Redshift knows is not for a site to give.
 fn reason(name: &str) -> &'static str {
     match name {
         "MAXERROR" | "NOLOAD" | "IGNOREHEADER" | "IGNOREALLERRORS" | "IGNOREBLANKLINES" => {

@@ -17,7 +17,6 @@ pub(super) const GONE: &[Gone] = &[Gone {
     why: "no hit is dropped by its time any more; what is not known by its id is compared with the table",
 }];
 
-/// Removes such keys from `table`. Answers with a warning for each.
 pub(super) fn remove_keys(table: &mut Table, gone: &[Gone]) -> Vec<String> {
     let mut warnings = Vec::new();
     for key in gone {
@@ -30,7 +29,6 @@ pub(super) fn remove_keys(table: &mut Table, gone: &[Gone]) -> Vec<String> {
     warnings
 }
 
-/// Removes the variables of such keys from the environment. Answers with a warning for each.
 pub(super) fn remove_variables(
     env: impl Iterator<Item = (String, String)>,
     gone: &[Gone],

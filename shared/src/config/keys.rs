@@ -275,7 +275,6 @@ pub const SECTIONS: &[Section] = &[
 pub static KEYS: LazyLock<Vec<Key>> =
     LazyLock::new(|| SECTIONS.iter().flat_map(|(_, _, keys)| *keys).copied().collect());
 
-/// The key at `path`, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }

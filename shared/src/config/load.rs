@@ -13,8 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::secret::Secret;
 
 impl Config {
-    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment. Of the
-    /// secrets only those the caller uses must be set, and only their files are read. The failure holds every complaint.
+    /// Reads, checks and completes the configuration in `path`. Only the secrets that the caller uses must be set.
     pub fn load(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
         let text =
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;

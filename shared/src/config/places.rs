@@ -44,8 +44,7 @@ impl S3 {
         addresses
     }
 
-    /// The address as the SDK makes it of a store's: with the bucket in front of the host, where TLS allows it (a dot in
-    /// the bucket's name is no part of a certificate's wildcard).
+    /// The SDK puts the bucket in front of the host unless its name has a dot, which no wildcard certificate covers.
     fn of_bucket(&self, store: String) -> String {
         let bucket = &self.bucket;
         let in_front = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

@@ -31,7 +31,6 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    /// Notes that `key` breaks a rule.
     pub(super) fn add(&mut self, key: &str, rule: impl fmt::Display) {
         self.0.push(format!("{key}: {rule}"));
     }
@@ -40,7 +39,6 @@ impl Problems {
         self.0.iter().any(|problem| problem.starts_with(&format!("{key}: ")))
     }
 
-    /// Ends with every complaint, if there is one.
     pub(super) fn end<T>(self, origin: &Path, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() {
             Ok(value)

@@ -10,8 +10,7 @@ use crate::config::keys::{ENV_PREFIX, Key, Type};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 
-/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults. Answers
-/// with a warning for each key that earlier versions had.
+/// Completes and checks a configuration. Returns a warning for each key that earlier versions had.
 pub(super) fn resolve(
     text: &str,
     origin: &Path,
@@ -59,8 +58,7 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     }
 }
 
-/// The variables of this process that override keys or say how requests leave this machine. What is not UTF-8 in a value
-/// is replaced, so that the value is refused.
+/// The variables that are read here. Bytes that are not UTF-8 are replaced, so that the value is refused.
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);

@@ -138,8 +138,7 @@ impl Egress {
         self.authorities.named().unwrap_or_else(|| "the system's authorities".to_owned())
     }
 
-    /// Reads the authorities that the environment names, if it names some. None of them usable is an error here, because
-    /// every connection would fail later with less to say.
+    /// Reads the authorities that the environment names. Fails when none is usable: every connection would fail later.
     pub fn read_authorities(&mut self) -> Result<(), Failure> {
         self.authorities.read()
     }

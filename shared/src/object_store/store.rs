@@ -23,8 +23,7 @@ pub struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
-    /// looked for.
+    /// A client for the configured bucket. Nothing is sent but what looks for credentials.
     pub async fn connect(config: &S3) -> Self {
         let sdk = crate::aws::load(config).await;
         let terms = Arc::new(Terms::of(config));
@@ -118,12 +117,10 @@ impl Terms {
         }
     }
 
-    /// The same, of a bucket that may belong to another account.
     pub(super) fn of_any_owner(&self) -> Self {
         Self { owner: None, ..self.clone() }
     }
 
-    /// The account the bucket must belong to.
     pub(super) fn owner(&self) -> Option<String> {
         self.owner.clone()
     }

@@ -25,8 +25,7 @@ pub struct Stored {
 }
 
 impl ObjectStore {
-    /// Stores an object with its CRC-32, which S3 checks on arrival, and checks the one that S3 answers. After an error
-    /// the object may be stored all the same.
+    /// Stores an object with its CRC-32, which S3 and this check. After an error it may be stored all the same.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32);

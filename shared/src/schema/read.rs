@@ -31,8 +31,7 @@ const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delim
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
 impl Schema {
-    /// Reads a schema file, which takes the place of the built-in schema or, with `mode = "extend"`, adds to it;
-    /// `origin` names it in messages.
+    /// Reads a schema file on the built-in schema; `origin` names it in messages.
     pub fn from_toml(text: &str, origin: &str) -> Result<Self, SchemaError> {
         Self::from_toml_on(&Self::default(), text, origin)
     }
@@ -88,7 +87,6 @@ impl Schema {
     }
 }
 
-/// Takes out the columns that `drop` names, one by one or as ranges; the error is the rule it breaks.
 fn drop_columns(columns: &mut Vec<Column>, names: Option<&Value>) -> Result<(), String> {
     const RULE: &str = "`drop` is a list of column names and ranges, such as [\"event501..event1000\"]";
     let names = match names {

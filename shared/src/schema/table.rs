@@ -24,9 +24,8 @@ pub struct Schema {
 pub struct Column {
     /// Name in the table, a plain lower-case identifier.
     pub name: String,
-    /// Where the value stands in a record. Several when Adobe spells it several ways: the first that yields a
-    /// value wins, whatever their order in the record. `$` alone for [`Kind::Record`]; none for a kind whose value
-    /// is not in the record.
+    /// Where the value stands in a record; of several paths the first that yields a value wins. `$` for
+    /// [`Kind::Record`], none for a kind whose value is not in the record.
     pub paths: Vec<JsonPath>,
     /// How the JSON value is read.
     pub kind: Kind,
@@ -86,8 +85,7 @@ impl Schema {
         self.columns.iter().filter(|column| column.kind != Kind::LoadTime)
     }
 
-    /// 16 hex digits over names, types and order of a row's columns: equal exactly when a row of one schema fits the
-    /// other's table. Paths, kinds and rules are left out, since they do not change what the columns are.
+    /// 16 hex digits over names, types and order of a row's columns: equal when rows of one fit the other's table.
     pub fn fingerprint(&self) -> String {
         let mut text = String::new();
         for column in self.in_row() {

@@ -2,7 +2,6 @@
 
 use crate::schema::sql_type::SqlType;
 
-/// Declares an enum whose values are words of a schema file.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident ($what:literal) { $($(#[$doc:meta])* $value:ident = $word:literal,)* }) => {
         $(#[$about])*
@@ -36,16 +35,14 @@ macro_rules! words {
 }
 
 words!(
-    /// How the JSON value of a field is read. Adobe sends strings for numbers and numbers for strings: every kind
-    /// accepts both.
+    /// How the JSON value of a field is read. Every kind takes numbers as strings and strings as numbers.
+    #[allow(missing_docs, reason = "the names say it")]
     Kind ("kind") {
         /// A string as it is; the text of a number or boolean; the JSON text of anything else.
         Text = "text",
-        /// A whole number.
         Integer = "integer",
         /// A whole number from 0 to 2^64-1, such as a hit id.
         Unsigned = "unsigned",
-        /// A number, kept exactly.
         Decimal = "decimal",
         /// true/false, 0/1, Y/N, yes/no.
         Boolean = "boolean",
@@ -55,11 +52,8 @@ words!(
         EventValue = "event_value",
         /// A string, an array or `{values, delim}`: the values joined by their delimiter, `,` if none is given.
         List = "list",
-        /// The JSON text of the value.
         Json = "json",
-        /// The JSON text of the whole record.
         Record = "record",
-        /// The name of the producer.
         Instance = "instance",
         /// The id of the batch that brings the row to Redshift, as in the ledger.
         Batch = "batch",
@@ -68,7 +62,6 @@ words!(
     }
 );
 
-/// The characters of a batch id.
 const BATCH_BYTES: u32 = 36;
 
 impl Kind {
@@ -77,7 +70,6 @@ impl Kind {
         !matches!(self, Self::Instance | Self::Batch | Self::LoadTime)
     }
 
-    /// Whether every value of this kind has a form in `sql_type`; the error is the rule.
     pub(super) fn check_type(self, sql_type: SqlType) -> Result<(), String> {
         let (fits, rule) = match self {
             Self::Text | Self::List | Self::Instance => {
@@ -110,10 +102,8 @@ impl Kind {
 words!(
     /// What happens to a value that the type of its column cannot hold as it was sent. Each time is counted by column.
     Rule ("rule") {
-        /// As much of it is stored as the type can hold: text is cut between two characters, loses its NULs, and has
-        /// half a surrogate pair, and what was no UTF-8, replaced by U+FFFD; so are the strings within a SUPER; an array
-        /// of JSON is cut behind a whole element; a number or time is rounded to the digits there are, half away from
-        /// zero. What cannot be cut is NULL.
+        /// As much is stored as the type holds: text is cut between characters, arrays of JSON behind a whole element;
+        /// numbers and times are rounded half away from zero. NULs go. What cannot be cut is NULL.
         Cut = "cut",
         /// The column is NULL.
         Null = "null",
@@ -131,7 +121,6 @@ impl Rule {
         }
     }
 
-    /// Whether it makes sense for such a column; the error says why not.
     pub(super) fn check(self, kind: Kind, sql_type: SqlType) -> Result<(), String> {
         let can_be_cut = match kind {
             Kind::Text

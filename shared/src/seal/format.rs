@@ -11,8 +11,7 @@ use crate::ids::{BatchId, Instance, RunId};
 use crate::json_fault::json_fault;
 use crate::layout::Compression;
 
-/// Version of the seal that this program writes, and the newest it reads. Format 1 says neither what its rows are, nor
-/// what they were compared with, nor the names of their columns.
+/// The format this program writes and the newest it reads. Format 1 has no checksum, comparison or columns of its rows.
 pub const SEAL_FORMAT: u32 = 2;
 
 /// A `receivedTimeGMT` before 2000 is older than the product.
@@ -20,8 +19,7 @@ const BELIEVED_FROM: DateTime<Utc> = DateTime::from_timestamp_nanos(946_684_800_
 /// No `receivedTimeGMT` is further ahead of the clock.
 pub const AHEAD: TimeDelta = TimeDelta::days(1);
 
-/// Whether a hit can have been received at this time. Seal and ledger bear no other: one odd record must not make its
-/// batch overlap with all others, nor a ledger row that Redshift refuses.
+/// Whether a hit can have been received then. One odd record must not make its batch overlap with all others.
 pub fn believed(received: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     (BELIEVED_FROM..now + AHEAD).contains(&received)
 }
@@ -37,20 +35,16 @@ pub struct Seal {
     pub created: DateTime<Utc>,
     pub sealed: DateTime<Utc>,
     pub schema: String,
-    /// The columns of its rows, in their order: any ingester can load them, whatever its own schema is. None: only an
-    /// ingester with the schema of the same fingerprint can (format 1, or the log did not keep the names).
+    /// The columns of its rows, in their order. None (format 1): only a schema of the same fingerprint fits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub columns: Option<Vec<String>>,
     pub compression: Compression,
     pub files: Vec<SealedFile>,
     pub rows: u64,
-    /// Bytes of all files as they stand in S3.
     pub bytes: u64,
     /// First and last `receivedTimeGMT` of its hits, if any bore one.
     pub first_received: Option<DateTime<Utc>>,
-    /// See `first_received`.
     pub last_received: Option<DateTime<Utc>>,
-    /// What became of the records received since the batch before.
     pub counts: Counts,
     /// Checksum of its rows. None in format 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,8 +64,7 @@ pub struct Compared {
     pub number: u64,
     /// Earlier runs of the same log.
     pub known: Vec<KnownRun>,
-    /// Rows with a hit id that was not among those remembered, of a time for which not all are: another batch of the
-    /// same log may have them.
+    /// Rows whose hit id was unknown, of a time for which not all ids are remembered: another batch may have them.
     pub uncompared: u64,
 }
 
@@ -85,10 +78,8 @@ pub struct KnownRun {
 }
 
 impl Compared {
-    /// Whether the hits of another batch, as its ledger row tells of it, were among those that this batch was compared
-    /// with, or the other way round: batch `number` of `run`, all of whose rows were compared (`wholly`) or not. A later
-    /// batch of the same run that was not may have hits of this one again. Of this batch itself nothing is said that
-    /// `uncompared` does not take back.
+    /// Whether the hits of batch `number` of `run` were compared with those of this batch, either way round.
+    /// `wholly`: all its rows were compared; if not, a later batch of the same run may repeat hits of this one.
     pub fn covers(&self, run: RunId, number: u64, wholly: bool) -> bool {
         let own = run == self.run && (number <= self.number || wholly);
         own || self.known.iter().any(|known| known.run == run && number <= known.until)
@@ -104,7 +95,6 @@ pub struct SealedFile {
     pub bytes: u64,
     /// CRC-32 of the object as S3 spells it: base64 of the big-endian value.
     pub crc32: String,
-    /// The object's `ETag`.
     pub etag: String,
 }
 

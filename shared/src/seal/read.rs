@@ -14,11 +14,9 @@ use crate::seal::format::{BadSeal, SEAL_FORMAT, Seal, SealedFile};
 pub(crate) const MAX_FILE_ROWS: u64 = 1_000_000;
 /// Bytes of rows at which a file is ended at the latest, which is the most that `batch.max_file_bytes` may be.
 pub(crate) const MAX_FILE_BYTES: u64 = 1 << 30;
-/// Bytes of a file's object at most. The row that reaches `MAX_FILE_BYTES` is still in the file: 4 MiB of values, or
-/// 8 MiB if they are all quotes, which are doubled. Compression that finds nothing to save adds one byte to 256.
+/// Bytes of a file's object at most: the last row may add 8 MiB of doubled quotes, compression one byte in 256.
 pub const MAX_OBJECT_BYTES: u64 = MAX_FILE_BYTES + (16 << 20);
 
-/// Characters of a name that are repeated in a message.
 const SHOWN: usize = 60;
 
 impl Seal {
@@ -41,8 +39,7 @@ impl Seal {
         Ok(seal)
     }
 
-    /// Checks that the sums add up, that each file is named once, as a file of this batch is, and can be so large, and
-    /// that a table can have exactly these columns.
+    /// Checks that sums add up, that each file is named once and can be of this batch, and that the columns can be.
     pub fn check(&self) -> Result<(), BadSeal> {
         let fault = self.files_fault().or_else(|| self.columns.as_deref().and_then(column_fault));
         fault.map_or(Ok(()), |fault| Err(BadSeal::Contradiction(fault)))
@@ -69,7 +66,6 @@ impl Seal {
     }
 }
 
-/// Why no file of a batch with this compression can be so.
 fn file_fault(file: &SealedFile, compression: Compression) -> Option<String> {
     // A file of any other name would be loaded, and neither archived nor deleted.
     match parse_file_name(&file.name) {
@@ -90,7 +86,6 @@ fn file_fault(file: &SealedFile, compression: Compression) -> Option<String> {
     })
 }
 
-/// Why no table can have exactly these columns.
 fn column_fault(columns: &[String]) -> Option<String> {
     if columns.is_empty() || columns.len() > MAX_COLUMNS {
         return Some(format!("it names {} columns, a table has 1 to {MAX_COLUMNS}", columns.len()));

@@ -56,7 +56,6 @@ pub(super) fn word(value: impl Debug) -> String {
     format!("{value:?}").to_lowercase()
 }
 
-/// Time from `then` to `now`, in whole seconds.
 pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
     duration(Duration::from_secs(clock::age(then, now).as_secs()))
 }
@@ -68,7 +67,6 @@ pub(super) fn outcomes(counts: &Counts) -> String {
     format!("{received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected")
 }
 
-/// The first lines of a table: its time, and where the answers of both services are from.
 pub(super) fn header<P, I>(at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) -> String {
     let at = at.format("%Y-%m-%d %H:%M:%S UTC");
     format!("{at}\nproducer  {}\ningester  {}", producer.origin(), ingester.origin())

@@ -145,7 +145,6 @@ fn state_name(load: &Load) -> &'static str {
     }
 }
 
-/// Seconds since then; 0 when there is no then.
 fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
     since.map_or(0.0, |since| clock::age(since, now).as_secs_f64())
 }

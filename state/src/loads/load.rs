@@ -34,7 +34,6 @@ pub struct Load {
     /// Checksum of its rows, as its seal says; None as for `form`, or when the seal has none.
     #[serde(default)]
     pub content: Option<Content>,
-    /// When its seal was first seen.
     pub discovered: DateTime<Utc>,
     pub attempts: u32,
     /// Failures so far, those included that kept an attempt from starting.
@@ -50,8 +49,7 @@ pub struct Load {
     /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
     #[serde(default)]
     pub quarantined: u64,
-    /// Rows that the table had already, as far as this ingester knows: `rows` are those loaded, these and the quarantined
-    /// ones.
+    /// Rows that the table had already: `rows` are those loaded, these and the quarantined ones.
     #[serde(default)]
     pub known: u64,
     #[serde(default)]

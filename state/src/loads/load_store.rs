@@ -90,8 +90,7 @@ impl Loads {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a batch whose seal was seen. One that is known stays as it is, unless it was archived; but until it is
-    /// loaded it has the content of the current seal, with which the ledger is compared.
+    /// Notes a batch whose seal was seen. Until it is loaded it takes the content of the current seal.
     pub fn discovered(&self, load: Load) -> Result<Load, LoadsError> {
         let Some(known) = self.get(load.batch)? else {
             self.write(Change::new(), std::slice::from_ref(&load))?;
@@ -134,8 +133,7 @@ impl Loads {
         Ok(noted)
     }
 
-    /// Writes these loads with `change`, and forgets old ones. After a failure the process ends: the index needs no way
-    /// back.
+    /// Writes these loads and forgets old ones. After a failure the process ends: the index needs no way back.
     fn write(&self, mut change: Change, loads: &[Load]) -> Result<(), StoreError> {
         let mut index = self.index();
         for load in loads {
@@ -194,7 +192,6 @@ impl Loads {
 }
 
 impl Loads {
-    /// Sets a value durably, or with None removes it.
     fn set<T: Serialize>(&self, key: &[u8], value: Option<&T>) -> Result<(), StoreError> {
         let mut change = Change::new();
         match value {
@@ -250,12 +247,10 @@ impl Loads {
     }
 }
 
-/// Reads everything; fails if something is wrong.
 pub(super) fn check(store: &Store) -> Result<(), StoreError> {
     sound(store, &verify(store)?)
 }
 
-/// Reads and checks everything. Damage is no error, but what is reported.
 pub(super) fn verify(store: &Store) -> Result<Vec<Checked>, StoreError> {
     let (mut meta, mut loads) = (Checked::new(Table::Meta), Checked::new(Table::Loads));
     meta.each(store, Table::Meta, |meta, key, _| {
@@ -305,13 +300,11 @@ pub struct LedgerMark {
     pub pipeline: String,
     /// The table the ledger speaks of.
     pub table: String,
-    /// It speaks for every row of the table that was received then or later; None: for none. What is older is loaded the
-    /// staged way.
+    /// It speaks for every row received then or later; None: for none. Older rows are loaded the staged way.
     pub knows_from: Option<DateTime<Utc>>,
 }
 
-/// A session at Redshift that this ingester began and whose end it has not seen. If it lives on, it may hold the lock that
-/// the next one waits for; the next one ends it.
+/// A session at Redshift whose end was not seen. It may hold the lock; the next session ends it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedshiftSession {
     /// Its process, from `pg_backend_pid()`.
@@ -331,7 +324,6 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// With one more load, of which the table had `known` rows.
     pub(super) fn with(self, known: u64) -> Self {
         Self {
             staged_loads: self.staged_loads.saturating_add(1),

@@ -25,18 +25,9 @@ use serde::{Deserialize, Serialize};
 pub enum LoadState {
     Discovered,
     Loading,
-    Retrying {
-        /// When the next attempt may start.
-        next: DateTime<Utc>,
-        class: ErrorClass,
-        why: String,
-    },
-    Loaded {
-        at: DateTime<Utc>,
-    },
-    Archived {
-        at: DateTime<Utc>,
-    },
+    Retrying { next: DateTime<Utc>, class: ErrorClass, why: String },
+    Loaded { at: DateTime<Utc> },
+    Archived { at: DateTime<Utc> },
 }
 
 /// The class of a load failure; it decides who must act.
@@ -60,7 +51,6 @@ pub enum ErrorClass {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum LoadEvent {
     Attempt,
-    /// It failed, or could not start.
     Failed {
         next: DateTime<Utc>,
         class: ErrorClass,

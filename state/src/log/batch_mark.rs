@@ -9,8 +9,7 @@ use crate::store::{Change, Store, StoreError, Table};
 
 pub(super) const MARK: &[u8] = b"mark";
 
-/// Takes the place of the batch's id in rows. Each log has its own mark, which never leaves it, so that no record can hold
-/// it.
+/// Takes the place of the batch's id in rows. It never leaves its log, so no record can hold it.
 #[derive(Debug, Clone)]
 pub(super) struct BatchMark {
     text: String,
@@ -23,7 +22,6 @@ impl BatchMark {
         Self { text, finder }
     }
 
-    /// The mark of a log; None if it has none yet.
     pub(super) fn of(store: &Store) -> Result<Option<Self>, StoreError> {
         Ok(store.get(Table::Meta, MARK)?.map(Self::new))
     }
@@ -42,7 +40,6 @@ impl BatchMark {
         &self.text
     }
 
-    /// Puts the id of `batch` in the place of each mark.
     pub(super) fn replace(&self, batch: BatchId, rows: &mut [u8]) {
         let id = batch.to_string();
         let mut from = 0;

@@ -19,7 +19,6 @@ fn key(fingerprint: &str) -> Vec<u8> {
     [COLUMNS, fingerprint.as_bytes(), b"/"].concat()
 }
 
-/// The columns of the schema with this fingerprint; None if the log does not know them.
 pub(super) fn read(store: &Store, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
     let (key, mut json) = (key(fingerprint), Vec::new());
     if !chunked::get(store, Table::Meta, &key, &mut json)? {
@@ -45,7 +44,6 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// Forgets all but those of these fingerprints.
 pub(super) fn forget_but(
     store: &Store,
     wanted: &HashSet<String>,

@@ -28,7 +28,6 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// Adds the staged rows, and opens a file and a batch for them if need be.
     pub(super) fn add(
         &mut self,
         stage: &mut Stage,
@@ -117,7 +116,6 @@ impl Filling {
         Ok(())
     }
 
-    /// Whether the file takes no more than what is staged.
     pub(super) fn is_full_with(&self, stage: &Stage, settings: &Settings) -> bool {
         let (rows, bytes) = self.file.as_ref().map_or((0, 0), |file| (file.record.rows, file.record.bytes));
         rows + stage.row_count >= settings.records_per_file
@@ -210,8 +208,7 @@ impl Stage {
         }
     }
 
-    /// Adds the id of a row that is remembered under the time `at`. It is uncompared if an earlier copy of the hit may be
-    /// forgotten.
+    /// Adds the id of a row remembered under the time `at`; uncompared if an earlier copy of the hit may be forgotten.
     pub(super) fn add_hit(&mut self, hit: HitId, at: StreamTime, uncompared: bool) {
         self.uncompared += u64::from(uncompared);
         let (first, last) = self.times.unwrap_or((at, at));

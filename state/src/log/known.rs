@@ -47,11 +47,9 @@ impl FromIterator<HitId> for KnownHits {
     }
 }
 
-/// Parts of the set.
 const PARTS: usize = 256;
 /// No id: the one id that looks like it is kept beside the tables.
 const EMPTY: u128 = 0;
-/// Slots of the smallest table.
 const SMALLEST: usize = 8;
 
 /// A set of hit ids, each as one number.

@@ -37,7 +37,6 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Adds what later commits made durable.
     pub(super) fn and(&mut self, later: Self) {
         self.counts.add(later.counts);
         self.closed.extend(later.closed);
@@ -57,7 +56,6 @@ pub(super) struct Cut {
     pub(super) hits: Vec<HitId>,
     /// The file as it is with this commit, if the commit changes it. Its last chunk is the one of this commit.
     pub(super) file: Option<Numbered<FileRecord>>,
-    /// What to report once it is durable.
     pub(super) done: Committed,
 }
 
@@ -132,7 +130,6 @@ impl Pipeline {
         }
     }
 
-    /// Returns when [`Pipeline::poll`] may have something new.
     pub(super) async fn notified(&self) {
         self.progress.notified().await;
     }
@@ -151,7 +148,6 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(LogError::Thread)
 }
 
-/// Compresses chunks until there are no more cuts or one fails.
 fn pack_all(
     mut encoder: Encoder,
     cuts: &mpsc::Receiver<Cut>,

@@ -23,15 +23,12 @@ type Numbered = (u64, Vec<u8>);
 
 pub(crate) struct Figures {
     pub(crate) instance: Instance,
-    /// Sums since the log was created.
     pub(crate) totals: Counts,
     pub(crate) disk_bytes: u64,
     pub(crate) hits: u64,
     pub(crate) dedup: Dedup,
-    /// Rejects waiting for their way to S3.
     pub(crate) rejects: u64,
     pub(crate) connections: u64,
-    /// Sums of gaps since the log was created.
     pub(crate) gaps: GapTotals,
 }
 
@@ -92,8 +89,7 @@ impl LogReader {
         batch.read_files(&self.store)
     }
 
-    /// Appends the rows of a file to `rows`, in the order they were accepted and with the id of their batch, having
-    /// checked every checksum.
+    /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
         let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
@@ -118,8 +114,7 @@ impl LogReader {
         Ok(record)
     }
 
-    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, with the choice; else up to `max` of
-    /// them, or fewer when they pass `max_bytes`.
+    /// The oldest rejects: those chosen to go to S3, with the choice; else up to `max`, or fewer past `max_bytes`.
     pub fn rejects(
         &self,
         max: usize,
@@ -182,8 +177,7 @@ impl LogReader {
         Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
     }
 
-    /// A batch with its files in order; a published one has no records of files any more. The batch may have been
-    /// published since `record` was read.
+    /// A batch with its files in order; None for a published one, which it may have become since `record` was read.
     pub(crate) fn with_files(
         &self,
         seq: u64,

@@ -73,17 +73,13 @@ pub struct BatchRecord {
     pub bytes: u64,
     /// First `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
-    /// Last `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
-    /// When its first row was committed.
     pub opened: DateTime<Utc>,
     pub sealed: Option<DateTime<Utc>>,
-    /// When S3 had confirmed its seal.
     pub published: Option<DateTime<Utc>>,
     /// What became of the records received since the batch before; known once it is sealed.
     pub counts: Counts,
-    /// Its rows whose hit would not be known if it had been met before. None: written in format 1, which compared them
-    /// with nothing that can be named, and put the id of the batch into its rows.
+    /// Its rows whose earlier copy might be forgotten. None: written in format 1, with the batch's id in its rows.
     #[serde(default)]
     pub uncompared: Option<u64>,
     #[serde(default)]
@@ -124,7 +120,6 @@ pub struct Session {
     pub counts: Option<Counts>,
     /// Lowest `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
-    /// Highest `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
     pub gap: Option<Gap>,
 }
@@ -159,12 +154,10 @@ pub struct GapTotals {
 
 /// A rejected record in the log and in S3: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct RejectLine {
-    /// When it was received.
     pub at: DateTime<Utc>,
-    /// By whom.
     pub instance: Instance,
-    /// Why it could not become a row.
     pub reason: String,
     /// The record as received, when it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -174,11 +167,9 @@ pub struct RejectLine {
     pub record_base64: Option<String>,
 }
 
-/// Key of the rejects that are to go to S3.
 pub(super) const CHOSEN: &[u8] = b"rejects";
 
-/// Rejects that go to S3 as one object: numbers of the first and the last. The choice is durable before the object is
-/// written, so that a retry after a crash, when there are more rejects, writes the same.
+/// Rejects that go to S3 as one object. The choice is durable first, so that a retry writes the same object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The first.
@@ -223,13 +214,11 @@ pub(super) fn next(number: &mut u64) -> u64 {
     this
 }
 
-/// Widens a span of time so that it holds `at`.
 pub(super) fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
     *first = Some(first.map_or(at, |first| first.min(at)));
     *last = (*last).max(Some(at));
 }
 
-/// Key of the sums and next numbers, in the table `Meta`.
 pub(super) const SUMS: &[u8] = b"sums";
 /// Key of what format 1 kept and nothing reads any more: times at which not everything was read.
 pub(super) const HOLES: &[u8] = b"holes";
@@ -254,8 +243,7 @@ pub(super) fn chunk_of(key: &[u8]) -> u32 {
 }
 
 pub(super) const RUNS: &[u8] = b"runs";
-/// Earlier runs remembered at most, so that a seal stays small. What a forgotten one sealed counts as unknown: it is
-/// compared with the table, should it lie in the same time.
+/// Earlier runs remembered at most, so that a seal stays small. Rows of forgotten ones are compared with the table.
 const KNOWN: usize = 32;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -173,8 +173,7 @@ fn keep_columns(
     Ok(columns::keep(store, &settings.schema, &settings.columns, change)?)
 }
 
-/// An open file and a filling batch go on at their age by the wall clock. One that was opened in the future, by a clock that
-/// was set back since, is new: it waits its whole age once more and no longer.
+/// Ages go on by the wall clock. What was opened in the future, before the clock was set back, is new.
 fn go_on_aging(filling: &mut Filling, now: Moment) {
     if let Some(file) = &filling.file {
         filling.file_since = now.steady - age(file.record.opened, now.wall);

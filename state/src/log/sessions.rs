@@ -22,20 +22,17 @@ const SESSIONS_KEPT: u64 = 1000;
 #[derive(Debug, Clone, Default)]
 struct Connection {
     session: Option<Session>,
-    /// Whether it has changed since the last cut.
     changed: bool,
     lost: Option<String>,
 }
 
 impl Connection {
-    /// Keeps why a session ended, if it brought hits.
     fn ended(&mut self, session: &Session) {
         if session.last_received.is_some() {
             self.lost = session.why.as_ref().map(|why| why.chars().take(GAP_WHY_CHARS).collect());
         }
     }
 
-    /// Counts a gap before `session`, and reports it.
     fn gap(&self, session: &Session, (from, to): Missed, sums: &mut Sums) -> Gap {
         let gap = Gap { from: time(from), to: time(to), why: self.lost.clone() };
         sums.gaps.gaps += 1;
@@ -63,8 +60,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Goes on where the last process stopped. A session of a process that was killed ended when it was last known to be
-    /// alive, and what each connection has received is what was committed.
+    /// Goes on where the last process stopped. A killed process's session ended when it was last known to be alive.
     pub(super) fn resume(
         store: &Store,
         connections: u8,
@@ -126,7 +122,6 @@ impl Sessions {
         }
     }
 
-    /// A connection no longer reads the stream.
     pub(super) fn end(&mut self, connection: u8, why: &str, now: Moment, change: &mut Change) {
         if let Some(connection) = self.get_mut(connection)
             && let Some(mut session) = connection.session.take()
@@ -147,7 +142,6 @@ impl Sessions {
         }
     }
 
-    /// A connection brings a hit of the time `seen`.
     pub(super) fn see(
         &mut self,
         connection: u8,

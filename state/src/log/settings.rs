@@ -17,7 +17,6 @@ pub struct Settings {
     pub schema: String,
     /// The names of those columns, which go into seals; none, if they are not known.
     pub columns: Vec<String>,
-    /// How files will be compressed in S3.
     pub compression: Compression,
     /// Where files go: bucket and prefix, as `s3://bucket/prefix`.
     pub place: String,
@@ -31,7 +30,6 @@ pub struct Settings {
     pub max_batch_age: Duration,
     /// Bytes of rows and rejects that wait here for S3, at most.
     pub max_bytes: u64,
-    /// Memory of sled's page cache.
     pub cache: u64,
     pub dedup_window: Duration,
     pub dedup_hits: usize,

@@ -16,7 +16,6 @@ use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, seq_key, seq_o
 use crate::log::status::{BatchEvent, FileEvent, FileStatus, LogError, Upload};
 use crate::store::{Change, Store, StoreError, Table, chunked};
 
-/// What waits for S3, and what S3 has.
 #[derive(Debug)]
 pub(super) struct Shipping {
     pub(super) store: Store,
@@ -41,7 +40,6 @@ impl Shipping {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Drops the rows of a file that S3 has confirmed.
     pub(super) fn uploaded(&self, file: u64, upload: Upload) -> Result<(), LogError> {
         let mut record = FileRecord::read(&self.store, file)?;
         record.status = record.status.next(FileEvent::Uploaded(upload))?;
@@ -86,7 +84,6 @@ impl Shipping {
         Ok(self.store.sync()?)
     }
 
-    /// Notes, durably, which rejects go to S3 next.
     pub(super) fn choose_rejects(&self, chosen: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
         change.put(Table::Meta, CHOSEN, &chosen);
@@ -95,7 +92,6 @@ impl Shipping {
         Ok(self.store.sync()?)
     }
 
-    /// Drops rejects that are in S3.
     pub(super) fn rejects_shipped(&self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
         change.remove(Table::Meta, CHOSEN);
@@ -161,7 +157,6 @@ impl Progress {
         self.batches().get(&batch).copied().unwrap_or_default()
     }
 
-    /// Counts an uploaded file of `rows`.
     pub(super) fn count(&self, batch: u64, rows: u64) {
         let mut batches = self.batches();
         let uploaded = batches.entry(batch).or_default();

@@ -20,12 +20,10 @@ use crate::store::StoreError;
 /// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FileStatus {
-    /// Rows are added to it.
     Open,
-    /// It waits for its upload.
     Closed,
-    /// It is in S3.
     Uploaded(Upload),
 }
 
@@ -46,7 +44,6 @@ pub struct Upload {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileEvent {
     Close,
-    /// S3 confirmed it.
     Uploaded(Upload),
 }
 
@@ -65,7 +62,6 @@ pub enum BatchStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchEvent {
     Seal,
-    /// S3 confirmed its seal.
     Published,
 }
 
@@ -117,7 +113,6 @@ pub enum LogError {
     Missing(String),
     #[error("compressing rows: {0}")]
     Compress(io::Error),
-    /// There can be no more threads.
     #[error("starting a thread: {0}")]
     Thread(io::Error),
     /// A thread of the log has ended, after an error that was reported already or with a panic.

@@ -19,8 +19,7 @@ const TIMES: usize = 16;
 /// Bytes before the ids of a chunk that an earlier version wrote: the time of its commit.
 const OLD_TIME: usize = 8;
 
-/// Ids forgotten by a commit, about: more than any commit adds (log.commit_rows is at most 10,000), so that the set
-/// comes down to its limits, and few enough that no commit waits long.
+/// Ids forgotten by a commit: more than a commit adds, and few enough that no commit waits long.
 const FORGOTTEN_AT_ONCE: usize = 20_000;
 
 #[derive(Debug)]
@@ -127,8 +126,7 @@ impl Window {
         self.cut = Some(Remembered { last, file, chunk });
     }
 
-    /// Forgets chunks that are too old, or the oldest of too many. The horizon becomes the highest time of any hit ever
-    /// forgotten.
+    /// Forgets chunks that are too old or too many. The horizon becomes the highest time of any hit forgotten.
     pub(super) fn forget(
         &mut self,
         store: &Store,

@@ -26,8 +26,7 @@ use crate::log::status::Upload;
 use crate::log::window::Window;
 use crate::store::{Change, Table, chunked};
 
-/// The most that the clocks of Adobe and this machine may differ. A later hit moves the stream's time no further, since it
-/// would make the window forget ids and hide gaps.
+/// The most that clocks may differ. A later hit moves the stream's time no further: ids and gaps would be lost.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What became of a staged row.
@@ -87,8 +86,7 @@ impl Log {
         Staged::New
     }
 
-    /// Counts a hit that was found among the [known ones](KnownHits): it is a duplicate and moves the stream's time, as in
-    /// [`Log::stage_row`], even if the window has forgotten it since.
+    /// Counts a hit found among the [known ones](KnownHits) as a duplicate, even if the window has forgotten it since.
     pub fn stage_known(
         &mut self,
         connection: u8,
@@ -154,8 +152,7 @@ impl Log {
             || self.filling.is_full_with(&self.stage, &self.settings)
     }
 
-    /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file,
-    /// of the filling batch or of a session that is not settled.
+    /// When a commit is due although the stage is not full: by the age of what is staged, open, filling or unsettled.
     pub fn next_commit(&self) -> Option<Steady> {
         let staged = self.stage.since.map(|since| since + self.settings.commit_interval);
         let settled = self.sums.coverage.next_settled().map(Steady::from_millis);
@@ -164,20 +161,13 @@ impl Log {
 }
 
 impl Log {
-    /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only while
-    /// several commits are under way already. [`Log::settled`] returns what is accepted.
-    ///
-    /// # Errors
-    /// When an earlier commit failed: nothing later is accepted then and the log must not be used any more.
+    /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::settled`] returns what
+    /// is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
     pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
         self.cut_off(now.into(), false)
     }
 
-    /// The next commits that are durable, with flush and fdatasync: their records, and no others, are accepted.
-    /// Never returns while none is under way.
-    ///
-    /// # Errors
-    /// When the disk fails. Nothing that is not settled yet is accepted then, and the log must not be used any more.
+    /// The next durable commits: their records, and no others, are accepted. Waits for ever while none is under way.
     pub async fn settled(&mut self) -> Result<Committed, LogError> {
         loop {
             if let Some(done) = self.try_settled()? {
@@ -269,7 +259,6 @@ impl Log {
     }
 }
 
-/// Sessions, and what S3 has confirmed.
 impl Log {
     /// Notes, durably, that a connection is about to read the stream; commits what is staged before it.
     pub fn session_started(&mut self, connection: u8, now: impl Into<Moment>) -> Result<Committed, LogError> {

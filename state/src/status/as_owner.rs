@@ -11,8 +11,7 @@ use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use crate::store::StoreError;
 
-/// Until it is dropped, this thread works as another user. So do the threads it starts meanwhile, such as sled's, as
-/// long as they live. Other threads are not changed.
+/// Until it is dropped, this thread, and those it starts such as sled's, work as another user.
 #[derive(Debug)]
 pub(crate) struct AsOwner {
     group: Gid,
@@ -20,8 +19,7 @@ pub(crate) struct AsOwner {
     _of_this_thread: std::marker::PhantomData<*const ()>,
 }
 
-/// Makes this thread work as the owner of `dir` if it works as root and another user owns the directory; None when there
-/// is nothing to change. Fails when the directory cannot be read, or root may not become another user here.
+/// Makes this thread work as the owner of `dir` if it works as root; None when there is nothing to change.
 pub(crate) fn as_owner(dir: &Path) -> Result<Option<AsOwner>, StoreError> {
     become_owner(dir).map_err(|error| StoreError::Io { path: dir.to_owned(), error })
 }

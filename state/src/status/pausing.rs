@@ -8,11 +8,8 @@ use crate::loads::{Loads, Pause, Paused, Pausing, REASON_MAX};
 use crate::status::feed::Question;
 use crate::status::service::Service;
 
-/// Stores a pause, or with None the end of the present one: through the ingester of `config` if it runs, and in its
-/// database if not. Returns the process that runs, and what holds afterwards.
-///
-/// # Errors
-/// When the reason is too long, the ingester refuses or the database cannot be opened.
+/// Stores a pause, or with None its end, through the ingester if it runs and in its database if not. Returns the
+/// process that runs, and what holds afterwards.
 pub async fn set_pause(
     config: &Config,
     clock: &Clock,

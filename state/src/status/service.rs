@@ -55,7 +55,6 @@ impl<T> Part<T> {
     }
 }
 
-/// Where a service answers, and where its database of type `D` is.
 pub(crate) struct Service<D> {
     socket: PathBuf,
     dir: PathBuf,
@@ -79,8 +78,7 @@ impl Service<Loads> {
 }
 
 impl<D> Service<D> {
-    /// Asks the service. If no service answers, opens its database and lets `read` answer. A service that starts has
-    /// its database and no socket yet: waits for it.
+    /// Asks the service, or lets `read` answer from its database. Waits for a service that starts.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         question: &Question,
@@ -138,7 +136,6 @@ fn unavailable(text: String) -> Failure {
     Failure::new(Exit::Unavailable, anyhow::anyhow!(text))
 }
 
-/// Why a database was not read.
 enum Unread {
     InUse(StoreError),
     Failed(Failure),

@@ -20,7 +20,6 @@ use crate::log::{
 /// Version of the JSON; it grows when the meaning of a field changes or a field goes.
 pub const SNAPSHOT_FORMAT: u32 = 2;
 
-/// Sessions a snapshot shows.
 const SESSIONS_SHOWN: usize = 20;
 
 /// The producer's log at one moment.
@@ -44,7 +43,6 @@ pub struct ProducerSnapshot {
     pub connections: u64,
     /// The latest sessions of all connections; oldest first.
     pub sessions: Vec<Session>,
-    /// Times in which the stream was not read.
     #[serde(default)]
     pub gaps: GapsSnapshot,
 }
@@ -74,7 +72,6 @@ pub struct GapSnapshot {
 }
 
 impl GapSnapshot {
-    /// The gap before a session, if there is one.
     fn before(session: &Session) -> Option<Self> {
         let gap = session.gap.clone()?;
         let (seconds, Gap { from, to, why }) = (gap.seconds(), gap);
@@ -120,7 +117,6 @@ pub struct BatchSnapshot {
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
-    /// When its first row was committed.
     pub opened: DateTime<Utc>,
     pub sealed: Option<DateTime<Utc>>,
     /// When S3 confirmed its seal.
@@ -139,7 +135,6 @@ pub struct BatchDetail {
     pub place: String,
     /// Lowest `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
-    /// Highest `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
     /// Outcomes of the records received since the batch before; None until it is sealed.
     pub counts: Option<Counts>,
@@ -149,18 +144,15 @@ pub struct BatchDetail {
 
 /// A file of a batch that is not published.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct FileDetail {
-    /// Its number within the batch, from 0.
     pub no: u32,
     /// `open`, `closed` or `uploaded`.
     pub status: String,
-    /// Rows so far.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
-    /// When its first row was committed.
     pub opened: DateTime<Utc>,
-    /// What S3 confirmed of it.
     pub uploaded: Option<Upload>,
 }
 
@@ -174,7 +166,6 @@ pub struct Matching<T> {
 }
 
 impl<T> Matching<T> {
-    /// Filters `batches`, and reads the one that matches if it is the only one.
     pub(crate) fn find<R>(
         batches: impl Iterator<Item = (BatchId, R)>,
         prefix: &BatchPrefix,

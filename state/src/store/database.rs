@@ -83,8 +83,8 @@ impl Store {
         self.turns.take(|| self.sled("writing", || self.db.apply_batch(batch)))
     }
 
-    /// Applies a change as a whole and makes it durable, also against power loss, and with it everything applied
-    /// before. After an error nothing that was applied since the last success may be believed. One thread commits.
+    /// Applies a change and makes it durable with everything applied before, also against power loss. After an error
+    /// nothing applied since the last success may be believed. One thread commits.
     pub fn commit(&self, mut change: Change) -> Result<(), StoreError> {
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         change.put_bytes(Table::Meta, COMMITS, &number.to_be_bytes());
@@ -169,7 +169,6 @@ impl Store {
         serde_json::from_slice(bytes).map_err(|error| self.damaged(table, key, &json_fault(&error)))
     }
 
-    /// An error that names the table and key whose value is not what was written.
     pub(crate) fn damaged(&self, table: Table, key: &[u8], how: &str) -> StoreError {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         StoreError::Damaged { dir: self.dir.clone(), what: format!("{table:?} {key}: {how}").to_lowercase() }

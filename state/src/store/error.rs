@@ -13,12 +13,7 @@ use crate::store::paths;
 #[allow(missing_docs, reason = "the names say it")]
 pub enum StoreError {
     #[error("{dir} is in use{}: one process only may open it", owner.map_or(String::new(), |pid| format!(" by process {pid}")))]
-    InUse {
-        dir: PathBuf,
-        /// The process, if it is known.
-        owner: Option<u32>,
-    },
-    /// There is no database.
+    InUse { dir: PathBuf, owner: Option<u32> },
     #[error("there is no database in {0}")]
     Missing(PathBuf),
     #[error("{path}: {error}{}", advice(error))]

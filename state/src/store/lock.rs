@@ -64,8 +64,7 @@ fn is_free(database: &Path) -> io::Result<bool> {
     hold(&file)
 }
 
-/// Opens a file whose lock is wanted; None when it is not there. For writing too where that is allowed: NFS gives an
-/// exclusive lock to nobody else.
+/// Opens a file whose lock is wanted; None without one. For writing where allowed: NFS locks nothing else exclusively.
 pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     let opened = match File::options().read(true).write(true).open(path) {
@@ -79,8 +78,7 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether another process works with the database in `dir`, or reads it. The question blocks no
-/// opening: a process that fails to open at that moment retries.
+/// Whether another process works with the database in `dir`, or reads it. Blocks no opening.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
     for path in [dir.to_owned(), paths::database(dir)] {
         let file = match File::open(path) {
@@ -106,8 +104,7 @@ pub(crate) fn hold(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Adds what is needed when the file system cannot lock. NFS locks no directory, and other network file systems lock
-/// nothing or let two machines have the same lock.
+/// Adds advice when the file system cannot lock: NFS locks no directory, others lock nothing.
 fn explained(error: Errno) -> io::Error {
     match error {
         Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS => {
@@ -129,8 +126,7 @@ pub(crate) fn patience(database_dir: &Path) -> Duration {
     }
 }
 
-/// The process that has the database in `dir`: from the kernel, or else the one that left its number in
-/// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
+/// The process that has the database in `dir`: from the kernel, or the living one whose number is in `owner.pid`.
 pub fn holder(dir: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = |path: &Path| {

@@ -31,8 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TRIES: usize = 40;
 
 impl Store {
-    /// Opens the database of `instance` in `dir`, creating both if need be. `check` decides about one whose file is in
-    /// doubt.
+    /// Opens the database of `instance` in `dir`, creating both if need be. `check` decides about a doubtful file.
     pub fn open(
         dir: &Path,
         kind: Kind,
@@ -66,8 +65,7 @@ impl Store {
         open(&Opening { dir, kind, instance: None, cache: 8 << 20, check })
     }
 
-    /// Makes it writable, now that nothing speaks against it. A new one gets its label, and an older one the label of its
-    /// new format.
+    /// Makes it writable. A new one gets its label, an older one that of its new format.
     fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
         if form == Form::Current {
@@ -182,8 +180,7 @@ fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, Store
     Ok(undo)
 }
 
-/// Puts back what sled has repaired. sled's threads may close the database a moment after it was dropped. Another process
-/// that has opened it meanwhile keeps it as it is.
+/// Puts back what sled has repaired, unless another process has opened it. sled may close it late: tries again.
 fn put_back(dir: &Path, undo: Option<&Undo>) -> Result<(), StoreError> {
     let Some(undo) = undo else { return Ok(()) };
     for _ in 0..TRIES {

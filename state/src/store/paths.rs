@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-/// The directory of sled's files.
 pub(super) fn sled(dir: &Path) -> PathBuf {
     dir.join("sled")
 }

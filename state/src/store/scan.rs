@@ -19,7 +19,6 @@ const TIME: Duration = Duration::from_millis(1);
 pub(super) struct Turns(Arc<Mutex<()>>);
 
 impl Turns {
-    /// Does something while no other turn is taken.
     pub(super) fn take<T>(&self, work: impl FnOnce() -> T) -> T {
         let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         work()

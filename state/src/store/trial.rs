@@ -15,8 +15,7 @@ use crate::store::opening::Opening;
 use crate::store::paths;
 use crate::store::survey::Segment;
 
-/// A crash does not usually tear a segment before the last. This one may be free space, or sled may be about to skip what
-/// was accepted. Only a copy that opens and reads well passes.
+/// A torn segment before the last may be free space, or hold what was accepted. Only a copy that reads well passes.
 pub(super) fn try_a_copy(opening: &Opening<'_>, torn: &Segment, durable: u64) -> Result<(), StoreError> {
     let dir = opening.dir;
     let at = torn.broken_at.unwrap_or(torn.offset);
@@ -69,8 +68,7 @@ pub(super) fn remove_copy(dir: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Copies sled's files from `from` to the new directory `to`. Copies nothing when the disk has no room for all of it: a
-/// full disk would stop every process that writes to it.
+/// Copies sled's files to the new directory `to`; nothing when the disk has no room for all of it.
 fn make_copy(from: &Path, to: &Path) -> io::Result<()> {
     make_within(from, to, || {
         let disk = fstatvfs(File::open(to)?)?;

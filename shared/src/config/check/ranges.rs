@@ -19,7 +19,6 @@ pub(super) fn check(table: &Table, problems: &mut Problems) {
     }
 }
 
-/// The value for people, if it lies outside.
 fn outside(kind: Type, value: &Value, bounds: [&str; 2]) -> Option<String> {
     fn of<T: PartialOrd + Display>(value: &T, [least, greatest]: [Option<T>; 2]) -> Option<String> {
         let below = least.is_some_and(|least| *value < least);

@@ -10,7 +10,6 @@ use crate::config::problems::Problems;
 /// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
 const MAX_SOCKET_BYTES: usize = 107;
 
-/// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
     ranges::check(&table, problems);
     match serde_path_to_error::deserialize::<_, Config>(Value::Table(table)) {

@@ -49,7 +49,6 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
     }
 }
 
-/// What a bucket's policy may require of every object.
 fn terms(s3: &S3, problems: &mut Problems) {
     if !s3.kms_key_id.is_empty() && !s3.server_side_encryption.is_kms() {
         let rule = "must be \"aws:kms\" or \"aws:kms:dsse\": s3.kms_key_id belongs to it";

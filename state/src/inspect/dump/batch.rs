@@ -16,7 +16,6 @@ use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
-/// Ids named when a prefix means several batches.
 const NAMED: usize = 5;
 
 /// One batch at one moment.
@@ -108,7 +107,6 @@ pub struct Event {
     pub at: DateTime<Utc>,
     /// Milliseconds since the event before it; None for the first.
     pub after_ms: Option<u64>,
-    /// The attempt it belongs to, if one.
     pub attempt: Option<u32>,
     pub class: Option<ErrorClass>,
     pub why: Option<String>,
@@ -119,21 +117,17 @@ pub struct Event {
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Happening {
-    /// Its first row was accepted.
     Opened,
     Sealed,
-    /// S3 confirmed its seal.
     Published,
     Discovered,
     Started,
-    /// An attempt failed, or could not start.
     Failed,
     Loaded,
     Archived,
     FoundAgain,
 }
 
-/// What happened to `batch`, in order of time.
 pub(super) fn timeline(batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Vec<Event> {
     use Happening as H;
     let mut events = Vec::new();

@@ -25,9 +25,7 @@ pub struct Dump {
     pub at: DateTime<Utc>,
     pub producer: Part<ProducerSnapshot>,
     pub ingester: Part<IngesterSnapshot>,
-    /// What has not reached its end.
     pub pending: Pending,
-    /// The batches that have not reached their end, wherever they are known, and their rows.
     #[serde(skip)]
     pub(super) waiting: HashMap<BatchId, u64>,
     #[serde(skip)]

@@ -9,7 +9,6 @@ use crate::inspect::columns::{age, outcomes};
 use crate::log::{ENDED_WITHOUT_A_WORD, Session};
 use crate::status::snapshot::{GapsSnapshot, ProducerSnapshot};
 
-/// Gaps shown.
 const GAPS_SHOWN: usize = 10;
 
 pub(super) fn stream(out: &mut Vec<String>, producer: &ProducerSnapshot, running: bool, now: DateTime<Utc>) {

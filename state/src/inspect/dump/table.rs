@@ -14,9 +14,7 @@ use crate::loads::{Load, LoadState, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::BatchSnapshot;
 
-/// Batches shown that have reached their end.
 const FINISHED_SHOWN: usize = 10;
-/// Batches shown that have rows in quarantine.
 const QUARANTINED_SHOWN: usize = 10;
 
 type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);

@@ -43,7 +43,6 @@ impl Held {
         }
     }
 
-    /// What the chunks of `file` must hold together.
     fn wanted(file: &FileRecord) -> Self {
         if !waits(file) {
             return Self::default();
@@ -86,8 +85,7 @@ pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
     context.recheck(suspects, |store, seq| check_file(store, *seq))
 }
 
-/// What is wrong with one file and its chunks. Its record is read before and after its chunks: rows may be added between,
-/// and a file that changes its state between is read anew.
+/// What is wrong with one file and its chunks. A file that changes its state while its chunks are read is read anew.
 fn check_file(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     loop {
         let before = record::<FileRecord>(store, Table::Files, seq)?;

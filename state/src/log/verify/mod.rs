@@ -23,7 +23,6 @@ pub(crate) fn verify(store: &Store) -> Result<Vec<Checked>, StoreError> {
     Ok(context.into_tables())
 }
 
-/// Reads everything in a log that may be damaged; fails if something is wrong.
 pub(crate) fn check(store: &Store) -> Result<(), StoreError> {
     sound(store, &verify(store)?)
 }

@@ -8,17 +8,15 @@ mod load;
 mod check;
 mod resolve;
 
-mod amazon_host;
-mod gone;
 mod places;
-mod table;
+
+mod problems;
 
 pub mod keys;
 
 mod choices;
 mod copy_options;
 pub mod pause;
-mod problems;
 
 pub use choices::{
     Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,

@@ -189,9 +189,7 @@ impl Loads {
     pub fn all(&self) -> Result<Vec<Load>, StoreError> {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
     }
-}
 
-impl Loads {
     fn set<T: Serialize>(&self, key: &[u8], value: Option<&T>) -> Result<(), StoreError> {
         let mut change = Change::new();
         match value {

@@ -158,9 +158,7 @@ impl Log {
         let settled = self.sums.coverage.next_settled().map(Steady::from_millis);
         [staged, self.filling.next_end(&self.settings), settled].into_iter().flatten().min()
     }
-}
 
-impl Log {
     /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::settled`] returns what
     /// is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
     pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
@@ -257,9 +255,7 @@ impl Log {
         reached("close.settled");
         Ok(done)
     }
-}
 
-impl Log {
     /// Notes, durably, that a connection is about to read the stream; commits what is staged before it.
     pub fn session_started(&mut self, connection: u8, now: impl Into<Moment>) -> Result<Committed, LogError> {
         let now = now.into();
@@ -312,9 +308,7 @@ impl Log {
     pub fn rejects_shipped(&mut self, chosen: Chosen) -> Result<(), LogError> {
         self.shipping.rejects_shipped(chosen)
     }
-}
 
-impl Log {
     /// What a row has in place of the id of its batch.
     pub fn batch_mark(&self) -> &str {
         self.batch_mark.text()

@@ -41,7 +41,7 @@ pub struct Store {
 
 impl Store {
     pub(super) fn new(dir: &Path, db: sled::Db, lock: Option<Lock>) -> Result<Self, StoreError> {
-        let path = paths::database(dir);
+        let path = dir.join(paths::DATABASE);
         let file = File::options().read(true).write(true).open(&path).map_err(StoreError::at(&path))?;
         Ok(Self {
             db,
@@ -74,7 +74,7 @@ impl Store {
 
     pub(crate) fn size_on_disk(&self) -> u64 {
         // Blocks rather than length: sled leaves holes.
-        fs::metadata(paths::database(&self.dir)).map_or(0, |meta| meta.blocks() * 512)
+        fs::metadata(self.dir.join(paths::DATABASE)).map_or(0, |meta| meta.blocks() * 512)
     }
 
     /// Applies a change as a whole. It is durable only after a sync.
@@ -103,7 +103,7 @@ impl Store {
         self.sled("flushing", || self.db.flush())?;
         reached("sync.flushed");
         let synced = self.file.sync_data();
-        self.noted(synced.map_err(|error| StoreError::Io { path: paths::database(&self.dir), error }))?;
+        self.noted(synced.map_err(|error| StoreError::Io { path: self.dir.join(paths::DATABASE), error }))?;
         self.spare.as_ref().map_or(Ok(()), |spare| self.noted(spare.update()))
     }
 

@@ -65,7 +65,9 @@ pub(super) fn guarded<T>(
     work: impl FnOnce() -> sled::Result<T>,
 ) -> Result<T, StoreError> {
     let what = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(sled::Error::Io(error))) => return Err(StoreError::Io { path: paths::database(dir), error }),
+        Ok(Err(sled::Error::Io(error))) => {
+            return Err(StoreError::Io { path: dir.join(paths::DATABASE), error });
+        }
         Ok(Err(error)) => format!("{doing}: {error}"),
         Ok(Ok(value)) => return Ok(value),
         Err(_) => format!("{doing}: sled/db cannot be read"),

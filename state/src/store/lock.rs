@@ -40,13 +40,13 @@ pub(crate) enum Purpose {
 pub(crate) fn acquire(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
     let owned = File::open(dir)?;
     // An older program does not know the lock of the directory.
-    if !hold(&owned)? || !is_free(&paths::database(dir))? {
+    if !hold(&owned)? || !is_free(&dir.join(paths::DATABASE))? {
         return Ok(None);
     }
     let reading = match purpose {
         Purpose::Own => None,
         // Not while waiting: nobody waits for a process that waits.
-        Purpose::Read => Some(show_reading(&paths::sled(dir))?),
+        Purpose::Read => Some(show_reading(&dir.join(paths::SLED))?),
     };
     Ok(Some(Lock { _owned: owned, _reading: reading }))
 }
@@ -80,7 +80,7 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
 
 /// Whether another process works with the database in `dir`, or reads it. Blocks no opening.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
-    for path in [dir.to_owned(), paths::database(dir)] {
+    for path in [dir.to_owned(), dir.join(paths::DATABASE)] {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -133,8 +133,8 @@ pub fn holder(dir: &Path) -> Option<u32> {
         let meta = fs::metadata(path).ok()?;
         holder_in(&locks, (major(meta.dev()), minor(meta.dev()), meta.ino()))
     };
-    known(&paths::database(dir)).or_else(|| known(dir)).or_else(|| {
-        let pid: i32 = fs::read_to_string(paths::owner(dir)).ok()?.trim().parse().ok()?;
+    known(&dir.join(paths::DATABASE)).or_else(|| known(dir)).or_else(|| {
+        let pid: i32 = fs::read_to_string(dir.join(paths::OWNER)).ok()?.trim().parse().ok()?;
         let alive = match test_kill_process(Pid::from_raw(pid)?) {
             Ok(()) => true,
             Err(error) => error == Errno::PERM,

@@ -39,12 +39,12 @@ impl Store {
         cache: u64,
         check: Check,
     ) -> Result<Self, StoreError> {
-        let inner = paths::sled(dir);
+        let inner = dir.join(paths::SLED);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(StoreError::at(&inner))?;
         reached("open.made");
         let store = open(&Opening { dir, kind, instance: Some(instance), cache, check })?;
-        let owner = paths::owner(dir);
+        let owner = dir.join(paths::OWNER);
         reached("open.labelled");
         fs::write(&owner, std::process::id().to_string()).map_err(StoreError::at(&owner))?;
         close_to_others(dir).map_err(StoreError::at(dir))?;
@@ -59,7 +59,7 @@ impl Store {
 
     /// Opens the database in `dir` to read it, when no process owns it.
     pub fn open_to_read(dir: &Path, kind: Kind, check: Check) -> Result<Self, StoreError> {
-        if !paths::database(dir).try_exists().map_err(StoreError::at(dir))? {
+        if !dir.join(paths::DATABASE).try_exists().map_err(StoreError::at(dir))? {
             return Err(StoreError::Missing(dir.to_owned()));
         }
         open(&Opening { dir, kind, instance: None, cache: 8 << 20, check })
@@ -80,8 +80,8 @@ impl Store {
 /// Files that stood there before may have been open to others.
 fn close_to_others(dir: &Path) -> io::Result<()> {
     private::restrict_to_owner(dir)?;
-    private::close_all(&paths::sled(dir))?;
-    [paths::mark(dir), paths::spare(dir), paths::owner(dir)]
+    private::close_all(&dir.join(paths::SLED))?;
+    [dir.join(paths::MARK), dir.join(paths::SPARE), dir.join(paths::OWNER)]
         .iter()
         .try_for_each(|path| private::restrict_to_owner(path))
 }
@@ -96,12 +96,12 @@ fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
     let purpose = if opening.instance.is_some() { Purpose::Own } else { Purpose::Read };
     let mut waited = Duration::ZERO;
     loop {
-        if let Some(lock) = lock::acquire(dir, purpose).map_err(StoreError::at(&paths::database(dir)))?
+        if let Some(lock) = lock::acquire(dir, purpose).map_err(StoreError::at(&dir.join(paths::DATABASE)))?
             && let Some(store) = open_locked(opening, lock)?
         {
             return Ok(store);
         }
-        if waited >= lock::patience(&paths::sled(dir)) {
+        if waited >= lock::patience(&dir.join(paths::SLED)) {
             return Err(StoreError::InUse { dir: dir.to_owned(), owner: lock::holder(dir) });
         }
         std::thread::sleep(PAUSE);
@@ -113,11 +113,11 @@ fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
 fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, StoreError> {
     let dir = opening.dir;
     let durable = mark::read(dir)?;
-    if durable > 0 && !paths::database(dir).exists() {
+    if durable > 0 && !dir.join(paths::DATABASE).exists() {
         return Err(opening.damaged(format!("the database file is gone, and with it {durable} commits")));
     }
     disk_error::read_from_the_disk(dir)?;
-    leftovers::remove(&paths::sled(dir)).map_err(|(path, error)| StoreError::Io { path, error })?;
+    leftovers::remove(&dir.join(paths::SLED)).map_err(|(path, error)| StoreError::Io { path, error })?;
     let undo = check_file(opening, durable)?;
     let db = match opening.open_sled() {
         Ok(Some(db)) => db,
@@ -147,7 +147,7 @@ fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, Store
     store.spare = Some(Arc::new(store.noted(spare)?));
     if let Some(instance) = opening.instance {
         // sled does not sync it, and cannot open the database without it.
-        let conf = paths::sled(dir).join("conf");
+        let conf = dir.join(paths::SLED).join("conf");
         let synced = File::open(&conf).and_then(|file| file.sync_all());
         store.noted(synced.map_err(StoreError::at(&conf)))?;
         store.own(opening.kind, instance, form)?;
@@ -158,15 +158,15 @@ fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, Store
 
 /// Reads the file before sled opens and repairs it. Returns what puts it back; None when there is no database yet.
 fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, StoreError> {
-    let (dir, path) = (opening.dir, paths::database(opening.dir));
+    let (dir, path) = (opening.dir, opening.dir.join(paths::DATABASE));
     let (mut segments, mut undo) = (Vec::new(), None);
     if path.exists() {
         let file = File::open(&path).map_err(StoreError::at(&path))?;
         segments = survey(&file).map_err(StoreError::at(&path))?;
-        let kept = Undo::keep(&paths::sled(dir), &file, &segments);
+        let kept = Undo::keep(&dir.join(paths::SLED), &file, &segments);
         undo = Some(kept.map_err(|(path, error)| StoreError::Io { path, error })?);
     }
-    let spare = spare::read(dir).map_err(StoreError::at(&paths::spare(dir)))?;
+    let spare = spare::read(dir).map_err(StoreError::at(&dir.join(paths::SPARE)))?;
     let removed = remove_copy(dir);
     match (broken(&segments, spare).next(), removed) {
         (Some(segment), removed) => {
@@ -201,7 +201,7 @@ pub(crate) struct Segments {
 
 /// Reads the file of the database in `dir`; None when there is none, or another process has it.
 pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
-    let path = paths::database(dir);
+    let path = dir.join(paths::DATABASE);
     let read = || {
         if !path.try_exists()? {
             return Ok(None);

@@ -25,7 +25,7 @@ impl Opening<'_> {
     /// None when another process has it.
     pub(super) fn open_sled(&self) -> Result<Option<sled::Db>, StoreError> {
         let config = sled::Config::new()
-            .path(paths::sled(self.dir))
+            .path(self.dir.join(paths::SLED))
             .cache_capacity(self.cache)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);

@@ -21,8 +21,8 @@ pub(super) fn try_a_copy(opening: &Opening<'_>, torn: &Segment, durable: u64) ->
     let at = torn.broken_at.unwrap_or(torn.offset);
     // A crash leaves this now and then, and nothing is wrong then.
     tracing::info!(dir = %dir.display(), byte = at, "sled/db breaks off: reading a copy of everything first");
-    let place = paths::copy(dir);
-    let copied = make_copy(&paths::sled(dir), &paths::sled(&place)).map_err(StoreError::at(&place));
+    let place = dir.join(paths::COPY);
+    let copied = make_copy(&dir.join(paths::SLED), &place.join(paths::SLED)).map_err(StoreError::at(&place));
     let checked = copied.and_then(|()| check(&Opening { dir: &place, ..*opening }, opening, durable));
     let removed = remove_copy(dir);
     match checked {
@@ -58,7 +58,7 @@ const MARGIN: u64 = 16 << 20;
 
 /// Removes the copy in `dir`. A process that is killed while it reads one leaves it.
 pub(super) fn remove_copy(dir: &Path) -> Result<(), StoreError> {
-    let path = paths::copy(dir);
+    let path = dir.join(paths::COPY);
     match fs::remove_dir_all(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             let what = format!("{error}; this copy of the database is left over: remove it");
@@ -147,7 +147,8 @@ mod tests {
         for (byte, open) in ways {
             let dir = tempfile::tempdir().unwrap();
             of_format_1(dir.path());
-            let file = fs::File::options().read(true).write(true).open(paths::database(dir.path())).unwrap();
+            let file =
+                fs::File::options().read(true).write(true).open(dir.path().join(paths::DATABASE)).unwrap();
             // Something stands behind it, so that a blank one is an inner one too.
             let segments = survey(&file).unwrap();
             let end = segments.iter().map(|segment| segment.offset + SEGMENT as u64).max().unwrap();
@@ -176,7 +177,7 @@ mod copy_tests {
     #[test]
     fn a_copy_that_a_killed_process_left_is_removed_and_a_new_one_holds_what_the_database_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("sled"), paths::copy(dir.path()).join("sled"));
+        let (from, to) = (dir.path().join("sled"), dir.path().join(paths::COPY).join("sled"));
         fs::create_dir_all(&to).unwrap();
         fs::create_dir(&from).unwrap();
         fs::write(to.join("db"), "old").unwrap();
@@ -195,17 +196,17 @@ mod copy_tests {
         let dir = tempfile::tempdir().unwrap();
         let open = || Store::open(dir.path(), Kind::Producer, "a", 8 << 20, crate::log::check);
         drop(open().unwrap());
-        fs::create_dir_all(paths::copy(dir.path()).join("sled")).unwrap();
+        fs::create_dir_all(dir.path().join(paths::COPY).join("sled")).unwrap();
         drop(open().unwrap());
-        assert!(!paths::copy(dir.path()).exists());
+        assert!(!dir.path().join(paths::COPY).exists());
         // Not a directory, which is refused to everybody, also to root.
-        fs::write(paths::copy(dir.path()), "").unwrap();
+        fs::write(dir.path().join(paths::COPY), "").unwrap();
         drop(open().unwrap());
-        let database = File::options().write(true).open(paths::database(dir.path())).unwrap();
+        let database = File::options().write(true).open(dir.path().join(paths::DATABASE)).unwrap();
         database.write_all_at(&[0x5a; 100], 8 << 20).unwrap();
         let said = open().unwrap_err().to_string();
         assert!(said.contains("copy-to-check") && said.contains("remove it"), "{said}");
-        fs::remove_file(paths::copy(dir.path())).unwrap();
+        fs::remove_file(dir.path().join(paths::COPY)).unwrap();
         drop(open().unwrap());
     }
 
@@ -214,7 +215,7 @@ mod copy_tests {
         check_room(1_000, MARGIN + 1_000).unwrap();
         check_room(0, 0).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let (from, to) = (dir.path().join("sled"), paths::copy(dir.path()).join("sled"));
+        let (from, to) = (dir.path().join("sled"), dir.path().join(paths::COPY).join("sled"));
         fs::create_dir(&from).unwrap();
         let database = File::create(from.join("db")).unwrap();
         database.write_all_at(&[7; 100_000], 0).unwrap();

@@ -1,7 +1,5 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use crate::config::check::address::check_url;
-use crate::config::check::secrets::one_source;
 use crate::config::choices::{Archive, Secrets};
 use crate::config::keys::{Config, S3};
 use crate::config::problems::Problems;
@@ -13,7 +11,7 @@ pub(super) fn check(config: &Config, secrets: Secrets, problems: &mut Problems) 
     for (key, address) in [("s3.endpoint", &config.s3.endpoint), ("s3.sts_endpoint", &config.s3.sts_endpoint)]
     {
         if !address.is_empty() {
-            check_url(key, address, problems);
+            problems.check_url(key, address);
         }
     }
     credential(&config.s3, secrets, problems);
@@ -32,7 +30,7 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
         ),
         ("s3.session_token", &s3.session_token, &s3.session_token_file, false),
     ] {
-        one_source(key, !secret.is_empty(), file, needed, problems);
+        problems.one_source(key, !secret.is_empty(), file, needed);
         let given = !secret.is_empty() || !file.as_os_str().is_empty();
         if given && !fixed_key {
             problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));

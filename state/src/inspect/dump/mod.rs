@@ -1,7 +1,6 @@
 //! `state dump`. In: what both services answer, or what their databases hold. Out: a table for people, JSON for programs.
 
 mod table;
-mod stream_table;
 mod batch_table;
 mod overview;
 mod batch;

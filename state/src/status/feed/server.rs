@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::protocol::{Published, Question, Reply, Republish, line, send};
 use super::snapshot_cache::SnapshotCache;
-use crate::loads::{Pause, Pausing};
-use crate::status::snapshot::Matching;
+use crate::loads::{Load, Loads, Pause, Pausing};
+use crate::log::LogReader;
+use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
 use crate::verdict::Checked;
 
 /// Clients that are served at once. The others wait to be accepted: each holds a task and an answer in memory.
@@ -221,4 +222,41 @@ fn reply<T: Serialize>(answer: Result<T, Failure>) -> io::Result<Vec<u8>> {
         }
     };
     line(&reply)
+}
+
+impl Owner for LogReader {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        let batches = self.batches()?.into_iter().map(|(seq, record)| (record.id, (seq, record)));
+        Matching::find(batches, prefix, |(seq, record)| Ok(BatchDetail::read(self, seq, record)?))
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}
+
+impl Owner for Loads {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        // The pauses in force are known to the service, not to its database.
+        let (loads, sums, ledger) = (self.all()?, self.sums()?, self.ledger_mark()?);
+        Ok(IngesterSnapshot { loads, paused: None, sums, ledger })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Matching::find(self.all()?.into_iter().map(|load| (load.batch, load)), prefix, Ok)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
 }

@@ -145,17 +145,17 @@ impl Egress {
     }
 
     pub(crate) fn context_of_aws(&self) -> Option<&TlsContext> {
-        self.authorities.context()
+        self.authorities.read.as_ref().map(|read| &read.context)
     }
 
     /// The certificates (DER) to trust and no others; None for the system's.
     pub fn certificates(&self) -> Option<&[Vec<u8>]> {
-        self.authorities.certificates()
+        self.authorities.read.as_ref().map(|read| read.der.as_slice())
     }
 }
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Authorities {
+struct Authorities {
     file: Option<PathBuf>,
     dir: Option<PathBuf>,
     read: Option<Arc<Read>>,
@@ -168,19 +168,19 @@ struct Read {
 }
 
 impl Authorities {
-    pub(super) fn new(file: Option<PathBuf>, dir: Option<PathBuf>) -> Self {
+    fn new(file: Option<PathBuf>, dir: Option<PathBuf>) -> Self {
         Self { file, dir, read: None }
     }
 
     /// Which are named, for an operator. None for the system's.
-    pub(super) fn named(&self) -> Option<String> {
+    fn named(&self) -> Option<String> {
         let variables = [("SSL_CERT_FILE", &self.file), ("SSL_CERT_DIR", &self.dir)];
         let set = variables.iter().filter_map(|(name, path)| Some((name, path.as_ref()?.display())));
         let set: Vec<_> = set.map(|(name, path)| format!("{name} {path}")).collect();
         (!set.is_empty()).then(|| format!("those of {}", set.join(" and ")))
     }
 
-    pub(super) fn read(&mut self) -> Result<(), Failure> {
+    fn read(&mut self) -> Result<(), Failure> {
         let Some(named) = self.named() else { return Ok(()) };
         let found = rustls_native_certs::load_certs_from_paths(self.file.as_deref(), self.dir.as_deref());
         // Skip one that rustls does not take, as is done with the system's: the others are still good.
@@ -199,14 +199,6 @@ impl Authorities {
         })?;
         self.read = Some(Arc::new(Read { der, context }));
         Ok(())
-    }
-
-    pub(super) fn certificates(&self) -> Option<&[Vec<u8>]> {
-        self.read.as_ref().map(|read| read.der.as_slice())
-    }
-
-    pub(super) fn context(&self) -> Option<&TlsContext> {
-        self.read.as_ref().map(|read| &read.context)
     }
 }
 

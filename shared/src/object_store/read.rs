@@ -8,8 +8,8 @@ use bytes::{Bytes, BytesMut};
 use crate::causes::causes;
 use crate::object_store::error::{StoreError, StoreErrorKind};
 use crate::object_store::send;
-use crate::object_store::spelling::base64;
 use crate::object_store::store::ObjectStore;
+use crate::object_store::write::base64;
 
 /// Bytes of a seal or manifest at most: five times the largest that a configuration allows.
 pub const SMALL: u64 = 1 << 20;

@@ -14,8 +14,8 @@ use shared::human::{bytes, count};
 use shared::report::{Outcome, Report};
 
 use crate::inspect::columns;
-use crate::status::as_owner::as_owner;
 use crate::status::feed::{Owner, Question};
+use crate::status::service::as_owner;
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;

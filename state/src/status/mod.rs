@@ -3,7 +3,6 @@
 //! is durable in the loads before it is answered.
 
 pub(crate) mod service;
-pub(crate) mod as_owner;
 pub mod feed;
 pub mod snapshot;
 

@@ -3,7 +3,6 @@
 mod rules;
 
 mod adobe;
-mod ranges;
 mod redshift;
 mod s3;
 

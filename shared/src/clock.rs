@@ -37,9 +37,10 @@ impl Clock {
     }
 
     /// The present by both clocks.
+    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System => Moment::now(),
+            Source::System => Moment { wall: Utc::now(), steady: Steady::now() },
             Source::ByHand(moment) => *moment.borrow(),
         }
     }
@@ -144,13 +145,6 @@ pub struct Moment {
     pub wall: DateTime<Utc>,
     /// What ages and waits are measured with.
     pub steady: Steady,
-}
-
-impl Moment {
-    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
-    fn now() -> Self {
-        Self { wall: Utc::now(), steady: Steady::now() }
-    }
 }
 
 /// A moment at which both clocks agree: for tests, and for a command that reads the time once and ends.

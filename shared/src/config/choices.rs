@@ -71,15 +71,3 @@ impl Auth {
         }
     }
 }
-
-impl Login {
-    pub(super) fn needs_user(self) -> bool {
-        matches!(self, Self::Password | Self::Iam)
-    }
-}
-
-impl Encryption {
-    pub(super) fn is_kms(self) -> bool {
-        matches!(self, Self::Kms | Self::KmsDsse)
-    }
-}

@@ -37,7 +37,7 @@ impl ObjectStore {
 
     /// The same store, another bucket, which may belong to anybody.
     pub fn of_bucket(&self, bucket: &str) -> Self {
-        let terms = Arc::new(self.terms.of_any_owner());
+        let terms = Arc::new(Terms { owner: None, ..Terms::clone(&self.terms) });
         Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }
     }
 
@@ -115,10 +115,6 @@ impl Terms {
             owner: given(&config.expected_bucket_owner),
             archive: class.map(|class| (config.ingested.clone(), StorageClass::from(class.as_str()))),
         }
-    }
-
-    pub(super) fn of_any_owner(&self) -> Self {
-        Self { owner: None, ..self.clone() }
     }
 
     pub(super) fn owner(&self) -> Option<String> {

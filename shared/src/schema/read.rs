@@ -31,12 +31,7 @@ const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delim
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
 impl Schema {
-    /// Reads a schema file on the built-in schema; `origin` names it in messages.
-    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SchemaError> {
-        Self::from_toml_on(&Self::default(), text, origin)
-    }
-
-    /// As [`Schema::from_toml`], with this schema in the place of the built-in one.
+    /// Reads a schema file, which takes the place of `base` or adds to it; `origin` names it in messages.
     pub fn from_toml_on(base: &Self, text: &str, origin: &str) -> Result<Self, SchemaError> {
         let whole = |rule: String| SchemaError::Whole { origin: origin.to_owned(), rule };
         let mut table: Table = text

@@ -12,7 +12,7 @@ pub(super) const MARK: &[u8] = b"mark";
 /// Takes the place of the batch's id in rows. It never leaves its log, so no record can hold it.
 #[derive(Debug, Clone)]
 pub(super) struct BatchMark {
-    text: String,
+    pub(super) text: String,
     finder: Finder<'static>,
 }
 
@@ -34,10 +34,6 @@ impl BatchMark {
         let text = BatchId::new().to_string();
         change.put(Table::Meta, MARK, &text);
         Ok(Self::new(text))
-    }
-
-    pub(super) fn text(&self) -> &str {
-        &self.text
     }
 
     pub(super) fn replace(&self, batch: BatchId, rows: &mut [u8]) {

@@ -65,7 +65,8 @@ pub(super) struct Pipeline {
     packers: Vec<mpsc::SyncSender<Cut>>,
     turn: usize,
     settled: mpsc::Receiver<Result<Cut, LogError>>,
-    progress: Arc<Notify>,
+    /// Notified when [`Pipeline::poll`] may have something new.
+    pub(super) progress: Arc<Notify>,
     under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -128,10 +129,6 @@ impl Pipeline {
             Err(mpsc::TryRecvError::Empty) => Ok(None),
             Err(mpsc::TryRecvError::Disconnected) => Err(LogError::Ended),
         }
-    }
-
-    pub(super) async fn notified(&self) {
-        self.progress.notified().await;
     }
 }
 

@@ -24,7 +24,7 @@ const FORGOTTEN_AT_ONCE: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Window {
-    ids: KnownHits,
+    pub(super) ids: KnownHits,
     /// Chunks, the oldest on top.
     chunks: BinaryHeap<Reverse<Remembered>>,
     /// The chunk of the commit that is being cut: it is not stored yet.
@@ -92,14 +92,6 @@ impl Window {
             return Err(StoreError::Damaged { dir: store.dir().to_owned(), what });
         }
         Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max, warned: false })
-    }
-
-    pub(super) fn insert(&mut self, hit: HitId) -> bool {
-        self.ids.insert(hit)
-    }
-
-    pub(super) fn known(&self) -> KnownHits {
-        self.ids.clone()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -65,7 +65,7 @@ impl Log {
     ) -> Staged {
         let now = now.into();
         let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
-        let new = hit.is_none_or(|hit| self.window.insert(hit));
+        let new = hit.is_none_or(|hit| self.window.ids.insert(hit));
         let seen = self.see(connection, received, hit, new, now);
         if !new {
             self.count(connection, Counts { duplicates: 1, ..counts }, now);
@@ -171,7 +171,7 @@ impl Log {
             if let Some(done) = self.try_settled()? {
                 return Ok(done);
             }
-            self.pipeline.notified().await;
+            self.pipeline.progress.notified().await;
         }
     }
 
@@ -311,12 +311,12 @@ impl Log {
 
     /// What a row has in place of the id of its batch.
     pub fn batch_mark(&self) -> &str {
-        self.batch_mark.text()
+        &self.batch_mark.text
     }
 
     /// The hits that are remembered, for any thread.
     pub fn known(&self) -> KnownHits {
-        self.window.known()
+        self.window.ids.clone()
     }
 
     /// Whether as much waits for S3 as may wait: then the stream must not be read until there is room.

@@ -35,7 +35,7 @@ fn check_login(redshift: &Redshift, problems: &mut Problems) {
         Login::IamIdentity => "iam-identity",
         Login::Serverless => "serverless",
     };
-    match (redshift.auth.needs_user(), redshift.user.trim().is_empty()) {
+    match (matches!(redshift.auth, Login::Password | Login::Iam), redshift.user.trim().is_empty()) {
         (true, true) => {
             let rule = "is missing: for example user = \"livestream_loader\"";
             problems.add("redshift.user", rule);

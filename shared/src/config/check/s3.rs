@@ -1,6 +1,6 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use crate::config::choices::{Archive, Secrets};
+use crate::config::choices::{Archive, Encryption, Secrets};
 use crate::config::keys::{Config, S3};
 use crate::config::problems::Problems;
 
@@ -48,7 +48,9 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
 }
 
 fn terms(s3: &S3, problems: &mut Problems) {
-    if !s3.kms_key_id.is_empty() && !s3.server_side_encryption.is_kms() {
+    if !s3.kms_key_id.is_empty()
+        && !matches!(s3.server_side_encryption, Encryption::Kms | Encryption::KmsDsse)
+    {
         let rule = "must be \"aws:kms\" or \"aws:kms:dsse\": s3.kms_key_id belongs to it";
         problems.add("s3.server_side_encryption", rule);
     }

@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn every_mark_becomes_the_id_and_nothing_else_changes() {
         let (mark, batch) = (BatchMark::new(BatchId::new().to_string()), BatchId::new());
-        let text = mark.text();
+        let text = &mark.text;
         let almost = text.get(1..).unwrap_or_default();
         let mut rows = format!("a~{text}\n{almost}~{text}{text}").into_bytes();
         mark.replace(batch, &mut rows);

@@ -42,7 +42,7 @@ thread_local! {
 }
 
 fn schema() -> Schema {
-    Schema::from_toml(include_str!("schema.toml"), "fuzz/schema.toml").unwrap()
+    Schema::from_toml_on(&Schema::default(), include_str!("schema.toml"), "fuzz/schema.toml").unwrap()
 }
 
 /// In members of so many bytes, each flushed in its middle.

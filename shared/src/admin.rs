@@ -30,7 +30,6 @@ const CONNECTIONS: usize = 16;
 /// A client must send the head of its request within this time or is disconnected.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 
-/// Makes the page; it may block.
 type MakePage = Arc<dyn Fn() -> Result<Page, Failure> + Send + Sync>;
 
 /// Serves the page that `page` makes until shutdown. An empty `listen` serves nothing. A service works without this

@@ -21,9 +21,7 @@ pub struct Clock(Source);
 
 #[derive(Debug, Clone)]
 enum Source {
-    /// That of the machine.
     System,
-    /// One that a test sets.
     ByHand(Arc<watch::Sender<Moment>>),
 }
 
@@ -39,9 +37,10 @@ impl Clock {
     }
 
     /// The present by both clocks.
+    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System => Moment::now(),
+            Source::System => Moment { wall: Utc::now(), steady: Steady::now() },
             Source::ByHand(moment) => *moment.borrow(),
         }
     }
@@ -74,8 +73,7 @@ impl Clock {
         }
     }
 
-    /// Moves a clock that is set by hand forward, and wakes the sleepers whose time has come. The clock of the machine
-    /// stays.
+    /// Moves a clock that is set by hand forward and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| {
@@ -84,8 +82,7 @@ impl Clock {
         }
     }
 
-    /// Sets the wall clock of a clock that is set by hand, as somebody may; the steady clock runs on. The clock of the
-    /// machine stays.
+    /// Sets the wall clock of a clock that is set by hand; the steady clock runs on.
     pub fn set_wall(&self, wall: DateTime<Utc>) {
         if let Source::ByHand(moment) = &self.0 {
             moment.send_modify(|moment| moment.wall = wall);
@@ -98,7 +95,6 @@ impl Clock {
 pub struct Steady(TimeDelta);
 
 impl Steady {
-    /// The present. Follows the paused time of a test.
     #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
     fn now() -> Self {
         static START: OnceLock<Instant> = OnceLock::new();
@@ -151,13 +147,6 @@ pub struct Moment {
     pub steady: Steady,
 }
 
-impl Moment {
-    #[expect(clippy::disallowed_methods, reason = "the place that time comes from")]
-    fn now() -> Self {
-        Self { wall: Utc::now(), steady: Steady::now() }
-    }
-}
-
 /// A moment at which both clocks agree: for tests, and for a command that reads the time once and ends.
 impl From<DateTime<Utc>> for Moment {
     fn from(wall: DateTime<Utc>) -> Self {
@@ -165,8 +154,7 @@ impl From<DateTime<Utc>> for Moment {
     }
 }
 
-/// What is left of a wait that began when the wall clock said `since` and that is to last `wait`. Never more than the
-/// whole of it: a `since` in the future was written before the clock was set back.
+/// What is left of `wait`, which began at `since` by the wall clock; the whole of it if `since` is in the future.
 pub fn left_of(wait: Duration, since: DateTime<Utc>, now: DateTime<Utc>) -> Duration {
     wait.saturating_sub(age(since, now))
 }

@@ -6,8 +6,7 @@ use bytes::Bytes;
 
 use crate::layout::Compression;
 
-/// Level 3, zstd's own default, makes files a tenth smaller or less at twice the time: on a small machine the time is
-/// worth more.
+/// Level 3, zstd's default, saves at most a tenth of a file and takes twice the time.
 const ZSTD_LEVEL: i32 = 1;
 
 /// Compresses rows; the same rows give the same bytes.

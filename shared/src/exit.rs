@@ -67,8 +67,7 @@ impl From<std::io::Error> for Failure {
     }
 }
 
-/// The code an I/O error ends a program with: 77 when permission is what was missing, 78 when a path leads through
-/// something that is no directory, which only another path can mend, and 74 otherwise.
+/// 77: a permission is missing; 78: a path leads through something that is no directory; 74: anything else.
 pub fn io_exit(error: &std::io::Error) -> Exit {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => Exit::Permission,
@@ -77,8 +76,7 @@ pub fn io_exit(error: &std::io::Error) -> Exit {
     }
 }
 
-/// Turns the result of a program into its exit code, and writes an error to standard error, where it is seen also when
-/// logging never started. The code stays the same if that cannot be written.
+/// The exit code of a result. Writes an error to standard error, where it is seen even if logging never started.
 pub fn finish(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,8 +87,7 @@ pub fn finish(result: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// The whole of a program's `main`: reads the command line, does what it asks, and ends with the code that says how it
-/// went. Whatever it makes is for its user alone.
+/// The whole of a program's `main`. Whatever the program makes is for its user alone.
 pub fn main<C: clap::Parser>(execute: impl FnOnce(C) -> Result<(), Failure>) -> ExitCode {
     crate::private::from_now_on();
     match C::try_parse() {

@@ -70,8 +70,7 @@ uuid_v7!(
 );
 
 uuid_v7!(
-    /// Identity of a run: one start of a producer on its log, or one replay. It is made anew at every start, so that a log
-    /// and a copy of it never go on under the same one.
+    /// Identity of a run: one start of a producer on its log, or one replay. A log and its copy never share one.
     RunId,
     NotARunId: "{0:?} is not a run id (a UUID)",
     |_: &Uuid, _: &str| true
@@ -92,7 +91,6 @@ impl BatchId {
         Self::of_parts(self.0.as_u128() >> 80 << 80, hash.digest128())
     }
 
-    /// The id with the time of `time` and the other bits of `rest`.
     fn of_parts(time: u128, rest: u128) -> Self {
         let rest = rest & ((1 << 80) - 1) & !(0xf << 76) & !(0x3 << 62);
         Self(Uuid::from_u128(time | rest | 0x7 << 76 | 0x2 << 62))
@@ -120,7 +118,6 @@ impl BatchId {
 #[serde(try_from = "String", into = "String")]
 pub struct BatchPrefix(String);
 
-/// Characters of a prefix at least.
 const PREFIX_MIN: usize = 8;
 
 /// A text that cannot begin a batch id.

@@ -12,12 +12,10 @@ pub const MANIFEST: &str = "manifest.json";
 /// Name of the seal: the object written last, which says that the folder is whole.
 pub const SEAL: &str = "batch.json";
 
-/// Name of the object directly below a prefix that says which pipeline the prefix belongs to. No batch: it lies in no
-/// folder of a day.
+/// Name of the object directly below a prefix that says which pipeline the prefix belongs to.
 pub const IDENTITY: &str = ".pipeline.json";
 
-/// Name of the object directly below a prefix by which a `check` finds out what it may do there; `who` is the producer's
-/// name or the ingester's process. No batch either.
+/// Name of the object by which a `check` finds out what it may do below a prefix; `who` is the instance or process.
 pub fn probe_name(who: impl std::fmt::Display) -> String {
     format!(".check-{who}")
 }
@@ -73,15 +71,13 @@ pub fn parse_file_name(name: &str) -> Option<(u32, Compression)> {
     (file_name(number, compression) == name).then_some((number, compression))
 }
 
-/// Whether an object of this name within the folder of a batch belongs to the batch. Whatever else lies there is
-/// somebody else's: it is neither moved nor deleted.
+/// Whether an object of this name in the folder of a batch belongs to it. Others are neither moved nor deleted.
 pub fn is_of_batch(name: &str) -> bool {
     name == SEAL || name == MANIFEST || parse_file_name(name).is_some()
 }
 
-/// The key of a file of rejects. The first reject's time and number name it, and a checksum of what is in it: repeating
-/// an upload after a crash replaces the object by the same; a new log of the same instance, which counts from 0 again, or
-/// a copy of a log, which goes on otherwise, replaces none of another's.
+/// The key of a file of rejects. The checksum keeps a new log, or a copy of a log, from replacing another's object; an
+/// upload that is repeated after a crash replaces its own.
 pub fn rejects_key(
     prefix: &str,
     at: DateTime<Utc>,
@@ -93,8 +89,7 @@ pub fn rejects_key(
     format!("{folder}{instance}-{time}-{first:012}-{content}.ndjson.zst")
 }
 
-/// Reads a batch id out of the key of any object in its folder: `{prefix}{yyyymmdd}/{batch id}/{name}`.
-/// None for anything that is not laid out so; such objects are not ours.
+/// The batch and the name in a key `{prefix}{yyyymmdd}/{batch id}/{name}`; None for a key that is not laid out so.
 pub fn parse_key<'k>(prefix: &str, key: &'k str) -> Option<(BatchId, &'k str)> {
     let mut parts = key.strip_prefix(prefix)?.splitn(3, '/');
     let (day, batch, name) = (parts.next()?, parts.next()?, parts.next()?);

@@ -6,16 +6,14 @@ use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
 /// The `Content-Type` of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What tells the metrics of one family apart.
 type Label = [(&'static str, String); 1];
 
-/// One page of figures, made anew for each scrape: what a service knows stands in its database and its counters, and
-/// is kept nowhere twice.
+/// One page of figures, made anew for each scrape.
 #[derive(Debug)]
 pub struct Page {
     registry: Registry,
@@ -29,12 +27,12 @@ impl Page {
 
     /// Adds what only ever grows; `_total` is appended to the name. `help` without a full stop at its end.
     pub fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.add(name, help, ConstCounter::new(value));
+        self.registry.register(name, help, ConstCounter::new(value));
     }
 
     /// Adds what goes up and down.
     pub fn gauge(&mut self, name: &str, help: &str, value: f64) {
-        self.add(name, help, ConstGauge::new(value));
+        self.registry.register(name, help, ConstGauge::new(value));
     }
 
     /// Adds counters that differ in one label.
@@ -49,7 +47,7 @@ impl Page {
         for (value, count) in values {
             family.get_or_create(&[(label, value.into())]).inc_by(count);
         }
-        self.add(name, help, family);
+        self.registry.register(name, help, family);
     }
 
     /// Adds gauges that differ in one label.
@@ -64,7 +62,7 @@ impl Page {
         for (value, level) in values {
             family.get_or_create(&[(label, value.into())]).set(level);
         }
-        self.add(name, help, family);
+        self.registry.register(name, help, family);
     }
 
     /// The page as text.
@@ -73,10 +71,6 @@ impl Page {
         // Writing to a string does not fail.
         let _ = text::encode(&mut text, &self.registry);
         text
-    }
-
-    fn add(&mut self, name: &str, help: &str, metric: impl Metric) {
-        self.registry.register(name, help, metric);
     }
 }
 

@@ -8,17 +8,14 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
-/// What others than the owner may do.
 const OTHERS: u32 = 0o077;
 
-/// Makes everything that this process creates from now on its user's alone. For `main`, before there are threads: sled
-/// and the log files take their modes from the umask.
+/// Makes all that this process creates its user's alone. For `main`, before there are threads: it sets the umask.
 pub fn from_now_on() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Takes from others what they may do with a file or directory. One that belongs to another user, or is not there, is
-/// left as it is.
+/// Takes all permissions from others. A path that belongs to another user, or is not there, stays as it is.
 pub fn restrict_to_owner(path: &Path) -> io::Result<()> {
     ignoring_what_is_not_ours(path, close_one(path))
 }

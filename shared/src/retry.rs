@@ -4,8 +4,7 @@
 
 use std::time::Duration;
 
-/// Waits that double from `first` up to `max`, each drawn between half of itself and the whole, so that services
-/// that failed together do not come back together.
+/// Waits that double from `first` to `max`, drawn between half and the whole so that services do not retry together.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 use std::str::FromStr;
 
-/// Redshift's limit on an identifier, in bytes.
 const MAX_IDENTIFIER_BYTES: usize = 127;
 /// What follows the name of a table in the name of the one that is locked in its place.
 const LOCK_SUFFIX: &str = "_lock";
@@ -43,8 +42,7 @@ impl TableName {
         }
     }
 
-    /// The table that is locked in place of this one, in the same schema: `<name>_lock`. A name that leaves no room for
-    /// that is cut.
+    /// The table that is locked in place of this one: `<name>_lock` in the same schema. A long name is cut.
     #[must_use]
     pub fn lock_table(&self) -> Self {
         let mut end = self.table.len().min(MAX_IDENTIFIER_BYTES - LOCK_SUFFIX.len());

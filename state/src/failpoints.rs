@@ -38,7 +38,6 @@ pub const ALL: [&str; 23] = [
     "close.settled",
 ];
 
-/// What a test does at a point.
 type Watcher = Box<dyn Fn(&'static str) + Send + Sync>;
 
 static WATCHER: OnceLock<Watcher> = OnceLock::new();

@@ -24,16 +24,13 @@ pub struct Checked {
 
 /// Something that is not as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Fault {
-    /// The table.
     pub table: String,
-    /// The key in it, in hexadecimal digits.
     pub key: String,
     /// The batch it belongs to, if that is known.
     pub batch: Option<BatchId>,
-    /// The number, within the log, of the file it belongs to.
     pub file: Option<u64>,
-    /// What is wrong.
     pub what: String,
 }
 
@@ -112,11 +109,9 @@ impl Checked {
     }
 }
 
-/// Fails with the first fault, if there is one.
 pub(crate) fn sound(store: &Store, checked: &[Checked]) -> Result<(), StoreError> {
     let Some(fault) = checked.iter().find_map(|checked| checked.faults.first()) else { return Ok(()) };
     Err(StoreError::Damaged { dir: store.dir().to_owned(), what: fault.to_string() })
 }
 
-/// What is wrong with a key that no version writes.
 pub(crate) const NO_SUCH_KEY: &str = "no such key is ever written";

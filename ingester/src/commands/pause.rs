@@ -6,7 +6,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
 use state::loads::Pause;
-use state::status::pausing;
+use state::status;
 
 /// Pauses, or resumes without a pause, and says on `out` what holds afterwards.
 pub(crate) async fn set_pause(
@@ -15,7 +15,7 @@ pub(crate) async fn set_pause(
     pause: Option<Pause>,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let (pid, paused) = pausing::set_pause(config, clock, pause).await?;
+    let (pid, paused) = status::set_pause(config, clock, pause).await?;
     let who = match pid {
         Some(pid) => format!("the ingester, process {pid},"),
         None => "the ingester does not run; started, it".to_owned(),

@@ -185,7 +185,7 @@ mod tests {
                     [[column]]\nname = 'tags'\npath = 't'\nkind = 'list'\ntype = 'varchar(9)'\ndelimiter = '|'\n\
                     [[column]]\nname = 'who'\nkind = 'instance'\ntype = 'varchar(9)'\n\
                     [[column]]\nname = 'loaded'\nkind = 'load_time'\ntype = 'timestamp'";
-        Schema::from_toml(text, "t").unwrap()
+        Schema::from_toml_on(&Schema::default(), text, "t").unwrap()
     }
 
     fn explained(record: &str, json: bool) -> Result<String, String> {

@@ -71,17 +71,3 @@ impl Auth {
         }
     }
 }
-
-impl Login {
-    /// Whether the user is named by `redshift.user`.
-    pub(super) fn needs_user(self) -> bool {
-        matches!(self, Self::Password | Self::Iam)
-    }
-}
-
-impl Encryption {
-    /// Whether a key of KMS encrypts.
-    pub(super) fn is_kms(self) -> bool {
-        matches!(self, Self::Kms | Self::KmsDsse)
-    }
-}

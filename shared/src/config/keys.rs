@@ -6,14 +6,11 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use self::Type::{Boolean, Duration, Integer, Number, Path, Secret as Hidden, Size as Bytes, Text, Texts};
 use crate::config::choices::{
     Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Tls,
 };
 use crate::config::copy_options::CopyOptions;
-use crate::config::key::Type::{
-    Boolean, Duration, Integer, Number, Path, Secret as Hidden, Size as Bytes, Text, Texts,
-};
-use crate::config::key::{Key, key};
 use crate::config::pause;
 use crate::egress::Egress;
 use crate::human::{Size, Span};
@@ -278,7 +275,74 @@ pub const SECTIONS: &[Section] = &[
 pub static KEYS: LazyLock<Vec<Key>> =
     LazyLock::new(|| SECTIONS.iter().flat_map(|(_, _, keys)| *keys).copied().collect());
 
-/// The key at `path`, if there is one.
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
+}
+
+/// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
+pub const ENV_PREFIX: &str = "LIVESTREAM__";
+
+/// What a value must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Type {
+    Text,
+    /// A text that never prints; also readable from a file by the key with `_file` appended.
+    Secret,
+    Path,
+    Integer,
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// A number with its unit: `"50ms"`, `"2h"`.
+    Duration,
+    /// A number with its unit: `"64MiB"`.
+    Size,
+    Texts,
+}
+
+impl Type {
+    /// The name of the type in the documentation.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Secret => "secret",
+            Self::Path => "path",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::Size => "size",
+            Self::Texts => "list of text",
+        }
+    }
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Key {
+    /// `section.key`.
+    pub path: &'static str,
+    pub kind: Type,
+    /// The default as TOML, or None when the key must be given (an empty text, or nothing, means "not set").
+    pub default: Option<&'static str>,
+    pub example: &'static str,
+    pub help: &'static str,
+    pub(super) range: Option<(&'static str, &'static str)>,
+}
+
+impl Key {
+    pub(super) const fn within(self, least: &'static str, greatest: &'static str) -> Self {
+        Self { range: Some((least, greatest)), ..self }
+    }
+}
+
+pub(super) const fn key(
+    kind: Type,
+    default: Option<&'static str>,
+    example: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { path: "", kind, default, example, help, range: None }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::config::check;
 use crate::config::choices::{Auth, Login, Secrets};
-use crate::config::key::ENV_PREFIX;
 use crate::config::keys::Config;
+use crate::config::keys::ENV_PREFIX;
 use crate::config::problems::{ConfigError, Problems, unreadable};
 use crate::config::resolve;
 use crate::egress::Egress;
@@ -13,8 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::secret::Secret;
 
 impl Config {
-    /// Reads, checks and completes the configuration in `path`, with overrides from this process's environment. Of the
-    /// secrets only those the caller uses must be set, and only their files are read. The failure holds every complaint.
+    /// Reads, checks and completes the configuration in `path`. Only the secrets that the caller uses must be set.
     pub fn load(path: &Path, secrets: Secrets) -> Result<Self, Failure> {
         let text =
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;

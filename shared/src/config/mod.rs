@@ -8,26 +8,22 @@ mod load;
 mod check;
 mod resolve;
 
-mod amazon_host;
-mod gone;
 mod places;
-mod table;
+
+mod problems;
 
 pub mod keys;
 
 mod choices;
 mod copy_options;
-mod key;
 pub mod pause;
-mod problems;
 
 pub use choices::{
     Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,
 };
 pub use copy_options::{CopyOptions, CopyValue};
-pub use key::{ENV_PREFIX, Key, Type};
 pub use keys::{
-    Adobe, Batch, Config, FilterRule, Ingester, InstanceSection, Log, Logging, Metrics, Quarantine, Redshift,
-    S3, SchemaSection, ShutdownSection,
+    Adobe, Batch, Config, ENV_PREFIX, FilterRule, Ingester, InstanceSection, Key, Log, Logging, Metrics,
+    Quarantine, Redshift, S3, SchemaSection, ShutdownSection, Type,
 };
 pub use problems::ConfigError;

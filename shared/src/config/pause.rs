@@ -70,8 +70,7 @@ impl Windows {
         self.0.iter().copied().find(|window| window.contains(minute))
     }
 
-    /// The window that `now` lies in, if it lies in one, and when loading goes on: windows that touch or overlap are
-    /// one pause.
+    /// The window that `now` lies in, and when loading goes on: windows that touch or overlap are one pause.
     pub fn at(&self, now: DateTime<Utc>) -> Option<(Window, DateTime<Utc>)> {
         let first = now.hour() * 60 + now.minute();
         let window = self.around(first)?;

@@ -1,10 +1,17 @@
-//! Files, sockets and addresses that follow from the keys.
+//! Files, sockets, addresses, names and columns that follow from the keys. Host names of Amazon:
+//! <https://docs.aws.amazon.com/redshift/latest/mgmt/connecting-from-psql.html>,
+//! <https://docs.aws.amazon.com/redshift/latest/mgmt/serverless-connecting.html>.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use url::{Host, Url};
+use url::Host;
+use url::Url;
 
-use crate::config::keys::{Config, S3};
+use crate::config::keys::{Config, Redshift, S3, SchemaSection};
+use crate::config::problems::unreadable;
+use crate::exit::{Exit, Failure};
+use crate::schema::{EVENTS, Schema};
 
 impl Config {
     /// Where the producer keeps its token across restarts.
@@ -44,8 +51,7 @@ impl S3 {
         addresses
     }
 
-    /// The address as the SDK makes it of a store's: with the bucket in front of the host, where TLS allows it (a dot in
-    /// the bucket's name is no part of a certificate's wildcard).
+    /// The SDK puts the bucket in front of the host unless its name has a dot, which no wildcard certificate covers.
     fn of_bucket(&self, store: String) -> String {
         let bucket = &self.bucket;
         let in_front = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
@@ -56,6 +62,77 @@ impl S3 {
         let Some(Host::Domain(host)) = url.host() else { return store };
         let host = format!("{bucket}.{host}");
         if url.set_host(Some(&host)).is_ok() { url.to_string() } else { store }
+    }
+}
+
+impl SchemaSection {
+    /// The events that are columns of the built-in schema, from `"1..1000"`; None if it is no such range.
+    pub fn event_range(&self) -> Option<RangeInclusive<u16>> {
+        let (first, last) = self.events.split_once("..")?;
+        let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+        (1 <= first && first <= last && last <= 1000).then_some(first..=last)
+    }
+
+    /// The columns of the table: those of `schema.file`, or the built-in ones, or both.
+    pub fn load(&self) -> Result<Schema, Failure> {
+        let built_in = Schema::built_in(self.event_range().unwrap_or(EVENTS));
+        if self.file.as_os_str().is_empty() {
+            return Ok(built_in);
+        }
+        let text =
+            std::fs::read_to_string(&self.file).map_err(|error| unreadable("schema", &self.file, &error))?;
+        Schema::from_toml_on(&built_in, &text, &self.file.display().to_string())
+            .map_err(|error| Failure::new(Exit::Config, error))
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct AmazonHost<'h> {
+    name: &'h str,
+    region: &'h str,
+    serverless: bool,
+}
+
+impl<'h> AmazonHost<'h> {
+    fn parse(host: &'h str) -> Option<Self> {
+        let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+        let [name, _, region, service, "amazonaws", "com", rest @ ..] = labels.as_slice() else {
+            return None;
+        };
+        let serverless = match *service {
+            "redshift" => false,
+            "redshift-serverless" => true,
+            _ => return None,
+        };
+        matches!(rest, [] | ["cn"]).then_some(Self { name, region, serverless })
+    }
+}
+
+impl Redshift {
+    fn named(&self, given: &str, serverless: bool) -> Option<String> {
+        if !given.is_empty() {
+            return Some(given.to_owned());
+        }
+        let host = AmazonHost::parse(&self.host).filter(|host| host.serverless == serverless)?;
+        Some(host.name.to_owned())
+    }
+
+    /// The identifier of the cluster, if it is known.
+    pub fn cluster(&self) -> Option<String> {
+        self.named(&self.cluster, false)
+    }
+
+    /// The name of the workgroup, if it is known.
+    pub fn workgroup(&self) -> Option<String> {
+        self.named(&self.workgroup, true)
+    }
+
+    /// The region of the cluster or workgroup; `otherwise` where nothing tells it.
+    pub fn region<'r>(&'r self, otherwise: &'r str) -> &'r str {
+        if !self.region.is_empty() {
+            return &self.region;
+        }
+        AmazonHost::parse(&self.host).map_or(otherwise, |host| host.region)
     }
 }
 
@@ -82,5 +159,35 @@ mod tests {
         let store = "endpoint = \"https://store.example:9000\"";
         assert_eq!(with(store), "https://b-1.store.example:9000/");
         assert_eq!(with("endpoint = \"http://127.0.0.1:9000\""), "http://127.0.0.1:9000");
+    }
+}
+
+#[cfg(test)]
+mod amazon_host_tests {
+    use super::*;
+
+    #[test]
+    fn amazons_names_tell_cluster_or_workgroup_and_region() {
+        let parsed = |host| AmazonHost::parse(host).map(|host| (host.name, host.region, host.serverless));
+        assert_eq!(
+            parsed("example.abc123.eu-central-1.redshift.amazonaws.com"),
+            Some(("example", "eu-central-1", false))
+        );
+        assert_eq!(
+            parsed("wg.123456789012.us-east-1.redshift-serverless.amazonaws.com"),
+            Some(("wg", "us-east-1", true))
+        );
+        assert_eq!(
+            parsed("example.abc123.cn-north-1.redshift.amazonaws.com.cn"),
+            Some(("example", "cn-north-1", false))
+        );
+        for other in [
+            "localhost",
+            "warehouse.example.com",
+            "a.b.c.rds.amazonaws.com",
+            "a.b.c.redshift.amazonaws.com.evil",
+        ] {
+            assert_eq!(parsed(other), None, "{other}");
+        }
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use url::{Host, Url};
+
+use crate::config::keys::ENV_PREFIX;
 use crate::exit::{Exit, Failure};
 
 /// Everything that is wrong with a configuration.
@@ -31,17 +34,38 @@ impl std::error::Error for ConfigError {}
 pub(super) struct Problems(Vec<String>);
 
 impl Problems {
-    /// Notes that `key` breaks a rule.
     pub(super) fn add(&mut self, key: &str, rule: impl fmt::Display) {
         self.0.push(format!("{key}: {rule}"));
     }
 
-    /// Whether a complaint names this key.
     pub(super) fn name(&self, key: &str) -> bool {
         self.0.iter().any(|problem| problem.starts_with(&format!("{key}: ")))
     }
 
-    /// Ends with every complaint, if there is one.
+    /// A secret is set in one place, and a program that uses it has it.
+    pub(super) fn one_source(&mut self, key: &str, given: bool, file: &Path, needed: bool) {
+        let in_file = !file.as_os_str().is_empty();
+        if given && in_file {
+            self.add(key, format_args!("is given twice: here and by {key}_file"));
+        } else if needed && !given && !in_file {
+            let variable = format!("{}{}", ENV_PREFIX, key.to_uppercase().replace('.', "__"));
+            self.add(key, format_args!("is missing: give it, {key}_file or the variable {variable}"));
+        }
+    }
+
+    /// Addresses must be https; plain http is for stand-ins on this machine's loopback.
+    pub(super) fn check_url(&mut self, key: &str, address: &str) {
+        match Url::parse(address) {
+            Ok(url) if url.scheme() == "https" && url.has_host() => {}
+            Ok(url) if url.scheme() == "http" && is_loopback(&url) => {}
+            Ok(url) if url.scheme() == "http" => {
+                self.add(key, "must be https; http is accepted only towards this machine's loopback");
+            }
+            Ok(_) => self.add(key, "must be an https address"),
+            Err(error) => self.add(key, format_args!("{address:?} is not an address: {error}")),
+        }
+    }
+
     pub(super) fn end<T>(self, origin: &Path, value: T) -> Result<T, ConfigError> {
         if self.0.is_empty() {
             Ok(value)
@@ -51,11 +75,23 @@ impl Problems {
     }
 }
 
-/// The failure of reading a file that the configuration names, or its own.
 pub(super) fn unreadable(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     let exit = match error.kind() {
         std::io::ErrorKind::NotFound => Exit::Config,
         _ => crate::exit::io_exit(error),
     };
     Failure::new(exit, anyhow::anyhow!("cannot read the {what} file {}: {error}", path.display()))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => is_loopback_name(name),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+pub(super) fn is_loopback_name(name: &str) -> bool {
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

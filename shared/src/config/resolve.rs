@@ -2,16 +2,14 @@
 
 use std::path::Path;
 
-use toml::{Table, Value};
+use toml::Table;
+use toml::Value;
 
-use crate::config::gone;
-use crate::config::key::{ENV_PREFIX, Key, Type};
-use crate::config::keys::{self, KEYS, SECTIONS};
+use crate::config::keys::{self, ENV_PREFIX, KEYS, Key, SECTIONS, Type};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 
-/// Parses `text`, lets the environment override it, refuses unknown keys and wrong types, and fills in defaults. Answers
-/// with a warning for each key that earlier versions had.
+/// Completes and checks a configuration. Returns a warning for each key that earlier versions had.
 pub(super) fn resolve(
     text: &str,
     origin: &Path,
@@ -20,8 +18,8 @@ pub(super) fn resolve(
     let fail = |problem: String| ConfigError { origin: origin.to_owned(), problems: vec![problem] };
     let mut table: Table = toml::from_str(text).map_err(|error| fail(without_values(&error, text)))?;
     let mut problems = Problems::default();
-    let mut warnings = gone::remove_keys(&mut table, gone::GONE);
-    let (env, more) = gone::remove_variables(env, gone::GONE);
+    let mut warnings = remove_keys(&mut table, GONE);
+    let (env, more) = remove_variables(env, GONE);
     warnings.extend(more);
     override_from(env.into_iter(), &mut table, &mut problems);
     check_known(&table, &mut problems);
@@ -59,8 +57,7 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     }
 }
 
-/// The variables of this process that override keys or say how requests leave this machine. What is not UTF-8 in a value
-/// is replaced, so that the value is refused.
+/// The variables that are read here. Bytes that are not UTF-8 are replaced, so that the value is refused.
 pub(super) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| {
         let ours = |name: &str| name.starts_with(ENV_PREFIX) || crate::egress::VARIABLES.contains(&name);
@@ -162,4 +159,76 @@ fn nearest<'n>(wrong: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n 
         .min_by_key(|(distance, _)| *distance)
         .filter(|(distance, name)| *distance <= 1 + name.len() / 3)
         .map(|(_, name)| name)
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gone {
+    /// `section.key`.
+    path: &'static str,
+    /// Why it is not needed any more, or what takes its place.
+    why: &'static str,
+}
+
+pub(super) const GONE: &[Gone] = &[Gone {
+    path: "log.lateness",
+    why: "no hit is dropped by its time any more; what is not known by its id is compared with the table",
+}];
+
+pub(super) fn remove_keys(table: &mut Table, gone: &[Gone]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for key in gone {
+        let Some((section, name)) = key.path.split_once('.') else { continue };
+        let Some(keys) = table.get_mut(section).and_then(Value::as_table_mut) else { continue };
+        if keys.remove(name).is_some() {
+            warnings.push(warning(key.path, key));
+        }
+    }
+    warnings
+}
+
+pub(super) fn remove_variables(
+    env: impl Iterator<Item = (String, String)>,
+    gone: &[Gone],
+) -> (Vec<(String, String)>, Vec<String>) {
+    let mut warnings = Vec::new();
+    let kept = env.filter(|(name, _)| {
+        let path = name.strip_prefix(ENV_PREFIX).map(|rest| rest.to_lowercase().replacen("__", ".", 1));
+        let key = gone.iter().find(|key| path.as_deref() == Some(key.path));
+        warnings.extend(key.map(|key| warning(name, key)));
+        key.is_none()
+    });
+    let kept = kept.collect();
+    (kept, warnings)
+}
+
+fn warning(name: &str, key: &Gone) -> String {
+    format!("{name} does nothing any more: {}; take it out", key.why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GONE: &[Gone] = &[
+        Gone { path: "log.guess", why: "the table decides what is new" },
+        Gone { path: "old.section", why: "it went as a whole" },
+    ];
+
+    #[test]
+    fn a_key_that_went_is_taken_out_and_named_and_others_stay() {
+        let mut table: Table = toml::from_str("[log]\nguess = 5\nother = 1\n").unwrap();
+        let warnings = remove_keys(&mut table, GONE);
+        assert_eq!(warnings, ["log.guess does nothing any more: the table decides what is new; take it out"]);
+        assert_eq!(table, toml::from_str("[log]\nother = 1\n").unwrap());
+        assert!(remove_keys(&mut table, GONE).is_empty());
+    }
+
+    #[test]
+    fn a_variable_of_a_key_that_went_is_taken_out_and_named() {
+        let env =
+            ["LIVESTREAM__LOG__GUESS", "LIVESTREAM__LOG__DIR"].map(|name| (name.to_owned(), "x".to_owned()));
+        let (kept, warnings) = remove_variables(env.into_iter(), GONE);
+        assert_eq!(kept, [("LIVESTREAM__LOG__DIR".to_owned(), "x".to_owned())]);
+        assert!(warnings[0].starts_with("LIVESTREAM__LOG__GUESS does nothing any more"), "{warnings:?}");
+    }
 }

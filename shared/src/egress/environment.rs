@@ -1,15 +1,16 @@
 //! What the environment says of the way out.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::TlsContext;
+use aws_smithy_http_client::tls::{TlsContext, TrustStore};
+use base64::Engine;
 use hyper::Uri;
+use rustls::RootCertStore;
 
-use crate::egress::authorities::Authorities;
-use crate::egress::no_proxy;
-use crate::egress::proxy::Proxy;
-use crate::exit::Failure;
+use crate::egress::proxy::{Proxy, no_proxy};
+use crate::exit::{Exit, Failure};
 use crate::secret::Secret;
 
 /// The variables that are read. Of two spellings the first counts, if it is set.
@@ -67,7 +68,7 @@ impl Egress {
             }
         }
         let (listed, own) = first(&["NO_PROXY", "no_proxy"]).unwrap_or(("NO_PROXY", ""));
-        let own = no_proxy::parse(own);
+        let own = no_proxy(own);
         let proxy = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]);
         let proxy = proxy.map(|(variable, address)| {
             Proxy::parse(variable, address, &own.usable).map_err(|why| (variable, why))
@@ -94,7 +95,6 @@ impl Egress {
         self.proxy.as_ref().map(|proxy| (&proxy.address, proxy.direct.as_str()))
     }
 
-    /// The same for the clients of AWS.
     pub(crate) fn proxy_of_aws(&self) -> Option<&ProxyConfig> {
         self.proxy.as_ref().map(|proxy| &proxy.of_aws)
     }
@@ -139,19 +139,86 @@ impl Egress {
         self.authorities.named().unwrap_or_else(|| "the system's authorities".to_owned())
     }
 
-    /// Reads the authorities that the environment names, if it names some. None of them usable is an error here, because
-    /// every connection would fail later with less to say.
+    /// Reads the authorities that the environment names. Fails when none is usable: every connection would fail later.
     pub fn read_authorities(&mut self) -> Result<(), Failure> {
         self.authorities.read()
     }
 
-    /// The same for the clients of AWS.
     pub(crate) fn context_of_aws(&self) -> Option<&TlsContext> {
-        self.authorities.context()
+        self.authorities.read.as_ref().map(|read| &read.context)
     }
 
     /// The certificates (DER) to trust and no others; None for the system's.
     pub fn certificates(&self) -> Option<&[Vec<u8>]> {
-        self.authorities.certificates()
+        self.authorities.read.as_ref().map(|read| read.der.as_slice())
+    }
+}
+
+#[derive(Debug, Clone, Default)]
+struct Authorities {
+    file: Option<PathBuf>,
+    dir: Option<PathBuf>,
+    read: Option<Arc<Read>>,
+}
+
+#[derive(Debug)]
+struct Read {
+    der: Vec<Vec<u8>>,
+    context: TlsContext,
+}
+
+impl Authorities {
+    fn new(file: Option<PathBuf>, dir: Option<PathBuf>) -> Self {
+        Self { file, dir, read: None }
+    }
+
+    /// Which are named, for an operator. None for the system's.
+    fn named(&self) -> Option<String> {
+        let variables = [("SSL_CERT_FILE", &self.file), ("SSL_CERT_DIR", &self.dir)];
+        let set = variables.iter().filter_map(|(name, path)| Some((name, path.as_ref()?.display())));
+        let set: Vec<_> = set.map(|(name, path)| format!("{name} {path}")).collect();
+        (!set.is_empty()).then(|| format!("those of {}", set.join(" and ")))
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
+        let Some(named) = self.named() else { return Ok(()) };
+        let found = rustls_native_certs::load_certs_from_paths(self.file.as_deref(), self.dir.as_deref());
+        // Skip one that rustls does not take, as is done with the system's: the others are still good.
+        let usable = |der: &Vec<u8>| RootCertStore::empty().add(der.as_slice().into()).is_ok();
+        let der: Vec<_> = found.certs.iter().map(|found| found.as_ref().to_vec()).filter(usable).collect();
+        if der.is_empty() {
+            let why = found.errors.first().map_or(String::new(), |error| format!(": {error}"));
+            let error = anyhow::anyhow!("no usable certificate (PEM) among {named}{why}");
+            return Err(Failure::new(Exit::Config, error));
+        }
+        let text: String = der.iter().map(|der| pem(der)).collect();
+        let trust = TrustStore::empty().with_pem_certificate(text);
+        // Built here, where it can fail: a client without it would trust the system's authorities.
+        let context = TlsContext::builder().with_trust_store(trust).build().map_err(|error| {
+            Failure::new(Exit::Config, anyhow::anyhow!("the HTTP client does not take {named}: {error}"))
+        })?;
+        self.read = Some(Arc::new(Read { der, context }));
+        Ok(())
+    }
+}
+
+fn pem(der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_reads_back_from_its_one_line() {
+        let der: Vec<u8> = (0..3_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let text = pem(&der) + &pem(&der);
+        let read = CertificateDer::pem_slice_iter(text.as_bytes()).map(|found| found.unwrap().to_vec());
+        assert_eq!(read.collect::<Vec<_>>(), [der.clone(), der]);
     }
 }

@@ -6,8 +6,6 @@
 
 mod environment;
 
-mod authorities;
-mod no_proxy;
 mod proxy;
 
 #[cfg(test)]

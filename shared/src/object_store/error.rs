@@ -41,8 +41,7 @@ impl StoreError {
         self.kind == StoreErrorKind::InArchive
     }
 
-    /// Whether the object holds more than what is read there can hold: this product did not write it. This needs an
-    /// operator, as any error of configuration does.
+    /// Whether the object holds more than may be read: this product did not write it, and an operator must look.
     pub fn is_too_large(&self) -> bool {
         self.too_large
     }

@@ -41,7 +41,6 @@ impl From<Listed> for Object {
     }
 }
 
-/// What a listing shows.
 #[derive(Clone, Copy)]
 enum Shows {
     Objects,
@@ -49,8 +48,7 @@ enum Shows {
 }
 
 impl ObjectStore {
-    /// One page of a listing: up to 1000 objects below `prefix`, and where it continues. A page may be empty before the
-    /// end: only S3's word that nothing follows ends a listing.
+    /// Up to 1000 objects below `prefix`, and where the listing continues. A page may be empty before the end.
     pub async fn list_page(
         &self,
         prefix: &str,
@@ -88,8 +86,7 @@ impl ObjectStore {
         self.gather(prefix, None, key).await
     }
 
-    /// The folders directly below `prefix`, each as `{prefix}name/`: one request for a thousand of them, however many
-    /// objects they hold.
+    /// The folders directly below `prefix`, each as `{prefix}name/`: a thousand to a request.
     pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         let (mut folders, mut from) = (Vec::new(), None);
         loop {
@@ -103,7 +100,6 @@ impl ObjectStore {
         }
     }
 
-    /// What `wanted` makes of the objects of every page.
     async fn gather<T>(
         &self,
         prefix: &str,
@@ -151,8 +147,7 @@ impl ObjectStore {
     }
 }
 
-/// Where a listing goes on that came to `last`; None at its end. A page that ends where it began is a fault of the store:
-/// asking again for ever would not show it.
+/// Where a listing continues; None at its end. A page that ends where it began would be asked for for ever.
 fn following(
     truncated: Option<bool>,
     last: Option<String>,

@@ -8,12 +8,10 @@ mod store;
 
 mod error;
 mod send;
-mod spelling;
-mod terms;
 
 pub use error::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 pub use list::{Next, Object};
 pub use read::{Opened, SMALL};
-pub use spelling::{base64, crc32, from_base64};
 pub use store::ObjectStore;
 pub use write::Stored;
+pub use write::{base64, crc32, from_base64};

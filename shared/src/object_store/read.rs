@@ -8,11 +8,10 @@ use bytes::{Bytes, BytesMut};
 use crate::causes::causes;
 use crate::object_store::error::{StoreError, StoreErrorKind};
 use crate::object_store::send;
-use crate::object_store::spelling::base64;
 use crate::object_store::store::ObjectStore;
+use crate::object_store::write::base64;
 
-/// Bytes of a seal, a manifest or any other object that describes others, at most. A seal of the most files that
-/// `batch.files_per_batch` allows takes a fifth of it.
+/// Bytes of a seal or manifest at most: five times the largest that a configuration allows.
 pub const SMALL: u64 = 1 << 20;
 /// Bytes of any object that is read whole, at most.
 const LARGE: u64 = 256 << 20;
@@ -20,14 +19,12 @@ const LARGE: u64 = 256 << 20;
 const AT_FIRST: u64 = 4 << 20;
 
 impl ObjectStore {
-    /// Reads a whole object, of 256 MiB at most. Where it is known how large the object may be, use
-    /// [`ObjectStore::get_at_most`].
+    /// Reads a whole object of at most 256 MiB.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         self.get_at_most(key, LARGE).await
     }
 
-    /// Reads a whole object, if it holds no more than `limit` bytes ([`StoreError::is_too_large`]): anybody who may write
-    /// into the bucket decides how large an object is, and must not decide how much memory this process takes.
+    /// Reads a whole object of at most `limit` bytes, so that no writer of objects decides how much memory this takes.
     pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
         let mut opened = self.open(key, 0, None).await?;
         if let Some(length) = opened.length.filter(|length| *length > limit) {
@@ -54,8 +51,7 @@ impl ObjectStore {
         Ok(answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
     }
 
-    /// CRC-32 of an object's content as S3 spells it: as S3 stored it with the object, or, where it has none of the whole
-    /// object, by reading it.
+    /// CRC-32 of an object as S3 stored it; where S3 has none of the whole object, the object is read.
     pub async fn crc32_of(&self, key: &str) -> Result<String, StoreError> {
         let head = self.heading(key).checksum_mode(ChecksumMode::Enabled);
         let answer = send::head_object(head).await.map_err(|error| self.failed("HEAD", key, &error))?;
@@ -79,8 +75,7 @@ impl ObjectStore {
         request.set_expected_bucket_owner(self.terms.owner())
     }
 
-    /// Begins to read an object of any size from byte `at`, which must be one of its bytes, and of this `ETag` if one is
-    /// given.
+    /// Begins to read an object from byte `at`, which must be one of its bytes, and of this `ETag` if one is given.
     pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, StoreError> {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let request = request.set_expected_bucket_owner(self.terms.owner());
@@ -93,7 +88,6 @@ impl ObjectStore {
     }
 }
 
-/// Memory to take at first for an object of which the answer says this length.
 fn room(length: Option<u64>) -> usize {
     usize::try_from(length.unwrap_or(0).min(AT_FIRST)).unwrap_or(0)
 }
@@ -104,7 +98,6 @@ pub struct Opened {
     store: ObjectStore,
     key: String,
     etag: String,
-    /// Bytes that are to come, if the answer says so.
     length: Option<u64>,
     body: ByteStream,
 }
@@ -115,8 +108,7 @@ impl Opened {
         &self.etag
     }
 
-    /// The next piece; empty at the end. After an error the pieces that came are good, and the rest can be read with
-    /// another [`ObjectStore::open`].
+    /// The next piece; empty at the end. After an error the pieces that came are good.
     pub async fn chunk(&mut self) -> Result<Bytes, StoreError> {
         loop {
             let chunk = self.body.try_next().await.map_err(|error| {

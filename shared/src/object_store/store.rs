@@ -5,11 +5,14 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
+use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 
 use crate::causes::causes;
-use crate::config::S3;
+use crate::config::{Acl, Encryption, S3};
+use crate::layout::IDENTITY;
 use crate::object_store::error::{StoreError, StoreErrorKind, classify};
-use crate::object_store::terms::Terms;
 
 /// A bucket.
 #[derive(Debug, Clone)]
@@ -20,8 +23,7 @@ pub struct ObjectStore {
 }
 
 impl ObjectStore {
-    /// A client for the configured bucket. Nothing is sent yet, except that credentials of the AWS chain may be
-    /// looked for.
+    /// A client for the configured bucket. Nothing is sent but what looks for credentials.
     pub async fn connect(config: &S3) -> Self {
         let sdk = crate::aws::load(config).await;
         let terms = Arc::new(Terms::of(config));
@@ -35,7 +37,7 @@ impl ObjectStore {
 
     /// The same store, another bucket, which may belong to anybody.
     pub fn of_bucket(&self, bucket: &str) -> Self {
-        let terms = Arc::new(self.terms.of_any_owner());
+        let terms = Arc::new(Terms { owner: None, ..Terms::clone(&self.terms) });
         Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }
     }
 
@@ -83,6 +85,66 @@ fn client(config: &S3, sdk: &SdkConfig) -> Client {
     // send requests to STS there, too.
     s3.set_endpoint_url(Some(config.endpoint.clone()).filter(|given| !given.is_empty()));
     Client::from_conf(s3.build())
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    encryption: Option<ServerSideEncryption>,
+    kms_key: Option<String>,
+    acl: Option<ObjectCannedAcl>,
+    owner: Option<String>,
+    archive: Option<(String, StorageClass)>,
+}
+
+impl Terms {
+    pub(super) fn of(config: &S3) -> Self {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let class = given(&config.archive_storage_class);
+        Self {
+            encryption: match config.server_side_encryption {
+                Encryption::OfBucket => None,
+                Encryption::Aes256 => Some(ServerSideEncryption::Aes256),
+                Encryption::Kms => Some(ServerSideEncryption::AwsKms),
+                Encryption::KmsDsse => Some(ServerSideEncryption::AwsKmsDsse),
+            },
+            kms_key: given(&config.kms_key_id),
+            acl: match config.acl {
+                Acl::OfBucket => None,
+                Acl::BucketOwnerFullControl => Some(ObjectCannedAcl::BucketOwnerFullControl),
+            },
+            owner: given(&config.expected_bucket_owner),
+            archive: class.map(|class| (config.ingested.clone(), StorageClass::from(class.as_str()))),
+        }
+    }
+
+    pub(super) fn owner(&self) -> Option<String> {
+        self.owner.clone()
+    }
+
+    /// What says whose the prefix is, is no part of a batch, and is written anew now and then.
+    fn class_of(&self, key: &str) -> Option<StorageClass> {
+        let archive = self.archive.as_ref().filter(|(prefix, _)| key.starts_with(prefix));
+        archive.filter(|_| !key.ends_with(IDENTITY)).map(|(_, class)| class.clone())
+    }
+
+    pub(super) fn put(&self, request: PutObjectFluentBuilder, key: &str) -> PutObjectFluentBuilder {
+        request
+            .set_storage_class(self.class_of(key))
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key.clone())
+            .set_acl(self.acl.clone())
+            .set_expected_bucket_owner(self.owner())
+    }
+
+    pub(super) fn copy(&self, request: CopyObjectFluentBuilder, to: &str) -> CopyObjectFluentBuilder {
+        request
+            .set_server_side_encryption(self.encryption.clone())
+            .set_ssekms_key_id(self.kms_key.clone())
+            .set_acl(self.acl.clone())
+            .set_storage_class(self.class_of(to))
+            .set_expected_bucket_owner(self.owner())
+            .set_expected_source_bucket_owner(self.owner())
+    }
 }
 
 #[cfg(test)]

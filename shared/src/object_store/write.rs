@@ -4,11 +4,11 @@ use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ChecksumAlgorithm;
+use base64::Engine;
 use bytes::Bytes;
 
 use crate::object_store::error::{StoreError, StoreErrorKind};
 use crate::object_store::send;
-use crate::object_store::spelling::crc32;
 use crate::object_store::store::ObjectStore;
 
 /// Everything but what stands for itself in a URL's path.
@@ -25,8 +25,7 @@ pub struct Stored {
 }
 
 impl ObjectStore {
-    /// Stores an object with its CRC-32, which S3 checks on arrival, and checks the one that S3 answers. After an error
-    /// the object may be stored all the same.
+    /// Stores an object with its CRC-32, which S3 and this check. After an error it may be stored all the same.
     pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32);
@@ -80,5 +79,31 @@ impl ObjectStore {
                 error => Err(error),
             },
         }
+    }
+}
+
+/// Standard base64, the spelling of bytes that are no text wherever this product writes JSON.
+pub fn base64(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// The bytes that [`base64()`] spells so; None if it is no such text.
+pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(text).ok()
+}
+
+/// CRC-32 as S3 spells it: base64 of the big-endian value.
+pub fn crc32(content: &[u8]) -> String {
+    base64(&crc32fast::hash(content).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_is_spelled_as_s3_spells_it() {
+        // The CRC-32 check value of "123456789" is cbf43926.
+        assert_eq!(crc32(b"123456789"), "y/Q5Jg==");
     }
 }

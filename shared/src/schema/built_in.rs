@@ -1,13 +1,12 @@
 //! The built-in schema: every documented field of a Livestream record, in the order of Adobe's reference.
 
-use crate::schema::kind::Kind;
 use crate::schema::path::JsonPath;
-use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
 use crate::schema::table::{Column, Schema};
+use crate::schema::words::Kind;
+use crate::schema::words::Rule;
 use std::ops::RangeInclusive;
 
-/// The custom events Adobe Analytics has.
 pub(crate) const EVENTS: RangeInclusive<u16> = 1..=1000;
 
 const EVARS: RangeInclusive<u16> = 1..=250;

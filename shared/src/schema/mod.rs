@@ -10,25 +10,14 @@ mod built_in;
 
 mod table;
 
-mod encoding;
-mod error;
-mod name;
-mod rule;
+mod words;
 
-mod kind;
 mod path;
 mod sql_type;
 
-mod words;
-
 pub(crate) use built_in::EVENTS;
-pub use encoding::Encoding;
-pub use error::SchemaError;
-pub use kind::Kind;
-pub use name::ROW_NUMBER;
-pub(crate) use name::valid_name;
 pub use path::{JsonPath, PathError};
-pub use rule::Rule;
 pub use sql_type::{SqlType, SqlTypeError};
-pub(crate) use table::MAX_COLUMNS;
-pub use table::{Column, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, Schema};
+pub use table::{Column, MAX_DELIMITER_BYTES, MAX_ROW_BYTES, ROW_NUMBER, Schema, SchemaError};
+pub(crate) use table::{MAX_COLUMNS, valid_name};
+pub use words::{Encoding, Kind, Rule};

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Object keys from the record inwards, written `evars.evars.eVar1`. A dot or backslash inside a key is written
-/// with a backslash before it. `$` is the record itself.
+/// Object keys joined by dots: `evars.evars.eVar1`. A backslash stands before a dot or backslash. `$` is the record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct JsonPath {
     keys: Vec<String>,

@@ -12,13 +12,13 @@
 //! type = "varchar(255)"
 //! ```
 
-use crate::schema::encoding::Encoding;
-use crate::schema::error::SchemaError;
-use crate::schema::kind::Kind;
 use crate::schema::path::JsonPath;
-use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
+use crate::schema::table::SchemaError;
 use crate::schema::table::{Column, MAX_COLUMNS, Schema};
+use crate::schema::words::Encoding;
+use crate::schema::words::Kind;
+use crate::schema::words::Rule;
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
@@ -31,13 +31,7 @@ const KEYS: [&str; 8] = ["name", "path", "paths", "kind", "type", "rule", "delim
 const TOP_KEYS: [&str; 3] = ["mode", "drop", "column"];
 
 impl Schema {
-    /// Reads a schema file, which takes the place of the built-in schema or, with `mode = "extend"`, adds to it;
-    /// `origin` names it in messages.
-    pub fn from_toml(text: &str, origin: &str) -> Result<Self, SchemaError> {
-        Self::from_toml_on(&Self::default(), text, origin)
-    }
-
-    /// As [`Schema::from_toml`], with this schema in the place of the built-in one.
+    /// Reads a schema file, which takes the place of `base` or adds to it; `origin` names it in messages.
     pub fn from_toml_on(base: &Self, text: &str, origin: &str) -> Result<Self, SchemaError> {
         let whole = |rule: String| SchemaError::Whole { origin: origin.to_owned(), rule };
         let mut table: Table = text
@@ -88,7 +82,6 @@ impl Schema {
     }
 }
 
-/// Takes out the columns that `drop` names, one by one or as ranges; the error is the rule it breaks.
 fn drop_columns(columns: &mut Vec<Column>, names: Option<&Value>) -> Result<(), String> {
     const RULE: &str = "`drop` is a list of column names and ranges, such as [\"event501..event1000\"]";
     let names = match names {

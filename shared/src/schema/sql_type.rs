@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 /// A Redshift column type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum SqlType {
     /// Text of at most so many bytes (not characters), 1 to 65535.
     Varchar(u32),
@@ -14,18 +15,15 @@ pub enum SqlType {
     Integer,
     /// 64 bits, signed.
     Bigint,
-    /// Exact decimal number.
     Decimal {
         /// Digits in all, 1 to 38.
         precision: u8,
         /// Digits after the point, 0 to `precision`.
         scale: u8,
     },
-    /// True, false or NULL.
     Boolean,
     /// Date and time without a zone; ours are UTC.
     Timestamp,
-    /// Semi-structured value.
     Super,
 }
 
@@ -56,7 +54,6 @@ impl SqlType {
         }
     }
 
-    /// The limits of Redshift; the error is the rule.
     pub(super) fn validate(self) -> Result<(), String> {
         match self {
             Self::Varchar(bytes) if !(1..=65535).contains(&bytes) => {

@@ -2,15 +2,10 @@
 
 use std::collections::HashSet;
 
-use crate::schema::encoding::Encoding;
-use crate::schema::error::SchemaError;
-use crate::schema::kind::Kind;
-use crate::schema::name::valid_name;
 use crate::schema::path::JsonPath;
-use crate::schema::rule::Rule;
 use crate::schema::sql_type::SqlType;
+use crate::schema::words::{Encoding, Kind, Rule};
 
-/// Redshift's limit on the columns of a table.
 pub(crate) const MAX_COLUMNS: usize = 1600;
 /// Redshift's limit on an input row of COPY.
 pub const MAX_ROW_BYTES: usize = 4 << 20;
@@ -29,9 +24,8 @@ pub struct Schema {
 pub struct Column {
     /// Name in the table, a plain lower-case identifier.
     pub name: String,
-    /// Where the value stands in a record. Several when Adobe spells it several ways: the first that yields a
-    /// value wins, whatever their order in the record. `$` alone for [`Kind::Record`]; none for a kind whose value
-    /// is not in the record.
+    /// Where the value stands in a record; of several paths the first that yields a value wins. `$` for
+    /// [`Kind::Record`], none for a kind whose value is not in the record.
     pub paths: Vec<JsonPath>,
     /// How the JSON value is read.
     pub kind: Kind,
@@ -91,8 +85,7 @@ impl Schema {
         self.columns.iter().filter(|column| column.kind != Kind::LoadTime)
     }
 
-    /// 16 hex digits over names, types and order of a row's columns: equal exactly when a row of one schema fits the
-    /// other's table. Paths, kinds and rules are left out, since they do not change what the columns are.
+    /// 16 hex digits over names, types and order of a row's columns: equal when rows of one fit the other's table.
     pub fn fingerprint(&self) -> String {
         let mut text = String::new();
         for column in self.in_row() {
@@ -117,7 +110,6 @@ impl Column {
         Self { name: name.into(), paths, kind, sql_type, rule, delimiter: None, encoding: None }
     }
 
-    /// The rules that concern this column alone; the error is the rule.
     fn validate(&self) -> Result<(), String> {
         valid_name(&self.name)?;
         self.sql_type.validate()?;
@@ -155,6 +147,50 @@ impl Column {
         }
         Ok(())
     }
+}
+
+/// Redshift's limit on the bytes of an identifier.
+const MAX_NAME_BYTES: usize = 127;
+/// Names that every table has already, for columns of Redshift's own.
+const SYSTEM_COLUMNS: [&str; 9] =
+    ["cmax", "cmin", "ctid", "deletexid", "insertxid", "oid", "tableoid", "xmax", "xmin"];
+
+/// What a staged load calls the number of a row among those of its hit, beside the columns of the table.
+pub const ROW_NUMBER: &str = "livestream_n";
+
+pub(crate) fn valid_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.is_empty() || !name.chars().all(plain) || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("a name consists of a-z, 0-9 and _ and does not start with a digit".to_owned());
+    }
+    if SYSTEM_COLUMNS.contains(&name) {
+        return Err("Redshift has a system column of that name in every table".to_owned());
+    }
+    if name == ROW_NUMBER {
+        return Err("that name is needed for the number of a row when hits are compared".to_owned());
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("a name has at most {MAX_NAME_BYTES} bytes, this one {}", name.len()));
+    }
+    Ok(())
+}
+
+/// Why a schema cannot be used: names the file, the column and the rule.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum SchemaError {
+    /// The text is not TOML.
+    #[error("{origin}: {source}")]
+    Syntax { origin: String, source: Box<toml::de::Error> },
+    #[error("{origin}: column {column}: {rule}")]
+    Column {
+        origin: String,
+        /// The column's name, or its number if it has none.
+        column: String,
+        rule: String,
+    },
+    #[error("{origin}: {rule}")]
+    Whole { origin: String, rule: String },
 }
 
 #[cfg(test)]

@@ -12,7 +12,6 @@ use chrono::NaiveDate;
 
 use crate::clock::Clock;
 
-/// The file of the present day.
 #[derive(Debug)]
 pub(super) struct Daily {
     clock: Clock,
@@ -24,7 +23,6 @@ pub(super) struct Daily {
 }
 
 impl Daily {
-    /// Opens the file of this day, and makes the directory if it is not there.
     pub(super) fn open(clock: Clock, dir: &Path, service: &str, keep_days: usize) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
         let day = clock.wall().date_naive();
@@ -70,7 +68,6 @@ fn name(service: &str, day: NaiveDate) -> String {
     format!("{service}.{}.log", day.format("%Y-%m-%d"))
 }
 
-/// Deletes the log files of this service that are too old. A failure is a warning.
 pub(super) fn prune(dir: &Path, service: &str, keep_days: usize, today: NaiveDate) {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,

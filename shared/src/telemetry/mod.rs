@@ -1,7 +1,83 @@
 //! Logging: `tracing` to standard error, for people or as JSON, and to a file a day that rolls at 00:00 UTC.
 
-mod start;
-
 mod daily;
 
-pub use start::{Telemetry, start};
+use std::io::IsTerminal;
+
+use tracing::Level;
+use tracing::Metadata;
+use tracing_appender::non_blocking::WorkerGuard;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::Registry;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::daily::Daily;
+use crate::clock::Clock;
+use crate::config::{LogFormat, Logging};
+use crate::exit::{Exit, Failure};
+
+/// Writes the log file until it is dropped; hold it in `main`.
+#[must_use]
+#[derive(Debug)]
+pub struct Telemetry {
+    _file: Option<WorkerGuard>,
+}
+
+/// Starts logging for `service`, whose name begins the names of the log files.
+pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry, Failure> {
+    let filter = || {
+        EnvFilter::try_new(&config.level).map_err(|error| {
+            let text = format!("logging.level: {:?} is not a filter: {error}", config.level);
+            Failure::new(Exit::Config, anyhow::anyhow!(text))
+        })
+    };
+    let mut layers =
+        vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
+    let mut guard = None;
+    if !config.dir.as_os_str().is_empty() {
+        let file = Daily::open(clock.clone(), &config.dir, service, config.keep_days).map_err(|error| {
+            let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
+            Failure::new(Exit::Io, anyhow::anyhow!(text))
+        })?;
+        let (writer, worker) = tracing_appender::non_blocking(file);
+        layers.push(layer(config.format, writer, false, filter()?));
+        guard = Some(worker);
+    }
+    tracing_subscriber::registry().with(layers).try_init().map_err(|e| Failure::new(Exit::Software, e))?;
+    if guard.is_some() {
+        // After logging has started, so that a failure is logged.
+        daily::prune(&config.dir, service, config.keep_days, clock.wall().date_naive());
+    }
+    Ok(Telemetry { _file: guard })
+}
+
+/// The crates that hold to what logs may carry: ids, counts and positions.
+const OWN: [&str; 4] = ["producer", "ingester", "state", "shared"];
+
+/// Below `info` libraries log what they send and receive: bodies, headers, rows. No filter gets that.
+fn may_be_logged(event: &Metadata<'_>) -> bool {
+    let of = event.target().split("::").next().unwrap_or_default();
+    OWN.contains(&of) || *event.level() <= Level::INFO
+}
+
+fn layer<W>(
+    format: LogFormat,
+    writer: W,
+    colour: bool,
+    filter: EnvFilter,
+) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> tracing_subscriber::fmt::MakeWriter<'w> + Send + Sync + 'static,
+{
+    // A complaint about a failed write would itself fail, and end the thread.
+    let layer = tracing_subscriber::fmt::layer();
+    let layer = layer.with_writer(writer).with_ansi(colour).log_internal_errors(false);
+    let filter = filter.and(filter_fn(may_be_logged));
+    match format {
+        LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().with_filter(filter).boxed(),
+    }
+}

@@ -1,4 +1,15 @@
-//! Output for people: lines of at most 100 columns.
+//! Output for people: words, and lines of at most 100 columns.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use chrono::DateTime;
+use chrono::Utc;
+use shared::clock;
+use shared::human::{count, duration};
+use shared::seal::Counts;
+
+use crate::status::service::Part;
 
 pub(crate) const WIDTH: usize = 100;
 
@@ -38,6 +49,27 @@ pub fn wrap(text: &str, indent: usize) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The word for a status or a class: its variant in lower case, as in JSON.
+pub(super) fn word(value: impl Debug) -> String {
+    format!("{value:?}").to_lowercase()
+}
+
+pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
+    duration(Duration::from_secs(clock::age(then, now).as_secs()))
+}
+
+pub(super) fn outcomes(counts: &Counts) -> String {
+    let Counts { received, rows, duplicates, filtered, rejected, .. } = *counts;
+    let [received, rows, duplicates, filtered, rejected] =
+        [received, rows, duplicates, filtered, rejected].map(count);
+    format!("{received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected")
+}
+
+pub(super) fn header<P, I>(at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) -> String {
+    let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+    format!("{at}\nproducer  {}\ningester  {}", producer.origin(), ingester.origin())
 }
 
 #[cfg(test)]

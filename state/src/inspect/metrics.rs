@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use shared::clock;
 use shared::metrics::Page;
 
-use crate::inspect::words::word;
+use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
@@ -145,7 +145,6 @@ fn state_name(load: &Load) -> &'static str {
     }
 }
 
-/// Seconds since then; 0 when there is no then.
 fn age(since: Option<DateTime<Utc>>, now: DateTime<Utc>) -> f64 {
     since.map_or(0.0, |since| clock::age(since, now).as_secs_f64())
 }

@@ -5,4 +5,3 @@ pub mod dump;
 pub mod verify;
 pub mod metrics;
 pub mod columns;
-mod words;

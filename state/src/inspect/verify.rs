@@ -14,8 +14,8 @@ use shared::human::{bytes, count};
 use shared::report::{Outcome, Report};
 
 use crate::inspect::columns;
-use crate::status::as_owner::as_owner;
 use crate::status::feed::{Owner, Question};
+use crate::status::service::as_owner;
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;
@@ -23,21 +23,17 @@ use crate::verdict::{Checked, Fault};
 
 /// What `state verify` found.
 #[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Verification {
     /// [`SNAPSHOT_FORMAT`]
     pub format: u32,
-    /// When.
     pub at: DateTime<Utc>,
-    /// Faults in both.
     pub faults: u64,
-    /// The producer's log.
     pub producer: Part<Vec<Checked>>,
-    /// The ingester's load store.
     pub ingester: Part<Vec<Checked>>,
 }
 
-/// Checks both databases: by their services where they run, and here where they do not. Damage is no error; the result
-/// names it.
+/// Checks both databases, by their services where they run. Damage is no error; the result names it.
 pub async fn verify(config: &Config, clock: &Clock) -> Result<Verification, Failure> {
     let producer = Service::producer(config, clock);
     let producer = checked(&config.log.dir, producer.ask(&Question::Verify, Owner::verify)).await?;
@@ -49,8 +45,7 @@ pub async fn verify(config: &Config, clock: &Clock) -> Result<Verification, Fail
     Ok(Verification { format: SNAPSHOT_FORMAT, at: clock.wall(), faults, producer, ingester })
 }
 
-/// The file of the database in `dir`, and then the tables in it. A database that cannot be opened for what it holds is a
-/// fault too.
+/// The database file and the tables in it. A database that cannot be opened for what it holds is a fault too.
 async fn checked(
     dir: &Path,
     tables: impl Future<Output = Result<Part<Vec<Checked>>, Failure>>,
@@ -69,8 +64,8 @@ async fn checked(
     }
 }
 
-/// Reads the file of the database as it lies on the disk, before it is opened; None where there is none, and where a
-/// service is writing it. A torn segment is no fault by itself: a crash may leave one, as free space.
+/// The database file as it lies on the disk; None without one or while a service writes it. A crash may leave a torn
+/// segment as free space, so that is no fault.
 fn database_file(dir: &Path) -> Result<Option<Checked>, Failure> {
     let owner = as_owner(dir)?;
     let surveyed = store::survey_file(dir);
@@ -83,8 +78,7 @@ fn database_file(dir: &Path) -> Result<Option<Checked>, Failure> {
 }
 
 impl Verification {
-    /// Prints a line for each table, and below it what is wrong with it; at most 100 columns wide. Fails with 65 when
-    /// something is wrong.
+    /// Prints a line for each table, and below it its faults. Fails with 65 if there are any.
     pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
         let mut report = Report::new(out);
         for (service, part) in [("producer", &self.producer), ("ingester", &self.ingester)] {

@@ -20,14 +20,11 @@ const FINGERPRINT_BYTES: usize = 16;
 
 /// What the ingester knows of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Load {
-    /// The batch.
     pub batch: BatchId,
-    /// The producer that made it.
     pub instance: Instance,
-    /// Files in it.
     pub files: u32,
-    /// Rows in it.
     pub rows: u64,
     /// Bytes of its files in S3.
     pub bytes: u64,
@@ -37,9 +34,7 @@ pub struct Load {
     /// Checksum of its rows, as its seal says; None as for `form`, or when the seal has none.
     #[serde(default)]
     pub content: Option<Content>,
-    /// When its seal was first seen.
     pub discovered: DateTime<Utc>,
-    /// Attempts so far.
     pub attempts: u32,
     /// Failures so far, those included that kept an attempt from starting.
     #[serde(default)]
@@ -47,20 +42,16 @@ pub struct Load {
     /// When the latest attempt started, if it is under way or was the one that succeeded.
     #[serde(default)]
     pub started: Option<DateTime<Utc>>,
-    /// Since when the ledger has it, as far as this ingester knows.
     #[serde(default)]
     pub loaded: Option<DateTime<Utc>>,
-    /// When its seal was seen once more although it was archived.
     #[serde(default)]
     pub found_again: Option<DateTime<Utc>>,
     /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
     #[serde(default)]
     pub quarantined: u64,
-    /// Rows that the table had already, as far as this ingester knows: `rows` are those loaded, these and the quarantined
-    /// ones.
+    /// Rows that the table had already: `rows` are those loaded, these and the quarantined ones.
     #[serde(default)]
     pub known: u64,
-    /// Whether this ingester loaded it the staged way.
     #[serde(default)]
     pub staged: bool,
     /// The id under which the ledger has it; None: its own.
@@ -72,7 +63,6 @@ pub struct Load {
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
-    /// Its state.
     #[serde(flatten)]
     pub state: LoadState,
 }
@@ -106,16 +96,14 @@ impl Form {
 
 /// An attempt that failed, or could not start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Failed {
     /// Its number, from 1; None when it could not start.
     pub attempt: Option<u32>,
     /// When it started, if it did.
     pub started: Option<DateTime<Utc>>,
-    /// When it failed.
     pub failed: DateTime<Utc>,
-    /// What kind of failure it met.
     pub class: ErrorClass,
-    /// What happened.
     pub why: String,
 }
 
@@ -165,7 +153,6 @@ impl Load {
         self.entered_as.unwrap_or(self.batch)
     }
 
-    /// The load, with how the ledger has it.
     pub(super) fn entered(&self, entered: Entered) -> Self {
         let Entered { known, staged, entered_as } = entered;
         Self { known, staged: staged || self.staged, entered_as, ..self.clone() }
@@ -195,7 +182,6 @@ impl Load {
         }
     }
 
-    /// The load after an event. Reasons are cut to what the load store keeps.
     pub(super) fn after(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         let event = match event {
             LoadEvent::Failed { next, class, why } => {

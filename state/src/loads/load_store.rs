@@ -4,31 +4,27 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
 use serde::Serialize;
 use shared::ids::BatchId;
 
 use crate::limits::KEPT;
-use crate::loads::load::{Entered, Load};
-use crate::loads::notes::{
-    LEDGER_MARK, LISTED, LedgerMark, Listed, PAUSE, RedshiftSession, SESSION, SUMS, Sums,
-};
+use crate::loads::load::{Entered, FAILURES_KEPT, Load};
 use crate::loads::pause::Pause;
 use crate::loads::status::{IllegalLoadMove, LoadEvent, LoadState};
-use crate::loads::verify::{check, verify};
-use crate::store::{Change, Kind, Store, StoreError, Table};
-use crate::verdict::Checked;
+use crate::store::{COMMITS, Change, Kind, Store, StoreError, Table};
+use crate::verdict::{Checked, Fault, NO_SUCH_KEY, sound};
 
 /// Why a load could not be noted.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LoadsError {
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A fault in the program.
     #[error("batch {0}: {1}")]
     Move(BatchId, IllegalLoadMove),
-    /// A fault in the program.
     #[error("batch {0} was never discovered")]
     Unknown(BatchId),
 }
@@ -94,8 +90,7 @@ impl Loads {
         self.archived.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a batch whose seal was seen. One that is known stays as it is, unless it was archived; but until it is
-    /// loaded it has the content of the current seal, with which the ledger is compared.
+    /// Notes a batch whose seal was seen. Until it is loaded it takes the content of the current seal.
     pub fn discovered(&self, load: Load) -> Result<Load, LoadsError> {
         let Some(known) = self.get(load.batch)? else {
             self.write(Change::new(), std::slice::from_ref(&load))?;
@@ -138,8 +133,7 @@ impl Loads {
         Ok(noted)
     }
 
-    /// Writes these loads with `change`, and forgets old ones. After a failure the process ends: the index needs no way
-    /// back.
+    /// Writes these loads and forgets old ones. After a failure the process ends: the index needs no way back.
     fn write(&self, mut change: Change, loads: &[Load]) -> Result<(), StoreError> {
         let mut index = self.index();
         for load in loads {
@@ -195,11 +189,7 @@ impl Loads {
     pub fn all(&self) -> Result<Vec<Load>, StoreError> {
         self.store.scan_json(Table::Loads).map(|item| item.map(|(_, load)| load)).collect()
     }
-}
 
-/// Single values.
-impl Loads {
-    /// Sets a value durably, or with None removes it.
     fn set<T: Serialize>(&self, key: &[u8], value: Option<&T>) -> Result<(), StoreError> {
         let mut change = Change::new();
         match value {
@@ -252,6 +242,91 @@ impl Loads {
     /// What was loaded the staged way.
     pub fn sums(&self) -> Result<Sums, StoreError> {
         Ok(self.store.get(Table::Meta, SUMS)?.unwrap_or_default())
+    }
+}
+
+pub(super) fn check(store: &Store) -> Result<(), StoreError> {
+    sound(store, &verify(store)?)
+}
+
+pub(super) fn verify(store: &Store) -> Result<Vec<Checked>, StoreError> {
+    let (mut meta, mut loads) = (Checked::new(Table::Meta), Checked::new(Table::Loads));
+    meta.each(store, Table::Meta, |meta, key, _| {
+        meta.count("records", 1);
+        // The label was read when the database was opened.
+        let known = [&b"label"[..], COMMITS, PAUSE, LISTED, LEDGER_MARK, SESSION, SUMS];
+        if !known.contains(&key) {
+            meta.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY));
+        }
+    })?;
+    loads.each_json::<Load>(store, Table::Loads, |loads, key, load| {
+        loads.count("loads", 1);
+        loads.count("failures", load.failures.len() as u64);
+        if key != load.batch.as_bytes() {
+            let what = format!("it is of batch {}", load.batch);
+            loads.faults.push(Fault::new(Table::Loads, key, what));
+        }
+        if load.failures.len() > FAILURES_KEPT {
+            let fault = Fault::new(Table::Loads, key, "more failures than are kept");
+            loads.faults.push(Fault { batch: Some(load.batch), ..fault });
+        }
+    })?;
+    Ok(vec![meta, loads])
+}
+
+pub(super) const LISTED: &[u8] = b"listed";
+pub(super) const PAUSE: &[u8] = b"pause";
+pub(super) const LEDGER_MARK: &[u8] = b"mark";
+pub(super) const SESSION: &[u8] = b"session";
+pub(super) const SUMS: &[u8] = b"sums";
+
+/// How far listings of S3 have come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// When everything was listed last.
+    pub whole: DateTime<Utc>,
+    /// Requests that took.
+    pub pages: u64,
+    /// Batches opened before this time are settled, as far as that listing and those after it show.
+    pub from: DateTime<Utc>,
+}
+
+/// The mark of the ledger as this ingester last read it, for readers without a connection to Redshift.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerMark {
+    /// The id of the pipeline, made with the ledger.
+    pub pipeline: String,
+    /// The table the ledger speaks of.
+    pub table: String,
+    /// It speaks for every row received then or later; None: for none. Older rows are loaded the staged way.
+    pub knows_from: Option<DateTime<Utc>>,
+}
+
+/// A session at Redshift whose end was not seen. It may hold the lock; the next session ends it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedshiftSession {
+    /// Its process, from `pg_backend_pid()`.
+    pub pid: i64,
+    /// When it began, as Redshift writes it: numbers of processes are used again.
+    pub began: String,
+}
+
+/// What this ingester has loaded the staged way since its load store was made. Loads are forgotten; these counters stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sums {
+    /// Batches loaded the staged way.
+    pub staged_loads: u64,
+    /// Rows of those that the table had already.
+    pub known_rows: u64,
+}
+
+impl Sums {
+    pub(super) fn with(self, known: u64) -> Self {
+        Self {
+            staged_loads: self.staged_loads.saturating_add(1),
+            known_rows: self.known_rows.saturating_add(known),
+        }
     }
 }
 

@@ -21,30 +21,13 @@ use serde::{Deserialize, Serialize};
 /// The state of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LoadState {
-    /// Its seal was seen.
     Discovered,
-    /// An attempt is under way.
     Loading,
-    /// The last attempt failed.
-    Retrying {
-        /// When the next attempt may start.
-        next: DateTime<Utc>,
-        /// What kind of failure it is.
-        class: ErrorClass,
-        /// What happened.
-        why: String,
-    },
-    /// The ledger has it.
-    Loaded {
-        /// Since when, as far as this ingester knows.
-        at: DateTime<Utc>,
-    },
-    /// Its folder is where the configuration wants it.
-    Archived {
-        /// Since when.
-        at: DateTime<Utc>,
-    },
+    Retrying { next: DateTime<Utc>, class: ErrorClass, why: String },
+    Loaded { at: DateTime<Utc> },
+    Archived { at: DateTime<Utc> },
 }
 
 /// The class of a load failure; it decides who must act.
@@ -65,21 +48,15 @@ pub enum ErrorClass {
 
 /// What happens to a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum LoadEvent {
-    /// An attempt starts.
     Attempt,
-    /// It failed, or could not start.
     Failed {
-        /// When to try again.
         next: DateTime<Utc>,
-        /// What kind of failure it is.
         class: ErrorClass,
-        /// What happened.
         why: String,
     },
-    /// The ledger has the batch.
     Loaded,
-    /// Its folder is where it should be.
     Archived,
     /// Its seal was seen in S3 although it was archived: a producer published it again after a crash.
     FoundAgain,
@@ -94,7 +71,6 @@ pub struct IllegalLoadMove {
 }
 
 impl LoadState {
-    /// The legal moves of a load.
     pub(crate) fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         use LoadEvent as E;
         match (self, event) {

@@ -7,14 +7,12 @@ use shared::ids::BatchId;
 
 use crate::store::{Change, Store, StoreError, Table};
 
-/// Key of the mark.
 pub(super) const MARK: &[u8] = b"mark";
 
-/// Takes the place of the batch's id in rows. Each log has its own mark, which never leaves it, so that no record can hold
-/// it.
+/// Takes the place of the batch's id in rows. It never leaves its log, so no record can hold it.
 #[derive(Debug, Clone)]
 pub(super) struct BatchMark {
-    text: String,
+    pub(super) text: String,
     finder: Finder<'static>,
 }
 
@@ -24,7 +22,6 @@ impl BatchMark {
         Self { text, finder }
     }
 
-    /// The mark of a log; None if it has none yet.
     pub(super) fn of(store: &Store) -> Result<Option<Self>, StoreError> {
         Ok(store.get(Table::Meta, MARK)?.map(Self::new))
     }
@@ -39,11 +36,6 @@ impl BatchMark {
         Ok(Self::new(text))
     }
 
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Puts the id of `batch` in the place of each mark.
     pub(super) fn replace(&self, batch: BatchId, rows: &mut [u8]) {
         let id = batch.to_string();
         let mut from = 0;
@@ -64,7 +56,7 @@ mod tests {
     #[test]
     fn every_mark_becomes_the_id_and_nothing_else_changes() {
         let (mark, batch) = (BatchMark::new(BatchId::new().to_string()), BatchId::new());
-        let text = mark.text();
+        let text = &mark.text;
         let almost = text.get(1..).unwrap_or_default();
         let mut rows = format!("a~{text}\n{almost}~{text}{text}").into_bytes();
         mark.replace(batch, &mut rows);

@@ -1,13 +1,12 @@
 //! A chunk as it is stored: the number of its rows, their bytes uncompressed, and their lines in one zstd frame.
 
-use crate::log::error::LogError;
+use crate::log::status::LogError;
 
 /// Level 1 keeps up with the disk; rows still shrink to a quarter or less.
 const ZSTD_LEVEL: i32 = 1;
 
 pub(super) struct Encoder {
     compressor: zstd::bulk::Compressor<'static>,
-    /// As large as the largest chunk so far.
     buffer: Vec<u8>,
 }
 
@@ -30,7 +29,6 @@ impl Encoder {
     }
 }
 
-/// The number of rows and their lines; or what is wrong with the chunk.
 pub(super) fn decode(content: &[u8]) -> Result<(u64, Vec<u8>), String> {
     let Some((&[r0, r1, r2, r3, l0, l1, l2, l3], frame)) = content.split_first_chunk() else {
         return Err("it is cut off".to_owned());

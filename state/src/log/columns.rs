@@ -19,7 +19,6 @@ fn key(fingerprint: &str) -> Vec<u8> {
     [COLUMNS, fingerprint.as_bytes(), b"/"].concat()
 }
 
-/// The columns of the schema with this fingerprint; None if the log does not know them.
 pub(super) fn read(store: &Store, fingerprint: &str) -> Result<Option<Vec<String>>, StoreError> {
     let (key, mut json) = (key(fingerprint), Vec::new());
     if !chunked::get(store, Table::Meta, &key, &mut json)? {
@@ -45,7 +44,6 @@ pub(super) fn keep(
     Ok(())
 }
 
-/// Forgets all but those of these fingerprints.
 pub(super) fn forget_but(
     store: &Store,
     wanted: &HashSet<String>,
@@ -62,7 +60,6 @@ pub(super) fn forget_but(
     Ok(())
 }
 
-/// What is checked of them: every list is whole, and names columns.
 #[derive(Debug, Default)]
 pub(super) struct Check(BTreeMap<Vec<u8>, Vec<(u16, Vec<u8>)>>);
 
@@ -73,7 +70,6 @@ impl Check {
         self.0.entry(whole.to_owned()).or_default().push((chunked::number(key), value.to_owned()));
     }
 
-    /// Reports what is wrong with those that were seen.
     pub(super) fn report(self, checked: &mut Checked) {
         let mut json = Vec::new();
         for (key, pieces) in self.0 {

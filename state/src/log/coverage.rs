@@ -11,23 +11,19 @@ use serde::{Deserialize, Serialize};
 /// A time of the stream: milliseconds since 1970.
 pub(super) type StreamTime = i64;
 
-/// A time of the stream as the log's records have it.
 pub(super) fn time(millis: StreamTime) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-/// Hits that settle a session. A connection that goes on where it stopped, or further back, shows that with the first of
-/// them.
+/// Hits that settle a session: a connection that goes on where it stopped shows that with the first of them.
 const SETTLED_BY: u32 = 256;
 /// Milliseconds after its first hit that settle a session with fewer hits.
 const SETTLED_AFTER: i64 = 10_000;
 
-/// After so many hits from beyond a gap, an older one proves nothing any more. Hits come out of order, so some of them may
-/// precede it.
+/// After so many hits from beyond a gap an older one proves nothing: hits come out of order.
 const STRAYS_BEHIND: u32 = 16;
 const A_DAY: StreamTime = 86_400_000;
 
-/// Whose the last time of a connection is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Whose {
@@ -39,28 +35,23 @@ enum Whose {
     Others,
 }
 
-/// What a connection has received.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Reading {
     /// The highest time of its settled sessions.
     last: Option<StreamTime>,
     #[serde(default)]
     whose: Whose,
-    /// The highest time that any connection had received when hits were last spread anew, over another number of
-    /// connections. A known hit up to then may have been another connection's, ahead of the slowest.
+    /// The highest time of any connection when their number last changed. A known hit up to then may be another's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spread: Option<StreamTime>,
     settled: bool,
-    /// What the session has brought that is not settled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     begun: Option<Begun>,
 }
 
-/// The beginning of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Begun {
-    /// When the first hit came, in milliseconds of the steady clock: of this process only, since a restart settles
-    /// the session.
+    /// When the first hit came, in milliseconds of the steady clock of this process.
     at: i64,
     lowest: StreamTime,
     highest: StreamTime,
@@ -73,11 +64,9 @@ struct Begun {
     new: Vec<u128>,
 }
 
-/// A hit as it bears on what was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sight {
     pub(super) at: StreamTime,
-    /// Its id, if it has one.
     pub(super) id: Option<u128>,
     /// Whether it was taken for new.
     pub(super) new: bool,
@@ -101,7 +90,6 @@ pub(super) type Missed = (StreamTime, StreamTime);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Settled(pub(super) Option<Missed>);
 
-/// What was read, connection by connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Coverage(Vec<Reading>);
@@ -112,8 +100,7 @@ impl Coverage {
         Self(vec![Reading { last: Some(last), settled: true, ..Reading::default() }])
     }
 
-    /// Makes room for so many connections. With another number of them hits are spread anew: then each goes on where
-    /// the slowest had stopped.
+    /// Sets the number of connections. If it changes, each goes on where the slowest had stopped.
     pub(super) fn resize(&mut self, connections: usize) {
         if self.0.len() != connections {
             let last = self.front();
@@ -172,14 +159,12 @@ impl Coverage {
         self.0.iter().filter_map(|reading| Some(reading.begun.as_ref()?.at + SETTLED_AFTER)).min()
     }
 
-    /// Whether a session of this connection has brought hits and is not settled: any such session, or with `now` one whose
-    /// time has come.
+    /// Whether a session of this connection has brought hits and is not settled; with `now`, only if its time has come.
     pub(super) fn is_due(&self, connection: u8, now: Option<i64>) -> bool {
         let begun = self.0.get(usize::from(connection)).and_then(|reading| reading.begun.as_ref());
         begun.is_some_and(|begun| now.is_none_or(|now| now >= begun.at + SETTLED_AFTER))
     }
 
-    /// Settles a session by what it has brought so far.
     pub(super) fn settle(&mut self, connection: u8, gap: i64) -> Settled {
         let reading = self.0.get_mut(usize::from(connection));
         let Some((lowest, missed)) = reading.and_then(|reading| reading.settle(gap)) else {

@@ -1,17 +1,18 @@
 //! The open file and the filling batch: committed rows go to them, and limits of count, size and age end them.
 
+use chrono::DateTime;
+use chrono::Utc;
 use shared::clock::{Moment, Steady};
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
-use crate::log::error::LogError;
-use crate::log::keys::seq_key;
+use crate::log::coverage::StreamTime;
 use crate::log::pipeline::Cut;
-use crate::log::record::{BatchRecord, FileRecord, Numbered, Sums, next};
-use crate::log::runs::Runs;
+use crate::log::record::{
+    BatchRecord, FileRecord, HitId, Numbered, RejectLine, Runs, Sums, next, seq_key, widen,
+};
 use crate::log::settings::Settings;
-use crate::log::stage::Stage;
-use crate::log::status::{BatchEvent, BatchStatus, FileEvent, FileStatus};
+use crate::log::status::{BatchEvent, BatchStatus, FileEvent, FileStatus, LogError};
 use crate::log::window::Window;
 use crate::store::Table;
 
@@ -27,7 +28,6 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    /// Adds the staged rows, and opens a file and a batch for them if need be.
     pub(super) fn add(
         &mut self,
         stage: &mut Stage,
@@ -116,14 +116,12 @@ impl Filling {
         Ok(())
     }
 
-    /// Whether the file takes no more than what is staged.
     pub(super) fn is_full_with(&self, stage: &Stage, settings: &Settings) -> bool {
         let (rows, bytes) = self.file.as_ref().map_or((0, 0), |file| (file.record.rows, file.record.bytes));
         rows + stage.row_count >= settings.records_per_file
             || bytes + stage.rows.len() as u64 >= settings.max_file_bytes
     }
 
-    /// When the file or the batch is too old.
     pub(super) fn next_end(&self, settings: &Settings) -> Option<Steady> {
         let file = self.file.as_ref().map(|_| self.file_since + settings.max_file_age);
         let batch = self.batch.as_ref().map(|_| self.batch_since + settings.max_batch_age);
@@ -168,4 +166,92 @@ fn new_file(batch: &mut Numbered<BatchRecord>, sums: &mut Sums, now: Moment) -> 
         opened: now.wall,
     };
     Numbered { seq: next(&mut sums.next_file), record }
+}
+
+/// A commit is due at this many bytes too: memory holds a commit, and what it is made of, several times.
+const COMMIT_BYTES: usize = 4 << 20;
+
+#[derive(Debug, Default)]
+pub(super) struct Stage {
+    pub(super) rows: Vec<u8>,
+    pub(super) row_count: u64,
+    hits: Vec<HitId>,
+    /// Lowest and highest time of the hits.
+    pub(super) times: Option<(StreamTime, StreamTime)>,
+    /// Rows whose hit would not be known if it had been met before.
+    pub(super) uncompared: u64,
+    pub(super) rejects: Vec<Vec<u8>>,
+    reject_bytes: usize,
+    pub(super) counts: Counts,
+    pub(super) first_received: Option<DateTime<Utc>>,
+    pub(super) last_received: Option<DateTime<Utc>>,
+    /// When the first of all this was staged.
+    pub(super) since: Option<Steady>,
+    spare: Vec<(Vec<u8>, Vec<HitId>)>,
+}
+
+impl Stage {
+    pub(super) fn is_empty(&self) -> bool {
+        self.counts.received == 0
+    }
+
+    pub(super) fn count(&mut self, counts: Counts, now: Steady) {
+        self.counts.add(counts);
+        self.since.get_or_insert(now);
+    }
+
+    pub(super) fn add_row(&mut self, row: &[u8], received: Option<DateTime<Utc>>) {
+        self.row_count += 1;
+        self.rows.extend_from_slice(row);
+        if let Some(received) = received {
+            widen(&mut self.first_received, &mut self.last_received, received);
+        }
+    }
+
+    /// Adds the id of a row remembered under the time `at`; uncompared if an earlier copy of the hit may be forgotten.
+    pub(super) fn add_hit(&mut self, hit: HitId, at: StreamTime, uncompared: bool) {
+        self.uncompared += u64::from(uncompared);
+        let (first, last) = self.times.unwrap_or((at, at));
+        self.times = Some((first.min(at), last.max(at)));
+        self.hits.push(hit);
+    }
+
+    pub(super) fn add_reject(&mut self, line: &RejectLine) {
+        // Our own plain struct: its serialisation cannot fail.
+        let line = serde_json::to_vec(line).unwrap_or_default();
+        self.reject_bytes += line.len();
+        self.rejects.push(line);
+    }
+
+    /// Whether a commit of `commit_rows` is due, apart from what the open file still takes.
+    pub(super) fn is_full(&self, commit_rows: usize) -> bool {
+        self.row_count as usize >= commit_rows
+            || self.rejects.len() >= commit_rows
+            || self.rows.len() + self.reject_bytes >= COMMIT_BYTES
+            || self.counts.received >= 64 * commit_rows as u64
+    }
+
+    pub(super) fn drain(&mut self) -> (Vec<u8>, Vec<HitId>) {
+        let (rows, hits) = self.spare.pop().unwrap_or_default();
+        (std::mem::replace(&mut self.rows, rows), std::mem::replace(&mut self.hits, hits))
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rejects.clear();
+        *self = Self {
+            rows: std::mem::take(&mut self.rows),
+            hits: std::mem::take(&mut self.hits),
+            rejects: std::mem::take(&mut self.rejects),
+            spare: std::mem::take(&mut self.spare),
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn reclaim(&mut self, mut rows: Vec<u8>, mut hits: Vec<HitId>) {
+        if rows.capacity() > 0 {
+            rows.clear();
+            hits.clear();
+            self.spare.push((rows, hits));
+        }
+    }
 }

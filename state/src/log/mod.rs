@@ -27,27 +27,19 @@ mod reader;
 mod verify;
 mod filling;
 mod pipeline;
-mod stage;
 mod sessions;
 mod shipping;
-mod progress;
 mod window;
 mod known;
-mod hit_set;
-mod runs;
 mod columns;
 mod batch_mark;
 mod chunk;
 mod record;
 mod coverage;
-mod error;
 mod status;
-mod keys;
 mod settings;
 
-pub use error::LogError;
-pub use hit_set::HitSet;
-pub use known::KnownHits;
+pub use known::{HitSet, KnownHits};
 pub use pipeline::Committed;
 pub(crate) use reader::Figures;
 pub use reader::{Dedup, LogReader};
@@ -55,7 +47,7 @@ pub use record::{BatchRecord, Chosen, FileRecord, Gap, GapTotals, HitId, RejectL
 pub use resume::Resumed;
 pub use sessions::ENDED_WITHOUT_A_WORD;
 pub use settings::Settings;
-pub use status::{BatchStatus, FileStatus, IllegalMove, Upload};
+pub use status::{BatchStatus, FileStatus, IllegalMove, LogError, Upload};
 #[cfg(test)]
 pub(crate) use verify::check;
 pub use writer::{Log, Staged};

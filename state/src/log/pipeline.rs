@@ -17,9 +17,9 @@ use shared::seal::Counts;
 use tokio::sync::Notify;
 
 use crate::log::chunk::Encoder;
-use crate::log::error::LogError;
-use crate::log::keys::{chunk_key, seq_key};
 use crate::log::record::{FileRecord, HitId, Numbered};
+use crate::log::record::{chunk_key, seq_key};
+use crate::log::status::LogError;
 use crate::store::{Change, Store, Table, chunked};
 
 /// Threads that compress: for a large commit one of them takes longer than the disk.
@@ -29,17 +29,14 @@ const WAITING: usize = 1;
 
 /// What commits made durable.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Committed {
-    /// What became of their records.
     pub counts: Counts,
-    /// The files they closed.
     pub closed: Vec<u64>,
-    /// The batches they sealed: these can be uploaded and published.
     pub sealed: Vec<u64>,
 }
 
 impl Committed {
-    /// Adds what later commits made durable.
     pub(super) fn and(&mut self, later: Self) {
         self.counts.add(later.counts);
         self.closed.extend(later.closed);
@@ -47,33 +44,29 @@ impl Committed {
     }
 }
 
-/// A commit on its way.
 #[derive(Debug, Default)]
 pub(super) struct Cut {
     /// Everything that changes, except the chunk and the file's record.
     pub(super) change: Change,
-    /// The lines of the chunk.
     pub(super) rows: Vec<u8>,
     /// Their number; 0 when the commit has no chunk.
     pub(super) row_count: u64,
-    /// Bytes the chunk takes in the log, once it is packed.
     chunk_bytes: u64,
     /// The hit ids of the chunk; they are in `change` already.
     pub(super) hits: Vec<HitId>,
     /// The file as it is with this commit, if the commit changes it. Its last chunk is the one of this commit.
     pub(super) file: Option<Numbered<FileRecord>>,
-    /// What to report once it is durable.
     pub(super) done: Committed,
 }
 
-/// The threads, seen from the one that stages.
 #[derive(Debug)]
 pub(super) struct Pipeline {
     /// The packers, by turns; empty only while it ends.
     packers: Vec<mpsc::SyncSender<Cut>>,
     turn: usize,
     settled: mpsc::Receiver<Result<Cut, LogError>>,
-    progress: Arc<Notify>,
+    /// Notified when [`Pipeline::poll`] may have something new.
+    pub(super) progress: Arc<Notify>,
     under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -137,15 +130,9 @@ impl Pipeline {
             Err(mpsc::TryRecvError::Disconnected) => Err(LogError::Ended),
         }
     }
-
-    /// Returns when [`Pipeline::poll`] may have something new.
-    pub(super) async fn notified(&self) {
-        self.progress.notified().await;
-    }
 }
 
 impl Drop for Pipeline {
-    /// Writes what is under way: the database is closed when this returns.
     fn drop(&mut self) {
         self.packers.clear();
         for thread in self.threads.drain(..) {
@@ -158,7 +145,6 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
     thread::Builder::new().name(name.to_owned()).spawn(work).map_err(LogError::Thread)
 }
 
-/// Compresses chunks until there are no more cuts or one fails.
 fn pack_all(
     mut encoder: Encoder,
     cuts: &mpsc::Receiver<Cut>,
@@ -187,7 +173,6 @@ fn pack(encoder: &mut Encoder, cut: &mut Cut) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Notifies the stager when it is dropped: nothing more will be settled.
 struct Wake(Arc<Notify>);
 
 impl Drop for Wake {
@@ -199,7 +184,6 @@ impl Drop for Wake {
 /// Writes commits in order, and knows what the chunks of the open file take.
 struct Committer {
     store: Store,
-    /// The file of the last chunk and the bytes its chunks take.
     file: Option<(u64, u64)>,
     waiting_bytes: Arc<AtomicU64>,
     report: mpsc::Sender<Result<Cut, LogError>>,

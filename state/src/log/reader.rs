@@ -9,35 +9,26 @@ use shared::seal::Counts;
 
 use crate::log::batch_mark::BatchMark;
 use crate::log::coverage::time;
-use crate::log::error::LogError;
-use crate::log::keys::{SUMS, chunk_key, seq_key, seq_of};
-use crate::log::progress::{Progress, Uploaded};
 use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
+use crate::log::record::{SUMS, chunk_key, seq_key, seq_of};
+use crate::log::shipping::{Progress, Uploaded};
 use crate::log::status::BatchStatus;
+use crate::log::status::LogError;
 use crate::log::verify::{check, verify};
 use crate::log::{chunk, columns};
 use crate::store::{Kind, Store, StoreError, Table, chunked};
 use crate::verdict::Checked;
 
-/// The number of a reject, and its line.
 type Numbered = (u64, Vec<u8>);
 
-/// What a log counts.
 pub(crate) struct Figures {
-    /// Whose log it is.
     pub(crate) instance: Instance,
-    /// Sums since the log was created.
     pub(crate) totals: Counts,
-    /// Bytes the log takes on disk.
     pub(crate) disk_bytes: u64,
-    /// Hit ids remembered.
     pub(crate) hits: u64,
     pub(crate) dedup: Dedup,
-    /// Rejects waiting for their way to S3.
     pub(crate) rejects: u64,
-    /// Connections the stream is read with.
     pub(crate) connections: u64,
-    /// Sums of gaps since the log was created.
     pub(crate) gaps: GapTotals,
 }
 
@@ -98,8 +89,7 @@ impl LogReader {
         batch.read_files(&self.store)
     }
 
-    /// Appends the rows of a file to `rows`, in the order they were accepted and with the id of their batch, having
-    /// checked every checksum.
+    /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
         let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
@@ -124,8 +114,7 @@ impl LogReader {
         Ok(record)
     }
 
-    /// The oldest rejects, one line of JSON each: those that are chosen to go to S3, with the choice; else up to `max` of
-    /// them, or fewer when they pass `max_bytes`.
+    /// The oldest rejects: those chosen to go to S3, with the choice; else up to `max`, or fewer past `max_bytes`.
     pub fn rejects(
         &self,
         max: usize,
@@ -163,7 +152,6 @@ impl LogReader {
         Ok(sessions)
     }
 
-    /// What the log counts at this moment.
     pub(crate) fn figures(&self) -> Result<Figures, StoreError> {
         let sums: Sums = self.store.get(Table::Meta, SUMS)?.unwrap_or_default();
         Ok(Figures {
@@ -189,8 +177,7 @@ impl LogReader {
         Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
     }
 
-    /// A batch with its files in order; a published one has no records of files any more. The batch may have been
-    /// published since `record` was read.
+    /// A batch with its files in order; None for a published one, which it may have become since `record` was read.
     pub(crate) fn with_files(
         &self,
         seq: u64,
@@ -216,7 +203,6 @@ impl LogReader {
         verify(&self.store)
     }
 
-    /// Whose log it is.
     pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
         self.store.instance()
     }

@@ -1,16 +1,17 @@
 //! The records of the log, as they are stored.
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use shared::ids::{BatchId, Instance};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
+use shared::ids::{BatchId, Instance, RunId};
 use shared::layout::Compression;
-use shared::seal::{Compared, Counts};
+use shared::seal::{Compared, Counts, KnownRun};
 
 use crate::log::coverage::{Coverage, StreamTime};
-use crate::log::error::LogError;
-use crate::log::keys::seq_key;
+use crate::log::status::LogError;
 use crate::log::status::{BatchStatus, FileStatus};
-use crate::store::{Store, Table};
+use crate::store::{Change, Store, StoreError, Table};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +23,6 @@ pub struct HitId {
 }
 
 impl HitId {
-    /// Both as one number.
     pub(super) fn key(self) -> u128 {
         (u128::from(self.high) << 64) | u128::from(self.low)
     }
@@ -30,20 +30,16 @@ impl HitId {
 
 /// A file of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct FileRecord {
-    /// Number of its batch.
     pub batch: u64,
     /// Its number within the batch, from 0.
     pub no: u32,
-    /// Its state.
     pub status: FileStatus,
-    /// Commits that added rows.
     pub chunks: u32,
-    /// Rows.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
-    /// Bytes its rows take in the log.
     pub log_bytes: u64,
     /// When its first row was committed.
     pub opened: DateTime<Utc>,
@@ -58,10 +54,10 @@ impl FileRecord {
 
 /// A batch of files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchRecord {
     /// Its name in S3 and in the ledger.
     pub id: BatchId,
-    /// Its state.
     pub status: BatchStatus,
     /// Fingerprint of the columns its rows were made for: never mixed within a batch.
     pub schema: String,
@@ -71,29 +67,21 @@ pub struct BatchRecord {
     pub place: String,
     /// Number of its first file; the others follow it.
     pub first_file: u64,
-    /// Files so far.
     pub files: u32,
-    /// Rows so far.
     pub rows: u64,
     /// Bytes of its rows, uncompressed.
     pub bytes: u64,
     /// First `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
-    /// Last `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
-    /// When its first row was committed.
     pub opened: DateTime<Utc>,
-    /// When it was sealed.
     pub sealed: Option<DateTime<Utc>>,
-    /// When S3 had confirmed its seal.
     pub published: Option<DateTime<Utc>>,
     /// What became of the records received since the batch before; known once it is sealed.
     pub counts: Counts,
-    /// Its rows whose hit would not be known if it had been met before. None: written in format 1, which compared them
-    /// with nothing that can be named, and put the id of the batch into its rows.
+    /// Its rows whose earlier copy might be forgotten. None: written in format 1, with the batch's id in its rows.
     #[serde(default)]
     pub uncompared: Option<u64>,
-    /// What its rows were compared with; known once it is sealed.
     #[serde(default)]
     pub compared: Option<Compared>,
 }
@@ -104,12 +92,10 @@ impl BatchRecord {
         record.ok_or_else(|| LogError::Missing(format!("batch {batch}")))
     }
 
-    /// The numbers of its files.
     pub(super) fn file_numbers(&self) -> std::ops::Range<u64> {
         self.first_file..self.first_file.saturating_add(self.files.into())
     }
 
-    /// The records of its files, in order.
     pub(super) fn read_files(&self, store: &Store) -> Result<Vec<FileRecord>, LogError> {
         self.file_numbers().map(|file| FileRecord::read(store, file)).collect()
     }
@@ -117,30 +103,24 @@ impl BatchRecord {
 
 /// A connection to the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Session {
-    /// Its number.
     pub session: u64,
     /// Number of the connection, from 0. Of a log that had one only: 0.
     #[serde(default)]
     pub connection: u8,
-    /// When the stream was connected.
     pub connected: DateTime<Utc>,
-    /// When it was last known to be reading.
     pub alive: DateTime<Utc>,
     /// When it ended; None while it reads.
     pub ended: Option<DateTime<Utc>>,
-    /// Why it ended.
     pub why: Option<String>,
-    /// Records it received.
     pub records: u64,
     /// What became of them; None when the version that wrote it did not count.
     #[serde(default)]
     pub counts: Option<Counts>,
     /// Lowest `receivedTimeGMT` of its hits.
     pub first_received: Option<DateTime<Utc>>,
-    /// Highest `receivedTimeGMT` of its hits.
     pub last_received: Option<DateTime<Utc>>,
-    /// What was missed before it.
     pub gap: Option<Gap>,
 }
 
@@ -174,12 +154,10 @@ pub struct GapTotals {
 
 /// A rejected record in the log and in S3: one line of JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct RejectLine {
-    /// When it was received.
     pub at: DateTime<Utc>,
-    /// By whom.
     pub instance: Instance,
-    /// Why it could not become a row.
     pub reason: String,
     /// The record as received, when it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -189,11 +167,9 @@ pub struct RejectLine {
     pub record_base64: Option<String>,
 }
 
-/// Key of the rejects that are to go to S3.
 pub(super) const CHOSEN: &[u8] = b"rejects";
 
-/// Rejects that go to S3 as one object: numbers of the first and the last. The choice is durable before the object is
-/// written, so that a retry after a crash, when there are more rejects, writes the same.
+/// Rejects that go to S3 as one object. The choice is durable first, so that a retry writes the same object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chosen {
     /// The first.
@@ -202,13 +178,10 @@ pub struct Chosen {
     pub last: u64,
 }
 
-/// Sums and next numbers; written with every commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) totals: Counts,
-    /// The part of the totals that is in seals.
     pub(super) sealed: Counts,
-    /// Hit ids remembered.
     pub(super) hits: u64,
     pub(super) next_file: u64,
     pub(super) next_batch: u64,
@@ -229,22 +202,74 @@ pub(super) struct Sums {
     pub(super) too_short: bool,
 }
 
-/// A record and its number.
 #[derive(Debug, Clone)]
 pub(super) struct Numbered<T> {
     pub(super) seq: u64,
     pub(super) record: T,
 }
 
-/// Takes the next number.
 pub(super) fn next(number: &mut u64) -> u64 {
     let this = *number;
     *number += 1;
     this
 }
 
-/// Widens a span of time so that it holds `at`.
 pub(super) fn widen(first: &mut Option<DateTime<Utc>>, last: &mut Option<DateTime<Utc>>, at: DateTime<Utc>) {
     *first = Some(first.map_or(at, |first| first.min(at)));
     *last = (*last).max(Some(at));
+}
+
+pub(super) const SUMS: &[u8] = b"sums";
+/// Key of what format 1 kept and nothing reads any more: times at which not everything was read.
+pub(super) const HOLES: &[u8] = b"holes";
+
+pub(super) fn seq_key(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+pub(super) fn chunk_key(file: u64, chunk: u32) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&file.to_be_bytes());
+    key[8..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+pub(super) fn seq_of(key: &[u8]) -> u64 {
+    key.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+pub(super) fn chunk_of(key: &[u8]) -> u32 {
+    key.last_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+pub(super) const RUNS: &[u8] = b"runs";
+/// Earlier runs remembered at most, so that a seal stays small. Rows of forgotten ones are compared with the table.
+const KNOWN: usize = 32;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Runs {
+    current: RunId,
+    known: Vec<KnownRun>,
+}
+
+impl Runs {
+    /// A new run begins; `last` is the number of the last batch that the log has sealed.
+    pub(super) fn begin(store: &Store, last: Option<u64>, change: &mut Change) -> Result<Self, StoreError> {
+        let before: Option<Self> = store.get(Table::Meta, RUNS)?;
+        let mut known = before.map_or_else(Vec::new, |before| {
+            let Self { current, mut known } = before;
+            let sealed = last.filter(|last| known.last().is_none_or(|known| known.until < *last));
+            known.extend(sealed.map(|until| KnownRun { run: current, until }));
+            known
+        });
+        known.drain(..known.len().saturating_sub(KNOWN));
+        let runs = Self { current: RunId::new(), known };
+        change.put(Table::Meta, RUNS, &runs);
+        Ok(runs)
+    }
+
+    /// What the rows of batch `number`, which this run seals, were compared with, but for `uncompared` of them.
+    pub(super) fn compared(&self, number: u64, uncompared: u64) -> Compared {
+        Compared { run: self.current, number, known: self.known.clone(), uncompared }
+    }
 }

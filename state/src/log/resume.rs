@@ -8,16 +8,16 @@ use shared::ids::BatchId;
 use crate::failpoints::reached;
 use crate::log::batch_mark::BatchMark;
 use crate::log::columns;
-use crate::log::error::LogError;
 use crate::log::filling::Filling;
-use crate::log::keys::{HOLES, SUMS, seq_key, seq_of};
+use crate::log::filling::Stage;
 use crate::log::pipeline::Pipeline;
+use crate::log::record::Runs;
 use crate::log::record::{BatchRecord, FileRecord, Numbered, Sums};
-use crate::log::runs::Runs;
+use crate::log::record::{HOLES, SUMS, seq_key, seq_of};
 use crate::log::sessions::Sessions;
 use crate::log::settings::{Settings, millis};
 use crate::log::shipping::Shipping;
-use crate::log::stage::Stage;
+use crate::log::status::LogError;
 use crate::log::status::{BatchStatus, FileStatus};
 use crate::log::verify::check;
 use crate::log::window::Window;
@@ -145,7 +145,6 @@ fn check_unshipped(store: &Store, batch: &BatchRecord, settings: &Settings) -> R
     Err(StoreError::Foreign { dir: settings.dir.clone(), what }.into())
 }
 
-/// Gives the filling batch a new id; returns whether it can go on.
 fn renew_batch(filling: &mut Filling, settings: &Settings, change: &mut Change) -> bool {
     let Some(Numbered { seq, record }) = &mut filling.batch else { return true };
     // Format 1 put the id of the batch into its rows.
@@ -174,8 +173,7 @@ fn keep_columns(
     Ok(columns::keep(store, &settings.schema, &settings.columns, change)?)
 }
 
-/// An open file and a filling batch go on at their age by the wall clock. One that was opened in the future, by a clock that
-/// was set back since, is new: it waits its whole age once more and no longer.
+/// Ages go on by the wall clock. What was opened in the future, before the clock was set back, is new.
 fn go_on_aging(filling: &mut Filling, now: Moment) {
     if let Some(file) = &filling.file {
         filling.file_since = now.steady - age(file.record.opened, now.wall);

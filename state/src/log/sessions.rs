@@ -5,7 +5,7 @@ use shared::clock::{Moment, Steady};
 use shared::seal::Counts;
 
 use crate::log::coverage::{Coverage, Missed, Settled, Sight, time};
-use crate::log::keys::seq_key;
+use crate::log::record::seq_key;
 use crate::log::record::{Gap, Session, Sums, next, widen};
 use crate::store::{Change, Store, StoreError, Table};
 
@@ -19,26 +19,20 @@ const GAP_WHY_CHARS: usize = 200;
 /// Ended sessions kept.
 const SESSIONS_KEPT: u64 = 1000;
 
-/// One of the connections, between sessions or within one.
 #[derive(Debug, Clone, Default)]
 struct Connection {
-    /// The session that is reading.
     session: Option<Session>,
-    /// Whether it has changed since the last cut.
     changed: bool,
-    /// Why the last session ended that brought hits.
     lost: Option<String>,
 }
 
 impl Connection {
-    /// Keeps why a session ended, if it brought hits.
     fn ended(&mut self, session: &Session) {
         if session.last_received.is_some() {
             self.lost = session.why.as_ref().map(|why| why.chars().take(GAP_WHY_CHARS).collect());
         }
     }
 
-    /// Counts a gap before `session`, and reports it.
     fn gap(&self, session: &Session, (from, to): Missed, sums: &mut Sums) -> Gap {
         let gap = Gap { from: time(from), to: time(to), why: self.lost.clone() };
         sums.gaps.gaps += 1;
@@ -56,7 +50,6 @@ impl Connection {
     }
 }
 
-/// The sessions of all connections.
 #[derive(Debug)]
 pub(super) struct Sessions {
     connections: Vec<Connection>,
@@ -67,8 +60,7 @@ pub(super) struct Sessions {
 }
 
 impl Sessions {
-    /// Goes on where the last process stopped. A session of a process that was killed ended when it was last known to be
-    /// alive, and what each connection has received is what was committed.
+    /// Goes on where the last process stopped. A killed process's session ended when it was last known to be alive.
     pub(super) fn resume(
         store: &Store,
         connections: u8,
@@ -106,7 +98,6 @@ impl Sessions {
         self.connections.get_mut(usize::from(connection))
     }
 
-    /// A connection is about to read the stream.
     pub(super) fn start(&mut self, connection: u8, now: Moment, sums: &mut Sums, change: &mut Change) {
         let session = Session {
             session: next(&mut sums.next_session),
@@ -131,7 +122,6 @@ impl Sessions {
         }
     }
 
-    /// A connection no longer reads the stream.
     pub(super) fn end(&mut self, connection: u8, why: &str, now: Moment, change: &mut Change) {
         if let Some(connection) = self.get_mut(connection)
             && let Some(mut session) = connection.session.take()
@@ -143,7 +133,6 @@ impl Sessions {
         }
     }
 
-    /// Counts a record of a connection.
     pub(super) fn count(&mut self, connection: u8, counts: Counts) {
         let Some(connection) = self.get_mut(connection) else { return };
         if let Some(session) = &mut connection.session {
@@ -153,7 +142,6 @@ impl Sessions {
         }
     }
 
-    /// A connection brings a hit of the time `seen`.
     pub(super) fn see(
         &mut self,
         connection: u8,
@@ -179,7 +167,6 @@ impl Sessions {
         }
     }
 
-    /// Settles the sessions that have brought few hits for long.
     pub(super) fn settle_due(&mut self, now: Steady, sums: &mut Sums) {
         for connection in (0..=u8::MAX).take(self.connections.len()) {
             if sums.coverage.is_due(connection, Some(now.millis())) {

@@ -10,44 +10,31 @@ use shared::schema::Schema;
 
 /// Limits and names the log works with.
 #[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Settings {
-    /// Its directory.
     pub dir: PathBuf,
-    /// Whose it is.
     pub instance: Instance,
-    /// Fingerprint of the columns rows are made for.
     pub schema: String,
     /// The names of those columns, which go into seals; none, if they are not known.
     pub columns: Vec<String>,
-    /// How files will be compressed in S3.
     pub compression: Compression,
     /// Where files go: bucket and prefix, as `s3://bucket/prefix`.
     pub place: String,
-    /// Rows of a commit.
     pub commit_rows: usize,
-    /// Longest wait of a staged row.
     pub commit_interval: Duration,
-    /// Rows of a file.
     pub records_per_file: u64,
     /// Bytes of a file's rows, uncompressed.
     pub max_file_bytes: u64,
-    /// Age of a file.
     pub max_file_age: Duration,
-    /// Files of a batch.
     pub files_per_batch: u32,
-    /// Age of a batch.
     pub max_batch_age: Duration,
     /// Bytes of rows and rejects that wait here for S3, at most.
     pub max_bytes: u64,
-    /// Memory of sled's page cache.
     pub cache: u64,
-    /// How long hit ids are remembered, in the stream's time.
     pub dedup_window: Duration,
-    /// How many hit ids are remembered.
     pub dedup_hits: usize,
     /// A longer hole is a gap.
     pub gap_tolerance: Duration,
-    /// Connections that read the stream.
     pub connections: u8,
 }
 

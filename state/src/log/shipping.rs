@@ -1,22 +1,21 @@
 //! Drops what S3 has confirmed: rows, rejects and old batches. After a crash the same objects go up once more with the same
 //! content, so nothing here waits for a commit; a sync for each batch is enough.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::failpoints::reached;
 use crate::limits::KEPT;
-use crate::log::error::LogError;
-use crate::log::keys::{seq_key, seq_of};
-use crate::log::progress::Progress;
-use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord};
-use crate::log::status::{BatchEvent, FileEvent, FileStatus, Upload};
-use crate::store::{Change, Store, Table, chunked};
+use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, seq_key, seq_of};
+use crate::log::status::{BatchEvent, FileEvent, FileStatus, LogError, Upload};
+use crate::store::{Change, Store, StoreError, Table, chunked};
 
-/// What waits for S3, and what S3 has.
 #[derive(Debug)]
 pub(super) struct Shipping {
     pub(super) store: Store,
@@ -41,7 +40,6 @@ impl Shipping {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Drops the rows of a file that S3 has confirmed.
     pub(super) fn uploaded(&self, file: u64, upload: Upload) -> Result<(), LogError> {
         let mut record = FileRecord::read(&self.store, file)?;
         record.status = record.status.next(FileEvent::Uploaded(upload))?;
@@ -86,7 +84,6 @@ impl Shipping {
         Ok(self.store.sync()?)
     }
 
-    /// Notes, durably, which rejects go to S3 next.
     pub(super) fn choose_rejects(&self, chosen: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
         change.put(Table::Meta, CHOSEN, &chosen);
@@ -95,7 +92,6 @@ impl Shipping {
         Ok(self.store.sync()?)
     }
 
-    /// Drops rejects that are in S3.
     pub(super) fn rejects_shipped(&self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
         change.remove(Table::Meta, CHOSEN);
@@ -115,5 +111,61 @@ impl Shipping {
         reached("rejects.applied");
         self.shipped(bytes);
         Ok(())
+    }
+}
+
+/// Files and rows of a batch that are in S3.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Uploaded {
+    pub(crate) files: u32,
+    pub(crate) rows: u64,
+}
+
+/// By number of the batch; batches that are published are not in it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Progress(Arc<Mutex<BTreeMap<u64, Uploaded>>>);
+
+/// The part of a [`FileRecord`](crate::log::FileRecord) that is needed here.
+#[derive(Deserialize)]
+struct FileGlance<'f> {
+    batch: u64,
+    /// A [`crate::log::FileStatus`]: the only one that is an object is the uploaded one.
+    #[serde(borrow)]
+    status: &'f RawValue,
+    rows: u64,
+}
+
+impl Progress {
+    pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
+        let progress = Self::default();
+        for item in store.scan(Table::Files, &[]) {
+            let (key, value) = item?;
+            let file: FileGlance<'_> = serde_json::from_slice(&value)
+                .map_err(|error| store.damaged(Table::Files, &key, &error.to_string()))?;
+            if file.status.get().starts_with('{') {
+                progress.count(file.batch, file.rows);
+            }
+        }
+        Ok(progress)
+    }
+
+    pub(super) fn published(&self, batch: u64) {
+        self.batches().remove(&batch);
+    }
+
+    pub(super) fn of(&self, batch: u64) -> Uploaded {
+        self.batches().get(&batch).copied().unwrap_or_default()
+    }
+
+    pub(super) fn count(&self, batch: u64, rows: u64) {
+        let mut batches = self.batches();
+        let uploaded = batches.entry(batch).or_default();
+        uploaded.files += 1;
+        uploaded.rows += rows;
+    }
+
+    fn batches(&self) -> MutexGuard<'_, BTreeMap<u64, Uploaded>> {
+        // Each change is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

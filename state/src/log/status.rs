@@ -8,18 +8,22 @@
 //! *closed* and *sealed* with the commit that reaches a limit of count, size or age, *uploaded* when S3 has confirmed
 //! the object's checksum, *published* when S3 has confirmed the seal.
 
-use serde::{Deserialize, Serialize};
+use std::io;
+
+use serde::Deserialize;
+use serde::Serialize;
 use shared::content::Content;
+use shared::exit::{Exit, Failure};
+
+use crate::store::StoreError;
 
 /// The state of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum FileStatus {
-    /// Rows are added to it.
     Open,
-    /// It waits for its upload.
     Closed,
-    /// It is in S3.
     Uploaded(Upload),
 }
 
@@ -37,12 +41,9 @@ pub struct Upload {
     pub content: Option<Content>,
 }
 
-/// What happens to a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileEvent {
-    /// No more rows.
     Close,
-    /// S3 confirmed it.
     Uploaded(Upload),
 }
 
@@ -58,12 +59,9 @@ pub enum BatchStatus {
     Published,
 }
 
-/// What happens to a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchEvent {
-    /// No more files.
     Seal,
-    /// S3 confirmed its seal.
     Published,
 }
 
@@ -77,7 +75,6 @@ pub struct IllegalMove {
 }
 
 impl FileStatus {
-    /// The legal moves of a file.
     pub(super) fn next(&self, event: FileEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Open, FileEvent::Close) => Ok(Self::Closed),
@@ -91,7 +88,6 @@ impl FileStatus {
 }
 
 impl BatchStatus {
-    /// The legal moves of a batch.
     pub(super) fn next(self, event: BatchEvent) -> Result<Self, IllegalMove> {
         match (self, event) {
             (Self::Filling, BatchEvent::Seal) => Ok(Self::Sealed),
@@ -100,6 +96,35 @@ impl BatchStatus {
                 let (status, event) = (format!("{status:?}"), format!("{event:?}"));
                 Err(IllegalMove { what: "batch", status, event })
             }
+        }
+    }
+}
+
+/// Why the log cannot go on. No caller may ignore one of these: after a failed write nothing may be believed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Move(#[from] IllegalMove),
+    /// A fault in the program: a file or batch that should be there is not.
+    #[error("the log has no {0}")]
+    Missing(String),
+    #[error("compressing rows: {0}")]
+    Compress(io::Error),
+    #[error("starting a thread: {0}")]
+    Thread(io::Error),
+    /// A thread of the log has ended, after an error that was reported already or with a panic.
+    #[error("the log has stopped after an error")]
+    Ended,
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Store(error) => error.into(),
+            other => Failure::new(Exit::Software, other),
         }
     }
 }

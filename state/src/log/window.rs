@@ -8,10 +8,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::log::coverage::StreamTime;
-use crate::log::hit_set::HitSet;
-use crate::log::keys::{chunk_key, chunk_of, seq_of};
+use crate::log::known::HitSet;
 use crate::log::known::KnownHits;
 use crate::log::record::{HitId, Sums};
+use crate::log::record::{chunk_key, chunk_of, seq_of};
 use crate::store::{Change, Store, StoreError, Table, chunked};
 
 /// Bytes before the ids of a chunk: the lowest and the highest time of its hits.
@@ -19,13 +19,12 @@ const TIMES: usize = 16;
 /// Bytes before the ids of a chunk that an earlier version wrote: the time of its commit.
 const OLD_TIME: usize = 8;
 
-/// Ids forgotten by a commit, about: more than any commit adds (log.commit_rows is at most 10,000), so that the set
-/// comes down to its limits, and few enough that no commit waits long.
+/// Ids forgotten by a commit: more than a commit adds, and few enough that no commit waits long.
 const FORGOTTEN_AT_ONCE: usize = 20_000;
 
 #[derive(Debug)]
 pub(super) struct Window {
-    ids: KnownHits,
+    pub(super) ids: KnownHits,
     /// Chunks, the oldest on top.
     chunks: BinaryHeap<Reverse<Remembered>>,
     /// The chunk of the commit that is being cut: it is not stored yet.
@@ -56,7 +55,6 @@ fn times(content: &[u8]) -> Option<(StreamTime, StreamTime, usize)> {
     }
 }
 
-/// How many ids a chunk has, or what is wrong with it.
 pub(super) fn count_ids(content: &[u8]) -> Result<u64, String> {
     let header = times(content).filter(|(first, last, _)| first <= last);
     header
@@ -96,16 +94,6 @@ impl Window {
         Ok(Self { ids: KnownHits::new(known), chunks, cut: None, keep, max, warned: false })
     }
 
-    /// Remembers a hit; false when it is known.
-    pub(super) fn insert(&mut self, hit: HitId) -> bool {
-        self.ids.insert(hit)
-    }
-
-    /// The ids, for any thread.
-    pub(super) fn known(&self) -> KnownHits {
-        self.ids.clone()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -130,8 +118,7 @@ impl Window {
         self.cut = Some(Remembered { last, file, chunk });
     }
 
-    /// Forgets chunks that are too old, or the oldest of too many. The horizon becomes the highest time of any hit ever
-    /// forgotten.
+    /// Forgets chunks that are too old or too many. The horizon becomes the highest time of any hit forgotten.
     pub(super) fn forget(
         &mut self,
         store: &Store,

@@ -11,23 +11,22 @@ use shared::seal::{Counts, believed};
 use crate::failpoints::reached;
 use crate::log::batch_mark::BatchMark;
 use crate::log::coverage::Sight;
-use crate::log::error::LogError;
 use crate::log::filling::Filling;
-use crate::log::keys::{SUMS, seq_key};
+use crate::log::filling::Stage;
 use crate::log::known::KnownHits;
 use crate::log::pipeline::{Committed, Cut, Pipeline};
 use crate::log::reader::LogReader;
 use crate::log::record::{Chosen, GapTotals, HitId, RejectLine, Sums, next};
+use crate::log::record::{SUMS, seq_key};
 use crate::log::sessions::Sessions;
 use crate::log::settings::Settings;
 use crate::log::shipping::Shipping;
-use crate::log::stage::Stage;
+use crate::log::status::LogError;
 use crate::log::status::Upload;
 use crate::log::window::Window;
 use crate::store::{Change, Table, chunked};
 
-/// The most that the clocks of Adobe and this machine may differ. A later hit moves the stream's time no further, since it
-/// would make the window forget ids and hide gaps.
+/// The most that clocks may differ. A later hit moves the stream's time no further: ids and gaps would be lost.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What became of a staged row.
@@ -54,7 +53,6 @@ pub struct Log {
     pub(super) batch_mark: BatchMark,
 }
 
-/// Staging: what the connections bring.
 impl Log {
     /// Stages a row, a whole CSV line, unless its hit is known. `received` is the hit's `receivedTimeGMT`.
     pub fn stage_row(
@@ -67,7 +65,7 @@ impl Log {
     ) -> Staged {
         let now = now.into();
         let counts = Counts { received: 1, without_id: u64::from(hit.is_none()), ..Counts::default() };
-        let new = hit.is_none_or(|hit| self.window.insert(hit));
+        let new = hit.is_none_or(|hit| self.window.ids.insert(hit));
         let seen = self.see(connection, received, hit, new, now);
         if !new {
             self.count(connection, Counts { duplicates: 1, ..counts }, now);
@@ -88,8 +86,7 @@ impl Log {
         Staged::New
     }
 
-    /// Counts a hit that was found among the [known ones](KnownHits): it is a duplicate and moves the stream's time, as in
-    /// [`Log::stage_row`], even if the window has forgotten it since.
+    /// Counts a hit found among the [known ones](KnownHits) as a duplicate, even if the window has forgotten it since.
     pub fn stage_known(
         &mut self,
         connection: u8,
@@ -155,37 +152,26 @@ impl Log {
             || self.filling.is_full_with(&self.stage, &self.settings)
     }
 
-    /// When the next commit is due although the stage is not full: by the age of what is staged, of the open file,
-    /// of the filling batch or of a session that is not settled.
+    /// When a commit is due although the stage is not full: by the age of what is staged, open, filling or unsettled.
     pub fn next_commit(&self) -> Option<Steady> {
         let staged = self.stage.since.map(|since| since + self.settings.commit_interval);
         let settled = self.sums.coverage.next_settled().map(Steady::from_millis);
         [staged, self.filling.next_end(&self.settings), settled].into_iter().flatten().min()
     }
-}
 
-/// Committing: what is accepted.
-impl Log {
-    /// Sends everything staged on its way to the disk, and closes or seals what has reached a limit. Waits only while
-    /// several commits are under way already. [`Log::settled`] returns what is accepted.
-    ///
-    /// # Errors
-    /// When an earlier commit failed: nothing later is accepted then and the log must not be used any more.
+    /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::settled`] returns what
+    /// is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
     pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
         self.cut_off(now.into(), false)
     }
 
-    /// The next commits that are durable, with flush and fdatasync: their records, and no others, are accepted.
-    /// Never returns while none is under way.
-    ///
-    /// # Errors
-    /// When the disk fails. Nothing that is not settled yet is accepted then, and the log must not be used any more.
+    /// The next durable commits: their records, and no others, are accepted. Waits for ever while none is under way.
     pub async fn settled(&mut self) -> Result<Committed, LogError> {
         loop {
             if let Some(done) = self.try_settled()? {
                 return Ok(done);
             }
-            self.pipeline.notified().await;
+            self.pipeline.progress.notified().await;
         }
     }
 
@@ -206,7 +192,6 @@ impl Log {
         self.wait()
     }
 
-    /// Waits for everything under way.
     fn wait(&mut self) -> Result<Committed, LogError> {
         let mut done = Committed::default();
         while let Some(cut) = self.pipeline.wait()? {
@@ -215,7 +200,6 @@ impl Log {
         Ok(done)
     }
 
-    /// Reuses the buffers of a settled commit.
     fn reclaim(&mut self, cut: Cut) -> Committed {
         self.stage.reclaim(cut.rows, cut.hits);
         cut.done
@@ -255,7 +239,6 @@ impl Log {
         Ok(())
     }
 
-    /// Sends a change on its way, with the sums that go with it.
     fn send(&mut self, mut cut: Cut) -> Result<(), LogError> {
         cut.change.put(Table::Meta, SUMS, &self.sums);
         self.pipeline.send(cut)
@@ -272,10 +255,7 @@ impl Log {
         reached("close.settled");
         Ok(done)
     }
-}
 
-/// Sessions, and what S3 has confirmed.
-impl Log {
     /// Notes, durably, that a connection is about to read the stream; commits what is staged before it.
     pub fn session_started(&mut self, connection: u8, now: impl Into<Moment>) -> Result<Committed, LogError> {
         let now = now.into();
@@ -328,18 +308,15 @@ impl Log {
     pub fn rejects_shipped(&mut self, chosen: Chosen) -> Result<(), LogError> {
         self.shipping.rejects_shipped(chosen)
     }
-}
 
-/// What others ask the owner.
-impl Log {
     /// What a row has in place of the id of its batch.
     pub fn batch_mark(&self) -> &str {
-        self.batch_mark.text()
+        &self.batch_mark.text
     }
 
     /// The hits that are remembered, for any thread.
     pub fn known(&self) -> KnownHits {
-        self.window.known()
+        self.window.ids.clone()
     }
 
     /// Whether as much waits for S3 as may wait: then the stream must not be read until there is room.

@@ -2,9 +2,8 @@
 //! data that `state`, the other service and the metrics show. Nothing here survives a restart; a pause that is asked for
 //! is durable in the loads before it is answered.
 
-pub mod pausing;
-mod owners;
 pub(crate) mod service;
-pub(crate) mod as_owner;
 pub mod feed;
 pub mod snapshot;
+
+pub use service::set_pause;

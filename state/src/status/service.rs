@@ -1,9 +1,13 @@
 //! What a service has: asked of it over its socket or, if it does not run, read from its database.
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Gid, Uid, getegid, geteuid};
+use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::clock::Clock;
@@ -11,9 +15,8 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::out;
 
-use crate::loads::Loads;
+use crate::loads::{Loads, Pause, Paused, Pausing, REASON_MAX};
 use crate::log::LogReader;
-use crate::status::as_owner::as_owner;
 use crate::status::feed::{self, Answer, AskError, Question};
 use crate::store::StoreError;
 
@@ -55,7 +58,6 @@ impl<T> Part<T> {
     }
 }
 
-/// Where a service answers, and where its database of type `D` is.
 pub(crate) struct Service<D> {
     socket: PathBuf,
     dir: PathBuf,
@@ -79,8 +81,7 @@ impl Service<Loads> {
 }
 
 impl<D> Service<D> {
-    /// Asks the service. If no service answers, opens its database and lets `read` answer. A service that starts has
-    /// its database and no socket yet: waits for it.
+    /// Asks the service, or lets `read` answer from its database. Waits for a service that starts.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         question: &Question,
@@ -138,9 +139,7 @@ fn unavailable(text: String) -> Failure {
     Failure::new(Exit::Unavailable, anyhow::anyhow!(text))
 }
 
-/// Why a database was not read.
 enum Unread {
-    /// Another process has it.
     InUse(StoreError),
     Failed(Failure),
 }
@@ -150,6 +149,74 @@ impl From<StoreError> for Unread {
         match error {
             StoreError::InUse { .. } => Self::InUse(error),
             other => Self::Failed(other.into()),
+        }
+    }
+}
+
+/// Stores a pause, or with None its end, through the ingester if it runs and in its database if not. Returns the
+/// process that runs, and what holds afterwards.
+pub async fn set_pause(
+    config: &Config,
+    clock: &Clock,
+    pause: Option<Pause>,
+) -> Result<(Option<u32>, Option<Paused>), Failure> {
+    let reason = pause.as_ref().and_then(|pause| pause.reason.as_ref());
+    let length = reason.map_or(0, |reason| reason.chars().count());
+    if length > REASON_MAX {
+        let text = format!("--reason has {length} characters, and at most {REASON_MAX} are kept");
+        return Err(Failure::new(Exit::Usage, anyhow::anyhow!(text)));
+    }
+    let question = pause.clone().map_or(Question::Resume, Question::Pause);
+    let mut ingester = Service::ingester(config, clock);
+    ingester.open = Loads::open;
+    let store = |loads: &Loads| {
+        loads.set_pause(pause.as_ref())?;
+        Ok(Pausing { paused: Paused::at(pause.as_ref(), &config.ingester.pause, clock.wall()) })
+    };
+    let part = ingester.ask(&question, store).await?;
+    Ok((part.pid, part.snapshot.and_then(|pausing| pausing.paused)))
+}
+
+/// Until it is dropped, this thread, and those it starts such as sled's, work as another user.
+#[derive(Debug)]
+pub(crate) struct AsOwner {
+    group: Gid,
+    /// Keeps it from being sent to another thread, which it would not change back.
+    _of_this_thread: std::marker::PhantomData<*const ()>,
+}
+
+/// Makes this thread work as the owner of `dir` if it works as root; None when there is nothing to change.
+pub(crate) fn as_owner(dir: &Path) -> Result<Option<AsOwner>, StoreError> {
+    become_owner(dir).map_err(|error| StoreError::Io { path: dir.to_owned(), error })
+}
+
+fn become_owner(dir: &Path) -> io::Result<Option<AsOwner>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    let meta = match fs::metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        meta => meta?,
+    };
+    let (user, group) = (Uid::from_raw(meta.uid()), Gid::from_raw(meta.gid()));
+    if user.is_root() {
+        return Ok(None);
+    }
+    let before = getegid();
+    // The group first: a user other than root may not change it. Root stays the saved user, to return to.
+    set_thread_res_gid(None, group, None)?;
+    let owner = AsOwner { group: before, _of_this_thread: std::marker::PhantomData };
+    set_thread_res_uid(None, user, None)?;
+    tracing::debug!(dir = %dir.display(), user = meta.uid(), "working as the owner of the directory");
+    Ok(Some(owner))
+}
+
+impl Drop for AsOwner {
+    fn drop(&mut self) {
+        let back = set_thread_res_uid(None, Uid::ROOT, None)
+            .and_then(|()| set_thread_res_gid(None, self.group, None));
+        if let Err(error) = back {
+            tracing::error!(%error, "cannot work as root again");
         }
     }
 }
@@ -274,5 +341,17 @@ mod tests {
         let pid = std::process::id();
         assert!(said.contains(&format!("in use by process {pid}")), "{said}");
         assert!(said.contains("nobody has answered on") && said.contains("for 60 seconds"), "{said}");
+    }
+}
+
+#[cfg(test)]
+mod as_owner_tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_its_own_and_one_that_is_not_there_change_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(as_owner(dir.path()).unwrap().is_none());
+        assert!(as_owner(&dir.path().join("nothing")).unwrap().is_none());
     }
 }

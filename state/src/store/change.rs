@@ -8,27 +8,19 @@ pub(crate) const MAX_VALUE: usize = 6 * 1024;
 /// A table: the first byte of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Table {
-    /// Format, kind, instance, sums and next numbers.
     Meta = b'm',
-    /// Rows: (file, chunk, piece).
     Chunks = b'c',
-    /// Files: (file).
     Files = b'f',
-    /// Batches: (batch).
     Batches = b'b',
-    /// Hit ids of accepted rows: (file, chunk, piece).
     Hits = b'h',
-    /// Rejected records: (reject, piece).
     Rejects = b'r',
-    /// Connections to the stream: (session).
     Sessions = b's',
-    /// The ingester's loads: (batch id).
     Loads = b'l',
 }
 
 impl Table {
-    /// What an error says the database was doing.
     pub(super) fn reading(self) -> &'static str {
         match self {
             Self::Meta => "reading meta",
@@ -56,7 +48,6 @@ impl Change {
         Self::default()
     }
 
-    /// Whether nothing is to be changed.
     pub(crate) fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }

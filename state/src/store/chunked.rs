@@ -48,16 +48,13 @@ pub(crate) fn get(
     Ok(true)
 }
 
-/// The number of the piece under `key`.
 pub(crate) fn number(key: &[u8]) -> u16 {
     key.last_chunk().map_or(0, |bytes| u16::from_be_bytes(*bytes))
 }
 
-/// Bytes of the number of a piece in a key.
 pub(crate) const PIECE: usize = 2;
 
-/// Joins `pieces`, the values under one key in order with their numbers, in `content`. An error says what is wrong: a piece
-/// is missing or too many, or the content is not what was written.
+/// Joins the values under one key, in order with their numbers, in `content`. An error says what is wrong.
 pub(crate) fn join<'p>(
     pieces: impl IntoIterator<Item = (u16, &'p [u8])>,
     content: &mut Vec<u8>,
@@ -86,7 +83,6 @@ pub(crate) fn join<'p>(
     }
 }
 
-/// Bytes of content in a piece.
 pub(crate) fn content_len(key: &[u8], piece: &[u8]) -> u64 {
     let header = if key.ends_with(&[0, 0]) { HEADER } else { 0 };
     piece.len().saturating_sub(header) as u64

@@ -33,7 +33,6 @@ pub struct Store {
     pub(super) mark: Option<Arc<Mark>>,
     /// None while it is being opened, and of a copy.
     pub(super) spare: Option<Arc<Spare>>,
-    /// Commits so far.
     commits: Arc<AtomicU64>,
     turns: Turns,
     /// None of a copy, which no other process knows. Dropped after everything else.
@@ -42,7 +41,7 @@ pub struct Store {
 
 impl Store {
     pub(super) fn new(dir: &Path, db: sled::Db, lock: Option<Lock>) -> Result<Self, StoreError> {
-        let path = paths::database(dir);
+        let path = dir.join(paths::DATABASE);
         let file = File::options().read(true).write(true).open(&path).map_err(StoreError::at(&path))?;
         Ok(Self {
             db,
@@ -56,7 +55,6 @@ impl Store {
         })
     }
 
-    /// Reads the number of the last commit.
     pub(super) fn read_commits(&self) -> Result<u64, StoreError> {
         let commits = self.get_bytes(Table::Meta, COMMITS)?;
         let commits = commits.and_then(|bytes| bytes.first_chunk().copied()).map_or(0, u64::from_be_bytes);
@@ -64,22 +62,19 @@ impl Store {
         Ok(commits)
     }
 
-    /// Whose database it is.
     pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
         let label: Option<Label> = self.get(Table::Meta, LABEL)?;
         let instance = label.and_then(|label| Instance::try_from(label.instance).ok());
         instance.ok_or_else(|| self.damaged(Table::Meta, LABEL, "it names no instance"))
     }
 
-    /// The directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Bytes the database takes on disk.
     pub(crate) fn size_on_disk(&self) -> u64 {
         // Blocks rather than length: sled leaves holes.
-        fs::metadata(paths::database(&self.dir)).map_or(0, |meta| meta.blocks() * 512)
+        fs::metadata(self.dir.join(paths::DATABASE)).map_or(0, |meta| meta.blocks() * 512)
     }
 
     /// Applies a change as a whole. It is durable only after a sync.
@@ -88,8 +83,8 @@ impl Store {
         self.turns.take(|| self.sled("writing", || self.db.apply_batch(batch)))
     }
 
-    /// Applies a change as a whole and makes it durable, also against power loss, and with it everything applied
-    /// before. After an error nothing that was applied since the last success may be believed. One thread commits.
+    /// Applies a change and makes it durable with everything applied before, also against power loss. After an error
+    /// nothing applied since the last success may be believed. One thread commits.
     pub fn commit(&self, mut change: Change) -> Result<(), StoreError> {
         let number = self.commits.fetch_add(1, Ordering::Relaxed) + 1;
         change.put_bytes(Table::Meta, COMMITS, &number.to_be_bytes());
@@ -108,7 +103,7 @@ impl Store {
         self.sled("flushing", || self.db.flush())?;
         reached("sync.flushed");
         let synced = self.file.sync_data();
-        self.noted(synced.map_err(|error| StoreError::Io { path: paths::database(&self.dir), error }))?;
+        self.noted(synced.map_err(|error| StoreError::Io { path: self.dir.join(paths::DATABASE), error }))?;
         self.spare.as_ref().map_or(Ok(()), |spare| self.noted(spare.update()))
     }
 
@@ -121,7 +116,6 @@ impl Store {
         self.noted(guarded(&self.dir, doing, work))
     }
 
-    /// Notes a failure of the disk for the next opening.
     pub(super) fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Io { path, error }) = &result {
             disk_error::note(&self.dir, path, error);
@@ -175,7 +169,6 @@ impl Store {
         serde_json::from_slice(bytes).map_err(|error| self.damaged(table, key, &json_fault(&error)))
     }
 
-    /// An error that names the table and key whose value is not what was written.
     pub(crate) fn damaged(&self, table: Table, key: &[u8], how: &str) -> StoreError {
         let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
         StoreError::Damaged { dir: self.dir.clone(), what: format!("{table:?} {key}: {how}").to_lowercase() }

@@ -24,7 +24,7 @@ pub(super) fn note(dir: &Path, what: &Path, error: &io::Error) {
     if let NotFound | PermissionDenied | ReadOnlyFilesystem | NotADirectory | IsADirectory = error.kind() {
         return;
     }
-    let path = paths::disk_error(dir);
+    let path = dir.join(paths::DISK_ERROR);
     match leave(&path, what, error) {
         // The file system itself is full: it refused the write, and no page was lost. Where a disk behind it is full,
         // which loses pages, it still makes files.
@@ -52,15 +52,16 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Makes sure that everything read from now on is on the disk.
 pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
-    let noted = paths::disk_error(dir).exists();
-    let files = if noted { all_files(dir) } else { Ok(vec![paths::database(dir)]) };
+    let noted = dir.join(paths::DISK_ERROR).exists();
+    let files = if noted { all_files(dir) } else { Ok(vec![dir.join(paths::DATABASE)]) };
     for path in files.map_err(StoreError::at(dir))? {
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             // Another user read the database and left it: nothing of it is read, and the opening replaces it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && path == paths::spare(dir) => {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && path == dir.join(paths::SPARE) =>
+            {
                 continue;
             }
             file => file.map_err(StoreError::at(&path))?,
@@ -79,8 +80,8 @@ pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![paths::mark(dir), paths::spare(dir)];
-    for entry in fs::read_dir(paths::sled(dir))? {
+    let mut files = vec![dir.join(paths::MARK), dir.join(paths::SPARE)];
+    for entry in fs::read_dir(dir.join(paths::SLED))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
             files.push(entry.path());
@@ -89,9 +90,8 @@ fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes the file: the database was read from the disk and is whole.
 pub(super) fn clear(dir: &Path) -> Result<(), StoreError> {
-    let path = paths::disk_error(dir);
+    let path = dir.join(paths::DISK_ERROR);
     match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(StoreError::at(&path)),
@@ -128,20 +128,20 @@ mod tests {
         read_from_the_disk(dir.path()).unwrap();
         let cached = |path: &PathBuf| is_cached(path);
         assert!(files.iter().all(|path| cached(path) != Some(false)), "nothing had failed");
-        note(dir.path(), &paths::database(dir.path()), &io::Error::other("the disk is gone"));
+        note(dir.path(), &dir.path().join(paths::DATABASE), &io::Error::other("the disk is gone"));
         read_from_the_disk(dir.path()).unwrap();
         for path in &files {
             assert_ne!(cached(path), Some(true), "{} is still in the page cache", path.display());
         }
-        assert!(paths::disk_error(dir.path()).exists(), "nobody has opened the database yet");
+        assert!(dir.path().join(paths::DISK_ERROR).exists(), "nobody has opened the database yet");
         drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
-        assert!(!paths::disk_error(dir.path()).exists());
+        assert!(!dir.path().join(paths::DISK_ERROR).exists());
     }
 
     #[test]
     fn the_word_is_left_also_where_there_is_no_room_for_its_text() {
         let dir = tempfile::tempdir().unwrap();
-        let path = paths::disk_error(dir.path());
+        let path = dir.path().join(paths::DISK_ERROR);
         std::os::unix::fs::symlink("/dev/full", &path).unwrap();
         assert!(writeln!(File::create(&path).unwrap(), "text").is_err());
         leave(&path, dir.path(), &io::Error::other("the disk is gone")).unwrap();
@@ -152,19 +152,19 @@ mod tests {
     fn an_error_of_the_mark_leaves_word_too() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
-        fs::remove_file(paths::mark(dir.path())).unwrap();
-        std::os::unix::fs::symlink("/dev/full", paths::mark(dir.path())).unwrap();
+        fs::remove_file(dir.path().join(paths::MARK)).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(paths::MARK)).unwrap();
         store.mark = Some(std::sync::Arc::new(mark::Mark::open(dir.path()).unwrap()));
         store.commit(crate::store::Change::new()).unwrap_err();
-        assert!(paths::disk_error(dir.path()).exists());
+        assert!(dir.path().join(paths::DISK_ERROR).exists());
     }
 
     #[test]
     fn a_database_that_cannot_be_opened_after_an_error_of_the_disk_is_read_from_the_disk_again() {
         let dir = tempfile::tempdir().unwrap();
         drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());
-        note(dir.path(), &paths::database(dir.path()), &io::Error::other("the disk is gone"));
+        note(dir.path(), &dir.path().join(paths::DATABASE), &io::Error::other("the disk is gone"));
         Store::open(dir.path(), Kind::Producer, "b", 1 << 20, |_| Ok(())).unwrap_err();
-        assert!(paths::disk_error(dir.path()).exists());
+        assert!(dir.path().join(paths::DISK_ERROR).exists());
     }
 }

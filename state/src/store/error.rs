@@ -10,48 +10,24 @@ use crate::store::paths;
 
 /// Why a database cannot be used, or stopped being usable.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum StoreError {
-    /// Another process has it open.
     #[error("{dir} is in use{}: one process only may open it", owner.map_or(String::new(), |pid| format!(" by process {pid}")))]
-    InUse {
-        /// The directory.
-        dir: PathBuf,
-        /// The process, if it is known.
-        owner: Option<u32>,
-    },
-    /// There is no database.
+    InUse { dir: PathBuf, owner: Option<u32> },
     #[error("there is no database in {0}")]
     Missing(PathBuf),
-    /// The file system refused.
     #[error("{path}: {error}{}", advice(error))]
-    Io {
-        /// What was opened, written or synced.
-        path: PathBuf,
-        /// What the system said.
-        error: io::Error,
-    },
+    Io { path: PathBuf, error: io::Error },
     /// Bytes are not what was written.
     #[error(
         "{dir} is damaged: {what}; nothing was changed. Move the directory aside and restore it from a copy, or start with an empty one: batches in S3 are not affected"
     )]
-    Damaged {
-        /// The directory.
-        dir: PathBuf,
-        /// Which table and key, and how.
-        what: String,
-    },
-    /// The stored form is of another version, kind or instance.
+    Damaged { dir: PathBuf, what: String },
     #[error("{dir} cannot be used: {what}; nothing was changed")]
-    Foreign {
-        /// The directory.
-        dir: PathBuf,
-        /// What it is, and what was expected.
-        what: String,
-    },
+    Foreign { dir: PathBuf, what: String },
 }
 
 impl StoreError {
-    /// Adds the path to an error of the file system.
     pub(crate) fn at(path: &(impl AsRef<Path> + ?Sized)) -> impl FnOnce(io::Error) -> Self {
         |error| Self::Io { path: path.as_ref().to_owned(), error }
     }
@@ -89,7 +65,9 @@ pub(super) fn guarded<T>(
     work: impl FnOnce() -> sled::Result<T>,
 ) -> Result<T, StoreError> {
     let what = match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Err(sled::Error::Io(error))) => return Err(StoreError::Io { path: paths::database(dir), error }),
+        Ok(Err(sled::Error::Io(error))) => {
+            return Err(StoreError::Io { path: dir.join(paths::DATABASE), error });
+        }
         Ok(Err(error)) => format!("{doing}: {error}"),
         Ok(Ok(value)) => return Ok(value),
         Err(_) => format!("{doing}: sled/db cannot be read"),

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Key of the label, in the table `Meta`.
 pub(super) const LABEL: &[u8] = b"label";
 
 /// What a database is for; one is not mistaken for the other.
@@ -16,8 +15,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Version of the stored form that this program writes, and the newest it reads. It reads format 1 of a log too, which
-    /// knew no runs and put the ids of batches into rows; opening makes such a log one of format 2.
+    /// The format this program writes and the newest it reads. Opening turns a log of format 1 into one of format 2.
     pub(super) fn format(self) -> u32 {
         match self {
             Self::Producer => 2,
@@ -26,7 +24,6 @@ impl Kind {
     }
 }
 
-/// Whose database it is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Label {
     pub(super) format: u32,
@@ -34,20 +31,17 @@ pub(super) struct Label {
     pub(super) instance: String,
 }
 
-/// The form of an accepted database, by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Nothing is stored yet, not even a label.
     New,
     /// An older format, which this version reads.
     Older,
-    /// The format this version writes.
     Current,
 }
 
 impl Label {
-    /// Refuses a database of another program, kind, instance or of a newer format, with the reason. Without `instance` the
-    /// database of any instance is accepted, but no empty one.
+    /// The form, or why the database is refused. Without `instance` that of any instance is accepted, but no empty one.
     pub(super) fn check(
         label: Option<Self>,
         is_empty: bool,

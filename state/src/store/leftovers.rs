@@ -45,8 +45,7 @@ pub(super) fn remove(inner: &Path) -> Result<(), (PathBuf, io::Error)> {
     }
 }
 
-/// Whether this is a `conf` of which something never reached the disk: no byte says anything else than what sled
-/// writes, and some are not there.
+/// Whether part of this `conf` never reached the disk: bytes are missing or zero, and no byte differs otherwise.
 fn is_cut_short(conf: &[u8]) -> bool {
     let (text, checksum) = conf.split_at(conf.len().min(CONF.len()));
     let agrees = text.iter().zip(CONF).all(|(byte, written)| byte == written || *byte == 0);

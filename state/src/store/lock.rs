@@ -30,12 +30,9 @@ pub(crate) struct Lock {
     _reading: Option<File>,
 }
 
-/// What a process locks a database for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To work with the database as long as it runs.
     Own,
-    /// To read it for a moment.
     Read,
 }
 
@@ -43,13 +40,13 @@ pub(crate) enum Purpose {
 pub(crate) fn acquire(dir: &Path, purpose: Purpose) -> io::Result<Option<Lock>> {
     let owned = File::open(dir)?;
     // An older program does not know the lock of the directory.
-    if !hold(&owned)? || !is_free(&paths::database(dir))? {
+    if !hold(&owned)? || !is_free(&dir.join(paths::DATABASE))? {
         return Ok(None);
     }
     let reading = match purpose {
         Purpose::Own => None,
         // Not while waiting: nobody waits for a process that waits.
-        Purpose::Read => Some(show_reading(&paths::sled(dir))?),
+        Purpose::Read => Some(show_reading(&dir.join(paths::SLED))?),
     };
     Ok(Some(Lock { _owned: owned, _reading: reading }))
 }
@@ -67,8 +64,7 @@ fn is_free(database: &Path) -> io::Result<bool> {
     hold(&file)
 }
 
-/// Opens a file whose lock is wanted; None when it is not there. For writing too where that is allowed: NFS gives an
-/// exclusive lock to nobody else.
+/// Opens a file whose lock is wanted; None without one. For writing where allowed: NFS locks nothing else exclusively.
 pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem};
     let opened = match File::options().read(true).write(true).open(path) {
@@ -82,10 +78,9 @@ pub(crate) fn open_to_lock(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Whether another process works with the database in `dir`, or reads it. The question blocks no
-/// opening: a process that fails to open at that moment retries.
+/// Whether another process works with the database in `dir`, or reads it. Blocks no opening.
 pub fn in_use(dir: &Path) -> io::Result<bool> {
-    for path in [dir.to_owned(), paths::database(dir)] {
+    for path in [dir.to_owned(), dir.join(paths::DATABASE)] {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -109,8 +104,7 @@ pub(crate) fn hold(file: &File) -> io::Result<bool> {
     }
 }
 
-/// Adds what is needed when the file system cannot lock. NFS locks no directory, and other network file systems lock
-/// nothing or let two machines have the same lock.
+/// Adds advice when the file system cannot lock: NFS locks no directory, others lock nothing.
 fn explained(error: Errno) -> io::Error {
     match error {
         Errno::BADF | Errno::NOLCK | Errno::OPNOTSUPP | Errno::NOSYS => {
@@ -121,7 +115,6 @@ fn explained(error: Errno) -> io::Error {
     }
 }
 
-/// How long to wait for the lock, by its holder at this moment.
 pub(crate) fn patience(database_dir: &Path) -> Duration {
     let alone = File::open(database_dir)
         .and_then(|dir| Ok(flock(&dir, FlockOperation::NonBlockingLockExclusive)?))
@@ -133,16 +126,15 @@ pub(crate) fn patience(database_dir: &Path) -> Duration {
     }
 }
 
-/// The process that has the database in `dir`: from the kernel, or else the one that left its number in
-/// `owner.pid`, if it lives. A file system may show its files under another number than `/proc/locks` does.
+/// The process that has the database in `dir`: from the kernel, or the living one whose number is in `owner.pid`.
 pub fn holder(dir: &Path) -> Option<u32> {
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let known = |path: &Path| {
         let meta = fs::metadata(path).ok()?;
         holder_in(&locks, (major(meta.dev()), minor(meta.dev()), meta.ino()))
     };
-    known(&paths::database(dir)).or_else(|| known(dir)).or_else(|| {
-        let pid: i32 = fs::read_to_string(paths::owner(dir)).ok()?.trim().parse().ok()?;
+    known(&dir.join(paths::DATABASE)).or_else(|| known(dir)).or_else(|| {
+        let pid: i32 = fs::read_to_string(dir.join(paths::OWNER)).ok()?.trim().parse().ok()?;
         let alive = match test_kill_process(Pid::from_raw(pid)?) {
             Ok(()) => true,
             Err(error) => error == Errno::PERM,

@@ -22,7 +22,7 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = paths::mark(dir);
+        let path = dir.join(paths::MARK);
         let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
         Ok(Self { file: file.map_err(StoreError::at(&path))?, path })
     }
@@ -36,7 +36,7 @@ impl Mark {
 
 /// The last commit that is surely durable; 0 when there is no mark or half a one.
 pub(super) fn read(dir: &Path) -> Result<u64, StoreError> {
-    let path = paths::mark(dir);
+    let path = dir.join(paths::MARK);
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         bytes => bytes.map_err(StoreError::at(&path))?,

@@ -23,7 +23,6 @@ mod leftovers;
 mod undo;
 pub(crate) mod lock;
 mod survey;
-mod copy;
 mod change;
 mod error;
 mod paths;

@@ -21,9 +21,9 @@ use crate::store::mark::{self, Mark};
 use crate::store::opening::{Check, Opening};
 use crate::store::spare::{self, Spare};
 use crate::store::survey::{broken, survey};
-use crate::store::trial::try_a_copy;
+use crate::store::trial::{remove_copy, try_a_copy};
 use crate::store::undo::Undo;
-use crate::store::{copy, disk_error, leftovers, paths};
+use crate::store::{disk_error, leftovers, paths};
 
 /// Pause between two tries to lock a database, or to put it back.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -31,8 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TRIES: usize = 40;
 
 impl Store {
-    /// Opens the database of `instance` in `dir`, creating both if need be. `check` decides about one whose file is in
-    /// doubt.
+    /// Opens the database of `instance` in `dir`, creating both if need be. `check` decides about a doubtful file.
     pub fn open(
         dir: &Path,
         kind: Kind,
@@ -40,12 +39,12 @@ impl Store {
         cache: u64,
         check: Check,
     ) -> Result<Self, StoreError> {
-        let inner = paths::sled(dir);
+        let inner = dir.join(paths::SLED);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(StoreError::at(&inner))?;
         reached("open.made");
         let store = open(&Opening { dir, kind, instance: Some(instance), cache, check })?;
-        let owner = paths::owner(dir);
+        let owner = dir.join(paths::OWNER);
         reached("open.labelled");
         fs::write(&owner, std::process::id().to_string()).map_err(StoreError::at(&owner))?;
         close_to_others(dir).map_err(StoreError::at(dir))?;
@@ -60,14 +59,13 @@ impl Store {
 
     /// Opens the database in `dir` to read it, when no process owns it.
     pub fn open_to_read(dir: &Path, kind: Kind, check: Check) -> Result<Self, StoreError> {
-        if !paths::database(dir).try_exists().map_err(StoreError::at(dir))? {
+        if !dir.join(paths::DATABASE).try_exists().map_err(StoreError::at(dir))? {
             return Err(StoreError::Missing(dir.to_owned()));
         }
         open(&Opening { dir, kind, instance: None, cache: 8 << 20, check })
     }
 
-    /// Makes it writable, now that nothing speaks against it. A new one gets its label, and an older one the label of its
-    /// new format.
+    /// Makes it writable. A new one gets its label, an older one that of its new format.
     fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
         self.mark = Some(Arc::new(Mark::open(&self.dir)?));
         if form == Form::Current {
@@ -82,8 +80,8 @@ impl Store {
 /// Files that stood there before may have been open to others.
 fn close_to_others(dir: &Path) -> io::Result<()> {
     private::restrict_to_owner(dir)?;
-    private::close_all(&paths::sled(dir))?;
-    [paths::mark(dir), paths::spare(dir), paths::owner(dir)]
+    private::close_all(&dir.join(paths::SLED))?;
+    [dir.join(paths::MARK), dir.join(paths::SPARE), dir.join(paths::OWNER)]
         .iter()
         .try_for_each(|path| private::restrict_to_owner(path))
 }
@@ -93,18 +91,17 @@ fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// Waits for the lock as long as its holder deserves.
 fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
     let dir = opening.dir;
     let purpose = if opening.instance.is_some() { Purpose::Own } else { Purpose::Read };
     let mut waited = Duration::ZERO;
     loop {
-        if let Some(lock) = lock::acquire(dir, purpose).map_err(StoreError::at(&paths::database(dir)))?
+        if let Some(lock) = lock::acquire(dir, purpose).map_err(StoreError::at(&dir.join(paths::DATABASE)))?
             && let Some(store) = open_locked(opening, lock)?
         {
             return Ok(store);
         }
-        if waited >= lock::patience(&paths::sled(dir)) {
+        if waited >= lock::patience(&dir.join(paths::SLED)) {
             return Err(StoreError::InUse { dir: dir.to_owned(), owner: lock::holder(dir) });
         }
         std::thread::sleep(PAUSE);
@@ -116,11 +113,11 @@ fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
 fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, StoreError> {
     let dir = opening.dir;
     let durable = mark::read(dir)?;
-    if durable > 0 && !paths::database(dir).exists() {
+    if durable > 0 && !dir.join(paths::DATABASE).exists() {
         return Err(opening.damaged(format!("the database file is gone, and with it {durable} commits")));
     }
     disk_error::read_from_the_disk(dir)?;
-    leftovers::remove(&paths::sled(dir)).map_err(|(path, error)| StoreError::Io { path, error })?;
+    leftovers::remove(&dir.join(paths::SLED)).map_err(|(path, error)| StoreError::Io { path, error })?;
     let undo = check_file(opening, durable)?;
     let db = match opening.open_sled() {
         Ok(Some(db)) => db,
@@ -150,7 +147,7 @@ fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, Store
     store.spare = Some(Arc::new(store.noted(spare)?));
     if let Some(instance) = opening.instance {
         // sled does not sync it, and cannot open the database without it.
-        let conf = paths::sled(dir).join("conf");
+        let conf = dir.join(paths::SLED).join("conf");
         let synced = File::open(&conf).and_then(|file| file.sync_all());
         store.noted(synced.map_err(StoreError::at(&conf)))?;
         store.own(opening.kind, instance, form)?;
@@ -161,16 +158,16 @@ fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, Store
 
 /// Reads the file before sled opens and repairs it. Returns what puts it back; None when there is no database yet.
 fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, StoreError> {
-    let (dir, path) = (opening.dir, paths::database(opening.dir));
+    let (dir, path) = (opening.dir, opening.dir.join(paths::DATABASE));
     let (mut segments, mut undo) = (Vec::new(), None);
     if path.exists() {
         let file = File::open(&path).map_err(StoreError::at(&path))?;
         segments = survey(&file).map_err(StoreError::at(&path))?;
-        let kept = Undo::keep(&paths::sled(dir), &file, &segments);
+        let kept = Undo::keep(&dir.join(paths::SLED), &file, &segments);
         undo = Some(kept.map_err(|(path, error)| StoreError::Io { path, error })?);
     }
-    let spare = spare::read(dir).map_err(StoreError::at(&paths::spare(dir)))?;
-    let removed = copy::remove(dir);
+    let spare = spare::read(dir).map_err(StoreError::at(&dir.join(paths::SPARE)))?;
+    let removed = remove_copy(dir);
     match (broken(&segments, spare).next(), removed) {
         (Some(segment), removed) => {
             removed?;
@@ -183,8 +180,7 @@ fn check_file(opening: &Opening<'_>, durable: u64) -> Result<Option<Undo>, Store
     Ok(undo)
 }
 
-/// Puts back what sled has repaired. sled's threads may close the database a moment after it was dropped. Another process
-/// that has opened it meanwhile keeps it as it is.
+/// Puts back what sled has repaired, unless another process has opened it. sled may close it late: tries again.
 fn put_back(dir: &Path, undo: Option<&Undo>) -> Result<(), StoreError> {
     let Some(undo) = undo else { return Ok(()) };
     for _ in 0..TRIES {
@@ -197,18 +193,15 @@ fn put_back(dir: &Path, undo: Option<&Undo>) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Segments of a database's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Segments {
-    /// Those that are full, and the last, where the log ends.
     pub(crate) whole: u64,
-    /// Those that break off.
     pub(crate) torn: u64,
 }
 
 /// Reads the file of the database in `dir`; None when there is none, or another process has it.
 pub(crate) fn survey_file(dir: &Path) -> Result<Option<Segments>, StoreError> {
-    let path = paths::database(dir);
+    let path = dir.join(paths::DATABASE);
     let read = || {
         if !path.try_exists()? {
             return Ok(None);

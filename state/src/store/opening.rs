@@ -11,7 +11,6 @@ use crate::store::paths;
 /// Reads everything in a database that may be damaged, and fails if something is missing or wrong.
 pub type Check = fn(&Store) -> Result<(), StoreError>;
 
-/// How a database is opened.
 #[derive(Clone, Copy)]
 pub(super) struct Opening<'o> {
     pub(super) dir: &'o Path,
@@ -19,7 +18,6 @@ pub(super) struct Opening<'o> {
     /// Whose it must be; None opens the database of any instance, to read it.
     pub(super) instance: Option<&'o str>,
     pub(super) cache: u64,
-    /// Checks the content of a database whose file is in doubt.
     pub(super) check: Check,
 }
 
@@ -27,7 +25,7 @@ impl Opening<'_> {
     /// None when another process has it.
     pub(super) fn open_sled(&self) -> Result<Option<sled::Db>, StoreError> {
         let config = sled::Config::new()
-            .path(paths::sled(self.dir))
+            .path(self.dir.join(paths::SLED))
             .cache_capacity(self.cache)
             .flush_every_ms(None)
             .mode(sled::Mode::HighThroughput);

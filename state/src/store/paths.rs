@@ -1,38 +1,16 @@
-//! Where the files of a database are, in its directory.
-
-use std::path::{Path, PathBuf};
+//! The files of a database, below its directory.
 
 /// The directory of sled's files.
-pub(super) fn sled(dir: &Path) -> PathBuf {
-    dir.join("sled")
-}
-
+pub(super) const SLED: &str = "sled";
 /// The file that sled keeps its log in.
-pub(super) fn database(dir: &Path) -> PathBuf {
-    dir.join("sled").join("db")
-}
-
+pub(super) const DATABASE: &str = "sled/db";
 /// The number of the last durable commit.
-pub(super) fn mark(dir: &Path) -> PathBuf {
-    dir.join("accepted")
-}
-
+pub(super) const MARK: &str = "accepted";
 /// Which empty segments were never used.
-pub(super) fn spare(dir: &Path) -> PathBuf {
-    dir.join("spare")
-}
-
+pub(super) const SPARE: &str = "spare";
 /// Says that the disk has failed.
-pub(super) fn disk_error(dir: &Path) -> PathBuf {
-    dir.join("disk-error")
-}
-
+pub(super) const DISK_ERROR: &str = "disk-error";
 /// The copy that is checked in place of a doubtful database.
-pub(super) fn copy(dir: &Path) -> PathBuf {
-    dir.join("copy-to-check")
-}
-
+pub(super) const COPY: &str = "copy-to-check";
 /// The number of the process that owns the database.
-pub(super) fn owner(dir: &Path) -> PathBuf {
-    dir.join("owner.pid")
-}
+pub(super) const OWNER: &str = "owner.pid";

@@ -19,7 +19,6 @@ const TIME: Duration = Duration::from_millis(1);
 pub(super) struct Turns(Arc<Mutex<()>>);
 
 impl Turns {
-    /// Does something while no other turn is taken.
     pub(super) fn take<T>(&self, work: impl FnOnce() -> T) -> T {
         let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         work()
@@ -28,7 +27,6 @@ impl Turns {
 
 type Entry = Result<(sled::IVec, sled::IVec), StoreError>;
 
-/// Entries in order of their keys, as they are when their turn comes.
 pub(super) struct Scan<I> {
     entries: I,
     ready: VecDeque<Entry>,

@@ -57,7 +57,7 @@ impl Spare {
         database: Arc<File>,
         to_sync: Option<sled::Db>,
     ) -> Result<Self, StoreError> {
-        let path = paths::spare(dir);
+        let path = dir.join(paths::SPARE);
         let made = || {
             let mut empty = Vec::new();
             for offset in (0..database.metadata()?.len()).step_by(SEGMENT) {
@@ -97,7 +97,7 @@ impl Spare {
             }
             if empty.len() == before { Ok(()) } else { self.write(empty.last().copied()) }
         };
-        updated().map_err(|error| StoreError::Io { path: paths::spare(&self.dir), error })
+        updated().map_err(|error| StoreError::Io { path: self.dir.join(paths::SPARE), error })
     }
 
     fn write(&self, lowest: Option<u64>) -> io::Result<()> {
@@ -119,7 +119,7 @@ fn is_empty(database: &File, offset: u64) -> io::Result<bool> {
 
 /// The offset from which on an empty segment is free space; [`NONE`] when the file is not of the last opening.
 pub(super) fn read(dir: &Path) -> io::Result<u64> {
-    let bytes = match fs::read(paths::spare(dir)) {
+    let bytes = match fs::read(dir.join(paths::SPARE)) {
         Ok(bytes) => bytes,
         // Another user read the database and left it: then a copy of the database decides.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => {
@@ -139,7 +139,7 @@ pub(super) fn read(dir: &Path) -> io::Result<u64> {
 /// The number in the name of sled's latest snapshot; 0 when there is none.
 fn snapshot(dir: &Path) -> io::Result<u64> {
     let mut latest = 0;
-    let entries = match fs::read_dir(paths::sled(dir)) {
+    let entries = match fs::read_dir(dir.join(paths::SLED)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
@@ -184,7 +184,7 @@ mod tests {
     }
 
     fn zeros(dir: &Path, offset: u64) {
-        let file = File::options().write(true).open(paths::database(dir)).unwrap();
+        let file = File::options().write(true).open(dir.join(paths::DATABASE)).unwrap();
         file.write_all_at(&vec![0; SEGMENT], offset).unwrap();
     }
 
@@ -228,12 +228,12 @@ mod tests {
         with_free_segments(dir.path());
         drop(Store::open_to_read(dir.path(), Kind::Producer, |_| Ok(())).unwrap());
         assert_ne!(read(dir.path()).unwrap(), NONE);
-        let old = fs::read(paths::spare(dir.path())).unwrap();
+        let old = fs::read(dir.path().join(paths::SPARE)).unwrap();
         fill(&open(dir.path()), 20_000..20_100);
         drop(open(dir.path()));
-        fs::write(paths::spare(dir.path()), &old).unwrap();
+        fs::write(dir.path().join(paths::SPARE), &old).unwrap();
         assert_eq!(read(dir.path()).unwrap(), NONE);
-        fs::write(paths::spare(dir.path()), &old[..23]).unwrap();
+        fs::write(dir.path().join(paths::SPARE), &old[..23]).unwrap();
         assert_eq!(read(dir.path()).unwrap(), NONE);
     }
 }

@@ -22,10 +22,8 @@ const CAP: u8 = 2;
 /// The lowest kind that is no message.
 const NO_KIND: u8 = 12;
 
-/// A segment as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Segment {
-    /// Where it begins in the file.
     pub(super) offset: u64,
     /// Its position in the log; None when its header is not whole.
     pub(super) lsn: Option<u64>,
@@ -37,8 +35,7 @@ pub(super) struct Segment {
     pub(super) broken_at: Option<u64>,
 }
 
-/// Reads the whole file. Empty segments at its end were never used and are not listed. Other empty segments may be left by
-/// sled after a crash, or by a file system that lost what was written.
+/// Reads the whole file. Empty segments at its end were never used and are not listed.
 pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     let mut segments = Vec::new();
     let mut buffer = vec![0; SEGMENT];
@@ -56,8 +53,7 @@ pub(super) fn survey(file: &File) -> io::Result<Vec<Segment>> {
     }
 }
 
-/// The broken segments that a crash does not explain. A crash explains the last, where the log ends, and blank ones from
-/// `spare` on, which are free space.
+/// The broken segments that a crash does not explain: neither the last nor blank ones from `spare` on.
 pub(super) fn broken(segments: &[Segment], spare: u64) -> impl Iterator<Item = &Segment> {
     let last = segments.iter().filter_map(|segment| segment.lsn).max();
     let broken = move |segment: &&Segment| match segment.lsn {
@@ -129,8 +125,7 @@ fn message(bytes: &[u8], segment: u64) -> Option<(u8, usize)> {
     (whole && of == segment).then_some((kind, header + len))
 }
 
-/// sled's variable-length integer: up to 240 in one byte, up to 67,823 in two or three, and longer ones as a byte
-/// that tells how many follow.
+/// sled's variable-length integer: one to three bytes up to 67,823, then a byte that tells how many follow.
 fn integer(bytes: &mut &[u8]) -> Option<u64> {
     let (&first, rest) = bytes.split_first()?;
     let byte = |at: usize| rest.get(at).copied().map(u64::from);

@@ -14,7 +14,6 @@ const LAST: usize = 8;
 
 #[derive(Debug)]
 pub(super) struct Undo {
-    /// The directory of sled's files.
     dir: PathBuf,
     len: u64,
     segments: Vec<(u64, Vec<u8>)>,
@@ -47,8 +46,7 @@ impl Undo {
         Ok(Self { dir: dir.to_owned(), len, segments: kept, files })
     }
 
-    /// Puts everything back, under sled's own lock; false when some process has the database open. An error names the
-    /// file that cannot be put back.
+    /// Puts everything back, under sled's own lock; false when some process has the database open.
     pub(super) fn put_back(&self) -> Result<bool, (PathBuf, io::Error)> {
         if !self.put_back_database().map_err(|error| (self.dir.join("db"), error))? {
             return Ok(false);

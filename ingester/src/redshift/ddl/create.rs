@@ -109,7 +109,7 @@ mod tests {
         let text = "[[column]]\nname = 'hitidhigh'\npath = 'hitIdHigh'\nkind = 'unsigned'\ntype = 'decimal(20,0)'\n\
                     [[column]]\nname = 'language'\npath = 'language'\nkind = 'text'\ntype = 'varchar(64)'\n\
                     [[column]]\nname = 'products'\npath = 'products'\nkind = 'json'\ntype = 'super'";
-        Schema::from_toml(text, "t").unwrap()
+        Schema::from_toml_on(&Schema::default(), text, "t").unwrap()
     }
 
     #[test]

@@ -2,15 +2,13 @@
 
 use url::Url;
 
-use crate::config::check::address::check_url;
-use crate::config::check::secrets::one_source;
 use crate::config::choices::{Auth, Secrets};
 use crate::config::keys::Adobe;
 use crate::config::problems::Problems;
 
 pub(super) fn check(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
     for (key, address) in [("adobe.token_url", &adobe.token_url), ("adobe.stream_url", &adobe.stream_url)] {
-        check_url(key, address, problems);
+        problems.check_url(key, address);
     }
     for host in &adobe.redirect_hosts {
         let name = host.strip_prefix("*.").unwrap_or(host);
@@ -35,19 +33,17 @@ pub(super) fn check(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
         range("adobe.damaged_after", adobe.damaged_after, 10, 1_000_000);
     }
     let given = !adobe.client_secret.is_empty();
-    one_source("adobe.client_secret", given, &adobe.client_secret_file, secrets.adobe(), problems);
+    problems.one_source("adobe.client_secret", given, &adobe.client_secret_file, secrets.adobe());
     check_jwt(adobe, secrets, problems);
 }
 
-/// What the service-account flow needs and the other does not.
 fn check_jwt(adobe: &Adobe, secrets: Secrets, problems: &mut Problems) {
     let used = adobe.auth == Auth::Jwt;
-    one_source(
+    problems.one_source(
         "adobe.jwt_key",
         !adobe.jwt_key.is_empty(),
         &adobe.jwt_key_file,
         used && secrets.adobe(),
-        problems,
     );
     if !used {
         return;

@@ -3,12 +3,7 @@
 mod rules;
 
 mod adobe;
-mod filter;
-mod ranges;
 mod redshift;
 mod s3;
-
-mod address;
-mod secrets;
 
 pub(super) use rules::sections;

@@ -1,15 +1,13 @@
 //! The rules of `[redshift]`.
 
-use crate::config::check::address::{check_url, is_loopback_name};
-use crate::config::check::secrets::one_source;
 use crate::config::choices::{Login, Secrets, Tls};
 use crate::config::keys::Redshift;
-use crate::config::problems::Problems;
+use crate::config::problems::{Problems, is_loopback_name};
 
 pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Problems) {
     let needed = secrets.redshift() && redshift.auth == Login::Password;
     let given = !redshift.password.is_empty();
-    one_source("redshift.password", given, &redshift.password_file, needed, problems);
+    problems.one_source("redshift.password", given, &redshift.password_file, needed);
     check_login(redshift, problems);
     if redshift.table == redshift.ledger {
         problems.add("redshift.ledger", "must not be the table itself");
@@ -30,7 +28,6 @@ pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Proble
     }
 }
 
-/// What each way to log in needs.
 fn check_login(redshift: &Redshift, problems: &mut Problems) {
     let auth = match redshift.auth {
         Login::Password => "password",
@@ -38,7 +35,7 @@ fn check_login(redshift: &Redshift, problems: &mut Problems) {
         Login::IamIdentity => "iam-identity",
         Login::Serverless => "serverless",
     };
-    match (redshift.auth.needs_user(), redshift.user.trim().is_empty()) {
+    match (matches!(redshift.auth, Login::Password | Login::Iam), redshift.user.trim().is_empty()) {
         (true, true) => {
             let rule = "is missing: for example user = \"livestream_loader\"";
             problems.add("redshift.user", rule);
@@ -61,6 +58,6 @@ fn check_login(redshift: &Redshift, problems: &mut Problems) {
         problems.add(key, format_args!("{rule} {auth:?}"));
     }
     if !redshift.api_endpoint.is_empty() {
-        check_url("redshift.api_endpoint", &redshift.api_endpoint, problems);
+        problems.check_url("redshift.api_endpoint", &redshift.api_endpoint);
     }
 }

@@ -1,18 +1,21 @@
 //! The rules of every section, and those that concern several.
 
-use toml::{Table, Value};
+use std::fmt::Display;
 
-use crate::config::check::{adobe, filter, ranges, redshift, s3};
+use toml::Table;
+use toml::Value;
+
+use crate::config::check::{adobe, redshift, s3};
 use crate::config::choices::Secrets;
-use crate::config::keys::Config;
+use crate::config::keys::{Config, FilterRule, KEYS, Type};
 use crate::config::problems::Problems;
+use crate::human::{Size, Span};
 
 /// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
 const MAX_SOCKET_BYTES: usize = 107;
 
-/// Turns the completed table into sections, complaining about every value that breaks a rule.
 pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) -> Option<Config> {
-    ranges::check(&table, problems);
+    check_ranges(&table, problems);
     match serde_path_to_error::deserialize::<_, Config>(Value::Table(table)) {
         Ok(mut config) => {
             if config.adobe.token_url.is_empty() {
@@ -21,7 +24,7 @@ pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) 
             adobe::check(&config.adobe, secrets, problems);
             s3::check(&config, secrets, problems);
             redshift::check(&config.redshift, secrets, problems);
-            config.filters.iter().for_each(|rule| filter::check(rule, problems));
+            config.filters.iter().for_each(|rule| check_filter(rule, problems));
             check_places(&config, problems);
             check_rest(&config, problems);
             Some(config)
@@ -37,7 +40,6 @@ pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) 
     }
 }
 
-/// Directories and sockets of the two services.
 fn check_places(config: &Config, problems: &mut Problems) {
     let Config { log, ingester, .. } = config;
     for (key, path) in [("log.dir", &log.dir), ("ingester.dir", &ingester.dir)] {
@@ -108,5 +110,93 @@ fn check_level(filter: &str, problems: &mut Problems) {
     }
     if !overall {
         problems.add("logging.level", "names no level for everything else, such as \"info\"");
+    }
+}
+
+fn check_filter(rule: &FilterRule, problems: &mut Problems) {
+    let key = format!("filter {:?}", rule.name);
+    let tests = [
+        ("filter.exists", rule.exists.is_some()),
+        ("filter.equals", !rule.equals.is_empty()),
+        ("filter.not_equals", !rule.not_equals.is_empty()),
+        ("filter.contains", !rule.contains.is_empty()),
+        ("filter.starts_with", !rule.starts_with.is_empty()),
+        ("filter.ends_with", !rule.ends_with.is_empty()),
+        ("filter.matches", !rule.matches.is_empty()),
+        ("filter.greater", rule.greater.is_some()),
+        ("filter.less", rule.less.is_some()),
+    ];
+    let given: Vec<_> = tests.iter().filter(|(_, given)| *given).map(|(test, _)| *test).collect();
+    if given.len() != 1 {
+        let all = tests.map(|(test, _)| test).join(", ");
+        let given = if given.is_empty() { "none".to_owned() } else { given.join(" and ") };
+        problems.add(&key, format_args!("give exactly one of {all}, not {given}"));
+    }
+    for (test, values) in [
+        ("filter.contains", &rule.contains),
+        ("filter.starts_with", &rule.starts_with),
+        ("filter.ends_with", &rule.ends_with),
+        ("filter.matches", &rule.matches),
+    ] {
+        if values.iter().any(String::is_empty) {
+            problems.add(&key, format_args!("{test}: the empty text fits every record"));
+        }
+    }
+    for (test, bound) in [("filter.greater", rule.greater), ("filter.less", rule.less)] {
+        if bound.is_some_and(|bound| !bound.is_finite()) {
+            problems.add(&key, format_args!("{test} must be a number"));
+        }
+    }
+    if rule.name.is_empty() || rule.field.is_empty() {
+        problems.add(&key, "filter.name and filter.field must not be empty");
+    }
+}
+
+fn check_ranges(table: &Table, problems: &mut Problems) {
+    for key in KEYS.iter() {
+        let value = key.path.split_once('.').and_then(|(section, name)| table.get(section)?.get(name));
+        let (Some(value), Some((least, greatest))) = (value, key.range) else { continue };
+        if let Some(shown) = outside(key.kind, value, [least, greatest]) {
+            problems.add(key.path, format_args!("must be between {least} and {greatest}, not {shown}"));
+        }
+    }
+}
+
+fn outside(kind: Type, value: &Value, bounds: [&str; 2]) -> Option<String> {
+    fn of<T: PartialOrd + Display>(value: &T, [least, greatest]: [Option<T>; 2]) -> Option<String> {
+        let below = least.is_some_and(|least| *value < least);
+        let above = greatest.is_some_and(|greatest| *value > greatest);
+        (below || above).then(|| value.to_string())
+    }
+    match kind {
+        Type::Size => of(&Size::parse(value.as_str()?)?, bounds.map(Size::parse)),
+        Type::Duration => of(&Span::parse(value.as_str()?)?, bounds.map(Span::parse)),
+        _ => of(&value.as_integer()?, bounds.map(|bound| bound.parse().ok())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys;
+    use crate::seal::{MAX_FILE_BYTES, MAX_FILE_ROWS};
+
+    #[test]
+    fn every_bound_can_be_read() {
+        for key in KEYS.iter().filter(|key| key.range.is_some()) {
+            let (least, greatest) = key.range.unwrap();
+            let value = |text: &str| text.parse().map_or_else(|_| Value::from(text), Value::Integer);
+            for (bounds, within) in [([least, greatest], true), ([greatest, greatest], false)] {
+                assert_eq!(outside(key.kind, &value(least), bounds).is_none(), within, "{}", key.path);
+            }
+            assert!(outside(key.kind, &value(greatest), [least, least]).is_some(), "{}", key.path);
+        }
+    }
+
+    #[test]
+    fn a_file_that_the_configuration_allows_is_one_that_a_seal_may_name() {
+        let greatest = |path: &str| keys::find(path).unwrap().range.unwrap().1;
+        assert_eq!(greatest("batch.records_per_file"), MAX_FILE_ROWS.to_string());
+        assert_eq!(Size::parse(greatest("batch.max_file_bytes")), Some(Size(MAX_FILE_BYTES)));
     }
 }

@@ -1,8 +1,6 @@
 //! The rules of `[s3]`: the credential, the terms of a bucket, and prefixes that must be apart.
 
-use crate::config::check::address::check_url;
-use crate::config::check::secrets::one_source;
-use crate::config::choices::{Archive, Secrets};
+use crate::config::choices::{Archive, Encryption, Secrets};
 use crate::config::keys::{Config, S3};
 use crate::config::problems::Problems;
 
@@ -13,7 +11,7 @@ pub(super) fn check(config: &Config, secrets: Secrets, problems: &mut Problems) 
     for (key, address) in [("s3.endpoint", &config.s3.endpoint), ("s3.sts_endpoint", &config.s3.sts_endpoint)]
     {
         if !address.is_empty() {
-            check_url(key, address, problems);
+            problems.check_url(key, address);
         }
     }
     credential(&config.s3, secrets, problems);
@@ -32,7 +30,7 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
         ),
         ("s3.session_token", &s3.session_token, &s3.session_token_file, false),
     ] {
-        one_source(key, !secret.is_empty(), file, needed, problems);
+        problems.one_source(key, !secret.is_empty(), file, needed);
         let given = !secret.is_empty() || !file.as_os_str().is_empty();
         if given && !fixed_key {
             problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));
@@ -49,9 +47,10 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
     }
 }
 
-/// What a bucket's policy may require of every object.
 fn terms(s3: &S3, problems: &mut Problems) {
-    if !s3.kms_key_id.is_empty() && !s3.server_side_encryption.is_kms() {
+    if !s3.kms_key_id.is_empty()
+        && !matches!(s3.server_side_encryption, Encryption::Kms | Encryption::KmsDsse)
+    {
         let rule = "must be \"aws:kms\" or \"aws:kms:dsse\": s3.kms_key_id belongs to it";
         problems.add("s3.server_side_encryption", rule);
     }

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
+use chrono::Utc;
 use serde::Serialize;
 use shared::clock::Clock;
 use shared::config::{Archive, Config};
@@ -10,23 +11,20 @@ use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout::{self, SEAL};
 
-use super::timeline::{Event, timeline};
-use crate::loads::{Load, LoadState};
+use crate::loads::{ErrorClass, Load, LoadState};
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
-/// Ids named when a prefix means several batches.
 const NAMED: usize = 5;
 
 /// One batch at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct BatchDump {
     /// [`SNAPSHOT_FORMAT`]
     pub format: u32,
-    /// When.
     pub at: DateTime<Utc>,
-    /// The batch.
     pub batch: BatchId,
     /// What the producer's log has of it; None inside when the log does not know it.
     pub producer: Part<Option<BatchDetail>>,
@@ -36,7 +34,6 @@ pub struct BatchDump {
     pub seal: Option<String>,
     /// Where its rows in quarantine are in S3; None when it has none, as far as the ingester knows.
     pub quarantine: Option<String>,
-    /// What happened to it, in order of time.
     pub timeline: Vec<Event>,
 }
 
@@ -100,4 +97,75 @@ fn seal(config: &Config, batch: BatchId, made: Option<&BatchDetail>, load: Optio
         (_, _, None) => (below(&config.s3.to_ingest), batch),
     };
     Some(format!("{}{SEAL}", layout::folder(&place, id)))
+}
+
+/// Something that happened to a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Event {
+    pub event: Happening,
+    pub at: DateTime<Utc>,
+    /// Milliseconds since the event before it; None for the first.
+    pub after_ms: Option<u64>,
+    pub attempt: Option<u32>,
+    pub class: Option<ErrorClass>,
+    pub why: Option<String>,
+}
+
+/// What can happen to a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Happening {
+    Opened,
+    Sealed,
+    Published,
+    Discovered,
+    Started,
+    Failed,
+    Loaded,
+    Archived,
+    FoundAgain,
+}
+
+pub(super) fn timeline(batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Vec<Event> {
+    use Happening as H;
+    let mut events = Vec::new();
+    let mut add = |event, at: Option<DateTime<Utc>>, attempt, failure: Option<(ErrorClass, &String)>| {
+        let (class, why) = failure.map(|(class, why)| (class, why.clone())).unzip();
+        events.extend(at.map(|at| Event { event, at, after_ms: None, attempt, class, why }));
+    };
+    let made = made.map(|made| &made.summary);
+    let opened = made.map_or_else(|| batch.opened_at(), |made| made.opened);
+    add(H::Opened, Some(opened), None, None);
+    add(H::Sealed, made.and_then(|made| made.sealed), None, None);
+    add(H::Published, made.and_then(|made| made.published), None, None);
+    if let Some(load) = load {
+        add(H::Discovered, Some(load.discovered), None, None);
+        for (number, failed) in load.failures.iter().enumerate() {
+            add(H::Started, failed.started, failed.attempt, None);
+            // The state keeps more of the reason of the latest failure.
+            let why = match &load.state {
+                LoadState::Retrying { why, .. } if number + 1 == load.failures.len() => why,
+                _ => &failed.why,
+            };
+            add(H::Failed, Some(failed.failed), failed.attempt, Some((failed.class, why)));
+        }
+        add(H::Started, load.started, Some(load.attempts), None);
+        let (loaded, archived) = match load.state {
+            LoadState::Loaded { at } => (Some(at), None),
+            LoadState::Archived { at } => (None, Some(at)),
+            _ => (None, None),
+        };
+        add(H::Loaded, load.loaded.or(loaded), None, None);
+        add(H::Archived, archived, None, None);
+        add(H::FoundAgain, load.found_again, None, None);
+    }
+    // The clocks of the two services may differ. The sort is stable: events of one service stay in their order.
+    events.sort_by_key(|event| event.at);
+    let before: Vec<_> = events.iter().map(|event| event.at).collect();
+    for (event, before) in events.iter_mut().skip(1).zip(before) {
+        event.after_ms = Some(u64::try_from((event.at - before).num_milliseconds()).unwrap_or(0));
+    }
+    events
 }

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, duration};
 
 use super::batch::BatchDump;
-use super::timeline::{Event, Happening};
+use super::batch::{Event, Happening};
 use crate::inspect::columns;
-use crate::inspect::words::{age, header, outcomes, word};
+use crate::inspect::columns::{age, header, outcomes, word};
 use crate::loads::{FAILURES_KEPT, Load, LoadState};
 use crate::status::snapshot::{BatchDetail, FileDetail};
 

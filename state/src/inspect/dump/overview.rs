@@ -18,24 +18,18 @@ use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot,
 
 /// Both services at one moment.
 #[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
 pub struct Dump {
     /// [`SNAPSHOT_FORMAT`]
     pub format: u32,
-    /// When.
     pub at: DateTime<Utc>,
-    /// The producer's log.
     pub producer: Part<ProducerSnapshot>,
-    /// The ingester's load store.
     pub ingester: Part<IngesterSnapshot>,
-    /// What has not reached its end.
     pub pending: Pending,
-    /// The batches that have not reached their end, wherever they are known, and their rows.
     #[serde(skip)]
     pub(super) waiting: HashMap<BatchId, u64>,
-    /// Whether nothing else is shown.
     #[serde(skip)]
     pub(super) only_pending: bool,
-    /// Failures from which on a load is marked.
     #[serde(skip)]
     pub(super) alert_after: u32,
 }

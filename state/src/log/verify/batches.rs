@@ -38,7 +38,6 @@ pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
     context.recheck(lost.collect(), |store, seq| check_owner(store, *seq))
 }
 
-/// A file whose batch does not name it.
 fn check_owner(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     let Some(file) = record::<FileRecord>(store, Table::Files, seq)? else { return Ok(Vec::new()) };
     let what = match record::<BatchRecord>(store, Table::Batches, file.batch)? {
@@ -52,8 +51,7 @@ fn check_owner(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     Ok(vec![of_file(seq, what)])
 }
 
-/// What is wrong with one batch. Its record is read before and after its files; one that changes between is being written
-/// and is read anew.
+/// What is wrong with one batch. A record that changes while its files are read is read anew.
 fn check_batch(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     /// A filling batch changes with every commit, and its files are read in much less time than lies between two.
     const TRIES: usize = 10;

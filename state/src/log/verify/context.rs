@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::ids::BatchId;
 
-use crate::log::keys::seq_key;
+use crate::log::record::seq_key;
 use crate::log::record::{BatchRecord, FileRecord};
+use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
 use crate::verdict::{Checked, Fault, NO_SUCH_KEY};
 
@@ -20,7 +21,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 const TABLES: [Table; 7] =
     [Table::Meta, Table::Chunks, Table::Files, Table::Batches, Table::Hits, Table::Rejects, Table::Sessions];
 
-/// Faults, each with the table that reports it.
 pub(super) type Faults = Vec<(Table, Fault)>;
 
 /// Highest numbers found; next numbers must be above them.
@@ -32,7 +32,6 @@ pub(super) struct Highest {
     pub(super) session: Option<u64>,
 }
 
-/// The tables, and the records that others are compared with.
 pub(super) struct Context<'l> {
     pub(super) store: &'l Store,
     pub(super) files: BTreeMap<u64, FileRecord>,
@@ -72,7 +71,6 @@ impl<'l> Context<'l> {
         })
     }
 
-    /// Adds faults to their tables, each with the batch its file belongs to.
     pub(super) fn add(&mut self, faults: Faults) {
         for (table, mut fault) in faults {
             let batch = || Some(self.batches.get(&self.files.get(&fault.file?)?.batch)?.id);
@@ -120,14 +118,62 @@ pub(super) fn record<T: DeserializeOwned>(
     }
 }
 
-/// A fault of a batch.
 pub(super) fn of_batch(seq: u64, id: BatchId, what: impl Into<String>) -> (Table, Fault) {
     let fault = Fault::new(Table::Batches, &seq_key(seq), what);
     (Table::Batches, Fault { batch: Some(id), ..fault })
 }
 
-/// A fault of a file.
 pub(super) fn of_file(seq: u64, what: impl Into<String>) -> (Table, Fault) {
     let fault = Fault::new(Table::Files, &seq_key(seq), what);
     (Table::Files, Fault { file: Some(seq), ..fault })
+}
+
+/// Shows every chunked value of `table` to `see`, whose keys without the number of the piece have `key_len` bytes.
+pub(super) fn each_chunked(
+    checked: &mut Checked,
+    store: &Store,
+    table: Table,
+    key_len: usize,
+    mut see: impl FnMut(&mut Checked, &[u8], Result<&[u8], &'static str>),
+) -> Result<(), StoreError> {
+    let mut group = Group::default();
+    checked.each(store, table, |checked, key, value| {
+        if key.len() != key_len + PIECE {
+            checked.faults.push(Fault::new(table, key, NO_SUCH_KEY));
+            return;
+        }
+        if let Some(ended) = group.add(&key[..key_len], chunked::number(key), value) {
+            ended.show(checked, &mut see);
+        }
+    })?;
+    group.show(checked, &mut see);
+    Ok(())
+}
+
+#[derive(Default)]
+struct Group {
+    key: Vec<u8>,
+    pieces: Vec<(u16, Vec<u8>)>,
+}
+
+impl Group {
+    fn add(&mut self, key: &[u8], number: u16, piece: &[u8]) -> Option<Self> {
+        let ended = (self.key != key)
+            .then(|| std::mem::replace(self, Self { key: key.to_vec(), pieces: Vec::new() }));
+        self.pieces.push((number, piece.to_vec()));
+        ended
+    }
+
+    fn show(
+        self,
+        checked: &mut Checked,
+        see: &mut impl FnMut(&mut Checked, &[u8], Result<&[u8], &'static str>),
+    ) {
+        if self.pieces.is_empty() {
+            return;
+        }
+        let mut content = Vec::new();
+        let joined = chunked::join(self.pieces.iter().map(|(no, part)| (*no, &part[..])), &mut content);
+        see(checked, &self.key, joined.map(|()| &content[..]));
+    }
 }

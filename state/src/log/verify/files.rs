@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::log::chunk;
-use crate::log::keys::{chunk_key, chunk_of, seq_key, seq_of};
 use crate::log::record::FileRecord;
+use crate::log::record::{chunk_key, chunk_of, seq_key, seq_of};
 use crate::log::status::FileStatus;
+use crate::log::verify::context::each_chunked;
 use crate::log::verify::context::{Context, Faults, of_file, record};
-use crate::log::verify::groups;
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
 use crate::verdict::Fault;
@@ -21,7 +21,6 @@ fn measure(content: Result<&[u8], &str>) -> Measured {
     Ok((rows, lines.len() as u64, content.len() as u64))
 }
 
-/// What the chunks of a file hold together.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Held {
     chunks: u32,
@@ -44,7 +43,6 @@ impl Held {
         }
     }
 
-    /// What the chunks of `file` must hold together.
     fn wanted(file: &FileRecord) -> Self {
         if !waits(file) {
             return Self::default();
@@ -62,7 +60,7 @@ fn waits(file: &FileRecord) -> bool {
 pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
     let mut held = BTreeMap::<u64, Held>::new();
     let store = context.store;
-    groups::each(context.table(Table::Chunks), store, Table::Chunks, 12, |checked, key, content| {
+    each_chunked(context.table(Table::Chunks), store, Table::Chunks, 12, |checked, key, content| {
         let chunk = measure(content);
         checked.count("chunks", 1);
         if let Ok((rows, _, bytes)) = chunk {
@@ -87,8 +85,7 @@ pub(super) fn check(context: &mut Context<'_>) -> Result<(), StoreError> {
     context.recheck(suspects, |store, seq| check_file(store, *seq))
 }
 
-/// What is wrong with one file and its chunks. Its record is read before and after its chunks: rows may be added between,
-/// and a file that changes its state between is read anew.
+/// What is wrong with one file and its chunks. A file that changes its state while its chunks are read is read anew.
 fn check_file(store: &Store, seq: u64) -> Result<Faults, StoreError> {
     loop {
         let before = record::<FileRecord>(store, Table::Files, seq)?;

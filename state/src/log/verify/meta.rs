@@ -5,9 +5,9 @@ use shared::json_fault::json_fault;
 
 use crate::log::batch_mark::MARK;
 use crate::log::columns::{self, COLUMNS};
-use crate::log::keys::{HOLES, SUMS};
 use crate::log::record::{BatchRecord, CHOSEN, Chosen, Sums};
-use crate::log::runs::{RUNS, Runs};
+use crate::log::record::{HOLES, SUMS};
+use crate::log::record::{RUNS, Runs};
 use crate::log::status::BatchStatus;
 use crate::log::verify::context::{Context, Faults, Highest, record};
 use crate::store::{COMMITS, Store, StoreError, Table};

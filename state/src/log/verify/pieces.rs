@@ -2,10 +2,10 @@
 
 use shared::json_fault::json_fault;
 
-use crate::log::keys::seq_of;
+use crate::log::record::seq_of;
 use crate::log::record::{RejectLine, Session};
 use crate::log::verify::context::Context;
-use crate::log::verify::groups;
+use crate::log::verify::context::each_chunked;
 use crate::log::window::count_ids;
 use crate::store::{StoreError, Table, chunked};
 use crate::verdict::Fault;
@@ -40,7 +40,7 @@ fn check_pieces(
 ) -> Result<Option<u64>, StoreError> {
     let (mut highest, mut suspects) = (None, Vec::new());
     let store = context.store;
-    groups::each(context.table(table), store, table, key_len, |checked, key, content| {
+    each_chunked(context.table(table), store, table, key_len, |checked, key, content| {
         highest = Some(seq_of(key));
         match content.map_err(str::to_owned).and_then(&read) {
             Ok(count) => checked.count(what, count),

@@ -4,9 +4,7 @@
 
 mod server;
 mod snapshot_cache;
-mod client;
 mod protocol;
 
-pub use client::{AskError, Followed, ask, follow, snapshot};
-pub use protocol::{Answer, Published, Question, Republish};
+pub use protocol::{Answer, AskError, Followed, Published, Question, Republish, ask, follow, snapshot};
 pub use server::{CLIENTS, Owner, serve};

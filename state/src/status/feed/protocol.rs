@@ -1,12 +1,16 @@
-//! What server and client share: questions, answers and their form on the wire.
+//! What server and client share, questions, answers and their form on the wire, and the client.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use shared::exit::Exit;
+use serde::Deserialize;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
 
 use crate::loads::Pause;
 
@@ -16,18 +20,14 @@ const WRITE_TIME: Duration = Duration::from_secs(60);
 /// A question to a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names say it")]
 pub enum Question {
-    /// Everything, at this moment.
     Snapshot,
-    /// Batches as they are published.
     Follow,
-    /// All about one batch.
     Batch(BatchPrefix),
-    /// Whether everything in the database is as it was written.
     Verify,
     /// Stop loading for a while. The pause is durable before it is answered.
     Pause(Pause),
-    /// Load again.
     Resume,
     /// Upload a published batch once more: something of it is missing in S3, or altered.
     Republish(BatchId),
@@ -85,4 +85,70 @@ pub(super) fn line(value: &impl Serialize) -> io::Result<Vec<u8>> {
 
 pub(super) async fn send(to: &mut (impl AsyncWrite + Unpin), line: &[u8]) -> io::Result<()> {
     tokio::time::timeout(WRITE_TIME, to.write_all(line)).await?
+}
+
+/// The largest answer a client accepts: the snapshot of the largest log is far smaller.
+const MAX_ANSWER: u64 = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No service listens on the socket: then none has the database. Or this user may not connect to it.
+    #[error("nobody answers: {0}")]
+    Nobody(io::Error),
+    /// The service answered that it cannot.
+    #[error("{0}")]
+    Refused(Failure),
+    /// The service hung up, or its answer is not understood.
+    #[error("it did not answer: {0}; it may be of another version, or is ending")]
+    Broken(io::Error),
+}
+
+async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError> {
+    let mut stream = UnixStream::connect(socket).await.map_err(AskError::Nobody)?;
+    let line = line(question).map_err(AskError::Broken)?;
+    send(&mut stream, &line).await.map_err(AskError::Broken)?;
+    Ok(stream)
+}
+
+/// Asks the service behind `socket`.
+pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Result<Answer<T>, AskError> {
+    let mut text = Vec::new();
+    let answer = put(socket, question).await?;
+    answer.take(MAX_ANSWER).read_to_end(&mut text).await.map_err(AskError::Broken)?;
+    let reply: Reply<T> = serde_json::from_slice(&text).map_err(|error| AskError::Broken(error.into()))?;
+    match reply.snapshot {
+        Some(snapshot) => Ok(Answer { pid: reply.pid, snapshot }),
+        None => {
+            let error = anyhow::anyhow!("process {}: {}", reply.pid, reply.error.unwrap_or_default());
+            Err(AskError::Refused(Failure::new(reply.exit.unwrap_or(Exit::Unavailable), error)))
+        }
+    }
+}
+
+/// Asks the service behind `socket` for its snapshot.
+pub async fn snapshot<T: DeserializeOwned>(socket: &Path) -> Result<Answer<T>, AskError> {
+    ask(socket, &Question::Snapshot).await
+}
+
+/// The batches a producer publishes, as they come.
+#[derive(Debug)]
+pub struct Followed {
+    lines: Lines<BufReader<UnixStream>>,
+}
+
+impl Followed {
+    /// The next batch; None when the producer has gone.
+    pub async fn next(&mut self) -> io::Result<Option<Published>> {
+        match self.lines.next_line().await? {
+            None => Ok(None),
+            Some(line) => Ok(Some(serde_json::from_str(&line)?)),
+        }
+    }
+}
+
+/// Follows the producer behind `socket`.
+pub async fn follow(socket: &Path) -> Result<Followed, AskError> {
+    let stream = put(socket, &Question::Follow).await?;
+    Ok(Followed { lines: BufReader::new(stream).lines() })
 }

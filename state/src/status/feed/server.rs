@@ -18,8 +18,9 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::protocol::{Published, Question, Reply, Republish, line, send};
 use super::snapshot_cache::SnapshotCache;
-use crate::loads::{Pause, Pausing};
-use crate::status::snapshot::Matching;
+use crate::loads::{Load, Loads, Pause, Pausing};
+use crate::log::LogReader;
+use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
 use crate::verdict::Checked;
 
 /// Clients that are served at once. The others wait to be accepted: each holds a task and an answer in memory.
@@ -35,16 +36,13 @@ const BATCH_PAUSE: u32 = 16;
 const BATCH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Answers for a database. Each method may block: the server calls it on a thread that may.
+#[allow(missing_docs, reason = "the names say it")]
 pub trait Owner: Send + Sync + 'static {
-    /// The answer to [`Question::Snapshot`].
     type Snapshot: Serialize + Send;
-    /// What is known of one batch.
     type Batch: Serialize + Send;
 
-    /// Reads everything.
     fn snapshot(&self) -> Result<Self::Snapshot, Failure>;
 
-    /// Reads one batch.
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Self::Batch>, Failure>;
 
     /// Reads and checks the whole database, while it is written. Damage is no error; the result names it.
@@ -55,12 +53,10 @@ pub trait Owner: Send + Sync + 'static {
         refusal("only an ingester can be paused")
     }
 
-    /// Begins to upload a batch once more.
     fn republish(&self, _batch: BatchId) -> Result<Republish, Failure> {
         refusal("nothing is uploaded here")
     }
 
-    /// Takes note that a batch is loaded.
     fn loaded(&self, _batch: BatchId) {}
 
     /// Batches published lately, and the channel of those to come; None when this service publishes nothing.
@@ -78,11 +74,7 @@ struct Server<O> {
     verify: Arc<Semaphore>,
 }
 
-/// Answers questions on `socket` until shutdown. The caller has the database, so a socket file that is there is left
-/// over from an earlier owner and is replaced.
-///
-/// # Errors
-/// When the socket cannot be made.
+/// Answers questions on `socket` until shutdown. The caller has the database: a socket that is there is left over.
 pub async fn serve<O: Owner>(
     socket: &Path,
     owner: Arc<O>,
@@ -186,8 +178,7 @@ impl<O: Owner> Server<O> {
     }
 }
 
-/// Sends each published batch until the client hangs up. A slow client that missed some is disconnected; it asks again
-/// and gets the recent ones.
+/// Sends each published batch until the client hangs up. A slow client that missed some is disconnected.
 async fn follow<O: Owner>(
     owner: Arc<O>,
     write: &mut (impl AsyncWrite + Unpin),
@@ -213,7 +204,6 @@ fn refusal<T>(why: &str) -> Result<T, Failure> {
     Err(Failure::new(Exit::Unavailable, anyhow::anyhow!("{why}")))
 }
 
-/// Answers with the result of `read`, which may block.
 async fn answer_with<T: Serialize>(
     write: &mut (impl AsyncWrite + Unpin),
     read: impl FnOnce() -> Result<T, Failure> + Send + 'static,
@@ -232,4 +222,41 @@ fn reply<T: Serialize>(answer: Result<T, Failure>) -> io::Result<Vec<u8>> {
         }
     };
     line(&reply)
+}
+
+impl Owner for LogReader {
+    type Snapshot = ProducerSnapshot;
+    type Batch = BatchDetail;
+
+    fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
+        Ok(self.snapshot()?)
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
+        let batches = self.batches()?.into_iter().map(|(seq, record)| (record.id, (seq, record)));
+        Matching::find(batches, prefix, |(seq, record)| Ok(BatchDetail::read(self, seq, record)?))
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
+}
+
+impl Owner for Loads {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        // The pauses in force are known to the service, not to its database.
+        let (loads, sums, ledger) = (self.all()?, self.sums()?, self.ledger_mark()?);
+        Ok(IngesterSnapshot { loads, paused: None, sums, ledger })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Matching::find(self.all()?.into_iter().map(|load| (load.batch, load)), prefix, Ok)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Ok(self.verify()?)
+    }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 use shared::clock::{Clock, Steady};
 use tokio::sync::Mutex;
 
-/// The pause after a snapshot, in times of what it took: under steady asking snapshots take less than one part in 250
-/// of the time, or little more, of one core.
+/// The pause after a snapshot, in times of what it took: snapshots take about one part in 250 of a core.
 const PAUSE: u32 = 256;
 /// The pause at most, so that no client waits long.
 const PAUSE_MAX: Duration = Duration::from_millis(800);
@@ -19,14 +18,12 @@ const PAUSE_MAX: Duration = Duration::from_millis(800);
 #[derive(Debug)]
 pub(super) struct SnapshotCache {
     clock: Clock,
-    /// Snapshots begun so far.
     begun: AtomicU64,
     latest: Mutex<Option<Latest>>,
 }
 
 #[derive(Debug)]
 struct Latest {
-    /// Its number, from 1.
     number: u64,
     /// When the next one may begin.
     next: Steady,

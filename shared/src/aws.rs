@@ -1,25 +1,41 @@
-//! The credential of every request to AWS: the fixed key of `[s3]`, the AWS chain, or a role assumed with one of them.
+//! What the calls to AWS have in common: the HTTP client, and the credential, which is the fixed key of `[s3]`, the AWS
+//! chain, or a role assumed with one of them. No request of an SDK leaves this machine as plain http, wherever its
+//! address comes from: the AWS chain also takes addresses from the profile (`endpoint_url` of STS).
 
 use std::time::Duration;
 
+use aws_config::BehaviorVersion;
+use aws_config::Region;
+use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::{ConfigBag, Credentials};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::connector_metadata::ConnectorMetadata;
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::{RuntimeComponents, RuntimeComponentsBuilder};
+use hyper::Uri;
 
-use crate::aws::connector::http;
 use crate::boxed::Boxed;
 use crate::causes::causes;
 use crate::config::S3;
+use crate::egress::{Egress, may_be_plain};
 
-/// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// The name by which CloudTrail shows the sessions of an assumed role.
 const SESSION: &str = "livestream";
 
-/// What the clients of AWS have in common; the credential is the fixed key of `[s3]` or the AWS chain, or a role that is
-/// assumed with one of them.
+/// What the clients of AWS have in common.
 pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     Box::pin(async move {
         let timeouts = TimeoutConfig::builder()
@@ -40,8 +56,7 @@ pub fn load(config: &S3) -> Boxed<'_, SdkConfig> {
     })
 }
 
-/// The configuration for STS. It is made anew, without what the SDK would look up for a service: an `endpoint_url` of the
-/// profile would override an address that is set here.
+/// The configuration for STS, made anew: an `endpoint_url` of the profile would override the address set here.
 fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
     let mut asking = SdkConfig::builder();
     asking.set_behavior_version(sdk.behavior_version());
@@ -58,7 +73,6 @@ fn asking(config: &S3, sdk: &SdkConfig) -> SdkConfig {
     asking.build()
 }
 
-/// The same, as the role of [s3].
 async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
     let mut role =
         AssumeRoleProvider::builder(&config.role_arn).session_name(SESSION).configure(&asking(config, &sdk));
@@ -75,8 +89,7 @@ const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_pro
      the role of its container or instance, a web identity, a profile with keys or with role_arn and source_profile, \
      AWS_ACCESS_KEY_ID, or s3.access_key_id";
 
-/// The message for a source of credentials that is not built in, in place of the SDK's, which names features of cargo. None
-/// if the error is another.
+/// The message for a source of credentials that is not built in, in place of the SDK's; None for any other error.
 pub(crate) fn not_built_in(said: &str) -> Option<String> {
     let source = if let Some((_, rest)) = said.split_once("cargo feature(s) enabled: ") {
         match rest.split(['.', ' ', ',']).next().unwrap_or_default() {
@@ -96,6 +109,86 @@ pub(crate) fn not_built_in(said: &str) -> Option<String> {
 pub fn credential_error(error: &dyn std::error::Error) -> String {
     let said = causes(error);
     not_built_in(&said).unwrap_or(said)
+}
+
+fn provider() -> tls::Provider {
+    tls::Provider::Rustls(CryptoMode::Ring)
+}
+
+/// A connector that takes the way out that the environment names, as every client of the product does.
+pub fn connector(
+    egress: &Egress,
+    settings: Option<HttpConnectorSettings>,
+    components: Option<&RuntimeComponents>,
+) -> Connector {
+    let mut builder = Connector::builder().tls_provider(provider());
+    builder.set_connector_settings(settings);
+    builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+    if let Some(proxy) = egress.proxy_of_aws() {
+        builder = builder.proxy_config(proxy.clone());
+    }
+    if let Some(context) = egress.context_of_aws() {
+        builder = builder.tls_context(context.clone());
+    }
+    builder.build()
+}
+
+fn http(egress: &Egress) -> SharedHttpClient {
+    let egress = egress.clone();
+    HttpsOnly::over(Builder::new().build_with_connector_fn(move |settings, components| {
+        connector(&egress, settings.cloned(), components)
+    }))
+}
+
+#[derive(Debug)]
+struct HttpsOnly<T>(T);
+
+impl HttpsOnly<SharedHttpClient> {
+    fn over(client: SharedHttpClient) -> SharedHttpClient {
+        SharedHttpClient::new(Self(client))
+    }
+}
+
+impl HttpClient for HttpsOnly<SharedHttpClient> {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(HttpsOnly(self.0.http_connector(settings, components)))
+    }
+
+    /// The client below reads the system's authorities here, before the first request and not within its time.
+    fn validate_base_client_config(
+        &self,
+        components: &RuntimeComponentsBuilder,
+        config: &ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.validate_base_client_config(components, config)
+    }
+
+    fn connector_metadata(&self) -> Option<ConnectorMetadata> {
+        self.0.connector_metadata()
+    }
+}
+
+impl HttpConnector for HttpsOnly<SharedHttpConnector> {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        match refusal(request.uri()) {
+            Some(why) => HttpConnectorFuture::ready(Err(ConnectorError::user(why.into()))),
+            None => self.0.call(request),
+        }
+    }
+}
+
+/// Why no request goes to this address, if so.
+fn refusal(address: &str) -> Option<String> {
+    let uri = address.parse::<Uri>().unwrap_or_default();
+    let plain = uri.scheme_str() != Some("https") && !may_be_plain(&uri);
+    let host = uri.host().unwrap_or_default();
+    plain.then(|| {
+        format!("refused to send plain http to {host}: only https leaves this machine; is it an endpoint_url of the AWS profile?")
+    })
 }
 
 #[cfg(test)]
@@ -152,7 +245,7 @@ mod tests {
     fn sts_is_asked_where_the_configuration_says_whatever_the_profile_says() {
         use crate::config::{Config, Secrets};
 
-        let text = include_str!("../../../deploy/pipeline.example.toml");
+        let text = include_str!("../../deploy/pipeline.example.toml");
         let config =
             Config::parse(text, std::path::Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
         // As the SDK sets it when a profile has an endpoint_url.
@@ -164,6 +257,28 @@ mod tests {
             assert_eq!(asking.endpoint_url(), asked);
             assert!(asking.service_config().is_none(), "it would go before");
             assert_eq!(asking.region(), sdk.region());
+        }
+    }
+}
+
+#[cfg(test)]
+mod connector_tests {
+    use super::*;
+
+    #[test]
+    fn plain_http_goes_to_this_machine_and_the_metadata_of_aws_alone() {
+        for sent in [
+            "https://s3.eu-central-1.amazonaws.com/b/k?x=1",
+            "http://127.0.0.1:9000/b/k",
+            "http://localhost:9000/",
+            "http://169.254.169.254/latest/api/token",
+            "http://169.254.170.2/v2/credentials",
+        ] {
+            assert_eq!(refusal(sent), None, "{sent}");
+        }
+        for refused in ["http://10.0.0.1/secret", "http://sts.example/?secret", "ftp://h/secret", "/secret"] {
+            let why = refusal(refused).unwrap();
+            assert!(why.contains("plain http") && !why.contains("secret"), "{why}");
         }
     }
 }

@@ -1,0 +1,243 @@
+//! What a service tells about its database: plain data, made from what the log and the loads tell. It is the same
+//! whether a service answers for its database or somebody else opens it. `state dump --json` prints these types, so
+//! they are an interface: see docs/STATE.md.
+
+use chrono::DateTime;
+use chrono::Utc;
+use serde::Deserialize;
+use serde::Serialize;
+use shared::exit::Failure;
+use shared::ids::{BatchId, BatchPrefix, Instance};
+use shared::layout::Compression;
+use shared::seal::Counts;
+
+use crate::loads::{LedgerMark, Load, Paused, Sums};
+use crate::log::{
+    BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
+    Session, Upload,
+};
+
+/// Version of the JSON; it grows when the meaning of a field changes or a field goes.
+pub const SNAPSHOT_FORMAT: u32 = 2;
+
+const SESSIONS_SHOWN: usize = 20;
+
+/// The producer's log at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ProducerSnapshot {
+    pub instance: Instance,
+    /// Sums since the log was created.
+    pub totals: Counts,
+    /// Rows that are durable here and not yet in S3.
+    pub rows_to_upload: u64,
+    pub disk_bytes: u64,
+    pub hits_remembered: u64,
+    #[serde(default)]
+    pub dedup: Dedup,
+    /// Rejects that are not yet in S3.
+    pub rejects_waiting: u64,
+    /// Batches that are filling, sealed, or were published lately; oldest first.
+    pub batches: Vec<BatchSnapshot>,
+    #[serde(default)]
+    pub connections: u64,
+    /// The latest sessions of all connections; oldest first.
+    pub sessions: Vec<Session>,
+    #[serde(default)]
+    pub gaps: GapsSnapshot,
+}
+
+/// Gaps of a log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapsSnapshot {
+    /// Sums since the log was created.
+    #[serde(flatten)]
+    pub totals: GapTotals,
+    /// Those before a session that is kept; oldest session first.
+    pub list: Vec<GapSnapshot>,
+}
+
+/// Time in which the stream was not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct GapSnapshot {
+    pub session: u64,
+    pub connection: u8,
+    /// The last `receivedTimeGMT` before it.
+    pub from: DateTime<Utc>,
+    /// The first after it.
+    pub to: DateTime<Utc>,
+    pub seconds: u64,
+    pub why: Option<String>,
+}
+
+impl GapSnapshot {
+    fn before(session: &Session) -> Option<Self> {
+        let gap = session.gap.clone()?;
+        let (seconds, Gap { from, to, why }) = (gap.seconds(), gap);
+        Some(Self { session: session.session, connection: session.connection, from, to, seconds, why })
+    }
+}
+
+impl LogReader {
+    /// The log at this moment, for people and programs.
+    pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
+        let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
+            self.figures()?;
+        let known = self.batches_with_uploads()?;
+        let waiting = known.iter().filter(|(record, _)| record.status != BatchStatus::Published);
+        let rows_to_upload = waiting.map(|(record, done)| record.rows.saturating_sub(done.rows)).sum();
+        let sessions = self.sessions(SESSIONS_SHOWN)?;
+        let list = sessions.iter().filter_map(GapSnapshot::before).collect();
+        Ok(ProducerSnapshot {
+            instance,
+            totals,
+            rows_to_upload,
+            disk_bytes,
+            hits_remembered: hits,
+            dedup,
+            rejects_waiting: rejects,
+            batches: known.iter().map(|(record, done)| BatchSnapshot::new(record, done.files)).collect(),
+            connections,
+            gaps: GapsSnapshot { totals: gaps, list },
+            sessions,
+        })
+    }
+}
+
+/// A batch in the producer's log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct BatchSnapshot {
+    pub batch: BatchId,
+    pub status: BatchStatus,
+    pub files: u32,
+    /// Files in S3.
+    pub files_uploaded: u32,
+    pub rows: u64,
+    /// Bytes of its rows, uncompressed.
+    pub bytes: u64,
+    pub opened: DateTime<Utc>,
+    pub sealed: Option<DateTime<Utc>>,
+    /// When S3 confirmed its seal.
+    pub published: Option<DateTime<Utc>>,
+}
+
+/// Everything the producer's log has of one batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct BatchDetail {
+    #[serde(flatten)]
+    pub summary: BatchSnapshot,
+    pub instance: Instance,
+    pub schema: String,
+    pub compression: Compression,
+    pub place: String,
+    /// Lowest `receivedTimeGMT` of its hits.
+    pub first_received: Option<DateTime<Utc>>,
+    pub last_received: Option<DateTime<Utc>>,
+    /// Outcomes of the records received since the batch before; None until it is sealed.
+    pub counts: Option<Counts>,
+    /// Its files in order; None once it is published: then batch.json in S3 lists them.
+    pub file_list: Option<Vec<FileDetail>>,
+}
+
+/// A file of a batch that is not published.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct FileDetail {
+    pub no: u32,
+    /// `open`, `closed` or `uploaded`.
+    pub status: String,
+    pub rows: u64,
+    /// Bytes of its rows, uncompressed.
+    pub bytes: u64,
+    pub opened: DateTime<Utc>,
+    pub uploaded: Option<Upload>,
+}
+
+/// The batches whose id begins with a prefix.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Matching<T> {
+    /// Their ids.
+    pub ids: Vec<BatchId>,
+    /// The batch, if exactly one matches.
+    pub batch: Option<T>,
+}
+
+impl<T> Matching<T> {
+    pub(crate) fn find<R>(
+        batches: impl Iterator<Item = (BatchId, R)>,
+        prefix: &BatchPrefix,
+        read: impl FnOnce(R) -> Result<T, Failure>,
+    ) -> Result<Self, Failure> {
+        let (ids, mut found): (Vec<_>, Vec<_>) = batches.filter(|(id, _)| prefix.begins(*id)).unzip();
+        let only = if ids.len() == 1 { found.pop() } else { None };
+        Ok(Self { ids, batch: only.map(read).transpose()? })
+    }
+}
+
+impl BatchSnapshot {
+    /// A batch of which so many files stand in S3 and have their record still.
+    fn new(record: &BatchRecord, uploaded: u32) -> Self {
+        let published = record.status == BatchStatus::Published;
+        Self {
+            batch: record.id,
+            status: record.status,
+            files: record.files,
+            files_uploaded: if published { record.files } else { uploaded },
+            rows: record.rows,
+            bytes: record.bytes,
+            opened: record.opened,
+            sealed: record.sealed,
+            published: record.published,
+        }
+    }
+}
+
+impl FileDetail {
+    fn new(file: FileRecord) -> Self {
+        let (status, uploaded) = match file.status {
+            FileStatus::Open => ("open", None),
+            FileStatus::Closed => ("closed", None),
+            FileStatus::Uploaded(upload) => ("uploaded", Some(upload)),
+        };
+        let FileRecord { no, rows, bytes, opened, .. } = file;
+        Self { no, status: status.to_owned(), rows, bytes, opened, uploaded }
+    }
+}
+
+impl BatchDetail {
+    pub(crate) fn read(log: &LogReader, seq: u64, record: BatchRecord) -> Result<Self, LogError> {
+        let (record, files) = log.with_files(seq, record)?;
+        let file_list: Option<Vec<_>> = files.map(|files| files.into_iter().map(FileDetail::new).collect());
+        let uploaded = file_list.iter().flatten().filter(|file| file.uploaded.is_some()).count();
+        Ok(Self {
+            summary: BatchSnapshot::new(&record, u32::try_from(uploaded).unwrap_or(u32::MAX)),
+            instance: log.instance()?,
+            schema: record.schema,
+            compression: record.compression,
+            place: record.place,
+            first_received: record.first_received,
+            last_received: record.last_received,
+            counts: record.sealed.map(|_| record.counts),
+            file_list,
+        })
+    }
+}
+
+/// The ingester's load store at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct IngesterSnapshot {
+    /// Every load it remembers, oldest batch first.
+    pub loads: Vec<Load>,
+    /// The pause of loading; None while it loads.
+    #[serde(default)]
+    pub paused: Option<Paused>,
+    /// Sums over all staged loads.
+    #[serde(default)]
+    pub sums: Sums,
+    /// The mark of the ledger as the ingester saw it last; None if it never saw it.
+    #[serde(default)]
+    pub ledger: Option<LedgerMark>,
+}

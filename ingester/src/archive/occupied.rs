@@ -52,16 +52,12 @@ pub(super) async fn occupied(
     }
 }
 
-/// How two folders meet, by their listings.
 #[derive(Debug, PartialEq, Eq)]
 enum Met {
-    /// Nothing is there, or the same.
     Free,
     /// Both have a seal: these tell. The key of the one that is there.
     BothSealed(String),
-    /// Objects of the same name and size whose `ETag`s differ, ours first.
     Suspect(Vec<(String, String)>),
-    /// This object is another.
     Other(String),
 }
 

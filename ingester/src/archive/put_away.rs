@@ -45,7 +45,6 @@ pub enum NotPutAway {
     Occupied(String),
 }
 
-/// What to do about a folder that would be written over another one.
 const OCCUPIED_ADVICE: &str = "look at both folders, and move one of them away";
 
 impl NotPutAway {
@@ -69,7 +68,6 @@ impl From<NotPutAway> for LoadFailure {
     }
 }
 
-/// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Act {
     Copy { from: String, to: String },

@@ -13,7 +13,6 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Its seal, if it has one that can be used.
     pub(super) async fn seal(
         &self,
         store: &ObjectStore,

@@ -14,8 +14,7 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::commands::connect::failed;
-use crate::commands::ledger::seconds;
+use crate::commands::since::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -156,14 +155,12 @@ async fn redshift<W: Write>(
         let locked = lock::begin(&session, target).await;
         session.roll_back().await;
         let text = format!("{} taken and rolled back", target.lock);
-        report
-            .line("Redshift ledger lock", locked.map(|()| text).map_err(|failure| load_failed(&failure)))?;
+        report.line("Redshift ledger lock", locked.map(|()| text).map_err(failed))?;
         exactly_once(config, &session, target, report).await?;
     }
     Ok(())
 }
 
-/// The outcome of a step at Redshift, with what to report of it.
 fn done<T>(result: &Result<T, SqlFailure>, text: String) -> Outcome {
     result.as_ref().map(|_| text).map_err(sql_failed)
 }
@@ -201,7 +198,7 @@ async fn exactly_once<W: Write>(
             let free = free.join(", ");
             Ok(format!("{pipeline}; nobody owns {free} yet, the first `ingester run` takes it"))
         }
-        Err(why) => Err(load_failed(&why.into())),
+        Err(why) => Err(failed(LoadFailure::from(why))),
     };
     report.line("pipeline", ours).map(drop)
 }
@@ -212,14 +209,13 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
                  `ingester ledger knows-from now`"
             .to_owned(),
         Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
-        Some(from) => {
-            format!("rows received since {}; older ones load staged", seconds(from))
-        }
+        Some(from) => format!("rows received since {}; older ones load staged", seconds(from)),
     }
 }
 
-fn load_failed(failure: &LoadFailure) -> (Exit, String) {
-    (failed(failure).exit(), failure.to_string())
+fn failed(failure: impl Into<Failure>) -> (Exit, String) {
+    let failure = failure.into();
+    (failure.exit(), failure.to_string())
 }
 
 fn columns(
@@ -229,8 +225,7 @@ fn columns(
     live: Result<Vec<LiveColumn>, SqlFailure>,
 ) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
-    let wrong = |failure: Failure| (failure.exit(), failure.to_string());
-    catalog::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
+    catalog::unloadable(&target.table, schema, &live, config).map_err(failed)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

@@ -1,4 +1,4 @@
-//! What the reports of `reconcile` and `audit` share.
+//! What the reports of commands share.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -7,13 +7,15 @@ use serde::Serialize;
 use shared::exit::{Exit, Failure};
 use shared::human::count;
 
+/// Version of the JSON of each report; it grows when a field changes its meaning or goes.
+pub(crate) const FORMAT: u32 = 1;
 /// Batches of each kind that are listed; the others are counted.
 pub(crate) const LISTED: usize = 1000;
 
-/// Prints a report as JSON or as a table.
+/// Prints a report as JSON or as text.
 pub(crate) fn print<R: Serialize>(
     report: &R,
-    table: fn(&R) -> String,
+    text: fn(&R) -> String,
     json: bool,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
@@ -21,7 +23,7 @@ pub(crate) fn print<R: Serialize>(
         let json = serde_json::to_string_pretty(report);
         writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
     } else {
-        write!(out, "{}", table(report))?;
+        write!(out, "{}", text(report))?;
     }
     Ok(())
 }
@@ -30,5 +32,12 @@ pub(crate) fn print<R: Serialize>(
 pub(crate) fn write_counts(out: &mut String, kinds: &[(u64, &str)]) {
     for (batches, kind) in kinds {
         let _ = writeln!(out, "{:>9}  {kind}", count(*batches));
+    }
+}
+
+/// Says so if a list is shorter than what was counted.
+pub(crate) fn write_cut(out: &mut String, count: u64, what: &str, listed: usize) {
+    if count > listed as u64 {
+        let _ = writeln!(out, "\nof {count} {what} the first {listed} are listed");
     }
 }

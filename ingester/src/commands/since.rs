@@ -1,4 +1,4 @@
-//! Moments as people give them on the command line.
+//! Moments as people give and read them.
 
 use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use shared::exit::{Exit, Failure};
@@ -13,6 +13,10 @@ pub(crate) fn moment(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Fa
         return Ok(day.and_time(NaiveTime::MIN).and_utc());
     }
     DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| refused(text))
+}
+
+pub(crate) fn seconds(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn refused(text: &str) -> Failure {

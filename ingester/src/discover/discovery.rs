@@ -20,7 +20,6 @@ use crate::failure::{LoadFailure, StepError};
 use crate::load::combine;
 use crate::load_store::LoadStore;
 
-/// Hints followed together.
 const HINTS: usize = 64;
 /// How often manifests that were left behind are deleted.
 const TIDYING: Duration = Duration::from_secs(24 * 3600);
@@ -39,7 +38,6 @@ pub struct Discovery {
     next_listing: Steady,
     /// Whether a listing has been through.
     listed: bool,
-    /// Who waits for the first listing.
     waits: Option<oneshot::Sender<()>>,
     /// When the latest complete listing ended; before the first one, when this began.
     complete: watch::Sender<Steady>,
@@ -149,7 +147,6 @@ impl Discovery {
         Ok(())
     }
 
-    /// Lists the batches that may have come, and reads their seals.
     async fn list(&mut self) -> Result<(), StepError> {
         if self.hints.is_empty() && !self.seals.held.any_to_read() {
             self.lister.keep_progress().await?;

@@ -18,7 +18,6 @@ use crate::load_store::{self, LoadStore};
 /// Folders without seal that are read again although listings begin behind them: the youngest.
 const READ_AGAIN: usize = 100;
 
-/// A folder of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
     batch: BatchId,
@@ -26,7 +25,6 @@ struct Found {
     seal: Option<String>,
 }
 
-/// What a listing found.
 #[derive(Debug)]
 pub(super) struct Listing {
     /// The seals to read, with their `ETag`s.
@@ -50,17 +48,14 @@ pub(super) struct Lister {
     unsealed: BTreeSet<BatchId>,
 }
 
-/// What a listing makes of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Leave,
     AskLedger,
     ReadSeal,
-    /// Wait for its seal.
     Wait,
 }
 
-/// What the load store says of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     No,
@@ -68,7 +63,6 @@ enum Known {
     Archived,
 }
 
-/// The next step with a folder. Pure.
 fn step(known: Known, sealed: bool, keep: bool) -> Step {
     match (known, sealed, keep) {
         (Known::Open, _, _) | (Known::Archived, _, true) | (Known::Archived, false, _) => Step::Leave,
@@ -147,7 +141,6 @@ impl Lister {
         })
     }
 
-    /// Folders without seal that this listing began behind.
     fn behind(&mut self, found: &[Found]) -> Result<Vec<BatchId>, Failure> {
         while self.unsealed.len() > READ_AGAIN {
             self.unsealed.pop_first();
@@ -177,7 +170,6 @@ impl Lister {
         }
     }
 
-    /// Notes that every seal of a listing was read, and every one of an earlier listing.
     pub(super) fn completed(&mut self, listing: Listing) {
         self.progress.note(listing.whole, listing.open, listing.at);
     }

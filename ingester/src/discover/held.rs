@@ -20,7 +20,6 @@ pub(super) struct HeldSeals {
     waits: (Duration, Duration),
     /// Seals that cannot be used, by their `ETag`, and when that was logged: not read and logged with every listing.
     unusable: HashMap<BatchId, (String, Steady)>,
-    /// How long an unusable seal is left alone.
     rest: Duration,
 }
 
@@ -58,7 +57,6 @@ impl HeldSeals {
         self.refused.values().map(|(_, next)| *next).min()
     }
 
-    /// Whether a seal could not be asked for.
     pub(super) fn any_unread(&self) -> bool {
         !self.unread.is_empty()
     }
@@ -68,13 +66,11 @@ impl HeldSeals {
         self.any_unread() || !self.refused.is_empty()
     }
 
-    /// The seal was read and can be used.
     pub(super) fn usable(&mut self, batch: BatchId) {
         self.gone(batch);
         self.unusable.remove(&batch);
     }
 
-    /// The seal is not there.
     pub(super) fn gone(&mut self, batch: BatchId) {
         self.unread.remove(&batch);
         self.refused.remove(&batch);

@@ -19,11 +19,9 @@ const PUBLISHING: Duration = Duration::from_secs(600);
 /// A folder that has been without seal for this long is not listed again and again for it.
 const ABANDONED: TimeDelta = TimeDelta::hours(24);
 
-/// How far listings have come.
 #[derive(Debug)]
 pub(super) struct Progress {
     prefix: String,
-    /// How often everything is listed.
     every: Duration,
     reach: TimeDelta,
     latest: Option<Listed>,
@@ -34,7 +32,6 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Goes on where an earlier process ended.
     pub(super) fn new(config: &Config, durable: Option<Listed>) -> Self {
         Self {
             prefix: config.s3.to_ingest.clone(),

@@ -17,7 +17,6 @@ use crate::failure::LoadFailure;
 use crate::redshift::errors;
 use crate::redshift::table_counts::{self, Marks};
 
-/// What is counted.
 pub(crate) struct Counter<'a> {
     pub sources: Sources<'a>,
     /// The columns of the table that tell its rows apart.
@@ -54,7 +53,6 @@ impl Counter<'_> {
         Ok(batches.into_values().filter(|facts| wanted(&facts.batch)).collect())
     }
 
-    /// Counts what S3 has of a batch.
     pub(crate) async fn count(&self, mut facts: Facts) -> Result<Facts, LoadFailure> {
         let s3 = &self.sources.config.s3;
         let prefix = if facts.place() == Place::ToIngest { &s3.to_ingest } else { &s3.ingested };

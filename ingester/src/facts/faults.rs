@@ -20,70 +20,46 @@ pub(crate) fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, f
     of_other && columns.is_none_or(|columns| columns.iter().all(|column| column != mark))
 }
 
-/// What does not add up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What does not add up, with the text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub(crate) enum Fault {
-    /// The seal cannot be used.
-    Seal {
-        why: String,
-    },
-    /// The counts of the seal contradict each other; `sum`: what became of the records received, summed up.
-    SealCounts {
-        received: u64,
-        sum: u64,
-    },
+    #[error("its seal cannot be used: {why}")]
+    Seal { why: String },
+    /// `sum`: what became of the records received, summed up.
+    #[error("its seal counts {received} records received, and accounts for {sum}")]
+    SealCounts { received: u64, sum: u64 },
     /// An object is missing, or not as sealed: what is wrong, with its key.
-    Object {
-        why: String,
-    },
-    /// A file has other rows than sealed.
-    FileRows {
-        file: String,
-        sealed: u64,
-        counted: u64,
-    },
-    /// A file cannot be read to its end.
-    File {
-        file: String,
-        why: String,
-    },
-    /// It is archived, and the ledger does not know it.
+    #[error("{why}")]
+    Object { why: String },
+    #[error("{file} has {counted} rows, the seal says {sealed}")]
+    FileRows { file: String, sealed: u64, counted: u64 },
+    #[error("{file}: {why}")]
+    File { file: String, why: String },
+    #[error("it is archived, and the ledger does not know it")]
     NotInLedger,
-    LedgerTwice {
-        times: u64,
-    },
-    /// The ledger accounts for other rows than sealed; `known`: in the table already.
-    LedgerRows {
-        sealed: u64,
-        loaded: u64,
-        quarantined: u64,
-        known: u64,
-    },
-    /// The ledger has other rows than sealed, by their checksums.
-    Content {
-        sealed: String,
-        ledger: String,
-    },
-    /// The counts of the ledger do not add up, or are not those of the seal, which says `sealed` were received.
-    LedgerCounts {
-        received: u64,
-        sum: u64,
-        sealed: Option<u64>,
-    },
-    /// The quarantine in S3 has other rows than the ledger counts.
-    Quarantine {
-        ledger: u64,
-        counted: u64,
-    },
-    /// The table has other rows than the ledger says are loaded.
-    TableRows {
-        loaded: u64,
-        counted: u64,
-    },
+    #[error("the ledger has it {times} times")]
+    LedgerTwice { times: u64 },
+    #[error(
+        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
+         already"
+    )]
+    LedgerRows { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
+    #[error("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")]
+    Content { sealed: String, ledger: String },
+    /// `sealed`: what the seal says was received.
+    #[error("the ledger counts {received} records received, and accounts for {sum}{}", as_sealed(*.sealed))]
+    LedgerCounts { received: u64, sum: u64, sealed: Option<u64> },
+    #[error("the ledger counts {ledger} quarantined rows, S3 has {counted}")]
+    Quarantine { ledger: u64, counted: u64 },
+    #[error("the table has {counted} rows of it, the ledger says {loaded}")]
+    TableRows { loaded: u64, counted: u64 },
 }
 
-/// Everything that does not add up.
+fn as_sealed(sealed: Option<u64>) -> String {
+    sealed.map_or_else(String::new, |sealed| format!("; the seal says {sealed} received"))
+}
+
 pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
     let (mut faults, folder) = (Vec::new(), facts.folder());
     let seal = folder.seal();
@@ -171,43 +147,6 @@ pub(crate) fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<B
         let loaded: u64 = rows.iter().map(|row| row.rows_loaded).sum();
         if counted == loaded {
             counts.extend(rows.iter().map(|row| (row.batch, row.rows_loaded)));
-        }
-    }
-}
-
-impl Fault {
-    /// The same for people.
-    pub(crate) fn what(&self) -> String {
-        match self {
-            Self::Seal { why } => format!("its seal cannot be used: {why}"),
-            Self::SealCounts { received, sum } => {
-                format!("its seal counts {received} records received, and accounts for {sum}")
-            }
-            Self::Object { why } => why.clone(),
-            Self::FileRows { file, sealed, counted } => {
-                format!("{file} has {counted} rows, the seal says {sealed}")
-            }
-            Self::File { file, why } => format!("{file}: {why}"),
-            Self::NotInLedger => "it is archived, and the ledger does not know it".to_owned(),
-            Self::LedgerTwice { times } => format!("the ledger has it {times} times"),
-            Self::LedgerRows { sealed, loaded, quarantined, known } => format!(
-                "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} \
-                 in the table already"
-            ),
-            Self::Content { sealed, ledger } => {
-                format!("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")
-            }
-            Self::LedgerCounts { received, sum, sealed } => {
-                let sealed =
-                    sealed.map_or(String::new(), |sealed| format!("; the seal says {sealed} received"));
-                format!("the ledger counts {received} records received, and accounts for {sum}{sealed}")
-            }
-            Self::Quarantine { ledger, counted } => {
-                format!("the ledger counts {ledger} quarantined rows, S3 has {counted}")
-            }
-            Self::TableRows { loaded, counted } => {
-                format!("the table has {counted} rows of it, the ledger says {loaded}")
-            }
         }
     }
 }

@@ -111,7 +111,6 @@ fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> 
     })
 }
 
-/// What a listing tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Compared<'s> {
     faults: Vec<String>,

@@ -43,7 +43,6 @@ pub(crate) struct Known {
     pub loads: HashMap<BatchId, Load>,
 }
 
-/// The batches of a log.
 pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     let of = |status, rows| match status {
         BatchStatus::Filling => InLog::Filling,
@@ -53,7 +52,6 @@ pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     snapshot.batches.iter().map(|batch| (batch.batch, of(batch.status, batch.rows))).collect()
 }
 
-/// Which seals are read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Seals<'s> {
     /// Of batches that are to be loaded or archived.
@@ -64,7 +62,6 @@ pub(crate) enum Seals<'s> {
     All(Option<&'s BTreeSet<BatchId>>),
 }
 
-/// Where the facts come from.
 pub(crate) struct Sources<'a> {
     pub store: &'a ObjectStore,
     pub config: &'a Config,

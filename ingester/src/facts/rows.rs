@@ -11,7 +11,6 @@ use shared::schema::{Kind, Schema};
 
 const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
-/// Bytes decompressed at once.
 const BLOCK: usize = 128 << 10;
 /// Bytes of a value that is read, at most: a time, a name or an id.
 const FIELD: usize = 64 << 10;
@@ -26,7 +25,6 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// The columns of a schema.
     pub(crate) fn of(schema: &Schema) -> Self {
         let of_kind = |kind| schema.in_row().position(|column| column.kind == kind);
         let received = |column: &shared::schema::Column| {
@@ -41,13 +39,10 @@ impl Watched {
     }
 }
 
-/// What a file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub rows: u64,
-    /// Columns of each row.
     pub columns: usize,
-    /// Bytes of the object.
     pub bytes: u64,
     /// CRC-32 of the object, as S3 spells it.
     pub crc32: String,
@@ -83,7 +78,6 @@ pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -
     Ok(contents)
 }
 
-/// Finds rows in pieces of CSV.
 #[derive(Debug, Default)]
 struct Scan {
     watched: Watched,
@@ -92,7 +86,6 @@ struct Scan {
     /// Whether anything of a row was seen.
     begun: bool,
     column: usize,
-    /// What was seen of a field that is read.
     field: Vec<u8>,
 }
 

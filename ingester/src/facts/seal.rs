@@ -9,7 +9,6 @@ use shared::seal::Seal;
 #[derive(Debug)]
 pub(crate) enum SealRead {
     Usable(Box<Seal>),
-    /// Why it cannot be used.
     Unusable(String),
     Missing,
 }

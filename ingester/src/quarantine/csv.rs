@@ -7,10 +7,8 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memchr2};
 
-/// A row of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    /// Where its bytes begin.
     pub start: usize,
     /// Where they end; the line end belongs to them.
     pub end: usize,

@@ -52,7 +52,6 @@ pub(crate) async fn load_good_rows(
     }
 }
 
-/// The id under which the ledger has the batch, or will have it.
 async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
     let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
     let entries = entries.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;

@@ -21,7 +21,6 @@ impl Quarantine {
         Self { prefix: config.s3.quarantine.clone(), max_share: config.quarantine.max_share }
     }
 
-    /// The folder of what a bad-row search of this batch writes.
     pub(crate) fn scratch(&self, batch: BatchId) -> String {
         format!("{}{SCRATCH}", set::batch_folder(&self.prefix, batch))
     }

@@ -23,7 +23,6 @@ use super::trial::{How, Refused, Trials, Why};
 /// Tries of one search at most. With readable tables of load errors a handful is enough.
 const MAX_TRIES: u32 = 3_000;
 
-/// A search, and what it has found.
 pub(crate) struct BadRowSearch<'a> {
     trials: Trials<'a>,
     files: RowFiles,
@@ -35,7 +34,6 @@ pub(crate) struct BadRowSearch<'a> {
 }
 
 impl<'a> BadRowSearch<'a> {
-    /// A search that has found nothing yet.
     pub(crate) fn new(
         (session, target, clock): (&'a Session, &'a Target, &'a Clock),
         files: RowFiles,
@@ -45,7 +43,6 @@ impl<'a> BadRowSearch<'a> {
         Self { trials, files, max_share, refused: BTreeMap::new(), counting: None }
     }
 
-    /// Rows that were found to be refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.len() as u64
     }
@@ -82,7 +79,6 @@ impl<'a> BadRowSearch<'a> {
         self.manifest(&placed).await
     }
 
-    /// The refused rows, and why each was.
     pub(crate) async fn bad_rows(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), LoadFailure> {
         let (mut bytes, mut refusals) = (Vec::new(), Vec::new());
         let columns = &self.trials.target.columns;
@@ -106,7 +102,6 @@ impl<'a> BadRowSearch<'a> {
         Ok((bytes, refusals))
     }
 
-    /// Fails when more is refused than may be.
     fn check_share(&self) -> Result<(), LoadFailure> {
         let (Some(max_share), rows) = (self.max_share, self.files.count()) else { return Ok(()) };
         let refused = self.refused();
@@ -246,7 +241,6 @@ impl<'a> BadRowSearch<'a> {
         Ok(())
     }
 
-    /// Tries one row; why it is refused, if it is.
     async fn alone(&mut self, file: usize, row: usize, how: How) -> Result<Option<Why>, LoadFailure> {
         let refused = self.attempt(&[RowRange { file, rows: row..row + 1 }], how).await?;
         Ok(refused.map(|refused| refused.why()))

@@ -36,22 +36,17 @@ const FORMAT: u32 = 2;
 const NAME_DIGITS: usize = 16;
 /// Those of them that are of the content.
 const CONTENT_DIGITS: usize = 8;
-/// The object that describes the others.
 const DESCRIPTION: &str = "quarantine.json";
-/// The object of reasons.
 pub(crate) const REASONS: &str = "reasons.ndjson";
 
 /// What a later COPY must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Description {
-    /// Version of the form.
     pub format: u32,
     pub batch: BatchId,
     /// Fingerprint of the columns the rows were made for.
     pub schema: String,
-    /// Those columns, in their order.
     pub columns: Vec<String>,
-    /// How the file of rows is compressed.
     pub compression: Compression,
     pub rows: u64,
 }
@@ -72,7 +67,6 @@ struct Written {
 /// Why a row is in quarantine: a line of `reasons.ndjson`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
-    /// File of the batch.
     pub file: String,
     /// Number of the row in that file, from 1.
     pub row: u64,
@@ -80,29 +74,22 @@ pub(crate) struct Refusal {
     pub line: u64,
     /// The column, if Redshift named one.
     pub column: Option<String>,
-    /// Its value in the row.
     pub value: Option<String>,
-    /// Redshift's code, if it gave one.
     pub code: Option<u32>,
-    /// Redshift's reason.
     pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Set {
-    /// What it is called, in the ledger too.
     pub name: String,
     pub description: Description,
     /// The rows, not compressed.
     pub rows: Bytes,
-    /// Why each was refused.
     pub refusals: Vec<Refusal>,
 }
 
-/// Why a set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadSet {
-    /// S3 did not give it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// It is not what was written.
@@ -170,7 +157,6 @@ impl Set {
         self.refusals.iter().flat_map(|refusal| [json(refusal), b"\n".to_vec()].concat()).collect()
     }
 
-    /// Key of the file of rows.
     pub(crate) fn rows_key(&self, prefix: &str) -> String {
         let suffix = self.description.compression.suffix();
         format!("{}rows.csv{suffix}", folder(prefix, self.description.batch, &self.name))
@@ -238,12 +224,10 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// The folder of all that is in quarantine of a batch.
 pub(crate) fn batch_folder(prefix: &str, batch: BatchId) -> String {
     layout::folder(prefix, batch)
 }
 
-/// The folder of a set.
 pub(crate) fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
     format!("{}{set}/", batch_folder(prefix, batch))
 }

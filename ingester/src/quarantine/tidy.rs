@@ -13,7 +13,6 @@ use super::place::Quarantine;
 use super::row_files::is_of_search;
 use super::set;
 
-/// Objects deleted at once.
 const AT_ONCE: usize = 8;
 
 /// What is logged when left-overs of a bad-row search cannot be deleted.

@@ -126,7 +126,6 @@ pub(super) fn seal(
     })
 }
 
-/// Why a file cannot be part of the batch.
 fn unfit(batch: BatchId, schema: &Schema, contents: &Contents, compressed_alike: bool) -> Option<String> {
     if !compressed_alike {
         return Some("is not compressed as the files before it: one COPY cannot read both".to_owned());

@@ -13,7 +13,7 @@ use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 
 use crate::commands::audit::report::{Day, Report, TableCheck};
-use crate::commands::connect::{connect, failed};
+use crate::commands::connect::{connect, sql_failed};
 use crate::commands::{report, since};
 use crate::facts::batch::Facts;
 use crate::facts::count::Counter;
@@ -43,9 +43,6 @@ pub(crate) struct Args {
     pub json: bool,
 }
 
-/// Counts, compares and prints the report.
-///
-/// # Errors
 /// 65 when something does not agree; 69 or 78 when S3 or Redshift cannot be asked.
 pub(crate) async fn command(
     config: &Config,
@@ -66,12 +63,12 @@ pub(crate) async fn command(
     let audit = Audit { counter: Counter { sources, marks: &marks, deep: args.deep }, bar: bar() };
     let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&marks));
     for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
-        audit.add_day(day, (since, until), &mut report).await.map_err(|failure| failed(&failure))?;
+        audit.add_day(day, (since, until), &mut report).await?;
     }
     audit.bar.finish_and_clear();
     if args.hits {
         let found = table_counts::doubles(&session, &target, &marks, (since, until)).await;
-        report.doubles(found.map_err(|error| failed(&counting(&error)))?);
+        report.doubles(found.map_err(sql_failed("counting"))?);
     }
     report::print(&report, Report::table, args.json, out)?;
     if report.agrees() {
@@ -80,7 +77,6 @@ pub(crate) async fn command(
     Err(Failure::new(Exit::Data, anyhow::anyhow!("not everything adds up: see the report")))
 }
 
-/// A progress bar on a terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style = "{elapsed_precise} {bar:24} {pos} of {len} batches";
@@ -134,7 +130,6 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Counts all batches of a part of a day, or only these.
     async fn count(&self, part: Part, only: Option<&BTreeSet<BatchId>>) -> Result<Vec<Facts>, LoadFailure> {
         let batches = self.counter.batches(part, only).await?;
         if only.is_none() {

@@ -11,14 +11,14 @@ use shared::human::{Span, count};
 use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
-use super::show::{self, Shown, seconds};
+use super::show::Shown;
 use crate::commands::confirm::confirm;
-use crate::commands::connect::{connect, failed};
-use crate::commands::since;
-use crate::identity::Identity;
+use crate::commands::connect::{connect, connect_as_owner, store_failed};
+use crate::commands::report;
+use crate::commands::since::{self, seconds};
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
-use crate::redshift::{Session, Target, errors};
+use crate::redshift::{Session, Target};
 
 /// `ingester ledger`
 #[derive(Debug, clap::Subcommand)]
@@ -84,17 +84,7 @@ pub(crate) async fn command(
     match command {
         Command::Show { json } => {
             let session = connect(config, clock).await?;
-            let fetched = show::fetch(&session, &target).await;
-            let fetched =
-                fetched.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
-            let shown = Shown::new(config, &target, clock.wall(), fetched);
-            if *json {
-                let json = serde_json::to_string_pretty(&shown);
-                writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
-            } else {
-                write!(out, "{}", shown.text())?;
-            }
-            Ok(())
+            report::print(&Shown::fetch(config, &session, &target, now).await?, Shown::text, *json, out)
         }
         Command::KnowsFrom { time, force } => {
             let to = match time.as_str() {
@@ -103,8 +93,7 @@ pub(crate) async fn command(
                 time => Some(since::moment(time, now)?),
             };
             let session = open(config, &target, clock).await?;
-            let set = ledger_mark::set_knows_from(&session, &target, to, *force).await;
-            report_set(set.map_err(|failure| failed(&failure))?, to, out)
+            report_set(ledger_mark::set_knows_from(&session, &target, to, *force).await?, to, out)
         }
         Command::Trim { older_than, yes } => {
             let before = before(*older_than, now)?;
@@ -114,11 +103,9 @@ pub(crate) async fn command(
             confirm(*yes, &question, out)?;
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
-            let waiting =
-                waiting(&store, &config.s3.to_ingest).await.map_err(|error| failed(&error.into()))?;
+            let waiting = waiting(&store, &config.s3.to_ingest).await.map_err(store_failed)?;
             let session = open(config, &target, clock).await?;
-            let trimmed = trim(&session, &target, before, &waiting).await;
-            report_trimmed(&trimmed.map_err(|failure| failed(&failure))?, out)
+            report_trimmed(&trim(&session, &target, before, &waiting).await?, out)
         }
     }
 }
@@ -126,13 +113,10 @@ pub(crate) async fn command(
 /// Opens a session for a change of the ledger. Fails if the ledger or a prefix belongs to another pipeline; makes the mark
 /// of a ledger that no ingester has met yet.
 async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session, Failure> {
-    let session = connect(config, clock).await?;
-    let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
-    let owned = match identity.refuse_foreign(&session, target).await {
-        Ok(()) => ledger_mark::ensure(&session, target).await,
-        Err(failure) => Err(failure),
-    };
-    owned.map(|_| session).map_err(|failure| failed(&failure))
+    let store = ObjectStore::connect(&config.s3).await;
+    let session = connect_as_owner(config, clock, &store, target).await?;
+    ledger_mark::ensure(&session, target).await?;
+    Ok(session)
 }
 
 /// The time that is `older_than` ago.

@@ -31,7 +31,6 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
     }
 }
 
-/// Reads the databases once more.
 pub(super) type ReadAgain<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
 
 /// Compares and mends. A batch that moves while it is read can look damaged: such a day is read once more, after the

@@ -25,7 +25,6 @@ use crate::redshift::ledger::LedgerRow;
 
 /// Who loads what is found.
 pub(super) enum Loader {
-    /// This process.
     Here(LoadStore),
     /// The next `ingester run` on this load store, which is opened when it is needed.
     Later(Mutex<Option<LoadStore>>, Clock),
@@ -33,7 +32,6 @@ pub(super) enum Loader {
     Others,
 }
 
-/// Mends batches.
 pub(super) struct Mender {
     config: Config,
     producer: Producer,
@@ -60,7 +58,6 @@ impl Mender {
         Ok(load_store.get(batch)?.is_some_and(|load| state(&load)))
     }
 
-    /// Mends, and puts the result into the report.
     pub(super) async fn mend(
         &self,
         sources: &Sources<'_>,
@@ -79,17 +76,14 @@ impl Mender {
                 let s3 = &self.config.s3;
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
                 match put_away(sources.store, to, s3.uploads, (batch, id)).await {
-                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away".to_owned()),
+                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away"),
                     Err(error) => leave(report, batch, "it is loaded, and cannot be put away", &error.into()),
                 }
             }
             Mend::Tidy => {
                 let (session, quarantine) = (sources.session, Quarantine::new(&self.config));
                 match tidy(session, sources.target, sources.store, &quarantine, batch).await {
-                    Ok(_) => {
-                        let deleted = "what was left over in its quarantine was deleted";
-                        report.mended(batch, "tidy", deleted.to_owned());
-                    }
+                    Ok(_) => report.mended(batch, "tidy", "what was left over in its quarantine was deleted"),
                     Err(failure) if session.usable() => {
                         leave(report, batch, "what is left over in its quarantine stays", &failure);
                     }
@@ -101,7 +95,7 @@ impl Mender {
                 let outlook = outlook(&answer);
                 match answer {
                     Ok(Republish::UnderWay | Republish::NotPublished) => {
-                        report.mended(batch, "republish", format!("{}: {outlook}", matter.what()));
+                        report.mended(batch, "republish", format!("{matter}: {outlook}"));
                     }
                     Ok(Republish::Gone | Republish::Unknown) | Err(_) => {
                         report.decide(batch, matter, Some(&outlook));
@@ -136,7 +130,7 @@ impl Mender {
         let (load_store, entered) = match &self.loader {
             Loader::Others => {
                 let outcome = "a running ingester finds it by a listing, or when it compares next";
-                report.mended(batch, "load", outcome.to_owned());
+                report.mended(batch, "load", outcome);
                 return Ok(());
             }
             Loader::Here(load_store) => {
@@ -168,7 +162,7 @@ impl Mender {
                 return Ok(());
             }
         };
-        report.mended(batch, "load", outcome.to_owned());
+        report.mended(batch, "load", outcome);
         Ok(())
     }
 }
@@ -180,8 +174,7 @@ fn planned(mend: &Mend) -> (&'static str, String) {
         Mend::Archive(_) => ("archive", "loaded; its folder would be put away".to_owned()),
         Mend::Tidy => ("tidy", "what is left over in its quarantine would be deleted".to_owned()),
         Mend::Republish(matter) => {
-            let asked = "its producer would be asked to upload it once more";
-            ("republish", format!("{}: {asked}", matter.what()))
+            ("republish", format!("{matter}: its producer would be asked to upload it once more"))
         }
     }
 }

@@ -25,7 +25,6 @@ use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target, errors};
 
-/// Longest wait for the log.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon the end of a pause by hand is noticed.
 const RESUMED: Duration = Duration::from_secs(30);
@@ -35,7 +34,6 @@ const BACK: TimeDelta = TimeDelta::days(1);
 /// Matters that are logged one by one; the report of `ingester reconcile` has all.
 const LOGGED: usize = 20;
 
-/// Compares at start and at an interval.
 pub(crate) struct Reconciler {
     config: Config,
     store: ObjectStore,
@@ -82,9 +80,6 @@ impl Reconciler {
     }
 
     /// Compares and mends once, and logs the result. Returns when to do it again.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 or Redshift being away is waited for.
     pub(crate) async fn step(&mut self) -> Result<Duration, Failure> {
         let now = self.clock.wall();
         // A pause may be for Redshift's sake.
@@ -146,9 +141,6 @@ impl Reconciler {
         (Known { log, loads }, origin)
     }
 
-    /// Compares until shutdown, for the first time after the first listing of discovery: what that finds needs no mending.
-    ///
-    /// # Errors
     /// As [`Reconciler::step`].
     pub(crate) async fn run(
         mut self,

@@ -28,21 +28,27 @@ const CHANGES: u32 = 100;
 #[derive(Debug)]
 pub(super) enum Ending {
     /// Nothing of it is in quarantine any more; `left_over` is why its objects in S3 could not be deleted.
-    Loaded { rows: u64, known: u64, left_over: Option<LoadFailure> },
+    Loaded {
+        rows: u64,
+        known: u64,
+        left_over: Option<LoadFailure>,
+    },
     /// Nothing of it was in quarantine any more.
     Nothing,
-    /// The ledger does not know it.
     NotLoaded,
     /// Some rows are still refused; `reasons` is the address of the object with their reasons.
-    Refused { rows: u64, known: u64, left: Vec<Refusal>, reasons: String },
+    Refused {
+        rows: u64,
+        known: u64,
+        left: Vec<Refusal>,
+        reasons: String,
+    },
 }
 
-/// How one try ended.
 enum Tried {
     Done(Ending),
     /// So many rows were loaded, the table had so many already, and nothing is left.
     Applied(u64, u64),
-    /// The ledger has changed meanwhile: read it again.
     Changed,
 }
 

@@ -10,9 +10,9 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::layout;
 use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
 
-use crate::commands::connect::{connect, failed};
+use crate::commands::connect::{connect, sql_failed};
 use crate::failure::Scope;
-use crate::redshift::{Connector, Target, errors, quarantine_release};
+use crate::redshift::{Connector, Target, quarantine_release};
 
 use super::batch::Replayer;
 use super::report::{NAMED, report};
@@ -44,7 +44,7 @@ pub(crate) async fn replay(
     // Those whose objects were deleted are not passed over.
     let session = connect(config, clock).await?;
     let counted = quarantine_release::fetch_batches(&session, &target).await;
-    there.extend(counted.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?);
+    there.extend(counted.map_err(sql_failed("reading the ledger"))?);
     drop(session);
     let batches = if args.all { there.into_iter().collect() } else { asked_for(&args.batches, &there)? };
     if batches.is_empty() {
@@ -90,7 +90,6 @@ async fn batches_in(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchI
     Ok(listed.iter().filter_map(|object| layout::parse_key(prefix, &object.key)).map(|(id, _)| id).collect())
 }
 
-/// The one batch that each prefix begins.
 fn asked_for(prefixes: &[BatchPrefix], there: &BTreeSet<BatchId>) -> Result<Vec<BatchId>, Failure> {
     let mut batches = Vec::new();
     for prefix in prefixes {

@@ -34,7 +34,6 @@ pub struct Archiver {
 
 impl Archiver {
     /// An archiver of this configuration.
-    #[must_use]
     pub fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Self {
         Self {
             store,
@@ -50,10 +49,8 @@ impl Archiver {
         }
     }
 
-    /// Archives the oldest loaded batch that may be tried. None when there is none.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 being away is waited for.
+    /// Archives the oldest loaded batch that may be tried; None when there is none. Fails with the load store only: S3
+    /// being away is waited for.
     pub async fn step(&mut self) -> Result<Option<BatchId>, Failure> {
         let (now, waiting) = (self.clock.steady(), &self.waiting);
         let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);
@@ -86,9 +83,6 @@ impl Archiver {
     }
 
     /// Archives until shutdown; then the folder under way has `patience` to be finished.
-    ///
-    /// # Errors
-    /// As [`Archiver::step`].
     pub async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         while !shutdown.is_stopping() {
             let clock = self.clock.clone();

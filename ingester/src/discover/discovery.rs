@@ -53,9 +53,6 @@ struct Tidying {
 
 impl Discovery {
     /// A discovery that has not listed yet.
-    ///
-    /// # Errors
-    /// When the load store cannot be read.
     pub fn new(
         config: &Config,
         store: ObjectStore,
@@ -84,7 +81,6 @@ impl Discovery {
 
     /// Answers after the first listing. Every batch that was in S3 at start is in the load store then, but for seals that
     /// could not be read: reconciling must not wait for one of them for ever.
-    #[must_use]
     pub fn listed(&mut self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         self.waits = Some(tell);
@@ -92,15 +88,11 @@ impl Discovery {
     }
 
     /// When the latest complete listing ended; before the first one, when this discovery was made.
-    #[must_use]
     pub fn complete(&self) -> watch::Receiver<Steady> {
         self.complete.subscribe()
     }
 
-    /// Waits for hints or for the next listing, and follows them.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 being away is no error here: it is asked again.
+    /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
     pub async fn step(&mut self) -> Result<(), Failure> {
         let mut hints = Vec::with_capacity(HINTS);
         tokio::select! {
@@ -115,11 +107,8 @@ impl Discovery {
             self.next_listing = self.clock.steady() + self.interval;
             return Ok(());
         }
-        let hinted = hints.into_iter().filter_map(|hint| match hint {
-            Hint::Folder(batch) => Some(batch),
-            Hint::List => None,
-        });
-        let mut batches: BTreeSet<BatchId> = hinted.collect();
+        let hinted = |hint| if let Hint::Folder(batch) = hint { Some(batch) } else { None };
+        let mut batches: BTreeSet<BatchId> = hints.into_iter().filter_map(hinted).collect();
         if list {
             batches.append(&mut self.seals.held.due());
         }
@@ -192,9 +181,6 @@ impl Discovery {
     }
 
     /// Discovers until shutdown.
-    ///
-    /// # Errors
-    /// As [`Discovery::step`].
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
         while let Some(step) = shutdown.until(self.step()).await {
             step?;

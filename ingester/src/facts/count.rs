@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{SMALL, StoreError};
+use shared::object_store::StoreError;
 use shared::seal::{MAX_OBJECT_BYTES, Seal};
 
 use crate::facts::batch::{Facts, InFolder, Place};
@@ -13,6 +13,7 @@ use crate::facts::faults::{is_unmarked, share_out};
 use crate::facts::folder::file_faults;
 use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
+use crate::facts::seal::get_if_there;
 use crate::failure::LoadFailure;
 use crate::redshift::errors;
 use crate::redshift::table_counts::{self, Marks};
@@ -118,10 +119,8 @@ impl Counter<'_> {
             rows: u64,
         }
         let folder = layout::folder(&self.sources.config.s3.quarantine, batch);
-        match self.sources.store.get_at_most(&format!("{folder}{set}/quarantine.json"), SMALL).await {
-            Ok(json) => Ok(serde_json::from_slice::<Description>(&json).map_or(0, |set| set.rows)),
-            Err(error) if error.is_not_found() => Ok(0),
-            Err(error) => Err(error),
-        }
+        let json = get_if_there(self.sources.store, &format!("{folder}{set}/quarantine.json")).await?;
+        let set = json.and_then(|json| serde_json::from_slice::<Description>(&json).ok());
+        Ok(set.map_or(0, |set| set.rows))
     }
 }

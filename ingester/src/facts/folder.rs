@@ -9,12 +9,12 @@ use std::collections::{HashMap, HashSet};
 
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
+use shared::object_store::{Object, ObjectStore, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::facts::batch::unnamed_schema;
-use crate::facts::seal::{SealRead, read_seal};
+use crate::facts::seal::{SealRead, get_if_there, read_seal};
 use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
@@ -29,10 +29,7 @@ pub enum Folder {
     Unfit(LoadFailure),
 }
 
-/// Reads the seal of `batch` and compares it with a listing of its folder.
-///
-/// # Errors
-/// When S3 cannot be asked. What it answers, however wrong, is a [`Folder`].
+/// Reads the seal of `batch` and compares it with a listing of its folder. Fails only when S3 cannot be asked.
 pub async fn verify(
     store: &ObjectStore,
     prefix: &str,
@@ -55,11 +52,11 @@ pub async fn verify(
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
 async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
-    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
+    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), get_if_there(store, &key));
     let mut faults = faults?;
     match manifest {
-        Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
-        Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+        Ok(Some(json)) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
+        Ok(None) => faults.push(format!("{key} is missing")),
         Err(error) if error.is_too_large() => faults.push(error.to_string()),
         Err(error) => return Err(error),
     }

@@ -106,7 +106,7 @@ impl Sources<'_> {
         let (s3, day) = (&self.config.s3, from.date_naive());
         let mut to_ingest = self.list_to_ingest(day).await?;
         // Before the ledger: what is archived by now is in it.
-        let archived = self.list_batches(&s3.ingested, day).await?;
+        let archived = batches_of_day(self.store, &layout::day_folder(&s3.ingested, day)).await?;
         let mut ingested: BTreeMap<_, _> =
             archived.into_iter().map(|batch| (batch, InFolder::Sealed)).collect();
         let rows = ledger::read(self.session, self.target, from, to).await;
@@ -185,13 +185,6 @@ impl Sources<'_> {
         }
     }
 
-    async fn list_batches(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, StoreError> {
-        let day = layout::day_folder(prefix, day);
-        let folders = self.store.folders(&day).await?;
-        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse().ok();
-        Ok(folders.iter().filter_map(id).collect())
-    }
-
     /// What stands in quarantine of the batches of a day. Objects of other programs say nothing of a batch.
     async fn list_quarantine(
         &self,
@@ -200,7 +193,7 @@ impl Sources<'_> {
     ) -> Result<BTreeMap<BatchId, InQuarantine>, StoreError> {
         let prefix = &self.config.s3.quarantine;
         let mut quarantine = BTreeMap::new();
-        for batch in self.list_batches(prefix, day).await? {
+        for batch in batches_of_day(self.store, &layout::day_folder(prefix, day)).await? {
             let counts = ledger.get(&batch).filter(|row| row.rows_quarantined > 0);
             let named = counts.and_then(|row| Some(set::folder(prefix, batch, row.set.as_deref()?)));
             let mut there = InQuarantine::default();
@@ -250,6 +243,13 @@ impl Sources<'_> {
         }
         Ok(())
     }
+}
+
+/// The batches that have a folder in that of a day.
+pub(crate) async fn batches_of_day(store: &ObjectStore, day: &str) -> Result<BTreeSet<BatchId>, StoreError> {
+    let folders = store.folders(day).await?;
+    let id = |folder: &String| folder.strip_prefix(day)?.strip_suffix('/')?.parse().ok();
+    Ok(folders.iter().filter_map(id).collect())
 }
 
 /// Notes a set by its folder. While the ledger names none, any may come to count; `named` is the folder of the one

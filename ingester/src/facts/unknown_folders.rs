@@ -47,19 +47,16 @@ impl UnknownFolders {
     }
 
     /// Whether a batch is known to be loaded and to stay where it is.
-    #[must_use]
     pub fn is_loaded(&self, batch: BatchId) -> bool {
         self.state().settled.contains(&batch)
     }
 
     /// Whether a question is open.
-    #[must_use]
     pub fn any(&self) -> bool {
         !self.state().open.is_empty()
     }
 
     /// Up to `many` open questions, oldest batch first. They stay open until they are answered.
-    #[must_use]
     pub fn oldest(&self, many: usize) -> Vec<BatchId> {
         self.state().open.iter().take(many).copied().collect()
     }

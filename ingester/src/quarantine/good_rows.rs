@@ -12,10 +12,9 @@ use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
 use crate::redshift::{Session, Target, errors, redact};
 
-use super::place::Quarantine;
 use super::row_files::{RowFile, RowFiles};
 use super::search::BadRowSearch;
-use super::set::Set;
+use super::set::{Quarantine, Set};
 use super::tidy::{LEFT_OVER, drop_scratch, tidy};
 use super::trial::How;
 

@@ -18,6 +18,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::compress::{compress, decompress};
+use shared::config::Config;
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
@@ -38,6 +39,26 @@ const NAME_DIGITS: usize = 16;
 const CONTENT_DIGITS: usize = 8;
 const DESCRIPTION: &str = "quarantine.json";
 pub(crate) const REASONS: &str = "reasons.ndjson";
+
+/// The folder of what a bad-row search writes, beside those of the sets of its batch.
+pub(crate) const SCRATCH: &str = "sift/";
+
+/// Where rows in quarantine go, and how many may.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarantine {
+    pub prefix: String,
+    pub max_share: f64,
+}
+
+impl Quarantine {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { prefix: config.s3.quarantine.clone(), max_share: config.quarantine.max_share }
+    }
+
+    pub(crate) fn scratch(&self, batch: BatchId) -> String {
+        format!("{}{SCRATCH}", layout::folder(&self.prefix, batch))
+    }
+}
 
 /// What a later COPY must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +147,7 @@ impl Set {
         prefix: &str,
     ) -> Result<Option<String>, BadSet> {
         let batch = self.description.batch;
-        let own = batch_folder(prefix, batch);
+        let own = layout::folder(prefix, batch);
         let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
         for folder in store.folders(&own).await? {
             let name = name_of(&own, &folder).filter(|name| name.starts_with(content));
@@ -224,12 +245,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-pub(crate) fn batch_folder(prefix: &str, batch: BatchId) -> String {
-    layout::folder(prefix, batch)
-}
-
 pub(crate) fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
-    format!("{}{set}/", batch_folder(prefix, batch))
+    format!("{}{set}/", layout::folder(prefix, batch))
 }
 
 /// The name of the set that stands in `set`, if that is the folder of one below the folder `of_batch`.
@@ -303,7 +320,7 @@ mod tests {
     #[test]
     fn only_the_objects_of_a_set_are_its_own() {
         let (batch, one) = (BatchId::new(), set(BatchId::new(), "r", "a\n"));
-        let own = batch_folder("Q/", batch);
+        let own = layout::folder("Q/", batch);
         assert_eq!(name_of(&own, &folder("Q/", batch, &one.name)), Some(one.name.as_str()));
         for other in ["sift/", "notes/", "0123456789abcde/", "0123456789ABCDEF/", "0123456789abcdef"] {
             assert_eq!(name_of(&own, &format!("{own}{other}")), None, "{other}");

@@ -3,15 +3,15 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
+use shared::layout;
 use shared::object_store::{ObjectStore, StoreError};
 
 use crate::failure::LoadFailure;
 use crate::redshift::quarantine_release::{Entry, fetch_entries};
 use crate::redshift::{Session, Target, lock};
 
-use super::place::Quarantine;
 use super::row_files::is_of_search;
-use super::set;
+use super::set::{self, Quarantine};
 
 const AT_ONCE: usize = 8;
 
@@ -52,7 +52,7 @@ async fn tidy_sets(
     quarantine: &Quarantine,
     batch: BatchId,
 ) -> Result<Option<Entry>, LoadFailure> {
-    let own = set::batch_folder(&quarantine.prefix, batch);
+    let own = layout::folder(&quarantine.prefix, batch);
     let folders = store.folders(&own).await?;
     lock::begin(session, target).await?;
     let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else { return Ok(None) };

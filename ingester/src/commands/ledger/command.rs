@@ -16,6 +16,7 @@ use crate::commands::confirm::confirm;
 use crate::commands::connect::{connect, connect_as_owner, store_failed};
 use crate::commands::report;
 use crate::commands::since::{self, seconds};
+use crate::facts::gather::batches_of_day;
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
 use crate::redshift::{Session, Target};
@@ -131,9 +132,7 @@ fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure
 async fn waiting(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, StoreError> {
     let mut waiting = BTreeSet::new();
     for day in store.folders(prefix).await? {
-        let folders = store.folders(&day).await?;
-        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse::<BatchId>().ok();
-        waiting.extend(folders.iter().filter_map(id));
+        waiting.extend(batches_of_day(store, &day).await?);
     }
     Ok(waiting)
 }

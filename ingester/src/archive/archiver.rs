@@ -1,5 +1,3 @@
-//! The task that archives loaded batches.
-
 use std::collections::HashMap;
 use std::time::Duration;
 

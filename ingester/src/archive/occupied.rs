@@ -14,7 +14,6 @@ use shared::seal::Seal;
 
 use crate::facts::seal::get_if_there;
 
-/// The folder that is put away.
 #[derive(Debug)]
 pub(super) struct Source {
     pub folder: String,
@@ -23,7 +22,6 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Its seal, if that can be used.
     pub(super) async fn seal(&self, store: &ObjectStore) -> Result<Option<Seal>, StoreError> {
         let json = self.json(store).await?;
         Ok(json.and_then(|json| Seal::read(self.batch, &json).ok()))

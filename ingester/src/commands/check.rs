@@ -27,9 +27,6 @@ const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow
     producers, or a producer and its log's successor, both received is there twice";
 
 /// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
-///
-/// # Errors
-/// With the code of the first step that failed.
 pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     let schema = config.schema.load()?;

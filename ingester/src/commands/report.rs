@@ -28,14 +28,12 @@ pub(crate) fn print<R: Serialize>(
     Ok(())
 }
 
-/// Writes how many batches there are of each kind, a line each.
 pub(crate) fn write_counts(out: &mut String, kinds: &[(u64, &str)]) {
     for (batches, kind) in kinds {
         let _ = writeln!(out, "{:>9}  {kind}", count(*batches));
     }
 }
 
-/// Says so if a list is shorter than what was counted.
 pub(crate) fn write_cut(out: &mut String, count: u64, what: &str, listed: usize) {
     if count > listed as u64 {
         let _ = writeln!(out, "\nof {count} {what} the first {listed} are listed");

@@ -43,7 +43,6 @@ pub struct Discovery {
     complete: watch::Sender<Steady>,
 }
 
-/// Deletes manifests that loads left behind.
 #[derive(Debug)]
 struct Tidying {
     store: ObjectStore,

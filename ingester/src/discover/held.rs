@@ -36,7 +36,6 @@ impl HeldSeals {
         }
     }
 
-    /// The seals to read before a listing.
     pub(super) fn due(&self) -> BTreeSet<BatchId> {
         let now = self.clock.steady();
         let refused = self.refused.iter().filter(|(_, (_, next))| *next <= now).map(|(batch, _)| *batch);
@@ -52,7 +51,6 @@ impl HeldSeals {
             || (seal.is_some() && (refused() || self.unread.contains(&batch)))
     }
 
-    /// When the next seal that was refused is asked for again.
     pub(super) fn next_retry(&self) -> Option<Steady> {
         self.refused.values().map(|(_, next)| *next).min()
     }

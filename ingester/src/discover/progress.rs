@@ -25,7 +25,6 @@ pub(super) struct Progress {
     every: Duration,
     reach: TimeDelta,
     latest: Option<Listed>,
-    /// What of it is kept durably.
     durable: Option<Listed>,
     /// From where the next listing of this process begins: folders that hold `latest` back are read by name.
     recent: Option<DateTime<Utc>>,

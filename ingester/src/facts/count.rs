@@ -98,10 +98,8 @@ impl Counter<'_> {
                 Ok(content) => {
                     let compression = seal.compression;
                     let read = move || rows::read(&content, compression, Watched::default());
-                    match tokio::task::spawn_blocking(read).await {
-                        Ok(contents) => contents.map(|contents| contents.rows),
-                        Err(fault) => Err(fault.to_string()),
-                    }
+                    let read = tokio::task::spawn_blocking(read).await.map_err(|fault| fault.to_string());
+                    read.flatten().map(|contents| contents.rows)
                 }
                 Err(error) if error.is_too_large() => Err(error.to_string()),
                 Err(error) if error.is_not_found() || error.is_in_archive() => continue,

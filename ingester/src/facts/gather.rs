@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use shared::config::{Archive, Config};
 use shared::content::Content;
 use shared::ids::BatchId;
-use shared::layout::{self, SEAL};
+use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::loads::{ErrorClass, Load, LoadState};
@@ -25,6 +25,7 @@ use state::log::BatchStatus;
 use state::status::snapshot::ProducerSnapshot;
 
 use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
+use crate::facts::listing::{batches_of_day, list_folders};
 use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
@@ -104,7 +105,11 @@ impl Sources<'_> {
         seals: Seals<'_>,
     ) -> Result<BTreeMap<BatchId, Facts>, LoadFailure> {
         let (s3, day) = (&self.config.s3, from.date_naive());
-        let mut to_ingest = self.list_to_ingest(day).await?;
+        let of_day = layout::day_folder(&s3.to_ingest, day);
+        let (listed, _) = list_folders(self.store, &s3.to_ingest, &of_day, None).await?;
+        let folder = |seal| if seal { InFolder::Sealed } else { InFolder::NoSeal };
+        let listed = listed.into_iter().map(|found| (found.batch, folder(found.seal.is_some())));
+        let mut to_ingest: BTreeMap<_, _> = listed.collect();
         // Before the ledger: what is archived by now is in it.
         let archived = batches_of_day(self.store, &layout::day_folder(&s3.ingested, day)).await?;
         let mut ingested: BTreeMap<_, _> =
@@ -159,30 +164,6 @@ impl Sources<'_> {
             (batch, facts)
         });
         Ok(facts.collect())
-    }
-
-    /// The folders of a day below `s3.to_ingest` in which there is something of a batch.
-    async fn list_to_ingest(&self, day: NaiveDate) -> Result<BTreeMap<BatchId, InFolder>, StoreError> {
-        let prefix = &self.config.s3.to_ingest;
-        let mut folders = BTreeMap::new();
-        let (of_day, mut from) = (layout::day_folder(prefix, day), None);
-        loop {
-            let (page, next) = self.store.list_page(&of_day, from.as_ref()).await?;
-            for object in &page {
-                let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
-                if !layout::is_of_batch(name) {
-                    continue;
-                }
-                let folder = folders.entry(batch).or_insert(InFolder::NoSeal);
-                if name == SEAL {
-                    *folder = InFolder::Sealed;
-                }
-            }
-            if next.is_none() {
-                return Ok(folders);
-            }
-            from = next;
-        }
     }
 
     /// What stands in quarantine of the batches of a day. Objects of other programs say nothing of a batch.
@@ -243,13 +224,6 @@ impl Sources<'_> {
         }
         Ok(())
     }
-}
-
-/// The batches that have a folder in that of a day.
-pub(crate) async fn batches_of_day(store: &ObjectStore, day: &str) -> Result<BTreeSet<BatchId>, StoreError> {
-    let folders = store.folders(day).await?;
-    let id = |folder: &String| folder.strip_prefix(day)?.strip_suffix('/')?.parse().ok();
-    Ok(folders.iter().filter_map(id).collect())
 }
 
 /// Notes a set by its folder. While the ledger names none, any may come to count; `named` is the folder of the one

@@ -1,5 +1,3 @@
-//! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
-
 use shared::clock::Clock;
 use shared::ids::BatchId;
 use shared::layout;

@@ -91,7 +91,6 @@ impl RowFiles {
         self.files.get(file).map_or("", |file| &file.key)
     }
 
-    /// The name of a file within its folder, for people.
     pub(super) fn name(&self, file: usize) -> &str {
         self.key(file).rsplit('/').next().unwrap_or_default()
     }

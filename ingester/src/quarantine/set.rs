@@ -72,7 +72,6 @@ pub(crate) struct Description {
     pub rows: u64,
 }
 
-/// `quarantine.json`
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     #[serde(flatten)]
@@ -113,7 +112,6 @@ pub(crate) struct Set {
 pub(crate) enum BadSet {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is not what was written.
     #[error("{0}: {1}")]
     Damaged(String, String),
 }
@@ -200,7 +198,6 @@ impl Set {
         Ok(())
     }
 
-    /// Reads the set with this name, and checks that it is the one that was written.
     pub(crate) async fn get(
         store: &ObjectStore,
         prefix: &str,

@@ -100,7 +100,6 @@ impl<'a> Trials<'a> {
         Ok(Some(Refused { reports, message }))
     }
 
-    /// What the tables say of the latest try; they may lag behind.
     async fn late_reports(&mut self, before: &Before) -> Vec<Report> {
         for wait in LATE {
             self.clock.sleep(wait).await;

@@ -35,12 +35,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub young: bool,
     /// The producer that made it, for the ledger; as the rows say if the schema has a column for that.
-    #[arg(long, value_name = "NAME", value_parser = instance)]
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| Instance::try_from(text.to_owned()))]
     pub instance: Option<Instance>,
-}
-
-fn instance(text: &str) -> Result<Instance, String> {
-    Instance::try_from(text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// 65 when it cannot be adopted as it is or its producer is at it, 66 when there is no such folder, 64 when nobody can

@@ -14,7 +14,6 @@ use crate::facts::faults::Fault;
 use crate::redshift::ledger::Counted;
 use crate::redshift::table_counts::{DOUBLES, Double, Marks};
 
-/// How rows of the table were counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TableCheck {
@@ -28,7 +27,6 @@ pub(super) enum TableCheck {
 }
 
 impl TableCheck {
-    /// The way these columns allow.
     pub(super) fn by(marks: &Marks) -> Self {
         match (&marks.batch, &marks.received) {
             (Some(_), _) => Self::EachBatch,
@@ -55,9 +53,7 @@ impl TableCheck {
 pub(super) struct Report {
     pub format: u32,
     pub at: DateTime<Utc>,
-    /// Batches opened from then on were counted.
     pub since: DateTime<Utc>,
-    /// And before then.
     pub until: DateTime<Utc>,
     pub deep: bool,
     pub table_check: TableCheck,
@@ -70,7 +66,6 @@ pub(super) struct Report {
     pub sums: Sums,
     /// Batches with faults, all of them counted.
     pub faulty: u64,
-    /// The first [`LISTED`] of them.
     pub batches: Vec<Faulty>,
     pub days: Vec<Day>,
     /// Hits whose rows stand several times; None when it was not asked for.
@@ -110,7 +105,6 @@ pub(super) struct Day {
     pub what: String,
 }
 
-/// Hits whose rows stand several times.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Hits {
     /// Whether the table has a hit id to look by.

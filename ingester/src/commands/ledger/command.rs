@@ -1,5 +1,3 @@
-//! Runs `ingester ledger`.
-
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -16,7 +14,7 @@ use crate::commands::confirm::confirm;
 use crate::commands::connect::{connect, connect_as_owner, store_failed};
 use crate::commands::report;
 use crate::commands::since::{self, seconds};
-use crate::facts::gather::batches_of_day;
+use crate::facts::listing::batches_of_day;
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
 use crate::redshift::{Session, Target};
@@ -120,7 +118,6 @@ async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session
     Ok(session)
 }
 
-/// The time that is `older_than` ago.
 fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     let age = TimeDelta::from_std(older_than.0).ok();
     let before = age.and_then(|age| now.checked_sub_signed(age));
@@ -128,7 +125,6 @@ fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure
     before.ok_or_else(error)
 }
 
-/// The batches that have a folder below `prefix`.
 async fn waiting(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, StoreError> {
     let mut waiting = BTreeSet::new();
     for day in store.folders(prefix).await? {

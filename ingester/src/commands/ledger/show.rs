@@ -18,7 +18,6 @@ use crate::redshift::{Session, Target};
 
 /// Runs that are asked for, the latest.
 const RUNS: usize = 1000;
-/// Runs of the text, the latest.
 const SHOWN: usize = 20;
 
 /// What `ingester ledger show --json` prints.
@@ -62,7 +61,6 @@ impl Shown {
         })
     }
 
-    /// The text for people, at most 100 columns wide but for names.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "ledger    {}", self.ledger);

@@ -1,5 +1,3 @@
-//! `ingester reconcile`
-
 use std::io::Write;
 use std::sync::Mutex;
 

@@ -1,5 +1,3 @@
-//! Compares the batches of each day, and mends.
-
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
@@ -57,7 +55,7 @@ pub(super) async fn reconcile(
         for (batch, facts) in &batches {
             doubtful |= match judge(facts, &rules) {
                 Verdict::Agrees(_) => false,
-                Verdict::Mend(Mend::Load | Mend::Archive(_)) => mender.has_archived(*batch)?,
+                Verdict::Mend(Mend::Load | Mend::Archive(_)) => mender.archived_here(*batch)? == Some(true),
                 Verdict::Mend(_) => true,
                 Verdict::Decide(_) => decided.insert(*batch),
             };
@@ -71,7 +69,10 @@ pub(super) async fn reconcile(
             match both_times(judge(&facts, &rules), decided.contains(&batch)) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
                 Verdict::Decide(matter) => report.decide(batch, matter, None),
-                Verdict::Mend(Mend::Load | Mend::Archive(_)) if mender.is_working_on(batch)? => {
+                // It may have begun since the load store was read.
+                Verdict::Mend(Mend::Load | Mend::Archive(_))
+                    if mender.archived_here(batch)? == Some(false) =>
+                {
                     report.agrees(Agreed::UnderWay);
                 }
                 Verdict::Mend(mend) => mender.mend(sources, batch, mend, report).await?,

@@ -1,5 +1,3 @@
-//! Mends what needs no decision.
-
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,7 +7,7 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreErrorKind};
-use state::loads::{ErrorClass, Load};
+use state::loads::ErrorClass;
 use state::status::feed::Republish;
 
 use crate::archive::put_away::put_away;
@@ -23,7 +21,6 @@ use crate::producer_link::{Producer, outlook};
 use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::ledger::LedgerRow;
 
-/// Who loads what is found.
 pub(super) enum Loader {
     Here(LoadStore),
     /// The next `ingester run` on this load store, which is opened when it is needed.
@@ -43,19 +40,10 @@ impl Mender {
         Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
     }
 
-    /// Whether this process is loading or archiving a batch: it may have begun since the load store was read.
-    pub(super) fn is_working_on(&self, batch: BatchId) -> Result<bool, Failure> {
-        self.has(batch, |load| !load_store::is_archived(load))
-    }
-
-    /// Whether this process has loaded and archived a batch, perhaps a moment ago.
-    pub(super) fn has_archived(&self, batch: BatchId) -> Result<bool, Failure> {
-        self.has(batch, load_store::is_archived)
-    }
-
-    fn has(&self, batch: BatchId, state: impl Fn(&Load) -> bool) -> Result<bool, Failure> {
-        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
-        Ok(load_store.get(batch)?.is_some_and(|load| state(&load)))
+    /// Whether a batch that this process loads is archived, perhaps since a moment ago; None if it loads none such.
+    pub(super) fn archived_here(&self, batch: BatchId) -> Result<Option<bool>, Failure> {
+        let Loader::Here(load_store) = &self.loader else { return Ok(None) };
+        Ok(load_store.get(batch)?.as_ref().map(load_store::is_archived))
     }
 
     pub(super) async fn mend(

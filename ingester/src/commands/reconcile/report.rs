@@ -26,7 +26,6 @@ pub(super) struct Report {
     pub decide: Listed<Undecided>,
 }
 
-/// Where the three sides are, and whether they could be asked.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Sides {
     pub log: String,
@@ -106,7 +105,6 @@ impl Report {
         self.decide.push(Undecided { batch, matter, what, advice });
     }
 
-    /// The report for people, at most 100 columns wide.
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let Sides { log, s3, ledger, .. } = &self.sides;

@@ -127,7 +127,6 @@ impl Reconciler {
         reconcile(&sources, Seals::Open, known, &read_again, &self.mender, report).await
     }
 
-    /// What the log and the load store know, and where the log was read.
     async fn read_databases(&self) -> (Known, String) {
         let socket = self.config.producer_socket();
         let asked =
@@ -141,7 +140,6 @@ impl Reconciler {
         (Known { log, loads }, origin)
     }
 
-    /// As [`Reconciler::step`].
     pub(crate) async fn run(
         mut self,
         listed: oneshot::Receiver<()>,

@@ -1,5 +1,3 @@
-//! Replays one batch.
-
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -33,10 +31,8 @@ pub(super) enum Ending {
         known: u64,
         left_over: Option<LoadFailure>,
     },
-    /// Nothing of it was in quarantine any more.
     Nothing,
     NotLoaded,
-    /// Some rows are still refused; `reasons` is the address of the object with their reasons.
     Refused {
         rows: u64,
         known: u64,
@@ -47,7 +43,6 @@ pub(super) enum Ending {
 
 enum Tried {
     Done(Ending),
-    /// So many rows were loaded, the table had so many already, and nothing is left.
     Applied(u64, u64),
     Changed,
 }
@@ -75,7 +70,6 @@ impl Replayer {
         Self { target, connector, store, quarantine, backoff, session: None, clock }
     }
 
-    /// Replays a batch, and retries while failures pass.
     pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, LoadFailure> {
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         let (mut rows, mut known, mut changes) = (0, 0, 0);

@@ -27,13 +27,11 @@ pub(crate) enum InFolder {
     /// A seal that was not read. Of archived folders nobody checks that it is there.
     Sealed,
     Read(Box<Seal>),
-    /// The seal of another batch than the one that the ledger has under this id.
+    /// The seal of another batch than the one that the ledger has under this id. `schema`: as [`unnamed_schema`]. `id`:
+    /// derived from its content; under it the batch is loaded. `loaded`: whether the ledger has that id.
     Other {
-        /// The fingerprint of its columns; None if the seal names them.
         schema: Option<String>,
-        /// The id that is derived from its content, under which it is loaded.
         id: BatchId,
-        /// Whether the ledger has that id.
         loaded: bool,
     },
     /// A seal in an archive class, which cannot be read now: what S3 said.

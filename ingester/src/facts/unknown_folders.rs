@@ -61,7 +61,7 @@ impl UnknownFolders {
         self.state().open.iter().take(many).copied().collect()
     }
 
-    /// The question is answered: the batch is loaded and stays where it is, so it need not be asked about again.
+    /// The batch is loaded and stays where it is, so it need not be asked about again.
     pub fn mark_loaded(&self, batch: BatchId) {
         let mut state = self.state();
         state.open.remove(&batch);

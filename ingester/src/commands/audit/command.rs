@@ -132,19 +132,11 @@ impl Audit<'_> {
 
     async fn count(&self, part: Part, only: Option<&BTreeSet<BatchId>>) -> Result<Vec<Facts>, LoadFailure> {
         let batches = self.counter.batches(part, only).await?;
-        if only.is_none() {
-            self.bar.inc_length(batches.len() as u64);
-        }
+        let bar = if only.is_none() { self.bar.clone() } else { ProgressBar::hidden() };
+        bar.inc_length(batches.len() as u64);
         let counting = batches.into_iter().map(|facts| self.counter.count(facts));
         let counted = futures_util::stream::iter(counting).buffered(self.counter.sources.config.s3.uploads);
-        counted
-            .inspect_ok(|_| {
-                if only.is_none() {
-                    self.bar.inc(1);
-                }
-            })
-            .try_collect()
-            .await
+        counted.inspect_ok(|_| bar.inc(1)).try_collect().await
     }
 
     /// What is wrong with the rows of one day's batches together, where rows tell when they were received and not which

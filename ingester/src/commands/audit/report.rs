@@ -241,16 +241,16 @@ impl Report {
             }
         );
         for Double { high, low, times, batches, unnamed } in &hits.doubles {
-            let named = match batches {
-                Some((first, last)) if first == last && *unnamed == 0 => format!(", all in {first}"),
-                Some((first, last)) if first == last => format!(", in {first}"),
-                Some((first, last)) => format!(", from {first} to {last}"),
-                None => String::new(),
-            };
-            let of = match (batches, unnamed) {
-                (_, 0) => named,
-                (Some(_), _) => format!("{named}, and {unnamed} that do not name their batch"),
+            let unnamed = match (batches, unnamed) {
+                (_, 0) => String::new(),
+                (Some(_), _) => format!(", and {unnamed} that do not name their batch"),
                 (None, _) => ", which do not name their batch".to_owned(),
+            };
+            let of = match batches {
+                Some((first, last)) if first != last => format!(", from {first} to {last}{unnamed}"),
+                Some((first, _)) if unnamed.is_empty() => format!(", all in {first}"),
+                Some((first, _)) => format!(", in {first}{unnamed}"),
+                None => unnamed,
             };
             let _ = writeln!(out, "{}", columns::wrap(&format!("{high} {low}: {times} rows{of}"), 4));
         }

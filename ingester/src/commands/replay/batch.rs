@@ -22,28 +22,25 @@ const TRIES: u32 = 8;
 /// Times the ledger may have changed while one batch is replayed.
 const CHANGES: u32 = 100;
 
-/// What became of a batch: rows loaded, rows that the table had, and what is left.
+/// What became of a batch: rows loaded, rows that the table had, and what is left. `left_over` is why objects in S3 could not
+/// be deleted, `reasons` the address of the object with the reasons of refused rows.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Nothing of it is in quarantine any more; `left_over` is why its objects in S3 could not be deleted.
-    Loaded {
-        rows: u64,
-        known: u64,
-        left_over: Option<LoadFailure>,
-    },
+    /// Nothing is left in quarantine.
+    Loaded { rows: u64, known: u64, left_over: Option<LoadFailure> },
+    /// Nothing of it was in quarantine any more.
     Nothing,
+    /// The ledger does not know it.
     NotLoaded,
-    Refused {
-        rows: u64,
-        known: u64,
-        left: Vec<Refusal>,
-        reasons: String,
-    },
+    /// Some rows are still refused.
+    Refused { rows: u64, known: u64, left: Vec<Refusal>, reasons: String },
 }
 
 enum Tried {
     Done(Ending),
+    /// So many rows were loaded, the table had so many already, and nothing is left.
     Applied(u64, u64),
+    /// The ledger has changed meanwhile: read it again.
     Changed,
 }
 

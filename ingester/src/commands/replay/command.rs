@@ -8,10 +8,10 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout;
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
+use shared::object_store::ObjectStore;
 
 use crate::commands::connect::{connect, sql_failed};
-use crate::failure::Scope;
+use crate::failure::{LoadFailure, Scope};
 use crate::redshift::{Connector, Target, quarantine_release};
 
 use super::batch::Replayer;
@@ -79,13 +79,9 @@ fn is_of_a_batch(name: &str) -> bool {
 
 /// The batches that have a folder in quarantine.
 async fn batches_in(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, Failure> {
-    let listed = store.list_where(prefix, is_of_a_batch).await;
-    let listed = listed.map_err(|error| {
-        let (exit, advice) = match error.kind() {
-            StoreErrorKind::Configuration => (Exit::Config, format!(": {REFUSED_ADVICE}")),
-            _ => (Exit::Unavailable, String::new()),
-        };
-        Failure::new(exit, anyhow::anyhow!("the quarantine cannot be listed: {error}{advice}"))
+    let listed = store.list_where(prefix, is_of_a_batch).await.map_err(|error| {
+        let failure = LoadFailure::from(error);
+        LoadFailure { why: format!("the quarantine cannot be listed: {}", failure.why), ..failure }
     })?;
     Ok(listed.iter().filter_map(|object| layout::parse_key(prefix, &object.key)).map(|(id, _)| id).collect())
 }

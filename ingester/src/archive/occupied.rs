@@ -12,7 +12,7 @@ use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, StoreError};
 use shared::seal::Seal;
 
-use crate::facts::seal::get_if_there;
+use crate::facts::folder::get_if_there;
 
 #[derive(Debug)]
 pub(super) struct Source {

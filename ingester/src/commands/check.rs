@@ -14,7 +14,7 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::commands::since::seconds;
+use crate::commands::terminal::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -38,16 +38,13 @@ pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl W
         text += &format!("; {warning}");
     }
     report.line("configuration", Ok(text))?;
-    report.line("network", Ok(network(config)))?;
+    // The connection to Redshift itself is always direct.
+    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
+    let addresses = config.s3.addresses().into_iter().chain(passwords);
+    report.line("network", Ok(config.s3.egress.report(addresses)))?;
     s3(config, &mut report).await?;
     redshift(config, &schema, &target, clock, &mut report).await?;
     report.end()
-}
-
-/// Which way the requests take. The connection to Redshift itself is always direct.
-fn network(config: &Config) -> String {
-    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
-    config.s3.egress.report(config.s3.addresses().into_iter().chain(passwords))
 }
 
 async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {

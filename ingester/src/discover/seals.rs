@@ -10,7 +10,7 @@ use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 
 use crate::discover::held::HeldSeals;
-use crate::facts::seal::{SealRead, read_seal};
+use crate::facts::folder::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::load_store::LoadStore;
 use crate::producer_link::{self, Producer};

@@ -10,10 +10,9 @@ use shared::seal::{MAX_OBJECT_BYTES, Seal};
 
 use crate::facts::batch::{Facts, InFolder, Place};
 use crate::facts::faults::{is_unmarked, share_out};
-use crate::facts::folder::file_faults;
+use crate::facts::folder::{file_faults, get_if_there};
 use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
-use crate::facts::seal::get_if_there;
 use crate::failure::LoadFailure;
 use crate::redshift::errors;
 use crate::redshift::table_counts::{self, Marks};

@@ -1,4 +1,4 @@
-//! Verifies that the folder of a batch is as its seal says. A COPY of less, or of something else, would never be noticed
+//! Reads the seal of a batch, and verifies that its folder is as the seal says. A COPY of less, or of something else, would never be noticed
 //! again.
 //!
 //! One listing shows whether every object is there, with its size and `ETag`. The `ETag` is that of the seal as long as
@@ -7,18 +7,49 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::facts::batch::unnamed_schema;
-use crate::facts::seal::{SealRead, get_if_there, read_seal};
 use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
 const NAMED: usize = 5;
+
+/// What stands where the seal of a batch belongs.
+#[derive(Debug)]
+pub(crate) enum SealRead {
+    Usable(Box<Seal>),
+    Unusable(String),
+    Missing,
+}
+
+/// Reads the seal in `folder`, which is that of `batch`.
+pub(crate) async fn read_seal(
+    store: &ObjectStore,
+    folder: &str,
+    batch: BatchId,
+) -> Result<SealRead, StoreError> {
+    let json = get_if_there(store, &format!("{folder}{SEAL}")).await?;
+    Ok(match json.map(|json| Seal::read(batch, &json)) {
+        Some(Ok(seal)) => SealRead::Usable(Box::new(seal)),
+        Some(Err(error)) => SealRead::Unusable(error.to_string()),
+        None => SealRead::Missing,
+    })
+}
+
+/// The content of a small object; None if it is not there.
+pub(crate) async fn get_if_there(store: &ObjectStore, key: &str) -> Result<Option<Bytes>, StoreError> {
+    match store.get_at_most(key, SMALL).await {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// What S3 holds of a batch.
 #[derive(Debug)]

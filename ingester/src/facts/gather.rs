@@ -25,8 +25,8 @@ use state::log::BatchStatus;
 use state::status::snapshot::ProducerSnapshot;
 
 use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
+use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::listing::{batches_of_day, list_folders};
-use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
 use crate::redshift::ledger::LedgerRow;

@@ -15,10 +15,10 @@ use state::log::BatchStatus;
 use state::status::feed::Republish;
 
 use crate::commands::adopt::seal::{missing, read_all, refused, seal};
-use crate::commands::confirm::confirm;
 use crate::commands::connect::{connect_as_owner, sql_failed, store_failed};
+use crate::commands::terminal::confirm;
+use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::judge::young;
-use crate::facts::seal::{SealRead, read_seal};
 use crate::producer_link::{Producer, outlook};
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::{Session, Target};
@@ -55,7 +55,7 @@ pub(crate) async fn command(
     let waiting = Folder::list(&store, &config.s3.to_ingest, batch).await?;
     let archived = Folder::list(&store, &config.s3.ingested, batch).await?;
     for folder in [&waiting, &archived] {
-        if folder.has_seal()
+        if folder.sealed
             && let SealRead::Usable(seal) =
                 read_seal(&store, &folder.key, batch).await.map_err(store_failed)?
             && is_loaded(&session, &target, &seal).await?
@@ -63,7 +63,7 @@ pub(crate) async fn command(
             return loaded_already(batch, out);
         }
     }
-    if waiting.has_seal() {
+    if waiting.sealed {
         usable_seal(&store, &waiting.key, batch).await.map_err(|failure| {
             let advice = "Restore it from an older version; if there is none, delete it and adopt again";
             Failure::new(failure.exit(), anyhow::anyhow!("{failure}. {advice}"))
@@ -71,7 +71,7 @@ pub(crate) async fn command(
         writeln!(out, "{batch} has a seal already: the ingester loads it.")?;
         return Ok(());
     }
-    if archived.has_seal() {
+    if archived.sealed {
         return bring_back(&store, args, &archived, &waiting.key, out).await;
     }
     if waiting.objects.is_empty() && archived.objects.is_empty() {
@@ -139,17 +139,15 @@ async fn put_seal(
 struct Folder {
     key: String,
     objects: Vec<Object>,
+    sealed: bool,
 }
 
 impl Folder {
     async fn list(store: &ObjectStore, prefix: &str, batch: BatchId) -> Result<Self, Failure> {
         let key = layout::folder(prefix, batch);
         let objects = store.list_where(&key, layout::is_of_batch).await.map_err(store_failed)?;
-        Ok(Self { key, objects })
-    }
-
-    fn has_seal(&self) -> bool {
-        self.objects.iter().any(|object| object.key.strip_prefix(&self.key) == Some(SEAL))
+        let sealed = objects.iter().any(|object| object.key.strip_prefix(&key) == Some(SEAL));
+        Ok(Self { key, objects, sealed })
     }
 }
 

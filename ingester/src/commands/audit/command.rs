@@ -14,7 +14,7 @@ use shared::object_store::ObjectStore;
 
 use crate::commands::audit::report::{Day, Report, TableCheck};
 use crate::commands::connect::{connect, sql_failed};
-use crate::commands::{report, since};
+use crate::commands::terminal::{moment, print};
 use crate::facts::batch::Facts;
 use crate::facts::count::Counter;
 use crate::facts::faults::faults;
@@ -51,7 +51,7 @@ pub(crate) async fn command(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let now = clock.wall();
-    let (since, until) = (since::moment(&args.since, now)?, since::moment(&args.until, now)?);
+    let (since, until) = (moment(&args.since, now)?, moment(&args.until, now)?);
     if since >= until {
         let error = anyhow::anyhow!("--since {} is not before --until {}", args.since, args.until);
         return Err(Failure::new(Exit::Usage, error));
@@ -70,7 +70,7 @@ pub(crate) async fn command(
         let found = table_counts::doubles(&session, &target, &marks, (since, until)).await;
         report.doubles(found.map_err(sql_failed("counting"))?);
     }
-    report::print(&report, Report::table, args.json, out)?;
+    print(&report, Report::table, args.json, out)?;
     if report.agrees() {
         return Ok(());
     }
@@ -88,12 +88,6 @@ fn counting(error: &SqlFailure) -> LoadFailure {
     errors::load_failure(error, "counting")
 }
 
-/// The part of a day that lies in the time asked about.
-fn part_of(day: NaiveDate, (since, until): (DateTime<Utc>, DateTime<Utc>)) -> Part {
-    let midnight = day.and_time(NaiveTime::MIN).and_utc();
-    (midnight.max(since), (midnight + TimeDelta::days(1)).min(until))
-}
-
 struct Audit<'a> {
     counter: Counter<'a>,
     bar: ProgressBar,
@@ -105,10 +99,11 @@ impl Audit<'_> {
     async fn add_day(
         &self,
         day: NaiveDate,
-        time: (DateTime<Utc>, DateTime<Utc>),
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
         report: &mut Report,
     ) -> Result<(), LoadFailure> {
-        let part = part_of(day, time);
+        let midnight = day.and_time(NaiveTime::MIN).and_utc();
+        let part = (midnight.max(since), (midnight + TimeDelta::days(1)).min(until));
         let mut doubtful = BTreeSet::new();
         for facts in self.count(part, None).await? {
             if faults(&facts).is_empty() {

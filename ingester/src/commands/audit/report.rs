@@ -8,7 +8,7 @@ use shared::human::count;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
-use crate::commands::report::{FORMAT, LISTED, write_counts, write_cut};
+use crate::commands::terminal::{FORMAT, LISTED, write_counts, write_cut};
 use crate::facts::batch::{Facts, Place};
 use crate::facts::faults::Fault;
 use crate::redshift::ledger::Counted;

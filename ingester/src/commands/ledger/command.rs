@@ -10,10 +10,8 @@ use shared::ids::BatchId;
 use shared::object_store::{ObjectStore, StoreError};
 
 use super::show::Shown;
-use crate::commands::confirm::confirm;
 use crate::commands::connect::{connect, connect_as_owner, store_failed};
-use crate::commands::report;
-use crate::commands::since::{self, seconds};
+use crate::commands::terminal::{confirm, moment, print, seconds};
 use crate::facts::listing::batches_of_day;
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
@@ -83,13 +81,13 @@ pub(crate) async fn command(
     match command {
         Command::Show { json } => {
             let session = connect(config, clock).await?;
-            report::print(&Shown::fetch(config, &session, &target, now).await?, Shown::text, *json, out)
+            print(&Shown::fetch(config, &session, &target, now).await?, Shown::text, *json, out)
         }
         Command::KnowsFrom { time, force } => {
             let to = match time.as_str() {
                 "now" => Some(now),
                 "none" => None,
-                time => Some(since::moment(time, now)?),
+                time => Some(moment(time, now)?),
             };
             let session = open(config, &target, clock).await?;
             report_set(ledger_mark::set_knows_from(&session, &target, to, *force).await?, to, out)

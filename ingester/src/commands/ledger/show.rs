@@ -10,8 +10,7 @@ use shared::human::count;
 use state::inspect::columns;
 
 use crate::commands::connect::sql_failed;
-use crate::commands::report::FORMAT;
-use crate::commands::since::seconds;
+use crate::commands::terminal::{FORMAT, seconds};
 use crate::redshift::ledger_mark;
 use crate::redshift::ledger_runs::{self, RunRow};
 use crate::redshift::{Session, Target};

@@ -11,7 +11,7 @@ use crate::commands::connect::connect_as_owner;
 use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::Report;
-use crate::commands::{report, since};
+use crate::commands::terminal::{moment, print};
 use crate::facts::gather::{Known, Seals, Sources, in_log};
 use crate::failure::StepError;
 use crate::redshift::Target;
@@ -39,7 +39,7 @@ pub(crate) async fn command(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let now = clock.wall();
-    let since = start_of_day(since::moment(&args.since, now)?);
+    let since = start_of_day(moment(&args.since, now)?);
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester reconcile".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
@@ -55,7 +55,7 @@ pub(crate) async fn command(
         StepError::Fatal(failure) => failure,
         StepError::Load(failure) => failure.into(),
     })?;
-    report::print(&report, Report::table, args.json, out)?;
+    print(&report, Report::table, args.json, out)?;
     match report.decide.count {
         0 => Ok(()),
         count => {

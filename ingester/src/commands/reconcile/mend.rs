@@ -12,9 +12,9 @@ use state::status::feed::Republish;
 
 use crate::archive::put_away::put_away;
 use crate::commands::reconcile::report::Report;
+use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::gather::Sources;
 use crate::facts::judge::{Agreed, Matter, Mend};
-use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::{LoadFailure, StepError};
 use crate::load_store::{self, LoadStore};
 use crate::producer_link::{Producer, outlook};

@@ -7,8 +7,7 @@ use serde::Serialize;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
-use crate::commands::report::{FORMAT, LISTED, write_counts, write_cut};
-use crate::commands::since::seconds;
+use crate::commands::terminal::{FORMAT, LISTED, seconds, write_counts, write_cut};
 use crate::facts::judge::{Agreed, Matter};
 
 #[derive(Debug, Clone, Serialize)]

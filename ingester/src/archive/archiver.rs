@@ -47,8 +47,7 @@ impl Archiver {
         }
     }
 
-    /// Archives the oldest loaded batch that may be tried; None when there is none. Fails with the load store only: S3
-    /// being away is waited for.
+    /// Archives the oldest loaded batch that may be tried; None when there is none. It waits while S3 is away.
     pub async fn step(&mut self) -> Result<Option<BatchId>, Failure> {
         let (now, waiting) = (self.clock.steady(), &self.waiting);
         let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);

@@ -74,8 +74,7 @@ enum Act {
     Delete(String),
 }
 
-/// What to do about a folder: the acts of a phase in any order, the phases one after another. `renamed` is written in
-/// the place of the seal.
+/// The acts of a phase go in any order, the phases one after another. `renamed` is written in the place of the seal.
 fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Option<&Bytes>) -> Vec<Vec<Act>> {
     let (seal, others): (Vec<&str>, Vec<&str>) =
         objects.iter().filter_map(|object| object.key.strip_prefix(from)).partition(|name| *name == SEAL);

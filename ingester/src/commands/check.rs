@@ -56,9 +56,8 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
         [&s3.to_ingest, &s3.loads, &s3.quarantine, &s3.ingested].map(|prefix| format!("{prefix}{name}"));
     let place = |key: &str| format!("s3://{}/{key}", store.bucket());
     let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
-    // The outcome of a step, with what to report of it.
     fn done<T>(result: Result<T, StoreError>, text: String) -> Outcome {
-        result.map(|_| text).map_err(|error| s3_failed(&error))
+        result.map(|_| text).map_err(s3_failed)
     }
 
     let put = report.line("S3 put", done(store.put(&key, content.clone()).await, place(&key)))?;
@@ -66,7 +65,7 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     if !put {
         return Ok(());
     }
-    let got = store.get_at_most(&key, SMALL).await.map_err(|error| s3_failed(&error)).and_then(|got| {
+    let got = store.get_at_most(&key, SMALL).await.map_err(s3_failed).and_then(|got| {
         let altered = (Exit::Unavailable, "the object came back altered".to_owned());
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
@@ -94,16 +93,13 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     Ok(())
 }
 
-fn s3_failed(error: &StoreError) -> (Exit, String) {
-    match error.kind() {
-        StoreErrorKind::Passing => {
-            let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
-            (Exit::Unavailable, format!("{error}: {advice}"))
-        }
-        StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
-            (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
-        }
+#[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
+fn s3_failed(error: StoreError) -> (Exit, String) {
+    if error.kind() == StoreErrorKind::Passing {
+        let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
+        return (Exit::Unavailable, format!("{error}: {advice}"));
     }
+    (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
 }
 
 async fn redshift<W: Write>(

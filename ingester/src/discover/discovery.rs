@@ -30,7 +30,10 @@ pub struct Discovery {
     hints: mpsc::Receiver<Hint>,
     lister: Lister,
     seals: SealReader,
-    tidying: Tidying,
+    store: ObjectStore,
+    /// Below it loads may have left manifests behind.
+    loads: String,
+    next_tidying: Steady,
     clock: Clock,
     interval: Duration,
     backoff: Backoff,
@@ -41,13 +44,6 @@ pub struct Discovery {
     waits: Option<oneshot::Sender<()>>,
     /// When the latest complete listing ended; before the first one, when this began.
     complete: watch::Sender<Steady>,
-}
-
-#[derive(Debug)]
-struct Tidying {
-    store: ObjectStore,
-    prefix: String,
-    next: Steady,
 }
 
 impl Discovery {
@@ -61,12 +57,13 @@ impl Discovery {
         clock: Clock,
     ) -> Result<Self, Failure> {
         let (ingester, now) = (&config.ingester, clock.steady());
-        let tidying = Tidying { store: store.clone(), prefix: config.s3.loads.clone(), next: now + TIDYING };
         Ok(Self {
             hints,
             lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
-            seals: SealReader::new(config, store, load_store, clock.clone()),
-            tidying,
+            seals: SealReader::new(config, store.clone(), load_store, clock.clone()),
+            store,
+            loads: config.s3.loads.clone(),
+            next_tidying: now + TIDYING,
             clock,
             interval: ingester.list_interval.0,
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
@@ -100,7 +97,7 @@ impl Discovery {
             () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
         }
         let list = hints.contains(&Hint::List);
-        if list && self.listed && self.tidying.next <= self.clock.steady() {
+        if list && self.listed && self.next_tidying <= self.clock.steady() {
             // In the place of a listing, so that an idle ingester sends no more requests than it says.
             self.tidy().await;
             self.next_listing = self.clock.steady() + self.interval;
@@ -146,7 +143,7 @@ impl Discovery {
         let _ = self.waits.take().map(|waits| waits.send(()));
         // A seal that could not be asked for, by this listing or before, holds the progress back: were it kept, the next
         // process would begin behind that seal.
-        if !self.seals.held.any_unread() {
+        if self.seals.held.unread.is_empty() {
             self.lister.completed(listing);
             self.complete.send_replace(self.clock.steady());
         }
@@ -172,9 +169,8 @@ impl Discovery {
     }
 
     async fn tidy(&mut self) {
-        let Tidying { store, prefix, next } = &mut self.tidying;
-        *next = self.clock.steady() + TIDYING;
-        if let Err(error) = combine::tidy(store, prefix, self.clock.wall()).await {
+        self.next_tidying = self.clock.steady() + TIDYING;
+        if let Err(error) = combine::tidy(&self.store, &self.loads, self.clock.wall()).await {
             tracing::warn!(%error, "manifests that were left behind stay for another day");
         }
     }

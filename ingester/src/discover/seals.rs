@@ -69,7 +69,7 @@ impl SealReader {
                     tracing::debug!(%batch, "no seal there (any more)");
                 }
                 Err(error) if error.kind() == StoreErrorKind::Passing => {
-                    self.held.unread(batch);
+                    self.held.unread.insert(batch);
                     failed = Some(error);
                 }
                 // S3 answers listings, so this is a matter of the one object.

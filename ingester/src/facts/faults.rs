@@ -12,8 +12,8 @@ use shared::seal::Seal;
 use crate::facts::batch::{Facts, InFolder, Place};
 use crate::redshift::ledger::{Counted, LedgerRow};
 
-/// Whether the rows of a batch may stand in the table without naming it in the column `mark`, which they have NULL in: they
-/// were made for another schema than the one of this fingerprint, and one without that column, as far as their seal tells.
+/// Whether the rows of a batch may have NULL in the column `mark`: they were made for another schema than that of
+/// this fingerprint, and one without that column, as far as their seal tells.
 pub(crate) fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerprint: &str) -> bool {
     let of_other = ledger.schema.as_deref().is_some_and(|schema| schema != fingerprint);
     let columns = seal.and_then(|seal| seal.columns.as_ref());
@@ -134,9 +134,8 @@ fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: O
     }
 }
 
-/// Shares the rows that were counted in the table out among batches whose ids bear the same time, if together they are
-/// as many as the ledger says. A batch that is entered under an id of its own, because the ledger had another batch of
-/// its id, has rows that still name the first id.
+/// Shares the counted rows out among batches of the same time, if together they are as many as the ledger says: a batch
+/// that is entered under another id than its own has rows that name the first id.
 pub(crate) fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId, LedgerRow>) {
     let mut alike: BTreeMap<_, Vec<&LedgerRow>> = BTreeMap::new();
     for (batch, row) in ledger {

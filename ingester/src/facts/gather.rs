@@ -76,8 +76,7 @@ pub(crate) struct Sources<'a> {
 pub(crate) type Part = (DateTime<Utc>, DateTime<Utc>);
 
 impl Sources<'_> {
-    /// The days on which there may be something to compare: every one since `since`, and the earlier ones of which a
-    /// folder still waits or the log still has a batch that is not published.
+    /// Every day since `since`, and the earlier ones of which a folder waits or the log has a batch that is not published.
     pub(crate) async fn days(
         &self,
         known: &Known,
@@ -226,8 +225,7 @@ impl Sources<'_> {
     }
 }
 
-/// Notes a set by its folder. While the ledger names none, any may come to count; `named` is the folder of the one
-/// that does.
+/// While the ledger names no set, any may come to count; `named` is the folder of the one that does.
 fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     if named.is_none_or(|named| named == folder) {
         there.sets = true;
@@ -236,8 +234,7 @@ fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     }
 }
 
-/// What a seal means in the folder of a batch that the ledger has, perhaps with this content: that batch, or another one
-/// of the same id.
+/// Whether a seal in the folder of a batch that the ledger has is of that batch, or of another one of the same id.
 fn told_apart(seal: Box<Seal>, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
     let id = derived_id(&seal);
     let loaded = in_ledger(id);

@@ -42,8 +42,7 @@ pub(crate) struct Rules {
     pub young: TimeDelta,
 }
 
-/// The age up to which a batch may still be in the making: files go up and seals are written within moments of the
-/// limit, unless S3 is away.
+/// Up to this age a batch may be in the making: seals are written within moments of its limit, unless S3 is away.
 pub(crate) fn young(config: &Config) -> TimeDelta {
     let age = TimeDelta::from_std(config.batch.max_batch_age.0.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
     age.checked_add(&TimeDelta::minutes(10)).unwrap_or(TimeDelta::MAX)

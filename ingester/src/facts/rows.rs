@@ -52,8 +52,7 @@ pub(crate) struct Contents {
     pub batch: Option<(String, String)>,
 }
 
-/// Reads a whole file, which takes as long as decompressing it: call it where it may block. The error says what is wrong
-/// with the file: it is cut off, is not compressed as it says, or its rows differ in their columns.
+/// Reads a whole file; it blocks. The error says what is wrong: cut off, compressed otherwise, rows of unequal columns.
 pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Zstd => {

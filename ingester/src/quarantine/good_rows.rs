@@ -30,15 +30,10 @@ pub(crate) async fn load_good_rows(
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
-    let (settled, refused) = match loaded {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            if failure.class == ErrorClass::Data {
-                drop_scratch(store, &quarantine.scratch(id)).await;
-            }
-            return Err(failure);
-        }
-    };
+    if loaded.as_ref().is_err_and(|failure| failure.class == ErrorClass::Data) {
+        drop_scratch(store, &quarantine.scratch(id)).await;
+    }
+    let (settled, refused) = loaded?;
     match tidy(session, target, store, quarantine, settled.entered).await {
         Ok(entry) => Ok((settled, entry.map_or(refused, |entry| entry.rows))),
         // It is loaded all the same.

@@ -47,8 +47,7 @@ impl<'a> BadRowSearch<'a> {
         self.refused.len() as u64
     }
 
-    /// Tries all that is left, and finds what is refused of it, until nothing is. Fails when more is refused than may be, it
-    /// cannot be found, or Redshift or S3 fail.
+    /// Tries what is left until nothing of it is refused. Fails when more is refused than may be, or it cannot be found.
     pub(crate) async fn search(&mut self, how: How) -> Result<(), LoadFailure> {
         let mut groups = vec![self.files.all()];
         while let Some(group) = groups.pop() {
@@ -137,8 +136,7 @@ impl<'a> BadRowSearch<'a> {
         range.rows.clone().filter(|row| !self.refused.contains_key(&(range.file, *row))).collect()
     }
 
-    /// Writes objects of the rows of a group that are left, where they are not whole files: the key of each, with the number
-    /// of its file.
+    /// The objects that hold what is left of a group, each with its file; they are written where a file is not whole.
     async fn place(&mut self, group: &[RowRange]) -> Result<Vec<(usize, String)>, LoadFailure> {
         let mut placed = Vec::with_capacity(group.len());
         for range in group {

@@ -30,8 +30,7 @@ use crate::failure::LoadFailure;
 
 /// Bytes of rows in one quarantine, and of one file that is searched, at most: they are held in memory.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
-/// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
-/// content.
+/// Version of what is written, and the newest that is read. In format 1 the name is the checksum of the content.
 const FORMAT: u32 = 2;
 /// Digits of a name: the width of the ledger's column.
 const NAME_DIGITS: usize = 16;
@@ -136,9 +135,8 @@ impl Set {
         set
     }
 
-    /// The name under which an attempt before has written the same, if it is there whole.
-    ///
-    /// Only for a batch that has no ledger row: of any other a set that the row does not name may be about to be deleted.
+    /// The name under which an earlier attempt has written the same, if it is there whole. Only for a batch without ledger
+    /// row: of any other, a set that the row does not name may be about to be deleted.
     pub(crate) async fn written_before(
         &self,
         store: &ObjectStore,

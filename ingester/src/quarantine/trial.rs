@@ -62,8 +62,7 @@ impl<'a> Trials<'a> {
         Self { session, target, clock, count: 0, in_vain: 0 }
     }
 
-    /// Tries the objects that `manifest` names; `placed` has their keys, each with the number of the file it is of. None if
-    /// nothing of them is refused.
+    /// Tries the objects that `manifest` names; `placed` has their keys, each with its file. None if nothing is refused.
     pub(super) async fn run(
         &mut self,
         how: How,

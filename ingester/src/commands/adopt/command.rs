@@ -188,8 +188,7 @@ async fn bring_back(
     confirm(args.yes, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
     let names = archived.objects.iter().filter_map(|object| object.key.strip_prefix(archive.as_str()));
     for name in names.filter(|name| *name != SEAL) {
-        let copied = store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await;
-        copied.map_err(store_failed)?;
+        store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await.map_err(store_failed)?;
     }
     // Its rows were compared with the table of then: other batches were loaded since.
     let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
@@ -230,12 +229,12 @@ async fn ask_producer(
         }
         Some(status @ (BatchStatus::Filling | BatchStatus::Sealed)) => {
             let state = if status == BatchStatus::Filling { "filling" } else { "sealed" };
-            let what = if running {
+            let when = if running {
                 "is at it and will finish it"
             } else {
                 "will finish it when it is started again"
             };
-            Err(refused(format!("{batch} is {state} in the log of {}, which {what}", config.instance.name)))
+            Err(refused(format!("{batch} is {state} in the log of {}, which {when}", config.instance.name)))
         }
         Some(BatchStatus::Published) => {
             let answer = Producer::new(config.producer_socket()).republish(batch).await;

@@ -94,8 +94,7 @@ struct Audit<'a> {
 }
 
 impl Audit<'_> {
-    /// Counts a day. What moves while it is counted can look wrong: such batches are counted once more, and the second
-    /// result is reported.
+    /// What moves while it is counted can look wrong: such batches are counted again, and only that result is reported.
     async fn add_day(
         &self,
         day: NaiveDate,
@@ -134,8 +133,7 @@ impl Audit<'_> {
         counted.inspect_ok(|_| bar.inc(1)).try_collect().await
     }
 
-    /// What is wrong with the rows of one day's batches together, where rows tell when they were received and not which
-    /// batch they are of.
+    /// What is wrong with one day's rows together, where they tell when they were received and not their batch.
     async fn received(&self, day: NaiveDate, part: Part) -> Result<Option<Day>, LoadFailure> {
         let Counter { sources: Sources { session, target, .. }, marks, .. } = &self.counter;
         let (None, Some(column)) = (&marks.batch, &marks.received) else { return Ok(None) };

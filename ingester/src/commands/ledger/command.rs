@@ -6,8 +6,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::human::{Span, count};
-use shared::ids::BatchId;
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::ObjectStore;
 
 use super::show::Shown;
 use crate::commands::connect::{connect, connect_as_owner, store_failed};
@@ -100,15 +99,17 @@ pub(crate) async fn command(
             confirm(*yes, &question, out)?;
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
-            let waiting = waiting(&store, &config.s3.to_ingest).await.map_err(store_failed)?;
+            let mut waiting = BTreeSet::new();
+            for day in store.folders(&config.s3.to_ingest).await.map_err(store_failed)? {
+                waiting.extend(batches_of_day(&store, &day).await.map_err(store_failed)?);
+            }
             let session = open(config, &target, clock).await?;
             report_trimmed(&trim(&session, &target, before, &waiting).await?, out)
         }
     }
 }
 
-/// Opens a session for a change of the ledger. Fails if the ledger or a prefix belongs to another pipeline; makes the mark
-/// of a ledger that no ingester has met yet.
+/// For a change of the ledger: refuses that of another pipeline, and makes the mark if no ingester has met it yet.
 async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session, Failure> {
     let store = ObjectStore::connect(&config.s3).await;
     let session = connect_as_owner(config, clock, &store, target).await?;
@@ -123,30 +124,20 @@ fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure
     before.ok_or_else(error)
 }
 
-async fn waiting(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, StoreError> {
-    let mut waiting = BTreeSet::new();
-    for day in store.folders(prefix).await? {
-        waiting.extend(batches_of_day(store, &day).await?);
-    }
-    Ok(waiting)
-}
-
 fn report_set(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -> Result<(), Failure> {
     match set {
         KnowsFrom::Set { was } => {
-            let was = was
-                .map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {}", seconds(was)));
-            match to {
-                Some(to) => writeln!(
-                    out,
-                    "The ledger speaks for rows received since {}; it spoke {was}. Older rows are loaded the staged way.",
-                    seconds(to)
-                )?,
-                None => writeln!(
-                    out,
-                    "The ledger speaks for no time; it spoke {was}. All rows are loaded the staged way."
-                )?,
-            }
+            let time = |at: Option<DateTime<Utc>>| at.map(seconds);
+            let was =
+                time(was).map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {was}"));
+            let (now, others) = match time(to) {
+                Some(to) => (format!("rows received since {to}"), "Older"),
+                None => ("no time".to_owned(), "All"),
+            };
+            writeln!(
+                out,
+                "The ledger speaks for {now}; it spoke {was}. {others} rows are loaded the staged way."
+            )?;
             Ok(())
         }
         KnowsFrom::Refused { was } => {

@@ -82,8 +82,7 @@ pub(super) async fn reconcile(
     Ok(())
 }
 
-/// The verdict after the second reading. A batch that looks damaged only then may have moved meanwhile: it is left to the
-/// next comparison.
+/// A batch that looks damaged only in the second reading may have moved: it is left to the next comparison.
 fn both_times(again: Verdict, decided: bool) -> Verdict {
     match again {
         Verdict::Decide(_) if !decided => Verdict::Agrees(Agreed::UnderWay),

@@ -44,15 +44,9 @@ pub(crate) struct Reconciler {
     mender: Mender,
     clock: Clock,
     back: TimeDelta,
-    quiet: Option<Quiet>,
-}
-
-/// What was known when nothing was left to do. While it stays so nobody is asked: an hourly query would keep a
-/// serverless workgroup of an idle site awake.
-#[derive(Debug, PartialEq, Eq)]
-struct Quiet {
-    log: Option<BTreeMap<BatchId, InLog>>,
-    moved: u64,
+    /// The log and the changes of the load store when nothing was left to do. While it stays so nobody is asked: an hourly
+    /// query would keep a serverless workgroup of an idle site awake.
+    quiet: Option<(Option<BTreeMap<BatchId, InLog>>, u64)>,
 }
 
 impl Reconciler {
@@ -90,7 +84,7 @@ impl Reconciler {
         let interval = self.config.ingester.reconcile_interval.0;
         let moved = self.load_store.changes();
         let (known, log) = self.read_databases().await;
-        let quiet = Quiet { log: known.log.clone(), moved };
+        let quiet = (known.log.clone(), moved);
         if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
             return Ok(interval);
         }
@@ -140,6 +134,7 @@ impl Reconciler {
         (Known { log, loads }, origin)
     }
 
+    /// Compares until shutdown, first after the first listing of discovery: what that finds needs no mending.
     pub(crate) async fn run(
         mut self,
         listed: oneshot::Receiver<()>,

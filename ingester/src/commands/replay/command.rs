@@ -28,8 +28,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Loads the rows in quarantine of the batches asked for, and reports on `out` what became of them. Fails with 65 when rows
-/// are still refused or a quarantine is damaged, with 66 when a batch has none, and as Redshift and S3 answer.
+/// 65 when rows are still refused or a quarantine is damaged, 66 when a batch has none; else as Redshift and S3 answer.
 pub(crate) async fn replay(
     config: &Config,
     args: &Args,

@@ -1,5 +1,3 @@
-//! The task that archives loaded batches.
-
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -34,7 +32,6 @@ pub struct Archiver {
 
 impl Archiver {
     /// An archiver of this configuration.
-    #[must_use]
     pub fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Self {
         Self {
             store,
@@ -50,10 +47,7 @@ impl Archiver {
         }
     }
 
-    /// Archives the oldest loaded batch that may be tried. None when there is none.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 being away is waited for.
+    /// Archives the oldest loaded batch that may be tried; None when there is none. It waits while S3 is away.
     pub async fn step(&mut self) -> Result<Option<BatchId>, Failure> {
         let (now, waiting) = (self.clock.steady(), &self.waiting);
         let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);
@@ -86,9 +80,6 @@ impl Archiver {
     }
 
     /// Archives until shutdown; then the folder under way has `patience` to be finished.
-    ///
-    /// # Errors
-    /// As [`Archiver::step`].
     pub async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         while !shutdown.is_stopping() {
             let clock = self.clock.clone();

@@ -4,7 +4,6 @@
 mod archiver;
 pub(crate) mod put_away;
 mod occupied;
-mod source;
 
 pub use archiver::Archiver;
 pub use put_away::put_away;

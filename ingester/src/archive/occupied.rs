@@ -6,35 +6,51 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
+use shared::object_store::{Object, ObjectStore, StoreError};
 use shared::seal::Seal;
 
-use crate::archive::source::Source;
+use crate::facts::folder::get_if_there;
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub folder: String,
+    pub batch: BatchId,
+    pub objects: Vec<Object>,
+}
+
+impl Source {
+    pub(super) async fn seal(&self, store: &ObjectStore) -> Result<Option<Seal>, StoreError> {
+        let json = self.json(store).await?;
+        Ok(json.and_then(|json| Seal::read(self.batch, &json).ok()))
+    }
+
+    /// Its seal as it stands there. None also if another ingester archives the same folder and was faster.
+    async fn json(&self, store: &ObjectStore) -> Result<Option<Bytes>, StoreError> {
+        let key = format!("{}{SEAL}", self.folder);
+        let listed = self.objects.iter().any(|object| object.key == key);
+        if listed { get_if_there(store, &key).await } else { Ok(None) }
+    }
+}
 
 /// The key of an object with other content that stands in the folder of `id` below `to`; None if nothing is in the way.
 pub(super) async fn occupied(
     store: &ObjectStore,
     source: &Source,
-    objects: &[Object],
     to: &str,
     id: BatchId,
 ) -> Result<Option<String>, StoreError> {
     let target = layout::folder(to, id);
     let there = store.list_where(&target, layout::is_of_batch).await?;
-    let met = meet((&source.folder, objects), (&target, &there));
-    match met {
+    match meet((&source.folder, &source.objects), (&target, &there)) {
         Met::Free => Ok(None),
         Met::Other(key) => Ok(Some(key)),
         Met::BothSealed(key) => {
             // Gone since the listing: whose archive this is shows the next try.
-            let Some(ours) = source.json(store, objects).await? else { return Ok(Some(key)) };
-            let theirs = match store.get_at_most(&key, SMALL).await {
-                Ok(json) => json,
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) => return Err(error),
-            };
+            let Some(ours) = source.json(store).await? else { return Ok(Some(key)) };
+            let Some(theirs) = get_if_there(store, &key).await? else { return Ok(None) };
             Ok((!same_batch((source.batch, &ours), (id, &theirs))).then_some(key))
         }
         Met::Suspect(pairs) => {
@@ -52,16 +68,12 @@ pub(super) async fn occupied(
     }
 }
 
-/// How two folders meet, by their listings.
 #[derive(Debug, PartialEq, Eq)]
 enum Met {
-    /// Nothing is there, or the same.
     Free,
     /// Both have a seal: these tell. The key of the one that is there.
     BothSealed(String),
-    /// Objects of the same name and size whose `ETag`s differ, ours first.
     Suspect(Vec<(String, String)>),
-    /// This object is another.
     Other(String),
 }
 

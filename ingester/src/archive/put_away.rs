@@ -29,8 +29,7 @@ use shared::object_store::{Object, ObjectStore, REFUSED_ADVICE, StoreError, Stor
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
-use crate::archive::occupied::occupied;
-use crate::archive::source::Source;
+use crate::archive::occupied::{Source, occupied};
 use crate::failure::LoadFailure;
 use crate::redshift::ledger_lookup::derived_id;
 
@@ -45,7 +44,6 @@ pub enum NotPutAway {
     Occupied(String),
 }
 
-/// What to do about a folder that would be written over another one.
 const OCCUPIED_ADVICE: &str = "look at both folders, and move one of them away";
 
 impl NotPutAway {
@@ -69,7 +67,6 @@ impl From<NotPutAway> for LoadFailure {
     }
 }
 
-/// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Act {
     Copy { from: String, to: String },
@@ -77,23 +74,16 @@ enum Act {
     Delete(String),
 }
 
-/// What to do about a folder: the acts of a phase in any order, the phases one after another. `renamed` is written in
-/// the place of the seal.
+/// The acts of a phase go in any order, the phases one after another. `renamed` is written in the place of the seal.
 fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Option<&Bytes>) -> Vec<Vec<Act>> {
     let (seal, others): (Vec<&str>, Vec<&str>) =
         objects.iter().filter_map(|object| object.key.strip_prefix(from)).partition(|name| *name == SEAL);
-    let copies = |names: &[&str]| -> Vec<Act> {
-        names
-            .iter()
-            .map(|name| match renamed.filter(|_| *name == SEAL) {
-                Some(content) => Act::Put { key: format!("{to}{name}"), content: content.clone() },
-                None => Act::Copy { from: format!("{from}{name}"), to: format!("{to}{name}") },
-            })
-            .collect()
+    let copy = |name: &&str| match renamed.filter(|_| *name == SEAL) {
+        Some(content) => Act::Put { key: format!("{to}{name}"), content: content.clone() },
+        None => Act::Copy { from: format!("{from}{name}"), to: format!("{to}{name}") },
     };
-    let deletes = |names: &[&str]| -> Vec<Act> {
-        names.iter().map(|name| Act::Delete(format!("{from}{name}"))).collect()
-    };
+    let copies = |names: &[&str]| names.iter().map(copy).collect::<Vec<_>>();
+    let deletes = |names: &[&str]| names.iter().map(|name| Act::Delete(format!("{from}{name}"))).collect();
     let all = match mode {
         Archive::Keep => vec![],
         Archive::Delete => vec![deletes(&seal), deletes(&others)],
@@ -103,10 +93,7 @@ fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Opti
 }
 
 /// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`, there
-/// below `id`, under which the ledger has it.
-///
-/// # Errors
-/// When S3 refuses, or something else stands there. Repeating it goes on where it ended.
+/// below `id`, under which the ledger has it. Repeating it goes on where it ended.
 pub async fn put_away(
     store: &ObjectStore,
     (mode, from, to): (Archive, &str, &str),
@@ -116,17 +103,17 @@ pub async fn put_away(
     if mode == Archive::Keep {
         return Ok(());
     }
-    let source = Source { folder: layout::folder(from, batch), batch };
-    let objects = store.list_where(&source.folder, layout::is_of_batch).await?;
-    let mut id = id;
+    let folder = layout::folder(from, batch);
+    let objects = store.list_where(&folder, layout::is_of_batch).await?;
+    let (source, mut id) = (Source { folder, batch, objects }, id);
     if mode == Archive::Move
-        && let Some(key) = occupied(store, &source, &objects, to, id).await?
+        && let Some(key) = occupied(store, &source, to, id).await?
     {
-        id = match source.seal(store, &objects).await?.map(|seal| derived_id(&seal)) {
+        id = match source.seal(store).await?.map(|seal| derived_id(&seal)) {
             Some(derived) if derived != id => derived,
             _ => return Err(NotPutAway::Occupied(key)),
         };
-        if let Some(key) = occupied(store, &source, &objects, to, id).await? {
+        if let Some(key) = occupied(store, &source, to, id).await? {
             return Err(NotPutAway::Occupied(key));
         }
         tracing::warn!(%batch, %id, "{key} is archived already, with other content: this folder goes below its own id");
@@ -134,10 +121,11 @@ pub async fn put_away(
     let renamed = if id == batch || mode != Archive::Move {
         None
     } else {
-        let seal = source.seal(store, &objects).await?;
+        let seal = source.seal(store).await?;
         seal.and_then(|seal| serde_json::to_vec(&Seal { batch: id, ..seal }).ok()).map(Bytes::from)
     };
-    for phase in phases(mode, &source.folder, &layout::folder(to, id), &objects, renamed.as_ref()) {
+    let Source { folder, objects, .. } = &source;
+    for phase in phases(mode, folder, &layout::folder(to, id), objects, renamed.as_ref()) {
         let acts = phase.into_iter().map(|one| act(store, one));
         stream::iter(acts).buffer_unordered(at_once).try_collect::<()>().await?;
     }

@@ -14,8 +14,7 @@ use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::commands::connect::failed;
-use crate::commands::ledger::seconds;
+use crate::commands::terminal::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -28,9 +27,6 @@ const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow
     producers, or a producer and its log's successor, both received is there twice";
 
 /// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
-///
-/// # Errors
-/// With the code of the first step that failed.
 pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     let schema = config.schema.load()?;
@@ -42,16 +38,13 @@ pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl W
         text += &format!("; {warning}");
     }
     report.line("configuration", Ok(text))?;
-    report.line("network", Ok(network(config)))?;
+    // The connection to Redshift itself is always direct.
+    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
+    let addresses = config.s3.addresses().into_iter().chain(passwords);
+    report.line("network", Ok(config.s3.egress.report(addresses)))?;
     s3(config, &mut report).await?;
     redshift(config, &schema, &target, clock, &mut report).await?;
     report.end()
-}
-
-/// Which way the requests take. The connection to Redshift itself is always direct.
-fn network(config: &Config) -> String {
-    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
-    config.s3.egress.report(config.s3.addresses().into_iter().chain(passwords))
 }
 
 async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
@@ -63,9 +56,8 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
         [&s3.to_ingest, &s3.loads, &s3.quarantine, &s3.ingested].map(|prefix| format!("{prefix}{name}"));
     let place = |key: &str| format!("s3://{}/{key}", store.bucket());
     let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
-    // The outcome of a step, with what to report of it.
     fn done<T>(result: Result<T, StoreError>, text: String) -> Outcome {
-        result.map(|_| text).map_err(|error| s3_failed(&error))
+        result.map(|_| text).map_err(s3_failed)
     }
 
     let put = report.line("S3 put", done(store.put(&key, content.clone()).await, place(&key)))?;
@@ -73,7 +65,7 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     if !put {
         return Ok(());
     }
-    let got = store.get_at_most(&key, SMALL).await.map_err(|error| s3_failed(&error)).and_then(|got| {
+    let got = store.get_at_most(&key, SMALL).await.map_err(s3_failed).and_then(|got| {
         let altered = (Exit::Unavailable, "the object came back altered".to_owned());
         if got == content { Ok(String::new()) } else { Err(altered) }
     });
@@ -101,16 +93,13 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
     Ok(())
 }
 
-fn s3_failed(error: &StoreError) -> (Exit, String) {
-    match error.kind() {
-        StoreErrorKind::Passing => {
-            let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
-            (Exit::Unavailable, format!("{error}: {advice}"))
-        }
-        StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
-            (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
-        }
+#[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
+fn s3_failed(error: StoreError) -> (Exit, String) {
+    if error.kind() == StoreErrorKind::Passing {
+        let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
+        return (Exit::Unavailable, format!("{error}: {advice}"));
     }
+    (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
 }
 
 async fn redshift<W: Write>(
@@ -156,14 +145,12 @@ async fn redshift<W: Write>(
         let locked = lock::begin(&session, target).await;
         session.roll_back().await;
         let text = format!("{} taken and rolled back", target.lock);
-        report
-            .line("Redshift ledger lock", locked.map(|()| text).map_err(|failure| load_failed(&failure)))?;
+        report.line("Redshift ledger lock", locked.map(|()| text).map_err(failed))?;
         exactly_once(config, &session, target, report).await?;
     }
     Ok(())
 }
 
-/// The outcome of a step at Redshift, with what to report of it.
 fn done<T>(result: &Result<T, SqlFailure>, text: String) -> Outcome {
     result.as_ref().map(|_| text).map_err(sql_failed)
 }
@@ -201,7 +188,7 @@ async fn exactly_once<W: Write>(
             let free = free.join(", ");
             Ok(format!("{pipeline}; nobody owns {free} yet, the first `ingester run` takes it"))
         }
-        Err(why) => Err(load_failed(&why.into())),
+        Err(why) => Err(failed(LoadFailure::from(why))),
     };
     report.line("pipeline", ours).map(drop)
 }
@@ -212,14 +199,13 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
                  `ingester ledger knows-from now`"
             .to_owned(),
         Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
-        Some(from) => {
-            format!("rows received since {}; older ones load staged", seconds(from))
-        }
+        Some(from) => format!("rows received since {}; older ones load staged", seconds(from)),
     }
 }
 
-fn load_failed(failure: &LoadFailure) -> (Exit, String) {
-    (failed(failure).exit(), failure.to_string())
+fn failed(failure: impl Into<Failure>) -> (Exit, String) {
+    let failure = failure.into();
+    (failure.exit(), failure.to_string())
 }
 
 fn columns(
@@ -229,8 +215,7 @@ fn columns(
     live: Result<Vec<LiveColumn>, SqlFailure>,
 ) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
-    let wrong = |failure: Failure| (failure.exit(), failure.to_string());
-    catalog::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
+    catalog::unloadable(&target.table, schema, &live, config).map_err(failed)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

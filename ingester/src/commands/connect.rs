@@ -3,29 +3,45 @@
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::object_store::StoreError;
+use shared::object_store::{ObjectStore, StoreError};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
-use crate::redshift::{Connector, Session, errors};
+use crate::identity::Identity;
+use crate::redshift::{Connector, Session, SqlFailure, Target, errors};
 
-/// A connection for a command that ends.
 pub(crate) async fn connect(config: &Config, clock: &Clock) -> Result<Session, Failure> {
     let connector = Connector::new(config, "livestream ingester", clock.clone())?;
-    let opened = connector.open().await;
-    opened.map_err(|error| failed(&errors::load_failure(&error, "connecting to Redshift")))
+    connector.open().await.map_err(sql_failed("connecting to Redshift"))
 }
 
-/// The failure of a command: 78 for a fault of the configuration, else 69.
-pub(crate) fn failed(failure: &LoadFailure) -> Failure {
-    let exit = match failure.class {
-        ErrorClass::Configuration => Exit::Config,
-        _ => Exit::Unavailable,
-    };
-    Failure::new(exit, anyhow::anyhow!("{failure}"))
+/// A connection for a command that moves or writes batches: fails when they belong to another pipeline.
+pub(crate) async fn connect_as_owner(
+    config: &Config,
+    clock: &Clock,
+    store: &ObjectStore,
+    target: &Target,
+) -> Result<Session, Failure> {
+    let session = connect(config, clock).await?;
+    Identity::new(config, store.clone()).refuse_foreign(&session, target).await?;
+    Ok(session)
 }
 
-/// The failure of a command that S3 ends.
+/// A command ends with 78 for a fault of the configuration, else with 69.
+impl From<LoadFailure> for Failure {
+    fn from(failure: LoadFailure) -> Self {
+        let exit = match failure.class {
+            ErrorClass::Configuration => Exit::Config,
+            _ => Exit::Unavailable,
+        };
+        Self::new(exit, anyhow::anyhow!("{failure}"))
+    }
+}
+
 pub(crate) fn store_failed(error: StoreError) -> Failure {
-    failed(&error.into())
+    LoadFailure::from(error).into()
+}
+
+pub(crate) fn sql_failed(doing: &'static str) -> impl Fn(SqlFailure) -> Failure {
+    move |error| errors::load_failure(&error, doing).into()
 }

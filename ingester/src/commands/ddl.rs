@@ -2,15 +2,16 @@
 
 use std::io::Write;
 
-use crate::redshift::ddl::TableOptions;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::Schema;
 
-use crate::redshift::ddl::{alter_ledger, alter_table, create_ledger, create_lock, create_table, script};
+use crate::redshift::ddl::{
+    TableOptions, alter_ledger, alter_table, create_ledger, create_lock, create_table, script,
+};
 use crate::redshift::sql::Table;
-use crate::redshift::{Connector, Session, SqlFailure, catalog, errors};
+use crate::redshift::{Connector, SqlFailure, catalog, errors};
 
 /// Prints the statements, ready for `psql` or a query editor.
 pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure> {
@@ -21,26 +22,23 @@ pub(crate) fn print(config: &Config, out: &mut impl Write) -> Result<(), Failure
     Ok(())
 }
 
-/// Prints the statements that bring the table and the ledger in Redshift up to date, and comments on what Redshift
-/// cannot change; nothing but a comment if there is nothing to do.
+/// Prints the statements that bring table and ledger up to date, with comments on what Redshift cannot change.
 pub(crate) async fn diff(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let options = TableOptions::checked(&config.redshift, &schema)?;
     let connector = Connector::new(config, "livestream ingester ddl", clock.clone())?;
-    let session = connector.open().await.map_err(|failure| sql_failed(&failure))?;
-    let text = differences(&session, tables(config), &schema, &options).await;
-    let text = text.map_err(|failure| sql_failed(&failure))?;
-    out.write_all(text.as_bytes())?;
+    let text = differences(&connector, tables(config), &schema, &options).await;
+    out.write_all(text.map_err(|failure| sql_failed(&failure))?.as_bytes())?;
     Ok(())
 }
 
 async fn differences(
-    session: &Session,
+    connector: &Connector,
     (name, ledger): (Table, Table),
     schema: &Schema,
     options: &TableOptions,
 ) -> Result<String, SqlFailure> {
-    let (name, ledger) = (&name, &ledger);
+    let (name, ledger, session) = (&name, &ledger, &connector.open().await?);
     let mut lines = Vec::new();
     let (live, unseen) = catalog::fetch_with_layout(session, name).await?;
     if live.is_empty() {

@@ -8,7 +8,5 @@ pub(crate) mod audit;
 pub(crate) mod adopt;
 pub(crate) mod pause;
 pub(crate) mod replay;
-pub(crate) mod report;
 pub(crate) mod connect;
-pub(crate) mod confirm;
-pub(crate) mod since;
+pub(crate) mod terminal;

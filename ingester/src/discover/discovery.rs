@@ -20,7 +20,6 @@ use crate::failure::{LoadFailure, StepError};
 use crate::load::combine;
 use crate::load_store::LoadStore;
 
-/// Hints followed together.
 const HINTS: usize = 64;
 /// How often manifests that were left behind are deleted.
 const TIDYING: Duration = Duration::from_secs(24 * 3600);
@@ -31,7 +30,10 @@ pub struct Discovery {
     hints: mpsc::Receiver<Hint>,
     lister: Lister,
     seals: SealReader,
-    tidying: Tidying,
+    store: ObjectStore,
+    /// Below it loads may have left manifests behind.
+    loads: String,
+    next_tidying: Steady,
     clock: Clock,
     interval: Duration,
     backoff: Backoff,
@@ -39,25 +41,13 @@ pub struct Discovery {
     next_listing: Steady,
     /// Whether a listing has been through.
     listed: bool,
-    /// Who waits for the first listing.
     waits: Option<oneshot::Sender<()>>,
     /// When the latest complete listing ended; before the first one, when this began.
     complete: watch::Sender<Steady>,
 }
 
-/// Deletes manifests that loads left behind.
-#[derive(Debug)]
-struct Tidying {
-    store: ObjectStore,
-    prefix: String,
-    next: Steady,
-}
-
 impl Discovery {
     /// A discovery that has not listed yet.
-    ///
-    /// # Errors
-    /// When the load store cannot be read.
     pub fn new(
         config: &Config,
         store: ObjectStore,
@@ -67,12 +57,13 @@ impl Discovery {
         clock: Clock,
     ) -> Result<Self, Failure> {
         let (ingester, now) = (&config.ingester, clock.steady());
-        let tidying = Tidying { store: store.clone(), prefix: config.s3.loads.clone(), next: now + TIDYING };
         Ok(Self {
             hints,
             lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
-            seals: SealReader::new(config, store, load_store, clock.clone()),
-            tidying,
+            seals: SealReader::new(config, store.clone(), load_store, clock.clone()),
+            store,
+            loads: config.s3.loads.clone(),
+            next_tidying: now + TIDYING,
             clock,
             interval: ingester.list_interval.0,
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
@@ -86,7 +77,6 @@ impl Discovery {
 
     /// Answers after the first listing. Every batch that was in S3 at start is in the load store then, but for seals that
     /// could not be read: reconciling must not wait for one of them for ever.
-    #[must_use]
     pub fn listed(&mut self) -> oneshot::Receiver<()> {
         let (tell, told) = oneshot::channel();
         self.waits = Some(tell);
@@ -94,15 +84,11 @@ impl Discovery {
     }
 
     /// When the latest complete listing ended; before the first one, when this discovery was made.
-    #[must_use]
     pub fn complete(&self) -> watch::Receiver<Steady> {
         self.complete.subscribe()
     }
 
-    /// Waits for hints or for the next listing, and follows them.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 being away is no error here: it is asked again.
+    /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
     pub async fn step(&mut self) -> Result<(), Failure> {
         let mut hints = Vec::with_capacity(HINTS);
         tokio::select! {
@@ -111,17 +97,14 @@ impl Discovery {
             () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
         }
         let list = hints.contains(&Hint::List);
-        if list && self.listed && self.tidying.next <= self.clock.steady() {
+        if list && self.listed && self.next_tidying <= self.clock.steady() {
             // In the place of a listing, so that an idle ingester sends no more requests than it says.
             self.tidy().await;
             self.next_listing = self.clock.steady() + self.interval;
             return Ok(());
         }
-        let hinted = hints.into_iter().filter_map(|hint| match hint {
-            Hint::Folder(batch) => Some(batch),
-            Hint::List => None,
-        });
-        let mut batches: BTreeSet<BatchId> = hinted.collect();
+        let hinted = |hint| if let Hint::Folder(batch) = hint { Some(batch) } else { None };
+        let mut batches: BTreeSet<BatchId> = hints.into_iter().filter_map(hinted).collect();
         if list {
             batches.append(&mut self.seals.held.due());
         }
@@ -149,7 +132,6 @@ impl Discovery {
         Ok(())
     }
 
-    /// Lists the batches that may have come, and reads their seals.
     async fn list(&mut self) -> Result<(), StepError> {
         if self.hints.is_empty() && !self.seals.held.any_to_read() {
             self.lister.keep_progress().await?;
@@ -161,7 +143,7 @@ impl Discovery {
         let _ = self.waits.take().map(|waits| waits.send(()));
         // A seal that could not be asked for, by this listing or before, holds the progress back: were it kept, the next
         // process would begin behind that seal.
-        if !self.seals.held.any_unread() {
+        if self.seals.held.unread.is_empty() {
             self.lister.completed(listing);
             self.complete.send_replace(self.clock.steady());
         }
@@ -187,17 +169,13 @@ impl Discovery {
     }
 
     async fn tidy(&mut self) {
-        let Tidying { store, prefix, next } = &mut self.tidying;
-        *next = self.clock.steady() + TIDYING;
-        if let Err(error) = combine::tidy(store, prefix, self.clock.wall()).await {
+        self.next_tidying = self.clock.steady() + TIDYING;
+        if let Err(error) = combine::tidy(&self.store, &self.loads, self.clock.wall()).await {
             tracing::warn!(%error, "manifests that were left behind stay for another day");
         }
     }
 
     /// Discovers until shutdown.
-    ///
-    /// # Errors
-    /// As [`Discovery::step`].
     pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
         while let Some(step) = shutdown.until(self.step()).await {
             step?;

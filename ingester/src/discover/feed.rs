@@ -15,7 +15,6 @@ use crate::facts::unknown_folders::Hint;
 const FIRST: Duration = Duration::from_millis(200);
 const MAX: Duration = Duration::from_secs(5);
 
-/// One follower.
 #[derive(Debug)]
 pub(crate) struct Follower {
     socket: PathBuf,
@@ -25,7 +24,6 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Follows the producer behind `socket`, telling `hints`.
     pub(crate) fn new(socket: PathBuf, hints: mpsc::Sender<Hint>, clock: Clock) -> Self {
         Self { socket, hints, backoff: Backoff::new(FIRST, MAX), clock }
     }
@@ -58,7 +56,6 @@ impl Follower {
         self.backoff.failed()
     }
 
-    /// Follows until shutdown.
     pub(crate) async fn run(mut self, shutdown: Shutdown) {
         while let Some(wait) = shutdown.until(self.step()).await {
             if shutdown.until(self.clock.sleep(wait)).await.is_none() {

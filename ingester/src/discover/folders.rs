@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use shared::layout::{self, SEAL};
-use shared::object_store::{Next, Object, ObjectStore, StoreError};
+use shared::object_store::{Next, ObjectStore};
 
 use crate::discover::held::HeldSeals;
 use crate::discover::progress::Progress;
+use crate::facts::listing::{Listed, list_folders};
 use crate::facts::unknown_folders::UnknownFolders;
 use crate::failure::StepError;
 use crate::load_store::{self, LoadStore};
@@ -18,15 +18,6 @@ use crate::load_store::{self, LoadStore};
 /// Folders without seal that are read again although listings begin behind them: the youngest.
 const READ_AGAIN: usize = 100;
 
-/// A folder of a listing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Found {
-    batch: BatchId,
-    /// The `ETag` of its seal, if it has one.
-    seal: Option<String>,
-}
-
-/// What a listing found.
 #[derive(Debug)]
 pub(super) struct Listing {
     /// The seals to read, with their `ETag`s.
@@ -50,17 +41,14 @@ pub(super) struct Lister {
     unsealed: BTreeSet<BatchId>,
 }
 
-/// What a listing makes of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Leave,
     AskLedger,
     ReadSeal,
-    /// Wait for its seal.
     Wait,
 }
 
-/// What the load store says of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Known {
     No,
@@ -68,7 +56,6 @@ enum Known {
     Archived,
 }
 
-/// The next step with a folder. Pure.
 fn step(known: Known, sealed: bool, keep: bool) -> Step {
     match (known, sealed, keep) {
         (Known::Open, _, _) | (Known::Archived, _, true) | (Known::Archived, false, _) => Step::Leave,
@@ -101,7 +88,8 @@ impl Lister {
         at: DateTime<Utc>,
     ) -> Result<Listing, StepError> {
         let after = self.progress.after(at);
-        let (found, pages) = self.list_folders(after.as_deref()).await?;
+        let from = after.clone().map(Next::After);
+        let (found, pages) = list_folders(&self.store, &self.prefix, &self.prefix, from).await?;
         let whole = after.is_none().then_some(pages);
         if whole.is_some() {
             let there: HashSet<BatchId> = found.iter().map(|found| found.batch).collect();
@@ -110,7 +98,7 @@ impl Lister {
             self.unsealed.clear();
         }
         let mut to_read = Vec::new();
-        for Found { batch, seal } in &found {
+        for Listed { batch, seal } in &found {
             self.unsealed.remove(batch);
             if (self.keep && self.unknown_folders.is_loaded(*batch)) || held.leaves(*batch, seal.as_deref()) {
                 continue;
@@ -147,8 +135,7 @@ impl Lister {
         })
     }
 
-    /// Folders without seal that this listing began behind.
-    fn behind(&mut self, found: &[Found]) -> Result<Vec<BatchId>, Failure> {
+    fn behind(&mut self, found: &[Listed]) -> Result<Vec<BatchId>, Failure> {
         while self.unsealed.len() > READ_AGAIN {
             self.unsealed.pop_first();
         }
@@ -162,22 +149,6 @@ impl Lister {
         Ok(behind)
     }
 
-    /// The folders of a listing, and the requests it took.
-    async fn list_folders(&self, after: Option<&str>) -> Result<(Vec<Found>, u64), StoreError> {
-        let (mut found, mut pages) = (Vec::new(), 0);
-        let mut from = after.map(|after| Next::After(after.to_owned()));
-        loop {
-            let (page, next) = self.store.list_page(&self.prefix, from.as_ref()).await?;
-            add_page(&mut found, &self.prefix, &page);
-            pages += 1;
-            if next.is_none() {
-                return Ok((found, pages));
-            }
-            from = next;
-        }
-    }
-
-    /// Notes that every seal of a listing was read, and every one of an earlier listing.
     pub(super) fn completed(&mut self, listing: Listing) {
         self.progress.note(listing.whole, listing.open, listing.at);
     }
@@ -194,33 +165,9 @@ impl Lister {
     }
 }
 
-/// Adds the folders of one page. Keys come in order, so the objects of a folder stand together, if need be over the
-/// edge of a page.
-fn add_page(found: &mut Vec<Found>, prefix: &str, page: &[Object]) {
-    for object in page {
-        let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
-        if !layout::is_of_batch(name) {
-            continue;
-        }
-        let seal = (name == SEAL).then(|| object.etag.clone());
-        match found.last_mut() {
-            Some(last) if last.batch == batch => last.seal = last.seal.take().or(seal),
-            _ => found.push(Found { batch, seal }),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn objects(batch: BatchId, names: &[&str]) -> Vec<Object> {
-        let folder = layout::folder("ToIngest/", batch);
-        names
-            .iter()
-            .map(|name| Object { key: format!("{folder}{name}"), size: 1, etag: String::new() })
-            .collect()
-    }
 
     #[test]
     fn the_step_with_a_folder_follows_from_the_load_store_its_seal_and_the_mode() {
@@ -240,22 +187,5 @@ mod tests {
         ] {
             assert_eq!(step(known, sealed, keep), expected, "{known:?}, sealed {sealed}, keep {keep}");
         }
-    }
-
-    #[test]
-    fn a_folder_is_a_batch_when_its_seal_is_there_on_whichever_page() {
-        let (whole, open) = (BatchId::new(), BatchId::new());
-        let mut found = Vec::new();
-        add_page(&mut found, "ToIngest/", &objects(whole, &["0.csv.zst"]));
-        add_page(&mut found, "ToIngest/", &objects(whole, &["1.csv.zst", "batch.json", "manifest.json"]));
-        add_page(&mut found, "ToIngest/", &objects(open, &["0.csv.zst", "manifest.json"]));
-        add_page(
-            &mut found,
-            "ToIngest/",
-            &[Object { key: "ToIngest/.check/batch.json".to_owned(), size: 1, etag: String::new() }],
-        );
-        add_page(&mut found, "ToIngest/", &objects(BatchId::new(), &["notes.txt", "sub/batch.json"]));
-        let seal = Some(String::new());
-        assert_eq!(found, [Found { batch: whole, seal }, Found { batch: open, seal: None }]);
     }
 }

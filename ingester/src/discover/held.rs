@@ -12,7 +12,7 @@ use shared::retry::Backoff;
 pub(super) struct HeldSeals {
     clock: Clock,
     /// Seals that could not be asked for. Each listing reads them first, and none is complete meanwhile.
-    unread: BTreeSet<BatchId>,
+    pub unread: BTreeSet<BatchId>,
     /// Seals that S3 refused to give, while it gave others, and when each is asked for again. A refusal may pass in a
     /// moment; one that does not pass must hold up no listing.
     refused: HashMap<BatchId, (Backoff, Steady)>,
@@ -20,7 +20,6 @@ pub(super) struct HeldSeals {
     waits: (Duration, Duration),
     /// Seals that cannot be used, by their `ETag`, and when that was logged: not read and logged with every listing.
     unusable: HashMap<BatchId, (String, Steady)>,
-    /// How long an unusable seal is left alone.
     rest: Duration,
 }
 
@@ -37,7 +36,6 @@ impl HeldSeals {
         }
     }
 
-    /// The seals to read before a listing.
     pub(super) fn due(&self) -> BTreeSet<BatchId> {
         let now = self.clock.steady();
         let refused = self.refused.iter().filter(|(_, (_, next))| *next <= now).map(|(batch, _)| *batch);
@@ -53,35 +51,23 @@ impl HeldSeals {
             || (seal.is_some() && (refused() || self.unread.contains(&batch)))
     }
 
-    /// When the next seal that was refused is asked for again.
     pub(super) fn next_retry(&self) -> Option<Steady> {
         self.refused.values().map(|(_, next)| *next).min()
     }
 
-    /// Whether a seal could not be asked for.
-    pub(super) fn any_unread(&self) -> bool {
-        !self.unread.is_empty()
-    }
-
     /// Whether a seal was not read that may be usable.
     pub(super) fn any_to_read(&self) -> bool {
-        self.any_unread() || !self.refused.is_empty()
+        !self.unread.is_empty() || !self.refused.is_empty()
     }
 
-    /// The seal was read and can be used.
     pub(super) fn usable(&mut self, batch: BatchId) {
         self.gone(batch);
         self.unusable.remove(&batch);
     }
 
-    /// The seal is not there.
     pub(super) fn gone(&mut self, batch: BatchId) {
         self.unread.remove(&batch);
         self.refused.remove(&batch);
-    }
-
-    pub(super) fn unread(&mut self, batch: BatchId) {
-        self.unread.insert(batch);
     }
 
     /// Notes that S3 refused to give a seal. Returns how long to wait before it is asked for again.
@@ -128,7 +114,7 @@ mod tests {
         let (mut held, batch) = (held(&clock), BatchId::new());
         let wait = held.refused(batch);
         assert!(held.due().is_empty() && held.leaves(batch, Some("e")) && held.any_to_read());
-        assert!(!held.any_unread(), "it holds up no listing");
+        assert!(held.unread.is_empty(), "it holds up no listing");
         assert_eq!(held.next_retry(), Some(clock.steady() + wait));
         clock.advance(wait);
         assert_eq!(held.due(), BTreeSet::from([batch]));
@@ -155,10 +141,10 @@ mod tests {
     fn a_seal_that_could_not_be_asked_for_is_due_at_once_and_read_by_no_listing() {
         let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
         let (mut held, batch) = (held(&clock), BatchId::new());
-        held.unread(batch);
-        assert!(held.any_unread() && held.leaves(batch, Some("e")) && !held.leaves(batch, None));
+        held.unread.insert(batch);
+        assert!(!held.unread.is_empty() && held.leaves(batch, Some("e")) && !held.leaves(batch, None));
         assert_eq!(held.due(), BTreeSet::from([batch]));
         held.gone(batch);
-        assert!(!held.any_unread());
+        assert!(held.unread.is_empty());
     }
 }

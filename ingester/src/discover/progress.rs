@@ -1,7 +1,7 @@
 //! From where S3 is listed. Pure: [`super::folders`] lists.
 //!
 //! Ids of batches sort by the time they were opened, so a listing need not begin where everything is long settled.
-//! It begins before the youngest age a batch may have when it is published ([`reach`]): what is younger may still
+//! It begins before the youngest age a batch may have when it is published (`reach`): what is younger may still
 //! come. What is published later than that, by a producer that was away for long, is found because the feed points at
 //! it, or by a listing of everything: one is made at the first start, every `ingester.list_all_interval`, and, since
 //! that is no more than one request, every time if all fits one page.
@@ -19,27 +19,24 @@ const PUBLISHING: Duration = Duration::from_secs(600);
 /// A folder that has been without seal for this long is not listed again and again for it.
 const ABANDONED: TimeDelta = TimeDelta::hours(24);
 
-/// How far listings have come.
 #[derive(Debug)]
 pub(super) struct Progress {
     prefix: String,
-    /// How often everything is listed.
     every: Duration,
+    /// How old a batch may be when it is published, as far as listings care.
     reach: TimeDelta,
     latest: Option<Listed>,
-    /// What of it is kept durably.
     durable: Option<Listed>,
     /// From where the next listing of this process begins: folders that hold `latest` back are read by name.
     recent: Option<DateTime<Utc>>,
 }
 
 impl Progress {
-    /// Goes on where an earlier process ended.
     pub(super) fn new(config: &Config, durable: Option<Listed>) -> Self {
         Self {
             prefix: config.s3.to_ingest.clone(),
             every: config.ingester.list_all_interval.0,
-            reach: reach(config),
+            reach: TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED),
             latest: durable.clone(),
             durable,
             recent: None,
@@ -55,8 +52,7 @@ impl Progress {
         recent.then(|| layout::folder(&self.prefix, BatchId::floor(from)))
     }
 
-    /// Notes a listing that is complete. `whole`: the requests it took, if it was of everything. `open`: the batches in
-    /// it whose outcome is not known yet.
+    /// `whole`: the requests of a complete listing, if it was of everything. `open`: its batches without outcome yet.
     pub(super) fn note(&mut self, whole: Option<u64>, open: Vec<BatchId>, now: DateTime<Utc>) {
         let reached = now - self.reach;
         self.recent = Some(reached);
@@ -76,11 +72,6 @@ impl Progress {
     pub(super) fn kept(&mut self) {
         self.durable.clone_from(&self.latest);
     }
-}
-
-/// How old a batch may be when it is published, as far as listings care.
-fn reach(config: &Config) -> TimeDelta {
-    TimeDelta::from_std(config.batch.max_batch_age.0 + PUBLISHING).unwrap_or(ABANDONED)
 }
 
 #[cfg(test)]

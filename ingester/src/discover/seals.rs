@@ -10,7 +10,7 @@ use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 
 use crate::discover::held::HeldSeals;
-use crate::facts::seal::{SealRead, read_seal};
+use crate::facts::folder::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::load_store::LoadStore;
 use crate::producer_link::{self, Producer};
@@ -69,7 +69,7 @@ impl SealReader {
                     tracing::debug!(%batch, "no seal there (any more)");
                 }
                 Err(error) if error.kind() == StoreErrorKind::Passing => {
-                    self.held.unread(batch);
+                    self.held.unread.insert(batch);
                     failed = Some(error);
                 }
                 // S3 answers listings, so this is a matter of the one object.

@@ -7,12 +7,10 @@ use state::loads::ErrorClass;
 
 use crate::redshift::ledger::LedgerRow;
 
-/// What the producer's log says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InLog {
     /// Nothing: the log could not be asked.
     NotAsked,
-    /// The log does not know the batch.
     Unknown,
     Filling,
     /// Sealed with so many rows, and not noted as published.
@@ -25,23 +23,19 @@ pub(crate) enum InLog {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum InFolder {
     Absent,
-    /// Objects, and no seal.
     NoSeal,
     /// A seal that was not read. Of archived folders nobody checks that it is there.
     Sealed,
     Read(Box<Seal>),
-    /// The seal of another batch than the one that the ledger has under this id.
+    /// The seal of another batch than the one that the ledger has under this id. `schema`: as [`unnamed_schema`]. `id`:
+    /// derived from its content; under it the batch is loaded. `loaded`: whether the ledger has that id.
     Other {
-        /// The fingerprint of its columns; None if the seal names them.
         schema: Option<String>,
-        /// The id that is derived from its content, under which it is loaded.
         id: BatchId,
-        /// Whether the ledger has that id.
         loaded: bool,
     },
     /// A seal in an archive class, which cannot be read now: what S3 said.
     InArchive(String),
-    /// Why the seal cannot be used.
     Unusable(String),
 }
 
@@ -70,7 +64,6 @@ pub(crate) struct InQuarantine {
 pub(crate) enum InLoadStore {
     /// Nothing, or that it was archived.
     Nothing,
-    /// It is going to be loaded or archived.
     UnderWay,
     /// Its latest attempts failed for a reason that time alone does not mend.
     Stuck(ErrorClass, String),
@@ -90,7 +83,6 @@ pub(crate) struct Facts {
     /// Rows of each batch that the ledger has under another id with the same time. The log may mean one of these.
     pub alike: Vec<u64>,
     pub load_store: InLoadStore,
-    /// What an audit counted.
     pub counts: Counts,
 }
 
@@ -99,7 +91,6 @@ pub(crate) struct Facts {
 pub(crate) struct Counts {
     /// The seal is missing where it must be.
     pub no_seal: Option<String>,
-    /// Objects that are not as sealed.
     pub objects: Vec<String>,
     /// Of each file that was read its name, and its rows or why they cannot be counted.
     pub files: Vec<(String, Result<u64, String>)>,
@@ -111,7 +102,6 @@ pub(crate) struct Counts {
     pub unmarked: bool,
 }
 
-/// Where the folder of a batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {
     /// Deleted when it was archived, or by a lifecycle rule; or it never was there.
@@ -121,7 +111,6 @@ pub(crate) enum Place {
 }
 
 impl Facts {
-    /// A batch of which nothing is known.
     pub(crate) fn nothing_of(batch: BatchId) -> Self {
         Self {
             batch,
@@ -144,7 +133,6 @@ impl Facts {
         }
     }
 
-    /// The folder at its [`Facts::place`].
     pub(crate) fn folder(&self) -> &InFolder {
         match self.place() {
             Place::Nowhere => &InFolder::Absent,

@@ -5,19 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{SMALL, StoreError};
+use shared::object_store::StoreError;
 use shared::seal::{MAX_OBJECT_BYTES, Seal};
 
 use crate::facts::batch::{Facts, InFolder, Place};
 use crate::facts::faults::{is_unmarked, share_out};
-use crate::facts::folder::file_faults;
+use crate::facts::folder::{file_faults, get_if_there};
 use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
 use crate::failure::LoadFailure;
 use crate::redshift::errors;
 use crate::redshift::table_counts::{self, Marks};
 
-/// What is counted.
 pub(crate) struct Counter<'a> {
     pub sources: Sources<'a>,
     /// The columns of the table that tell its rows apart.
@@ -54,7 +53,6 @@ impl Counter<'_> {
         Ok(batches.into_values().filter(|facts| wanted(&facts.batch)).collect())
     }
 
-    /// Counts what S3 has of a batch.
     pub(crate) async fn count(&self, mut facts: Facts) -> Result<Facts, LoadFailure> {
         let s3 = &self.sources.config.s3;
         let prefix = if facts.place() == Place::ToIngest { &s3.to_ingest } else { &s3.ingested };
@@ -99,10 +97,8 @@ impl Counter<'_> {
                 Ok(content) => {
                     let compression = seal.compression;
                     let read = move || rows::read(&content, compression, Watched::default());
-                    match tokio::task::spawn_blocking(read).await {
-                        Ok(contents) => contents.map(|contents| contents.rows),
-                        Err(fault) => Err(fault.to_string()),
-                    }
+                    let read = tokio::task::spawn_blocking(read).await.map_err(|fault| fault.to_string());
+                    read.flatten().map(|contents| contents.rows)
                 }
                 Err(error) if error.is_too_large() => Err(error.to_string()),
                 Err(error) if error.is_not_found() || error.is_in_archive() => continue,
@@ -120,10 +116,8 @@ impl Counter<'_> {
             rows: u64,
         }
         let folder = layout::folder(&self.sources.config.s3.quarantine, batch);
-        match self.sources.store.get_at_most(&format!("{folder}{set}/quarantine.json"), SMALL).await {
-            Ok(json) => Ok(serde_json::from_slice::<Description>(&json).map_or(0, |set| set.rows)),
-            Err(error) if error.is_not_found() => Ok(0),
-            Err(error) => Err(error),
-        }
+        let json = get_if_there(self.sources.store, &format!("{folder}{set}/quarantine.json")).await?;
+        let set = json.and_then(|json| serde_json::from_slice::<Description>(&json).ok());
+        Ok(set.map_or(0, |set| set.rows))
     }
 }

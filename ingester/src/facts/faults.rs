@@ -12,78 +12,54 @@ use shared::seal::Seal;
 use crate::facts::batch::{Facts, InFolder, Place};
 use crate::redshift::ledger::{Counted, LedgerRow};
 
-/// Whether the rows of a batch may stand in the table without naming it in the column `mark`, which they have NULL in: they
-/// were made for another schema than the one of this fingerprint, and one without that column, as far as their seal tells.
+/// Whether the rows of a batch may have NULL in the column `mark`: they were made for another schema than that of
+/// this fingerprint, and one without that column, as far as their seal tells.
 pub(crate) fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, fingerprint: &str) -> bool {
     let of_other = ledger.schema.as_deref().is_some_and(|schema| schema != fingerprint);
     let columns = seal.and_then(|seal| seal.columns.as_ref());
     of_other && columns.is_none_or(|columns| columns.iter().all(|column| column != mark))
 }
 
-/// What does not add up.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What does not add up, with the text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub(crate) enum Fault {
-    /// The seal cannot be used.
-    Seal {
-        why: String,
-    },
-    /// The counts of the seal contradict each other; `sum`: what became of the records received, summed up.
-    SealCounts {
-        received: u64,
-        sum: u64,
-    },
+    #[error("its seal cannot be used: {why}")]
+    Seal { why: String },
+    /// `sum`: what became of the records received, summed up.
+    #[error("its seal counts {received} records received, and accounts for {sum}")]
+    SealCounts { received: u64, sum: u64 },
     /// An object is missing, or not as sealed: what is wrong, with its key.
-    Object {
-        why: String,
-    },
-    /// A file has other rows than sealed.
-    FileRows {
-        file: String,
-        sealed: u64,
-        counted: u64,
-    },
-    /// A file cannot be read to its end.
-    File {
-        file: String,
-        why: String,
-    },
-    /// It is archived, and the ledger does not know it.
+    #[error("{why}")]
+    Object { why: String },
+    #[error("{file} has {counted} rows, the seal says {sealed}")]
+    FileRows { file: String, sealed: u64, counted: u64 },
+    #[error("{file}: {why}")]
+    File { file: String, why: String },
+    #[error("it is archived, and the ledger does not know it")]
     NotInLedger,
-    LedgerTwice {
-        times: u64,
-    },
-    /// The ledger accounts for other rows than sealed; `known`: in the table already.
-    LedgerRows {
-        sealed: u64,
-        loaded: u64,
-        quarantined: u64,
-        known: u64,
-    },
-    /// The ledger has other rows than sealed, by their checksums.
-    Content {
-        sealed: String,
-        ledger: String,
-    },
-    /// The counts of the ledger do not add up, or are not those of the seal, which says `sealed` were received.
-    LedgerCounts {
-        received: u64,
-        sum: u64,
-        sealed: Option<u64>,
-    },
-    /// The quarantine in S3 has other rows than the ledger counts.
-    Quarantine {
-        ledger: u64,
-        counted: u64,
-    },
-    /// The table has other rows than the ledger says are loaded.
-    TableRows {
-        loaded: u64,
-        counted: u64,
-    },
+    #[error("the ledger has it {times} times")]
+    LedgerTwice { times: u64 },
+    #[error(
+        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
+         already"
+    )]
+    LedgerRows { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
+    #[error("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")]
+    Content { sealed: String, ledger: String },
+    /// `sealed`: what the seal says was received.
+    #[error("the ledger counts {received} records received, and accounts for {sum}{}", as_sealed(*.sealed))]
+    LedgerCounts { received: u64, sum: u64, sealed: Option<u64> },
+    #[error("the ledger counts {ledger} quarantined rows, S3 has {counted}")]
+    Quarantine { ledger: u64, counted: u64 },
+    #[error("the table has {counted} rows of it, the ledger says {loaded}")]
+    TableRows { loaded: u64, counted: u64 },
 }
 
-/// Everything that does not add up.
+fn as_sealed(sealed: Option<u64>) -> String {
+    sealed.map_or_else(String::new, |sealed| format!("; the seal says {sealed} received"))
+}
+
 pub(crate) fn faults(facts: &Facts) -> Vec<Fault> {
     let (mut faults, folder) = (Vec::new(), facts.folder());
     let seal = folder.seal();
@@ -158,9 +134,8 @@ fn of_ledger(faults: &mut Vec<Fault>, facts: &Facts, ledger: &LedgerRow, seal: O
     }
 }
 
-/// Shares the rows that were counted in the table out among batches whose ids bear the same time, if together they are
-/// as many as the ledger says. A batch that is entered under an id of its own, because the ledger had another batch of
-/// its id, has rows that still name the first id.
+/// Shares the counted rows out among batches of the same time, if together they are as many as the ledger says: a batch
+/// that is entered under another id than its own has rows that name the first id.
 pub(crate) fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<BatchId, LedgerRow>) {
     let mut alike: BTreeMap<_, Vec<&LedgerRow>> = BTreeMap::new();
     for (batch, row) in ledger {
@@ -171,43 +146,6 @@ pub(crate) fn share_out(counts: &mut BTreeMap<BatchId, u64>, ledger: &BTreeMap<B
         let loaded: u64 = rows.iter().map(|row| row.rows_loaded).sum();
         if counted == loaded {
             counts.extend(rows.iter().map(|row| (row.batch, row.rows_loaded)));
-        }
-    }
-}
-
-impl Fault {
-    /// The same for people.
-    pub(crate) fn what(&self) -> String {
-        match self {
-            Self::Seal { why } => format!("its seal cannot be used: {why}"),
-            Self::SealCounts { received, sum } => {
-                format!("its seal counts {received} records received, and accounts for {sum}")
-            }
-            Self::Object { why } => why.clone(),
-            Self::FileRows { file, sealed, counted } => {
-                format!("{file} has {counted} rows, the seal says {sealed}")
-            }
-            Self::File { file, why } => format!("{file}: {why}"),
-            Self::NotInLedger => "it is archived, and the ledger does not know it".to_owned(),
-            Self::LedgerTwice { times } => format!("the ledger has it {times} times"),
-            Self::LedgerRows { sealed, loaded, quarantined, known } => format!(
-                "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} \
-                 in the table already"
-            ),
-            Self::Content { sealed, ledger } => {
-                format!("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")
-            }
-            Self::LedgerCounts { received, sum, sealed } => {
-                let sealed =
-                    sealed.map_or(String::new(), |sealed| format!("; the seal says {sealed} received"));
-                format!("the ledger counts {received} records received, and accounts for {sum}{sealed}")
-            }
-            Self::Quarantine { ledger, counted } => {
-                format!("the ledger counts {ledger} quarantined rows, S3 has {counted}")
-            }
-            Self::TableRows { loaded, counted } => {
-                format!("the table has {counted} rows of it, the ledger says {loaded}")
-            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Verifies that the folder of a batch is as its seal says. A COPY of less, or of something else, would never be noticed
+//! Reads the seal of a batch, and verifies that its folder is as the seal says. A COPY of less, or of something else, would never be noticed
 //! again.
 //!
 //! One listing shows whether every object is there, with its size and `ETag`. The `ETag` is that of the seal as long as
@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
@@ -14,11 +15,41 @@ use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
 use crate::facts::batch::unnamed_schema;
-use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 
 /// Objects that are named at most; the others are counted.
 const NAMED: usize = 5;
+
+/// What stands where the seal of a batch belongs.
+#[derive(Debug)]
+pub(crate) enum SealRead {
+    Usable(Box<Seal>),
+    Unusable(String),
+    Missing,
+}
+
+/// Reads the seal in `folder`, which is that of `batch`.
+pub(crate) async fn read_seal(
+    store: &ObjectStore,
+    folder: &str,
+    batch: BatchId,
+) -> Result<SealRead, StoreError> {
+    let json = get_if_there(store, &format!("{folder}{SEAL}")).await?;
+    Ok(match json.map(|json| Seal::read(batch, &json)) {
+        Some(Ok(seal)) => SealRead::Usable(Box::new(seal)),
+        Some(Err(error)) => SealRead::Unusable(error.to_string()),
+        None => SealRead::Missing,
+    })
+}
+
+/// The content of a small object; None if it is not there.
+pub(crate) async fn get_if_there(store: &ObjectStore, key: &str) -> Result<Option<Bytes>, StoreError> {
+    match store.get_at_most(key, SMALL).await {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
 
 /// What S3 holds of a batch.
 #[derive(Debug)]
@@ -29,10 +60,7 @@ pub enum Folder {
     Unfit(LoadFailure),
 }
 
-/// Reads the seal of `batch` and compares it with a listing of its folder.
-///
-/// # Errors
-/// When S3 cannot be asked. What it answers, however wrong, is a [`Folder`].
+/// Reads the seal of `batch` and compares it with a listing of its folder. Fails only when S3 cannot be asked.
 pub async fn verify(
     store: &ObjectStore,
     prefix: &str,
@@ -55,11 +83,11 @@ pub async fn verify(
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
 async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
     let key = format!("{folder}{MANIFEST}");
-    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), store.get_at_most(&key, SMALL));
+    let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), get_if_there(store, &key));
     let mut faults = faults?;
     match manifest {
-        Ok(json) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
-        Err(error) if error.is_not_found() => faults.push(format!("{key} is missing")),
+        Ok(Some(json)) => faults.extend(manifest_fault(seal, folder, store.bucket(), &json)),
+        Ok(None) => faults.push(format!("{key} is missing")),
         Err(error) if error.is_too_large() => faults.push(error.to_string()),
         Err(error) => return Err(error),
     }
@@ -111,7 +139,6 @@ fn for_these_columns(seal: &Seal, fingerprint: &str) -> Result<(), LoadFailure> 
     })
 }
 
-/// What a listing tells.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Compared<'s> {
     faults: Vec<String>,

@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use shared::config::{Archive, Config};
 use shared::content::Content;
 use shared::ids::BatchId;
-use shared::layout::{self, SEAL};
+use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::loads::{ErrorClass, Load, LoadState};
@@ -25,7 +25,8 @@ use state::log::BatchStatus;
 use state::status::snapshot::ProducerSnapshot;
 
 use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
-use crate::facts::seal::{SealRead, read_seal};
+use crate::facts::folder::{SealRead, read_seal};
+use crate::facts::listing::{batches_of_day, list_folders};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
 use crate::redshift::ledger::LedgerRow;
@@ -43,7 +44,6 @@ pub(crate) struct Known {
     pub loads: HashMap<BatchId, Load>,
 }
 
-/// The batches of a log.
 pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     let of = |status, rows| match status {
         BatchStatus::Filling => InLog::Filling,
@@ -53,7 +53,6 @@ pub(crate) fn in_log(snapshot: &ProducerSnapshot) -> BTreeMap<BatchId, InLog> {
     snapshot.batches.iter().map(|batch| (batch.batch, of(batch.status, batch.rows))).collect()
 }
 
-/// Which seals are read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Seals<'s> {
     /// Of batches that are to be loaded or archived.
@@ -64,7 +63,6 @@ pub(crate) enum Seals<'s> {
     All(Option<&'s BTreeSet<BatchId>>),
 }
 
-/// Where the facts come from.
 pub(crate) struct Sources<'a> {
     pub store: &'a ObjectStore,
     pub config: &'a Config,
@@ -78,8 +76,7 @@ pub(crate) struct Sources<'a> {
 pub(crate) type Part = (DateTime<Utc>, DateTime<Utc>);
 
 impl Sources<'_> {
-    /// The days on which there may be something to compare: every one since `since`, and the earlier ones of which a
-    /// folder still waits or the log still has a batch that is not published.
+    /// Every day since `since`, and the earlier ones of which a folder waits or the log has a batch that is not published.
     pub(crate) async fn days(
         &self,
         known: &Known,
@@ -107,9 +104,13 @@ impl Sources<'_> {
         seals: Seals<'_>,
     ) -> Result<BTreeMap<BatchId, Facts>, LoadFailure> {
         let (s3, day) = (&self.config.s3, from.date_naive());
-        let mut to_ingest = self.list_to_ingest(day).await?;
+        let of_day = layout::day_folder(&s3.to_ingest, day);
+        let (listed, _) = list_folders(self.store, &s3.to_ingest, &of_day, None).await?;
+        let folder = |seal| if seal { InFolder::Sealed } else { InFolder::NoSeal };
+        let listed = listed.into_iter().map(|found| (found.batch, folder(found.seal.is_some())));
+        let mut to_ingest: BTreeMap<_, _> = listed.collect();
         // Before the ledger: what is archived by now is in it.
-        let archived = self.list_batches(&s3.ingested, day).await?;
+        let archived = batches_of_day(self.store, &layout::day_folder(&s3.ingested, day)).await?;
         let mut ingested: BTreeMap<_, _> =
             archived.into_iter().map(|batch| (batch, InFolder::Sealed)).collect();
         let rows = ledger::read(self.session, self.target, from, to).await;
@@ -164,37 +165,6 @@ impl Sources<'_> {
         Ok(facts.collect())
     }
 
-    /// The folders of a day below `s3.to_ingest` in which there is something of a batch.
-    async fn list_to_ingest(&self, day: NaiveDate) -> Result<BTreeMap<BatchId, InFolder>, StoreError> {
-        let prefix = &self.config.s3.to_ingest;
-        let mut folders = BTreeMap::new();
-        let (of_day, mut from) = (layout::day_folder(prefix, day), None);
-        loop {
-            let (page, next) = self.store.list_page(&of_day, from.as_ref()).await?;
-            for object in &page {
-                let Some((batch, name)) = layout::parse_key(prefix, &object.key) else { continue };
-                if !layout::is_of_batch(name) {
-                    continue;
-                }
-                let folder = folders.entry(batch).or_insert(InFolder::NoSeal);
-                if name == SEAL {
-                    *folder = InFolder::Sealed;
-                }
-            }
-            if next.is_none() {
-                return Ok(folders);
-            }
-            from = next;
-        }
-    }
-
-    async fn list_batches(&self, prefix: &str, day: NaiveDate) -> Result<BTreeSet<BatchId>, StoreError> {
-        let day = layout::day_folder(prefix, day);
-        let folders = self.store.folders(&day).await?;
-        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse().ok();
-        Ok(folders.iter().filter_map(id).collect())
-    }
-
     /// What stands in quarantine of the batches of a day. Objects of other programs say nothing of a batch.
     async fn list_quarantine(
         &self,
@@ -203,7 +173,7 @@ impl Sources<'_> {
     ) -> Result<BTreeMap<BatchId, InQuarantine>, StoreError> {
         let prefix = &self.config.s3.quarantine;
         let mut quarantine = BTreeMap::new();
-        for batch in self.list_batches(prefix, day).await? {
+        for batch in batches_of_day(self.store, &layout::day_folder(prefix, day)).await? {
             let counts = ledger.get(&batch).filter(|row| row.rows_quarantined > 0);
             let named = counts.and_then(|row| Some(set::folder(prefix, batch, row.set.as_deref()?)));
             let mut there = InQuarantine::default();
@@ -255,8 +225,7 @@ impl Sources<'_> {
     }
 }
 
-/// Notes a set by its folder. While the ledger names none, any may come to count; `named` is the folder of the one
-/// that does.
+/// While the ledger names no set, any may come to count; `named` is the folder of the one that does.
 fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     if named.is_none_or(|named| named == folder) {
         there.sets = true;
@@ -265,8 +234,7 @@ fn note_set(there: &mut InQuarantine, folder: &str, named: Option<&str>) {
     }
 }
 
-/// What a seal means in the folder of a batch that the ledger has, perhaps with this content: that batch, or another one
-/// of the same id.
+/// Whether a seal in the folder of a batch that the ledger has is of that batch, or of another one of the same id.
 fn told_apart(seal: Box<Seal>, content: Option<&Content>, in_ledger: impl Fn(BatchId) -> bool) -> InFolder {
     let id = derived_id(&seal);
     let loaded = in_ledger(id);

@@ -42,8 +42,7 @@ pub(crate) struct Rules {
     pub young: TimeDelta,
 }
 
-/// The age up to which a batch may still be in the making: files go up and seals are written within moments of the
-/// limit, unless S3 is away.
+/// Up to this age a batch may be in the making: seals are written within moments of its limit, unless S3 is away.
 pub(crate) fn young(config: &Config) -> TimeDelta {
     let age = TimeDelta::from_std(config.batch.max_batch_age.0.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
     age.checked_add(&TimeDelta::minutes(10)).unwrap_or(TimeDelta::MAX)
@@ -51,27 +50,21 @@ pub(crate) fn young(config: &Config) -> TimeDelta {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Nothing is to be done.
     Agrees(Agreed),
     Mend(Mend),
-    /// An operator decides.
     Decide(Matter),
 }
 
-/// Why nothing is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Agreed {
     /// Its producer is writing it.
     InTheMaking,
     /// It is going to be loaded or archived.
     UnderWay,
-    /// It is loaded, and where it belongs.
     Loaded,
-    /// It is loaded, and nothing of it is left in S3.
     LoadedAndGone,
 }
 
-/// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Mend {
     Load,
@@ -83,55 +76,47 @@ pub(crate) enum Mend {
     Republish(Matter),
 }
 
-/// What an operator has to decide about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// What an operator has to decide about, with the text for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "matter", rename_all = "snake_case")]
 pub(crate) enum Matter {
-    /// Published, not loaded, and nowhere in S3.
-    Lost {
-        rows: u64,
-    },
-    /// Published, and its folder has no seal any more.
+    #[error("LOST: its producer published {rows} rows, and neither the ledger nor S3 knows anything of them")]
+    Lost { rows: u64 },
+    #[error("its producer published it, and its folder has no seal any more")]
     SealGone,
-    /// A folder without seal of which no producer is known; `asked`: whether this machine's producer was asked.
-    NoSeal {
-        asked: bool,
-    },
-    SealUnusable {
-        why: String,
-    },
-    /// Archived, and the ledger does not know it.
+    /// `asked`: whether this machine's producer was asked.
+    #[error(
+        "a folder without seal, {}",
+        if *.asked { "of which the producer of this machine knows nothing" } else { "whose producer could not be asked here" }
+    )]
+    NoSeal { asked: bool },
+    #[error("its seal cannot be used: {why}")]
+    SealUnusable { why: String },
+    #[error("it is archived, and the ledger does not know it")]
     ArchivedNotLoaded,
-    /// Its rows were made for other columns, of this fingerprint.
-    OtherSchema {
-        schema: String,
-    },
-    /// It waits for something that time does not mend.
-    Stuck {
-        class: ErrorClass,
-        why: String,
-    },
-    LedgerTwice {
-        times: u64,
-    },
-    /// The ledger has other rows than were sealed, by the seal or the log.
-    RowsDiffer {
-        sealed: u64,
-        loaded: u64,
-        quarantined: u64,
-        known: u64,
-    },
-    /// The ledger has it, and its producer still adds rows to it.
+    #[error(
+        "its rows were made for schema {schema}, its seal does not name their columns, and this ingester has another schema"
+    )]
+    OtherSchema { schema: String },
+    #[error("it waits: {why}")]
+    Stuck { class: ErrorClass, why: String },
+    #[error("the ledger has it {times} times: its rows may stand in the table as often")]
+    LedgerTwice { times: u64 },
+    /// `sealed`: by the seal or the log.
+    #[error(
+        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
+         already"
+    )]
+    RowsDiffer { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
+    #[error("the ledger has it, and its producer still adds rows to it: they would not be loaded")]
     LoadedWhileFilling,
-    /// There are quarantined rows in S3, the ledger does not know the batch, and the rest of it is nowhere.
+    /// The rest of it is nowhere.
+    #[error("rows of it are in quarantine in S3, and the ledger does not know the batch")]
     QuarantineUncounted,
-    /// The ledger counts quarantined rows, there are none in S3.
-    QuarantineGone {
-        rows: u64,
-    },
+    #[error("the ledger counts {rows} quarantined rows, and there are none in S3")]
+    QuarantineGone { rows: u64 },
 }
 
-/// The verdict on a batch.
 pub(crate) fn judge(facts: &Facts, rules: &Rules) -> Verdict {
     match &facts.ledger {
         Some(ledger) => contradiction(facts, ledger)

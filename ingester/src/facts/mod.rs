@@ -8,5 +8,5 @@ pub(crate) mod faults;
 pub(crate) mod folder;
 pub(crate) mod batch;
 pub(crate) mod rows;
-pub(crate) mod seal;
+pub(crate) mod listing;
 pub(crate) mod unknown_folders;

@@ -11,7 +11,6 @@ use shared::schema::{Kind, Schema};
 
 const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
-/// Bytes decompressed at once.
 const BLOCK: usize = 128 << 10;
 /// Bytes of a value that is read, at most: a time, a name or an id.
 const FIELD: usize = 64 << 10;
@@ -26,7 +25,6 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// The columns of a schema.
     pub(crate) fn of(schema: &Schema) -> Self {
         let of_kind = |kind| schema.in_row().position(|column| column.kind == kind);
         let received = |column: &shared::schema::Column| {
@@ -41,13 +39,10 @@ impl Watched {
     }
 }
 
-/// What a file holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Contents {
     pub rows: u64,
-    /// Columns of each row.
     pub columns: usize,
-    /// Bytes of the object.
     pub bytes: u64,
     /// CRC-32 of the object, as S3 spells it.
     pub crc32: String,
@@ -57,8 +52,7 @@ pub(crate) struct Contents {
     pub batch: Option<(String, String)>,
 }
 
-/// Reads a whole file, which takes as long as decompressing it: call it where it may block. The error says what is wrong
-/// with the file: it is cut off, is not compressed as it says, or its rows differ in their columns.
+/// Reads a whole file; it blocks. The error says what is wrong: cut off, compressed otherwise, rows of unequal columns.
 pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -> Result<Contents, String> {
     let mut reader: Box<dyn Read + '_> = match compression {
         Compression::Zstd => {
@@ -83,7 +77,6 @@ pub(crate) fn read(object: &Bytes, compression: Compression, watched: Watched) -
     Ok(contents)
 }
 
-/// Finds rows in pieces of CSV.
 #[derive(Debug, Default)]
 struct Scan {
     watched: Watched,
@@ -92,7 +85,6 @@ struct Scan {
     /// Whether anything of a row was seen.
     begun: bool,
     column: usize,
-    /// What was seen of a field that is read.
     field: Vec<u8>,
 }
 

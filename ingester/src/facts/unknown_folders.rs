@@ -47,24 +47,21 @@ impl UnknownFolders {
     }
 
     /// Whether a batch is known to be loaded and to stay where it is.
-    #[must_use]
     pub fn is_loaded(&self, batch: BatchId) -> bool {
         self.state().settled.contains(&batch)
     }
 
     /// Whether a question is open.
-    #[must_use]
     pub fn any(&self) -> bool {
         !self.state().open.is_empty()
     }
 
     /// Up to `many` open questions, oldest batch first. They stay open until they are answered.
-    #[must_use]
     pub fn oldest(&self, many: usize) -> Vec<BatchId> {
         self.state().open.iter().take(many).copied().collect()
     }
 
-    /// The question is answered: the batch is loaded and stays where it is, so it need not be asked about again.
+    /// The batch is loaded and stays where it is, so it need not be asked about again.
     pub fn mark_loaded(&self, batch: BatchId) {
         let mut state = self.state();
         state.open.remove(&batch);

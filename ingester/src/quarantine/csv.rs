@@ -7,10 +7,8 @@ use std::ops::Range;
 
 use memchr::{memchr_iter, memchr2};
 
-/// A row of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Row {
-    /// Where its bytes begin.
     pub start: usize,
     /// Where they end; the line end belongs to them.
     pub end: usize,
@@ -37,8 +35,7 @@ fn parts(content: &[u8], separator: u8) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// The rows of a file in their order, `most` of them; one more if there are more, so that a file of nothing but line ends
-/// takes no more memory than the rows that were sealed.
+/// `most` rows of a file, and one more if there are more: a file of nothing but line ends must not fill the memory.
 pub(super) fn rows(content: &[u8], most: usize) -> Vec<Row> {
     let lines = |row: &Range<usize>| memchr_iter(b'\n', content.get(row.clone()).unwrap_or_default()).count();
     let row = |row: Range<usize>| Row {

@@ -1,5 +1,3 @@
-//! Loads the rows of a batch that Redshift takes, and puts the others into quarantine.
-
 use shared::clock::Clock;
 use shared::ids::BatchId;
 use shared::layout;
@@ -12,10 +10,9 @@ use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
 use crate::redshift::{Session, Target, errors, redact};
 
-use super::place::Quarantine;
 use super::row_files::{RowFile, RowFiles};
 use super::search::BadRowSearch;
-use super::set::Set;
+use super::set::{Quarantine, Set};
 use super::tidy::{LEFT_OVER, drop_scratch, tidy};
 use super::trial::How;
 
@@ -33,15 +30,10 @@ pub(crate) async fn load_good_rows(
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
-    let (settled, refused) = match loaded {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            if failure.class == ErrorClass::Data {
-                drop_scratch(store, &quarantine.scratch(id)).await;
-            }
-            return Err(failure);
-        }
-    };
+    if loaded.as_ref().is_err_and(|failure| failure.class == ErrorClass::Data) {
+        drop_scratch(store, &quarantine.scratch(id)).await;
+    }
+    let (settled, refused) = loaded?;
     match tidy(session, target, store, quarantine, settled.entered).await {
         Ok(entry) => Ok((settled, entry.map_or(refused, |entry| entry.rows))),
         // It is loaded all the same.
@@ -52,7 +44,6 @@ pub(crate) async fn load_good_rows(
     }
 }
 
-/// The id under which the ledger has the batch, or will have it.
 async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
     let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
     let entries = entries.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;

@@ -29,11 +29,10 @@ pub(crate) mod trial;
 mod reports;
 mod tidy;
 pub(crate) mod row_files;
-mod place;
 pub(crate) mod set;
 mod csv;
 
 pub(crate) use good_rows::load_good_rows;
-pub(crate) use place::{Quarantine, SCRATCH};
 pub(crate) use row_files::is_of_search;
+pub(crate) use set::{Quarantine, SCRATCH};
 pub(crate) use tidy::{LEFT_OVER, tidy};

@@ -30,8 +30,7 @@ fn cut(url: &str) -> &str {
     url.get(..url.floor_char_boundary(FILE_BYTES)).unwrap_or(url).trim_end()
 }
 
-/// Which row of an object a reported line is, by its number from 0: if lines are counted, and if rows are. `ends` holds the
-/// last line of each row.
+/// The row of a reported line, from 0: if lines are counted, and if rows are. `ends` holds the last line of each row.
 pub(super) fn located(ends: &[u64], line: u64) -> (Option<usize>, Option<usize>) {
     let within = |row: usize| Some(row).filter(|row| *row < ends.len());
     let by_row = usize::try_from(line).ok().and_then(|line| line.checked_sub(1)).and_then(within);

@@ -17,14 +17,11 @@ use crate::failure::LoadFailure;
 use super::csv::{self, Row};
 use super::set::{MAX_BYTES, is_hash};
 
-/// A file of rows.
 #[derive(Debug, Clone)]
 pub(crate) struct RowFile {
     pub key: String,
     pub rows: u64,
-    /// Bytes of the object.
     pub bytes: u64,
-    /// Its CRC-32, if that is known.
     pub crc32: Option<String>,
 }
 
@@ -35,7 +32,6 @@ pub(super) struct RowRange {
     pub rows: Range<usize>,
 }
 
-/// A file that is held in memory.
 #[derive(Debug)]
 struct Opened {
     file: usize,
@@ -43,13 +39,11 @@ struct Opened {
     rows: Vec<Row>,
 }
 
-/// The files of a bad-row search.
 #[derive(Debug)]
 pub(crate) struct RowFiles {
     store: ObjectStore,
     files: Vec<RowFile>,
     pub(super) compression: Compression,
-    /// Where to write objects.
     folder: String,
     /// The file that was read last. No other is held.
     opened: Option<Opened>,
@@ -80,18 +74,15 @@ impl RowFiles {
         Self { store: store.clone(), files, compression, folder, opened: None, written: HashSet::new() }
     }
 
-    /// Rows of all files.
     pub(super) fn count(&self) -> u64 {
         self.files.iter().map(|file| file.rows).fold(0, u64::saturating_add)
     }
 
-    /// All rows of all files.
     pub(super) fn all(&self) -> Vec<RowRange> {
         let whole = |(file, of): (usize, &RowFile)| RowRange { file, rows: 0..of.len() };
         self.files.iter().enumerate().map(whole).collect()
     }
 
-    /// Whether these are all rows of their file.
     pub(super) fn is_whole(&self, range: &RowRange) -> bool {
         self.files.get(range.file).is_some_and(|file| range.rows == (0..file.len()))
     }
@@ -100,7 +91,6 @@ impl RowFiles {
         self.files.get(file).map_or("", |file| &file.key)
     }
 
-    /// The name of a file within its folder, for people.
     pub(super) fn name(&self, file: usize) -> &str {
         self.key(file).rsplit('/').next().unwrap_or_default()
     }
@@ -121,7 +111,6 @@ impl RowFiles {
         self.put_once(key, content).await
     }
 
-    /// Writes a manifest of these objects; its key.
     pub(super) async fn manifest(&mut self, keys: &[&str]) -> Result<String, LoadFailure> {
         let manifest = Manifest::of(self.store.bucket(), keys.iter().copied());
         let json = serde_json::to_vec(&manifest)

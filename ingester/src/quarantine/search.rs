@@ -23,7 +23,6 @@ use super::trial::{How, Refused, Trials, Why};
 /// Tries of one search at most. With readable tables of load errors a handful is enough.
 const MAX_TRIES: u32 = 3_000;
 
-/// A search, and what it has found.
 pub(crate) struct BadRowSearch<'a> {
     trials: Trials<'a>,
     files: RowFiles,
@@ -35,7 +34,6 @@ pub(crate) struct BadRowSearch<'a> {
 }
 
 impl<'a> BadRowSearch<'a> {
-    /// A search that has found nothing yet.
     pub(crate) fn new(
         (session, target, clock): (&'a Session, &'a Target, &'a Clock),
         files: RowFiles,
@@ -45,13 +43,11 @@ impl<'a> BadRowSearch<'a> {
         Self { trials, files, max_share, refused: BTreeMap::new(), counting: None }
     }
 
-    /// Rows that were found to be refused.
     pub(crate) fn refused(&self) -> u64 {
         self.refused.len() as u64
     }
 
-    /// Tries all that is left, and finds what is refused of it, until nothing is. Fails when more is refused than may be, it
-    /// cannot be found, or Redshift or S3 fail.
+    /// Tries what is left until nothing of it is refused. Fails when more is refused than may be, or it cannot be found.
     pub(crate) async fn search(&mut self, how: How) -> Result<(), LoadFailure> {
         let mut groups = vec![self.files.all()];
         while let Some(group) = groups.pop() {
@@ -82,7 +78,6 @@ impl<'a> BadRowSearch<'a> {
         self.manifest(&placed).await
     }
 
-    /// The refused rows, and why each was.
     pub(crate) async fn bad_rows(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), LoadFailure> {
         let (mut bytes, mut refusals) = (Vec::new(), Vec::new());
         let columns = &self.trials.target.columns;
@@ -106,7 +101,6 @@ impl<'a> BadRowSearch<'a> {
         Ok((bytes, refusals))
     }
 
-    /// Fails when more is refused than may be.
     fn check_share(&self) -> Result<(), LoadFailure> {
         let (Some(max_share), rows) = (self.max_share, self.files.count()) else { return Ok(()) };
         let refused = self.refused();
@@ -142,8 +136,7 @@ impl<'a> BadRowSearch<'a> {
         range.rows.clone().filter(|row| !self.refused.contains_key(&(range.file, *row))).collect()
     }
 
-    /// Writes objects of the rows of a group that are left, where they are not whole files: the key of each, with the number
-    /// of its file.
+    /// The objects that hold what is left of a group, each with its file; they are written where a file is not whole.
     async fn place(&mut self, group: &[RowRange]) -> Result<Vec<(usize, String)>, LoadFailure> {
         let mut placed = Vec::with_capacity(group.len());
         for range in group {
@@ -246,7 +239,6 @@ impl<'a> BadRowSearch<'a> {
         Ok(())
     }
 
-    /// Tries one row; why it is refused, if it is.
     async fn alone(&mut self, file: usize, row: usize, how: How) -> Result<Option<Why>, LoadFailure> {
         let refused = self.attempt(&[RowRange { file, rows: row..row + 1 }], how).await?;
         Ok(refused.map(|refused| refused.why()))

@@ -18,6 +18,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shared::compress::{compress, decompress};
+use shared::config::Config;
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
@@ -29,34 +30,47 @@ use crate::failure::LoadFailure;
 
 /// Bytes of rows in one quarantine, and of one file that is searched, at most: they are held in memory.
 pub(crate) const MAX_BYTES: u64 = 1 << 30;
-/// Version of the objects that this program writes, and the newest it reads. In format 1 the name is the checksum of the
-/// content.
+/// Version of what is written, and the newest that is read. In format 1 the name is the checksum of the content.
 const FORMAT: u32 = 2;
 /// Digits of a name: the width of the ledger's column.
 const NAME_DIGITS: usize = 16;
 /// Those of them that are of the content.
 const CONTENT_DIGITS: usize = 8;
-/// The object that describes the others.
 const DESCRIPTION: &str = "quarantine.json";
-/// The object of reasons.
 pub(crate) const REASONS: &str = "reasons.ndjson";
+
+/// The folder of what a bad-row search writes, beside those of the sets of its batch.
+pub(crate) const SCRATCH: &str = "sift/";
+
+/// Where rows in quarantine go, and how many may.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarantine {
+    pub prefix: String,
+    pub max_share: f64,
+}
+
+impl Quarantine {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self { prefix: config.s3.quarantine.clone(), max_share: config.quarantine.max_share }
+    }
+
+    pub(crate) fn scratch(&self, batch: BatchId) -> String {
+        format!("{}{SCRATCH}", layout::folder(&self.prefix, batch))
+    }
+}
 
 /// What a later COPY must know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Description {
-    /// Version of the form.
     pub format: u32,
     pub batch: BatchId,
     /// Fingerprint of the columns the rows were made for.
     pub schema: String,
-    /// Those columns, in their order.
     pub columns: Vec<String>,
-    /// How the file of rows is compressed.
     pub compression: Compression,
     pub rows: u64,
 }
 
-/// `quarantine.json`
 #[derive(Debug, Serialize, Deserialize)]
 struct Written {
     #[serde(flatten)]
@@ -72,7 +86,6 @@ struct Written {
 /// Why a row is in quarantine: a line of `reasons.ndjson`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Refusal {
-    /// File of the batch.
     pub file: String,
     /// Number of the row in that file, from 1.
     pub row: u64,
@@ -80,32 +93,24 @@ pub(crate) struct Refusal {
     pub line: u64,
     /// The column, if Redshift named one.
     pub column: Option<String>,
-    /// Its value in the row.
     pub value: Option<String>,
-    /// Redshift's code, if it gave one.
     pub code: Option<u32>,
-    /// Redshift's reason.
     pub reason: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Set {
-    /// What it is called, in the ledger too.
     pub name: String,
     pub description: Description,
     /// The rows, not compressed.
     pub rows: Bytes,
-    /// Why each was refused.
     pub refusals: Vec<Refusal>,
 }
 
-/// Why a set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadSet {
-    /// S3 did not give it.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is not what was written.
     #[error("{0}: {1}")]
     Damaged(String, String),
 }
@@ -130,16 +135,15 @@ impl Set {
         set
     }
 
-    /// The name under which an attempt before has written the same, if it is there whole.
-    ///
-    /// Only for a batch that has no ledger row: of any other a set that the row does not name may be about to be deleted.
+    /// The name under which an earlier attempt has written the same, if it is there whole. Only for a batch without ledger
+    /// row: of any other, a set that the row does not name may be about to be deleted.
     pub(crate) async fn written_before(
         &self,
         store: &ObjectStore,
         prefix: &str,
     ) -> Result<Option<String>, BadSet> {
         let batch = self.description.batch;
-        let own = batch_folder(prefix, batch);
+        let own = layout::folder(prefix, batch);
         let content = self.name.get(..CONTENT_DIGITS).unwrap_or_default();
         for folder in store.folders(&own).await? {
             let name = name_of(&own, &folder).filter(|name| name.starts_with(content));
@@ -170,7 +174,6 @@ impl Set {
         self.refusals.iter().flat_map(|refusal| [json(refusal), b"\n".to_vec()].concat()).collect()
     }
 
-    /// Key of the file of rows.
     pub(crate) fn rows_key(&self, prefix: &str) -> String {
         let suffix = self.description.compression.suffix();
         format!("{}rows.csv{suffix}", folder(prefix, self.description.batch, &self.name))
@@ -193,7 +196,6 @@ impl Set {
         Ok(())
     }
 
-    /// Reads the set with this name, and checks that it is the one that was written.
     pub(crate) async fn get(
         store: &ObjectStore,
         prefix: &str,
@@ -238,14 +240,8 @@ fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
-/// The folder of all that is in quarantine of a batch.
-pub(crate) fn batch_folder(prefix: &str, batch: BatchId) -> String {
-    layout::folder(prefix, batch)
-}
-
-/// The folder of a set.
 pub(crate) fn folder(prefix: &str, batch: BatchId, set: &str) -> String {
-    format!("{}{set}/", batch_folder(prefix, batch))
+    format!("{}{set}/", layout::folder(prefix, batch))
 }
 
 /// The name of the set that stands in `set`, if that is the folder of one below the folder `of_batch`.
@@ -319,7 +315,7 @@ mod tests {
     #[test]
     fn only_the_objects_of_a_set_are_its_own() {
         let (batch, one) = (BatchId::new(), set(BatchId::new(), "r", "a\n"));
-        let own = batch_folder("Q/", batch);
+        let own = layout::folder("Q/", batch);
         assert_eq!(name_of(&own, &folder("Q/", batch, &one.name)), Some(one.name.as_str()));
         for other in ["sift/", "notes/", "0123456789abcde/", "0123456789ABCDEF/", "0123456789abcdef"] {
             assert_eq!(name_of(&own, &format!("{own}{other}")), None, "{other}");

@@ -3,17 +3,16 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
+use shared::layout;
 use shared::object_store::{ObjectStore, StoreError};
 
 use crate::failure::LoadFailure;
 use crate::redshift::quarantine_release::{Entry, fetch_entries};
 use crate::redshift::{Session, Target, lock};
 
-use super::place::Quarantine;
 use super::row_files::is_of_search;
-use super::set;
+use super::set::{self, Quarantine};
 
-/// Objects deleted at once.
 const AT_ONCE: usize = 8;
 
 /// What is logged when left-overs of a bad-row search cannot be deleted.
@@ -37,38 +36,31 @@ pub(crate) async fn tidy(
     quarantine: &Quarantine,
     batch: BatchId,
 ) -> Result<Option<Entry>, LoadFailure> {
-    let entry = tidy_sets(session, target, store, quarantine, batch).await;
+    let own = layout::folder(&quarantine.prefix, batch);
+    let tidied = async {
+        let folders = store.folders(&own).await?;
+        lock::begin(session, target).await?;
+        let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else { return Ok(None) };
+        let counts = match &entry.set {
+            Some(name) if entry.rows > 0 => Some(set::folder(&quarantine.prefix, batch, name)),
+            // Rows are in quarantine and it is unknown which: needs an operator.
+            None if entry.rows > 0 => return Ok(Some(entry)),
+            _ => None,
+        };
+        for folder in folders {
+            if set::name_of(&own, &folder).is_some() && Some(&folder) != counts.as_ref() {
+                delete_all(store, &folder, set::is_of_set).await?;
+            }
+        }
+        Ok::<_, LoadFailure>(Some(entry))
+    }
+    .await;
     session.roll_back().await;
-    let entry = entry?;
+    let entry = tidied?;
     if entry.is_some() {
         delete_all(store, &quarantine.scratch(batch), is_of_search).await?;
     }
     Ok(entry)
-}
-
-async fn tidy_sets(
-    session: &Session,
-    target: &Target,
-    store: &ObjectStore,
-    quarantine: &Quarantine,
-    batch: BatchId,
-) -> Result<Option<Entry>, LoadFailure> {
-    let own = set::batch_folder(&quarantine.prefix, batch);
-    let folders = store.folders(&own).await?;
-    lock::begin(session, target).await?;
-    let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else { return Ok(None) };
-    let counts = match &entry.set {
-        Some(name) if entry.rows > 0 => Some(set::folder(&quarantine.prefix, batch, name)),
-        // Rows are in quarantine and it is unknown which: needs an operator.
-        None if entry.rows > 0 => return Ok(Some(entry)),
-        _ => None,
-    };
-    for folder in folders {
-        if set::name_of(&own, &folder).is_some() && Some(&folder) != counts.as_ref() {
-            delete_all(store, &folder, set::is_of_set).await?;
-        }
-    }
-    Ok(Some(entry))
 }
 
 /// Deletes the objects of a folder that are ours by their names.

@@ -12,10 +12,8 @@ use crate::redshift::{Session, SqlFailure, Target, errors};
 
 use super::reports::attribute;
 
-/// Waits for tables that lag behind.
 const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
 
-/// How to try rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum How {
     /// With NOLOAD: cheap, but checks the form of values only.
@@ -24,7 +22,6 @@ pub(crate) enum How {
     RolledBack,
 }
 
-/// Why a row is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Why {
     pub column: Option<String>,
@@ -38,7 +35,6 @@ impl From<&Report> for Why {
     }
 }
 
-/// A try that was refused.
 pub(super) struct Refused {
     /// What the tables of load errors say, each with the number of the file it is about.
     pub reports: Vec<(usize, Report)>,
@@ -52,7 +48,6 @@ impl Refused {
     }
 }
 
-/// The tries of one search.
 pub(super) struct Trials<'a> {
     session: &'a Session,
     pub target: &'a Target,
@@ -67,8 +62,7 @@ impl<'a> Trials<'a> {
         Self { session, target, clock, count: 0, in_vain: 0 }
     }
 
-    /// Tries the objects that `manifest` names; `placed` has their keys, each with the number of the file it is of. None if
-    /// nothing of them is refused.
+    /// Tries the objects that `manifest` names; `placed` has their keys, each with its file. None if nothing is refused.
     pub(super) async fn run(
         &mut self,
         how: How,
@@ -105,7 +99,6 @@ impl<'a> Trials<'a> {
         Ok(Some(Refused { reports, message }))
     }
 
-    /// What the tables say of the latest try; they may lag behind.
     async fn late_reports(&mut self, before: &Before) -> Vec<Report> {
         for wait in LATE {
             self.clock.sleep(wait).await;

@@ -15,14 +15,13 @@ use state::log::BatchStatus;
 use state::status::feed::Republish;
 
 use crate::commands::adopt::seal::{missing, read_all, refused, seal};
-use crate::commands::confirm::confirm;
-use crate::commands::connect::{connect, failed, store_failed};
+use crate::commands::connect::{connect_as_owner, sql_failed, store_failed};
+use crate::commands::terminal::confirm;
+use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::judge::young;
-use crate::facts::seal::{SealRead, read_seal};
-use crate::identity::Identity;
 use crate::producer_link::{Producer, outlook};
 use crate::redshift::ledger_lookup::{self, InLedger};
-use crate::redshift::{Session, Target, errors};
+use crate::redshift::{Session, Target};
 
 /// `ingester adopt`
 #[derive(Debug, clap::Args)]
@@ -36,17 +35,10 @@ pub(crate) struct Args {
     #[arg(long)]
     pub young: bool,
     /// The producer that made it, for the ledger; as the rows say if the schema has a column for that.
-    #[arg(long, value_name = "NAME", value_parser = instance)]
+    #[arg(long, value_name = "NAME", value_parser = |text: &str| Instance::try_from(text.to_owned()))]
     pub instance: Option<Instance>,
 }
 
-fn instance(text: &str) -> Result<Instance, String> {
-    Instance::try_from(text.to_owned()).map_err(|error| error.to_string())
-}
-
-/// Adopts a batch.
-///
-/// # Errors
 /// 65 when it cannot be adopted as it is or its producer is at it, 66 when there is no such folder, 64 when nobody can
 /// be asked and `--yes` was not given.
 pub(crate) async fn command(
@@ -59,13 +51,11 @@ pub(crate) async fn command(
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester adopt".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
-    let session = connect(config, clock).await?;
-    let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
-    foreign.map_err(|failure| failed(&failure))?;
+    let session = connect_as_owner(config, clock, &store, &target).await?;
     let waiting = Folder::list(&store, &config.s3.to_ingest, batch).await?;
     let archived = Folder::list(&store, &config.s3.ingested, batch).await?;
     for folder in [&waiting, &archived] {
-        if folder.has_seal()
+        if folder.sealed
             && let SealRead::Usable(seal) =
                 read_seal(&store, &folder.key, batch).await.map_err(store_failed)?
             && is_loaded(&session, &target, &seal).await?
@@ -73,7 +63,7 @@ pub(crate) async fn command(
             return loaded_already(batch, out);
         }
     }
-    if waiting.has_seal() {
+    if waiting.sealed {
         usable_seal(&store, &waiting.key, batch).await.map_err(|failure| {
             let advice = "Restore it from an older version; if there is none, delete it and adopt again";
             Failure::new(failure.exit(), anyhow::anyhow!("{failure}. {advice}"))
@@ -81,14 +71,13 @@ pub(crate) async fn command(
         writeln!(out, "{batch} has a seal already: the ingester loads it.")?;
         return Ok(());
     }
-    if archived.has_seal() {
+    if archived.sealed {
         return bring_back(&store, args, &archived, &waiting.key, out).await;
     }
     if waiting.objects.is_empty() && archived.objects.is_empty() {
         // Only the id is left to ask for.
         let rows = session.run(&target.select_known(&[batch])).await;
-        let rows = rows.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
-        if !rows.0.is_empty() {
+        if !rows.map_err(sql_failed("reading the ledger"))?.0.is_empty() {
             return loaded_already(batch, out);
         }
     }
@@ -108,7 +97,6 @@ pub(crate) async fn command(
     put_seal(&store, &waiting.key, &seal, out).await
 }
 
-/// Shows what would be sealed, and asks.
 fn confirm_seal(args: &Args, folder: &str, seal: &Seal, out: &mut impl Write) -> Result<(), Failure> {
     writeln!(out, "{folder}")?;
     for file in &seal.files {
@@ -151,21 +139,18 @@ async fn put_seal(
 struct Folder {
     key: String,
     objects: Vec<Object>,
+    sealed: bool,
 }
 
 impl Folder {
     async fn list(store: &ObjectStore, prefix: &str, batch: BatchId) -> Result<Self, Failure> {
         let key = layout::folder(prefix, batch);
         let objects = store.list_where(&key, layout::is_of_batch).await.map_err(store_failed)?;
-        Ok(Self { key, objects })
-    }
-
-    fn has_seal(&self) -> bool {
-        self.objects.iter().any(|object| object.key.strip_prefix(&self.key) == Some(SEAL))
+        let sealed = objects.iter().any(|object| object.key.strip_prefix(&key) == Some(SEAL));
+        Ok(Self { key, objects, sealed })
     }
 }
 
-/// The seal in a folder, which must be one that can be used.
 async fn usable_seal(store: &ObjectStore, folder: &str, batch: BatchId) -> Result<Seal, Failure> {
     match read_seal(store, folder, batch).await.map_err(store_failed)? {
         SealRead::Usable(seal) => Ok(*seal),
@@ -177,7 +162,7 @@ async fn usable_seal(store: &ObjectStore, folder: &str, batch: BatchId) -> Resul
 /// Whether the ledger has the batch. Its content decides, not its id.
 async fn is_loaded(session: &Session, target: &Target, seal: &Seal) -> Result<bool, Failure> {
     let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
-    let entries = entries.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
+    let entries = entries.map_err(sql_failed("reading the ledger"))?;
     Ok(matches!(ledger_lookup::find(seal, &entries), InLedger::Yes(_)))
 }
 
@@ -203,8 +188,7 @@ async fn bring_back(
     confirm(args.yes, &format!("Copy {batch} back to {folder}, to be loaded?"), out)?;
     let names = archived.objects.iter().filter_map(|object| object.key.strip_prefix(archive.as_str()));
     for name in names.filter(|name| *name != SEAL) {
-        let copied = store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await;
-        copied.map_err(store_failed)?;
+        store.copy(&format!("{archive}{name}"), &format!("{folder}{name}")).await.map_err(store_failed)?;
     }
     // Its rows were compared with the table of then: other batches were loaded since.
     let seal = Seal { compared: None, ..usable_seal(store, archive, batch).await? };
@@ -214,7 +198,6 @@ async fn bring_back(
     Ok(())
 }
 
-/// Whether the producer of the batch is gone.
 enum Producers {
     /// It uploads the batch once more.
     Handled,
@@ -237,8 +220,7 @@ async fn ask_producer(
             (false, None)
         }
     };
-    let known = batches.iter().flatten().find(|known| known.batch == batch);
-    match known.map(|known| known.status) {
+    match batches.iter().flatten().find(|known| known.batch == batch).map(|known| known.status) {
         None => {
             let log =
                 if batches.is_some() { "The log here does not know it" } else { "No producer's log is here" };
@@ -247,31 +229,30 @@ async fn ask_producer(
         }
         Some(status @ (BatchStatus::Filling | BatchStatus::Sealed)) => {
             let state = if status == BatchStatus::Filling { "filling" } else { "sealed" };
-            let what = if running {
+            let when = if running {
                 "is at it and will finish it"
             } else {
                 "will finish it when it is started again"
             };
-            Err(refused(format!("{batch} is {state} in the log of {}, which {what}", config.instance.name)))
+            Err(refused(format!("{batch} is {state} in the log of {}, which {when}", config.instance.name)))
         }
         Some(BatchStatus::Published) => {
             let answer = Producer::new(config.producer_socket()).republish(batch).await;
-            match answer {
-                Ok(Republish::UnderWay) => {
-                    writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
-                    Ok(Producers::Handled)
-                }
-                Ok(Republish::Gone | Republish::Unknown) => {
-                    writeln!(out, "Its producer published it: {}.", outlook(&answer))?;
-                    Ok(Producers::Gone)
-                }
+            let outlook = outlook(&answer);
+            let producers = match answer {
+                Ok(Republish::UnderWay) => Producers::Handled,
+                Ok(Republish::Gone | Republish::Unknown) => Producers::Gone,
                 // It may have every row still, also those that are not here.
-                Ok(Republish::NotPublished) | Err(_) => Err(refused(format!(
-                    "{batch} is published in the log of {}: {}. Adopt it when the producer says that it has no copy",
-                    config.instance.name,
-                    outlook(&answer)
-                ))),
-            }
+                Ok(Republish::NotPublished) | Err(_) => {
+                    return Err(refused(format!(
+                        "{batch} is published in the log of {}: {outlook}. Adopt it when the producer says that it has no \
+                         copy",
+                        config.instance.name
+                    )));
+                }
+            };
+            writeln!(out, "Its producer published it: {outlook}.")?;
+            Ok(producers)
         }
     }
 }

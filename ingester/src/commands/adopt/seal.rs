@@ -14,8 +14,7 @@ use crate::commands::connect::store_failed;
 use crate::facts::rows::{self, Contents, Watched};
 use crate::redshift::ledger;
 
-/// Bytes of the rows of a file of which a checksum is made: they are held in memory. Without one a batch is known by its
-/// rows and times.
+/// Bytes of a file, and of its rows if a checksum is made of them: both are held in memory.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// What stands in S3 cannot become a batch.
@@ -126,7 +125,6 @@ pub(super) fn seal(
     })
 }
 
-/// Why a file cannot be part of the batch.
 fn unfit(batch: BatchId, schema: &Schema, contents: &Contents, compressed_alike: bool) -> Option<String> {
     if !compressed_alike {
         return Some("is not compressed as the files before it: one COPY cannot read both".to_owned());

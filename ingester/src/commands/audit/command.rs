@@ -13,8 +13,8 @@ use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 
 use crate::commands::audit::report::{Day, Report, TableCheck};
-use crate::commands::connect::{connect, failed};
-use crate::commands::{report, since};
+use crate::commands::connect::{connect, sql_failed};
+use crate::commands::terminal::{moment, print};
 use crate::facts::batch::Facts;
 use crate::facts::count::Counter;
 use crate::facts::faults::faults;
@@ -43,9 +43,6 @@ pub(crate) struct Args {
     pub json: bool,
 }
 
-/// Counts, compares and prints the report.
-///
-/// # Errors
 /// 65 when something does not agree; 69 or 78 when S3 or Redshift cannot be asked.
 pub(crate) async fn command(
     config: &Config,
@@ -54,7 +51,7 @@ pub(crate) async fn command(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let now = clock.wall();
-    let (since, until) = (since::moment(&args.since, now)?, since::moment(&args.until, now)?);
+    let (since, until) = (moment(&args.since, now)?, moment(&args.until, now)?);
     if since >= until {
         let error = anyhow::anyhow!("--since {} is not before --until {}", args.since, args.until);
         return Err(Failure::new(Exit::Usage, error));
@@ -66,21 +63,20 @@ pub(crate) async fn command(
     let audit = Audit { counter: Counter { sources, marks: &marks, deep: args.deep }, bar: bar() };
     let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&marks));
     for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
-        audit.add_day(day, (since, until), &mut report).await.map_err(|failure| failed(&failure))?;
+        audit.add_day(day, (since, until), &mut report).await?;
     }
     audit.bar.finish_and_clear();
     if args.hits {
         let found = table_counts::doubles(&session, &target, &marks, (since, until)).await;
-        report.doubles(found.map_err(|error| failed(&counting(&error)))?);
+        report.doubles(found.map_err(sql_failed("counting"))?);
     }
-    report::print(&report, Report::table, args.json, out)?;
+    print(&report, Report::table, args.json, out)?;
     if report.agrees() {
         return Ok(());
     }
     Err(Failure::new(Exit::Data, anyhow::anyhow!("not everything adds up: see the report")))
 }
 
-/// A progress bar on a terminal.
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(0);
     let style = "{elapsed_precise} {bar:24} {pos} of {len} batches";
@@ -92,27 +88,21 @@ fn counting(error: &SqlFailure) -> LoadFailure {
     errors::load_failure(error, "counting")
 }
 
-/// The part of a day that lies in the time asked about.
-fn part_of(day: NaiveDate, (since, until): (DateTime<Utc>, DateTime<Utc>)) -> Part {
-    let midnight = day.and_time(NaiveTime::MIN).and_utc();
-    (midnight.max(since), (midnight + TimeDelta::days(1)).min(until))
-}
-
 struct Audit<'a> {
     counter: Counter<'a>,
     bar: ProgressBar,
 }
 
 impl Audit<'_> {
-    /// Counts a day. What moves while it is counted can look wrong: such batches are counted once more, and the second
-    /// result is reported.
+    /// What moves while it is counted can look wrong: such batches are counted again, and only that result is reported.
     async fn add_day(
         &self,
         day: NaiveDate,
-        time: (DateTime<Utc>, DateTime<Utc>),
+        (since, until): (DateTime<Utc>, DateTime<Utc>),
         report: &mut Report,
     ) -> Result<(), LoadFailure> {
-        let part = part_of(day, time);
+        let midnight = day.and_time(NaiveTime::MIN).and_utc();
+        let part = (midnight.max(since), (midnight + TimeDelta::days(1)).min(until));
         let mut doubtful = BTreeSet::new();
         for facts in self.count(part, None).await? {
             if faults(&facts).is_empty() {
@@ -134,26 +124,16 @@ impl Audit<'_> {
         Ok(())
     }
 
-    /// Counts all batches of a part of a day, or only these.
     async fn count(&self, part: Part, only: Option<&BTreeSet<BatchId>>) -> Result<Vec<Facts>, LoadFailure> {
         let batches = self.counter.batches(part, only).await?;
-        if only.is_none() {
-            self.bar.inc_length(batches.len() as u64);
-        }
+        let bar = if only.is_none() { self.bar.clone() } else { ProgressBar::hidden() };
+        bar.inc_length(batches.len() as u64);
         let counting = batches.into_iter().map(|facts| self.counter.count(facts));
         let counted = futures_util::stream::iter(counting).buffered(self.counter.sources.config.s3.uploads);
-        counted
-            .inspect_ok(|_| {
-                if only.is_none() {
-                    self.bar.inc(1);
-                }
-            })
-            .try_collect()
-            .await
+        counted.inspect_ok(|_| bar.inc(1)).try_collect().await
     }
 
-    /// What is wrong with the rows of one day's batches together, where rows tell when they were received and not which
-    /// batch they are of.
+    /// What is wrong with one day's rows together, where they tell when they were received and not their batch.
     async fn received(&self, day: NaiveDate, part: Part) -> Result<Option<Day>, LoadFailure> {
         let Counter { sources: Sources { session, target, .. }, marks, .. } = &self.counter;
         let (None, Some(column)) = (&marks.batch, &marks.received) else { return Ok(None) };

@@ -8,17 +8,13 @@ use shared::human::count;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
-use crate::commands::report::{LISTED, write_counts};
+use crate::commands::terminal::{FORMAT, LISTED, write_counts, write_cut};
 use crate::facts::batch::{Facts, Place};
 use crate::facts::faults::Fault;
 use crate::redshift::ledger::Counted;
 use crate::redshift::table_counts::{DOUBLES, Double, Marks};
 
-/// Version of the JSON; it grows when a field changes its meaning or goes.
-const AUDIT_FORMAT: u32 = 1;
-
-/// How rows of the table were counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum TableCheck {
     /// Those of each batch, by the column that names it.
@@ -26,11 +22,11 @@ pub(super) enum TableCheck {
     /// Those of each day's batches together, by the time they were received.
     EachDay,
     /// Not at all: the schema has no column to count by.
+    #[default]
     Not,
 }
 
 impl TableCheck {
-    /// The way these columns allow.
     pub(super) fn by(marks: &Marks) -> Self {
         match (&marks.batch, &marks.received) {
             (Some(_), _) => Self::EachBatch,
@@ -53,39 +49,29 @@ impl TableCheck {
     }
 }
 
-/// The report. Its fields are those of the JSON.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Report {
     pub format: u32,
-    /// When it was begun.
     pub at: DateTime<Utc>,
-    /// Batches opened from then on were counted.
     pub since: DateTime<Utc>,
-    /// And before then.
     pub until: DateTime<Utc>,
-    /// Whether files were read.
     pub deep: bool,
     pub table_check: TableCheck,
     /// Of the loaded batches, those of other schemas whose rows in the table do not name them: they were not counted.
     pub not_counted: u64,
-    /// Batches that are loaded.
     pub loaded: u64,
     /// Of those, batches of which nothing is left in S3: their seals could not be compared.
     pub not_in_s3: u64,
-    /// Batches that are not loaded yet.
     pub waiting: u64,
     pub sums: Sums,
     /// Batches with faults, all of them counted.
     pub faulty: u64,
-    /// The first [`LISTED`] of them.
     pub batches: Vec<Faulty>,
-    /// Days whose rows are not as many as there should be.
     pub days: Vec<Day>,
     /// Hits whose rows stand several times; None when it was not asked for.
     pub hits: Option<Hits>,
 }
 
-/// Sums of the ledger; `known`: rows that the table had already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Sums {
     pub received: u64,
@@ -97,7 +83,6 @@ pub(super) struct Sums {
     pub rejected: u64,
 }
 
-/// A batch that does not add up.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Faulty {
     pub batch: BatchId,
@@ -108,14 +93,11 @@ pub(super) struct Faulty {
 pub(super) struct Named {
     #[serde(flatten)]
     pub fault: Fault,
-    /// The fault, for people.
     pub what: String,
 }
 
-/// A day whose rows are not as many as there should be.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Day {
-    /// The day its batches were opened.
     pub day: NaiveDate,
     /// When the first of their hits was received, and the last.
     pub first_received: DateTime<Utc>,
@@ -123,7 +105,6 @@ pub(super) struct Day {
     pub what: String,
 }
 
-/// Hits whose rows stand several times.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Hits {
     /// Whether the table has a hit id to look by.
@@ -134,33 +115,15 @@ pub(super) struct Hits {
 }
 
 impl Report {
-    /// A report on nothing yet.
     pub(super) fn new(
         at: DateTime<Utc>,
         (since, until): (DateTime<Utc>, DateTime<Utc>),
         deep: bool,
         table_check: TableCheck,
     ) -> Self {
-        Self {
-            format: AUDIT_FORMAT,
-            at,
-            since,
-            until,
-            deep,
-            table_check,
-            not_counted: 0,
-            loaded: 0,
-            not_in_s3: 0,
-            waiting: 0,
-            sums: Sums::default(),
-            faulty: 0,
-            batches: Vec::new(),
-            days: Vec::new(),
-            hits: None,
-        }
+        Self { format: FORMAT, at, since, until, deep, table_check, ..Self::default() }
     }
 
-    /// Counts a batch, and its faults.
     pub(super) fn add(&mut self, facts: &Facts, faults: Vec<Fault>) {
         match &facts.ledger {
             Some(row) => {
@@ -185,7 +148,7 @@ impl Report {
         }
         self.faulty += 1;
         if self.batches.len() < LISTED {
-            let named = |fault: Fault| Named { what: fault.what(), fault };
+            let named = |fault: Fault| Named { what: fault.to_string(), fault };
             self.batches.push(Faulty { batch: facts.batch, faults: faults.into_iter().map(named).collect() });
         }
     }
@@ -199,7 +162,6 @@ impl Report {
         self.hits = Some(Hits { looked, doubles, more });
     }
 
-    /// Whether everything that was counted agrees.
     pub(super) fn agrees(&self) -> bool {
         self.faulty == 0
             && self.days.is_empty()
@@ -254,9 +216,7 @@ impl Report {
                 let _ = writeln!(out, "{}", columns::wrap(&named.what, 4));
             }
         }
-        if self.faulty > self.batches.len() as u64 {
-            let _ = writeln!(out, "\nof {} batches the first {LISTED} are listed", self.faulty);
-        }
+        write_cut(&mut out, self.faulty, "batches", self.batches.len());
         for Day { day, first_received, last_received, what } in &self.days {
             let (first, last) =
                 (first_received.format("%m-%d %H:%M:%S"), last_received.format("%m-%d %H:%M:%S"));
@@ -281,16 +241,16 @@ impl Report {
             }
         );
         for Double { high, low, times, batches, unnamed } in &hits.doubles {
-            let named = match batches {
-                Some((first, last)) if first == last && *unnamed == 0 => format!(", all in {first}"),
-                Some((first, last)) if first == last => format!(", in {first}"),
-                Some((first, last)) => format!(", from {first} to {last}"),
-                None => String::new(),
-            };
-            let of = match (batches, unnamed) {
-                (_, 0) => named,
-                (Some(_), _) => format!("{named}, and {unnamed} that do not name their batch"),
+            let unnamed = match (batches, unnamed) {
+                (_, 0) => String::new(),
+                (Some(_), _) => format!(", and {unnamed} that do not name their batch"),
                 (None, _) => ", which do not name their batch".to_owned(),
+            };
+            let of = match batches {
+                Some((first, last)) if first != last => format!(", from {first} to {last}{unnamed}"),
+                Some((first, _)) if unnamed.is_empty() => format!(", all in {first}"),
+                Some((first, _)) => format!(", in {first}{unnamed}"),
+                None => unnamed,
             };
             let _ = writeln!(out, "{}", columns::wrap(&format!("{high} {low}: {times} rows{of}"), 4));
         }

@@ -1,5 +1,3 @@
-//! Runs `ingester ledger`.
-
 use std::collections::BTreeSet;
 use std::io::Write;
 
@@ -8,17 +6,15 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::human::{Span, count};
-use shared::ids::BatchId;
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::ObjectStore;
 
-use super::show::{self, Shown, seconds};
-use crate::commands::confirm::confirm;
-use crate::commands::connect::{connect, failed};
-use crate::commands::since;
-use crate::identity::Identity;
+use super::show::Shown;
+use crate::commands::connect::{connect, connect_as_owner, store_failed};
+use crate::commands::terminal::{confirm, moment, print, seconds};
+use crate::facts::listing::batches_of_day;
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
-use crate::redshift::{Session, Target, errors};
+use crate::redshift::{Session, Target};
 
 /// `ingester ledger`
 #[derive(Debug, clap::Subcommand)]
@@ -84,27 +80,16 @@ pub(crate) async fn command(
     match command {
         Command::Show { json } => {
             let session = connect(config, clock).await?;
-            let fetched = show::fetch(&session, &target).await;
-            let fetched =
-                fetched.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?;
-            let shown = Shown::new(config, &target, clock.wall(), fetched);
-            if *json {
-                let json = serde_json::to_string_pretty(&shown);
-                writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
-            } else {
-                write!(out, "{}", shown.text())?;
-            }
-            Ok(())
+            print(&Shown::fetch(config, &session, &target, now).await?, Shown::text, *json, out)
         }
         Command::KnowsFrom { time, force } => {
             let to = match time.as_str() {
                 "now" => Some(now),
                 "none" => None,
-                time => Some(since::moment(time, now)?),
+                time => Some(moment(time, now)?),
             };
             let session = open(config, &target, clock).await?;
-            let set = ledger_mark::set_knows_from(&session, &target, to, *force).await;
-            report_set(set.map_err(|failure| failed(&failure))?, to, out)
+            report_set(ledger_mark::set_knows_from(&session, &target, to, *force).await?, to, out)
         }
         Command::Trim { older_than, yes } => {
             let before = before(*older_than, now)?;
@@ -114,28 +99,24 @@ pub(crate) async fn command(
             confirm(*yes, &question, out)?;
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
-            let waiting =
-                waiting(&store, &config.s3.to_ingest).await.map_err(|error| failed(&error.into()))?;
+            let mut waiting = BTreeSet::new();
+            for day in store.folders(&config.s3.to_ingest).await.map_err(store_failed)? {
+                waiting.extend(batches_of_day(&store, &day).await.map_err(store_failed)?);
+            }
             let session = open(config, &target, clock).await?;
-            let trimmed = trim(&session, &target, before, &waiting).await;
-            report_trimmed(&trimmed.map_err(|failure| failed(&failure))?, out)
+            report_trimmed(&trim(&session, &target, before, &waiting).await?, out)
         }
     }
 }
 
-/// Opens a session for a change of the ledger. Fails if the ledger or a prefix belongs to another pipeline; makes the mark
-/// of a ledger that no ingester has met yet.
+/// For a change of the ledger: refuses that of another pipeline, and makes the mark if no ingester has met it yet.
 async fn open(config: &Config, target: &Target, clock: &Clock) -> Result<Session, Failure> {
-    let session = connect(config, clock).await?;
-    let identity = Identity::new(config, ObjectStore::connect(&config.s3).await);
-    let owned = match identity.refuse_foreign(&session, target).await {
-        Ok(()) => ledger_mark::ensure(&session, target).await,
-        Err(failure) => Err(failure),
-    };
-    owned.map(|_| session).map_err(|failure| failed(&failure))
+    let store = ObjectStore::connect(&config.s3).await;
+    let session = connect_as_owner(config, clock, &store, target).await?;
+    ledger_mark::ensure(&session, target).await?;
+    Ok(session)
 }
 
-/// The time that is `older_than` ago.
 fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure> {
     let age = TimeDelta::from_std(older_than.0).ok();
     let before = age.and_then(|age| now.checked_sub_signed(age));
@@ -143,33 +124,20 @@ fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure
     before.ok_or_else(error)
 }
 
-/// The batches that have a folder below `prefix`.
-async fn waiting(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, StoreError> {
-    let mut waiting = BTreeSet::new();
-    for day in store.folders(prefix).await? {
-        let folders = store.folders(&day).await?;
-        let id = |folder: &String| folder.strip_prefix(&day)?.strip_suffix('/')?.parse::<BatchId>().ok();
-        waiting.extend(folders.iter().filter_map(id));
-    }
-    Ok(waiting)
-}
-
 fn report_set(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -> Result<(), Failure> {
     match set {
         KnowsFrom::Set { was } => {
-            let was = was
-                .map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {}", seconds(was)));
-            match to {
-                Some(to) => writeln!(
-                    out,
-                    "The ledger speaks for rows received since {}; it spoke {was}. Older rows are loaded the staged way.",
-                    seconds(to)
-                )?,
-                None => writeln!(
-                    out,
-                    "The ledger speaks for no time; it spoke {was}. All rows are loaded the staged way."
-                )?,
-            }
+            let time = |at: Option<DateTime<Utc>>| at.map(seconds);
+            let was =
+                time(was).map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {was}"));
+            let (now, others) = match time(to) {
+                Some(to) => (format!("rows received since {to}"), "Older"),
+                None => ("no time".to_owned(), "All"),
+            };
+            writeln!(
+                out,
+                "The ledger speaks for {now}; it spoke {was}. {others} rows are loaded the staged way."
+            )?;
             Ok(())
         }
         KnowsFrom::Refused { was } => {

@@ -7,4 +7,3 @@ mod command;
 mod show;
 
 pub(crate) use command::{Command, command};
-pub(crate) use show::seconds;

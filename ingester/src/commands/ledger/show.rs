@@ -5,27 +5,19 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::Config;
+use shared::exit::Failure;
 use shared::human::count;
 use state::inspect::columns;
 
-use crate::redshift::ledger_mark::{self, Mark};
+use crate::commands::connect::sql_failed;
+use crate::commands::terminal::{FORMAT, seconds};
+use crate::redshift::ledger_mark;
 use crate::redshift::ledger_runs::{self, RunRow};
-use crate::redshift::{Session, SqlFailure, Target};
+use crate::redshift::{Session, Target};
 
-/// Version of the JSON; it grows when a field changes its meaning or goes.
-const SHOW_FORMAT: u32 = 1;
 /// Runs that are asked for, the latest.
 const RUNS: usize = 1000;
-/// Runs of the text, the latest.
 const SHOWN: usize = 20;
-
-/// The mark and the runs of the ledger.
-pub(super) async fn fetch(
-    session: &Session,
-    target: &Target,
-) -> Result<(Option<Mark>, Vec<RunRow>), SqlFailure> {
-    Ok((ledger_mark::read(session, target).await?, ledger_runs::fetch(session, target, RUNS).await?))
-}
 
 /// What `ingester ledger show --json` prints.
 #[derive(Debug, Serialize)]
@@ -46,29 +38,28 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn new(
+    pub(super) async fn fetch(
         config: &Config,
+        session: &Session,
         target: &Target,
         at: DateTime<Utc>,
-        (mark, runs): (Option<Mark>, Vec<RunRow>),
-    ) -> Self {
-        let (pipeline, table, knows_from) = match mark {
-            Some(Mark { pipeline, table, knows_from }) => (Some(pipeline), Some(table), knows_from),
-            None => (None, None, None),
-        };
-        Self {
-            format: SHOW_FORMAT,
+    ) -> Result<Self, Failure> {
+        let failed = sql_failed("reading the ledger");
+        let mark = ledger_mark::read(session, target).await.map_err(&failed)?;
+        let knows_from = mark.as_ref().and_then(|mark| mark.knows_from);
+        let (pipeline, table) = mark.map(|mark| (mark.pipeline, mark.table)).unzip();
+        Ok(Self {
+            format: FORMAT,
             at,
             ledger: config.redshift.ledger.unquoted(),
             pipeline,
             table,
             knows_from,
             comparable: target.comparable().is_some(),
-            runs,
-        }
+            runs: ledger_runs::fetch(session, target, RUNS).await.map_err(failed)?,
+        })
     }
 
-    /// The text for people, at most 100 columns wide but for names.
     pub(super) fn text(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "ledger    {}", self.ledger);
@@ -111,7 +102,6 @@ impl Shown {
         columns::cut(&out) + "\n"
     }
 
-    /// What it speaks for, and what that means.
     fn speaks(&self) -> (String, &'static str) {
         if !self.comparable {
             return (
@@ -139,11 +129,6 @@ impl Shown {
     }
 }
 
-/// A time for people.
-pub(crate) fn seconds(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +146,7 @@ mod tests {
             last_loaded: Some(at),
         };
         let shown = Shown {
-            format: SHOW_FORMAT,
+            format: FORMAT,
             at,
             ledger: "public.ledger".to_owned(),
             pipeline: Some("p".to_owned()),
@@ -192,7 +177,7 @@ mod tests {
     #[test]
     fn a_ledger_without_mark_says_who_makes_it() {
         let mut shown = Shown {
-            format: SHOW_FORMAT,
+            format: FORMAT,
             at: DateTime::UNIX_EPOCH,
             ledger: "l".to_owned(),
             pipeline: None,

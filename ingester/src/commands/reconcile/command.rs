@@ -1,5 +1,3 @@
-//! `ingester reconcile`
-
 use std::io::Write;
 use std::sync::Mutex;
 
@@ -9,14 +7,13 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 
-use crate::commands::connect::{connect, failed};
+use crate::commands::connect::connect_as_owner;
 use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::Report;
-use crate::commands::{report, since};
+use crate::commands::terminal::{moment, print};
 use crate::facts::gather::{Known, Seals, Sources, in_log};
 use crate::failure::StepError;
-use crate::identity::Identity;
 use crate::redshift::Target;
 
 /// `ingester reconcile`
@@ -34,9 +31,6 @@ pub(crate) struct Args {
     pub json: bool,
 }
 
-/// Compares, mends and prints the report.
-///
-/// # Errors
 /// 65 when something is left for an operator to decide; 69 or 78 when S3 or Redshift cannot be asked.
 pub(crate) async fn command(
     config: &Config,
@@ -45,25 +39,23 @@ pub(crate) async fn command(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let now = clock.wall();
-    let since = start_of_day(since::moment(&args.since, now)?);
+    let since = start_of_day(moment(&args.since, now)?);
     let schema = config.schema.load()?;
     let target = Target::new(config, &schema, "ingester reconcile".to_owned());
     let store = ObjectStore::connect(&config.s3).await;
 
     let (known, log, loader) = read_databases(config, clock).await;
     let mender = Mender::new(config, loader);
-    let session = connect(config, clock).await?;
-    let foreign = Identity::new(config, store.clone()).refuse_foreign(&session, &target).await;
-    foreign.map_err(|failure| failed(&failure))?;
+    let session = connect_as_owner(config, clock, &store, &target).await?;
     let sources = Sources { store: &store, config, target: &target, session: &session, now };
     let mut report = Report::new(now, since, args.dry_run, sides(config, &known, &log));
     let read_again = || async { read_databases(config, clock).await.0 }.boxed();
     let done = reconcile(&sources, Seals::OpenAndUnlogged, &known, &read_again, &mender, &mut report).await;
     done.map_err(|error| match error {
         StepError::Fatal(failure) => failure,
-        StepError::Load(failure) => failed(&failure),
+        StepError::Load(failure) => failure.into(),
     })?;
-    report::print(&report, Report::table, args.json, out)?;
+    print(&report, Report::table, args.json, out)?;
     match report.decide.count {
         0 => Ok(()),
         count => {

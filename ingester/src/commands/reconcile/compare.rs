@@ -1,5 +1,3 @@
-//! Compares the batches of each day, and mends.
-
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
@@ -31,7 +29,6 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
     }
 }
 
-/// Reads the databases once more.
 pub(super) type ReadAgain<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
 
 /// Compares and mends. A batch that moves while it is read can look damaged: such a day is read once more, after the
@@ -58,7 +55,7 @@ pub(super) async fn reconcile(
         for (batch, facts) in &batches {
             doubtful |= match judge(facts, &rules) {
                 Verdict::Agrees(_) => false,
-                Verdict::Mend(Mend::Load | Mend::Archive(_)) => mender.has_archived(*batch)?,
+                Verdict::Mend(Mend::Load | Mend::Archive(_)) => mender.archived_here(*batch)? == Some(true),
                 Verdict::Mend(_) => true,
                 Verdict::Decide(_) => decided.insert(*batch),
             };
@@ -72,7 +69,10 @@ pub(super) async fn reconcile(
             match both_times(judge(&facts, &rules), decided.contains(&batch)) {
                 Verdict::Agrees(agreed) => report.agrees(agreed),
                 Verdict::Decide(matter) => report.decide(batch, matter, None),
-                Verdict::Mend(Mend::Load | Mend::Archive(_)) if mender.is_working_on(batch)? => {
+                // It may have begun since the load store was read.
+                Verdict::Mend(Mend::Load | Mend::Archive(_))
+                    if mender.archived_here(batch)? == Some(false) =>
+                {
                     report.agrees(Agreed::UnderWay);
                 }
                 Verdict::Mend(mend) => mender.mend(sources, batch, mend, report).await?,
@@ -82,8 +82,7 @@ pub(super) async fn reconcile(
     Ok(())
 }
 
-/// The verdict after the second reading. A batch that looks damaged only then may have moved meanwhile: it is left to the
-/// next comparison.
+/// A batch that looks damaged only in the second reading may have moved: it is left to the next comparison.
 fn both_times(again: Verdict, decided: bool) -> Verdict {
     match again {
         Verdict::Decide(_) if !decided => Verdict::Agrees(Agreed::UnderWay),

@@ -1,5 +1,3 @@
-//! Mends what needs no decision.
-
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
@@ -9,23 +7,21 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreErrorKind};
-use state::loads::{ErrorClass, Load};
+use state::loads::ErrorClass;
 use state::status::feed::Republish;
 
 use crate::archive::put_away::put_away;
 use crate::commands::reconcile::report::Report;
+use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::gather::Sources;
 use crate::facts::judge::{Agreed, Matter, Mend};
-use crate::facts::seal::{SealRead, read_seal};
 use crate::failure::{LoadFailure, StepError};
 use crate::load_store::{self, LoadStore};
 use crate::producer_link::{Producer, outlook};
 use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::ledger::LedgerRow;
 
-/// Who loads what is found.
 pub(super) enum Loader {
-    /// This process.
     Here(LoadStore),
     /// The next `ingester run` on this load store, which is opened when it is needed.
     Later(Mutex<Option<LoadStore>>, Clock),
@@ -33,7 +29,6 @@ pub(super) enum Loader {
     Others,
 }
 
-/// Mends batches.
 pub(super) struct Mender {
     config: Config,
     producer: Producer,
@@ -45,22 +40,12 @@ impl Mender {
         Self { config: config.clone(), producer: Producer::new(config.producer_socket()), loader }
     }
 
-    /// Whether this process is loading or archiving a batch: it may have begun since the load store was read.
-    pub(super) fn is_working_on(&self, batch: BatchId) -> Result<bool, Failure> {
-        self.has(batch, |load| !load_store::is_archived(load))
+    /// Whether a batch that this process loads is archived, perhaps since a moment ago; None if it loads none such.
+    pub(super) fn archived_here(&self, batch: BatchId) -> Result<Option<bool>, Failure> {
+        let Loader::Here(load_store) = &self.loader else { return Ok(None) };
+        Ok(load_store.get(batch)?.as_ref().map(load_store::is_archived))
     }
 
-    /// Whether this process has loaded and archived a batch, perhaps a moment ago.
-    pub(super) fn has_archived(&self, batch: BatchId) -> Result<bool, Failure> {
-        self.has(batch, load_store::is_archived)
-    }
-
-    fn has(&self, batch: BatchId, state: impl Fn(&Load) -> bool) -> Result<bool, Failure> {
-        let Loader::Here(load_store) = &self.loader else { return Ok(false) };
-        Ok(load_store.get(batch)?.is_some_and(|load| state(&load)))
-    }
-
-    /// Mends, and puts the result into the report.
     pub(super) async fn mend(
         &self,
         sources: &Sources<'_>,
@@ -79,17 +64,14 @@ impl Mender {
                 let s3 = &self.config.s3;
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
                 match put_away(sources.store, to, s3.uploads, (batch, id)).await {
-                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away".to_owned()),
+                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away"),
                     Err(error) => leave(report, batch, "it is loaded, and cannot be put away", &error.into()),
                 }
             }
             Mend::Tidy => {
                 let (session, quarantine) = (sources.session, Quarantine::new(&self.config));
                 match tidy(session, sources.target, sources.store, &quarantine, batch).await {
-                    Ok(_) => {
-                        let deleted = "what was left over in its quarantine was deleted";
-                        report.mended(batch, "tidy", deleted.to_owned());
-                    }
+                    Ok(_) => report.mended(batch, "tidy", "what was left over in its quarantine was deleted"),
                     Err(failure) if session.usable() => {
                         leave(report, batch, "what is left over in its quarantine stays", &failure);
                     }
@@ -101,7 +83,7 @@ impl Mender {
                 let outlook = outlook(&answer);
                 match answer {
                     Ok(Republish::UnderWay | Republish::NotPublished) => {
-                        report.mended(batch, "republish", format!("{}: {outlook}", matter.what()));
+                        report.mended(batch, "republish", format!("{matter}: {outlook}"));
                     }
                     Ok(Republish::Gone | Republish::Unknown) | Err(_) => {
                         report.decide(batch, matter, Some(&outlook));
@@ -136,7 +118,7 @@ impl Mender {
         let (load_store, entered) = match &self.loader {
             Loader::Others => {
                 let outcome = "a running ingester finds it by a listing, or when it compares next";
-                report.mended(batch, "load", outcome.to_owned());
+                report.mended(batch, "load", outcome);
                 return Ok(());
             }
             Loader::Here(load_store) => {
@@ -168,7 +150,7 @@ impl Mender {
                 return Ok(());
             }
         };
-        report.mended(batch, "load", outcome.to_owned());
+        report.mended(batch, "load", outcome);
         Ok(())
     }
 }
@@ -180,8 +162,7 @@ fn planned(mend: &Mend) -> (&'static str, String) {
         Mend::Archive(_) => ("archive", "loaded; its folder would be put away".to_owned()),
         Mend::Tidy => ("tidy", "what is left over in its quarantine would be deleted".to_owned()),
         Mend::Republish(matter) => {
-            let asked = "its producer would be asked to upload it once more";
-            ("republish", format!("{}: {asked}", matter.what()))
+            ("republish", format!("{matter}: its producer would be asked to upload it once more"))
         }
     }
 }

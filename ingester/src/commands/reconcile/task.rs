@@ -25,7 +25,6 @@ use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target, errors};
 
-/// Longest wait for the log.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon the end of a pause by hand is noticed.
 const RESUMED: Duration = Duration::from_secs(30);
@@ -35,7 +34,6 @@ const BACK: TimeDelta = TimeDelta::days(1);
 /// Matters that are logged one by one; the report of `ingester reconcile` has all.
 const LOGGED: usize = 20;
 
-/// Compares at start and at an interval.
 pub(crate) struct Reconciler {
     config: Config,
     store: ObjectStore,
@@ -46,15 +44,9 @@ pub(crate) struct Reconciler {
     mender: Mender,
     clock: Clock,
     back: TimeDelta,
-    quiet: Option<Quiet>,
-}
-
-/// What was known when nothing was left to do. While it stays so nobody is asked: an hourly query would keep a
-/// serverless workgroup of an idle site awake.
-#[derive(Debug, PartialEq, Eq)]
-struct Quiet {
-    log: Option<BTreeMap<BatchId, InLog>>,
-    moved: u64,
+    /// The log and the changes of the load store when nothing was left to do. While it stays so nobody is asked: an hourly
+    /// query would keep a serverless workgroup of an idle site awake.
+    quiet: Option<(Option<BTreeMap<BatchId, InLog>>, u64)>,
 }
 
 impl Reconciler {
@@ -82,9 +74,6 @@ impl Reconciler {
     }
 
     /// Compares and mends once, and logs the result. Returns when to do it again.
-    ///
-    /// # Errors
-    /// When the load store fails. S3 or Redshift being away is waited for.
     pub(crate) async fn step(&mut self) -> Result<Duration, Failure> {
         let now = self.clock.wall();
         // A pause may be for Redshift's sake.
@@ -95,7 +84,7 @@ impl Reconciler {
         let interval = self.config.ingester.reconcile_interval.0;
         let moved = self.load_store.changes();
         let (known, log) = self.read_databases().await;
-        let quiet = Quiet { log: known.log.clone(), moved };
+        let quiet = (known.log.clone(), moved);
         if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
             return Ok(interval);
         }
@@ -132,7 +121,6 @@ impl Reconciler {
         reconcile(&sources, Seals::Open, known, &read_again, &self.mender, report).await
     }
 
-    /// What the log and the load store know, and where the log was read.
     async fn read_databases(&self) -> (Known, String) {
         let socket = self.config.producer_socket();
         let asked =
@@ -146,10 +134,7 @@ impl Reconciler {
         (Known { log, loads }, origin)
     }
 
-    /// Compares until shutdown, for the first time after the first listing of discovery: what that finds needs no mending.
-    ///
-    /// # Errors
-    /// As [`Reconciler::step`].
+    /// Compares until shutdown, first after the first listing of discovery: what that finds needs no mending.
     pub(crate) async fn run(
         mut self,
         listed: oneshot::Receiver<()>,

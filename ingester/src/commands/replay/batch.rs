@@ -1,5 +1,3 @@
-//! Replays one batch.
-
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -24,20 +22,20 @@ const TRIES: u32 = 8;
 /// Times the ledger may have changed while one batch is replayed.
 const CHANGES: u32 = 100;
 
-/// What became of a batch: rows loaded, rows that the table had, and what is left.
+/// What became of a batch: rows loaded, rows that the table had, and what is left. `left_over` is why objects in S3 could not
+/// be deleted, `reasons` the address of the object with the reasons of refused rows.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// Nothing of it is in quarantine any more; `left_over` is why its objects in S3 could not be deleted.
+    /// Nothing is left in quarantine.
     Loaded { rows: u64, known: u64, left_over: Option<LoadFailure> },
     /// Nothing of it was in quarantine any more.
     Nothing,
     /// The ledger does not know it.
     NotLoaded,
-    /// Some rows are still refused; `reasons` is the address of the object with their reasons.
+    /// Some rows are still refused.
     Refused { rows: u64, known: u64, left: Vec<Refusal>, reasons: String },
 }
 
-/// How one try ended.
 enum Tried {
     Done(Ending),
     /// So many rows were loaded, the table had so many already, and nothing is left.
@@ -69,7 +67,6 @@ impl Replayer {
         Self { target, connector, store, quarantine, backoff, session: None, clock }
     }
 
-    /// Replays a batch, and retries while failures pass.
     pub(super) async fn batch(&mut self, batch: BatchId) -> Result<Ending, LoadFailure> {
         let mut backoff = Backoff::new(self.backoff.0, self.backoff.1);
         let (mut rows, mut known, mut changes) = (0, 0, 0);

@@ -8,11 +8,11 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout;
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, StoreErrorKind};
+use shared::object_store::ObjectStore;
 
-use crate::commands::connect::{connect, failed};
-use crate::failure::Scope;
-use crate::redshift::{Connector, Target, errors, quarantine_release};
+use crate::commands::connect::{connect, sql_failed};
+use crate::failure::{LoadFailure, Scope};
+use crate::redshift::{Connector, Target, quarantine_release};
 
 use super::batch::Replayer;
 use super::report::{NAMED, report};
@@ -28,8 +28,7 @@ pub(crate) struct Args {
     all: bool,
 }
 
-/// Loads the rows in quarantine of the batches asked for, and reports on `out` what became of them. Fails with 65 when rows
-/// are still refused or a quarantine is damaged, with 66 when a batch has none, and as Redshift and S3 answer.
+/// 65 when rows are still refused or a quarantine is damaged, 66 when a batch has none; else as Redshift and S3 answer.
 pub(crate) async fn replay(
     config: &Config,
     args: &Args,
@@ -44,7 +43,7 @@ pub(crate) async fn replay(
     // Those whose objects were deleted are not passed over.
     let session = connect(config, clock).await?;
     let counted = quarantine_release::fetch_batches(&session, &target).await;
-    there.extend(counted.map_err(|error| failed(&errors::load_failure(&error, "reading the ledger")))?);
+    there.extend(counted.map_err(sql_failed("reading the ledger"))?);
     drop(session);
     let batches = if args.all { there.into_iter().collect() } else { asked_for(&args.batches, &there)? };
     if batches.is_empty() {
@@ -79,18 +78,13 @@ fn is_of_a_batch(name: &str) -> bool {
 
 /// The batches that have a folder in quarantine.
 async fn batches_in(store: &ObjectStore, prefix: &str) -> Result<BTreeSet<BatchId>, Failure> {
-    let listed = store.list_where(prefix, is_of_a_batch).await;
-    let listed = listed.map_err(|error| {
-        let (exit, advice) = match error.kind() {
-            StoreErrorKind::Configuration => (Exit::Config, format!(": {REFUSED_ADVICE}")),
-            _ => (Exit::Unavailable, String::new()),
-        };
-        Failure::new(exit, anyhow::anyhow!("the quarantine cannot be listed: {error}{advice}"))
+    let listed = store.list_where(prefix, is_of_a_batch).await.map_err(|error| {
+        let failure = LoadFailure::from(error);
+        LoadFailure { why: format!("the quarantine cannot be listed: {}", failure.why), ..failure }
     })?;
     Ok(listed.iter().filter_map(|object| layout::parse_key(prefix, &object.key)).map(|(id, _)| id).collect())
 }
 
-/// The one batch that each prefix begins.
 fn asked_for(prefixes: &[BatchPrefix], there: &BTreeSet<BatchId>) -> Result<Vec<BatchId>, Failure> {
     let mut batches = Vec::new();
     for prefix in prefixes {

@@ -63,7 +63,6 @@ pub(super) fn report(
     }
 }
 
-/// What is said of rows that the table had already.
 fn there(known: u64) -> String {
     if known == 0 { String::new() } else { format!(", {} were in the table already", count(known)) }
 }

@@ -99,9 +99,6 @@ struct Where {
 
 impl Cli {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// With the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
         // Before all else, so that a stop during the start is orderly too.

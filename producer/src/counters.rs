@@ -34,7 +34,6 @@ pub struct Counters {
 impl Counters {
     /// Counters at zero. `filters` are the names of the filters, in their order. The page shows each of them, and each
     /// reason for a reject, from the start.
-    #[must_use]
     pub fn new(filters: &[String]) -> Self {
         let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
         let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);
@@ -116,13 +115,11 @@ impl Counters {
     }
 
     /// What was altered, by column; columns whose every value was stored as sent are left out.
-    #[must_use]
     pub fn by_column(&self) -> BTreeMap<String, ColumnCounts> {
         self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Rejects, by the short name of their reason.
-    #[must_use]
     pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

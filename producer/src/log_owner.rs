@@ -41,7 +41,6 @@ impl LogOwner {
     }
 }
 
-/// Answers on the socket until shutdown.
 pub(crate) async fn serve(owner: LogOwner, socket: PathBuf, clock: Clock, shutdown: Shutdown) {
     if let Err(error) = feed::serve(&socket, Arc::new(owner), clock, shutdown).await {
         tracing::error!(

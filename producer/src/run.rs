@@ -26,9 +26,6 @@ use crate::upload::copies::{Room, UploadCopies};
 const REPUBLISHED: usize = 64;
 
 /// The transform a configuration asks for.
-///
-/// # Errors
-/// When a filter's field or regular expression, or a column's path, cannot be used.
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
@@ -46,9 +43,6 @@ pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> 
 }
 
 /// Runs the producer until a signal, or until it cannot go on.
-///
-/// # Errors
-/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;

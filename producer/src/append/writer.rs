@@ -14,12 +14,9 @@ const BLOCKS_WAITING: usize = 4;
 /// Reports of uploads that may wait for the thread.
 const REPORTS_WAITING: usize = 64;
 
-/// The channels of the thread.
 #[derive(Debug)]
 pub(crate) struct Appender {
-    /// Takes records and sessions.
     pub(crate) stream: mpsc::Sender<ConnectionEvent>,
-    /// Takes reports of uploads.
     pub(crate) shipped: mpsc::Sender<UploadReport>,
     /// Gives the batches that were sealed, to be uploaded.
     pub(crate) sealed_batches: mpsc::UnboundedReceiver<u64>,
@@ -28,10 +25,6 @@ pub(crate) struct Appender {
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// When the system has no thread for it.
 pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, reports) = mpsc::channel(REPORTS_WAITING);

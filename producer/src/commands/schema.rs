@@ -31,10 +31,6 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Prints what was asked for.
-    ///
-    /// # Errors
-    /// When configuration or schema cannot be used, or the record cannot be read or become a row.
     pub(crate) fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
         let config = Config::load(&self.config, Secrets::Unused)?;
         let schema = config.schema.load()?;

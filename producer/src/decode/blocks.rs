@@ -18,7 +18,6 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How the reason for a record over `adobe.max_record_bytes` begins.
 pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
-/// Decodes records into the current block.
 #[derive(Debug)]
 pub(crate) struct BlockBuilder {
     transform: Transform,
@@ -34,8 +33,6 @@ pub(crate) struct BlockBuilder {
 }
 
 impl BlockBuilder {
-    /// With an empty block. Adds what it counts to `counters` too.
-    #[must_use]
     pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
         let (resume, damage, block) = Default::default();
@@ -43,7 +40,6 @@ impl BlockBuilder {
     }
 
     /// For a session: hits that `resume` finds are not transformed, and `damage` counts unreadable records.
-    #[must_use]
     pub(super) fn of_session(mut self, resume: Option<Resume>, damage: DamageDetector) -> Self {
         (self.resume, self.damage) = (resume, damage);
         self
@@ -97,7 +93,6 @@ impl BlockBuilder {
     }
 
     /// Why the session ends, if the stream is damaged.
-    #[must_use]
     pub(super) fn damage(&self) -> Option<String> {
         self.damage.damage()
     }
@@ -116,15 +111,12 @@ impl BlockBuilder {
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
     }
 
-    /// Records so far.
-    #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
     /// Logs what each filter dropped in this session, and what was altered since the process started because a type
     /// cannot hold it.
-    #[must_use]
     pub(super) fn end(mut self) -> (CatchUp, DamageDetector) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
@@ -205,8 +197,6 @@ fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
     seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
 }
 
-/// The reason for a record of so many bytes.
-#[must_use]
 pub(super) fn too_long(bytes: u64) -> String {
     format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
 }

@@ -49,7 +49,6 @@ pub struct DamageDetector {
     end: Option<Damage>,
 }
 
-/// Why a session is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
     /// By a run that was seen before.
@@ -69,7 +68,6 @@ struct Run {
     seen: u64,
 }
 
-/// The runs that were tolerated.
 #[derive(Debug, Clone, Default)]
 struct Tolerated {
     runs: u32,
@@ -83,7 +81,6 @@ struct Tolerated {
 
 impl DamageDetector {
     /// So many unreadable records in a row are damage, 0: never. A longer line than `record_bytes` counts as more.
-    #[must_use]
     pub fn new(limit: u32, record_bytes: usize) -> Self {
         Self { limit, record_bytes: record_bytes as u64, ..Self::default() }
     }
@@ -98,7 +95,6 @@ impl DamageDetector {
         }
     }
 
-    /// A record could not be read.
     pub(crate) fn unreadable(&mut self, record: &[u8]) {
         self.line = 0;
         self.note(record, 1, true);
@@ -195,13 +191,10 @@ impl DamageDetector {
     }
 
     /// Whether the last records are in doubt: among damaged ones a record can look whole by chance.
-    #[must_use]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.count > 0 || self.tolerated.readable_left > 0
     }
 
-    /// Why the session ends, if the stream is damaged.
-    #[must_use]
     pub(crate) fn damage(&self) -> Option<String> {
         self.end.map(|_| {
             format!(
@@ -213,7 +206,6 @@ impl DamageDetector {
     }
 
     /// Whether the stream is damaged after as much was tolerated as may be. Then it is of no use to reconnect at once.
-    #[must_use]
     pub(crate) fn is_exhausted(&self) -> bool {
         self.end == Some(Damage::Exhausted)
     }
@@ -230,14 +222,10 @@ pub(crate) struct DamageHistory {
 }
 
 impl DamageHistory {
-    /// No session yet. All connections share `seen`.
-    #[must_use]
     pub(crate) fn new(seen: SeenRecords) -> Self {
         Self { seen, ..Self::default() }
     }
 
-    /// The detector of the next session.
-    #[must_use]
     pub(crate) fn next_session(&self, limit: u32, record_bytes: usize) -> DamageDetector {
         DamageDetector {
             seen: self.seen.clone(),

@@ -46,13 +46,11 @@ pub enum Ended {
     Damaged(String),
     /// The bytes can be decoded, to records that cannot be read.
     Unreadable(String),
-    /// Adobe says that the token is no longer authorized.
     NotAuthorized,
     /// The log takes no more blocks.
     Closed,
 }
 
-/// What is left of a session when its decoding has ended.
 #[derive(Debug)]
 pub struct Finished {
     pub(crate) ended: Ended,

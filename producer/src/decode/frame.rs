@@ -8,7 +8,6 @@ use memchr::memchr;
 /// How much of a record that is too long is kept for the reject.
 pub(crate) const HEAD_BYTES: usize = 4096;
 
-/// One line of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     /// A line that is not empty, without its end.
@@ -65,7 +64,6 @@ impl Framer {
         }
     }
 
-    /// Lines without content so far.
     pub(crate) fn empty_lines(&self) -> u64 {
         self.empty_lines
     }
@@ -92,7 +90,6 @@ impl Framer {
         }
     }
 
-    /// Passes on the gathered line and starts the next.
     fn gathered_line(&mut self, sink: &mut impl FnMut(Frame<'_>)) {
         let gathered = std::mem::take(&mut self.gathered);
         if self.is_too_long() {

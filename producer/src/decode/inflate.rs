@@ -15,7 +15,6 @@ const WINDOW_BITS: u8 = 15;
 /// How many bytes of a body that is no gzip are gathered to classify it.
 const HEAD: usize = 40;
 
-/// Inflates one response body.
 pub(crate) struct Inflater {
     state: State,
     decompress: Decompress,
@@ -43,21 +42,15 @@ enum State {
 /// Why the body cannot be inflated any further. Positions are compressed bytes from the start of the body.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum InflateError {
-    /// The body does not begin with a gzip header: most likely it is an error page.
     #[error("the response is not gzip: it is {0}")]
     NotGzip(Head),
-    /// Something other than a member follows a member.
     #[error("gzip data is followed by something else at byte {0}")]
     Trailing(u64),
-    /// The data contradicts itself or its checksum.
     #[error("gzip data is damaged near byte {at}: {reason}")]
     Damaged {
-        /// Where, in compressed bytes.
         at: u64,
-        /// What the inflater says.
         reason: String,
     },
-    /// The body ended inside a member.
     #[error("gzip data ends in the middle, after {0} bytes")]
     Truncated(u64),
     /// It failed before: the position in the stream is lost.
@@ -66,7 +59,6 @@ pub(crate) enum InflateError {
 }
 
 impl Inflater {
-    /// For a body of which nothing has been read.
     pub(crate) fn new() -> Self {
         Self {
             state: State::Header(0),
@@ -115,9 +107,6 @@ impl Inflater {
     }
 
     /// The body has ended: whether it may end here.
-    ///
-    /// # Errors
-    /// When it may not.
     pub(crate) fn finish(&self) -> Result<(), InflateError> {
         match &self.state {
             State::Header(0) => Ok(()),
@@ -127,12 +116,10 @@ impl Inflater {
         }
     }
 
-    /// Compressed bytes read so far.
     pub(crate) fn consumed(&self) -> u64 {
         self.consumed
     }
 
-    /// Inflated bytes given so far.
     pub(crate) fn produced(&self) -> u64 {
         self.produced
     }

@@ -14,7 +14,6 @@ pub(crate) mod frame;
 
 #[cfg(test)]
 mod tests;
-
 pub use decoder::Reading;
 pub(crate) use decoder::{Ended, Finished};
 pub use inflate::PIECE_BYTES;

@@ -31,7 +31,6 @@ pub struct Resume {
     progress: Progress,
 }
 
-/// How a session caught up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CatchUp {
     /// How long it read hits that the log has.
@@ -42,7 +41,6 @@ pub(crate) struct CatchUp {
 
 impl Resume {
     /// For a session that begins now. `known` are the hits of the log.
-    #[must_use]
     pub fn new(known: KnownHits, clock: Clock) -> Self {
         Self { known, begun: clock.steady(), clock, misses: 0, progress: Progress::default() }
     }

@@ -32,9 +32,6 @@ pub enum Piece {
 }
 
 /// Starts the two threads of one session.
-///
-/// # Errors
-/// When no more threads can be started.
 pub fn start(
     connection: u8,
     transform: Transform,

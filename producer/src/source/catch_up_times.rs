@@ -35,19 +35,14 @@ impl CatchUpTimes {
         latest.took = Some((took, now));
     }
 
-    /// How long the slowest connection took.
-    #[must_use]
     pub(crate) fn longest(&self, now: Steady) -> Duration {
         self.lock().values().map(|latest| latest.recent(now)).max().unwrap_or_default()
     }
 
-    /// Records that this connection waits before it connects again.
     pub(crate) fn set_waiting(&self, connection: u8, until: Steady) {
         self.lock().entry(connection).or_default().waits_until = Some(until);
     }
 
-    /// Whether all of so many connections but this one wait.
-    #[must_use]
     pub(crate) fn all_others_wait(&self, connection: u8, connections: u8, now: Steady) -> bool {
         let all = self.lock();
         let waits = |other| {
@@ -62,7 +57,6 @@ impl CatchUpTimes {
 }
 
 impl Latest {
-    /// How long catching up took, if that is not too long ago.
     fn recent(&self, now: Steady) -> Duration {
         self.took.filter(|(_, at)| at.until(now) <= RECENT).map(|(took, _)| took).unwrap_or_default()
     }

@@ -60,7 +60,6 @@ pub enum Next {
 impl Connection {
     /// Connection `number`, from 0, of the stream. It is not connected yet. `resuming` says whether this log has read
     /// the stream before.
-    #[must_use]
     pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
         let config = &shared.config;
         // With another `reset` no connection makes others start again.
@@ -71,9 +70,6 @@ impl Connection {
     }
 
     /// Reads until shutdown, or until it needs an operator.
-    ///
-    /// # Errors
-    /// When the credential or the stream's address is wrong.
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
         let clock = self.shared.clock.clone();
         let stagger = STAGGER * u32::from(self.number);
@@ -94,9 +90,6 @@ impl Connection {
     }
 
     /// Tries once: gets a token, connects, and reads until the session ends.
-    ///
-    /// # Errors
-    /// As [`Connection::run`].
     pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
         let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
@@ -129,7 +122,6 @@ impl Connection {
         }
     }
 
-    /// Decides what to do when the stream could not be opened.
     async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
         let retry = match error {
             ConnectError::Refused { status, message, retry_after, .. } => {
@@ -195,7 +187,6 @@ impl Connection {
         Some(wait.map_or(Next::AtOnce, Next::After))
     }
 
-    /// How the records of the next session are read.
     fn reading(&self) -> Reading {
         let Shared { config, known, clock, .. } = &self.shared;
         let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);

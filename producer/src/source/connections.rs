@@ -15,9 +15,6 @@ use crate::transform::Transform;
 
 /// Reads as many connections as configured until shutdown. When one connection needs an operator, all end, and
 /// `shutdown` is asked to stop. `resuming` says whether this log has read the stream before.
-///
-/// # Errors
-/// When the credential or the stream's address is wrong.
 pub async fn run_connections(
     shared: Shared,
     transform: Transform,

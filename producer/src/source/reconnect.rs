@@ -20,7 +20,6 @@ const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// a session that ended [`End::Exhausted`].
 const MAX_AWAY: Duration = Duration::from_secs(900);
 
-/// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Adobe ended it. All that was sent was read, and no other connection starts again.
@@ -41,7 +40,6 @@ impl End {
     }
 }
 
-/// How a session went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
     pub lasted: Duration,
@@ -56,7 +54,6 @@ pub(crate) struct Session {
 
 impl Session {
     /// Whether it read new hits for long enough, if catching up takes so long.
-    #[must_use]
     pub(crate) fn was_stable(&self, catch_up: Duration) -> bool {
         let live = self.lasted.saturating_sub(self.catching_up);
         !self.behind && live >= self.catching_up.max(catch_up).max(GOOD_SESSION)
@@ -75,7 +72,6 @@ pub(crate) struct ReconnectPolicy {
 
 impl ReconnectPolicy {
     /// `max` is the longest wait of a connection that is alone.
-    #[must_use]
     pub(crate) fn new(max: Duration, alone: bool) -> Self {
         Self { backoff: Backoff::new(FIRST_WAIT, max), alone, broke_early: 0 }
     }
@@ -85,8 +81,6 @@ impl ReconnectPolicy {
         self.backoff.failed()
     }
 
-    /// Failures in a row.
-    #[must_use]
     pub(crate) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
@@ -111,12 +105,10 @@ impl ReconnectPolicy {
         }
     }
 
-    /// Whether its end makes other sessions start again.
     fn disturbs_others(&self, session: &Session) -> bool {
         !self.alone && session.end != End::Complete && !session.others_wait
     }
 
-    /// How long to stay away for the sake of the others.
     fn stay_away(&mut self, session: &Session, longest: Duration) -> Duration {
         let own = if session.catching_up.is_zero() { Duration::ZERO } else { session.lasted };
         let measure = own.max(longest);

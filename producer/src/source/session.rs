@@ -16,7 +16,6 @@ use crate::decode::{self, Finished, Piece};
 use crate::source::reconnect::{End, Session};
 use crate::source::shared_state::Shared;
 
-/// A session that has ended.
 pub(crate) struct Ended {
     pub session: Session,
     pub why: String,

@@ -44,9 +44,6 @@ pub struct Shared {
 
 impl Shared {
     /// For connections that are not connected yet. The token is kept in the file `cache`, if there is one.
-    ///
-    /// # Errors
-    /// When the HTTP client cannot be made, or the credential's key cannot be used.
     pub fn new(
         config: &Adobe,
         cache: Option<PathBuf>,

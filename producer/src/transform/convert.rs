@@ -17,7 +17,6 @@ pub(super) enum Convert {
     Text(usize),
     /// A delimiter of the column replaces what the record names.
     List(usize, Option<Delimiter>),
-    /// JSON text for a varchar.
     Json(usize),
     /// JSON text for a SUPER, which Redshift takes apart.
     Super,
@@ -40,14 +39,12 @@ pub(super) struct Limits {
     highest: u128,
 }
 
-/// How many digits a decimal has, and how many of them after the point.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Digits {
     precision: u32,
     scale: u32,
 }
 
-/// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
     /// Its cell is written, as far as the type can hold it: what was altered is counted.

@@ -7,23 +7,16 @@ use shared::schema::{JsonPath, PathError, SchemaError};
 /// Why a transform cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TransformError {
-    /// The schema breaks a rule.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// A filter's path is none.
     #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
     FilterPath {
-        /// The filter.
         name: String,
-        /// What is wrong with its path.
         source: PathError,
     },
-    /// One of a filter's regular expressions is none.
     #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
     FilterPattern {
-        /// The filter.
         name: String,
-        /// What is wrong with it.
         source: regex::Error,
     },
 }
@@ -67,9 +60,6 @@ pub enum FilterTest {
 
 impl Filter {
     /// The filter a `[[filter]]` describes.
-    ///
-    /// # Errors
-    /// When one of its regular expressions is none.
     pub fn of(rule: &FilterRule) -> Result<Self, TransformError> {
         // The configuration has exactly one of them.
         let test = match rule {

@@ -20,17 +20,14 @@ static RECEIVED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"re
 /// How an escape of an ASCII character begins.
 static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00"));
 
-/// What identifies a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Its id.
     pub hit: HitId,
     /// `receivedTimeGMT`: when Adobe received it, in seconds since 1970.
     pub received: Option<i64>,
 }
 
 /// The identity of a record; None if only the transform can tell it.
-#[must_use]
 pub fn identity(record: &[u8]) -> Option<Identity> {
     let begun = record.first() == Some(&b'{') && record.last() == Some(&b'}');
     if !begun || !is_balanced(record) || may_spell_keys(record) {
@@ -132,7 +129,6 @@ impl Members {
         self.until(scanner, enough)
     }
 
-    /// Reads keys and values from here on until enough is found.
     fn until(&mut self, scanner: &mut Scanner<'_>, enough: impl Fn(&Self) -> bool) -> Option<()> {
         loop {
             self.member(scanner)?;

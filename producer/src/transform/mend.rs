@@ -48,12 +48,10 @@ impl Mended {
         controls || !replaced.is_empty()
     }
 
-    /// The copy.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Where in the copy a U+FFFD stands for bytes that are no UTF-8, ascending.
     pub(super) fn replaced(&self) -> &[usize] {
         &self.replaced
     }

@@ -77,7 +77,6 @@ impl Plan {
         all.filter(|(_, candidate)| candidate.convert.is_constant()).map(|(target, _)| target)
     }
 
-    /// How many targets there are.
     pub(super) fn targets(&self) -> usize {
         self.candidates.len() + IDENTITY.len() + self.filters.len()
     }

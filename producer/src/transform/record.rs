@@ -26,9 +26,6 @@ pub struct Transform {
 
 impl Transform {
     /// For rows of this schema, without the records that one of these filters matches.
-    ///
-    /// # Errors
-    /// When a filter's path or regular expression, or the schema, cannot be used.
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
         Ok(Self {
@@ -43,13 +40,11 @@ impl Transform {
     }
 
     /// Treats bytes that are no UTF-8 and raw control characters like this; by default, replaces them.
-    #[must_use]
     pub fn with_invalid_text(self, invalid_text: InvalidText) -> Self {
         Self { invalid_text, ..self }
     }
 
     /// Writes this name into columns of kind `instance`.
-    #[must_use]
     pub fn with_instance(mut self, name: &str) -> Self {
         name.clone_into(&mut self.converter.instance);
         self
@@ -57,7 +52,6 @@ impl Transform {
 
     /// Writes this text into columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
     /// row goes to, it puts the id in its place.
-    #[must_use]
     pub fn with_batch_mark(mut self, mark: &str) -> Self {
         mark.clone_into(&mut self.converter.batch_mark);
         self

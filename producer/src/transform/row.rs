@@ -8,7 +8,6 @@ use crate::transform::spans::Spans;
 use crate::transform::stats::{ColumnCounts, Stats};
 use shared::schema::Rule;
 
-/// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     /// Its cell is written; what had to be altered, the rule being to cut, is counted.

@@ -21,7 +21,6 @@ pub(super) struct Span {
 }
 
 /// Whether all of a record is JSON, with nothing mended.
-#[must_use]
 pub(crate) fn is_json(record: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
     let mut scanner = Scanner::new(text);
@@ -64,7 +63,6 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// The byte at its position.
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -313,7 +311,6 @@ fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
     memchr::memchr2(b'"', b'\\', bytes.get(from..)?).map(|offset| from + offset)
 }
 
-/// Whether `byte` occurs.
 pub(super) fn contains(text: &[u8], byte: u8) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     words.iter().fold(0, |found, word| found | equal(u64::from_le_bytes(*word), byte)) != 0

@@ -2,7 +2,6 @@
 
 use crate::transform::scan::Span;
 
-/// Where the values of one record lie in its text, by target.
 #[derive(Debug, Clone)]
 pub(super) struct Spans {
     spans: Vec<Span>,

@@ -25,7 +25,6 @@ pub struct ColumnCounts {
 }
 
 impl ColumnCounts {
-    /// Counts these too.
     pub fn add(&mut self, other: &Self) {
         self.cut += other.cut;
         self.nulled += other.nulled;

@@ -13,9 +13,7 @@ pub(super) enum Shape<'a> {
     Number(&'a [u8]),
     /// Without its quotes.
     String(&'a [u8]),
-    /// Its JSON text.
     Array(&'a str),
-    /// Its JSON text.
     Object(&'a str),
 }
 

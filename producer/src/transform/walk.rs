@@ -8,7 +8,6 @@ use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use serde::de::IgnoredAny;
 
-/// Fills `spans` with those of this record.
 pub(super) fn walk(plan: &Plan, text: &str, spans: &mut Spans) -> Result<(), Reject> {
     spans.clear();
     let mut walk = Walk { scanner: Scanner::new(text), spans };

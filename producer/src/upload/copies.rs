@@ -66,9 +66,6 @@ struct State {
 
 impl UploadCopies {
     /// The copies below `log_dir`, with those of an earlier process.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or read.
     pub(crate) fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
         let dir = log_dir.join("kept");
         let mut state = State::default();
@@ -119,7 +116,6 @@ impl UploadCopies {
         state.total += bytes;
     }
 
-    /// Drops the copies of a batch.
     pub(crate) fn forget(&self, batch: BatchId) {
         {
             let mut state = self.state();
@@ -157,9 +153,6 @@ impl UploadCopies {
     }
 
     /// The seal of a batch of which every file is kept.
-    ///
-    /// # Errors
-    /// With what is missing.
     pub(crate) fn seal(&self, batch: BatchId) -> Result<Seal, String> {
         let folder = self.folder(batch);
         let json = fs::read(folder.join(SEAL)).map_err(|error| format!("no copy of its seal: {error}"))?;
@@ -174,9 +167,6 @@ impl UploadCopies {
     }
 
     /// The content of a file, as it was sealed.
-    ///
-    /// # Errors
-    /// With what is wrong with it.
     pub(crate) fn file(&self, batch: BatchId, file: &SealedFile) -> Result<Bytes, String> {
         let content = fs::read(self.folder(batch).join(&file.name)).map_err(|error| error.to_string())?;
         if object_store::crc32(&content) == file.crc32 {

@@ -18,7 +18,6 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The key of a file.
     pub(super) fn file_key(&self, batch: &BatchRecord, file: &FileRecord) -> String {
         layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
     }

@@ -9,7 +9,6 @@ use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::log::LogError;
 
-/// Why something is not in S3 yet.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
     #[error(transparent)]

@@ -30,14 +30,12 @@ pub struct Uploader {
     rejects_every: Duration,
     /// Files on their way at once; so many batches, too.
     at_once: usize,
-    /// Batches to upload once more.
     republish: mpsc::Receiver<BatchId>,
     clock: Clock,
 }
 
 impl Uploader {
     /// Uploads as configured, and keeps no copies.
-    #[must_use]
     pub fn new(
         config: &Config,
         store: ObjectStore,
@@ -62,23 +60,18 @@ impl Uploader {
     }
 
     /// Keeps copies of what it uploads, and uploads a batch of `republish` once more from them.
-    #[must_use]
     pub(crate) fn with_copies(mut self, copies: UploadCopies, republish: mpsc::Receiver<BatchId>) -> Self {
         self.context.copies = copies;
         Self { republish, ..self }
     }
 
     /// Uploads all rejects so often.
-    #[must_use]
     pub fn with_rejects_every(self, rejects_every: Duration) -> Self {
         Self { rejects_every, ..self }
     }
 
     /// Uploads what an earlier process left and the batches that come from `sealed`, until shutdown. What is on its way
     /// then is dropped; the next start uploads it again.
-    ///
-    /// # Errors
-    /// When the log cannot be read: damage does not pass, and must not be passed over.
     pub async fn run(
         mut self,
         left: Resumed,
@@ -159,7 +152,6 @@ impl Jobs {
     }
 }
 
-/// What waits for its turn.
 #[derive(Default)]
 struct Queue {
     files: VecDeque<u64>,
@@ -170,7 +162,6 @@ struct Queue {
 }
 
 impl Queue {
-    /// A sealed batch, and its files that are not in S3.
     fn add(&mut self, batch: u64, files: Vec<u64>) {
         match files.len() {
             0 => self.complete.push_back(batch),

@@ -12,9 +12,6 @@ use shared::report::{Outcome, Report};
 use crate::commands::check::adobe::adobe;
 
 /// Tries every step and reports how it ended. Leaves nothing behind.
-///
-/// # Errors
-/// With the code of the first step that failed.
 pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;

@@ -18,9 +18,6 @@ const DEFAULT_DIR: &str = "/etc/livestream";
 
 /// Reads the daemon's files in `dir` (or in its `data`). With `output`, writes the configuration there and the secrets
 /// beside it, all with mode 0600; without, prints the configuration to `out`. Notes go to `notes`.
-///
-/// # Errors
-/// When a file is missing or says what cannot be, and when a file to write is there already.
 pub fn import(
     dir: &Path,
     instance: &Instance,

@@ -9,9 +9,7 @@ use serde_json::{Map, Value};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::secret::Secret;
 
-/// Credential and addresses.
 pub(super) const ADMIN: &str = "config_admin.json";
-/// Everything else.
 pub(super) const PARAMETERS: &str = "producer_parameters.json";
 /// The key's usual name.
 const KEY: &str = "pkey.key";
@@ -46,7 +44,6 @@ impl Daemon {
         text(self.admin.remove(key))
     }
 
-    /// A value of `producer_parameters.json` as text; empty if it is not set.
     pub(super) fn parameter(&mut self, key: &str) -> String {
         text(self.parameters.remove(key))
     }

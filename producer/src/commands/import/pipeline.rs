@@ -19,7 +19,6 @@ pub(super) struct SecretFile {
     pub(super) origin: &'static str,
 }
 
-/// A configuration of ours.
 pub(super) struct Imported {
     pub(super) text: String,
     pub(super) secrets: Vec<SecretFile>,

@@ -48,10 +48,6 @@ pub(crate) struct Args {
 
 /// Takes the records of all files in, and returns when they are in S3 and published. Reports on `out` what became of
 /// them, however it ends.
-///
-/// # Errors
-/// 66 when a file is not there; 65 when one is damaged or no lines of JSON, or when records were rejected; 75 when it
-/// was stopped before the end; and as the producer.
 pub(crate) async fn replay(
     config: Config,
     args: &Args,
@@ -120,7 +116,6 @@ pub(crate) async fn replay(
     done
 }
 
-/// The tasks that bring records from the log to S3.
 struct Pipeline {
     /// The end of the thread that writes the log.
     log: oneshot::Receiver<Result<(), LogError>>,

@@ -9,7 +9,6 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use shared::exit::{Exit, Failure, io_exit};
 
-/// Version of the stored form.
 const FORMAT: u32 = 1;
 
 /// The files of runs that have not ended.
@@ -43,9 +42,6 @@ struct Entry {
 impl Journal {
     /// Reads the journal in `dir`, beside a log that has durably received so many records. The count shows how far the
     /// last run came.
-    ///
-    /// # Errors
-    /// When it cannot be read or written, or is of another version.
     pub(super) fn open(dir: &Path, received: u64) -> Result<Self, Failure> {
         let path = dir.join("journal.json");
         let mut stored = match fs::read(&path) {

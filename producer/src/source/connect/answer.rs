@@ -26,7 +26,6 @@ pub(crate) async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
 }
 
 /// The beginning of a text, on one line and without control characters.
-#[must_use]
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");
@@ -39,7 +38,6 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
 
 /// `Retry-After`, in seconds or as a date. A date is compared with the server's own clock if the answer has a `Date`, and
 /// with `now` otherwise: the clock here may be off by more than the wait.
-#[must_use]
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let retry_after = text(RETRY_AFTER)?.trim();

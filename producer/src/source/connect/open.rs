@@ -15,7 +15,6 @@ use super::answer::{one_line, read_body, retry_after};
 use super::error::ConnectError;
 use super::redirect;
 
-/// Redirects followed at most.
 const MAX_REDIRECTS: usize = 5;
 /// Bytes read of a refusal, and characters shown of it.
 const MAX_REFUSAL: usize = 4 * 1024;
@@ -25,9 +24,6 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), without redirects and
 /// decompression of its own.
-///
-/// # Errors
-/// When TLS cannot be set up, for want of root certificates for example.
 pub fn client(config: &Adobe) -> reqwest::Result<Client> {
     let egress = &config.egress;
     // reqwest must not search for proxies itself: every client of the product takes the same way out.
@@ -50,9 +46,6 @@ pub fn client(config: &Adobe) -> reqwest::Result<Client> {
 }
 
 /// Opens the stream. `reset` says where to read from; without it, Adobe decides.
-///
-/// # Errors
-/// When anything but the stream comes back.
 pub async fn open(
     http: &Client,
     config: &Adobe,

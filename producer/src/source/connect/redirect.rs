@@ -6,7 +6,6 @@ use shared::config::{Adobe, Reset};
 
 use super::error::ConnectError;
 
-/// The stream's address with its query.
 pub(super) fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, ConnectError> {
     let mut url =
         Url::parse(&config.stream_url).map_err(|error| ConnectError::BadRedirect(error.to_string()))?;

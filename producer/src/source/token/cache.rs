@@ -14,14 +14,12 @@ use shared::secret::Secret;
 
 use super::value::Token;
 
-/// The only format so far.
 const FORMAT: u32 = 1;
 /// A longer file holds no token.
 const MAX_BYTES: u64 = 64 * 1024;
 /// How often to try a lock that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The token file.
 #[derive(Debug)]
 pub(super) struct Cache {
     path: PathBuf,

@@ -20,10 +20,8 @@ use crate::source::connect;
 
 /// An answer of IMS is some KiB. Not more is read.
 const MAX_BODY: usize = 64 * 1024;
-/// Characters shown of an error of IMS.
 const MAX_SHOWN: usize = 300;
 
-/// Requests tokens with one credential.
 pub(super) struct Ims {
     http: Client,
     config: Adobe,
@@ -65,7 +63,6 @@ impl Ims {
         self.config.connect_timeout.0 + connect::BODY_TIMEOUT
     }
 
-    /// Requests a token.
     pub(super) async fn request(&self, clock: &Clock) -> Result<Token, TokenError> {
         let response = match &self.account {
             None => {

@@ -14,12 +14,10 @@ use super::sign;
 /// How long the claims are valid. They are used at once; the hour allows for clocks that differ.
 const LIFE: TimeDelta = TimeDelta::hours(1);
 
-/// Why the key of a service account cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("adobe.jwt_key is no private RSA key in PEM: {0}")]
 pub struct KeyError(String);
 
-/// A service account and its key.
 pub(super) struct ServiceAccount {
     /// All claims but the time.
     claims: Map<String, Value>,
@@ -42,7 +40,6 @@ impl ServiceAccount {
         Ok(Self { claims, key: key(&config.jwt_key)? })
     }
 
-    /// The claims, signed at `now`.
     pub(super) fn sign(&self, now: DateTime<Utc>) -> Result<Secret, String> {
         let mut claims = self.claims.clone();
         claims.insert("exp".to_owned(), (now + LIFE).timestamp().into());

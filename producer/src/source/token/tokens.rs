@@ -63,7 +63,6 @@ struct State {
 }
 
 impl State {
-    /// Asks IMS nothing for this time.
     fn pause(&mut self, error: TokenError, wait: Duration, now: Steady) {
         tracing::error!(%error, wait = %human::duration(wait), "no token");
         self.pause = Some((error, now + wait));
@@ -78,9 +77,6 @@ impl fmt::Debug for Tokens {
 
 impl Tokens {
     /// Gets tokens as configured, and keeps them in the file `cache` if there is one. Sends nothing yet.
-    ///
-    /// # Errors
-    /// When the key of a service account cannot be used.
     pub fn new(
         http: reqwest::Client,
         config: &Adobe,
@@ -98,9 +94,6 @@ impl Tokens {
     }
 
     /// The current token, or a new one if it is due.
-    ///
-    /// # Errors
-    /// When there is none to be had now.
     pub async fn get(&self) -> Result<Token, NoToken> {
         let mut state = self.0.state.lock().await;
         if let Some(token) = &state.current

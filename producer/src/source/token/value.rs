@@ -18,7 +18,6 @@ pub struct Token {
     pub(super) value: Secret,
     pub(super) issued: DateTime<Utc>,
     pub(super) life: Duration,
-    /// When it expires.
     pub(super) end: Steady,
 }
 
@@ -30,13 +29,10 @@ impl Token {
         Self { value, issued, life, end: now.steady + left_of(life, issued, now.wall) }
     }
 
-    /// What Livestream is shown.
-    #[must_use]
     pub fn value(&self) -> &Secret {
         &self.value
     }
 
-    /// When it is to be renewed.
     pub(super) fn due(&self) -> Steady {
         self.end - RENEW_BEFORE.min(self.life / 10)
     }

@@ -13,7 +13,6 @@ use shared::object_store::ObjectStore;
 use crate::commands::replay::input::opened::{Opened, refused, unreadable};
 use crate::commands::replay::read;
 
-/// Something to read.
 #[derive(Debug)]
 pub(crate) struct Input {
     name: String,
@@ -29,9 +28,6 @@ enum Place {
 }
 
 /// Everything the arguments name, in their order.
-///
-/// # Errors
-/// When something is not there or may not be read.
 pub(crate) async fn find(files: &[OsString], store: &ObjectStore) -> Result<Vec<Input>, Failure> {
     let mut inputs: Vec<Input> = Vec::new();
     for file in files {
@@ -103,12 +99,10 @@ impl Input {
         &self.name
     }
 
-    /// Its size, if it has one.
     pub(crate) fn bytes(&self) -> Option<u64> {
         self.bytes
     }
 
-    /// Begins to read it.
     pub(crate) async fn open(self, clock: &Clock) -> Result<Opened, Failure> {
         let Self { name, bytes, place } = self;
         match place {

@@ -20,7 +20,6 @@ const READ_BYTES: usize = 256 << 10;
 /// Failures in a row after which an object is given up: a few minutes.
 const TRIES: u32 = 10;
 
-/// What is being read.
 pub(crate) struct Opened {
     name: String,
     /// Changes with the content; None if a change cannot be seen.

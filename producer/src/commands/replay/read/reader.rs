@@ -17,7 +17,6 @@ use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 const ESCAPED: usize = 6;
 const AROUND: usize = 64 << 10;
 
-/// Why a file was not read to its end.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// It cannot be decompressed any further.

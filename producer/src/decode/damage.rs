@@ -15,7 +15,11 @@
 //!    └── limit reached, by a run seen before ──► tolerating
 //! ```
 
-use super::seen::SeenRecords;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::HEAD_BYTES;
 
 /// What a readable record takes off the count of unreadable ones. A damaged record may be readable by chance, and must
 /// not reset the count. Where every fifth record can be read, it is no damage.
@@ -248,6 +252,48 @@ impl DamageHistory {
         } else if stable {
             (self.damaged, self.unseen) = (0, 0);
         }
+    }
+}
+
+/// How many records are remembered, the latest: some 400 KiB.
+const REMEMBERED: usize = 16_384;
+
+/// The unreadable records that ended sessions of this process. All connections share them, because Adobe may give a
+/// visitor to another connection after a reconnect.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenRecords {
+    hasher: RandomState,
+    hashes: Arc<Mutex<Hashes>>,
+}
+
+#[derive(Debug, Default)]
+struct Hashes {
+    all: HashSet<u64>,
+    by_age: VecDeque<u64>,
+}
+
+impl SeenRecords {
+    /// The hash of a record's first bytes: of a longer record no more is kept.
+    fn hash(&self, record: &[u8]) -> u64 {
+        self.hasher.hash_one(record.get(..HEAD_BYTES).unwrap_or(record))
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.lock().all.contains(&hash)
+    }
+
+    fn add(&self, hashes: &[u64]) {
+        let Hashes { all, by_age } = &mut *self.lock();
+        for hash in hashes.iter().filter(|hash| all.insert(**hash)) {
+            by_age.push_back(*hash);
+        }
+        while by_age.len() > REMEMBERED {
+            by_age.pop_front().map(|oldest| all.remove(&oldest));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hashes> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -47,10 +47,7 @@ pub(crate) enum InflateError {
     #[error("gzip data is followed by something else at byte {0}")]
     Trailing(u64),
     #[error("gzip data is damaged near byte {at}: {reason}")]
-    Damaged {
-        at: u64,
-        reason: String,
-    },
+    Damaged { at: u64, reason: String },
     #[error("gzip data ends in the middle, after {0} bytes")]
     Truncated(u64),
     /// It failed before: the position in the stream is lost.

@@ -9,7 +9,6 @@ mod inflate;
 pub(crate) mod blocks;
 pub(crate) mod resume;
 pub(crate) mod damage;
-pub(crate) mod seen;
 pub(crate) mod frame;
 
 #[cfg(test)]

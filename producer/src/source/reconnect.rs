@@ -132,7 +132,7 @@ mod tests {
     use shared::clock::Steady;
 
     use super::*;
-    use crate::source::catch_up_times::CatchUpTimes;
+    use crate::source::shared_state::CatchUpTimes;
 
     /// No connection had anything to read again.
     const NONE: Duration = Duration::ZERO;

@@ -10,15 +10,9 @@ pub enum TransformError {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
-    FilterPath {
-        name: String,
-        source: PathError,
-    },
+    FilterPath { name: String, source: PathError },
     #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
-    FilterPattern {
-        name: String,
-        source: regex::Error,
-    },
+    FilterPattern { name: String, source: regex::Error },
 }
 
 /// Drops the records whose value at `path` meets the test.

@@ -32,7 +32,6 @@ mod value;
 mod text;
 mod number;
 mod scan;
-mod brackets;
 mod stats;
 mod outcome;
 #[cfg(test)]

@@ -5,8 +5,6 @@
 
 use std::ops::Range;
 
-use crate::transform::brackets::Brackets;
-
 /// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
@@ -322,6 +320,45 @@ fn has_controls(bytes: &[u8]) -> bool {
     bytes.iter().fold(false, |any, byte| any | (*byte < 0x20))
 }
 
+/// Which brackets are open, a bit each. The latest 64 need no allocation.
+#[derive(Default)]
+struct Brackets {
+    depth: usize,
+    /// The latest in the lowest bit; 1 is an object.
+    latest: u64,
+    older: Vec<u64>,
+}
+
+impl Brackets {
+    fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+
+    fn push(&mut self, object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.older.push(self.latest);
+        }
+        self.latest = self.latest << 1 | u64::from(object);
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.latest >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.latest = self.older.pop().unwrap_or_default();
+        }
+    }
+
+    fn is_object(&self) -> bool {
+        self.latest & 1 == 1
+    }
+
+    fn close(&self) -> u8 {
+        if self.is_object() { b'}' } else { b']' }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,6 +402,20 @@ mod tests {
             let expected = text.bytes().skip(at).position(|byte| matches!(byte, b'"' | b'\\')).map(|found| found + at);
             prop_assert_eq!(quote_or_backslash(text.as_bytes(), at), expected);
             prop_assert_eq!(contains(text.as_bytes(), b'"'), text.contains('"'));
+        }
+    }
+
+    #[test]
+    fn brackets_are_remembered_however_many() {
+        for depth in [1, 63, 64, 65, 127, 128, 129, 1000] {
+            let opened: Vec<bool> = (0..depth).map(|n| n % 3 == 0 || n % 7 == 2).collect();
+            let mut open = Brackets::default();
+            opened.iter().for_each(|object| open.push(*object));
+            for object in opened.iter().rev() {
+                assert_eq!(open.is_object(), *object);
+                open.pop();
+            }
+            assert_eq!(open.depth, 0);
         }
     }
 }

@@ -1,15 +1,17 @@
 //! What every job works with.
 
 use bytes::Bytes;
-use shared::ids::BatchId;
+use shared::content::Content;
+use shared::ids::{BatchId, Instance};
+use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::ObjectStore;
-use state::log::LogReader;
+use shared::seal::{SEAL_FORMAT, Seal, SealedFile};
+use state::log::{BatchRecord, FileRecord, FileStatus, LogReader, Upload};
 use state::status::feed::Published;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::append::UploadReport;
 use crate::upload::copies::UploadCopies;
-use crate::upload::objects::Place;
 use crate::upload::retry::UploadError;
 
 #[derive(Debug, Clone)]
@@ -47,4 +49,68 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, UploadError> {
     tokio::task::spawn_blocking(work).await.map_err(|_| UploadError::Closed)
+}
+
+/// Where a batch goes, and who writes it. Keys, manifest and seal are made from the log alone, so that after a crash at
+/// any point the same objects are uploaded again.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) bucket: String,
+    /// The prefix of batches to load.
+    pub(super) to_ingest: String,
+    pub(super) instance: Instance,
+}
+
+impl Place {
+    pub(super) fn file_key(&self, batch: &BatchRecord, file: &FileRecord) -> String {
+        layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
+    }
+
+    /// The seal of a batch with rows of these `columns`, if the log knows their names. None while the batch is not
+    /// sealed or one of its files is not in S3.
+    pub(super) fn seal(
+        &self,
+        batch: &BatchRecord,
+        columns: Option<Vec<String>>,
+        files: &[FileRecord],
+    ) -> Option<Seal> {
+        let uploads = files.iter().map(|file| match &file.status {
+            FileStatus::Uploaded(upload) => Some((file, upload)),
+            FileStatus::Open | FileStatus::Closed => None,
+        });
+        let uploads: Vec<_> = uploads.collect::<Option<_>>()?;
+        let content = uploads.iter().map(|(_, upload)| upload.content).collect::<Option<Vec<_>>>();
+        let sealed_file = |(file, upload): &(&FileRecord, &Upload)| SealedFile {
+            name: layout::file_name(file.no, batch.compression),
+            rows: file.rows,
+            bytes: upload.bytes,
+            crc32: upload.crc32.clone(),
+            etag: upload.etag.clone(),
+        };
+        Some(Seal {
+            format: SEAL_FORMAT,
+            batch: batch.id,
+            instance: self.instance.clone(),
+            created: batch.opened,
+            sealed: batch.sealed?,
+            schema: batch.schema.clone(),
+            columns,
+            compression: batch.compression,
+            rows: batch.rows,
+            bytes: uploads.iter().map(|(_, upload)| upload.bytes).sum(),
+            files: uploads.iter().map(sealed_file).collect(),
+            first_received: batch.first_received,
+            last_received: batch.last_received,
+            counts: batch.counts,
+            content: content.map(Content::of_files),
+            compared: batch.compared.clone(),
+        })
+    }
+
+    /// Manifest and seal, each its key and content, in the order they must be written.
+    pub(super) fn manifest_and_seal(&self, seal: &Seal) -> [(String, Bytes); 2] {
+        let folder = layout::folder(&self.to_ingest, seal.batch);
+        let [manifest, sealed] = seal.manifest_and_seal(&self.bucket, &folder);
+        [(format!("{folder}{MANIFEST}"), manifest.into()), (format!("{folder}{SEAL}"), sealed.into())]
+    }
 }

@@ -15,12 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::append::UploadReport;
-use crate::upload::context::Context;
+use crate::upload::context::{Context, Place};
 use crate::upload::copies::UploadCopies;
-use crate::upload::objects::Place;
+use crate::upload::jobs::{self, to_upload};
 use crate::upload::rejects::Rejects;
 use crate::upload::retry::{Retry, UploadError};
-use crate::upload::{files, publish, republish};
 
 /// Brings what the log holds to S3.
 #[derive(Debug)]
@@ -87,30 +86,30 @@ impl Uploader {
         let [uploading, publishing, republishing] = [(); 3].map(|()| Arc::new(Semaphore::new(self.at_once)));
         let mut queue = Queue::default();
         for batch in left.sealed {
-            queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+            queue.add(batch, to_upload(context.log.clone(), batch).await?);
         }
         loop {
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
                 Some(batch) = sealed.recv() => {
-                    queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+                    queue.add(batch, to_upload(context.log.clone(), batch).await?);
                 }
                 Ok(permit) = uploading.clone().acquire_owned(), if !queue.files.is_empty() => {
                     if let Some(file) = queue.files.pop_front() {
-                        jobs.spawn(format!("upload of file {file}"), permit, file, files::upload);
+                        jobs.spawn(format!("upload of file {file}"), permit, file, jobs::upload);
                     }
                 }
                 // Each sealed batch is published by one job, started when its last file is up.
                 Ok(permit) = publishing.clone().acquire_owned(), if !queue.complete.is_empty() => {
                     if let Some(batch) = queue.complete.pop_front() {
-                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, publish::publish);
+                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, jobs::publish);
                     }
                 }
                 // The condition is evaluated again when a job has ended.
                 Some(batch) = self.republish.recv(), if republishing.available_permits() > 0 => {
                     if let Ok(permit) = republishing.clone().try_acquire_owned() {
                         let what = format!("upload of batch {batch} once more");
-                        jobs.spawn(what, permit, batch, republish::republish);
+                        jobs.spawn(what, permit, batch, jobs::republish);
                     }
                 }
                 // A panic ends a job with what it held: that must show.

@@ -10,8 +10,7 @@ use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::ids::Instance;
 
-use crate::commands::import::daemon::Daemon;
-use crate::commands::import::pipeline::{self, SecretFile};
+use crate::commands::import::pipeline::{self, Daemon, SecretFile};
 
 /// Where secrets are expected when nothing is written.
 const DEFAULT_DIR: &str = "/etc/livestream";

@@ -13,9 +13,8 @@ use shared::human;
 use shared::secret::Secret;
 
 use super::advice::advice;
-use super::error::TokenError;
-use super::service_account::{KeyError, ServiceAccount};
-use super::value::Token;
+use super::sign::{KeyError, ServiceAccount};
+use super::value::{Token, TokenError};
 use crate::source::connect;
 
 /// An answer of IMS is some KiB. Not more is read.

@@ -23,10 +23,9 @@ use shared::shutdown::Shutdown;
 use tokio::sync::{Mutex, Notify};
 
 use super::cache::Cache;
-use super::error::{NoToken, TokenError};
 use super::ims::Ims;
-use super::service_account::KeyError;
-use super::value::Token;
+use super::sign::KeyError;
+use super::value::{NoToken, Token, TokenError};
 
 /// A token of a shorter life is renewed only when a caller needs one.
 const SHORT_LIFE: Duration = Duration::from_secs(1);

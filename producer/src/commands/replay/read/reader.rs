@@ -1,14 +1,17 @@
 //! The reading thread: the records of one file after the other.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
+use chrono::{DateTime, Utc};
+use memchr::memmem;
+use serde::Deserialize;
+use shared::ids::Instance;
 use tokio::sync::mpsc;
 
 use crate::append::ConnectionEvent;
-use crate::commands::replay::read::form::{self, Unusable};
-use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
-use crate::commands::replay::read::reject::Wrapped;
+use crate::commands::replay::read::form::{self, PIECE_BYTES, Unusable, decompressed};
 use crate::counters::TOO_LONG;
 use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
@@ -159,5 +162,34 @@ impl Read for Pieces {
         let count = self.piece.len().min(into.len());
         self.piece.copy_to_slice(into.get_mut(..count).unwrap_or_default());
         Ok(count)
+    }
+}
+
+/// A reject as it stands in S3. A record of Adobe's has other keys, and more of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped<'l> {
+    #[serde(rename = "at")]
+    _at: DateTime<Utc>,
+    #[serde(rename = "instance")]
+    _instance: Instance,
+    reason: String,
+    #[serde(borrow)]
+    record: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    record_base64: Option<Cow<'l, str>>,
+}
+
+impl Wrapped<'_> {
+    /// The record that a line holds and why it was rejected, if the line is a reject.
+    fn read(line: &[u8]) -> Option<(Vec<u8>, String)> {
+        memmem::find(line, b"\"reason\"")?;
+        let wrapped: Wrapped<'_> = serde_json::from_slice(line).ok()?;
+        let record = match (wrapped.record, wrapped.record_base64) {
+            (Some(text), None) => text.into_owned().into_bytes(),
+            (None, Some(text)) => shared::object_store::from_base64(&text)?,
+            _ => return None,
+        };
+        Some((record, wrapped.reason))
     }
 }

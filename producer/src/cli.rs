@@ -112,10 +112,10 @@ impl Cli {
             }
             Command::Check(place) => {
                 let config = Config::load(&place.config, Secrets::Producer)?;
+                let checked = block_on(async { shutdown.until(check(&config, &clock, &mut out)).await })?;
                 let stopped =
                     || Failure::new(Exit::Unfinished, anyhow!("stopped before everything was tried"));
-                let checking = async { shutdown.until(check(&config, &clock, &mut out)).await };
-                block_on(checking)?.unwrap_or_else(|| Err(stopped()))
+                checked.unwrap_or_else(|| Err(stopped()))
             }
             Command::Run(place) => {
                 let config = Config::load(&place.config, Secrets::Producer)?;

@@ -6,7 +6,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
-use shared::schema::{Kind, Schema};
+use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::inspect::metrics::producer_page;
 use state::log::{Log, LogError, LogReader, Settings};
@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::append;
 use crate::counters::Counters;
-use crate::log_owner::{self, LogOwner};
+use crate::log_owner;
 use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
 use crate::upload::Uploader;
@@ -34,20 +34,12 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
-/// The transform whose rows name their batch, once the log knows it, if the schema has a column for that.
-pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transform {
-    if !schema.columns.iter().any(|column| column.kind == Kind::Batch) {
-        return transform;
-    }
-    transform.with_batch_mark(log.batch_mark())
-}
-
 /// Runs the producer until a signal, or until it cannot go on.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
-    let transform = mark_batches(transform, &schema, &log);
+    let transform = transform.with_batch_mark(log.batch_mark());
     let (known, resuming) = (log.known(), log.has_history());
     tracing::info!(
         instance = %config.instance.name,
@@ -67,9 +59,9 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let appender = append::start(log, clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
-    let (owner, feed) = LogOwner::new(reader.clone(), copies.clone(), republish);
-    let status =
-        tokio::spawn(log_owner::serve(owner, config.producer_socket(), clock.clone(), shutdown.clone()));
+    let (log, socket) = (reader.clone(), config.producer_socket());
+    let (status, feed) =
+        log_owner::start(log, copies.clone(), republish, socket, clock.clone(), shutdown.clone());
     let counters = Arc::new(Counters::new(transform.filter_names()));
     serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
     let uploader = Uploader::new(&config, store, reader, appender.shipped, feed, clock.clone())

@@ -141,23 +141,11 @@ impl Writer {
 
     fn note(&mut self, report: UploadReport) -> Result<(), LogError> {
         let noted = match report {
-            UploadReport::File(file, upload, noted) => {
-                self.log.uploaded(file, upload)?;
-                noted
-            }
-            UploadReport::Batch(batch, noted) => {
-                self.log.published(batch, self.clock.now())?;
-                noted
-            }
-            UploadReport::ToReject(chosen, noted) => {
-                self.log.rejects_chosen(chosen)?;
-                noted
-            }
-            UploadReport::Rejects(chosen, noted) => {
-                self.log.rejects_shipped(chosen)?;
-                noted
-            }
-        };
+            UploadReport::File(file, upload, noted) => self.log.uploaded(file, upload).map(|_| noted),
+            UploadReport::Batch(batch, noted) => self.log.published(batch, self.clock.now()).map(|_| noted),
+            UploadReport::ToReject(chosen, noted) => self.log.rejects_chosen(chosen).map(|_| noted),
+            UploadReport::Rejects(chosen, noted) => self.log.rejects_shipped(chosen).map(|_| noted),
+        }?;
         // Nobody waits for the answer any more when the process ends.
         let _ = noted.send(());
         Ok(())

@@ -22,12 +22,13 @@ pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 pub(crate) struct BlockBuilder {
     transform: Transform,
     resume: Option<Resume>,
-    damage: DamageDetector,
+    pub(super) damage: DamageDetector,
     block: Block,
     /// Bytes of rejected records in the block.
     rejected: usize,
-    /// Records so far, and those dropped by each filter.
-    count: u64,
+    /// Records so far.
+    pub(crate) count: u64,
+    /// Those dropped by each filter.
     filtered: Vec<u64>,
     counters: Arc<Counters>,
 }
@@ -81,22 +82,6 @@ impl BlockBuilder {
         }
     }
 
-    /// Adds a record that was rejected before, with the reason of then. True when the block is full.
-    pub(crate) fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
-        self.reject(record, name, reason);
-        self.is_full()
-    }
-
-    /// A line that has not ended has so many bytes by now.
-    pub(super) fn line_grew(&mut self, head: &[u8], bytes: u64) {
-        self.damage.line_grew(head, bytes);
-    }
-
-    /// Why the session ends, if the stream is damaged.
-    pub(super) fn damage(&self) -> Option<String> {
-        self.damage.damage()
-    }
-
     /// The current block, if there is anything in it. The next one starts empty.
     pub(crate) fn take(&mut self) -> Option<Block> {
         if self.block.records.is_empty() {
@@ -109,10 +94,6 @@ impl BlockBuilder {
         self.count_altered();
         let rows = Vec::with_capacity(self.block.rows.len());
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.count
     }
 
     /// Logs what each filter dropped in this session, and what was altered since the process started because a type
@@ -171,15 +152,20 @@ impl BlockBuilder {
                 self.counters.filtered(rule);
                 Decoded::Filtered { rule, received: time(received) }
             }
-            Outcome::Rejected(reject) => return self.reject(record, reject.name(), reject.to_string()),
+            Outcome::Rejected(reject) => {
+                self.reject(record, reject.name(), reject.to_string());
+                return;
+            }
         };
         self.push(decoded);
     }
 
-    fn reject(&mut self, record: &[u8], name: &'static str, reason: String) {
+    /// Adds a record that cannot become a row. True when the block is full.
+    pub(crate) fn reject(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
         self.rejected += record.len();
         self.counters.rejected(name);
         self.push(Decoded::Rejected { record: record.to_vec(), reason });
+        self.is_full()
     }
 
     fn push(&mut self, decoded: Decoded) {

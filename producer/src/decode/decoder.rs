@@ -108,7 +108,7 @@ impl Decoder {
                 break ended;
             }
         };
-        let (records, empty_lines) = (self.blocks.count(), self.framer.empty_lines());
+        let (records, empty_lines) = (self.blocks.count, self.framer.empty_lines);
         tracing::info!(records, empty_lines, ?ended, "session decoded");
         let (catch_up, damage) = self.blocks.end();
         Finished { ended, catch_up, damage }
@@ -116,19 +116,19 @@ impl Decoder {
 
     pub(super) fn text(&mut self, text: &[u8], send: Out<'_>) {
         let Self { framer, blocks, counters, ended } = self;
-        let before = framer.empty_lines();
+        let before = framer.empty_lines;
         framer.push(text, |frame| record(blocks, ended, &frame, send));
-        counters.empty_lines.fetch_add(framer.empty_lines() - before, Ordering::Relaxed);
+        counters.empty_lines.fetch_add(framer.empty_lines - before, Ordering::Relaxed);
         if ended.is_none() {
-            blocks.line_grew(framer.pending_head(), framer.pending_bytes());
-            *ended = blocks.damage().map(Ended::Unreadable);
+            blocks.damage.line_grew(framer.pending_head(), framer.pending_bytes);
+            *ended = blocks.damage.damage().map(Ended::Unreadable);
         }
     }
 
     /// There is no more text. A line that has not ended is a record only if nothing was cut off.
     pub(super) fn end(&mut self, end: TextEnd, send: Out<'_>) {
         let Self { framer, blocks, ended, .. } = self;
-        let pending = framer.pending_bytes();
+        let pending = framer.pending_bytes;
         let how = match end {
             TextEnd::Body(Ok(())) => {
                 framer.finish(|frame| record(blocks, ended, &frame, send));
@@ -173,7 +173,7 @@ fn record(blocks: &mut BlockBuilder, ended: &mut Option<Ended>, frame: &Frame<'_
         Frame::Record(line) if *line == NOT_AUTHORIZED.as_bytes() => *ended = Some(Ended::NotAuthorized),
         frame => {
             let full = blocks.add(frame);
-            *ended = blocks.damage().map(Ended::Unreadable);
+            *ended = blocks.damage.damage().map(Ended::Unreadable);
             if ended.is_none()
                 && full
                 && let Some(block) = blocks.take()

@@ -19,8 +19,9 @@ pub(crate) struct Inflater {
     state: State,
     decompress: Decompress,
     piece: Box<[u8]>,
-    consumed: u64,
-    produced: u64,
+    /// Compressed bytes read, and bytes they inflated to.
+    pub(super) consumed: u64,
+    pub(super) produced: u64,
 }
 
 /// ```text
@@ -111,14 +112,6 @@ impl Inflater {
             State::Foreign(head) => Err(InflateError::NotGzip(Head(head.clone()))),
             State::Failed(fault) => Err(fault.clone().unwrap_or(InflateError::Failed)),
         }
-    }
-
-    pub(crate) fn consumed(&self) -> u64 {
-        self.consumed
-    }
-
-    pub(crate) fn produced(&self) -> u64 {
-        self.produced
     }
 
     /// Reads one byte of the magic number, which may come byte by byte.
@@ -227,8 +220,8 @@ mod tests {
             push(&mut inflater, part, &mut out)?;
         }
         inflater.finish()?;
-        assert_eq!(inflater.produced(), out.len() as u64);
-        assert_eq!(inflater.consumed(), parts.iter().map(|part| part.len() as u64).sum::<u64>());
+        assert_eq!(inflater.produced, out.len() as u64);
+        assert_eq!(inflater.consumed, parts.iter().map(|part| part.len() as u64).sum::<u64>());
         Ok(out)
     }
 

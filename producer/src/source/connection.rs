@@ -176,7 +176,7 @@ impl Connection {
                 Next::AtOnce
             }
             Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Retry::BackOff => Next::After(self.policy.connect_failed()),
+            Retry::BackOff => Next::After(self.policy.backoff.failed()),
             Retry::NeedsOperator(advice) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));
@@ -186,7 +186,7 @@ impl Connection {
                 Next::After(longest)
             }
         };
-        tracing::warn!(connection, %error, failures = self.policy.failures(), "the stream is not connected");
+        tracing::warn!(connection, %error, failures = self.policy.backoff.failures(), "the stream is not connected");
         Ok(next)
     }
 
@@ -198,10 +198,13 @@ impl Connection {
         broken: watch::Receiver<u64>,
         shutdown: &Shutdown,
     ) -> Option<Next> {
-        let Shared { counters, out, .. } = &self.shared;
+        let Shared { config, counters, out, known, clock, .. } = &self.shared;
         out.send(ConnectionEvent::Started(self.number)).await.ok()?;
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
-        let (transform, reading) = (self.transform.clone(), self.reading());
+        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
+        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
+        let resume = Some(Resume::new(known.clone(), clock.clone()));
+        let (transform, reading) = (self.transform.clone(), Reading { max_record_bytes, resume, damage });
         let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
         let threads = match started {
             Ok(threads) => threads,
@@ -209,7 +212,7 @@ impl Connection {
                 tracing::error!(connection = self.number, %error, "cannot start a thread");
                 let why = "no thread could be started for it".to_owned();
                 out.send(ConnectionEvent::Ended(self.number, why)).await.ok()?;
-                return Some(Next::After(self.policy.connect_failed()));
+                return Some(Next::After(self.policy.backoff.failed()));
             }
         };
         let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
@@ -223,13 +226,6 @@ impl Connection {
         session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
         let wait = self.policy.session_ended(&session, times.longest(now));
         Some(wait.map_or(Next::AtOnce, Next::After))
-    }
-
-    fn reading(&self) -> Reading {
-        let Shared { config, known, clock, .. } = &self.shared;
-        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
-        Reading { max_record_bytes, resume: Some(Resume::new(known.clone(), clock.clone())), damage }
     }
 
     /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.

@@ -63,7 +63,7 @@ impl Session {
 /// When one connection reconnects.
 #[derive(Debug, Clone)]
 pub(crate) struct ReconnectPolicy {
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     /// Whether no other connection reads the stream.
     alone: bool,
     /// Sessions in a row that broke, while there was something to catch up with, before they were stable.
@@ -74,15 +74,6 @@ impl ReconnectPolicy {
     /// `max` is the longest wait of a connection that is alone.
     pub(crate) fn new(max: Duration, alone: bool) -> Self {
         Self { backoff: Backoff::new(FIRST_WAIT, max), alone, broke_early: 0 }
-    }
-
-    /// The wait after a connection could not be opened.
-    pub(crate) fn connect_failed(&mut self) -> Duration {
-        self.backoff.failed()
-    }
-
-    pub(crate) fn failures(&self) -> u32 {
-        self.backoff.failures()
     }
 
     /// The wait after a session, None for at once. `longest` is how long any connection took lately to catch up.

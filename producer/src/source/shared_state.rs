@@ -28,18 +28,14 @@ pub struct Shared {
     pub http: Client,
     /// The token.
     pub tokens: Tokens,
-    /// What is counted on the way.
-    pub counters: Arc<Counters>,
-    /// The way to the log.
-    pub out: mpsc::Sender<ConnectionEvent>,
-    /// The hits that the log has.
-    pub known: KnownHits,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) out: mpsc::Sender<ConnectionEvent>,
+    pub(crate) known: KnownHits,
     pub(crate) clock: Clock,
     /// How often a connection broke. What was under way on it is lost, and Adobe may give its visitors to another
     /// connection before it is back. So all connections start again, each with `reset`, and nothing is missing.
     pub(crate) broken: watch::Sender<u64>,
     pub(crate) catch_up_times: CatchUpTimes,
-    /// The unreadable records that ended sessions.
     pub(crate) seen: SeenRecords,
 }
 

@@ -7,8 +7,6 @@ use crate::transform::value::{self, Shape, shape};
 
 use shared::schema::MAX_DELIMITER_BYTES;
 
-const DEFAULT_DELIMITER: char = ',';
-
 /// A list before it is joined.
 pub(super) enum List<'a> {
     /// An array, and the delimiter that the record names.
@@ -124,6 +122,6 @@ impl From<char> for Delimiter {
 
 impl Default for Delimiter {
     fn default() -> Self {
-        Self::from(DEFAULT_DELIMITER)
+        Self::from(',')
     }
 }

@@ -6,9 +6,9 @@ use std::fmt::Write;
 /// The mended copy, which is JSON if nothing else is wrong with the record. Its buffers stay for the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mended {
-    text: String,
+    pub(super) text: String,
     /// Where in the text a U+FFFD stands for bytes that are no UTF-8, ascending.
-    replaced: Vec<usize>,
+    pub(super) replaced: Vec<usize>,
 }
 
 impl Mended {
@@ -47,14 +47,6 @@ impl Mended {
         }
         controls || !replaced.is_empty()
     }
-
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    pub(super) fn replaced(&self) -> &[usize] {
-        &self.replaced
-    }
 }
 
 #[cfg(test)]
@@ -63,7 +55,7 @@ mod tests {
 
     fn mended(line: &[u8]) -> Option<String> {
         let mut mended = Mended::default();
-        mended.mend(line).then(|| mended.text().to_owned())
+        mended.mend(line).then(|| mended.text.clone())
     }
 
     #[test]

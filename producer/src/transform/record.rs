@@ -88,13 +88,16 @@ impl Transform {
     }
 
     /// Hands over what was altered or dropped since the last call, by column, and counts from zero.
-    pub fn drain_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
-        self.stats.drain(each);
+    pub fn drain_altered(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
+        let columns = self.stats.names.iter().zip(&mut self.stats.counts);
+        for (name, counts) in columns.filter(|(_, counts)| !counts.is_zero()) {
+            each(name, std::mem::take(counts));
+        }
     }
 
     /// How many records that were no valid text became rows since the last call; counts from zero.
-    pub fn drain_mended(&mut self) -> u64 {
-        self.stats.drain_mended()
+    pub(crate) fn drain_mended(&mut self) -> u64 {
+        std::mem::take(&mut self.stats.mended)
     }
 }
 
@@ -114,11 +117,11 @@ pub(super) fn read<'t>(
         return Err(reject);
     }
     // If that does not help, the reason is that of the record as it came.
-    if walk::walk(plan, mended.text(), spans).is_err() {
+    if walk::walk(plan, &mended.text, spans).is_err() {
         return Err(reject);
     }
-    spans.mended_at(mended.replaced());
-    Ok(mended.text())
+    spans.mended_at(&mended.replaced);
+    Ok(&mended.text)
 }
 
 fn utf8(line: &[u8]) -> Result<&str, Reject> {

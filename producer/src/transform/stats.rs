@@ -50,7 +50,7 @@ pub(super) struct Stats {
     /// Those of the current record. They count when it becomes a row.
     pending: Vec<(usize, ColumnCounts)>,
     /// Rows whose record was no valid text.
-    mended: u64,
+    pub(super) mended: u64,
 }
 
 impl Stats {
@@ -84,16 +84,5 @@ impl Stats {
                 counts.add(&altered);
             }
         }
-    }
-
-    pub(super) fn drain(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
-        for (name, counts) in self.names.iter().zip(&mut self.counts).filter(|(_, counts)| !counts.is_zero())
-        {
-            each(name, std::mem::take(counts));
-        }
-    }
-
-    pub(super) fn drain_mended(&mut self) -> u64 {
-        std::mem::take(&mut self.mended)
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::append::{self, Appender};
 use crate::commands::replay::files::{Replay, unfinished};
-use crate::commands::replay::input::{self, Input};
+use crate::commands::replay::input;
 use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::Reader;
 use crate::commands::replay::summary::Summary;
@@ -67,11 +67,11 @@ pub(crate) async fn replay(
     // Files are in no order of time: a hit is judged by its id alone.
     let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
     let (log, resumed) = Log::open(settings, clock.now())?;
-    let transform = crate::run::mark_batches(transform, &schema, &log);
+    let transform = transform.with_batch_mark(log.batch_mark());
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;
     if args.from_start {
-        journal.forget(inputs.iter().map(Input::name))?;
+        journal.forget(inputs.iter().map(|input| input.name.as_str()))?;
     }
     let reader = log.reader();
     let Appender { stream, shipped, sealed_batches, ended } =

@@ -38,10 +38,10 @@ pub(super) struct Replay<'s> {
 impl Replay<'_> {
     /// Reads all files, and returns when their records are in S3 and published.
     pub(super) async fn files(&mut self, inputs: Vec<Input>) -> Result<(), Failure> {
-        let bar = bar(inputs.iter().map(Input::bytes));
+        let bar = bar(inputs.iter().map(|input| input.bytes));
         let mut whole = Vec::new();
         for input in inputs {
-            let name = input.name().to_owned();
+            let name = input.name.clone();
             if self.file(input, &bar).await? {
                 whole.push(name);
             }
@@ -57,11 +57,12 @@ impl Replay<'_> {
 
     /// Reads one file; false when it is damaged or refused.
     async fn file(&mut self, input: Input, bar: &ProgressBar) -> Result<bool, Failure> {
-        let name = input.name().to_owned();
+        let name = input.name.clone();
         let opening = self.shutdown.until(input.open(&self.clock)).await;
         let mut opened = opening.transpose()?.ok_or_else(unfinished)?;
         let mut reader = self.reader.take().ok_or_else(unfinished)?;
-        let skipped = self.journal.begin(&name, opened.stamp(), self.received_before + reader.sent())?;
+        let skipped =
+            self.journal.begin(&name, opened.stamp.clone(), self.received_before + reader.sent())?;
         if skipped > 0 {
             tracing::info!(file = name, records = skipped, "taken in before by a run that did not end");
         }

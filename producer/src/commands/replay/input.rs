@@ -28,8 +28,9 @@ const TRIES: u32 = 10;
 
 #[derive(Debug)]
 pub(crate) struct Input {
-    name: String,
-    bytes: Option<u64>,
+    /// An absolute path, an address in S3, or `-`.
+    pub(crate) name: String,
+    pub(crate) bytes: Option<u64>,
     place: Place,
 }
 
@@ -52,7 +53,7 @@ pub(crate) async fn find(files: &[OsString], store: &ObjectStore) -> Result<Vec<
             None => inputs.push(local(Path::new(file))?),
         }
     }
-    let mut names: Vec<&str> = inputs.iter().map(Input::name).collect();
+    let mut names: Vec<&str> = inputs.iter().map(|input| input.name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         return Err(Failure::new(Exit::Usage, anyhow!("{} is named twice", twice[0])));
@@ -107,22 +108,13 @@ async fn objects(address: &str, store: &ObjectStore) -> Result<Vec<Input>, Failu
 }
 
 impl Input {
-    /// An absolute path, an address in S3, or `-`.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    pub(crate) fn bytes(&self) -> Option<u64> {
-        self.bytes
-    }
-
     pub(crate) async fn open(self, clock: &Clock) -> Result<Opened, Failure> {
         let Self { name, bytes, place } = self;
-        match place {
+        let (stamp, body) = match place {
             Place::Stdin => {
                 let stdin = std::io::stdin().as_fd().try_clone_to_owned();
                 let stdin = stdin.map_err(|error| unreadable(Path::new("-"), &error))?;
-                Ok(Opened::local(name, None, std::fs::File::from(stdin).into()))
+                (None, Body::Local(std::fs::File::from(stdin).into()))
             }
             Place::File(path) => {
                 let opened = File::open(&path).await;
@@ -133,19 +125,22 @@ impl Input {
                     let (seconds, nanos) = (metadata.mtime(), metadata.mtime_nsec());
                     format!("{} bytes, modified {seconds}.{nanos:09}", metadata.len())
                 });
-                Ok(Opened::local(name, stamp, file))
+                (stamp, Body::Local(file))
             }
             Place::Object(store, key) => {
-                Opened::object(name, store, key, bytes.unwrap_or_default(), clock).await
+                let object = Box::new(open_object(&store, &key, 0, None, clock).await?);
+                let (stamp, bytes) = (object.etag().to_owned(), bytes.unwrap_or_default());
+                (Some(stamp), Body::Object { store, key, bytes, object })
             }
-        }
+        };
+        Ok(Opened { name, stamp, body })
     }
 }
 
 pub(crate) struct Opened {
     name: String,
     /// Changes with the content; None if a change cannot be seen.
-    stamp: Option<String>,
+    pub(crate) stamp: Option<String>,
     body: Body,
 }
 
@@ -155,26 +150,6 @@ enum Body {
 }
 
 impl Opened {
-    pub(super) fn local(name: String, stamp: Option<String>, file: File) -> Self {
-        Self { name, stamp, body: Body::Local(file) }
-    }
-
-    pub(super) async fn object(
-        name: String,
-        store: ObjectStore,
-        key: String,
-        bytes: u64,
-        clock: &Clock,
-    ) -> Result<Self, Failure> {
-        let object = Box::new(open_object(&store, &key, 0, None, clock).await?);
-        let stamp = Some(object.etag().to_owned());
-        Ok(Self { name, stamp, body: Body::Object { store, key, bytes, object } })
-    }
-
-    pub(crate) fn stamp(&self) -> Option<String> {
-        self.stamp.clone()
-    }
-
     /// Passes its bytes on, and at last an empty piece; or until nobody takes them any more.
     pub(crate) async fn pump(
         &mut self,
@@ -250,7 +225,7 @@ async fn open_object(
     }
 }
 
-pub(super) fn refused(error: StoreError) -> Failure {
+fn refused(error: StoreError) -> Failure {
     let exit = match error.kind() {
         StoreErrorKind::NotFound | StoreErrorKind::InArchive => Exit::NoInput,
         StoreErrorKind::Configuration => Exit::Config,
@@ -259,7 +234,7 @@ pub(super) fn refused(error: StoreError) -> Failure {
     Failure::new(exit, error)
 }
 
-pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let exit = if error.kind() == io::ErrorKind::NotFound { Exit::NoInput } else { io_exit(error) };
     Failure::new(exit, anyhow!("{}: {error}", path.display()))
 }

@@ -2,10 +2,12 @@
 //! just such a redirect. So this follows redirects by hand, and only to hosts on the allow-list, because the token goes
 //! with them.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Client, NoProxy, Proxy, Response, StatusCode, Url};
+use serde_json::Value;
 use shared::causes::causes;
 use shared::clock::Clock;
 use shared::config::{Adobe, Reset};
@@ -119,14 +121,9 @@ pub async fn open(
 /// The `error_description` of a refusal, or the whole body in another form. Takes out the token, which Livestream may
 /// repeat, before the text is cut: a cut could leave half of it.
 fn message(body: &[u8], token: &Secret) -> String {
-    #[derive(serde::Deserialize)]
-    struct Refusal {
-        error_description: String,
-    }
-    let message = match serde_json::from_slice::<Refusal>(body) {
-        Ok(refusal) => refusal.error_description,
-        Err(_) => String::from_utf8_lossy(body).into_owned(),
-    };
+    let refusal: Value = serde_json::from_slice(body).unwrap_or_default();
+    let description = refusal.get("error_description").and_then(Value::as_str).map(Cow::Borrowed);
+    let message = description.unwrap_or_else(|| String::from_utf8_lossy(body));
     one_line(&token.hidden_in(&message), MAX_SHOWN)
 }
 

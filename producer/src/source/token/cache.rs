@@ -22,7 +22,7 @@ const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Cache {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,10 +35,6 @@ struct Stored {
 }
 
 impl Cache {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
     /// The token of this credential, if the file holds it. Reports a file that cannot be trusted, and leaves it: the next
     /// token replaces it.
     pub(super) fn load(&self, fingerprint: &str, now: Moment) -> Option<Token> {
@@ -156,7 +152,7 @@ mod tests {
     #[test]
     fn a_token_is_kept_for_its_own_credential_and_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         assert_eq!(cached(&cache, "mine"), None);
         // What a killed process may have left.
         fs::write(dir.path().join("token.json.new"), "torn").unwrap();
@@ -171,7 +167,7 @@ mod tests {
     #[test]
     fn a_file_others_can_read_is_not_used_and_replaced_by_one_they_cannot() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&cache.path, fs::Permissions::from_mode(mode)).unwrap();
@@ -185,7 +181,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_not_used_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         let whole = fs::read_to_string(&cache.path).unwrap();
         for damaged in
@@ -201,7 +197,7 @@ mod tests {
     #[test]
     fn a_kept_token_lives_on_by_the_clock_and_never_longer_than_it_was_given_for() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         let left = |seconds| {
             let now = Moment { wall: now().wall + TimeDelta::seconds(seconds), ..now() };
@@ -218,7 +214,7 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_holds_the_lock_and_nobody_waits_for_ever() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (Cache::new(dir.path().join("t")), Cache::new(dir.path().join("t")));
+        let (one, two) = (Cache { path: dir.path().join("t") }, Cache { path: dir.path().join("t") });
         let clock = Clock::system();
         let held = one.lock(Duration::from_secs(1), &clock).await;
         assert!(held.is_some());

@@ -77,7 +77,8 @@ impl Ims {
         };
         let status = response.status();
         let retry_after = connect::retry_after(response.headers(), clock.wall());
-        let html = is_html(&response);
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let html = kind.is_some_and(|kind| kind.contains("html"));
         let body = connect::read_body(response, MAX_BODY).await;
         let html = html || body.trim_ascii_start().starts_with(b"<");
         if status.is_success() {
@@ -134,11 +135,6 @@ impl Ims {
     fn shown(&self, text: &str) -> String {
         connect::one_line(&self.config.client_secret.hidden_in(text), MAX_SHOWN)
     }
-}
-
-fn is_html(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.contains("html"))
 }
 
 fn fingerprint(config: &Adobe) -> String {

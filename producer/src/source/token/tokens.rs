@@ -29,7 +29,6 @@ use super::value::{NoToken, Token, TokenError};
 
 /// A token of a shorter life is renewed only when a caller needs one.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-/// First wait after a request that failed.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait when IMS refuses, or Livestream refuses what IMS issues: it needs an operator, and IMS counts requests.
 const MAX_WAIT: Duration = Duration::from_secs(300);
@@ -70,7 +69,7 @@ impl State {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").finish_non_exhaustive()
+        f.write_str("Tokens")
     }
 }
 
@@ -85,7 +84,7 @@ impl Tokens {
         let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         Ok(Self(Arc::new(Shared {
             ims: Ims::new(http, config)?,
-            cache: cache.map(Cache::new),
+            cache: cache.map(|path| Cache { path }),
             clock,
             state: Mutex::new(State { current: None, refused: None, doubted: false, backoff, pause: None }),
             changed: Notify::new(),

@@ -54,7 +54,7 @@ impl Reader {
 
     /// Records sent, of all files.
     pub(crate) fn sent(&self) -> u64 {
-        self.records.count()
+        self.records.count
     }
 
     /// Reads a file and returns how many records it has. Skips the first `skip` of them. Calls `report` now and then with
@@ -118,7 +118,7 @@ impl File<'_> {
         let full = match frame {
             Frame::Record(line) => match Wrapped::read(line) {
                 Some((record, reason)) if reason.starts_with(TOO_LONG_REASON) => {
-                    records.add_rejected(&record, TOO_LONG, reason)
+                    records.reject(&record, TOO_LONG, reason)
                 }
                 Some((record, _)) => records.add(&framed(&record, max)),
                 None => records.add(&framed(line, max)),

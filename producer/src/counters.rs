@@ -30,8 +30,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counters at zero. `filters` are the names of the filters, in their order. The page shows each of them, and each
-    /// reason for a reject, from the start.
+    /// Counters at zero. The page shows each of `filters`, and each reason for a reject, from the start.
     pub fn new(filters: &[String]) -> Self {
         let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
         let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);

@@ -19,7 +19,7 @@ use crate::upload::copies::UploadCopies;
 /// How many batches a subscriber may be behind before it is disconnected and has to subscribe again.
 const FEED_BACKLOG: usize = 1024;
 /// How many published batches a new subscriber is sent at once. It lists S3 too, at its start and whenever the feed is
-/// gone: more would only make it look for folders that have long been archived.
+/// gone: more would only make it look for archived folders.
 const FEED_RECENT: usize = 20;
 
 struct LogOwner {

@@ -22,7 +22,6 @@ use crate::transform::{Filter, Transform};
 use crate::upload::Uploader;
 use crate::upload::copies::{Room, UploadCopies};
 
-/// Batches that may wait to be uploaded once more.
 const REPUBLISHED: usize = 64;
 
 /// The transform a configuration asks for.
@@ -34,7 +33,6 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
-/// Runs the producer until a signal, or until it cannot go on.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
@@ -102,7 +100,6 @@ fn serve_metrics(config: &Config, log: LogReader, counters: Arc<Counters>, clock
     tokio::spawn(shared::admin::serve(config.metrics.producer_listen.clone(), page, clock, shutdown));
 }
 
-/// The parts that run beside the connections.
 struct Parts {
     uploader: JoinHandle<Result<(), LogError>>,
     status: JoinHandle<()>,
@@ -110,7 +107,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Runs until the first part ends, then stops all, and waits for the log last. `failure` is set as soon as it is
+    /// Runs until the first part ends, then stops all, and waits for the log last. Sets `failure` as soon as it is
     /// known, since the rest may take too long.
     async fn run(
         mut self,

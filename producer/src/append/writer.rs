@@ -9,9 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
 
-/// Blocks that may wait for the thread.
 const BLOCKS_WAITING: usize = 4;
-/// Reports of uploads that may wait for the thread.
 const REPORTS_WAITING: usize = 64;
 
 #[derive(Debug)]
@@ -20,8 +18,8 @@ pub(crate) struct Appender {
     pub(crate) shipped: mpsc::Sender<UploadReport>,
     /// Gives the batches that were sealed, to be uploaded.
     pub(crate) sealed_batches: mpsc::UnboundedReceiver<u64>,
-    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
-    /// log fails: nothing may be believed after that.
+    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the log
+    /// fails.
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
 }
 
@@ -92,8 +90,7 @@ impl Writer {
         let done = match event {
             ConnectionEvent::Started(connection) => self.log.session_started(connection, self.clock.now())?,
             // The log has no room, and the process does not wait for it: the block is not accepted, so Adobe sends it
-            // again. Nor is any later block, even if there is room again: the log would take everything before that
-            // block for read.
+            // again. Later blocks are not accepted either, or the log would take everything before this one for read.
             ConnectionEvent::Block(..) if self.full || self.dropping => {
                 self.dropping = true;
                 return Ok(());

@@ -96,8 +96,7 @@ impl BlockBuilder {
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
     }
 
-    /// Logs what each filter dropped in this session, and what was altered since the process started because a type
-    /// cannot hold it.
+    /// Logs what each filter dropped in this session, and what was altered since the process started.
     pub(super) fn end(mut self) -> (CatchUp, DamageDetector) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);

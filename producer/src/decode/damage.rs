@@ -113,8 +113,7 @@ impl DamageDetector {
         }
     }
 
-    /// A line that has not ended has so many bytes by now. `head` is its beginning. In damaged text its end may never
-    /// come.
+    /// A line has so many bytes by now and has not ended. In damaged text its end may never come.
     pub(crate) fn line_grew(&mut self, head: &[u8], bytes: u64) {
         // With its line end such a line may still be a record.
         if bytes <= self.record_bytes.saturating_add(1) {
@@ -258,8 +257,7 @@ impl DamageHistory {
 /// How many records are remembered, the latest: some 400 KiB.
 const REMEMBERED: usize = 16_384;
 
-/// The unreadable records that ended sessions of this process. All connections share them, because Adobe may give a
-/// visitor to another connection after a reconnect.
+/// All connections share them: Adobe may give a visitor to another connection after a reconnect.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SeenRecords {
     hasher: RandomState,

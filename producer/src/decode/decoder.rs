@@ -39,8 +39,7 @@ impl From<usize> for Reading {
 pub enum Ended {
     /// The bytes ended after a record.
     Input,
-    /// The bytes ended within something: of which, so far, this came. What was cut off is no reject, because Adobe sends
-    /// it again.
+    /// The bytes ended within something. What was cut off is no reject, because Adobe sends it again.
     Within(String),
     /// The bytes cannot be decoded: the position in them is lost.
     Damaged(String),

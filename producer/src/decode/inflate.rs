@@ -67,8 +67,8 @@ impl Inflater {
         }
     }
 
-    /// The next piece of text. Cuts off the part of `input` that it has read; None when it has read all. The text before
-    /// an error is good.
+    /// The next piece of text; None when `input`, of which it cuts off what it reads, is empty. Text before an error is
+    /// good.
     pub(crate) fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
         loop {
             if input.is_empty() && matches!(self.state, State::Header(_) | State::Foreign(_)) {
@@ -132,8 +132,7 @@ impl Inflater {
         }
     }
 
-    /// Inflates a part of `input`. Returns how many bytes of `piece` it filled; they are good even if the state is a fault
-    /// afterwards.
+    /// Inflates a part of `input`. Returns how many bytes of `piece` are good, even if the state is a fault afterwards.
     fn inflate(&mut self, input: &mut &[u8]) -> usize {
         let (read, written) = (self.decompress.total_in(), self.decompress.total_out());
         let status = self.decompress.decompress(input, &mut self.piece, FlushDecompress::None);

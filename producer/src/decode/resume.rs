@@ -8,16 +8,14 @@ use state::log::KnownHits;
 
 use crate::transform::{self, Identity};
 
-/// After so many records in a row that the log does not have, only some are looked up: a lookup in vain costs a tenth of
-/// the transform.
+/// After so many unknown records in a row only some are looked up: a lookup in vain costs a tenth of the transform.
 const MAX_MISSES: u64 = 4_096;
-/// One record in so many is looked up then, until the log has one: what Adobe sends again may begin with hits that the
-/// log has forgotten.
+/// One record in so many is looked up then, until the log has one: it may have forgotten the first that Adobe sends.
 const LOOKUP_INTERVAL: u64 = 64;
 /// With so many more new rows than known hits a session has caught up: a few new ones are found among the known.
 const CAUGHT_UP: u32 = 64;
-/// With so many more known hits than new rows after that it catches up again: what Adobe sends may begin with hits that
-/// the log has forgotten. Some hits come twice at the live edge too.
+/// With so many more known hits than new rows after that it catches up again. Some hits come twice at the live edge
+/// too.
 const FELL_BACK: u32 = 1_024;
 
 /// Recognises the hits of one session that the log has.

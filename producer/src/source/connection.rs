@@ -34,8 +34,7 @@ use crate::source::shared_state::Shared;
 use crate::source::token::{NoToken, Token, TokenError};
 use crate::transform::Transform;
 
-/// Reads as many connections as configured until shutdown. When one connection needs an operator, all end, and
-/// `shutdown` is asked to stop. `resuming` says whether this log has read the stream before.
+/// Reads as many connections as configured until shutdown. When one needs an operator, it stops all.
 pub async fn run_connections(
     shared: Shared,
     transform: Transform,
@@ -96,8 +95,7 @@ pub enum Next {
 }
 
 impl Connection {
-    /// Connection `number`, from 0, of the stream. It is not connected yet. `resuming` says whether this log has read
-    /// the stream before.
+    /// Connection `number`, from 0, not connected yet. `resuming`: this log has read the stream before.
     pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
         let config = &shared.config;
         // With another `reset` no connection makes others start again.

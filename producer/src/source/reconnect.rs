@@ -12,12 +12,10 @@ use std::time::Duration;
 
 use shared::retry::Backoff;
 
-/// First wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A session that lasted so long after it had caught up was good: the connection reconnects at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
-/// Longest stay away for the sake of the others: Adobe may hold hits for this connection meanwhile. Also the wait after
-/// a session that ended [`End::Exhausted`].
+/// Longest stay away for the sake of the others, since Adobe may hold hits for this one; also after [`End::Exhausted`].
 const MAX_AWAY: Duration = Duration::from_secs(900);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +24,6 @@ pub(crate) enum End {
     Complete,
     /// The connection broke. What was under way is lost.
     Broken,
-    /// Its bytes, or a run of its records, could not be read.
     Damaged,
     /// As [`End::Damaged`], and the next session will end so too ([`crate::decode::damage`]).
     Exhausted,
@@ -48,7 +45,6 @@ pub(crate) struct Session {
     /// Whether it ended among such hits.
     pub behind: bool,
     pub end: End,
-    /// Whether all other connections wait.
     pub others_wait: bool,
 }
 
@@ -60,7 +56,6 @@ impl Session {
     }
 }
 
-/// When one connection reconnects.
 #[derive(Debug, Clone)]
 pub(crate) struct ReconnectPolicy {
     pub(crate) backoff: Backoff,

@@ -54,8 +54,8 @@ pub(crate) fn retry(status: u16, message: &str, retry_after: Option<Duration>) -
     }
 }
 
-/// Whether a conflict is about the value of `maxConnections`, and not about the number of clients. Adobe documents both
-/// under 409 and the text of neither. A doubtful text counts as the second, which passes by itself.
+/// Whether a conflict is about the value of `maxConnections`, not the number of clients. Adobe documents both under 409
+/// and the text of neither. A doubtful text counts as the second, which passes by itself.
 fn is_about_the_value(message: &str) -> bool {
     let message = message.to_lowercase();
     let names_the_value = message.contains("maxconnections") || message.contains("max connections");

@@ -32,8 +32,8 @@ pub struct Shared {
     pub(crate) out: mpsc::Sender<ConnectionEvent>,
     pub(crate) known: KnownHits,
     pub(crate) clock: Clock,
-    /// How often a connection broke. What was under way on it is lost, and Adobe may give its visitors to another
-    /// connection before it is back. So all connections start again, each with `reset`, and nothing is missing.
+    /// How often a connection broke. Its hits in flight are lost, and Adobe may give its visitors to another
+    /// connection. So all connections start again, each with `reset`, and nothing is missing.
     pub(crate) broken: watch::Sender<u64>,
     pub(crate) catch_up_times: CatchUpTimes,
     pub(crate) seen: SeenRecords,

@@ -4,8 +4,7 @@ use crate::transform::number::{Number, Scaled};
 use crate::transform::scan::Scanner;
 use crate::transform::value::{self, Shape, plain_unsigned, shape};
 
-/// The sum of an event's array, of one of its objects, or a number by itself; the outer none if it has no value,
-/// the inner if there is nothing to add up.
+/// The sum of an array, an object or a number. The outer none: it has no value; the inner: there is nothing to add up.
 pub(super) fn sum(raw: &str, scratch: &mut Vec<u8>) -> Option<Option<Scaled>> {
     let mut scanner = Scanner::of_valid(raw);
     match shape(raw) {

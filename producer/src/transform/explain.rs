@@ -15,11 +15,9 @@ pub(crate) struct Explained {
     pub(crate) column: String,
     /// The path whose value is stored; or, if none is, the first that leads to a value.
     pub(crate) path: Option<String>,
-    /// The value as it stands in the record.
     pub(crate) raw: Option<String>,
     /// The value as Redshift stores it; none is NULL.
     pub(crate) stored: Option<String>,
-    /// What the rule of the column did, if it had anything to do.
     pub(crate) applied: Option<String>,
 }
 

@@ -26,8 +26,7 @@ pub struct Filter {
     pub test: FilterTest,
 }
 
-/// Compares a string as it is, a number or boolean by its text, anything else by its JSON text. An absent value, null
-/// and the empty string are the same.
+/// Compares strings as they are, other values by their JSON text. Absent, null and the empty string are the same.
 #[derive(Debug, Clone)]
 pub enum FilterTest {
     /// There is a value.

@@ -149,8 +149,8 @@ impl Members {
         }
     }
 
-    /// Reads a key and its value. None when only the transform can read it: a key that comes twice, or a value that is
-    /// no plain number. A key with escapes is another key: no escape here spells a letter of these.
+    /// Reads a key and its value. None when only the transform can: a key comes twice, or a value is no plain number. A
+    /// key with escapes is another key: no escape here spells a letter of these.
     fn member(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
         let key = scanner.key().ok()?;
         let bytes = scanner.bytes();

@@ -52,8 +52,7 @@ pub(super) fn read(raw: &str) -> List<'_> {
     }
 }
 
-/// The longest start of an array that has whole elements only and, with the bracket that closes it, at most `max`
-/// bytes; none if that is no element, or if it is no array.
+/// The longest start of an array that has whole elements only and at most `max` bytes with the bracket that closes it.
 pub(super) fn whole_elements(raw: &str, max: usize) -> Option<&str> {
     let Shape::Array(array) = shape(raw) else { return None };
     let ends = scan::elements(array).map(|element| element.end);

@@ -12,8 +12,7 @@ pub(super) struct Mended {
 }
 
 impl Mended {
-    /// Makes the copy: U+FFFD replaces what is no UTF-8, and escapes replace control characters within strings. False if
-    /// there is nothing of the kind.
+    /// U+FFFD replaces what is no UTF-8, escapes replace control characters within strings. False if there is neither.
     pub(super) fn mend(&mut self, line: &[u8]) -> bool {
         let Self { text, replaced } = self;
         text.clear();

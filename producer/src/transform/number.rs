@@ -61,8 +61,7 @@ impl<'a> Number<'a> {
         u32::try_from(scale).unwrap_or(max)
     }
 
-    /// The value with `scale` digits after the point, rounded half away from zero; none if it takes more than 38
-    /// digits in all.
+    /// With `scale` digits after the point, rounded half away from zero; none if it takes more than 38 digits in all.
     pub(super) fn scaled(&self, scale: u32) -> Option<Scaled> {
         let zero = Scaled { negative: false, units: 0, scale, rounded: false };
         let total = self.whole.len() + self.fraction.len();

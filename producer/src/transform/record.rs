@@ -50,8 +50,7 @@ impl Transform {
         self
     }
 
-    /// Writes this text into columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
-    /// row goes to, it puts the id in its place.
+    /// Writes this text into columns of kind `batch`. The log puts the id of the batch, as long as it, in its place.
     pub fn with_batch_mark(mut self, mark: &str) -> Self {
         mark.clone_into(&mut self.converter.batch_mark);
         self

@@ -18,8 +18,8 @@ pub(super) enum Stored {
     Misfit,
 }
 
-/// Appends the cell of a value under the rule of its column. `invalid`: so many characters of it stand for bytes that
-/// were no UTF-8.
+/// Appends the cell of a value under the rule of its column. `invalid` characters of it stand for bytes that were no
+/// UTF-8.
 pub(super) fn store(
     candidate: Candidate,
     (raw, escaped): (&str, bool),

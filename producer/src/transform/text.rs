@@ -7,7 +7,7 @@ use memchr::memchr;
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 /// Appends what the inside of a valid JSON string means. NUL, which Redshift cannot store, is left out; half a
-/// surrogate pair, which UTF-8 cannot express, becomes U+FFFD: the rest of the value survives.
+/// surrogate pair, which UTF-8 cannot express, becomes U+FFFD.
 pub(super) fn unescape(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) {
     let mut rest = string;
     while let Some(at) = memchr(b'\\', rest) {

@@ -51,8 +51,8 @@ pub(super) fn plain_text<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> &'a [u8]
     }
 }
 
-/// The text of a string, number or boolean; none of a string with NULs or halves of surrogate pairs, which is neither
-/// a number nor a word, and would be without them. `scratch` is overwritten if there are escapes.
+/// The text of a string, number or boolean; none of a string with NULs or halves of surrogate pairs, which is neither a
+/// number nor a word. `scratch` is overwritten if there are escapes.
 pub(super) fn scalar<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     match shape(raw) {
         Shape::Array(_) | Shape::Object(_) | Shape::Null => None,

@@ -51,8 +51,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| UploadError::Closed)
 }
 
-/// Where a batch goes, and who writes it. Keys, manifest and seal are made from the log alone, so that after a crash at
-/// any point the same objects are uploaded again.
+/// Makes keys, manifest and seal from the log alone: after a crash at any point the same objects are uploaded again.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) bucket: String,
@@ -66,8 +65,8 @@ impl Place {
         layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
     }
 
-    /// The seal of a batch with rows of these `columns`, if the log knows their names. None while the batch is not
-    /// sealed or one of its files is not in S3.
+    /// None while the batch is not sealed or one of its files is not in S3. The log may not know the names of its
+    /// `columns`.
     pub(super) fn seal(
         &self,
         batch: &BatchRecord,

@@ -70,8 +70,7 @@ pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<
     Ok(None)
 }
 
-/// Puts every object of a batch once more, because one of them was lost or altered in S3. Copies that are not whole any
-/// more end it for good.
+/// Puts every object of a batch once more. Copies that are not whole any more end it for good.
 pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<Option<u64>, UploadError> {
     match put_copies(&context, batch).await {
         Ok(rows) => {
@@ -87,8 +86,8 @@ pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<O
     Ok(None)
 }
 
-/// Puts files, manifest and seal, and returns the rows of the batch. The files are the same, byte for byte, so whoever
-/// reads them meanwhile reads what was sealed; with encryption their `ETag`s are new, so the seal is too.
+/// Returns the rows of the batch. The files are the same, byte for byte, so whoever reads them meanwhile reads what was
+/// sealed; with encryption their `ETag`s are new, so the seal is too.
 async fn put_copies(context: &Context, batch: BatchId) -> Result<u64, UploadError> {
     let copies = context.copies.clone();
     let mut seal = blocking(move || copies.seal(batch)).await?.map_err(UploadError::CopyGone)?;

@@ -31,10 +31,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// Runs `job` until it succeeds. None when the process ends before.
-    ///
-    /// # Errors
-    /// When the log cannot be read: damage does not pass.
+    /// Runs `job` until it succeeds, or the log cannot be read. None when the process ends before.
     pub(super) async fn until_done<T, F>(
         &self,
         what: &str,

@@ -69,8 +69,8 @@ impl Uploader {
         Self { rejects_every, ..self }
     }
 
-    /// Uploads what an earlier process left and the batches that come from `sealed`, until shutdown. What is on its way
-    /// then is dropped; the next start uploads it again.
+    /// Uploads what is `left` and what comes from `sealed`, until shutdown. The next start uploads again what is under
+    /// way then.
     pub async fn run(
         mut self,
         left: Resumed,

@@ -67,7 +67,6 @@ impl Imported {
         self.plain(key, toml::Value::from(value));
     }
 
-    /// A value the daemon may not have set: then our default holds.
     fn set_if(&mut self, key: &str, value: &str) {
         if !value.is_empty() {
             self.set(key, value);
@@ -195,14 +194,12 @@ impl Imported {
 
 const ADMIN: &str = "config_admin.json";
 const PARAMETERS: &str = "producer_parameters.json";
-/// The key's usual name.
 const KEY: &str = "pkey.key";
 
 /// What the files of the Python daemon say: two JSON objects and a private key. A key is removed when it is read, so that the unknown ones are left.
 pub(super) struct Daemon {
     admin: Map<String, Value>,
     parameters: Map<String, Value>,
-    /// The private key as PEM, if there is one.
     key: Option<Secret>,
 }
 

@@ -28,7 +28,6 @@ use crate::upload::Uploader;
 
 /// Follows the name of the instance in that of its replays.
 const SUFFIX: &str = "-replay";
-/// Letters of an instance's name at most.
 const NAME_MAX: usize = 64;
 /// Rejects go to S3 as soon as they are there.
 const REJECTS_EVERY: Duration = Duration::from_millis(500);
@@ -46,8 +45,7 @@ pub(crate) struct Args {
     from_start: bool,
 }
 
-/// Takes the records of all files in, and returns when they are in S3 and published. Reports on `out` what became of
-/// them, however it ends.
+/// Takes the records of all files in until they are published. Reports on `out` what became of them, however it ends.
 pub(crate) async fn replay(
     config: Config,
     args: &Args,
@@ -117,14 +115,12 @@ pub(crate) async fn replay(
 }
 
 struct Pipeline {
-    /// The end of the thread that writes the log.
     log: oneshot::Receiver<Result<(), LogError>>,
     uploader: JoinHandle<Result<(), LogError>>,
     stop_uploader: Shutdown,
 }
 
 impl Pipeline {
-    /// Returns why one of them ended by itself.
     async fn failure(&mut self) -> Failure {
         tokio::select! {
             ended = &mut self.uploader => ended_by_itself(ended.ok().and_then(Result::err)),
@@ -147,8 +143,7 @@ impl Pipeline {
     }
 }
 
-/// The configuration of a replay: a log beside the producer's, so that either may run without the other, and the
-/// name that its seals and rejects bear.
+/// A log beside the producer's, so that either may run without the other, and a name for seals and rejects.
 fn with_own_log(mut config: Config) -> Result<Config, Failure> {
     config.log.dir = config.log.dir.join("replay");
     let name = config.instance.name.to_string();

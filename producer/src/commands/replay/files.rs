@@ -17,9 +17,7 @@ use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::{Reader, Stop};
 use crate::commands::replay::summary::Summary;
 
-/// How often to check whether everything is in S3.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Pieces of a file that may wait for the reading thread.
 const PIECES_WAITING: usize = 4;
 
 pub(super) struct Replay<'s> {
@@ -27,7 +25,6 @@ pub(super) struct Replay<'s> {
     pub(super) journal: Journal,
     /// Records the log had received when it was opened.
     pub(super) received_before: u64,
-    /// None while it reads.
     pub(super) reader: Option<Reader>,
     pub(super) stream: mpsc::Sender<ConnectionEvent>,
     pub(super) summary: &'s mut Summary,
@@ -36,7 +33,6 @@ pub(super) struct Replay<'s> {
 }
 
 impl Replay<'_> {
-    /// Reads all files, and returns when their records are in S3 and published.
     pub(super) async fn files(&mut self, inputs: Vec<Input>) -> Result<(), Failure> {
         let bar = bar(inputs.iter().map(|input| input.bytes));
         let mut whole = Vec::new();

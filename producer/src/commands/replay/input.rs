@@ -21,7 +21,6 @@ use tokio::sync::mpsc;
 
 use crate::commands::replay::read;
 
-/// Bytes read from a file at once.
 const READ_BYTES: usize = 256 << 10;
 /// Failures in a row after which an object is given up: a few minutes.
 const TRIES: u32 = 10;
@@ -41,7 +40,6 @@ enum Place {
     Object(ObjectStore, String),
 }
 
-/// Everything the arguments name, in their order.
 pub(crate) async fn find(files: &[OsString], store: &ObjectStore) -> Result<Vec<Input>, Failure> {
     let mut inputs: Vec<Input> = Vec::new();
     for file in files {

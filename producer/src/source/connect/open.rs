@@ -55,8 +55,7 @@ const MAX_SHOWN: usize = 300;
 /// How often a connection without traffic is probed, so that a dead one is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), without redirects and
-/// decompression of its own.
+/// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), no redirects, no decompression.
 pub fn client(config: &Adobe) -> reqwest::Result<Client> {
     let egress = &config.egress;
     // reqwest must not search for proxies itself: every client of the product takes the same way out.
@@ -118,8 +117,8 @@ pub async fn open(
     Err(ConnectError::BadRedirect(format!("gave up after {MAX_REDIRECTS} redirects")))
 }
 
-/// The `error_description` of a refusal, or the whole body in another form. Takes out the token, which Livestream may
-/// repeat, before the text is cut: a cut could leave half of it.
+/// The `error_description` of a refusal, or the whole body in another form. Livestream may repeat the token: it is
+/// taken out before the text is cut, since a cut could leave half of it.
 fn message(body: &[u8], token: &Secret) -> String {
     let refusal: Value = serde_json::from_slice(body).unwrap_or_default();
     let description = refusal.get("error_description").and_then(Value::as_str).map(Cow::Borrowed);
@@ -145,8 +144,7 @@ pub(super) fn stream_url(config: &Adobe, reset: Option<Reset>) -> Result<Url, Co
     Ok(url)
 }
 
-/// Where a redirect leads, if the token may go there. Adds what its query lacks of ours: the number of connections and
-/// where to read from.
+/// Where a redirect leads, if the token may go there. Adds what its query lacks of ours.
 pub(super) fn target(headers: &HeaderMap, from: &Url, allowed: &[String]) -> Result<Url, ConnectError> {
     let bad = ConnectError::BadRedirect;
     let location = headers.get(LOCATION).and_then(|location| location.to_str().ok());

@@ -35,8 +35,8 @@ struct Stored {
 }
 
 impl Cache {
-    /// The token of this credential, if the file holds it. Reports a file that cannot be trusted, and leaves it: the next
-    /// token replaces it.
+    /// The token of this credential, if the file holds it. A file that cannot be trusted is left for the next token to
+    /// replace.
     pub(super) fn load(&self, fingerprint: &str, now: Moment) -> Option<Token> {
         match self.read() {
             Ok(stored) => (stored.fingerprint == fingerprint).then(|| {
@@ -101,8 +101,8 @@ impl Cache {
         stored.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
     }
 
-    /// Waits until no other producer requests a token, and keeps them from it until the file is dropped. None after
-    /// `patience`, or when the file cannot be locked: then both producers request one, which costs a request.
+    /// Keeps other producers from requesting a token until the file is dropped. None after `patience`, or when it
+    /// cannot be locked: then both request one, which costs a request.
     pub(super) async fn lock(&self, patience: Duration, clock: &Clock) -> Option<File> {
         let path = self.path.with_added_extension("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);

@@ -24,7 +24,6 @@ const MAX_SHOWN: usize = 300;
 pub(super) struct Ims {
     http: Client,
     config: Adobe,
-    /// With `adobe.auth = "jwt"`.
     account: Option<ServiceAccount>,
     fingerprint: String,
 }

@@ -25,7 +25,6 @@ const LIFE: TimeDelta = TimeDelta::hours(1);
 pub struct KeyError(String);
 
 pub(super) struct ServiceAccount {
-    /// All claims but the time.
     claims: Map<String, Value>,
     key: EncodingKey,
 }

@@ -34,7 +34,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Longest wait when IMS cannot be reached or is busy: it may be back any moment.
 const MAX_WAIT_UNAVAILABLE: Duration = Duration::from_secs(60);
-/// Longest `Retry-After` of IMS that is followed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Gets tokens, keeps the current one, and shares it. Clones are the same.
@@ -56,7 +55,6 @@ struct State {
     /// Livestream refused a token since it last accepted one.
     doubted: bool,
     backoff: Backoff,
-    /// Why and until when IMS is not asked.
     pause: Option<(TokenError, Steady)>,
 }
 
@@ -118,8 +116,7 @@ impl Tokens {
         }
     }
 
-    /// Livestream refused this token. Another is needed, unless there is one already. If it refused the one before
-    /// too, IMS is asked only after a wait.
+    /// Livestream refused this token. If it refused the one before too, IMS is asked only after a wait.
     pub async fn refused(&self, token: &Token) {
         let mut state = self.0.state.lock().await;
         if state.current.as_ref().is_none_or(|current| current.value != token.value) {
@@ -147,8 +144,8 @@ impl Tokens {
         let _ = shutdown.until::<()>(renewing).await;
     }
 
-    /// When to renew the token unasked. A connection asks for the first token, for one after a 401, and for one whose
-    /// life is short.
+    /// When to renew unasked. A connection itself asks for the first token, after a 401, and when tokens are
+    /// short-lived.
     async fn next_renewal(&self) -> Option<Steady> {
         let state = self.0.state.lock().await;
         let token = state.current.as_ref().filter(|token| token.life >= SHORT_LIFE)?;

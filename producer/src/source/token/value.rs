@@ -11,8 +11,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// No token is kept for longer, whatever IMS or the file says. Adobe's live for a day.
 pub(super) const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
-/// A token and its life. The process measures the life with the steady clock; the times of the wall clock are for the
-/// file.
+/// The process measures the life with the steady clock; the times of the wall clock are for the file.
 #[derive(Debug, Clone)]
 pub struct Token {
     pub(super) value: Secret,
@@ -22,8 +21,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token issued at `issued`, perhaps to another process. One from the future was issued before the clock was set
-    /// back: it counts as new, and Livestream refuses it if it is not.
+    /// One from the future was issued before the clock was set back: it counts as new, and Livestream refuses it if it
+    /// is not.
     pub(super) fn new(value: Secret, issued: DateTime<Utc>, life: Duration, now: Moment) -> Self {
         let life = life.min(MAX_LIFE);
         Self { value, issued, life, end: now.steady + left_of(life, issued, now.wall) }

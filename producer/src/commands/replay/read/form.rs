@@ -8,7 +8,6 @@ use serde::de::IgnoredAny;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-/// Bytes decompressed at once.
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// The bytes that must be enough: no tool that prints JSON for people writes longer lines.
 const HEAD_BYTES: usize = 64 << 10;
@@ -45,10 +44,8 @@ const ARRAY: &str =
 const PRETTY: &str =
     "its records go over several lines, and each is to stand on one: convert it, with `jq -c .`";
 
-/// The form of a text, by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
-    /// Not enough yet.
     Unknown,
     /// Lines, after a byte order mark of so many bytes.
     Lines(usize),
@@ -56,11 +53,9 @@ enum Form {
     Other(&'static str),
 }
 
-/// Why the beginning of a text gives no lines.
 #[derive(Debug)]
 pub(super) enum Unusable {
     Io(io::Error),
-    /// It is no lines of JSON: what it is, and what to do.
     NotLines(&'static str),
 }
 

@@ -22,9 +22,7 @@ const AROUND: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It cannot be decompressed any further.
     Damaged {
-        /// The records before the damage.
         records: u64,
         why: String,
     },
@@ -36,7 +34,6 @@ pub(crate) enum Stop {
     Closed,
 }
 
-/// Makes blocks of the records of one file after the other.
 pub(crate) struct Reader {
     records: BlockBuilder,
     max_record_bytes: usize,
@@ -57,8 +54,8 @@ impl Reader {
         self.records.count
     }
 
-    /// Reads a file and returns how many records it has. Skips the first `skip` of them. Calls `report` now and then with
-    /// the records sent, of all files.
+    /// Reads a file without its first `skip` records. Returns how many it has. Calls `report` with the records sent so
+    /// far.
     pub(crate) fn read(
         &mut self,
         pieces: mpsc::Receiver<Bytes>,
@@ -78,18 +75,14 @@ impl Reader {
     }
 }
 
-/// The file that is being read.
 struct File<'r> {
     reader: &'r mut Reader,
-    /// Records to skip.
     skip: u64,
-    /// Records so far.
     count: u64,
     closed: bool,
 }
 
 impl File<'_> {
-    /// Reads to the end, or until nobody takes the records.
     fn lines(&mut self, mut bytes: Pieces, report: impl Fn(u64)) -> Result<(), Unusable> {
         let max = self.reader.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND);
         let (mut framer, mut piece) = (Framer::new(max), vec![0; PIECE_BYTES]);
@@ -145,7 +138,6 @@ fn framed(record: &[u8], max: usize) -> Frame<'_> {
     Frame::TooLong { head, bytes: record.len() as u64 }
 }
 
-/// The pieces one after the other, to their end: an empty one.
 struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     piece: Bytes,

@@ -12,7 +12,6 @@ use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
 const BLOCKS_WAITING: usize = 4;
 const REPORTS_WAITING: usize = 64;
 
-#[derive(Debug)]
 pub(crate) struct Appender {
     pub(crate) stream: mpsc::Sender<ConnectionEvent>,
     pub(crate) shipped: mpsc::Sender<UploadReport>,

@@ -28,19 +28,12 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
     report.line("log directory", log_dir(config))?;
-    report.line("network", Ok(network(config)))?;
+    let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
+    let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
+    report.line("network", Ok(config.s3.egress.report(urls)))?;
     adobe(config, clock, &mut report).await?;
     report.line("S3", bucket(config).await)?;
     report.end()
-}
-
-/// Whether requests go through a proxy.
-fn network(config: &Config) -> String {
-    let (token, stream) = (config.adobe.token_url.clone(), config.adobe.stream_url.clone());
-    config
-        .s3
-        .egress
-        .report([("Adobe token", token), ("Livestream", stream)].into_iter().chain(config.s3.addresses()))
 }
 
 fn schema(config: &Config) -> Outcome {
@@ -99,11 +92,9 @@ async fn adobe<W: Write>(config: &Config, clock: &Clock, report: &mut Report<'_,
     // Without the token cache of a running producer: the check tries the credential.
     let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone());
     let token = match tokens {
-        Ok(tokens) => tokens.get().await.map_err(|none| match none.error {
-            error @ TokenError::Refused { .. } => (Exit::Config, error.to_string()),
-            error @ (TokenError::Unavailable { .. } | TokenError::NotAccepted) => {
-                (Exit::Unavailable, error.to_string())
-            }
+        Ok(tokens) => tokens.get().await.map_err(|none| {
+            let refused = matches!(none.error, TokenError::Refused { .. });
+            (if refused { Exit::Config } else { Exit::Unavailable }, none.to_string())
         }),
         Err(error) => Err((Exit::Config, error.to_string())),
     };

@@ -35,7 +35,7 @@ impl Asked {
         let config = Config::load(&self.config, Secrets::Unused)?;
         let schema = config.schema.load()?;
         match &self.explain {
-            None if self.json => print_json(out, &as_json(&schema)),
+            None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema))?),
             None => table(&schema, out),
             Some(file) => {
                 let mut transform = crate::run::transform(&config, &schema)?;
@@ -111,7 +111,8 @@ fn explain(
         explained.map_err(|reject| Failure::new(Exit::Data, anyhow!("the record is a reject: {reject}")))?;
     let outcome = outcome(transform, record);
     if json {
-        return print_json(out, &json!({ "outcome": outcome, "columns": explained }));
+        writeln!(out, "{:#}", json!({ "outcome": outcome, "columns": explained }))?;
+        return Ok(());
     }
     let with_value = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some());
     let rows = with_value.map(|Explained { column, path, raw, stored, applied }| {
@@ -148,11 +149,6 @@ fn short(value: &str) -> String {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
     if line.chars().count() <= SHOWN { line } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
-}
-
-fn print_json(out: &mut impl Write, value: &Value) -> Result<(), Failure> {
-    writeln!(out, "{value:#}")?;
-    Ok(())
 }
 
 fn print_table(out: &mut impl Write, head: [&str; 5], rows: Vec<[String; 5]>) -> Result<(), Failure> {

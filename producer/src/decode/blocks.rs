@@ -18,10 +18,10 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How the reason for a record over `adobe.max_record_bytes` begins.
 pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
-#[derive(Debug)]
 pub(crate) struct BlockBuilder {
     transform: Transform,
-    resume: Option<Resume>,
+    /// Finds hits that are not transformed.
+    pub(super) resume: Option<Resume>,
     pub(super) damage: DamageDetector,
     block: Block,
     /// Bytes of rejected records in the block.
@@ -38,12 +38,6 @@ impl BlockBuilder {
         let filtered = vec![0; transform.filter_names().len()];
         let (resume, damage, block) = Default::default();
         Self { transform, resume, damage, block, rejected: 0, count: 0, filtered, counters }
-    }
-
-    /// For a session: hits that `resume` finds are not transformed, and `damage` counts unreadable records.
-    pub(super) fn of_session(mut self, resume: Option<Resume>, damage: DamageDetector) -> Self {
-        (self.resume, self.damage) = (resume, damage);
-        self
     }
 
     /// Adds a line. True when the block is full: [take](Self::take) it before the next line.

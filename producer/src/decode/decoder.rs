@@ -50,7 +50,6 @@ pub enum Ended {
     Closed,
 }
 
-#[derive(Debug)]
 pub struct Finished {
     pub(crate) ended: Ended,
     pub(crate) catch_up: CatchUp,
@@ -88,7 +87,8 @@ impl Decoder {
     pub(super) fn new(transform: Transform, reading: Reading, counters: Arc<Counters>) -> Self {
         let Reading { max_record_bytes, resume, damage } = reading;
         let framer = Framer::new(max_record_bytes);
-        let blocks = BlockBuilder::new(transform, counters.clone()).of_session(resume, damage);
+        let mut blocks = BlockBuilder::new(transform, counters.clone());
+        (blocks.resume, blocks.damage) = (resume, damage);
         Self { framer, blocks, counters, ended: None }
     }
 
@@ -147,8 +147,14 @@ impl Decoder {
                     false => within_a_record(pending),
                 }
             }
+            TextEnd::Body(Err(InflateError::NotGzip(head)))
+            | TextEnd::Connection(Err(InflateError::NotGzip(head)))
+                if head.contains(NOT_AUTHORIZED) =>
+            {
+                Ended::NotAuthorized
+            }
             TextEnd::Body(Err(error)) | TextEnd::Connection(Err(error @ InflateError::NotGzip(_))) => {
-                undecodable(error)
+                Ended::Damaged(error.to_string())
             }
             TextEnd::Connection(_) if pending > 0 => within_a_record(pending),
             TextEnd::Connection(_) => Ended::Input,
@@ -181,13 +187,6 @@ fn record(blocks: &mut BlockBuilder, ended: &mut Option<Ended>, frame: &Frame<'_
                 *ended = Some(Ended::Closed);
             }
         }
-    }
-}
-
-fn undecodable(error: InflateError) -> Ended {
-    match error {
-        InflateError::NotGzip(head) if head.contains(NOT_AUTHORIZED) => Ended::NotAuthorized,
-        error => Ended::Damaged(error.to_string()),
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) enum Frame<'a> {
 }
 
 /// Splits the text of one session, whose first byte starts a record.
-#[derive(Debug)]
 pub(crate) struct Framer {
     max_record_bytes: usize,
     /// The line so far, if a piece ended inside it: whole while it can still be a record, then only its head.

@@ -2,7 +2,7 @@
 
 use crate::transform::list::{self, Delimiter, List, Sent};
 use crate::transform::number::{Number, Scaled};
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::value::{self, Shape, plain_unsigned, shape};
 use crate::transform::{cell, event, scan, semi, text, time};
 use shared::schema::{Column, Kind, SqlType};
@@ -99,11 +99,6 @@ impl Convert {
             (Kind::Instance, _) => Self::Instance(max),
             (Kind::Batch, _) => Self::Batch,
         }
-    }
-
-    /// Whether the value is the same whatever the record.
-    pub(super) fn is_constant(self) -> bool {
-        matches!(self, Self::Instance(_) | Self::Batch)
     }
 }
 

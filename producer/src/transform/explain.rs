@@ -4,11 +4,10 @@ use serde::Serialize;
 use shared::schema::{Column, Rule, Schema};
 
 use crate::transform::mend::Mended;
-use crate::transform::outcome::Reject;
+use crate::transform::outcome::{ColumnCounts, Reject};
 use crate::transform::plan::Candidate;
 use crate::transform::record::{Transform, read};
 use crate::transform::row::{Stored, store};
-use crate::transform::stats::ColumnCounts;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Explained {

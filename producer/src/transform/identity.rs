@@ -74,7 +74,7 @@ impl Members {
     /// Finds both ids from the start of the record on, and the time, whose key may stand at `received`.
     fn ids_from_start(&mut self, record: &[u8], received: Option<usize>) -> Option<()> {
         let mut scanner = Scanner::of_bytes(record);
-        self.read_from_start(&mut scanner, Self::has_ids)?;
+        self.read_from_start(&mut scanner, |found| found.high.is_some() && found.low.is_some())?;
         let end = scanner.at();
         if ID.find(record.get(end..)?).is_some() {
             return None;
@@ -117,10 +117,6 @@ impl Members {
             }
             _ => Some(()),
         }
-    }
-
-    fn has_ids(&self) -> bool {
-        self.high.is_some() && self.low.is_some()
     }
 
     /// Reads keys and values from the start of the record until enough is found.

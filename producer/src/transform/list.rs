@@ -1,7 +1,7 @@
 //! A list variable as one text: its values joined by their delimiter.
 
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::scan::{self, Scanner};
-use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use crate::transform::value::{self, Shape, shape};
 
@@ -89,7 +89,11 @@ impl Delimiter {
         let text = match shape(raw) {
             Shape::Number(text) => text,
             Shape::String(text) if text.len() > 1 && text.iter().all(u8::is_ascii_digit) => text,
-            Shape::String(text) => return Self::of_string(text),
+            Shape::String(string) => {
+                let (mut text, mut counts) = (Vec::new(), ColumnCounts::default());
+                text::unescape(string, &mut text, &mut counts);
+                return Self::new(&text).filter(|_| counts.is_zero());
+            }
             Shape::Null | Shape::Bool(_) | Shape::Array(_) | Shape::Object(_) => return None,
         };
         let code = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
@@ -101,13 +105,6 @@ impl Delimiter {
         let mut bytes = [0; MAX_DELIMITER_BYTES];
         bytes.get_mut(..text.len()).filter(|_| !text.is_empty())?.copy_from_slice(text);
         Some(Self { bytes, length: text.len() })
-    }
-
-    fn of_string(string: &[u8]) -> Option<Self> {
-        let mut text = Vec::new();
-        let mut counts = ColumnCounts::default();
-        text::unescape(string, &mut text, &mut counts);
-        Self::new(&text).filter(|_| counts.is_zero())
     }
 }
 

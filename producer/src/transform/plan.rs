@@ -74,7 +74,8 @@ impl Plan {
     /// The targets whose value is not in the record.
     pub(super) fn constants(&self) -> impl Iterator<Item = usize> {
         let all = self.candidates.iter().enumerate();
-        all.filter(|(_, candidate)| candidate.convert.is_constant()).map(|(target, _)| target)
+        let is_constant = |convert| matches!(convert, Convert::Instance(_) | Convert::Batch);
+        all.filter(move |(_, candidate)| is_constant(candidate.convert)).map(|(target, _)| target)
     }
 
     pub(super) fn targets(&self) -> usize {

@@ -6,10 +6,9 @@ use shared::schema::{MAX_ROW_BYTES, Schema};
 use crate::transform::convert::Converter;
 use crate::transform::filter::{Filter, TransformError};
 use crate::transform::mend::Mended;
-use crate::transform::outcome::{Outcome, Reject};
+use crate::transform::outcome::{ColumnCounts, Outcome, Reject, Stats};
 use crate::transform::plan::Plan;
 use crate::transform::spans::Spans;
-use crate::transform::stats::{ColumnCounts, Stats};
 use crate::transform::{row, walk};
 
 /// Turns records into rows of one schema. Owns buffers: one for each thread.
@@ -72,7 +71,7 @@ impl Transform {
         let bytes = row.len() - start;
         let written =
             written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
-        self.stats.end_record(written.is_ok(), self.spans.is_mended());
+        self.stats.end_record(written.is_ok(), self.spans.mended);
         if let Err(reject) = written {
             row.truncate(start);
             return Outcome::Rejected(reject);
@@ -119,7 +118,8 @@ pub(super) fn read<'t>(
     if walk::walk(plan, &mended.text, spans).is_err() {
         return Err(reject);
     }
-    spans.mended_at(&mended.replaced);
+    spans.mended = true;
+    spans.replaced.extend_from_slice(&mended.replaced);
     Ok(&mended.text)
 }
 

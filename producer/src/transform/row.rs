@@ -2,10 +2,9 @@
 
 use crate::transform::cell;
 use crate::transform::convert::{Converter, Done, Out};
-use crate::transform::outcome::Reject;
+use crate::transform::outcome::{ColumnCounts, Reject, Stats};
 use crate::transform::plan::{Candidate, Plan};
 use crate::transform::spans::Spans;
-use crate::transform::stats::{ColumnCounts, Stats};
 use shared::schema::Rule;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

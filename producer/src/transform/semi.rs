@@ -1,8 +1,8 @@
 //! What of JSON a SUPER column can hold. COPY parses the text into values of Redshift, and refuses the row if one of them
 //! has no form there.
 
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::scan::{Scanner, Span};
-use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).
@@ -15,7 +15,13 @@ const MAX_DEPTH: usize = 1000;
 pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
     each_string(raw, |Span { start, end, escaped }| {
         let string = raw.as_bytes().get(start..end).unwrap_or_default();
-        if escaped { escapes_fit(string, scratch) } else { string.len() <= MAX_STRING_BYTES }
+        if !escaped {
+            return string.len() <= MAX_STRING_BYTES;
+        }
+        let mut counts = ColumnCounts::default();
+        scratch.clear();
+        text::unescape(string, scratch, &mut counts);
+        counts.is_zero() && scratch.len() <= MAX_STRING_BYTES
     })
 }
 
@@ -91,13 +97,6 @@ fn mend_string(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) {
         }
         counts.add(&altered);
     }
-}
-
-fn escapes_fit(string: &[u8], scratch: &mut Vec<u8>) -> bool {
-    let mut counts = ColumnCounts::default();
-    scratch.clear();
-    text::unescape(string, scratch, &mut counts);
-    counts.is_zero() && scratch.len() <= MAX_STRING_BYTES
 }
 
 #[cfg(test)]

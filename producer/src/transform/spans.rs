@@ -12,9 +12,9 @@ pub(super) struct Spans {
     /// For the few keys with escapes.
     pub(super) key: Vec<u8>,
     /// The text is a mended copy of the record.
-    mended: bool,
+    pub(super) mended: bool,
     /// Where in it a U+FFFD stands for bytes that are no UTF-8, ascending.
-    replaced: Vec<usize>,
+    pub(super) replaced: Vec<usize>,
 }
 
 impl Spans {
@@ -57,16 +57,6 @@ impl Spans {
         }
         let Some(Span { start, end, .. }) = self.spans.get(target) else { return 0 };
         self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
-    }
-
-    /// Notes that the text is a mended copy, in which characters at these places stand for bytes that are no UTF-8.
-    pub(super) fn mended_at(&mut self, replaced: &[usize]) {
-        self.mended = true;
-        self.replaced.extend_from_slice(replaced);
-    }
-
-    pub(super) fn is_mended(&self) -> bool {
-        self.mended
     }
 
     /// The targets present, ascending.

@@ -1,6 +1,6 @@
 //! JSON strings to text.
 
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use memchr::memchr;
 
 /// U+FFFD, which stands for a character that cannot be.

@@ -1,7 +1,7 @@
 //! The raw text of a valid JSON value, and what can be read from it without a parser.
 
 use crate::transform::number::Number;
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::text;
 
 /// What a value is, by its first character.

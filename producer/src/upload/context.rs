@@ -61,10 +61,6 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn file_key(&self, batch: &BatchRecord, file: &FileRecord) -> String {
-        layout::folder(&self.to_ingest, batch.id) + &layout::file_name(file.no, batch.compression)
-    }
-
     /// None while the batch is not sealed or one of its files is not in S3. The log may not know the names of its
     /// `columns`.
     pub(super) fn seal(

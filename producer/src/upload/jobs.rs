@@ -36,11 +36,12 @@ pub(super) async fn upload(context: Arc<Context>, file: u64) -> Result<Option<u6
         Ok::<_, UploadError>((record, batch, Content::of_rows(&rows), compressed))
     });
     let (record, batch, rows, content) = prepared.await??;
-    let key = context.place.file_key(&batch, &record);
+    let name = layout::file_name(record.no, batch.compression);
+    let key = layout::folder(&context.place.to_ingest, batch.id) + &name;
     let bytes = content.len() as u64;
     let stored = context.store.put(&key, content.clone()).await?;
     // Before the log drops the rows.
-    context.keep_copy(batch.id, layout::file_name(record.no, batch.compression), content).await;
+    context.keep_copy(batch.id, name, content).await;
     let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
     context.report(|noted| UploadReport::File(file, upload, noted)).await?;
     tracing::debug!(key, rows = record.rows, bytes, "file uploaded");

@@ -21,7 +21,6 @@ const MAX_BYTES: usize = 8 << 20;
 /// How often to look for a full object.
 const FULL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
 pub(super) struct Rejects {
     pub(super) context: Arc<Context>,
     pub(super) prefix: String,

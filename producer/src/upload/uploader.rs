@@ -22,7 +22,6 @@ use crate::upload::rejects::Rejects;
 use crate::upload::retry::{Retry, UploadError};
 
 /// Brings what the log holds to S3.
-#[derive(Debug)]
 pub struct Uploader {
     context: Context,
     rejected: String,

@@ -20,7 +20,6 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// How often to try a lock that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-#[derive(Debug)]
 pub(super) struct Cache {
     pub(super) path: PathBuf,
 }

@@ -15,7 +15,7 @@ use shared::shutdown::Shutdown;
 use crate::commands::check::check;
 use crate::commands::import::import;
 use crate::commands::replay::{Args, replay};
-use crate::commands::schema::Asked;
+use crate::commands::schema::{Asked, Where};
 
 /// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
 #[derive(Debug, Parser)]
@@ -88,13 +88,6 @@ struct ImportConfig {
     /// `instance.name` of the configuration.
     #[arg(long, default_value = "web-1", value_parser = |name: &str| Instance::try_from(name.to_owned()))]
     instance: Instance,
-}
-
-#[derive(Debug, clap::Args)]
-struct Where {
-    /// The configuration file of both services.
-    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
-    config: PathBuf,
 }
 
 impl Cli {

@@ -9,7 +9,7 @@ use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::inspect::metrics::producer_page;
-use state::log::{Log, LogError, LogReader, Settings};
+use state::log::{Log, LogError, LogReader, Resumed, Settings};
 use state::status::feed::Owner;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -39,15 +39,10 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
     let transform = transform.with_batch_mark(log.batch_mark());
     let (known, resuming) = (log.known(), log.has_history());
-    tracing::info!(
-        instance = %config.instance.name,
-        dir = %config.log.dir.display(),
-        rows = resumed.rows,
-        files = resumed.closed.len(),
-        batches = resumed.sealed.len(),
-        hits = resumed.hits,
-        "log open"
-    );
+    let (instance, dir) = (&config.instance.name, config.log.dir.display());
+    let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
+    let Resumed { rows, hits, .. } = resumed;
+    tracing::info!(%instance, %dir, rows, files, batches, hits, "log open");
     let store = ObjectStore::connect(&config.s3).await;
     let reader = log.reader();
     let room =

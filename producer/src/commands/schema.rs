@@ -16,12 +16,18 @@ const SHOWN: usize = 60;
 /// A longer file is no record of the stream.
 const MAX_RECORD: u64 = 64 << 20;
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Where {
+    /// The configuration file of both services.
+    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
+    pub(crate) config: PathBuf,
+}
+
 /// What `producer schema` is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// The configuration file of both services.
-    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    place: Where,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -32,7 +38,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
-        let config = Config::load(&self.config, Secrets::Unused)?;
+        let config = Config::load(&self.place.config, Secrets::Unused)?;
         let schema = config.schema.load()?;
         match &self.explain {
             None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema))?),

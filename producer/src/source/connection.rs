@@ -249,11 +249,7 @@ impl Connection {
         if restarts_others && config.reset == Reset::Smallest {
             broken.send_modify(|times| *times += 1);
         }
-        tracing::info!(
-            connection = self.number,
-            why,
-            seconds = session.lasted.as_secs(),
-            "the session ended"
-        );
+        let (connection, seconds) = (self.number, session.lasted.as_secs());
+        tracing::info!(connection, why, seconds, "the session ended");
     }
 }

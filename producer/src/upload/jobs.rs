@@ -10,8 +10,7 @@ use state::log::{FileStatus, LogError, LogReader, Upload};
 use state::status::feed::Published;
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, blocking};
-use crate::upload::retry::UploadError;
+use crate::upload::context::{Context, UploadError, blocking};
 
 /// The files of a sealed batch that are not in S3.
 pub(super) async fn to_upload(log: LogReader, batch: u64) -> Result<Vec<u64>, LogError> {

@@ -8,7 +8,6 @@ mod uploader;
 mod rejects;
 mod jobs;
 mod context;
-mod retry;
 pub(crate) mod copies;
 #[cfg(test)]
 mod tests;

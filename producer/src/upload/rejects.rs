@@ -12,8 +12,7 @@ use shared::layout::{self, Compression};
 use state::log::{Chosen, LogError, LogReader, RejectLine};
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, blocking};
-use crate::upload::retry::{Retry, UploadError};
+use crate::upload::context::{Context, Retry, UploadError, blocking};
 
 /// The rejects of one object at most, by count and by the bytes of their lines.
 const MAX_REJECTS: usize = 1000;

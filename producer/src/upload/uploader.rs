@@ -15,11 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, Place};
+use crate::upload::context::{Context, Place, Retry, UploadError};
 use crate::upload::copies::UploadCopies;
 use crate::upload::jobs::{self, to_upload};
 use crate::upload::rejects::Rejects;
-use crate::upload::retry::{Retry, UploadError};
 
 /// Brings what the log holds to S3.
 pub struct Uploader {

@@ -196,7 +196,7 @@ const ADMIN: &str = "config_admin.json";
 const PARAMETERS: &str = "producer_parameters.json";
 const KEY: &str = "pkey.key";
 
-/// What the files of the Python daemon say: two JSON objects and a private key. A key is removed when it is read, so that the unknown ones are left.
+/// Two JSON objects and a private key. A key is removed when it is read, so that the unknown ones are left.
 pub(super) struct Daemon {
     admin: Map<String, Value>,
     parameters: Map<String, Value>,

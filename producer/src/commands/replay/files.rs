@@ -74,24 +74,22 @@ impl Replay<'_> {
         let (reader, ended) = reading.await.map_err(|error| Failure::new(Exit::Software, error))?;
         self.reader = Some(reader);
         pumped.ok_or_else(unfinished)??;
-        match ended {
-            Ok(records) => {
-                self.summary.skipped += skipped.min(records);
-                Ok(true)
-            }
+        let (records, whole) = match ended {
+            Ok(records) => (records, true),
             Err(Stop::Damaged { records, why }) => {
-                self.summary.skipped += skipped.min(records);
                 self.summary.damaged(&name, records, &why);
-                Ok(false)
+                (records, false)
             }
             Err(Stop::NotLines(why)) => {
                 self.summary.refused(&name, why);
-                Ok(false)
+                (0, false)
             }
-            Err(Stop::Cut) => Err(unfinished()),
+            Err(Stop::Cut) => return Err(unfinished()),
             // The log has failed, and reports that itself.
             Err(Stop::Closed) => std::future::pending().await,
-        }
+        };
+        self.summary.skipped += skipped.min(records);
+        Ok(whole)
     }
 
     /// Returns when all that was sent is durable, in S3 and published, and every reject uploaded.

@@ -24,11 +24,9 @@ pub(crate) struct BlockBuilder {
     pub(super) resume: Option<Resume>,
     pub(super) damage: DamageDetector,
     block: Block,
-    /// Bytes of rejected records in the block.
     rejected: usize,
     /// Records so far.
     pub(crate) count: u64,
-    /// Those dropped by each filter.
     filtered: Vec<u64>,
     counters: Arc<Counters>,
 }

@@ -41,7 +41,6 @@ pub struct DamageDetector {
     /// So many bytes of a line that is too long count as a record.
     record_bytes: u64,
     seen: SeenRecords,
-    /// Whether runs that were seen before are tolerated.
     tolerates_seen: bool,
     /// How many records of unseen runs may still be tolerated.
     unseen_left: u32,
@@ -55,15 +54,12 @@ pub struct DamageDetector {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
-    /// By a run that was seen before.
     Seen,
-    /// By one that was not.
     Unseen,
     /// By one that was not, and of which as much was tolerated as may be.
     Exhausted,
 }
 
-/// The unreadable records that are counted.
 #[derive(Debug, Clone, Default)]
 struct Run {
     hashes: Vec<u64>,
@@ -77,9 +73,7 @@ struct Tolerated {
     runs: u32,
     /// How many readable records end the current run; 0 when there is none.
     readable_left: u32,
-    /// Whether the current run is unseen.
     unseen: bool,
-    /// The records of unseen runs.
     hashes: Vec<u64>,
 }
 
@@ -89,7 +83,6 @@ impl DamageDetector {
         Self { limit, record_bytes: record_bytes as u64, ..Self::default() }
     }
 
-    /// A record could be read, whatever became of it.
     pub(crate) fn readable(&mut self) {
         self.line = 0;
         self.tolerated.readable_left = self.tolerated.readable_left.saturating_sub(1);
@@ -104,7 +97,6 @@ impl DamageDetector {
         self.note(record, 1, true);
     }
 
-    /// A line of so many bytes was too long. `head` is its beginning.
     pub(crate) fn too_long(&mut self, head: &[u8], bytes: u64) {
         let counted = std::mem::take(&mut self.line);
         let records = self.records(bytes).max(1).saturating_sub(counted);
@@ -182,7 +174,6 @@ impl DamageDetector {
         self.tolerated.runs += 1;
     }
 
-    /// Tolerates records of an unseen run, to the bound.
     fn tolerate(&mut self, hash: u64, records: u32) {
         if self.tolerated.hashes.len() < COMPARED {
             self.tolerated.hashes.push(hash);
@@ -218,7 +209,6 @@ impl DamageDetector {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DamageHistory {
     seen: SeenRecords,
-    /// Damaged sessions in a row.
     damaged: u32,
     /// Of these, the latest in a row that ended with unseen runs.
     unseen: u32,
@@ -257,7 +247,7 @@ impl DamageHistory {
 /// How many records are remembered, the latest: some 400 KiB.
 const REMEMBERED: usize = 16_384;
 
-/// All connections share them: Adobe may give a visitor to another connection after a reconnect.
+/// The unreadable records that ended sessions. All connections share them: Adobe may give a visitor to another one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SeenRecords {
     hasher: RandomState,

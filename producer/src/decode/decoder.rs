@@ -34,10 +34,8 @@ impl From<usize> for Reading {
     }
 }
 
-/// How a session's decoding ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The bytes ended after a record.
     Input,
     /// The bytes ended within something. What was cut off is no reject, because Adobe sends it again.
     Within(String),
@@ -68,7 +66,6 @@ pub(super) enum Inflated {
 pub(super) enum TextEnd {
     /// The body has ended in order, or cannot be inflated any further.
     Body(Result<(), InflateError>),
-    /// The connection is gone.
     Connection(Result<(), InflateError>),
 }
 

@@ -12,11 +12,9 @@ pub(crate) const HEAD_BYTES: usize = 4096;
 pub(crate) enum Frame<'a> {
     /// A line that is not empty, without its end.
     Record(&'a [u8]),
-    /// A line longer than allowed.
     TooLong {
         /// Its first bytes, at most [`HEAD_BYTES`].
         head: &'a [u8],
-        /// How long it was, without its end.
         bytes: u64,
     },
 }

@@ -51,7 +51,6 @@ pub(crate) enum InflateError {
     Damaged { at: u64, reason: String },
     #[error("gzip data ends in the middle, after {0} bytes")]
     Truncated(u64),
-    /// It failed before: the position in the stream is lost.
     #[error("gzip data was damaged before")]
     Failed,
 }
@@ -114,7 +113,6 @@ impl Inflater {
         }
     }
 
-    /// Reads one byte of the magic number, which may come byte by byte.
     fn header(&mut self, matched: usize, input: &mut &[u8]) {
         let (mut byte, rest) = input.split_at(1);
         if byte.first() == MAGIC.get(matched) {

@@ -40,7 +40,6 @@ pub struct Resume {
 pub(crate) struct CatchUp {
     /// How long it read hits that the log has.
     pub took: Duration,
-    /// Whether it ended among them.
     pub behind: bool,
 }
 

@@ -26,13 +26,11 @@ pub(super) enum Convert {
     Timestamp,
     WholeEvent(Limits),
     DecimalEvent(Digits),
-    /// The converter's name of the instance.
     Instance(usize),
     /// The converter's mark, which the log replaces by the id of the batch.
     Batch,
 }
 
-/// How far a whole number goes below zero and above.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     lowest: u128,
@@ -64,7 +62,6 @@ pub(super) struct Converter {
     day: time::Day,
 }
 
-/// Where a cell goes, and what had to be altered for it.
 pub(super) struct Out<'r> {
     pub(super) row: &'r mut Vec<u8>,
     pub(super) counts: &'r mut ColumnCounts,

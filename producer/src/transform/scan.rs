@@ -5,7 +5,6 @@
 
 use std::ops::Range;
 
-/// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
 
@@ -28,7 +27,6 @@ pub(crate) fn is_json(record: &[u8]) -> bool {
     valid && scanner.peek().is_none()
 }
 
-/// A place in a JSON text.
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -73,7 +71,6 @@ impl<'a> Scanner<'a> {
         self.bytes
     }
 
-    /// Passes white space, if there is any.
     pub(super) fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
@@ -154,7 +151,6 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Passes a string, from quote to quote.
     pub(super) fn string(&mut self) -> Result<Span, Invalid> {
         let start = self.at + 1;
         let (mut end, mut escaped) = (start, false);
@@ -173,7 +169,6 @@ impl<'a> Scanner<'a> {
         Ok(Span { start, end, escaped })
     }
 
-    /// Where the escape that begins at `at` ends.
     fn escape(&self, at: usize) -> Result<usize, Invalid> {
         match self.bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -185,7 +180,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a number, true, false or null.
     fn simple(&mut self) -> Result<(), Invalid> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = match rest.first() {
@@ -292,7 +286,6 @@ fn equal(word: u64, byte: u8) -> u64 {
 /// After so many bytes without a match memchr is quicker.
 const SHORT: usize = 48;
 
-/// The first quote or backslash from `at` on.
 fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
     let mut from = at;
     while let Some(word) = bytes.get(from..).and_then(<[u8]>::first_chunk) {

@@ -7,7 +7,7 @@ use crate::transform::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).
 const MAX_STRING_BYTES: usize = 65_535;
-/// Levels: <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
+/// Of objects and arrays: <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
 const MAX_DEPTH: usize = 1000;
 
 /// Whether Redshift can hold every part of a JSON text: no string too long, no NUL or half of a surrogate pair in it,

@@ -11,7 +11,6 @@ pub(super) struct Spans {
     always: Vec<u64>,
     /// For the few keys with escapes.
     pub(super) key: Vec<u8>,
-    /// The text is a mended copy of the record.
     pub(super) mended: bool,
     /// Where in it a U+FFFD stands for bytes that are no UTF-8, ascending.
     pub(super) replaced: Vec<usize>,
@@ -59,7 +58,6 @@ impl Spans {
         self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
     }
 
-    /// The targets present, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         self.present.iter().enumerate().flat_map(|(number, word)| {
             let mut rest = *word;

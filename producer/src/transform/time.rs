@@ -12,7 +12,6 @@ const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// The day written last. Nearly all hits of a stream share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Day {
-    /// Days since 1970, and their text.
     last: Option<(i64, [u8; 10])>,
 }
 

@@ -4,12 +4,10 @@ use crate::transform::number::Number;
 use crate::transform::outcome::ColumnCounts;
 use crate::transform::text;
 
-/// What a value is, by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape<'a> {
     Null,
     Bool(bool),
-    /// Its text.
     Number(&'a [u8]),
     /// Without its quotes.
     String(&'a [u8]),

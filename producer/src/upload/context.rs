@@ -23,7 +23,6 @@ use crate::upload::copies::UploadCopies;
 pub(super) struct Context {
     pub(super) store: ObjectStore,
     pub(super) log: LogReader,
-    /// To the thread that writes the log.
     pub(super) shipped: mpsc::Sender<UploadReport>,
     /// Sends the id of every published batch to feed subscribers.
     pub(super) feed: broadcast::Sender<Published>,
@@ -60,7 +59,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 #[derive(Debug, Clone)]
 pub(super) struct Place {
     pub(super) bucket: String,
-    /// The prefix of batches to load.
     pub(super) to_ingest: String,
     pub(super) instance: Instance,
 }
@@ -125,7 +123,6 @@ pub(super) enum UploadError {
     Compress(#[from] std::io::Error),
     #[error("its copies are not whole any more: {0}")]
     CopyGone(String),
-    /// The process is ending.
     #[error("the log is closed")]
     Closed,
 }

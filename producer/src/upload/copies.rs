@@ -1,10 +1,9 @@
 //! Copies of what was uploaded, kept until the ingester has loaded it: an object that is lost or altered in S3 before
 //! can be uploaded once more, with the same bytes.
 //!
-//! The log drops rows when S3 has confirmed them; these copies are no part of its promises. They are plain files,
-//! `kept/<batch>/<name>` in `log.dir`, written without a sync: each is checked against its seal before it is used. A
-//! copy that a power cut has damaged, or that is gone, costs the possibility to republish and nothing else. They take
-//! at most `log.keep_uploaded`, and less when the rows that wait for S3 need the room within `log.max_bytes`; the oldest
+//! They are no part of the log's promises, but plain files, `kept/<batch>/<name>` in `log.dir`, written without a sync:
+//! each is checked against its seal before it is used, and one that is lost or damaged can only not be republished. They
+//! take at most `log.keep_uploaded`, and less when rows that wait for S3 need the room within `log.max_bytes`; the oldest
 //! batches go first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +24,6 @@ use shared::private;
 use shared::seal::{Seal, SealedFile};
 use shared::shutdown::Shutdown;
 
-/// How often to check whether waiting rows need the room.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The room that copies may take; by default none.
@@ -35,7 +33,6 @@ pub(crate) struct Room {
     pub(crate) max: u64,
     /// Bytes that copies and `waiting` may take together.
     pub(crate) shared: u64,
-    /// Bytes that wait for S3 in the log.
     pub(crate) waiting: Arc<AtomicU64>,
 }
 
@@ -58,7 +55,6 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of each batch.
     batches: BTreeMap<BatchId, u64>,
     total: u64,
     republishing: BTreeSet<BatchId>,

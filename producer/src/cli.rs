@@ -15,7 +15,7 @@ use shared::shutdown::Shutdown;
 use crate::commands::check::check;
 use crate::commands::import::import;
 use crate::commands::replay::{Args, replay};
-use crate::commands::schema::Asked;
+use crate::commands::schema::{Asked, Where};
 
 /// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
 #[derive(Debug, Parser)]
@@ -90,18 +90,8 @@ struct ImportConfig {
     instance: Instance,
 }
 
-#[derive(Debug, clap::Args)]
-struct Where {
-    /// The configuration file of both services.
-    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
-    config: PathBuf,
-}
-
 impl Cli {
     /// Runs the command.
-    ///
-    /// # Errors
-    /// With the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
         // Before all else, so that a stop during the start is orderly too.
@@ -115,10 +105,10 @@ impl Cli {
             }
             Command::Check(place) => {
                 let config = Config::load(&place.config, Secrets::Producer)?;
+                let checked = block_on(async { shutdown.until(check(&config, &clock, &mut out)).await })?;
                 let stopped =
                     || Failure::new(Exit::Unfinished, anyhow!("stopped before everything was tried"));
-                let checking = async { shutdown.until(check(&config, &clock, &mut out)).await };
-                block_on(checking)?.unwrap_or_else(|| Err(stopped()))
+                checked.unwrap_or_else(|| Err(stopped()))
             }
             Command::Run(place) => {
                 let config = Config::load(&place.config, Secrets::Producer)?;

@@ -15,15 +15,13 @@ pub(crate) const TOO_LONG: &str = "too_long";
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Compressed bytes read from the stream.
-    pub bytes: AtomicU64,
-    /// Bytes they inflated to.
-    pub inflated: AtomicU64,
-    /// Lines without content.
-    pub empty_lines: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) inflated: AtomicU64,
+    pub(crate) empty_lines: AtomicU64,
     /// Records: every line that is not empty.
-    pub records: AtomicU64,
+    pub(crate) records: AtomicU64,
     /// Rows whose record was no valid text.
-    pub mended: AtomicU64,
+    pub(crate) mended: AtomicU64,
     /// Sessions that ended because their bytes, or a run of their records, could not be read.
     pub damaged: AtomicU64,
     filtered: Vec<(String, AtomicU64)>,
@@ -32,9 +30,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counters at zero. `filters` are the names of the filters, in their order. The page shows each of them, and each
-    /// reason for a reject, from the start.
-    #[must_use]
+    /// Counters at zero. The page shows each of `filters`, and each reason for a reject, from the start.
     pub fn new(filters: &[String]) -> Self {
         let filtered = filters.iter().map(|name| (name.clone(), AtomicU64::new(0))).collect();
         let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);
@@ -42,20 +38,17 @@ impl Counters {
         Self { filtered, rejected, ..Self::default() }
     }
 
-    /// Counts a record dropped by the filter at this position.
-    pub fn filtered(&self, rule: usize) {
+    pub(crate) fn filtered(&self, rule: usize) {
         if let Some((_, count)) = self.filtered.get(rule) {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts a record that cannot become a row, by the short name of the reason.
-    pub fn rejected(&self, name: &'static str) {
+    pub(crate) fn rejected(&self, name: &'static str) {
         *self.rejected.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
     }
 
-    /// Counts values of a column that could not be stored as they were sent.
-    pub fn altered(&self, column: &str, counts: ColumnCounts) {
+    pub(crate) fn altered(&self, column: &str, counts: ColumnCounts) {
         let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
         match altered.get_mut(column) {
             Some(all) => all.add(&counts),
@@ -63,8 +56,7 @@ impl Counters {
         }
     }
 
-    /// Adds them to a page of metrics.
-    pub fn show(&self, page: &mut Page) {
+    pub(crate) fn show(&self, page: &mut Page) {
         let plain = [
             ("stream_bytes", "Compressed bytes read from the stream since the start", &self.bytes),
             ("inflated_bytes", "Bytes they inflated to", &self.inflated),
@@ -111,19 +103,16 @@ impl Counters {
     }
 
     /// Records dropped, by filter, in the order of the filters.
-    pub fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
+    pub(crate) fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.filtered.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed)))
     }
 
     /// What was altered, by column; columns whose every value was stored as sent are left out.
-    #[must_use]
-    pub fn by_column(&self) -> BTreeMap<String, ColumnCounts> {
+    pub(crate) fn by_column(&self) -> BTreeMap<String, ColumnCounts> {
         self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Rejects, by the short name of their reason.
-    #[must_use]
-    pub fn by_reason(&self) -> BTreeMap<&'static str, u64> {
+    pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

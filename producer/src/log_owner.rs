@@ -12,43 +12,43 @@ use state::log::{BatchStatus, LogError, LogReader};
 use state::status::feed::{self, Owner, Published, Republish};
 use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use tokio::sync::{broadcast, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::upload::copies::UploadCopies;
 
 /// How many batches a subscriber may be behind before it is disconnected and has to subscribe again.
 const FEED_BACKLOG: usize = 1024;
 /// How many published batches a new subscriber is sent at once. It lists S3 too, at its start and whenever the feed is
-/// gone: more would only make it look for folders that have long been archived.
+/// gone: more would only make it look for archived folders.
 const FEED_RECENT: usize = 20;
 
-/// Answers questions about the log.
-pub(crate) struct LogOwner {
+struct LogOwner {
     log: LogReader,
     feed: broadcast::Sender<Published>,
     copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
 }
 
-impl LogOwner {
-    /// With the sender that tells subscribers of each published batch.
-    pub(crate) fn new(
-        log: LogReader,
-        copies: UploadCopies,
-        republish: mpsc::Sender<BatchId>,
-    ) -> (Self, broadcast::Sender<Published>) {
-        let (feed, _) = broadcast::channel(FEED_BACKLOG);
-        (Self { log, feed: feed.clone(), copies, republish }, feed)
-    }
-}
-
-/// Answers on the socket until shutdown.
-pub(crate) async fn serve(owner: LogOwner, socket: PathBuf, clock: Clock, shutdown: Shutdown) {
-    if let Err(error) = feed::serve(&socket, Arc::new(owner), clock, shutdown).await {
-        tracing::error!(
-            %error, socket = %socket.display(),
-            "status socket failed; `state dump` and the ingester cannot reach this producer"
-        );
-    }
+/// Starts to answer on the socket, until shutdown. Returns the sender that tells subscribers of each published batch.
+pub(crate) fn start(
+    log: LogReader,
+    copies: UploadCopies,
+    republish: mpsc::Sender<BatchId>,
+    socket: PathBuf,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> (JoinHandle<()>, broadcast::Sender<Published>) {
+    let (feed, _) = broadcast::channel(FEED_BACKLOG);
+    let owner = Arc::new(LogOwner { log, feed: feed.clone(), copies, republish });
+    let serving = tokio::spawn(async move {
+        if let Err(error) = feed::serve(&socket, owner, clock, shutdown).await {
+            tracing::error!(
+                %error, socket = %socket.display(),
+                "status socket failed; `state dump` and the ingester cannot reach this producer"
+            );
+        }
+    });
+    (serving, feed)
 }
 
 impl Owner for LogOwner {

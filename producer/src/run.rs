@@ -6,29 +6,25 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
-use shared::schema::{Kind, Schema};
+use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::inspect::metrics::producer_page;
-use state::log::{Log, LogError, LogReader, Settings};
+use state::log::{Log, LogError, LogReader, Resumed, Settings};
 use state::status::feed::Owner;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::append;
 use crate::counters::Counters;
-use crate::log_owner::{self, LogOwner};
+use crate::log_owner;
 use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
 use crate::upload::Uploader;
 use crate::upload::copies::{Room, UploadCopies};
 
-/// Batches that may wait to be uploaded once more.
 const REPUBLISHED: usize = 64;
 
 /// The transform a configuration asks for.
-///
-/// # Errors
-/// When a filter's field or regular expression, or a column's path, cannot be used.
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
@@ -37,33 +33,16 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
-/// The transform whose rows name their batch, once the log knows it, if the schema has a column for that.
-pub(crate) fn mark_batches(transform: Transform, schema: &Schema, log: &Log) -> Transform {
-    if !schema.columns.iter().any(|column| column.kind == Kind::Batch) {
-        return transform;
-    }
-    transform.with_batch_mark(log.batch_mark())
-}
-
-/// Runs the producer until a signal, or until it cannot go on.
-///
-/// # Errors
-/// When the log cannot be opened or fails, or the credential or the stream's address is wrong.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
-    let transform = mark_batches(transform, &schema, &log);
+    let transform = transform.with_batch_mark(log.batch_mark());
     let (known, resuming) = (log.known(), log.has_history());
-    tracing::info!(
-        instance = %config.instance.name,
-        dir = %config.log.dir.display(),
-        rows = resumed.rows,
-        files = resumed.closed.len(),
-        batches = resumed.sealed.len(),
-        hits = resumed.hits,
-        "log open"
-    );
+    let (instance, dir) = (&config.instance.name, config.log.dir.display());
+    let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
+    let Resumed { rows, hits, .. } = resumed;
+    tracing::info!(%instance, %dir, rows, files, batches, hits, "log open");
     let store = ObjectStore::connect(&config.s3).await;
     let reader = log.reader();
     let room =
@@ -73,9 +52,9 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let appender = append::start(log, clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
-    let (owner, feed) = LogOwner::new(reader.clone(), copies.clone(), republish);
-    let status =
-        tokio::spawn(log_owner::serve(owner, config.producer_socket(), clock.clone(), shutdown.clone()));
+    let (log, socket) = (reader.clone(), config.producer_socket());
+    let (status, feed) =
+        log_owner::start(log, copies.clone(), republish, socket, clock.clone(), shutdown.clone());
     let counters = Arc::new(Counters::new(transform.filter_names()));
     serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
     let uploader = Uploader::new(&config, store, reader, appender.shipped, feed, clock.clone())
@@ -116,7 +95,6 @@ fn serve_metrics(config: &Config, log: LogReader, counters: Arc<Counters>, clock
     tokio::spawn(shared::admin::serve(config.metrics.producer_listen.clone(), page, clock, shutdown));
 }
 
-/// The parts that run beside the connections.
 struct Parts {
     uploader: JoinHandle<Result<(), LogError>>,
     status: JoinHandle<()>,
@@ -124,7 +102,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Runs until the first part ends, then stops all, and waits for the log last. `failure` is set as soon as it is
+    /// Runs until the first part ends, then stops all, and waits for the log last. Sets `failure` as soon as it is
     /// known, since the rest may take too long.
     async fn run(
         mut self,

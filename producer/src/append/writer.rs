@@ -9,29 +9,19 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
 
-/// Blocks that may wait for the thread.
 const BLOCKS_WAITING: usize = 4;
-/// Reports of uploads that may wait for the thread.
 const REPORTS_WAITING: usize = 64;
 
-/// The channels of the thread.
-#[derive(Debug)]
 pub(crate) struct Appender {
-    /// Takes records and sessions.
     pub(crate) stream: mpsc::Sender<ConnectionEvent>,
-    /// Takes reports of uploads.
     pub(crate) shipped: mpsc::Sender<UploadReport>,
     /// Gives the batches that were sealed, to be uploaded.
     pub(crate) sealed_batches: mpsc::UnboundedReceiver<u64>,
-    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the
-    /// log fails: nothing may be believed after that.
+    /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the log
+    /// fails.
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
 }
 
-/// Starts the thread.
-///
-/// # Errors
-/// When the system has no thread for it.
 pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (shipped, reports) = mpsc::channel(REPORTS_WAITING);
@@ -99,8 +89,7 @@ impl Writer {
         let done = match event {
             ConnectionEvent::Started(connection) => self.log.session_started(connection, self.clock.now())?,
             // The log has no room, and the process does not wait for it: the block is not accepted, so Adobe sends it
-            // again. Nor is any later block, even if there is room again: the log would take everything before that
-            // block for read.
+            // again. Later blocks are not accepted either, or the log would take everything before this one for read.
             ConnectionEvent::Block(..) if self.full || self.dropping => {
                 self.dropping = true;
                 return Ok(());
@@ -148,23 +137,11 @@ impl Writer {
 
     fn note(&mut self, report: UploadReport) -> Result<(), LogError> {
         let noted = match report {
-            UploadReport::File(file, upload, noted) => {
-                self.log.uploaded(file, upload)?;
-                noted
-            }
-            UploadReport::Batch(batch, noted) => {
-                self.log.published(batch, self.clock.now())?;
-                noted
-            }
-            UploadReport::ToReject(chosen, noted) => {
-                self.log.rejects_chosen(chosen)?;
-                noted
-            }
-            UploadReport::Rejects(chosen, noted) => {
-                self.log.rejects_shipped(chosen)?;
-                noted
-            }
-        };
+            UploadReport::File(file, upload, noted) => self.log.uploaded(file, upload).map(|_| noted),
+            UploadReport::Batch(batch, noted) => self.log.published(batch, self.clock.now()).map(|_| noted),
+            UploadReport::ToReject(chosen, noted) => self.log.rejects_chosen(chosen).map(|_| noted),
+            UploadReport::Rejects(chosen, noted) => self.log.rejects_shipped(chosen).map(|_| noted),
+        }?;
         // Nobody waits for the answer any more when the process ends.
         let _ = noted.send(());
         Ok(())

@@ -16,12 +16,18 @@ const SHOWN: usize = 60;
 /// A longer file is no record of the stream.
 const MAX_RECORD: u64 = 64 << 20;
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct Where {
+    /// The configuration file of both services.
+    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
+    pub(crate) config: PathBuf,
+}
+
 /// What `producer schema` is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    /// The configuration file of both services.
-    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
-    config: PathBuf,
+    #[command(flatten)]
+    place: Where,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -31,15 +37,11 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// Prints what was asked for.
-    ///
-    /// # Errors
-    /// When configuration or schema cannot be used, or the record cannot be read or become a row.
     pub(crate) fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
-        let config = Config::load(&self.config, Secrets::Unused)?;
+        let config = Config::load(&self.place.config, Secrets::Unused)?;
         let schema = config.schema.load()?;
         match &self.explain {
-            None if self.json => print_json(out, &as_json(&schema)),
+            None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema))?),
             None => table(&schema, out),
             Some(file) => {
                 let mut transform = crate::run::transform(&config, &schema)?;
@@ -115,7 +117,8 @@ fn explain(
         explained.map_err(|reject| Failure::new(Exit::Data, anyhow!("the record is a reject: {reject}")))?;
     let outcome = outcome(transform, record);
     if json {
-        return print_json(out, &json!({ "outcome": outcome, "columns": explained }));
+        writeln!(out, "{:#}", json!({ "outcome": outcome, "columns": explained }))?;
+        return Ok(());
     }
     let with_value = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some());
     let rows = with_value.map(|Explained { column, path, raw, stored, applied }| {
@@ -152,11 +155,6 @@ fn short(value: &str) -> String {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
     if line.chars().count() <= SHOWN { line } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
-}
-
-fn print_json(out: &mut impl Write, value: &Value) -> Result<(), Failure> {
-    writeln!(out, "{value:#}")?;
-    Ok(())
 }
 
 fn print_table(out: &mut impl Write, head: [&str; 5], rows: Vec<[String; 5]>) -> Result<(), Failure> {

@@ -18,35 +18,24 @@ const BLOCK_BYTES: usize = 1 << 20;
 /// How the reason for a record over `adobe.max_record_bytes` begins.
 pub(crate) const TOO_LONG_REASON: &str = "longer than adobe.max_record_bytes:";
 
-/// Decodes records into the current block.
-#[derive(Debug)]
 pub(crate) struct BlockBuilder {
     transform: Transform,
-    resume: Option<Resume>,
-    damage: DamageDetector,
+    /// Finds hits that are not transformed.
+    pub(super) resume: Option<Resume>,
+    pub(super) damage: DamageDetector,
     block: Block,
-    /// Bytes of rejected records in the block.
     rejected: usize,
-    /// Records so far, and those dropped by each filter.
-    count: u64,
+    /// Records so far.
+    pub(crate) count: u64,
     filtered: Vec<u64>,
     counters: Arc<Counters>,
 }
 
 impl BlockBuilder {
-    /// With an empty block. Adds what it counts to `counters` too.
-    #[must_use]
     pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
         let (resume, damage, block) = Default::default();
         Self { transform, resume, damage, block, rejected: 0, count: 0, filtered, counters }
-    }
-
-    /// For a session: hits that `resume` finds are not transformed, and `damage` counts unreadable records.
-    #[must_use]
-    pub(super) fn of_session(mut self, resume: Option<Resume>, damage: DamageDetector) -> Self {
-        (self.resume, self.damage) = (resume, damage);
-        self
     }
 
     /// Adds a line. True when the block is full: [take](Self::take) it before the next line.
@@ -85,23 +74,6 @@ impl BlockBuilder {
         }
     }
 
-    /// Adds a record that was rejected before, with the reason of then. True when the block is full.
-    pub(crate) fn add_rejected(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
-        self.reject(record, name, reason);
-        self.is_full()
-    }
-
-    /// A line that has not ended has so many bytes by now.
-    pub(super) fn line_grew(&mut self, head: &[u8], bytes: u64) {
-        self.damage.line_grew(head, bytes);
-    }
-
-    /// Why the session ends, if the stream is damaged.
-    #[must_use]
-    pub(super) fn damage(&self) -> Option<String> {
-        self.damage.damage()
-    }
-
     /// The current block, if there is anything in it. The next one starts empty.
     pub(crate) fn take(&mut self) -> Option<Block> {
         if self.block.records.is_empty() {
@@ -116,15 +88,7 @@ impl BlockBuilder {
         Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
     }
 
-    /// Records so far.
-    #[must_use]
-    pub(crate) fn count(&self) -> u64 {
-        self.count
-    }
-
-    /// Logs what each filter dropped in this session, and what was altered since the process started because a type
-    /// cannot hold it.
-    #[must_use]
+    /// Logs what each filter dropped in this session, and what was altered since the process started.
     pub(super) fn end(mut self) -> (CatchUp, DamageDetector) {
         self.count_altered();
         let filters = self.transform.filter_names().iter().zip(&self.filtered);
@@ -179,15 +143,20 @@ impl BlockBuilder {
                 self.counters.filtered(rule);
                 Decoded::Filtered { rule, received: time(received) }
             }
-            Outcome::Rejected(reject) => return self.reject(record, reject.name(), reject.to_string()),
+            Outcome::Rejected(reject) => {
+                self.reject(record, reject.name(), reject.to_string());
+                return;
+            }
         };
         self.push(decoded);
     }
 
-    fn reject(&mut self, record: &[u8], name: &'static str, reason: String) {
+    /// Adds a record that cannot become a row. True when the block is full.
+    pub(crate) fn reject(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
         self.rejected += record.len();
         self.counters.rejected(name);
         self.push(Decoded::Rejected { record: record.to_vec(), reason });
+        self.is_full()
     }
 
     fn push(&mut self, decoded: Decoded) {
@@ -205,8 +174,6 @@ fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
     seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
 }
 
-/// The reason for a record of so many bytes.
-#[must_use]
 pub(super) fn too_long(bytes: u64) -> String {
     format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
 }

@@ -15,7 +15,11 @@
 //!    └── limit reached, by a run seen before ──► tolerating
 //! ```
 
-use super::seen::SeenRecords;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::frame::HEAD_BYTES;
 
 /// What a readable record takes off the count of unreadable ones. A damaged record may be readable by chance, and must
 /// not reset the count. Where every fifth record can be read, it is no damage.
@@ -37,7 +41,6 @@ pub struct DamageDetector {
     /// So many bytes of a line that is too long count as a record.
     record_bytes: u64,
     seen: SeenRecords,
-    /// Whether runs that were seen before are tolerated.
     tolerates_seen: bool,
     /// How many records of unseen runs may still be tolerated.
     unseen_left: u32,
@@ -49,18 +52,14 @@ pub struct DamageDetector {
     end: Option<Damage>,
 }
 
-/// Why a session is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
-    /// By a run that was seen before.
     Seen,
-    /// By one that was not.
     Unseen,
     /// By one that was not, and of which as much was tolerated as may be.
     Exhausted,
 }
 
-/// The unreadable records that are counted.
 #[derive(Debug, Clone, Default)]
 struct Run {
     hashes: Vec<u64>,
@@ -69,26 +68,21 @@ struct Run {
     seen: u64,
 }
 
-/// The runs that were tolerated.
 #[derive(Debug, Clone, Default)]
 struct Tolerated {
     runs: u32,
     /// How many readable records end the current run; 0 when there is none.
     readable_left: u32,
-    /// Whether the current run is unseen.
     unseen: bool,
-    /// The records of unseen runs.
     hashes: Vec<u64>,
 }
 
 impl DamageDetector {
     /// So many unreadable records in a row are damage, 0: never. A longer line than `record_bytes` counts as more.
-    #[must_use]
     pub fn new(limit: u32, record_bytes: usize) -> Self {
         Self { limit, record_bytes: record_bytes as u64, ..Self::default() }
     }
 
-    /// A record could be read, whatever became of it.
     pub(crate) fn readable(&mut self) {
         self.line = 0;
         self.tolerated.readable_left = self.tolerated.readable_left.saturating_sub(1);
@@ -98,13 +92,11 @@ impl DamageDetector {
         }
     }
 
-    /// A record could not be read.
     pub(crate) fn unreadable(&mut self, record: &[u8]) {
         self.line = 0;
         self.note(record, 1, true);
     }
 
-    /// A line of so many bytes was too long. `head` is its beginning.
     pub(crate) fn too_long(&mut self, head: &[u8], bytes: u64) {
         let counted = std::mem::take(&mut self.line);
         let records = self.records(bytes).max(1).saturating_sub(counted);
@@ -113,8 +105,7 @@ impl DamageDetector {
         }
     }
 
-    /// A line that has not ended has so many bytes by now. `head` is its beginning. In damaged text its end may never
-    /// come.
+    /// A line has so many bytes by now and has not ended. In damaged text its end may never come.
     pub(crate) fn line_grew(&mut self, head: &[u8], bytes: u64) {
         // With its line end such a line may still be a record.
         if bytes <= self.record_bytes.saturating_add(1) {
@@ -183,7 +174,6 @@ impl DamageDetector {
         self.tolerated.runs += 1;
     }
 
-    /// Tolerates records of an unseen run, to the bound.
     fn tolerate(&mut self, hash: u64, records: u32) {
         if self.tolerated.hashes.len() < COMPARED {
             self.tolerated.hashes.push(hash);
@@ -195,13 +185,10 @@ impl DamageDetector {
     }
 
     /// Whether the last records are in doubt: among damaged ones a record can look whole by chance.
-    #[must_use]
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.count > 0 || self.tolerated.readable_left > 0
     }
 
-    /// Why the session ends, if the stream is damaged.
-    #[must_use]
     pub(crate) fn damage(&self) -> Option<String> {
         self.end.map(|_| {
             format!(
@@ -213,7 +200,6 @@ impl DamageDetector {
     }
 
     /// Whether the stream is damaged after as much was tolerated as may be. Then it is of no use to reconnect at once.
-    #[must_use]
     pub(crate) fn is_exhausted(&self) -> bool {
         self.end == Some(Damage::Exhausted)
     }
@@ -223,21 +209,16 @@ impl DamageDetector {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct DamageHistory {
     seen: SeenRecords,
-    /// Damaged sessions in a row.
     damaged: u32,
     /// Of these, the latest in a row that ended with unseen runs.
     unseen: u32,
 }
 
 impl DamageHistory {
-    /// No session yet. All connections share `seen`.
-    #[must_use]
     pub(crate) fn new(seen: SeenRecords) -> Self {
         Self { seen, ..Self::default() }
     }
 
-    /// The detector of the next session.
-    #[must_use]
     pub(crate) fn next_session(&self, limit: u32, record_bytes: usize) -> DamageDetector {
         DamageDetector {
             seen: self.seen.clone(),
@@ -260,6 +241,47 @@ impl DamageHistory {
         } else if stable {
             (self.damaged, self.unseen) = (0, 0);
         }
+    }
+}
+
+/// How many records are remembered, the latest: some 400 KiB.
+const REMEMBERED: usize = 16_384;
+
+/// The unreadable records that ended sessions. All connections share them: Adobe may give a visitor to another one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeenRecords {
+    hasher: RandomState,
+    hashes: Arc<Mutex<Hashes>>,
+}
+
+#[derive(Debug, Default)]
+struct Hashes {
+    all: HashSet<u64>,
+    by_age: VecDeque<u64>,
+}
+
+impl SeenRecords {
+    /// The hash of a record's first bytes: of a longer record no more is kept.
+    fn hash(&self, record: &[u8]) -> u64 {
+        self.hasher.hash_one(record.get(..HEAD_BYTES).unwrap_or(record))
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.lock().all.contains(&hash)
+    }
+
+    fn add(&self, hashes: &[u64]) {
+        let Hashes { all, by_age } = &mut *self.lock();
+        for hash in hashes.iter().filter(|hash| all.insert(**hash)) {
+            by_age.push_back(*hash);
+        }
+        while by_age.len() > REMEMBERED {
+            by_age.pop_front().map(|oldest| all.remove(&oldest));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hashes> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

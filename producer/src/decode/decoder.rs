@@ -34,26 +34,20 @@ impl From<usize> for Reading {
     }
 }
 
-/// How a session's decoding ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
-    /// The bytes ended after a record.
     Input,
-    /// The bytes ended within something: of which, so far, this came. What was cut off is no reject, because Adobe sends
-    /// it again.
+    /// The bytes ended within something. What was cut off is no reject, because Adobe sends it again.
     Within(String),
     /// The bytes cannot be decoded: the position in them is lost.
     Damaged(String),
     /// The bytes can be decoded, to records that cannot be read.
     Unreadable(String),
-    /// Adobe says that the token is no longer authorized.
     NotAuthorized,
     /// The log takes no more blocks.
     Closed,
 }
 
-/// What is left of a session when its decoding has ended.
-#[derive(Debug)]
 pub struct Finished {
     pub(crate) ended: Ended,
     pub(crate) catch_up: CatchUp,
@@ -72,7 +66,6 @@ pub(super) enum Inflated {
 pub(super) enum TextEnd {
     /// The body has ended in order, or cannot be inflated any further.
     Body(Result<(), InflateError>),
-    /// The connection is gone.
     Connection(Result<(), InflateError>),
 }
 
@@ -91,7 +84,8 @@ impl Decoder {
     pub(super) fn new(transform: Transform, reading: Reading, counters: Arc<Counters>) -> Self {
         let Reading { max_record_bytes, resume, damage } = reading;
         let framer = Framer::new(max_record_bytes);
-        let blocks = BlockBuilder::new(transform, counters.clone()).of_session(resume, damage);
+        let mut blocks = BlockBuilder::new(transform, counters.clone());
+        (blocks.resume, blocks.damage) = (resume, damage);
         Self { framer, blocks, counters, ended: None }
     }
 
@@ -110,7 +104,7 @@ impl Decoder {
                 break ended;
             }
         };
-        let (records, empty_lines) = (self.blocks.count(), self.framer.empty_lines());
+        let (records, empty_lines) = (self.blocks.count, self.framer.empty_lines);
         tracing::info!(records, empty_lines, ?ended, "session decoded");
         let (catch_up, damage) = self.blocks.end();
         Finished { ended, catch_up, damage }
@@ -118,19 +112,19 @@ impl Decoder {
 
     pub(super) fn text(&mut self, text: &[u8], send: Out<'_>) {
         let Self { framer, blocks, counters, ended } = self;
-        let before = framer.empty_lines();
+        let before = framer.empty_lines;
         framer.push(text, |frame| record(blocks, ended, &frame, send));
-        counters.empty_lines.fetch_add(framer.empty_lines() - before, Ordering::Relaxed);
+        counters.empty_lines.fetch_add(framer.empty_lines - before, Ordering::Relaxed);
         if ended.is_none() {
-            blocks.line_grew(framer.pending_head(), framer.pending_bytes());
-            *ended = blocks.damage().map(Ended::Unreadable);
+            blocks.damage.line_grew(framer.pending_head(), framer.pending_bytes);
+            *ended = blocks.damage.damage().map(Ended::Unreadable);
         }
     }
 
     /// There is no more text. A line that has not ended is a record only if nothing was cut off.
     pub(super) fn end(&mut self, end: TextEnd, send: Out<'_>) {
         let Self { framer, blocks, ended, .. } = self;
-        let pending = framer.pending_bytes();
+        let pending = framer.pending_bytes;
         let how = match end {
             TextEnd::Body(Ok(())) => {
                 framer.finish(|frame| record(blocks, ended, &frame, send));
@@ -150,8 +144,14 @@ impl Decoder {
                     false => within_a_record(pending),
                 }
             }
+            TextEnd::Body(Err(InflateError::NotGzip(head)))
+            | TextEnd::Connection(Err(InflateError::NotGzip(head)))
+                if head.contains(NOT_AUTHORIZED) =>
+            {
+                Ended::NotAuthorized
+            }
             TextEnd::Body(Err(error)) | TextEnd::Connection(Err(error @ InflateError::NotGzip(_))) => {
-                undecodable(error)
+                Ended::Damaged(error.to_string())
             }
             TextEnd::Connection(_) if pending > 0 => within_a_record(pending),
             TextEnd::Connection(_) => Ended::Input,
@@ -175,7 +175,7 @@ fn record(blocks: &mut BlockBuilder, ended: &mut Option<Ended>, frame: &Frame<'_
         Frame::Record(line) if *line == NOT_AUTHORIZED.as_bytes() => *ended = Some(Ended::NotAuthorized),
         frame => {
             let full = blocks.add(frame);
-            *ended = blocks.damage().map(Ended::Unreadable);
+            *ended = blocks.damage.damage().map(Ended::Unreadable);
             if ended.is_none()
                 && full
                 && let Some(block) = blocks.take()
@@ -184,13 +184,6 @@ fn record(blocks: &mut BlockBuilder, ended: &mut Option<Ended>, frame: &Frame<'_
                 *ended = Some(Ended::Closed);
             }
         }
-    }
-}
-
-fn undecodable(error: InflateError) -> Ended {
-    match error {
-        InflateError::NotGzip(head) if head.contains(NOT_AUTHORIZED) => Ended::NotAuthorized,
-        error => Ended::Damaged(error.to_string()),
     }
 }
 

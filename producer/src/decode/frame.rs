@@ -8,37 +8,33 @@ use memchr::memchr;
 /// How much of a record that is too long is kept for the reject.
 pub(crate) const HEAD_BYTES: usize = 4096;
 
-/// One line of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Frame<'a> {
     /// A line that is not empty, without its end.
     Record(&'a [u8]),
-    /// A line longer than allowed.
     TooLong {
         /// Its first bytes, at most [`HEAD_BYTES`].
         head: &'a [u8],
-        /// How long it was, without its end.
         bytes: u64,
     },
 }
 
 /// Splits the text of one session, whose first byte starts a record.
-#[derive(Debug)]
 pub(crate) struct Framer {
     max_record_bytes: usize,
     /// The line so far, if a piece ended inside it: whole while it can still be a record, then only its head.
     gathered: Vec<u8>,
     /// The bytes of the line so far, of which `gathered` may hold fewer.
-    length: u64,
+    pub(super) pending_bytes: u64,
     /// The last byte so far was CR, which belongs to the line end if LF follows.
     ends_in_cr: bool,
-    empty_lines: u64,
+    pub(super) empty_lines: u64,
 }
 
 impl Framer {
     /// A record may have this many bytes, its line end not counted.
     pub(crate) fn new(max_record_bytes: usize) -> Self {
-        Self { max_record_bytes, gathered: Vec::new(), length: 0, ends_in_cr: false, empty_lines: 0 }
+        Self { max_record_bytes, gathered: Vec::new(), pending_bytes: 0, ends_in_cr: false, empty_lines: 0 }
     }
 
     /// Passes every line that ends in `piece` to `sink`, and keeps the rest for the next piece.
@@ -47,7 +43,7 @@ impl Framer {
         while let Some(end) = memchr(b'\n', rest) {
             let (line, after) =
                 (rest.get(..end).unwrap_or_default(), rest.get(end + 1..).unwrap_or_default());
-            if self.length == 0 {
+            if self.pending_bytes == 0 {
                 self.whole(line, &mut sink);
             } else {
                 self.gather(line);
@@ -60,19 +56,9 @@ impl Framer {
 
     /// The text has ended: a last line without its end is a line too.
     pub(crate) fn finish(&mut self, mut sink: impl FnMut(Frame<'_>)) {
-        if self.length > 0 {
+        if self.pending_bytes > 0 {
             self.gathered_line(&mut sink);
         }
-    }
-
-    /// Lines without content so far.
-    pub(crate) fn empty_lines(&self) -> u64 {
-        self.empty_lines
-    }
-
-    /// Bytes of the line that has not ended yet.
-    pub(crate) fn pending_bytes(&self) -> u64 {
-        self.length
     }
 
     /// The beginning of that line, as much as a reject would show.
@@ -92,25 +78,24 @@ impl Framer {
         }
     }
 
-    /// Passes on the gathered line and starts the next.
     fn gathered_line(&mut self, sink: &mut impl FnMut(Frame<'_>)) {
         let gathered = std::mem::take(&mut self.gathered);
         if self.is_too_long() {
-            let bytes = self.length - u64::from(self.ends_in_cr);
+            let bytes = self.pending_bytes - u64::from(self.ends_in_cr);
             sink(Frame::TooLong { head: gathered.get(..self.head_bytes()).unwrap_or(&gathered), bytes });
         } else {
             self.whole(&gathered, sink);
         }
         self.gathered = gathered;
         self.gathered.clear();
-        self.length = 0;
+        self.pending_bytes = 0;
         self.ends_in_cr = false;
     }
 
     fn gather(&mut self, bytes: &[u8]) {
         let Some(last) = bytes.last() else { return };
         let was_too_long = self.is_too_long();
-        self.length += bytes.len() as u64;
+        self.pending_bytes += bytes.len() as u64;
         self.ends_in_cr = *last == b'\r';
         if !self.is_too_long() {
             self.gathered.extend_from_slice(bytes);
@@ -123,7 +108,7 @@ impl Framer {
 
     /// Whether the line so far can no longer be a record, even if its last byte is a CR that does not count.
     fn is_too_long(&self) -> bool {
-        self.length > self.max_record_bytes as u64 + 1
+        self.pending_bytes > self.max_record_bytes as u64 + 1
     }
 
     fn head_bytes(&self) -> usize {
@@ -156,8 +141,8 @@ mod tests {
             assert!(framer.gathered.len() <= max + 1);
         }
         framer.finish(&mut sink);
-        assert_eq!(framer.pending_bytes(), 0);
-        (out, framer.empty_lines())
+        assert_eq!(framer.pending_bytes, 0);
+        (out, framer.empty_lines)
     }
 
     fn record(text: &str) -> Owned {

@@ -15,13 +15,13 @@ const WINDOW_BITS: u8 = 15;
 /// How many bytes of a body that is no gzip are gathered to classify it.
 const HEAD: usize = 40;
 
-/// Inflates one response body.
 pub(crate) struct Inflater {
     state: State,
     decompress: Decompress,
     piece: Box<[u8]>,
-    consumed: u64,
-    produced: u64,
+    /// Compressed bytes read, and bytes they inflated to.
+    pub(super) consumed: u64,
+    pub(super) produced: u64,
 }
 
 /// ```text
@@ -43,30 +43,19 @@ enum State {
 /// Why the body cannot be inflated any further. Positions are compressed bytes from the start of the body.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum InflateError {
-    /// The body does not begin with a gzip header: most likely it is an error page.
     #[error("the response is not gzip: it is {0}")]
     NotGzip(Head),
-    /// Something other than a member follows a member.
     #[error("gzip data is followed by something else at byte {0}")]
     Trailing(u64),
-    /// The data contradicts itself or its checksum.
     #[error("gzip data is damaged near byte {at}: {reason}")]
-    Damaged {
-        /// Where, in compressed bytes.
-        at: u64,
-        /// What the inflater says.
-        reason: String,
-    },
-    /// The body ended inside a member.
+    Damaged { at: u64, reason: String },
     #[error("gzip data ends in the middle, after {0} bytes")]
     Truncated(u64),
-    /// It failed before: the position in the stream is lost.
     #[error("gzip data was damaged before")]
     Failed,
 }
 
 impl Inflater {
-    /// For a body of which nothing has been read.
     pub(crate) fn new() -> Self {
         Self {
             state: State::Header(0),
@@ -77,8 +66,8 @@ impl Inflater {
         }
     }
 
-    /// The next piece of text. Cuts off the part of `input` that it has read; None when it has read all. The text before
-    /// an error is good.
+    /// The next piece of text; None when `input`, of which it cuts off what it reads, is empty. Text before an error is
+    /// good.
     pub(crate) fn piece<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<&'a [u8]>, InflateError> {
         loop {
             if input.is_empty() && matches!(self.state, State::Header(_) | State::Foreign(_)) {
@@ -115,9 +104,6 @@ impl Inflater {
     }
 
     /// The body has ended: whether it may end here.
-    ///
-    /// # Errors
-    /// When it may not.
     pub(crate) fn finish(&self) -> Result<(), InflateError> {
         match &self.state {
             State::Header(0) => Ok(()),
@@ -127,17 +113,6 @@ impl Inflater {
         }
     }
 
-    /// Compressed bytes read so far.
-    pub(crate) fn consumed(&self) -> u64 {
-        self.consumed
-    }
-
-    /// Inflated bytes given so far.
-    pub(crate) fn produced(&self) -> u64 {
-        self.produced
-    }
-
-    /// Reads one byte of the magic number, which may come byte by byte.
     fn header(&mut self, matched: usize, input: &mut &[u8]) {
         let (mut byte, rest) = input.split_at(1);
         if byte.first() == MAGIC.get(matched) {
@@ -155,8 +130,7 @@ impl Inflater {
         }
     }
 
-    /// Inflates a part of `input`. Returns how many bytes of `piece` it filled; they are good even if the state is a fault
-    /// afterwards.
+    /// Inflates a part of `input`. Returns how many bytes of `piece` are good, even if the state is a fault afterwards.
     fn inflate(&mut self, input: &mut &[u8]) -> usize {
         let (read, written) = (self.decompress.total_in(), self.decompress.total_out());
         let status = self.decompress.decompress(input, &mut self.piece, FlushDecompress::None);
@@ -243,8 +217,8 @@ mod tests {
             push(&mut inflater, part, &mut out)?;
         }
         inflater.finish()?;
-        assert_eq!(inflater.produced(), out.len() as u64);
-        assert_eq!(inflater.consumed(), parts.iter().map(|part| part.len() as u64).sum::<u64>());
+        assert_eq!(inflater.produced, out.len() as u64);
+        assert_eq!(inflater.consumed, parts.iter().map(|part| part.len() as u64).sum::<u64>());
         Ok(out)
     }
 

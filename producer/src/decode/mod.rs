@@ -9,12 +9,10 @@ mod inflate;
 pub(crate) mod blocks;
 pub(crate) mod resume;
 pub(crate) mod damage;
-pub(crate) mod seen;
 pub(crate) mod frame;
 
 #[cfg(test)]
 mod tests;
-
 pub use decoder::Reading;
 pub(crate) use decoder::{Ended, Finished};
 pub use inflate::PIECE_BYTES;

@@ -8,16 +8,13 @@ use state::log::KnownHits;
 
 use crate::transform::{self, Identity};
 
-/// After so many records in a row that the log does not have, only some are looked up: a lookup in vain costs a tenth of
-/// the transform.
+/// After so many unknown records in a row only some are looked up: a lookup in vain costs a tenth of the transform.
 const MAX_MISSES: u64 = 4_096;
-/// One record in so many is looked up then, until the log has one: what Adobe sends again may begin with hits that the
-/// log has forgotten.
+/// One record in so many is looked up then, until the log has one: it may have forgotten the first that Adobe sends.
 const LOOKUP_INTERVAL: u64 = 64;
 /// With so many more new rows than known hits a session has caught up: a few new ones are found among the known.
 const CAUGHT_UP: u32 = 64;
-/// With so many more known hits than new rows after that it catches up again: what Adobe sends may begin with hits that
-/// the log has forgotten. Some hits come twice at the live edge too.
+/// With so many more known hits than new rows after that it catches up again: some come twice at the live edge too.
 const FELL_BACK: u32 = 1_024;
 
 /// Recognises the hits of one session that the log has.
@@ -28,23 +25,29 @@ pub struct Resume {
     begun: Steady,
     /// Records since the last one that the log has.
     misses: u64,
-    progress: Progress,
+    /// By how many new rows were more than known hits, lately.
+    ahead: u32,
+    /// By how many known hits were more than new rows.
+    behind: u32,
+    /// Whether a known hit came since the last block.
+    any: bool,
+    caught_up: bool,
+    /// When the last block with known hits ended, before the session caught up.
+    last_known: Option<Steady>,
 }
 
-/// How a session caught up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CatchUp {
     /// How long it read hits that the log has.
     pub took: Duration,
-    /// Whether it ended among them.
     pub behind: bool,
 }
 
 impl Resume {
     /// For a session that begins now. `known` are the hits of the log.
-    #[must_use]
     pub fn new(known: KnownHits, clock: Clock) -> Self {
-        Self { known, begun: clock.steady(), clock, misses: 0, progress: Progress::default() }
+        let (misses, ahead, behind, any, caught_up, last_known) = Default::default();
+        Self { known, begun: clock.steady(), clock, misses, ahead, behind, any, caught_up, last_known }
     }
 
     /// The identity of a record whose hit the log has. `in_doubt` says that the record may be damaged.
@@ -59,49 +62,14 @@ impl Resume {
             return None;
         }
         self.misses = 0;
-        self.progress.known_hit();
-        Some(found)
-    }
-
-    pub(super) fn new_row(&mut self) {
-        self.progress.new_row();
-    }
-
-    pub(super) fn block_ended(&mut self) {
-        if self.progress.block_is_behind() {
-            self.progress.last_known = Some(self.clock.steady());
-        }
-    }
-
-    pub(super) fn catch_up(&self) -> CatchUp {
-        let took = self.progress.last_known.map_or(Duration::ZERO, |last| self.begun.until(last));
-        CatchUp { took, behind: self.progress.is_behind() }
-    }
-}
-
-/// Where a session is between the hits that the log has and the live edge.
-#[derive(Debug, Default)]
-struct Progress {
-    /// By how many new rows were more than known hits, lately.
-    ahead: u32,
-    /// By how many known hits were more than new rows.
-    behind: u32,
-    /// Whether a known hit came since the last block.
-    any: bool,
-    caught_up: bool,
-    /// When the last block with known hits ended, before the session caught up.
-    last_known: Option<Steady>,
-}
-
-impl Progress {
-    fn known_hit(&mut self) {
         self.any = true;
         self.ahead = self.ahead.saturating_sub(1);
         self.behind = self.behind.saturating_add(1);
         self.caught_up &= self.behind < FELL_BACK;
+        Some(found)
     }
 
-    fn new_row(&mut self) {
+    pub(super) fn new_row(&mut self) {
         self.ahead = self.ahead.saturating_add(1).min(CAUGHT_UP);
         self.behind = self.behind.saturating_sub(1);
         if !self.caught_up && self.ahead == CAUGHT_UP {
@@ -109,13 +77,15 @@ impl Progress {
         }
     }
 
-    /// Whether the block that ends now has hits to catch up with.
-    fn block_is_behind(&mut self) -> bool {
-        std::mem::take(&mut self.any) && !self.caught_up
+    pub(super) fn block_ended(&mut self) {
+        if std::mem::take(&mut self.any) && !self.caught_up {
+            self.last_known = Some(self.clock.steady());
+        }
     }
 
-    fn is_behind(&self) -> bool {
-        self.last_known.is_some() && !self.caught_up && self.ahead == 0
+    pub(super) fn catch_up(&self) -> CatchUp {
+        let took = self.last_known.map_or(Duration::ZERO, |last| self.begun.until(last));
+        CatchUp { took, behind: self.last_known.is_some() && !self.caught_up && self.ahead == 0 }
     }
 }
 

@@ -32,9 +32,6 @@ pub enum Piece {
 }
 
 /// Starts the two threads of one session.
-///
-/// # Errors
-/// When no more threads can be started.
 pub fn start(
     connection: u8,
     transform: Transform,
@@ -110,7 +107,7 @@ impl Inflating {
 
     /// Inflates a piece, until `text` returns false. Returns why no more text can come, if so.
     fn push(&mut self, mut bytes: &[u8], text: &mut dyn FnMut(&[u8]) -> bool) -> Option<TextEnd> {
-        let before = (self.inflater.consumed(), self.inflater.produced());
+        let before = (self.inflater.consumed, self.inflater.produced);
         let end = loop {
             match self.inflater.piece(&mut bytes) {
                 Ok(Some(piece)) if text(piece) => {}
@@ -119,8 +116,8 @@ impl Inflating {
                 Err(error) => break Some(TextEnd::Body(Err(error))),
             }
         };
-        self.counters.bytes.fetch_add(self.inflater.consumed() - before.0, Ordering::Relaxed);
-        self.counters.inflated.fetch_add(self.inflater.produced() - before.1, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(self.inflater.consumed - before.0, Ordering::Relaxed);
+        self.counters.inflated.fetch_add(self.inflater.produced - before.1, Ordering::Relaxed);
         end
     }
 }

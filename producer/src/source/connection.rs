@@ -1,10 +1,15 @@
-//! One connection to the stream, for ever: get a token, connect, read, and again.
+//! The connections of the process to one stream. Each has a number, an HTTP connection, decoding threads and a back-off
+//! of its own. They share the token, and write into one log. One connection, for ever:
 //!
 //! ```text
 //!      ┌──────────────────────── back-off ◄───────────────────────┐
 //!      ▼                                                          │
 //! token ──► connect ──► reading (session.rs) ──ended: why──► at once, then with back-off (reconnect.rs)
 //! ```
+//!
+//! In memory a connection costs eight pieces of the body (some ten KiB each), the inflater's window and output, a line
+//! of at most `adobe.max_record_bytes`, one block of at most 1 MiB of rows, and the buffers of its transform. The blocks
+//! that wait for the log are as many as with one connection.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +20,7 @@ use shared::exit::{Exit, Failure};
 use shared::human;
 use shared::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::append::ConnectionEvent;
 use crate::decode::damage::DamageHistory;
@@ -27,6 +33,37 @@ use crate::source::session::{self, Ended};
 use crate::source::shared_state::Shared;
 use crate::source::token::{NoToken, Token, TokenError};
 use crate::transform::Transform;
+
+/// Reads as many connections as configured until shutdown. When one needs an operator, it stops all.
+pub async fn run_connections(
+    shared: Shared,
+    transform: Transform,
+    resuming: bool,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let mut connections = JoinSet::new();
+    for number in 0..shared.config.connections {
+        let connection = Connection::new(number, shared.clone(), transform.clone(), resuming);
+        let shutdown = shutdown.clone();
+        connections.spawn(async move { connection.run(&shutdown).await });
+    }
+    let tokens = shared.tokens.clone();
+    // Only the connections send to the log from here on.
+    drop(shared);
+    let renewing = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { tokens.keep_fresh(&shutdown).await }
+    });
+    let mut first = Ok(());
+    while let Some(ended) = connections.join_next().await {
+        let ended = ended.unwrap_or_else(|error| Err(Failure::new(Exit::Software, error)));
+        // It was stopped, it failed, or the log takes no more.
+        shutdown.stop();
+        first = first.and(ended);
+    }
+    renewing.abort();
+    first
+}
 
 /// Compressed pieces that may wait for the decoding threads; each is some ten KiB.
 const PIECES_WAITING: usize = 8;
@@ -58,9 +95,7 @@ pub enum Next {
 }
 
 impl Connection {
-    /// Connection `number`, from 0, of the stream. It is not connected yet. `resuming` says whether this log has read
-    /// the stream before.
-    #[must_use]
+    /// Connection `number`, from 0, not connected yet. `resuming`: this log has read the stream before.
     pub fn new(number: u8, shared: Shared, transform: Transform, resuming: bool) -> Self {
         let config = &shared.config;
         // With another `reset` no connection makes others start again.
@@ -71,9 +106,6 @@ impl Connection {
     }
 
     /// Reads until shutdown, or until it needs an operator.
-    ///
-    /// # Errors
-    /// When the credential or the stream's address is wrong.
     pub async fn run(mut self, shutdown: &Shutdown) -> Result<(), Failure> {
         let clock = self.shared.clock.clone();
         let stagger = STAGGER * u32::from(self.number);
@@ -94,9 +126,6 @@ impl Connection {
     }
 
     /// Tries once: gets a token, connects, and reads until the session ends.
-    ///
-    /// # Errors
-    /// As [`Connection::run`].
     pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
         let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
@@ -129,7 +158,6 @@ impl Connection {
         }
     }
 
-    /// Decides what to do when the stream could not be opened.
     async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
         let retry = match error {
             ConnectError::Refused { status, message, retry_after, .. } => {
@@ -146,7 +174,7 @@ impl Connection {
                 Next::AtOnce
             }
             Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Retry::BackOff => Next::After(self.policy.connect_failed()),
+            Retry::BackOff => Next::After(self.policy.backoff.failed()),
             Retry::NeedsOperator(advice) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));
@@ -156,7 +184,7 @@ impl Connection {
                 Next::After(longest)
             }
         };
-        tracing::warn!(connection, %error, failures = self.policy.failures(), "the stream is not connected");
+        tracing::warn!(connection, %error, failures = self.policy.backoff.failures(), "the stream is not connected");
         Ok(next)
     }
 
@@ -168,10 +196,13 @@ impl Connection {
         broken: watch::Receiver<u64>,
         shutdown: &Shutdown,
     ) -> Option<Next> {
-        let Shared { counters, out, .. } = &self.shared;
+        let Shared { config, counters, out, known, clock, .. } = &self.shared;
         out.send(ConnectionEvent::Started(self.number)).await.ok()?;
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
-        let (transform, reading) = (self.transform.clone(), self.reading());
+        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
+        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
+        let resume = Some(Resume::new(known.clone(), clock.clone()));
+        let (transform, reading) = (self.transform.clone(), Reading { max_record_bytes, resume, damage });
         let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
         let threads = match started {
             Ok(threads) => threads,
@@ -179,7 +210,7 @@ impl Connection {
                 tracing::error!(connection = self.number, %error, "cannot start a thread");
                 let why = "no thread could be started for it".to_owned();
                 out.send(ConnectionEvent::Ended(self.number, why)).await.ok()?;
-                return Some(Next::After(self.policy.connect_failed()));
+                return Some(Next::After(self.policy.backoff.failed()));
             }
         };
         let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
@@ -193,14 +224,6 @@ impl Connection {
         session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
         let wait = self.policy.session_ended(&session, times.longest(now));
         Some(wait.map_or(Next::AtOnce, Next::After))
-    }
-
-    /// How the records of the next session are read.
-    fn reading(&self) -> Reading {
-        let Shared { config, known, clock, .. } = &self.shared;
-        let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
-        let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
-        Reading { max_record_bytes, resume: Some(Resume::new(known.clone(), clock.clone())), damage }
     }
 
     /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.
@@ -226,11 +249,7 @@ impl Connection {
         if restarts_others && config.reset == Reset::Smallest {
             broken.send_modify(|times| *times += 1);
         }
-        tracing::info!(
-            connection = self.number,
-            why,
-            seconds = session.lasted.as_secs(),
-            "the session ended"
-        );
+        let (connection, seconds) = (self.number, session.lasted.as_secs());
+        tracing::info!(connection, why, seconds, "the session ended");
     }
 }

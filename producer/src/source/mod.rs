@@ -3,16 +3,13 @@
 //! In: the configuration and the hits that the log has. Out: blocks of decoded records, and when each session started
 //! and ended, to the append thread. Only the token survives a crash, in its file; Adobe sends again what was under way.
 
-mod connections;
 mod connection;
 mod session;
 mod shared_state;
 mod reconnect;
-mod catch_up_times;
 pub(crate) mod refusal;
 pub(crate) mod token;
 pub(crate) mod connect;
 
-pub use connection::{Connection, Next};
-pub use connections::run_connections;
+pub use connection::{Connection, Next, run_connections};
 pub use shared_state::Shared;

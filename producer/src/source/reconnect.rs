@@ -12,22 +12,18 @@ use std::time::Duration;
 
 use shared::retry::Backoff;
 
-/// First wait after a failure.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A session that lasted so long after it had caught up was good: the connection reconnects at once.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
-/// Longest stay away for the sake of the others: Adobe may hold hits for this connection meanwhile. Also the wait after
-/// a session that ended [`End::Exhausted`].
+/// Longest stay away for the sake of the others, since Adobe may hold hits for this one; also after [`End::Exhausted`].
 const MAX_AWAY: Duration = Duration::from_secs(900);
 
-/// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Adobe ended it. All that was sent was read, and no other connection starts again.
     Complete,
     /// The connection broke. What was under way is lost.
     Broken,
-    /// Its bytes, or a run of its records, could not be read.
     Damaged,
     /// As [`End::Damaged`], and the next session will end so too ([`crate::decode::damage`]).
     Exhausted,
@@ -41,7 +37,6 @@ impl End {
     }
 }
 
-/// How a session went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
     pub lasted: Duration,
@@ -50,23 +45,20 @@ pub(crate) struct Session {
     /// Whether it ended among such hits.
     pub behind: bool,
     pub end: End,
-    /// Whether all other connections wait.
     pub others_wait: bool,
 }
 
 impl Session {
     /// Whether it read new hits for long enough, if catching up takes so long.
-    #[must_use]
     pub(crate) fn was_stable(&self, catch_up: Duration) -> bool {
         let live = self.lasted.saturating_sub(self.catching_up);
         !self.behind && live >= self.catching_up.max(catch_up).max(GOOD_SESSION)
     }
 }
 
-/// When one connection reconnects.
 #[derive(Debug, Clone)]
 pub(crate) struct ReconnectPolicy {
-    backoff: Backoff,
+    pub(crate) backoff: Backoff,
     /// Whether no other connection reads the stream.
     alone: bool,
     /// Sessions in a row that broke, while there was something to catch up with, before they were stable.
@@ -75,20 +67,8 @@ pub(crate) struct ReconnectPolicy {
 
 impl ReconnectPolicy {
     /// `max` is the longest wait of a connection that is alone.
-    #[must_use]
     pub(crate) fn new(max: Duration, alone: bool) -> Self {
         Self { backoff: Backoff::new(FIRST_WAIT, max), alone, broke_early: 0 }
-    }
-
-    /// The wait after a connection could not be opened.
-    pub(crate) fn connect_failed(&mut self) -> Duration {
-        self.backoff.failed()
-    }
-
-    /// Failures in a row.
-    #[must_use]
-    pub(crate) fn failures(&self) -> u32 {
-        self.backoff.failures()
     }
 
     /// The wait after a session, None for at once. `longest` is how long any connection took lately to catch up.
@@ -111,12 +91,10 @@ impl ReconnectPolicy {
         }
     }
 
-    /// Whether its end makes other sessions start again.
     fn disturbs_others(&self, session: &Session) -> bool {
         !self.alone && session.end != End::Complete && !session.others_wait
     }
 
-    /// How long to stay away for the sake of the others.
     fn stay_away(&mut self, session: &Session, longest: Duration) -> Duration {
         let own = if session.catching_up.is_zero() { Duration::ZERO } else { session.lasted };
         let measure = own.max(longest);
@@ -140,7 +118,7 @@ mod tests {
     use shared::clock::Steady;
 
     use super::*;
-    use crate::source::catch_up_times::CatchUpTimes;
+    use crate::source::shared_state::CatchUpTimes;
 
     /// No connection had anything to read again.
     const NONE: Duration = Duration::ZERO;

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-/// How to retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
     /// At once, with a new token.
@@ -19,8 +18,6 @@ pub(crate) enum Retry {
 /// Longest `Retry-After` that is followed: a stream that moves is back sooner, and Adobe holds hits for a while only.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(900);
 
-/// Decides by the status of the answer, its message and its `Retry-After`.
-#[must_use]
 pub(crate) fn retry(status: u16, message: &str, retry_after: Option<Duration>) -> Retry {
     let asked = retry_after.map(|wait| wait.min(MAX_RETRY_AFTER));
     // Adobe answers rapid reconnects with 409 and 503 until about a minute has passed.
@@ -57,8 +54,8 @@ pub(crate) fn retry(status: u16, message: &str, retry_after: Option<Duration>) -
     }
 }
 
-/// Whether a conflict is about the value of `maxConnections`, and not about the number of clients. Adobe documents both
-/// under 409 and the text of neither. A doubtful text counts as the second, which passes by itself.
+/// Whether a conflict is about the value of `maxConnections`, not the number of clients. Adobe documents both under 409
+/// and the text of neither. A doubtful text counts as the second, which passes by itself.
 fn is_about_the_value(message: &str) -> bool {
     let message = message.to_lowercase();
     let names_the_value = message.contains("maxconnections") || message.contains("max connections");

@@ -16,7 +16,6 @@ use crate::decode::{self, Finished, Piece};
 use crate::source::reconnect::{End, Session};
 use crate::source::shared_state::Shared;
 
-/// A session that has ended.
 pub(crate) struct Ended {
     pub session: Session,
     pub why: String,
@@ -25,8 +24,8 @@ pub(crate) struct Ended {
     pub damage: DamageDetector,
 }
 
-/// Passes the body of `response` to the decoding `threads` until it ends or another connection breaks, and waits for
-/// them. None when the log takes no more.
+/// Passes the body to the decoding `threads`, until it ends or another connection breaks. None when the log takes no
+/// more.
 pub(crate) async fn read(
     shared: &Shared,
     response: Response,
@@ -69,8 +68,7 @@ pub(crate) async fn read(
     Some(Ended { session, why, authorized, damage })
 }
 
-/// Passes the body on until it ends, and says why it did. Waits while the decoding threads are behind: then nothing
-/// reads the socket.
+/// Says why the body ended. Waits while the decoding threads are behind: then nothing reads the socket.
 async fn pump(
     mut response: Response,
     pieces: mpsc::Sender<Piece>,

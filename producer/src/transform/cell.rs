@@ -2,7 +2,6 @@
 
 use memchr::{memchr, memchr3};
 
-/// Between the cells of a row.
 pub(super) const DELIMITER: u8 = b'~';
 const QUOTE: u8 = b'"';
 

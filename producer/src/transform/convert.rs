@@ -2,7 +2,7 @@
 
 use crate::transform::list::{self, Delimiter, List, Sent};
 use crate::transform::number::{Number, Scaled};
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::value::{self, Shape, plain_unsigned, shape};
 use crate::transform::{cell, event, scan, semi, text, time};
 use shared::schema::{Column, Kind, SqlType};
@@ -17,7 +17,6 @@ pub(super) enum Convert {
     Text(usize),
     /// A delimiter of the column replaces what the record names.
     List(usize, Option<Delimiter>),
-    /// JSON text for a varchar.
     Json(usize),
     /// JSON text for a SUPER, which Redshift takes apart.
     Super,
@@ -27,27 +26,23 @@ pub(super) enum Convert {
     Timestamp,
     WholeEvent(Limits),
     DecimalEvent(Digits),
-    /// The converter's name of the instance.
     Instance(usize),
     /// The converter's mark, which the log replaces by the id of the batch.
     Batch,
 }
 
-/// How far a whole number goes below zero and above.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     lowest: u128,
     highest: u128,
 }
 
-/// How many digits a decimal has, and how many of them after the point.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Digits {
     precision: u32,
     scale: u32,
 }
 
-/// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Done {
     /// Its cell is written, as far as the type can hold it: what was altered is counted.
@@ -67,7 +62,6 @@ pub(super) struct Converter {
     day: time::Day,
 }
 
-/// Where a cell goes, and what had to be altered for it.
 pub(super) struct Out<'r> {
     pub(super) row: &'r mut Vec<u8>,
     pub(super) counts: &'r mut ColumnCounts,
@@ -102,11 +96,6 @@ impl Convert {
             (Kind::Instance, _) => Self::Instance(max),
             (Kind::Batch, _) => Self::Batch,
         }
-    }
-
-    /// Whether the value is the same whatever the record.
-    pub(super) fn is_constant(self) -> bool {
-        matches!(self, Self::Instance(_) | Self::Batch)
     }
 }
 

@@ -1,11 +1,10 @@
 //! The value of an event: the sum of count × 10^exponent over its array, exactly.
 
-use crate::transform::number::{Number, Scaled, power_of_ten};
+use crate::transform::number::{Number, Scaled};
 use crate::transform::scan::Scanner;
 use crate::transform::value::{self, Shape, plain_unsigned, shape};
 
-/// The sum of an event's array, of one of its objects, or a number by itself; the outer none if it has no value,
-/// the inner if there is nothing to add up.
+/// The sum of an array, an object or a number. The outer none: it has no value; the inner: there is nothing to add up.
 pub(super) fn sum(raw: &str, scratch: &mut Vec<u8>) -> Option<Option<Scaled>> {
     let mut scanner = Scanner::of_valid(raw);
     match shape(raw) {
@@ -32,7 +31,7 @@ pub(super) fn sum(raw: &str, scratch: &mut Vec<u8>) -> Option<Option<Scaled>> {
 fn add(a: Scaled, b: Scaled) -> Option<Scaled> {
     let scale = a.scale.max(b.scale);
     let align = |value: Scaled| {
-        let factor = i128::try_from(power_of_ten(scale - value.scale)?).ok()?;
+        let factor = i128::try_from(10_u128.checked_pow(scale - value.scale)?).ok()?;
         value.signed()?.checked_mul(factor)
     };
     Some(Scaled::from_signed(align(a)?.checked_add(align(b)?)?, scale))

@@ -4,31 +4,24 @@ use serde::Serialize;
 use shared::schema::{Column, Rule, Schema};
 
 use crate::transform::mend::Mended;
-use crate::transform::outcome::Reject;
+use crate::transform::outcome::{ColumnCounts, Reject};
 use crate::transform::plan::Candidate;
 use crate::transform::record::{Transform, read};
 use crate::transform::row::{Stored, store};
-use crate::transform::stats::ColumnCounts;
 
-/// One column of one record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Explained {
     pub(crate) column: String,
     /// The path whose value is stored; or, if none is, the first that leads to a value.
     pub(crate) path: Option<String>,
-    /// The value as it stands in the record.
     pub(crate) raw: Option<String>,
     /// The value as Redshift stores it; none is NULL.
     pub(crate) stored: Option<String>,
-    /// What the rule of the column did, if it had anything to do.
     pub(crate) applied: Option<String>,
 }
 
 impl Transform {
     /// Every column of a row, for the record in `line`. `schema` is the one the transform was made for.
-    ///
-    /// # Errors
-    /// When it cannot become a row whatever the schema.
     pub(crate) fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
         let mut mended = Mended::default();
         let text = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
@@ -84,7 +77,6 @@ fn describe(altered: &ColumnCounts, column: &Column) -> Option<String> {
     (!kinds.is_empty()).then(|| format!("cut: {}", kinds.join(", ")))
 }
 
-/// The value of a CSV cell.
 fn unquoted(cell: &[u8]) -> String {
     let text = String::from_utf8_lossy(cell);
     match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {

@@ -7,25 +7,12 @@ use shared::schema::{JsonPath, PathError, SchemaError};
 /// Why a transform cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum TransformError {
-    /// The schema breaks a rule.
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    /// A filter's path is none.
     #[error("filter \"{}\": filter.field: {source}", name.escape_debug())]
-    FilterPath {
-        /// The filter.
-        name: String,
-        /// What is wrong with its path.
-        source: PathError,
-    },
-    /// One of a filter's regular expressions is none.
+    FilterPath { name: String, source: PathError },
     #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
-    FilterPattern {
-        /// The filter.
-        name: String,
-        /// What is wrong with it.
-        source: regex::Error,
-    },
+    FilterPattern { name: String, source: regex::Error },
 }
 
 /// Drops the records whose value at `path` meets the test.
@@ -39,8 +26,7 @@ pub struct Filter {
     pub test: FilterTest,
 }
 
-/// Compares a string as it is, a number or boolean by its text, anything else by its JSON text. An absent value, null
-/// and the empty string are the same.
+/// Compares strings as they are, other values by their JSON text. Absent, null and the empty string are the same.
 #[derive(Debug, Clone)]
 pub enum FilterTest {
     /// There is a value.
@@ -67,9 +53,6 @@ pub enum FilterTest {
 
 impl Filter {
     /// The filter a `[[filter]]` describes.
-    ///
-    /// # Errors
-    /// When one of its regular expressions is none.
     pub fn of(rule: &FilterRule) -> Result<Self, TransformError> {
         // The configuration has exactly one of them.
         let test = match rule {

@@ -20,17 +20,14 @@ static RECEIVED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"re
 /// How an escape of an ASCII character begins.
 static ESCAPE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00"));
 
-/// What identifies a hit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
-    /// Its id.
     pub hit: HitId,
     /// `receivedTimeGMT`: when Adobe received it, in seconds since 1970.
     pub received: Option<i64>,
 }
 
 /// The identity of a record; None if only the transform can tell it.
-#[must_use]
 pub fn identity(record: &[u8]) -> Option<Identity> {
     let begun = record.first() == Some(&b'{') && record.last() == Some(&b'}');
     if !begun || !is_balanced(record) || may_spell_keys(record) {
@@ -77,7 +74,7 @@ impl Members {
     /// Finds both ids from the start of the record on, and the time, whose key may stand at `received`.
     fn ids_from_start(&mut self, record: &[u8], received: Option<usize>) -> Option<()> {
         let mut scanner = Scanner::of_bytes(record);
-        self.read_from_start(&mut scanner, Self::has_ids)?;
+        self.read_from_start(&mut scanner, |found| found.high.is_some() && found.low.is_some())?;
         let end = scanner.at();
         if ID.find(record.get(end..)?).is_some() {
             return None;
@@ -122,17 +119,12 @@ impl Members {
         }
     }
 
-    fn has_ids(&self) -> bool {
-        self.high.is_some() && self.low.is_some()
-    }
-
     /// Reads keys and values from the start of the record until enough is found.
     fn read_from_start(&mut self, scanner: &mut Scanner<'_>, enough: impl Fn(&Self) -> bool) -> Option<()> {
         scanner.first(b'}').ok()?.then_some(())?;
         self.until(scanner, enough)
     }
 
-    /// Reads keys and values from here on until enough is found.
     fn until(&mut self, scanner: &mut Scanner<'_>, enough: impl Fn(&Self) -> bool) -> Option<()> {
         loop {
             self.member(scanner)?;
@@ -153,8 +145,8 @@ impl Members {
         }
     }
 
-    /// Reads a key and its value. None when only the transform can read it: a key that comes twice, or a value that is
-    /// no plain number. A key with escapes is another key: no escape here spells a letter of these.
+    /// Reads a key and its value. None when only the transform can: a key comes twice, or a value is no plain number. A
+    /// key with escapes is another key: no escape here spells a letter of these.
     fn member(&mut self, scanner: &mut Scanner<'_>) -> Option<()> {
         let key = scanner.key().ok()?;
         let bytes = scanner.bytes();

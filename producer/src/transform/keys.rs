@@ -1,7 +1,6 @@
 //! The keys wanted in one object of the record. Most keys of a record are not wanted, so a lookup must be cheap above
 //! all: two words of the key nearly always decide.
 
-/// Keys and what each leads to.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keys<T> {
     /// As many as a power of two, at least twice as many as there are keys.

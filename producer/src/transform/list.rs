@@ -1,13 +1,11 @@
 //! A list variable as one text: its values joined by their delimiter.
 
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::scan::{self, Scanner};
-use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use crate::transform::value::{self, Shape, shape};
 
 use shared::schema::MAX_DELIMITER_BYTES;
-
-const DEFAULT_DELIMITER: char = ',';
 
 /// A list before it is joined.
 pub(super) enum List<'a> {
@@ -54,8 +52,7 @@ pub(super) fn read(raw: &str) -> List<'_> {
     }
 }
 
-/// The longest start of an array that has whole elements only and, with the bracket that closes it, at most `max`
-/// bytes; none if that is no element, or if it is no array.
+/// The longest start of an array that has whole elements only and at most `max` bytes with the bracket that closes it.
 pub(super) fn whole_elements(raw: &str, max: usize) -> Option<&str> {
     let Shape::Array(array) = shape(raw) else { return None };
     let ends = scan::elements(array).map(|element| element.end);
@@ -92,7 +89,11 @@ impl Delimiter {
         let text = match shape(raw) {
             Shape::Number(text) => text,
             Shape::String(text) if text.len() > 1 && text.iter().all(u8::is_ascii_digit) => text,
-            Shape::String(text) => return Self::of_string(text),
+            Shape::String(string) => {
+                let (mut text, mut counts) = (Vec::new(), ColumnCounts::default());
+                text::unescape(string, &mut text, &mut counts);
+                return Self::new(&text).filter(|_| counts.is_zero());
+            }
             Shape::Null | Shape::Bool(_) | Shape::Array(_) | Shape::Object(_) => return None,
         };
         let code = std::str::from_utf8(text).ok().and_then(|text| text.parse::<u32>().ok());
@@ -104,13 +105,6 @@ impl Delimiter {
         let mut bytes = [0; MAX_DELIMITER_BYTES];
         bytes.get_mut(..text.len()).filter(|_| !text.is_empty())?.copy_from_slice(text);
         Some(Self { bytes, length: text.len() })
-    }
-
-    fn of_string(string: &[u8]) -> Option<Self> {
-        let mut text = Vec::new();
-        let mut counts = ColumnCounts::default();
-        text::unescape(string, &mut text, &mut counts);
-        Self::new(&text).filter(|_| counts.is_zero())
     }
 }
 
@@ -124,6 +118,6 @@ impl From<char> for Delimiter {
 
 impl Default for Delimiter {
     fn default() -> Self {
-        Self::from(DEFAULT_DELIMITER)
+        Self::from(',')
     }
 }

@@ -6,14 +6,13 @@ use std::fmt::Write;
 /// The mended copy, which is JSON if nothing else is wrong with the record. Its buffers stay for the next.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mended {
-    text: String,
+    pub(super) text: String,
     /// Where in the text a U+FFFD stands for bytes that are no UTF-8, ascending.
-    replaced: Vec<usize>,
+    pub(super) replaced: Vec<usize>,
 }
 
 impl Mended {
-    /// Makes the copy: U+FFFD replaces what is no UTF-8, and escapes replace control characters within strings. False if
-    /// there is nothing of the kind.
+    /// U+FFFD replaces what is no UTF-8, escapes replace control characters within strings. False if there is neither.
     pub(super) fn mend(&mut self, line: &[u8]) -> bool {
         let Self { text, replaced } = self;
         text.clear();
@@ -47,16 +46,6 @@ impl Mended {
         }
         controls || !replaced.is_empty()
     }
-
-    /// The copy.
-    pub(super) fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// Where in the copy a U+FFFD stands for bytes that are no UTF-8, ascending.
-    pub(super) fn replaced(&self) -> &[usize] {
-        &self.replaced
-    }
 }
 
 #[cfg(test)]
@@ -65,7 +54,7 @@ mod tests {
 
     fn mended(line: &[u8]) -> Option<String> {
         let mut mended = Mended::default();
-        mended.mend(line).then(|| mended.text().to_owned())
+        mended.mend(line).then(|| mended.text.clone())
     }
 
     #[test]

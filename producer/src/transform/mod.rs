@@ -32,8 +32,6 @@ mod value;
 mod text;
 mod number;
 mod scan;
-mod brackets;
-mod stats;
 mod outcome;
 #[cfg(test)]
 mod tests;
@@ -44,7 +42,7 @@ pub(crate) use explain::Explained;
 pub use filter::{Filter, FilterTest};
 pub(crate) use identity::Identity;
 pub use identity::identity;
+pub(crate) use outcome::ColumnCounts;
 pub use outcome::{Outcome, Reject};
 pub use record::Transform;
 pub(crate) use scan::is_json;
-pub(crate) use stats::ColumnCounts;

@@ -61,8 +61,7 @@ impl<'a> Number<'a> {
         u32::try_from(scale).unwrap_or(max)
     }
 
-    /// The value with `scale` digits after the point, rounded half away from zero; none if it takes more than 38
-    /// digits in all.
+    /// With `scale` digits after the point, rounded half away from zero; none if it takes more than 38 digits in all.
     pub(super) fn scaled(&self, scale: u32) -> Option<Scaled> {
         let zero = Scaled { negative: false, units: 0, scale, rounded: false };
         let total = self.whole.len() + self.fraction.len();
@@ -115,7 +114,9 @@ impl Scaled {
 
     /// With at most `scale` digits after the point, rounded half away from zero.
     pub(super) fn at_most(self, scale: u32) -> Self {
-        let Some(divisor) = self.scale.checked_sub(scale).filter(|drop| *drop > 0).map(power_of_ten) else {
+        let Some(divisor) =
+            self.scale.checked_sub(scale).filter(|drop| *drop > 0).map(|drop| 10_u128.checked_pow(drop))
+        else {
             return self;
         };
         // A divisor beyond 38 digits is beyond every value.
@@ -129,7 +130,7 @@ impl Scaled {
     /// Whether a decimal(precision, scale) can hold it; its own scale is at most `scale`.
     pub(super) fn fits(&self, precision: u32, scale: u32) -> bool {
         let digits = (precision + self.scale).checked_sub(scale);
-        digits.and_then(power_of_ten).is_some_and(|limit| self.units < limit)
+        digits.and_then(|digits| 10_u128.checked_pow(digits)).is_some_and(|limit| self.units < limit)
     }
 
     pub(super) fn write(&self, row: &mut Vec<u8>) {
@@ -156,11 +157,6 @@ impl Scaled {
             row.extend_from_slice(digits);
         }
     }
-}
-
-/// 10^`exponent`, up to 38.
-pub(super) fn power_of_ten(exponent: u32) -> Option<u128> {
-    10_u128.checked_pow(exponent)
 }
 
 /// The digits at the start, and what follows them.

@@ -74,10 +74,10 @@ impl Plan {
     /// The targets whose value is not in the record.
     pub(super) fn constants(&self) -> impl Iterator<Item = usize> {
         let all = self.candidates.iter().enumerate();
-        all.filter(|(_, candidate)| candidate.convert.is_constant()).map(|(target, _)| target)
+        let is_constant = |convert| matches!(convert, Convert::Instance(_) | Convert::Batch);
+        all.filter(move |(_, candidate)| is_constant(candidate.convert)).map(|(target, _)| target)
     }
 
-    /// How many targets there are.
     pub(super) fn targets(&self) -> usize {
         self.candidates.len() + IDENTITY.len() + self.filters.len()
     }

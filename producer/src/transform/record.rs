@@ -6,10 +6,9 @@ use shared::schema::{MAX_ROW_BYTES, Schema};
 use crate::transform::convert::Converter;
 use crate::transform::filter::{Filter, TransformError};
 use crate::transform::mend::Mended;
-use crate::transform::outcome::{Outcome, Reject};
+use crate::transform::outcome::{ColumnCounts, Outcome, Reject, Stats};
 use crate::transform::plan::Plan;
 use crate::transform::spans::Spans;
-use crate::transform::stats::{ColumnCounts, Stats};
 use crate::transform::{row, walk};
 
 /// Turns records into rows of one schema. Owns buffers: one for each thread.
@@ -26,9 +25,6 @@ pub struct Transform {
 
 impl Transform {
     /// For rows of this schema, without the records that one of these filters matches.
-    ///
-    /// # Errors
-    /// When a filter's path or regular expression, or the schema, cannot be used.
     pub fn new(schema: &Schema, filters: &[Filter]) -> Result<Self, TransformError> {
         let plan = Plan::new(schema, filters)?;
         Ok(Self {
@@ -43,21 +39,17 @@ impl Transform {
     }
 
     /// Treats bytes that are no UTF-8 and raw control characters like this; by default, replaces them.
-    #[must_use]
     pub fn with_invalid_text(self, invalid_text: InvalidText) -> Self {
         Self { invalid_text, ..self }
     }
 
     /// Writes this name into columns of kind `instance`.
-    #[must_use]
     pub fn with_instance(mut self, name: &str) -> Self {
         name.clone_into(&mut self.converter.instance);
         self
     }
 
-    /// Writes this text into columns of kind `batch`. It has the length of a batch id: when the log knows which batch a
-    /// row goes to, it puts the id in its place.
-    #[must_use]
+    /// Writes this text into columns of kind `batch`. The log puts the id of the batch, as long as it, in its place.
     pub fn with_batch_mark(mut self, mark: &str) -> Self {
         mark.clone_into(&mut self.converter.batch_mark);
         self
@@ -79,7 +71,7 @@ impl Transform {
         let bytes = row.len() - start;
         let written =
             written.and(if bytes > MAX_ROW_BYTES { Err(Reject::RowTooLong { bytes }) } else { Ok(()) });
-        self.stats.end_record(written.is_ok(), self.spans.is_mended());
+        self.stats.end_record(written.is_ok(), self.spans.mended);
         if let Err(reject) = written {
             row.truncate(start);
             return Outcome::Rejected(reject);
@@ -94,13 +86,16 @@ impl Transform {
     }
 
     /// Hands over what was altered or dropped since the last call, by column, and counts from zero.
-    pub fn drain_altered(&mut self, each: impl FnMut(&str, ColumnCounts)) {
-        self.stats.drain(each);
+    pub fn drain_altered(&mut self, mut each: impl FnMut(&str, ColumnCounts)) {
+        let columns = self.stats.names.iter().zip(&mut self.stats.counts);
+        for (name, counts) in columns.filter(|(_, counts)| !counts.is_zero()) {
+            each(name, std::mem::take(counts));
+        }
     }
 
     /// How many records that were no valid text became rows since the last call; counts from zero.
-    pub fn drain_mended(&mut self) -> u64 {
-        self.stats.drain_mended()
+    pub(crate) fn drain_mended(&mut self) -> u64 {
+        std::mem::take(&mut self.stats.mended)
     }
 }
 
@@ -120,11 +115,12 @@ pub(super) fn read<'t>(
         return Err(reject);
     }
     // If that does not help, the reason is that of the record as it came.
-    if walk::walk(plan, mended.text(), spans).is_err() {
+    if walk::walk(plan, &mended.text, spans).is_err() {
         return Err(reject);
     }
-    spans.mended_at(mended.replaced());
-    Ok(mended.text())
+    spans.mended = true;
+    spans.replaced.extend_from_slice(&mended.replaced);
+    Ok(&mended.text)
 }
 
 fn utf8(line: &[u8]) -> Result<&str, Reject> {

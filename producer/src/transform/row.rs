@@ -2,13 +2,11 @@
 
 use crate::transform::cell;
 use crate::transform::convert::{Converter, Done, Out};
-use crate::transform::outcome::Reject;
+use crate::transform::outcome::{ColumnCounts, Reject, Stats};
 use crate::transform::plan::{Candidate, Plan};
 use crate::transform::spans::Spans;
-use crate::transform::stats::{ColumnCounts, Stats};
 use shared::schema::Rule;
 
-/// What became of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
     /// Its cell is written; what had to be altered, the rule being to cut, is counted.
@@ -19,8 +17,8 @@ pub(super) enum Stored {
     Misfit,
 }
 
-/// Appends the cell of a value under the rule of its column. `invalid`: so many characters of it stand for bytes that
-/// were no UTF-8.
+/// Appends the cell of a value under the rule of its column. `invalid` characters of it stand for bytes that were no
+/// UTF-8.
 pub(super) fn store(
     candidate: Candidate,
     (raw, escaped): (&str, bool),

@@ -5,9 +5,6 @@
 
 use std::ops::Range;
 
-use crate::transform::brackets::Brackets;
-
-/// The text is not JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Invalid;
 
@@ -21,7 +18,6 @@ pub(super) struct Span {
 }
 
 /// Whether all of a record is JSON, with nothing mended.
-#[must_use]
 pub(crate) fn is_json(record: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(record) else { return false };
     let mut scanner = Scanner::new(text);
@@ -31,7 +27,6 @@ pub(crate) fn is_json(record: &[u8]) -> bool {
     valid && scanner.peek().is_none()
 }
 
-/// A place in a JSON text.
 pub(super) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -64,7 +59,6 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// The byte at its position.
     pub(super) fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
@@ -77,7 +71,6 @@ impl<'a> Scanner<'a> {
         self.bytes
     }
 
-    /// Passes white space, if there is any.
     pub(super) fn blanks(&mut self) {
         while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
             self.at += 1;
@@ -158,7 +151,6 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Passes a string, from quote to quote.
     pub(super) fn string(&mut self) -> Result<Span, Invalid> {
         let start = self.at + 1;
         let (mut end, mut escaped) = (start, false);
@@ -177,7 +169,6 @@ impl<'a> Scanner<'a> {
         Ok(Span { start, end, escaped })
     }
 
-    /// Where the escape that begins at `at` ends.
     fn escape(&self, at: usize) -> Result<usize, Invalid> {
         match self.bytes.get(at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
@@ -189,7 +180,6 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Passes a number, true, false or null.
     fn simple(&mut self) -> Result<(), Invalid> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let length = match rest.first() {
@@ -296,7 +286,6 @@ fn equal(word: u64, byte: u8) -> u64 {
 /// After so many bytes without a match memchr is quicker.
 const SHORT: usize = 48;
 
-/// The first quote or backslash from `at` on.
 fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
     let mut from = at;
     while let Some(word) = bytes.get(from..).and_then(<[u8]>::first_chunk) {
@@ -313,7 +302,6 @@ fn quote_or_backslash(bytes: &[u8], at: usize) -> Option<usize> {
     memchr::memchr2(b'"', b'\\', bytes.get(from..)?).map(|offset| from + offset)
 }
 
-/// Whether `byte` occurs.
 pub(super) fn contains(text: &[u8], byte: u8) -> bool {
     let (words, rest) = text.as_chunks::<8>();
     words.iter().fold(0, |found, word| found | equal(u64::from_le_bytes(*word), byte)) != 0
@@ -323,6 +311,45 @@ pub(super) fn contains(text: &[u8], byte: u8) -> bool {
 fn has_controls(bytes: &[u8]) -> bool {
     // No early end, so that the loop is vectorised.
     bytes.iter().fold(false, |any, byte| any | (*byte < 0x20))
+}
+
+/// Which brackets are open, a bit each. The latest 64 need no allocation.
+#[derive(Default)]
+struct Brackets {
+    depth: usize,
+    /// The latest in the lowest bit; 1 is an object.
+    latest: u64,
+    older: Vec<u64>,
+}
+
+impl Brackets {
+    fn is_empty(&self) -> bool {
+        self.depth == 0
+    }
+
+    fn push(&mut self, object: bool) {
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.older.push(self.latest);
+        }
+        self.latest = self.latest << 1 | u64::from(object);
+        self.depth += 1;
+    }
+
+    fn pop(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+        self.latest >>= 1;
+        if self.depth > 0 && self.depth.is_multiple_of(64) {
+            self.latest = self.older.pop().unwrap_or_default();
+        }
+    }
+
+    fn is_object(&self) -> bool {
+        self.latest & 1 == 1
+    }
+
+    fn close(&self) -> u8 {
+        if self.is_object() { b'}' } else { b']' }
+    }
 }
 
 #[cfg(test)]
@@ -368,6 +395,20 @@ mod tests {
             let expected = text.bytes().skip(at).position(|byte| matches!(byte, b'"' | b'\\')).map(|found| found + at);
             prop_assert_eq!(quote_or_backslash(text.as_bytes(), at), expected);
             prop_assert_eq!(contains(text.as_bytes(), b'"'), text.contains('"'));
+        }
+    }
+
+    #[test]
+    fn brackets_are_remembered_however_many() {
+        for depth in [1, 63, 64, 65, 127, 128, 129, 1000] {
+            let opened: Vec<bool> = (0..depth).map(|n| n % 3 == 0 || n % 7 == 2).collect();
+            let mut open = Brackets::default();
+            opened.iter().for_each(|object| open.push(*object));
+            for object in opened.iter().rev() {
+                assert_eq!(open.is_object(), *object);
+                open.pop();
+            }
+            assert_eq!(open.depth, 0);
         }
     }
 }

@@ -1,27 +1,32 @@
 //! What of JSON a SUPER column can hold. COPY parses the text into values of Redshift, and refuses the row if one of them
 //! has no form there.
 
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::scan::{Scanner, Span};
-use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 
 /// The most bytes of a string, or of a key, as long as the session does not ask for longer ones (same page).
 const MAX_STRING_BYTES: usize = 65_535;
-/// The most objects and arrays within each other:
-/// <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
+/// Of objects and arrays: <https://docs.aws.amazon.com/redshift/latest/dg/limitations-super.html>.
 const MAX_DEPTH: usize = 1000;
 
-/// Whether every part of a JSON text has a value in Redshift: no string too long, no NUL and no half of a surrogate
-/// pair in it, no number beyond a double, not too deep. `scratch` is overwritten.
+/// Whether Redshift can hold every part of a JSON text: no string too long, no NUL or half of a surrogate pair in it,
+/// no number beyond a double, not too deep. `scratch` is overwritten.
 pub(super) fn fits(raw: &str, scratch: &mut Vec<u8>) -> bool {
     each_string(raw, |Span { start, end, escaped }| {
         let string = raw.as_bytes().get(start..end).unwrap_or_default();
-        if escaped { escapes_fit(string, scratch) } else { string.len() <= MAX_STRING_BYTES }
+        if !escaped {
+            return string.len() <= MAX_STRING_BYTES;
+        }
+        let mut counts = ColumnCounts::default();
+        scratch.clear();
+        text::unescape(string, scratch, &mut counts);
+        counts.is_zero() && scratch.len() <= MAX_STRING_BYTES
     })
 }
 
-/// Appends the text with its strings, and keys, as Redshift can hold them: without NULs, halves of surrogate pairs
-/// replaced by U+FFFD, and cut between two characters. False if something else has no value.
+/// Appends the text with strings and keys as Redshift can hold them: without NULs, U+FFFD for halves of surrogate
+/// pairs, and cut between two characters. False if something else has no value.
 pub(super) fn mend(raw: &str, out: &mut Vec<u8>, counts: &mut ColumnCounts) -> bool {
     let (bytes, mut copied) = (raw.as_bytes(), 0);
     let fits = each_string(raw, |Span { start, end, .. }| {
@@ -34,8 +39,7 @@ pub(super) fn mend(raw: &str, out: &mut Vec<u8>, counts: &mut ColumnCounts) -> b
     fits
 }
 
-/// Goes over a text that is known to be JSON: whether its numbers and its depth fit, and `string` says so of each of
-/// its strings and keys.
+/// Whether the numbers and the depth of a valid JSON text fit, and `string` says so of each of its strings and keys.
 fn each_string(raw: &str, mut string: impl FnMut(Span) -> bool) -> bool {
     let mut depth = 0_usize;
     let mut scanner = Scanner::of_valid(raw);
@@ -93,13 +97,6 @@ fn mend_string(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) {
         }
         counts.add(&altered);
     }
-}
-
-fn escapes_fit(string: &[u8], scratch: &mut Vec<u8>) -> bool {
-    let mut counts = ColumnCounts::default();
-    scratch.clear();
-    text::unescape(string, scratch, &mut counts);
-    counts.is_zero() && scratch.len() <= MAX_STRING_BYTES
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use crate::transform::scan::Span;
 
-/// Where the values of one record lie in its text, by target.
 #[derive(Debug, Clone)]
 pub(super) struct Spans {
     spans: Vec<Span>,
@@ -12,10 +11,9 @@ pub(super) struct Spans {
     always: Vec<u64>,
     /// For the few keys with escapes.
     pub(super) key: Vec<u8>,
-    /// The text is a mended copy of the record.
-    mended: bool,
+    pub(super) mended: bool,
     /// Where in it a U+FFFD stands for bytes that are no UTF-8, ascending.
-    replaced: Vec<usize>,
+    pub(super) replaced: Vec<usize>,
 }
 
 impl Spans {
@@ -60,17 +58,6 @@ impl Spans {
         self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
     }
 
-    /// Notes that the text is a mended copy, in which characters at these places stand for bytes that are no UTF-8.
-    pub(super) fn mended_at(&mut self, replaced: &[usize]) {
-        self.mended = true;
-        self.replaced.extend_from_slice(replaced);
-    }
-
-    pub(super) fn is_mended(&self) -> bool {
-        self.mended
-    }
-
-    /// The targets present, ascending.
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
         self.present.iter().enumerate().flat_map(|(number, word)| {
             let mut rest = *word;

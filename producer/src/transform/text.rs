@@ -1,13 +1,12 @@
 //! JSON strings to text.
 
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use memchr::memchr;
 
-/// U+FFFD, which stands for a character that cannot be.
 const REPLACEMENT: &[u8] = "\u{fffd}".as_bytes();
 
 /// Appends what the inside of a valid JSON string means. NUL, which Redshift cannot store, is left out; half a
-/// surrogate pair, which UTF-8 cannot express, becomes U+FFFD: the rest of the value survives.
+/// surrogate pair, which UTF-8 cannot express, becomes U+FFFD.
 pub(super) fn unescape(string: &[u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) {
     let mut rest = string;
     while let Some(at) = memchr(b'\\', rest) {
@@ -60,7 +59,6 @@ fn unicode<'a>(escape: &'a [u8], out: &mut Vec<u8>, counts: &mut ColumnCounts) -
     after
 }
 
-/// The four hex digits of a `\uXXXX`.
 fn unit(escape: &[u8]) -> Option<u32> {
     let digits = std::str::from_utf8(escape.get(2..6)?).ok()?;
     u32::from_str_radix(digits, 16).ok()

@@ -6,20 +6,17 @@ use crate::transform::number::Scaled;
 
 const MICROS: i128 = 1_000_000;
 const DAY: i64 = 86_400;
-/// 0001-01-01 00:00:00 and 9999-12-31 23:59:59: years of four digits, which every reader takes. Milliseconds, sent
-/// where seconds belong, fall outside.
+/// 0001-01-01 00:00:00 to 9999-12-31 23:59:59. Milliseconds, sent where seconds belong, fall outside.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// The day written last. Nearly all hits of a stream share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Day {
-    /// Days since 1970, and their text.
     last: Option<(i64, [u8; 10])>,
 }
 
 impl Day {
-    /// Appends `YYYY-MM-DD HH:MM:SS`, with six more digits if there is a fraction. `time` has a scale of six; false,
-    /// and nothing appended, if it is out of range.
+    /// Appends `YYYY-MM-DD HH:MM:SS[.ffffff]` of a time with a scale of six. False, and nothing, if it is out of range.
     pub(super) fn write_scaled(&mut self, time: &Scaled, row: &mut Vec<u8>) -> bool {
         let Some(total) = time.signed() else { return false };
         let micros = u32::try_from(total.rem_euclid(MICROS)).unwrap_or_default();

@@ -1,21 +1,17 @@
 //! The raw text of a valid JSON value, and what can be read from it without a parser.
 
 use crate::transform::number::Number;
-use crate::transform::stats::ColumnCounts;
+use crate::transform::outcome::ColumnCounts;
 use crate::transform::text;
 
-/// What a value is, by its first character.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shape<'a> {
     Null,
     Bool(bool),
-    /// Its text.
     Number(&'a [u8]),
     /// Without its quotes.
     String(&'a [u8]),
-    /// Its JSON text.
     Array(&'a str),
-    /// Its JSON text.
     Object(&'a str),
 }
 
@@ -53,8 +49,8 @@ pub(super) fn plain_text<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> &'a [u8]
     }
 }
 
-/// The text of a string, number or boolean; none of a string with NULs or halves of surrogate pairs, which is neither
-/// a number nor a word, and would be without them. `scratch` is overwritten if there are escapes.
+/// The text of a string, number or boolean; none of a string with NULs or halves of surrogate pairs, which is neither a
+/// number nor a word. `scratch` is overwritten if there are escapes.
 pub(super) fn scalar<'a>(raw: &'a str, scratch: &'a mut Vec<u8>) -> Option<&'a [u8]> {
     match shape(raw) {
         Shape::Array(_) | Shape::Object(_) | Shape::Null => None,

@@ -1,14 +1,12 @@
 //! One pass over the record validates it and remembers where the wanted values lie.
 
-use crate::transform::outcome::Reject;
+use crate::transform::outcome::{ColumnCounts, Reject};
 use crate::transform::plan::{Node, Plan};
 use crate::transform::scan::{Invalid, Scanner, Span};
 use crate::transform::spans::Spans;
-use crate::transform::stats::ColumnCounts;
 use crate::transform::text;
 use serde::de::IgnoredAny;
 
-/// Fills `spans` with those of this record.
 pub(super) fn walk(plan: &Plan, text: &str, spans: &mut Spans) -> Result<(), Reject> {
     spans.clear();
     let mut walk = Walk { scanner: Scanner::new(text), spans };

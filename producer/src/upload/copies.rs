@@ -1,10 +1,9 @@
 //! Copies of what was uploaded, kept until the ingester has loaded it: an object that is lost or altered in S3 before
 //! can be uploaded once more, with the same bytes.
 //!
-//! The log drops rows when S3 has confirmed them; these copies are no part of its promises. They are plain files,
-//! `kept/<batch>/<name>` in `log.dir`, written without a sync: each is checked against its seal before it is used. A
-//! copy that a power cut has damaged, or that is gone, costs the possibility to republish and nothing else. They take
-//! at most `log.keep_uploaded`, and less when the rows that wait for S3 need the room within `log.max_bytes`; the oldest
+//! They are no part of the log's promises, but plain files, `kept/<batch>/<name>` in `log.dir`, written without a sync:
+//! each is checked against its seal before it is used, and one that is lost or damaged can only not be republished. They
+//! take at most `log.keep_uploaded`, and less when rows that wait for S3 need the room within `log.max_bytes`; the oldest
 //! batches go first.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +24,6 @@ use shared::private;
 use shared::seal::{Seal, SealedFile};
 use shared::shutdown::Shutdown;
 
-/// How often to check whether waiting rows need the room.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The room that copies may take; by default none.
@@ -35,7 +33,6 @@ pub(crate) struct Room {
     pub(crate) max: u64,
     /// Bytes that copies and `waiting` may take together.
     pub(crate) shared: u64,
-    /// Bytes that wait for S3 in the log.
     pub(crate) waiting: Arc<AtomicU64>,
 }
 
@@ -58,7 +55,6 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of each batch.
     batches: BTreeMap<BatchId, u64>,
     total: u64,
     republishing: BTreeSet<BatchId>,
@@ -66,9 +62,6 @@ struct State {
 
 impl UploadCopies {
     /// The copies below `log_dir`, with those of an earlier process.
-    ///
-    /// # Errors
-    /// When the folder cannot be made or read.
     pub(crate) fn open(log_dir: &Path, room: Room) -> io::Result<Self> {
         let dir = log_dir.join("kept");
         let mut state = State::default();
@@ -119,7 +112,6 @@ impl UploadCopies {
         state.total += bytes;
     }
 
-    /// Drops the copies of a batch.
     pub(crate) fn forget(&self, batch: BatchId) {
         {
             let mut state = self.state();
@@ -157,9 +149,6 @@ impl UploadCopies {
     }
 
     /// The seal of a batch of which every file is kept.
-    ///
-    /// # Errors
-    /// With what is missing.
     pub(crate) fn seal(&self, batch: BatchId) -> Result<Seal, String> {
         let folder = self.folder(batch);
         let json = fs::read(folder.join(SEAL)).map_err(|error| format!("no copy of its seal: {error}"))?;
@@ -174,9 +163,6 @@ impl UploadCopies {
     }
 
     /// The content of a file, as it was sealed.
-    ///
-    /// # Errors
-    /// With what is wrong with it.
     pub(crate) fn file(&self, batch: BatchId, file: &SealedFile) -> Result<Bytes, String> {
         let content = fs::read(self.folder(batch).join(&file.name)).map_err(|error| error.to_string())?;
         if object_store::crc32(&content) == file.crc32 {

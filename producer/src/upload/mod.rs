@@ -6,13 +6,9 @@
 
 mod uploader;
 mod rejects;
-mod republish;
-mod publish;
-mod files;
+mod jobs;
 mod context;
-mod retry;
 pub(crate) mod copies;
-mod objects;
 #[cfg(test)]
 mod tests;
 

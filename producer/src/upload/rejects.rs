@@ -12,24 +12,19 @@ use shared::layout::{self, Compression};
 use state::log::{Chosen, LogError, LogReader, RejectLine};
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, blocking};
-use crate::upload::retry::{Retry, UploadError};
+use crate::upload::context::{Context, Retry, UploadError, blocking};
 
 /// The rejects of one object at most, by count and by the bytes of their lines.
 const MAX_REJECTS: usize = 1000;
 const MAX_BYTES: usize = 8 << 20;
-/// How often to look for a full object.
 const FULL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-#[derive(Debug)]
 pub(super) struct Rejects {
     pub(super) context: Arc<Context>,
     pub(super) prefix: String,
-    /// How often all rejects are uploaded.
     pub(super) every: Duration,
 }
 
-/// One object of rejects, ready to be uploaded.
 struct Object {
     key: String,
     content: bytes::Bytes,

@@ -15,29 +15,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::append::UploadReport;
-use crate::upload::context::Context;
+use crate::upload::context::{Context, Place, Retry, UploadError};
 use crate::upload::copies::UploadCopies;
-use crate::upload::objects::Place;
+use crate::upload::jobs::{self, to_upload};
 use crate::upload::rejects::Rejects;
-use crate::upload::retry::{Retry, UploadError};
-use crate::upload::{files, publish, republish};
 
 /// Brings what the log holds to S3.
-#[derive(Debug)]
 pub struct Uploader {
     context: Context,
     rejected: String,
     rejects_every: Duration,
     /// Files on their way at once; so many batches, too.
     at_once: usize,
-    /// Batches to upload once more.
     republish: mpsc::Receiver<BatchId>,
     clock: Clock,
 }
 
 impl Uploader {
     /// Uploads as configured, and keeps no copies.
-    #[must_use]
     pub fn new(
         config: &Config,
         store: ObjectStore,
@@ -62,23 +57,18 @@ impl Uploader {
     }
 
     /// Keeps copies of what it uploads, and uploads a batch of `republish` once more from them.
-    #[must_use]
     pub(crate) fn with_copies(mut self, copies: UploadCopies, republish: mpsc::Receiver<BatchId>) -> Self {
         self.context.copies = copies;
         Self { republish, ..self }
     }
 
     /// Uploads all rejects so often.
-    #[must_use]
     pub fn with_rejects_every(self, rejects_every: Duration) -> Self {
         Self { rejects_every, ..self }
     }
 
-    /// Uploads what an earlier process left and the batches that come from `sealed`, until shutdown. What is on its way
-    /// then is dropped; the next start uploads it again.
-    ///
-    /// # Errors
-    /// When the log cannot be read: damage does not pass, and must not be passed over.
+    /// Uploads what is `left` and what comes from `sealed`, until shutdown. The next start uploads again what is under
+    /// way then.
     pub async fn run(
         mut self,
         left: Resumed,
@@ -94,30 +84,30 @@ impl Uploader {
         let [uploading, publishing, republishing] = [(); 3].map(|()| Arc::new(Semaphore::new(self.at_once)));
         let mut queue = Queue::default();
         for batch in left.sealed {
-            queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+            queue.add(batch, to_upload(context.log.clone(), batch).await?);
         }
         loop {
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
                 Some(batch) = sealed.recv() => {
-                    queue.add(batch, files::to_upload(context.log.clone(), batch).await?);
+                    queue.add(batch, to_upload(context.log.clone(), batch).await?);
                 }
                 Ok(permit) = uploading.clone().acquire_owned(), if !queue.files.is_empty() => {
                     if let Some(file) = queue.files.pop_front() {
-                        jobs.spawn(format!("upload of file {file}"), permit, file, files::upload);
+                        jobs.spawn(format!("upload of file {file}"), permit, file, jobs::upload);
                     }
                 }
                 // Each sealed batch is published by one job, started when its last file is up.
                 Ok(permit) = publishing.clone().acquire_owned(), if !queue.complete.is_empty() => {
                     if let Some(batch) = queue.complete.pop_front() {
-                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, publish::publish);
+                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, jobs::publish);
                     }
                 }
                 // The condition is evaluated again when a job has ended.
                 Some(batch) = self.republish.recv(), if republishing.available_permits() > 0 => {
                     if let Ok(permit) = republishing.clone().try_acquire_owned() {
                         let what = format!("upload of batch {batch} once more");
-                        jobs.spawn(what, permit, batch, republish::republish);
+                        jobs.spawn(what, permit, batch, jobs::republish);
                     }
                 }
                 // A panic ends a job with what it held: that must show.
@@ -159,7 +149,6 @@ impl Jobs {
     }
 }
 
-/// What waits for its turn.
 #[derive(Default)]
 struct Queue {
     files: VecDeque<u64>,
@@ -170,7 +159,6 @@ struct Queue {
 }
 
 impl Queue {
-    /// A sealed batch, and its files that are not in S3.
     fn add(&mut self, batch: u64, files: Vec<u64>) {
         match files.len() {
             0 => self.complete.push_back(batch),

@@ -16,7 +16,7 @@ use shared::config::Config;
 use shared::report::Report;
 
 use crate::append::{ConnectionEvent, Decoded};
-use crate::commands::check::adobe::adobe;
+use crate::commands::check::adobe;
 use crate::counters::Counters;
 use crate::source::token::Tokens;
 use crate::source::{Connection, Shared, connect};

@@ -10,17 +10,13 @@ use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::ids::Instance;
 
-use crate::commands::import::daemon::Daemon;
-use crate::commands::import::pipeline::{self, SecretFile};
+use crate::commands::import::pipeline::{self, Daemon, SecretFile};
 
 /// Where secrets are expected when nothing is written.
 const DEFAULT_DIR: &str = "/etc/livestream";
 
 /// Reads the daemon's files in `dir` (or in its `data`). With `output`, writes the configuration there and the secrets
 /// beside it, all with mode 0600; without, prints the configuration to `out`. Notes go to `notes`.
-///
-/// # Errors
-/// When a file is missing or says what cannot be, and when a file to write is there already.
 pub fn import(
     dir: &Path,
     instance: &Instance,

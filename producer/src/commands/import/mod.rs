@@ -3,6 +3,5 @@
 
 mod command;
 mod pipeline;
-mod daemon;
 
 pub use command::import;

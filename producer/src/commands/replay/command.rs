@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::append::{self, Appender};
 use crate::commands::replay::files::{Replay, unfinished};
-use crate::commands::replay::input::{self, Input};
+use crate::commands::replay::input;
 use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::Reader;
 use crate::commands::replay::summary::Summary;
@@ -28,7 +28,6 @@ use crate::upload::Uploader;
 
 /// Follows the name of the instance in that of its replays.
 const SUFFIX: &str = "-replay";
-/// Letters of an instance's name at most.
 const NAME_MAX: usize = 64;
 /// Rejects go to S3 as soon as they are there.
 const REJECTS_EVERY: Duration = Duration::from_millis(500);
@@ -46,12 +45,7 @@ pub(crate) struct Args {
     from_start: bool,
 }
 
-/// Takes the records of all files in, and returns when they are in S3 and published. Reports on `out` what became of
-/// them, however it ends.
-///
-/// # Errors
-/// 66 when a file is not there; 65 when one is damaged or no lines of JSON, or when records were rejected; 75 when it
-/// was stopped before the end; and as the producer.
+/// Takes the records of all files in until they are published. Reports on `out` what became of them, however it ends.
 pub(crate) async fn replay(
     config: Config,
     args: &Args,
@@ -71,11 +65,11 @@ pub(crate) async fn replay(
     // Files are in no order of time: a hit is judged by its id alone.
     let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
     let (log, resumed) = Log::open(settings, clock.now())?;
-    let transform = crate::run::mark_batches(transform, &schema, &log);
+    let transform = transform.with_batch_mark(log.batch_mark());
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;
     if args.from_start {
-        journal.forget(inputs.iter().map(Input::name))?;
+        journal.forget(inputs.iter().map(|input| input.name.as_str()))?;
     }
     let reader = log.reader();
     let Appender { stream, shipped, sealed_batches, ended } =
@@ -120,16 +114,13 @@ pub(crate) async fn replay(
     done
 }
 
-/// The tasks that bring records from the log to S3.
 struct Pipeline {
-    /// The end of the thread that writes the log.
     log: oneshot::Receiver<Result<(), LogError>>,
     uploader: JoinHandle<Result<(), LogError>>,
     stop_uploader: Shutdown,
 }
 
 impl Pipeline {
-    /// Returns why one of them ended by itself.
     async fn failure(&mut self) -> Failure {
         tokio::select! {
             ended = &mut self.uploader => ended_by_itself(ended.ok().and_then(Result::err)),
@@ -152,8 +143,7 @@ impl Pipeline {
     }
 }
 
-/// The configuration of a replay: a log beside the producer's, so that either may run without the other, and the
-/// name that its seals and rejects bear.
+/// A log beside the producer's, so that either may run without the other, and a name for seals and rejects.
 fn with_own_log(mut config: Config) -> Result<Config, Failure> {
     config.log.dir = config.log.dir.join("replay");
     let name = config.instance.name.to_string();

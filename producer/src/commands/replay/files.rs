@@ -17,9 +17,7 @@ use crate::commands::replay::journal::Journal;
 use crate::commands::replay::read::{Reader, Stop};
 use crate::commands::replay::summary::Summary;
 
-/// How often to check whether everything is in S3.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// Pieces of a file that may wait for the reading thread.
 const PIECES_WAITING: usize = 4;
 
 pub(super) struct Replay<'s> {
@@ -27,7 +25,6 @@ pub(super) struct Replay<'s> {
     pub(super) journal: Journal,
     /// Records the log had received when it was opened.
     pub(super) received_before: u64,
-    /// None while it reads.
     pub(super) reader: Option<Reader>,
     pub(super) stream: mpsc::Sender<ConnectionEvent>,
     pub(super) summary: &'s mut Summary,
@@ -36,12 +33,11 @@ pub(super) struct Replay<'s> {
 }
 
 impl Replay<'_> {
-    /// Reads all files, and returns when their records are in S3 and published.
     pub(super) async fn files(&mut self, inputs: Vec<Input>) -> Result<(), Failure> {
-        let bar = bar(inputs.iter().map(Input::bytes));
+        let bar = bar(inputs.iter().map(|input| input.bytes));
         let mut whole = Vec::new();
         for input in inputs {
-            let name = input.name().to_owned();
+            let name = input.name.clone();
             if self.file(input, &bar).await? {
                 whole.push(name);
             }
@@ -57,11 +53,12 @@ impl Replay<'_> {
 
     /// Reads one file; false when it is damaged or refused.
     async fn file(&mut self, input: Input, bar: &ProgressBar) -> Result<bool, Failure> {
-        let name = input.name().to_owned();
+        let name = input.name.clone();
         let opening = self.shutdown.until(input.open(&self.clock)).await;
         let mut opened = opening.transpose()?.ok_or_else(unfinished)?;
         let mut reader = self.reader.take().ok_or_else(unfinished)?;
-        let skipped = self.journal.begin(&name, opened.stamp(), self.received_before + reader.sent())?;
+        let skipped =
+            self.journal.begin(&name, opened.stamp.clone(), self.received_before + reader.sent())?;
         if skipped > 0 {
             tracing::info!(file = name, records = skipped, "taken in before by a run that did not end");
         }
@@ -77,24 +74,22 @@ impl Replay<'_> {
         let (reader, ended) = reading.await.map_err(|error| Failure::new(Exit::Software, error))?;
         self.reader = Some(reader);
         pumped.ok_or_else(unfinished)??;
-        match ended {
-            Ok(records) => {
-                self.summary.skipped += skipped.min(records);
-                Ok(true)
-            }
+        let (records, whole) = match ended {
+            Ok(records) => (records, true),
             Err(Stop::Damaged { records, why }) => {
-                self.summary.skipped += skipped.min(records);
                 self.summary.damaged(&name, records, &why);
-                Ok(false)
+                (records, false)
             }
             Err(Stop::NotLines(why)) => {
                 self.summary.refused(&name, why);
-                Ok(false)
+                (0, false)
             }
-            Err(Stop::Cut) => Err(unfinished()),
+            Err(Stop::Cut) => return Err(unfinished()),
             // The log has failed, and reports that itself.
             Err(Stop::Closed) => std::future::pending().await,
-        }
+        };
+        self.summary.skipped += skipped.min(records);
+        Ok(whole)
     }
 
     /// Returns when all that was sent is durable, in S3 and published, and every reject uploaded.

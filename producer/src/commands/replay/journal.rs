@@ -9,10 +9,8 @@ use anyhow::anyhow;
 use serde::{Deserialize, Serialize};
 use shared::exit::{Exit, Failure, io_exit};
 
-/// Version of the stored form.
 const FORMAT: u32 = 1;
 
-/// The files of runs that have not ended.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
@@ -29,23 +27,16 @@ struct Stored {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    /// Its absolute path or its address in S3.
     name: String,
     /// Differs when the file has changed.
     stamp: String,
-    /// Records of it that are in the log.
     taken: u64,
-    /// How many records the log had received, of all files, when the one after those `taken` was sent. Set while a run
-    /// reads the file, and until the next run begins.
+    /// How many records the log had received when the one after `taken` was sent; None when no run reads the file.
     from: Option<u64>,
 }
 
 impl Journal {
-    /// Reads the journal in `dir`, beside a log that has durably received so many records. The count shows how far the
-    /// last run came.
-    ///
-    /// # Errors
-    /// When it cannot be read or written, or is of another version.
+    /// Reads the journal beside a log that has durably received so many records: that shows how far the last run came.
     pub(super) fn open(dir: &Path, received: u64) -> Result<Self, Failure> {
         let path = dir.join("journal.json");
         let mut stored = match fs::read(&path) {
@@ -66,8 +57,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Notes, durably, that a file is going to be read when the log will have received so many records. Returns how many
-    /// records of it to skip, because they are taken in.
+    /// Notes durably that a file is read from this count on. Returns how many of its records to skip: they are taken
+    /// in.
     pub(super) fn begin(&mut self, name: &str, stamp: Option<String>, received: u64) -> Result<u64, Failure> {
         let Some(stamp) = stamp else { return Ok(0) };
         let files = &mut self.stored.files;

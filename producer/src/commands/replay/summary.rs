@@ -14,7 +14,6 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 use crate::counters::Counters;
 use crate::transform::ColumnCounts;
 
-/// Gathered while the replay runs.
 #[derive(Debug, Default)]
 pub(super) struct Summary {
     counters: Arc<Counters>,
@@ -31,13 +30,11 @@ impl Summary {
         Self { counters, ..Self::default() }
     }
 
-    /// Notes a file that could be read to its damage only.
     pub(super) fn damaged(&mut self, name: &str, records: u64, why: &str) {
         self.damaged.push(format!("{name} is damaged after {} records: {why}", count(records)));
         tracing::error!("{}", self.damaged.last().map_or("", String::as_str));
     }
 
-    /// Notes a file that is no lines of JSON.
     pub(super) fn refused(&mut self, name: &str, why: &str) {
         tracing::error!("{name}: {why}");
         self.refused.push(format!("{name}: {why}"));
@@ -70,7 +67,6 @@ impl Summary {
         Err(Failure::new(Exit::Data, error))
     }
 
-    /// Fails if a file was damaged, or was refused.
     pub(super) fn damage(&self) -> Result<(), Failure> {
         let files: Vec<_> = self.refused.iter().chain(&self.damaged).map(String::as_str).collect();
         let advice = match (self.refused.is_empty(), self.damaged.is_empty()) {

@@ -144,3 +144,15 @@ fn connections_share_what_they_saw() {
     (0..3).for_each(|_| assert!(damaged(&mut other, &"Y".repeat(30))));
     assert!(!damaged(&mut other, &run), "its visitor was the other one's before");
 }
+
+#[test]
+fn the_latest_are_remembered_and_by_their_first_bytes() {
+    let seen = SeenRecords::default();
+    for number in 0..REMEMBERED as u64 + 10 {
+        seen.add(&[number, number]);
+    }
+    assert!(!seen.contains(9) && seen.contains(10) && seen.contains(REMEMBERED as u64 + 9));
+    assert_eq!(seen.lock().all.len(), REMEMBERED);
+    assert_eq!(seen.hash(&[b'x'; HEAD_BYTES]), seen.hash(&[b'x'; HEAD_BYTES + 1]));
+    assert_ne!(seen.hash(b"a"), seen.hash(b"b"));
+}

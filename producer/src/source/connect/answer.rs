@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// How long to wait for the body of a refusal.
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The first `max` bytes of a body, or as many as come in time.
@@ -26,7 +25,6 @@ pub(crate) async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
 }
 
 /// The beginning of a text, on one line and without control characters.
-#[must_use]
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     let mut line = words.collect::<Vec<_>>().join(" ");
@@ -37,9 +35,7 @@ pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     line
 }
 
-/// `Retry-After`, in seconds or as a date. A date is compared with the server's own clock if the answer has a `Date`, and
-/// with `now` otherwise: the clock here may be off by more than the wait.
-#[must_use]
+/// `Retry-After`, in seconds or as a date, which is compared with the server's own clock if the answer has a `Date`.
 pub(crate) fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let retry_after = text(RETRY_AFTER)?.trim();

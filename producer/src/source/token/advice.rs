@@ -3,8 +3,7 @@
 use reqwest::StatusCode;
 use shared::config::Auth;
 
-/// What an operator can do about it. `code` and `description` are `error` and `error_description` of the answer, and
-/// empty when its body has another form. `html` says that the body is a web page.
+/// By `error` and `error_description` of the answer, both empty if its body has another form; `html`: it is a web page.
 pub(super) fn advice(
     auth: Auth,
     status: StatusCode,

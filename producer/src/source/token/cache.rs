@@ -14,17 +14,14 @@ use shared::secret::Secret;
 
 use super::value::Token;
 
-/// The only format so far.
 const FORMAT: u32 = 1;
 /// A longer file holds no token.
 const MAX_BYTES: u64 = 64 * 1024;
 /// How often to try a lock that another process holds.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The token file.
-#[derive(Debug)]
 pub(super) struct Cache {
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -37,12 +34,8 @@ struct Stored {
 }
 
 impl Cache {
-    pub(super) fn new(path: PathBuf) -> Self {
-        Self { path }
-    }
-
-    /// The token of this credential, if the file holds it. Reports a file that cannot be trusted, and leaves it: the next
-    /// token replaces it.
+    /// The token of this credential, if the file holds it. A file that cannot be trusted is left for the next token to
+    /// replace.
     pub(super) fn load(&self, fingerprint: &str, now: Moment) -> Option<Token> {
         match self.read() {
             Ok(stored) => (stored.fingerprint == fingerprint).then(|| {
@@ -107,8 +100,8 @@ impl Cache {
         stored.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it is damaged"))
     }
 
-    /// Waits until no other producer requests a token, and keeps them from it until the file is dropped. None after
-    /// `patience`, or when the file cannot be locked: then both producers request one, which costs a request.
+    /// Keeps other producers from requesting a token until the file is dropped. None after `patience`, or when it
+    /// cannot be locked: then both request one, which costs a request.
     pub(super) async fn lock(&self, patience: Duration, clock: &Clock) -> Option<File> {
         let path = self.path.with_added_extension("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
@@ -158,7 +151,7 @@ mod tests {
     #[test]
     fn a_token_is_kept_for_its_own_credential_and_its_owner_only() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         assert_eq!(cached(&cache, "mine"), None);
         // What a killed process may have left.
         fs::write(dir.path().join("token.json.new"), "torn").unwrap();
@@ -173,7 +166,7 @@ mod tests {
     #[test]
     fn a_file_others_can_read_is_not_used_and_replaced_by_one_they_cannot() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         for mode in [0o640, 0o604, 0o620] {
             fs::set_permissions(&cache.path, fs::Permissions::from_mode(mode)).unwrap();
@@ -187,7 +180,7 @@ mod tests {
     #[test]
     fn a_damaged_file_is_not_used_and_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         let whole = fs::read_to_string(&cache.path).unwrap();
         for damaged in
@@ -203,7 +196,7 @@ mod tests {
     #[test]
     fn a_kept_token_lives_on_by_the_clock_and_never_longer_than_it_was_given_for() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::new(dir.path().join("token.json"));
+        let cache = Cache { path: dir.path().join("token.json") };
         cache.store("mine", &token("one"));
         let left = |seconds| {
             let now = Moment { wall: now().wall + TimeDelta::seconds(seconds), ..now() };
@@ -220,7 +213,7 @@ mod tests {
     #[tokio::test]
     async fn one_at_a_time_holds_the_lock_and_nobody_waits_for_ever() {
         let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (Cache::new(dir.path().join("t")), Cache::new(dir.path().join("t")));
+        let (one, two) = (Cache { path: dir.path().join("t") }, Cache { path: dir.path().join("t") });
         let clock = Clock::system();
         let held = one.lock(Duration::from_secs(1), &clock).await;
         assert!(held.is_some());

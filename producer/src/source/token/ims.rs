@@ -13,21 +13,17 @@ use shared::human;
 use shared::secret::Secret;
 
 use super::advice::advice;
-use super::error::TokenError;
-use super::service_account::{KeyError, ServiceAccount};
-use super::value::Token;
+use super::sign::{KeyError, ServiceAccount};
+use super::value::{Token, TokenError};
 use crate::source::connect;
 
 /// An answer of IMS is some KiB. Not more is read.
 const MAX_BODY: usize = 64 * 1024;
-/// Characters shown of an error of IMS.
 const MAX_SHOWN: usize = 300;
 
-/// Requests tokens with one credential.
 pub(super) struct Ims {
     http: Client,
     config: Adobe,
-    /// With `adobe.auth = "jwt"`.
     account: Option<ServiceAccount>,
     fingerprint: String,
 }
@@ -65,7 +61,6 @@ impl Ims {
         self.config.connect_timeout.0 + connect::BODY_TIMEOUT
     }
 
-    /// Requests a token.
     pub(super) async fn request(&self, clock: &Clock) -> Result<Token, TokenError> {
         let response = match &self.account {
             None => {
@@ -81,7 +76,8 @@ impl Ims {
         };
         let status = response.status();
         let retry_after = connect::retry_after(response.headers(), clock.wall());
-        let html = is_html(&response);
+        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let html = kind.is_some_and(|kind| kind.contains("html"));
         let body = connect::read_body(response, MAX_BODY).await;
         let html = html || body.trim_ascii_start().starts_with(b"<");
         if status.is_success() {
@@ -138,11 +134,6 @@ impl Ims {
     fn shown(&self, text: &str) -> String {
         connect::one_line(&self.config.client_secret.hidden_in(text), MAX_SHOWN)
     }
-}
-
-fn is_html(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-    kind.is_some_and(|kind| kind.contains("html"))
 }
 
 fn fingerprint(config: &Adobe) -> String {

@@ -6,12 +6,9 @@ mod tokens;
 mod cache;
 mod ims;
 mod advice;
-mod service_account;
 mod sign;
 mod value;
-mod error;
 
-pub(crate) use error::NOT_ACCEPTED;
-pub use error::{NoToken, TokenError};
 pub use tokens::Tokens;
-pub(crate) use value::Token;
+pub(crate) use value::{NOT_ACCEPTED, Token};
+pub use value::{NoToken, TokenError};

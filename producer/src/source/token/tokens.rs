@@ -23,20 +23,17 @@ use shared::shutdown::Shutdown;
 use tokio::sync::{Mutex, Notify};
 
 use super::cache::Cache;
-use super::error::{NoToken, TokenError};
 use super::ims::Ims;
-use super::service_account::KeyError;
-use super::value::Token;
+use super::sign::KeyError;
+use super::value::{NoToken, Token, TokenError};
 
 /// A token of a shorter life is renewed only when a caller needs one.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
-/// First wait after a request that failed.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest wait when IMS refuses, or Livestream refuses what IMS issues: it needs an operator, and IMS counts requests.
 const MAX_WAIT: Duration = Duration::from_secs(300);
 /// Longest wait when IMS cannot be reached or is busy: it may be back any moment.
 const MAX_WAIT_UNAVAILABLE: Duration = Duration::from_secs(60);
-/// Longest `Retry-After` of IMS that is followed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Gets tokens, keeps the current one, and shares it. Clones are the same.
@@ -58,12 +55,10 @@ struct State {
     /// Livestream refused a token since it last accepted one.
     doubted: bool,
     backoff: Backoff,
-    /// Why and until when IMS is not asked.
     pause: Option<(TokenError, Steady)>,
 }
 
 impl State {
-    /// Asks IMS nothing for this time.
     fn pause(&mut self, error: TokenError, wait: Duration, now: Steady) {
         tracing::error!(%error, wait = %human::duration(wait), "no token");
         self.pause = Some((error, now + wait));
@@ -72,15 +67,12 @@ impl State {
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens").finish_non_exhaustive()
+        f.write_str("Tokens")
     }
 }
 
 impl Tokens {
     /// Gets tokens as configured, and keeps them in the file `cache` if there is one. Sends nothing yet.
-    ///
-    /// # Errors
-    /// When the key of a service account cannot be used.
     pub fn new(
         http: reqwest::Client,
         config: &Adobe,
@@ -90,7 +82,7 @@ impl Tokens {
         let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
         Ok(Self(Arc::new(Shared {
             ims: Ims::new(http, config)?,
-            cache: cache.map(Cache::new),
+            cache: cache.map(|path| Cache { path }),
             clock,
             state: Mutex::new(State { current: None, refused: None, doubted: false, backoff, pause: None }),
             changed: Notify::new(),
@@ -98,9 +90,6 @@ impl Tokens {
     }
 
     /// The current token, or a new one if it is due.
-    ///
-    /// # Errors
-    /// When there is none to be had now.
     pub async fn get(&self) -> Result<Token, NoToken> {
         let mut state = self.0.state.lock().await;
         if let Some(token) = &state.current
@@ -127,8 +116,7 @@ impl Tokens {
         }
     }
 
-    /// Livestream refused this token. Another is needed, unless there is one already. If it refused the one before
-    /// too, IMS is asked only after a wait.
+    /// Livestream refused this token. If it refused the one before too, IMS is asked only after a wait.
     pub async fn refused(&self, token: &Token) {
         let mut state = self.0.state.lock().await;
         if state.current.as_ref().is_none_or(|current| current.value != token.value) {
@@ -156,8 +144,8 @@ impl Tokens {
         let _ = shutdown.until::<()>(renewing).await;
     }
 
-    /// When to renew the token unasked. A connection asks for the first token, for one after a 401, and for one whose
-    /// life is short.
+    /// When to renew unasked. A connection itself asks for the first token, after a 401, and when tokens are
+    /// short-lived.
     async fn next_renewal(&self) -> Option<Steady> {
         let state = self.0.state.lock().await;
         let token = state.current.as_ref().filter(|token| token.life >= SHORT_LIFE)?;

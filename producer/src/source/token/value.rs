@@ -1,4 +1,4 @@
-//! A token and its life.
+//! A token and its life, or why there is none.
 
 use std::time::Duration;
 
@@ -11,32 +11,27 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 /// No token is kept for longer, whatever IMS or the file says. Adobe's live for a day.
 pub(super) const MAX_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
-/// A token and its life. The process measures the life with the steady clock; the times of the wall clock are for the
-/// file.
+/// The process measures the life with the steady clock; the times of the wall clock are for the file.
 #[derive(Debug, Clone)]
 pub struct Token {
     pub(super) value: Secret,
     pub(super) issued: DateTime<Utc>,
     pub(super) life: Duration,
-    /// When it expires.
     pub(super) end: Steady,
 }
 
 impl Token {
-    /// A token issued at `issued`, perhaps to another process. One from the future was issued before the clock was set
-    /// back: it counts as new, and Livestream refuses it if it is not.
+    /// One from the future was issued before the clock was set back: it counts as new, and Livestream refuses it if it
+    /// is not.
     pub(super) fn new(value: Secret, issued: DateTime<Utc>, life: Duration, now: Moment) -> Self {
         let life = life.min(MAX_LIFE);
         Self { value, issued, life, end: now.steady + left_of(life, issued, now.wall) }
     }
 
-    /// What Livestream is shown.
-    #[must_use]
     pub fn value(&self) -> &Secret {
         &self.value
     }
 
-    /// When it is to be renewed.
     pub(super) fn due(&self) -> Steady {
         self.end - RENEW_BEFORE.min(self.life / 10)
     }
@@ -46,4 +41,47 @@ impl Token {
         let life = TimeDelta::from_std(self.life).unwrap_or_default();
         self.issued.checked_add_signed(life).unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TokenError {
+    /// IMS refuses the credential. This needs an operator.
+    #[error("Adobe IMS refused a token ({code}: {description}). {advice}")]
+    Refused {
+        /// `error` of the answer.
+        code: String,
+        /// `error_description` of the answer.
+        description: String,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// IMS cannot be reached, is busy, or answers with something else. This may pass.
+    #[error("no token from {url}: {reason}")]
+    Unavailable {
+        /// The address of IMS.
+        url: String,
+        /// What happened.
+        reason: String,
+        /// `Retry-After` of the answer.
+        retry_after: Option<Duration>,
+    },
+    /// Livestream answers 401 to tokens that IMS has just issued.
+    #[error("Livestream does not take the tokens Adobe IMS gives: {NOT_ACCEPTED}")]
+    NotAccepted,
+}
+
+/// What an operator can do when Livestream refuses the tokens that IMS issues.
+pub(crate) const NOT_ACCEPTED: &str = "the technical account lacks the product (assign the credential a product profile of Adobe \
+    Analytics in the Adobe Developer Console), its e-mail address is not linked to the stream (ask Customer Care), or \
+    this machine's clock is off";
+
+/// There is no token, and there will be none before `wait` has passed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct NoToken {
+    /// Why.
+    pub error: TokenError,
+    /// When to ask again.
+    pub wait: Duration,
 }

@@ -40,7 +40,7 @@ async fn what_cannot_be_read_is_told_before_anything_is() {
     let pretty = pretty.to_str().unwrap();
     let (file, dir) = (file.to_str().unwrap(), dir.path().to_str().unwrap());
     let inputs = found(&[file, "-"]).await.unwrap();
-    assert_eq!(inputs.iter().map(Input::bytes).collect::<Vec<_>>(), [Some(5), None]);
+    assert_eq!(inputs.iter().map(|input| input.bytes).collect::<Vec<_>>(), [Some(5), None]);
     for (files, exit, said) in [
         ([file, "/none"], Exit::NoInput, "/none: No such file"),
         ([file, pretty], Exit::Data, "with `jq -c .`; nothing was taken in"),
@@ -89,7 +89,7 @@ async fn an_object_whose_connection_breaks_is_read_on_where_it_broke_off() {
     let clock = Clock::system();
     let mut inputs = find(&files, &store(&endpoint).await).await.unwrap();
     let mut opened = inputs.remove(0).open(&clock).await.unwrap();
-    assert_eq!(opened.stamp().as_deref(), Some("\"e\""));
+    assert_eq!(opened.stamp.as_deref(), Some("\"e\""));
     let (to, mut pieces) = mpsc::channel(100);
     opened.pump(to, &ProgressBar::hidden(), &clock).await.unwrap();
     let mut got = Vec::new();

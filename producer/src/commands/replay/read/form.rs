@@ -1,14 +1,42 @@
 //! Recognises by its beginning whether a text is lines of JSON. For a pretty-printed record, an array or UTF-16 the
 //! command says what to do, instead of writing a reject a line.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 
 use memchr::memchr;
 use serde::de::IgnoredAny;
 
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// The bytes that must be enough: no tool that prints JSON for people writes longer lines.
 const HEAD_BYTES: usize = 64 << 10;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a file is no lines of JSON, and what to do, if its beginning shows that.
+pub(crate) fn not_lines(mut file: impl Read) -> Option<&'static str> {
+    let mut reader = decompressed(&mut file).ok()?;
+    match beginning(&mut reader, &mut vec![0; PIECE_BYTES]) {
+        Err(Unusable::NotLines(why)) => Some(why),
+        Ok(_) | Err(Unusable::Io(_)) => None,
+    }
+}
+
+/// Decompresses a text whose first bytes say how it is compressed.
+pub(super) fn decompressed<R: Read>(bytes: &mut R) -> io::Result<Box<dyn Read + '_>> {
+    let mut head = Vec::new();
+    bytes.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
+    let (gzip, zstd) = (head.starts_with(&GZIP), head.starts_with(&ZSTD));
+    let whole = Read::chain(io::Cursor::new(head), bytes);
+    if gzip {
+        let buffered = BufReader::with_capacity(PIECE_BYTES, whole);
+        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered)));
+    }
+    if zstd {
+        return Ok(Box::new(zstd::stream::read::Decoder::new(whole)?));
+    }
+    Ok(Box::new(whole))
+}
 
 const UTF_16: &str = "it is UTF-16, and a record is UTF-8: convert it, with `iconv -f UTF-16 -t UTF-8`";
 const ARRAY: &str =
@@ -16,10 +44,8 @@ const ARRAY: &str =
 const PRETTY: &str =
     "its records go over several lines, and each is to stand on one: convert it, with `jq -c .`";
 
-/// The form of a text, by its beginning.
 #[derive(Debug, PartialEq, Eq)]
 enum Form {
-    /// Not enough yet.
     Unknown,
     /// Lines, after a byte order mark of so many bytes.
     Lines(usize),
@@ -27,11 +53,9 @@ enum Form {
     Other(&'static str),
 }
 
-/// Why the beginning of a text gives no lines.
 #[derive(Debug)]
 pub(super) enum Unusable {
     Io(io::Error),
-    /// It is no lines of JSON: what it is, and what to do.
     NotLines(&'static str),
 }
 

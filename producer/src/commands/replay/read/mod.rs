@@ -1,11 +1,9 @@
 //! Bytes as they stand in a file become records, and those blocks.
 
 mod reader;
-mod reject;
-mod lines;
 mod form;
 #[cfg(test)]
 mod tests;
 
-pub(super) use lines::not_lines;
+pub(super) use form::not_lines;
 pub(super) use reader::{Reader, Stop};

@@ -1,14 +1,17 @@
 //! The reading thread: the records of one file after the other.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use bytes::{Buf, Bytes};
+use chrono::{DateTime, Utc};
+use memchr::memmem;
+use serde::Deserialize;
+use shared::ids::Instance;
 use tokio::sync::mpsc;
 
 use crate::append::ConnectionEvent;
-use crate::commands::replay::read::form::{self, Unusable};
-use crate::commands::replay::read::lines::{PIECE_BYTES, decompressed};
-use crate::commands::replay::read::reject::Wrapped;
+use crate::commands::replay::read::form::{self, PIECE_BYTES, Unusable, decompressed};
 use crate::counters::TOO_LONG;
 use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
@@ -17,12 +20,9 @@ use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
 const ESCAPED: usize = 6;
 const AROUND: usize = 64 << 10;
 
-/// Why a file was not read to its end.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// It cannot be decompressed any further.
     Damaged {
-        /// The records before the damage.
         records: u64,
         why: String,
     },
@@ -34,7 +34,6 @@ pub(crate) enum Stop {
     Closed,
 }
 
-/// Makes blocks of the records of one file after the other.
 pub(crate) struct Reader {
     records: BlockBuilder,
     max_record_bytes: usize,
@@ -52,11 +51,11 @@ impl Reader {
 
     /// Records sent, of all files.
     pub(crate) fn sent(&self) -> u64 {
-        self.records.count()
+        self.records.count
     }
 
-    /// Reads a file and returns how many records it has. Skips the first `skip` of them. Calls `report` now and then with
-    /// the records sent, of all files.
+    /// Reads a file without its first `skip` records. Returns how many it has. Calls `report` with the records sent so
+    /// far.
     pub(crate) fn read(
         &mut self,
         pieces: mpsc::Receiver<Bytes>,
@@ -76,18 +75,14 @@ impl Reader {
     }
 }
 
-/// The file that is being read.
 struct File<'r> {
     reader: &'r mut Reader,
-    /// Records to skip.
     skip: u64,
-    /// Records so far.
     count: u64,
     closed: bool,
 }
 
 impl File<'_> {
-    /// Reads to the end, or until nobody takes the records.
     fn lines(&mut self, mut bytes: Pieces, report: impl Fn(u64)) -> Result<(), Unusable> {
         let max = self.reader.max_record_bytes.saturating_mul(ESCAPED).saturating_add(AROUND);
         let (mut framer, mut piece) = (Framer::new(max), vec![0; PIECE_BYTES]);
@@ -116,7 +111,7 @@ impl File<'_> {
         let full = match frame {
             Frame::Record(line) => match Wrapped::read(line) {
                 Some((record, reason)) if reason.starts_with(TOO_LONG_REASON) => {
-                    records.add_rejected(&record, TOO_LONG, reason)
+                    records.reject(&record, TOO_LONG, reason)
                 }
                 Some((record, _)) => records.add(&framed(&record, max)),
                 None => records.add(&framed(line, max)),
@@ -143,7 +138,6 @@ fn framed(record: &[u8], max: usize) -> Frame<'_> {
     Frame::TooLong { head, bytes: record.len() as u64 }
 }
 
-/// The pieces one after the other, to their end: an empty one.
 struct Pieces {
     pieces: mpsc::Receiver<Bytes>,
     piece: Bytes,
@@ -160,5 +154,34 @@ impl Read for Pieces {
         let count = self.piece.len().min(into.len());
         self.piece.copy_to_slice(into.get_mut(..count).unwrap_or_default());
         Ok(count)
+    }
+}
+
+/// A reject as it stands in S3. A record of Adobe's has other keys, and more of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wrapped<'l> {
+    #[serde(rename = "at")]
+    _at: DateTime<Utc>,
+    #[serde(rename = "instance")]
+    _instance: Instance,
+    reason: String,
+    #[serde(borrow)]
+    record: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    record_base64: Option<Cow<'l, str>>,
+}
+
+impl Wrapped<'_> {
+    /// The record that a line holds and why it was rejected, if the line is a reject.
+    fn read(line: &[u8]) -> Option<(Vec<u8>, String)> {
+        memmem::find(line, b"\"reason\"")?;
+        let wrapped: Wrapped<'_> = serde_json::from_slice(line).ok()?;
+        let record = match (wrapped.record, wrapped.record_base64) {
+            (Some(text), None) => text.into_owned().into_bytes(),
+            (None, Some(text)) => shared::object_store::from_base64(&text)?,
+            _ => return None,
+        };
+        Some((record, wrapped.reason))
     }
 }

@@ -1,0 +1,158 @@
+//! `producer check`: each step against the real thing, and what to do about those that fail.
+//!
+//! Adobe counts as read what it has sent to a connection. So the check reads no byte of the stream and closes its
+//! connection when the head of the answer is there. It loses at most what the kernel buffers for one socket, and a start
+//! with `adobe.reset = "smallest"` asks for that again. A running producer asks only when it reconnects. So the check opens
+//! no connection while a producer holds the lock of this log, also one that starts or whose socket has failed.
+
+use std::io::Write;
+
+use bytes::Bytes;
+use reqwest::Client;
+use serde_json::Value;
+use shared::clock::Clock;
+use shared::config::Config;
+use shared::exit::{Exit, Failure, io_exit};
+use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
+use shared::report::{Outcome, Report};
+use state::status::feed::{self, AskError};
+
+use crate::source::connect::{self, ConnectError};
+use crate::source::refusal::{Retry, retry};
+use crate::source::token::{NOT_ACCEPTED, Token, TokenError, Tokens};
+
+/// Tries every step and reports how it ended. Leaves nothing behind.
+pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
+    let mut report = Report::new(out);
+    report.line("schema and filters", schema(config))?;
+    report.line("log directory", log_dir(config))?;
+    let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
+    let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
+    report.line("network", Ok(config.s3.egress.report(urls)))?;
+    adobe(config, clock, &mut report).await?;
+    report.line("S3", bucket(config).await)?;
+    report.end()
+}
+
+fn schema(config: &Config) -> Outcome {
+    let wrong = |error: Failure| (error.exit(), error.to_string());
+    let schema = config.schema.load().map_err(wrong)?;
+    crate::run::transform(config, &schema).map_err(wrong)?;
+    Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
+}
+
+fn log_dir(config: &Config) -> Outcome {
+    let dir = &config.log.dir;
+    match dir.try_exists() {
+        Ok(false) => return Ok(format!("{} is not there yet: the first start makes it", dir.display())),
+        Ok(true) => {}
+        Err(error) => return Err((io_exit(&error), format!("{}: {error}", dir.display()))),
+    }
+    let probe = dir.join(".check");
+    match std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe)) {
+        Ok(()) => Ok(format!("{} can be written", dir.display())),
+        Err(error) => Err((
+            io_exit(&error),
+            format!("{}: {error}; give it to the user the producer runs as", dir.display()),
+        )),
+    }
+}
+
+async fn bucket(config: &Config) -> Outcome {
+    let store = ObjectStore::connect(&config.s3).await;
+    // The key has not the form of a batch, so that no ingester loads it.
+    let key = format!("{}.check-{}", config.s3.to_ingest, config.instance.name);
+    let tried = async {
+        store.put(&key, Bytes::from_static(b"written by `producer check`, which deletes it again")).await?;
+        store.get_at_most(&key, SMALL).await?;
+        store.delete(&key).await
+    };
+    match tried.await {
+        Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
+        Err(error) => {
+            let (exit, advice) = match error.kind() {
+                StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
+                    (Exit::Config, REFUSED_ADVICE)
+                }
+                StoreErrorKind::Passing => (
+                    Exit::Unavailable,
+                    "is s3.endpoint right, and reachable on the way that \"network\" names?",
+                ),
+            };
+            Err((exit, format!("{error}: {advice}")))
+        }
+    }
+}
+
+/// The steps at Adobe: the token, and a connection that is closed as soon as it is answered.
+async fn adobe<W: Write>(config: &Config, clock: &Clock, report: &mut Report<'_, W>) -> Result<(), Failure> {
+    let http = connect::client(&config.adobe).map_err(|error| Failure::new(Exit::Config, error))?;
+    // Without the token cache of a running producer: the check tries the credential.
+    let tokens = Tokens::new(http.clone(), &config.adobe, None, clock.clone());
+    let token = match tokens {
+        Ok(tokens) => tokens.get().await.map_err(|none| {
+            let refused = matches!(none.error, TokenError::Refused { .. });
+            (if refused { Exit::Config } else { Exit::Unavailable }, none.to_string())
+        }),
+        Err(error) => Err((Exit::Config, error.to_string())),
+    };
+    let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
+    report.line("Adobe token", granted)?;
+    let Ok(token) = token else { return Ok(()) };
+    report.line("Livestream", stream(config, &http, &token, clock).await)?;
+    Ok(())
+}
+
+async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Outcome {
+    match feed::snapshot::<Value>(&config.producer_socket()).await {
+        Err(AskError::Nobody(_)) => {}
+        running => {
+            let who = running.map_or_else(|_| String::new(), |answer| format!(", process {},", answer.pid));
+            return Ok(format!(
+                "not opened: the producer{who} reads it, and would miss what a second connection is sent; \
+                 `state dump` shows its sessions"
+            ));
+        }
+    }
+    // Nobody answers, who may have the log all the same: a producer that starts, or whose socket failed.
+    let dir = &config.log.dir;
+    match state::in_use(dir) {
+        Ok(false) => {}
+        Ok(true) => {
+            let who =
+                state::holder(dir).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
+            return Ok(format!(
+                "not opened: {who} has {} open; a producer would miss what a second connection is sent",
+                dir.display()
+            ));
+        }
+        Err(error) => {
+            let what =
+                format!("not opened: {}: {error}; it is not known whether a producer runs", dir.display());
+            return Err((io_exit(&error), what));
+        }
+    }
+    // Without `reset`: a check must not move where another producer reads.
+    let opened = connect::open(http, &config.adobe, token.value(), None, clock).await;
+    // The response is dropped here, and its connection closed.
+    let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
+    opened.map_err(|error| {
+        let advice = match error {
+            ConnectError::Refused { status, ref message, retry_after, .. } => {
+                match retry(status, message, retry_after) {
+                    Retry::NeedsOperator(advice) => advice,
+                    Retry::NewToken => NOT_ACCEPTED,
+                    Retry::After(_) => "a running producer may hold the connection: try again in a minute",
+                    Retry::BackOff => "try again",
+                }
+            }
+            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {
+                "check adobe.stream_url and adobe.redirect_hosts"
+            }
+        };
+        (Exit::Unavailable, format!("{error}; {advice}"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged
 quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
 
 /// A longer pause is meant to have no end.
-const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -154,10 +154,7 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// With the code the program ends with.
+    /// Runs the command. A failure has the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
         start(&self.config, self.command)
@@ -203,23 +200,20 @@ fn start(path: &Path, command: Command) -> Result<(), Failure> {
         }
     }
 }
+
 fn pause_length(text: &str) -> Result<Span, String> {
     let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
-    let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
-    match possible {
-        Some(length) if length > TimeDelta::zero() => Ok(span),
-        _ => {
-            Err("a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned())
-        }
+    if span.0.is_zero() || span.0 > LONGEST_PAUSE {
+        return Err(
+            "a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned()
+        );
     }
+    Ok(span)
 }
 
 /// A reason is shown on terminals as it is.
-fn reason(text: &str) -> Result<String, String> {
-    if text.contains(char::is_control) {
-        return Err("write one line of plain text".to_owned());
-    }
-    Ok(text.to_owned())
+fn reason(text: &str) -> Result<String, &'static str> {
+    if text.contains(char::is_control) { Err("write one line of plain text") } else { Ok(text.to_owned()) }
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

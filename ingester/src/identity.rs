@@ -18,26 +18,24 @@ use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::errors::Doing;
 use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::{Connector, Session, Target, errors};
+use crate::redshift::{Connector, Session, Target};
 
 /// Version of the object that this program writes, and the newest it reads.
 const FORMAT: u32 = 1;
 
-/// What to do when a prefix belongs to another pipeline.
 const OTHER_PIPELINE: &str = "give each pipeline prefixes of its own in [s3]; if the ledger was made anew on purpose, and \
     nothing else uses the prefix, delete that object";
-/// What to do when the ledger speaks of another table.
 const OTHER_TABLE: &str = "give each table a ledger of its own (redshift.ledger); if it is the same table, write \
     redshift.table as the ledger has it";
-/// What to do when the object may not be read or written.
 const REFUSED: &str = "the ingester must get and put the object .pipeline.json below s3.to_ingest, s3.ingested and s3.quarantine \
      (deploy/iam-ingester.json), and the bucket's own policy and that of its KMS key must let it";
 
 /// Why this pipeline must not use what its configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotOurs {
-    /// It belongs to another pipeline: why, and what to do.
+    /// It belongs to another pipeline: why, and advice.
     Foreign(String, &'static str),
     /// S3 or Redshift did not tell.
     Unknown(LoadFailure),
@@ -64,14 +62,11 @@ impl From<StoreError> for NotOurs {
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Sign {
-    /// Version of its form.
     format: u32,
     pipeline: String,
-    /// Its table, for people.
+    /// Table and ledger are for people.
     table: String,
-    /// Its ledger, for people.
     ledger: String,
-    /// When the mark of the ledger was made.
     made: DateTime<Utc>,
 }
 
@@ -123,14 +118,12 @@ impl Identity {
         connector: &Connector,
         target: &Target,
     ) -> Result<(), Failure> {
-        let claimed = match connector.open().await {
-            Ok(session) => match ledger_mark::ensure(&session, target).await {
-                Ok(mark) => self.claim(&mark).await,
-                Err(failure) => Err(NotOurs::Unknown(failure)),
-            },
-            Err(failure) => Err(NotOurs::Unknown(errors::load_failure(&failure, "connecting to Redshift"))),
+        let claim = async || {
+            let session = connector.open().await.doing("connecting to Redshift").map_err(NotOurs::Unknown)?;
+            let mark = ledger_mark::ensure(&session, target).await.map_err(NotOurs::Unknown)?;
+            self.claim(&mark).await
         };
-        match claimed {
+        match claim().await {
             Ok(()) => Ok(()),
             Err(NotOurs::Foreign(why, advice)) => {
                 Err(Failure::new(Exit::Config, anyhow::anyhow!("{why}: {advice}")))
@@ -145,14 +138,13 @@ impl Identity {
     /// For a command that moves or writes batches: fails when what it would touch belongs to another pipeline. No ingester
     /// of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
-        let read = ledger_mark::read(session, target).await;
-        match read.map_err(|error| errors::load_failure(&error, "reading the ledger"))? {
-            Some(mark) => Ok(self.free_prefixes(&mark).await.map(drop)?),
-            None => Ok(()),
+        if let Some(mark) = ledger_mark::read(session, target).await.doing("reading the ledger")? {
+            self.free_prefixes(&mark).await?;
         }
+        Ok(())
     }
 
-    /// As [`Identity::claim`], changing nothing. Returns the prefixes that belong to nobody yet.
+    /// As [`Self::claim`], but changes nothing. Returns the prefixes that belong to nobody yet.
     pub(crate) async fn free_prefixes(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();

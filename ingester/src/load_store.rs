@@ -11,11 +11,11 @@ use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Load, LoadEvent, LoadState, Loads, LoadsError};
 use state::store::StoreError;
 use tokio::sync::Notify;
 
-/// The load store. Clones share it.
+/// Clones share it.
 #[derive(Debug, Clone)]
 pub struct LoadStore {
     inner: Arc<Inner>,
@@ -71,16 +71,13 @@ fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
     now.steady + left_of(age(failed, next), failed, now.wall)
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked left whole values behind: each change is one insert or remove.
+/// For values that a panic leaves whole: each change of them is one insert, remove or assignment.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LoadStore {
     /// Opens the load store in `dir`.
-    ///
-    /// # Errors
-    /// As [`Loads::open`].
     pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
         let loads = Loads::open(dir)?;
         let all = loads.all()?;
@@ -111,23 +108,17 @@ impl LoadStore {
 
     /// Enters a batch whose seal was found, or one the ledger knows. One that is known stays as it is, unless it was
     /// archived: then it is gone through once more.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
     pub async fn discovered(&self, load: Load) -> Result<Load, Failure> {
         self.change_one(move |loads| loads.discovered(load)).await
     }
 
-    /// Moves a load by one event.
-    ///
-    /// # Errors
-    /// When it cannot be stored, or the move is illegal.
+    /// Moves a load by one event. Fails when the move is illegal.
     pub async fn note(&self, batch: BatchId, event: LoadEvent) -> Result<Load, Failure> {
         let now = self.inner.clock.wall();
         self.change_one(move |loads| loads.note(batch, event, now)).await
     }
 
-    /// Moves several loads by one event each, with one change on disk: all of them or none.
+    /// Moves several loads by one event each: all of them or none.
     pub(crate) async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
         let now = self.inner.clock.wall();
         self.change(move |loads| loads.note_all(moves, now)).await
@@ -138,25 +129,12 @@ impl LoadStore {
         self.change_one(move |loads| loads.quarantined(batch, rows)).await
     }
 
-    /// How far listings of S3 have come.
-    pub(crate) fn listed(&self) -> Result<Option<Listed>, Failure> {
-        Ok(self.inner.loads.listed()?)
-    }
-
-    /// Notes how far listings of S3 have come.
-    pub(crate) async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
-        self.on_disk(move |loads| loads.note_listed(&listed)).await
-    }
-
     /// The latest batches with rows in quarantine, up to `many`.
     pub(crate) fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
         locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
     }
 
     /// What is known of a batch.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn get(&self, batch: BatchId) -> Result<Option<Load>, Failure> {
         let open = locked(&self.inner.open).loads.get(&batch).cloned();
         // Archived loads are read from disk, where sled's cache has the recent ones.
@@ -218,7 +196,7 @@ impl LoadStore {
         self.inner.to_load.notify_one();
     }
 
-    /// Returns when something may have come to be archived since the last call.
+    /// The same for archiving.
     pub(crate) async fn to_archive(&self) {
         self.inner.to_archive.notified().await;
     }
@@ -294,7 +272,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Whether nothing is left to be done for a load.
-#[must_use]
 pub fn is_archived(load: &Load) -> bool {
     matches!(load.state, LoadState::Archived { .. })
 }

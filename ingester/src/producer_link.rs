@@ -10,10 +10,9 @@ use state::status::feed::{self, Question, Republish};
 
 use crate::failure::LoadFailure;
 
-/// Longest wait for an answer; a producer needs no time to speak of.
+/// Longest wait for an answer, which takes a producer no time to speak of.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The producer of this machine, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
     socket: PathBuf,

@@ -178,8 +178,8 @@ async fn exactly_once<W: Write>(
     if target.comparable().is_none() {
         report.line("comparing hits", Ok(NOT_COMPARABLE.to_owned()))?;
     } else {
-        let probed = match stage::shape(session, target).await {
-            Ok(shape) => stage::probe(session, &Target { shape, ..target.clone() }).await,
+        let probed = match stage::not_null(session, target).await {
+            Ok(not_null) => stage::probe(session, &Target { not_null, ..target.clone() }).await,
             Err(failure) => Err(failure),
         };
         let text = "a temporary table like it was made and dropped".to_owned();

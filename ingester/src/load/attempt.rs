@@ -4,33 +4,32 @@
 
 use std::time::Duration;
 
-use shared::clock::{Clock, Steady};
+use shared::clock::{Clock, Moment, Steady};
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
-use state::loads::{Entered, ErrorClass, LoadEvent};
+use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 use crate::redshift::batch_columns::keep_alike;
+use crate::redshift::errors::Doing;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
-use crate::redshift::transaction::{Loaded, Loading, Settled, load};
-use crate::redshift::{Connector, Target, errors, ledger_lookup};
+use crate::redshift::transaction::{How, Loaded, Loading, Settled, load};
+use crate::redshift::{Connector, Target, ledger_lookup};
 
 use super::combine::{self, is_combined};
 use super::connection::Connection;
 use super::folders::{Unfit, in_ledger, verify_all};
 use super::planner::Planner;
 use super::quarantine_check::QuarantineCheck;
-use super::report;
 
 /// A combined manifest that is not deleted within this time is left to be tidied.
 const DELETING: Duration = Duration::from_secs(5);
 
-/// Runs attempts, and records their results.
 pub(super) struct Runner {
     pub(super) connection: Connection,
     pub(super) planner: Planner,
@@ -72,7 +71,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Attempts to load these batches.
     pub(super) async fn attempt(&mut self, mut batches: Vec<BatchId>) -> Result<(), Failure> {
         match self.load_due(&mut batches).await {
             Err(StepError::Load(failure)) => self.failed(&batches, &failure).await,
@@ -129,8 +127,7 @@ impl Runner {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let ground = ledger_lookup::fetch_range(session, target, &seals).await;
-        let ground = ground.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
+        let ground = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
         let Some(ground) = ground else { return Ok(()) };
         let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()
@@ -178,12 +175,9 @@ impl Runner {
     ) -> Result<(), Failure> {
         self.record_loaded(settled, Some((loading, started))).await?;
         if is_combined(loading) {
-            let deleting = tokio::time::timeout(DELETING, self.store.delete(&loading.manifest)).await;
-            if !matches!(deleting, Ok(Ok(()))) {
-                tracing::debug!(
-                    key = loading.manifest,
-                    "could not delete the combined manifest; a later cleanup removes it"
-                );
+            let key = &loading.manifest;
+            if !matches!(tokio::time::timeout(DELETING, self.store.delete(key)).await, Ok(Ok(()))) {
+                tracing::debug!(key, "could not delete the combined manifest; a later cleanup removes it");
             }
         }
         Ok(())
@@ -229,7 +223,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Records that the ledger has these batches; `attempt` is what loaded them and when it started, if it was ours.
+    /// Records that the ledger has these batches; see [`report`] for `attempt`.
     async fn record_loaded(
         &mut self,
         settled: &[Settled],
@@ -266,7 +260,7 @@ impl Runner {
         let noted = self.load_store.note_all(moves).await?;
         self.planner.loaded(settled.iter().map(|one| one.batch));
         self.quarantine.refresh(&self.connection).await?;
-        report::loaded(&settled, noted, attempt, self.clock.now());
+        report(&settled, noted, attempt, self.clock.now());
         Ok(())
     }
 
@@ -277,5 +271,27 @@ impl Runner {
             self.connection.close();
         }
         self.planner.failed(batches, failure).await
+    }
+}
+
+/// Logs batches that the ledger has; `attempt` is what loaded them and when it started, if it was ours.
+fn report(settled: &[&Settled], noted: Vec<Load>, attempt: Option<(&Loading, Steady)>, now: Moment) {
+    let seconds = attempt.map(|(_, started)| started.until(now.steady).as_secs_f64());
+    let seconds = seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
+    let together = settled.len();
+    for (Settled { batch, how, known, staged, .. }, load) in settled.iter().zip(noted) {
+        let Load { rows, quarantined, bytes, attempts, instance, .. } = load;
+        let parts = attempt.map(|(loading, _)| loading.parts.as_slice()).unwrap_or_default();
+        let part = parts.iter().find(|part| part.seal.batch == *batch);
+        let lag_s = part.and_then(|part| part.seal.last_received).map(|at| (now.wall - at).num_seconds());
+        let staged = staged.as_ref().map(tracing::field::display);
+        match how {
+            How::Applied => {
+                tracing::info!(%batch, rows, known, quarantined, bytes, seconds, together, attempt = attempts, lag_s, %instance, staged, "loaded");
+            }
+            How::Before => {
+                tracing::info!(%batch, rows, attempt = attempts, "is in the ledger: loaded before");
+            }
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use shared::clock::{Clock, Steady};
 use shared::config::Config;
 use shared::exit::Failure;
@@ -9,8 +10,7 @@ use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use tokio::sync::mpsc;
 
-use crate::facts::unknown_folders::Hint;
-use crate::facts::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target};
@@ -23,7 +23,6 @@ use super::unknown::UnknownCheck;
 /// A pause ends by the wall clock. Read it this often, because somebody may set it.
 const RECHECK_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// Something was done; there may be more.
@@ -44,7 +43,6 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// A loader that has not connected yet.
     pub(crate) fn new(
         config: &Config,
         target: Target,
@@ -135,18 +133,11 @@ impl Loader {
             tokio::select! {
                 () = self.load_store.to_load(), if by_load_store => {}
                 () = self.pauses.changed() => {}
-                () = sleep_until(&clock, until) => {}
+                Some(()) = OptionFuture::from(until.map(|moment| clock.sleep_until(moment))) => {}
                 () = shutdown.stopping() => {}
             }
         }
         Ok(())
-    }
-}
-
-async fn sleep_until(clock: &Clock, moment: Option<Steady>) {
-    match moment {
-        Some(moment) => clock.sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 
 use shared::clock::Steady;
-use shared::config::Ingester;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadState};
 
@@ -28,12 +27,6 @@ pub(crate) struct Bounds {
     pub bytes: u64,
 }
 
-impl Bounds {
-    pub(super) fn new(config: &Ingester) -> Self {
-        Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
-    }
-}
-
 /// The batches that are each loaded alone: those of a COPY that one of them made fail, while it is unknown which, and
 /// those that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and
 /// come here again.
@@ -50,11 +43,7 @@ impl Isolated {
     }
 
     fn goes_alone(&self, load: &Load) -> bool {
-        let own_failure = matches!(
-            load.last_class(),
-            Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown)
-        );
-        own_failure
+        matches!(load.last_class(), Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown))
             || load.sifting
             || load.tries_in_a_row().0 >= TRIED_TOGETHER
             || self.0.contains(&load.batch)
@@ -85,13 +74,10 @@ pub(crate) fn next<'l>(
     let mut chosen: Vec<&Load> = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     for (load, until) in loads {
-        match due(load, until, now) {
-            None => continue,
-            Some(at) if at > now => {
-                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
-                continue;
-            }
-            Some(_) => {}
+        let Some(at) = due(load, until, now) else { continue };
+        if at > now {
+            earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            continue;
         }
         if let Some(first) = chosen.first() {
             if load.form != first.form || isolated.goes_alone(load) {

@@ -28,7 +28,7 @@ pub(super) struct QuarantineCheck {
     quarantine: Quarantine,
     store: ObjectStore,
     load_store: LoadStore,
-    /// When to ask the ledger next.
+    /// When to [`Self::refresh`] next.
     next: Steady,
     clock: Clock,
 }
@@ -105,7 +105,6 @@ impl QuarantineCheck {
         Ok(wrong)
     }
 
-    /// Asks the ledger with the next step.
     pub(super) fn refresh_soon(&mut self) {
         self.next = self.clock.steady();
     }

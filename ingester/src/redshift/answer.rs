@@ -8,14 +8,11 @@ use shared::causes::causes;
 
 use crate::redshift::redact;
 
-/// Why a statement brought no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlFailure {
-    /// Redshift refused it.
     Refused {
         /// SQLSTATE; nearly always `XX000`, whatever the error is.
         state: String,
-        /// The error message.
         message: String,
         /// The DETAIL, a block with `code:` and `context:` among its lines.
         detail: String,
@@ -98,7 +95,7 @@ impl Rows {
     }
 
     /// Reads each row. Rows that cannot be read are left out: somebody else wrote them.
-    pub(super) fn read<T>(&self, read: impl Fn(Row<'_>) -> Option<T>) -> Vec<T> {
+    pub(crate) fn read<T>(&self, read: impl Fn(Row<'_>) -> Option<T>) -> Vec<T> {
         self.0.iter().filter_map(|cells| read(Row(cells))).collect()
     }
 
@@ -110,11 +107,11 @@ impl Rows {
 
 /// A row of an answer. A column that it does not have is NULL.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a>(&'a [Option<String>]);
+pub(crate) struct Row<'a>(&'a [Option<String>]);
 
 impl<'a> Row<'a> {
     /// As it came, blanks included.
-    pub(super) fn text(self, column: usize) -> Option<&'a str> {
+    pub(crate) fn text(self, column: usize) -> Option<&'a str> {
         self.0.get(column)?.as_deref()
     }
 
@@ -123,7 +120,7 @@ impl<'a> Row<'a> {
         self.text(column).map(str::trim)
     }
 
-    pub(super) fn get<T: FromStr>(self, column: usize) -> Option<T> {
+    pub(crate) fn get<T: FromStr>(self, column: usize) -> Option<T> {
         self.trimmed(column)?.parse().ok()
     }
 

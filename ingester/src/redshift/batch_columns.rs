@@ -35,22 +35,19 @@ pub(super) async fn missing_for_batch(
 ) -> Option<LoadFailure> {
     let part = loading.parts.first()?;
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
-    let live = match catalog::fetch(session, &target.table).await {
-        Ok(live) => live,
-        Err(error) => {
-            tracing::debug!(%error, "cannot read the columns of the table");
-            return None;
-        }
-    };
+    let live = catalog::fetch(session, &target.table).await;
+    let live =
+        live.inspect_err(|error| tracing::debug!(%error, "cannot read the columns of the table")).ok()?;
     let missing = missing(columns, &live);
     if missing.is_empty() || live.is_empty() || missing.iter().any(|name| target.columns.contains(name)) {
         return None;
     }
-    let named = missing.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    let more = missing.len().saturating_sub(NAMED);
-    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let mut named = missing.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    if missing.len() > NAMED {
+        named += &format!(" and {} more", missing.len() - NAMED);
+    }
     let why = format!(
-        "the table {} has no column {named}{more}, which rows of batch {} have (they were made for schema {}, this \
+        "the table {} has no column {named}, which rows of batch {} have (they were made for schema {}, this \
          ingester has {})",
         target.table, part.seal.batch, part.seal.schema, target.fingerprint
     );

@@ -79,11 +79,8 @@ pub(crate) async fn refuse_unloadable(
     connector: &Connector,
 ) -> Result<(), Failure> {
     let table = config.redshift.table.clone().into();
-    let live = match connector.open().await {
-        Ok(session) => fetch(&session, &table).await,
-        Err(failure) => Err(failure),
-    };
-    match live {
+    let live = async || fetch(&connector.open().await?, &table).await;
+    match live().await {
         Ok(live) => unloadable(&table, schema, &live, config),
         Err(error) => {
             tracing::warn!(%error, %table, "the table could not be compared with the schema before the start");

@@ -1,5 +1,6 @@
 //! Opens connections: time limits, keep-alive, and TLS that checks chain and host name.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,10 +38,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// When the certificates to trust cannot be read.
+    /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet. Fails when the
+    /// certificates to trust cannot be read.
     pub fn new(config: &Config, application: &str, clock: Clock) -> Result<Self, Failure> {
         let (login, redshift) = (Login::new(config, clock.clone()), &config.redshift);
         let tls = match redshift.tls {
@@ -79,10 +78,7 @@ impl Connector {
         Ok(self.login.credential(self.connect_timeout).await?.0)
     }
 
-    /// Opens a session, with its time limit set.
-    ///
-    /// # Errors
-    /// When Redshift refuses it, or does not answer within `redshift.connect_timeout`.
+    /// Opens a session, with its time limit set. Fails when Redshift does not answer within `redshift.connect_timeout`.
     pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
         Box::pin(self.log_in())
     }
@@ -124,13 +120,11 @@ impl Connector {
             session.prepare().await?;
             Ok(session)
         };
-        match tokio::time::timeout(self.connect_timeout, opening).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                let limit = shared::human::duration(self.connect_timeout);
-                Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
-            }
-        }
+        let limit = self.connect_timeout;
+        tokio::time::timeout(limit, opening).await.map_err(|_| {
+            let limit = shared::human::duration(limit);
+            SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)"))
+        })?
     }
 }
 
@@ -144,15 +138,14 @@ fn client_config(ca_file: &Path) -> Result<ClientConfig, Failure> {
 }
 
 fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {
-    let fail = |what: String| {
+    let fail = |what: &dyn Display| {
         Failure::new(Exit::Config, anyhow::anyhow!("redshift.ca_file: {}: {what}", file.display()))
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(error.to_string()))? {
-        let certificate = certificate.map_err(|error| fail(error.to_string()))?;
-        roots.add(certificate).map_err(|error| fail(error.to_string()))?;
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(&error))? {
+        roots.add(certificate.map_err(|error| fail(&error))?).map_err(|error| fail(&error))?;
     }
-    if roots.is_empty() { Err(fail("holds no certificate (PEM)".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(fail(&"holds no certificate (PEM)")) } else { Ok(roots) }
 }
 
 fn system_roots() -> Result<RootCertStore, Failure> {

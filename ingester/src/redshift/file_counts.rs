@@ -12,9 +12,12 @@ use shared::ids::BatchId;
 
 use crate::redshift::answer::Rows;
 use crate::redshift::loading::Part;
-use crate::redshift::server::Server;
+use crate::redshift::server::{Server, read_view};
 use crate::redshift::target::Target;
 
+/// The view of provisioned clusters and that of serverless workgroups, with their columns of the file and the COPY.
+const VIEWS: [(&str, &str, &str); 2] =
+    [("stl_load_commits", "filename", "query"), ("sys_load_detail", "file_name", "query_id")];
 /// The views may lag behind.
 const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
 
@@ -31,11 +34,13 @@ pub(super) async fn short(
     let mut read = HashMap::new();
     for wait in LATE {
         server.clock().sleep(wait).await;
-        for sql in [provisioned(query), serverless(query)] {
-            match server.run(&sql).await {
-                Ok(rows) if rows.0.is_empty() => {}
-                Ok(rows) => read = lines(&rows),
-                Err(error) => tracing::debug!(%error, "cannot read a view of loads"),
+        for (view, file, id) in VIEWS {
+            // A large file may be read in several pieces.
+            let sql = format!(
+                "SELECT TRIM({file}), SUM(lines_scanned) FROM {view} WHERE {id} = {query} GROUP BY {file}"
+            );
+            if let Some(rows) = read_view(server, view, &sql).await.filter(|rows| !rows.0.is_empty()) {
+                read = lines(&rows);
             }
         }
         if read.len() >= files {
@@ -43,19 +48,6 @@ pub(super) async fn short(
         }
     }
     blame(target, parts, &read)
-}
-
-/// A large file may be read in several pieces.
-fn provisioned(query: i64) -> String {
-    format!(
-        "SELECT TRIM(filename), SUM(lines_scanned) FROM stl_load_commits WHERE query = {query} GROUP BY filename"
-    )
-}
-
-fn serverless(query: i64) -> String {
-    format!(
-        "SELECT TRIM(file_name), SUM(lines_scanned) FROM sys_load_detail WHERE query_id = {query} GROUP BY file_name"
-    )
 }
 
 fn lines(rows: &Rows) -> HashMap<String, u64> {

@@ -20,33 +20,26 @@ use crate::redshift::target::{MARK, Target};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: BatchId,
-    /// Checksum of its rows; None in rows of earlier versions.
+    /// None in rows of earlier versions.
     pub(crate) content: Option<Content>,
     /// Rows that were sealed.
     pub(crate) rows: u64,
     /// Rows of them that the table had already.
     pub(crate) known: u64,
-    /// Bytes of its files.
     pub(crate) bytes: Option<u64>,
-    /// First time of its rows.
     pub(crate) first: Option<DateTime<Utc>>,
-    /// Last time of its rows.
     pub(crate) last: Option<DateTime<Utc>>,
 }
 
-/// Whether the ledger has a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InLedger {
-    /// It has nothing under its id.
     No,
-    /// It has it.
     Yes(Row),
     /// It has another batch under its id.
     Other(Row),
 }
 
 impl Target {
-    /// What the ledger has under these ids.
     pub(super) fn select_rows(&self, batches: &[BatchId]) -> String {
         format!(
             "SELECT batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \

@@ -16,17 +16,16 @@ use crate::redshift::answer::{Rows, SqlFailure};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors, lock};
+use crate::redshift::{errors::Doing, lock};
 
 /// Bytes of `loaded_by`.
 const LOADED_BY_BYTES: usize = 255;
 
-/// What the mark says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
     /// The ledger speaks for every row of the table that was received then or later; None: for none yet.
     pub knows_from: Option<DateTime<Utc>>,
-    /// Id of the pipeline, a UUID.
+    /// A UUID.
     pub pipeline: String,
     /// The table, as the configuration had it when the mark was made.
     pub table: String,
@@ -35,10 +34,13 @@ pub struct Mark {
 /// How a change of the time ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KnowsFrom {
-    /// It was changed.
-    Set { was: Option<DateTime<Utc>> },
+    Set {
+        was: Option<DateTime<Utc>>,
+    },
     /// It would have gone back, and was left.
-    Refused { was: DateTime<Utc> },
+    Refused {
+        was: DateTime<Utc>,
+    },
 }
 
 impl Target {
@@ -82,12 +84,8 @@ pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option
 /// Reads the mark. A missing one is made, under the lock. For a ledger that has batches, that of an earlier version, it
 /// speaks for what came after the last of their rows; for one that has none, for everything if the table has no row
 /// either, and for nothing otherwise.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
 pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadFailure> {
-    let reading = |failure: SqlFailure| errors::load_failure(&failure, "reading the mark of the ledger");
-    if let Some(mark) = read(server, target).await.map_err(reading)? {
+    if let Some(mark) = read(server, target).await.doing("reading the mark of the ledger")? {
         return Ok(mark);
     }
     lock::begin(server, target).await?;
@@ -95,7 +93,7 @@ pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadF
     if made.is_err() {
         server.roll_back().await;
     }
-    made.map_err(|failure| errors::load_failure(&failure, "making the mark of the ledger"))
+    made.doing("making the mark of the ledger")
 }
 
 async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure> {
@@ -135,8 +133,7 @@ pub(crate) async fn set_knows_from(
     if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
         server.roll_back().await;
     }
-    let set = set.map_err(|failure| errors::load_failure(&failure, "changing the mark of the ledger"))?;
-    set.ok_or_else(|| no_mark(target))
+    set.doing("changing the mark of the ledger")?.ok_or_else(|| no_mark(target))
 }
 
 async fn set(

@@ -13,12 +13,10 @@ use crate::redshift::ledger_mark;
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors, lock};
+use crate::redshift::{errors::Doing, lock};
 
-/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
-    /// Ledger rows that were deleted.
     pub(crate) deleted: u64,
     /// Ledger rows as old that were left, because their batches are still needed.
     pub(crate) kept: u64,
@@ -70,8 +68,7 @@ pub(crate) async fn trim(
     if !matches!(trimmed, Ok(Some(_))) {
         server.roll_back().await;
     }
-    let trimmed = trimmed.map_err(|failure| errors::load_failure(&failure, "trimming the ledger"))?;
-    trimmed.ok_or_else(|| ledger_mark::no_mark(target))
+    trimmed.doing("trimming the ledger")?.ok_or_else(|| ledger_mark::no_mark(target))
 }
 
 async fn transaction(

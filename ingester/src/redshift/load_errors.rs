@@ -5,7 +5,7 @@ use shared::ids::BatchId;
 
 use crate::redshift::answer::Row;
 use crate::redshift::redact;
-use crate::redshift::server::Server;
+use crate::redshift::server::{PID, Server, read_view};
 use crate::redshift::session::Session;
 use crate::redshift::sql::literal;
 use crate::redshift::target::Target;
@@ -64,11 +64,8 @@ impl Errors {
 
     fn since(&self, pid: &str, before: &[String]) -> String {
         let Self { table, query, session, shown, .. } = self;
-        let old = if before.is_empty() {
-            String::new()
-        } else {
-            format!(" AND {query} NOT IN ({})", before.join(", "))
-        };
+        let old = before.join(", ");
+        let old = if old.is_empty() { old } else { format!(" AND {query} NOT IN ({old})") };
         format!("SELECT {shown} FROM {table} WHERE {session} = {pid}{old} LIMIT {AT_ONCE}")
     }
 }
@@ -77,15 +74,9 @@ impl Errors {
 pub(super) async fn first(server: &impl Server, target: &Target, batch: BatchId) -> Option<String> {
     let folder = target.folder_url(batch);
     for errors in TABLES.iter().rev() {
-        match server.run(&errors.first(&folder)).await {
-            Ok(rows) => {
-                if let Some(reason) = describe(&folder, rows.first()) {
-                    return Some(reason);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-            }
+        let rows = read_view(server, errors.table, &errors.first(&folder)).await;
+        if let Some(reason) = rows.and_then(|rows| describe(&folder, rows.first())) {
+            return Some(reason);
         }
     }
     None
@@ -111,9 +102,8 @@ pub(crate) struct Report {
     pub(crate) file: String,
     /// The line, from 1. Redshift does not document whether it counts rows or lines of the file.
     pub(crate) line: u64,
-    /// The column, if one is to blame.
+    /// None if no column is to blame.
     pub(crate) column: Option<String>,
-    /// Redshift's code.
     pub(crate) code: Option<u32>,
     pub(crate) reason: String,
 }
@@ -128,23 +118,16 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Reads what is there now.
     pub(crate) async fn read(session: &Session) -> Self {
-        // Sent alone: Redshift does not run a function of the leader node together with tables.
-        let pid = session.run("SELECT pg_backend_pid()").await.unwrap_or_default();
+        let pid = session.run(PID).await.unwrap_or_default();
         let pid = pid.single().filter(|pid| pid.parse::<u64>().is_ok()).unwrap_or_default().to_owned();
         let mut queries = [None, None];
         if pid.is_empty() {
             return Self { pid, queries };
         }
         for (there, errors) in queries.iter_mut().zip(&TABLES) {
-            *there = match session.run(&errors.queries(&pid)).await {
-                Ok(rows) => Some(rows.first_column::<u64>().iter().map(u64::to_string).collect()),
-                Err(error) => {
-                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-                    None
-                }
-            };
+            let rows = read_view(session, errors.table, &errors.queries(&pid)).await;
+            *there = rows.map(|rows| rows.first_column::<u64>().iter().map(u64::to_string).collect());
         }
         Self { pid, queries }
     }
@@ -159,12 +142,8 @@ impl Before {
         let mut reports: Vec<Report> = Vec::new();
         for (before, errors) in self.queries.iter().zip(&TABLES) {
             let Some(before) = before else { continue };
-            match session.run(&errors.since(&self.pid, before)).await {
-                Ok(rows) => reports.extend(rows.read(report)),
-                Err(error) => {
-                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-                }
-            }
+            let rows = read_view(session, errors.table, &errors.since(&self.pid, before)).await;
+            reports.extend(rows.unwrap_or_default().read(report));
         }
         // Stable: of the two tables the first stays.
         reports.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));

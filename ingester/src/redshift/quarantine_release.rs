@@ -19,8 +19,8 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
-use crate::redshift::copy::{TransactionFailure, run};
-use crate::redshift::server::Server;
+use crate::redshift::errors::Doing;
+use crate::redshift::server::{Server, TransactionFailure, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::{ids, literal};
 use crate::redshift::stage::{self, Staging};
@@ -41,8 +41,6 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
-    /// table had.
     fn select_quarantined(&self, batches: &[BatchId]) -> String {
         format!(
             "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
@@ -72,11 +70,9 @@ impl Target {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) batch: BatchId,
-    /// Rows in the table.
     pub(crate) loaded: u64,
-    /// Rows in quarantine.
+    /// Rows in quarantine, and the set that holds them.
     pub(crate) rows: u64,
-    /// The set that holds them.
     pub(crate) set: Option<String>,
     /// Rows that the table had already.
     pub(crate) known: u64,
@@ -99,7 +95,7 @@ pub(crate) async fn fetch_entries(
         return Ok(Vec::new());
     }
     let rows = session.run(&target.select_quarantined(batches)).await;
-    Ok(rows.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?.read(entry_of))
+    Ok(rows.doing("reading the ledger")?.read(entry_of))
 }
 
 /// The batches of which the ledger counts rows in quarantine.

@@ -17,7 +17,7 @@ use crate::redshift::server::{COPY_ID, LOCK, Server};
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A connection. Dropping it closes it, and Redshift rolls an open transaction back: in order when nothing is under way,
+/// Dropping it closes it, and Redshift rolls an open transaction back: in order when nothing is under way,
 /// and at once otherwise. The library would keep the connection until the answer comes, which may be never, and with it
 /// the lock that the next attempt waits for.
 pub struct Session {
@@ -91,10 +91,7 @@ impl Session {
         Ok(())
     }
 
-    /// Runs one statement.
-    ///
-    /// # Errors
-    /// When Redshift refuses it, or does not answer. Without an answer it may have had its effect.
+    /// Runs one statement. Without an answer it may have had its effect.
     pub async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
         tracing::trace!(sql, "to Redshift");
         self.under_way.store(true, Ordering::Relaxed);
@@ -113,8 +110,8 @@ impl Session {
         Ok(Rows(rows.collect()))
     }
 
-    /// Ends the transaction without effect. A session that cannot even do that is not used again.
-    pub async fn roll_back(&self) {
+    /// A session that cannot even roll back is not used again.
+    pub(crate) async fn roll_back(&self) {
         if !self.usable() {
             // Closing it does the same; ROLLBACK would wait behind a statement that does not end.
             return;

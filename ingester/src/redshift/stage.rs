@@ -20,24 +20,23 @@ use shared::table_name::TableName;
 
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::catalog;
-use crate::redshift::copy::{TransactionFailure, copy, run};
-use crate::redshift::server::Server;
+use crate::redshift::ddl::LiveColumn;
+use crate::redshift::server::{Server, TransactionFailure, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
-use crate::redshift::target::{Comparable, Shape, Target};
+use crate::redshift::target::{Comparable, Target};
 
 /// Rows to bring into the table.
 #[derive(Debug, Clone)]
 pub(super) struct Staging<'a> {
     /// The id that the temporary table is named after.
     pub(super) name: &'a str,
-    /// Key of the manifest that names their files.
+    /// Its key.
     pub(super) manifest: &'a str,
     pub(super) compression: Compression,
     pub(super) rows: u64,
 }
 
-/// What became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Staged {
     /// Rows that the table had already, or that came twice.
@@ -49,10 +48,12 @@ pub(super) struct Staged {
 impl Target {
     fn make_stage(&self, stage: &str) -> String {
         let (table, stage) = (&self.table, ident(stage));
-        if self.shape.is_numbered(&self.columns) {
-            format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
-        } else {
+        // Not those of an IDENTITY column, which is NOT NULL and is shown with a default.
+        let ours = |name: &String| self.columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        if self.not_null.iter().all(ours) {
             format!("CREATE TEMP TABLE {stage} (LIKE {table} INCLUDING DEFAULTS)")
+        } else {
+            format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
         }
     }
 
@@ -131,9 +132,13 @@ pub(crate) async fn probe(session: &Session, target: &Target) -> Result<(), SqlF
     session.run(&drop_stage(&stage)).await.map(drop)
 }
 
-/// Reads from the catalog what a temporary table like the table depends on.
-pub(crate) async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
-    Ok(Shape::of(&catalog::fetch(session, &target.table).await?))
+/// Reads from the catalog which columns of the table must have a value.
+pub(crate) async fn not_null(session: &Session, target: &Target) -> Result<Vec<String>, SqlFailure> {
+    Ok(not_null_of(&catalog::fetch(session, &target.table).await?))
+}
+
+fn not_null_of(live: &[LiveColumn]) -> Vec<String> {
+    live.iter().filter(|column| column.not_null).map(|column| column.name.clone()).collect()
 }
 
 /// First and last time of the hits in the stage, as the server writes them.
@@ -157,10 +162,9 @@ fn drop_stage(stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::ddl::LiveColumn;
     use crate::redshift::server::script::Script;
+    use crate::redshift::target::Marks;
     use crate::redshift::target::tests::target;
-    use crate::redshift::target::{Marks, Shape};
 
     const COUNT: &str = "pg_last_copy_count";
     const LEFT: &str = "SELECT count(*)";
@@ -259,14 +263,16 @@ mod tests {
             has_default,
             layout: None,
         };
-        let shape = |more: LiveColumn| {
-            let live = [column("hitidhigh", "numeric(20,0)", true, false), more];
-            Shape::of(&live)
+        let made = |columns: &[String], more: LiveColumn| {
+            let not_null = not_null_of(&[column("hitidhigh", "numeric(20,0)", true, false), more]);
+            Target { not_null, columns: columns.to_vec(), ..target.clone() }.make_stage("s")
         };
-        assert!(!shape(column("loaded", "timestamp", false, true)).is_numbered(&target.columns));
-        let numbered = shape(column("id", "bigint", true, true));
-        assert!(!numbered.is_numbered(&["hitidhigh".to_owned(), "id".to_owned()]), "rows bring it");
-        let sql = Target { shape: numbered, ..target }.make_stage("s");
+        let like = "CREATE TEMP TABLE \"s\" (LIKE";
+        assert!(made(&target.columns, column("loaded", "timestamp", false, true)).starts_with(like));
+        let numbered = column("id", "bigint", true, true);
+        let ours = ["hitidhigh".to_owned(), "id".to_owned()];
+        assert!(made(&ours, numbered.clone()).starts_with(like), "rows bring it");
+        let sql = made(&target.columns, numbered);
         let columns = "\"hitidhigh\", \"hitidlow\", \"received\", \"language\"";
         let wanted =
             format!("CREATE TEMP TABLE \"s\" AS SELECT {columns} FROM \"public\".\"hits\" WHERE false");

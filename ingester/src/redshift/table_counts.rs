@@ -20,7 +20,6 @@ pub(crate) const DOUBLES: usize = 100;
 /// Rows received in a time, by the table and by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// Rows in the table received in the time.
     pub(crate) table: u64,
     /// Rows in the table without a time.
     pub(crate) unknown: u64,
@@ -33,11 +32,9 @@ pub(crate) struct Received {
 /// A hit that the table has more than once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Double {
-    /// `hitIdHigh`
+    /// `hitIdHigh` and `hitIdLow`
     pub(crate) high: String,
-    /// `hitIdLow`
     pub(crate) low: String,
-    /// How often.
     pub(crate) times: u64,
     /// The first and the last batch with it, if rows tell.
     pub(crate) batches: Option<(String, String)>,

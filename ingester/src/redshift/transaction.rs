@@ -21,10 +21,9 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::copy::{TransactionFailure, copy, run};
-use crate::redshift::ledger_insert::{self, Entering};
+use crate::redshift::ledger::{self, Entering};
 use crate::redshift::ledger_lookup::{self, InLedger};
-use crate::redshift::server::Server;
+use crate::redshift::server::{Server, TransactionFailure, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::stage::{self, Staging};
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
@@ -33,17 +32,13 @@ use crate::redshift::{batch_columns, errors, file_counts, load_errors, lock};
 
 pub(crate) use crate::redshift::loading::{How, Loaded, Loading, Part, Settled};
 
-/// What to do about a batch whose rows cannot be compared.
 const INCOMPARABLE_ADVICE: &str = "load it with an ingester whose [schema] is the one it was made for: that compares by its own columns, and does not \
      compare if it has none; other batches are loaded meanwhile";
 
 /// In the ledger, of a COPY whose id Redshift does not tell; as `pg_last_copy_id()` answers where there was none.
 const UNKNOWN_QUERY: i64 = -1;
 
-/// Loads batches that are known to be whole in S3.
-///
-/// # Errors
-/// When probably nothing was loaded. It is safe to retry: a retry never loads twice.
+/// Loads batches that are known to be whole in S3. When it fails, probably nothing was loaded. A retry never loads twice.
 pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Result<Loaded, LoadFailure> {
     match transaction(session, target, loading).await {
         Ok(loaded) => Ok(loaded),
@@ -220,7 +215,7 @@ async fn enter(
     entering: &[Entering<'_>],
     query: Option<i64>,
 ) -> Result<(), TransactionFailure> {
-    let sql = ledger_insert::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
+    let sql = ledger::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
     run(server, &sql, "writing the ledger").await.map(drop)
 }
 

@@ -8,8 +8,8 @@ use shared::config::Config;
 use shared::human::count;
 use state::inspect::columns;
 
+use crate::redshift::ledger::{self, RunRow};
 use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::ledger_runs::{self, RunRow};
 use crate::redshift::{Session, SqlFailure, Target};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
@@ -24,7 +24,7 @@ pub(super) async fn fetch(
     session: &Session,
     target: &Target,
 ) -> Result<(Option<Mark>, Vec<RunRow>), SqlFailure> {
-    Ok((ledger_mark::read(session, target).await?, ledger_runs::fetch(session, target, RUNS).await?))
+    Ok((ledger_mark::read(session, target).await?, ledger::fetch_runs(session, target, RUNS).await?))
 }
 
 /// What `ingester ledger show --json` prints.

@@ -2,12 +2,39 @@
 
 use std::fmt;
 
-use super::options::TableOptions;
 use shared::schema::{Encoding, Kind, Schema, SqlType};
 
-use super::column::LiveColumn;
-use super::create::{LEDGER_COLUMNS, column_text};
+use super::create::{LEDGER_COLUMNS, TableOptions, column_text};
 use super::fit::{Fit, fit_kind};
+
+/// A column of a table in Redshift, as its catalog shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveColumn {
+    pub(crate) name: String,
+    /// As Redshift prints it.
+    pub(crate) type_text: String,
+    pub(crate) not_null: bool,
+    pub(crate) has_default: bool,
+    /// How it is stored; None if that was not asked for, or redshift.user may not see it.
+    pub(crate) layout: Option<Layout>,
+}
+
+/// How a column is stored, and its part in the table's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// None if this version does not know it.
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) distkey: bool,
+    /// Its place in the sort key, from 1; 0 if it has none. An interleaved sort key has negative ones too.
+    pub(crate) sortkey: i32,
+}
+
+impl LiveColumn {
+    /// A row needs a value for it.
+    pub(super) fn is_required(&self) -> bool {
+        self.not_null && !self.has_default
+    }
+}
 
 /// A column as the schema or the ledger wants it.
 pub(super) struct Wanted<'a> {
@@ -69,7 +96,6 @@ pub(crate) struct Difference {
     pub(crate) what: What,
 }
 
-/// How a column differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
     /// The table does not have it. The definition is what follows the name in ALTER TABLE ADD COLUMN. COPY does not name a

@@ -1,4 +1,4 @@
-//! The three actions of AWS that give out a password: what is asked, and what the answers say.
+//! A user and a password, and the three actions of AWS that give one out: what is asked, and what the answers say.
 //!
 //! <https://docs.aws.amazon.com/redshift/latest/APIReference/API_GetClusterCredentials.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/APIReference/API_GetClusterCredentialsWithIAM.html>,
@@ -8,20 +8,47 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use shared::config::{Config, Login, Redshift, S3};
 use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
-use super::credential::{Credential, Life};
 use super::signed::{Api, Reply};
 use crate::redshift::answer::SqlFailure;
 
 /// Seconds a password is asked for: the least that AWS gives, and its default.
 const SECONDS: u32 = 900;
 
-/// Gives out passwords.
+/// A password is not used when less than this is left of it: opening a connection takes a moment, and clocks differ.
+const MARGIN: TimeDelta = TimeDelta::seconds(60);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credential {
+    /// The user, as it is sent: AWS puts `IAM:` or `IAMA:` before the name.
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+    /// How long a password of AWS is good; None for a configured one.
+    pub(crate) life: Option<Life>,
+}
+
+/// How long a password of AWS is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) expires: DateTime<Utc>,
+    /// When AWS begins to give out a new one, if AWS says so.
+    pub(crate) refresh: Option<DateTime<Utc>>,
+}
+
+impl Life {
+    /// Whether to ask for a new password: when AWS has one, and a minute before the end. For a password that lives for
+    /// less than four minutes from `given`, its last quarter takes the place of the minute.
+    pub(super) fn due(self, given: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let margin = MARGIN.min((self.expires - given) / 4);
+        now >= self.expires - margin || self.refresh.is_some_and(|refresh| now >= refresh)
+    }
+}
+
 pub(super) struct PasswordApi {
     s3: S3,
     auth: Login,
@@ -39,10 +66,7 @@ pub(super) struct PasswordApi {
 impl PasswordApi {
     pub(super) fn new(config: &Config) -> Self {
         let redshift = &config.redshift;
-        let of = match redshift.auth {
-            Login::Serverless => redshift.workgroup(),
-            Login::Password | Login::Iam | Login::IamIdentity => redshift.cluster(),
-        };
+        let of = if redshift.auth == Login::Serverless { redshift.workgroup() } else { redshift.cluster() };
         let region = redshift.region(&config.s3.region).to_owned();
         Self {
             s3: config.s3.clone(),
@@ -123,10 +147,7 @@ impl fmt::Display for PasswordApi {
 }
 
 fn service(auth: Login) -> &'static str {
-    match auth {
-        Login::Serverless => "redshift-serverless",
-        Login::Password | Login::Iam | Login::IamIdentity => "redshift",
-    }
+    if auth == Login::Serverless { "redshift-serverless" } else { "redshift" }
 }
 
 /// The action of AWS that gives out the password, if AWS does.
@@ -314,5 +335,25 @@ mod tests {
         let header = Some("ThrottlingException:http://internal/");
         assert_eq!(serverless.refusal(&reply("{\"Message\":\"slow down\"}", header)), said);
         assert_eq!(serverless.refusal(&reply("<html>", None)), "(HTTP status 403)");
+    }
+
+    #[test]
+    fn a_new_password_is_due_before_the_old_one_ends_and_when_aws_has_one() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let long = Life { expires: at(900), refresh: None };
+        assert!(!long.due(at(0), at(839)) && long.due(at(0), at(840)) && long.due(at(0), at(2000)));
+        let short = Life { expires: at(8), refresh: None };
+        assert!(!short.due(at(0), at(5)) && short.due(at(0), at(6)));
+        let refreshed = Life { expires: at(3600), refresh: Some(at(1800)) };
+        assert!(!refreshed.due(at(0), at(1799)) && refreshed.due(at(0), at(1800)));
+        let refresh_too_late = Life { expires: at(900), refresh: Some(at(1800)) };
+        assert!(refresh_too_late.due(at(0), at(840)));
+    }
+
+    #[test]
+    fn a_credential_never_shows_its_password() {
+        let credential =
+            Credential { user: "IAM:u".to_owned(), password: Secret::new("hunter2"), life: None };
+        assert!(!format!("{credential:?}").contains("hunter2"));
     }
 }

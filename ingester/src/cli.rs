@@ -1,9 +1,8 @@
 //! The command line of `ingester`: parses it and starts the command.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
 use shared::config::{Config, Secrets};
@@ -157,56 +156,51 @@ impl Cli {
     /// Runs the command. A failure has the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
-        start(&self.config, self.command)
-    }
-}
-
-fn start(path: &Path, command: Command) -> Result<(), Failure> {
-    let clock = Clock::system();
-    // Before anything that takes time: a signal that comes early must stop the service in order.
-    let shutdown = if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
-    let secrets = match command {
-        Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
-        _ => Secrets::Ingester,
-    };
-    let (config, out) = (Config::load(path, secrets)?, &mut out::stdout());
-    match command {
-        Command::Run => {
-            let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
-            config.warn();
-            let done = in_runtime(crate::run::run(config, clock, shutdown));
-            if let Err(failure) = &done {
-                tracing::error!(%failure, "the ingester ends");
+        let (Self { config: path, command }, clock) = (self, Clock::system());
+        // Before anything that takes time: a signal that comes early must stop the service in order.
+        let shutdown =
+            if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
+        let secrets = match command {
+            Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
+            _ => Secrets::Ingester,
+        };
+        let (config, out) = (Config::load(&path, secrets)?, &mut out::stdout());
+        match command {
+            Command::Run => {
+                let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
+                config.warn();
+                let done = in_runtime(crate::run::run(config, clock, shutdown));
+                if let Err(failure) = &done {
+                    tracing::error!(%failure, "the ingester ends");
+                }
+                done
             }
-            done
-        }
-        Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
-        Command::Ddl { diff: false } => commands::ddl::print(&config, out),
-        Command::Pause { length, reason } => {
-            let since = clock.wall();
-            let until =
-                length.and_then(|Span(length)| since.checked_add_signed(TimeDelta::from_std(length).ok()?));
-            in_runtime(commands::pause::set_pause(&config, &clock, Some(Pause { since, until, reason }), out))
-        }
-        Command::Resume => in_runtime(commands::pause::set_pause(&config, &clock, None, out)),
-        Command::Check => in_runtime(commands::check::check(&config, path, &clock, out)),
-        Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
-        Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
-        Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
-        Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
-        Command::Replay(args) => {
-            let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;
-            in_runtime(replay::replay(&config, &args, &clock, out))
+            Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
+            Command::Ddl { diff: false } => commands::ddl::print(&config, out),
+            Command::Pause { length, reason } => {
+                let since = clock.wall();
+                let until = length.map(|Span(length)| since + length);
+                let pause = Some(Pause { since, until, reason });
+                in_runtime(commands::pause::set_pause(&config, &clock, pause, out))
+            }
+            Command::Resume => in_runtime(commands::pause::set_pause(&config, &clock, None, out)),
+            Command::Check => in_runtime(commands::check::check(&config, &path, &clock, out)),
+            Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
+            Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
+            Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
+            Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
+            Command::Replay(args) => {
+                let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;
+                in_runtime(replay::replay(&config, &args, &clock, out))
+            }
         }
     }
 }
 
-fn pause_length(text: &str) -> Result<Span, String> {
+fn pause_length(text: &str) -> Result<Span, &'static str> {
     let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
     if span.0.is_zero() || span.0 > LONGEST_PAUSE {
-        return Err(
-            "a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned()
-        );
+        return Err("a pause has an end within a year; without --for it lasts until `ingester resume`");
     }
     Ok(span)
 }

@@ -1,10 +1,10 @@
 //! Refuses prefixes, a ledger or a table of another pipeline. The three belong together: two pipelines that share one of
 //! them would load each other's batches.
 //!
-//! The mark of the ledger ([`crate::redshift::ledger_mark`]) holds an id of the pipeline, made with the ledger, and the table
-//! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline writes
-//! it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at each
-//! connection to Redshift, before it loads or moves anything.
+//! The mark of the ledger ([`crate::redshift::ledger_mark`]) holds an id of the pipeline, made with the ledger, and the
+//! table the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline
+//! writes it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at
+//! each connection to Redshift, before it loads or moves anything.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,12 +15,11 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
 use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
-use state::loads::ErrorClass;
+use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
 use crate::redshift::errors::Doing;
-use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::{Connector, Session, Target};
+use crate::redshift::{Connector, Session, Target, ledger_mark};
 
 /// Version of the object that this program writes, and the newest it reads.
 const FORMAT: u32 = 1;
@@ -92,8 +91,8 @@ impl Identity {
         }
     }
 
-    /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims prefixes that nobody owns.
-    pub(crate) async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
+    /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims the prefixes that nobody owns.
+    pub(crate) async fn claim(&self, mark: &LedgerMark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
         // Before the first claim: a pipeline that is refused at one prefix claims none.
         let free = self.free_prefixes(mark).await?;
@@ -111,8 +110,8 @@ impl Identity {
         Ok(())
     }
 
-    /// Refuses to start when ledger, table and prefixes do not belong together: exit 78, naming both sides. While Redshift
-    /// or S3 does not answer, the loader waits for it later: it compares them with each connection.
+    /// As [`Self::claim`], with exit 78. While Redshift or S3 does not answer, the loader waits: it claims with each
+    /// connection.
     pub(crate) async fn refuse_to_begin(
         &self,
         connector: &Connector,
@@ -135,8 +134,7 @@ impl Identity {
         }
     }
 
-    /// For a command that moves or writes batches: fails when what it would touch belongs to another pipeline. No ingester
-    /// of this version has used a ledger without a mark yet.
+    /// For a command that moves or writes batches. No ingester of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
         if let Some(mark) = ledger_mark::read(session, target).await.doing("reading the ledger")? {
             self.free_prefixes(&mark).await?;
@@ -145,7 +143,7 @@ impl Identity {
     }
 
     /// As [`Self::claim`], but changes nothing. Returns the prefixes that belong to nobody yet.
-    pub(crate) async fn free_prefixes(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+    pub(crate) async fn free_prefixes(&self, mark: &LedgerMark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();
         for prefix in &self.prefixes {
@@ -169,8 +167,8 @@ impl Identity {
         }
     }
 
-    /// What we write, if the ledger speaks of our table.
-    fn of_ledger(&self, mark: &Mark) -> Result<Sign, NotOurs> {
+    /// What we write. Fails unless the ledger speaks of our table.
+    fn of_ledger(&self, mark: &LedgerMark) -> Result<Sign, NotOurs> {
         let ours = Sign {
             format: FORMAT,
             pipeline: mark.pipeline.clone(),
@@ -184,7 +182,7 @@ impl Identity {
     }
 }
 
-/// Fails unless the ledger speaks of our table; names fold to small letters.
+/// Names fold to small letters.
 fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     let Sign { table, ledger, .. } = ours;
     if theirs.eq_ignore_ascii_case(ledger_mark::as_marked(table)) {

@@ -1,5 +1,5 @@
-//! The load store as the tasks share it. Every change is durable when it returns. The loads that are not archived are
-//! held in memory as well, so that planning reads no disk.
+//! The load store as the tasks share it. Every change is durable when it returns. The open loads, which are not
+//! archived, are held in memory as well, so that planning reads no disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -36,7 +36,6 @@ struct Inner {
     clock: Clock,
 }
 
-/// The loads that are not archived.
 #[derive(Debug, Default)]
 struct Open {
     loads: BTreeMap<BatchId, Load>,
@@ -64,8 +63,7 @@ impl Open {
     }
 }
 
-/// When to retry a load whose retry is at `next` by the wall clock. From now on it waits no longer than it was to wait in
-/// all, even if somebody has set the wall clock since its failure.
+/// When to retry a load. It waits no longer than it was to wait in all, even if somebody has set the wall clock meanwhile.
 fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
     let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
     now.steady + left_of(age(failed, next), failed, now.wall)
@@ -97,7 +95,6 @@ impl LoadStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The load of a batch whose seal was just found.
     pub(crate) fn found(&self, seal: &Seal) -> Load {
         let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
         let now = self.inner.clock.wall();
@@ -106,8 +103,7 @@ impl LoadStore {
         Load { form, content: seal.content, ..load }
     }
 
-    /// Enters a batch whose seal was found, or one the ledger knows. One that is known stays as it is, unless it was
-    /// archived: then it is gone through once more.
+    /// Enters a batch. One that is known stays as it is, unless it was archived: then it goes through once more.
     pub async fn discovered(&self, load: Load) -> Result<Load, Failure> {
         self.change_one(move |loads| loads.discovered(load)).await
     }
@@ -129,7 +125,7 @@ impl LoadStore {
         self.change_one(move |loads| loads.quarantined(batch, rows)).await
     }
 
-    /// The latest batches with rows in quarantine, up to `many`.
+    /// The latest first, up to `many`.
     pub(crate) fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
         locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
     }
@@ -141,13 +137,11 @@ impl LoadStore {
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
-    /// Every load that is not archived, oldest batch first.
     pub(crate) fn open_loads(&self) -> Vec<Load> {
         locked(&self.inner.open).loads.values().cloned().collect()
     }
 
-    /// Reads every load that is not archived, oldest batch first, with the moment before which it is not retried. Nothing
-    /// changes meanwhile.
+    /// Reads every load that is not archived, oldest first, with the moment before which it is not retried.
     pub(crate) fn with_open<T>(
         &self,
         read: impl FnOnce(&mut dyn Iterator<Item = (&Load, Option<Steady>)>) -> T,
@@ -181,7 +175,6 @@ impl LoadStore {
         self.inner.moved.load(Ordering::Acquire)
     }
 
-    /// Counts a change in S3 that is no load yet.
     pub(crate) fn count_change(&self) {
         self.inner.moved.fetch_add(1, Ordering::Release);
     }
@@ -210,25 +203,23 @@ impl LoadStore {
         Ok(blocking(move || work(&loads)).await??)
     }
 
-    /// Changes one load, and returns when that is durable.
-    pub(crate) async fn change_one<F>(&self, work: F) -> Result<Load, Failure>
-    where
-        F: FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
-    {
-        let mut changed = self.change(move |loads| work(loads).map(|load| vec![load])).await?;
-        let none = || Failure::new(Exit::Software, anyhow::anyhow!("a change of one load changed none"));
-        changed.pop().ok_or_else(none)
+    pub(crate) async fn change_one(
+        &self,
+        work: impl FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
+    ) -> Result<Load, Failure> {
+        let [load] = self.change(move |loads| work(loads).map(|load| [load])).await?;
+        Ok(load)
     }
 
-    async fn change<F>(&self, work: F) -> Result<Vec<Load>, Failure>
-    where
-        F: FnOnce(&Loads) -> Result<Vec<Load>, LoadsError> + Send + 'static,
-    {
+    async fn change<T: AsRef<[Load]> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Loads) -> Result<T, LoadsError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let inner = self.inner.clone();
         let changed = blocking(move || {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
-            inner.show(&loads);
+            inner.show(loads.as_ref());
             Ok(loads)
         });
         changed.await?.map_err(|error| match error {
@@ -239,7 +230,7 @@ impl LoadStore {
 }
 
 impl Inner {
-    /// Brings what is held in memory up to date with loads that changed on disk, and wakes the tasks they are for.
+    /// Takes over into memory what changed on disk, and wakes the tasks it is for.
     fn show(&self, loads: &[Load]) {
         self.moved.fetch_add(loads.len() as u64, Ordering::Release);
         let mut quarantined = locked(&self.quarantined);

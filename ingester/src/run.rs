@@ -30,8 +30,7 @@ const HINTS: usize = 1024;
 
 type Tasks = JoinSet<Result<(), Failure>>;
 
-/// Loads batches until `shutdown`. Fails when the configuration cannot be used, every COPY into the table as it is would
-/// fail, or the load store or its socket fails. While S3 or Redshift is away, it waits.
+/// Loads batches until `shutdown`. While S3 or Redshift is away, it waits.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
@@ -91,7 +90,6 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     wait(tasks, &shutdown).await
 }
 
-/// Waits for all tasks; when one fails, stops the others.
 async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {

@@ -15,7 +15,7 @@ use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
-use crate::redshift::batch_columns::keep_alike;
+use crate::redshift::catalog::keep_alike;
 use crate::redshift::errors::Doing;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::transaction::{How, Loaded, Loading, Settled, load};
@@ -37,7 +37,6 @@ pub(super) struct Runner {
     store: ObjectStore,
     load_store: LoadStore,
     producer: Producer,
-    /// Requests to S3 at once.
     at_once: usize,
     clock: Clock,
 }
@@ -63,7 +62,6 @@ impl Runner {
         }
     }
 
-    /// Connects, unless there is a usable connection.
     pub(super) async fn connect(&mut self) -> Result<(), StepError> {
         if self.connection.ensure().await? {
             self.quarantine.refresh_soon();
@@ -84,7 +82,8 @@ impl Runner {
         let started = self.clock.steady();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
         self.load_store.note_all(attempts).await?;
-        let (mut fit, unfit) = self.verify(batches).await?;
+        let (mut fit, unfit) =
+            verify_all(&self.store, &self.connection.target, self.at_once, batches).await?;
         if !unfit.is_empty() {
             self.resolve_unfit(unfit).await?;
         }
@@ -113,10 +112,6 @@ impl Runner {
             }
             Err(failure) => self.not_loaded(&loading, failure, started).await,
         }
-    }
-
-    async fn verify(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
-        verify_all(&self.store, &self.connection.target, self.at_once, batches).await
     }
 
     /// Keeps those of several batches that may be loaded together, or the oldest alone if each must be loaded the staged
@@ -150,8 +145,7 @@ impl Runner {
         self.planner.isolated.extend(isolated.iter().map(|(batch, _)| *batch));
     }
 
-    /// A folder that is not whole may be one that was loaded and is half archived, here or by another ingester, or
-    /// was published again in between: the ledger tells.
+    /// A folder that is not whole may be loaded and half archived, or published again in between: the ledger tells.
     async fn resolve_unfit(&mut self, unfit: Unfit) -> Result<(), StepError> {
         let (session, target) = self.connection.get()?;
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
@@ -199,7 +193,8 @@ impl Runner {
         }
         let batches = loading.batches();
         if failure.at_s3 {
-            let (_, unfit) = self.verify(&batches).await?;
+            let target = &self.connection.target;
+            let (_, unfit) = verify_all(&self.store, target, self.at_once, &batches).await?;
             // The others had nothing to do with it. Another ingester may have loaded and archived these meanwhile.
             if !unfit.is_empty() {
                 return self.resolve_unfit(unfit).await;
@@ -264,7 +259,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Records that these batches met a failure; no batch, when none was due.
+    /// Records a failure of these batches; of none, when none was due.
     pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
         if failure.class == ErrorClass::Configuration && failure.scope == Scope::Whole {
             // A new connection verifies the tables again, and names what is wrong with them.

@@ -55,7 +55,6 @@ impl CircuitBreaker {
         self.open_until.filter(|until| *until > now)
     }
 
-    /// Failures of every batch in a row.
     pub(super) fn failures(&self) -> u32 {
         self.backoff.failures()
     }

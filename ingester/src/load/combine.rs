@@ -1,10 +1,9 @@
 //! What one COPY loads: a batch alone by its own manifest, several by a combined one that names the files of all.
 //!
-//! The name of a combined manifest is made of its batches, so that making it again, here or in another ingester, writes
-//! the same bytes under the same key. It is deleted when its batches are loaded: any other ingester about to load the
-//! same ones finds them in the ledger before COPY. One that stays, because a process ended or its batches were loaded
-//! otherwise, is deleted when it is old. Only objects with such a name are deleted: all others below `s3.loads` belong to
-//! somebody else.
+//! The name of a combined manifest is made of its batches, so that making it again, here or in another ingester, writes the
+//! same bytes under the same key. It is deleted when its batches are loaded: any other ingester about to load the same ones
+//! finds them in the ledger before COPY. One that stays, because a process ended or its batches were loaded otherwise, is
+//! deleted when it is old. Only objects with such a name are deleted: all others below `s3.loads` belong to somebody else.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};

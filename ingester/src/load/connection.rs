@@ -12,8 +12,7 @@ use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
 use crate::load_store::LoadStore;
 use crate::redshift::errors::Doing;
-use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::{Connector, Session, Target, catalog, orphan_session, stage};
+use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
 
 /// An earlier version made the ledger.
 const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates it";
@@ -51,7 +50,6 @@ impl Connection {
         self.session = None;
     }
 
-    /// Asks Redshift to cancel the statement under way.
     pub(super) async fn cancel(&mut self, within: Duration) {
         if let Some(session) = self.session.take()
             && let Ok(Err(error)) = tokio::time::timeout(within, session.cancel()).await
@@ -84,7 +82,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn report(&self, mark: &Mark) {
+    fn report(&self, mark: &LedgerMark) {
         let target = &self.target;
         let knows_from = mark.knows_from.map(|at| tracing::field::display(at.format("%F %T UTC")));
         tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");
@@ -105,14 +103,12 @@ impl Connection {
     }
 
     /// Keeps what the mark of the ledger says for `state dump`, which has no connection.
-    pub(super) async fn note_mark(&self, mark: Mark) -> Result<(), Failure> {
-        let Mark { knows_from, pipeline, table } = mark;
-        let mark = LedgerMark { pipeline, table, knows_from };
+    pub(super) async fn note_mark(&self, mark: LedgerMark) -> Result<(), Failure> {
         self.load_store.on_disk(move |loads| loads.note_ledger_mark(&mark)).await
     }
 }
 
-async fn verify_tables(session: &Session, target: &Target) -> Result<Mark, LoadFailure> {
+async fn verify_tables(session: &Session, target: &Target) -> Result<LedgerMark, LoadFailure> {
     for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
         session.run(&sql).await.doing(doing)?;
     }

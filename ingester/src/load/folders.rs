@@ -52,8 +52,8 @@ pub(super) async fn verify_all(
     Ok((fit, unfit))
 }
 
-/// Which of these batches, whose folders are not whole, the ledger has. Where the seal still stands it tells whether
-/// the ledger has this very batch, or another one of the same id.
+/// Which of these batches, whose folders are not whole, the ledger has. A seal that still stands tells whether it has
+/// this very batch.
 pub(super) async fn in_ledger(
     session: &Session,
     target: &Target,

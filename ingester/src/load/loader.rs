@@ -33,7 +33,6 @@ enum Progress {
     Hold(Option<Steady>),
 }
 
-/// Loads what is due, one COPY at a time.
 pub(crate) struct Loader {
     load_store: LoadStore,
     pauses: Pauses,
@@ -61,8 +60,7 @@ impl Loader {
         }
     }
 
-    /// Does the one thing that is next. Fails when the load store fails; failures of S3 and Redshift are recorded, and
-    /// the next steps wait for them.
+    /// Does the one thing that is next. Records failures of S3 and Redshift, and the next steps wait for them.
     async fn step(&mut self) -> Result<Progress, Failure> {
         let now = self.clock.now();
         if let Some(paused) = self.pauses.report_change(now.wall) {
@@ -113,7 +111,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads until shutdown; then the attempt under way has `patience` to end by itself. Fails when the load store fails.
+    /// Loads until shutdown; then the attempt under way has `patience` to end by itself.
     pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         let clock = self.clock.clone();
         while !shutdown.is_stopping() {

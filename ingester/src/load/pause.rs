@@ -1,6 +1,6 @@
 //! Pauses of loading: the one that `ingester pause` asks for and those of `ingester.pause`. The loader asks before each
-//! step; the socket takes changes and tells `state dump` of them. Discovery and archiving go on meanwhile. A pause by hand
-//! is durable before it is answered, and outlives a crash.
+//! step; the socket takes changes and tells `state dump` of them. Discovery and archiving go on meanwhile. A pause by
+//! hand is durable before it is answered, and outlives a crash.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,8 +35,8 @@ struct Inner {
     clock: Clock,
 }
 
-/// A pause by hand, and when it is over at the latest: it lasts no longer than it was to last in all, even if the wall
-/// clock is set back meanwhile. A window is a time of day, and follows the wall clock.
+/// A pause by hand, and when it is over at the latest, even if the wall clock is set back meanwhile. A window is a time
+/// of day, and follows the wall clock.
 #[derive(Debug, Clone)]
 struct ByHand {
     pause: Pause,
@@ -94,7 +94,7 @@ impl Pauses {
         paused
     }
 
-    /// Returns when a pause by hand began or ended since the last call.
+    /// Waits until a pause by hand begins or ends.
     pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
     }

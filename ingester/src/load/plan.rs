@@ -9,12 +9,11 @@ use state::loads::{ErrorClass, Load, LoadState};
 /// Attempts that failed in a row after which a batch is no longer loaded together with others.
 const TRIED_TOGETHER: u32 = 3;
 
-/// What the loader does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Load these with one COPY; there is at least one, and the oldest comes first.
     Load(Vec<BatchId>),
-    /// Nothing is due before this moment, or before something new is found.
+    /// Nothing is due before this moment, or before discovery finds something.
     Wait(Option<Steady>),
 }
 
@@ -23,13 +22,11 @@ pub(crate) enum Next {
 pub(crate) struct Bounds {
     pub batches: usize,
     pub rows: u64,
-    /// Bytes in S3.
     pub bytes: u64,
 }
 
 /// The batches that are each loaded alone: those of a COPY that one of them made fail, while it is unknown which, and
-/// those that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and
-/// come here again.
+/// those that must be loaded the staged way. After a restart they are tried together once more, and come here again.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated(HashSet<BatchId>);
 
@@ -53,17 +50,15 @@ impl Isolated {
 /// When a load is due, if ever; it is not retried before `until`.
 fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
-        // *Loading*: the attempt was cut short with the process, or another batch kept its COPY from being made. The
-        // next attempt asks the ledger what became of it.
+        // *Loading*: its attempt was cut short, or another batch kept its COPY from being made. The ledger tells.
         LoadState::Discovered | LoadState::Loading => Some(now),
         LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
         LoadState::Loaded { .. } | LoadState::Archived { .. } => None,
     }
 }
 
-/// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
-/// bounds allow. `loads` come oldest first, each with the moment before which it is not retried. One that waits for its
-/// retry does not hold back younger ones, because every batch stands for itself.
+/// The oldest batch that is due, and with it others that are due and written alike, as many as the bounds allow. `loads`
+/// come oldest first, each with the moment before which it is not retried. One that waits does not hold back younger ones.
 pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,

@@ -49,8 +49,7 @@ impl Planner {
         batches.into_iter().for_each(|batch| self.isolated.remove(batch));
     }
 
-    /// Notes the failure of these batches, as far as they are not loaded, and when each is retried. One that failed before
-    /// its attempt shows it too, without counting an attempt.
+    /// Notes the failure of these batches, and when each is retried. One that failed before its attempt counts no attempt.
     pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
         let now = self.clock.now();
         let mut met = Vec::with_capacity(batches.len());
@@ -84,8 +83,8 @@ impl Planner {
     }
 }
 
-/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them, its attempts
-/// and its retry; `alert` says that it failed `failures` times, which needs an operator.
+/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them, its
+/// attempts and its retry; `alert` says that it failed `failures` times, which needs an operator.
 fn report(
     failure: &LoadFailure,
     scope: Scope,

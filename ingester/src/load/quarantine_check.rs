@@ -39,8 +39,8 @@ impl QuarantineCheck {
         Self { quarantine, store, load_store, next: clock.steady(), clock: clock.clone() }
     }
 
-    /// Loads a batch without the rows that Redshift refuses. A failure of S3 is that of the quarantine and holds this
-    /// batch only: batches that need none go on.
+    /// Loads a batch without the rows that Redshift refuses. A failure of S3 holds this batch only: others need no
+    /// quarantine.
     pub(super) async fn load_good_rows(
         &self,
         connection: &Connection,

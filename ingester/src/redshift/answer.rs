@@ -31,7 +31,6 @@ impl SqlFailure {
         self.detail_line("code:")?.parse().ok()
     }
 
-    /// Whether Redshift refused the user or the password.
     pub(super) fn is_login(&self) -> bool {
         matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
     }
@@ -75,7 +74,6 @@ impl From<tokio_postgres::Error> for SqlFailure {
     }
 }
 
-/// The rows of an answer, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows(pub Vec<Vec<Option<String>>>);
 
@@ -99,7 +97,6 @@ impl Rows {
         self.0.iter().filter_map(|cells| read(Row(cells))).collect()
     }
 
-    /// The first value of each row, if it can be read as a `T`.
     pub(crate) fn first_column<T: FromStr>(&self) -> Vec<T> {
         self.read(|row| row.get(0))
     }
@@ -122,6 +119,11 @@ impl<'a> Row<'a> {
 
     pub(crate) fn get<T: FromStr>(self, column: usize) -> Option<T> {
         self.trimmed(column)?.parse().ok()
+    }
+
+    /// A number that the answer to `sql` must have.
+    pub(super) fn number(self, column: usize, sql: &str) -> Result<u64, SqlFailure> {
+        self.get(column).ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))
     }
 
     pub(super) fn time(self, column: usize) -> Option<DateTime<Utc>> {

@@ -80,25 +80,23 @@ impl Connector {
 
     /// Opens a session, with its time limit set. Fails when Redshift does not answer within `redshift.connect_timeout`.
     pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
-        Box::pin(self.log_in())
-    }
-
-    async fn log_in(&self) -> Result<Session, SqlFailure> {
-        let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
-        let opened = self.open_as(&credential).await;
-        match &opened {
-            Err(refusal) if credential.life.is_some() && refusal.is_login() => {
-                self.login.refused(&credential).await;
-                if fresh {
-                    return opened;
+        Box::pin(async {
+            let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
+            let opened = self.open_as(&credential).await;
+            match &opened {
+                Err(refusal) if credential.life.is_some() && refusal.is_login() => {
+                    self.login.refused(&credential).await;
+                    if fresh {
+                        return opened;
+                    }
+                    // It ended earlier than AWS said, or Redshift's clock is ahead.
+                    tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
+                    let (credential, _) = self.login.credential(self.connect_timeout).await?;
+                    self.open_as(&credential).await
                 }
-                // It ended earlier than AWS said, or Redshift's clock is ahead.
-                tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
-                let (credential, _) = self.login.credential(self.connect_timeout).await?;
-                self.open_as(&credential).await
+                _ => opened,
             }
-            _ => opened,
-        }
+        })
     }
 
     async fn open_as(&self, credential: &Credential) -> Result<Session, SqlFailure> {

@@ -29,7 +29,6 @@ struct Rule {
     verdict: Verdict,
 }
 
-/// An answer that the table does not know.
 const UNKNOWN: Verdict = Verdict {
     class: ErrorClass::Unknown,
     scope: Scope::Whole,
@@ -58,7 +57,6 @@ const fn state(states: &'static [&'static str], verdict: Verdict) -> Rule {
     Rule { states, ..rule(verdict) }
 }
 
-/// It passes by itself.
 const PASSES: Verdict = Verdict { class: Passing, advice: "", ..UNKNOWN };
 /// The files are not what was sealed.
 const NOT_AS_SEALED: Verdict = Verdict { class: Incomplete, scope: Scope::Batch, ..PASSES };
@@ -195,7 +193,6 @@ const RULES: &[Rule] = &[
     text(&["usage limit"], slowly(USAGE)),
     text(&["by wlm", "statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
-    // Names and rights.
     text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], mend(TABLES)),
     both("does not exist", &["relation", "column", "schema"], mend(TABLES)),
     both("does not exist", &["database"], mend(LOGIN)),
@@ -216,8 +213,7 @@ const RULES: &[Rule] = &[
     state(&["08", "40", "53", "57"], PASSES),
 ];
 
-/// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
-/// does not know is tried again, and looked at by a person.
+/// What a failure means. A connection that is lost for a reason the table does not know passes.
 pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
     let (message, sqlstate, otherwise) = match failure {
         SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), UNKNOWN),
@@ -243,7 +239,7 @@ pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
     }
 }
 
-/// What to do when the time of a statement was over, or somebody cancelled it.
+/// Advice for [`is_time_limit`].
 fn out_of_time(doing: &str) -> &'static str {
     match doing {
         LOCK => CANCELLED_LOCK,
@@ -261,7 +257,7 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
 }
 
-/// Makes a load failure of a refused statement; `doing` is what it was for.
+/// Makes a load failure of a failed statement; `doing` is what it was for.
 pub(crate) trait Doing<T> {
     fn doing(self, doing: &str) -> Result<T, LoadFailure>;
 }
@@ -272,7 +268,6 @@ impl<T> Doing<T> for Result<T, SqlFailure> {
     }
 }
 
-/// The load failure of a statement that was for `doing`. It concerns every batch alike unless the table knows better.
 pub(crate) fn load_failure(failure: &SqlFailure, doing: &str) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");

@@ -11,10 +11,8 @@ use crate::redshift::session::Session;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target, ledger_columns};
 
-/// Batches of one page.
 const PAGE: usize = 1000;
 
-/// What the ledger says of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LedgerRow {
     pub(crate) batch: BatchId,
@@ -61,11 +59,11 @@ pub(crate) struct Counted {
 }
 
 impl Target {
-    /// The batches of a part of the ledger, without its mark, in order: those above `after` and below `below`, both texts
-    /// that sort among ids.
+    /// The batches between `after` and `below`, texts that sort among ids, in order.
     ///
-    /// The statement groups by an expression of the id: in ledgers of earlier versions the id is the primary key, and with a
-    /// key Redshift may plan as if each row were a group of its own, so that a batch that stands there twice looks like one.
+    /// The statement groups by an expression of the id: in ledgers of earlier versions the id is the primary key, and
+    /// with a key Redshift may plan as if each row were a group of its own, so that a batch that stands there twice
+    /// looks like one.
     fn ledger_page(&self, after: &str, below: &str) -> String {
         format!(
             "SELECT batch_id || '', count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
@@ -180,7 +178,6 @@ fn run_of(row: Row<'_>) -> Option<RunRow> {
     })
 }
 
-/// A batch to enter into the ledger.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entering<'a> {
     pub(super) part: &'a Part,
@@ -190,7 +187,6 @@ pub(super) struct Entering<'a> {
     pub(super) known: u64,
 }
 
-/// The statement that enters loaded batches into the ledger, a row for each.
 pub(super) fn insert(
     target: &Target,
     batches: &[Entering<'_>],

@@ -18,7 +18,6 @@ const HELD_ADVICE: &str = "a load that is under way ends by itself; if none is, 
 const HIDDEN_ADVICE: &str = "a load of another user that is under way ends by itself; otherwise let a superuser look for the \
                              table in svv_transactions, and end that session with SELECT pg_terminate_backend(pid)";
 
-/// Sessions that a message names at most.
 const NAMED: usize = 3;
 
 impl Target {

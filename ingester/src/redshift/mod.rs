@@ -1,13 +1,12 @@
 //! What the ingester sends to Redshift, and what the answers mean.
 //!
-//! In: a [`Target`], a [`Session`] that a [`Connector`] opened, and the batches to load. Out: committed transactions, each of
-//! which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a transaction applied or
-//! not; the next one takes the lock first and reads the ledger.
+//! In: a [`Target`], a [`Session`] that a [`Connector`] opened, and the batches to load. Out: committed transactions,
+//! each of which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a
+//! transaction applied or not; the next one takes the lock first and reads the ledger.
 
 pub(crate) mod ledger_trim;
 pub(crate) mod quarantine_release;
 pub(crate) mod transaction;
-pub(crate) mod batch_columns;
 pub(crate) mod table_counts;
 pub(crate) mod ledger;
 pub(crate) mod ledger_mark;
@@ -15,12 +14,11 @@ pub(crate) mod orphan_session;
 pub(crate) mod ledger_lookup;
 pub(crate) mod stage;
 pub(crate) mod load_errors;
-mod file_counts;
+pub(crate) mod catalog;
 mod loading;
 pub(crate) mod stage_reason;
 pub(crate) mod lock;
 pub(crate) mod errors;
-pub(crate) mod catalog;
 pub(crate) mod target;
 pub(crate) mod ddl;
 pub(crate) mod connect;

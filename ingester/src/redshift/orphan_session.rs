@@ -1,6 +1,6 @@
-//! Ends orphan sessions: sessions of this ingester that it gave up without an orderly end. Redshift may not notice, and keep
-//! their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be mistaken
-//! for it: process numbers come again, so a session is known by its number and its start.
+//! Ends orphan sessions: sessions of this ingester that it gave up without an orderly end. Redshift may not notice, and
+//! keep their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be
+//! mistaken for it: process numbers come again, so a session is known by its number and its start.
 
 use state::loads::RedshiftSession;
 
@@ -51,8 +51,8 @@ pub(crate) async fn identify(server: &impl Server) -> Option<RedshiftSession> {
     None
 }
 
-/// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other. Fails
-/// only when there is no answer: the connection is gone.
+/// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other.
+/// Fails only when the connection is gone.
 pub(crate) async fn end(server: &impl Server, session: &RedshiftSession) -> Result<(), SqlFailure> {
     for view in &VIEWS {
         match server.run(&view.same(session)).await {

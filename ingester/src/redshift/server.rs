@@ -10,13 +10,11 @@ use crate::redshift::answer::{Rows, SqlFailure};
 
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
 pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
-/// Asks for the process number of the session. Sent alone: Redshift does not run a function of the leader node together with
-/// tables.
+/// Sent alone: Redshift does not run a function of the leader node together with tables.
 pub(super) const PID: &str = "SELECT pg_backend_pid()";
 /// What the LOCK of a transaction is called in [`Server::begin`].
 pub(super) const LOCK: &str = "LOCK";
 
-/// Answers one statement at a time.
 pub trait Server: Sync {
     /// Runs one statement. Without an answer it may have had its effect.
     fn run(&self, sql: &str) -> impl Future<Output = Result<Rows, SqlFailure>> + Send;
@@ -29,7 +27,6 @@ pub trait Server: Sync {
         limit: Duration,
     ) -> impl Future<Output = Result<(), (SqlFailure, &'static str)>> + Send;
 
-    /// Ends the transaction without effect.
     fn roll_back(&self) -> impl Future<Output = ()> + Send;
 
     /// Whether the id of the latest COPY can be asked for.
@@ -44,7 +41,6 @@ pub(super) async fn read_view(server: &impl Server, view: &str, sql: &str) -> Op
     rows.inspect_err(|error| tracing::debug!(%error, view, "cannot read a view of Redshift")).ok()
 }
 
-/// Why a transaction had no effect, as far as is known.
 #[derive(Debug)]
 pub(super) enum TransactionFailure {
     /// And what the statement was for.
@@ -65,7 +61,6 @@ impl From<LoadFailure> for TransactionFailure {
     }
 }
 
-/// Runs a statement; `doing` is what it is for.
 pub(super) async fn run(
     server: &impl Server,
     sql: &str,

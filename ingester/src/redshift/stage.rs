@@ -26,7 +26,6 @@ use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
 use crate::redshift::target::{Comparable, Target};
 
-/// Rows to bring into the table.
 #[derive(Debug, Clone)]
 pub(super) struct Staging<'a> {
     /// The id that the temporary table is named after.
@@ -141,7 +140,6 @@ fn not_null_of(live: &[LiveColumn]) -> Vec<String> {
     live.iter().filter(|column| column.not_null).map(|column| column.name.clone()).collect()
 }
 
-/// First and last time of the hits in the stage, as the server writes them.
 fn ends(stage: &str, by: Comparable<'_>) -> String {
     let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
     format!(

@@ -12,7 +12,6 @@ use crate::redshift::target::{MARK, Target};
 
 pub(crate) use crate::redshift::target::Marks;
 
-/// Batches of one page.
 const PAGE: usize = 1000;
 /// Hits that are listed at most.
 pub(crate) const DOUBLES: usize = 100;
@@ -43,7 +42,6 @@ pub(crate) struct Double {
 }
 
 impl Target {
-    /// Rows of each batch, in order of the batches: those above `after` and below `below`.
     fn rows_of_batches(&self, column: &str, after: &str, below: &str) -> String {
         let (column, after, below) = (ident(column), literal(after), literal(below));
         format!(
@@ -53,8 +51,7 @@ impl Target {
         )
     }
 
-    /// Rows received from `first` to `last`, and rows without a time; and by the ledger, rows of the batches that were
-    /// received wholly in that time, and of those that were in part. One statement sees one moment.
+    /// The values of [`Received`]. One statement sees one moment.
     fn rows_received(&self, column: &str, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (table, ledger, column) = (&self.table, &self.ledger, ident(column));
         let (first, last, mark) = (moment(Some(first)), moment(Some(last)), literal(MARK));
@@ -66,11 +63,10 @@ impl Target {
         )
     }
 
-    /// Hits that the table has more than once, among the rows of batches above `after` and below `below` and the rows
-    /// that do not name their batch; or among all, when the schema has no column for it.
-    ///
-    /// The statement groups by expressions of the ids: if somebody had declared the ids a key of the table, which Redshift
-    /// does not enforce, it would plan as if no hit could stand there twice.
+    /// Hits that the table has more than once, among the rows of the batches between `after` and `below` and the rows
+    /// that do not name their batch; or among all, when the schema has no column for it. The statement groups by
+    /// expressions of the ids: if somebody had declared the ids a key of the table, which Redshift does not enforce, it
+    /// would plan as if no hit could stand there twice.
     fn doubles(&self, (high, low): (&str, &str), batch: Option<(&str, &str, &str)>) -> String {
         let (high, low) = (ident(high), ident(low));
         let (batches, among) = match batch {
@@ -112,7 +108,6 @@ pub(crate) async fn of_batches(
     }
 }
 
-/// Rows received from `first` to `last`.
 pub(crate) async fn received(
     session: &Session,
     target: &Target,
@@ -121,10 +116,7 @@ pub(crate) async fn received(
 ) -> Result<Received, SqlFailure> {
     let sql = target.rows_received(column, first, last);
     let rows = session.run(&sql).await?;
-    let number = |column| {
-        let number = rows.first().get(column);
-        number.ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))
-    };
+    let number = |column| rows.first().number(column, &sql);
     Ok(Received { table: number(0)?, unknown: number(1)?, at_least: number(2)?, at_most: number(3)? })
 }
 

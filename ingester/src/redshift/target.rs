@@ -130,20 +130,22 @@ impl Target {
         format!("s3://{}/{}", self.bucket, layout::folder(&self.to_ingest, batch))
     }
 
-    /// Which of these ids the ledger has.
-    pub(crate) fn select_known(&self, batches: &[BatchId]) -> String {
-        format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
-    }
-
-    /// The same, with what an entry of the load store needs.
-    pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
-        let columns =
-            "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
+    /// What the ledger has under these ids, in `columns` of it.
+    pub(super) fn select(&self, columns: &str, batches: &[BatchId]) -> String {
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
-    /// Loads the rows of the files that the manifest at this key names. MANIFEST makes COPY read exactly these;
-    /// without MAXERROR it loads all rows or none.
+    pub(crate) fn select_known(&self, batches: &[BatchId]) -> String {
+        self.select("batch_id", batches)
+    }
+
+    /// What an entry of the load store needs.
+    pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
+        let rows = "rows_loaded + rows_quarantined + coalesce(rows_known, 0)";
+        self.select(&format!("batch_id, instance, files, {rows}, bytes"), batches)
+    }
+
+    /// MANIFEST makes COPY read exactly the files that the manifest names; without MAXERROR it loads all rows or none.
     pub(crate) fn copy(&self, manifest: &str, compression: Compression) -> String {
         self.copy_into(&self.table, manifest, compression)
     }

@@ -28,7 +28,7 @@ use crate::redshift::session::Session;
 use crate::redshift::stage::{self, Staging};
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::target::Target;
-use crate::redshift::{batch_columns, errors, file_counts, load_errors, lock};
+use crate::redshift::{catalog, errors, load_errors, lock};
 
 pub(crate) use crate::redshift::loading::{How, Loaded, Loading, Part, Settled};
 
@@ -60,7 +60,7 @@ async fn explain(
     match failed {
         TransactionFailure::Load(failure) => failure,
         TransactionFailure::Count { copied, query } => {
-            let blamed = file_counts::short(session, target, &loading.parts, query).await;
+            let blamed = load_errors::short(session, target, &loading.parts, query).await;
             let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
             if let ([_], [(_, file)]) = (loading.parts.as_slice(), blamed.as_slice()) {
                 why = format!("{why}; {file}");
@@ -74,7 +74,7 @@ async fn explain(
             let failure = errors::load_failure(&failure, doing);
             match (failure.class, loading.parts.as_slice()) {
                 (ErrorClass::Configuration, _) => {
-                    batch_columns::missing_for_batch(session, target, loading).await.unwrap_or(failure)
+                    catalog::missing_for_batch(session, target, loading).await.unwrap_or(failure)
                 }
                 (ErrorClass::Data, [part]) => {
                     let reason = load_errors::first(session, target, part.seal.batch).await;
@@ -139,8 +139,8 @@ async fn transaction(
     Ok(Loaded::Settled(settled))
 }
 
-/// The failure of a batch that must be compared with the table, whose rows lack the columns for it while the table has
-/// them: loading them as they are might load hits that the table has.
+/// The failure of a batch that must be compared with the table, whose rows lack the columns for it: loading them as
+/// they are might load hits that the table has.
 fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) -> Option<LoadFailure> {
     let by = own.comparable().filter(|_| of_rows.comparable().is_none())?;
     let lacking = [by.high, by.low, by.received].into_iter();
@@ -157,7 +157,6 @@ fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) 
     Some(LoadFailure { advice: INCOMPARABLE_ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
-/// Loads all by one plain COPY.
 async fn together(
     server: &impl Server,
     target: &Target,

@@ -7,9 +7,10 @@ use serde::Serialize;
 use shared::config::Config;
 use shared::human::count;
 use state::inspect::columns;
+use state::loads::LedgerMark;
 
 use crate::redshift::ledger::{self, RunRow};
-use crate::redshift::ledger_mark::{self, Mark};
+use crate::redshift::ledger_mark;
 use crate::redshift::{Session, SqlFailure, Target};
 
 /// Version of the JSON; it grows when a field changes its meaning or goes.
@@ -23,7 +24,7 @@ const SHOWN: usize = 20;
 pub(super) async fn fetch(
     session: &Session,
     target: &Target,
-) -> Result<(Option<Mark>, Vec<RunRow>), SqlFailure> {
+) -> Result<(Option<LedgerMark>, Vec<RunRow>), SqlFailure> {
     Ok((ledger_mark::read(session, target).await?, ledger::fetch_runs(session, target, RUNS).await?))
 }
 
@@ -50,10 +51,10 @@ impl Shown {
         config: &Config,
         target: &Target,
         at: DateTime<Utc>,
-        (mark, runs): (Option<Mark>, Vec<RunRow>),
+        (mark, runs): (Option<LedgerMark>, Vec<RunRow>),
     ) -> Self {
         let (pipeline, table, knows_from) = match mark {
-            Some(Mark { pipeline, table, knows_from }) => (Some(pipeline), Some(table), knows_from),
+            Some(LedgerMark { pipeline, table, knows_from }) => (Some(pipeline), Some(table), knows_from),
             None => (None, None, None),
         };
         Self {

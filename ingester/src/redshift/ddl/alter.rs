@@ -20,8 +20,8 @@ use super::compare::{
 use super::create::{RENAMED_IN_LEDGER, TableOptions};
 use crate::redshift::sql::{Table, ident};
 
-/// The statements for the table of rows, and comments on what no statement can do. Keys and encodings are compared
-/// where `options` or the schema name them and `live` knows them.
+/// The statements for the table of rows. Keys and encodings are compared where `options` or the schema name them and
+/// `live` knows them.
 pub(crate) fn alter_table(
     schema: &Schema,
     table: &Table,

@@ -13,7 +13,6 @@ pub(super) struct Change<'a> {
     pub(super) column: &'a Wanted<'a>,
     /// None if it was just added.
     pub(super) live: Option<&'a LiveColumn>,
-    /// Its varchar is too short.
     pub(super) short: bool,
 }
 
@@ -121,7 +120,6 @@ impl<'a> Statements<'a> {
         }
     }
 
-    /// Returns how the column is stored afterwards.
     fn widen(&mut self, change: &Change<'_>, stored: Stored, wanted: Option<Encoding>) -> Stored {
         let column = ident(change.column.name);
         let live = change.live.map_or("", |live| live.type_text.as_str());

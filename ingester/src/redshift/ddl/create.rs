@@ -1,8 +1,8 @@
 //! The statements that create the table, the ledger and the table that is locked in the ledger's place; keys and encodings.
 //!
-//! A column names an encoding only if the schema does, or the configuration wants them all: otherwise Redshift manages them
-//! (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A statement ends without a
-//! semicolon, so that each can be sent alone.
+//! A column names an encoding only if the schema does, or the configuration wants them all: otherwise Redshift manages
+//! them (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A statement ends
+//! without a semicolon, so that each can be sent alone.
 
 use shared::config::{Encodings, Redshift};
 use shared::exit::{Exit, Failure};
@@ -38,8 +38,7 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("last_received", "timestamp"),
     ("copy_query_id", "bigint"),
     ("loaded_at", "timestamp"),
-    // Called `loader` in earlier versions, which lock another table and so must not enter anything beside this one: see
-    // RENAMED_IN_LEDGER.
+    // Called `loader` in earlier versions, which lock another table and so must not enter anything: see RENAMED_IN_LEDGER.
     ("loaded_by", "varchar(255)"),
     ("received", "bigint"),
     ("duplicates", "bigint"),
@@ -50,7 +49,6 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     // The start of the producer that sealed the batch, and the batch's number in its log.
     ("run", "varchar(36)"),
     ("batch_number", "bigint"),
-    // Checksum of the rows that were sealed.
     ("content", "varchar(32)"),
     // Rows that the table had already. NULL means none.
     ("rows_known", "bigint"),
@@ -58,19 +56,17 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("uncompared", "bigint"),
 ];
 
-/// Columns that earlier versions called otherwise: then and now. A program of an earlier version finds that its column is
-/// missing, and enters nothing.
+/// What earlier versions called it, and its name. A program of an earlier version misses its column, and enters nothing.
 pub(super) const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
 
-/// The ledger. The lock that each load takes first keeps a batch from being entered twice ([`create_lock`]). The ledger has
-/// no primary key: Redshift would not enforce it, but would plan as if it held, so that a row that stands twice could hide
-/// from the very query that looks for it.
+/// The ledger. The lock that each load takes first keeps a batch from being entered twice ([`create_lock`]). The ledger
+/// has no primary key: Redshift would not enforce it, but would plan as if it held, so that a row that stands twice
+/// could hide from the very query that looks for it.
 pub(crate) fn create_ledger(ledger: &Table) -> String {
     create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
 }
 
-/// The table that every load locks first. Nobody has a reason to read it, so readers of the ledger hold up no load. Nobody
-/// reads or writes its only column.
+/// The table that every load locks first. Nobody has a reason to read it, so readers of the ledger hold up no load.
 pub(crate) fn create_lock(ledger: &Table) -> String {
     create(&ledger.lock_table().into(), [("nothing", "smallint".to_owned())])
 }
@@ -139,7 +135,6 @@ impl TableOptions {
         Ok(())
     }
 
-    /// The encoding the column shall name, if any.
     pub(crate) fn encoding(&self, column: &Column) -> Option<Encoding> {
         let default = || match self.encodings {
             Encodings::Auto => None,

@@ -217,7 +217,6 @@ fn credential(
     whole.then(|| Credential { user, password: Secret::new(password), life })
 }
 
-/// The text of the first element of this name, wherever it stands.
 fn xml_text(body: &[u8], name: &str) -> Option<String> {
     fn within(element: &mut ScopedDecoder<'_, '_>, name: &str) -> Option<String> {
         while let Some(mut child) = element.next_tag() {

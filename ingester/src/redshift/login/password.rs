@@ -104,7 +104,6 @@ impl Temporary {
     }
 }
 
-/// For people: how, and as whom.
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,7 @@
 //! Requests that are signed without an SDK.
 //!
-//! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core to
-//! build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
+//! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core
+//! to build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
 
 use std::time::Duration;
 
@@ -51,8 +51,7 @@ pub enum ApiError {
 }
 
 impl Api {
-    /// The service `service`, as signatures name it, at `endpoint`. Nothing is sent yet, except that the AWS chain
-    /// may look for credentials.
+    /// Prepares requests to `service`, as signatures name it. The AWS chain may look for credentials.
     pub async fn connect(config: &S3, service: &'static str, region: String, endpoint: String) -> Self {
         let connector = aws::connector(&config.egress, None, None);
         Self { service, region, endpoint, sdk: aws::load(config).await, connector }

@@ -112,11 +112,7 @@ impl Identity {
 
     /// As [`Self::claim`], with exit 78. While Redshift or S3 does not answer, the loader waits: it claims with each
     /// connection.
-    pub(crate) async fn refuse_to_begin(
-        &self,
-        connector: &Connector,
-        target: &Target,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn refuse_start(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
         let claim = async || {
             let session = connector.open().await.doing("connecting to Redshift").map_err(NotOurs::Unknown)?;
             let mark = ledger_mark::ensure(&session, target).await.map_err(NotOurs::Unknown)?;

@@ -26,9 +26,7 @@ struct Inner {
     loads: Loads,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
-    open: Mutex<Open>,
-    /// Batches with rows in quarantine, archived or not.
-    quarantined: Mutex<BTreeSet<BatchId>>,
+    known: Mutex<Known>,
     /// Changes since this process opened it.
     moved: AtomicU64,
     to_load: Notify,
@@ -36,14 +34,18 @@ struct Inner {
     clock: Clock,
 }
 
+/// What is held in memory.
 #[derive(Debug, Default)]
-struct Open {
-    loads: BTreeMap<BatchId, Load>,
+struct Known {
+    /// The loads that are not archived.
+    open: BTreeMap<BatchId, Load>,
     /// Of those that wait for their retry: when it is due by the wall clock, as noted on disk, and by the steady clock.
     waits: HashMap<BatchId, (DateTime<Utc>, Steady)>,
+    /// Batches with rows in quarantine, archived or not.
+    quarantined: BTreeSet<BatchId>,
 }
 
-impl Open {
+impl Known {
     fn put(&mut self, load: Load, now: Moment) {
         let batch = load.batch;
         match load.state {
@@ -54,12 +56,16 @@ impl Open {
             }
             _ => _ = self.waits.remove(&batch),
         }
-        self.loads.insert(batch, load);
-    }
-
-    fn remove(&mut self, batch: BatchId) {
-        self.loads.remove(&batch);
-        self.waits.remove(&batch);
+        if load.quarantined > 0 {
+            self.quarantined.insert(batch);
+        } else {
+            self.quarantined.remove(&batch);
+        }
+        if is_archived(&load) {
+            self.open.remove(&batch);
+        } else {
+            self.open.insert(batch, load);
+        }
     }
 }
 
@@ -78,15 +84,12 @@ impl LoadStore {
     /// Opens the load store in `dir`.
     pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
         let loads = Loads::open(dir)?;
-        let all = loads.all()?;
-        let quarantined = all.iter().filter(|load| load.quarantined > 0).map(|load| load.batch).collect();
-        let (mut open, now) = (Open::default(), clock.now());
-        all.into_iter().filter(|load| !is_archived(load)).for_each(|load| open.put(load, now));
+        let (mut known, now) = (Known::default(), clock.now());
+        loads.all()?.into_iter().for_each(|load| known.put(load, now));
         let inner = Inner {
             loads,
             changes: Mutex::new(()),
-            open: Mutex::new(open),
-            quarantined: Mutex::new(quarantined),
+            known: Mutex::new(known),
             moved: AtomicU64::new(0),
             to_load: Notify::new(),
             to_archive: Notify::new(),
@@ -127,18 +130,18 @@ impl LoadStore {
 
     /// The latest first, up to `many`.
     pub(crate) fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
-        locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
+        locked(&self.inner.known).quarantined.iter().rev().take(many).copied().collect()
     }
 
     /// What is known of a batch.
     pub fn get(&self, batch: BatchId) -> Result<Option<Load>, Failure> {
-        let open = locked(&self.inner.open).loads.get(&batch).cloned();
+        let open = locked(&self.inner.known).open.get(&batch).cloned();
         // Archived loads are read from disk, where sled's cache has the recent ones.
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
     pub(crate) fn open_loads(&self) -> Vec<Load> {
-        locked(&self.inner.open).loads.values().cloned().collect()
+        locked(&self.inner.known).open.values().cloned().collect()
     }
 
     /// Reads every load that is not archived, oldest first, with the moment before which it is not retried.
@@ -146,9 +149,9 @@ impl LoadStore {
         &self,
         read: impl FnOnce(&mut dyn Iterator<Item = (&Load, Option<Steady>)>) -> T,
     ) -> T {
-        let open = locked(&self.inner.open);
-        let due = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
-        read(&mut open.loads.iter().map(|(batch, load)| (load, due(batch))))
+        let known = locked(&self.inner.known);
+        let due = |batch: &BatchId| known.waits.get(batch).map(|(_, due)| *due);
+        read(&mut known.open.iter().map(|(batch, load)| (load, due(batch))))
     }
 
     /// The load store on disk, which answers `state dump`.
@@ -158,15 +161,15 @@ impl LoadStore {
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
     pub fn next_loaded(&self, mut may: impl FnMut(BatchId) -> bool) -> Option<BatchId> {
-        let open = locked(&self.inner.open);
-        let mut waiting = open.loads.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
+        let known = locked(&self.inner.known);
+        let mut waiting = known.open.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
         waiting.find(|load| may(load.batch)).map(|load| load.batch)
     }
 
     /// Batches that are known and not loaded yet, and their rows.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        let open = locked(&self.inner.open);
-        let waiting = open.loads.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
+        let known = locked(&self.inner.known);
+        let waiting = known.open.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
@@ -189,7 +192,7 @@ impl LoadStore {
         self.inner.to_load.notify_one();
     }
 
-    /// The same for archiving.
+    /// Returns when something may have come to be archived since the last call.
     pub(crate) async fn to_archive(&self) {
         self.inner.to_archive.notified().await;
     }
@@ -233,22 +236,9 @@ impl Inner {
     /// Takes over into memory what changed on disk, and wakes the tasks it is for.
     fn show(&self, loads: &[Load]) {
         self.moved.fetch_add(loads.len() as u64, Ordering::Release);
-        let mut quarantined = locked(&self.quarantined);
+        let (mut known, now) = (locked(&self.known), self.clock.now());
         for load in loads {
-            if load.quarantined > 0 {
-                quarantined.insert(load.batch);
-            } else {
-                quarantined.remove(&load.batch);
-            }
-        }
-        drop(quarantined);
-        let (mut open, now) = (locked(&self.open), self.clock.now());
-        for load in loads {
-            if is_archived(load) {
-                open.remove(load.batch);
-            } else {
-                open.put(load.clone(), now);
-            }
+            known.put(load.clone(), now);
             match load.state {
                 LoadState::Discovered => self.to_load.notify_one(),
                 LoadState::Loaded { .. } => self.to_archive.notify_one(),
@@ -333,9 +323,9 @@ mod tests {
             let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
             let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
-            let mut open = Open::default();
-            open.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
-            let (_, (_, due)) = open.waits.into_iter().next().unwrap();
+            let mut known = Known::default();
+            known.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
+            let (_, (_, due)) = known.waits.into_iter().next().unwrap();
             now.steady.until(due).as_secs()
         };
         assert_eq!(wait(now.wall), 60);

@@ -44,7 +44,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         let identity = Identity::new(&config, store.clone());
         let verify = async {
             catalog::refuse_unloadable(&config, &schema, &connector).await?;
-            identity.refuse_to_begin(&connector, &target).await
+            identity.refuse_start(&connector, &target).await
         };
         shutdown.until(verify).await.unwrap_or(Ok(()))?;
     }
@@ -53,7 +53,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         version = env!("CARGO_PKG_VERSION"),
         from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
         to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
-        login = %connector.login(),
+        login = %connector.login,
         pending_batches = batches,
         pending_rows = rows,
         "ingester started"

@@ -129,7 +129,7 @@ async fn redshift<W: Write>(
     let life = credential.life.map_or_else(String::new, |life| {
         format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
     });
-    report.line("Redshift login", Ok(format!("{}{life}", connector.login())))?;
+    report.line("Redshift login", Ok(format!("{}{life}", connector.login)))?;
     let opened = connector.open().await;
     let tls = match redshift.tls {
         Tls::Disable => "without TLS".to_owned(),
@@ -150,7 +150,7 @@ async fn redshift<W: Write>(
     let text = format!("{} with its {} columns", target.table, target.columns.len());
     report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
-    report.line("Redshift columns", columns(config, schema, target, live))?;
+    report.line("Redshift columns", columns(config, schema, live))?;
     let ledger = session.run(&target.check_ledger()).await;
     if report.line("Redshift ledger", done(&ledger, target.ledger.to_string()))? {
         let locked = lock::begin(&session, target).await;
@@ -222,15 +222,10 @@ fn load_failed(failure: &LoadFailure) -> (Exit, String) {
     (failed(failure).exit(), failure.to_string())
 }
 
-fn columns(
-    config: &Config,
-    schema: &Schema,
-    target: &Target,
-    live: Result<Vec<LiveColumn>, SqlFailure>,
-) -> Outcome {
+fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
     let wrong = |failure: Failure| (failure.exit(), failure.to_string());
-    catalog::unloadable(&target.table, schema, &live, config).map_err(wrong)?;
+    catalog::unloadable(config, schema, &live).map_err(wrong)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

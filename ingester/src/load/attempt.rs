@@ -30,6 +30,9 @@ use super::quarantine_check::QuarantineCheck;
 /// A combined manifest that is not deleted within this time is left to be tidied.
 const DELETING: Duration = Duration::from_secs(5);
 
+/// What is loaded, and since when.
+type Attempt<'l> = (&'l Loading, Steady);
+
 pub(super) struct Runner {
     pub(super) connection: Connection,
     pub(super) planner: Planner,
@@ -104,13 +107,13 @@ impl Runner {
         let (session, target) = self.connection.get()?;
         let loading = combine::loading(&self.store, target, fit).await?;
         match load(session, target, &loading).await {
-            Ok(Loaded::Settled(settled)) => Ok(self.finish(&loading, &settled, started).await?),
+            Ok(Loaded::Settled(settled)) => Ok(self.finish((&loading, started), &settled).await?),
             // The ledger has changed since it was read.
             Ok(Loaded::Isolated(isolated)) => {
                 self.isolate(&isolated);
                 Ok(())
             }
-            Err(failure) => self.not_loaded(&loading, failure, started).await,
+            Err(failure) => self.not_loaded((&loading, started), failure).await,
         }
     }
 
@@ -150,7 +153,7 @@ impl Runner {
         let (session, target) = self.connection.get()?;
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
         let before = in_ledger(session, target, &self.store, &batches).await?;
-        self.record_loaded(&before, None).await?;
+        self.loaded(&before, None).await?;
         for (batch, failure) in unfit {
             if before.iter().all(|one| one.batch != batch) {
                 let failure = self.producer.request_upload(batch, failure).await;
@@ -161,15 +164,10 @@ impl Runner {
     }
 
     /// All of it is loaded now, or some of it was before; the rest is due at once.
-    async fn finish(
-        &mut self,
-        loading: &Loading,
-        settled: &[Settled],
-        started: Steady,
-    ) -> Result<(), Failure> {
-        self.record_loaded(settled, Some((loading, started))).await?;
-        if is_combined(loading) {
-            let key = &loading.manifest;
+    async fn finish(&mut self, attempt: Attempt<'_>, settled: &[Settled]) -> Result<(), Failure> {
+        self.loaded(settled, Some(attempt)).await?;
+        if is_combined(attempt.0) {
+            let key = &attempt.0.manifest;
             if !matches!(tokio::time::timeout(DELETING, self.store.delete(key)).await, Ok(Ok(()))) {
                 tracing::debug!(key, "could not delete the combined manifest; a later cleanup removes it");
             }
@@ -178,15 +176,11 @@ impl Runner {
     }
 
     /// A COPY was tried, and loaded nothing as far as is known: finds out which batches are at fault.
-    async fn not_loaded(
-        &mut self,
-        loading: &Loading,
-        mut failure: LoadFailure,
-        started: Steady,
-    ) -> Result<(), StepError> {
+    async fn not_loaded(&mut self, attempt: Attempt<'_>, mut failure: LoadFailure) -> Result<(), StepError> {
+        let (loading, _) = attempt;
         if let (ErrorClass::Data, [part]) = (failure.class, loading.parts.as_slice()) {
             match self.quarantine.load_good_rows(&self.connection, &part.seal).await {
-                Ok(settled) => return Ok(self.finish(loading, &[settled], started).await?),
+                Ok(settled) => return Ok(self.finish(attempt, &[settled]).await?),
                 Err(StepError::Load(of_search)) => failure = of_search,
                 Err(fatal) => return Err(fatal),
             }
@@ -204,8 +198,9 @@ impl Runner {
             return Err(failure.into());
         }
         if failure.blamed.is_empty() {
+            let together = batches.len();
             tracing::warn!(
-                batches = batches.len(),
+                batches = together,
                 "loading them one by one, to find the batch at fault: {failure}"
             );
             self.planner.isolated.extend(batches);
@@ -218,12 +213,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Records that the ledger has these batches; see [`report`] for `attempt`.
-    async fn record_loaded(
-        &mut self,
-        settled: &[Settled],
-        attempt: Option<(&Loading, Steady)>,
-    ) -> Result<(), Failure> {
+    /// Records that the ledger has these batches; `attempt` is what loaded them, if it was ours.
+    async fn loaded(&mut self, settled: &[Settled], attempt: Option<Attempt<'_>>) -> Result<(), Failure> {
         let wrong = match self.quarantine.verify_settled(&self.connection, settled).await {
             Ok(wrong) => wrong,
             Err(StepError::Load(failure)) => {
@@ -269,8 +260,7 @@ impl Runner {
     }
 }
 
-/// Logs batches that the ledger has; `attempt` is what loaded them and when it started, if it was ours.
-fn report(settled: &[&Settled], noted: Vec<Load>, attempt: Option<(&Loading, Steady)>, now: Moment) {
+fn report(settled: &[&Settled], noted: Vec<Load>, attempt: Option<Attempt<'_>>, now: Moment) {
     let seconds = attempt.map(|(_, started)| started.until(now.steady).as_secs_f64());
     let seconds = seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
     let together = settled.len();

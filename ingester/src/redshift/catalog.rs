@@ -15,7 +15,7 @@ use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
 use crate::redshift::connect::Connector;
 use crate::redshift::ddl::{Difference, Effect, Layout, LiveColumn, TableOptions, compare};
-use crate::redshift::loading::Loading;
+use crate::redshift::loading::Part;
 use crate::redshift::session::Session;
 use crate::redshift::sql::Table;
 use crate::redshift::target::Target;
@@ -89,10 +89,10 @@ pub(crate) async fn refuse_unloadable(
     schema: &Schema,
     connector: &Connector,
 ) -> Result<(), Failure> {
-    let table = config.redshift.table.clone().into();
+    let table = Table(config.redshift.table.clone());
     let live = async || fetch(&connector.open().await?, &table).await;
     match live().await {
-        Ok(live) => unloadable(&table, schema, &live, config),
+        Ok(live) => unloadable(config, schema, &live),
         Err(error) => {
             tracing::warn!(%error, %table, "the table could not be compared with the schema before the start");
             Ok(())
@@ -101,12 +101,8 @@ pub(crate) async fn refuse_unloadable(
 }
 
 /// Fails with exit 78, naming the columns, when every COPY would fail on this table.
-pub(crate) fn unloadable(
-    table: &Table,
-    schema: &Schema,
-    live: &[LiveColumn],
-    config: &Config,
-) -> Result<(), Failure> {
+pub(crate) fn unloadable(config: &Config, schema: &Schema, live: &[LiveColumn]) -> Result<(), Failure> {
+    let table = Table(config.redshift.table.clone());
     let fault = |text: String| Err(Failure::new(Exit::Config, anyhow::anyhow!(text)));
     if live.is_empty() {
         return fault(format!(
@@ -156,12 +152,7 @@ pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
 
 /// Why these batches cannot be loaded and others can: the table lacks columns which only they name. Columns that this
 /// ingester's schema has too are missing for every batch.
-pub(super) async fn missing_for_batch(
-    session: &Session,
-    target: &Target,
-    loading: &Loading,
-) -> Option<LoadFailure> {
-    let part = loading.parts.first()?;
+pub(super) async fn missing_of_batch(session: &Session, target: &Target, part: &Part) -> Option<LoadFailure> {
     let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
     let live = fetch(session, &target.table).await;
     let live =

@@ -29,7 +29,7 @@ const UNANSWERED: Duration = Duration::from_secs(45);
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
 pub struct Connector {
-    login: Login,
+    pub(crate) login: Login,
     config: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
@@ -67,10 +67,6 @@ impl Connector {
             statement_timeout: redshift.statement_timeout.0,
             clock,
         })
-    }
-
-    pub(crate) fn login(&self) -> &Login {
-        &self.login
     }
 
     /// The credential that a connection would be opened with now.

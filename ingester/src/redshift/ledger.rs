@@ -187,17 +187,12 @@ pub(super) struct Entering<'a> {
     pub(super) known: u64,
 }
 
-pub(super) fn insert(
-    target: &Target,
-    batches: &[Entering<'_>],
-    copy_query: i64,
-    now: DateTime<Utc>,
-) -> String {
-    let rows: Vec<String> = batches.iter().map(|one| ledger_row(target, one, copy_query, now)).collect();
+pub(super) fn insert(target: &Target, batches: &[Entering<'_>], copy: i64, now: DateTime<Utc>) -> String {
+    let rows: Vec<String> = batches.iter().map(|one| ledger_row(target, one, copy, now)).collect();
     format!("INSERT INTO {} ({}) VALUES {}", target.ledger, ledger_columns(), rows.join(", "))
 }
 
-fn ledger_row(target: &Target, entering: &Entering<'_>, copy_query: i64, now: DateTime<Utc>) -> String {
+fn ledger_row(target: &Target, entering: &Entering<'_>, copy: i64, now: DateTime<Utc>) -> String {
     let Entering { part, id, known } = entering;
     let (seal, compared) = (&part.seal, part.seal.compared.as_ref());
     let or_null = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
@@ -211,7 +206,7 @@ fn ledger_row(target: &Target, entering: &Entering<'_>, copy_query: i64, now: Da
         literal(&seal.schema),
         moment(seal.first_received),
         moment(seal.last_received),
-        copy_query.to_string(),
+        copy.to_string(),
         moment(Some(now)),
         literal(&target.loader),
         seal.counts.received.to_string(),

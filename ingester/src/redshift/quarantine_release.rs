@@ -20,7 +20,7 @@ use state::loads::ErrorClass;
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
 use crate::redshift::errors::Doing;
-use crate::redshift::server::{Server, TransactionFailure, run};
+use crate::redshift::server::{Aborted, Server, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::literal;
 use crate::redshift::stage::{self, Staging};
@@ -139,12 +139,12 @@ pub(crate) async fn release(
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
-        TransactionFailure::Sql(failure, doing) => errors::load_failure(&failure, doing),
-        TransactionFailure::Count { copied, .. } => {
+        Aborted::Sql(failure, doing) => errors::load_failure(&failure, doing),
+        Aborted::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             LoadFailure::of_batch(ErrorClass::Incomplete, why)
         }
-        TransactionFailure::Load(failure) => failure,
+        Aborted::Load(failure) => failure,
     })
 }
 
@@ -153,7 +153,7 @@ async fn transaction(
     target: &Target,
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
-) -> Result<Released, TransactionFailure> {
+) -> Result<Released, Aborted> {
     lock::begin(server, target).await?;
     let rows = run(server, &target.select_quarantined(&[release.batch]), "reading the ledger").await?;
     if rows.read(entry_of).first() != Some(release.from) {

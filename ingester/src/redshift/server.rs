@@ -41,8 +41,9 @@ pub(super) async fn read_view(server: &impl Server, view: &str, sql: &str) -> Op
     rows.inspect_err(|error| tracing::debug!(%error, view, "cannot read a view of Redshift")).ok()
 }
 
+/// Why a transaction had no effect, as far as is known.
 #[derive(Debug)]
-pub(super) enum TransactionFailure {
+pub(super) enum Aborted {
     /// And what the statement was for.
     Sql(SqlFailure, &'static str),
     /// COPY counted other rows than it should.
@@ -55,26 +56,18 @@ pub(super) enum TransactionFailure {
     Load(LoadFailure),
 }
 
-impl From<LoadFailure> for TransactionFailure {
+impl From<LoadFailure> for Aborted {
     fn from(failure: LoadFailure) -> Self {
         Self::Load(failure)
     }
 }
 
-pub(super) async fn run(
-    server: &impl Server,
-    sql: &str,
-    doing: &'static str,
-) -> Result<Rows, TransactionFailure> {
-    server.run(sql).await.map_err(|failure| TransactionFailure::Sql(failure, doing))
+pub(super) async fn run(server: &impl Server, sql: &str, doing: &'static str) -> Result<Rows, Aborted> {
+    server.run(sql).await.map_err(|failure| Aborted::Sql(failure, doing))
 }
 
 /// Runs a COPY that must find so many rows. Returns its id, if the server tells.
-pub(super) async fn copy(
-    server: &impl Server,
-    sql: &str,
-    rows: u64,
-) -> Result<Option<i64>, TransactionFailure> {
+pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<Option<i64>, Aborted> {
     run(server, sql, "COPY").await?;
     let counted = run(server, "SELECT pg_last_copy_count()", "counting").await?;
     let copied = counted.single().unwrap_or("no count of").trim().to_owned();
@@ -83,7 +76,7 @@ pub(super) async fn copy(
     } else {
         None
     };
-    if copied.parse() == Ok(rows) { Ok(query) } else { Err(TransactionFailure::Count { copied, query }) }
+    if copied.parse() == Ok(rows) { Ok(query) } else { Err(Aborted::Count { copied, query }) }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
 
 /// A table that prints quoted, ready for a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Table(TableName);
+pub(crate) struct Table(pub(crate) TableName);
 
 impl Table {
     /// As the catalog has it, ready for a statement: names fold to lower case, even in quotes.
@@ -62,12 +62,6 @@ impl Table {
 
     pub(super) fn catalog_name(&self) -> String {
         literal(&self.table().to_ascii_lowercase())
-    }
-}
-
-impl From<TableName> for Table {
-    fn from(name: TableName) -> Self {
-        Self(name)
     }
 }
 
@@ -94,7 +88,7 @@ pub(crate) mod tests {
 
     /// A table by its name.
     pub(crate) fn table(name: &str) -> Table {
-        name.parse::<TableName>().unwrap().into()
+        Table(name.parse().unwrap())
     }
 
     /// Reads a literal as a server does, up to the mark that ends it; `escape` is Redshift's meaning of backslash.

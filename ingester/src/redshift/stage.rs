@@ -16,12 +16,11 @@
 
 use shared::layout::Compression;
 use shared::schema::ROW_NUMBER as NUMBER;
-use shared::table_name::TableName;
 
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::catalog;
 use crate::redshift::ddl::LiveColumn;
-use crate::redshift::server::{Server, TransactionFailure, copy, run};
+use crate::redshift::server::{Aborted, Server, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
 use crate::redshift::target::{Comparable, Target};
@@ -97,7 +96,7 @@ pub(super) async fn insert(
     target: &Target,
     by: Option<Comparable<'_>>,
     staging: &Staging<'_>,
-) -> Result<Staged, TransactionFailure> {
+) -> Result<Staged, Aborted> {
     let Staging { manifest, compression, rows, .. } = *staging;
     let Some(by) = by else {
         let query = copy(server, &target.copy(manifest, compression), rows).await?;
@@ -105,10 +104,9 @@ pub(super) async fn insert(
     };
     let stage = name(staging.name);
     run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
-    let no_name = |_| {
-        TransactionFailure::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage")
-    };
-    let into: Table = stage.parse::<TableName>().map_err(no_name)?.into();
+    let no_name =
+        |_| Aborted::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+    let into = Table(stage.parse().map_err(no_name)?);
     let query = copy(server, &target.copy_into(&into, manifest, compression), rows).await?;
     let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
     if let Some(times) = times.first().text(0).zip(times.first().text(1)) {
@@ -117,7 +115,7 @@ pub(super) async fn insert(
     let left = run(server, &target.count_once(&stage, by), "counting").await?;
     let Some(known) = left.first().get(0).and_then(|left| rows.checked_sub(left)) else {
         let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
-        return Err(TransactionFailure::Sql(why, "counting"));
+        return Err(Aborted::Sql(why, "counting"));
     };
     run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
     run(server, &drop_stage(&stage), "DROP").await?;
@@ -185,7 +183,7 @@ mod tests {
             .answer(LEFT, &[&[Some(left)]])
     }
 
-    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, TransactionFailure> {
+    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Aborted> {
         let target = target();
         insert(script, &target, target.comparable(), staging).await
     }
@@ -242,11 +240,11 @@ mod tests {
     async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
         let short = answering("19", "17");
         assert!(
-            matches!(sent(&short, &staging()).await, Err(TransactionFailure::Count { copied, .. }) if copied == "19")
+            matches!(sent(&short, &staging()).await, Err(Aborted::Count { copied, .. }) if copied == "19")
         );
         for left in ["21", "x"] {
             let odd = answering("20", left);
-            assert!(matches!(sent(&odd, &staging()).await, Err(TransactionFailure::Sql(..))));
+            assert!(matches!(sent(&odd, &staging()).await, Err(Aborted::Sql(..))));
             assert!(!odd.verbs().contains(&"INSERT".to_owned()));
         }
     }

@@ -89,9 +89,9 @@ impl Target {
     pub fn new(config: &Config, schema: &Schema, loader: String) -> Self {
         let (redshift, s3) = (&config.redshift, &config.s3);
         Self {
-            table: redshift.table.clone().into(),
-            ledger: redshift.ledger.clone().into(),
-            lock: redshift.ledger.lock_table().into(),
+            table: Table(redshift.table.clone()),
+            ledger: Table(redshift.ledger.clone()),
+            lock: Table(redshift.ledger.lock_table()),
             lock_timeout: redshift.lock_timeout.0,
             marks: Marks::of(schema),
             not_null: Vec::new(),

@@ -68,7 +68,7 @@ pub(crate) fn create_ledger(ledger: &Table) -> String {
 
 /// The table that every load locks first. Nobody has a reason to read it, so readers of the ledger hold up no load.
 pub(crate) fn create_lock(ledger: &Table) -> String {
-    create(&ledger.lock_table().into(), [("nothing", "smallint".to_owned())])
+    create(&Table(ledger.lock_table()), [("nothing", "smallint".to_owned())])
 }
 
 /// All statements in the order in which to send them, for `psql` and query editors.
@@ -252,7 +252,7 @@ mod tests {
             encodings: Encodings::Auto,
         };
         assert_eq!(options("hitidhigh", Some("language")).validate(&schema()), Ok(()));
-        let message = |options: TableOptions| options.validate(&schema()).unwrap_err().to_string();
+        let message = |options: TableOptions| options.validate(&schema()).unwrap_err();
         let twice = TableOptions {
             sortkey: ["language", "hitidhigh", "language"].map(str::to_owned).to_vec(),
             ..TableOptions::default()

@@ -118,6 +118,7 @@ impl PasswordApi {
     fn read(&self, reply: &Reply) -> Result<Credential, String> {
         let read =
             if self.auth == Login::Serverless { from_json(&reply.body) } else { from_xml(&reply.body) };
+        let read = read.filter(|read| !read.user.is_empty() && !read.password.is_empty());
         // What could not be read is not shown: it may hold the password.
         read.ok_or_else(|| "its answer is not understood".to_owned())
     }
@@ -196,25 +197,16 @@ fn from_json(body: &[u8]) -> Option<Credential> {
     // Seconds since 1970, with a fraction.
     let moment = |seconds: f64| DateTime::from_timestamp_millis((seconds * 1000.0) as i64);
     let refresh = answer.next_refresh_time.and_then(moment);
-    credential(answer.db_user, answer.db_password, moment(answer.expiration)?, refresh)
+    let life = Some(Life { expires: moment(answer.expiration)?, refresh });
+    Some(Credential { user: answer.db_user, password: Secret::new(answer.db_password), life })
 }
 
 fn from_xml(body: &[u8]) -> Option<Credential> {
     let moment = |text: String| Some(DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc));
     let expires = moment(xml_text(body, "Expiration")?)?;
-    let refresh = xml_text(body, "NextRefreshTime").and_then(moment);
-    credential(xml_text(body, "DbUser")?, xml_text(body, "DbPassword")?, expires, refresh)
-}
-
-fn credential(
-    user: String,
-    password: String,
-    expires: DateTime<Utc>,
-    refresh: Option<DateTime<Utc>>,
-) -> Option<Credential> {
-    let whole = !user.is_empty() && !password.is_empty();
-    let life = Some(Life { expires, refresh });
-    whole.then(|| Credential { user, password: Secret::new(password), life })
+    let life = Some(Life { expires, refresh: xml_text(body, "NextRefreshTime").and_then(moment) });
+    let password = Secret::new(xml_text(body, "DbPassword")?);
+    Some(Credential { user: xml_text(body, "DbUser")?, password, life })
 }
 
 fn xml_text(body: &[u8], name: &str) -> Option<String> {

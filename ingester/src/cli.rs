@@ -1,9 +1,8 @@
 //! The command line of `ingester`: parses it and starts the command.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
 use shared::config::{Config, Secrets};
@@ -64,7 +63,7 @@ Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged
 quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
 
 /// A longer pause is meant to have no end.
-const LONGEST_PAUSE: TimeDelta = TimeDelta::days(366);
+const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
@@ -154,72 +153,61 @@ enum Command {
 }
 
 impl Cli {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// With the code the program ends with.
+    /// Runs the command. A failure has the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
-        start(&self.config, self.command)
+        let (Self { config: path, command }, clock) = (self, Clock::system());
+        // Before anything that takes time: a signal that comes early must stop the service in order.
+        let shutdown =
+            if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
+        let secrets = match command {
+            Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
+            _ => Secrets::Ingester,
+        };
+        let (config, out) = (Config::load(&path, secrets)?, &mut out::stdout());
+        match command {
+            Command::Run => {
+                let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
+                config.warn();
+                let done = in_runtime(crate::run::run(config, clock, shutdown));
+                if let Err(failure) = &done {
+                    tracing::error!(%failure, "the ingester ends");
+                }
+                done
+            }
+            Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
+            Command::Ddl { diff: false } => commands::ddl::print(&config, out),
+            Command::Pause { length, reason } => {
+                let since = clock.wall();
+                let until = length.map(|Span(length)| since + length);
+                let pause = Some(Pause { since, until, reason });
+                in_runtime(commands::pause::set_pause(&config, &clock, pause, out))
+            }
+            Command::Resume => in_runtime(commands::pause::set_pause(&config, &clock, None, out)),
+            Command::Check => in_runtime(commands::check::check(&config, &path, &clock, out)),
+            Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
+            Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
+            Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
+            Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
+            Command::Replay(args) => {
+                let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;
+                in_runtime(replay::replay(&config, &args, &clock, out))
+            }
+        }
     }
 }
 
-fn start(path: &Path, command: Command) -> Result<(), Failure> {
-    let clock = Clock::system();
-    // Before anything that takes time: a signal that comes early must stop the service in order.
-    let shutdown = if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
-    let secrets = match command {
-        Command::Pause { .. } | Command::Resume | Command::Ddl { diff: false } => Secrets::Unused,
-        _ => Secrets::Ingester,
-    };
-    let (config, out) = (Config::load(path, secrets)?, &mut out::stdout());
-    match command {
-        Command::Run => {
-            let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
-            config.warn();
-            let done = in_runtime(crate::run::run(config, clock, shutdown));
-            if let Err(failure) = &done {
-                tracing::error!(%failure, "the ingester ends");
-            }
-            done
-        }
-        Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
-        Command::Ddl { diff: false } => commands::ddl::print(&config, out),
-        Command::Pause { length, reason } => {
-            let since = clock.wall();
-            let until =
-                length.and_then(|Span(length)| since.checked_add_signed(TimeDelta::from_std(length).ok()?));
-            in_runtime(commands::pause::set_pause(&config, &clock, Some(Pause { since, until, reason }), out))
-        }
-        Command::Resume => in_runtime(commands::pause::set_pause(&config, &clock, None, out)),
-        Command::Check => in_runtime(commands::check::check(&config, path, &clock, out)),
-        Command::Reconcile(args) => in_runtime(reconcile::command(&config, &args, &clock, out)),
-        Command::Adopt(args) => in_runtime(adopt::command(&config, &args, &clock, out)),
-        Command::Audit(args) => in_runtime(audit::command(&config, &args, &clock, out)),
-        Command::Ledger(command) => in_runtime(ledger::command(&config, &command, &clock, out)),
-        Command::Replay(args) => {
-            let _telemetry = telemetry::start(&config.logging, "replay", &clock)?;
-            in_runtime(replay::replay(&config, &args, &clock, out))
-        }
-    }
-}
-fn pause_length(text: &str) -> Result<Span, String> {
+fn pause_length(text: &str) -> Result<Span, &'static str> {
     let span = Span::parse(text).ok_or("write a number and one of s, m, h, d, such as 30m")?;
-    let possible = TimeDelta::from_std(span.0).ok().filter(|length| *length <= LONGEST_PAUSE);
-    match possible {
-        Some(length) if length > TimeDelta::zero() => Ok(span),
-        _ => {
-            Err("a pause has an end within a year; without --for it lasts until `ingester resume`".to_owned())
-        }
+    if span.0.is_zero() || span.0 > LONGEST_PAUSE {
+        return Err("a pause has an end within a year; without --for it lasts until `ingester resume`");
     }
+    Ok(span)
 }
 
 /// A reason is shown on terminals as it is.
-fn reason(text: &str) -> Result<String, String> {
-    if text.contains(char::is_control) {
-        return Err("write one line of plain text".to_owned());
-    }
-    Ok(text.to_owned())
+fn reason(text: &str) -> Result<String, &'static str> {
+    if text.contains(char::is_control) { Err("write one line of plain text") } else { Ok(text.to_owned()) }
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use shared::ids::BatchId;
 use shared::object_store::{REFUSED_ADVICE, StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
-/// Characters of a reason that are kept: the load store has small values only.
+/// Characters of a reason to keep: the load store has small values only.
 const REASON_CHARS: usize = 800;
 
 /// Whose failure it is.
@@ -16,7 +16,7 @@ const REASON_CHARS: usize = 800;
 pub enum Scope {
     /// This batch's: the others go on.
     Batch,
-    /// That of every batch: all loading waits.
+    /// Every batch's: all loading waits.
     Whole,
 }
 
@@ -32,15 +32,11 @@ pub enum Pace {
 /// Why a batch, or a COPY of several, was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadFailure {
-    /// What kind it is.
     pub class: ErrorClass,
-    /// Whose it is.
     pub scope: Scope,
-    /// What happened.
     pub why: String,
     /// What an operator can do about it; empty when it passes by itself.
     pub advice: &'static str,
-    /// How soon to try again.
     pub pace: Pace,
     /// Whether Redshift met it at S3: then the objects are verified before any batch is blamed.
     pub at_s3: bool,
@@ -50,19 +46,21 @@ pub struct LoadFailure {
 
 impl LoadFailure {
     /// The failure of one batch, without advice.
-    #[must_use]
     pub fn of_batch(class: ErrorClass, why: impl fmt::Display) -> Self {
         Self { scope: Scope::Batch, ..Self::of_all(class, why, "") }
     }
 
     /// A failure that every batch would meet.
-    #[must_use]
     pub fn of_all(class: ErrorClass, why: impl fmt::Display, advice: &'static str) -> Self {
         let pace = match class {
             ErrorClass::Configuration | ErrorClass::Data => Pace::Slow,
             ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Unknown => Pace::Usual,
         };
-        let why = shortened(&why.to_string());
+        let mut why = why.to_string();
+        if let Some((end, _)) = why.char_indices().nth(REASON_CHARS) {
+            why.truncate(end);
+            why.push('…');
+        }
         Self { class, scope: Scope::Whole, why, advice, pace, at_s3: false, blamed: Vec::new() }
     }
 }
@@ -74,11 +72,8 @@ impl fmt::Display for LoadFailure {
     }
 }
 
-/// What to do about an object in an archive class.
 pub(crate) const IN_ARCHIVE_ADVICE: &str =
     "it lies in an archive class: restore it, and keep lifecycle rules off this prefix";
-
-/// What to do about an object that is larger than ours can be.
 pub(crate) const TOO_LARGE_ADVICE: &str =
     "somebody else has written it: look at it, and restore an older version or delete it";
 
@@ -124,15 +119,6 @@ impl From<StoreError> for StepError {
     fn from(error: StoreError) -> Self {
         Self::Load(error.into())
     }
-}
-
-fn shortened(text: &str) -> String {
-    let mut chars = text.chars();
-    let mut short: String = chars.by_ref().take(REASON_CHARS).collect();
-    if chars.next().is_some() {
-        short.push('…');
-    }
-    short
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Refuses prefixes, a ledger or a table of another pipeline. The three belong together: two pipelines that share one of
 //! them would load each other's batches.
 //!
-//! The mark of the ledger ([`crate::redshift::ledger_mark`]) holds an id of the pipeline, made with the ledger, and the table
-//! the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline writes
-//! it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at each
-//! connection to Redshift, before it loads or moves anything.
+//! The mark of the ledger ([`crate::redshift::ledger_mark`]) holds an id of the pipeline, made with the ledger, and the
+//! table the ledger speaks of. The object `.pipeline.json` directly below each prefix says the same. The first pipeline
+//! writes it, and nobody overwrites it; a later one finds its own id in it or is refused. The loader compares them at
+//! each connection to Redshift, before it loads or moves anything.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -15,29 +15,26 @@ use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
 use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
-use state::loads::ErrorClass;
+use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
-use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::{Connector, Session, Target, errors};
+use crate::redshift::errors::Doing;
+use crate::redshift::{Connector, Session, Target, ledger_mark};
 
 /// Version of the object that this program writes, and the newest it reads.
 const FORMAT: u32 = 1;
 
-/// What to do when a prefix belongs to another pipeline.
 const OTHER_PIPELINE: &str = "give each pipeline prefixes of its own in [s3]; if the ledger was made anew on purpose, and \
     nothing else uses the prefix, delete that object";
-/// What to do when the ledger speaks of another table.
 const OTHER_TABLE: &str = "give each table a ledger of its own (redshift.ledger); if it is the same table, write \
     redshift.table as the ledger has it";
-/// What to do when the object may not be read or written.
 const REFUSED: &str = "the ingester must get and put the object .pipeline.json below s3.to_ingest, s3.ingested and s3.quarantine \
      (deploy/iam-ingester.json), and the bucket's own policy and that of its KMS key must let it";
 
 /// Why this pipeline must not use what its configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotOurs {
-    /// It belongs to another pipeline: why, and what to do.
+    /// It belongs to another pipeline: why, and advice.
     Foreign(String, &'static str),
     /// S3 or Redshift did not tell.
     Unknown(LoadFailure),
@@ -64,14 +61,11 @@ impl From<StoreError> for NotOurs {
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Sign {
-    /// Version of its form.
     format: u32,
     pipeline: String,
-    /// Its table, for people.
+    /// Table and ledger are for people.
     table: String,
-    /// Its ledger, for people.
     ledger: String,
-    /// When the mark of the ledger was made.
     made: DateTime<Utc>,
 }
 
@@ -97,8 +91,8 @@ impl Identity {
         }
     }
 
-    /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims prefixes that nobody owns.
-    pub(crate) async fn claim(&self, mark: &Mark) -> Result<(), NotOurs> {
+    /// Fails, naming both sides, unless ledger, table and prefixes belong together. Claims the prefixes that nobody owns.
+    pub(crate) async fn claim(&self, mark: &LedgerMark) -> Result<(), NotOurs> {
         let ours = self.of_ledger(mark)?;
         // Before the first claim: a pipeline that is refused at one prefix claims none.
         let free = self.free_prefixes(mark).await?;
@@ -116,21 +110,15 @@ impl Identity {
         Ok(())
     }
 
-    /// Refuses to start when ledger, table and prefixes do not belong together: exit 78, naming both sides. While Redshift
-    /// or S3 does not answer, the loader waits for it later: it compares them with each connection.
-    pub(crate) async fn refuse_to_begin(
-        &self,
-        connector: &Connector,
-        target: &Target,
-    ) -> Result<(), Failure> {
-        let claimed = match connector.open().await {
-            Ok(session) => match ledger_mark::ensure(&session, target).await {
-                Ok(mark) => self.claim(&mark).await,
-                Err(failure) => Err(NotOurs::Unknown(failure)),
-            },
-            Err(failure) => Err(NotOurs::Unknown(errors::load_failure(&failure, "connecting to Redshift"))),
+    /// As [`Self::claim`], with exit 78. While Redshift or S3 does not answer, the loader waits: it claims with each
+    /// connection.
+    pub(crate) async fn refuse_start(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
+        let claim = async || {
+            let session = connector.open().await.doing("connecting to Redshift").map_err(NotOurs::Unknown)?;
+            let mark = ledger_mark::ensure(&session, target).await.map_err(NotOurs::Unknown)?;
+            self.claim(&mark).await
         };
-        match claimed {
+        match claim().await {
             Ok(()) => Ok(()),
             Err(NotOurs::Foreign(why, advice)) => {
                 Err(Failure::new(Exit::Config, anyhow::anyhow!("{why}: {advice}")))
@@ -142,18 +130,16 @@ impl Identity {
         }
     }
 
-    /// For a command that moves or writes batches: fails when what it would touch belongs to another pipeline. No ingester
-    /// of this version has used a ledger without a mark yet.
+    /// For a command that moves or writes batches. No ingester of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
-        let read = ledger_mark::read(session, target).await;
-        match read.map_err(|error| errors::load_failure(&error, "reading the ledger"))? {
-            Some(mark) => Ok(self.free_prefixes(&mark).await.map(drop)?),
-            None => Ok(()),
+        if let Some(mark) = ledger_mark::read(session, target).await.doing("reading the ledger")? {
+            self.free_prefixes(&mark).await?;
         }
+        Ok(())
     }
 
-    /// As [`Identity::claim`], changing nothing. Returns the prefixes that belong to nobody yet.
-    pub(crate) async fn free_prefixes(&self, mark: &Mark) -> Result<Vec<&str>, NotOurs> {
+    /// As [`Self::claim`], but changes nothing. Returns the prefixes that belong to nobody yet.
+    pub(crate) async fn free_prefixes(&self, mark: &LedgerMark) -> Result<Vec<&str>, NotOurs> {
         let ours = self.of_ledger(mark)?;
         let mut free = Vec::new();
         for prefix in &self.prefixes {
@@ -177,8 +163,8 @@ impl Identity {
         }
     }
 
-    /// What we write, if the ledger speaks of our table.
-    fn of_ledger(&self, mark: &Mark) -> Result<Sign, NotOurs> {
+    /// What we write. Fails unless the ledger speaks of our table.
+    fn of_ledger(&self, mark: &LedgerMark) -> Result<Sign, NotOurs> {
         let ours = Sign {
             format: FORMAT,
             pipeline: mark.pipeline.clone(),
@@ -192,7 +178,7 @@ impl Identity {
     }
 }
 
-/// Fails unless the ledger speaks of our table; names fold to small letters.
+/// Names fold to small letters.
 fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
     let Sign { table, ledger, .. } = ours;
     if theirs.eq_ignore_ascii_case(ledger_mark::as_marked(table)) {

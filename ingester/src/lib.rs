@@ -38,6 +38,5 @@ pub use failure::Scope;
 pub use load::combine;
 pub use load_store::{LoadStore, is_archived};
 pub use redshift::{
-    Api, ApiError, Connector, How, LedgerRange, Loaded, Loading, Reply, RunInLedger, Target, ensure_mark,
-    load, stage_reasons,
+    Api, Connector, How, LedgerRange, Loaded, Loading, RunInLedger, Target, ensure_mark, load, stage_reasons,
 };

@@ -1,5 +1,5 @@
-//! The load store as the tasks share it. Every change is durable when it returns. The loads that are not archived are
-//! held in memory as well, so that planning reads no disk.
+//! The load store as the tasks share it. Every change is durable when it returns. The open loads, which are not
+//! archived, are held in memory as well, so that planning reads no disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
@@ -11,11 +11,11 @@ use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Form, Listed, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Load, LoadEvent, LoadState, Loads, LoadsError};
 use state::store::StoreError;
 use tokio::sync::Notify;
 
-/// The load store. Clones share it.
+/// Clones share it.
 #[derive(Debug, Clone)]
 pub struct LoadStore {
     inner: Arc<Inner>,
@@ -26,9 +26,7 @@ struct Inner {
     loads: Loads,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
-    open: Mutex<Open>,
-    /// Batches with rows in quarantine, archived or not.
-    quarantined: Mutex<BTreeSet<BatchId>>,
+    known: Mutex<Known>,
     /// Changes since this process opened it.
     moved: AtomicU64,
     to_load: Notify,
@@ -36,15 +34,18 @@ struct Inner {
     clock: Clock,
 }
 
-/// The loads that are not archived.
+/// What is held in memory.
 #[derive(Debug, Default)]
-struct Open {
-    loads: BTreeMap<BatchId, Load>,
+struct Known {
+    /// The loads that are not archived.
+    open: BTreeMap<BatchId, Load>,
     /// Of those that wait for their retry: when it is due by the wall clock, as noted on disk, and by the steady clock.
     waits: HashMap<BatchId, (DateTime<Utc>, Steady)>,
+    /// Batches with rows in quarantine, archived or not.
+    quarantined: BTreeSet<BatchId>,
 }
 
-impl Open {
+impl Known {
     fn put(&mut self, load: Load, now: Moment) {
         let batch = load.batch;
         match load.state {
@@ -55,43 +56,40 @@ impl Open {
             }
             _ => _ = self.waits.remove(&batch),
         }
-        self.loads.insert(batch, load);
-    }
-
-    fn remove(&mut self, batch: BatchId) {
-        self.loads.remove(&batch);
-        self.waits.remove(&batch);
+        if load.quarantined > 0 {
+            self.quarantined.insert(batch);
+        } else {
+            self.quarantined.remove(&batch);
+        }
+        if is_archived(&load) {
+            self.open.remove(&batch);
+        } else {
+            self.open.insert(batch, load);
+        }
     }
 }
 
-/// When to retry a load whose retry is at `next` by the wall clock. From now on it waits no longer than it was to wait in
-/// all, even if somebody has set the wall clock since its failure.
+/// When to retry a load. It waits no longer than it was to wait in all, even if somebody has set the wall clock meanwhile.
 fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
     let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
     now.steady + left_of(age(failed, next), failed, now.wall)
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked left whole values behind: each change is one insert or remove.
+/// For values that a panic leaves whole: each change of them is one insert, remove or assignment.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LoadStore {
     /// Opens the load store in `dir`.
-    ///
-    /// # Errors
-    /// As [`Loads::open`].
     pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
         let loads = Loads::open(dir)?;
-        let all = loads.all()?;
-        let quarantined = all.iter().filter(|load| load.quarantined > 0).map(|load| load.batch).collect();
-        let (mut open, now) = (Open::default(), clock.now());
-        all.into_iter().filter(|load| !is_archived(load)).for_each(|load| open.put(load, now));
+        let (mut known, now) = (Known::default(), clock.now());
+        loads.all()?.into_iter().for_each(|load| known.put(load, now));
         let inner = Inner {
             loads,
             changes: Mutex::new(()),
-            open: Mutex::new(open),
-            quarantined: Mutex::new(quarantined),
+            known: Mutex::new(known),
             moved: AtomicU64::new(0),
             to_load: Notify::new(),
             to_archive: Notify::new(),
@@ -100,7 +98,6 @@ impl LoadStore {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The load of a batch whose seal was just found.
     pub(crate) fn found(&self, seal: &Seal) -> Load {
         let files = u32::try_from(seal.files.len()).unwrap_or(u32::MAX);
         let now = self.inner.clock.wall();
@@ -109,25 +106,18 @@ impl LoadStore {
         Load { form, content: seal.content, ..load }
     }
 
-    /// Enters a batch whose seal was found, or one the ledger knows. One that is known stays as it is, unless it was
-    /// archived: then it is gone through once more.
-    ///
-    /// # Errors
-    /// When it cannot be stored.
+    /// Enters a batch. One that is known stays as it is, unless it was archived: then it goes through once more.
     pub async fn discovered(&self, load: Load) -> Result<Load, Failure> {
         self.change_one(move |loads| loads.discovered(load)).await
     }
 
-    /// Moves a load by one event.
-    ///
-    /// # Errors
-    /// When it cannot be stored, or the move is illegal.
+    /// Moves a load by one event. Fails when the move is illegal.
     pub async fn note(&self, batch: BatchId, event: LoadEvent) -> Result<Load, Failure> {
         let now = self.inner.clock.wall();
         self.change_one(move |loads| loads.note(batch, event, now)).await
     }
 
-    /// Moves several loads by one event each, with one change on disk: all of them or none.
+    /// Moves several loads by one event each: all of them or none.
     pub(crate) async fn note_all(&self, moves: Vec<(BatchId, LoadEvent)>) -> Result<Vec<Load>, Failure> {
         let now = self.inner.clock.wall();
         self.change(move |loads| loads.note_all(moves, now)).await
@@ -138,45 +128,30 @@ impl LoadStore {
         self.change_one(move |loads| loads.quarantined(batch, rows)).await
     }
 
-    /// How far listings of S3 have come.
-    pub(crate) fn listed(&self) -> Result<Option<Listed>, Failure> {
-        Ok(self.inner.loads.listed()?)
-    }
-
-    /// Notes how far listings of S3 have come.
-    pub(crate) async fn note_listed(&self, listed: Listed) -> Result<(), Failure> {
-        self.on_disk(move |loads| loads.note_listed(&listed)).await
-    }
-
-    /// The latest batches with rows in quarantine, up to `many`.
+    /// The latest first, up to `many`.
     pub(crate) fn in_quarantine(&self, many: usize) -> Vec<BatchId> {
-        locked(&self.inner.quarantined).iter().rev().take(many).copied().collect()
+        locked(&self.inner.known).quarantined.iter().rev().take(many).copied().collect()
     }
 
     /// What is known of a batch.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn get(&self, batch: BatchId) -> Result<Option<Load>, Failure> {
-        let open = locked(&self.inner.open).loads.get(&batch).cloned();
+        let open = locked(&self.inner.known).open.get(&batch).cloned();
         // Archived loads are read from disk, where sled's cache has the recent ones.
         if open.is_some() { Ok(open) } else { Ok(self.inner.loads.get(batch)?) }
     }
 
-    /// Every load that is not archived, oldest batch first.
     pub(crate) fn open_loads(&self) -> Vec<Load> {
-        locked(&self.inner.open).loads.values().cloned().collect()
+        locked(&self.inner.known).open.values().cloned().collect()
     }
 
-    /// Reads every load that is not archived, oldest batch first, with the moment before which it is not retried. Nothing
-    /// changes meanwhile.
+    /// Reads every load that is not archived, oldest first, with the moment before which it is not retried.
     pub(crate) fn with_open<T>(
         &self,
         read: impl FnOnce(&mut dyn Iterator<Item = (&Load, Option<Steady>)>) -> T,
     ) -> T {
-        let open = locked(&self.inner.open);
-        let due = |batch: &BatchId| open.waits.get(batch).map(|(_, due)| *due);
-        read(&mut open.loads.iter().map(|(batch, load)| (load, due(batch))))
+        let known = locked(&self.inner.known);
+        let due = |batch: &BatchId| known.waits.get(batch).map(|(_, due)| *due);
+        read(&mut known.open.iter().map(|(batch, load)| (load, due(batch))))
     }
 
     /// The load store on disk, which answers `state dump`.
@@ -186,15 +161,15 @@ impl LoadStore {
 
     /// The oldest loaded batch whose folder still waits to be archived, out of those that `may` be tried.
     pub fn next_loaded(&self, mut may: impl FnMut(BatchId) -> bool) -> Option<BatchId> {
-        let open = locked(&self.inner.open);
-        let mut waiting = open.loads.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
+        let known = locked(&self.inner.known);
+        let mut waiting = known.open.values().filter(|load| matches!(load.state, LoadState::Loaded { .. }));
         waiting.find(|load| may(load.batch)).map(|load| load.batch)
     }
 
     /// Batches that are known and not loaded yet, and their rows.
     pub(crate) fn pending(&self) -> (usize, u64) {
-        let open = locked(&self.inner.open);
-        let waiting = open.loads.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
+        let known = locked(&self.inner.known);
+        let waiting = known.open.values().filter(|load| !matches!(load.state, LoadState::Loaded { .. }));
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
@@ -203,7 +178,6 @@ impl LoadStore {
         self.inner.moved.load(Ordering::Acquire)
     }
 
-    /// Counts a change in S3 that is no load yet.
     pub(crate) fn count_change(&self) {
         self.inner.moved.fetch_add(1, Ordering::Release);
     }
@@ -232,25 +206,23 @@ impl LoadStore {
         Ok(blocking(move || work(&loads)).await??)
     }
 
-    /// Changes one load, and returns when that is durable.
-    pub(crate) async fn change_one<F>(&self, work: F) -> Result<Load, Failure>
-    where
-        F: FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
-    {
-        let mut changed = self.change(move |loads| work(loads).map(|load| vec![load])).await?;
-        let none = || Failure::new(Exit::Software, anyhow::anyhow!("a change of one load changed none"));
-        changed.pop().ok_or_else(none)
+    pub(crate) async fn change_one(
+        &self,
+        work: impl FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
+    ) -> Result<Load, Failure> {
+        let [load] = self.change(move |loads| work(loads).map(|load| [load])).await?;
+        Ok(load)
     }
 
-    async fn change<F>(&self, work: F) -> Result<Vec<Load>, Failure>
-    where
-        F: FnOnce(&Loads) -> Result<Vec<Load>, LoadsError> + Send + 'static,
-    {
+    async fn change<T: AsRef<[Load]> + Send + 'static>(
+        &self,
+        work: impl FnOnce(&Loads) -> Result<T, LoadsError> + Send + 'static,
+    ) -> Result<T, Failure> {
         let inner = self.inner.clone();
         let changed = blocking(move || {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
-            inner.show(&loads);
+            inner.show(loads.as_ref());
             Ok(loads)
         });
         changed.await?.map_err(|error| match error {
@@ -261,25 +233,12 @@ impl LoadStore {
 }
 
 impl Inner {
-    /// Brings what is held in memory up to date with loads that changed on disk, and wakes the tasks they are for.
+    /// Takes over into memory what changed on disk, and wakes the tasks it is for.
     fn show(&self, loads: &[Load]) {
         self.moved.fetch_add(loads.len() as u64, Ordering::Release);
-        let mut quarantined = locked(&self.quarantined);
+        let (mut known, now) = (locked(&self.known), self.clock.now());
         for load in loads {
-            if load.quarantined > 0 {
-                quarantined.insert(load.batch);
-            } else {
-                quarantined.remove(&load.batch);
-            }
-        }
-        drop(quarantined);
-        let (mut open, now) = (locked(&self.open), self.clock.now());
-        for load in loads {
-            if is_archived(load) {
-                open.remove(load.batch);
-            } else {
-                open.put(load.clone(), now);
-            }
+            known.put(load.clone(), now);
             match load.state {
                 LoadState::Discovered => self.to_load.notify_one(),
                 LoadState::Loaded { .. } => self.to_archive.notify_one(),
@@ -294,7 +253,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 }
 
 /// Whether nothing is left to be done for a load.
-#[must_use]
 pub fn is_archived(load: &Load) -> bool {
     matches!(load.state, LoadState::Archived { .. })
 }
@@ -365,9 +323,9 @@ mod tests {
             let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
             let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
-            let mut open = Open::default();
-            open.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
-            let (_, (_, due)) = open.waits.into_iter().next().unwrap();
+            let mut known = Known::default();
+            known.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
+            let (_, (_, due)) = known.waits.into_iter().next().unwrap();
             now.steady.until(due).as_secs()
         };
         assert_eq!(wait(now.wall), 60);

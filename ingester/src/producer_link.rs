@@ -10,10 +10,9 @@ use state::status::feed::{self, Question, Republish};
 
 use crate::failure::LoadFailure;
 
-/// Longest wait for an answer; a producer needs no time to speak of.
+/// Longest wait for an answer, which takes a producer no time to speak of.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The producer of this machine, if there is one.
 #[derive(Debug, Clone)]
 pub(crate) struct Producer {
     socket: PathBuf,
@@ -36,7 +35,7 @@ impl Producer {
         });
     }
 
-    /// Asks for a batch to be uploaded once more. Fails with the reason why it is not.
+    /// Asks for a batch to be uploaded once more; why it is not, otherwise.
     pub(crate) async fn republish(&self, batch: BatchId) -> Result<Republish, String> {
         let question = Question::Republish(batch);
         match tokio::time::timeout(PATIENCE, feed::ask(&self.socket, &question)).await {
@@ -59,24 +58,22 @@ impl Producer {
 
 /// What follows from the producer's answer, and what to do.
 pub(crate) fn outlook(answer: &Result<Republish, String>) -> String {
-    match answer {
-        Ok(Republish::UnderWay) => "its producer uploads it once more".to_owned(),
-        Ok(Republish::NotPublished) => "its producer has not finished it yet, and will".to_owned(),
+    let outlook = match answer {
+        Ok(Republish::UnderWay) => "its producer uploads it once more",
+        Ok(Republish::NotPublished) => "its producer has not finished it yet, and will",
         Ok(Republish::Gone) => {
-            "its producer has no copy of it any more: restore what is named from an older version or a copy of the \
-             bucket"
-                .to_owned()
+            "its producer has no copy of it any more: restore what is named from an older version or a copy of the bucket"
         }
         Ok(Republish::Unknown) => {
             "the producer of this machine does not know it: restore what is named from an older version or a copy of \
              the bucket, or let its own producer's machine run an ingester"
-                .to_owned()
         }
-        Err(why) => format!(
+        Err(why) => &format!(
             "its producer cannot be asked to upload it once more: {why}; start it here, or restore what is named from \
              an older version or a copy of the bucket"
         ),
-    }
+    };
+    outlook.to_owned()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use shared::clock::{Clock, Steady};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
@@ -29,8 +30,7 @@ const HINTS: usize = 1024;
 
 type Tasks = JoinSet<Result<(), Failure>>;
 
-/// Loads batches until `shutdown`. Fails when the configuration cannot be used, every COPY into the table as it is would
-/// fail, or the load store or its socket fails. While S3 or Redshift is away, it waits.
+/// Loads batches until `shutdown`. While S3 or Redshift is away, it waits.
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
@@ -38,23 +38,22 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         Connector::new(&config, &format!("livestream ingester {}", config.instance.name), clock.clone())?;
     let load_store = LoadStore::open(&config.ingester.dir, &clock)?;
     let pauses = Pauses::new(&config.ingester.pause, load_store.loads(), &clock)?;
+    let store = ObjectStore::connect(&config.s3).await;
     // A pause may be for Redshift's sake: then the loader verifies both before its first load.
     if pauses.at(clock.wall()).is_none() {
-        let verified = shutdown.until(catalog::refuse_unloadable(&config, &schema, &connector)).await;
-        verified.unwrap_or(Ok(()))?;
-    }
-    let store = ObjectStore::connect(&config.s3).await;
-    if pauses.at(clock.wall()).is_none() {
         let identity = Identity::new(&config, store.clone());
-        let verified = shutdown.until(identity.refuse_to_begin(&connector, &target)).await;
-        verified.unwrap_or(Ok(()))?;
+        let verify = async {
+            catalog::refuse_unloadable(&config, &schema, &connector).await?;
+            identity.refuse_start(&connector, &target).await
+        };
+        shutdown.until(verify).await.unwrap_or(Ok(()))?;
     }
     let (batches, rows) = load_store.pending();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
         to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
-        login = %connector.login(),
+        login = %connector.login,
         pending_batches = batches,
         pending_rows = rows,
         "ingester started"
@@ -62,14 +61,8 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
 
     let mut tasks = Tasks::new();
     let (unknown_folders, (hints, hinted)) = (UnknownFolders::default(), mpsc::channel(HINTS));
-    let mut discovery = Discovery::new(
-        &config,
-        store.clone(),
-        load_store.clone(),
-        unknown_folders.clone(),
-        hinted,
-        clock.clone(),
-    )?;
+    let (known, unknown) = (load_store.clone(), unknown_folders.clone());
+    let mut discovery = Discovery::new(&config, store.clone(), known, unknown, hinted, clock.clone())?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
     let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
     let archiver = Archiver::new(&config, store.clone(), load_store.clone(), clock.clone());
@@ -91,17 +84,12 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
     tasks.spawn(reconciler.run(listed, shutdown.clone()));
-    serve_metrics(&mut tasks, &config, pauses.clone(), complete, clock.clone(), shutdown.clone());
+    tasks.spawn(serve_metrics(&config, pauses.clone(), complete, clock.clone(), shutdown.clone()));
     tasks.spawn(answer(config.ingester_socket(), pauses, clock, shutdown.clone()));
-    let following = shutdown.clone();
-    tasks.spawn(async move {
-        follower.run(following).await;
-        Ok(())
-    });
+    tasks.spawn(follower.run(shutdown.clone()).map(Ok));
     wait(tasks, &shutdown).await
 }
 
-/// Waits for all tasks; when one fails, stops the others.
 async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
@@ -118,13 +106,12 @@ async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
 }
 
 fn serve_metrics(
-    tasks: &mut Tasks,
     config: &Config,
     pauses: Pauses,
     complete: watch::Receiver<Steady>,
     clock: Clock,
     shutdown: Shutdown,
-) {
+) -> impl Future<Output = Result<(), Failure>> + use<> {
     let alert_after = config.ingester.alert_after;
     let wall = clock.clone();
     let page = move || {
@@ -137,11 +124,7 @@ fn serve_metrics(
         );
         Ok(page)
     };
-    let metrics = shared::admin::serve(config.metrics.ingester_listen.clone(), page, clock, shutdown);
-    tasks.spawn(async move {
-        metrics.await;
-        Ok(())
-    });
+    shared::admin::serve(config.metrics.ingester_listen.clone(), page, clock, shutdown).map(Ok)
 }
 
 async fn answer(socket: PathBuf, owner: Pauses, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {

@@ -118,7 +118,7 @@ async fn redshift<W: Write>(
     let life = credential.life.map_or_else(String::new, |life| {
         format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
     });
-    report.line("Redshift login", Ok(format!("{}{life}", connector.login())))?;
+    report.line("Redshift login", Ok(format!("{}{life}", connector.login)))?;
     let opened = connector.open().await;
     let tls = match redshift.tls {
         Tls::Disable => "without TLS".to_owned(),
@@ -139,7 +139,7 @@ async fn redshift<W: Write>(
     let text = format!("{} with its {} columns", target.table, target.columns.len());
     report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
-    report.line("Redshift columns", columns(config, schema, target, live))?;
+    report.line("Redshift columns", columns(config, schema, live))?;
     let ledger = session.run(&target.check_ledger()).await;
     if report.line("Redshift ledger", done(&ledger, target.ledger.to_string()))? {
         let locked = lock::begin(&session, target).await;
@@ -165,8 +165,8 @@ async fn exactly_once<W: Write>(
     if target.comparable().is_none() {
         report.line("comparing hits", Ok(NOT_COMPARABLE.to_owned()))?;
     } else {
-        let probed = match stage::shape(session, target).await {
-            Ok(shape) => stage::probe(session, &Target { shape, ..target.clone() }).await,
+        let probed = match stage::not_null(session, target).await {
+            Ok(not_null) => stage::probe(session, &Target { not_null, ..target.clone() }).await,
             Err(failure) => Err(failure),
         };
         let text = "a temporary table like it was made and dropped".to_owned();
@@ -208,14 +208,9 @@ fn failed(failure: impl Into<Failure>) -> (Exit, String) {
     (failure.exit(), failure.to_string())
 }
 
-fn columns(
-    config: &Config,
-    schema: &Schema,
-    target: &Target,
-    live: Result<Vec<LiveColumn>, SqlFailure>,
-) -> Outcome {
+fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
-    catalog::unloadable(&target.table, schema, &live, config).map_err(failed)?;
+    catalog::unloadable(config, schema, &live).map_err(failed)?;
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),

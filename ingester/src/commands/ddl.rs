@@ -53,7 +53,7 @@ async fn differences(
     } else {
         lines.extend(alter_ledger(ledger, &ledger_now));
     }
-    let lock = Table::from(ledger.lock_table());
+    let lock = Table(ledger.lock_table());
     if catalog::fetch(session, &lock).await?.is_empty() {
         lines.push(create_lock(ledger) + ";");
         lines
@@ -70,7 +70,7 @@ async fn differences(
 }
 
 fn tables(config: &Config) -> (Table, Table) {
-    (config.redshift.table.clone().into(), config.redshift.ledger.clone().into())
+    (Table(config.redshift.table.clone()), Table(config.redshift.ledger.clone()))
 }
 
 fn sql_failed(failure: &SqlFailure) -> Failure {

@@ -73,7 +73,7 @@ impl Lister {
         load_store: LoadStore,
         unknown_folders: UnknownFolders,
     ) -> Result<Self, Failure> {
-        let progress = Progress::new(config, load_store.listed()?);
+        let progress = Progress::new(config, load_store.loads().listed()?);
         let (prefix, keep) = (config.s3.to_ingest.clone(), config.ingester.archive == Archive::Keep);
         let unsealed = BTreeSet::new();
         Ok(Self { store, load_store, unknown_folders, prefix, keep, progress, unsealed })
@@ -158,7 +158,8 @@ impl Lister {
         if !self.unknown_folders.any()
             && let Some(progress) = self.progress.to_keep()
         {
-            self.load_store.note_listed(progress.clone()).await?;
+            let listed = progress.clone();
+            self.load_store.on_disk(move |loads| loads.note_listed(&listed)).await?;
             self.progress.kept();
         }
         Ok(())

@@ -4,33 +4,35 @@
 
 use std::time::Duration;
 
-use shared::clock::{Clock, Steady};
+use shared::clock::{Clock, Moment, Steady};
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
-use state::loads::{Entered, ErrorClass, LoadEvent};
+use state::loads::{Entered, ErrorClass, Load, LoadEvent};
 
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
-use crate::redshift::batch_columns::keep_alike;
+use crate::redshift::catalog::keep_alike;
+use crate::redshift::errors::Doing;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
-use crate::redshift::transaction::{Loaded, Loading, Settled, load};
-use crate::redshift::{Connector, Target, errors, ledger_lookup};
+use crate::redshift::transaction::{How, Loaded, Loading, Settled, load};
+use crate::redshift::{Connector, Target, ledger_lookup};
 
 use super::combine::{self, is_combined};
 use super::connection::Connection;
 use super::folders::{Unfit, in_ledger, verify_all};
 use super::planner::Planner;
 use super::quarantine_check::QuarantineCheck;
-use super::report;
 
 /// A combined manifest that is not deleted within this time is left to be tidied.
 const DELETING: Duration = Duration::from_secs(5);
 
-/// Runs attempts, and records their results.
+/// What is loaded, and since when.
+type Attempt<'l> = (&'l Loading, Steady);
+
 pub(super) struct Runner {
     pub(super) connection: Connection,
     pub(super) planner: Planner,
@@ -38,7 +40,6 @@ pub(super) struct Runner {
     store: ObjectStore,
     load_store: LoadStore,
     producer: Producer,
-    /// Requests to S3 at once.
     at_once: usize,
     clock: Clock,
 }
@@ -64,7 +65,6 @@ impl Runner {
         }
     }
 
-    /// Connects, unless there is a usable connection.
     pub(super) async fn connect(&mut self) -> Result<(), StepError> {
         if self.connection.ensure().await? {
             self.quarantine.refresh_soon();
@@ -72,7 +72,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Attempts to load these batches.
     pub(super) async fn attempt(&mut self, mut batches: Vec<BatchId>) -> Result<(), Failure> {
         match self.load_due(&mut batches).await {
             Err(StepError::Load(failure)) => self.failed(&batches, &failure).await,
@@ -86,7 +85,8 @@ impl Runner {
         let started = self.clock.steady();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
         self.load_store.note_all(attempts).await?;
-        let (mut fit, unfit) = self.verify(batches).await?;
+        let (mut fit, unfit) =
+            verify_all(&self.store, &self.connection.target, self.at_once, batches).await?;
         if !unfit.is_empty() {
             self.resolve_unfit(unfit).await?;
         }
@@ -107,18 +107,14 @@ impl Runner {
         let (session, target) = self.connection.get()?;
         let loading = combine::loading(&self.store, target, fit).await?;
         match load(session, target, &loading).await {
-            Ok(Loaded::Settled(settled)) => Ok(self.finish(&loading, &settled, started).await?),
+            Ok(Loaded::Settled(settled)) => Ok(self.finish((&loading, started), &settled).await?),
             // The ledger has changed since it was read.
             Ok(Loaded::Isolated(isolated)) => {
                 self.isolate(&isolated);
                 Ok(())
             }
-            Err(failure) => self.not_loaded(&loading, failure, started).await,
+            Err(failure) => self.not_loaded((&loading, started), failure).await,
         }
-    }
-
-    async fn verify(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
-        verify_all(&self.store, &self.connection.target, self.at_once, batches).await
     }
 
     /// Keeps those of several batches that may be loaded together, or the oldest alone if each must be loaded the staged
@@ -129,8 +125,7 @@ impl Runner {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let ground = ledger_lookup::fetch_range(session, target, &seals).await;
-        let ground = ground.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
+        let ground = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
         let Some(ground) = ground else { return Ok(()) };
         let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()
@@ -153,13 +148,12 @@ impl Runner {
         self.planner.isolated.extend(isolated.iter().map(|(batch, _)| *batch));
     }
 
-    /// A folder that is not whole may be one that was loaded and is half archived, here or by another ingester, or
-    /// was published again in between: the ledger tells.
+    /// A folder that is not whole may be loaded and half archived, or published again in between: the ledger tells.
     async fn resolve_unfit(&mut self, unfit: Unfit) -> Result<(), StepError> {
         let (session, target) = self.connection.get()?;
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
         let before = in_ledger(session, target, &self.store, &batches).await?;
-        self.record_loaded(&before, None).await?;
+        self.loaded(&before, None).await?;
         for (batch, failure) in unfit {
             if before.iter().all(|one| one.batch != batch) {
                 let failure = self.producer.request_upload(batch, failure).await;
@@ -170,42 +164,31 @@ impl Runner {
     }
 
     /// All of it is loaded now, or some of it was before; the rest is due at once.
-    async fn finish(
-        &mut self,
-        loading: &Loading,
-        settled: &[Settled],
-        started: Steady,
-    ) -> Result<(), Failure> {
-        self.record_loaded(settled, Some((loading, started))).await?;
-        if is_combined(loading) {
-            let deleting = tokio::time::timeout(DELETING, self.store.delete(&loading.manifest)).await;
-            if !matches!(deleting, Ok(Ok(()))) {
-                tracing::debug!(
-                    key = loading.manifest,
-                    "could not delete the combined manifest; a later cleanup removes it"
-                );
+    async fn finish(&mut self, attempt: Attempt<'_>, settled: &[Settled]) -> Result<(), Failure> {
+        self.loaded(settled, Some(attempt)).await?;
+        if is_combined(attempt.0) {
+            let key = &attempt.0.manifest;
+            if !matches!(tokio::time::timeout(DELETING, self.store.delete(key)).await, Ok(Ok(()))) {
+                tracing::debug!(key, "could not delete the combined manifest; a later cleanup removes it");
             }
         }
         Ok(())
     }
 
     /// A COPY was tried, and loaded nothing as far as is known: finds out which batches are at fault.
-    async fn not_loaded(
-        &mut self,
-        loading: &Loading,
-        mut failure: LoadFailure,
-        started: Steady,
-    ) -> Result<(), StepError> {
+    async fn not_loaded(&mut self, attempt: Attempt<'_>, mut failure: LoadFailure) -> Result<(), StepError> {
+        let (loading, _) = attempt;
         if let (ErrorClass::Data, [part]) = (failure.class, loading.parts.as_slice()) {
             match self.quarantine.load_good_rows(&self.connection, &part.seal).await {
-                Ok(settled) => return Ok(self.finish(loading, &[settled], started).await?),
+                Ok(settled) => return Ok(self.finish(attempt, &[settled]).await?),
                 Err(StepError::Load(of_search)) => failure = of_search,
                 Err(fatal) => return Err(fatal),
             }
         }
         let batches = loading.batches();
         if failure.at_s3 {
-            let (_, unfit) = self.verify(&batches).await?;
+            let target = &self.connection.target;
+            let (_, unfit) = verify_all(&self.store, target, self.at_once, &batches).await?;
             // The others had nothing to do with it. Another ingester may have loaded and archived these meanwhile.
             if !unfit.is_empty() {
                 return self.resolve_unfit(unfit).await;
@@ -215,8 +198,9 @@ impl Runner {
             return Err(failure.into());
         }
         if failure.blamed.is_empty() {
+            let together = batches.len();
             tracing::warn!(
-                batches = batches.len(),
+                batches = together,
                 "loading them one by one, to find the batch at fault: {failure}"
             );
             self.planner.isolated.extend(batches);
@@ -229,12 +213,8 @@ impl Runner {
         Ok(())
     }
 
-    /// Records that the ledger has these batches; `attempt` is what loaded them and when it started, if it was ours.
-    async fn record_loaded(
-        &mut self,
-        settled: &[Settled],
-        attempt: Option<(&Loading, Steady)>,
-    ) -> Result<(), Failure> {
+    /// Records that the ledger has these batches; `attempt` is what loaded them, if it was ours.
+    async fn loaded(&mut self, settled: &[Settled], attempt: Option<Attempt<'_>>) -> Result<(), Failure> {
         let wrong = match self.quarantine.verify_settled(&self.connection, settled).await {
             Ok(wrong) => wrong,
             Err(StepError::Load(failure)) => {
@@ -266,16 +246,37 @@ impl Runner {
         let noted = self.load_store.note_all(moves).await?;
         self.planner.loaded(settled.iter().map(|one| one.batch));
         self.quarantine.refresh(&self.connection).await?;
-        report::loaded(&settled, noted, attempt, self.clock.now());
+        report(&settled, noted, attempt, self.clock.now());
         Ok(())
     }
 
-    /// Records that these batches met a failure; no batch, when none was due.
+    /// Records a failure of these batches; of none, when none was due.
     pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
         if failure.class == ErrorClass::Configuration && failure.scope == Scope::Whole {
             // A new connection verifies the tables again, and names what is wrong with them.
             self.connection.close();
         }
         self.planner.failed(batches, failure).await
+    }
+}
+
+fn report(settled: &[&Settled], noted: Vec<Load>, attempt: Option<Attempt<'_>>, now: Moment) {
+    let seconds = attempt.map(|(_, started)| started.until(now.steady).as_secs_f64());
+    let seconds = seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
+    let together = settled.len();
+    for (Settled { batch, how, known, staged, .. }, load) in settled.iter().zip(noted) {
+        let Load { rows, quarantined, bytes, attempts, instance, .. } = load;
+        let parts = attempt.map(|(loading, _)| loading.parts.as_slice()).unwrap_or_default();
+        let part = parts.iter().find(|part| part.seal.batch == *batch);
+        let lag_s = part.and_then(|part| part.seal.last_received).map(|at| (now.wall - at).num_seconds());
+        let staged = staged.as_ref().map(tracing::field::display);
+        match how {
+            How::Applied => {
+                tracing::info!(%batch, rows, known, quarantined, bytes, seconds, together, attempt = attempts, lag_s, %instance, staged, "loaded");
+            }
+            How::Before => {
+                tracing::info!(%batch, rows, attempt = attempts, "is in the ledger: loaded before");
+            }
+        }
     }
 }

@@ -29,7 +29,6 @@ pub(super) struct CircuitBreaker {
     loaded: Option<DateTime<Utc>>,
 }
 
-/// What came before the failure of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Past {
     /// Attempts that failed in a row, this one included; 0 if it could not start.
@@ -47,7 +46,6 @@ impl Past {
 }
 
 impl CircuitBreaker {
-    /// A closed breaker; `first` and `max` are the waits of the configuration.
     pub(super) fn new(first: Duration, max: Duration) -> Self {
         Self { first, max, backoff: Backoff::new(first, max), open_until: None, loaded: None }
     }
@@ -57,7 +55,6 @@ impl CircuitBreaker {
         self.open_until.filter(|until| *until > now)
     }
 
-    /// Failures of every batch in a row.
     pub(super) fn failures(&self) -> u32 {
         self.backoff.failures()
     }
@@ -68,7 +65,6 @@ impl CircuitBreaker {
         self.open_until = None;
     }
 
-    /// A batch was loaded.
     pub(super) fn loaded(&mut self, now: DateTime<Utc>) {
         self.succeeded();
         self.loaded = Some(now);

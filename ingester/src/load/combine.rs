@@ -1,10 +1,9 @@
 //! What one COPY loads: a batch alone by its own manifest, several by a combined one that names the files of all.
 //!
-//! The name of a combined manifest is made of its batches, so that making it again, here or in another ingester, writes
-//! the same bytes under the same key. It is deleted when its batches are loaded: any other ingester about to load the
-//! same ones finds them in the ledger before COPY. One that stays, because a process ended or its batches were loaded
-//! otherwise, is deleted when it is old. Only objects with such a name are deleted: all others below `s3.loads` belong to
-//! somebody else.
+//! The name of a combined manifest is made of its batches, so that making it again, here or in another ingester, writes the
+//! same bytes under the same key. It is deleted when its batches are loaded: any other ingester about to load the same ones
+//! finds them in the ledger before COPY. One that stays, because a process ended or its batches were loaded otherwise, is
+//! deleted when it is old. Only objects with such a name are deleted: all others below `s3.loads` belong to somebody else.
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -22,9 +21,6 @@ use crate::redshift::transaction::{Loading, Part};
 const OLD: TimeDelta = TimeDelta::hours(25);
 
 /// Prepares the loading of these batches, which are whole, alike, and at least one.
-///
-/// # Errors
-/// When the manifest cannot be written.
 pub async fn loading(store: &ObjectStore, target: &Target, seals: Vec<Seal>) -> Result<Loading, LoadFailure> {
     let manifest = match seals.as_slice() {
         [only] => format!("{}{MANIFEST}", layout::folder(&target.to_ingest, only.batch)),
@@ -42,15 +38,11 @@ pub async fn loading(store: &ObjectStore, target: &Target, seals: Vec<Seal>) -> 
 }
 
 /// Whether the manifest was made here, and not by a producer.
-#[must_use]
 pub fn is_combined(loading: &Loading) -> bool {
     loading.parts.len() > 1
 }
 
 /// Deletes combined manifests that are no longer used, and nothing else.
-///
-/// # Errors
-/// When S3 refuses.
 pub async fn tidy(store: &ObjectStore, prefix: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
     for key in store.list_older(prefix, now - OLD, |key| is_own(prefix, key)).await? {
         store.delete(&key).await?;
@@ -72,22 +64,17 @@ fn manifest(target: &Target, seals: &[Seal]) -> Manifest {
 fn key(prefix: &str, seals: &[Seal]) -> String {
     let mut hash = Xxh3::new();
     seals.iter().for_each(|seal| hash.update(seal.batch.as_bytes()));
-    let first = seals.first().map(|seal| seal.batch).map_or_else(String::new, |id: BatchId| id.to_string());
+    let first = seals.first().map_or_else(String::new, |seal| seal.batch.to_string());
     format!("{prefix}{first}-{:032x}.json", hash.digest128())
 }
 
 /// Whether [`key`] makes keys such as this one.
 fn is_own(prefix: &str, key: &str) -> bool {
-    let parts = || {
-        let name = key.strip_prefix(prefix)?.strip_suffix(".json")?;
-        let (batch, hash) = name.rsplit_once('-')?;
-        let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        let is_hash = hash.len() == 32 && hash.bytes().all(hex);
-        // As it is written: an id in capitals is another key.
-        let is_batch = batch.parse::<BatchId>().is_ok_and(|id| id.to_string() == batch);
-        Some(is_hash && is_batch)
-    };
-    parts().unwrap_or(false)
+    let name = key.strip_prefix(prefix).and_then(|name| name.strip_suffix(".json"));
+    let Some((batch, hash)) = name.and_then(|name| name.rsplit_once('-')) else { return false };
+    // As they are written: an id in capitals is another key.
+    let is_hash = hash.len() == 32 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    is_hash && batch.parse::<BatchId>().is_ok_and(|id| id.to_string() == batch)
 }
 
 #[cfg(test)]

@@ -11,13 +11,12 @@ use state::loads::{ErrorClass, LedgerMark, Loads};
 use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
 use crate::load_store::LoadStore;
-use crate::redshift::ledger_mark::{self, Mark};
-use crate::redshift::{Connector, Session, SqlFailure, Target, catalog, errors, orphan_session, stage};
+use crate::redshift::errors::Doing;
+use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
 
-/// What to do about a ledger that an earlier version made.
+/// An earlier version made the ledger.
 const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates it";
 
-/// The connection to Redshift, and the tables that are loaded over it.
 pub(super) struct Connection {
     connector: Connector,
     identity: Identity,
@@ -46,12 +45,11 @@ impl Connection {
         Ok((self.session.as_ref().ok_or_else(none)?, &self.target))
     }
 
-    /// Ends the session; the next one verifies the tables again.
+    /// The next session verifies the tables again.
     pub(super) fn close(&mut self) {
         self.session = None;
     }
 
-    /// Asks Redshift to cancel the statement under way.
     pub(super) async fn cancel(&mut self, within: Duration) {
         if let Some(session) = self.session.take()
             && let Ok(Err(error)) = tokio::time::timeout(within, session.cancel()).await
@@ -66,18 +64,17 @@ impl Connection {
             return Ok(false);
         }
         self.session = None;
-        let failed = |doing| move |failure: SqlFailure| errors::load_failure(&failure, doing);
-        let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
+        let session = self.connector.open().await.doing("connecting to Redshift")?;
         if let Some(before) = self.load_store.on_disk(Loads::session).await? {
-            orphan_session::end(&session, &before).await.map_err(failed("ending an earlier session"))?;
+            orphan_session::end(&session, &before).await.doing("ending an earlier session")?;
         }
         // Noted before it locks anything.
         let began = orphan_session::identify(&session).await;
         self.load_store.on_disk(move |loads| loads.note_session(began.as_ref())).await?;
         let mark = verify_tables(&session, &self.target).await?;
         self.identity.claim(&mark).await.map_err(LoadFailure::from)?;
-        let shape = stage::shape(&session, &self.target).await;
-        self.target.shape = shape.map_err(failed("looking at the columns of the table"))?;
+        let not_null = stage::not_null(&session, &self.target).await;
+        self.target.not_null = not_null.doing("looking at the columns of the table")?;
         self.report(&mark);
         self.note_mark(mark).await?;
         self.session = Some(session);
@@ -85,7 +82,7 @@ impl Connection {
         Ok(true)
     }
 
-    fn report(&self, mark: &Mark) {
+    fn report(&self, mark: &LedgerMark) {
         let target = &self.target;
         let knows_from = mark.knows_from.map(|at| tracing::field::display(at.format("%F %T UTC")));
         tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");
@@ -106,21 +103,18 @@ impl Connection {
     }
 
     /// Keeps what the mark of the ledger says for `state dump`, which has no connection.
-    pub(super) async fn note_mark(&self, mark: Mark) -> Result<(), Failure> {
-        let Mark { knows_from, pipeline, table } = mark;
-        let mark = LedgerMark { pipeline, table, knows_from };
+    pub(super) async fn note_mark(&self, mark: LedgerMark) -> Result<(), Failure> {
         self.load_store.on_disk(move |loads| loads.note_ledger_mark(&mark)).await
     }
 }
 
-async fn verify_tables(session: &Session, target: &Target) -> Result<Mark, LoadFailure> {
+async fn verify_tables(session: &Session, target: &Target) -> Result<LedgerMark, LoadFailure> {
     for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
-        session.run(&sql).await.map_err(|error| errors::load_failure(&error, doing))?;
+        session.run(&sql).await.doing(doing)?;
     }
     // By the catalog: reading the table itself would wait for whoever holds the lock.
     let lock = catalog::fetch(session, &target.lock).await;
-    let lock = lock.map_err(|error| errors::load_failure(&error, "looking for the table of the lock"))?;
-    if lock.is_empty() {
+    if lock.doing("looking for the table of the lock")?.is_empty() {
         let why = format!("there is no table {}, or redshift.user may not see it", target.lock);
         return Err(LoadFailure::of_all(ErrorClass::Configuration, why, NO_LOCK));
     }

@@ -10,9 +10,12 @@ use shared::seal::Seal;
 
 use crate::facts::folder::{Folder, verify};
 use crate::failure::{LoadFailure, Scope};
+use crate::redshift::errors::Doing;
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::Settled;
-use crate::redshift::{Session, Target, errors};
+use crate::redshift::{Session, Target};
+
+const READING: &str = "reading the ledger";
 
 /// Batches that cannot be loaded as they stand in S3, each with the reason.
 pub(super) type Unfit = Vec<(BatchId, LoadFailure)>;
@@ -49,16 +52,15 @@ pub(super) async fn verify_all(
     Ok((fit, unfit))
 }
 
-/// Which of these batches, whose folders are not whole, the ledger has. Where the seal still stands it tells whether
-/// the ledger has this very batch, or another one of the same id.
+/// Which of these batches, whose folders are not whole, the ledger has. A seal that still stands tells whether it has
+/// this very batch.
 pub(super) async fn in_ledger(
     session: &Session,
     target: &Target,
     store: &ObjectStore,
     batches: &[BatchId],
 ) -> Result<Vec<Settled>, LoadFailure> {
-    let reading = |failure| errors::load_failure(&failure, "reading the ledger");
-    let rows = session.run(&target.select_known(batches)).await.map_err(reading)?;
+    let rows = session.run(&target.select_known(batches)).await.doing(READING)?;
     let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
     let mut before = Vec::with_capacity(there.len());
     for batch in batches.iter().filter(|batch| there.contains(*batch)) {
@@ -72,7 +74,7 @@ pub(super) async fn in_ledger(
             before.push(Settled::before(*batch, *batch, 0));
             continue;
         };
-        let entries = ledger_lookup::fetch_entries(session, target, &[&seal]).await.map_err(reading)?;
+        let entries = ledger_lookup::fetch_entries(session, target, &[&seal]).await.doing(READING)?;
         match ledger_lookup::find(&seal, &entries) {
             InLedger::Yes(row) => before.push(Settled::before(*batch, row.id, row.known)),
             InLedger::Other(_) => tracing::warn!(

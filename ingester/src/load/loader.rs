@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use shared::clock::{Clock, Steady};
 use shared::config::Config;
 use shared::exit::Failure;
@@ -9,8 +10,7 @@ use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use tokio::sync::mpsc;
 
-use crate::facts::unknown_folders::Hint;
-use crate::facts::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target};
@@ -23,7 +23,6 @@ use super::unknown::UnknownCheck;
 /// A pause ends by the wall clock. Read it this often, because somebody may set it.
 const RECHECK_PAUSE: Duration = Duration::from_secs(60);
 
-/// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// Something was done; there may be more.
@@ -34,7 +33,6 @@ enum Progress {
     Hold(Option<Steady>),
 }
 
-/// Loads what is due, one COPY at a time.
 pub(crate) struct Loader {
     load_store: LoadStore,
     pauses: Pauses,
@@ -44,7 +42,6 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    /// A loader that has not connected yet.
     pub(crate) fn new(
         config: &Config,
         target: Target,
@@ -63,8 +60,7 @@ impl Loader {
         }
     }
 
-    /// Does the one thing that is next. Fails when the load store fails; failures of S3 and Redshift are recorded, and
-    /// the next steps wait for them.
+    /// Does the one thing that is next. Records failures of S3 and Redshift, and the next steps wait for them.
     async fn step(&mut self) -> Result<Progress, Failure> {
         let now = self.clock.now();
         if let Some(paused) = self.pauses.report_change(now.wall) {
@@ -115,7 +111,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Loads until shutdown; then the attempt under way has `patience` to end by itself. Fails when the load store fails.
+    /// Loads until shutdown; then the attempt under way has `patience` to end by itself.
     pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         let clock = self.clock.clone();
         while !shutdown.is_stopping() {
@@ -135,18 +131,11 @@ impl Loader {
             tokio::select! {
                 () = self.load_store.to_load(), if by_load_store => {}
                 () = self.pauses.changed() => {}
-                () = sleep_until(&clock, until) => {}
+                Some(()) = OptionFuture::from(until.map(|moment| clock.sleep_until(moment))) => {}
                 () = shutdown.stopping() => {}
             }
         }
         Ok(())
-    }
-}
-
-async fn sleep_until(clock: &Clock, moment: Option<Steady>) {
-    match moment {
-        Some(moment) => clock.sleep_until(moment).await,
-        None => std::future::pending().await,
     }
 }
 

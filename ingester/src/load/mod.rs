@@ -13,7 +13,6 @@ mod attempt;
 mod folders;
 mod quarantine_check;
 mod planner;
-mod report;
 pub(crate) mod plan;
 mod circuit_breaker;
 mod connection;

@@ -1,8 +1,8 @@
 //! Pauses of loading: the one that `ingester pause` asks for and those of `ingester.pause`. The loader asks before each
-//! step; the socket takes changes and tells `state dump` of them. Discovery and archiving go on meanwhile. A pause by hand
-//! is durable before it is answered, and outlives a crash.
+//! step; the socket takes changes and tells `state dump` of them. Discovery and archiving go on meanwhile. A pause by
+//! hand is durable before it is answered, and outlives a crash.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,6 +15,8 @@ use state::loads::{Load, Loads, Pause, Paused, PausedBy, Pausing};
 use state::status::feed::Owner;
 use state::status::snapshot::{IngesterSnapshot, Matching};
 use tokio::sync::Notify;
+
+use crate::load_store::locked;
 
 /// The pauses of one ingester, and its load store for those who ask about it. Clones share them.
 #[derive(Debug, Clone)]
@@ -33,8 +35,8 @@ struct Inner {
     clock: Clock,
 }
 
-/// A pause by hand, and when it is over at the latest: it lasts no longer than it was to last in all, even if the wall
-/// clock is set back meanwhile. A window is a time of day, and follows the wall clock.
+/// A pause by hand, and when it is over at the latest, even if the wall clock is set back meanwhile. A window is a time
+/// of day, and follows the wall clock.
 #[derive(Debug, Clone)]
 struct ByHand {
     pause: Pause,
@@ -51,11 +53,6 @@ impl ByHand {
     fn is_over(&self, now: Steady) -> bool {
         self.over.is_some_and(|over| over <= now)
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked left whole values behind: each change is one assignment.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pauses {
@@ -97,7 +94,7 @@ impl Pauses {
         paused
     }
 
-    /// Returns when a pause by hand began or ended since the last call.
+    /// Waits until a pause by hand begins or ends.
     pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
     }

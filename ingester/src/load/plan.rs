@@ -3,19 +3,17 @@
 use std::collections::HashSet;
 
 use shared::clock::Steady;
-use shared::config::Ingester;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadState};
 
 /// Attempts that failed in a row after which a batch is no longer loaded together with others.
 const TRIED_TOGETHER: u32 = 3;
 
-/// What the loader does now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Load these with one COPY; there is at least one, and the oldest comes first.
     Load(Vec<BatchId>),
-    /// Nothing is due before this moment, or before something new is found.
+    /// Nothing is due before this moment, or before discovery finds something.
     Wait(Option<Steady>),
 }
 
@@ -24,19 +22,11 @@ pub(crate) enum Next {
 pub(crate) struct Bounds {
     pub batches: usize,
     pub rows: u64,
-    /// Bytes in S3.
     pub bytes: u64,
 }
 
-impl Bounds {
-    pub(super) fn new(config: &Ingester) -> Self {
-        Self { batches: config.batches_per_copy, rows: config.rows_per_copy, bytes: config.bytes_per_copy.0 }
-    }
-}
-
 /// The batches that are each loaded alone: those of a COPY that one of them made fail, while it is unknown which, and
-/// those that must be loaded the staged way. Kept in memory only: after a restart they are tried together once more, and
-/// come here again.
+/// those that must be loaded the staged way. After a restart they are tried together once more, and come here again.
 #[derive(Debug, Default)]
 pub(crate) struct Isolated(HashSet<BatchId>);
 
@@ -50,11 +40,7 @@ impl Isolated {
     }
 
     fn goes_alone(&self, load: &Load) -> bool {
-        let own_failure = matches!(
-            load.last_class(),
-            Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown)
-        );
-        own_failure
+        matches!(load.last_class(), Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown))
             || load.sifting
             || load.tries_in_a_row().0 >= TRIED_TOGETHER
             || self.0.contains(&load.batch)
@@ -64,17 +50,15 @@ impl Isolated {
 /// When a load is due, if ever; it is not retried before `until`.
 fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
-        // *Loading*: the attempt was cut short with the process, or another batch kept its COPY from being made. The
-        // next attempt asks the ledger what became of it.
+        // *Loading*: its attempt was cut short, or another batch kept its COPY from being made. The ledger tells.
         LoadState::Discovered | LoadState::Loading => Some(now),
         LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
         LoadState::Loaded { .. } | LoadState::Archived { .. } => None,
     }
 }
 
-/// The oldest batch that is due, and with it others that are due now and written alike, oldest first, as many as the
-/// bounds allow. `loads` come oldest first, each with the moment before which it is not retried. One that waits for its
-/// retry does not hold back younger ones, because every batch stands for itself.
+/// The oldest batch that is due, and with it others that are due and written alike, as many as the bounds allow. `loads`
+/// come oldest first, each with the moment before which it is not retried. One that waits does not hold back younger ones.
 pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
@@ -85,13 +69,10 @@ pub(crate) fn next<'l>(
     let mut chosen: Vec<&Load> = Vec::new();
     let (mut rows, mut bytes) = (0_u64, 0_u64);
     for (load, until) in loads {
-        match due(load, until, now) {
-            None => continue,
-            Some(at) if at > now => {
-                earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
-                continue;
-            }
-            Some(_) => {}
+        let Some(at) = due(load, until, now) else { continue };
+        if at > now {
+            earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
+            continue;
         }
         if let Some(first) = chosen.first() {
             if load.form != first.form || isolated.goes_alone(load) {

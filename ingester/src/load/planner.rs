@@ -1,18 +1,18 @@
 //! What the loader may do now: the plan over the load store, held by the circuit breaker. Failures come here to decide
 //! when each batch is retried.
 
+use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Steady};
 use shared::config::Ingester;
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use state::loads::LoadEvent;
+use state::loads::{ErrorClass, LoadEvent};
 
-use crate::failure::LoadFailure;
+use crate::failure::{LoadFailure, Scope};
 use crate::load_store::LoadStore;
 
 use super::circuit_breaker::{CircuitBreaker, Past};
 use super::plan::{self, Bounds, Isolated, Next};
-use super::report::{self, First};
 
 pub(super) struct Planner {
     load_store: LoadStore,
@@ -28,7 +28,11 @@ impl Planner {
     pub(super) fn new(config: &Ingester, load_store: LoadStore, clock: &Clock) -> Self {
         Self {
             load_store,
-            bounds: Bounds::new(config),
+            bounds: Bounds {
+                batches: config.batches_per_copy,
+                rows: config.rows_per_copy,
+                bytes: config.bytes_per_copy.0,
+            },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
             alert_after: config.alert_after,
@@ -45,8 +49,7 @@ impl Planner {
         batches.into_iter().for_each(|batch| self.isolated.remove(batch));
     }
 
-    /// Notes the failure of these batches, as far as they are not loaded, and when each is retried. One that failed before
-    /// its attempt shows it too, without counting an attempt.
+    /// Notes the failure of these batches, and when each is retried. One that failed before its attempt counts no attempt.
     pub(super) async fn failed(&mut self, batches: &[BatchId], failure: &LoadFailure) -> Result<(), Failure> {
         let now = self.clock.now();
         let mut met = Vec::with_capacity(batches.len());
@@ -65,7 +68,7 @@ impl Planner {
         for (batch, past, load) in met {
             let next = now.wall + self.breaker.wait(failure, scope, past, now.steady);
             if first.is_none() {
-                first = Some(First { batch, attempt: load.attempts, next });
+                first = Some((batch, load.attempts, next));
                 failures = failures.max(load.failed.saturating_add(1));
             }
             let why = failure.to_string();
@@ -75,16 +78,42 @@ impl Planner {
         if !moves.is_empty() {
             self.load_store.note_all(moves).await?;
         }
-        report::failed(failure, scope, first.as_ref(), together, (failures, failures >= self.alert_after));
+        report(failure, scope, first, together, (failures, failures >= self.alert_after));
         Ok(())
+    }
+}
+
+/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them, its
+/// attempts and its retry; `alert` says that it failed `failures` times, which needs an operator.
+fn report(
+    failure: &LoadFailure,
+    scope: Scope,
+    first: Option<(BatchId, u32, DateTime<Utc>)>,
+    together: usize,
+    (failures, alert): (u32, bool),
+) {
+    let batch = first.map(|(batch, ..)| tracing::field::display(batch));
+    let attempt = first.map(|(_, attempt, _)| attempt);
+    let next = first.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
+    let (loud, what) = match (failure.class, scope) {
+        (ErrorClass::Configuration, Scope::Whole) => (true, "loading is held up"),
+        (ErrorClass::Configuration | ErrorClass::Data, _) => (true, "the batch waits whole"),
+        (ErrorClass::Unknown, _) if !alert => {
+            (false, "Redshift said something this version does not know; trying again")
+        }
+        _ if alert => (true, "still not loaded"),
+        _ => (false, "not loaded, trying again"),
+    };
+    if loud {
+        tracing::error!(batch, together, attempt, next, failures, "{what}: {failure}");
+    } else {
+        tracing::warn!(batch, together, attempt, next, "{what}: {failure}");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use state::loads::ErrorClass;
 
     use super::*;
     use crate::facts::folder::tests::seal;

@@ -28,7 +28,7 @@ pub(super) struct QuarantineCheck {
     quarantine: Quarantine,
     store: ObjectStore,
     load_store: LoadStore,
-    /// When to ask the ledger next.
+    /// When to [`Self::refresh`] next.
     next: Steady,
     clock: Clock,
 }
@@ -39,8 +39,8 @@ impl QuarantineCheck {
         Self { quarantine, store, load_store, next: clock.steady(), clock: clock.clone() }
     }
 
-    /// Loads a batch without the rows that Redshift refuses. A failure of S3 is that of the quarantine and holds this
-    /// batch only: batches that need none go on.
+    /// Loads a batch without the rows that Redshift refuses. A failure of S3 holds this batch only: others need no
+    /// quarantine.
     pub(super) async fn load_good_rows(
         &self,
         connection: &Connection,
@@ -105,7 +105,6 @@ impl QuarantineCheck {
         Ok(wrong)
     }
 
-    /// Asks the ledger with the next step.
     pub(super) fn refresh_soon(&mut self) {
         self.next = self.clock.steady();
     }

@@ -7,11 +7,11 @@ use shared::ids::Instance;
 use state::loads::Load;
 use tokio::sync::mpsc;
 
-use crate::facts::unknown_folders::Hint;
-use crate::facts::unknown_folders::UnknownFolders;
+use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::load_store::LoadStore;
-use crate::redshift::{Rows, errors};
+use crate::redshift::Rows;
+use crate::redshift::errors::Doing;
 
 use super::connection::Connection;
 use super::quarantine_check::ASKED_AT_ONCE;
@@ -45,8 +45,7 @@ impl UnknownCheck {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = session.run(&target.select_entries(&asked)).await;
-        let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
+        let rows = session.run(&target.select_entries(&asked)).await.doing("reading the ledger")?;
         let loaded = ledger_rows(&rows, self.clock.wall());
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {
@@ -71,15 +70,12 @@ impl UnknownCheck {
 }
 
 fn ledger_rows(rows: &Rows, now: DateTime<Utc>) -> Vec<Load> {
-    let entry = |row: &Vec<Option<String>>| {
-        let [Some(batch), instance, files, loaded, bytes] = row.as_slice() else { return None };
-        let number =
-            |value: &Option<String>| value.as_deref().and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (batch, instance) = (batch.parse().ok()?, Instance::try_from(instance.clone()?).ok()?);
-        let files = u32::try_from(number(files)).unwrap_or(u32::MAX);
-        Some(Load::new(batch, instance, files, number(loaded), number(bytes), now))
-    };
-    rows.0.iter().filter_map(entry).collect()
+    rows.read(|row| {
+        let instance = Instance::try_from(row.text(1)?.to_owned()).ok()?;
+        let number = |column| row.get::<u64>(column).unwrap_or(0);
+        let files = u32::try_from(number(2)).unwrap_or(u32::MAX);
+        Some(Load::new(row.get(0)?, instance, files, number(3), number(4), now))
+    })
 }
 
 #[cfg(test)]

@@ -8,14 +8,11 @@ use shared::causes::causes;
 
 use crate::redshift::redact;
 
-/// Why a statement brought no result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SqlFailure {
-    /// Redshift refused it.
     Refused {
         /// SQLSTATE; nearly always `XX000`, whatever the error is.
         state: String,
-        /// The error message.
         message: String,
         /// The DETAIL, a block with `code:` and `context:` among its lines.
         detail: String,
@@ -34,7 +31,6 @@ impl SqlFailure {
         self.detail_line("code:")?.parse().ok()
     }
 
-    /// Whether Redshift refused the user or the password.
     pub(super) fn is_login(&self) -> bool {
         matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
     }
@@ -78,7 +74,6 @@ impl From<tokio_postgres::Error> for SqlFailure {
     }
 }
 
-/// The rows of an answer, as text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rows(pub Vec<Vec<Option<String>>>);
 
@@ -98,11 +93,10 @@ impl Rows {
     }
 
     /// Reads each row. Rows that cannot be read are left out: somebody else wrote them.
-    pub(super) fn read<T>(&self, read: impl Fn(Row<'_>) -> Option<T>) -> Vec<T> {
+    pub(crate) fn read<T>(&self, read: impl Fn(Row<'_>) -> Option<T>) -> Vec<T> {
         self.0.iter().filter_map(|cells| read(Row(cells))).collect()
     }
 
-    /// The first value of each row, if it can be read as a `T`.
     pub(crate) fn first_column<T: FromStr>(&self) -> Vec<T> {
         self.read(|row| row.get(0))
     }
@@ -110,11 +104,11 @@ impl Rows {
 
 /// A row of an answer. A column that it does not have is NULL.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a>(&'a [Option<String>]);
+pub(crate) struct Row<'a>(&'a [Option<String>]);
 
 impl<'a> Row<'a> {
     /// As it came, blanks included.
-    pub(super) fn text(self, column: usize) -> Option<&'a str> {
+    pub(crate) fn text(self, column: usize) -> Option<&'a str> {
         self.0.get(column)?.as_deref()
     }
 
@@ -123,8 +117,13 @@ impl<'a> Row<'a> {
         self.text(column).map(str::trim)
     }
 
-    pub(super) fn get<T: FromStr>(self, column: usize) -> Option<T> {
+    pub(crate) fn get<T: FromStr>(self, column: usize) -> Option<T> {
         self.trimmed(column)?.parse().ok()
+    }
+
+    /// A number that the answer to `sql` must have.
+    pub(super) fn number(self, column: usize, sql: &str) -> Result<u64, SqlFailure> {
+        self.get(column).ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))
     }
 
     pub(super) fn time(self, column: usize) -> Option<DateTime<Utc>> {

@@ -1,16 +1,28 @@
 //! The columns of a table as Redshift's catalog has them, and whether rows can be loaded into them.
+//!
+//! A seal names the columns of its rows, so that a batch that was made under another schema can be loaded. A column that
+//! only such a batch needs, and the table lacks, holds up that batch alone.
 
 use std::collections::HashMap;
 
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::schema::{Encoding, Schema};
+use shared::seal::Seal;
+use state::loads::ErrorClass;
 
+use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
 use crate::redshift::connect::Connector;
 use crate::redshift::ddl::{Difference, Effect, Layout, LiveColumn, TableOptions, compare};
+use crate::redshift::loading::Part;
 use crate::redshift::session::Session;
 use crate::redshift::sql::Table;
+use crate::redshift::target::Target;
+
+const NAMED: usize = 10;
+const ADVICE: &str = "add them to the table, as `ingester ddl --diff` prints it with the [schema] they come from; then it \
+                      is loaded by itself, and they may be dropped again";
 
 /// The columns of a table in its own order; none if there is no such table, or none that redshift.user may see.
 pub(crate) async fn fetch(session: &Session, table: &Table) -> Result<Vec<LiveColumn>, SqlFailure> {
@@ -71,20 +83,16 @@ fn layout(row: Row<'_>) -> Option<(String, Layout)> {
     Some((row.text(0)?.to_owned(), Layout { encoding, distkey, sortkey: row.get(3)? }))
 }
 
-/// Refuses to start when every COPY would fail on the table as it is: exit 78, naming the columns. While Redshift does not
-/// answer, the loader waits for it later.
+/// Refuses to start, by [`unloadable`]. While Redshift does not answer, the loader waits for it later.
 pub(crate) async fn refuse_unloadable(
     config: &Config,
     schema: &Schema,
     connector: &Connector,
 ) -> Result<(), Failure> {
-    let table = config.redshift.table.clone().into();
-    let live = match connector.open().await {
-        Ok(session) => fetch(&session, &table).await,
-        Err(failure) => Err(failure),
-    };
-    match live {
-        Ok(live) => unloadable(&table, schema, &live, config),
+    let table = Table(config.redshift.table.clone());
+    let live = async || fetch(&connector.open().await?, &table).await;
+    match live().await {
+        Ok(live) => unloadable(config, schema, &live),
         Err(error) => {
             tracing::warn!(%error, %table, "the table could not be compared with the schema before the start");
             Ok(())
@@ -93,12 +101,8 @@ pub(crate) async fn refuse_unloadable(
 }
 
 /// Fails with exit 78, naming the columns, when every COPY would fail on this table.
-pub(crate) fn unloadable(
-    table: &Table,
-    schema: &Schema,
-    live: &[LiveColumn],
-    config: &Config,
-) -> Result<(), Failure> {
+pub(crate) fn unloadable(config: &Config, schema: &Schema, live: &[LiveColumn]) -> Result<(), Failure> {
+    let table = Table(config.redshift.table.clone());
     let fault = |text: String| Err(Failure::new(Exit::Config, anyhow::anyhow!(text)));
     if live.is_empty() {
         return fault(format!(
@@ -138,11 +142,48 @@ fn warning(differences: &[Difference]) -> Option<String> {
     (!parts.is_empty()).then(|| parts + "`ingester ddl --diff` prints what makes it right")
 }
 
+/// Keeps those that one COPY can load with the first: their rows have the same columns.
+pub(crate) fn keep_alike(ours: &[String], seals: &mut Vec<Seal>) {
+    let Some(first) = seals.first().map(|seal| seal.columns.clone()) else { return };
+    let of = |columns: &Option<Vec<String>>| columns.as_deref().unwrap_or(ours).to_vec();
+    let wanted = of(&first);
+    seals.retain(|seal| of(&seal.columns) == wanted);
+}
+
+/// Why these batches cannot be loaded and others can: the table lacks columns which only they name. Columns that this
+/// ingester's schema has too are missing for every batch.
+pub(super) async fn missing_of_batch(session: &Session, target: &Target, part: &Part) -> Option<LoadFailure> {
+    let columns = part.seal.columns.as_deref().filter(|columns| **columns != target.columns)?;
+    let live = fetch(session, &target.table).await;
+    let live =
+        live.inspect_err(|error| tracing::debug!(%error, "cannot read the columns of the table")).ok()?;
+    let missing = missing(columns, &live);
+    if missing.is_empty() || live.is_empty() || missing.iter().any(|name| target.columns.contains(name)) {
+        return None;
+    }
+    let mut named = missing.iter().take(NAMED).map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+    if missing.len() > NAMED {
+        named += &format!(" and {} more", missing.len() - NAMED);
+    }
+    let why = format!(
+        "the table {} has no column {named}, which rows of batch {} have (they were made for schema {}, this \
+         ingester has {})",
+        target.table, part.seal.batch, part.seal.schema, target.fingerprint
+    );
+    Some(LoadFailure { advice: ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
+}
+
+fn missing<'c>(columns: &'c [String], live: &[LiveColumn]) -> Vec<&'c String> {
+    let there = |name: &String| live.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+    columns.iter().filter(|name| !there(name)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use shared::schema::SqlType;
 
     use super::*;
+    use crate::facts::folder::tests::seal;
     use crate::redshift::answer::Rows;
     use crate::redshift::ddl::{Misfit, What};
     use crate::redshift::sql::tests::table;
@@ -208,5 +249,41 @@ mod tests {
         );
         let said = warning(&[difference(of_type(Misfit::Altered))]).unwrap();
         assert!(said.starts_with("values will be altered by their type in the table: a is"), "{said}");
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn only_batches_of_the_same_columns_in_the_same_order_go_together() {
+        let ours = names(&["a", "b"]);
+        let with = |columns: Option<&[&str]>| Seal { columns: columns.map(names), ..seal() };
+        let all =
+            [None, Some(&["a", "b"][..]), Some(&["b", "a"]), Some(&["a"]), Some(&["a", "b", "c"])].map(with);
+        let kept = |first: usize| {
+            let mut seals: Vec<Seal> = all[first..].to_vec();
+            keep_alike(&ours, &mut seals);
+            seals.iter().map(|seal| seal.batch).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(0), [all[0].batch, all[1].batch], "a seal without names is loaded by our columns");
+        assert_eq!((kept(2), kept(3)), (vec![all[2].batch], vec![all[3].batch]));
+        assert_eq!(kept(4), [all[4].batch]);
+        let mut none = Vec::new();
+        keep_alike(&ours, &mut none);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn what_the_table_lacks_is_told_apart_from_what_it_has_beside() {
+        let live = |name: &str| LiveColumn {
+            name: name.to_owned(),
+            type_text: "bigint".to_owned(),
+            not_null: false,
+            has_default: false,
+            layout: None,
+        };
+        let (columns, live) = (names(&["a", "b", "c"]), ["A", "c", "own"].map(live));
+        assert_eq!(missing(&columns, &live), ["b"]);
     }
 }

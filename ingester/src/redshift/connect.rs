@@ -1,5 +1,6 @@
 //! Opens connections: time limits, keep-alive, and TLS that checks chain and host name.
 
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ const UNANSWERED: Duration = Duration::from_secs(45);
 /// How to reach Redshift. No `Debug`: it holds the password.
 #[derive(Clone)]
 pub struct Connector {
-    login: Login,
+    pub(crate) login: Login,
     config: tokio_postgres::Config,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
@@ -37,10 +38,8 @@ pub struct Connector {
 }
 
 impl Connector {
-    /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// When the certificates to trust cannot be read.
+    /// Prepares connections that Redshift shows under the name `application`. Nothing is sent yet. Fails when the
+    /// certificates to trust cannot be read.
     pub fn new(config: &Config, application: &str, clock: Clock) -> Result<Self, Failure> {
         let (login, redshift) = (Login::new(config, clock.clone()), &config.redshift);
         let tls = match redshift.tls {
@@ -70,39 +69,30 @@ impl Connector {
         })
     }
 
-    pub(crate) fn login(&self) -> &Login {
-        &self.login
-    }
-
     /// The credential that a connection would be opened with now.
     pub(crate) async fn credential(&self) -> Result<Credential, SqlFailure> {
         Ok(self.login.credential(self.connect_timeout).await?.0)
     }
 
-    /// Opens a session, with its time limit set.
-    ///
-    /// # Errors
-    /// When Redshift refuses it, or does not answer within `redshift.connect_timeout`.
+    /// Opens a session, with its time limit set. Fails when Redshift does not answer within `redshift.connect_timeout`.
     pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
-        Box::pin(self.log_in())
-    }
-
-    async fn log_in(&self) -> Result<Session, SqlFailure> {
-        let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
-        let opened = self.open_as(&credential).await;
-        match &opened {
-            Err(refusal) if credential.life.is_some() && refusal.is_login() => {
-                self.login.refused(&credential).await;
-                if fresh {
-                    return opened;
+        Box::pin(async {
+            let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
+            let opened = self.open_as(&credential).await;
+            match &opened {
+                Err(refusal) if credential.life.is_some() && refusal.is_login() => {
+                    self.login.refused(&credential).await;
+                    if fresh {
+                        return opened;
+                    }
+                    // It ended earlier than AWS said, or Redshift's clock is ahead.
+                    tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
+                    let (credential, _) = self.login.credential(self.connect_timeout).await?;
+                    self.open_as(&credential).await
                 }
-                // It ended earlier than AWS said, or Redshift's clock is ahead.
-                tracing::info!(%refusal, "Redshift refused a password that AWS gave out earlier: asking for a new one");
-                let (credential, _) = self.login.credential(self.connect_timeout).await?;
-                self.open_as(&credential).await
+                _ => opened,
             }
-            _ => opened,
-        }
+        })
     }
 
     async fn open_as(&self, credential: &Credential) -> Result<Session, SqlFailure> {
@@ -124,13 +114,11 @@ impl Connector {
             session.prepare().await?;
             Ok(session)
         };
-        match tokio::time::timeout(self.connect_timeout, opening).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                let limit = shared::human::duration(self.connect_timeout);
-                Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
-            }
-        }
+        let limit = self.connect_timeout;
+        tokio::time::timeout(limit, opening).await.map_err(|_| {
+            let limit = shared::human::duration(limit);
+            SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)"))
+        })?
     }
 }
 
@@ -144,15 +132,14 @@ fn client_config(ca_file: &Path) -> Result<ClientConfig, Failure> {
 }
 
 fn roots_of(file: &Path) -> Result<RootCertStore, Failure> {
-    let fail = |what: String| {
+    let fail = |what: &dyn Display| {
         Failure::new(Exit::Config, anyhow::anyhow!("redshift.ca_file: {}: {what}", file.display()))
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(error.to_string()))? {
-        let certificate = certificate.map_err(|error| fail(error.to_string()))?;
-        roots.add(certificate).map_err(|error| fail(error.to_string()))?;
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| fail(&error))? {
+        roots.add(certificate.map_err(|error| fail(&error))?).map_err(|error| fail(&error))?;
     }
-    if roots.is_empty() { Err(fail("holds no certificate (PEM)".to_owned())) } else { Ok(roots) }
+    if roots.is_empty() { Err(fail(&"holds no certificate (PEM)")) } else { Ok(roots) }
 }
 
 fn system_roots() -> Result<RootCertStore, Failure> {

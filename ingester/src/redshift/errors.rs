@@ -8,15 +8,13 @@ use crate::failure::{IN_ARCHIVE_ADVICE, LoadFailure, Pace, Scope};
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::server::LOCK;
 
-/// What an error means.
+/// What an error means; its fields are those of a [`LoadFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Verdict {
     pub(crate) class: ErrorClass,
     pub(crate) scope: Scope,
-    /// What an operator can do; empty when it passes by itself.
     pub(crate) advice: &'static str,
     pub(crate) pace: Pace,
-    /// Whether Redshift met it at S3.
     pub(crate) at_s3: bool,
 }
 
@@ -31,7 +29,6 @@ struct Rule {
     verdict: Verdict,
 }
 
-/// An answer that the table does not know.
 const UNKNOWN: Verdict = Verdict {
     class: ErrorClass::Unknown,
     scope: Scope::Whole,
@@ -60,7 +57,6 @@ const fn state(states: &'static [&'static str], verdict: Verdict) -> Rule {
     Rule { states, ..rule(verdict) }
 }
 
-/// It passes by itself.
 const PASSES: Verdict = Verdict { class: Passing, advice: "", ..UNKNOWN };
 /// The files are not what was sealed.
 const NOT_AS_SEALED: Verdict = Verdict { class: Incomplete, scope: Scope::Batch, ..PASSES };
@@ -141,12 +137,9 @@ const CERTIFICATE: &str = "invalid peer certificate";
 const RULES: &[Rule] = &[
     // What AWS answered to the request for a password.
     both(PASSWORD, &["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
-    both(
-        PASSWORD,
-        &["no aws credentials", "invalidclienttokenid", "unrecognizedclient"],
-        mend(IAM_CREDENTIAL),
-    ),
-    both(PASSWORD, &["signature", "missingauthenticationtoken", "requestexpired"], mend(IAM_CREDENTIAL)),
+    both(PASSWORD, &["no aws credentials", "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
+    both(PASSWORD, &["unrecognizedclient", "signature", "requestexpired"], mend(IAM_CREDENTIAL)),
+    both(PASSWORD, &["missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
     both(PASSWORD, &["clusternotfound"], mend(CLUSTER)),
     both(PASSWORD, &["resourcenotfound"], mend(WORKGROUP)),
     both(PASSWORD, &["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
@@ -194,14 +187,12 @@ const RULES: &[Rule] = &[
     state(&["25006"], slowly(READ_ONLY)),
     text(&["cluster is rebooting", "connection limit", "too many connections"], PASSES),
     code(&[1016], slowly(SPACE)),
-    text(&["disk full"], slowly(SPACE)),
+    text(&["disk full", "exceeding the disk space quota"], slowly(SPACE)),
     text(&["insufficient memory", "not enough memory", "out of memory"], slowly(MEMORY)),
     state(&["53200"], slowly(MEMORY)),
-    text(&["exceeding the disk space quota"], slowly(SPACE)),
     text(&["usage limit"], slowly(USAGE)),
     text(&["by wlm", "statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
-    // Names and rights.
     text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], mend(TABLES)),
     both("does not exist", &["relation", "column", "schema"], mend(TABLES)),
     both("does not exist", &["database"], mend(LOGIN)),
@@ -222,8 +213,7 @@ const RULES: &[Rule] = &[
     state(&["08", "40", "53", "57"], PASSES),
 ];
 
-/// What a failure means. A connection that is lost for a reason the table does not know passes; an answer that it
-/// does not know is tried again, and looked at by a person.
+/// What a failure means. A connection that is lost for a reason the table does not know passes.
 pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
     let (message, sqlstate, otherwise) = match failure {
         SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), UNKNOWN),
@@ -241,18 +231,15 @@ pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
 
 /// What a failure means that was met while `doing` something: the same words mean other things at other statements.
 pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
-    let verdict = judge(failure);
-    if is_time_limit(failure) {
-        return Verdict { advice: out_of_time(doing), ..verdict };
+    match judge(failure) {
+        verdict if is_time_limit(failure) => Verdict { advice: out_of_time(doing), ..verdict },
+        // No row of the batch is written there: the ledger is not as it should be.
+        Verdict { class: Data, .. } if doing.contains("the ledger") => mend(TABLES),
+        verdict => verdict,
     }
-    // No row of the batch is written there: the ledger is not as it should be.
-    if verdict.class == Data && doing.contains("the ledger") {
-        return mend(TABLES);
-    }
-    verdict
 }
 
-/// What to do when the time of a statement was over, or somebody cancelled it.
+/// Advice for [`is_time_limit`].
 fn out_of_time(doing: &str) -> &'static str {
     match doing {
         LOCK => CANCELLED_LOCK,
@@ -270,7 +257,17 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
     ["on user's request", "statement timeout"].iter().any(|text| message.contains(text))
 }
 
-/// The load failure of a statement that was for `doing`. It concerns every batch alike unless the table knows better.
+/// Makes a load failure of a failed statement; `doing` is what it was for.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &str) -> Result<T, LoadFailure>;
+}
+
+impl<T> Doing<T> for Result<T, SqlFailure> {
+    fn doing(self, doing: &str) -> Result<T, LoadFailure> {
+        self.map_err(|failure| load_failure(&failure, doing))
+    }
+}
+
 pub(crate) fn load_failure(failure: &SqlFailure, doing: &str) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");

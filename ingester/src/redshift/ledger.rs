@@ -1,20 +1,18 @@
-//! Reads the ledger, a page at a time.
+//! Rows of the ledger: those of a time, read a page at a time; its runs, for people; and those that a load enters.
 
 use chrono::{DateTime, Utc};
 use shared::content::Content;
 use shared::ids::{BatchId, RunId};
 
 use crate::redshift::answer::{Row, SqlFailure};
+use crate::redshift::loading::Part;
+use crate::redshift::server::Server;
 use crate::redshift::session::Session;
-use crate::redshift::sql::literal;
-use crate::redshift::target::{MARK, Target};
+use crate::redshift::sql::{literal, moment};
+use crate::redshift::target::{MARK, Target, ledger_columns};
 
-pub(crate) use crate::redshift::answer::read_moment as moment;
-
-/// Batches of one page.
 const PAGE: usize = 1000;
 
-/// What the ledger says of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LedgerRow {
     pub(crate) batch: BatchId,
@@ -27,11 +25,10 @@ pub(crate) struct LedgerRow {
     pub(crate) rows_known: u64,
     pub(crate) bytes: u64,
     pub(crate) files: u64,
-    /// First `receivedTimeGMT` of its hits.
+    /// By the `receivedTimeGMT` of its hits.
     pub(crate) first_received: Option<DateTime<Utc>>,
-    /// Last `receivedTimeGMT` of its hits.
     pub(crate) last_received: Option<DateTime<Utc>>,
-    /// The COPY that loaded it, as `pg_last_copy_id()` has it.
+    /// The COPY that loaded it, by `pg_last_copy_id()`.
     pub(crate) copy_query: Option<i64>,
     /// Records received, and what became of them; None when the ledger row does not tell.
     pub(crate) counted: Option<Counted>,
@@ -39,9 +36,7 @@ pub(crate) struct LedgerRow {
     pub(crate) set: Option<String>,
     /// The run that sealed it; None in rows of earlier versions.
     pub(crate) run: Option<RunId>,
-    /// Its number in its log.
     pub(crate) batch_number: Option<u64>,
-    /// Checksum of its rows.
     pub(crate) content: Option<Content>,
     /// Fingerprint of the schema that its rows were made for.
     pub(crate) schema: Option<String>,
@@ -49,7 +44,6 @@ pub(crate) struct LedgerRow {
 
 impl LedgerRow {
     /// All rows that it accounts for.
-    #[must_use]
     pub(crate) fn rows(&self) -> u64 {
         self.rows_loaded.saturating_add(self.rows_quarantined).saturating_add(self.rows_known)
     }
@@ -59,20 +53,17 @@ impl LedgerRow {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) received: u64,
-    /// Received before.
     pub(crate) duplicates: u64,
-    /// Dropped by a filter.
     pub(crate) filtered: u64,
-    /// Kept with their reason.
     pub(crate) rejected: u64,
 }
 
 impl Target {
-    /// The batches of a part of the ledger, without its mark, in order: those above `after` and below `below`, both texts
-    /// that sort among ids.
+    /// The batches between `after` and `below`, texts that sort among ids, in order.
     ///
-    /// The statement groups by an expression of the id: in ledgers of earlier versions the id is the primary key, and with a
-    /// key Redshift may plan as if each row were a group of its own, so that a batch that stands there twice looks like one.
+    /// The statement groups by an expression of the id: in ledgers of earlier versions the id is the primary key, and
+    /// with a key Redshift may plan as if each row were a group of its own, so that a batch that stands there twice
+    /// looks like one.
     fn ledger_page(&self, after: &str, below: &str) -> String {
         format!(
             "SELECT batch_id || '', count(*), max(instance), max(rows_loaded), max(rows_quarantined), max(bytes), max(files), \
@@ -138,10 +129,105 @@ fn row_of(row: Row<'_>) -> Option<LedgerRow> {
     })
 }
 
+/// A run, or all batches that name none. `ingester ledger show --json` prints it as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct RunRow {
+    /// None for the batches of an earlier version, which do not name their run.
+    pub(crate) run: Option<String>,
+    /// Its producer; of batches without a run the last one by name.
+    pub(crate) instance: String,
+    pub(crate) batches: u64,
+    pub(crate) rows_loaded: u64,
+    pub(crate) last_number: Option<u64>,
+    pub(crate) first_received: Option<DateTime<Utc>>,
+    pub(crate) last_received: Option<DateTime<Utc>>,
+    pub(crate) last_loaded: Option<DateTime<Utc>>,
+}
+
+impl Target {
+    fn count_runs(&self, most: usize) -> String {
+        format!(
+            "SELECT run, max(instance), count(*), sum(rows_loaded), max(batch_number), min(first_received), \
+             max(last_received), max(loaded_at) FROM {} WHERE batch_id <> {} GROUP BY run \
+             ORDER BY max(loaded_at) DESC LIMIT {most}",
+            self.ledger,
+            literal(MARK)
+        )
+    }
+}
+
+/// The runs of the ledger, the latest first, up to so many.
+pub(crate) async fn fetch_runs(
+    server: &impl Server,
+    target: &Target,
+    most: usize,
+) -> Result<Vec<RunRow>, SqlFailure> {
+    Ok(server.run(&target.count_runs(most)).await?.read(run_of))
+}
+
+fn run_of(row: Row<'_>) -> Option<RunRow> {
+    Some(RunRow {
+        run: row.trimmed(0).map(str::to_owned),
+        instance: row.text(1).unwrap_or_default().to_owned(),
+        batches: row.get(2)?,
+        rows_loaded: row.get(3).unwrap_or_default(),
+        last_number: row.get(4),
+        first_received: row.time(5),
+        last_received: row.time(6),
+        last_loaded: row.time(7),
+    })
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entering<'a> {
+    pub(super) part: &'a Part,
+    /// The id under which the ledger shall have it.
+    pub(super) id: BatchId,
+    /// Rows that the table had already.
+    pub(super) known: u64,
+}
+
+pub(super) fn insert(target: &Target, batches: &[Entering<'_>], copy: i64, now: DateTime<Utc>) -> String {
+    let rows: Vec<String> = batches.iter().map(|one| ledger_row(target, one, copy, now)).collect();
+    format!("INSERT INTO {} ({}) VALUES {}", target.ledger, ledger_columns(), rows.join(", "))
+}
+
+fn ledger_row(target: &Target, entering: &Entering<'_>, copy: i64, now: DateTime<Utc>) -> String {
+    let Entering { part, id, known } = entering;
+    let (seal, compared) = (&part.seal, part.seal.compared.as_ref());
+    let or_null = |value: Option<String>| value.unwrap_or_else(|| "NULL".to_owned());
+    let values = [
+        literal(&id.to_string()),
+        literal(&seal.instance.to_string()),
+        part.rows().saturating_sub(*known).to_string(),
+        part.quarantined.to_string(),
+        seal.bytes.to_string(),
+        seal.files.len().to_string(),
+        literal(&seal.schema),
+        moment(seal.first_received),
+        moment(seal.last_received),
+        copy.to_string(),
+        moment(Some(now)),
+        literal(&target.loader),
+        seal.counts.received.to_string(),
+        seal.counts.duplicates.to_string(),
+        seal.counts.filtered.to_string(),
+        seal.counts.rejected.to_string(),
+        or_null(part.set.as_deref().map(literal)),
+        or_null(compared.map(|compared| literal(&compared.run.to_string()))),
+        or_null(compared.map(|compared| compared.number.to_string())),
+        or_null(seal.content.map(|content| literal(&content.to_string()))),
+        known.to_string(),
+        or_null(compared.map(|compared| compared.uncompared.to_string())),
+    ];
+    format!("({})", values.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::redshift::answer::Rows;
+    use crate::redshift::server::script::Script;
     use crate::redshift::target::tests::target;
 
     #[test]
@@ -192,5 +278,20 @@ mod tests {
         assert_eq!(read(&old).unwrap().counted, None);
         old[0] = Some("no id".to_owned());
         assert_eq!(read(&old), None);
+    }
+
+    #[tokio::test]
+    async fn a_run_is_told_whole_and_the_mark_is_none() {
+        let time = "2026-01-02 03:04:05";
+        let row: &[Option<&str>] =
+            &[Some("r"), Some("web-1"), Some("3"), Some("60"), Some("9"), Some(time), Some(time), Some(time)];
+        let old: &[Option<&str>] = &[None, None, Some("1"), None, None, None, None, None];
+        let script = Script::default().answer("GROUP BY run", &[row, old]);
+        let runs = fetch_runs(&script, &target(), 20).await.unwrap();
+        assert_eq!((runs[0].batches, runs[0].rows_loaded, runs[0].last_number), (3, 60, Some(9)));
+        assert_eq!((runs[1].run.as_ref(), runs[1].last_number, runs[1].last_received), (None, None, None));
+        let sql = &script.sent()[0];
+        assert!(sql.contains(&format!("WHERE batch_id <> '{MARK}' GROUP BY run")), "{sql}");
+        assert!(sql.ends_with("LIMIT 20"), "{sql}");
     }
 }

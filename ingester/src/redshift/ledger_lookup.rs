@@ -1,5 +1,4 @@
-//! What the ledger says before a load, under the lock: whether it has the batches, and which runs have rows of their
-//! times.
+//! What the ledger says before a load, under the lock: whether it has the batches, and which runs have rows of their times.
 //!
 //! A batch is what it holds. An id may come twice: a log that was restored from a copy goes on with the batch that was
 //! filling, under its id. When the ledger has other rows under an id, the batch is entered under one that is derived from
@@ -12,7 +11,7 @@ use shared::seal::Seal;
 
 use crate::redshift::answer::{Row as Cells, Rows, SqlFailure};
 use crate::redshift::server::Server;
-use crate::redshift::sql::{ids, literal, moment};
+use crate::redshift::sql::{literal, moment};
 use crate::redshift::stage_reason::{LedgerRange, RunInLedger, times};
 use crate::redshift::target::{MARK, Target};
 
@@ -20,44 +19,34 @@ use crate::redshift::target::{MARK, Target};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) id: BatchId,
-    /// Checksum of its rows; None in rows of earlier versions.
+    /// None in rows of earlier versions.
     pub(crate) content: Option<Content>,
     /// Rows that were sealed.
     pub(crate) rows: u64,
     /// Rows of them that the table had already.
     pub(crate) known: u64,
-    /// Bytes of its files.
     pub(crate) bytes: Option<u64>,
-    /// First time of its rows.
     pub(crate) first: Option<DateTime<Utc>>,
-    /// Last time of its rows.
     pub(crate) last: Option<DateTime<Utc>>,
 }
 
-/// Whether the ledger has a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InLedger {
-    /// It has nothing under its id.
     No,
-    /// It has it.
     Yes(Row),
     /// It has another batch under its id.
     Other(Row),
 }
 
 impl Target {
-    /// What the ledger has under these ids.
     pub(super) fn select_rows(&self, batches: &[BatchId]) -> String {
-        format!(
-            "SELECT batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \
-             coalesce(rows_known, 0), bytes, first_received, last_received FROM {} WHERE batch_id IN ({})",
-            self.ledger,
-            ids(batches)
-        )
+        let columns = "batch_id, content, rows_loaded + rows_quarantined + coalesce(rows_known, 0), \
+                       coalesce(rows_known, 0), bytes, first_received, last_received";
+        self.select(columns, batches)
     }
 
-    /// The mark, and each run that has rows received from `first` to `last`: its highest batch number, the highest number
-    /// of a batch not all of whose rows were compared, and the times. Batches without times have no row to compare.
+    /// The mark, and each run that has rows received from `first` to `last`: see [`RunInLedger`]. Batches without times
+    /// have no row to compare.
     pub(super) fn select_range(&self, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (ledger, mark) = (&self.ledger, literal(MARK));
         format!(
@@ -86,7 +75,6 @@ pub(crate) fn derived_id(seal: &Seal) -> BatchId {
     seal.batch.derived(what.as_bytes())
 }
 
-/// The ids under which the ledger may have these batches.
 pub(super) fn ids_of<'s>(seals: impl IntoIterator<Item = &'s Seal>) -> Vec<BatchId> {
     seals.into_iter().flat_map(|seal| [seal.batch, derived_id(seal)]).collect()
 }
@@ -101,7 +89,6 @@ pub(crate) fn find(seal: &Seal, rows: &[Row]) -> InLedger {
     }
 }
 
-/// Compares checksums where both have one.
 fn is_same(seal: &Seal, row: &Row) -> bool {
     match (seal.content, row.content) {
         (Some(sealed), Some(entered)) => sealed == entered,

@@ -1,44 +1,34 @@
 //! The mark of the ledger: one row of it that is no batch. It says since when the ledger speaks for the table, which
 //! pipeline the ledger belongs to, and which table it speaks of.
 //!
-//! It lies in the ledger itself, so that it ends with it: a ledger that was made anew over a table with rows knows nothing
-//! of them, and must not speak for them. Its `first_received` is the time (NULL: it speaks for nothing yet), its
-//! `loaded_by` the pipeline's id and the table. It counts no rows. It has no `loaded_at`, so jobs that delete old rows of
-//! the ledger leave it.
+//! It lies in the ledger itself, so that it ends with it: a ledger that was made anew over a table with rows knows
+//! nothing of them, and must not speak for them. Its `first_received` is the time (NULL: it speaks for nothing yet),
+//! its `loaded_by` the pipeline's id and the table. It counts no rows. It has no `loaded_at`, so jobs that delete old
+//! rows of the ledger leave it.
 
 use chrono::{DateTime, Utc};
 use shared::ids::RunId;
 use shared::seal::AHEAD;
-use state::loads::ErrorClass;
+use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors, lock};
+use crate::redshift::{errors::Doing, lock};
 
-/// Bytes of `loaded_by`.
 const LOADED_BY_BYTES: usize = 255;
 
-/// What the mark says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mark {
-    /// The ledger speaks for every row of the table that was received then or later; None: for none yet.
-    pub knows_from: Option<DateTime<Utc>>,
-    /// Id of the pipeline, a UUID.
-    pub pipeline: String,
-    /// The table, as the configuration had it when the mark was made.
-    pub table: String,
-}
-
-/// How a change of the time ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KnowsFrom {
-    /// It was changed.
-    Set { was: Option<DateTime<Utc>> },
+    Set {
+        was: Option<DateTime<Utc>>,
+    },
     /// It would have gone back, and was left.
-    Refused { was: DateTime<Utc> },
+    Refused {
+        was: DateTime<Utc>,
+    },
 }
 
 impl Target {
@@ -46,7 +36,7 @@ impl Target {
         format!("SELECT first_received, loaded_by FROM {} WHERE batch_id = {}", self.ledger, literal(MARK))
     }
 
-    fn enter_mark(&self, mark: &Mark) -> String {
+    fn enter_mark(&self, mark: &LedgerMark) -> String {
         format!(
             "INSERT INTO {} (batch_id, rows_loaded, rows_quarantined, rows_known, first_received, loaded_by) \
              VALUES ({}, 0, 0, 0, {}, {})",
@@ -68,26 +58,20 @@ impl Target {
         format!("SELECT count(*), max(last_received), count(run) FROM {ledger} WHERE batch_id <> {mark}")
     }
 
-    /// A row, if the table has any.
     fn any_row(&self) -> String {
         format!("SELECT 1 FROM {} LIMIT 1", self.table)
     }
 }
 
-/// Reads the mark; None if the ledger has none.
-pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option<Mark>, SqlFailure> {
+pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option<LedgerMark>, SqlFailure> {
     Ok(parse(&server.run(&target.read_mark()).await?))
 }
 
 /// Reads the mark. A missing one is made, under the lock. For a ledger that has batches, that of an earlier version, it
 /// speaks for what came after the last of their rows; for one that has none, for everything if the table has no row
 /// either, and for nothing otherwise.
-///
-/// # Errors
-/// When Redshift does not answer, or refuses.
-pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadFailure> {
-    let reading = |failure: SqlFailure| errors::load_failure(&failure, "reading the mark of the ledger");
-    if let Some(mark) = read(server, target).await.map_err(reading)? {
+pub async fn ensure(server: &impl Server, target: &Target) -> Result<LedgerMark, LoadFailure> {
+    if let Some(mark) = read(server, target).await.doing("reading the mark of the ledger")? {
         return Ok(mark);
     }
     lock::begin(server, target).await?;
@@ -95,10 +79,10 @@ pub async fn ensure(server: &impl Server, target: &Target) -> Result<Mark, LoadF
     if made.is_err() {
         server.roll_back().await;
     }
-    made.map_err(|failure| errors::load_failure(&failure, "making the mark of the ledger"))
+    made.doing("making the mark of the ledger")
 }
 
-async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure> {
+async fn make(server: &impl Server, target: &Target) -> Result<LedgerMark, SqlFailure> {
     // Another ingester may have been faster.
     if let Some(mark) = read(server, target).await? {
         server.roll_back().await;
@@ -116,14 +100,14 @@ async fn make(server: &impl Server, target: &Target) -> Result<Mark, SqlFailure>
         None
     };
     // A run's id is a random UUID too.
-    let mark = Mark { knows_from, pipeline: RunId::new().to_string(), table: target.table.unquoted() };
+    let mark = LedgerMark { knows_from, pipeline: RunId::new().to_string(), table: target.table.unquoted() };
     server.run(&target.enter_mark(&mark)).await?;
     server.run("COMMIT").await?;
     Ok(mark)
 }
 
-/// Sets the time since which the ledger speaks for the table, under the lock; None: it speaks for no time. Without `force`
-/// the time does not go back: the ledger may know nothing of what was before.
+/// Sets the time since which the ledger speaks for the table; None: it speaks for no time. Without `force` the time
+/// does not go back: the ledger may know nothing of what was before.
 pub(crate) async fn set_knows_from(
     server: &impl Server,
     target: &Target,
@@ -135,8 +119,7 @@ pub(crate) async fn set_knows_from(
     if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
         server.roll_back().await;
     }
-    let set = set.map_err(|failure| errors::load_failure(&failure, "changing the mark of the ledger"))?;
-    set.ok_or_else(|| no_mark(target))
+    set.doing("changing the mark of the ledger")?.ok_or_else(|| no_mark(target))
 }
 
 async fn set(
@@ -145,7 +128,7 @@ async fn set(
     to: Option<DateTime<Utc>>,
     force: bool,
 ) -> Result<Option<KnowsFrom>, SqlFailure> {
-    let Some(Mark { knows_from: was, .. }) = read(server, target).await? else { return Ok(None) };
+    let Some(LedgerMark { knows_from: was, .. }) = read(server, target).await? else { return Ok(None) };
     if let Some(was) = was.filter(|was| to.is_some_and(|to| to < *was) && !force) {
         return Ok(Some(KnowsFrom::Refused { was }));
     }
@@ -160,7 +143,7 @@ pub(super) fn no_mark(target: &Target) -> LoadFailure {
     LoadFailure::of_all(ErrorClass::Configuration, why, "start an ingester, which makes it")
 }
 
-fn loaded_by(mark: &Mark) -> String {
+fn loaded_by(mark: &LedgerMark) -> String {
     format!("{} {}", mark.pipeline, as_marked(&mark.table))
 }
 
@@ -169,12 +152,12 @@ pub(crate) fn as_marked(table: &str) -> &str {
     table.get(..table.floor_char_boundary(LOADED_BY_BYTES - MARK.len() - 1)).unwrap_or_default()
 }
 
-fn parse(answer: &Rows) -> Option<Mark> {
+fn parse(answer: &Rows) -> Option<LedgerMark> {
     let row = (!answer.0.is_empty()).then(|| answer.first())?;
     let loaded_by = row.text(1).unwrap_or_default();
     let (pipeline, table) = loaded_by.split_once(' ').unwrap_or((loaded_by, ""));
     let (pipeline, table) = (pipeline.to_owned(), table.trim_end().to_owned());
-    Some(Mark { knows_from: row.time(0), pipeline, table })
+    Some(LedgerMark { knows_from: row.time(0), pipeline, table })
 }
 
 #[cfg(test)]
@@ -269,7 +252,7 @@ mod tests {
     #[test]
     fn the_mark_sorts_before_every_batch_and_fits_its_columns() {
         assert_eq!(BatchId::floor(DateTime::UNIX_EPOCH).to_string(), MARK);
-        let long = Mark { knows_from: None, pipeline: MARK.to_owned(), table: "é".repeat(127) };
+        let long = LedgerMark { knows_from: None, pipeline: MARK.to_owned(), table: "é".repeat(127) };
         assert!(loaded_by(&long).len() <= LOADED_BY_BYTES);
         let sql = target().enter_mark(&long);
         assert!(

@@ -1,5 +1,5 @@
-//! Deletes old rows of the ledger. The ledger must not speak for rows that it forgets: in the same transaction, the time of
-//! its mark moves behind the last row of the deleted batches.
+//! Deletes old rows of the ledger. The ledger must not speak for rows that it forgets: in the same transaction, the
+//! time of its mark moves behind the last row of the deleted batches.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,18 @@ use shared::ids::BatchId;
 use shared::seal::AHEAD;
 
 use crate::failure::LoadFailure;
-use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::answer::SqlFailure;
 use crate::redshift::ledger_mark;
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors, lock};
+use crate::redshift::{errors::Doing, lock};
 
-/// What was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
-    /// Ledger rows that were deleted.
     pub(crate) deleted: u64,
     /// Ledger rows as old that were left, because their batches are still needed.
     pub(crate) kept: u64,
-    /// Since when the ledger speaks for the table now.
     pub(crate) knows_from: Option<DateTime<Utc>>,
 }
 
@@ -32,7 +29,6 @@ const MOMENT: usize = 13;
 const NEXT: TimeDelta = TimeDelta::microseconds(1);
 
 impl Target {
-    /// Ledger rows of batches loaded before a time.
     fn old(&self, loaded_before: DateTime<Utc>) -> String {
         format!(
             "FROM {} WHERE batch_id <> {} AND loaded_at < {}",
@@ -42,8 +38,8 @@ impl Target {
         )
     }
 
-    /// Those of them that may go: no row of theirs is in quarantine, and no folder waits under the id, or under one that it
-    /// may be derived from, which is of the same moment.
+    /// Those of them that may go: no row of theirs is in quarantine, and no folder waits under the id, or under one
+    /// that it may be derived from, which is of the same moment.
     fn deletable(&self, loaded_before: DateTime<Utc>, keep: &[BatchId]) -> String {
         let moment_of = |batch: &BatchId| literal(batch.to_string().get(..MOMENT).unwrap_or_default());
         let waiting = match keep {
@@ -57,8 +53,8 @@ impl Target {
     }
 }
 
-/// Deletes the ledger rows of batches that were loaded before a time, but for those to keep (their folders stand where
-/// they are loaded from, and would be loaded again) and those with rows in quarantine. Fails if the ledger has no mark.
+/// Deletes the ledger rows of batches that were loaded before a time, but for those with rows in quarantine and those to
+/// keep: their folders stand where they are loaded from, and would be loaded again.
 pub(crate) async fn trim(
     server: &impl Server,
     target: &Target,
@@ -70,8 +66,7 @@ pub(crate) async fn trim(
     if !matches!(trimmed, Ok(Some(_))) {
         server.roll_back().await;
     }
-    let trimmed = trimmed.map_err(|failure| errors::load_failure(&failure, "trimming the ledger"))?;
-    trimmed.ok_or_else(|| ledger_mark::no_mark(target))
+    trimmed.doing("trimming the ledger")?.ok_or_else(|| ledger_mark::no_mark(target))
 }
 
 async fn transaction(
@@ -83,17 +78,18 @@ async fn transaction(
     let Some(mark) = ledger_mark::read(server, target).await? else { return Ok(None) };
     let keep: Vec<BatchId> = keep.iter().copied().collect();
     let (old, deletable) = (target.old(loaded_before), target.deletable(loaded_before, &keep));
-    let all = count(server, &format!("SELECT count(*) {old}")).await?.0;
-    // A mark that speaks for no time cannot keep how far the ledger forgets: a time that is set later would make the ledger
-    // speak for what is gone.
+    let sql = format!("SELECT count(*) {old}");
+    let all = server.run(&sql).await?.first().number(0, &sql)?;
+    // A mark without a time cannot keep how far the ledger forgets: one that is set later would speak for what is gone.
     let Some(from) = mark.knows_from else {
         server.run("COMMIT").await?;
         return Ok(Some(Trimmed { deleted: 0, kept: all, knows_from: None }));
     };
-    let (deleted, answer) =
-        count(server, &format!("SELECT count(*), max(last_received) {deletable}")).await?;
+    let sql = format!("SELECT count(*), max(last_received) {deletable}");
+    let rows = server.run(&sql).await?;
+    let deleted = rows.first().number(0, &sql)?;
     // A time that is further ahead is from a wrong clock.
-    let last = answer.first().time(1).map(|last| last.min(server.clock().wall() + AHEAD));
+    let last = rows.first().time(1).map(|last| last.min(server.clock().wall() + AHEAD));
     let mut knows_from = from;
     if let Some(last) = last.filter(|last| *last >= from) {
         knows_from = last + NEXT;
@@ -102,15 +98,6 @@ async fn transaction(
     server.run(&format!("DELETE {deletable}")).await?;
     server.run("COMMIT").await?;
     Ok(Some(Trimmed { deleted, kept: all.saturating_sub(deleted), knows_from: Some(knows_from) }))
-}
-
-/// The number that an answer begins with, and the answer.
-async fn count(server: &impl Server, sql: &str) -> Result<(u64, Rows), SqlFailure> {
-    let rows = server.run(sql).await?;
-    match rows.first().get(0) {
-        Some(count) => Ok((count, rows)),
-        None => Err(SqlFailure::lost(format!("no number in the answer to {sql}"))),
-    }
 }
 
 #[cfg(test)]

@@ -1,11 +1,21 @@
-//! Reads from Redshift's tables of load errors why it refused rows: in short, the first line of a batch; in full, the lines
-//! that one statement added.
+//! Reads what Redshift says of loads that failed. From its tables of load errors, why it refused rows: in short, the
+//! first line of a batch; in full, the lines that one statement added. From its views of loads, which file made a COPY
+//! count fewer rows than were sealed.
+//!
+//! The views are read after ROLLBACK: they are logs and no part of the transaction (a row there does not prove a commit),
+//! the ledger is not kept locked for it, and on a cluster that lacks one of the views the refused statement would end
+//! the transaction before the other could be read. The id of the COPY is read before: it belongs to the session, and
+//! Redshift does not promise it after a rollback.
+
+use std::collections::HashMap;
+use std::time::Duration;
 
 use shared::ids::BatchId;
 
-use crate::redshift::answer::Row;
+use crate::redshift::answer::{Row, Rows};
+use crate::redshift::loading::Part;
 use crate::redshift::redact;
-use crate::redshift::server::Server;
+use crate::redshift::server::{PID, Server, read_view};
 use crate::redshift::session::Session;
 use crate::redshift::sql::literal;
 use crate::redshift::target::Target;
@@ -25,8 +35,8 @@ struct Errors {
     shown: &'static str,
 }
 
-/// Provisioned clusters have both, and the first may lack what ran elsewhere; serverless workgroups have the first only.
-/// The first has longer reasons.
+/// Provisioned clusters have both: the first has longer reasons, but may lack what ran elsewhere. Serverless workgroups
+/// have the first only.
 const TABLES: [Errors; 2] = [
     Errors {
         table: "sys_load_error_detail",
@@ -47,8 +57,7 @@ const TABLES: [Errors; 2] = [
 ];
 
 impl Errors {
-    /// The first line below a folder, of the latest attempt. A batch's folder is its own, so a prefix of the file name
-    /// finds its errors.
+    /// The first line of the latest attempt. A batch's folder is its own, so a prefix of the file name finds its errors.
     fn first(&self, folder: &str) -> String {
         let Self { table, file, time, shown, .. } = self;
         format!(
@@ -64,11 +73,8 @@ impl Errors {
 
     fn since(&self, pid: &str, before: &[String]) -> String {
         let Self { table, query, session, shown, .. } = self;
-        let old = if before.is_empty() {
-            String::new()
-        } else {
-            format!(" AND {query} NOT IN ({})", before.join(", "))
-        };
+        let old = before.join(", ");
+        let old = if old.is_empty() { old } else { format!(" AND {query} NOT IN ({old})") };
         format!("SELECT {shown} FROM {table} WHERE {session} = {pid}{old} LIMIT {AT_ONCE}")
     }
 }
@@ -77,15 +83,9 @@ impl Errors {
 pub(super) async fn first(server: &impl Server, target: &Target, batch: BatchId) -> Option<String> {
     let folder = target.folder_url(batch);
     for errors in TABLES.iter().rev() {
-        match server.run(&errors.first(&folder)).await {
-            Ok(rows) => {
-                if let Some(reason) = describe(&folder, rows.first()) {
-                    return Some(reason);
-                }
-            }
-            Err(error) => {
-                tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-            }
+        let rows = read_view(server, errors.table, &errors.first(&folder)).await;
+        if let Some(reason) = rows.and_then(|rows| describe(&folder, rows.first())) {
+            return Some(reason);
         }
     }
     None
@@ -104,22 +104,20 @@ fn describe(folder: &str, row: Row<'_>) -> Option<String> {
     ))
 }
 
-/// A refused line, as one of the tables has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Report {
     /// `s3://bucket/key`; cut at [`FILE_BYTES`].
     pub(crate) file: String,
     /// The line, from 1. Redshift does not document whether it counts rows or lines of the file.
     pub(crate) line: u64,
-    /// The column, if one is to blame.
+    /// None if no column is to blame.
     pub(crate) column: Option<String>,
-    /// Redshift's code.
     pub(crate) code: Option<u32>,
     pub(crate) reason: String,
 }
 
-/// What the tables had of a session before a statement, so that what they have after it is that statement's. So neither
-/// clocks nor the order of query ids matter, nor another session that had the same process id last week.
+/// What the tables had of a session before a statement: what comes later is that statement's. So neither clocks nor the
+/// order of query ids matter, nor another session that had the same process id last week.
 #[derive(Debug)]
 pub(crate) struct Before {
     pid: String,
@@ -128,28 +126,20 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// Reads what is there now.
     pub(crate) async fn read(session: &Session) -> Self {
-        // Sent alone: Redshift does not run a function of the leader node together with tables.
-        let pid = session.run("SELECT pg_backend_pid()").await.unwrap_or_default();
+        let pid = session.run(PID).await.unwrap_or_default();
         let pid = pid.single().filter(|pid| pid.parse::<u64>().is_ok()).unwrap_or_default().to_owned();
         let mut queries = [None, None];
         if pid.is_empty() {
             return Self { pid, queries };
         }
         for (there, errors) in queries.iter_mut().zip(&TABLES) {
-            *there = match session.run(&errors.queries(&pid)).await {
-                Ok(rows) => Some(rows.first_column::<u64>().iter().map(u64::to_string).collect()),
-                Err(error) => {
-                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-                    None
-                }
-            };
+            let rows = read_view(session, errors.table, &errors.queries(&pid)).await;
+            *there = rows.map(|rows| rows.first_column::<u64>().iter().map(u64::to_string).collect());
         }
         Self { pid, queries }
     }
 
-    /// Whether any of the tables can be read.
     pub(crate) fn tells(&self) -> bool {
         self.queries.iter().any(Option::is_some)
     }
@@ -159,12 +149,8 @@ impl Before {
         let mut reports: Vec<Report> = Vec::new();
         for (before, errors) in self.queries.iter().zip(&TABLES) {
             let Some(before) = before else { continue };
-            match session.run(&errors.since(&self.pid, before)).await {
-                Ok(rows) => reports.extend(rows.read(report)),
-                Err(error) => {
-                    tracing::debug!(%error, table = errors.table, "cannot read the table of load errors");
-                }
-            }
+            let rows = read_view(session, errors.table, &errors.since(&self.pid, before)).await;
+            reports.extend(rows.unwrap_or_default().read(report));
         }
         // Stable: of the two tables the first stays.
         reports.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -184,10 +170,69 @@ fn report(row: Row<'_>) -> Option<Report> {
     })
 }
 
+/// The view of provisioned clusters and that of serverless workgroups, with their columns of the file and the COPY.
+const VIEWS: [(&str, &str, &str); 2] =
+    [("stl_load_commits", "filename", "query"), ("sys_load_detail", "file_name", "query_id")];
+/// The views may lag behind.
+const LATE: [Duration; 3] = [Duration::ZERO, Duration::from_secs(1), Duration::from_secs(3)];
+
+/// The batches of `parts` whose files COPY `query` read with fewer lines than they have rows, each with the file and
+/// both numbers. Empty when the views do not tell.
+pub(super) async fn short(
+    server: &impl Server,
+    target: &Target,
+    parts: &[Part],
+    query: Option<i64>,
+) -> Vec<(BatchId, String)> {
+    let Some(query) = query else { return Vec::new() };
+    let files: usize = parts.iter().map(|part| part.seal.files.len()).sum();
+    let mut read = HashMap::new();
+    for wait in LATE {
+        server.clock().sleep(wait).await;
+        for (view, file, id) in VIEWS {
+            // A large file may be read in several pieces.
+            let sql = format!(
+                "SELECT TRIM({file}), SUM(lines_scanned) FROM {view} WHERE {id} = {query} GROUP BY {file}"
+            );
+            if let Some(rows) = read_view(server, view, &sql).await.filter(|rows| !rows.0.is_empty()) {
+                read = lines(&rows);
+            }
+        }
+        if read.len() >= files {
+            break;
+        }
+    }
+    blame(target, parts, &read)
+}
+
+fn lines(rows: &Rows) -> HashMap<String, u64> {
+    rows.read(|row| Some((row.trimmed(0)?.to_owned(), row.get(1)?))).into_iter().collect()
+}
+
+/// A row is one line or more, since a value may hold line ends: only too few lines prove anything.
+fn blame(target: &Target, parts: &[Part], lines: &HashMap<String, u64>) -> Vec<(BatchId, String)> {
+    let short = |part: &Part| {
+        let folder = target.folder_url(part.seal.batch);
+        // Rows in quarantine were taken out of the files: these are others than those of the seal.
+        let files = part.seal.files.iter().filter(|_| part.quarantined == 0);
+        let wrong = files.filter_map(|file| {
+            let read = *lines.get(&format!("{folder}{}", file.name))?;
+            (read < file.rows)
+                .then(|| format!("{}: COPY read {read} lines, the seal says {} rows", file.name, file.rows))
+        });
+        let wrong: Vec<String> = wrong.collect();
+        (!wrong.is_empty()).then(|| (part.seal.batch, wrong.join("; ")))
+    };
+    parts.iter().filter_map(short).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use shared::layout;
+
     use super::*;
-    use crate::redshift::answer::Rows;
+    use crate::facts::folder::tests::seal;
+    use crate::redshift::target::tests::target;
 
     #[test]
     fn a_refused_line_is_told_with_file_line_column_and_reason() {
@@ -220,5 +265,28 @@ mod tests {
         assert_eq!((found.column.as_deref(), found.reason.len()), (Some("evar1"), 32));
         assert_eq!(row(["f", "1", "   ", "", " "]).unwrap().column, None);
         assert_eq!(row(["f", "x", "", "", ""]), None);
+    }
+
+    #[test]
+    fn the_file_that_is_too_short_names_its_batch_and_more_lines_than_rows_prove_nothing() {
+        let parts = [seal(), seal()].map(Part::whole);
+        let folder = |n: usize| format!("s3://b/{}", layout::folder("ToIngest/", parts[n].seal.batch));
+        let row = |file: String, lines: &str| vec![Some(format!("{file}   ")), Some(lines.to_owned())];
+        let rows = Rows(vec![
+            row(format!("{}0.csv.zst", folder(0)), "10"),
+            row(format!("{}1.csv.zst", folder(0)), "12"),
+            row(format!("{}0.csv.zst", folder(1)), "9"),
+        ]);
+        let blamed = blame(&target(), &parts, &lines(&rows));
+        assert_eq!(blamed.len(), 1);
+        assert_eq!(blamed[0].0, parts[1].seal.batch);
+        assert_eq!(blamed[0].1, "0.csv.zst: COPY read 9 lines, the seal says 10 rows");
+    }
+
+    #[test]
+    fn names_that_the_views_cut_off_or_do_not_show_blame_nobody() {
+        let target = Target { to_ingest: "p".repeat(250) + "/", ..target() };
+        let part = Part::whole(seal());
+        assert!(blame(&target, &[part], &HashMap::from([("x".to_owned(), 1)])).is_empty());
     }
 }

@@ -11,16 +11,14 @@ use crate::redshift::stage_reason::StageReason;
 pub struct Loading {
     /// Key of the manifest in the bucket.
     pub manifest: String,
-    /// How all the files are compressed.
+    /// Of all the files.
     pub compression: Compression,
     /// The batches, oldest first; there is at least one.
     pub parts: Vec<Part>,
 }
 
-/// One batch's part.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// The seal of the batch.
     pub seal: Seal,
     /// The id under which the ledger shall have it, if rows of it are in quarantine: the set there has that name.
     pub id: BatchId,
@@ -64,11 +62,9 @@ pub enum How {
 /// A batch that the ledger has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settled {
-    /// Its own id.
     pub batch: BatchId,
     /// The id under which the ledger has it: its own, unless that is another batch's there.
     pub entered: BatchId,
-    /// By whom it was loaded.
     pub how: How,
     /// Rows that the table had already.
     pub known: u64,

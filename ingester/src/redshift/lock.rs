@@ -10,17 +10,14 @@ use state::loads::ErrorClass;
 use crate::failure::LoadFailure;
 use crate::redshift::answer::Rows;
 use crate::redshift::errors;
-use crate::redshift::server::{LOCK, Server};
+use crate::redshift::server::{LOCK, Server, read_view};
 use crate::redshift::target::Target;
 
-/// What to do about a session that redshift.user is shown.
 const HELD_ADVICE: &str = "a load that is under way ends by itself; if none is, end the session with SELECT \
                            pg_terminate_backend(<its number>)";
-/// What to do about a session that redshift.user is not shown.
 const HIDDEN_ADVICE: &str = "a load of another user that is under way ends by itself; otherwise let a superuser look for the \
                              table in svv_transactions, and end that session with SELECT pg_terminate_backend(pid)";
 
-/// Sessions that a message names at most.
 const NAMED: usize = 3;
 
 impl Target {
@@ -49,12 +46,9 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
     if doing != LOCK || !errors::is_time_limit(&failure) {
         return Err(errors::load_failure(&failure, doing));
     }
-    let holders = server.run(&target.holders()).await.unwrap_or_else(|error| {
-        tracing::debug!(%error, "svv_transactions cannot be read");
-        Rows::default()
-    });
+    let holders = read_view(server, "svv_transactions", &target.holders()).await;
     let limit = human::duration(target.lock_timeout);
-    let (who, advice) = match describe(&holders) {
+    let (who, advice) = match holders.and_then(|holders| describe(&holders)) {
         Some(holders) => (holders, HELD_ADVICE),
         None => ("a session that redshift.user is not shown holds it".to_owned(), HIDDEN_ADVICE),
     };

@@ -1,29 +1,24 @@
 //! What the ingester sends to Redshift, and what the answers mean.
 //!
-//! In: a [`Target`], a [`Session`] that a [`Connector`] opened, and the batches to load. Out: committed transactions, each of
-//! which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a transaction applied or
-//! not; the next one takes the lock first and reads the ledger.
+//! In: a [`Target`], a [`Session`] that a [`Connector`] opened, and the batches to load. Out: committed transactions,
+//! each of which also writes the ledger, or a [`crate::failure::LoadFailure`]. A crash of either side leaves a
+//! transaction applied or not; the next one takes the lock first and reads the ledger.
 
 pub(crate) mod ledger_trim;
 pub(crate) mod quarantine_release;
 pub(crate) mod transaction;
-mod ledger_insert;
-pub(crate) mod batch_columns;
 pub(crate) mod table_counts;
-pub(crate) mod ledger_runs;
 pub(crate) mod ledger;
 pub(crate) mod ledger_mark;
 pub(crate) mod orphan_session;
 pub(crate) mod ledger_lookup;
 pub(crate) mod stage;
 pub(crate) mod load_errors;
-mod file_counts;
+pub(crate) mod catalog;
 mod loading;
 pub(crate) mod stage_reason;
-mod copy;
 pub(crate) mod lock;
 pub(crate) mod errors;
-pub(crate) mod catalog;
 pub(crate) mod target;
 pub(crate) mod ddl;
 pub(crate) mod connect;
@@ -34,12 +29,12 @@ pub(crate) mod sql;
 mod answer;
 pub(crate) mod redact;
 
-pub(crate) use answer::{Rows, SqlFailure};
+pub(crate) use answer::{Rows, SqlFailure, read_moment};
 pub use connect::Connector;
 pub use ledger_mark::ensure as ensure_mark;
 pub use loading::{How, Loaded, Loading};
+pub use login::Api;
 pub(crate) use login::login_address;
-pub use login::{Api, ApiError, Reply};
 pub(crate) use session::Session;
 pub use stage_reason::{LedgerRange, RunInLedger, stage_reasons};
 pub use target::Target;

@@ -1,11 +1,11 @@
-//! Ends orphan sessions: sessions of this ingester that it gave up without an orderly end. Redshift may not notice, and keep
-//! their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be mistaken
-//! for it: process numbers come again, so a session is known by its number and its start.
+//! Ends orphan sessions: sessions of this ingester that it gave up without an orderly end. Redshift may not notice, and
+//! keep their transaction, and with it the lock, for hours. The next session ends such a session if nothing else can be
+//! mistaken for it: process numbers come again, so a session is known by its number and its start.
 
 use state::loads::RedshiftSession;
 
-use crate::redshift::answer::SqlFailure;
-use crate::redshift::server::Server;
+use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::server::{PID, Server, read_view};
 use crate::redshift::sql::literal;
 
 /// A view of sessions: its name, and those of its columns. Ordinary users see their own.
@@ -13,7 +13,6 @@ struct Sessions {
     view: &'static str,
     pid: &'static str,
     began: &'static str,
-    /// A further condition.
     more: &'static str,
 }
 
@@ -28,11 +27,7 @@ const VIEWS: [Sessions; 2] = [
     },
 ];
 
-/// Sent alone: Redshift does not run a function of the leader node together with tables.
-const PID: &str = "SELECT pg_backend_pid()";
-
 impl Sessions {
-    /// When a session began, if it is there.
     fn began(&self, pid: i64) -> String {
         let Self { view, pid: column, began, more } = self;
         format!("SELECT {began} FROM {view} WHERE {column} = {pid}{more}")
@@ -46,28 +41,18 @@ impl Sessions {
 
 /// What this session will be known by; None if Redshift does not tell.
 pub(crate) async fn identify(server: &impl Server) -> Option<RedshiftSession> {
-    let pid = match server.run(PID).await {
-        Ok(rows) => rows.first().get(0)?,
-        Err(error) => {
-            tracing::debug!(%error, "the number of the session cannot be read");
-            return None;
-        }
-    };
+    let pid = read_view(server, "pg_backend_pid()", PID).await?.first().get(0)?;
     for view in &VIEWS {
-        match server.run(&view.began(pid)).await {
-            Ok(rows) => {
-                if let Some(began) = rows.single() {
-                    return Some(RedshiftSession { pid, began: began.to_owned() });
-                }
-            }
-            Err(error) => tracing::debug!(%error, view = view.view, "cannot read the view of sessions"),
+        let rows = read_view(server, view.view, &view.began(pid)).await;
+        if let Some(began) = rows.as_ref().and_then(Rows::single) {
+            return Some(RedshiftSession { pid, began: began.to_owned() });
         }
     }
     None
 }
 
-/// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other. Fails
-/// only when there is no answer: the connection is gone.
+/// Ends that session, if it is still there. If it cannot be found or ended, the LOCK waits for it as for any other.
+/// Fails only when the connection is gone.
 pub(crate) async fn end(server: &impl Server, session: &RedshiftSession) -> Result<(), SqlFailure> {
     for view in &VIEWS {
         match server.run(&view.same(session)).await {
@@ -84,12 +69,9 @@ async fn terminate(
     server: &impl Server,
     RedshiftSession { pid, began }: &RedshiftSession,
 ) -> Result<(), SqlFailure> {
+    let ended = "an earlier session of this ingester had not ended at Redshift: it was ended, so that it holds no lock";
     match server.run(&format!("SELECT pg_terminate_backend({pid})")).await {
-        Ok(_) => tracing::warn!(
-            pid,
-            began,
-            "an earlier session of this ingester had not ended at Redshift: it was ended, so that it holds no lock"
-        ),
+        Ok(_) => tracing::warn!(pid, began, "{ended}"),
         Err(lost @ SqlFailure::Lost(_)) => return Err(lost),
         Err(error) => tracing::warn!(pid, %error, "an earlier session of this ingester could not be ended"),
     }

@@ -8,10 +8,10 @@
 //! ```
 //! The rows go the staged way (stage.rs): while they were in quarantine, others may have brought the same hits.
 //!
-//! The ledger row says which set is in quarantine. The transaction that loads a set, or a part of it, takes the set's name
-//! out of the row, or replaces it by that of what is left. So a set is loaded once, however often it is tried. The set of
-//! what is left is written under the lock: the clean-up of quarantine holds the lock too, and would delete a set that no
-//! ledger row names yet.
+//! The ledger row says which set is in quarantine. The transaction that loads a set, or a part of it, takes the set's
+//! name out of the row, or replaces it by that of what is left. So a set is loaded once, however often it is tried. The
+//! set of what is left is written under the lock: the clean-up of quarantine holds the lock too, and would delete a set
+//! that no ledger row names yet.
 
 use shared::ids::BatchId;
 use shared::layout::Compression;
@@ -19,10 +19,10 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
-use crate::redshift::copy::{TransactionFailure, run};
-use crate::redshift::server::Server;
+use crate::redshift::errors::Doing;
+use crate::redshift::server::{Aborted, Server, run};
 use crate::redshift::session::Session;
-use crate::redshift::sql::{ids, literal};
+use crate::redshift::sql::literal;
 use crate::redshift::stage::{self, Staging};
 use crate::redshift::target::Target;
 use crate::redshift::{errors, lock};
@@ -41,15 +41,9 @@ impl Target {
         format!("{} NOLOAD", self.copy(manifest, compression))
     }
 
-    /// What the ledger says of the rows of these batches: batch, rows loaded, rows in quarantine, set, and rows that the
-    /// table had.
     fn select_quarantined(&self, batches: &[BatchId]) -> String {
-        format!(
-            "SELECT batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0) FROM {} \
-             WHERE batch_id IN ({})",
-            self.ledger,
-            ids(batches)
-        )
+        let columns = "batch_id, rows_loaded, rows_quarantined, quarantine, coalesce(rows_known, 0)";
+        self.select(columns, batches)
     }
 
     /// Counts released rows as loaded, but for `known` rows that the table had.
@@ -68,15 +62,12 @@ impl Target {
     }
 }
 
-/// What the ledger says of a batch's rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) batch: BatchId,
-    /// Rows in the table.
     pub(crate) loaded: u64,
-    /// Rows in quarantine.
+    /// Rows in quarantine, and the set that holds them.
     pub(crate) rows: u64,
-    /// The set that holds them.
     pub(crate) set: Option<String>,
     /// Rows that the table had already.
     pub(crate) known: u64,
@@ -99,10 +90,9 @@ pub(crate) async fn fetch_entries(
         return Ok(Vec::new());
     }
     let rows = session.run(&target.select_quarantined(batches)).await;
-    Ok(rows.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?.read(entry_of))
+    Ok(rows.doing("reading the ledger")?.read(entry_of))
 }
 
-/// The batches of which the ledger counts rows in quarantine.
 pub(crate) async fn fetch_batches(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
     let sql = format!("SELECT batch_id FROM {} WHERE rows_quarantined > 0", target.ledger);
     Ok(session.run(&sql).await?.first_column())
@@ -115,7 +105,6 @@ fn entry_of(row: Row<'_>) -> Option<Entry> {
     Some(Entry { batch: row.get(0)?, loaded: number(1), rows: number(2), set, known: number(4) })
 }
 
-/// Rows to load out of a quarantine.
 #[derive(Debug)]
 pub(crate) struct Release<'a> {
     pub(crate) batch: BatchId,
@@ -129,7 +118,6 @@ pub(crate) struct Release<'a> {
     pub(crate) left: Option<(&'a str, u64)>,
 }
 
-/// How a release ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Released {
     /// The rows are in the table, which had `known` of them already.
@@ -138,8 +126,8 @@ pub(crate) enum Released {
     Changed,
 }
 
-/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it. After a failure,
-/// read the ledger and try again: that never loads twice.
+/// Loads rows out of a quarantine; `prepare` writes what must stand in S3 before the ledger names it. A retry that
+/// reads the ledger first never loads twice.
 pub(crate) async fn release(
     session: &Session,
     target: &Target,
@@ -151,12 +139,12 @@ pub(crate) async fn release(
         session.roll_back().await;
     }
     outcome.map_err(|failed| match failed {
-        TransactionFailure::Sql(failure, doing) => errors::load_failure(&failure, doing),
-        TransactionFailure::Count { copied, .. } => {
+        Aborted::Sql(failure, doing) => errors::load_failure(&failure, doing),
+        Aborted::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
             LoadFailure::of_batch(ErrorClass::Incomplete, why)
         }
-        TransactionFailure::Load(failure) => failure,
+        Aborted::Load(failure) => failure,
     })
 }
 
@@ -165,7 +153,7 @@ async fn transaction(
     target: &Target,
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
-) -> Result<Released, TransactionFailure> {
+) -> Result<Released, Aborted> {
     lock::begin(server, target).await?;
     let rows = run(server, &target.select_quarantined(&[release.batch]), "reading the ledger").await?;
     if rows.read(entry_of).first() != Some(release.from) {

@@ -1,7 +1,7 @@
 //! Redacts values of records from the messages of Redshift, so that logs may carry them. Values stand between quotes
-//! (`Invalid digit, Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that Redshift
-//! does not take, and in the context of an error, in undocumented forms. Names of tables and columns stay. A context is
-//! shown only where the message is about S3 or a manifest.
+//! (`Invalid digit, Value 'x', Pos 0`, `invalid input syntax for integer: "x"`), as the bytes of a character that
+//! Redshift does not take, and in the context of an error, in undocumented forms. Names of tables and columns stay. A
+//! context is shown only where the message is about S3 or a manifest.
 //!
 //! The full reason of each refused row stands beside the row, in quarantine.
 

@@ -1,17 +1,20 @@
-//! Whom statements are sent to: a session at Redshift, or in tests a script of answers.
+//! Whom statements are sent to: a session at Redshift, or in tests a script of answers. And the statements that several
+//! transactions send.
 
 use std::time::Duration;
 
 use shared::clock::Clock;
 
+use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
 
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
 pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
+/// Sent alone: Redshift does not run a function of the leader node together with tables.
+pub(super) const PID: &str = "SELECT pg_backend_pid()";
 /// What the LOCK of a transaction is called in [`Server::begin`].
 pub(super) const LOCK: &str = "LOCK";
 
-/// Answers one statement at a time.
 pub trait Server: Sync {
     /// Runs one statement. Without an answer it may have had its effect.
     fn run(&self, sql: &str) -> impl Future<Output = Result<Rows, SqlFailure>> + Send;
@@ -24,14 +27,56 @@ pub trait Server: Sync {
         limit: Duration,
     ) -> impl Future<Output = Result<(), (SqlFailure, &'static str)>> + Send;
 
-    /// Ends the transaction without effect.
     fn roll_back(&self) -> impl Future<Output = ()> + Send;
 
     /// Whether the id of the latest COPY can be asked for.
     fn tells_copy_id(&self) -> bool;
 
-    /// The clock of this process.
     fn clock(&self) -> &Clock;
+}
+
+/// Reads a view that not every Redshift has and not every user may see.
+pub(super) async fn read_view(server: &impl Server, view: &str, sql: &str) -> Option<Rows> {
+    let rows = server.run(sql).await;
+    rows.inspect_err(|error| tracing::debug!(%error, view, "cannot read a view of Redshift")).ok()
+}
+
+/// Why a transaction had no effect, as far as is known.
+#[derive(Debug)]
+pub(super) enum Aborted {
+    /// And what the statement was for.
+    Sql(SqlFailure, &'static str),
+    /// COPY counted other rows than it should.
+    Count {
+        copied: String,
+        /// The COPY, if the server tells.
+        query: Option<i64>,
+    },
+    /// The transaction did not begin, or must not be committed.
+    Load(LoadFailure),
+}
+
+impl From<LoadFailure> for Aborted {
+    fn from(failure: LoadFailure) -> Self {
+        Self::Load(failure)
+    }
+}
+
+pub(super) async fn run(server: &impl Server, sql: &str, doing: &'static str) -> Result<Rows, Aborted> {
+    server.run(sql).await.map_err(|failure| Aborted::Sql(failure, doing))
+}
+
+/// Runs a COPY that must find so many rows. Returns its id, if the server tells.
+pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<Option<i64>, Aborted> {
+    run(server, sql, "COPY").await?;
+    let counted = run(server, "SELECT pg_last_copy_count()", "counting").await?;
+    let copied = counted.single().unwrap_or("no count of").trim().to_owned();
+    let query = if server.tells_copy_id() {
+        run(server, COPY_ID, "asking for the query id").await?.single().and_then(|id| id.parse().ok())
+    } else {
+        None
+    };
+    if copied.parse() == Ok(rows) { Ok(query) } else { Err(Aborted::Count { copied, query }) }
 }
 
 #[cfg(test)]

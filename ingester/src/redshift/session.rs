@@ -17,9 +17,9 @@ use crate::redshift::server::{COPY_ID, LOCK, Server};
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A connection. Dropping it closes it, and Redshift rolls an open transaction back: in order when nothing is under way,
-/// and at once otherwise. The library would keep the connection until the answer comes, which may be never, and with it
-/// the lock that the next attempt waits for.
+/// Dropping it closes it, and Redshift rolls an open transaction back: in order when nothing is under way, at once
+/// otherwise. The library would keep the connection until the answer comes, which may be never, and with it the lock
+/// that the next attempt waits for.
 pub struct Session {
     client: Client,
     /// The task that has the socket.
@@ -27,19 +27,15 @@ pub struct Session {
     tls: Option<MakeRustlsConnect>,
     limit: Duration,
     clock: Clock,
-    /// Whether a statement waits for its answer.
     under_way: AtomicBool,
     /// Set when a statement may still run at the server: the session must not be used again.
     spoilt: AtomicBool,
-    /// Set while statements have the limit of a LOCK, or have it again after ROLLBACK, which takes back what was set
-    /// within the transaction.
+    /// Set while statements have the limit of a LOCK. ROLLBACK brings it back: it undoes what was set in the transaction.
     hurried: AtomicBool,
-    /// Whether the server answers [`COPY_ID`].
     tells_copy_id: bool,
 }
 
 impl Session {
-    /// Takes over a fresh connection; a statement may last for `limit`.
     pub(super) fn start<S, T>(
         client: Client,
         mut connection: Connection<S, T>,
@@ -79,8 +75,7 @@ impl Session {
         }
     }
 
-    /// Prepares a fresh session: limits its statements, and finds out whether the server answers [`COPY_ID`]. Within a
-    /// transaction a refusal would end the transaction.
+    /// Limits statements, and finds out whether the server answers [`COPY_ID`]: in a transaction a refusal would end that.
     pub(super) async fn prepare(&mut self) -> Result<(), SqlFailure> {
         self.run(&time_limit(self.limit)).await?;
         match self.run(COPY_ID).await {
@@ -91,16 +86,13 @@ impl Session {
         Ok(())
     }
 
-    /// Runs one statement.
-    ///
-    /// # Errors
-    /// When Redshift refuses it, or does not answer. Without an answer it may have had its effect.
+    /// Runs one statement. Without an answer it may have had its effect.
     pub async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
         tracing::trace!(sql, "to Redshift");
         self.under_way.store(true, Ordering::Relaxed);
         let answer = tokio::time::timeout(self.limit + GRACE, self.client.simple_query(sql)).await;
         let Ok(answer) = answer else {
-            self.spoil();
+            self.spoilt.store(true, Ordering::Relaxed);
             return Err(SqlFailure::lost("no answer long after redshift.statement_timeout"));
         };
         self.under_way.store(false, Ordering::Relaxed);
@@ -113,8 +105,8 @@ impl Session {
         Ok(Rows(rows.collect()))
     }
 
-    /// Ends the transaction without effect. A session that cannot even do that is not used again.
-    pub async fn roll_back(&self) {
+    /// A session that cannot even roll back is not used again.
+    pub(crate) async fn roll_back(&self) {
         if !self.usable() {
             // Closing it does the same; ROLLBACK would wait behind a statement that does not end.
             return;
@@ -126,21 +118,16 @@ impl Session {
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "ROLLBACK failed; the connection is given up");
-            self.spoil();
+            self.spoilt.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Whether another statement can be sent.
     pub(crate) fn usable(&self) -> bool {
         !self.client.is_closed() && !self.spoilt.load(Ordering::Relaxed)
     }
 
-    fn spoil(&self) {
-        self.spoilt.store(true, Ordering::Relaxed);
-    }
-
-    /// Asks Redshift over another connection to end the statement under way. Redshift does not answer; the statement's
-    /// transaction ends when this session is dropped, at the latest.
+    /// Asks Redshift over another connection to end the statement under way. Redshift does not answer; the transaction
+    /// ends when this session is dropped, at the latest.
     pub(crate) async fn cancel(&self) -> Result<(), SqlFailure> {
         let token = self.client.cancel_token();
         match &self.tls {

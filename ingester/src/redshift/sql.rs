@@ -14,13 +14,11 @@ pub(crate) fn ident(name: &str) -> String {
     quoted(name, '"', &['"'])
 }
 
-/// A quoted string literal.
-///
-/// Redshift descends from PostgreSQL 8.0, where a backslash in an ordinary literal escapes the next character, and
-/// its own QUOTE_LITERAL "doubles any embedded single quotation marks and backslashes"
+/// A quoted string literal. Redshift descends from PostgreSQL 8.0, where a backslash in an ordinary literal escapes the
+/// next character, and its own QUOTE_LITERAL "doubles any embedded single quotation marks and backslashes"
 /// (<https://docs.aws.amazon.com/redshift/latest/dg/r_QUOTE_LITERAL.html>): so both are doubled. A server with
-/// `standard_conforming_strings` would keep two backslashes, a wrong value, but neither server can be made to leave
-/// the literal early. NUL, which would end the statement at the server, is dropped.
+/// `standard_conforming_strings` would keep two backslashes, a wrong value, but neither server can be made to leave the
+/// literal early. NUL, which would end the statement at the server, is dropped.
 pub(crate) fn literal(value: &str) -> String {
     quoted(value, '\'', &['\'', '\\'])
 }
@@ -38,12 +36,10 @@ fn quoted(text: &str, mark: char, doubled: &[char]) -> String {
     out
 }
 
-/// Quoted identifiers, with commas between them.
 pub(crate) fn idents<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
     names.into_iter().map(|name| ident(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// Quoted ids, with commas between them.
 pub(super) fn ids(batches: &[BatchId]) -> String {
     batches.iter().map(|batch| literal(&batch.to_string())).collect::<Vec<_>>().join(", ")
 }
@@ -55,24 +51,17 @@ pub(super) fn moment(at: Option<DateTime<Utc>>) -> String {
 
 /// A table that prints quoted, ready for a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Table(TableName);
+pub(crate) struct Table(pub(crate) TableName);
 
 impl Table {
-    /// The schema as the catalog has it: names fold to lower case, even in quotes. Ready for a statement.
+    /// As the catalog has it, ready for a statement: names fold to lower case, even in quotes.
     pub(super) fn catalog_schema(&self) -> String {
-        self.schema()
-            .map_or_else(|| "current_schema()".to_owned(), |schema| literal(&schema.to_ascii_lowercase()))
+        let folded = |schema: &str| literal(&schema.to_ascii_lowercase());
+        self.schema().map_or_else(|| "current_schema()".to_owned(), folded)
     }
 
-    /// The name as the catalog has it. Ready for a statement.
     pub(super) fn catalog_name(&self) -> String {
         literal(&self.table().to_ascii_lowercase())
-    }
-}
-
-impl From<TableName> for Table {
-    fn from(name: TableName) -> Self {
-        Self(name)
     }
 }
 
@@ -99,7 +88,7 @@ pub(crate) mod tests {
 
     /// A table by its name.
     pub(crate) fn table(name: &str) -> Table {
-        name.parse::<TableName>().unwrap().into()
+        Table(name.parse().unwrap())
     }
 
     /// Reads a literal as a server does, up to the mark that ends it; `escape` is Redshift's meaning of backslash.

@@ -16,28 +16,25 @@
 
 use shared::layout::Compression;
 use shared::schema::ROW_NUMBER as NUMBER;
-use shared::table_name::TableName;
 
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::catalog;
-use crate::redshift::copy::{TransactionFailure, copy, run};
-use crate::redshift::server::Server;
+use crate::redshift::ddl::LiveColumn;
+use crate::redshift::server::{Aborted, Server, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
-use crate::redshift::target::{Comparable, Shape, Target};
+use crate::redshift::target::{Comparable, Target};
 
-/// Rows to bring into the table.
 #[derive(Debug, Clone)]
 pub(super) struct Staging<'a> {
     /// The id that the temporary table is named after.
     pub(super) name: &'a str,
-    /// Key of the manifest that names their files.
+    /// Its key.
     pub(super) manifest: &'a str,
     pub(super) compression: Compression,
     pub(super) rows: u64,
 }
 
-/// What became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Staged {
     /// Rows that the table had already, or that came twice.
@@ -49,10 +46,12 @@ pub(super) struct Staged {
 impl Target {
     fn make_stage(&self, stage: &str) -> String {
         let (table, stage) = (&self.table, ident(stage));
-        if self.shape.is_numbered(&self.columns) {
-            format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
-        } else {
+        // Not those of an IDENTITY column, which is NOT NULL and is shown with a default.
+        let ours = |name: &String| self.columns.iter().any(|column| column.eq_ignore_ascii_case(name));
+        if self.not_null.iter().all(ours) {
             format!("CREATE TEMP TABLE {stage} (LIKE {table} INCLUDING DEFAULTS)")
+        } else {
+            format!("CREATE TEMP TABLE {stage} AS SELECT {} FROM {table} WHERE false", self.column_list())
         }
     }
 
@@ -97,7 +96,7 @@ pub(super) async fn insert(
     target: &Target,
     by: Option<Comparable<'_>>,
     staging: &Staging<'_>,
-) -> Result<Staged, TransactionFailure> {
+) -> Result<Staged, Aborted> {
     let Staging { manifest, compression, rows, .. } = *staging;
     let Some(by) = by else {
         let query = copy(server, &target.copy(manifest, compression), rows).await?;
@@ -105,10 +104,9 @@ pub(super) async fn insert(
     };
     let stage = name(staging.name);
     run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
-    let no_name = |_| {
-        TransactionFailure::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage")
-    };
-    let into: Table = stage.parse::<TableName>().map_err(no_name)?.into();
+    let no_name =
+        |_| Aborted::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+    let into = Table(stage.parse().map_err(no_name)?);
     let query = copy(server, &target.copy_into(&into, manifest, compression), rows).await?;
     let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
     if let Some(times) = times.first().text(0).zip(times.first().text(1)) {
@@ -117,7 +115,7 @@ pub(super) async fn insert(
     let left = run(server, &target.count_once(&stage, by), "counting").await?;
     let Some(known) = left.first().get(0).and_then(|left| rows.checked_sub(left)) else {
         let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
-        return Err(TransactionFailure::Sql(why, "counting"));
+        return Err(Aborted::Sql(why, "counting"));
     };
     run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
     run(server, &drop_stage(&stage), "DROP").await?;
@@ -131,12 +129,15 @@ pub(crate) async fn probe(session: &Session, target: &Target) -> Result<(), SqlF
     session.run(&drop_stage(&stage)).await.map(drop)
 }
 
-/// Reads from the catalog what a temporary table like the table depends on.
-pub(crate) async fn shape(session: &Session, target: &Target) -> Result<Shape, SqlFailure> {
-    Ok(Shape::of(&catalog::fetch(session, &target.table).await?))
+/// Reads from the catalog which columns of the table must have a value.
+pub(crate) async fn not_null(session: &Session, target: &Target) -> Result<Vec<String>, SqlFailure> {
+    Ok(not_null_of(&catalog::fetch(session, &target.table).await?))
 }
 
-/// First and last time of the hits in the stage, as the server writes them.
+fn not_null_of(live: &[LiveColumn]) -> Vec<String> {
+    live.iter().filter(|column| column.not_null).map(|column| column.name.clone()).collect()
+}
+
 fn ends(stage: &str, by: Comparable<'_>) -> String {
     let (stage, high, low, received) = (ident(stage), ident(by.high), ident(by.low), ident(by.received));
     format!(
@@ -157,10 +158,9 @@ fn drop_stage(stage: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::ddl::LiveColumn;
     use crate::redshift::server::script::Script;
+    use crate::redshift::target::Marks;
     use crate::redshift::target::tests::target;
-    use crate::redshift::target::{Marks, Shape};
 
     const COUNT: &str = "pg_last_copy_count";
     const LEFT: &str = "SELECT count(*)";
@@ -183,7 +183,7 @@ mod tests {
             .answer(LEFT, &[&[Some(left)]])
     }
 
-    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, TransactionFailure> {
+    async fn sent(script: &Script, staging: &Staging<'_>) -> Result<Staged, Aborted> {
         let target = target();
         insert(script, &target, target.comparable(), staging).await
     }
@@ -240,11 +240,11 @@ mod tests {
     async fn a_count_that_is_wrong_or_missing_ends_it_before_the_insert() {
         let short = answering("19", "17");
         assert!(
-            matches!(sent(&short, &staging()).await, Err(TransactionFailure::Count { copied, .. }) if copied == "19")
+            matches!(sent(&short, &staging()).await, Err(Aborted::Count { copied, .. }) if copied == "19")
         );
         for left in ["21", "x"] {
             let odd = answering("20", left);
-            assert!(matches!(sent(&odd, &staging()).await, Err(TransactionFailure::Sql(..))));
+            assert!(matches!(sent(&odd, &staging()).await, Err(Aborted::Sql(..))));
             assert!(!odd.verbs().contains(&"INSERT".to_owned()));
         }
     }
@@ -259,14 +259,16 @@ mod tests {
             has_default,
             layout: None,
         };
-        let shape = |more: LiveColumn| {
-            let live = [column("hitidhigh", "numeric(20,0)", true, false), more];
-            Shape::of(&live)
+        let made = |columns: &[String], more: LiveColumn| {
+            let not_null = not_null_of(&[column("hitidhigh", "numeric(20,0)", true, false), more]);
+            Target { not_null, columns: columns.to_vec(), ..target.clone() }.make_stage("s")
         };
-        assert!(!shape(column("loaded", "timestamp", false, true)).is_numbered(&target.columns));
-        let numbered = shape(column("id", "bigint", true, true));
-        assert!(!numbered.is_numbered(&["hitidhigh".to_owned(), "id".to_owned()]), "rows bring it");
-        let sql = Target { shape: numbered, ..target }.make_stage("s");
+        let like = "CREATE TEMP TABLE \"s\" (LIKE";
+        assert!(made(&target.columns, column("loaded", "timestamp", false, true)).starts_with(like));
+        let numbered = column("id", "bigint", true, true);
+        let ours = ["hitidhigh".to_owned(), "id".to_owned()];
+        assert!(made(&ours, numbered.clone()).starts_with(like), "rows bring it");
+        let sql = made(&target.columns, numbered);
         let columns = "\"hitidhigh\", \"hitidlow\", \"received\", \"language\"";
         let wanted =
             format!("CREATE TEMP TABLE \"s\" AS SELECT {columns} FROM \"public\".\"hits\" WHERE false");

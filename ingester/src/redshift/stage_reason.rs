@@ -1,5 +1,5 @@
-//! Decides how a batch is loaded: by a plain COPY when none of its rows can be in the table, and staged otherwise: then each
-//! of its hits is compared with the table. Pure: the transaction acts on the result.
+//! Decides how a batch is loaded: by a plain COPY when none of its rows can be in the table, and staged otherwise: then
+//! each of its hits is compared with the table. Pure: the transaction acts on the result.
 //!
 //! A hit can be in the table because
 //! - another batch of the same log has it: the seal says what its batch was compared with, and how many rows could not be
@@ -33,8 +33,8 @@ pub struct RunInLedger {
     pub run: Option<RunId>,
     /// The highest number of a batch of it.
     pub number: Option<u64>,
-    /// The highest number of a batch of it not all of whose rows were compared by its producer: it may have hits again that
-    /// batches before it have.
+    /// The highest number of a batch of it not all of whose rows were compared by its producer: it may have hits again
+    /// that batches before it have.
     pub uncompared: Option<u64>,
     /// First and last time of its rows.
     pub first: DateTime<Utc>,
@@ -84,8 +84,7 @@ pub(crate) fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
     Some((ledger(first.or(last)?), ledger(last.or(first)?)))
 }
 
-/// Why each of these batches, oldest first, must be loaded alone and staged; None for those that one plain COPY can load
-/// together.
+/// Why each of these batches, oldest first, must be loaded alone and staged; None for those that one plain COPY can load.
 pub fn stage_reasons(seals: &[&Seal], ground: &LedgerRange) -> Vec<Option<StageReason>> {
     let mut plain: Vec<&Seal> = Vec::new();
     let mut whys = Vec::with_capacity(seals.len());

@@ -12,7 +12,6 @@ use crate::redshift::target::{MARK, Target};
 
 pub(crate) use crate::redshift::target::Marks;
 
-/// Batches of one page.
 const PAGE: usize = 1000;
 /// Hits that are listed at most.
 pub(crate) const DOUBLES: usize = 100;
@@ -20,7 +19,6 @@ pub(crate) const DOUBLES: usize = 100;
 /// Rows received in a time, by the table and by the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// Rows in the table received in the time.
     pub(crate) table: u64,
     /// Rows in the table without a time.
     pub(crate) unknown: u64,
@@ -33,11 +31,9 @@ pub(crate) struct Received {
 /// A hit that the table has more than once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Double {
-    /// `hitIdHigh`
+    /// `hitIdHigh` and `hitIdLow`
     pub(crate) high: String,
-    /// `hitIdLow`
     pub(crate) low: String,
-    /// How often.
     pub(crate) times: u64,
     /// The first and the last batch with it, if rows tell.
     pub(crate) batches: Option<(String, String)>,
@@ -46,7 +42,6 @@ pub(crate) struct Double {
 }
 
 impl Target {
-    /// Rows of each batch, in order of the batches: those above `after` and below `below`.
     fn rows_of_batches(&self, column: &str, after: &str, below: &str) -> String {
         let (column, after, below) = (ident(column), literal(after), literal(below));
         format!(
@@ -56,8 +51,7 @@ impl Target {
         )
     }
 
-    /// Rows received from `first` to `last`, and rows without a time; and by the ledger, rows of the batches that were
-    /// received wholly in that time, and of those that were in part. One statement sees one moment.
+    /// The values of [`Received`]. One statement sees one moment.
     fn rows_received(&self, column: &str, first: DateTime<Utc>, last: DateTime<Utc>) -> String {
         let (table, ledger, column) = (&self.table, &self.ledger, ident(column));
         let (first, last, mark) = (moment(Some(first)), moment(Some(last)), literal(MARK));
@@ -69,11 +63,10 @@ impl Target {
         )
     }
 
-    /// Hits that the table has more than once, among the rows of batches above `after` and below `below` and the rows
-    /// that do not name their batch; or among all, when the schema has no column for it.
-    ///
-    /// The statement groups by expressions of the ids: if somebody had declared the ids a key of the table, which Redshift
-    /// does not enforce, it would plan as if no hit could stand there twice.
+    /// Hits that the table has more than once, among the rows of the batches between `after` and `below` and the rows
+    /// that do not name their batch; or among all, when the schema has no column for it. The statement groups by
+    /// expressions of the ids: if somebody had declared the ids a key of the table, which Redshift does not enforce, it
+    /// would plan as if no hit could stand there twice.
     fn doubles(&self, (high, low): (&str, &str), batch: Option<(&str, &str, &str)>) -> String {
         let (high, low) = (ident(high), ident(low));
         let (batches, among) = match batch {
@@ -115,7 +108,6 @@ pub(crate) async fn of_batches(
     }
 }
 
-/// Rows received from `first` to `last`.
 pub(crate) async fn received(
     session: &Session,
     target: &Target,
@@ -124,10 +116,7 @@ pub(crate) async fn received(
 ) -> Result<Received, SqlFailure> {
     let sql = target.rows_received(column, first, last);
     let rows = session.run(&sql).await?;
-    let number = |column| {
-        let number = rows.first().get(column);
-        number.ok_or_else(|| SqlFailure::lost(format!("no number in the answer to {sql}")))
-    };
+    let number = |column| rows.first().number(column, &sql);
     Ok(Received { table: number(0)?, unknown: number(1)?, at_least: number(2)?, at_most: number(3)? })
 }
 

@@ -8,7 +8,7 @@ use shared::layout::{self, Compression};
 use shared::schema::{Column, Kind, Schema};
 use shared::seal::Seal;
 
-use crate::redshift::ddl::{LEDGER_COLUMNS, LiveColumn};
+use crate::redshift::ddl::LEDGER_COLUMNS;
 use crate::redshift::sql::{Table, idents, ids, literal};
 
 /// The `batch_id` of the ledger's mark: that of a batch of 1970, which sorts before all others.
@@ -17,9 +17,8 @@ pub(super) const MARK: &str = "00000000-0000-7000-8000-000000000000";
 /// Where batches are loaded from and to.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// The table of rows.
     pub(crate) table: Table,
-    /// The table that says which batches are in it.
+    /// The table that says which batches are in `table`.
     pub(crate) ledger: Table,
     /// The table that every load locks.
     pub(crate) lock: Table,
@@ -27,12 +26,11 @@ pub struct Target {
     /// The columns of a row, in its order.
     pub(crate) columns: Vec<String>,
     pub(crate) marks: Marks,
-    pub(crate) shape: Shape,
-    /// Fingerprint of the schema.
+    /// Columns of the table that must have a value. A temporary table like it depends on them.
+    pub(crate) not_null: Vec<String>,
     pub(crate) fingerprint: String,
     pub(crate) copy_terms: CopyTerms,
     pub(crate) bucket: String,
-    /// Prefix of batches to load.
     pub(crate) to_ingest: String,
     /// Prefix of manifests that name several batches.
     pub(crate) loads: String,
@@ -43,27 +41,23 @@ pub struct Target {
 /// How COPY reads.
 #[derive(Debug, Clone)]
 pub(crate) struct CopyTerms {
-    /// The role it reads with, or `default`.
+    /// An ARN, or `default`.
     iam_role: String,
-    /// The region of the bucket.
     region: String,
-    /// The configured options, with those that each load has.
     options: CopyOptions,
 }
 
 /// The columns of the table that tell its rows apart, where the schema has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
-    /// The batch's id.
     pub(crate) batch: Option<String>,
     /// `receivedTimeGMT`
     pub(crate) received: Option<String>,
-    /// Both halves of the hit id.
+    /// `hitIdHigh` and `hitIdLow`
     pub(crate) hit: Option<(String, String)>,
 }
 
 impl Marks {
-    /// The columns of a schema.
     pub(crate) fn of(schema: &Schema) -> Self {
         let named = |suits: &dyn Fn(&Column) -> bool| {
             schema.in_row().find(|column| suits(column)).map(|column| column.name.clone())
@@ -82,35 +76,11 @@ impl Marks {
     }
 }
 
-/// What a temporary table like the table depends on.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// The table's columns that must have a value, in lower case.
-    not_null: Vec<String>,
-}
-
-impl Shape {
-    pub(super) fn of(live: &[LiveColumn]) -> Self {
-        let not_null = live.iter().filter(|column| column.not_null);
-        Self { not_null: not_null.map(|column| column.name.to_ascii_lowercase()).collect() }
-    }
-
-    /// Whether the table has columns beyond ours that must have a value, and that a table LIKE it would not fill: an
-    /// IDENTITY column is NOT NULL and is shown with a default, which LIKE does not copy.
-    pub(super) fn is_numbered(&self, ours: &[String]) -> bool {
-        let ours = |name: &String| ours.iter().any(|column| column.eq_ignore_ascii_case(name));
-        !self.not_null.iter().all(ours)
-    }
-}
-
-/// The columns by which hits are compared.
+/// The columns by which hits are compared, as in [`Marks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Comparable<'a> {
-    /// `hitIdHigh`
     pub(crate) high: &'a str,
-    /// `hitIdLow`
     pub(crate) low: &'a str,
-    /// `receivedTimeGMT`
     pub(crate) received: &'a str,
 }
 
@@ -119,12 +89,12 @@ impl Target {
     pub fn new(config: &Config, schema: &Schema, loader: String) -> Self {
         let (redshift, s3) = (&config.redshift, &config.s3);
         Self {
-            table: redshift.table.clone().into(),
-            ledger: redshift.ledger.clone().into(),
-            lock: redshift.ledger.lock_table().into(),
+            table: Table(redshift.table.clone()),
+            ledger: Table(redshift.ledger.clone()),
+            lock: Table(redshift.ledger.lock_table()),
             lock_timeout: redshift.lock_timeout.0,
             marks: Marks::of(schema),
-            shape: Shape::default(),
+            not_null: Vec::new(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
             copy_terms: CopyTerms {
@@ -160,20 +130,22 @@ impl Target {
         format!("s3://{}/{}", self.bucket, layout::folder(&self.to_ingest, batch))
     }
 
-    /// Which of these ids the ledger has.
-    pub(crate) fn select_known(&self, batches: &[BatchId]) -> String {
-        format!("SELECT batch_id FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
-    }
-
-    /// The same, with what an entry of the load store needs.
-    pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
-        let columns =
-            "batch_id, instance, files, rows_loaded + rows_quarantined + coalesce(rows_known, 0), bytes";
+    /// What the ledger has under these ids, in `columns` of it.
+    pub(super) fn select(&self, columns: &str, batches: &[BatchId]) -> String {
         format!("SELECT {columns} FROM {} WHERE batch_id IN ({})", self.ledger, ids(batches))
     }
 
-    /// Loads the rows of the files that the manifest at this key names. MANIFEST makes COPY read exactly these;
-    /// without MAXERROR it loads all rows or none.
+    pub(crate) fn select_known(&self, batches: &[BatchId]) -> String {
+        self.select("batch_id", batches)
+    }
+
+    /// What an entry of the load store needs.
+    pub(crate) fn select_entries(&self, batches: &[BatchId]) -> String {
+        let rows = "rows_loaded + rows_quarantined + coalesce(rows_known, 0)";
+        self.select(&format!("batch_id, instance, files, {rows}, bytes"), batches)
+    }
+
+    /// MANIFEST makes COPY read exactly the files that the manifest names; without MAXERROR it loads all rows or none.
     pub(crate) fn copy(&self, manifest: &str, compression: Compression) -> String {
         self.copy_into(&self.table, manifest, compression)
     }
@@ -197,7 +169,6 @@ impl Target {
         )
     }
 
-    /// The columns of a row, ready for a statement.
     pub(super) fn column_list(&self) -> String {
         idents(&self.columns)
     }
@@ -217,7 +188,6 @@ pub(super) fn ledger_columns() -> String {
     LEDGER_COLUMNS.map(|(name, _)| name).join(", ")
 }
 
-/// The configured options, as COPY takes them.
 fn option_list(options: &CopyOptions) -> String {
     let option = |(name, value): (&str, &CopyValue)| match value {
         CopyValue::None => name.to_owned(),
@@ -236,7 +206,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::facts::folder::tests::seal;
-    use crate::redshift::ledger_insert::{Entering, insert};
+    use crate::redshift::ledger::{Entering, insert};
     use crate::redshift::loading::Part;
     use crate::redshift::sql::tests::table;
 
@@ -260,7 +230,7 @@ pub(crate) mod tests {
                 received: Some("received".to_owned()),
                 hit: Some(("hitidhigh".to_owned(), "hitidlow".to_owned())),
             },
-            shape: Shape::default(),
+            not_null: Vec::new(),
             fingerprint: "0123456789abcdef".to_owned(),
             copy_terms: terms(),
             bucket: "b".to_owned(),

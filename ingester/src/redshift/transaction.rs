@@ -21,29 +21,24 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::copy::{TransactionFailure, copy, run};
-use crate::redshift::ledger_insert::{self, Entering};
+use crate::redshift::ledger::{self, Entering};
 use crate::redshift::ledger_lookup::{self, InLedger};
-use crate::redshift::server::Server;
+use crate::redshift::server::{Aborted, Server, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::stage::{self, Staging};
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::target::Target;
-use crate::redshift::{batch_columns, errors, file_counts, load_errors, lock};
+use crate::redshift::{catalog, errors, load_errors, lock};
 
 pub(crate) use crate::redshift::loading::{How, Loaded, Loading, Part, Settled};
 
-/// What to do about a batch whose rows cannot be compared.
 const INCOMPARABLE_ADVICE: &str = "load it with an ingester whose [schema] is the one it was made for: that compares by its own columns, and does not \
      compare if it has none; other batches are loaded meanwhile";
 
 /// In the ledger, of a COPY whose id Redshift does not tell; as `pg_last_copy_id()` answers where there was none.
 const UNKNOWN_QUERY: i64 = -1;
 
-/// Loads batches that are known to be whole in S3.
-///
-/// # Errors
-/// When probably nothing was loaded. It is safe to retry: a retry never loads twice.
+/// Loads batches that are known to be whole in S3. When it fails, probably nothing was loaded. A retry never loads twice.
 pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Result<Loaded, LoadFailure> {
     match transaction(session, target, loading).await {
         Ok(loaded) => Ok(loaded),
@@ -56,30 +51,25 @@ pub async fn load(session: &Session, target: &Target, loading: &Loading) -> Resu
 }
 
 /// Finds out more about a failure, once the transaction is rolled back.
-async fn explain(
-    session: &Session,
-    target: &Target,
-    loading: &Loading,
-    failed: TransactionFailure,
-) -> LoadFailure {
+async fn explain(session: &Session, target: &Target, loading: &Loading, failed: Aborted) -> LoadFailure {
     match failed {
-        TransactionFailure::Load(failure) => failure,
-        TransactionFailure::Count { copied, query } => {
-            let blamed = file_counts::short(session, target, &loading.parts, query).await;
+        Aborted::Load(failure) => failure,
+        Aborted::Count { copied, query } => {
+            let blamed = load_errors::short(session, target, &loading.parts, query).await;
             let mut why = format!("COPY loaded {copied} rows, the seal says {}; rolled back", loading.rows());
             if let ([_], [(_, file)]) = (loading.parts.as_slice(), blamed.as_slice()) {
                 why = format!("{why}; {file}");
             }
             LoadFailure { blamed, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) }
         }
-        TransactionFailure::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
+        Aborted::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
             errors::load_failure(&failure, "COMMIT was sent and not answered, the ledger will tell")
         }
-        TransactionFailure::Sql(failure, doing) => {
+        Aborted::Sql(failure, doing) => {
             let failure = errors::load_failure(&failure, doing);
             match (failure.class, loading.parts.as_slice()) {
-                (ErrorClass::Configuration, _) => {
-                    batch_columns::missing_for_batch(session, target, loading).await.unwrap_or(failure)
+                (ErrorClass::Configuration, [part, ..]) => {
+                    catalog::missing_of_batch(session, target, part).await.unwrap_or(failure)
                 }
                 (ErrorClass::Data, [part]) => {
                     let reason = load_errors::first(session, target, part.seal.batch).await;
@@ -92,16 +82,12 @@ async fn explain(
     }
 }
 
-async fn transaction(
-    server: &impl Server,
-    own: &Target,
-    loading: &Loading,
-) -> Result<Loaded, TransactionFailure> {
+async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> Result<Loaded, Aborted> {
     // The columns of the rows are the same for all parts.
     let target = &loading.parts.first().map_or_else(|| own.clone(), |part| own.for_rows_of(&part.seal));
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
-    let reading = |failure| TransactionFailure::Sql(failure, "reading the ledger");
+    let reading = |failure| Aborted::Sql(failure, "reading the ledger");
     let entries = ledger_lookup::fetch_entries(server, target, &seals).await.map_err(reading)?;
     let there: Vec<InLedger> = seals.iter().map(|seal| ledger_lookup::find(seal, &entries)).collect();
     let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
@@ -144,8 +130,8 @@ async fn transaction(
     Ok(Loaded::Settled(settled))
 }
 
-/// The failure of a batch that must be compared with the table, whose rows lack the columns for it while the table has
-/// them: loading them as they are might load hits that the table has.
+/// The failure of a batch that must be compared with the table, whose rows lack the columns for it: loading them as
+/// they are might load hits that the table has.
 fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) -> Option<LoadFailure> {
     let by = own.comparable().filter(|_| of_rows.comparable().is_none())?;
     let lacking = [by.high, by.low, by.received].into_iter();
@@ -162,12 +148,7 @@ fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) 
     Some(LoadFailure { advice: INCOMPARABLE_ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
-/// Loads all by one plain COPY.
-async fn together(
-    server: &impl Server,
-    target: &Target,
-    loading: &Loading,
-) -> Result<Vec<Settled>, TransactionFailure> {
+async fn together(server: &impl Server, target: &Target, loading: &Loading) -> Result<Vec<Settled>, Aborted> {
     let sql = target.copy(&loading.manifest, loading.compression);
     let query = copy(server, &sql, loading.rows()).await?;
     let entering = loading.parts.iter().map(|part| Entering { part, id: part.seal.batch, known: 0 });
@@ -182,7 +163,7 @@ async fn alone(
     loading: &Loading,
     part: &Part,
     why: Option<StageReason>,
-) -> Result<Settled, TransactionFailure> {
+) -> Result<Settled, Aborted> {
     let batch = part.seal.batch;
     let entered =
         if why == Some(StageReason::OtherContent) { ledger_lookup::derived_id(&part.seal) } else { batch };
@@ -219,8 +200,8 @@ async fn enter(
     target: &Target,
     entering: &[Entering<'_>],
     query: Option<i64>,
-) -> Result<(), TransactionFailure> {
-    let sql = ledger_insert::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
+) -> Result<(), Aborted> {
+    let sql = ledger::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
     run(server, &sql, "writing the ledger").await.map(drop)
 }
 

@@ -50,19 +50,24 @@ pub async fn run_connections(
     let tokens = shared.tokens.clone();
     // Only the connections send to the log from here on.
     drop(shared);
-    let renewing = tokio::spawn({
-        let shutdown = shutdown.clone();
-        async move { tokens.keep_fresh(&shutdown).await }
-    });
-    let mut first = Ok(());
-    while let Some(ended) = connections.join_next().await {
-        let ended = ended.unwrap_or_else(|error| Err(Failure::new(Exit::Software, error)));
-        // It was stopped, it failed, or the log takes no more.
-        shutdown.stop();
-        first = first.and(ended);
+    let reading = async {
+        let mut first = Ok(());
+        while let Some(ended) = connections.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(Failure::new(Exit::Software, error)));
+            // It was stopped, it failed, or the log takes no more.
+            shutdown.stop();
+            first = first.and(ended);
+        }
+        first
+    };
+    let renewing = async {
+        tokens.keep_fresh(shutdown).await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        first = reading => first,
+        () = renewing => Ok(()),
     }
-    renewing.abort();
-    first
 }
 
 /// Compressed pieces that may wait for the decoding threads; each is some ten KiB.
@@ -197,6 +202,8 @@ impl Connection {
         shutdown: &Shutdown,
     ) -> Option<Next> {
         let Shared { config, counters, out, known, clock, .. } = &self.shared;
+        // With the wait for a log that is full: the session lasts as long as Adobe's connection.
+        let begun = clock.steady();
         out.send(ConnectionEvent::Started(self.number)).await.ok()?;
         let (pieces, input) = mpsc::channel(PIECES_WAITING);
         let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
@@ -213,14 +220,15 @@ impl Connection {
                 return Some(Next::After(self.policy.backoff.failed()));
             }
         };
-        let ended = session::read(&self.shared, response, pieces, threads, broken, shutdown).await?;
+        let ended = session::read(&self.shared, response, pieces, threads, broken, begun, shutdown).await?;
+        let now = self.shared.clock.steady();
         self.record(&ended, token).await;
         self.shared.out.send(ConnectionEvent::Ended(self.number, ended.why)).await.ok()?;
         let mut session = ended.session;
         if session.end == End::Interrupted {
             return Some(Next::After(Duration::ZERO));
         }
-        let (now, times) = (self.shared.clock.steady(), &self.shared.catch_up_times);
+        let times = &self.shared.catch_up_times;
         session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
         let wait = self.policy.session_ended(&session, times.longest(now));
         Some(wait.map_or(Next::AtOnce, Next::After))

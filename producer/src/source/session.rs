@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Response;
 use shared::causes::causes;
-use shared::clock::Clock;
+use shared::clock::{Clock, Steady};
 use shared::human;
 use shared::shutdown::Shutdown;
 use tokio::sync::{mpsc, watch};
@@ -32,17 +32,17 @@ pub(crate) async fn read(
     pieces: mpsc::Sender<Piece>,
     threads: JoinHandle<Finished>,
     mut broken: watch::Receiver<u64>,
+    begun: Steady,
     shutdown: &Shutdown,
 ) -> Option<Ended> {
     let clock = &shared.clock;
-    let started = clock.steady();
     let (why, end) = tokio::select! {
         ended = pump(response, pieces, shared.config.idle_timeout.0, clock, shutdown) => ended,
         // The sender is in `shared`.
         Ok(()) = broken.changed() => ("another connection broke".to_owned(), End::Interrupted),
     };
     let joined = tokio::task::spawn_blocking(move || threads.join()).await;
-    let lasted = started.until(clock.steady());
+    let lasted = begun.until(clock.steady());
     let Finished { ended, catch_up, damage } = match joined {
         Ok(Ok(finished)) => finished,
         _ => {
@@ -85,10 +85,7 @@ async fn pump(
             };
             let piece = match read {
                 Ok(Some(bytes)) => Piece::Bytes(bytes),
-                Ok(None) => {
-                    let _ = pieces.send(Piece::End).await;
-                    return ("Adobe ended it".to_owned(), End::Complete);
-                }
+                Ok(None) => return ("Adobe ended it".to_owned(), End::Complete),
                 Err(error) => return (causes(&error.without_url()), End::Broken),
             };
             if pieces.send(piece).await.is_err() {
@@ -98,5 +95,10 @@ async fn pump(
         }
     };
     let stopped = || ("the producer was stopped".to_owned(), End::Interrupted);
-    shutdown.until(pumping).await.unwrap_or_else(stopped)
+    let (why, end) = shutdown.until(pumping).await.unwrap_or_else(stopped);
+    if end == End::Complete {
+        // Not cut short by a stop: what was read to its end is complete.
+        let _ = pieces.send(Piece::End).await;
+    }
+    (why, end)
 }

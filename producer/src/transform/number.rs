@@ -1,7 +1,5 @@
 //! Numbers by their digits: without floating point, rounded only on demand, and fast whatever the exponent.
 
-use std::num::IntErrorKind;
-
 /// The most digits of a decimal.
 pub(super) const MAX_DIGITS: u32 = 38;
 
@@ -167,14 +165,12 @@ fn digits(text: &[u8]) -> (&[u8], &[u8]) {
 /// An exponent too large to matter stays so, instead of overflowing.
 fn exponent(text: &[u8]) -> Option<i64> {
     const FAR: i64 = i64::MAX / 4;
-    match std::str::from_utf8(text).ok()?.parse::<i64>() {
-        Ok(exponent) => Some(exponent.clamp(-FAR, FAR)),
-        Err(error) => match error.kind() {
-            IntErrorKind::PosOverflow => Some(FAR),
-            IntErrorKind::NegOverflow => Some(-FAR),
-            _ => None,
-        },
+    let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
     }
+    let far = if text.starts_with(b"-") { -FAR } else { FAR };
+    Some(std::str::from_utf8(text).ok()?.parse().unwrap_or(far).clamp(-FAR, FAR))
 }
 
 #[cfg(test)]

@@ -80,6 +80,11 @@ pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<O
         Err(error @ UploadError::CopyGone(_)) => {
             tracing::error!(%batch, %error, "the batch cannot be uploaded once more");
         }
+        // It is not tried again.
+        Err(error @ UploadError::Closed) => {
+            context.copies.end_republish(batch);
+            return Err(error);
+        }
         Err(error) => return Err(error),
     }
     context.copies.end_republish(batch);

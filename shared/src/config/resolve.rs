@@ -42,7 +42,7 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
             continue;
         };
         let value = match key.kind {
-            Type::Integer | Type::Number | Type::Boolean | Type::Texts => text.parse::<Value>().ok(),
+            Type::Integer | Type::Number | Type::Boolean | Type::Texts => one_value(&text),
             _ => Some(Value::String(text)),
         };
         let Some(value) = value else {
@@ -55,6 +55,13 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
             section.insert(name.to_owned(), value);
         }
     }
+}
+
+/// A value as it would stand behind `=` in the file: blanks, line ends and a comment around it do not matter.
+fn one_value(text: &str) -> Option<Value> {
+    let mut table = toml::from_str::<Table>(&format!("v = {text}")).ok()?;
+    let value = table.remove("v");
+    value.filter(|_| table.is_empty())
 }
 
 /// The variables that are read here. Bytes that are not UTF-8 are replaced, so that the value is refused.

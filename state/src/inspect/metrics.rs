@@ -96,13 +96,13 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
 fn load_gauges(loads: &[Load], now: DateTime<Utc>) -> [Gauge; 5] {
     let waiting = || loads.iter().filter(|load| !load.is_settled());
     let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
-    let rows = waiting().map(|load| load.rows as f64).sum();
+    let rows = waiting().map(|load| load.rows).sum::<u64>() as f64;
     let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";
     let oldest = waiting().map(|load| load.discovered).min();
     let loaded = loads.iter().filter_map(|load| load.loaded).max();
     [
         ("waiting_rows", "Rows that are sealed in S3 and not loaded", rows),
-        ("quarantined_rows", refused, quarantined().map(|rows| rows as f64).sum()),
+        ("quarantined_rows", refused, quarantined().sum::<u64>() as f64),
         ("quarantined_batches", "Batches with such rows", quarantined().count() as f64),
         ("oldest_waiting_batch_seconds", "Time since the oldest waiting batch was seen", age(oldest, now)),
         ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),

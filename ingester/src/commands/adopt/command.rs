@@ -64,10 +64,7 @@ pub(crate) async fn command(
         }
     }
     if waiting.sealed {
-        usable_seal(&store, &waiting.key, batch).await.map_err(|failure| {
-            let advice = "Restore it from an older version; if there is none, delete it and adopt again";
-            Failure::new(failure.exit(), anyhow::anyhow!("{failure}. {advice}"))
-        })?;
+        usable_seal(&store, &waiting.key, batch).await?;
         writeln!(out, "{batch} has a seal already: the ingester loads it.")?;
         return Ok(());
     }
@@ -154,7 +151,9 @@ impl Folder {
 async fn usable_seal(store: &ObjectStore, folder: &str, batch: BatchId) -> Result<Seal, Failure> {
     match read_seal(store, folder, batch).await.map_err(store_failed)? {
         SealRead::Usable(seal) => Ok(*seal),
-        SealRead::Unusable(why) => Err(refused(format!("{folder}{SEAL} cannot be used: {why}"))),
+        SealRead::Unusable(why) => Err(refused(format!(
+            "{folder}{SEAL} cannot be used: {why}. Restore it from an older version; if there is none, delete it and adopt again"
+        ))),
         SealRead::Missing => Err(refused(format!("{folder}{SEAL} has just gone"))),
     }
 }

@@ -12,7 +12,7 @@ use shared::seal::{Counts, SEAL_FORMAT, Seal, SealedFile, believed};
 
 use crate::commands::connect::store_failed;
 use crate::facts::rows::{self, Contents, Watched};
-use crate::redshift::ledger;
+use crate::redshift::read_moment;
 
 /// Bytes of a file, and of its rows if a checksum is made of them: both are held in memory.
 const MAX_BYTES: u64 = 1 << 30;
@@ -89,7 +89,7 @@ pub(super) fn seal(
             instance = Instance::try_from(name).ok();
         }
         // As a producer believes them: one odd row must not make the batch overlap with all others.
-        let time = |text: &str| ledger::moment(text).filter(|at| believed(*at, now));
+        let time = |text: &str| read_moment(text).filter(|at| believed(*at, now));
         let times = contents.received.map(|(low, high)| (time(&low), time(&high)));
         let (low, high) = times.unwrap_or_default();
         first = [first, low].into_iter().flatten().min();

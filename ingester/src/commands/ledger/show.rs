@@ -11,8 +11,8 @@ use state::inspect::columns;
 
 use crate::commands::connect::sql_failed;
 use crate::commands::terminal::{FORMAT, seconds};
+use crate::redshift::ledger::{self, RunRow};
 use crate::redshift::ledger_mark;
-use crate::redshift::ledger_runs::{self, RunRow};
 use crate::redshift::{Session, Target};
 
 /// Runs that are asked for, the latest.
@@ -56,7 +56,7 @@ impl Shown {
             table,
             knows_from,
             comparable: target.comparable().is_some(),
-            runs: ledger_runs::fetch(session, target, RUNS).await.map_err(failed)?,
+            runs: ledger::fetch_runs(session, target, RUNS).await.map_err(failed)?,
         })
     }
 

@@ -25,7 +25,7 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
         log,
         log_asked: known.log.is_some(),
         s3: format!("s3://{}, {}, {} and {}", s3.bucket, s3.to_ingest, s3.ingested, s3.quarantine),
-        ledger: format!("{} at {}", Table::from(config.redshift.ledger.clone()), config.redshift.host),
+        ledger: format!("{} at {}", Table(config.redshift.ledger.clone()), config.redshift.host),
     }
 }
 

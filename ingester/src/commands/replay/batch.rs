@@ -114,8 +114,8 @@ impl Replayer {
         }
         let failed = |doing| move |failure| errors::load_failure(&failure, doing);
         let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
-        let shape = stage::shape(&session, &self.target).await;
-        self.target.shape = shape.map_err(failed("looking at the columns of the table"))?;
+        let not_null = stage::not_null(&session, &self.target).await;
+        self.target.not_null = not_null.map_err(failed("looking at the columns of the table"))?;
         Ok(session)
     }
 

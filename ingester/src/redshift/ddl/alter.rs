@@ -11,17 +11,17 @@
 //!
 //! A comment tells what Redshift cannot change.
 
-use super::options::TableOptions;
 use shared::schema::{Encoding, Schema};
 
 use super::alter_text::{Change, Statements, Stored};
-use super::column::LiveColumn;
-use super::compare::{Misfit, Wanted, What, compare_column, unknown, wanted_by_ledger, wanted_by_schema};
-use super::create::RENAMED_IN_LEDGER;
+use super::compare::{
+    LiveColumn, Misfit, Wanted, What, compare_column, unknown, wanted_by_ledger, wanted_by_schema,
+};
+use super::create::{RENAMED_IN_LEDGER, TableOptions};
 use crate::redshift::sql::{Table, ident};
 
-/// The statements for the table of rows, and comments on what no statement can do. Keys and encodings are compared
-/// where `options` or the schema name them and `live` knows them.
+/// The statements for the table of rows. Keys and encodings are compared where `options` or the schema name them and
+/// `live` knows them.
 pub(crate) fn alter_table(
     schema: &Schema,
     table: &Table,
@@ -144,7 +144,7 @@ impl<'a> Keys<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redshift::ddl::column::Layout;
+    use crate::redshift::ddl::compare::Layout;
     use crate::redshift::ddl::compare::tests::{live, schema};
     use crate::redshift::sql::tests::table as named;
     use shared::config::Encodings;

@@ -2,8 +2,7 @@
 
 use shared::schema::{Encoding, SqlType};
 
-use super::column::LiveColumn;
-use super::compare::{Difference, Misfit, Wanted, What};
+use super::compare::{Difference, LiveColumn, Misfit, Wanted, What};
 use crate::redshift::sql::{Table, ident, idents};
 
 /// The encodings under which Redshift changes no type.
@@ -14,7 +13,6 @@ pub(super) struct Change<'a> {
     pub(super) column: &'a Wanted<'a>,
     /// None if it was just added.
     pub(super) live: Option<&'a LiveColumn>,
-    /// Its varchar is too short.
     pub(super) short: bool,
 }
 
@@ -65,35 +63,39 @@ impl<'a> Statements<'a> {
     /// All but a varchar's length, which is part of a [`Change`].
     pub(super) fn column(&mut self, difference: &Difference) {
         let column = ident(&difference.column);
-        match &difference.what {
-            What::Missing { definition, .. } => self.alter_table(&format!("ADD COLUMN {column} {definition}")),
-            What::Type { misfit: Misfit::Short, .. } => {}
+        let table = self.table;
+        let comment = match &difference.what {
+            What::Missing { definition, .. } => {
+                return self.alter_table(&format!("ADD COLUMN {column} {definition}"));
+            }
+            What::Type { misfit: Misfit::Short, .. } => return,
             What::Type { misfit, wanted, live } => {
                 let consequence = match misfit {
                     Misfit::Altered => "some values are altered",
                     Misfit::Other => "Redshift refuses every value",
                     Misfit::Short | Misfit::Narrow => "Redshift refuses the rows of some values",
                 };
-                self.comment(&format!("{column} is {live}, the schema has {wanted}: {consequence}.\n{RETYPE}"));
+                format!("{column} is {live}, the schema has {wanted}: {consequence}.\n{RETYPE}")
             }
-            What::Required => self.comment(&format!(
+            What::Required => format!(
                 "{column} is NOT NULL without a default, and no row brings a value for it: nothing can be loaded. \
-                 Either the\nschema names it, or ALTER TABLE {} DROP COLUMN {column};",
-                self.table
-            )),
-            What::NotNull => self.comment(&format!(
-                "{column} is NOT NULL: Redshift refuses the rows of records that have no value for it."
-            )),
-            What::Unfilled => self.comment(&format!(
+                 Either the\nschema names it, or ALTER TABLE {table} DROP COLUMN {column};"
+            ),
+            What::NotNull => {
+                format!(
+                    "{column} is NOT NULL: Redshift refuses the rows of records that have no value for it."
+                )
+            }
+            What::Unfilled => format!(
                 "{column} has no default and stays NULL. Redshift gives none to a column it has: drop the column, and \
                  then\nrun `ingester ddl --diff` again."
-            )),
-            What::Unknown => self.comment(&format!(
-                "{column} is not in the schema and stays NULL. If nothing else needs it:\nALTER TABLE {} DROP COLUMN \
-                 {column};",
-                self.table
-            )),
-        }
+            ),
+            What::Unknown => format!(
+                "{column} is not in the schema and stays NULL. If nothing else needs it:\nALTER TABLE {table} DROP \
+                 COLUMN {column};"
+            ),
+        };
+        self.comment(&comment);
     }
 
     pub(super) fn change(&mut self, change: &Change<'_>, stored: Stored) {
@@ -118,7 +120,6 @@ impl<'a> Statements<'a> {
         }
     }
 
-    /// Returns how the column is stored afterwards.
     fn widen(&mut self, change: &Change<'_>, stored: Stored, wanted: Option<Encoding>) -> Stored {
         let column = ident(change.column.name);
         let live = change.live.map_or("", |live| live.type_text.as_str());

@@ -2,12 +2,37 @@
 
 use std::fmt;
 
-use super::options::TableOptions;
 use shared::schema::{Encoding, Kind, Schema, SqlType};
 
-use super::column::LiveColumn;
-use super::create::{LEDGER_COLUMNS, column_text};
+use super::create::{LEDGER_COLUMNS, TableOptions, column_text};
 use super::fit::{Fit, fit_kind};
+
+/// A column of a table in Redshift, as its catalog shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LiveColumn {
+    pub(crate) name: String,
+    pub(crate) type_text: String,
+    pub(crate) not_null: bool,
+    pub(crate) has_default: bool,
+    /// How it is stored; None if that was not asked for, or redshift.user may not see it.
+    pub(crate) layout: Option<Layout>,
+}
+
+/// How a column is stored, and its part in the table's keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// None if this version does not know it.
+    pub(crate) encoding: Option<Encoding>,
+    pub(crate) distkey: bool,
+    /// Its place in the sort key, from 1; 0 if it has none. An interleaved sort key has negative ones too.
+    pub(crate) sortkey: i32,
+}
+
+impl LiveColumn {
+    pub(super) fn is_required(&self) -> bool {
+        self.not_null && !self.has_default
+    }
+}
 
 /// A column as the schema or the ledger wants it.
 pub(super) struct Wanted<'a> {
@@ -24,13 +49,11 @@ pub(super) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// The same column of the table; None if the table lacks it.
     pub(super) fn of<'l>(&self, live: &'l [LiveColumn]) -> Option<&'l LiveColumn> {
         live.iter().find(|column| column.name == self.name)
     }
 }
 
-/// The columns of the schema.
 pub(super) fn wanted_by_schema<'a>(schema: &'a Schema, options: &TableOptions) -> Vec<Wanted<'a>> {
     let wanted = schema.columns.iter().map(|column| Wanted {
         name: &column.name,
@@ -44,8 +67,7 @@ pub(super) fn wanted_by_schema<'a>(schema: &'a Schema, options: &TableOptions) -
     wanted.collect()
 }
 
-/// The columns of the ledger. Redshift adds no column that is NOT NULL without a default; ours that are have been
-/// there from the first version on.
+/// Redshift adds no column that is NOT NULL without a default; ours that are have been there from the first version on.
 pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
     let wanted = LEDGER_COLUMNS.iter().filter_map(|(name, definition)| {
         let sql_type = definition.split(" NOT NULL").next().unwrap_or(definition);
@@ -62,20 +84,17 @@ pub(super) fn wanted_by_ledger() -> Vec<Wanted<'static>> {
     wanted.collect()
 }
 
-/// A column that is not in the table as the schema wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
     pub(crate) column: String,
     pub(crate) what: What,
 }
 
-/// How a column differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum What {
-    /// The table does not have it. The definition is what follows the name in ALTER TABLE ADD COLUMN. COPY does not name a
-    /// column that Redshift fills: rows are loaded without it.
+    /// The table does not have it. COPY does not name a column that Redshift fills: rows are loaded without it.
     Missing { definition: String, filled_by_redshift: bool },
-    /// The table has it with another type, which does not hold every value.
+    /// The type does not hold every value.
     Type { misfit: Misfit, wanted: SqlType, live: String },
     /// COPY does not name it, and the table needs a value for it.
     Required,
@@ -100,7 +119,6 @@ pub(crate) enum Misfit {
     Other,
 }
 
-/// What a difference does to loads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Every COPY fails.
@@ -172,7 +190,6 @@ pub(super) fn compare_column(wanted: &Wanted<'_>, live: Option<&LiveColumn>) -> 
     found.into_iter().flatten().map(difference).collect()
 }
 
-/// The columns that only the table has.
 pub(super) fn unknown(wanted: &[Wanted<'_>], live: &[LiveColumn]) -> Vec<Difference> {
     let theirs = live.iter().filter(|column| wanted.iter().all(|ours| ours.name != column.name));
     let difference = |column: &LiveColumn| {

@@ -1,11 +1,12 @@
-//! The statements that create the table, the ledger and the table that is locked in the ledger's place.
+//! The statements that create the table, the ledger and the table that is locked in the ledger's place; keys and encodings.
 //!
-//! A column names an encoding only if the schema does, or the configuration wants them all: otherwise Redshift manages them
-//! (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A statement ends without a
-//! semicolon, so that each can be sent alone.
+//! A column names an encoding only if the schema does, or the configuration wants them all: otherwise Redshift manages
+//! them (ENCODE AUTO), which it stops doing for the whole table as soon as one column names its own. A statement ends
+//! without a semicolon, so that each can be sent alone.
 
-use super::options::TableOptions;
-use shared::schema::{Column, Kind, Schema};
+use shared::config::{Encodings, Redshift};
+use shared::exit::{Exit, Failure};
+use shared::schema::{Column, Encoding, Kind, Schema, SqlType};
 
 use crate::redshift::sql::{Table, ident, idents};
 
@@ -37,8 +38,7 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("last_received", "timestamp"),
     ("copy_query_id", "bigint"),
     ("loaded_at", "timestamp"),
-    // Called `loader` in earlier versions, which lock another table and so must not enter anything beside this one: see
-    // RENAMED_IN_LEDGER.
+    // Called `loader` in earlier versions, which lock another table and so must not enter anything: see RENAMED_IN_LEDGER.
     ("loaded_by", "varchar(255)"),
     ("received", "bigint"),
     ("duplicates", "bigint"),
@@ -49,7 +49,6 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     // The start of the producer that sealed the batch, and the batch's number in its log.
     ("run", "varchar(36)"),
     ("batch_number", "bigint"),
-    // Checksum of the rows that were sealed.
     ("content", "varchar(32)"),
     // Rows that the table had already. NULL means none.
     ("rows_known", "bigint"),
@@ -57,24 +56,19 @@ pub(crate) const LEDGER_COLUMNS: [(&str, &str); 22] = [
     ("uncompared", "bigint"),
 ];
 
-/// Columns that earlier versions called otherwise: then and now. A program of an earlier version finds that its column is
-/// missing, and enters nothing.
+/// What earlier versions called it, and its name. A program of an earlier version misses its column, and enters nothing.
 pub(super) const RENAMED_IN_LEDGER: [(&str, &str); 1] = [("loader", "loaded_by")];
 
-/// The only column of the table that is locked. Nobody reads or writes it.
-const LOCK_COLUMN: (&str, &str) = ("nothing", "smallint");
-
-/// The ledger. The lock that each load takes first keeps a batch from being entered twice ([`create_lock`]). The ledger has
-/// no primary key: Redshift would not enforce it, but would plan as if it held, so that a row that stands twice could hide
-/// from the very query that looks for it.
+/// The ledger. The lock that each load takes first keeps a batch from being entered twice ([`create_lock`]). The ledger
+/// has no primary key: Redshift would not enforce it, but would plan as if it held, so that a row that stands twice
+/// could hide from the very query that looks for it.
 pub(crate) fn create_ledger(ledger: &Table) -> String {
     create(ledger, LEDGER_COLUMNS.map(|(name, sql_type)| (name, sql_type.to_owned())))
 }
 
 /// The table that every load locks first. Nobody has a reason to read it, so readers of the ledger hold up no load.
 pub(crate) fn create_lock(ledger: &Table) -> String {
-    let (name, sql_type) = LOCK_COLUMN;
-    create(&ledger.lock_table().into(), [(name, sql_type.to_owned())])
+    create(&Table(ledger.lock_table()), [("nothing", "smallint".to_owned())])
 }
 
 /// All statements in the order in which to send them, for `psql` and query editors.
@@ -98,12 +92,71 @@ fn create<'a>(table: &Table, columns: impl IntoIterator<Item = (&'a str, String)
     format!("CREATE TABLE IF NOT EXISTS {table} (\n{}\n)", columns.join(",\n"))
 }
 
+/// How Redshift is to lay the table out; empty leaves both to it (DISTSTYLE AUTO, SORTKEY AUTO).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct TableOptions {
+    /// Most significant first.
+    pub(crate) sortkey: Vec<String>,
+    pub(crate) distkey: Option<String>,
+    /// Which columns name their encoding.
+    pub(crate) encodings: Encodings,
+}
+
+impl TableOptions {
+    /// As the configuration says.
+    pub(crate) fn of(redshift: &Redshift) -> Self {
+        let distkey = Some(redshift.distkey.clone()).filter(|column| !column.is_empty());
+        Self { sortkey: redshift.sortkey.clone(), distkey, encodings: redshift.encodings }
+    }
+
+    /// As the configuration says, if a table of this schema can have them. The failure names the key and the column.
+    pub(crate) fn checked(redshift: &Redshift, schema: &Schema) -> Result<Self, Failure> {
+        let options = Self::of(redshift);
+        options
+            .validate(schema)
+            .map_err(|error| Failure::new(Exit::Config, anyhow::anyhow!("redshift.{error}")))?;
+        Ok(options)
+    }
+
+    fn validate(&self, schema: &Schema) -> Result<(), String> {
+        let sort = self.sortkey.iter().map(|column| ("sortkey", column));
+        for (key, name) in sort.chain(self.distkey.iter().map(|column| ("distkey", column))) {
+            let refuse = |rule: &str| format!("{key} `{}`: {rule}", name.escape_debug());
+            if key == "sortkey" && self.sortkey.iter().filter(|other| *other == name).count() > 1 {
+                return Err(refuse("a sort key has a column once"));
+            }
+            let column = schema.columns.iter().find(|column| column.name == *name);
+            match column.ok_or_else(|| refuse("the schema has no such column"))?.sql_type {
+                SqlType::Super => return Err(refuse("a super column cannot be a key")),
+                _ if self.sortkey.len() > 400 => return Err(refuse("a sort key has at most 400 columns")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn encoding(&self, column: &Column) -> Option<Encoding> {
+        let default = || match self.encodings {
+            Encodings::Auto => None,
+            Encodings::Explicit if self.sortkey.first() == Some(&column.name) => Some(Encoding::Raw),
+            Encodings::Explicit => Some(default_encoding(column.sql_type)),
+        };
+        column.encoding.or_else(default)
+    }
+}
+
+/// What Redshift itself would choose for a column of this type, and what suits wide tables of mostly empty text.
+fn default_encoding(sql_type: SqlType) -> Encoding {
+    match sql_type {
+        SqlType::Varchar(_) | SqlType::Super | SqlType::Boolean => Encoding::Zstd,
+        _ => Encoding::Az64,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::redshift::sql::tests::table;
-    use shared::config::Encodings;
-    use shared::schema::{Encoding, SqlType};
 
     fn schema() -> Schema {
         let text = "[[column]]\nname = 'hitidhigh'\npath = 'hitIdHigh'\nkind = 'unsigned'\ntype = 'decimal(20,0)'\n\
@@ -199,7 +252,7 @@ mod tests {
             encodings: Encodings::Auto,
         };
         assert_eq!(options("hitidhigh", Some("language")).validate(&schema()), Ok(()));
-        let message = |options: TableOptions| options.validate(&schema()).unwrap_err().to_string();
+        let message = |options: TableOptions| options.validate(&schema()).unwrap_err();
         let twice = TableOptions {
             sortkey: ["language", "hitidhigh", "language"].map(str::to_owned).to_vec(),
             ..TableOptions::default()

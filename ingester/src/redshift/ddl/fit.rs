@@ -23,17 +23,12 @@ enum Reader {
         ascii: bool,
     },
     Super,
-    Whole {
-        digits: u8,
-    },
-    Decimal {
-        whole: u8,
-        fraction: u8,
-    },
+    /// Of so many digits.
+    Whole(u8),
+    /// Of so many digits before the point and behind it.
+    Decimal(u8, u8),
     /// Of binary digits: so many decimal ones survive.
-    Float {
-        digits: u8,
-    },
+    Float(u8),
     Boolean,
     Timestamp,
     TimestampWithZone,
@@ -46,10 +41,10 @@ impl Reader {
             return Some(match known {
                 SqlType::Varchar(bytes) => Self::text(bytes, false),
                 SqlType::Smallint | SqlType::Integer | SqlType::Bigint => {
-                    Self::Whole { digits: digits(known).map_or(0, |(whole, _)| whole) }
+                    Self::Whole(digits(known).map_or(0, |(whole, _)| whole))
                 }
                 SqlType::Decimal { precision, scale } => {
-                    Self::Decimal { whole: precision.saturating_sub(scale), fraction: scale }
+                    Self::Decimal(precision.saturating_sub(scale), scale)
                 }
                 SqlType::Boolean => Self::Boolean,
                 SqlType::Timestamp => Self::Timestamp,
@@ -61,8 +56,8 @@ impl Reader {
             "character" | "char" | "bpchar" => {
                 Self::text(length.trim_end_matches(')').trim().parse().ok()?, true)
             }
-            "real" | "float4" => Self::Float { digits: 7 },
-            "double precision" | "float8" | "float" => Self::Float { digits: 15 },
+            "real" | "float4" => Self::Float(7),
+            "double precision" | "float8" | "float" => Self::Float(15),
             "timestamp with time zone" | "timestamptz" => Self::TimestampWithZone,
             "date" => Self::Date,
             _ => return None,
@@ -118,9 +113,9 @@ pub(super) fn fit(wanted: SqlType, live: &str) -> Fit {
         // Any text, and any JSON, may be a number; `true` and a time are none.
         (_, Varchar(_) | Super) => Fit::Some,
         (_, Boolean | Timestamp) => Fit::None,
-        (Reader::Float { digits }, number) => all_or_altered(number, digits),
-        (Reader::Whole { digits: held }, number) => whole(number, held),
-        (Reader::Decimal { whole, fraction }, number) => decimal(number, whole, fraction),
+        (Reader::Float(digits), number) => all_or_altered(number, digits),
+        (Reader::Whole(digits), number) => whole(number, digits),
+        (Reader::Decimal(whole, fraction), number) => decimal(number, whole, fraction),
     }
 }
 
@@ -128,13 +123,8 @@ pub(super) fn fit(wanted: SqlType, live: &str) -> Fit {
 /// they are in every row.
 pub(super) fn fit_kind(kind: Kind, wanted: SqlType, live: &str) -> Fit {
     match (kind, Reader::of(live)) {
-        (Kind::Batch, Some(Reader::Text { bytes, .. })) => {
-            if bytes >= BATCH_BYTES {
-                Fit::All
-            } else {
-                Fit::None
-            }
-        }
+        (Kind::Batch, Some(Reader::Text { bytes, .. })) if bytes >= BATCH_BYTES => Fit::All,
+        (Kind::Batch, Some(Reader::Text { .. })) => Fit::None,
         (Kind::Batch | Kind::Record, Some(Reader::Text { .. } | Reader::Super) | None) => fit(wanted, live),
         (Kind::Batch | Kind::Record, Some(_)) => Fit::None,
         _ => fit(wanted, live),

@@ -1,4 +1,4 @@
-//! The three actions of AWS that give out a password: what is asked, and what the answers say.
+//! A user and a password, and the three actions of AWS that give one out: what is asked, and what the answers say.
 //!
 //! <https://docs.aws.amazon.com/redshift/latest/APIReference/API_GetClusterCredentials.html>,
 //! <https://docs.aws.amazon.com/redshift/latest/APIReference/API_GetClusterCredentialsWithIAM.html>,
@@ -8,20 +8,47 @@ use std::fmt;
 use std::time::Duration;
 
 use aws_smithy_xml::decode::{Document, ScopedDecoder, try_data};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Deserialize;
 use shared::config::{Config, Login, Redshift, S3};
 use shared::secret::Secret;
 use tokio::sync::OnceCell;
 
-use super::credential::{Credential, Life};
 use super::signed::{Api, Reply};
 use crate::redshift::answer::SqlFailure;
 
 /// Seconds a password is asked for: the least that AWS gives, and its default.
 const SECONDS: u32 = 900;
 
-/// Gives out passwords.
+/// A password is not used when less than this is left of it: opening a connection takes a moment, and clocks differ.
+const MARGIN: TimeDelta = TimeDelta::seconds(60);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Credential {
+    /// The user, as it is sent: AWS puts `IAM:` or `IAMA:` before the name.
+    pub(crate) user: String,
+    pub(crate) password: Secret,
+    /// How long a password of AWS is good; None for a configured one.
+    pub(crate) life: Option<Life>,
+}
+
+/// How long a password of AWS is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Life {
+    pub(crate) expires: DateTime<Utc>,
+    /// When AWS begins to give out a new one, if AWS says so.
+    pub(crate) refresh: Option<DateTime<Utc>>,
+}
+
+impl Life {
+    /// Whether to ask for a new password: when AWS has one, and a minute before the end. For a password that lives for
+    /// less than four minutes from `given`, its last quarter takes the place of the minute.
+    pub(super) fn due(self, given: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        let margin = MARGIN.min((self.expires - given) / 4);
+        now >= self.expires - margin || self.refresh.is_some_and(|refresh| now >= refresh)
+    }
+}
+
 pub(super) struct PasswordApi {
     s3: S3,
     auth: Login,
@@ -39,10 +66,7 @@ pub(super) struct PasswordApi {
 impl PasswordApi {
     pub(super) fn new(config: &Config) -> Self {
         let redshift = &config.redshift;
-        let of = match redshift.auth {
-            Login::Serverless => redshift.workgroup(),
-            Login::Password | Login::Iam | Login::IamIdentity => redshift.cluster(),
-        };
+        let of = if redshift.auth == Login::Serverless { redshift.workgroup() } else { redshift.cluster() };
         let region = redshift.region(&config.s3.region).to_owned();
         Self {
             s3: config.s3.clone(),
@@ -94,6 +118,7 @@ impl PasswordApi {
     fn read(&self, reply: &Reply) -> Result<Credential, String> {
         let read =
             if self.auth == Login::Serverless { from_json(&reply.body) } else { from_xml(&reply.body) };
+        let read = read.filter(|read| !read.user.is_empty() && !read.password.is_empty());
         // What could not be read is not shown: it may hold the password.
         read.ok_or_else(|| "its answer is not understood".to_owned())
     }
@@ -123,10 +148,7 @@ impl fmt::Display for PasswordApi {
 }
 
 fn service(auth: Login) -> &'static str {
-    match auth {
-        Login::Serverless => "redshift-serverless",
-        Login::Password | Login::Iam | Login::IamIdentity => "redshift",
-    }
+    if auth == Login::Serverless { "redshift-serverless" } else { "redshift" }
 }
 
 /// The action of AWS that gives out the password, if AWS does.
@@ -175,28 +197,18 @@ fn from_json(body: &[u8]) -> Option<Credential> {
     // Seconds since 1970, with a fraction.
     let moment = |seconds: f64| DateTime::from_timestamp_millis((seconds * 1000.0) as i64);
     let refresh = answer.next_refresh_time.and_then(moment);
-    credential(answer.db_user, answer.db_password, moment(answer.expiration)?, refresh)
+    let life = Some(Life { expires: moment(answer.expiration)?, refresh });
+    Some(Credential { user: answer.db_user, password: Secret::new(answer.db_password), life })
 }
 
 fn from_xml(body: &[u8]) -> Option<Credential> {
     let moment = |text: String| Some(DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc));
     let expires = moment(xml_text(body, "Expiration")?)?;
-    let refresh = xml_text(body, "NextRefreshTime").and_then(moment);
-    credential(xml_text(body, "DbUser")?, xml_text(body, "DbPassword")?, expires, refresh)
+    let life = Some(Life { expires, refresh: xml_text(body, "NextRefreshTime").and_then(moment) });
+    let password = Secret::new(xml_text(body, "DbPassword")?);
+    Some(Credential { user: xml_text(body, "DbUser")?, password, life })
 }
 
-fn credential(
-    user: String,
-    password: String,
-    expires: DateTime<Utc>,
-    refresh: Option<DateTime<Utc>>,
-) -> Option<Credential> {
-    let whole = !user.is_empty() && !password.is_empty();
-    let life = Some(Life { expires, refresh });
-    whole.then(|| Credential { user, password: Secret::new(password), life })
-}
-
-/// The text of the first element of this name, wherever it stands.
 fn xml_text(body: &[u8], name: &str) -> Option<String> {
     fn within(element: &mut ScopedDecoder<'_, '_>, name: &str) -> Option<String> {
         while let Some(mut child) = element.next_tag() {
@@ -314,5 +326,25 @@ mod tests {
         let header = Some("ThrottlingException:http://internal/");
         assert_eq!(serverless.refusal(&reply("{\"Message\":\"slow down\"}", header)), said);
         assert_eq!(serverless.refusal(&reply("<html>", None)), "(HTTP status 403)");
+    }
+
+    #[test]
+    fn a_new_password_is_due_before_the_old_one_ends_and_when_aws_has_one() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let long = Life { expires: at(900), refresh: None };
+        assert!(!long.due(at(0), at(839)) && long.due(at(0), at(840)) && long.due(at(0), at(2000)));
+        let short = Life { expires: at(8), refresh: None };
+        assert!(!short.due(at(0), at(5)) && short.due(at(0), at(6)));
+        let refreshed = Life { expires: at(3600), refresh: Some(at(1800)) };
+        assert!(!refreshed.due(at(0), at(1799)) && refreshed.due(at(0), at(1800)));
+        let refresh_too_late = Life { expires: at(900), refresh: Some(at(1800)) };
+        assert!(refresh_too_late.due(at(0), at(840)));
+    }
+
+    #[test]
+    fn a_credential_never_shows_its_password() {
+        let credential =
+            Credential { user: "IAM:u".to_owned(), password: Secret::new("hunter2"), life: None };
+        assert!(!format!("{credential:?}").contains("hunter2"));
     }
 }

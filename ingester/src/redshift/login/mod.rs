@@ -5,9 +5,7 @@
 mod password;
 mod api;
 mod signed;
-mod credential;
 
-pub(crate) use api::login_address;
-pub(crate) use credential::Credential;
+pub(crate) use api::{Credential, login_address};
 pub(crate) use password::Login;
-pub use signed::{Api, ApiError, Reply};
+pub use signed::Api;

@@ -9,27 +9,22 @@ use shared::clock::{Clock, Moment, Steady};
 use shared::config::{self, Config};
 use tokio::sync::Mutex;
 
-use super::api::PasswordApi;
-use super::credential::Credential;
+use super::api::{Credential, PasswordApi};
 use crate::redshift::answer::SqlFailure;
 
 /// How the ingester logs in. Clones share what AWS gave out.
 #[derive(Clone)]
 pub(crate) enum Login {
-    /// With the configured password.
     Fixed(Credential),
-    /// With passwords of AWS.
     Temporary(Arc<Temporary>),
 }
 
 pub(crate) struct Temporary {
     api: PasswordApi,
     clock: Clock,
-    /// The password in use.
     given: Mutex<Option<Given>>,
 }
 
-/// A password, and when it came.
 struct Given {
     credential: Credential,
     at: Moment,
@@ -109,7 +104,6 @@ impl Temporary {
     }
 }
 
-/// For people: how, and as whom.
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,7 +118,7 @@ mod tests {
     use shared::secret::Secret;
 
     use super::*;
-    use crate::redshift::login::credential::Life;
+    use crate::redshift::login::api::Life;
 
     #[test]
     fn a_password_ends_in_its_time_although_the_clock_is_set_back_meanwhile() {

@@ -1,7 +1,7 @@
 //! Requests that are signed without an SDK.
 //!
-//! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core to
-//! build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
+//! Two actions of two services are needed besides S3's. Their SDKs are some 1,800 generated operations, 209 s of a core
+//! to build; a request is a signature (`aws-sigv4`, which S3's SDK needs anyway) and a POST.
 
 use std::time::Duration;
 
@@ -33,51 +33,44 @@ pub struct Api {
     connector: Connector,
 }
 
-/// What the service answered.
+/// The body may hold a password.
 #[derive(Clone)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: u16,
     /// The kind of an error, where a header names it.
     pub error_type: Option<String>,
-    /// The body. It may hold a password.
     pub body: Bytes,
 }
 
-/// Why there was no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// Nothing to sign with.
     #[error("no AWS credentials: {0}")]
     Credentials(String),
-    /// The service cannot be reached.
     #[error("no answer from {0}")]
     Unreachable(String),
 }
 
 impl Api {
-    /// The service `service`, as signatures name it, at `endpoint`. Nothing is sent yet, except that the AWS chain
-    /// may look for credentials.
+    /// Prepares requests to `service`, as signatures name it. The AWS chain may look for credentials.
     pub async fn connect(config: &S3, service: &'static str, region: String, endpoint: String) -> Self {
         let connector = aws::connector(&config.egress, None, None);
         Self { service, region, endpoint, sdk: aws::load(config).await, connector }
     }
 
-    /// Sends a signed POST to the root of the service.
-    ///
-    /// # Errors
-    /// When there is nothing to sign with, or no answer within `limit`.
+    /// Sends a signed POST to the root of the service. Fails when there is no answer within `limit`.
     pub async fn post(
         &self,
         headers: &[(&'static str, &str)],
         body: String,
         limit: Duration,
     ) -> Result<Reply, ApiError> {
-        let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
-        match tokio::time::timeout(limit, self.send(headers, body)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(unreachable(format!("nothing within {}", shared::human::duration(limit)))),
-        }
+        let answer = tokio::time::timeout(limit, self.send(headers, body)).await;
+        let late = |_| self.unreachable(&format!("nothing within {}", shared::human::duration(limit)));
+        answer.map_err(late)?
+    }
+
+    fn unreachable(&self, why: &str) -> ApiError {
+        ApiError::Unreachable(format!("{}: {why}", self.endpoint))
     }
 
     fn send<'a>(
@@ -86,15 +79,17 @@ impl Api {
         body: String,
     ) -> Boxed<'a, Result<Reply, ApiError>> {
         Box::pin(async move {
-            let unreachable = |why: String| ApiError::Unreachable(format!("{}: {why}", self.endpoint));
             let request = self.signed(headers, body).await?;
-            let answer = self.connector.call(request).await.map_err(|error| unreachable(causes(&error)))?;
+            let answer = self.connector.call(request).await;
+            let answer = answer.map_err(|error| self.unreachable(&causes(&error)))?;
             let status = answer.status().as_u16();
             let error_type = answer.headers().get("x-amzn-errortype").map(str::to_owned);
             let (mut body, mut read) = (ByteStream::new(answer.into_body()), BytesMut::new());
-            while let Some(chunk) = body.try_next().await.map_err(|error| unreachable(causes(&error)))? {
+            while let Some(chunk) =
+                body.try_next().await.map_err(|error| self.unreachable(&causes(&error)))?
+            {
                 if read.len() + chunk.len() > REPLY {
-                    return Err(unreachable(format!("an answer of more than {REPLY} bytes")));
+                    return Err(self.unreachable(&format!("an answer of more than {REPLY} bytes")));
                 }
                 read.extend_from_slice(&chunk);
             }

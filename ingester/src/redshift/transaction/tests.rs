@@ -129,7 +129,7 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     let by = own.comparable().unwrap();
     let refused = async |seal: &Seal, script: &Script| {
         let failed = transaction(script, &own, &loading(&[seal])).await.unwrap_err();
-        let TransactionFailure::Load(failure) = failed else { panic!("{failed:?}") };
+        let Aborted::Load(failure) = failed else { panic!("{failed:?}") };
         assert_eq!((failure.class, failure.scope), (ErrorClass::Configuration, Scope::Batch));
         assert!(failure.why.contains(&seal.batch.to_string()), "{failure}");
         assert!(failure.advice.contains("an ingester whose [schema]"), "{failure}");
@@ -203,7 +203,7 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let loading = Loading { parts: vec![cut], ..loading(&[&other]) };
     let script = server("19").answer(LOOK, &[&there]);
     let failed = transaction(&script, &target(), &loading).await.unwrap_err();
-    assert!(matches!(failed, TransactionFailure::Load(failure) if failure.class == ErrorClass::Passing));
+    assert!(matches!(failed, Aborted::Load(failure) if failure.class == ErrorClass::Passing));
     assert!(!script.verbs().contains(&"INSERT".to_owned()));
 }
 
@@ -221,6 +221,6 @@ async fn without_columns_to_compare_every_batch_is_loaded_as_it_is() {
 async fn another_number_of_rows_than_was_sealed_is_not_committed() {
     let script = server("19");
     let failed = transaction(&script, &target(), &loading(&[&batch(RunId::new(), 1)])).await.unwrap_err();
-    assert!(matches!(failed, TransactionFailure::Count { copied, query: None } if copied == "19"));
+    assert!(matches!(failed, Aborted::Count { copied, query: None } if copied == "19"));
     assert!(!script.verbs().contains(&"COMMIT".to_owned()));
 }

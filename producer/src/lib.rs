@@ -7,7 +7,8 @@
 //! ```
 //! Every arrow is a bounded channel: when the log is full or slow, nothing reads the socket.
 //!
-//! The modules stand in the order of the flow; each uses only those declared after it.
+//! The modules stand in the order of the flow; each uses only those declared after it. `upload` stands before `append`,
+//! since it reports to the thread that writes the log.
 
 mod cli;
 mod commands;

@@ -125,11 +125,11 @@ impl Runner {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let ground = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
-        let Some(ground) = ground else { return Ok(()) };
+        let range = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
+        let Some(range) = range else { return Ok(()) };
         let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()
-            .zip(stage_reasons(&seals, &ground))
+            .zip(stage_reasons(&seals, &range))
             .filter_map(|(seal, why)| Some((seal.batch, why?)))
             .collect();
         self.isolate(&isolated);

@@ -1,4 +1,4 @@
-//! Rows that Redshift refuses: found, kept with the reason, and loaded once the table is mended. The good rows of their
+//! Rows that Redshift refuses: found, kept with the reason, and loaded once the table is altered. The good rows of their
 //! batch do not wait for them.
 //!
 //! ```text
@@ -8,11 +8,11 @@
 //!                 S3: cleaned files and their manifest, below Quarantine/<date>/<batch>/sift/
 //!                 S3: the set of refused rows, below Quarantine/<date>/<batch>/<set>/         (set.rs)
 //!                                      ▼
-//!                 the transaction of every load: LOCK · look · COPY of the rest · count · ledger row · COMMIT
+//!                 the transaction of every load: LOCK · read the ledger · COPY of the rest · count · ledger row · COMMIT
 //!                                      ▼            rows_loaded + rows_known + rows_quarantined = rows sealed
 //!                 S3: what the search wrote is deleted      (tidy.rs)
 //!
-//! ingester replay ─► LOCK · ledger row names this set? · COPY of the set beside the table · count · what is new into the
+//! ingester replay ─► LOCK · ledger row names this set? · COPY of the set into a staging table · count · what is new into the
 //!                    table · ledger row · COMMIT ─► its objects are deleted
 //! ```
 //! `<batch>` is the id that the ledger has, or will have: not that of the seal when another batch stands there under it.

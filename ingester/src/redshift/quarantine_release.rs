@@ -3,8 +3,8 @@
 //! ```text
 //! BEGIN · LOCK · does its ledger row still name this set? ──no──► ROLLBACK: somebody else was at it
 //!                  │ yes
-//!                  └─► the set of what is left to S3 · COPY beside the table · as many rows as meant?
-//!                        · leave out what the table has · INSERT · UPDATE ledger row · COMMIT
+//!                  └─► the set of what is left to S3 · COPY into a staging table · as many rows as meant?
+//!                        · delete what the table has · INSERT · UPDATE ledger row · COMMIT
 //! ```
 //! The rows go the staged way (stage.rs): while they were in quarantine, others may have brought the same hits.
 //!

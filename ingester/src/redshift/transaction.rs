@@ -1,12 +1,12 @@
 //! The transaction that loads batches exactly once.
 //!
 //! ```text
-//! BEGIN · LOCK · which of them are there? ──some──► ROLLBACK: these were loaded before
+//! BEGIN · LOCK · which of them does the ledger have? ──some──► ROLLBACK: these were loaded before
 //!                    │ none
 //!                    └─► what does the ledger know of their times?
-//!                          │ nothing that is not known to be apart    │ anything else: one batch, staged (stage.rs), or
-//!                          │                                          │ refused, if its rows cannot be compared
-//!                          └─► COPY · as many rows as sealed?         └─► COPY beside the table · leave out · INSERT
+//!                          │ each was compared with every run of      │ anything else: one batch, staged (stage.rs), or
+//!                          │ its time (stage_reason.rs)               │ refused, if its rows cannot be compared
+//!                          └─► COPY · as many rows as sealed?         └─► COPY into a staging table · delete what is known · INSERT
 //!                                     └──────► INSERT ledger rows · COMMIT ◄──────┘
 //! ```
 //! Rows and ledger rows become visible together or not at all, and the lock, which is the first thing a transaction
@@ -100,8 +100,8 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
         return Ok(Loaded::Settled(before));
     }
     // Whether rows must be compared follows from the table, which is of our own schema, and not from their columns.
-    let ground = ledger_lookup::fetch_range(server, own, &seals).await.map_err(reading)?;
-    let mut whys = ground.map_or_else(|| vec![None; seals.len()], |ground| stage_reasons(&seals, &ground));
+    let range = ledger_lookup::fetch_range(server, own, &seals).await.map_err(reading)?;
+    let mut whys = range.map_or_else(|| vec![None; seals.len()], |range| stage_reasons(&seals, &range));
     for (why, there) in whys.iter_mut().zip(&there) {
         if matches!(there, InLedger::Other(_)) {
             *why = Some(StageReason::OtherContent);

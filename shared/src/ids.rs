@@ -2,15 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Mutex;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
-use uuid::{ContextV7, Timestamp, Uuid};
+use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
-
-/// The order in which this process makes ids: when the clock is set back, they go on from the latest one.
-static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
 
 /// Declares an id, which is a UUID of version 7 so that ids sort by the time they were made, and its parse error.
 macro_rules! uuid_v7 {
@@ -22,13 +18,8 @@ macro_rules! uuid_v7 {
 
         #[expect(clippy::new_without_default, reason = "no id is the default one")]
         impl $id {
-            /// A new id of this moment. It sorts after every id that this process made so before.
-            pub fn at(moment: DateTime<Utc>) -> Self {
-                let seconds = u64::try_from(moment.timestamp()).unwrap_or_default();
-                Self(Uuid::new_v7(Timestamp::from_unix(&ORDER, seconds, moment.timestamp_subsec_nanos())))
-            }
-
-            /// A new id of the present, by the clock of the machine: for tests, and for names whose time nobody reads.
+            /// A new id of the present, by the clock of the machine. It sorts after every id that this process made before,
+            /// also when the clock is set back.
             pub fn new() -> Self {
                 Self(Uuid::now_v7())
             }
@@ -220,11 +211,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_id_tells_when_it_was_opened_and_goes_on_when_the_clock_is_set_back() {
-        let now: DateTime<Utc> = "2200-03-02T12:00:00.123Z".parse().unwrap();
-        let (first, back) = (BatchId::at(now), BatchId::at(now - chrono::TimeDelta::hours(1)));
-        assert_eq!(first.opened_at(), now);
-        assert!(first < back && BatchId::new() < first);
+    fn a_batch_id_tells_when_it_was_opened() {
+        let batch: BatchId = "019d0a5b-3c7b-7cc0-8e1f-3f5d0a1b2c3d".parse().unwrap();
+        assert_eq!(batch.opened_at().timestamp_millis(), 0x019d_0a5b_3c7b);
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //! process at once, which loses nothing either: every durable step may have a crash behind it.
 
 use std::io;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
 
 /// Exit code after a second signal: 128 + SIGINT, as shells report it.
 const ENDED_AT_ONCE: i32 = 130;
@@ -61,5 +64,56 @@ impl Shutdown {
             () = self.token.cancelled() => None,
             done = work => Some(done),
         }
+    }
+
+    /// Runs `work` until it is done, but after a stop is requested for no longer than `patience`; None if that has passed.
+    pub async fn within<T>(
+        &self,
+        patience: Duration,
+        clock: &Clock,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let impatient = async {
+            self.token.cancelled().await;
+            clock.sleep(patience).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = impatient => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_under_way_at_a_stop_has_the_patience_of_the_stop_and_no_longer() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let (shutdown, patience) = (Shutdown::new(), Duration::from_secs(20));
+        clock.advance(patience * 9);
+        let done = shutdown.within(patience, &clock, async { 1 }).await;
+        assert_eq!(done, Some(1));
+        let hanging = tokio::spawn({
+            let (shutdown, clock) = (shutdown.clone(), clock.clone());
+            async move { shutdown.within(patience, &clock, std::future::pending::<()>()).await }
+        });
+        for _ in 0..10 {
+            clock.advance(patience);
+            tokio::task::yield_now().await;
+        }
+        assert!(!hanging.is_finished(), "nobody has asked for a stop");
+        shutdown.stop();
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        clock.advance(patience - Duration::from_secs(1));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!hanging.is_finished(), "it has a second left");
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(hanging.await.unwrap(), None);
     }
 }

@@ -83,18 +83,11 @@ impl Archiver {
     pub async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         while !shutdown.is_stopping() {
             let clock = self.clock.clone();
-            let impatient = async {
-                shutdown.stopping().await;
-                clock.sleep(patience).await;
+            let Some(done) = shutdown.within(patience, &clock, self.step()).await else {
+                tracing::info!("archiving is left half done; it is repeated at the next start");
+                return Ok(());
             };
-            let done = tokio::select! {
-                done = self.step() => done?,
-                () = impatient => {
-                    tracing::info!("archiving is left half done; it is repeated at the next start");
-                    return Ok(());
-                }
-            };
-            if done.is_none() {
+            if done?.is_none() {
                 let next = self.waiting.values().map(|(_, next)| *next).min();
                 let retry = async {
                     match next {

@@ -91,9 +91,11 @@ impl Discovery {
     /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
     pub async fn step(&mut self) -> Result<(), Failure> {
         let mut hints = Vec::with_capacity(HINTS);
+        // Hints name what is published now. What was published before goes first, if it can be listed.
+        let may_follow = self.listed || self.backoff.failures() > 0;
         tokio::select! {
             // None at all: everybody who could give a hint has ended.
-            1.. = self.hints.recv_many(&mut hints, HINTS) => {}
+            1.. = self.hints.recv_many(&mut hints, HINTS), if may_follow => {}
             () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
         }
         let list = hints.contains(&Hint::List);

@@ -39,8 +39,9 @@ impl SealReader {
         }
     }
 
-    /// Reads the seals of these batches, several at once, and enters those that are there; with each the `ETag` that a
-    /// listing showed. Returns the error of one that could not be asked for.
+    /// Reads the seals of these batches, several at once, and enters those that are there, in this order: a batch that is
+    /// loaded after one of a later run is compared with the table. With each comes the `ETag` that a listing showed.
+    /// Returns the error of one that could not be asked for.
     pub(super) async fn read(
         &mut self,
         batches: Vec<(BatchId, String)>,
@@ -50,7 +51,7 @@ impl SealReader {
             let (store, folder) = (&store, layout::folder(&prefix, batch));
             async move { (batch, etag, read_seal(store, &folder, batch).await) }
         });
-        let mut read = futures_util::stream::iter(read).buffer_unordered(self.at_once);
+        let mut read = futures_util::stream::iter(read).buffered(self.at_once);
         let mut failed = None;
         while let Some((batch, etag, answer)) = read.next().await {
             match answer {

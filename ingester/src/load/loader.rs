@@ -115,7 +115,7 @@ impl Loader {
     pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
         let clock = self.clock.clone();
         while !shutdown.is_stopping() {
-            let Some(step) = within_patience(self.step(), &shutdown, &clock, patience).await else {
+            let Some(step) = shutdown.within(patience, &clock, self.step()).await else {
                 // Redshift rolls the attempt back; or it was at its COMMIT, and the ledger says so at the next start.
                 tracing::warn!(
                     "the load under way takes longer than the stop may: cancelling it; the next start asks the ledger"
@@ -136,56 +136,5 @@ impl Loader {
             }
         }
         Ok(())
-    }
-}
-
-/// Runs `work` to its end, but after a stop was asked for no longer than `patience`; None if that is over.
-async fn within_patience<T>(
-    work: impl Future<Output = T>,
-    shutdown: &Shutdown,
-    clock: &Clock,
-    patience: Duration,
-) -> Option<T> {
-    let impatient = async {
-        shutdown.stopping().await;
-        clock.sleep(patience).await;
-    };
-    tokio::select! {
-        done = work => Some(done),
-        () = impatient => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn work_under_way_at_a_stop_has_the_patience_of_the_stop_and_no_longer() {
-        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
-        let (shutdown, patience) = (Shutdown::new(), Duration::from_secs(20));
-        clock.advance(patience * 9);
-        let done = within_patience(async { 1 }, &shutdown, &clock, patience).await;
-        assert_eq!(done, Some(1));
-        let hanging = tokio::spawn({
-            let (shutdown, clock) = (shutdown.clone(), clock.clone());
-            async move { within_patience(std::future::pending::<()>(), &shutdown, &clock, patience).await }
-        });
-        for _ in 0..10 {
-            clock.advance(patience);
-            tokio::task::yield_now().await;
-        }
-        assert!(!hanging.is_finished(), "nobody has asked for a stop");
-        shutdown.stop();
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        clock.advance(patience - Duration::from_secs(1));
-        for _ in 0..10 {
-            tokio::task::yield_now().await;
-        }
-        assert!(!hanging.is_finished(), "it has a second left");
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(hanging.await.unwrap(), None);
     }
 }

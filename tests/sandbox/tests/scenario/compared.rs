@@ -331,9 +331,10 @@ async fn a_producer_that_is_stopped_or_killed_and_started_again_loads_plain() {
         world.until_in_order(&mut producer).await;
         ingester.start_again().unwrap();
     }
-    assert_clean(&world.finish(producer, ingester).await);
+    world.until_loaded(world.wanted(), &mut [&mut producer, &mut ingester]).await;
     let (staged, plain) = world.staged_and_plain();
-    assert!(staged == 0 && plain > 0, "{staged} COPYs into stages");
+    assert!(staged == 0 && plain > 0, "{staged} COPYs into stages:\n{}", ingester.said());
+    assert_clean(&world.end(producer, ingester).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -60,7 +60,7 @@ impl From<StoreError> for NotOurs {
 
 /// `.pipeline.json`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Sign {
+struct PipelineObject {
     format: u32,
     pipeline: String,
     /// Table and ledger are for people.
@@ -151,7 +151,7 @@ impl Identity {
     }
 
     /// Whether no pipeline owns the prefix of this object; fails when another one does.
-    async fn is_free(&self, key: &str, ours: &Sign) -> Result<bool, NotOurs> {
+    async fn is_free(&self, key: &str, ours: &PipelineObject) -> Result<bool, NotOurs> {
         let place = format!("s3://{}/{key}", self.store.bucket());
         match self.store.get_at_most(key, SMALL).await {
             Ok(json) => compare(&place, &json, ours).map(|()| false),
@@ -164,8 +164,8 @@ impl Identity {
     }
 
     /// What we write. Fails unless the ledger speaks of our table.
-    fn of_ledger(&self, mark: &LedgerMark) -> Result<Sign, NotOurs> {
-        let ours = Sign {
+    fn of_ledger(&self, mark: &LedgerMark) -> Result<PipelineObject, NotOurs> {
+        let ours = PipelineObject {
             format: FORMAT,
             pipeline: mark.pipeline.clone(),
             table: self.table.clone(),
@@ -179,8 +179,8 @@ impl Identity {
 }
 
 /// Names fold to small letters.
-fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
-    let Sign { table, ledger, .. } = ours;
+fn same_table(theirs: &str, ours: &PipelineObject) -> Result<(), NotOurs> {
+    let PipelineObject { table, ledger, .. } = ours;
     if theirs.eq_ignore_ascii_case(ledger_mark::as_marked(table)) {
         return Ok(());
     }
@@ -189,7 +189,7 @@ fn same_table(theirs: &str, ours: &Sign) -> Result<(), NotOurs> {
 }
 
 /// Fails unless the object at `place` names our pipeline.
-fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
+fn compare(place: &str, json: &[u8], ours: &PipelineObject) -> Result<(), NotOurs> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
@@ -202,12 +202,12 @@ fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
         let why = format!("{place} has format {format}, this version knows {FORMAT}");
         return Err(NotOurs::Foreign(why, "update the ingester"));
     }
-    let theirs: Sign = serde_json::from_slice(json).map_err(unreadable)?;
+    let theirs: PipelineObject = serde_json::from_slice(json).map_err(unreadable)?;
     if theirs.pipeline == ours.pipeline {
         return Ok(());
     }
-    let side = |sign: &Sign| {
-        format!("pipeline {} with table {} and ledger {}", sign.pipeline, sign.table, sign.ledger)
+    let side = |object: &PipelineObject| {
+        format!("pipeline {} with table {} and ledger {}", object.pipeline, object.table, object.ledger)
     };
     let why = format!("{place} says that the prefix belongs to {}; this is {}", side(&theirs), side(ours));
     Err(NotOurs::Foreign(why, OTHER_PIPELINE))
@@ -217,9 +217,9 @@ fn compare(place: &str, json: &[u8], ours: &Sign) -> Result<(), NotOurs> {
 mod tests {
     use super::*;
 
-    fn sign(pipeline: &str, table: &str) -> Sign {
+    fn object(pipeline: &str, table: &str) -> PipelineObject {
         let (pipeline, table) = (pipeline.to_owned(), table.to_owned());
-        Sign {
+        PipelineObject {
             format: FORMAT,
             pipeline,
             table,
@@ -233,21 +233,21 @@ mod tests {
         LoadFailure::from(why).to_string()
     }
 
-    fn compared(theirs: &Sign, ours: &Sign) -> Result<(), String> {
+    fn compared(theirs: &PipelineObject, ours: &PipelineObject) -> Result<(), String> {
         let json = serde_json::to_vec(theirs).unwrap();
         compare("s3://b/ToIngest/.pipeline.json", &json, ours).map_err(said)
     }
 
     #[test]
     fn a_prefix_is_ours_by_the_id_of_the_pipeline_whatever_tables_are_called_by_now() {
-        let ours = sign("1", "public.hits");
+        let ours = object("1", "public.hits");
         assert_eq!(compared(&ours, &ours), Ok(()));
-        assert_eq!(compared(&sign("1", "public.old_name"), &ours), Ok(()));
+        assert_eq!(compared(&object("1", "public.old_name"), &ours), Ok(()));
     }
 
     #[test]
     fn a_prefix_of_another_pipeline_is_refused_and_both_sides_are_named() {
-        let said = compared(&sign("1", "public.other"), &sign("2", "public.hits")).unwrap_err();
+        let said = compared(&object("1", "public.other"), &object("2", "public.hits")).unwrap_err();
         for part in [
             "s3://b/ToIngest/.pipeline.json",
             "belongs to pipeline 1 with table public.other and ledger public.ledger",
@@ -260,17 +260,17 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_nobodys_to_take() {
-        let ours = sign("1", "t");
+        let ours = object("1", "t");
         let refused = |json: &[u8]| said(compare("p", json, &ours).unwrap_err());
         assert!(refused(b"{}").contains("p cannot be read"));
-        let newer = Sign { format: FORMAT + 1, ..sign("1", "t") };
+        let newer = PipelineObject { format: FORMAT + 1, ..object("1", "t") };
         let said = refused(&serde_json::to_vec(&newer).unwrap());
         assert!(said.contains("format 2, this version knows 1: update the ingester"), "{said}");
     }
 
     #[test]
     fn a_ledger_speaks_of_one_table() {
-        let ours = sign("1", "public.hits");
+        let ours = object("1", "public.hits");
         assert_eq!(same_table("Public.Hits", &ours), Ok(()), "names fold to small letters");
         let said = said(same_table("public.other", &ours).unwrap_err());
         assert!(

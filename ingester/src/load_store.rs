@@ -11,7 +11,7 @@ use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Form, Load, LoadEvent, LoadState, Loads, LoadsError};
+use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState};
 use state::store::StoreError;
 use tokio::sync::Notify;
 
@@ -23,7 +23,7 @@ pub struct LoadStore {
 
 #[derive(Debug)]
 struct Inner {
-    loads: Loads,
+    loads: LoadDatabase,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
     known: Mutex<Known>,
@@ -83,7 +83,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl LoadStore {
     /// Opens the load store in `dir`.
     pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
-        let loads = Loads::open(dir)?;
+        let loads = LoadDatabase::open(dir)?;
         let (mut known, now) = (Known::default(), clock.now());
         loads.all()?.into_iter().for_each(|load| known.put(load, now));
         let inner = Inner {
@@ -155,7 +155,7 @@ impl LoadStore {
     }
 
     /// The load store on disk, which answers `state dump`.
-    pub(crate) fn loads(&self) -> Loads {
+    pub(crate) fn loads(&self) -> LoadDatabase {
         self.inner.loads.clone()
     }
 
@@ -200,7 +200,7 @@ impl LoadStore {
     /// Reads or writes what is not a load, where blocking is allowed.
     pub(crate) async fn on_disk<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Loads) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&LoadDatabase) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Failure> {
         let loads = self.loads();
         Ok(blocking(move || work(&loads)).await??)
@@ -208,7 +208,7 @@ impl LoadStore {
 
     pub(crate) async fn change_one(
         &self,
-        work: impl FnOnce(&Loads) -> Result<Load, LoadsError> + Send + 'static,
+        work: impl FnOnce(&LoadDatabase) -> Result<Load, LoadDatabaseError> + Send + 'static,
     ) -> Result<Load, Failure> {
         let [load] = self.change(move |loads| work(loads).map(|load| [load])).await?;
         Ok(load)
@@ -216,7 +216,7 @@ impl LoadStore {
 
     async fn change<T: AsRef<[Load]> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Loads) -> Result<T, LoadsError> + Send + 'static,
+        work: impl FnOnce(&LoadDatabase) -> Result<T, LoadDatabaseError> + Send + 'static,
     ) -> Result<T, Failure> {
         let inner = self.inner.clone();
         let changed = blocking(move || {
@@ -226,7 +226,7 @@ impl LoadStore {
             Ok(loads)
         });
         changed.await?.map_err(|error| match error {
-            LoadsError::Store(error) => error.into(),
+            LoadDatabaseError::Store(error) => error.into(),
             fault => Failure::new(Exit::Software, fault),
         })
     }

@@ -37,7 +37,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
-    let transform = transform.with_batch_mark(log.batch_mark());
+    let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let (known, resuming) = (log.known(), log.has_history());
     let (instance, dir) = (&config.instance.name, config.log.dir.display());
     let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
@@ -57,7 +57,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         log_owner::start(log, copies.clone(), republish, socket, clock.clone(), shutdown.clone());
     let counters = Arc::new(Counters::new(transform.filter_names()));
     serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
-    let uploader = Uploader::new(&config, store, reader, appender.shipped, feed, clock.clone())
+    let uploader = Uploader::new(&config, store, reader, appender.upload_reports, feed, clock.clone())
         .with_copies(copies, to_republish);
     let uploader = tokio::spawn(uploader.run(resumed, appender.sealed_batches, shutdown.clone()));
     let (adobe, cache) = (&config.adobe, Some(config.token_cache()));

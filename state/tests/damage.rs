@@ -18,7 +18,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::exit::{Exit, Failure};
 use shared::seal::Counts;
-use state::loads::Loads;
+use state::loads::LoadDatabase;
 use state::log::{
     BatchRecord, BatchStatus, Chosen, FileRecord, FileStatus, Log, LogError, LogReader, Resumed, Session,
     Settings, Staged, Upload,
@@ -466,7 +466,7 @@ fn another_instance_or_kind_and_the_database_of_another_program_are_refused_and_
         let failure = refusal(scratch.path(), other);
         assert!(failure.to_string().contains("it belongs to instance test, not to other"), "{failure}");
         assert_eq!(failure.exit(), Exit::Data);
-        let failure = refusal(scratch.path(), |dir| Loads::open(dir).err().map(Failure::from));
+        let failure = refusal(scratch.path(), |dir| LoadDatabase::open(dir).err().map(Failure::from));
         assert!(failure.to_string().contains("it belongs to the producer, not to the ingester"), "{failure}");
         assert_eq!(failure.exit(), Exit::Data);
     }

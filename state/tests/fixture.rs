@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use shared::ids::{BatchId, Instance};
 use shared::layout::Compression;
 use shared::seal::{Counts, KnownRun};
-use state::loads::{ErrorClass, Failed, Load, LoadEvent, LoadState, Loads};
+use state::loads::{ErrorClass, Failed, Load, LoadDatabase, LoadEvent, LoadState};
 use state::log::{
     BatchRecord, BatchStatus, Chosen, ENDED_WITHOUT_A_WORD, FileRecord, FileStatus, Gap, HitId, Log,
     LogReader, RejectLine, Settings, Staged, Upload,
@@ -383,7 +383,7 @@ fn check_sessions(reader: &LogReader, why: Option<&str>) {
 fn a_bookkeeping_of_format_1_is_read_as_it_was_written() {
     let scratch = Scratch::new();
     let dir = unpack(FIRST, INGESTER, scratch.path());
-    let loads = Loads::open(&dir).unwrap();
+    let loads = LoadDatabase::open(&dir).unwrap();
     assert_eq!(loads.all().unwrap(), (0..5).map(load).collect::<Vec<_>>());
     let moved = loads.note(load(0).batch, LoadEvent::Attempt, at(REOPENED));
     assert_eq!(moved.unwrap().attempts, 1);

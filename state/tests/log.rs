@@ -328,7 +328,7 @@ fn one_process_at_a_time_and_no_other_kind_or_instance() {
         Settings { instance: Instance::try_from("other".to_owned()).unwrap(), ..settings(dir.path()) };
     let error = Log::open(other, now).err().unwrap().to_string();
     assert!(error.contains("belongs to instance test, not to other"), "{error}");
-    let error = state::loads::Loads::open(dir.path()).err().unwrap().to_string();
+    let error = state::loads::LoadDatabase::open(dir.path()).err().unwrap().to_string();
     assert!(error.contains("belongs to the producer, not to the ingester"), "{error}");
     assert!(LogReader::open_to_read(dir.path()).is_ok());
 }
@@ -503,7 +503,7 @@ fn rows_bear_the_id_their_batch_has_when_they_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    let marked = format!("1~{}~x\n", log.batch_mark());
+    let marked = format!("1~{}~x\n", log.batch_placeholder());
     log.stage_row(0, hit(1), Some(now), marked.as_bytes(), now);
     log.commit(now).unwrap();
     drop(log);
@@ -512,7 +512,7 @@ fn rows_bear_the_id_their_batch_has_when_they_are_read() {
     log.reader().rows(0, &mut rows).unwrap();
     let id = log.reader().batch(0).unwrap().id;
     assert_eq!(String::from_utf8(rows).unwrap(), format!("1~{id}~x\n"));
-    assert_eq!(marked, format!("1~{}~x\n", log.batch_mark()), "the mark of a log stays");
+    assert_eq!(marked, format!("1~{}~x\n", log.batch_placeholder()), "the mark of a log stays");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use state::loads::Loads;
+use state::loads::LoadDatabase;
 use state::store::{Change, Kind, Store, StoreError, Table};
 
 const DIR: &str = "LOOKING_CHILD_DIR";
@@ -15,7 +15,7 @@ const DIR: &str = "LOOKING_CHILD_DIR";
 #[test]
 fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
-    let _loads = Loads::open_to_read(Path::new(&dir)).unwrap();
+    let _loads = LoadDatabase::open_to_read(Path::new(&dir)).unwrap();
     std::io::stdout().write_all(b"\nlooking\n").unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
@@ -32,10 +32,10 @@ fn looker(dir: &Path) -> Child {
 #[test]
 fn a_service_that_starts_waits_for_one_that_looks_also_when_that_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Loads::open(dir.path()).unwrap());
+    drop(LoadDatabase::open(dir.path()).unwrap());
     let mut child = looker(dir.path());
     std::thread::scope(|scope| {
-        let starting = scope.spawn(|| Loads::open(dir.path()));
+        let starting = scope.spawn(|| LoadDatabase::open(dir.path()));
         // Longer than an owner is waited for.
         std::thread::sleep(Duration::from_millis(1_500));
         assert!(!starting.is_finished(), "{:?}", starting.join());
@@ -48,11 +48,11 @@ fn a_service_that_starts_waits_for_one_that_looks_also_when_that_is_killed() {
 #[test]
 fn an_owner_is_not_waited_for_and_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let _owner = Loads::open(dir.path()).unwrap();
+    let _owner = LoadDatabase::open(dir.path()).unwrap();
     // A second one that looks, in vain, is no reason to wait either.
     std::thread::scope(|scope| {
-        let looking = scope.spawn(|| Loads::open_to_read(dir.path()));
-        let starting = scope.spawn(|| Loads::open(dir.path()));
+        let looking = scope.spawn(|| LoadDatabase::open_to_read(dir.path()));
+        let starting = scope.spawn(|| LoadDatabase::open(dir.path()));
         for outcome in [looking.join().unwrap(), starting.join().unwrap()] {
             let Err(StoreError::InUse { owner, .. }) = outcome else { panic!("{outcome:?}") };
             assert_eq!(owner, Some(std::process::id()));

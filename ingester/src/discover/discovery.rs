@@ -13,7 +13,7 @@ use shared::shutdown::Shutdown;
 use state::loads::ErrorClass;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::discover::folders::Lister;
+use crate::discover::lister::Lister;
 use crate::discover::seals::SealReader;
 use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::{LoadFailure, StepError};

@@ -4,7 +4,7 @@
 
 pub(crate) mod feed;
 mod discovery;
-mod folders;
+mod lister;
 mod progress;
 mod seals;
 mod held;

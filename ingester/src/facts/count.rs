@@ -15,12 +15,12 @@ use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
 use crate::failure::LoadFailure;
 use crate::redshift::errors;
-use crate::redshift::table_counts::{self, Marks};
+use crate::redshift::table_counts::{self, KeyColumns};
 
 pub(crate) struct Counter<'a> {
     pub sources: Sources<'a>,
     /// The columns of the table that tell its rows apart.
-    pub marks: &'a Marks,
+    pub key_columns: &'a KeyColumns,
     /// Whether every file is read.
     pub deep: bool,
 }
@@ -35,7 +35,7 @@ impl Counter<'_> {
     ) -> Result<Vec<Facts>, LoadFailure> {
         let sources = &self.sources;
         let mut batches = sources.batches(part, &Known::default(), Seals::All(only)).await?;
-        if let Some(column) = &self.marks.batch {
+        if let Some(column) = &self.key_columns.batch {
             let counts = table_counts::of_batches(sources.session, sources.target, column, part).await;
             let mut counts = counts.map_err(|error| errors::load_failure(&error, "counting"))?;
             let rows = batches.values().filter_map(|facts| Some((facts.batch, facts.ledger.clone()?)));
@@ -71,9 +71,9 @@ impl Counter<'_> {
             }
             _ => {}
         }
-        if let (Some(row), Some(mark)) = (&facts.ledger, &self.marks.batch) {
+        if let (Some(row), Some(column)) = (&facts.ledger, &self.key_columns.batch) {
             let fingerprint = &self.sources.target.fingerprint;
-            facts.counts.unmarked = is_unmarked(row, facts.folder().seal(), mark, fingerprint);
+            facts.counts.unmarked = is_unmarked(row, facts.folder().seal(), column, fingerprint);
         }
         if facts.quarantine.sets
             && let Some(set) = facts.ledger.as_ref().and_then(|row| row.set.as_deref())

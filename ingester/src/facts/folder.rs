@@ -73,8 +73,8 @@ pub async fn verify(
         SealRead::Unusable(why) => return Ok(incomplete(&[format!("{folder}{SEAL}: {why}")])),
         SealRead::Missing => return Ok(incomplete(&[format!("{folder}{SEAL} is gone")])),
     };
-    if let Err(trouble) = for_these_columns(&seal, fingerprint) {
-        return Ok(Folder::Unfit(trouble));
+    if let Err(failure) = for_these_columns(&seal, fingerprint) {
+        return Ok(Folder::Unfit(failure));
     }
     let faults = faults(store, &folder, &seal).await?;
     Ok(if faults.is_empty() { Folder::Whole(seal) } else { incomplete(&faults) })
@@ -272,18 +272,18 @@ pub(crate) mod tests {
     #[test]
     fn many_faults_are_told_in_few_words() {
         let faults: Vec<String> = (0..7).map(|n| format!("{n} is missing")).collect();
-        let Folder::Unfit(trouble) = incomplete(&faults) else { panic!() };
-        assert_eq!(trouble.class, ErrorClass::Incomplete);
-        assert!(trouble.why.ends_with("4 is missing; and 2 more"), "{trouble}");
+        let Folder::Unfit(failure) = incomplete(&faults) else { panic!() };
+        assert_eq!(failure.class, ErrorClass::Incomplete);
+        assert!(failure.why.ends_with("4 is missing; and 2 more"), "{failure}");
     }
 
     #[test]
     fn a_batch_for_other_columns_names_both_schemas_and_holds_no_other_batch() {
-        let trouble = for_these_columns(&seal(), "ffffffffffffffff").unwrap_err();
-        assert_eq!((trouble.class, trouble.scope), (ErrorClass::Configuration, crate::failure::Scope::Batch));
+        let failure = for_these_columns(&seal(), "ffffffffffffffff").unwrap_err();
+        assert_eq!((failure.class, failure.scope), (ErrorClass::Configuration, crate::failure::Scope::Batch));
         assert!(
-            trouble.why.contains("0123456789abcdef") && trouble.why.contains("ffffffffffffffff"),
-            "{trouble}"
+            failure.why.contains("0123456789abcdef") && failure.why.contains("ffffffffffffffff"),
+            "{failure}"
         );
         assert_eq!(for_these_columns(&seal(), "0123456789abcdef"), Ok(()));
     }

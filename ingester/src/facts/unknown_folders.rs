@@ -30,7 +30,7 @@ pub struct UnknownFolders {
 struct State {
     open: BTreeSet<BatchId>,
     /// Loaded, and left in S3 on purpose.
-    settled: HashSet<BatchId>,
+    loaded: HashSet<BatchId>,
 }
 
 impl UnknownFolders {
@@ -41,14 +41,14 @@ impl UnknownFolders {
     /// Asks about a batch, unless the answer is known.
     pub fn ask(&self, batch: BatchId) {
         let mut state = self.state();
-        if !state.settled.contains(&batch) {
+        if !state.loaded.contains(&batch) {
             state.open.insert(batch);
         }
     }
 
     /// Whether a batch is known to be loaded and to stay where it is.
     pub fn is_loaded(&self, batch: BatchId) -> bool {
-        self.state().settled.contains(&batch)
+        self.state().loaded.contains(&batch)
     }
 
     /// Whether a question is open.
@@ -65,7 +65,7 @@ impl UnknownFolders {
     pub fn mark_loaded(&self, batch: BatchId) {
         let mut state = self.state();
         state.open.remove(&batch);
-        state.settled.insert(batch);
+        state.loaded.insert(batch);
     }
 
     /// The question is answered, and may come up again.
@@ -76,7 +76,7 @@ impl UnknownFolders {
     /// Forgets answers about folders that are no longer in S3: memory follows what lies there, not history.
     pub fn keep_only(&self, in_s3: &HashSet<BatchId>) {
         let mut state = self.state();
-        state.settled.retain(|batch| in_s3.contains(batch));
+        state.loaded.retain(|batch| in_s3.contains(batch));
         state.open.retain(|batch| in_s3.contains(batch));
     }
 }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_settled_is_not_asked_again_while_it_lies_in_s3() {
+    fn what_is_loaded_is_not_asked_again_while_it_lies_in_s3() {
         let unknown_folders = UnknownFolders::default();
         let (kept, open) = (BatchId::new(), BatchId::new());
         unknown_folders.ask(open);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shared::config::Config;
 use shared::exit::Failure;
 use shared::object_store::ObjectStore;
-use state::loads::{ErrorClass, LedgerMark, Loads};
+use state::loads::{ErrorClass, LedgerMark, LoadDatabase};
 
 use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
@@ -65,7 +65,7 @@ impl Connection {
         }
         self.session = None;
         let session = self.connector.open().await.doing("connecting to Redshift")?;
-        if let Some(before) = self.load_store.on_disk(Loads::session).await? {
+        if let Some(before) = self.load_store.on_disk(LoadDatabase::session).await? {
             orphan_session::end(&session, &before).await.doing("ending an earlier session")?;
         }
         // Noted before it locks anything.

@@ -15,7 +15,7 @@ use crate::failure::StepError;
 use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target};
 
-use super::attempt::Runner;
+use super::batch_loader::BatchLoader;
 use super::pause::Pauses;
 use super::plan::Next;
 use super::unknown::UnknownCheck;
@@ -37,7 +37,7 @@ pub(crate) struct Loader {
     load_store: LoadStore,
     pauses: Pauses,
     unknown: UnknownCheck,
-    runner: Runner,
+    batch_loader: BatchLoader,
     clock: Clock,
 }
 
@@ -53,7 +53,7 @@ impl Loader {
     ) -> Self {
         Self {
             unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),
-            runner: Runner::new(config, target, connector, store, load_store.clone(), clock),
+            batch_loader: BatchLoader::new(config, target, connector, store, load_store.clone(), clock),
             load_store,
             pauses,
             clock: clock.clone(),
@@ -65,17 +65,19 @@ impl Loader {
         let now = self.clock.now();
         if let Some(paused) = self.pauses.report_change(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
-            self.runner.connection.close();
+            self.batch_loader.connection.close();
             let left = self.pauses.left(&paused, now);
             return Ok(Progress::Hold(left.map(|left| now.steady + left.min(RECHECK_PAUSE))));
         }
-        if let Some(until) = self.runner.planner.breaker.open_until(now.steady) {
+        if let Some(until) = self.batch_loader.planner.breaker.open_until(now.steady) {
             return Ok(Progress::Hold(Some(until)));
         }
-        let next = self.runner.planner.next(now.steady);
+        let next = self.batch_loader.planner.next(now.steady);
         let oldest = match &next {
             Next::Load(batches) => batches.first().copied(),
-            Next::Wait(until) if self.runner.connection.connected_before && !self.unknown.folders.any() => {
+            Next::Wait(until)
+                if self.batch_loader.connection.connected_before && !self.unknown.folders.any() =>
+            {
                 return Ok(Progress::Wait(*until));
             }
             Next::Wait(_) => None,
@@ -85,8 +87,8 @@ impl Loader {
             // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
             Err(StepError::Load(failure)) => {
                 // A new connection verifies the tables again.
-                self.runner.connection.close();
-                self.runner.failed(oldest.as_slice(), &failure).await?;
+                self.batch_loader.connection.close();
+                self.batch_loader.failed(oldest.as_slice(), &failure).await?;
             }
             Ok(()) => {}
         }
@@ -94,20 +96,20 @@ impl Loader {
     }
 
     async fn work(&mut self, next: Next) -> Result<(), StepError> {
-        let Self { runner, unknown, .. } = self;
-        runner.connect().await?;
+        let Self { batch_loader, unknown, .. } = self;
+        batch_loader.connect().await?;
         let unknown_first = unknown.folders.any();
         if let Next::Load(batches) = next
             && !unknown_first
         {
-            return Ok(runner.attempt(batches).await?);
+            return Ok(batch_loader.attempt(batches).await?);
         }
-        runner.quarantine.refresh(&runner.connection).await?;
+        batch_loader.quarantine.refresh(&batch_loader.connection).await?;
         if unknown_first {
-            return unknown.resolve(&runner.connection).await;
+            return unknown.resolve(&batch_loader.connection).await;
         }
         // With a batch due, its outcome is the better proof that all is well again.
-        runner.planner.breaker.succeeded();
+        batch_loader.planner.breaker.succeeded();
         Ok(())
     }
 
@@ -120,7 +122,7 @@ impl Loader {
                 tracing::warn!(
                     "the load under way takes longer than the stop may: cancelling it; the next start asks the ledger"
                 );
-                self.runner.connection.cancel(patience / 3).await;
+                self.batch_loader.connection.cancel(patience / 3).await;
                 return Ok(());
             };
             let (until, by_load_store) = match step? {

@@ -9,8 +9,8 @@
 
 mod loader;
 mod unknown;
-mod attempt;
-mod folders;
+mod batch_loader;
+mod due_folders;
 mod quarantine_check;
 mod planner;
 pub(crate) mod plan;

@@ -11,7 +11,7 @@ use shared::config::pause::Windows;
 use shared::exit::Failure;
 use shared::ids::BatchPrefix;
 use state::Checked;
-use state::loads::{Load, Loads, Pause, Paused, PausedBy, Pausing};
+use state::loads::{Load, LoadDatabase, Pause, Paused, PausedBy, Pausing};
 use state::status::feed::Owner;
 use state::status::snapshot::{IngesterSnapshot, Matching};
 use tokio::sync::Notify;
@@ -26,7 +26,7 @@ pub(crate) struct Pauses {
 
 #[derive(Debug)]
 struct Inner {
-    loads: Loads,
+    loads: LoadDatabase,
     windows: Windows,
     by_hand: Mutex<Option<ByHand>>,
     /// What was logged last, so that each change is logged once.
@@ -57,7 +57,7 @@ impl ByHand {
 
 impl Pauses {
     /// The pauses of a configuration, and the one by hand that the load store has from before this start.
-    pub(crate) fn new(windows: &Windows, loads: Loads, clock: &Clock) -> Result<Self, Failure> {
+    pub(crate) fn new(windows: &Windows, loads: LoadDatabase, clock: &Clock) -> Result<Self, Failure> {
         let by_hand = Mutex::new(loads.pause()?.map(|pause| ByHand::new(pause, clock.now())));
         let (windows, clock) = (windows.clone(), clock.clone());
         let inner =
@@ -139,7 +139,7 @@ mod tests {
         Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap())
     }
 
-    fn pauses(loads: Loads, clock: &Clock) -> Pauses {
+    fn pauses(loads: LoadDatabase, clock: &Clock) -> Pauses {
         Pauses::new(&Windows::parse(["02:00-03:00"]).unwrap(), loads, clock).unwrap()
     }
 
@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(lasts(now.wall - HOUR / 4), 2_700, "a start in the middle of it");
         assert_eq!(lasts(now.wall + HOUR * 5), 3_600, "the clock was set back by five hours");
         let dir = tempfile::tempdir().unwrap();
-        let pauses = pauses(Loads::open(dir.path()).unwrap(), &clock);
+        let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
         pauses.set_pause(Some(pause(now.wall))).unwrap();
         clock.advance(HOUR / 2);
         clock.set_wall(now.wall);
@@ -169,14 +169,14 @@ mod tests {
         let (dir, clock) = (tempfile::tempdir().unwrap(), noon());
         let now = clock.wall();
         {
-            let pauses = pauses(Loads::open(dir.path()).unwrap(), &clock);
+            let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
             assert_eq!(pauses.report_change(now), None);
             let pause = Pause { since: now, until: None, reason: None };
             assert!(pauses.set_pause(Some(pause)).unwrap().paused.is_some());
             pauses.changed().await;
             assert!(pauses.report_change(now).is_some());
         }
-        let pauses = pauses(Loads::open(dir.path()).unwrap(), &clock);
+        let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
         assert_eq!(pauses.at(now).unwrap().until, None);
         assert_eq!(pauses.set_pause(None).unwrap().paused, None);
         assert_eq!(pauses.at(now), None);

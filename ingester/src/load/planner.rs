@@ -55,7 +55,7 @@ impl Planner {
         let mut met = Vec::with_capacity(batches.len());
         for batch in batches {
             if let Some(load) = self.load_store.get(*batch)?
-                && !load.is_settled()
+                && !load.is_loaded()
             {
                 let past = if load.is_loading() { Past::of(&load) } else { Past::default() };
                 met.push((*batch, past, load));

@@ -14,7 +14,7 @@ use state::loads::{ErrorClass, Load};
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::quarantine::{LEFT_OVER, Quarantine, load_good_rows, tidy};
-use crate::redshift::transaction::{How, Settled};
+use crate::redshift::transaction::{How, LoadedBatch};
 use crate::redshift::{ledger_mark, quarantine_release};
 
 use super::connection::Connection;
@@ -41,20 +41,20 @@ impl QuarantineCheck {
 
     /// Loads a batch without the rows that Redshift refuses. A failure of S3 holds this batch only: others need no
     /// quarantine.
-    pub(super) async fn load_good_rows(
+    pub(super) async fn load_without_bad_rows(
         &self,
         connection: &Connection,
         seal: &Seal,
-    ) -> Result<Settled, StepError> {
+    ) -> Result<LoadedBatch, StepError> {
         let (session, target) = connection.get()?;
         // Before the search writes anything to S3.
         let batch = seal.batch;
         self.load_store.change_one(move |loads| loads.search_began(batch)).await?;
         let redshift = (session, target, &self.clock);
         match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
-            Ok((settled, rows)) => {
+            Ok((loaded, rows)) => {
                 self.load_store.quarantined(seal.batch, rows).await?;
-                Ok(settled)
+                Ok(loaded)
             }
             Err(failure) if session.usable() => Err(LoadFailure { scope: Scope::Batch, ..failure }.into()),
             Err(failure) => Err(failure.into()),
@@ -64,14 +64,14 @@ impl QuarantineCheck {
     /// Finishes batches that are loaded now, by an attempt that was cut short or by another ingester: deletes what
     /// searches for bad rows have left of them, and compares the rows that the ledger counts with those sealed. Returns
     /// the batches of which it counts others: they must not be archived.
-    pub(super) async fn verify_settled(
+    pub(super) async fn verify_loaded(
         &self,
         connection: &Connection,
-        settled: &[Settled],
+        loaded: &[LoadedBatch],
     ) -> Result<Vec<(BatchId, LoadFailure)>, StepError> {
         let Ok((session, target)) = connection.get() else { return Ok(Vec::new()) };
         let mut before = Vec::new();
-        for Settled { batch, entered, how, .. } in settled {
+        for LoadedBatch { batch, entered, how, .. } in loaded {
             let Some(load) = self.load_store.get(*batch)? else { continue };
             if load.sifting
                 && let Err(failure) = tidy(session, target, &self.store, &self.quarantine, *entered).await

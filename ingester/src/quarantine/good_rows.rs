@@ -7,7 +7,7 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::ledger_lookup::{self, InLedger};
-use crate::redshift::transaction::{Loaded, Loading, Part, Settled, load};
+use crate::redshift::transaction::{Loaded, LoadedBatch, Loading, Part, load};
 use crate::redshift::{Session, Target, errors, redact};
 
 use super::row_files::{RowFile, RowFiles};
@@ -26,20 +26,20 @@ pub(crate) async fn load_good_rows(
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
-) -> Result<(Settled, u64), LoadFailure> {
+) -> Result<(LoadedBatch, u64), LoadFailure> {
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
     if loaded.as_ref().is_err_and(|failure| failure.class == ErrorClass::Data) {
         drop_scratch(store, &quarantine.scratch(id)).await;
     }
-    let (settled, refused) = loaded?;
-    match tidy(session, target, store, quarantine, settled.entered).await {
-        Ok(entry) => Ok((settled, entry.map_or(refused, |entry| entry.rows))),
+    let (loaded, refused) = loaded?;
+    match tidy(session, target, store, quarantine, loaded.entered).await {
+        Ok(entry) => Ok((loaded, entry.map_or(refused, |entry| entry.rows))),
         // It is loaded all the same.
         Err(failure) => {
             tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
-            Ok((settled, refused))
+            Ok((loaded, refused))
         }
     }
 }
@@ -59,7 +59,7 @@ async fn search_and_load(
     store: &ObjectStore,
     quarantine: &Quarantine,
     (seal, id): (&Seal, BatchId),
-) -> Result<(Settled, u64), LoadFailure> {
+) -> Result<(LoadedBatch, u64), LoadFailure> {
     let from = layout::folder(&target.to_ingest, seal.batch);
     let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
         key: format!("{from}{name}"),
@@ -96,9 +96,9 @@ async fn search_and_load(
             // NOLOAD does not see everything that a load refuses.
             Err(failure) if failure.class == ErrorClass::Data && how == How::NoLoad => how = How::RolledBack,
             Err(failure) => return Err(failure),
-            Ok(Loaded::Settled(settled)) => {
-                let before = || Settled::before(seal.batch, id, 0);
-                return Ok((settled.into_iter().next().unwrap_or_else(before), quarantined));
+            Ok(Loaded::Batches(loaded)) => {
+                let before = || LoadedBatch::before(seal.batch, id, 0);
+                return Ok((loaded.into_iter().next().unwrap_or_else(before), quarantined));
             }
             // One batch is never to be loaded alone.
             Ok(Loaded::Isolated(_)) => {

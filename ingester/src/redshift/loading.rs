@@ -61,7 +61,7 @@ pub enum How {
 
 /// A batch that the ledger has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settled {
+pub struct LoadedBatch {
     pub batch: BatchId,
     /// The id under which the ledger has it: its own, unless that is another batch's there.
     pub entered: BatchId,
@@ -72,7 +72,7 @@ pub struct Settled {
     pub staged: Option<StageReason>,
 }
 
-impl Settled {
+impl LoadedBatch {
     pub(crate) fn before(batch: BatchId, entered: BatchId, known: u64) -> Self {
         Self { batch, entered, how: How::Before, known, staged: None }
     }
@@ -82,7 +82,7 @@ impl Settled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
     /// The ledger has all of these; or, if it had some of them before the attempt, only those, and nothing was loaded.
-    Settled(Vec<Settled>),
+    Batches(Vec<LoadedBatch>),
     /// Nothing was loaded: these must be loaded alone, the staged way.
     Isolated(Vec<(BatchId, StageReason)>),
 }

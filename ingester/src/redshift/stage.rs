@@ -159,7 +159,7 @@ fn drop_stage(stage: &str) -> String {
 mod tests {
     use super::*;
     use crate::redshift::server::script::Script;
-    use crate::redshift::target::Marks;
+    use crate::redshift::target::KeyColumns;
     use crate::redshift::target::tests::target;
 
     const COUNT: &str = "pg_last_copy_count";
@@ -279,10 +279,10 @@ mod tests {
     fn hits_are_compared_only_where_every_row_has_ids_and_time() {
         let target = target();
         assert!(target.comparable().is_some());
-        let without = |marks| Target { marks, ..target.clone() }.comparable().is_none();
-        let Marks { batch, received, hit } = target.marks.clone();
-        assert!(without(Marks { batch: batch.clone(), received: None, hit: hit.clone() }));
-        assert!(without(Marks { batch, received, hit: None }));
+        let without = |key_columns| Target { key_columns, ..target.clone() }.comparable().is_none();
+        let KeyColumns { batch, received, hit } = target.key_columns.clone();
+        assert!(without(KeyColumns { batch: batch.clone(), received: None, hit: hit.clone() }));
+        assert!(without(KeyColumns { batch, received, hit: None }));
         // Rows in quarantine may have been made for other columns.
         let old = Target { columns: vec!["hitidhigh".to_owned()], ..target.clone() };
         assert_eq!(old.comparable(), None);

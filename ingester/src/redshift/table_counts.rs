@@ -10,7 +10,7 @@ use crate::redshift::session::Session;
 use crate::redshift::sql::{ident, literal, moment};
 use crate::redshift::target::{MARK, Target};
 
-pub(crate) use crate::redshift::target::Marks;
+pub(crate) use crate::redshift::target::KeyColumns;
 
 const PAGE: usize = 1000;
 /// Hits that are listed at most.
@@ -139,12 +139,12 @@ impl Received {
 pub(crate) async fn doubles(
     session: &Session,
     target: &Target,
-    marks: &Marks,
+    key_columns: &KeyColumns,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Option<Vec<Double>>, SqlFailure> {
-    let Some((high, low)) = &marks.hit else { return Ok(None) };
+    let Some((high, low)) = &key_columns.hit else { return Ok(None) };
     let (after, below) = (BatchId::floor(from).to_string(), BatchId::floor(to).to_string());
-    let batch = marks.batch.as_deref().map(|column| (column, after.as_str(), below.as_str()));
+    let batch = key_columns.batch.as_deref().map(|column| (column, after.as_str(), below.as_str()));
     Ok(Some(session.run(&target.doubles((high, low), batch)).await?.read(double)))
 }
 

@@ -25,7 +25,7 @@ pub struct Target {
     pub(crate) lock_timeout: Duration,
     /// The columns of a row, in its order.
     pub(crate) columns: Vec<String>,
-    pub(crate) marks: Marks,
+    pub(crate) key_columns: KeyColumns,
     /// Columns of the table that must have a value. A temporary table like it depends on them.
     pub(crate) not_null: Vec<String>,
     pub(crate) fingerprint: String,
@@ -49,7 +49,7 @@ pub(crate) struct CopyTerms {
 
 /// The columns of the table that tell its rows apart, where the schema has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Marks {
+pub(crate) struct KeyColumns {
     pub(crate) batch: Option<String>,
     /// `receivedTimeGMT`
     pub(crate) received: Option<String>,
@@ -57,7 +57,7 @@ pub(crate) struct Marks {
     pub(crate) hit: Option<(String, String)>,
 }
 
-impl Marks {
+impl KeyColumns {
     pub(crate) fn of(schema: &Schema) -> Self {
         let named = |suits: &dyn Fn(&Column) -> bool| {
             schema.in_row().find(|column| suits(column)).map(|column| column.name.clone())
@@ -76,7 +76,7 @@ impl Marks {
     }
 }
 
-/// The columns by which hits are compared, as in [`Marks`].
+/// The columns by which hits are compared, as in [`KeyColumns`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Comparable<'a> {
     pub(crate) high: &'a str,
@@ -93,7 +93,7 @@ impl Target {
             ledger: Table(redshift.ledger.clone()),
             lock: Table(redshift.ledger.lock_table()),
             lock_timeout: redshift.lock_timeout.0,
-            marks: Marks::of(schema),
+            key_columns: KeyColumns::of(schema),
             not_null: Vec::new(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             fingerprint: schema.fingerprint(),
@@ -117,7 +117,8 @@ impl Target {
 
     /// The columns by which hits are compared; None if the rows do not have all of them.
     pub(crate) fn comparable(&self) -> Option<Comparable<'_>> {
-        let ((high, low), received) = self.marks.hit.as_ref().zip(self.marks.received.as_ref())?;
+        let ((high, low), received) =
+            self.key_columns.hit.as_ref().zip(self.key_columns.received.as_ref())?;
         [high, low, received].iter().all(|name| self.columns.contains(name)).then_some(Comparable {
             high,
             low,
@@ -225,7 +226,7 @@ pub(crate) mod tests {
             lock: table("public.ledger_lock"),
             lock_timeout: Duration::from_secs(60),
             columns: ["hitidhigh", "hitidlow", "received", "language"].map(str::to_owned).to_vec(),
-            marks: Marks {
+            key_columns: KeyColumns {
                 batch: None,
                 received: Some("received".to_owned()),
                 hit: Some(("hitidhigh".to_owned(), "hitidlow".to_owned())),

@@ -30,7 +30,7 @@ use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::target::Target;
 use crate::redshift::{catalog, errors, load_errors, lock};
 
-pub(crate) use crate::redshift::loading::{How, Loaded, Loading, Part, Settled};
+pub(crate) use crate::redshift::loading::{How, Loaded, LoadedBatch, Loading, Part};
 
 const INCOMPARABLE_ADVICE: &str = "load it with an ingester whose [schema] is the one it was made for: that compares by its own columns, and does not \
      compare if it has none; other batches are loaded meanwhile";
@@ -91,13 +91,13 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
     let entries = ledger_lookup::fetch_entries(server, target, &seals).await.map_err(reading)?;
     let there: Vec<InLedger> = seals.iter().map(|seal| ledger_lookup::find(seal, &entries)).collect();
     let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
-        InLedger::Yes(row) => Some(Settled::before(seal.batch, row.id, row.known)),
+        InLedger::Yes(row) => Some(LoadedBatch::before(seal.batch, row.id, row.known)),
         InLedger::No | InLedger::Other(_) => None,
     });
     let before: Vec<_> = before.collect();
     if !before.is_empty() {
         server.roll_back().await;
-        return Ok(Loaded::Settled(before));
+        return Ok(Loaded::Batches(before));
     }
     // Whether rows must be compared follows from the table, which is of our own schema, and not from their columns.
     let range = ledger_lookup::fetch_range(server, own, &seals).await.map_err(reading)?;
@@ -107,7 +107,7 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
             *why = Some(StageReason::OtherContent);
         }
     }
-    let settled = if let ([part], [why]) = (loading.parts.as_slice(), whys.as_slice()) {
+    let loaded = if let ([part], [why]) = (loading.parts.as_slice(), whys.as_slice()) {
         if let Some(failure) = why.as_ref().and_then(|why| incomparable(own, target, &part.seal, why)) {
             return Err(failure.into());
         }
@@ -127,7 +127,7 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
             "the rows that were loaded lack hitIdHigh, hitIdLow or receivedTimeGMT: later loads cannot be compared with them"
         );
     }
-    Ok(Loaded::Settled(settled))
+    Ok(Loaded::Batches(loaded))
 }
 
 /// The failure of a batch that must be compared with the table, whose rows lack the columns for it: loading them as
@@ -148,7 +148,11 @@ fn incomparable(own: &Target, of_rows: &Target, seal: &Seal, why: &StageReason) 
     Some(LoadFailure { advice: INCOMPARABLE_ADVICE, ..LoadFailure::of_batch(ErrorClass::Configuration, why) })
 }
 
-async fn together(server: &impl Server, target: &Target, loading: &Loading) -> Result<Vec<Settled>, Aborted> {
+async fn together(
+    server: &impl Server,
+    target: &Target,
+    loading: &Loading,
+) -> Result<Vec<LoadedBatch>, Aborted> {
     let sql = target.copy(&loading.manifest, loading.compression);
     let query = copy(server, &sql, loading.rows()).await?;
     let entering = loading.parts.iter().map(|part| Entering { part, id: part.seal.batch, known: 0 });
@@ -163,7 +167,7 @@ async fn alone(
     loading: &Loading,
     part: &Part,
     why: Option<StageReason>,
-) -> Result<Settled, Aborted> {
+) -> Result<LoadedBatch, Aborted> {
     let batch = part.seal.batch;
     let entered =
         if why == Some(StageReason::OtherContent) { ledger_lookup::derived_id(&part.seal) } else { batch };
@@ -191,8 +195,8 @@ async fn alone(
     Ok(applied(batch, entered, done.known, why.filter(|_| by.is_some())))
 }
 
-fn applied(batch: BatchId, entered: BatchId, known: u64, staged: Option<StageReason>) -> Settled {
-    Settled { batch, entered, how: How::Applied, known, staged }
+fn applied(batch: BatchId, entered: BatchId, known: u64, staged: Option<StageReason>) -> LoadedBatch {
+    LoadedBatch { batch, entered, how: How::Applied, known, staged }
 }
 
 async fn enter(

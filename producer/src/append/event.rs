@@ -65,11 +65,11 @@ pub enum Decoded {
 #[derive(Debug)]
 pub enum UploadReport {
     /// S3 confirmed a file.
-    File(u64, Upload, oneshot::Sender<()>),
+    FileUploaded(u64, Upload, oneshot::Sender<()>),
     /// S3 confirmed a seal.
-    Batch(u64, oneshot::Sender<()>),
+    BatchPublished(u64, oneshot::Sender<()>),
     /// These rejects are uploaded next.
-    ToReject(Chosen, oneshot::Sender<()>),
+    RejectsChosen(Chosen, oneshot::Sender<()>),
     /// S3 confirmed these rejects.
-    Rejects(Chosen, oneshot::Sender<()>),
+    RejectsUploaded(Chosen, oneshot::Sender<()>),
 }

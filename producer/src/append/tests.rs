@@ -101,8 +101,8 @@ async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_no
     assert!(batch.opened < begun - TimeDelta::minutes(59), "{}", batch.opened);
     until("a batch", &clock, &reader, |log| sealed(log) == 2).await;
 
-    let Appender { stream, shipped, ended, .. } = appender;
-    drop((stream, shipped));
+    let Appender { stream, upload_reports, ended, .. } = appender;
+    drop((stream, upload_reports));
     ended.await.unwrap().unwrap();
 }
 
@@ -121,7 +121,7 @@ async fn a_batch_that_was_begun_by_a_clock_that_was_ahead_is_closed_after_its_ag
     let appender = start(log, clock.clone(), Shutdown::new()).unwrap();
     let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
-    let Appender { stream, shipped, ended, .. } = appender;
-    drop((stream, shipped));
+    let Appender { stream, upload_reports, ended, .. } = appender;
+    drop((stream, upload_reports));
     ended.await.unwrap().unwrap();
 }

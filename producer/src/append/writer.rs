@@ -14,7 +14,7 @@ const REPORTS_WAITING: usize = 64;
 
 pub(crate) struct Appender {
     pub(crate) stream: mpsc::Sender<ConnectionEvent>,
-    pub(crate) shipped: mpsc::Sender<UploadReport>,
+    pub(crate) upload_reports: mpsc::Sender<UploadReport>,
     /// Gives the batches that were sealed, to be uploaded.
     pub(crate) sealed_batches: mpsc::UnboundedReceiver<u64>,
     /// Comes when both senders are dropped and everything staged is durable; or at once, with the error, when the log
@@ -24,7 +24,7 @@ pub(crate) struct Appender {
 
 pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
-    let (shipped, reports) = mpsc::channel(REPORTS_WAITING);
+    let (upload_reports, reports) = mpsc::channel(REPORTS_WAITING);
     // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
     let (sealed, sealed_batches) = mpsc::unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
@@ -34,7 +34,7 @@ pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Ap
         // Nobody waits for the end any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, reports, &shutdown)));
     })?;
-    Ok(Appender { stream, shipped, sealed_batches, ended })
+    Ok(Appender { stream, upload_reports, sealed_batches, ended })
 }
 
 struct Writer {
@@ -52,7 +52,7 @@ impl Writer {
     async fn run(
         mut self,
         mut stream: mpsc::Receiver<ConnectionEvent>,
-        mut shipped: mpsc::Receiver<UploadReport>,
+        mut upload_reports: mpsc::Receiver<UploadReport>,
         shutdown: &Shutdown,
     ) -> Result<(), LogError> {
         let (mut streaming, mut shipping) = (true, true);
@@ -61,7 +61,7 @@ impl Writer {
             let due = self.log.next_commit();
             tokio::select! {
                 biased;
-                report = shipped.recv(), if shipping => match report {
+                report = upload_reports.recv(), if shipping => match report {
                     Some(report) => self.note(report)?,
                     None => shipping = false,
                 },
@@ -137,10 +137,12 @@ impl Writer {
 
     fn note(&mut self, report: UploadReport) -> Result<(), LogError> {
         let noted = match report {
-            UploadReport::File(file, upload, noted) => self.log.uploaded(file, upload).map(|_| noted),
-            UploadReport::Batch(batch, noted) => self.log.published(batch, self.clock.now()).map(|_| noted),
-            UploadReport::ToReject(chosen, noted) => self.log.rejects_chosen(chosen).map(|_| noted),
-            UploadReport::Rejects(chosen, noted) => self.log.rejects_shipped(chosen).map(|_| noted),
+            UploadReport::FileUploaded(file, upload, noted) => self.log.uploaded(file, upload).map(|_| noted),
+            UploadReport::BatchPublished(batch, noted) => {
+                self.log.published(batch, self.clock.now()).map(|_| noted)
+            }
+            UploadReport::RejectsChosen(chosen, noted) => self.log.rejects_chosen(chosen).map(|_| noted),
+            UploadReport::RejectsUploaded(chosen, noted) => self.log.rejects_shipped(chosen).map(|_| noted),
         }?;
         // Nobody waits for the answer any more when the process ends.
         let _ = noted.send(());

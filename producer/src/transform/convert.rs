@@ -58,7 +58,7 @@ pub(super) enum Done {
 pub(super) struct Converter {
     pub(super) text: Vec<u8>,
     pub(super) instance: String,
-    pub(super) batch_mark: String,
+    pub(super) batch_placeholder: String,
     day: time::Day,
 }
 
@@ -144,7 +144,7 @@ impl Converter {
             },
             Convert::Instance(max) => write_text(self.instance.as_bytes(), max, out),
             Convert::Batch => {
-                out.row.extend_from_slice(self.batch_mark.as_bytes());
+                out.row.extend_from_slice(self.batch_placeholder.as_bytes());
                 Done::Written
             }
         }

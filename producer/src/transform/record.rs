@@ -50,8 +50,8 @@ impl Transform {
     }
 
     /// Writes this text into columns of kind `batch`. The log puts the id of the batch, as long as it, in its place.
-    pub fn with_batch_mark(mut self, mark: &str) -> Self {
-        mark.clone_into(&mut self.converter.batch_mark);
+    pub fn with_batch_placeholder(mut self, placeholder: &str) -> Self {
+        placeholder.clone_into(&mut self.converter.batch_placeholder);
         self
     }
 

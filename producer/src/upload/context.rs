@@ -23,7 +23,7 @@ use crate::upload::copies::UploadCopies;
 pub(super) struct Context {
     pub(super) store: ObjectStore,
     pub(super) log: LogReader,
-    pub(super) shipped: mpsc::Sender<UploadReport>,
+    pub(super) upload_reports: mpsc::Sender<UploadReport>,
     /// Sends the id of every published batch to feed subscribers.
     pub(super) feed: broadcast::Sender<Published>,
     pub(super) place: Place,
@@ -37,7 +37,7 @@ impl Context {
         report: impl FnOnce(oneshot::Sender<()>) -> UploadReport,
     ) -> Result<(), UploadError> {
         let (noted, answer) = oneshot::channel();
-        self.shipped.send(report(noted)).await.map_err(|_| UploadError::Closed)?;
+        self.upload_reports.send(report(noted)).await.map_err(|_| UploadError::Closed)?;
         answer.await.map_err(|_| UploadError::Closed)
     }
 

@@ -42,7 +42,7 @@ pub(super) async fn upload(context: Arc<Context>, file: u64) -> Result<Option<u6
     // Before the log drops the rows.
     context.keep_copy(batch.id, name, content).await;
     let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
-    context.report(|noted| UploadReport::File(file, upload, noted)).await?;
+    context.report(|noted| UploadReport::FileUploaded(file, upload, noted)).await?;
     tracing::debug!(key, rows = record.rows, bytes, "file uploaded");
     Ok(Some(record.batch))
 }
@@ -63,7 +63,7 @@ pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<
     context.store.put(&manifest_key, manifest).await?;
     context.store.put(&seal_key, sealed.clone()).await?;
     context.keep_copy(record.id, SEAL.to_owned(), sealed).await;
-    context.report(|noted| UploadReport::Batch(batch, noted)).await?;
+    context.report(|noted| UploadReport::BatchPublished(batch, noted)).await?;
     tracing::info!(batch = %record.id, rows = record.rows, files = record.files, "batch published");
     // There may be no subscriber.
     let _ = context.feed.send(Published { batch: record.id });

@@ -59,10 +59,10 @@ impl Rejects {
         let object = blocking(move || oldest(&log, &prefix, &instance, full_only, now)).await??;
         let Some(Object { key, content, rejects, noted, records }) = object else { return Ok(false) };
         if !noted {
-            self.context.report(|noted| UploadReport::ToReject(rejects, noted)).await?;
+            self.context.report(|noted| UploadReport::RejectsChosen(rejects, noted)).await?;
         }
         self.context.store.put(&key, content).await?;
-        self.context.report(|noted| UploadReport::Rejects(rejects, noted)).await?;
+        self.context.report(|noted| UploadReport::RejectsUploaded(rejects, noted)).await?;
         tracing::info!(key, records, "rejects shipped");
         Ok(true)
     }

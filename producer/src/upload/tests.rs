@@ -108,7 +108,8 @@ async fn however_many_batches_wait_after_an_outage_no_more_than_s3_uploads_are_p
     let appender = append::start(log, clock.clone(), shutdown.clone()).unwrap();
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
-    let uploader = Uploader::new(&config, store, reader.clone(), appender.shipped, feed, clock.clone());
+    let uploader =
+        Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone());
     let uploading = tokio::spawn(uploader.run(left, appender.sealed_batches, shutdown.clone()));
     let begun = clock.steady();
     let published = |log: &LogReader| {
@@ -136,8 +137,9 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     let appender = append::start(log, clock.clone(), shutdown.clone()).unwrap();
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
-    let uploader = Uploader::new(&config, store, reader.clone(), appender.shipped, feed, clock.clone())
-        .with_rejects_every(HOUR);
+    let uploader =
+        Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone())
+            .with_rejects_every(HOUR);
     let uploading = tokio::spawn(uploader.run(left, appender.sealed_batches, shutdown.clone()));
     let until = async |step: Duration, is: &dyn Fn() -> bool| {
         let begun = clock.steady();

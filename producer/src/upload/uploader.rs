@@ -37,7 +37,7 @@ impl Uploader {
         config: &Config,
         store: ObjectStore,
         log: LogReader,
-        shipped: mpsc::Sender<UploadReport>,
+        upload_reports: mpsc::Sender<UploadReport>,
         feed: broadcast::Sender<Published>,
         clock: Clock,
     ) -> Self {
@@ -47,7 +47,7 @@ impl Uploader {
             instance: config.instance.name.clone(),
         };
         Self {
-            context: Context { store, log, shipped, feed, place, copies: UploadCopies::default() },
+            context: Context { store, log, upload_reports, feed, place, copies: UploadCopies::default() },
             rejected: config.s3.rejected.clone(),
             rejects_every: config.batch.max_batch_age.0,
             at_once: config.s3.uploads,

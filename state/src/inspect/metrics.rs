@@ -94,7 +94,7 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
 }
 
 fn load_gauges(loads: &[Load], now: DateTime<Utc>) -> [Gauge; 5] {
-    let waiting = || loads.iter().filter(|load| !load.is_settled());
+    let waiting = || loads.iter().filter(|load| !load.is_loaded());
     let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
     let rows = waiting().map(|load| load.rows).sum::<u64>() as f64;
     let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";

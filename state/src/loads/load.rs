@@ -164,7 +164,7 @@ impl Load {
     }
 
     /// Whether the ledger has it, as far as this ingester knows.
-    pub fn is_settled(&self) -> bool {
+    pub fn is_loaded(&self) -> bool {
         matches!(self.state, LoadState::Loaded { .. } | LoadState::Archived { .. })
     }
 

@@ -3,12 +3,12 @@
 //!
 //! It is a memory, never the truth: only the ledger in Redshift says whether a batch is loaded.
 
-mod load_store;
+mod load_database;
 mod pause;
 mod load;
 mod status;
 
 pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
-pub use load_store::{LedgerMark, Listed, Loads, LoadsError, RedshiftSession, Sums};
+pub use load_database::{LedgerMark, Listed, LoadDatabase, LoadDatabaseError, RedshiftSession, Sums};
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};

@@ -79,7 +79,7 @@ impl Paused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loads::Loads;
+    use crate::loads::LoadDatabase;
 
     fn at(time: &str) -> DateTime<Utc> {
         format!("2026-03-02T{time}Z").parse().unwrap()
@@ -113,11 +113,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pause = Pause { since: at("01:00:00"), until: None, reason: Some("é".repeat(REASON_MAX)) };
         {
-            let loads = Loads::open(dir.path()).unwrap();
+            let loads = LoadDatabase::open(dir.path()).unwrap();
             assert_eq!(loads.pause().unwrap(), None);
             loads.set_pause(Some(&pause)).unwrap();
         }
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         assert_eq!(loads.pause().unwrap(), Some(pause));
         assert!(loads.verify().unwrap().iter().all(|checked| checked.faults.is_empty()));
         loads.set_pause(None).unwrap();

@@ -32,7 +32,7 @@ mod shipping;
 mod window;
 mod known;
 mod columns;
-mod batch_mark;
+mod batch_placeholder;
 mod chunk;
 mod record;
 mod coverage;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shared::ids::Instance;
 use shared::seal::Counts;
 
-use crate::log::batch_mark::BatchMark;
+use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::time;
 use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
 use crate::log::record::{SUMS, chunk_key, seq_key, seq_of};
@@ -92,7 +92,7 @@ impl LogReader {
     /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
-        let (batch, mark) = (self.batch(record.batch)?.id, BatchMark::of(&self.store)?);
+        let (batch, mark) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
         for number in 0..record.chunks {
             let key = chunk_key(file, number);

@@ -6,7 +6,7 @@ use shared::clock::{Moment, age};
 use shared::ids::BatchId;
 
 use crate::failpoints::reached;
-use crate::log::batch_mark::BatchMark;
+use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::columns;
 use crate::log::filling::Filling;
 use crate::log::filling::Stage;
@@ -51,7 +51,7 @@ impl Log {
         let mut sums: Sums = store.get(Table::Meta, SUMS)?.unwrap_or_default();
         let window = Window::rebuild(&store, millis(settings.dedup_window), settings.dedup_hits, sums.hits)?;
         let mut begun = Change::new();
-        let batch_mark = BatchMark::ensure(&store, &mut begun)?;
+        let batch_placeholder = BatchPlaceholder::ensure(&store, &mut begun)?;
         let runs = Runs::begin(&store, last_sealed(&store, &sums)?, &mut begun)?;
         let mut resumed = Resumed { hits: window.len(), ..Resumed::default() };
         let mut shipping = Shipping::new(store.clone());
@@ -76,7 +76,7 @@ impl Log {
         let pipeline = Pipeline::start(store.clone(), shipping.waiting_bytes.clone())?;
         let stage = Stage::default();
         let mut log =
-            Self { pipeline, settings, sums, stage, window, filling, sessions, shipping, batch_mark };
+            Self { pipeline, settings, sums, stage, window, filling, sessions, shipping, batch_placeholder };
         if !fits {
             let done = log.seal_all(now)?;
             resumed.closed.extend(done.closed);

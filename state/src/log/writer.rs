@@ -9,7 +9,7 @@ use shared::clock::{Moment, Steady};
 use shared::seal::{Counts, believed};
 
 use crate::failpoints::reached;
-use crate::log::batch_mark::BatchMark;
+use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::Sight;
 use crate::log::filling::Filling;
 use crate::log::filling::Stage;
@@ -50,7 +50,7 @@ pub struct Log {
     pub(super) sessions: Sessions,
     pub(super) shipping: Shipping,
     /// What rows have in place of the id of their batch, if the schema has a column for it.
-    pub(super) batch_mark: BatchMark,
+    pub(super) batch_placeholder: BatchPlaceholder,
 }
 
 impl Log {
@@ -310,8 +310,8 @@ impl Log {
     }
 
     /// What a row has in place of the id of its batch.
-    pub fn batch_mark(&self) -> &str {
-        &self.batch_mark.text
+    pub fn batch_placeholder(&self) -> &str {
+        &self.batch_placeholder.text
     }
 
     /// The hits that are remembered, for any thread.

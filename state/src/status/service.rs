@@ -15,7 +15,7 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::out;
 
-use crate::loads::{Loads, Pause, Paused, Pausing, REASON_MAX};
+use crate::loads::{LoadDatabase, Pause, Paused, Pausing, REASON_MAX};
 use crate::log::LogReader;
 use crate::status::feed::{self, Answer, AskError, Question};
 use crate::store::StoreError;
@@ -73,10 +73,10 @@ impl Service<LogReader> {
     }
 }
 
-impl Service<Loads> {
+impl Service<LoadDatabase> {
     pub(crate) fn ingester(config: &Config, clock: &Clock) -> Self {
         let (socket, dir) = (config.ingester_socket(), config.ingester.dir.clone());
-        Self { socket, dir, clock: clock.clone(), open: Loads::open_to_read }
+        Self { socket, dir, clock: clock.clone(), open: LoadDatabase::open_to_read }
     }
 }
 
@@ -168,8 +168,8 @@ pub async fn set_pause(
     }
     let question = pause.clone().map_or(Question::Resume, Question::Pause);
     let mut ingester = Service::ingester(config, clock);
-    ingester.open = Loads::open;
-    let store = |loads: &Loads| {
+    ingester.open = LoadDatabase::open;
+    let store = |loads: &LoadDatabase| {
         loads.set_pause(pause.as_ref())?;
         Ok(Pausing { paused: Paused::at(pause.as_ref(), &config.ingester.pause, clock.wall()) })
     };
@@ -232,22 +232,27 @@ mod tests {
     use shared::shutdown::Shutdown;
 
     use super::*;
-    use crate::loads::Loads;
+    use crate::loads::LoadDatabase;
     use crate::status::feed::Owner;
     use crate::status::snapshot::IngesterSnapshot;
 
-    fn service(dir: &Path, clock: Clock) -> Service<Loads> {
-        Service { socket: dir.join("feed.sock"), dir: dir.to_owned(), clock, open: Loads::open_to_read }
+    fn service(dir: &Path, clock: Clock) -> Service<LoadDatabase> {
+        Service {
+            socket: dir.join("feed.sock"),
+            dir: dir.to_owned(),
+            clock,
+            open: LoadDatabase::open_to_read,
+        }
     }
 
-    async fn ask(service: Service<Loads>) -> Result<Part<IngesterSnapshot>, Failure> {
+    async fn ask(service: Service<LoadDatabase>) -> Result<Part<IngesterSnapshot>, Failure> {
         service.ask(&Question::Snapshot, Owner::snapshot).await
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_service_that_has_its_database_and_no_socket_yet_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
-        let (loads, socket) = (Loads::open(dir.path()).unwrap(), dir.path().join("feed.sock"));
+        let (loads, socket) = (LoadDatabase::open(dir.path()).unwrap(), dir.path().join("feed.sock"));
         let mut asked = tokio::spawn(ask(service(dir.path(), Clock::system())));
         // Longer than the lock of a process that has ended is waited for.
         let ended = tokio::time::timeout(Duration::from_millis(2_500), &mut asked).await;
@@ -276,7 +281,7 @@ mod tests {
             let (user, group) = (Uid::from_raw(user), Gid::from_raw(user));
             set_thread_res_gid(group, group, group).unwrap();
             set_thread_res_uid(user, user, user).unwrap();
-            Loads::open(&dir).map(drop)
+            LoadDatabase::open(&dir).map(drop)
         });
         opening.join().unwrap()
     }
@@ -291,7 +296,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let dir = scratch.path().join("ingester");
-        drop(Loads::open(&dir).unwrap());
+        drop(LoadDatabase::open(&dir).unwrap());
         for path in everything_below(&dir) {
             std::os::unix::fs::chown(path, Some(OWNER), Some(OWNER)).unwrap();
         }
@@ -326,7 +331,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_process_that_has_the_database_and_never_answers_is_named_in_the_end() {
         let dir = tempfile::tempdir().unwrap();
-        let _loads = Loads::open(dir.path()).unwrap();
+        let _loads = LoadDatabase::open(dir.path()).unwrap();
         let clock = Clock::by_hand(DateTime::UNIX_EPOCH);
         let mut asked = tokio::spawn(ask(service(dir.path(), clock.clone())));
         let failure = loop {

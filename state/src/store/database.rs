@@ -11,11 +11,11 @@ use shared::ids::Instance;
 use shared::json_fault::json_fault;
 
 use crate::failpoints::reached;
+use crate::store::accepted::Accepted;
 use crate::store::change::{Change, Table, whole_key};
 use crate::store::error::{StoreError, guarded};
 use crate::store::label::{LABEL, Label};
 use crate::store::lock::Lock;
-use crate::store::mark::Mark;
 use crate::store::scan::{Scan, Turns};
 use crate::store::spare::Spare;
 use crate::store::{disk_error, paths};
@@ -30,7 +30,7 @@ pub struct Store {
     pub(super) file: Arc<File>,
     pub(super) dir: PathBuf,
     /// None when it was opened to be read.
-    pub(super) mark: Option<Arc<Mark>>,
+    pub(super) accepted: Option<Arc<Accepted>>,
     /// None while it is being opened, and of a copy.
     pub(super) spare: Option<Arc<Spare>>,
     commits: Arc<AtomicU64>,
@@ -47,7 +47,7 @@ impl Store {
             db,
             file: Arc::new(file),
             dir: dir.to_owned(),
-            mark: None,
+            accepted: None,
             spare: None,
             commits: Arc::default(),
             turns: Turns::default(),
@@ -93,7 +93,7 @@ impl Store {
         reached("commit.applied");
         self.sync()?;
         reached("commit.synced");
-        self.mark.as_ref().map_or(Ok(()), |mark| self.noted(mark.set(number)))?;
+        self.accepted.as_ref().map_or(Ok(()), |accepted| self.noted(accepted.set(number)))?;
         reached("commit.durable");
         Ok(())
     }

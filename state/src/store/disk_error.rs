@@ -80,7 +80,7 @@ pub(super) fn read_from_the_disk(dir: &Path) -> Result<(), StoreError> {
 }
 
 fn all_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = vec![dir.join(paths::MARK), dir.join(paths::SPARE)];
+    let mut files = vec![dir.join(paths::ACCEPTED), dir.join(paths::SPARE)];
     for entry in fs::read_dir(dir.join(paths::SLED))? {
         let entry = entry?;
         if entry.file_type()?.is_file() {
@@ -105,7 +105,7 @@ mod tests {
     use rustix::io::{ReadWriteFlags, preadv2};
 
     use super::*;
-    use crate::store::{Kind, Store, mark};
+    use crate::store::{Kind, Store, accepted};
 
     /// Whether the first page of a file is in the page cache; None where the file system cannot tell.
     fn is_cached(path: &Path) -> Option<bool> {
@@ -149,12 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_mark_leaves_word_too() {
+    fn an_error_of_the_file_accepted_leaves_word_too() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap();
-        fs::remove_file(dir.path().join(paths::MARK)).unwrap();
-        std::os::unix::fs::symlink("/dev/full", dir.path().join(paths::MARK)).unwrap();
-        store.mark = Some(std::sync::Arc::new(mark::Mark::open(dir.path()).unwrap()));
+        fs::remove_file(dir.path().join(paths::ACCEPTED)).unwrap();
+        std::os::unix::fs::symlink("/dev/full", dir.path().join(paths::ACCEPTED)).unwrap();
+        store.accepted = Some(std::sync::Arc::new(accepted::Accepted::open(dir.path()).unwrap()));
         store.commit(crate::store::Change::new()).unwrap_err();
         assert!(dir.path().join(paths::DISK_ERROR).exists());
     }

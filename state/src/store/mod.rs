@@ -17,7 +17,7 @@ mod database;
 mod label;
 mod spare;
 mod scan;
-mod mark;
+mod accepted;
 mod disk_error;
 mod leftovers;
 mod undo;

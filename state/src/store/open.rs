@@ -12,12 +12,12 @@ use std::time::Duration;
 use shared::private;
 
 use crate::failpoints::reached;
+use crate::store::accepted::{self, Accepted};
 use crate::store::change::{Change, Table};
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::label::{Form, Kind, LABEL, Label};
 use crate::store::lock::{self, Lock, Purpose};
-use crate::store::mark::{self, Mark};
 use crate::store::opening::{Check, Opening};
 use crate::store::spare::{self, Spare};
 use crate::store::survey::{broken, survey};
@@ -67,7 +67,7 @@ impl Store {
 
     /// Makes it writable. A new one gets its label, an older one that of its new format.
     fn own(&mut self, kind: Kind, instance: &str, form: Form) -> Result<(), StoreError> {
-        self.mark = Some(Arc::new(Mark::open(&self.dir)?));
+        self.accepted = Some(Arc::new(Accepted::open(&self.dir)?));
         if form == Form::Current {
             return Ok(());
         }
@@ -81,7 +81,7 @@ impl Store {
 fn close_to_others(dir: &Path) -> io::Result<()> {
     private::restrict_to_owner(dir)?;
     private::close_all(&dir.join(paths::SLED))?;
-    [dir.join(paths::MARK), dir.join(paths::SPARE), dir.join(paths::OWNER)]
+    [dir.join(paths::ACCEPTED), dir.join(paths::SPARE), dir.join(paths::OWNER)]
         .iter()
         .try_for_each(|path| private::restrict_to_owner(path))
 }
@@ -112,7 +112,7 @@ fn open(opening: &Opening<'_>) -> Result<Store, StoreError> {
 /// None when an older program, which does not know the lock of the directory, has opened the database first.
 fn open_locked(opening: &Opening<'_>, lock: Lock) -> Result<Option<Store>, StoreError> {
     let dir = opening.dir;
-    let durable = mark::read(dir)?;
+    let durable = accepted::read(dir)?;
     if durable > 0 && !dir.join(paths::DATABASE).exists() {
         return Err(opening.damaged(format!("the database file is gone, and with it {durable} commits")));
     }

@@ -5,7 +5,7 @@ pub(super) const SLED: &str = "sled";
 /// The file that sled keeps its log in.
 pub(super) const DATABASE: &str = "sled/db";
 /// The number of the last durable commit.
-pub(super) const MARK: &str = "accepted";
+pub(super) const ACCEPTED: &str = "accepted";
 /// Which empty segments were never used.
 pub(super) const SPARE: &str = "spare";
 /// Says that the disk has failed.

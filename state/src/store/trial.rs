@@ -158,7 +158,7 @@ mod tests {
             assert!(crate::store::survey::broken(&survey(&file).unwrap(), spare).count() > 0);
             let store = open(dir.path()).unwrap();
             crate::log::check(&store).unwrap();
-            let form = if store.mark.is_some() { Form::Current } else { Form::Older };
+            let form = if store.accepted.is_some() { Form::Current } else { Form::Older };
             let (kind, instance, check) = (Kind::Producer, Some("test"), crate::log::check);
             let opening = Opening { dir: dir.path(), kind, instance, cache: 8 << 20, check };
             assert_eq!(opening.check_label(&store).unwrap(), form);

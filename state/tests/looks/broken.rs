@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 use shared::ids::{BatchId, Instance};
-use state::loads::{Load, Loads};
+use state::loads::{Load, LoadDatabase};
 use state::log::{Chosen, Log, LogReader, Settings};
 use state::store::{Change, Kind, Store, Table};
 use state::{Checked, Fault};
@@ -351,7 +351,7 @@ fn a_load_that_cannot_be_read_or_stands_under_another_batch_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let instance = Instance::try_from("a".to_owned()).unwrap();
     let batches = [(); 3].map(|()| BatchId::new());
-    let loads = Loads::open(dir.path()).unwrap();
+    let loads = LoadDatabase::open(dir.path()).unwrap();
     for batch in batches {
         loads.discovered(Load::new(batch, instance.clone(), 1, 1, 1, now())).unwrap();
     }
@@ -363,7 +363,7 @@ fn a_load_that_cannot_be_read_or_stands_under_another_batch_is_named() {
         edit(&store, Table::Loads, batches[1].as_bytes(), |load| load["batch"] = json!(batches[2]));
         store.commit(state::store::Change::new()).unwrap();
     }
-    let checked = Loads::open_to_read(dir.path()).unwrap().verify().unwrap();
+    let checked = LoadDatabase::open_to_read(dir.path()).unwrap().verify().unwrap();
     let said: Vec<_> = faults(&checked).iter().map(ToString::to_string).collect();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("a value that cannot stand there at line 1"), "{said:?}");

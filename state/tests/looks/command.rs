@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::{Value, json};
-use state::loads::Loads;
+use state::loads::LoadDatabase;
 use state::log::Log;
 use state::store::{Change, Kind, Store, Table};
 
@@ -105,7 +105,7 @@ fn a_file_that_is_no_database_is_not_taken_for_one_of_a_service_that_never_ran()
 #[test]
 fn another_user_may_not_look() {
     let place = Place::new();
-    drop(Loads::open(&place.ingester()).unwrap());
+    drop(LoadDatabase::open(&place.ingester()).unwrap());
     std::fs::set_permissions(place.root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::set_permissions(place.ingester(), std::fs::Permissions::from_mode(0o700)).unwrap();
     // Root may look anywhere: then another user is played.

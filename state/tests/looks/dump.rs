@@ -8,7 +8,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, Instance};
 use state::Part;
 use state::inspect::dump::{BatchDump, Dump, Happening};
-use state::loads::{ErrorClass, Load, LoadEvent, Loads};
+use state::loads::{ErrorClass, Load, LoadDatabase, LoadEvent};
 use state::log::{Log, Settings};
 use state::store::{Change, Kind, Store, Table};
 
@@ -36,7 +36,7 @@ fn fill(dir: &Path, batches: u64) {
 /// Loads of other producers' batches, every tenth of which is loaded.
 fn met(dir: &Path, count: u64) {
     let instance = Instance::try_from("other".to_owned()).unwrap();
-    let loads = Loads::open(dir).unwrap();
+    let loads = LoadDatabase::open(dir).unwrap();
     for n in 0..count {
         let batch = BatchId::new();
         loads.discovered(Load::new(batch, instance.clone(), 10, 100, 5_000, now())).unwrap();
@@ -187,7 +187,7 @@ async fn a_loaded_batch_is_told_with_all_that_happened_to_it() {
 }
 
 fn fail_and_load(dir: &Path, batch: BatchId) {
-    let loads = Loads::open(dir).unwrap();
+    let loads = LoadDatabase::open(dir).unwrap();
     let instance = Instance::try_from("test".to_owned()).unwrap();
     loads.discovered(Load::new(batch, instance, 2, 50, 9_000, now())).unwrap();
     for _ in 0..12 {

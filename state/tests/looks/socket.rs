@@ -8,7 +8,7 @@ use shared::exit::Exit;
 use shared::shutdown::Shutdown;
 use state::inspect::dump::{BatchDump, Dump};
 use state::inspect::verify::verify;
-use state::loads::Loads;
+use state::loads::LoadDatabase;
 use state::log::Log;
 use state::status::feed::{self, Owner};
 use state::store::{Change, Kind, Store, Table};
@@ -26,10 +26,10 @@ async fn serve_one(socket: &Path, owner: impl Owner) {
 }
 
 /// Owners of both databases that answer on their sockets until the runtime ends.
-pub(crate) async fn serve(place: &Place) -> (Log, Loads) {
+pub(crate) async fn serve(place: &Place) -> (Log, LoadDatabase) {
     let config = place.config();
     let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
-    let loads = Loads::open(&place.ingester()).unwrap();
+    let loads = LoadDatabase::open(&place.ingester()).unwrap();
     serve_one(&config.producer_socket(), log.reader()).await;
     serve_one(&config.ingester_socket(), loads.clone()).await;
     (log, loads)
@@ -104,7 +104,8 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
     let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     serve_one(&place.config().producer_socket(), log.reader()).await;
     // Opened as for a look: an ingester reads every load when it starts.
-    serve_one(&place.config().ingester_socket(), Loads::open_to_read(&place.ingester()).unwrap()).await;
+    serve_one(&place.config().ingester_socket(), LoadDatabase::open_to_read(&place.ingester()).unwrap())
+        .await;
     let running = Dump::read(&place.config(), &Clock::system()).await.unwrap_err();
     assert_eq!((stopped.exit(), running.exit()), (Exit::Data, Exit::Data), "{stopped}\n{running}");
     assert!(running.to_string().contains(&stopped.to_string()), "{running}");

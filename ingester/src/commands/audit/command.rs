@@ -20,7 +20,7 @@ use crate::facts::count::Counter;
 use crate::facts::faults::faults;
 use crate::facts::gather::{Part, Sources};
 use crate::failure::LoadFailure;
-use crate::redshift::table_counts::{self, Marks};
+use crate::redshift::table_counts::{self, KeyColumns};
 use crate::redshift::{SqlFailure, Target, errors, ledger};
 
 /// `ingester audit`
@@ -57,17 +57,19 @@ pub(crate) async fn command(
         return Err(Failure::new(Exit::Usage, error));
     }
     let schema = config.schema.load()?;
-    let (marks, target) = (Marks::of(&schema), Target::new(config, &schema, "ingester audit".to_owned()));
+    let (key_columns, target) =
+        (KeyColumns::of(&schema), Target::new(config, &schema, "ingester audit".to_owned()));
     let (store, session) = (ObjectStore::connect(&config.s3).await, connect(config, clock).await?);
     let sources = Sources { store: &store, config, target: &target, session: &session, now };
-    let audit = Audit { counter: Counter { sources, marks: &marks, deep: args.deep }, bar: bar() };
-    let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&marks));
+    let audit =
+        Audit { counter: Counter { sources, key_columns: &key_columns, deep: args.deep }, bar: bar() };
+    let mut report = Report::new(now, (since, until), args.deep, TableCheck::by(&key_columns));
     for day in since.date_naive().iter_days().take_while(|day| *day <= until.date_naive()) {
         audit.add_day(day, (since, until), &mut report).await?;
     }
     audit.bar.finish_and_clear();
     if args.hits {
-        let found = table_counts::doubles(&session, &target, &marks, (since, until)).await;
+        let found = table_counts::doubles(&session, &target, &key_columns, (since, until)).await;
         report.doubles(found.map_err(sql_failed("counting"))?);
     }
     print(&report, Report::table, args.json, out)?;
@@ -135,8 +137,8 @@ impl Audit<'_> {
 
     /// What is wrong with one day's rows together, where they tell when they were received and not their batch.
     async fn received(&self, day: NaiveDate, part: Part) -> Result<Option<Day>, LoadFailure> {
-        let Counter { sources: Sources { session, target, .. }, marks, .. } = &self.counter;
-        let (None, Some(column)) = (&marks.batch, &marks.received) else { return Ok(None) };
+        let Counter { sources: Sources { session, target, .. }, key_columns, .. } = &self.counter;
+        let (None, Some(column)) = (&key_columns.batch, &key_columns.received) else { return Ok(None) };
         let rows = ledger::read(session, target, part.0, part.1).await.map_err(|error| counting(&error))?;
         let first = rows.iter().filter_map(|row| row.first_received).min();
         let last = rows.iter().filter_map(|row| row.last_received).max();

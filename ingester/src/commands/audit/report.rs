@@ -12,7 +12,7 @@ use crate::commands::terminal::{FORMAT, LISTED, write_counts, write_cut};
 use crate::facts::batch::{Facts, Place};
 use crate::facts::faults::Fault;
 use crate::redshift::ledger::Counted;
-use crate::redshift::table_counts::{DOUBLES, Double, Marks};
+use crate::redshift::table_counts::{DOUBLES, Double, KeyColumns};
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,8 +27,8 @@ pub(super) enum TableCheck {
 }
 
 impl TableCheck {
-    pub(super) fn by(marks: &Marks) -> Self {
-        match (&marks.batch, &marks.received) {
+    pub(super) fn by(key_columns: &KeyColumns) -> Self {
+        match (&key_columns.batch, &key_columns.received) {
             (Some(_), _) => Self::EachBatch,
             (None, Some(_)) => Self::EachDay,
             (None, None) => Self::Not,

@@ -12,7 +12,7 @@ fn verdict(message: &str, code: Option<u32>) -> Verdict {
 }
 
 #[test]
-fn refused_rows_are_their_batchs_own_trouble() {
+fn refused_rows_are_their_batchs_own_failure() {
     for view in ["stl_load_errors", "sys_load_error_detail"] {
         let message = format!("Load into table 'hits' failed.  Check '{view}' system table for details.");
         let verdict = verdict(&message, None);
@@ -21,7 +21,7 @@ fn refused_rows_are_their_batchs_own_trouble() {
 }
 
 #[test]
-fn a_value_that_is_missing_at_the_insert_of_a_staged_load_is_its_batchs_own_trouble() {
+fn a_value_that_is_missing_at_the_insert_of_a_staged_load_is_its_batchs_own_failure() {
     let redshift = verdict("Cannot insert a NULL value into column page", Some(8007));
     let inherited = judge(&said("23502", "null value in column \"page\" violates not-null constraint", None));
     for verdict in [redshift, inherited] {
@@ -99,7 +99,7 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
 }
 
 #[test]
-fn an_object_in_an_archive_class_is_its_batchs_own_trouble() {
+fn an_object_in_an_archive_class_is_its_batchs_own_failure() {
     let message = "S3ServiceException:The operation is not valid for the object's storage class,Status 403,\
                    Error InvalidObjectState,Rid 1,CanRetry 1";
     let verdict = verdict(message, Some(8001));
@@ -107,7 +107,7 @@ fn an_object_in_an_archive_class_is_its_batchs_own_trouble() {
 }
 
 #[test]
-fn a_request_id_that_spells_kms_is_no_trouble_with_a_key() {
+fn a_request_id_that_spells_kms_is_no_failure_of_a_key() {
     let message = "S3ServiceException:Please reduce your request rate.,Status 503,Error SlowDown,Rid 4F0kMsD1,\
                    ExtRid oXkMsB9c/Q+1KMS0=,CanRetry 1";
     let slow = verdict(message, Some(8001));
@@ -252,7 +252,7 @@ fn what_passes_is_tried_again_and_holds_everything_meanwhile() {
 }
 
 #[test]
-fn a_file_that_is_not_as_it_was_is_its_batchs_own_trouble() {
+fn a_file_that_is_not_as_it_was_is_its_batchs_own_failure() {
     for message in [
         "The specified S3 prefix 'p' does not exist",
         "S3ServiceException:The specified key does not exist.,Status 404,Error NoSuchKey,CanRetry 1",

@@ -58,9 +58,9 @@ async fn batches_that_are_known_to_be_apart_are_loaded_by_one_plain_copy() {
     let run = RunId::new();
     let (one, two) = (batch(run, 1), batch(run, 2));
     let script = server("40");
-    let Loaded::Settled(settled) = done(&script, &[&one, &two]).await else { panic!() };
-    assert!(settled.iter().all(|one| one.how == How::Applied && one.known == 0 && one.staged.is_none()));
-    assert_eq!(settled.iter().map(|one| one.entered).collect::<Vec<_>>(), [one.batch, two.batch]);
+    let Loaded::Batches(loaded) = done(&script, &[&one, &two]).await else { panic!() };
+    assert!(loaded.iter().all(|one| one.how == How::Applied && one.known == 0 && one.staged.is_none()));
+    assert_eq!(loaded.iter().map(|one| one.entered).collect::<Vec<_>>(), [one.batch, two.batch]);
     let sent = script.sent();
     assert!(sent.iter().any(|sql| sql.starts_with("COPY \"public\".\"hits\" ")), "{sent:?}");
     assert!(!sent.iter().any(|sql| sql.contains("TEMP")), "{sent:?}");
@@ -83,9 +83,9 @@ async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_
         .answer(COUNT, &[&[Some("20")]])
         .answer("SELECT min(", &[&[Some(EARLY), Some(EARLY)]])
         .answer(LEFT, &[&[Some("15")]]);
-    let Loaded::Settled(settled) = done(&script, &[&seal]).await else { panic!() };
-    assert_eq!((settled[0].known, settled[0].entered), (5, seal.batch));
-    assert!(matches!(settled[0].staged, Some(StageReason::Overlaps(Some(_)))), "{settled:?}");
+    let Loaded::Batches(loaded) = done(&script, &[&seal]).await else { panic!() };
+    assert_eq!((loaded[0].known, loaded[0].entered), (5, seal.batch));
+    assert!(matches!(loaded[0].staged, Some(StageReason::Overlaps(Some(_)))), "{loaded:?}");
     let (verbs, sent) = (script.verbs(), script.sent());
     let staged =
         ["CREATE", "COPY", "SELECT", "SELECT", "DELETE", "SELECT", "INSERT", "DROP", "INSERT", "COMMIT"];
@@ -158,9 +158,9 @@ async fn a_batch_that_must_be_compared_and_cannot_be_is_not_loaded() {
     assert_eq!(isolated, Loaded::Isolated(vec![(bare.batch, StageReason::NotCompared)]));
 
     // Where this ingester's own schema cannot compare, nothing is compared.
-    let own = Target { marks: crate::redshift::table_counts::Marks::default(), ..target() };
+    let own = Target { key_columns: crate::redshift::table_counts::KeyColumns::default(), ..target() };
     let loaded = transaction(&server("20"), &own, &loading(&[&bare])).await.unwrap();
-    assert!(matches!(loaded, Loaded::Settled(settled) if settled[0].staged.is_none()));
+    assert!(matches!(loaded, Loaded::Batches(loaded) if loaded[0].staged.is_none()));
 }
 
 #[tokio::test]
@@ -181,8 +181,8 @@ async fn what_is_in_the_ledger_is_told_and_nothing_is_loaded() {
     let mut entered = row(&id, &content);
     entered[3] = Some("4");
     let script = server("40").answer(LOOK, &[&entered]);
-    let Loaded::Settled(settled) = done(&script, &[&one, &two]).await else { panic!() };
-    assert_eq!(settled, [Settled::before(one.batch, one.batch, 4)]);
+    let Loaded::Batches(loaded) = done(&script, &[&one, &two]).await else { panic!() };
+    assert_eq!(loaded, [LoadedBatch::before(one.batch, one.batch, 4)]);
     assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "ROLLBACK"]);
 }
 
@@ -193,10 +193,10 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
     let (id, content) = (one.batch.to_string(), one.content.unwrap().to_string());
     let there = row(&id, &content);
     let script = server("20").answer(LOOK, &[&there]).answer(LEFT, &[&[Some("20")]]);
-    let Loaded::Settled(settled) = done(&script, &[&other]).await else { panic!() };
+    let Loaded::Batches(loaded) = done(&script, &[&other]).await else { panic!() };
     let entered = derived_id(&other);
-    assert_eq!((settled[0].batch, settled[0].entered), (one.batch, entered));
-    assert_eq!(settled[0].staged, Some(StageReason::OtherContent));
+    assert_eq!((loaded[0].batch, loaded[0].entered), (one.batch, entered));
+    assert_eq!(loaded[0].staged, Some(StageReason::OtherContent));
     assert!(script.sent().iter().any(|sql| sql.contains(&format!("('{entered}', 'web-1', 20, "))));
     // Rows in quarantine are named after the id: it must not change under them.
     let cut = Part { quarantined: 1, set: Some("a".to_owned()), ..Part::whole(other.clone()) };
@@ -209,11 +209,11 @@ async fn another_batch_of_the_same_id_is_entered_under_an_id_of_its_own() {
 
 #[tokio::test]
 async fn without_columns_to_compare_every_batch_is_loaded_as_it_is() {
-    let target = Target { marks: crate::redshift::table_counts::Marks::default(), ..target() };
+    let target = Target { key_columns: crate::redshift::table_counts::KeyColumns::default(), ..target() };
     let seal = Seal { compared: None, ..batch(RunId::new(), 1) };
     let script = Script::default().answer(COUNT, &[&[Some("20")]]);
     let loaded = transaction(&script, &target, &loading(&[&seal])).await.unwrap();
-    assert!(matches!(loaded, Loaded::Settled(settled) if settled[0].staged.is_none()));
+    assert!(matches!(loaded, Loaded::Batches(loaded) if loaded[0].staged.is_none()));
     assert_eq!(script.verbs(), ["BEGIN", "LOCK", "SELECT", "COPY", "SELECT", "INSERT", "COMMIT"]);
 }
 

@@ -65,17 +65,17 @@ pub(crate) async fn replay(
     // Files are in no order of time: a hit is judged by its id alone.
     let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
     let (log, resumed) = Log::open(settings, clock.now())?;
-    let transform = transform.with_batch_mark(log.batch_mark());
+    let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let before = log.totals();
     let mut journal = Journal::open(&config.log.dir, before.received)?;
     if args.from_start {
         journal.forget(inputs.iter().map(|input| input.name.as_str()))?;
     }
     let reader = log.reader();
-    let Appender { stream, shipped, sealed_batches, ended } =
+    let Appender { stream, upload_reports, sealed_batches, ended } =
         append::start(log, clock.clone(), shutdown.clone())?;
     let (feed, mut published) = broadcast::channel(1024);
-    let uploader = Uploader::new(&config, store, reader.clone(), shipped, feed, clock.clone())
+    let uploader = Uploader::new(&config, store, reader.clone(), upload_reports, feed, clock.clone())
         .with_rejects_every(REJECTS_EVERY);
     let stop_uploader = Shutdown::new();
     let uploader = tokio::spawn(uploader.run(resumed, sealed_batches, stop_uploader.clone()));

@@ -208,7 +208,8 @@ fn constants_stand_in_every_row_and_load_times_in_none() {
     columns.push(Column::new("loaded", vec![], Kind::LoadTime, SqlType::Timestamp));
     columns.push(Column::new("batch", vec![], Kind::Batch, SqlType::Varchar(36)));
     let schema = Schema::new(columns, "test").unwrap();
-    let mut transform = Transform::new(&schema, &[]).unwrap().with_instance("we~b").with_batch_mark("mark");
+    let mut transform =
+        Transform::new(&schema, &[]).unwrap().with_instance("we~b").with_batch_placeholder("mark");
     let mut row = Vec::new();
     for record in [&b"{}"[..], b"{\"v\":7}"] {
         transform.record(record, &mut row);

@@ -81,7 +81,7 @@ fn in_ledger(out: &mut Vec<String>, load: &Load, now: DateTime<Utc>) {
         LoadState::Archived { .. } => format!("loaded, attempt {attempts}; archived"),
     };
     out.push(format!("load         {state}"));
-    if !load.is_settled() {
+    if !load.is_loaded() {
         return;
     }
     let loaded = load.rows.saturating_sub(load.quarantined.saturating_add(load.known));

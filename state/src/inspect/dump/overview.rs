@@ -10,7 +10,7 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 
 use crate::limits::KEPT;
-use crate::loads::{Load, Loads, Paused};
+use crate::loads::{Load, LoadDatabase, Paused};
 use crate::log::BatchStatus;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
@@ -50,7 +50,7 @@ pub async fn ask_producer(config: &Config, clock: &Clock) -> Result<Part<Produce
 
 /// Asks the ingester, or reads its load store.
 pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
-    let read = |loads: &Loads| {
+    let read = |loads: &LoadDatabase| {
         let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
         Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
     };
@@ -75,7 +75,7 @@ impl Dump {
         let mut dump =
             Self { format, at, producer, ingester, pending, waiting, only_pending: false, alert_after };
         let loads = dump.loads();
-        let met = loads.values().filter(|load| !load.is_settled()).map(|load| (load.batch, load.rows));
+        let met = loads.values().filter(|load| !load.is_loaded()).map(|load| (load.batch, load.rows));
         let made = dump.batches().iter().filter(|batch| dump.is_pending(batch, &loads));
         // Of a batch that both know, the producer's rows count.
         let waiting: HashMap<_, _> = met.chain(made.map(|batch| (batch.batch, batch.rows))).collect();
@@ -114,7 +114,7 @@ impl Dump {
     /// Whether a batch of the producer has not reached its end, as far as these two databases know.
     fn is_pending(&self, batch: &BatchSnapshot, loads: &HashMap<BatchId, &Load>) -> bool {
         match (loads.get(&batch.batch), batch.status, &self.ingester.snapshot) {
-            (Some(load), _, _) => !load.is_settled(),
+            (Some(load), _, _) => !load.is_loaded(),
             (None, BatchStatus::Filling | BatchStatus::Sealed, _) => true,
             (None, BatchStatus::Published, None) => false,
             // The ingester has not met it, or met it so long ago that it has forgotten it.

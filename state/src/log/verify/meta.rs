@@ -3,7 +3,7 @@
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 
-use crate::log::batch_mark::MARK;
+use crate::log::batch_placeholder::PLACEHOLDER;
 use crate::log::columns::{self, COLUMNS};
 use crate::log::record::{BatchRecord, CHOSEN, Chosen, Sums};
 use crate::log::record::{HOLES, SUMS};
@@ -48,7 +48,7 @@ fn check_values(context: &mut Context<'_>) -> Result<(), StoreError> {
             b"label" => serde_json::from_slice::<serde_json::Value>(value).map(drop),
             SUMS => serde_json::from_slice::<Sums>(value).map(drop),
             RUNS => serde_json::from_slice::<Runs>(value).map(drop),
-            MARK => serde_json::from_slice::<BatchId>(value).map(drop),
+            PLACEHOLDER => serde_json::from_slice::<BatchId>(value).map(drop),
             CHOSEN => serde_json::from_slice::<Chosen>(value).map(drop),
             _ if key.starts_with(COLUMNS) => return names.see(key, value),
             _ => return checked.faults.push(Fault::new(Table::Meta, key, NO_SUCH_KEY)),

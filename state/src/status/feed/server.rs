@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::protocol::{Published, Question, Reply, Republish, line, send};
 use super::snapshot_cache::SnapshotCache;
-use crate::loads::{Load, Loads, Pause, Pausing};
+use crate::loads::{Load, LoadDatabase, Pause, Pausing};
 use crate::log::LogReader;
 use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
 use crate::verdict::Checked;
@@ -242,7 +242,7 @@ impl Owner for LogReader {
     }
 }
 
-impl Owner for Loads {
+impl Owner for LoadDatabase {
     type Snapshot = IngesterSnapshot;
     type Batch = Load;
 

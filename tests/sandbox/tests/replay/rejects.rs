@@ -39,11 +39,11 @@ async fn ship_once(world: &World, log: &mut Log, left: state::log::Resumed) -> C
 async fn next_shipped(log: &mut Log, reports: &mut mpsc::Receiver<UploadReport>) -> Chosen {
     loop {
         match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
-            UploadReport::ToReject(chosen, noted) => {
+            UploadReport::RejectsChosen(chosen, noted) => {
                 log.rejects_chosen(chosen).unwrap();
                 noted.send(()).unwrap();
             }
-            UploadReport::Rejects(chosen, _) => return chosen,
+            UploadReport::RejectsUploaded(chosen, _) => return chosen,
             _ => panic!("no rejects"),
         }
     }
@@ -124,11 +124,11 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
     log.commit(Utc::now()).unwrap();
     let chosen = loop {
         match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
-            UploadReport::ToReject(chosen, noted) => {
+            UploadReport::RejectsChosen(chosen, noted) => {
                 log.rejects_chosen(chosen).unwrap();
                 noted.send(()).unwrap();
             }
-            UploadReport::Rejects(chosen, noted) => {
+            UploadReport::RejectsUploaded(chosen, noted) => {
                 log.rejects_shipped(chosen).unwrap();
                 noted.send(()).unwrap();
                 break chosen;

@@ -279,7 +279,7 @@ async fn when_some_are_in_the_ledger_nothing_is_loaded_and_they_are_told() {
     };
     let settled = async |seals: &[&Seal]| -> Vec<(BatchId, How)> {
         match load(&session, &target, &loading(seals).await).await.unwrap() {
-            Loaded::Settled(all) => all.into_iter().map(|one| (one.batch, one.how)).collect(),
+            Loaded::Batches(all) => all.into_iter().map(|one| (one.batch, one.how)).collect(),
             Loaded::Isolated(apart) => panic!("{apart:?}"),
         }
     };

@@ -12,7 +12,7 @@ use crate::facts::folder::{Folder, verify};
 use crate::failure::{LoadFailure, Scope};
 use crate::redshift::errors::Doing;
 use crate::redshift::ledger_lookup::{self, InLedger};
-use crate::redshift::transaction::Settled;
+use crate::redshift::transaction::LoadedBatch;
 use crate::redshift::{Session, Target};
 
 const READING: &str = "reading the ledger";
@@ -59,7 +59,7 @@ pub(super) async fn in_ledger(
     target: &Target,
     store: &ObjectStore,
     batches: &[BatchId],
-) -> Result<Vec<Settled>, LoadFailure> {
+) -> Result<Vec<LoadedBatch>, LoadFailure> {
     let rows = session.run(&target.select_known(batches)).await.doing(READING)?;
     let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
     let mut before = Vec::with_capacity(there.len());
@@ -71,12 +71,12 @@ pub(super) async fn in_ledger(
             Err(error) => return Err(error.into()),
         };
         let Some(seal) = seal else {
-            before.push(Settled::before(*batch, *batch, 0));
+            before.push(LoadedBatch::before(*batch, *batch, 0));
             continue;
         };
         let entries = ledger_lookup::fetch_entries(session, target, &[&seal]).await.doing(READING)?;
         match ledger_lookup::find(&seal, &entries) {
-            InLedger::Yes(row) => before.push(Settled::before(*batch, row.id, row.known)),
+            InLedger::Yes(row) => before.push(LoadedBatch::before(*batch, row.id, row.known)),
             InLedger::Other(_) => tracing::warn!(
                 %batch,
                 "the ledger has another batch under the id of this one, whose folder is not whole"

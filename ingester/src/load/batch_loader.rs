@@ -18,12 +18,12 @@ use crate::producer_link::Producer;
 use crate::redshift::catalog::keep_alike;
 use crate::redshift::errors::Doing;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
-use crate::redshift::transaction::{How, Loaded, Loading, Settled, load};
+use crate::redshift::transaction::{How, Loaded, LoadedBatch, Loading, load};
 use crate::redshift::{Connector, Target, ledger_lookup};
 
 use super::combine::{self, is_combined};
 use super::connection::Connection;
-use super::folders::{Unfit, in_ledger, verify_all};
+use super::due_folders::{Unfit, in_ledger, verify_all};
 use super::planner::Planner;
 use super::quarantine_check::QuarantineCheck;
 
@@ -33,7 +33,7 @@ const DELETING: Duration = Duration::from_secs(5);
 /// What is loaded, and since when.
 type Attempt<'l> = (&'l Loading, Steady);
 
-pub(super) struct Runner {
+pub(super) struct BatchLoader {
     pub(super) connection: Connection,
     pub(super) planner: Planner,
     pub(super) quarantine: QuarantineCheck,
@@ -44,7 +44,7 @@ pub(super) struct Runner {
     clock: Clock,
 }
 
-impl Runner {
+impl BatchLoader {
     pub(super) fn new(
         config: &Config,
         target: Target,
@@ -107,7 +107,7 @@ impl Runner {
         let (session, target) = self.connection.get()?;
         let loading = combine::loading(&self.store, target, fit).await?;
         match load(session, target, &loading).await {
-            Ok(Loaded::Settled(settled)) => Ok(self.finish((&loading, started), &settled).await?),
+            Ok(Loaded::Batches(loaded)) => Ok(self.finish((&loading, started), &loaded).await?),
             // The ledger has changed since it was read.
             Ok(Loaded::Isolated(isolated)) => {
                 self.isolate(&isolated);
@@ -164,8 +164,8 @@ impl Runner {
     }
 
     /// All of it is loaded now, or some of it was before; the rest is due at once.
-    async fn finish(&mut self, attempt: Attempt<'_>, settled: &[Settled]) -> Result<(), Failure> {
-        self.loaded(settled, Some(attempt)).await?;
+    async fn finish(&mut self, attempt: Attempt<'_>, loaded: &[LoadedBatch]) -> Result<(), Failure> {
+        self.loaded(loaded, Some(attempt)).await?;
         if is_combined(attempt.0) {
             let key = &attempt.0.manifest;
             if !matches!(tokio::time::timeout(DELETING, self.store.delete(key)).await, Ok(Ok(()))) {
@@ -179,8 +179,8 @@ impl Runner {
     async fn not_loaded(&mut self, attempt: Attempt<'_>, mut failure: LoadFailure) -> Result<(), StepError> {
         let (loading, _) = attempt;
         if let (ErrorClass::Data, [part]) = (failure.class, loading.parts.as_slice()) {
-            match self.quarantine.load_good_rows(&self.connection, &part.seal).await {
-                Ok(settled) => return Ok(self.finish(attempt, &[settled]).await?),
+            match self.quarantine.load_without_bad_rows(&self.connection, &part.seal).await {
+                Ok(loaded) => return Ok(self.finish(attempt, &[loaded]).await?),
                 Err(StepError::Load(of_search)) => failure = of_search,
                 Err(fatal) => return Err(fatal),
             }
@@ -214,11 +214,11 @@ impl Runner {
     }
 
     /// Records that the ledger has these batches; `attempt` is what loaded them, if it was ours.
-    async fn loaded(&mut self, settled: &[Settled], attempt: Option<Attempt<'_>>) -> Result<(), Failure> {
-        let wrong = match self.quarantine.verify_settled(&self.connection, settled).await {
+    async fn loaded(&mut self, loaded: &[LoadedBatch], attempt: Option<Attempt<'_>>) -> Result<(), Failure> {
+        let wrong = match self.quarantine.verify_loaded(&self.connection, loaded).await {
             Ok(wrong) => wrong,
             Err(StepError::Load(failure)) => {
-                let batches: Vec<BatchId> = settled.iter().map(|one| one.batch).collect();
+                let batches: Vec<BatchId> = loaded.iter().map(|one| one.batch).collect();
                 return self.failed(&batches, &failure).await;
             }
             Err(StepError::Fatal(fatal)) => return Err(fatal),
@@ -226,12 +226,12 @@ impl Runner {
         for (batch, failure) in &wrong {
             self.failed(&[*batch], failure).await?;
         }
-        let right = |one: &&Settled| wrong.iter().all(|(wrong, _)| *wrong != one.batch);
-        let settled: Vec<_> = settled.iter().filter(right).collect();
-        if settled.is_empty() {
+        let right = |one: &&LoadedBatch| wrong.iter().all(|(wrong, _)| *wrong != one.batch);
+        let loaded: Vec<_> = loaded.iter().filter(right).collect();
+        if loaded.is_empty() {
             return Ok(());
         }
-        for one in &settled {
+        for one in &loaded {
             let entered = Entered {
                 known: one.known,
                 staged: one.staged.is_some(),
@@ -242,11 +242,11 @@ impl Runner {
                 self.load_store.change_one(move |loads| loads.entered(batch, entered)).await?;
             }
         }
-        let moves = settled.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
+        let moves = loaded.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
         let noted = self.load_store.note_all(moves).await?;
-        self.planner.loaded(settled.iter().map(|one| one.batch));
+        self.planner.loaded(loaded.iter().map(|one| one.batch));
         self.quarantine.refresh(&self.connection).await?;
-        report(&settled, noted, attempt, self.clock.now());
+        report(&loaded, noted, attempt, self.clock.now());
         Ok(())
     }
 
@@ -260,11 +260,11 @@ impl Runner {
     }
 }
 
-fn report(settled: &[&Settled], noted: Vec<Load>, attempt: Option<Attempt<'_>>, now: Moment) {
+fn report(loaded: &[&LoadedBatch], noted: Vec<Load>, attempt: Option<Attempt<'_>>, now: Moment) {
     let seconds = attempt.map(|(_, started)| started.until(now.steady).as_secs_f64());
     let seconds = seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
-    let together = settled.len();
-    for (Settled { batch, how, known, staged, .. }, load) in settled.iter().zip(noted) {
+    let together = loaded.len();
+    for (LoadedBatch { batch, how, known, staged, .. }, load) in loaded.iter().zip(noted) {
         let Load { rows, quarantined, bytes, attempts, instance, .. } = load;
         let parts = attempt.map(|(loading, _)| loading.parts.as_slice()).unwrap_or_default();
         let part = parts.iter().find(|part| part.seal.batch == *batch);

@@ -20,7 +20,7 @@ use crate::verdict::{Checked, Fault, NO_SUCH_KEY, sound};
 /// Why a load could not be noted.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum LoadsError {
+pub enum LoadDatabaseError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("batch {0}: {1}")]
@@ -31,7 +31,7 @@ pub enum LoadsError {
 
 /// The load store. Clones share one database; every change is durable when the call returns.
 #[derive(Debug, Clone)]
-pub struct Loads {
+pub struct LoadDatabase {
     store: Store,
     /// The archived ones, so that old ones are forgotten without reading all.
     archived: Arc<Mutex<Archived>>,
@@ -62,7 +62,7 @@ impl Archived {
     }
 }
 
-impl Loads {
+impl LoadDatabase {
     /// Opens the load store of the ingester in `dir`.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let loads = Self::of(Store::open(dir, Kind::Ingester, "ingester", 8 << 20, check)?);
@@ -91,7 +91,7 @@ impl Loads {
     }
 
     /// Notes a batch whose seal was seen. Until it is loaded it takes the content of the current seal.
-    pub fn discovered(&self, load: Load) -> Result<Load, LoadsError> {
+    pub fn discovered(&self, load: Load) -> Result<Load, LoadDatabaseError> {
         let Some(known) = self.get(load.batch)? else {
             self.write(Change::new(), std::slice::from_ref(&load))?;
             return Ok(load);
@@ -99,9 +99,9 @@ impl Loads {
         let mut now = known.clone();
         if matches!(known.state, LoadState::Archived { .. }) {
             let found = known.after(LoadEvent::FoundAgain, load.discovered);
-            now = found.map_err(|illegal| LoadsError::Move(load.batch, illegal))?;
+            now = found.map_err(|illegal| LoadDatabaseError::Move(load.batch, illegal))?;
         }
-        if load.form.is_some() && !now.is_settled() {
+        if load.form.is_some() && !now.is_loaded() {
             let Load { instance, files, rows, bytes, form, content, .. } = load;
             now = Load { instance, files, rows, bytes, form, content, ..now };
         }
@@ -112,9 +112,14 @@ impl Loads {
     }
 
     /// Moves a load by one event, durably.
-    pub fn note(&self, batch: BatchId, event: LoadEvent, now: DateTime<Utc>) -> Result<Load, LoadsError> {
+    pub fn note(
+        &self,
+        batch: BatchId,
+        event: LoadEvent,
+        now: DateTime<Utc>,
+    ) -> Result<Load, LoadDatabaseError> {
         let noted = self.note_all(vec![(batch, event)], now)?;
-        noted.into_iter().next().ok_or(LoadsError::Unknown(batch))
+        noted.into_iter().next().ok_or(LoadDatabaseError::Unknown(batch))
     }
 
     /// Moves several loads, each by its event, in one durable change: all of them or none.
@@ -122,11 +127,11 @@ impl Loads {
         &self,
         moves: Vec<(BatchId, LoadEvent)>,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Load>, LoadsError> {
+    ) -> Result<Vec<Load>, LoadDatabaseError> {
         let mut noted = Vec::with_capacity(moves.len());
         for (batch, event) in moves {
-            let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
-            let load = known.after(event, now).map_err(|illegal| LoadsError::Move(batch, illegal))?;
+            let known = self.get(batch)?.ok_or(LoadDatabaseError::Unknown(batch))?;
+            let load = known.after(event, now).map_err(|illegal| LoadDatabaseError::Move(batch, illegal))?;
             noted.push(load);
         }
         self.write(Change::new(), &noted)?;
@@ -147,17 +152,17 @@ impl Loads {
     }
 
     /// Notes that a search for refused rows begins, durably, before anything is written to S3.
-    pub fn search_began(&self, batch: BatchId) -> Result<Load, LoadsError> {
+    pub fn search_began(&self, batch: BatchId) -> Result<Load, LoadDatabaseError> {
         self.update(batch, |load| Load { sifting: true, ..load })
     }
 
     /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left.
-    pub fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, LoadsError> {
+    pub fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, LoadDatabaseError> {
         self.update(batch, |load| Load { sifting: false, quarantined: rows, ..load })
     }
 
-    fn update(&self, batch: BatchId, change: impl FnOnce(Load) -> Load) -> Result<Load, LoadsError> {
-        let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
+    fn update(&self, batch: BatchId, change: impl FnOnce(Load) -> Load) -> Result<Load, LoadDatabaseError> {
+        let known = self.get(batch)?.ok_or(LoadDatabaseError::Unknown(batch))?;
         let load = change(known.clone());
         if load != known {
             self.write(Change::new(), std::slice::from_ref(&load))?;
@@ -166,8 +171,8 @@ impl Loads {
     }
 
     /// Notes how the ledger has a batch, durably, and counts it once if this ingester loaded it the staged way.
-    pub fn entered(&self, batch: BatchId, entered: Entered) -> Result<Load, LoadsError> {
-        let known = self.get(batch)?.ok_or(LoadsError::Unknown(batch))?;
+    pub fn entered(&self, batch: BatchId, entered: Entered) -> Result<Load, LoadDatabaseError> {
+        let known = self.get(batch)?.ok_or(LoadDatabaseError::Unknown(batch))?;
         let load = known.entered(entered);
         if load == known {
             return Ok(known);
@@ -351,7 +356,7 @@ mod tests {
     #[test]
     fn a_batch_with_rows_in_quarantine_is_not_forgotten_for_younger_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let archived = |load: Load| {
             let load = Load { state: LoadState::Archived { at: now() }, ..load };
             loads.write(Change::new(), std::slice::from_ref(&load)).unwrap();
@@ -374,13 +379,13 @@ mod tests {
         let load = load();
         let now = now();
         {
-            let loads = Loads::open(dir.path()).unwrap();
+            let loads = LoadDatabase::open(dir.path()).unwrap();
             loads.discovered(load.clone()).unwrap();
             loads.note(load.batch, LoadEvent::Attempt, now).unwrap();
             let failed = LoadEvent::Failed { next: now, class: ErrorClass::Passing, why: "1023".to_owned() };
             loads.note(load.batch, failed, now).unwrap();
         }
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let back = loads.discovered(load.clone()).unwrap();
         assert_eq!(back.attempts, 1);
         assert!(matches!(back.state, LoadState::Retrying { ref why, .. } if why == "1023"), "{back:?}");
@@ -393,7 +398,7 @@ mod tests {
     #[test]
     fn what_is_compared_with_the_ledger_is_the_seal_of_now() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let sealed = |load: &Load, rows| Load {
             rows,
             form: Form::new(Compression::Zstd, "00"),
@@ -415,15 +420,15 @@ mod tests {
     #[test]
     fn of_the_archived_ones_the_latest_are_kept_also_over_a_restart() {
         let dir = tempfile::tempdir().unwrap();
-        let archive = |loads: &Loads, many: usize| {
+        let archive = |loads: &LoadDatabase, many: usize| {
             let new: Vec<_> = (0..many).map(|_| loads.discovered(load()).unwrap().batch).collect();
             for event in [LoadEvent::Attempt, LoadEvent::Loaded, LoadEvent::Archived] {
                 loads.note_all(new.iter().map(|batch| (*batch, event.clone())).collect(), now()).unwrap();
             }
             new
         };
-        let first = archive(&Loads::open(dir.path()).unwrap(), 5)[0];
-        let loads = Loads::open(dir.path()).unwrap();
+        let first = archive(&LoadDatabase::open(dir.path()).unwrap(), 5)[0];
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let waiting = loads.discovered(load()).unwrap().batch;
         archive(&loads, KEPT - 4);
         assert_eq!(loads.get(first).unwrap(), None);
@@ -434,7 +439,7 @@ mod tests {
     #[test]
     fn several_moves_are_made_together_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let (a, b) = (loads.discovered(load()).unwrap(), loads.discovered(load()).unwrap());
         let moves = vec![(a.batch, LoadEvent::Attempt), (b.batch, LoadEvent::Archived)];
         assert!(loads.note_all(moves, now()).is_err());
@@ -447,17 +452,17 @@ mod tests {
         let at = now();
         let listed = Listed { whole: at, pages: 100, from: at };
         {
-            let loads = Loads::open(dir.path()).unwrap();
+            let loads = LoadDatabase::open(dir.path()).unwrap();
             assert_eq!(loads.listed().unwrap(), None);
             loads.note_listed(&listed).unwrap();
         }
-        assert_eq!(Loads::open(dir.path()).unwrap().listed().unwrap(), Some(listed));
+        assert_eq!(LoadDatabase::open(dir.path()).unwrap().listed().unwrap(), Some(listed));
     }
 
     #[test]
     fn an_illegal_move_is_refused_and_the_load_stays_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let load = loads.discovered(load()).unwrap();
         for event in [LoadEvent::Loaded, LoadEvent::Archived, LoadEvent::FoundAgain] {
             let error = loads.note(load.batch, event.clone(), now()).unwrap_err().to_string();
@@ -469,7 +474,7 @@ mod tests {
     #[test]
     fn what_the_mark_said_last_is_remembered() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         assert_eq!(loads.ledger_mark().unwrap(), None);
         let none = LedgerMark { pipeline: "p".to_owned(), table: "t".to_owned(), knows_from: None };
         loads.note_ledger_mark(&none).unwrap();
@@ -483,11 +488,11 @@ mod tests {
     fn a_session_is_remembered_over_a_kill_until_its_end_was_seen() {
         let dir = tempfile::tempdir().unwrap();
         let session = RedshiftSession { pid: 4711, began: "2026-01-02 03:04:05.678901".to_owned() };
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         assert_eq!(loads.session().unwrap(), None);
         loads.note_session(Some(&session)).unwrap();
         drop(loads);
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         assert_eq!(loads.session().unwrap(), Some(session));
         assert!(loads.verify().unwrap().iter().all(|table| table.faults.is_empty()));
         loads.note_session(None).unwrap();
@@ -497,8 +502,8 @@ mod tests {
     #[test]
     fn a_staged_load_is_counted_once_also_over_a_restart_and_one_by_others_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
-        let found = |loads: &Loads| {
+        let loads = LoadDatabase::open(dir.path()).unwrap();
+        let found = |loads: &LoadDatabase| {
             let instance = Instance::try_from("a".to_owned()).unwrap();
             loads.discovered(Load::new(BatchId::new(), instance, 1, 10, 100, now())).unwrap().batch
         };
@@ -510,7 +515,7 @@ mod tests {
         let counted = Sums { staged_loads: 1, known_rows: 3 };
         assert_eq!(loads.sums().unwrap(), counted);
         drop(loads);
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         loads.entered(ours, staged).unwrap();
         assert_eq!(loads.sums().unwrap(), counted);
         assert!(loads.verify().unwrap().iter().all(|table| table.faults.is_empty()));
@@ -520,7 +525,7 @@ mod tests {
     #[test]
     fn a_batch_that_is_found_again_is_another_as_far_as_is_known() {
         let dir = tempfile::tempdir().unwrap();
-        let loads = Loads::open(dir.path()).unwrap();
+        let loads = LoadDatabase::open(dir.path()).unwrap();
         let instance = Instance::try_from("a".to_owned()).unwrap();
         let load = Load::new(BatchId::new(), instance, 1, 10, 100, now());
         let (batch, other) = (load.batch, BatchId::new());

@@ -15,14 +15,14 @@ use crate::store::error::StoreError;
 use crate::store::paths;
 
 #[derive(Debug)]
-pub(super) struct Mark {
+pub(super) struct Accepted {
     file: File,
     path: PathBuf,
 }
 
-impl Mark {
+impl Accepted {
     pub(super) fn open(dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join(paths::MARK);
+        let path = dir.join(paths::ACCEPTED);
         let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path);
         Ok(Self { file: file.map_err(StoreError::at(&path))?, path })
     }
@@ -34,9 +34,9 @@ impl Mark {
     }
 }
 
-/// The last commit that is surely durable; 0 when there is no mark or half a one.
+/// The last commit that is surely durable; 0 when the file is missing or half written.
 pub(super) fn read(dir: &Path) -> Result<u64, StoreError> {
-    let path = dir.join(paths::MARK);
+    let path = dir.join(paths::ACCEPTED);
     let bytes = match fs::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         bytes => bytes.map_err(StoreError::at(&path))?,

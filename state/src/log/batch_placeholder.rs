@@ -1,38 +1,38 @@
 //! Fills a column that holds the batch's id. A row is built before its batch is known, and a filling batch gets another id
-//! when the log is opened again. So the log keeps the row with a mark of the same length in it, and the reader of a file
-//! replaces the mark by the id.
+//! when the log is opened again. So the log keeps the row with a placeholder of the same length in it, and the reader of a file
+//! replaces the placeholder by the id.
 
 use memchr::memmem::Finder;
 use shared::ids::BatchId;
 
 use crate::store::{Change, Store, StoreError, Table};
 
-pub(super) const MARK: &[u8] = b"mark";
+pub(super) const PLACEHOLDER: &[u8] = b"mark";
 
 /// Takes the place of the batch's id in rows. It never leaves its log, so no record can hold it.
 #[derive(Debug, Clone)]
-pub(super) struct BatchMark {
+pub(super) struct BatchPlaceholder {
     pub(super) text: String,
     finder: Finder<'static>,
 }
 
-impl BatchMark {
+impl BatchPlaceholder {
     fn new(text: String) -> Self {
         let finder = Finder::new(text.as_bytes()).into_owned();
         Self { text, finder }
     }
 
     pub(super) fn of(store: &Store) -> Result<Option<Self>, StoreError> {
-        Ok(store.get(Table::Meta, MARK)?.map(Self::new))
+        Ok(store.get(Table::Meta, PLACEHOLDER)?.map(Self::new))
     }
 
-    /// The mark of a log; `change` makes one if there is none.
+    /// The placeholder of a log; `change` makes one if there is none.
     pub(super) fn ensure(store: &Store, change: &mut Change) -> Result<Self, StoreError> {
-        if let Some(mark) = Self::of(store)? {
-            return Ok(mark);
+        if let Some(placeholder) = Self::of(store)? {
+            return Ok(placeholder);
         }
         let text = BatchId::new().to_string();
-        change.put(Table::Meta, MARK, &text);
+        change.put(Table::Meta, PLACEHOLDER, &text);
         Ok(Self::new(text))
     }
 
@@ -54,12 +54,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_mark_becomes_the_id_and_nothing_else_changes() {
-        let (mark, batch) = (BatchMark::new(BatchId::new().to_string()), BatchId::new());
-        let text = &mark.text;
+    fn every_placeholder_becomes_the_id_and_nothing_else_changes() {
+        let (placeholder, batch) = (BatchPlaceholder::new(BatchId::new().to_string()), BatchId::new());
+        let text = &placeholder.text;
         let almost = text.get(1..).unwrap_or_default();
         let mut rows = format!("a~{text}\n{almost}~{text}{text}").into_bytes();
-        mark.replace(batch, &mut rows);
+        placeholder.replace(batch, &mut rows);
         assert_eq!(String::from_utf8(rows).unwrap(), format!("a~{batch}\n{almost}~{batch}{batch}"));
     }
 }

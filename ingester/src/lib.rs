@@ -14,6 +14,7 @@
 
 mod cli;
 mod run;
+mod loads_owner;
 mod commands;
 mod archive;
 mod discover;

@@ -9,8 +9,8 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::inspect::metrics::ingester_page;
-use state::status::feed::{self, Owner};
+use state::status::activity::Activity;
+use state::status::feed;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,6 +23,7 @@ use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
+use crate::loads_owner::LoadsOwner;
 use crate::redshift::{Connector, Target, catalog};
 
 /// Hints that may wait for discovery; with more of them the feed waits too.
@@ -48,6 +49,8 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         };
         shutdown.until(verify).await.unwrap_or(Ok(()))?;
     }
+    let activity = Activity::new(clock.clone());
+    let owner = LoadsOwner { loads: load_store.loads(), pauses: pauses.clone(), activity: activity.clone() };
     let (batches, rows) = load_store.pending();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -84,8 +87,8 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
     tasks.spawn(reconciler.run(listed, shutdown.clone()));
-    tasks.spawn(serve_metrics(&config, pauses.clone(), complete, clock.clone(), shutdown.clone()));
-    tasks.spawn(answer(config.ingester_socket(), pauses, clock, shutdown.clone()));
+    tasks.spawn(serve_metrics(&config, owner.clone(), complete, clock.clone(), shutdown.clone()));
+    tasks.spawn(answer(config.ingester_socket(), owner, clock, shutdown.clone()));
     tasks.spawn(follower.run(shutdown.clone()).map(Ok));
     wait(tasks, &shutdown).await
 }
@@ -107,7 +110,7 @@ async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
 
 fn serve_metrics(
     config: &Config,
-    pauses: Pauses,
+    owner: LoadsOwner,
     complete: watch::Receiver<Steady>,
     clock: Clock,
     shutdown: Shutdown,
@@ -115,7 +118,7 @@ fn serve_metrics(
     let alert_after = config.ingester.alert_after;
     let wall = clock.clone();
     let page = move || {
-        let mut page = ingester_page(&pauses.snapshot()?, alert_after, wall.wall());
+        let mut page = owner.page(alert_after, wall.wall())?;
         // No snapshot has it: it is this process's alone.
         page.gauge(
             "since_complete_listing_seconds",
@@ -127,7 +130,7 @@ fn serve_metrics(
     shared::admin::serve(config.metrics.ingester_listen.clone(), page, clock, shutdown).map(Ok)
 }
 
-async fn answer(socket: PathBuf, owner: Pauses, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+async fn answer(socket: PathBuf, owner: LoadsOwner, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     feed::serve(&socket, Arc::new(owner), clock, shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("cannot make the socket {}: {error}", socket.display()))

@@ -9,6 +9,7 @@ use shared::ids::{BatchId, BatchPrefix};
 use shared::shutdown::Shutdown;
 use state::Checked;
 use state::log::{BatchStatus, LogError, LogReader};
+use state::status::activity::Activity;
 use state::status::feed::{self, Owner, Published, Republish};
 use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
 use tokio::sync::{broadcast, mpsc};
@@ -27,6 +28,7 @@ struct LogOwner {
     feed: broadcast::Sender<Published>,
     copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
+    activity: Activity,
 }
 
 /// Starts to answer on the socket, until shutdown. Returns the sender that tells subscribers of each published batch.
@@ -34,12 +36,13 @@ pub(crate) fn start(
     log: LogReader,
     copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
+    activity: Activity,
     socket: PathBuf,
     clock: Clock,
     shutdown: Shutdown,
 ) -> (JoinHandle<()>, broadcast::Sender<Published>) {
     let (feed, _) = broadcast::channel(FEED_BACKLOG);
-    let owner = Arc::new(LogOwner { log, feed: feed.clone(), copies, republish });
+    let owner = Arc::new(LogOwner { log, feed: feed.clone(), copies, republish, activity });
     let serving = tokio::spawn(async move {
         if let Err(error) = feed::serve(&socket, owner, clock, shutdown).await {
             tracing::error!(
@@ -56,7 +59,7 @@ impl Owner for LogOwner {
     type Batch = BatchDetail;
 
     fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Owner::snapshot(&self.log)
+        Ok(ProducerSnapshot { components: self.activity.components(), ..Owner::snapshot(&self.log)? })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {

@@ -8,8 +8,9 @@ use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
-use state::inspect::metrics::producer_page;
+use state::inspect::metrics::{activity_figures, producer_page};
 use state::log::{Log, LogError, LogReader, Resumed, Settings};
+use state::status::activity::Activity;
 use state::status::feed::Owner;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -53,10 +54,19 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
     let (log, socket) = (reader.clone(), config.producer_socket());
-    let (status, feed) =
-        log_owner::start(log, copies.clone(), republish, socket, clock.clone(), shutdown.clone());
+    let activity = Activity::new(clock.clone());
+    let (status, feed) = log_owner::start(
+        log,
+        copies.clone(),
+        republish,
+        activity.clone(),
+        socket,
+        clock.clone(),
+        shutdown.clone(),
+    );
     let counters = Arc::new(Counters::new(transform.filter_names()));
-    serve_metrics(&config, reader.clone(), counters.clone(), clock.clone(), shutdown.clone());
+    let shown = (counters.clone(), activity.clone());
+    serve_metrics(&config, reader.clone(), shown, clock.clone(), shutdown.clone());
     let uploader = Uploader::new(&config, store, reader, appender.upload_reports, feed, clock.clone())
         .with_copies(copies, to_republish);
     let uploader = tokio::spawn(uploader.run(resumed, appender.sealed_batches, shutdown.clone()));
@@ -85,11 +95,18 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     Ok(())
 }
 
-fn serve_metrics(config: &Config, log: LogReader, counters: Arc<Counters>, clock: Clock, shutdown: Shutdown) {
+fn serve_metrics(
+    config: &Config,
+    log: LogReader,
+    (counters, activity): (Arc<Counters>, Activity),
+    clock: Clock,
+    shutdown: Shutdown,
+) {
     let wall = clock.clone();
     let page = move || {
         let mut page = producer_page(&Owner::snapshot(&log)?, wall.wall());
         counters.show(&mut page);
+        activity_figures(&mut page, &activity, wall.wall());
         Ok(page)
     };
     tokio::spawn(shared::admin::serve(config.metrics.producer_listen.clone(), page, clock, shutdown));

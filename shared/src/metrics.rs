@@ -50,6 +50,22 @@ impl Page {
         self.registry.register(name, help, family);
     }
 
+    /// Adds counters that differ in two labels.
+    pub fn counters_by(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: [&'static str; 2],
+        values: impl IntoIterator<Item = ([String; 2], u64)>,
+    ) {
+        let family = Family::<Vec<(&'static str, String)>, Counter>::default();
+        for (values, count) in values {
+            let labels: Vec<_> = labels.into_iter().zip(values).collect();
+            family.get_or_create(&labels).inc_by(count);
+        }
+        self.registry.register(name, help, family);
+    }
+
     /// Adds gauges that differ in one label.
     pub fn gauges<L: Into<String>>(
         &mut self,

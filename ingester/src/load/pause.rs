@@ -9,16 +9,12 @@ use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::config::pause::Windows;
 use shared::exit::Failure;
-use shared::ids::BatchPrefix;
-use state::Checked;
-use state::loads::{Load, LoadDatabase, Pause, Paused, PausedBy, Pausing};
-use state::status::feed::Owner;
-use state::status::snapshot::{IngesterSnapshot, Matching};
+use state::loads::{LoadDatabase, Pause, Paused, PausedBy, Pausing};
 use tokio::sync::Notify;
 
 use crate::load_store::locked;
 
-/// The pauses of one ingester, and its load store for those who ask about it. Clones share them.
+/// The pauses of one ingester. Clones share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Pauses {
     inner: Arc<Inner>,
@@ -72,6 +68,11 @@ impl Pauses {
         Paused::at(holds.map(|by_hand| &by_hand.pause), &self.inner.windows, now)
     }
 
+    /// As [`Pauses::at`], now.
+    pub(crate) fn present(&self) -> Option<Paused> {
+        self.at(self.inner.clock.wall())
+    }
+
     /// How long it is at most until this pause is over by itself, if it has an end.
     pub(crate) fn left(&self, paused: &Paused, now: Moment) -> Option<Duration> {
         let by_hand = locked(&self.inner.by_hand);
@@ -98,26 +99,9 @@ impl Pauses {
     pub(crate) async fn changed(&self) {
         self.inner.changed.notified().await;
     }
-}
 
-impl Owner for Pauses {
-    type Snapshot = IngesterSnapshot;
-    type Batch = Load;
-
-    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        let snapshot = Owner::snapshot(&self.inner.loads)?;
-        Ok(IngesterSnapshot { paused: self.at(self.inner.clock.wall()), ..snapshot })
-    }
-
-    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Owner::batch(&self.inner.loads, prefix)
-    }
-
-    fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Owner::verify(&self.inner.loads)
-    }
-
-    fn set_pause(&self, pause: Option<Pause>) -> Result<Pausing, Failure> {
+    /// Begins a pause by hand, or ends it with None. It is durable when this returns what holds then.
+    pub(crate) fn set(&self, pause: Option<Pause>) -> Result<Pausing, Failure> {
         let now = self.inner.clock.now();
         let mut by_hand = locked(&self.inner.by_hand);
         // Held over both, so that memory and disk agree about which of two came last.
@@ -154,7 +138,7 @@ mod tests {
         assert_eq!(lasts(now.wall + HOUR * 5), 3_600, "the clock was set back by five hours");
         let dir = tempfile::tempdir().unwrap();
         let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
-        pauses.set_pause(Some(pause(now.wall))).unwrap();
+        pauses.set(Some(pause(now.wall))).unwrap();
         clock.advance(HOUR / 2);
         clock.set_wall(now.wall);
         let paused = pauses.at(clock.wall()).unwrap();
@@ -172,13 +156,13 @@ mod tests {
             let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
             assert_eq!(pauses.report_change(now), None);
             let pause = Pause { since: now, until: None, reason: None };
-            assert!(pauses.set_pause(Some(pause)).unwrap().paused.is_some());
+            assert!(pauses.set(Some(pause)).unwrap().paused.is_some());
             pauses.changed().await;
             assert!(pauses.report_change(now).is_some());
         }
         let pauses = pauses(LoadDatabase::open(dir.path()).unwrap(), &clock);
         assert_eq!(pauses.at(now).unwrap().until, None);
-        assert_eq!(pauses.set_pause(None).unwrap().paused, None);
+        assert_eq!(pauses.set(None).unwrap().paused, None);
         assert_eq!(pauses.at(now), None);
         let night = now - chrono::TimeDelta::minutes(9 * 60 + 30);
         assert_eq!(pauses.at(night).unwrap().until, Some(now - chrono::TimeDelta::hours(9)));

@@ -1,5 +1,7 @@
 //! The metrics of both services: the same figures as `state dump` shows.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use shared::clock;
 use shared::metrics::Page;
@@ -7,6 +9,7 @@ use shared::metrics::Page;
 use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
+use crate::status::activity::{Activity, ComponentStatus};
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 type Gauge = (&'static str, &'static str, f64);
@@ -67,6 +70,35 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> [Gauge; 2] 
         ("connections", "Connections to the stream that are open", connected as f64),
         ("stream_behind_seconds", behind, age(newest, now)),
     ]
+}
+
+/// What the components of a service are doing.
+pub fn activity_figures(page: &mut Page, activity: &Activity, now: DateTime<Utc>) {
+    let components = activity.components();
+    let longest = |since: &dyn Fn(&ComponentStatus) -> Option<DateTime<Utc>>| {
+        let mut longest: BTreeMap<&'static str, f64> = BTreeMap::new();
+        for status in &components {
+            let seconds = age(since(status), now);
+            let entry = longest.entry(status.component.name()).or_default();
+            *entry = entry.max(seconds);
+        }
+        longest
+    };
+    let failing = longest(&|status| status.failing.as_ref().map(|failing| failing.since));
+    let help = "Time since which this component has met failures only; 0 while all is well";
+    page.gauges("failing_seconds", help, "component", failing);
+    let step = longest(&|status| status.step.as_ref().map(|step| step.since));
+    page.gauges("step_seconds", "Time that the step under way has taken", "component", step);
+    let help = "Failures since the start, by component and by what was met";
+    page.counters_by(
+        "failures",
+        help,
+        ["component", "class"],
+        activity
+            .failures()
+            .into_iter()
+            .map(|((component, class), count)| ([component.name().to_owned(), class], count)),
+    );
 }
 
 /// The figures of an ingester's load store.
@@ -191,7 +223,8 @@ mod tests {
         let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
         let sums = Sums { staged_loads: 2, known_rows: 70 };
         let mark = LedgerMark { pipeline: String::new(), table: String::new(), knows_from: None };
-        let snapshot = IngesterSnapshot { loads, paused, sums, ledger: Some(mark) };
+        let snapshot =
+            IngesterSnapshot { loads, paused, sums, ledger: Some(mark), ..IngesterSnapshot::default() };
         let text = ingester_page(&snapshot, 5, at(60)).text();
         for line in [
             r#"livestream_ingester_batches{state="discovered"} 1.0"#,

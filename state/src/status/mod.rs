@@ -5,5 +5,6 @@
 pub(crate) mod service;
 pub mod feed;
 pub mod snapshot;
+pub mod activity;
 
 pub use service::set_pause;

@@ -16,6 +16,7 @@ use crate::log::{
     BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
     Session, Upload,
 };
+use crate::status::activity::ComponentStatus;
 
 /// Version of the JSON; it grows when the meaning of a field changes or a field goes.
 pub const SNAPSHOT_FORMAT: u32 = 2;
@@ -45,6 +46,9 @@ pub struct ProducerSnapshot {
     pub sessions: Vec<Session>,
     #[serde(default)]
     pub gaps: GapsSnapshot,
+    /// What each component of the service is doing; empty when it does not run.
+    #[serde(default)]
+    pub components: Vec<ComponentStatus>,
 }
 
 /// Gaps of a log.
@@ -101,6 +105,7 @@ impl LogReader {
             connections,
             gaps: GapsSnapshot { totals: gaps, list },
             sessions,
+            components: Vec::new(),
         })
     }
 }
@@ -240,4 +245,7 @@ pub struct IngesterSnapshot {
     /// The mark of the ledger as the ingester saw it last; None if it never saw it.
     #[serde(default)]
     pub ledger: Option<LedgerMark>,
+    /// What each component of the service is doing; empty when it does not run.
+    #[serde(default)]
+    pub components: Vec<ComponentStatus>,
 }

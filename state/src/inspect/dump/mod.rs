@@ -1,6 +1,7 @@
 //! `state dump`. In: what both services answer, or what their databases hold. Out: a table for people, JSON for programs.
 
 mod table;
+mod components;
 mod batch_table;
 mod overview;
 mod batch;

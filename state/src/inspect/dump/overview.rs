@@ -12,6 +12,7 @@ use shared::ids::BatchId;
 use crate::limits::KEPT;
 use crate::loads::{Load, LoadDatabase, Paused};
 use crate::log::BatchStatus;
+use crate::status::activity::ComponentStatus;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
@@ -99,6 +100,13 @@ impl Dump {
         }
         self.only_pending = true;
         self
+    }
+
+    /// What the components of both services are doing, in the order of the data.
+    pub(super) fn components(&self) -> Vec<ComponentStatus> {
+        let producer = self.producer.snapshot.iter().flat_map(|snapshot| &snapshot.components);
+        let ingester = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.components);
+        producer.chain(ingester).cloned().collect()
     }
 
     /// The batches of the producer, oldest first.

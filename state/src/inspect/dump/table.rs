@@ -8,6 +8,7 @@ use chrono::Utc;
 use shared::human::{bytes, count, duration};
 use shared::ids::BatchId;
 
+use super::components::components;
 use super::overview::Dump;
 use crate::inspect::columns::{self, age, header, outcomes, word};
 use crate::loads::{Load, LoadState, Sums};
@@ -27,6 +28,7 @@ impl Dump {
         if let Some(producer) = self.producer.snapshot.as_ref().filter(|_| !self.only_pending) {
             stream(&mut out, producer, self.producer.pid.is_some(), self.at);
         }
+        components(&mut out, &self.components(), self.at);
         batches(&mut out, self);
         quarantine(&mut out, self);
         ledger(&mut out, self);
@@ -282,6 +284,7 @@ mod tests {
             connections: 1,
             dedup: Dedup { too_short: true, ..Dedup::default() },
             gaps: gaps(12),
+            components: vec![],
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
         Dump::of(part(Some(7), producer), part(None, ingester), at, u32::MAX)

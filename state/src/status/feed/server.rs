@@ -249,7 +249,7 @@ impl Owner for LoadDatabase {
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
         // The pauses in force are known to the service, not to its database.
         let (loads, sums, ledger) = (self.all()?, self.sums()?, self.ledger_mark()?);
-        Ok(IngesterSnapshot { loads, paused: None, sums, ledger })
+        Ok(IngesterSnapshot { loads, sums, ledger, ..IngesterSnapshot::default() })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {

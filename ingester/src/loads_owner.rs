@@ -1,0 +1,56 @@
+//! Answers on the status socket, and makes the page of metrics.
+
+use chrono::{DateTime, Utc};
+use shared::exit::Failure;
+use shared::ids::BatchPrefix;
+use shared::metrics::Page;
+use state::Checked;
+use state::inspect::metrics::{activity_figures, ingester_page};
+use state::loads::{Load, LoadDatabase, Pause, Pausing};
+use state::status::activity::Activity;
+use state::status::feed::Owner;
+use state::status::snapshot::{IngesterSnapshot, Matching};
+
+use crate::load::pause::Pauses;
+
+/// What an ingester knows of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadsOwner {
+    pub(crate) loads: LoadDatabase,
+    pub(crate) pauses: Pauses,
+    pub(crate) activity: Activity,
+}
+
+impl LoadsOwner {
+    pub(crate) fn page(&self, alert_after: u32, now: DateTime<Utc>) -> Result<Page, Failure> {
+        let mut page = ingester_page(&self.snapshot()?, alert_after, now);
+        activity_figures(&mut page, &self.activity, now);
+        Ok(page)
+    }
+}
+
+impl Owner for LoadsOwner {
+    type Snapshot = IngesterSnapshot;
+    type Batch = Load;
+
+    fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
+        let snapshot = Owner::snapshot(&self.loads)?;
+        Ok(IngesterSnapshot {
+            paused: self.pauses.present(),
+            components: self.activity.components(),
+            ..snapshot
+        })
+    }
+
+    fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
+        Owner::batch(&self.loads, prefix)
+    }
+
+    fn verify(&self) -> Result<Vec<Checked>, Failure> {
+        Owner::verify(&self.loads)
+    }
+
+    fn set_pause(&self, pause: Option<Pause>) -> Result<Pausing, Failure> {
+        self.pauses.set(pause)
+    }
+}

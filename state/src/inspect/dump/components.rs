@@ -1,0 +1,87 @@
+//! What keeps the services from their work, and which step takes long.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use shared::human::count;
+
+use crate::inspect::columns::{self, age};
+use crate::status::activity::{Component, ComponentStatus, Failing};
+
+/// A step that takes longer is shown.
+const LONG: TimeDelta = TimeDelta::seconds(3);
+/// Where the text of a line begins.
+const INDENT: usize = 10;
+
+/// One line, and one paragraph for the reason, for each component that fails; one line for each step that takes long.
+pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], now: DateTime<Utc>) {
+    for status in components {
+        let name = status.component.name();
+        let number = status.number.map(|number| format!("connection {number} ")).unwrap_or_default();
+        if let Some(failing) = &status.failing {
+            out.push(format!("{name:<INDENT$}{number}{}", describe(status.component, failing, now)));
+            out.push(columns::wrap(&failing.why, INDENT));
+        }
+        if let Some(step) = status.step.as_ref().filter(|step| now - step.since >= LONG) {
+            out.push(format!("{name:<INDENT$}{number}{} for {}", step.what, age(now, step.since)));
+        }
+    }
+}
+
+/// Since when, how often, and what comes next.
+fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> String {
+    let state = match (component, failing.class.as_str()) {
+        (Component::Stream, _) => "not connected",
+        (Component::Log, "full") => "FULL",
+        (Component::Load, _) => "held up",
+        (Component::Upload | Component::Discovery | Component::Archive, _) => "S3 fails",
+        (Component::Log | Component::Reconcile, _) => "fails",
+    };
+    let since = age(now, failing.since);
+    let Failing { failures, last, next, .. } = failing;
+    let failures = match failures {
+        1 => "1 failure".to_owned(),
+        many => format!("{} failures", count(*many)),
+    };
+    match next {
+        None => format!("{state} for {since}:"),
+        Some(next) if *next <= now => format!("{state} for {since}; {failures}, trying again now:"),
+        Some(next) => {
+            let (last, next) = (age(now, *last), age(*next, now));
+            format!("{state} for {since}; {failures}, last try {last} ago, next in {next}:")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use shared::clock::Clock;
+
+    use super::*;
+    use crate::status::activity::Activity;
+
+    #[test]
+    fn what_fails_says_since_when_why_and_what_comes_next() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let activity = Activity::new(clock.clone());
+        let stream = activity.reporter_of(Component::Stream, 1);
+        stream.failed("403", &"403 Forbidden: ask Customer Care", Some(Duration::from_secs(2)));
+        clock.advance(Duration::from_secs(62));
+        stream.failed("403", &"403 Forbidden: ask Customer Care", Some(Duration::from_secs(60)));
+        activity.reporter(Component::Log).held("full", &"16.0 MiB of 16.0 MiB wait for S3");
+        activity.reporter(Component::Load).begins("COPY");
+        clock.advance(Duration::from_secs(8));
+        let mut out = Vec::new();
+        components(&mut out, &activity.components(), clock.wall());
+        assert_eq!(
+            out,
+            [
+                "stream    connection 1 not connected for 1m10s; 2 failures, last try 8s ago, next in 52s:",
+                "          403 Forbidden: ask Customer Care",
+                "log       FULL for 8s:",
+                "          16.0 MiB of 16.0 MiB wait for S3",
+                "load      COPY for 8s",
+            ]
+        );
+    }
+}

@@ -1,0 +1,280 @@
+//! What each component of a running service is doing, since when, what it last tried, why that failed, and when it tries
+//! again. The components report here; snapshots carry a copy, from which `state dump`, its JSON and the metrics are made.
+//! It is in memory only: what was going on in a process ends with it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use shared::clock::Clock;
+
+/// Characters of a reason to keep.
+const REASON_CHARS: usize = 1_000;
+
+/// A component of a service, by its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Component {
+    /// The producer reads Adobe's stream.
+    Stream,
+    /// The producer's log takes what was read. It fails while it is full.
+    Log,
+    /// The producer uploads files and seals batches.
+    Upload,
+    /// The ingester lists S3 and reads seals.
+    Discovery,
+    /// The ingester loads batches into Redshift.
+    Load,
+    /// The ingester moves loaded batches away.
+    Archive,
+    /// The ingester compares log, S3 and ledger.
+    Reconcile,
+}
+
+impl Component {
+    /// Its name in metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+            Self::Log => "log",
+            Self::Upload => "upload",
+            Self::Discovery => "discovery",
+            Self::Load => "load",
+            Self::Archive => "archive",
+            Self::Reconcile => "reconcile",
+        }
+    }
+}
+
+/// One component of a service at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentStatus {
+    /// Which one.
+    pub component: Component,
+    /// Of several that do the same job: its number, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u8>,
+    /// The step under way; None while it waits.
+    #[serde(default)]
+    pub step: Option<Step>,
+    /// What keeps it from its work; None while all is well.
+    #[serde(default)]
+    pub failing: Option<Failing>,
+}
+
+/// A step under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// What it does, such as `COPY`.
+    pub what: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// Failures in a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failing {
+    /// When the first of them was met.
+    pub since: DateTime<Utc>,
+    /// How many there were.
+    pub failures: u64,
+    /// When the latest was met.
+    pub last: DateTime<Utc>,
+    /// A short word for the latest, as in the metrics.
+    pub class: String,
+    /// What was met, and what to do about it.
+    pub why: String,
+    /// When it is tried again; None: when somebody else acts.
+    pub next: Option<DateTime<Utc>>,
+}
+
+/// Failures since the process started, by component and class.
+pub type FailureCounts = BTreeMap<(Component, String), u64>;
+
+/// Where the components of one process report. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Activity {
+    clock: Clock,
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    components: BTreeMap<(Component, Option<u8>), (Option<Step>, Option<Failing>)>,
+    failures: FailureCounts,
+}
+
+impl Activity {
+    /// An activity in which nothing was reported yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self { clock, inner: Arc::default() }
+    }
+
+    /// Where the only component that does this job reports.
+    #[must_use]
+    pub fn reporter(&self, component: Component) -> Reporter {
+        Reporter { activity: self.clone(), component, number: None }
+    }
+
+    /// Where one of several components that do the same job reports.
+    #[must_use]
+    pub fn reporter_of(&self, component: Component, number: u8) -> Reporter {
+        Reporter { activity: self.clone(), component, number: Some(number) }
+    }
+
+    /// Every component that has reported something, in the order of the data.
+    #[must_use]
+    pub fn components(&self) -> Vec<ComponentStatus> {
+        let status = |(&(component, number), (step, failing)): (&_, &(Option<Step>, Option<Failing>))| {
+            ComponentStatus { component, number, step: step.clone(), failing: failing.clone() }
+        };
+        self.inner().components.iter().map(status).collect()
+    }
+
+    /// Failures since the process started.
+    #[must_use]
+    pub fn failures(&self) -> FailureCounts {
+        self.inner().failures.clone()
+    }
+
+    /// For values that a panic leaves whole: each change is one assignment.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One component's way to report. Clones report for the same component.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    activity: Activity,
+    component: Component,
+    number: Option<u8>,
+}
+
+impl Reporter {
+    /// A step begins. The failures so far stand until one succeeds.
+    pub fn begins(&self, what: impl Into<String>) {
+        let step = Step { what: what.into(), since: self.activity.clock.wall() };
+        self.update(|current, _, _| *current = Some(step));
+    }
+
+    /// The step is over; nothing is under way.
+    pub fn waits(&self) {
+        self.update(|step, _, _| *step = None);
+    }
+
+    /// What was tried has succeeded: nothing keeps the component from its work.
+    pub fn succeeded(&self) {
+        self.update(|step, failing, _| (*step, *failing) = (None, None));
+    }
+
+    /// What was tried has failed, and is tried again after `wait`; None: when somebody else acts. `class` is one of a
+    /// few short words, since metrics are labelled with it.
+    pub fn failed(&self, class: &str, why: &dyn fmt::Display, wait: Option<Duration>) {
+        let now = self.activity.clock.wall();
+        let mut why = why.to_string();
+        if let Some((end, _)) = why.char_indices().nth(REASON_CHARS) {
+            why.truncate(end);
+            why.push('…');
+        }
+        let next = wait.and_then(|wait| now.checked_add_signed(chrono::TimeDelta::from_std(wait).ok()?));
+        self.update(|step, failing, failures| {
+            *failures.entry((self.component, class.to_owned())).or_default() += 1;
+            let (since, before) =
+                failing.as_ref().map_or((now, 0), |failing| (failing.since, failing.failures));
+            *failing =
+                Some(Failing { since, failures: before + 1, last: now, class: class.to_owned(), why, next });
+            *step = None;
+        });
+    }
+
+    /// What keeps the component from its work is not a failure of a try: a state that lasts until it is cleared. It counts once.
+    pub fn held(&self, class: &str, why: &dyn fmt::Display) {
+        let is_held = self.failing().is_some_and(|failing| failing.class == class);
+        if is_held {
+            let why = why.to_string();
+            self.update(|_, failing, _| {
+                if let Some(failing) = failing {
+                    failing.why = why;
+                }
+            });
+        } else {
+            self.failed(class, why, None);
+        }
+    }
+
+    /// What keeps the component from its work, if anything.
+    #[must_use]
+    pub fn failing(&self) -> Option<Failing> {
+        let inner = self.activity.inner();
+        inner.components.get(&(self.component, self.number)).and_then(|(_, failing)| failing.clone())
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Option<Step>, &mut Option<Failing>, &mut FailureCounts)) {
+        let mut inner = self.activity.inner();
+        let Inner { components, failures } = &mut *inner;
+        let (step, failing) = components.entry((self.component, self.number)).or_default();
+        change(step, failing, failures);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_add_up_until_one_try_succeeds() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let activity = Activity::new(clock.clone());
+        let upload = activity.reporter(Component::Upload);
+        let begun = clock.wall();
+        upload.begins("PUT");
+        upload.failed("refused", &"403 SlowDown", Some(Duration::from_secs(4)));
+        clock.advance(Duration::from_secs(4));
+        upload.failed("refused", &"403 AccessDenied: check the policy", Some(Duration::from_secs(8)));
+        let failing = upload.failing().unwrap();
+        assert_eq!((failing.since, failing.failures), (begun, 2));
+        assert_eq!(failing.next, Some(begun + chrono::TimeDelta::seconds(12)));
+        assert!(failing.why.contains("policy"));
+        let components = activity.components();
+        assert!(components.len() == 1 && components[0].step.is_none(), "{components:?}");
+        upload.succeeded();
+        assert_eq!(upload.failing(), None);
+        assert_eq!(activity.failures().into_values().collect::<Vec<_>>(), [2], "they are counted for good");
+    }
+
+    #[test]
+    fn what_holds_a_part_counts_once_and_keeps_its_beginning() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let activity = Activity::new(clock.clone());
+        let log = activity.reporter(Component::Log);
+        let begun = clock.wall();
+        log.held("full", &"16 of 16 MiB");
+        clock.advance(Duration::from_secs(60));
+        log.held("full", &"15 of 16 MiB");
+        let failing = log.failing().unwrap();
+        assert_eq!((failing.since, failing.failures, failing.why.as_str()), (begun, 1, "15 of 16 MiB"));
+    }
+
+    #[test]
+    fn connections_are_told_apart_and_stand_first() {
+        let activity = Activity::new(Clock::by_hand(DateTime::UNIX_EPOCH));
+        activity.reporter(Component::Upload).begins("PUT");
+        activity.reporter_of(Component::Stream, 1).begins("connecting");
+        activity.reporter_of(Component::Stream, 0).failed("401", &"no", None);
+        let seen: Vec<_> = activity
+            .components()
+            .into_iter()
+            .map(|component| (component.component, component.number))
+            .collect();
+        assert_eq!(
+            seen,
+            [(Component::Stream, Some(0)), (Component::Stream, Some(1)), (Component::Upload, None)]
+        );
+    }
+}

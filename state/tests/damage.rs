@@ -54,7 +54,7 @@ fn write_log(dir: &Path, ended: Ended) {
         append(&mut log, first..first + ROWS / 4 - 10 * u64::from(part == 3), 100, now(), &mut random)
             .unwrap();
         for n in 0..20_usize {
-            log.stage_reject(0, &vec![b'x'; n * 100], "not JSON", now());
+            log.stage_reject(0, &vec![b'x'; n * 100], "not_json", "not JSON", now());
         }
         log.commit(now()).unwrap();
         if part == 1 {

@@ -87,7 +87,7 @@ fn write_log(dir: &Path) {
     log.session_started(0, at(0)).unwrap();
     // Files 0 and 1, batch 0: published.
     append(&mut log, 0..20, 10);
-    log.stage_reject(0, &rejects()[0], "not JSON", at(11));
+    log.stage_reject(0, &rejects()[0], "not_json", "not JSON", at(11));
     log.commit(at(11)).unwrap();
     log.rejects_shipped(Chosen { first: 0, last: 0 }).unwrap();
     log.uploaded(0, upload(0)).unwrap();
@@ -98,7 +98,7 @@ fn write_log(dir: &Path) {
     log.stage_row(0, Some(hit(3)), Some(at(20)), &row(3), at(20));
     log.stage_filtered(0, None, at(20));
     for reject in &rejects()[1..] {
-        log.stage_reject(0, reject, "not JSON", at(21));
+        log.stage_reject(0, reject, "not_json", "not JSON", at(21));
     }
     append(&mut log, 30..40, 21);
     log.uploaded(2, upload(2)).unwrap();
@@ -248,7 +248,7 @@ fn a_log_of_format_1_is_read_as_it_was_written_and_what_it_was_filling_is_sealed
 
     // Numbers go on.
     append(&mut log, 60..80, week_after);
-    log.stage_reject(0, b"[", "not JSON", at(week_after));
+    log.stage_reject(0, b"[", "not_json", "not JSON", at(week_after));
     log.session_started(0, at(week_after)).unwrap();
     log.commit(at(week_after)).unwrap();
     assert_eq!(reader.file(5).unwrap().batch, 2);

@@ -141,7 +141,7 @@ fn every_record_is_accounted_for_in_some_seal() {
         log.stage_row(0, hit(n / 2), None, &row(n), now);
         if n % 10 == 0 {
             log.stage_filtered(0, None, now);
-            log.stage_reject(0, b"{broken \xff", "not JSON", now);
+            log.stage_reject(0, b"{broken \xff", "not_json", "not JSON", now);
         }
         if log.commit_is_due() {
             log.commit(now).unwrap();
@@ -520,13 +520,13 @@ fn rejects_that_are_on_their_way_stay_the_same_whatever_comes() {
     let dir = tempfile::tempdir().unwrap();
     let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    (0..3_u8).for_each(|n| log.stage_reject(0, &[n], "not JSON", now));
+    (0..3_u8).for_each(|n| log.stage_reject(0, &[n], "not_json", "not JSON", now));
     log.commit(now).unwrap();
     let chosen = Chosen { first: 0, last: 1 };
     log.rejects_chosen(chosen).unwrap();
     drop(log);
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
-    (3..6_u8).for_each(|n| log.stage_reject(0, &[n], "not JSON", now));
+    (3..6_u8).for_each(|n| log.stage_reject(0, &[n], "not_json", "not JSON", now));
     log.commit(now).unwrap();
     let (rejects, noted) = log.reader().rejects(1_000, 1 << 20).unwrap();
     assert_eq!((rejects.len(), noted), (2, Some(chosen)));

@@ -56,6 +56,8 @@ pub enum Decoded {
     Rejected {
         /// As received.
         record: Vec<u8>,
+        /// The kind of its reason, as metrics count it.
+        code: &'static str,
         /// Why.
         reason: String,
     },

@@ -117,8 +117,8 @@ impl Writer {
                 }
                 Decoded::Known { hit, received } => self.log.stage_known(connection, *hit, *received, now),
                 Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
-                Decoded::Rejected { record, reason } => {
-                    self.log.stage_reject(connection, record, reason, now);
+                Decoded::Rejected { record, code, reason } => {
+                    self.log.stage_reject(connection, record, code, reason, now);
                 }
             }
             if self.log.commit_is_due() {

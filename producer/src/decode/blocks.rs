@@ -152,10 +152,10 @@ impl BlockBuilder {
     }
 
     /// Adds a record that cannot become a row. True when the block is full.
-    pub(crate) fn reject(&mut self, record: &[u8], name: &'static str, reason: String) -> bool {
+    pub(crate) fn reject(&mut self, record: &[u8], code: &'static str, reason: String) -> bool {
         self.rejected += record.len();
-        self.counters.rejected(name);
-        self.push(Decoded::Rejected { record: record.to_vec(), reason });
+        self.counters.rejected(code);
+        self.push(Decoded::Rejected { record: record.to_vec(), code, reason });
         self.is_full()
     }
 

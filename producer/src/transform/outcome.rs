@@ -63,7 +63,7 @@ impl Reject {
         matches!(self, Self::NotUtf8 { .. } | Self::NotJson(_) | Self::NotObject)
     }
 
-    /// The name in metrics.
+    /// The name in metrics, and the `code` of the reject in S3.
     pub fn name(&self) -> &'static str {
         match self {
             Self::NotUtf8 { .. } => "not_utf8",

@@ -154,7 +154,11 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     };
     let waiting = || reader.snapshot().unwrap().rejects_waiting;
     let rejects = || sent.rejects.load(Ordering::SeqCst);
-    let reject = |_| Decoded::Rejected { record: b"no record".to_vec(), reason: "a reason".to_owned() };
+    let reject = |_| Decoded::Rejected {
+        record: b"no record".to_vec(),
+        code: "not_json",
+        reason: "a reason".to_owned(),
+    };
     let block = |records| Block { rows: Vec::new(), records: (0..records).map(reject).collect() };
 
     // The first is there when the uploader has looked for what an earlier process left.

@@ -158,6 +158,9 @@ pub struct GapTotals {
 pub struct RejectLine {
     pub at: DateTime<Utc>,
     pub instance: Instance,
+    /// The kind of its reason, as metrics count it; rejects of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     pub reason: String,
     /// The record as received, when it is UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -111,14 +111,22 @@ impl Log {
         self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
     }
 
-    /// Stages a record that cannot become a row, with the reason.
-    pub fn stage_reject(&mut self, connection: u8, record: &[u8], reason: &str, now: impl Into<Moment>) {
+    /// Stages a record that cannot become a row, with the reason and its kind.
+    pub fn stage_reject(
+        &mut self,
+        connection: u8,
+        record: &[u8],
+        code: &str,
+        reason: &str,
+        now: impl Into<Moment>,
+    ) {
         let now = now.into();
         self.count(connection, Counts { received: 1, rejected: 1, ..Counts::default() }, now);
         let text = std::str::from_utf8(record).ok();
         self.stage.add_reject(&RejectLine {
             at: now.wall,
             instance: self.settings.instance.clone(),
+            code: Some(code.to_owned()),
             reason: reason.to_owned(),
             record: text.map(str::to_owned),
             record_base64: text.is_none().then(|| shared::object_store::base64(record)),

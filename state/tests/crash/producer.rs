@@ -201,7 +201,7 @@ impl Writer {
                     token
                 }
                 Token::Reject(..) => {
-                    self.log.stage_reject(connection, &text, "no JSON", now);
+                    self.log.stage_reject(connection, &text, "not_json", "no JSON", now);
                     token
                 }
                 Token::Filtered => {

@@ -26,7 +26,7 @@ fn make(dir: &Path) {
     let now = now();
     let (mut log, _) = Log::open(settings(dir), now).unwrap();
     log.session_started(0, now).unwrap();
-    log.stage_reject(0, b"{broken", "not JSON", now);
+    log.stage_reject(0, b"{broken", "not_json", "not JSON", now);
     append(&mut log, 0..135, now);
     for file in [0, 1, 2] {
         log.uploaded(file, upload(file)).unwrap();
@@ -324,7 +324,7 @@ fn a_log_that_is_written_meanwhile_has_no_faults() {
             for round in 0..60_u64 {
                 let now = now();
                 log.session_started(0, now).unwrap();
-                log.stage_reject(0, b"{broken", "not JSON", now);
+                log.stage_reject(0, b"{broken", "not_json", "not JSON", now);
                 append(&mut log, round * 50..round * 50 + 50, now);
                 for file in [2 * round, 2 * round + 1] {
                     log.uploaded(file, upload(file)).unwrap();

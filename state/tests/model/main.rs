@@ -147,7 +147,7 @@ impl Run {
                     record.push(0xff);
                 }
                 self.expected.reject(connection, &record);
-                self.log().stage_reject(connection, &record, WHY, now);
+                self.log().stage_reject(connection, &record, "not_json", WHY, now);
             }
             Operation::Filtered(connection) => {
                 self.expected.filtered(connection);

@@ -36,7 +36,7 @@ impl Summary {
     }
 
     pub(super) fn refused(&mut self, name: &str, why: &str) {
-        tracing::error!("{name}: {why}");
+        tracing::error!("cannot replay {name}: {why}");
         self.refused.push(format!("{name}: {why}"));
     }
 

@@ -77,7 +77,7 @@ fn decoded_by(reading: impl Into<Reading>, pieces: &[&[u8]]) -> (Vec<Became>, En
                     assert_eq!(rule, 0);
                     Became::Filtered
                 }
-                Decoded::Rejected { record, reason } => Became::Rejected(record, reason),
+                Decoded::Rejected { record, reason, .. } => Became::Rejected(record, reason),
             });
         }
         assert_eq!(start, block.rows.len());

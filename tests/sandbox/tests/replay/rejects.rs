@@ -60,7 +60,7 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
     let (mut log, left) = open(&world);
     let records: [&[u8]; 3] = [b"not json \x00 \"at\" all", b"\xff\xfe", "{\"é\":".as_bytes()];
     for record in records {
-        log.stage_reject(0, record, "a reason", Utc::now());
+        log.stage_reject(0, record, "not_json", "a reason", Utc::now());
     }
     log.commit(Utc::now()).unwrap();
     // Up, and the process dies before it is noted.
@@ -72,7 +72,7 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
 
     // The next one ships the same under the same key, whatever came since.
     let (mut log, left) = open(&world);
-    log.stage_reject(0, b"later", "a reason", Utc::now());
+    log.stage_reject(0, b"later", "not_json", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
     assert_eq!(ship_once(&world, &mut log, left).await, chosen);
     assert_eq!(world.keys("Rejected"), first);
@@ -86,13 +86,14 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
         })
         .collect();
     assert_eq!(received, records);
-    assert!(lines.iter().all(|line| line.reason == "a reason" && line.instance.to_string() == "sandbox-1"));
+    assert!(lines.iter().all(|line| line.code.as_deref() == Some("not_json") && line.reason == "a reason"));
+    assert!(lines.iter().all(|line| line.instance.to_string() == "sandbox-1"));
 
     // Only now, noted, are they dropped; later ones have a key of their own.
     assert_eq!(waiting(&log), [0, 1, 2]);
     log.rejects_shipped(chosen).unwrap();
     assert_eq!(waiting(&log), [3]);
-    log.stage_reject(0, b"last", "a reason", Utc::now());
+    log.stage_reject(0, b"last", "not_json", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
     let chosen = ship_once(&world, &mut log, Default::default()).await;
     assert_eq!((chosen.first, chosen.last), (3, 4));
@@ -119,7 +120,7 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
     // What is there at the start goes at once, few as they are; then it takes a thousand, and the rest stays.
     tokio::time::sleep(Duration::from_secs(1)).await;
     for n in 0..1010 {
-        log.stage_reject(0, format!("no record {n}").as_bytes(), "a reason", Utc::now());
+        log.stage_reject(0, format!("no record {n}").as_bytes(), "not_json", "a reason", Utc::now());
     }
     log.commit(Utc::now()).unwrap();
     let chosen = loop {
@@ -153,7 +154,7 @@ async fn a_log_of_nothing_but_rejects_fills_up_and_empties_again() {
     let mut staged = 0_u64;
     let mut most = 0;
     while !log.is_full() {
-        log.stage_reject(0, &record, "a reason", Utc::now());
+        log.stage_reject(0, &record, "not_json", "a reason", Utc::now());
         staged += 1;
         most += record.len();
         if log.commit_is_due() {

@@ -48,6 +48,8 @@ fn reject(record: &[u8]) -> String {
     let line = RejectLine {
         at: chrono::Utc::now(),
         instance: Instance::try_from("sandbox-1".to_owned()).unwrap(),
+        // As an earlier version wrote them.
+        code: None,
         reason: "the schema of then".to_owned(),
         record: text.map(str::to_owned),
         record_base64: text.is_none().then(|| shared::object_store::base64(record)),
@@ -101,6 +103,8 @@ async fn records_in_every_form_from_every_place_become_published_rows() {
         Some(shared::object_store::base64(b"{\"pageName\":\xff}").as_str())
     );
     assert_eq!(again[1].record.as_deref(), Some("still no JSON"));
+    let codes: Vec<_> = again.iter().map(|line| line.code.as_deref()).collect();
+    assert_eq!(codes, [Some("not_utf8"), Some("not_json")]);
     assert!(again.len() == 2 && again.iter().all(|line| line.instance.to_string() == "sandbox-1-replay"));
 
     // The run ended, so the same files are read anew: hits are known for a while, records without id are not.

@@ -165,6 +165,8 @@ struct Wrapped<'l> {
     _at: DateTime<Utc>,
     #[serde(rename = "instance")]
     _instance: Instance,
+    #[serde(rename = "code")]
+    _code: Option<String>,
     reason: String,
     #[serde(borrow)]
     record: Option<Cow<'l, str>>,

@@ -58,7 +58,7 @@ fn told(block: &Block) -> Vec<String> {
             start = *end;
             row
         }
-        Decoded::Rejected { record, reason } => format!("{}: {reason}", record.escape_ascii()),
+        Decoded::Rejected { record, reason, .. } => format!("{}: {reason}", record.escape_ascii()),
         Decoded::Filtered { rule, .. } => format!("filtered by {rule}"),
         Decoded::Known { hit, .. } => format!("known {hit:?}"),
     };
@@ -80,6 +80,7 @@ fn reject(record: &[u8], reason: &str) -> String {
     let line = RejectLine {
         at: DateTime::UNIX_EPOCH,
         instance: Instance::try_from("web-1".to_owned()).unwrap(),
+        code: Some("not_json".to_owned()),
         reason: reason.to_owned(),
         record: text.map(str::to_owned),
         record_base64: text.is_none().then(|| shared::object_store::base64(record)),

@@ -24,7 +24,7 @@ enum Command {
                             sent=… loaded=… duplicates=… filtered=… rejected=… lost=0 doubled=0 seconds=… rows_per_s=…"
     )]
     Run(run::Options),
-    /// Opens psql on what the last demo loaded, also when its stand-ins are down.
+    /// Opens psql on what the last demo loaded, whether its stand-ins run or not.
     #[command(after_help = "Example:\n  demo psql -- -c 'SELECT count(*) FROM public.livestream'")]
     Psql {
         /// Where the demo left its files.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Shape, pipeline};
 use crate::judge::{self, Verdict};
 use crate::service::{self, Service};
-use crate::standins::{DATABASE, PASSWORD, USER, plan, session};
+use crate::standins::{PASSWORD, USER, plan, session};
 use anyhow::{Context, bail, ensure};
 use chrono::Utc;
 use shared::human::bytes;
@@ -43,7 +43,7 @@ pub(crate) struct Options {
     /// Kills no service.
     #[arg(long)]
     no_kills: bool,
-    /// Keeps the stand-ins up after the verdict, until Ctrl-C.
+    /// Keeps the stand-ins up after the verdict, until Ctrl-C; the services are stopped.
     #[arg(long)]
     keep: bool,
     /// Where everything is left.
@@ -131,7 +131,8 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
     let logs = dir.join("logs");
     let producer = Service::start("producer", &config, &logs)?;
     let ingester = Service::start("ingester", &config, &logs)?;
-    println!("producer and ingester run as processes {:?} and {:?}", producer.pid(), ingester.pid());
+    let pid = |service: &Service| service.pid().map(|pid| pid.to_string()).unwrap_or_default();
+    println!("producer and ingester run as processes {} and {}", pid(&producer), pid(&ingester));
     let mut demo = Demo { dir, config, keeper, producer, ingester, judge };
     let watched = demo.watch(options).await;
     let seconds = begun.elapsed().as_secs_f64();
@@ -297,12 +298,14 @@ impl Demo {
         println!("  target/release/state dump --config {dir}/pipeline.toml");
         println!("  find {dir}/s3/{} -type f | sort | head -30", crate::s3::BUCKET);
         let query = "SELECT batch_id, rows_loaded, loaded_at FROM public.livestream_ledger ORDER BY 1";
+        println!("  target/release/demo psql --dir {dir} -- -c '{query}'");
         if options.keep {
-            let (host, port) = (self.keeper.endpoints.redshift.ip(), self.keeper.endpoints.redshift.port());
-            println!("  PGPASSWORD={PASSWORD} psql -h {host} -p {port} -U {USER} -d {DATABASE} -c '{query}'");
-            println!("the stand-ins stay up until Ctrl-C");
-        } else {
-            println!("  target/release/demo psql --dir {dir} -- -c '{query}'");
+            println!(
+                "both services are stopped; the stand-ins run until Ctrl-C. Start the services from another shell:"
+            );
+            for service in ["producer", "ingester"] {
+                println!("  target/release/{service} run --config {dir}/pipeline.toml &");
+            }
         }
         #[allow(
             clippy::cast_precision_loss,

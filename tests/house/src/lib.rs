@@ -1,10 +1,12 @@
 //! Reads the product's sources for the tests of the house: which modules there are, in which order, and who uses whom.
 
+mod messages;
 mod source;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use messages::{ErrorText, error_texts};
 pub use source::{Module, Use};
 
 /// The crates of the product, lowest first.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use house::{CRATES, files, workspace};
+use house::{CRATES, error_texts, files, workspace};
 
 /// Folders at the top; what begins with one of them and ends like a file, or with a slash, is taken for a path.
 const FOLDERS: [&str; 9] =
@@ -113,19 +113,67 @@ fn sources() -> String {
     text
 }
 
-/// The messages of a page's table of messages: what stands in backticks in the third cell of a row.
-fn messages(page: &str) -> Vec<&str> {
-    let table = page.split("### Messages worth an alert").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows = table.lines().filter(|line| {
-        line.starts_with("| producer") || line.starts_with("| ingester") || line.starts_with("| both")
-    });
-    rows.flat_map(|row| row.split(" | ").nth(2).unwrap().split('`').skip(1).step_by(2)).collect()
+fn operations() -> String {
+    fs::read_to_string(workspace().join("docs/OPERATIONS.md")).unwrap()
+}
+
+/// What stands below a heading, to the next one of its depth or a lesser one.
+fn section<'p>(page: &'p str, heading: &str) -> &'p str {
+    let start = page.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading {heading}"));
+    let text = &page[start + heading.len() + 2..];
+    let depth = heading.split(' ').next().unwrap().len();
+    let end = (2..=depth).filter_map(|depth| text.find(&format!("\n{} ", "#".repeat(depth)))).min();
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// What stands in backticks in one cell of the rows of a section's tables; cells count from 0.
+fn in_cells(section: &str, cell: usize) -> Vec<&str> {
+    let rows = section.lines().filter(|line| line.starts_with("| ") && !line.starts_with("|--"));
+    let cells = rows.filter_map(|row| row.trim_start_matches("| ").split(" | ").nth(cell));
+    cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect()
+}
+
+/// The first column of the page that an operator opens first: what they see.
+fn first_page(page: &str) -> Vec<&str> {
+    in_cells(section(page, "## When something is wrong"), 0)
+}
+
+#[test]
+fn every_error_of_the_programs_is_on_the_first_page() {
+    let (page, texts) = (operations(), error_texts());
+    assert!(texts.len() > 15, "{texts:#?}");
+    let seen = first_page(&page);
+    let missing: Vec<_> = texts
+        .iter()
+        .filter(|text| text.words.is_empty() || !seen.iter().any(|seen| seen.contains(&text.words)))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/OPERATIONS.md, \"When something is wrong\", has no row for these texts of `error!`; one without words says \
+         nothing of its own, so give it some: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_alert_is_on_the_first_page() {
+    let page = operations();
+    let (alerts, seen) = (in_cells(section(&page, "### Metrics"), 0), first_page(&page));
+    let figure = |alert: &&str| alert.starts_with("livestream_");
+    let alerts: Vec<&str> =
+        alerts.iter().map(|alert| alert.split('{').next().unwrap()).filter(figure).collect();
+    assert!(alerts.len() > 15, "{alerts:?}");
+    let missing: Vec<_> = alerts
+        .iter()
+        .filter(|alert| !seen.iter().any(|seen| seen.split('{').next() == Some(alert)))
+        .collect();
+    assert!(missing.is_empty(), "\"When something is wrong\" has no row for these alerts: {missing:#?}");
 }
 
 #[test]
 fn every_message_worth_an_alert_stands_in_the_code() {
-    let page = fs::read_to_string(workspace().join("docs/OPERATIONS.md")).unwrap();
-    let (messages, sources) = (messages(&page), sources());
+    let (page, sources) = (operations(), sources());
+    let mut messages = first_page(&page);
+    messages.extend(in_cells(section(&page, "### Warnings worth an alert"), 1));
     assert!(messages.len() > 30, "{}", messages.len());
     // Keys and columns are named beside messages; a message has blanks.
     let parts = messages.iter().filter(|message| message.contains(' ')).flat_map(|message| {

@@ -11,6 +11,7 @@ pub mod aws;
 
 pub mod config;
 
+pub mod dirs;
 pub mod egress;
 pub mod exit;
 pub mod seal;

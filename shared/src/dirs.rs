@@ -21,7 +21,10 @@ pub struct DirError {
 #[derive(Debug)]
 enum Doing {
     /// The directory is missing, and so is everything below `above`.
-    Make { dir: PathBuf, above: PathBuf },
+    Make {
+        dir: PathBuf,
+        above: PathBuf,
+    },
     Write(PathBuf),
 }
 
@@ -89,7 +92,9 @@ impl Tried {
     pub fn told(self, dir: &Path) -> String {
         match self {
             Self::Writable => format!("{} can be written", dir.display()),
-            Self::Makeable => format!("{} is missing; the first start makes it, which was tried", dir.display()),
+            Self::Makeable => {
+                format!("{} is missing; the first start makes it, which was tried", dir.display())
+            }
         }
     }
 }

@@ -2,8 +2,9 @@
 //! schema, configuration, and the plumbing both services run on.
 
 pub mod admin;
-pub mod report;
 pub mod telemetry;
+
+pub mod report;
 
 pub mod object_store;
 

@@ -34,7 +34,12 @@ pub(super) struct CopyTrial<'a> {
 
 impl<'a> CopyTrial<'a> {
     /// Nothing is put yet; `writable`: objects can be put below `s3.to_ingest`.
-    pub(super) fn new(config: &'a Config, store: &'a ObjectStore, target: &'a Target, writable: bool) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        store: &'a ObjectStore,
+        target: &'a Target,
+        writable: bool,
+    ) -> Self {
         let name = layout::probe_name(format_args!("copy-{}", std::process::id()));
         let role = config.redshift.iam_role.as_str();
         let (row, manifest) =

@@ -4,8 +4,8 @@
 //! that was killed leaves at most objects called `.check-…`, which no ingester loads.
 
 mod command;
-mod objects;
 mod warehouse;
 mod copy_trial;
+mod objects;
 
 pub use command::check;

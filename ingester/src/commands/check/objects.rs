@@ -68,4 +68,3 @@ pub(super) fn s3_failed(error: StoreError) -> (Exit, String) {
     }
     (Exit::Config, format!("{error}: {}", error.advice()))
 }
-

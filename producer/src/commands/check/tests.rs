@@ -144,10 +144,7 @@ async fn beside_the_producer_of_its_log_a_check_opens_no_connection() {
     });
     let said = checked(&config).await;
     tokio::time::timeout(PATIENCE, running).await.expect("the producer is not asked").unwrap();
-    assert!(
-        said.contains("– Livestream: not opened: the producer, process 77,"),
-        "{said}"
-    );
+    assert!(said.contains("– Livestream: not opened: the producer, process 77,"), "{said}");
     assert_eq!((adobe.connections(), adobe.sent()), (0, 0));
 }
 

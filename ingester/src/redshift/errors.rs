@@ -82,10 +82,10 @@ impl Verdict {
     }
 }
 
-const ROLE: &str = "Redshift may not assume the role of redshift.iam_role: compare its ARN with the role in IAM, attach the role to \
-                    the cluster or workgroup, and give it the trust policy deploy/iam-copy-role-trust.json";
-const READ: &str = "the role of redshift.iam_role may not read this: let it list s3.bucket and read its objects \
-                    (deploy/iam-copy-role.json), and see that the policy of the bucket does not deny it";
+const ROLE: &str = "attach the role of redshift.iam_role to the cluster or workgroup, compare its ARN with the role in IAM, and give \
+                    the role the trust policy deploy/iam-copy-role-trust.json";
+const READ: &str = "let the role of redshift.iam_role list s3.bucket and read its objects (deploy/iam-copy-role.json), and see that the \
+                    policy of the bucket does not deny it";
 const BUCKET_POLICY: &str = "the policy of s3.bucket denies it: let it allow the role of redshift.iam_role s3:ListBucket and s3:GetObject";
 const BUCKET: &str = "there is no bucket of this name: check s3.bucket";
 const REGION: &str = "s3.region must be the region of s3.bucket";

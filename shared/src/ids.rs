@@ -145,6 +145,12 @@ impl FromStr for BatchPrefix {
     }
 }
 
+impl From<BatchId> for BatchPrefix {
+    fn from(batch: BatchId) -> Self {
+        Self(batch.to_string())
+    }
+}
+
 impl TryFrom<String> for BatchPrefix {
     type Error = NotABatchPrefix;
 

@@ -2,8 +2,9 @@
 //! schema, configuration, and the plumbing both services run on.
 
 pub mod admin;
-pub mod report;
 pub mod telemetry;
+
+pub mod report;
 
 pub mod object_store;
 
@@ -11,6 +12,7 @@ pub mod aws;
 
 pub mod config;
 
+pub mod dirs;
 pub mod egress;
 pub mod exit;
 pub mod seal;

@@ -82,8 +82,12 @@ impl Verdict {
     }
 }
 
-const ROLE: &str =
-    "attach the role of redshift.iam_role to the cluster, and let it list the bucket and read its objects";
+const ROLE: &str = "attach the role of redshift.iam_role to the cluster or workgroup, compare its ARN with the role in IAM, and give \
+                    the role the trust policy deploy/iam-copy-role-trust.json";
+const READ: &str = "let the role of redshift.iam_role list s3.bucket and read its objects (deploy/iam-copy-role.json), and see that the \
+                    policy of the bucket does not deny it";
+const BUCKET_POLICY: &str = "the policy of s3.bucket denies it: let it allow the role of redshift.iam_role s3:ListBucket and s3:GetObject";
+const BUCKET: &str = "there is no bucket of this name: check s3.bucket";
 const REGION: &str = "s3.region must be the region of s3.bucket";
 const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with (deploy/iam-kms-copy-role.json)";
 const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
@@ -157,14 +161,16 @@ const RULES: &[Rule] = &[
     both(S3, &["kms:", "kms."], mend(KEY)),
     both(S3, &["invalidobjectstate"], Verdict { advice: IN_ARCHIVE_ADVICE, ..NOT_AS_SEALED }),
     both(S3, &["expiredtoken", "requesttimeout"], PASSES),
-    both(S3, &["status 403", "accessdenied"], mend(ROLE).at_s3()),
+    // "because no resource-based policy allows" speaks of the role too: within an account its own policy is enough.
+    both(S3, &["explicit deny in a resource-based policy"], mend(BUCKET_POLICY).at_s3()),
+    both(S3, &["status 403", "accessdenied"], mend(READ).at_s3()),
     both(S3, &["invalidaccesskeyid"], mend(ROLE)),
     // Redshift says this also when the role may not see whether the manifest is there.
-    text(&["requires full path of an s3 object"], mend(ROLE).at_s3()),
+    text(&["requires full path of an s3 object"], mend(READ).at_s3()),
     both(S3, &["status 301"], mend(REGION)),
     text(&["must be addressed using the specified endpoint", "different region"], mend(REGION)),
     text(&["authorizationheadermalformed"], mend(REGION)),
-    both(S3, &["nosuchbucket"], mend(REGION)),
+    both(S3, &["nosuchbucket"], mend(BUCKET)),
     both("s3 prefix", &["does not exist"], NOT_AS_SEALED.at_s3()),
     both(S3, &["status 404"], NOT_AS_SEALED.at_s3()),
     both("mandatory file", &["not found"], NOT_AS_SEALED.at_s3()),

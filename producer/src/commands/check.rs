@@ -13,9 +13,13 @@ use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
-use shared::report::{Outcome, Report};
+use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
+use shared::report::{Outcome, Report, Step, failed};
+use shared::{admin, telemetry};
+use state::inspect::dump::{HalfWritten, half_written_elsewhere};
+use state::log::place;
 use state::status::feed::{self, AskError};
+use state::store::Kind;
 
 use crate::source::connect::{self, ConnectError};
 use crate::source::refusal::{Retry, retry};
@@ -25,7 +29,11 @@ use crate::source::token::{NOT_ACCEPTED, Token, TokenError, Tokens};
 pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
-    report.line("log directory", log_dir(config))?;
+    let dir = state::store::try_dir(&config.log.dir, Kind::Producer);
+    report.line("log directory", dir.map_err(failed))?;
+    report.step("log files", telemetry::try_dir(&config.logging, "producer", clock))?;
+    report.step("metrics", metrics_port(config).await)?;
+    report.step("half-written batch", half_written(config, clock).await)?;
     let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
     let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
     report.line("network", Ok(config.s3.egress.report(urls)))?;
@@ -35,27 +43,39 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
 }
 
 fn schema(config: &Config) -> Outcome {
-    let wrong = |error: Failure| (error.exit(), error.to_string());
-    let schema = config.schema.load().map_err(wrong)?;
-    crate::run::transform(config, &schema).map_err(wrong)?;
+    let schema = config.schema.load().map_err(failed)?;
+    crate::run::transform(config, &schema).map_err(failed)?;
     Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
 }
 
-fn log_dir(config: &Config) -> Outcome {
-    let dir = &config.log.dir;
-    match dir.try_exists() {
-        Ok(false) => return Ok(format!("{} is not there yet: the first start makes it", dir.display())),
-        Ok(true) => {}
-        Err(error) => return Err((io_exit(&error), format!("{}: {error}", dir.display()))),
+/// Whether a start would refuse this bucket and prefix, because a batch stands half in others.
+async fn half_written(config: &Config, clock: &Clock) -> Step {
+    let nobody_answers = matches!(
+        feed::snapshot::<Value>(&config.producer_socket()).await,
+        Err(AskError::Nobody(_) | AskError::Broken(_))
+    );
+    if nobody_answers && state::in_use(&config.log.dir).unwrap_or(true) {
+        return Step::Skipped("the log is in use by a process that does not answer".to_owned());
     }
-    let probe = dir.join(".check");
-    match std::fs::write(&probe, b"probe").and_then(|()| std::fs::remove_file(&probe)) {
-        Ok(()) => Ok(format!("{} can be written", dir.display())),
-        Err(error) => Err((
-            io_exit(&error),
-            format!("{}: {error}; give it to the user the producer runs as", dir.display()),
-        )),
+    let place = place(config);
+    match half_written_elsewhere(config, clock, &place).await {
+        Ok(None) => Step::Skipped("there is no log yet".to_owned()),
+        Ok(Some(None)) => Step::Tried(Ok("none in another bucket or prefix".to_owned())),
+        Ok(Some(Some(HalfWritten { batch, place: old }))) => {
+            let mend = format!(
+                "batch {batch} stands half in {old}: run with that s3.bucket and s3.to_ingest until `state dump` shows it \
+                 published, then change to {place}"
+            );
+            Step::Tried(Err((Exit::Data, mend)))
+        }
+        Err(failure) => Step::Tried(Err(failed(failure))),
     }
+}
+
+async fn metrics_port(config: &Config) -> Step {
+    let running = feed::snapshot::<Value>(&config.producer_socket()).await.ok().map(|answer| answer.pid);
+    let (key, prefix) = ("metrics.producer_listen", "livestream_producer");
+    admin::try_listen((key, &config.metrics.producer_listen), prefix, running).await
 }
 
 async fn bucket(config: &Config) -> Outcome {
@@ -72,7 +92,7 @@ async fn bucket(config: &Config) -> Outcome {
         Err(error) => {
             let (exit, advice) = match error.kind() {
                 StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
-                    (Exit::Config, REFUSED_ADVICE)
+                    (Exit::Config, error.advice())
                 }
                 StoreErrorKind::Passing => (
                     Exit::Unavailable,
@@ -98,17 +118,16 @@ async fn adobe<W: Write>(config: &Config, clock: &Clock, report: &mut Report<'_,
     };
     let granted = token.as_ref().map(|_| "granted".to_owned()).map_err(Clone::clone);
     report.line("Adobe token", granted)?;
-    let Ok(token) = token else { return Ok(()) };
-    report.line("Livestream", stream(config, &http, &token, clock).await)?;
-    Ok(())
+    let Ok(token) = token else { return report.skipped("Livestream", "there is no token") };
+    report.step("Livestream", stream(config, &http, &token, clock).await)
 }
 
-async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Outcome {
+async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Step {
     match feed::snapshot::<Value>(&config.producer_socket()).await {
         Err(AskError::Nobody(_)) => {}
         running => {
             let who = running.map_or_else(|_| String::new(), |answer| format!(", process {},", answer.pid));
-            return Ok(format!(
+            return Step::Skipped(format!(
                 "not opened: the producer{who} reads it, and would miss what a second connection is sent; \
                  `state dump` shows its sessions"
             ));
@@ -121,7 +140,7 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
         Ok(true) => {
             let who =
                 state::holder(dir).map_or_else(|| "a process".to_owned(), |pid| format!("process {pid}"));
-            return Ok(format!(
+            return Step::Skipped(format!(
                 "not opened: {who} has {} open; a producer would miss what a second connection is sent",
                 dir.display()
             ));
@@ -129,14 +148,14 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
         Err(error) => {
             let what =
                 format!("not opened: {}: {error}; it is not known whether a producer runs", dir.display());
-            return Err((io_exit(&error), what));
+            return Step::Tried(Err((io_exit(&error), what)));
         }
     }
     // Without `reset`: a check must not move where another producer reads.
     let opened = connect::open(http, &config.adobe, token.value(), None, clock).await;
     // The response is dropped here, and its connection closed.
     let opened = opened.map(|response| format!("open at {}", response.url().host_str().unwrap_or_default()));
-    opened.map_err(|error| {
+    Step::Tried(opened.map_err(|error| {
         let advice = match error {
             ConnectError::Refused { status, ref message, retry_after, .. } => {
                 match retry(status, message, retry_after) {
@@ -151,7 +170,7 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
             }
         };
         (Exit::Unavailable, format!("{error}; {advice}"))
-    })
+    }))
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! What a request that failed means for its caller.
 
 /// What to do when S3 refuses for good.
-pub const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
+const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
      (deploy/iam-*.json) may list, get, put and delete in the bucket; and what the bucket's own policy and that of its KMS key \
      ask for (s3.server_side_encryption, s3.kms_key_id, s3.acl)";
+
+const NO_BUCKET_ADVICE: &str = "there is no bucket of this name: check s3.bucket";
+const REGION_ADVICE: &str = "set s3.region to the region of the bucket";
 
 /// A request to the store that failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +34,18 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
+    /// What an operator can do about a refusal.
+    pub fn advice(&self) -> &'static str {
+        let is = |code: &str| self.reason.starts_with(code);
+        if is("NoSuchBucket") {
+            NO_BUCKET_ADVICE
+        } else if is("PermanentRedirect") || is("AuthorizationHeaderMalformed") {
+            REGION_ADVICE
+        } else {
+            REFUSED_ADVICE
+        }
+    }
+
     /// What a caller does differently.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind

@@ -58,7 +58,7 @@ impl ObjectStore {
                 said
             }
         };
-        self.error(operation, key, reason, kind)
+        self.error(operation, key, reason + &in_region(error), kind)
     }
 
     pub(super) fn error(
@@ -77,6 +77,13 @@ impl ObjectStore {
         let error = self.error("GET", key, reason, StoreErrorKind::Configuration);
         StoreError { too_large: true, ..error }
     }
+}
+
+/// Where the bucket is, if S3 refused because it is in another region.
+fn in_region<E>(error: &SdkError<E>) -> String {
+    let response = error.raw_response().filter(|response| matches!(response.status().as_u16(), 301 | 400));
+    let region = response.and_then(|response| response.headers().get("x-amz-bucket-region"));
+    region.map_or_else(String::new, |region| format!(" (the bucket is in {region})"))
 }
 
 fn client(config: &S3, sdk: &SdkConfig) -> Client {

@@ -24,7 +24,6 @@ pub(super) struct Daily {
 
 impl Daily {
     pub(super) fn open(clock: Clock, dir: &Path, service: &str, keep_days: usize) -> io::Result<Self> {
-        fs::create_dir_all(dir)?;
         let day = clock.wall().date_naive();
         let file = append_to(&dir.join(name(service, day)))?;
         Ok(Self { clock, dir: dir.to_owned(), service: service.to_owned(), keep_days, day, file })
@@ -58,6 +57,11 @@ impl Write for Daily {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// The file that is written now.
+pub(super) fn today(dir: &Path, service: &str, clock: &Clock) -> PathBuf {
+    dir.join(name(service, clock.wall().date_naive()))
 }
 
 fn append_to(path: &Path) -> io::Result<File> {
@@ -140,6 +144,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("daily-{}", uuid::Uuid::now_v7()));
         let clock = Clock::by_hand("2026-11-14T12:00:00Z".parse().unwrap());
         let next_day = || clock.advance(std::time::Duration::from_secs(86_400));
+        fs::create_dir(&dir).unwrap();
         let mut daily = Daily::open(clock.clone(), &dir, "ingester", 2).unwrap();
         daily.write_all(b"one\n").unwrap();
         let others = ["ingester-incident.log", "ingester2.2026-11-01.log"];

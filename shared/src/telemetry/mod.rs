@@ -17,7 +17,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use self::daily::Daily;
 use crate::clock::Clock;
 use crate::config::{LogFormat, Logging};
-use crate::exit::{Exit, Failure};
+use crate::dirs;
+use crate::exit::{Exit, Failure, io_exit};
+use crate::report::{Step, failed};
 
 /// Writes the log file until it is dropped; hold it in `main`.
 #[must_use]
@@ -25,6 +27,8 @@ use crate::exit::{Exit, Failure};
 pub struct Telemetry {
     _file: Option<WorkerGuard>,
 }
+
+const DIR_KEY: &str = "logging.dir";
 
 /// Starts logging for `service`, whose name begins the names of the log files.
 pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry, Failure> {
@@ -38,9 +42,12 @@ pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry
         vec![layer(config.format, crate::out::stderr, std::io::stderr().is_terminal(), filter()?)];
     let mut guard = None;
     if !config.dir.as_os_str().is_empty() {
+        dirs::make(DIR_KEY, &config.dir)?;
+        let today = daily::today(&config.dir, service, clock);
+        dirs::try_files(DIR_KEY, &config.dir, &[today])?;
         let file = Daily::open(clock.clone(), &config.dir, service, config.keep_days).map_err(|error| {
-            let text = format!("logging.dir: cannot write log files in {}: {error}", config.dir.display());
-            Failure::new(Exit::Io, anyhow::anyhow!(text))
+            let text = format!("{DIR_KEY}: cannot write log files in {}: {error}", config.dir.display());
+            Failure::new(io_exit(&error), anyhow::anyhow!(text))
         })?;
         let (writer, worker) = tracing_appender::non_blocking(file);
         layers.push(layer(config.format, writer, false, filter()?));
@@ -52,6 +59,19 @@ pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry
         daily::prune(&config.dir, service, config.keep_days, clock.wall().date_naive());
     }
     Ok(Telemetry { _file: guard })
+}
+
+/// Tries what [`start`] needs of `logging.dir`, and leaves nothing behind.
+pub fn try_dir(config: &Logging, service: &str, clock: &Clock) -> Step {
+    let dir = &config.dir;
+    if dir.as_os_str().is_empty() {
+        return Step::Skipped("logging.dir is empty: the service logs to standard error only".to_owned());
+    }
+    let tried = dirs::try_out(DIR_KEY, dir).and_then(|tried| {
+        let today = daily::today(dir, service, clock);
+        dirs::try_files(DIR_KEY, dir, &[today]).map(|()| tried.told(dir))
+    });
+    Step::Tried(tried.map_err(failed))
 }
 
 /// The crates that hold to what logs may carry: ids, counts and positions.

@@ -4,6 +4,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use shared::dirs::DirError;
 use shared::exit::{Exit, Failure, io_exit};
 
 use crate::store::paths;
@@ -16,6 +17,8 @@ pub enum StoreError {
     InUse { dir: PathBuf, owner: Option<u32> },
     #[error("there is no database in {0}")]
     Missing(PathBuf),
+    #[error(transparent)]
+    Directory(DirError),
     #[error("{path}: {error}{}", advice(error))]
     Io { path: PathBuf, error: io::Error },
     /// Bytes are not what was written.
@@ -51,6 +54,7 @@ impl From<StoreError> for Failure {
         let exit = match &error {
             StoreError::InUse { .. } => Exit::Unavailable,
             StoreError::Missing(_) => Exit::Io,
+            StoreError::Directory(error) => error.exit(),
             StoreError::Io { error, .. } => io_exit(error),
             StoreError::Damaged { .. } | StoreError::Foreign { .. } => Exit::Data,
         };

@@ -15,6 +15,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The key of the configuration that names its directory.
+    pub(super) fn dir_key(self) -> &'static str {
+        match self {
+            Self::Producer => "log.dir",
+            Self::Ingester => "ingester.dir",
+        }
+    }
+
     /// The format this program writes and the newest it reads. Opening turns a log of format 1 into one of format 2.
     pub(super) fn format(self) -> u32 {
         match self {

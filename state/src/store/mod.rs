@@ -9,6 +9,7 @@
 //! All tables are in sled's one default tree, told apart by the first byte of the key: a [`sled::Batch`] is atomic within
 //! a tree and needs no read of the old values, which a transaction over several trees does for every key.
 
+mod try_dir;
 mod open;
 mod trial;
 mod opening;
@@ -36,3 +37,4 @@ pub use error::StoreError;
 pub use label::Kind;
 pub(crate) use open::survey_file;
 pub use opening::Check;
+pub use try_dir::try_dir;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::dirs;
 use shared::private;
 
 use crate::failpoints::reached;
@@ -39,6 +40,7 @@ impl Store {
         cache: u64,
         check: Check,
     ) -> Result<Self, StoreError> {
+        dirs::make(kind.dir_key(), dir).map_err(StoreError::Directory)?;
         let inner = dir.join(paths::SLED);
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&inner);
         made.map_err(StoreError::at(&inner))?;

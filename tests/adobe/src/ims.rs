@@ -25,6 +25,10 @@ type Answer = Response<Either<Full<Bytes>, Full<Bytes>>>;
 /// A form larger than this is not a token request.
 const MAX_FORM: usize = 64 * 1024;
 
+/// The scopes of the credential.
+const SCOPES: [&str; 5] =
+    ["openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext"];
+
 /// The token server.
 pub(crate) struct Ims {
     pub(crate) client_id: String,
@@ -81,8 +85,17 @@ impl Ims {
             return Err((StatusCode::BAD_REQUEST, "unsupported_grant_type", "grant_type is not supported"));
         }
         self.check_client(form)?;
-        if form.get("scope").split(',').all(|scope| scope.trim().is_empty()) {
+        let scopes: Vec<_> =
+            form.get("scope").split(',').map(str::trim).filter(|scope| !scope.is_empty()).collect();
+        if scopes.is_empty() {
             return Err((StatusCode::BAD_REQUEST, "invalid_scope", "scope is empty"));
+        }
+        if scopes.iter().any(|scope| !SCOPES.contains(scope)) {
+            return Err((
+                StatusCode::BAD_REQUEST,
+                "invalid_scope",
+                "the credential has not every scope asked for",
+            ));
         }
         Ok(())
     }
@@ -143,6 +156,7 @@ mod tests {
         );
         let refused = |rest: &str| oauth(&format!("{grant}&{rest}")).unwrap_err();
         assert_eq!(refused("client_id=id&client_secret=secret&scope="), "invalid_scope");
+        assert_eq!(refused("client_id=id&client_secret=secret&scope=openid,ent_other"), "invalid_scope");
         assert_eq!(refused("client_id=id&client_secret=wrong&scope=a"), "invalid_client");
         assert_eq!(refused("client_id=wrong&client_secret=secret&scope=a"), "invalid_client");
         assert_eq!(oauth("client_id=id&client_secret=secret&scope=a"), Err("unsupported_grant_type"));

@@ -39,7 +39,7 @@ pub use faults::{Failure, Fault, Faults, Kind, OrphanEnd, Seen};
 pub use judge::Judge;
 use postgres::Postgres;
 use session::Shared;
-pub use ways::Ways;
+pub use ways::{Grant, Ways};
 
 /// How to set up the stand-in.
 #[derive(Debug, Clone)]

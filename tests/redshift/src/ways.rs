@@ -1,7 +1,7 @@
 //! In which of the ways that Redshift has, or may have, the stand-in behaves. They can be changed while it runs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::errors::SqlError;
 
@@ -19,6 +19,17 @@ struct Switches {
     no_temp: AtomicBool,
     no_terminating: AtomicBool,
     no_session_tables: AtomicBool,
+    attached_role: Mutex<Option<String>>,
+    denied: Mutex<Option<(Grant, String)>>,
+}
+
+/// What a user may lack a grant on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// USAGE of a schema.
+    Schema,
+    /// Every privilege on a table.
+    Relation,
 }
 
 impl Ways {
@@ -77,6 +88,33 @@ impl Ways {
         self.0.no_session_tables.store(on, Ordering::Relaxed);
     }
 
+    /// COPY can assume this role and no other; without one, every role whose ARN has the form of one.
+    pub fn attach_role(&self, arn: &str) {
+        *self.0.attached_role.lock().unwrap_or_else(PoisonError::into_inner) = Some(arn.to_owned());
+    }
+
+    pub(crate) fn may_assume(&self, arn: &str) -> bool {
+        let attached = self.0.attached_role.lock().unwrap_or_else(PoisonError::into_inner);
+        attached.as_deref().is_none_or(|attached| attached == arn)
+    }
+
+    /// The user lacks this grant, or with None no grant any more. Seen where a statement quotes the name, as the ingester's
+    /// statements do; the catalog shows the table all the same.
+    pub fn deny(&self, what: Option<(Grant, &str)>) {
+        let what = what.map(|(grant, name)| (grant, name.to_owned()));
+        *self.0.denied.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    fn denied(&self, sql: &str) -> Option<String> {
+        let denied = self.0.denied.lock().unwrap_or_else(PoisonError::into_inner);
+        let (grant, name) = denied.as_ref().filter(|(_, name)| sql.contains(&format!("\"{name}\"")))?;
+        let kind = match grant {
+            Grant::Schema => "schema",
+            Grant::Relation => "relation",
+        };
+        Some(format!("for {kind} {name}"))
+    }
+
     pub(crate) fn serverless(&self) -> bool {
         self.0.serverless.load(Ordering::Relaxed)
     }
@@ -92,6 +130,9 @@ impl Ways {
             return Some(SqlError::with_state("42883", "function pg_last_copy_id() does not exist"));
         }
         let denied = |what: &str| Some(SqlError::with_state("42501", format!("permission denied {what}")));
+        if let Some(what) = self.denied(&sql) {
+            return denied(&what);
+        }
         if self.0.no_temp.load(Ordering::Relaxed)
             && (sql.starts_with("create temp ") || sql.starts_with("create temporary "))
         {
@@ -146,5 +187,19 @@ mod tests {
             "42501: permission denied to create temporary tables in database \"dev\""
         );
         assert!(ways.missing("CREATE TABLE s (a int)", "dev").is_none());
+    }
+
+    #[test]
+    fn a_missing_grant_is_told_by_the_statements_that_need_it() {
+        let ways = Ways::default();
+        let select = "SELECT 1 FROM \"public\".\"hits\" WHERE false";
+        ways.deny(Some((Grant::Relation, "hits")));
+        let said = |sql| ways.missing(sql, "dev").map(|error| error.to_string());
+        assert_eq!(said(select).as_deref(), Some("42501: permission denied for relation hits"));
+        assert_eq!(said("SELECT 1 FROM \"public\".\"ledger\""), None);
+        ways.deny(Some((Grant::Schema, "public")));
+        assert_eq!(said(select).as_deref(), Some("42501: permission denied for schema public"));
+        ways.deny(None);
+        assert_eq!(said(select), None);
     }
 }

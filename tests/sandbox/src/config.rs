@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::s3::{ACCESS_KEY, BUCKET, REGION, SECRET_KEY};
-use crate::standins::{CLIENT_ID, CLIENT_SECRET, DATABASE, Endpoints, PASSWORD, USER};
+use crate::standins::{CLIENT_ID, CLIENT_SECRET, DATABASE, Endpoints, PASSWORD, ROLE, USER};
 
 /// How the file begins: by it a demo knows its own folder.
 pub const MARK: &str = "# Written by the sandbox";
@@ -85,7 +85,7 @@ database = "{DATABASE}"
 user = "{USER}"
 password = "{PASSWORD}"
 tls = "disable"
-iam_role = "arn:aws:iam::123456789012:role/sandbox"
+iam_role = "{ROLE}"
 
 [ingester]
 dir = "{dir}/ingester"

@@ -2,6 +2,7 @@
 //! stands a layer that refuses what the policies of `deploy/` do not allow, counts requests and lets them go wrong.
 
 pub mod access;
+mod address;
 mod faults;
 
 mod etags;
@@ -133,18 +134,25 @@ struct Cut;
 type Answer = Result<Response<Body>, Cut>;
 
 async fn answer(request: Request<Incoming>, service: S3Service, faults: Faults, access: Access) -> Answer {
+    if let Some(words) = address::wrong(&request) {
+        let method = request.method().clone();
+        let _ = request.into_body().collect().await;
+        let mut response = refuse(words, &method);
+        response.headers_mut().insert("x-amz-bucket-region", header::HeaderValue::from_static(REGION));
+        return Ok(response);
+    }
     let asked = Asked::of(&request);
     if !access.allows(&request, &asked) {
         let method = request.method().clone();
         let _ = request.into_body().collect().await;
-        return Ok(refuse(Refusal::AccessDenied, &method));
+        return Ok(refuse(Refusal::AccessDenied.words(), &method));
     }
     let Some(side) = faults.meet(&asked) else {
         let (method, signer) = (request.method().clone(), access::signer(&request).unwrap_or_default());
         let answer = carry_out(&service, request.map(Body::from)).await?;
         // As S3 does: who may not list is not told what is missing.
         if answer.status() == StatusCode::NOT_FOUND && !access.may_list(&signer) {
-            return Ok(refuse(Refusal::AccessDenied, &method));
+            return Ok(refuse(Refusal::AccessDenied.words(), &method));
         }
         return Ok(answer);
     };
@@ -155,7 +163,7 @@ async fn answer(request: Request<Incoming>, service: S3Service, faults: Faults, 
     let request = Request::from_parts(head, Body::from(body));
     match side {
         Side::Cut => Err(Cut),
-        Side::Refused(refusal) => Ok(refuse(refusal, &method)),
+        Side::Refused(refusal) => Ok(refuse(refusal.words(), &method)),
         Side::AppliedThenLost => {
             // To its end, also when the client goes first.
             let _ = tokio::spawn(async move { carry_out(&service, request).await.map(drop) }).await;
@@ -183,8 +191,7 @@ async fn carry_out(service: &S3Service, request: Request<Body>) -> Answer {
     service.call(request).await.map_err(|_| Cut)
 }
 
-fn refuse(refusal: Refusal, method: &Method) -> Response<Body> {
-    let (status, code, message) = refusal.words();
+fn refuse((status, code, message): (u16, &str, &str), method: &Method) -> Response<Body> {
     let xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     );

@@ -16,6 +16,8 @@ pub const USER: &str = "demo";
 pub const PASSWORD: &str = "demo-password";
 /// Its database.
 pub const DATABASE: &str = "demo";
+/// The role that it can assume for COPY.
+pub const ROLE: &str = "arn:aws:iam::123456789012:role/sandbox";
 /// Livestream's client id.
 pub const CLIENT_ID: &str = "client-id";
 /// Its secret.
@@ -101,7 +103,7 @@ impl Standins {
 /// # Errors
 /// When it cannot start.
 pub async fn redshift(dir: &Path, s3: &str) -> anyhow::Result<Redshift> {
-    Redshift::start(redshift::Options {
+    let warehouse = Redshift::start(redshift::Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         data_dir: dir.join("postgres"),
         s3_endpoint: s3.to_owned(),
@@ -112,7 +114,9 @@ pub async fn redshift(dir: &Path, s3: &str) -> anyhow::Result<Redshift> {
         password: PASSWORD.to_owned(),
         database: DATABASE.to_owned(),
     })
-    .await
+    .await?;
+    warehouse.ways().attach_role(ROLE);
+    Ok(warehouse)
 }
 
 /// The stream of a demo: mostly hits, and a few per mille of everything that may go wrong with one.

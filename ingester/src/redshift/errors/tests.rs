@@ -45,9 +45,15 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
         (ROLE, Some(30000), "anything with this code"),
         (ROLE, None, "User arn:aws:redshift:… is not authorized to assume IAM Role arn:aws:iam::1:role/x"),
         (ROLE, None, "The requested role arn:aws:iam::1:role/x is not associated to cluster"),
-        (ROLE, Some(8001), "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1"),
+        (READ, Some(8001), "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 1,CanRetry 1"),
         (
-            ROLE,
+            BUCKET_POLICY,
+            Some(8001),
+            "S3ServiceException:User: arn:aws:sts::1:assumed-role/x is not authorized to perform: s3:GetObject on resource: \"k\" \
+             with an explicit deny in a resource-based policy,Status 403,Error AccessDenied,Rid 1,CanRetry 1",
+        ),
+        (
+            READ,
             None,
             "Problem reading manifest file - S3ServiceException:Access Denied,Status 403,Error AccessDenied",
         ),
@@ -56,7 +62,7 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
             None,
             "S3ServiceException:The AWS Access Key Id you provided does not exist,Error InvalidAccessKeyId",
         ),
-        (ROLE, Some(8001), "COPY with MANIFEST parameter requires full path of an S3 object."),
+        (READ, Some(8001), "COPY with MANIFEST parameter requires full path of an S3 object."),
         (
             KEY,
             None,
@@ -78,7 +84,7 @@ fn what_only_a_person_can_mend_holds_everything_slowly_and_says_what_to_do() {
             "S3ServiceException:The authorization header is malformed; the region 'us-east-1' is wrong,Status 400,Error AuthorizationHeaderMalformed",
         ),
         (
-            REGION,
+            BUCKET,
             None,
             "S3ServiceException:The specified bucket does not exist,Status 404,Error NoSuchBucket",
         ),

@@ -23,8 +23,28 @@ pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Proble
             "\"disable\" is accepted only when redshift.host is this machine's loopback",
         );
     }
-    if !redshift.iam_role.starts_with("arn:aws") && redshift.iam_role != "default" {
-        problems.add("redshift.iam_role", "must be the ARN of a role or \"default\"");
+    check_copy_role(&redshift.iam_role, problems);
+}
+
+/// `default`, or ARNs of roles; several, separated by commas, are assumed one by the other.
+fn check_copy_role(role: &str, problems: &mut Problems) {
+    const KEY: &str = "redshift.iam_role";
+    let example = "such as arn:aws:iam::123456789012:role/livestream-copy";
+    if role == "default" {
+        return;
+    }
+    for arn in role.split(',') {
+        let parts: Vec<_> = arn.splitn(6, ':').collect();
+        let [_, _, "iam", "", account, name] = parts[..] else {
+            return problems.add(KEY, format_args!("must be \"default\" or the ARN of a role, {example}"));
+        };
+        if !arn.starts_with("arn:aws") || name.strip_prefix("role/").is_none_or(str::is_empty) {
+            return problems.add(KEY, format_args!("must be \"default\" or the ARN of a role, {example}"));
+        }
+        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            let digits = "the account id in an ARN has 12 digits";
+            return problems.add(KEY, format_args!("{digits}, and {account:?} has not, {example}"));
+        }
     }
 }
 

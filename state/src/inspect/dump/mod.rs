@@ -3,8 +3,10 @@
 mod table;
 mod components;
 mod batch_table;
+mod elsewhere;
 mod overview;
 mod batch;
 
 pub use batch::{BatchDump, Event, Happening};
+pub use elsewhere::{HalfWritten, half_written_elsewhere};
 pub use overview::{Dump, Pending, ask_ingester, ask_producer};

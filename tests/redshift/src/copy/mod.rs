@@ -146,8 +146,9 @@ async fn next_query_id(shared: &Shared, pid: i32) -> Result<i64, SqlError> {
 }
 
 fn check_access(shared: &Shared, copy: &CopyStatement, query: i64, pid: i32) -> Result<(), SqlError> {
-    if !role_is_well_formed(&copy.role) {
-        let IamRoleKind::Arn(arn) = &copy.role else { return Ok(()) };
+    if let IamRoleKind::Arn(arn) = &copy.role
+        && !(role_is_well_formed(&copy.role) && shared.ways.may_assume(arn))
+    {
         let at = Where { code: 30000, context: "", query, location: "xen_aws_credentials_mgr.cpp:402", pid };
         return Err(SqlError::block(format!("Not authorized to get credentials of role {arn}"), &at));
     }

@@ -6,6 +6,7 @@ mod audit;
 mod backlog;
 mod bucket;
 mod chaos;
+mod checks;
 mod columns;
 mod compared;
 mod connections;

@@ -1,111 +1,34 @@
-//! `ingester check`: tries each step against the real thing, and says what to do about those that fail.
+//! Redshift: login, tables, lock, staging and COPY.
 
 use std::io::Write;
-use std::path::Path;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use shared::clock::Clock;
-use shared::config::{Archive, Config, Tls};
+use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
-use shared::layout;
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreError, StoreErrorKind};
-use shared::report::{Outcome, Report};
+use shared::object_store::ObjectStore;
+use shared::report::{Outcome, Report, failed};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
+use crate::commands::check::copy_trial::CopyTrial;
 use crate::commands::terminal::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
 use crate::redshift::{
-    Connector, Rows, Session, SqlFailure, Target, catalog, errors, ledger_mark, lock, login_address, stage,
+    Connector, Rows, Session, SqlFailure, Target, catalog, errors, ledger_mark, lock, stage,
 };
 
 /// What a schema cannot have without these columns.
 const NOT_COMPARABLE: &str = "NOT promised: the schema lacks hitIdHigh, hitIdLow or receivedTimeGMT, so a hit that two \
     producers, or a producer and its log's successor, both received is there twice";
 
-/// Checks the configuration, S3 and Redshift, in this order. Loads nothing and leaves nothing behind.
-pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
-    let mut report = Report::new(out);
-    let schema = config.schema.load()?;
-    TableOptions::checked(&config.redshift, &schema)?;
-    let target = Target::new(config, &schema, "ingester check".to_owned());
-    let columns = schema.columns.len();
-    let mut text = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
-    for warning in &config.warnings {
-        text += &format!("; {warning}");
-    }
-    report.line("configuration", Ok(text))?;
-    // The connection to Redshift itself is always direct.
-    let passwords = login_address(config).map(|address| ("passwords of Redshift", address));
-    let addresses = config.s3.addresses().into_iter().chain(passwords);
-    report.line("network", Ok(config.s3.egress.report(addresses)))?;
-    s3(config, &mut report).await?;
-    redshift(config, &schema, &target, clock, &mut report).await?;
-    report.end()
-}
-
-async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(), Failure> {
-    let store = ObjectStore::connect(&config.s3).await;
-    let s3 = &config.s3;
-    // Not laid out as a batch, so that no ingester loads it.
-    let name = layout::probe_name(std::process::id());
-    let [key, manifest, quarantined, moved] =
-        [&s3.to_ingest, &s3.loads, &s3.quarantine, &s3.ingested].map(|prefix| format!("{prefix}{name}"));
-    let place = |key: &str| format!("s3://{}/{key}", store.bucket());
-    let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
-    fn done<T>(result: Result<T, StoreError>, text: String) -> Outcome {
-        result.map(|_| text).map_err(s3_failed)
-    }
-
-    let put = report.line("S3 put", done(store.put(&key, content.clone()).await, place(&key)))?;
-    report.line("S3 list", done(store.list_page(&s3.to_ingest, None).await, place(&s3.to_ingest)))?;
-    if !put {
-        return Ok(());
-    }
-    let got = store.get_at_most(&key, SMALL).await.map_err(s3_failed).and_then(|got| {
-        let altered = (Exit::Unavailable, "the object came back altered".to_owned());
-        if got == content { Ok(String::new()) } else { Err(altered) }
-    });
-    report.line("S3 get", got)?;
-    if report
-        .line("S3 put a manifest", done(store.put(&manifest, content.clone()).await, place(&manifest)))?
-    {
-        report.line("S3 delete the manifest", done(store.delete(&manifest).await, String::new()))?;
-    }
-    // Without it rows that Redshift refuses hold up their batch.
-    let written = store.put(&quarantined, content.clone()).await;
-    if report.line("S3 put into quarantine", done(written, place(&quarantined)))? {
-        let got = store.get_at_most(&quarantined, SMALL).await;
-        report.line("S3 get from quarantine", done(got, String::new()))?;
-        let listed = store.list_page(&s3.quarantine, None).await;
-        report.line("S3 list the quarantine", done(listed, String::new()))?;
-        report.line("S3 delete from quarantine", done(store.delete(&quarantined).await, String::new()))?;
-    }
-    if config.ingester.archive == Archive::Move
-        && report.line("S3 copy", done(store.copy(&key, &moved).await, place(&moved)))?
-    {
-        report.line("S3 delete the copy", done(store.delete(&moved).await, String::new()))?;
-    }
-    report.line("S3 delete", done(store.delete(&key).await, String::new()))?;
-    Ok(())
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
-fn s3_failed(error: StoreError) -> (Exit, String) {
-    if error.kind() == StoreErrorKind::Passing {
-        let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
-        return (Exit::Unavailable, format!("{error}: {advice}"));
-    }
-    (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
-}
-
-async fn redshift<W: Write>(
+pub(super) async fn redshift<W: Write>(
     config: &Config,
     schema: &Schema,
     target: &Target,
+    trial: &CopyTrial<'_>,
     clock: &Clock,
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
@@ -113,7 +36,10 @@ async fn redshift<W: Write>(
     let connector = Connector::new(config, "livestream ingester check", clock.clone())?;
     let credential = match connector.credential().await {
         Ok(credential) => credential,
-        Err(failure) => return report.line("Redshift login", Err(sql_failed(&failure))).map(drop),
+        Err(failure) => {
+            report.line("Redshift login", Err(sql_failed(&failure)))?;
+            return report.skipped("Redshift connect, table, ledger, lock, COPY", "there is no login");
+        }
     };
     let life = credential.life.map_or_else(String::new, |life| {
         format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
@@ -130,14 +56,16 @@ async fn redshift<W: Write>(
     let place =
         format!("{}:{}/{} as {}, {tls}", redshift.host, redshift.port, redshift.database, credential.user);
     report.line("Redshift connect", done(&opened, place))?;
-    let Ok(session) = opened else { return Ok(()) };
+    let Ok(session) = opened else {
+        return report.skipped("Redshift table, ledger, lock, COPY", "there is no connection");
+    };
 
     let version = session.run("SELECT version()").await;
     let text = version.as_ref().ok().and_then(Rows::single).unwrap_or_default().to_owned();
     report.line("Redshift version", done(&version, text))?;
     let table = session.run(&target.check_table()).await;
     let text = format!("{} with its {} columns", target.table, target.columns.len());
-    report.line("Redshift table", done(&table, text))?;
+    let found = report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
     report.line("Redshift columns", columns(config, schema, live))?;
     let ledger = session.run(&target.check_ledger()).await;
@@ -148,7 +76,10 @@ async fn redshift<W: Write>(
         report.line("Redshift ledger lock", locked.map(|()| text).map_err(failed))?;
         exactly_once(config, &session, target, report).await?;
     }
-    Ok(())
+    if !found {
+        return report.skipped("Redshift COPY", "the table cannot be read");
+    }
+    trial.run(&session, schema, report).await
 }
 
 fn done<T>(result: &Result<T, SqlFailure>, text: String) -> Outcome {
@@ -163,7 +94,7 @@ async fn exactly_once<W: Write>(
     report: &mut Report<'_, W>,
 ) -> Result<(), Failure> {
     if target.comparable().is_none() {
-        report.line("comparing hits", Ok(NOT_COMPARABLE.to_owned()))?;
+        report.skipped("comparing hits", NOT_COMPARABLE)?;
     } else {
         let probed = match stage::not_null(session, target).await {
             Ok(not_null) => stage::probe(session, &Target { not_null, ..target.clone() }).await,
@@ -203,11 +134,6 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
     }
 }
 
-fn failed(failure: impl Into<Failure>) -> (Exit, String) {
-    let failure = failure.into();
-    (failure.exit(), failure.to_string())
-}
-
 fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFailure>) -> Outcome {
     let live = live.map_err(|failure| sql_failed(&failure))?;
     catalog::unloadable(config, schema, &live).map_err(failed)?;
@@ -218,7 +144,7 @@ fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFa
     })
 }
 
-fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
+pub(super) fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
     let verdict = errors::judge(failure);
     let exit = match verdict.class {
         ErrorClass::Configuration => Exit::Config,

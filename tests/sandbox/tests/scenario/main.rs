@@ -12,6 +12,7 @@ mod compared;
 mod connections;
 mod copy_options;
 mod cuts;
+mod demo;
 mod discreet;
 mod faults;
 mod flapping;

@@ -5,6 +5,7 @@ mod components;
 mod batch_table;
 mod overview;
 mod batch;
+mod load;
 
 pub use batch::{BatchDump, Event, Happening};
 pub use overview::{Dump, Pending, ask_ingester, ask_producer};

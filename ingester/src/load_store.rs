@@ -11,7 +11,7 @@ use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
-use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState};
+use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
 use state::store::StoreError;
 use tokio::sync::Notify;
 
@@ -124,8 +124,23 @@ impl LoadStore {
     }
 
     /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left in S3.
-    pub(crate) async fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, Failure> {
-        self.change_one(move |loads| loads.quarantined(batch, rows)).await
+    pub(crate) async fn quarantined(
+        &self,
+        batch: BatchId,
+        rows: u64,
+        first: Option<Refused>,
+    ) -> Result<Load, Failure> {
+        let now = self.inner.clock.wall();
+        self.change_one(move |loads| loads.quarantined(batch, rows, first, now)).await
+    }
+
+    /// Notes what a replay has left in quarantine of the batch that the ledger has under this id. Blocks. False when
+    /// nothing of it is known to be there.
+    pub(crate) fn replayed(&self, ledger_id: BatchId, left: u64) -> Result<bool, Failure> {
+        let _alone = locked(&self.inner.changes);
+        let noted = self.inner.loads.replayed(ledger_id, left, self.inner.clock.wall())?;
+        self.inner.show(noted.as_slice());
+        Ok(noted.is_some())
     }
 
     /// The latest first, up to `many`.
@@ -223,12 +238,9 @@ impl LoadStore {
             let _alone = locked(&inner.changes);
             let loads = work(&inner.loads)?;
             inner.show(loads.as_ref());
-            Ok(loads)
+            Ok::<_, LoadDatabaseError>(loads)
         });
-        changed.await?.map_err(|error| match error {
-            LoadDatabaseError::Store(error) => error.into(),
-            fault => Failure::new(Exit::Software, fault),
-        })
+        Ok(changed.await??)
     }
 }
 

@@ -2,21 +2,22 @@
 
 use chrono::{DateTime, Utc};
 use shared::exit::Failure;
-use shared::ids::BatchPrefix;
+use shared::ids::{BatchId, BatchPrefix};
 use shared::metrics::Page;
 use state::Checked;
 use state::inspect::metrics::{activity_figures, ingester_page};
-use state::loads::{Load, LoadDatabase, Pause, Pausing};
+use state::loads::{Load, Pause, Pausing};
 use state::status::activity::Activity;
 use state::status::feed::Owner;
 use state::status::snapshot::{IngesterSnapshot, Matching};
 
 use crate::load::pause::Pauses;
+use crate::load_store::LoadStore;
 
 /// What an ingester knows of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadsOwner {
-    pub(crate) loads: LoadDatabase,
+    pub(crate) load_store: LoadStore,
     pub(crate) pauses: Pauses,
     pub(crate) activity: Activity,
 }
@@ -34,7 +35,7 @@ impl Owner for LoadsOwner {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        let snapshot = Owner::snapshot(&self.loads)?;
+        let snapshot = Owner::snapshot(&self.load_store.loads())?;
         Ok(IngesterSnapshot {
             paused: self.pauses.present(),
             components: self.activity.components(),
@@ -43,14 +44,18 @@ impl Owner for LoadsOwner {
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Owner::batch(&self.loads, prefix)
+        Owner::batch(&self.load_store.loads(), prefix)
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Owner::verify(&self.loads)
+        Owner::verify(&self.load_store.loads())
     }
 
     fn set_pause(&self, pause: Option<Pause>) -> Result<Pausing, Failure> {
         self.pauses.set(pause)
+    }
+
+    fn replayed(&self, batch: BatchId, left: u64) -> Result<bool, Failure> {
+        self.load_store.replayed(batch, left)
     }
 }

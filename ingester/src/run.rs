@@ -9,7 +9,7 @@ use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
-use state::status::activity::Activity;
+use state::status::activity::{Activity, Component};
 use state::status::feed;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -50,7 +50,8 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         shutdown.until(verify).await.unwrap_or(Ok(()))?;
     }
     let activity = Activity::new(clock.clone());
-    let owner = LoadsOwner { loads: load_store.loads(), pauses: pauses.clone(), activity: activity.clone() };
+    let owner =
+        LoadsOwner { load_store: load_store.clone(), pauses: pauses.clone(), activity: activity.clone() };
     let (batches, rows) = load_store.pending();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -65,10 +66,19 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let mut tasks = Tasks::new();
     let (unknown_folders, (hints, hinted)) = (UnknownFolders::default(), mpsc::channel(HINTS));
     let (known, unknown) = (load_store.clone(), unknown_folders.clone());
-    let mut discovery = Discovery::new(&config, store.clone(), known, unknown, hinted, clock.clone())?;
+    let mut discovery = Discovery::new(
+        &config,
+        store.clone(),
+        known,
+        unknown,
+        hinted,
+        activity.reporter(Component::Discovery),
+        clock.clone(),
+    )?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
     let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
-    let archiver = Archiver::new(&config, store.clone(), load_store.clone(), clock.clone());
+    let archiving = activity.reporter(Component::Archive);
+    let archiver = Archiver::new(&config, store.clone(), load_store.clone(), archiving, clock.clone());
     let reconciling = Connector::new(&config, "livestream ingester reconcile", clock.clone())?;
     let reconciler = Reconciler::new(
         &config,
@@ -77,10 +87,12 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         store.clone(),
         load_store.clone(),
         pauses.clone(),
+        activity.reporter(Component::Reconcile),
         clock.clone(),
     );
     let to_load = (load_store, unknown_folders, hints);
-    let loader = Loader::new(&config, target, connector, store, to_load, pauses.clone(), &clock);
+    let loading = activity.reporter(Component::Load);
+    let loader = Loader::new(&config, target, connector, store, to_load, pauses.clone(), loading, &clock);
     // What is left of the time limit is for ending the rest.
     let patience = config.shutdown.timeout.0.mul_f64(0.75);
     tasks.spawn(discovery.run(shutdown.clone()));

@@ -107,6 +107,11 @@ pub fn count(count: u64) -> String {
     out
 }
 
+/// A count and the word for what is counted: `1 batch`, `2,000 batches`.
+pub fn plural(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,5 +133,9 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(130)), "2m10s");
         assert_eq!(duration(Duration::from_secs(2 * 86_400 + 4 * 3600)), "2d04h");
         assert_eq!([count(7), count(1234), count(1_234_567)], ["7", "1,234", "1,234,567"]);
+        assert_eq!(
+            [0, 1, 2_000].map(|n| plural(n, "batch", "batches")),
+            ["0 batches", "1 batch", "2,000 batches"]
+        );
     }
 }

@@ -9,8 +9,10 @@ use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::loads::LoadEvent;
+use state::status::activity::Reporter;
 
 use crate::archive::put_away::{NotPutAway, put_away};
+use crate::failure::LoadFailure;
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 
@@ -27,12 +29,19 @@ pub struct Archiver {
     /// Folders that could not be archived, and when each is tried again. The others do not wait for them.
     waiting: HashMap<BatchId, (Backoff, Steady)>,
     producer: Producer,
+    reporter: Reporter,
     clock: Clock,
 }
 
 impl Archiver {
     /// An archiver of this configuration.
-    pub fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Self {
+    pub fn new(
+        config: &Config,
+        store: ObjectStore,
+        load_store: LoadStore,
+        reporter: Reporter,
+        clock: Clock,
+    ) -> Self {
         Self {
             store,
             load_store,
@@ -43,6 +52,7 @@ impl Archiver {
             retry: (config.ingester.retry_first.0, config.ingester.retry_max.0),
             waiting: HashMap::new(),
             producer: Producer::new(config.producer_socket()),
+            reporter,
             clock,
         }
     }
@@ -54,19 +64,26 @@ impl Archiver {
         let Some(batch) = self.load_store.next_loaded(may) else { return Ok(None) };
         let id = self.load_store.get(batch)?.map_or(batch, |load| load.ledger_id());
         let to = (self.mode, self.from.as_str(), self.to.as_str());
+        self.reporter.begins(format!("archiving batch {batch}"));
         match put_away(&self.store, to, self.at_once, (batch, id)).await {
             Ok(()) => {
                 self.waiting.remove(&batch);
+                // Those that fail on are reported until they are archived.
+                if self.waiting.is_empty() {
+                    self.reporter.succeeded();
+                } else {
+                    self.reporter.waits();
+                }
                 self.load_store.note(batch, LoadEvent::Archived).await?;
                 self.producer.loaded(batch);
                 tracing::debug!(%batch, "archived");
             }
-            Err(error) => self.wait(batch, &error),
+            Err(error) => self.wait(batch, error),
         }
         Ok(Some(batch))
     }
 
-    fn wait(&mut self, batch: BatchId, error: &NotPutAway) {
+    fn wait(&mut self, batch: BatchId, error: NotPutAway) {
         let ((first, max), now) = (self.retry, self.clock.steady());
         let (backoff, next) = self.waiting.entry(batch).or_insert_with(|| (Backoff::new(first, max), now));
         let wait = backoff.failed();
@@ -77,6 +94,9 @@ impl Archiver {
         } else {
             tracing::warn!(%batch, %error, "loaded, but not archived yet; again in {seconds:.1} s");
         }
+        let failure = LoadFailure::from(error);
+        let why = format!("batch {batch} is loaded, and cannot be archived: {failure}");
+        self.reporter.failed(failure.class.name(), &why, Some(wait));
     }
 
     /// Archives until shutdown; then the folder under way has `patience` to be finished.

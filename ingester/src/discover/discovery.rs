@@ -11,6 +11,7 @@ use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::loads::ErrorClass;
+use state::status::activity::Reporter;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::discover::lister::Lister;
@@ -34,6 +35,7 @@ pub struct Discovery {
     /// Below it loads may have left manifests behind.
     loads: String,
     next_tidying: Steady,
+    reporter: Reporter,
     clock: Clock,
     interval: Duration,
     backoff: Backoff,
@@ -54,16 +56,18 @@ impl Discovery {
         load_store: LoadStore,
         unknown_folders: UnknownFolders,
         hints: mpsc::Receiver<Hint>,
+        reporter: Reporter,
         clock: Clock,
     ) -> Result<Self, Failure> {
         let (ingester, now) = (&config.ingester, clock.steady());
         Ok(Self {
             hints,
             lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
-            seals: SealReader::new(config, store.clone(), load_store, clock.clone()),
+            seals: SealReader::new(config, store.clone(), load_store, reporter.clone(), clock.clone()),
             store,
             loads: config.s3.loads.clone(),
             next_tidying: now + TIDYING,
+            reporter,
             clock,
             interval: ingester.list_interval.0,
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
@@ -112,6 +116,7 @@ impl Discovery {
         }
         let batches = batches.into_iter().map(|batch| (batch, String::new())).collect();
         // Seals that cannot be read now hold up no listing.
+        self.reporter.begins("reading seals");
         let mut failed = self.seals.read(batches).await?.map(LoadFailure::from);
         if list {
             match self.list().await {
@@ -126,11 +131,16 @@ impl Discovery {
             // A hint that was followed says nothing about listings, nor about the seals that wait for one.
             None if list => {
                 self.backoff.succeeded();
+                // A seal that was refused is reported until it is read.
+                if !self.seals.held.any_to_read() {
+                    self.reporter.succeeded();
+                }
                 let usual = self.clock.steady() + self.interval;
                 self.next_listing = self.seals.held.next_retry().map_or(usual, |retry| retry.min(usual));
             }
             None => {}
         }
+        self.reporter.waits();
         Ok(())
     }
 
@@ -139,8 +149,10 @@ impl Discovery {
             self.lister.keep_progress().await?;
         }
         let first = !self.listed;
+        self.reporter.begins("listing S3");
         let mut listing = self.lister.list(&mut self.seals.held, first, self.clock.wall()).await?;
         self.listed = true;
+        self.reporter.begins("reading seals");
         let failed = self.seals.read(std::mem::take(&mut listing.to_read)).await?;
         let _ = self.waits.take().map(|waits| waits.send(()));
         // A seal that could not be asked for, by this listing or before, holds the progress back: were it kept, the next
@@ -162,6 +174,7 @@ impl Discovery {
         if self.next_listing <= now || self.next_listing > now + wait {
             self.next_listing = now + wait;
         }
+        self.reporter.failed(failure.class.name(), failure, Some(wait));
         let (failures, wait) = (self.backoff.failures(), wait.as_secs_f64());
         if failure.class == ErrorClass::Configuration || failures >= self.alert_after {
             tracing::error!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {failure}");

@@ -8,6 +8,7 @@ use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
+use state::status::activity::Reporter;
 
 use crate::discover::held::HeldSeals;
 use crate::facts::folder::{SealRead, read_seal};
@@ -24,10 +25,17 @@ pub(super) struct SealReader {
     keep: bool,
     at_once: usize,
     pub held: HeldSeals,
+    reporter: Reporter,
 }
 
 impl SealReader {
-    pub(super) fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        store: ObjectStore,
+        load_store: LoadStore,
+        reporter: Reporter,
+        clock: Clock,
+    ) -> Self {
         Self {
             store,
             load_store,
@@ -36,6 +44,7 @@ impl SealReader {
             keep: config.ingester.archive == Archive::Keep,
             at_once: config.s3.uploads,
             held: HeldSeals::new(&config.ingester, clock),
+            reporter,
         }
     }
 
@@ -76,13 +85,17 @@ impl SealReader {
                 // S3 answers listings, so this is a matter of the one object.
                 Err(error) => {
                     let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
+                    let failure = LoadFailure::from(error);
                     let then = if retry {
-                        format!("trying again in {:.1} s", self.held.refused(batch).as_secs_f64())
+                        let wait = self.held.refused(batch);
+                        let why = format!("the seal of batch {batch} cannot be read: {failure}");
+                        self.reporter.failed(failure.class.name(), &why, Some(wait));
+                        format!("trying again in {:.1} s", wait.as_secs_f64())
                     } else {
                         self.held.unusable(batch, etag);
                         "the folder is left as it is".to_owned()
                     };
-                    let LoadFailure { why, advice, .. } = error.into();
+                    let LoadFailure { why, advice, .. } = failure;
                     tracing::error!(%batch, "the seal cannot be read; {then}: {why}: {advice}");
                 }
             }

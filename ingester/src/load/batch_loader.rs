@@ -11,6 +11,7 @@ use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 use state::loads::{Entered, ErrorClass, Load, LoadEvent};
+use state::status::activity::Reporter;
 
 use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
@@ -41,6 +42,7 @@ pub(super) struct BatchLoader {
     load_store: LoadStore,
     producer: Producer,
     at_once: usize,
+    reporter: Reporter,
     clock: Clock,
 }
 
@@ -51,16 +53,18 @@ impl BatchLoader {
         connector: Connector,
         store: ObjectStore,
         load_store: LoadStore,
+        reporter: Reporter,
         clock: &Clock,
     ) -> Self {
         Self {
             connection: Connection::new(config, target, connector, store.clone(), load_store.clone()),
-            planner: Planner::new(&config.ingester, load_store.clone(), clock),
+            planner: Planner::new(&config.ingester, load_store.clone(), reporter.clone(), clock),
             quarantine: QuarantineCheck::new(config, store.clone(), load_store.clone(), clock),
             store,
             load_store,
             producer: Producer::new(config.producer_socket()),
             at_once: config.s3.uploads,
+            reporter,
             clock: clock.clone(),
         }
     }
@@ -85,6 +89,7 @@ impl BatchLoader {
         let started = self.clock.steady();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
         self.load_store.note_all(attempts).await?;
+        self.reporter.begins("verifying the files in S3");
         let (mut fit, unfit) =
             verify_all(&self.store, &self.connection.target, self.at_once, batches).await?;
         if !unfit.is_empty() {
@@ -204,7 +209,7 @@ impl BatchLoader {
                 "loading them one by one, to find the batch at fault: {failure}"
             );
             self.planner.isolated.extend(batches);
-            self.planner.breaker.succeeded();
+            self.planner.succeeded();
         }
         for (batch, why) in &failure.blamed {
             let own = LoadFailure::of_batch(failure.class, format!("{}; {why}", failure.why));

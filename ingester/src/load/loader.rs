@@ -8,6 +8,7 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
+use state::status::activity::Reporter;
 use tokio::sync::mpsc;
 
 use crate::facts::unknown_folders::{Hint, UnknownFolders};
@@ -38,6 +39,7 @@ pub(crate) struct Loader {
     pauses: Pauses,
     unknown: UnknownCheck,
     batch_loader: BatchLoader,
+    reporter: Reporter,
     clock: Clock,
 }
 
@@ -49,13 +51,17 @@ impl Loader {
         store: ObjectStore,
         (load_store, unknown_folders, hints): (LoadStore, UnknownFolders, mpsc::Sender<Hint>),
         pauses: Pauses,
+        reporter: Reporter,
         clock: &Clock,
     ) -> Self {
+        let connector = connector.reporting(reporter.clone());
+        let known = load_store.clone();
         Self {
             unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),
-            batch_loader: BatchLoader::new(config, target, connector, store, load_store.clone(), clock),
+            batch_loader: BatchLoader::new(config, target, connector, store, known, reporter.clone(), clock),
             load_store,
             pauses,
+            reporter,
             clock: clock.clone(),
         }
     }
@@ -66,23 +72,29 @@ impl Loader {
         if let Some(paused) = self.pauses.report_change(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
             self.batch_loader.connection.close();
+            // The pause itself is shown as what holds up loading.
+            self.reporter.succeeded();
             let left = self.pauses.left(&paused, now);
             return Ok(Progress::Hold(left.map(|left| now.steady + left.min(RECHECK_PAUSE))));
         }
-        if let Some(until) = self.batch_loader.planner.breaker.open_until(now.steady) {
+        if let Some(until) = self.batch_loader.planner.held_until(now.steady) {
             return Ok(Progress::Hold(Some(until)));
         }
         let next = self.batch_loader.planner.next(now.steady);
         let oldest = match &next {
             Next::Load(batches) => batches.first().copied(),
             Next::Wait(until)
-                if self.batch_loader.connection.connected_before && !self.unknown.folders.any() =>
+                if self.batch_loader.connection.connected_before
+                    && !self.unknown.folders.any()
+                    && !self.batch_loader.planner.needs_proof() =>
             {
                 return Ok(Progress::Wait(*until));
             }
             Next::Wait(_) => None,
         };
-        match self.work(next).await {
+        let worked = self.work(next).await;
+        self.reporter.waits();
+        match worked {
             Err(StepError::Fatal(fatal)) => return Err(fatal),
             // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
             Err(StepError::Load(failure)) => {
@@ -109,7 +121,7 @@ impl Loader {
             return unknown.resolve(&batch_loader.connection).await;
         }
         // With a batch due, its outcome is the better proof that all is well again.
-        batch_loader.planner.breaker.succeeded();
+        batch_loader.planner.succeeded();
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use shared::config::Ingester;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, LoadEvent};
+use state::status::activity::Reporter;
 
 use crate::failure::{LoadFailure, Scope};
 use crate::load_store::LoadStore;
@@ -18,14 +19,16 @@ pub(super) struct Planner {
     load_store: LoadStore,
     bounds: Bounds,
     pub(super) isolated: Isolated,
-    pub(super) breaker: CircuitBreaker,
+    breaker: CircuitBreaker,
+    /// Where the state of the breaker is shown.
+    reporter: Reporter,
     /// Failures after which one that should pass by itself needs an operator.
     alert_after: u32,
     clock: Clock,
 }
 
 impl Planner {
-    pub(super) fn new(config: &Ingester, load_store: LoadStore, clock: &Clock) -> Self {
+    pub(super) fn new(config: &Ingester, load_store: LoadStore, reporter: Reporter, clock: &Clock) -> Self {
         Self {
             load_store,
             bounds: Bounds {
@@ -35,6 +38,7 @@ impl Planner {
             },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
+            reporter,
             alert_after: config.alert_after,
             clock: clock.clone(),
         }
@@ -44,8 +48,25 @@ impl Planner {
         self.load_store.with_open(|loads| plan::next(loads, now, &self.bounds, &self.isolated))
     }
 
+    /// Until when nothing may be tried, if loading is held up.
+    pub(super) fn held_until(&self, now: Steady) -> Option<Steady> {
+        self.breaker.open_until(now)
+    }
+
+    /// Whether loading was held up and no batch waits that could show that it is not any more.
+    pub(super) fn needs_proof(&self) -> bool {
+        self.breaker.failures() > 0 && self.load_store.pending().0 == 0
+    }
+
+    /// The servers answered as they should: nothing holds loading up.
+    pub(super) fn succeeded(&mut self) {
+        self.breaker.succeeded();
+        self.reporter.succeeded();
+    }
+
     pub(super) fn loaded(&mut self, batches: impl IntoIterator<Item = BatchId>) {
         self.breaker.loaded(self.clock.wall());
+        self.reporter.succeeded();
         batches.into_iter().for_each(|batch| self.isolated.remove(batch));
     }
 
@@ -63,12 +84,20 @@ impl Planner {
         }
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
         let scope = self.breaker.failed(failure, alone, now.steady);
+        match scope {
+            Scope::Whole => {
+                let wait = self.breaker.open_until(now.steady).map(|until| now.steady.until(until));
+                self.reporter.failed(failure.class.name(), failure, wait);
+            }
+            // The line of the batch shows it.
+            Scope::Batch => self.reporter.succeeded(),
+        }
         let mut moves = Vec::with_capacity(met.len());
         let (mut first, mut failures) = (None, self.breaker.failures());
         for (batch, past, load) in met {
             let next = now.wall + self.breaker.wait(failure, scope, past, now.steady);
             if first.is_none() {
-                first = Some((batch, load.attempts, next));
+                first = Some((batch, next));
                 failures = failures.max(load.failed.saturating_add(1));
             }
             let why = failure.to_string();
@@ -83,18 +112,18 @@ impl Planner {
     }
 }
 
-/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them, its
-/// attempts and its retry; `alert` says that it failed `failures` times, which needs an operator.
+/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them and its
+/// retry; `alert` says that it failed `failures` times, which needs an operator.
 fn report(
     failure: &LoadFailure,
     scope: Scope,
-    first: Option<(BatchId, u32, DateTime<Utc>)>,
+    first: Option<(BatchId, DateTime<Utc>)>,
     together: usize,
     (failures, alert): (u32, bool),
 ) {
-    let batch = first.map(|(batch, ..)| tracing::field::display(batch));
-    let attempt = first.map(|(_, attempt, _)| attempt);
-    let next = first.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
+    let batch = first.map(|(batch, _)| tracing::field::display(batch));
+    let next = first.map(|(_, next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
+    let together = (together > 1).then_some(together);
     let (loud, what) = match (failure.class, scope) {
         (ErrorClass::Configuration, Scope::Whole) => (true, "loading is held up"),
         (ErrorClass::Configuration | ErrorClass::Data, _) => (true, "the batch waits whole"),
@@ -105,15 +134,17 @@ fn report(
         _ => (false, "not loaded, trying again"),
     };
     if loud {
-        tracing::error!(batch, together, attempt, next, failures, "{what}: {failure}");
+        tracing::error!(batch, together, failures, next, "{what}: {failure}");
     } else {
-        tracing::warn!(batch, together, attempt, next, "{what}: {failure}");
+        tracing::warn!(batch, together, failures, next, "{what}: {failure}");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use state::status::activity::{Activity, Component};
 
     use super::*;
     use crate::facts::folder::tests::seal;
@@ -125,8 +156,10 @@ mod tests {
         let load_store = LoadStore::open(dir.path(), &clock).unwrap();
         let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
+        let activity = Activity::new(clock.clone());
         let mut planner = Planner {
             load_store,
+            reporter: activity.reporter(Component::Load),
             bounds: Bounds { batches: 9, rows: 999, bytes: 9999 },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(Duration::from_secs(10), Duration::from_secs(600)),
@@ -136,6 +169,9 @@ mod tests {
         let lost = LoadFailure::of_all(ErrorClass::Passing, "connection closed", "");
         planner.failed(&[batch], &lost).await.unwrap();
         let open = planner.breaker.open_until(clock.steady()).unwrap();
+        let failing = planner.reporter.failing().unwrap();
+        assert_eq!((failing.class.as_str(), failing.why.as_str()), ("passing", "connection closed"));
+        assert!(failing.next.is_some_and(|next| next > clock.wall()));
         let Next::Wait(Some(retry)) = planner.next(clock.steady()) else { panic!("it waits") };
         assert!(clock.steady().until(open) >= Duration::from_secs(5) && retry >= open);
         clock.advance(clock.steady().until(retry));
@@ -143,5 +179,9 @@ mod tests {
         assert_eq!(planner.next(clock.steady()), Next::Load(vec![batch]));
         planner.loaded([batch]);
         assert_eq!(planner.breaker.failures(), 0);
+        assert_eq!(planner.reporter.failing(), None);
+        let refused = LoadFailure::of_batch(ErrorClass::Data, "a load error");
+        planner.failed(&[batch], &refused).await.unwrap();
+        assert_eq!(planner.reporter.failing(), None, "a failure of one batch holds up no other");
     }
 }

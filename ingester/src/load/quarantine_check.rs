@@ -52,8 +52,8 @@ impl QuarantineCheck {
         self.load_store.change_one(move |loads| loads.search_began(batch)).await?;
         let redshift = (session, target, &self.clock);
         match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
-            Ok((loaded, rows)) => {
-                self.load_store.quarantined(seal.batch, rows).await?;
+            Ok((loaded, rows, first)) => {
+                self.load_store.quarantined(seal.batch, rows, first).await?;
                 Ok(loaded)
             }
             Err(failure) if session.usable() => Err(LoadFailure { scope: Scope::Batch, ..failure }.into()),
@@ -90,7 +90,7 @@ impl QuarantineCheck {
         let mut wrong = Vec::new();
         for (load, entered) in before {
             let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
-            self.load_store.quarantined(load.batch, entry.rows).await?;
+            self.load_store.quarantined(load.batch, entry.rows, None).await?;
             if entry.sealed() != load.rows {
                 let why = format!(
                     "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
@@ -110,7 +110,7 @@ impl QuarantineCheck {
     }
 
     /// Asks the ledger at an interval, when there is something to do anyway, whether rows in quarantine were loaded
-    /// meanwhile: `ingester replay` may run anywhere and does not report to this ingester.
+    /// meanwhile: `ingester replay` may run on another machine, and reports to its own ingester only.
     pub(super) async fn refresh(&mut self, connection: &Connection) -> Result<(), Failure> {
         let now = self.clock.steady();
         let Some((session, target)) = connection.get().ok().filter(|_| now >= self.next) else {
@@ -129,7 +129,7 @@ impl QuarantineCheck {
                     // Unless something of a search is left, which is another matter.
                     if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows)
                     {
-                        self.load_store.quarantined(load.batch, entry.rows).await?;
+                        self.load_store.quarantined(load.batch, entry.rows, None).await?;
                     }
                 }
             }

@@ -3,7 +3,7 @@ use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
 use shared::seal::{Seal, SealedFile};
-use state::loads::ErrorClass;
+use state::loads::{ErrorClass, Refused};
 
 use crate::failure::LoadFailure;
 use crate::redshift::ledger_lookup::{self, InLedger};
@@ -17,7 +17,7 @@ use super::tidy::{LEFT_OVER, drop_scratch, tidy};
 use super::trial::How;
 
 /// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
-/// it, and how many rows the ledger counts in quarantine.
+/// it, how many rows the ledger counts in quarantine, and what Redshift said of the first.
 ///
 /// A failure means that it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying
 /// again is always right, and never loads twice.
@@ -26,20 +26,20 @@ pub(crate) async fn load_good_rows(
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
-) -> Result<(LoadedBatch, u64), LoadFailure> {
+) -> Result<(LoadedBatch, u64, Option<Refused>), LoadFailure> {
     let target = &target.for_rows_of(seal);
     let id = ledger_id(session, target, seal).await?;
     let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
     if loaded.as_ref().is_err_and(|failure| failure.class == ErrorClass::Data) {
         drop_scratch(store, &quarantine.scratch(id)).await;
     }
-    let (loaded, refused) = loaded?;
+    let (loaded, refused, first) = loaded?;
     match tidy(session, target, store, quarantine, loaded.entered).await {
-        Ok(entry) => Ok((loaded, entry.map_or(refused, |entry| entry.rows))),
+        Ok(entry) => Ok((loaded, entry.map_or(refused, |entry| entry.rows), first)),
         // It is loaded all the same.
         Err(failure) => {
             tracing::warn!(batch = %seal.batch, "{LEFT_OVER}: {failure}");
-            Ok((loaded, refused))
+            Ok((loaded, refused, first))
         }
     }
 }
@@ -59,7 +59,7 @@ async fn search_and_load(
     store: &ObjectStore,
     quarantine: &Quarantine,
     (seal, id): (&Seal, BatchId),
-) -> Result<(LoadedBatch, u64), LoadFailure> {
+) -> Result<(LoadedBatch, u64, Option<Refused>), LoadFailure> {
     let from = layout::folder(&target.to_ingest, seal.batch);
     let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
         key: format!("{from}{name}"),
@@ -74,6 +74,7 @@ async fn search_and_load(
     loop {
         search.search(how).await?;
         let bad_rows = search.bad_rows().await?;
+        let mut told = None;
         let mut part = Part { id, ..Part::whole(seal.clone()) };
         if let Some(first) = bad_rows.1.first().cloned() {
             let columns = target.columns.clone();
@@ -85,8 +86,9 @@ async fn search_and_load(
             }
             let refused = set.description.rows;
             tracing::warn!(batch = %seal.batch, refused, rows = seal.rows, set = %set.name, file = first.file,
-                row = first.row, column = first.column, reason = redact::reason(&first.reason),
+                row = first.row, column = first.column.as_deref(), reason = redact::reason(&first.reason),
                 "Redshift refuses rows of the batch: they go into quarantine, the others are loaded");
+            told = Some(Refused { column: first.column, reason: redact::reason(&first.reason) });
             part = Part { quarantined: refused, set: Some(set.name), ..part };
         }
         let quarantined = part.quarantined;
@@ -98,7 +100,7 @@ async fn search_and_load(
             Err(failure) => return Err(failure),
             Ok(Loaded::Batches(loaded)) => {
                 let before = || LoadedBatch::before(seal.batch, id, 0);
-                return Ok((loaded.into_iter().next().unwrap_or_else(before), quarantined));
+                return Ok((loaded.into_iter().next().unwrap_or_else(before), quarantined, told));
             }
             // One batch is never to be loaded alone.
             Ok(Loaded::Isolated(_)) => {

@@ -12,6 +12,7 @@ use shared::boxed::Boxed;
 use shared::clock::Clock;
 use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
+use state::status::activity::Reporter;
 use tokio_postgres::config::SslMode;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -35,6 +36,7 @@ pub struct Connector {
     connect_timeout: Duration,
     statement_timeout: Duration,
     clock: Clock,
+    reporter: Option<Reporter>,
 }
 
 impl Connector {
@@ -66,7 +68,13 @@ impl Connector {
             connect_timeout: redshift.connect_timeout.0,
             statement_timeout: redshift.statement_timeout.0,
             clock,
+            reporter: None,
         })
+    }
+
+    /// With a place to show the connecting, and the statements of the sessions.
+    pub(crate) fn reporting(self, reporter: Reporter) -> Self {
+        Self { reporter: Some(reporter), ..self }
     }
 
     /// The credential that a connection would be opened with now.
@@ -77,6 +85,9 @@ impl Connector {
     /// Opens a session, with its time limit set. Fails when Redshift does not answer within `redshift.connect_timeout`.
     pub fn open(&self) -> Boxed<'_, Result<Session, SqlFailure>> {
         Box::pin(async {
+            if let Some(reporter) = &self.reporter {
+                reporter.begins("connecting to Redshift");
+            }
             let (credential, fresh) = self.login.credential(self.connect_timeout).await?;
             let opened = self.open_as(&credential).await;
             match &opened {
@@ -100,15 +111,15 @@ impl Connector {
             let limit = self.statement_timeout;
             let mut config = self.config.clone();
             config.user(&credential.user).password(credential.password.reveal());
-            let clock = self.clock.clone();
+            let (clock, reporter) = (self.clock.clone(), self.reporter.clone());
             let mut session = match &self.tls {
                 Some(tls) => {
                     let (client, connection) = config.connect(tls.clone()).await?;
-                    Session::start(client, connection, Some(tls.clone()), limit, clock)
+                    Session::start(client, connection, Some(tls.clone()), limit, clock, reporter)
                 }
                 None => {
                     let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-                    Session::start(client, connection, None, limit, clock)
+                    Session::start(client, connection, None, limit, clock, reporter)
                 }
             };
             session.prepare().await?;

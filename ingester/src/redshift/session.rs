@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared::clock::Clock;
+use state::status::activity::Reporter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, SimpleQueryMessage};
@@ -33,6 +34,8 @@ pub struct Session {
     /// Set while statements have the limit of a LOCK. ROLLBACK brings it back: it undoes what was set in the transaction.
     hurried: AtomicBool,
     tells_copy_id: bool,
+    /// Where the statement under way is shown, if anywhere.
+    reporter: Option<Reporter>,
 }
 
 impl Session {
@@ -42,6 +45,7 @@ impl Session {
         tls: Option<MakeRustlsConnect>,
         limit: Duration,
         clock: Clock,
+        reporter: Option<Reporter>,
     ) -> Self
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -72,6 +76,7 @@ impl Session {
             spoilt: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
             tells_copy_id: false,
+            reporter,
         }
     }
 
@@ -90,12 +95,18 @@ impl Session {
     pub async fn run(&self, sql: &str) -> Result<Rows, SqlFailure> {
         tracing::trace!(sql, "to Redshift");
         self.under_way.store(true, Ordering::Relaxed);
+        if let Some(reporter) = &self.reporter {
+            reporter.asks("Redshift", verb(sql));
+        }
         let answer = tokio::time::timeout(self.limit + GRACE, self.client.simple_query(sql)).await;
         let Ok(answer) = answer else {
             self.spoilt.store(true, Ordering::Relaxed);
             return Err(SqlFailure::lost("no answer long after redshift.statement_timeout"));
         };
         self.under_way.store(false, Ordering::Relaxed);
+        if let Some(reporter) = &self.reporter {
+            reporter.waits();
+        }
         let rows = answer?.into_iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
@@ -181,6 +192,11 @@ fn opening(lock: &str, limit: Duration, usual: Duration) -> [(String, &'static s
         (lock.to_owned(), LOCK),
         (time_limit(usual), "limiting statements"),
     ]
+}
+
+/// What a statement does: its first word.
+fn verb(sql: &str) -> &str {
+    sql.split_whitespace().next().unwrap_or("a statement")
 }
 
 /// Limits every statement of a session, waiting in Redshift's queue included.

@@ -58,7 +58,7 @@ async fn checked(
             let fault = Fault { table: table.clone(), key: String::new(), batch: None, file: None, what };
             let unusable = Checked { table, counts: BTreeMap::new(), faults: vec![fault] };
             let snapshot = Some(file.into_iter().chain([unusable]).collect());
-            Ok(Part { pid: None, dir: dir.display().to_string(), snapshot })
+            Ok(Part { pid: None, dir: dir.display().to_string(), stopped: None, snapshot })
         }
         Err(failure) => Err(failure),
     }

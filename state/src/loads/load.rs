@@ -14,7 +14,10 @@ pub const FAILURES_KEPT: usize = 10;
 /// Bytes of the reason of the latest failure, as JSON.
 const WHY_BYTES: usize = 1500;
 /// Bytes of the reason of each failure kept, as JSON.
-const FAILURE_WHY_BYTES: usize = 240;
+const FAILURE_WHY_BYTES: usize = 210;
+/// Bytes of the column, and of the reason, that a refusal names, as JSON.
+const COLUMN_BYTES: usize = 64;
+const REFUSED_BYTES: usize = 120;
 /// Bytes of a schema's fingerprint; a seal with a longer one is none of ours.
 const FINGERPRINT_BYTES: usize = 16;
 
@@ -49,6 +52,9 @@ pub struct Load {
     /// Rows that Redshift refused and that are in quarantine, as far as this ingester knows.
     #[serde(default)]
     pub quarantined: u64,
+    /// What is known of the latest rows that went into quarantine.
+    #[serde(default)]
+    pub quarantine: Option<Quarantined>,
     /// Rows that the table had already: `rows` are those loaded, these and the quarantined ones.
     #[serde(default)]
     pub known: u64,
@@ -65,6 +71,28 @@ pub struct Load {
     pub failures: Vec<Failed>,
     #[serde(flatten)]
     pub state: LoadState,
+}
+
+/// Rows of a batch that went into quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Quarantined {
+    pub at: DateTime<Utc>,
+    /// How many there were then.
+    pub rows: u64,
+    /// The first of them; None when another process put them there.
+    pub first: Option<Refused>,
+    /// Since when there are fewer, or none.
+    pub replayed: Option<DateTime<Utc>>,
+}
+
+/// What Redshift said of a row that it refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The column, if Redshift named one.
+    pub column: Option<String>,
+    /// Why, without the value.
+    pub reason: String,
 }
 
 /// How the ledger has a batch.
@@ -132,6 +160,7 @@ impl Load {
             loaded: None,
             found_again: None,
             quarantined: 0,
+            quarantine: None,
             known: 0,
             staged: false,
             entered_as: None,
@@ -156,6 +185,25 @@ impl Load {
     pub(super) fn entered(&self, entered: Entered) -> Self {
         let Entered { known, staged, entered_as } = entered;
         Self { known, staged: staged || self.staged, entered_as, ..self.clone() }
+    }
+
+    /// With so many rows in quarantine now, of which Redshift said this of the `first`, if that is known.
+    pub(super) fn in_quarantine(mut self, rows: u64, first: Option<Refused>, now: DateTime<Utc>) -> Self {
+        if rows > self.quarantined {
+            let first = first.map(|Refused { column, reason }| Refused {
+                column: column.map(|column| cut(&column, COLUMN_BYTES)),
+                reason: cut(&reason, REFUSED_BYTES),
+            });
+            self.quarantine = Some(Quarantined { at: now, rows, first, replayed: None });
+            // A version that kept longer reasons may have left no room.
+            self.failures.iter_mut().for_each(|failed| failed.why = cut(&failed.why, FAILURE_WHY_BYTES));
+        } else if rows < self.quarantined
+            && let Some(quarantine) = &mut self.quarantine
+        {
+            quarantine.replayed = Some(now);
+        }
+        self.quarantined = rows;
+        self
     }
 
     /// Whether an attempt is under way, or was when the process ended.
@@ -258,7 +306,6 @@ mod tests {
             let form = Form::new(Compression::Zstd, &"f".repeat(FINGERPRINT_BYTES));
             let mut load = Load {
                 content: Some(Content::of_rows(b"")),
-                quarantined: u64::MAX,
                 known: u64::MAX,
                 staged: true,
                 entered_as: Some(BatchId::new()),
@@ -274,6 +321,9 @@ mod tests {
                 load = load.after(failed(&why, now), now).unwrap();
             }
             load.started = Some(now);
+            let first = Refused { column: Some(why.clone()), reason: why.clone() };
+            let mut load = load.in_quarantine(u64::MAX, Some(first), now);
+            load.quarantine.as_mut().unwrap().replayed = Some(now);
             assert_eq!(load.failures.len(), FAILURES_KEPT);
             let len = serde_json::to_vec(&load).unwrap().len();
             assert!(len <= MAX_VALUE, "{len} bytes");
@@ -300,6 +350,17 @@ mod tests {
         let load = load.after(LoadEvent::Archived, at(202)).unwrap();
         let load = load.after(LoadEvent::FoundAgain, at(300)).unwrap();
         assert_eq!((load.started, load.loaded, load.found_again), (None, None, Some(at(300))));
+    }
+
+    #[test]
+    fn a_quarantine_is_kept_with_its_first_refusal_and_the_time_of_its_replay() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let first = Refused { column: Some("evar1".to_owned()), reason: "too long".to_owned() };
+        let load = load().in_quarantine(3, Some(first.clone()), at(1)).in_quarantine(3, None, at(2));
+        let noted = Quarantined { at: at(1), rows: 3, first: Some(first), replayed: None };
+        assert_eq!((load.quarantined, load.quarantine.as_ref()), (3, Some(&noted)));
+        let load = load.in_quarantine(0, None, at(9));
+        assert_eq!((load.quarantined, load.quarantine.unwrap().replayed), (0, Some(at(9))));
     }
 
     #[test]

@@ -8,10 +8,11 @@ use chrono::DateTime;
 use chrono::Utc;
 use serde::Deserialize;
 use serde::Serialize;
+use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 
 use crate::limits::KEPT;
-use crate::loads::load::{Entered, FAILURES_KEPT, Load};
+use crate::loads::load::{Entered, FAILURES_KEPT, Load, Refused};
 use crate::loads::pause::Pause;
 use crate::loads::status::{IllegalLoadMove, LoadEvent, LoadState};
 use crate::store::{COMMITS, Change, Kind, Store, StoreError, Table};
@@ -27,6 +28,15 @@ pub enum LoadDatabaseError {
     Move(BatchId, IllegalLoadMove),
     #[error("batch {0} was never discovered")]
     Unknown(BatchId),
+}
+
+impl From<LoadDatabaseError> for Failure {
+    fn from(error: LoadDatabaseError) -> Self {
+        match error {
+            LoadDatabaseError::Store(error) => error.into(),
+            fault => Self::new(Exit::Software, fault),
+        }
+    }
 }
 
 /// The load store. Clones share one database; every change is durable when the call returns.
@@ -156,9 +166,29 @@ impl LoadDatabase {
         self.update(batch, |load| Load { sifting: true, ..load })
     }
 
-    /// Notes how many rows of a batch are in quarantine, and that nothing else of the search is left.
-    pub fn quarantined(&self, batch: BatchId, rows: u64) -> Result<Load, LoadDatabaseError> {
-        self.update(batch, |load| Load { sifting: false, quarantined: rows, ..load })
+    /// Notes how many rows of a batch are in quarantine, with what Redshift said of the `first` if that is known, and
+    /// that nothing else of the search is left.
+    pub fn quarantined(
+        &self,
+        batch: BatchId,
+        rows: u64,
+        first: Option<Refused>,
+        now: DateTime<Utc>,
+    ) -> Result<Load, LoadDatabaseError> {
+        self.update(batch, |load| Load { sifting: false, ..load.in_quarantine(rows, first, now) })
+    }
+
+    /// Notes that a replay has left so many rows in quarantine of the batch that the ledger has under this id; None when
+    /// it is not known here, or nothing of it is in quarantine.
+    pub fn replayed(
+        &self,
+        ledger_id: BatchId,
+        left: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Load>, LoadDatabaseError> {
+        let mut all = self.all()?.into_iter();
+        let of_it = all.find(|load| load.ledger_id() == ledger_id && load.quarantined > left);
+        of_it.map(|load| self.update(load.batch, |load| load.in_quarantine(left, None, now))).transpose()
     }
 
     fn update(&self, batch: BatchId, change: impl FnOnce(Load) -> Load) -> Result<Load, LoadDatabaseError> {
@@ -364,13 +394,15 @@ mod tests {
         };
         let (kept, forgotten) = (archived(load()), archived(load()));
         loads.search_began(kept).unwrap();
-        let noted = loads.quarantined(kept, 3).unwrap();
+        let noted = loads.quarantined(kept, 3, None, now()).unwrap();
         assert_eq!((noted.quarantined, noted.sifting), (3, false));
         for _ in 0..KEPT {
             archived(load());
         }
         assert!(loads.get(forgotten).unwrap().is_none());
         assert_eq!(loads.get(kept).unwrap().map(|load| load.quarantined), Some(3));
+        assert_eq!(loads.replayed(kept, 0, now()).unwrap().map(|load| load.quarantined), Some(0));
+        assert_eq!(loads.replayed(kept, 0, now()).unwrap(), None, "nothing of it is in quarantine any more");
     }
 
     #[test]

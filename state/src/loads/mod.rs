@@ -8,7 +8,7 @@ mod pause;
 mod load;
 mod status;
 
-pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load};
+pub use load::{Entered, FAILURES_KEPT, Failed, Form, Load, Quarantined, Refused};
 pub use load_database::{LedgerMark, Listed, LoadDatabase, LoadDatabaseError, RedshiftSession, Sums};
 pub use pause::{Pause, Paused, PausedBy, Pausing, REASON_MAX};
 pub use status::{ErrorClass, IllegalLoadMove, LoadEvent, LoadState};

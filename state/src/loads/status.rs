@@ -46,6 +46,20 @@ pub enum ErrorClass {
     Unknown,
 }
 
+impl ErrorClass {
+    /// Its word in metrics and JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passing => "passing",
+            Self::Incomplete => "incomplete",
+            Self::Configuration => "configuration",
+            Self::Data => "data",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What happens to a load.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]

@@ -73,6 +73,9 @@ pub struct Step {
     pub what: String,
     /// Since when.
     pub since: DateTime<Utc>,
+    /// Whose answer it waits for, such as `Redshift`, if it is a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// Failures in a row.
@@ -159,7 +162,14 @@ pub struct Reporter {
 impl Reporter {
     /// A step begins. The failures so far stand until one succeeds.
     pub fn begins(&self, what: impl Into<String>) {
-        let step = Step { what: what.into(), since: self.activity.clock.wall() };
+        let step = Step { what: what.into(), since: self.activity.clock.wall(), waits_for: None };
+        self.update(|current, _, _| *current = Some(step));
+    }
+
+    /// A step begins that ends with an answer of `whom`, such as a statement.
+    pub fn asks(&self, whom: &str, what: impl Into<String>) {
+        let since = self.activity.clock.wall();
+        let step = Step { what: what.into(), since, waits_for: Some(whom.to_owned()) };
         self.update(|current, _, _| *current = Some(step));
     }
 

@@ -7,4 +7,4 @@ pub mod feed;
 pub mod snapshot;
 pub mod activity;
 
-pub use service::set_pause;
+pub use service::{note_replayed, set_pause};

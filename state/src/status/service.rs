@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use rustix::process::{Gid, Uid, getegid, geteuid};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 use serde::Serialize;
@@ -13,12 +14,13 @@ use serde::de::DeserializeOwned;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::ids::BatchId;
 use shared::out;
 
 use crate::loads::{LoadDatabase, Pause, Paused, Pausing, REASON_MAX};
 use crate::log::LogReader;
 use crate::status::feed::{self, Answer, AskError, Question};
-use crate::store::StoreError;
+use crate::store::{StoreError, last_written};
 
 /// Longest wait for an answer that takes a service hardly any time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +40,8 @@ pub struct Part<T> {
     pub pid: Option<u32>,
     /// Its directory.
     pub dir: String,
+    /// If it does not run: when it last wrote to its files.
+    pub stopped: Option<DateTime<Utc>>,
     /// The answer; None when the service has never run with this configuration.
     pub snapshot: Option<T>,
 }
@@ -48,13 +52,16 @@ impl<T> Part<T> {
     pub fn origin(&self) -> String {
         match (self.pid, &self.snapshot) {
             (Some(pid), _) => format!("running, process {pid}"),
-            (None, Some(_)) => format!("not running: read from its database in {}", self.dir),
+            (None, Some(_)) => {
+                let since = self.stopped.map(|at| at.format(" since %Y-%m-%d %H:%M:%S UTC").to_string());
+                format!("not running{}: read from its database in {}", since.unwrap_or_default(), self.dir)
+            }
             (None, None) => format!("never ran with this configuration: no database in {}", self.dir),
         }
     }
 
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Part<U> {
-        Part { pid: self.pid, dir: self.dir, snapshot: self.snapshot.map(change) }
+        Part { pid: self.pid, dir: self.dir, stopped: self.stopped, snapshot: self.snapshot.map(change) }
     }
 }
 
@@ -87,7 +94,12 @@ impl<D> Service<D> {
         question: &Question,
         read: impl Fn(&D) -> Result<T, Failure>,
     ) -> Result<Part<T>, Failure> {
-        let part = |pid, snapshot| Part { pid, dir: self.dir.display().to_string(), snapshot };
+        let part = |pid: Option<u32>, snapshot| Part {
+            pid,
+            dir: self.dir.display().to_string(),
+            stopped: if pid.is_none() { last_written(&self.dir) } else { None },
+            snapshot,
+        };
         let patience = if *question == Question::Verify { VERIFY_PATIENCE } else { PATIENCE };
         let (socket, most) = (self.socket.display(), STARTING.as_secs());
         let (begun, mut told) = (self.clock.steady(), false);
@@ -177,6 +189,19 @@ pub async fn set_pause(
     Ok((part.pid, part.snapshot.and_then(|pausing| pausing.paused)))
 }
 
+/// Tells the ingester of this machine, or its load store if it does not run, that a replay has left so many rows in
+/// quarantine of the batch that the ledger has under this id. Does nothing where no ingester has ever run.
+pub async fn note_replayed(config: &Config, clock: &Clock, batch: BatchId, left: u64) -> Result<(), Failure> {
+    let mut ingester = Service::ingester(config, clock);
+    ingester.open = |dir| {
+        // Opened to be written, it would be made.
+        drop(LoadDatabase::open_to_read(dir)?);
+        LoadDatabase::open(dir)
+    };
+    let note = |loads: &LoadDatabase| Ok(loads.replayed(batch, left, clock.wall())?.is_some());
+    ingester.ask(&Question::Replayed { batch, left }, note).await.map(drop)
+}
+
 /// Until it is dropped, this thread, and those it starts such as sled's, work as another user.
 #[derive(Debug)]
 pub(crate) struct AsOwner {
@@ -226,7 +251,6 @@ mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::sync::Arc;
 
-    use chrono::DateTime;
     use rustix::process::{Gid, Uid, geteuid};
     use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
     use shared::shutdown::Shutdown;

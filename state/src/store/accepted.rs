@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::error::StoreError;
@@ -32,6 +34,31 @@ impl Accepted {
         let bytes = [head, xxh3_64(&head).to_be_bytes()];
         self.file.write_all_at(bytes.as_flattened(), 0).map_err(StoreError::at(&self.path))
     }
+}
+
+impl Drop for Accepted {
+    /// Shows when its owner stopped, which may be long after its last commit.
+    fn drop(&mut self) {
+        let now = Timestamps { last_access: unchanged(), last_modification: present() };
+        // Only for people.
+        let _ = futimens(&self.file, &now);
+    }
+}
+
+fn unchanged() -> Timespec {
+    Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }
+}
+
+fn present() -> Timespec {
+    Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }
+}
+
+/// When the owner of the database in `dir` last wrote to its files, as far as the file system tells. Whoever only reads
+/// the database writes to none of these.
+pub(crate) fn last_written(dir: &Path) -> Option<DateTime<Utc>> {
+    let written = |name: &str| fs::metadata(dir.join(name)).and_then(|file| file.modified()).ok();
+    let latest = [paths::ACCEPTED, paths::OWNER].into_iter().filter_map(written).max();
+    latest.map(DateTime::from)
 }
 
 /// The last commit that is surely durable; 0 when the file is missing or half written.

@@ -29,6 +29,7 @@ mod error;
 mod paths;
 mod range;
 
+pub(crate) use accepted::last_written;
 pub(crate) use change::MAX_VALUE;
 pub use change::{Change, Table};
 pub(crate) use database::COMMITS;

@@ -94,7 +94,7 @@ impl Mender {
         Ok(())
     }
 
-    /// Notes how many rows the ledger counts in quarantine: `ingester replay` may run anywhere, and does not tell.
+    /// Notes how many rows the ledger counts in quarantine: `ingester replay` may run on another machine.
     pub(super) async fn note_quarantined(
         &self,
         ledger: impl Iterator<Item = &LedgerRow>,
@@ -108,7 +108,7 @@ impl Mender {
             // A search that goes on notes its own result.
             let known = load_store.get(*batch)?;
             if known.is_some_and(|load| !load.sifting && load.quarantined != *rows) {
-                load_store.quarantined(*batch, *rows).await?;
+                load_store.quarantined(*batch, *rows, None).await?;
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
+use state::status::activity::Reporter;
 use state::status::snapshot::ProducerSnapshot;
 use tokio::sync::oneshot;
 
@@ -42,6 +43,7 @@ pub(crate) struct Reconciler {
     load_store: LoadStore,
     pauses: Pauses,
     mender: Mender,
+    reporter: Reporter,
     clock: Clock,
     back: TimeDelta,
     /// The log and the changes of the load store when nothing was left to do. While it stays so nobody is asked: an hourly
@@ -57,13 +59,15 @@ impl Reconciler {
         store: ObjectStore,
         load_store: LoadStore,
         pauses: Pauses,
+        reporter: Reporter,
         clock: Clock,
     ) -> Self {
         Self {
             config: config.clone(),
             store,
             target,
-            connector,
+            connector: connector.reporting(reporter.clone()),
+            reporter,
             mender: Mender::new(config, Loader::Here(load_store.clone())),
             load_store,
             pauses,
@@ -92,9 +96,10 @@ impl Reconciler {
         let mut report = Report::new(now, since, false, sides(&self.config, &known, &log));
         match self.compare(&known, &mut report).await {
             Ok(()) => {
+                self.reporter.succeeded();
                 log_report(&report);
                 self.back = BACK;
-                // Rows in quarantine may be replayed by a command, which does not tell.
+                // Rows in quarantine may be replayed from another machine.
                 let Agree { in_the_making, under_way, .. } = report.agree;
                 let undone = report.mended.count + report.decide.count + in_the_making + under_way > 0
                     || !known.loads.is_empty()
@@ -106,7 +111,9 @@ impl Reconciler {
             Err(StepError::Load(failure)) => {
                 // The loader or discovery meets the same failure, and logs it as an error.
                 tracing::warn!("log, S3 and ledger cannot be compared now: {failure}");
-                Ok(self.config.ingester.retry_max.0.min(interval))
+                let wait = self.config.ingester.retry_max.0.min(interval);
+                self.reporter.failed(failure.class.name(), &failure, Some(wait));
+                Ok(wait)
             }
         }
     }

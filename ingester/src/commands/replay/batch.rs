@@ -36,6 +36,17 @@ pub(super) enum Ending {
     Refused { rows: u64, known: u64, left: Vec<Refusal>, reasons: String },
 }
 
+impl Ending {
+    /// Rows that are still in quarantine; None when the ledger does not know the batch.
+    pub(super) fn left(&self) -> Option<u64> {
+        match self {
+            Self::Loaded { .. } | Self::Nothing => Some(0),
+            Self::Refused { left, .. } => Some(left.len() as u64),
+            Self::NotLoaded => None,
+        }
+    }
+}
+
 enum Tried {
     Done(Ending),
     /// So many rows were loaded, the table had so many already, and nothing is left.

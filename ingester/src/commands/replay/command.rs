@@ -14,7 +14,7 @@ use crate::commands::connect::{connect, sql_failed};
 use crate::failure::{LoadFailure, Scope};
 use crate::redshift::{Connector, Target, quarantine_release};
 
-use super::batch::Replayer;
+use super::batch::{Ending, Replayer};
 use super::report::{NAMED, report};
 
 /// What to replay.
@@ -58,6 +58,11 @@ pub(crate) async fn replay(
         }
         let ended = replayer.batch(batch).await;
         let exit = report(out, batch, &ended)?;
+        if let Some(left) = ended.as_ref().ok().and_then(Ending::left)
+            && let Err(failure) = state::status::note_replayed(config, clock, batch, left).await
+        {
+            tracing::warn!(%batch, %failure, "cannot tell the ingester of this machine; `state dump` shows the rows until it asks the ledger");
+        }
         if let Err(failure) = ended
             && failure.scope == Scope::Whole
         {

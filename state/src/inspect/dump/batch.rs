@@ -11,7 +11,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::layout::{self, SEAL};
 
-use crate::loads::{ErrorClass, Load, LoadState};
+use crate::loads::{ErrorClass, Load, LoadState, Quarantined};
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
@@ -30,6 +30,8 @@ pub struct BatchDump {
     pub producer: Part<Option<BatchDetail>>,
     /// What the ingester's load store has of it; None inside when the load store does not know it.
     pub ingester: Part<Option<Load>>,
+    /// Where its objects are in S3, or go to, as far as both know; None after they were deleted.
+    pub place: Option<String>,
     /// Where its seal is in S3, as far as both know; None before it has one, and after it was deleted.
     pub seal: Option<String>,
     /// Where its rows in quarantine are in S3; None when it has none, as far as the ingester knows.
@@ -53,13 +55,15 @@ impl BatchDump {
 
         let made = producer.snapshot.iter().flatten().next();
         let load = ingester.snapshot.iter().flatten().next();
-        let seal = seal(config, batch, made, load);
+        let place = place(config, batch, made, load);
+        let sealed = load.is_some() || made.is_some_and(|made| made.summary.published.is_some());
+        let seal = place.as_ref().filter(|_| sealed).map(|place| format!("{place}{SEAL}"));
         let quarantine = load.filter(|load| load.quarantined > 0).map(|_| {
             let prefix = format!("s3://{}/{}", config.s3.bucket, config.s3.quarantine);
             layout::folder(&prefix, batch)
         });
         let (at, timeline) = (clock.wall(), timeline(batch, made, load));
-        Ok(Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, seal, quarantine, timeline })
+        Ok(Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, place, seal, quarantine, timeline })
     }
 }
 
@@ -84,19 +88,15 @@ fn only(prefix: &BatchPrefix, ids: &BTreeSet<BatchId>, config: &Config) -> Resul
     }
 }
 
-fn seal(config: &Config, batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Option<String> {
+fn place(config: &Config, batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Option<String> {
     let below = |prefix: &str| format!("s3://{}/{prefix}", config.s3.bucket);
     let archived = load.filter(|load| matches!(load.state, LoadState::Archived { .. }));
-    let (place, id) = match (archived, config.ingester.archive, made) {
+    Some(match (archived, config.ingester.archive, made) {
         (Some(_), Archive::Delete, _) => return None,
-        (Some(load), Archive::Move, _) => (below(&config.s3.ingested), load.ledger_id()),
-        (_, _, Some(made)) => {
-            made.summary.published?;
-            (made.place.clone(), batch)
-        }
-        (_, _, None) => (below(&config.s3.to_ingest), batch),
-    };
-    Some(format!("{}{SEAL}", layout::folder(&place, id)))
+        (Some(load), Archive::Move, _) => layout::folder(&below(&config.s3.ingested), load.ledger_id()),
+        (_, _, Some(made)) => layout::folder(&made.place, batch),
+        (_, _, None) => layout::folder(&below(&config.s3.to_ingest), batch),
+    })
 }
 
 /// Something that happened to a batch.
@@ -126,6 +126,10 @@ pub enum Happening {
     Loaded,
     Archived,
     FoundAgain,
+    /// Rows of it went into quarantine.
+    Quarantined,
+    /// Rows of it left the quarantine.
+    Replayed,
 }
 
 pub(super) fn timeline(batch: BatchId, made: Option<&BatchDetail>, load: Option<&Load>) -> Vec<Event> {
@@ -160,6 +164,10 @@ pub(super) fn timeline(batch: BatchId, made: Option<&BatchDetail>, load: Option<
         add(H::Loaded, load.loaded.or(loaded), None, None);
         add(H::Archived, archived, None, None);
         add(H::FoundAgain, load.found_again, None, None);
+        if let Some(Quarantined { at, replayed, .. }) = load.quarantine {
+            add(H::Quarantined, Some(at), None, None);
+            add(H::Replayed, replayed, None, None);
+        }
     }
     // The clocks of the two services may differ. The sort is stable: events of one service stay in their order.
     events.sort_by_key(|event| event.at);

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::human::{bytes, count, duration};
+use shared::human::{bytes, count, duration, plural};
 
 use super::batch::BatchDump;
 use super::batch::{Event, Happening};
+use super::load::{failures, loading, refused};
 use crate::inspect::columns;
-use crate::inspect::columns::{age, header, outcomes, word};
+use crate::inspect::columns::{header, outcomes, word};
 use crate::loads::{FAILURES_KEPT, Load, LoadState};
 use crate::status::snapshot::{BatchDetail, FileDetail};
 
@@ -29,13 +30,22 @@ impl BatchDump {
             }
             (None, None) => {}
         }
+        match &self.place {
+            Some(place) if place.chars().count() < columns::WIDTH - 13 => {
+                out.push(format!("place        {place}"));
+            }
+            Some(place) => out.push(format!("place\n{}", columns::wrap(place, 4))),
+            None => out.push("place        deleted from S3 after it was loaded".to_owned()),
+        }
         match load {
             Some(load) => in_ledger(&mut out, load, self.at),
             None => out.push("load         not known to the ingester".to_owned()),
         }
         if let Some((load, quarantine)) = load.zip(self.quarantine.as_ref()) {
-            let refused = count(load.quarantined);
-            out.push(format!("quarantine   {refused} rows; `ingester replay --help` says what to do"));
+            let rows = plural(load.quarantined, "row", "rows");
+            out.push(format!("quarantine   {rows}; `ingester replay --help` says what to do"));
+            let first = load.quarantine.as_ref().and_then(|quarantine| quarantine.first.as_ref());
+            out.extend(first.map(|first| columns::wrap(&refused(first), 4)));
             out.push(columns::wrap(quarantine, 4));
         }
         if let Some(seal) = &self.seal {
@@ -66,16 +76,15 @@ fn in_log(out: &mut Vec<String>, made: &BatchDetail) {
     }
     out.push(format!("schema       {}", made.schema));
     out.push(format!("compression  {}", word(made.compression)));
-    out.push(format!("place        {}", made.place));
 }
 
 fn in_ledger(out: &mut Vec<String>, load: &Load, now: DateTime<Utc>) {
     let attempts = load.attempts;
     let state = match &load.state {
-        LoadState::Discovered => format!("found, {attempts} attempts so far"),
-        LoadState::Loading => format!("attempt {attempts} is under way"),
+        LoadState::Discovered => "found, not tried yet".to_owned(),
+        LoadState::Loading => loading(load, None, now),
         LoadState::Retrying { next, class, .. } => {
-            format!("retrying ({}), next attempt in {}, {attempts} so far", word(class), age(*next, now))
+            format!("retrying ({}): {}", class.name(), failures(load, *next, now))
         }
         LoadState::Loaded { .. } => format!("loaded, attempt {attempts}; not yet archived"),
         LoadState::Archived { .. } => format!("loaded, attempt {attempts}; archived"),
@@ -111,10 +120,11 @@ fn happened(event: &Event) -> String {
         Happening::Failed if event.attempt.is_none() => "attempt could not start",
         Happening::Failed => "attempt failed",
         Happening::FoundAgain => "found again in S3",
+        Happening::Quarantined => "rows in quarantine",
         other => &word(other),
     };
     let number = event.attempt.map(|attempt| format!(" #{attempt}")).unwrap_or_default();
-    let class = event.class.map(|class| format!(": {}", word(class))).unwrap_or_default();
+    let class = event.class.map(|class| format!(": {}", class.name())).unwrap_or_default();
     let after = event.after_ms.map_or_else(|| "-".to_owned(), |ms| duration(Duration::from_millis(ms)));
     let at = event.at.format("%Y-%m-%d %H:%M:%S%.3f");
     let why = event.why.as_ref().map(|why| format!("\n{}", columns::wrap(why, 4))).unwrap_or_default();

@@ -1,13 +1,15 @@
 //! What keeps the services from their work, and which step takes long.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::human::count;
+use shared::human::plural;
 
 use crate::inspect::columns::{self, age};
-use crate::status::activity::{Component, ComponentStatus, Failing};
+use crate::status::activity::{Component, ComponentStatus, Failing, Step};
 
 /// A step that takes longer is shown.
 const LONG: TimeDelta = TimeDelta::seconds(3);
+/// A request without an answer for so long may never get one.
+const UNANSWERED: TimeDelta = TimeDelta::seconds(30);
 /// Where the text of a line begins.
 const INDENT: usize = 10;
 
@@ -21,8 +23,17 @@ pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], 
             out.push(columns::wrap(&failing.why, INDENT));
         }
         if let Some(step) = status.step.as_ref().filter(|step| now - step.since >= LONG) {
-            out.push(format!("{name:<INDENT$}{number}{} for {}", step.what, age(now, step.since)));
+            out.push(format!("{name:<INDENT$}{number}{} for {}", under_way(step, now), age(now, step.since)));
         }
+    }
+}
+
+fn under_way(step: &Step, now: DateTime<Utc>) -> String {
+    match &step.waits_for {
+        Some(whom) if now - step.since >= UNANSWERED => {
+            format!("waiting for {whom}'s answer to {}", step.what)
+        }
+        _ => step.what.clone(),
     }
 }
 
@@ -32,15 +43,14 @@ fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> Stri
         (Component::Stream, _) => "not connected",
         (Component::Log, "full") => "FULL",
         (Component::Load, _) => "held up",
+        // What stands in the way is then an object, and not S3.
+        (Component::Discovery | Component::Archive, "incomplete") => "fails",
         (Component::Upload | Component::Discovery | Component::Archive, _) => "S3 fails",
         (Component::Log | Component::Reconcile, _) => "fails",
     };
     let since = age(now, failing.since);
     let Failing { failures, last, next, .. } = failing;
-    let failures = match failures {
-        1 => "1 failure".to_owned(),
-        many => format!("{} failures", count(*many)),
-    };
+    let failures = plural(*failures, "failure", "failures");
     match next {
         None => format!("{state} for {since}:"),
         Some(next) if *next <= now => format!("{state} for {since}; {failures}, trying again now:"),
@@ -83,5 +93,22 @@ mod tests {
                 "load      COPY for 8s",
             ]
         );
+    }
+
+    #[test]
+    fn a_request_that_is_not_answered_for_long_says_whose_answer_is_waited_for() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let activity = Activity::new(clock.clone());
+        activity.reporter(Component::Load).asks("Redshift", "LOCK");
+        let told = |clock: &Clock| {
+            let mut out = Vec::new();
+            components(&mut out, &activity.components(), clock.wall());
+            out
+        };
+        assert_eq!(told(&clock), [""; 0]);
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(told(&clock), ["load      LOCK for 10s"]);
+        clock.advance(Duration::from_secs(32));
+        assert_eq!(told(&clock), ["load      waiting for Redshift's answer to LOCK for 42s"]);
     }
 }

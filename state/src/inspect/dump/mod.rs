@@ -6,6 +6,7 @@ mod batch_table;
 mod elsewhere;
 mod overview;
 mod batch;
+mod load;
 
 pub use batch::{BatchDump, Event, Happening};
 pub use elsewhere::{HalfWritten, half_written_elsewhere};

@@ -12,7 +12,7 @@ use shared::ids::BatchId;
 use crate::limits::KEPT;
 use crate::loads::{Load, LoadDatabase, Paused};
 use crate::log::BatchStatus;
-use crate::status::activity::ComponentStatus;
+use crate::status::activity::{Component, ComponentStatus, Step};
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
@@ -107,6 +107,12 @@ impl Dump {
         let producer = self.producer.snapshot.iter().flat_map(|snapshot| &snapshot.components);
         let ingester = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.components);
         producer.chain(ingester).cloned().collect()
+    }
+
+    /// What the ingester's loader is doing.
+    pub(super) fn load_step(&self) -> Option<&Step> {
+        let mut components = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.components);
+        components.find(|status| status.component == Component::Load)?.step.as_ref()
     }
 
     /// The batches of the producer, oldest first.

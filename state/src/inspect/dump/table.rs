@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
-use shared::human::{bytes, count, duration};
+use shared::human::{bytes, count, duration, plural};
 use shared::ids::BatchId;
 
 use super::components::components;
+use super::load::{failures, loading, refused};
 use super::overview::Dump;
 use crate::inspect::columns::{self, age, header, outcomes, word};
 use crate::loads::{Load, LoadState, Sums};
@@ -32,8 +33,13 @@ impl Dump {
         batches(&mut out, self);
         quarantine(&mut out, self);
         ledger(&mut out, self);
-        let (batches, rows) = (count(self.pending.batches), count(self.pending.rows));
-        out.push(format!("pending  {batches} batches, {rows} rows"));
+        out.push(match self.pending.batches {
+            0 => "nothing is pending".to_owned(),
+            batches => {
+                let rows = plural(self.pending.rows, "row", "rows");
+                format!("pending  {}, {rows}", plural(batches, "batch", "batches"))
+            }
+        });
         let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
         out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
         columns::cut(&out.join("\n"))
@@ -48,8 +54,9 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
     let made = dump.batches().iter();
     lines.extend(made.map(|made| (made.batch, (Some(made), loads.get(&made.batch).copied()))));
     if lines.is_empty() {
-        let none = if dump.only_pending { "nothing is pending" } else { "no batches" };
-        out.push(format!("\n{none}\n"));
+        // With nothing but what is pending, the last line says it.
+        let none = if dump.only_pending { "" } else { "\nno batches\n" };
+        out.push(none.to_owned());
         return;
     }
     // Of those that have reached their end only the latest.
@@ -82,22 +89,25 @@ fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
         (None, None) => return None,
     };
     let paused = dump.ingester.snapshot.as_ref().is_some_and(|ingester| ingester.paused.is_some());
-    let (load, why) = match known.1.map(|load| (load, &load.state)) {
-        None => ("-".to_owned(), None),
-        Some((_, LoadState::Discovered)) => ((if paused { "paused" } else { "found" }).to_owned(), None),
-        Some((load, LoadState::Loading)) => (format!("loading #{}", load.attempts), None),
+    let (load, more) = match known.1.map(|load| (load, &load.state)) {
+        None => ("-", None),
+        Some((_, LoadState::Discovered)) => (if paused { "paused" } else { "found" }, None),
+        Some((load, LoadState::Loading)) if dump.ingester.pid.is_none() => {
+            ("loading", Some(format!("loading #{} when the ingester stopped", load.attempts)))
+        }
+        Some((load, LoadState::Loading)) => ("loading", Some(loading(load, dump.load_step(), dump.at))),
         Some((load, LoadState::Retrying { next, class, why })) => {
             let alert = if load.is_alarming(dump.alert_after) { "ALERT " } else { "" };
             let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-            let text = format!("#{} next {}", load.attempts, age(*next, dump.at));
-            (text, Some(format!("\n    {alert}{}: {why}", word(class))))
+            let tries = failures(load, *next, dump.at);
+            ("retrying", Some(format!("{alert}{}, {tries}: {why}", class.name())))
         }
-        Some((_, LoadState::Loaded { .. })) => ("loaded".to_owned(), None),
-        Some((_, LoadState::Archived { .. })) => ("archived".to_owned(), None),
+        Some((_, LoadState::Loaded { .. })) => ("loaded", None),
+        Some((_, LoadState::Archived { .. })) => ("archived", None),
     };
     let (size, age) = (bytes(size), age(dump.at, since));
-    let why = why.unwrap_or_default();
-    Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{why}"))
+    let more = more.map(|more| format!("\n    {more}")).unwrap_or_default();
+    Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{more}"))
 }
 
 fn quarantine(out: &mut Vec<String>, dump: &Dump) {
@@ -106,17 +116,17 @@ fn quarantine(out: &mut Vec<String>, dump: &Dump) {
     if quarantined.is_empty() {
         return;
     }
-    let rows = count(quarantined.iter().map(|load| load.quarantined).sum());
-    let batches = count(quarantined.len() as u64);
-    out.push(format!(
-        "in quarantine  {rows} rows of {batches} batches; `ingester replay --help` says what to do"
-    ));
+    let rows = plural(quarantined.iter().map(|load| load.quarantined).sum(), "row", "rows");
+    let batches = plural(quarantined.len() as u64, "batch", "batches");
+    out.push(format!("in quarantine  {rows} of {batches}; `ingester replay --help` says what to do"));
     let hidden = quarantined.len().saturating_sub(QUARANTINED_SHOWN);
     if hidden > 0 {
-        out.push(format!("    ({} older batches)", count(hidden as u64)));
+        out.push(format!("    ({})", plural(hidden as u64, "older batch", "older batches")));
     }
     for load in quarantined.iter().skip(hidden) {
         out.push(format!("    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows)));
+        let first = load.quarantine.as_ref().and_then(|quarantine| quarantine.first.as_ref());
+        out.extend(first.map(|first| columns::wrap(&refused(first), 8)));
     }
     out.push(String::new());
 }
@@ -126,9 +136,9 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
     let Some(ingester) = &dump.ingester.snapshot else { return };
     let Sums { staged_loads, known_rows } = ingester.sums;
     if staged_loads > 0 && !dump.only_pending {
-        let (loads, rows) = (count(staged_loads), count(known_rows));
+        let (loads, rows) = (plural(staged_loads, "load", "loads"), count(known_rows));
         out.push(format!(
-            "staged   {loads} loads compared their rows with the table, which had {rows} of them already"
+            "staged   {loads} compared their rows with the table, which had {rows} of them already"
         ));
     }
     match ingester.ledger.as_ref().map(|mark| mark.knows_from) {
@@ -217,12 +227,14 @@ fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {
 mod tests {
     use std::time::Duration;
 
+    use shared::clock::Clock;
     use shared::ids::Instance;
     use shared::seal::Counts;
 
     use super::*;
-    use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy};
+    use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy, Quarantined, Refused};
     use crate::log::{Dedup, GapTotals};
+    use crate::status::activity::{Activity, Component};
     use crate::status::service::Part;
     use crate::status::snapshot::{GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot};
 
@@ -258,6 +270,7 @@ mod tests {
             [BatchStatus::Published, BatchStatus::Sealed, BatchStatus::Filling].map(made).into();
         let loads = vec![Load {
             attempts: 3,
+            failed: 4,
             state: LoadState::Retrying {
                 next: at + Duration::from_secs(9),
                 class: ErrorClass::Passing,
@@ -291,7 +304,7 @@ mod tests {
     }
 
     fn part<T>(pid: Option<u32>, snapshot: T) -> Part<T> {
-        Part { pid, dir: "/var/lib/livestream/".repeat(6), snapshot: Some(snapshot) }
+        Part { pid, dir: "/var/lib/livestream/".repeat(6), stopped: None, snapshot: Some(snapshot) }
     }
 
     #[test]
@@ -300,8 +313,7 @@ mod tests {
         assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
         for part in [
             "ingester  not running: read from its database in /var/lib",
-            "#3 next 9s",
-            "passing: 1023 Serializable",
+            "  retrying\n    passing, 4 failures, next in 9s: 1023 Serializable",
             "4/10",
             "pending  3 batches, 30,000 rows",
             "process 7",
@@ -340,7 +352,23 @@ mod tests {
             dump.alert_after = 5;
             dump.table()
         };
-        assert!(table(5).contains("    ALERT passing: 1023") && !table(4).contains("ALERT"));
+        assert!(table(5).contains("    ALERT passing, 5 failures, next") && !table(4).contains("ALERT"));
+    }
+
+    #[test]
+    fn a_load_under_way_says_for_how_long_and_at_which_step() {
+        let mut dump = dump();
+        let load = &mut dump.ingester.snapshot.as_mut().unwrap().loads[0];
+        (load.state, load.started) = (LoadState::Loading, Some(dump.at - Duration::from_secs(37)));
+        let activity = Activity::new(Clock::by_hand(dump.at));
+        activity.reporter(Component::Load).asks("Redshift", "COPY");
+        dump.ingester.snapshot.as_mut().unwrap().components = activity.components();
+        dump.ingester.pid = Some(8);
+        assert!(dump.table().contains("\n    loading #3 for 37s, at COPY\n"), "{}", dump.table());
+        // Of a service that is gone nobody knows.
+        dump.ingester.pid = None;
+        dump.ingester.snapshot.as_mut().unwrap().components.clear();
+        assert!(dump.table().contains("\n    loading #3 when the ingester stopped\n"), "{}", dump.table());
     }
 
     #[test]
@@ -349,9 +377,12 @@ mod tests {
         let load = &mut ingester.snapshot.as_mut().unwrap().loads[0];
         (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
         let batch = load.batch;
+        let first = Refused { column: Some("evar1".to_owned()), reason: "it is too long".to_owned() };
+        load.quarantine = Some(Quarantined { at, rows: 37, first: Some(first), replayed: None });
         let table = Dump::of(producer, ingester, at, u32::MAX).only_pending().table();
-        assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
-        assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
+        assert!(table.contains("in quarantine  37 rows of 1 batch; `ingester replay"), "{table}");
+        let line = format!("    {batch}  37 of 10,000 rows\n        column evar1: it is too long\n");
+        assert!(table.contains(&line), "{table}");
         assert!(!dump().table().contains("quarantine"));
     }
 
@@ -375,6 +406,17 @@ mod tests {
         };
         assert!(with(at).contains("ledger   speaks for rows received since"));
         assert!(!with(DateTime::UNIX_EPOCH).contains("ledger  "), "it speaks for all");
+    }
+
+    #[test]
+    fn that_nothing_is_pending_is_said_once() {
+        let Dump { mut producer, mut ingester, at, .. } = dump();
+        producer.snapshot.as_mut().unwrap().batches.clear();
+        ingester.snapshot.as_mut().unwrap().loads.clear();
+        let dump = Dump::of(producer, ingester, at, u32::MAX);
+        assert!(dump.table().ends_with("no batches\n\nnothing is pending"), "{}", dump.table());
+        let pending = dump.only_pending().table();
+        assert_eq!(pending.matches("nothing is pending").count(), 1, "{pending}");
     }
 
     #[test]

@@ -33,6 +33,11 @@ pub enum Question {
     Republish(BatchId),
     /// The batch is loaded: its producer need not keep copies of it.
     Loaded(BatchId),
+    /// A replay has left so many rows in quarantine of the batch that the ledger has under this id.
+    Replayed {
+        batch: BatchId,
+        left: u64,
+    },
 }
 
 /// A producer's answer to [`Question::Republish`].

@@ -59,6 +59,11 @@ pub trait Owner: Send + Sync + 'static {
 
     fn loaded(&self, _batch: BatchId) {}
 
+    /// Notes what a replay has left in quarantine. False when nothing of the batch is known to be there.
+    fn replayed(&self, _batch: BatchId, _left: u64) -> Result<bool, Failure> {
+        refusal("nothing is in quarantine here")
+    }
+
     /// Batches published lately, and the channel of those to come; None when this service publishes nothing.
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
         None
@@ -165,6 +170,9 @@ impl<O: Owner> Server<O> {
                     Ok(true)
                 };
                 answer_with(&mut write, note).await
+            }
+            Ok(Question::Replayed { batch, left }) => {
+                answer_with(&mut write, move || owner.replayed(batch, left)).await
             }
             Ok(Question::Follow) => {
                 // A follower sends nothing more: when the read ends, it has gone and its place is free.

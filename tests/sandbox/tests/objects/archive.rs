@@ -11,6 +11,7 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::ObjectStore;
 use state::loads::{Load, LoadEvent};
+use state::status::activity::{Activity, Component};
 use tempfile::TempDir;
 
 use crate::config;
@@ -35,7 +36,8 @@ async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
 /// One process's try: says whether the batch is archived as far as it knows.
 async fn archive(config: &Config, book: &LoadStore, batch: BatchId) -> bool {
     let store = ObjectStore::connect(&config.s3).await;
-    let mut archiver = Archiver::new(config, store, book.clone(), Clock::system());
+    let reporter = Activity::new(Clock::system()).reporter(Component::Archive);
+    let mut archiver = Archiver::new(config, store, book.clone(), reporter, Clock::system());
     archiver.step().await.unwrap();
     book.get(batch).unwrap().is_some_and(|load| ingester::is_archived(&load))
 }

@@ -10,6 +10,7 @@ use shared::ids::{BatchId, Instance};
 use shared::layout::{self, Compression, MANIFEST, SEAL};
 use shared::object_store::ObjectStore;
 use shared::seal::{Counts, SEAL_FORMAT, Seal};
+use state::status::activity::{Activity, Component};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -63,8 +64,10 @@ impl Found {
             UnknownFolders::default(),
         );
         let store = ObjectStore::connect(&config.s3).await;
+        let reporter = Activity::new(clock.clone()).reporter(Component::Discovery);
         let discovery =
-            Discovery::new(config, store, book.clone(), folders.clone(), hinted, clock.clone()).unwrap();
+            Discovery::new(config, store, book.clone(), folders.clone(), hinted, reporter, clock.clone())
+                .unwrap();
         Self { discovery, book, folders, hints }
     }
 

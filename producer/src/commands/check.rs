@@ -26,6 +26,9 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
     let mut report = Report::new(out);
     report.line("schema and filters", schema(config))?;
     report.line("log directory", log_dir(config))?;
+    if let Some(found) = elsewhere::half_written(config) {
+        report.line("half-written batches", found)?;
+    }
     let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
     let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
     report.line("network", Ok(config.s3.egress.report(urls)))?;
@@ -154,5 +157,6 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
     })
 }
 
+mod elsewhere;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,8 @@ use crate::upload::context::UploadError;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// What the tries under way do, as far as it is seen.
+const STEP: &str = "waiting for S3";
 /// While S3 is away, one line so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,8 @@ struct Outage {
     failing: BTreeMap<String, Steady>,
     classes: BTreeSet<&'static str>,
     logged: Option<Steady>,
+    /// Tries under way.
+    running: usize,
 }
 
 impl Retry {
@@ -76,11 +80,16 @@ impl Retry {
         let mut may_be_woken = true;
         loop {
             successes.mark_unchanged();
-            match self.shutdown.until(job()).await {
+            self.begins();
+            let tried = self.shutdown.until(job()).await;
+            self.outage().running -= 1;
+            match tried {
                 None | Some(Err(UploadError::Closed)) => return Ok(None),
                 Some(Ok(done)) => {
                     if sent(&done) {
                         self.succeeded(what);
+                    } else if self.outage().running == 0 {
+                        self.reporter.waits();
                     }
                     return Ok(Some(done));
                 }
@@ -112,6 +121,22 @@ impl Retry {
         self.shutdown.until(self.clock.sleep(wait)).await.is_some()
     }
 
+    fn begins(&self) {
+        let mut outage = self.outage();
+        outage.running += 1;
+        if outage.running == 1 {
+            self.reporter.begins(STEP);
+        }
+    }
+
+    /// The step lasts since the latest try that ended, so that it grows while S3 answers none of them.
+    fn report_step(&self) {
+        match self.outage().running {
+            0 => self.reporter.waits(),
+            _ => self.reporter.begins(STEP),
+        }
+    }
+
     fn failed(&self, what: &str, error: &UploadError, wait: Duration) {
         let (class, advice) = explain(error);
         let now = self.clock.steady();
@@ -126,6 +151,8 @@ impl Retry {
             let (jobs, again) = (outage.failing.len(), human::duration(next));
             tracing::error!(class, %error, failures, jobs, "{what} failed; again in {again}{advice}");
         }
+        drop(outage);
+        self.report_step();
     }
 
     fn succeeded(&self, what: &str) {
@@ -137,9 +164,11 @@ impl Retry {
                 let (failures, lasted) = (failing.failures, human::duration(lasted));
                 tracing::info!(failures, lasted, "S3 takes uploads again");
             }
-            *outage = Outage::default();
+            *outage = Outage { running: outage.running, ..Outage::default() };
             self.reporter.succeeded();
         }
+        drop(outage);
+        self.report_step();
         self.successes.send_modify(|successes| *successes += 1);
     }
 

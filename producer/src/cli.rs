@@ -37,9 +37,18 @@ enum Command {
     ///
     /// May be killed at any moment: the next start goes on from the log.
     #[command(
-        after_help = "Example:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml"
+        after_help = "Examples:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml\n  producer run --drain"
     )]
-    Run(Where),
+    Run {
+        #[command(flatten)]
+        place: Where,
+        /// Upload everything that is in the log, read nothing from the stream, and end.
+        ///
+        /// Seals the half-filled batch, and ends with 0 when nothing waits for S3 any more. Do so before you change
+        /// s3.bucket or s3.to_ingest, or remove a producer.
+        #[arg(long)]
+        drain: bool,
+    },
     /// Tries token, stream, bucket and log directory, one after the other.
     ///
     /// Closes the connection to the stream as soon as Adobe has answered, after at most adobe.connect_timeout for each
@@ -110,11 +119,12 @@ impl Cli {
                     || Failure::new(Exit::Unfinished, anyhow!("stopped before everything was tried"));
                 checked.unwrap_or_else(|| Err(stopped()))
             }
-            Command::Run(place) => {
-                let config = Config::load(&place.config, Secrets::Producer)?;
+            Command::Run { place, drain } => {
+                let secrets = if drain { Secrets::Store } else { Secrets::Producer };
+                let config = Config::load(&place.config, secrets)?;
                 let _telemetry = shared::telemetry::start(&config.logging, "producer", &clock)?;
                 config.warn();
-                let done = block_on(crate::run::run(config, clock, shutdown))?;
+                let done = block_on(crate::run::run(config, drain, clock, shutdown))?;
                 if let Err(failure) = &done {
                     tracing::error!(%failure, "the producer ends");
                 }

@@ -13,6 +13,7 @@
 mod cli;
 mod commands;
 mod run;
+mod drain;
 mod log_owner;
 mod source;
 mod decode;

@@ -10,13 +10,15 @@ use shared::schema::Schema;
 use shared::shutdown::Shutdown;
 use state::inspect::metrics::{activity_figures, producer_page};
 use state::log::{Log, LogError, LogReader, Resumed, Settings};
-use state::status::activity::Activity;
+use state::status::activity::{Activity, Component};
 use state::status::feed::Owner;
+use state::status::snapshot::ProducerSnapshot;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::append;
 use crate::counters::Counters;
+use crate::drain::drain;
 use crate::log_owner;
 use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
@@ -34,7 +36,13 @@ pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure>
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
 
-pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+/// Reads the stream until shutdown. With `only_drain` reads nothing, and ends when everything in the log is in S3.
+pub(crate) async fn run(
+    config: Config,
+    only_drain: bool,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
@@ -46,15 +54,22 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     tracing::info!(%instance, %dir, rows, files, batches, hits, "log open");
     let store = ObjectStore::connect(&config.s3).await;
     let reader = log.reader();
+    for batch in reader.bound_elsewhere(&Settings::place_of(&config)).map_err(LogError::from)? {
+        tracing::warn!(
+            batch = %batch.id, place = batch.place,
+            "a part of the batch is in S3 at another place than s3.bucket and s3.to_ingest say: it is finished there, and \
+             an ingester that reads that place must load it"
+        );
+    }
     let room =
         Room { max: config.log.keep_uploaded.0, shared: config.log.max_bytes.0, waiting: log.waiting() };
     let copies = UploadCopies::open(&config.log.dir, room)?;
     tokio::spawn(copies.clone().make_room_until_stopped(clock.clone(), shutdown.clone()));
-    let appender = append::start(log, clock.clone(), shutdown.clone())?;
+    let activity = Activity::new(clock.clone());
+    let appender = append::start(log, activity.reporter(Component::Log), clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
     let (log, socket) = (reader.clone(), config.producer_socket());
-    let activity = Activity::new(clock.clone());
     let (status, feed) = log_owner::start(
         log,
         copies.clone(),
@@ -67,12 +82,19 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let shown = (counters.clone(), activity.clone());
     serve_metrics(&config, reader.clone(), shown, clock.clone(), shutdown.clone());
-    let uploader = Uploader::new(&config, store, reader, appender.upload_reports, feed, clock.clone())
-        .with_copies(copies, to_republish);
+    let uploader =
+        Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone())
+            .with_copies(copies, to_republish)
+            .with_reporter(activity.reporter(Component::Upload));
     let uploader = tokio::spawn(uploader.run(resumed, appender.sealed_batches, shutdown.clone()));
     let (adobe, cache) = (&config.adobe, Some(config.token_cache()));
-    let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
-    let connections = run_connections(shared, transform, resuming, &shutdown);
+    let reading = async {
+        if only_drain {
+            return drain(reader, appender.stream, clock.clone(), &shutdown).await;
+        }
+        let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
+        run_connections(shared.with_activity(activity), transform, resuming, &shutdown).await
+    };
 
     let parts = Parts { uploader, status, log: appender.ended };
     let mut failure = None;
@@ -81,7 +103,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         clock.sleep(config.shutdown.timeout.0).await;
     };
     let ended = tokio::select! {
-        ended = parts.run(connections, &mut failure, &shutdown) => ended,
+        ended = parts.run(reading, &mut failure, &shutdown) => ended,
         () = overdue => {
             tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
             Ok(())
@@ -104,7 +126,8 @@ fn serve_metrics(
 ) {
     let wall = clock.clone();
     let page = move || {
-        let mut page = producer_page(&Owner::snapshot(&log)?, wall.wall());
+        let snapshot = ProducerSnapshot { components: activity.components(), ..Owner::snapshot(&log)? };
+        let mut page = producer_page(&snapshot, wall.wall());
         counters.show(&mut page);
         activity_figures(&mut page, &activity, wall.wall());
         Ok(page)
@@ -123,16 +146,17 @@ impl Parts {
     /// known, since the rest may take too long.
     async fn run(
         mut self,
-        connections: impl Future<Output = Result<(), Failure>>,
+        reading: impl Future<Output = Result<(), Failure>>,
         failure: &mut Option<Failure>,
         shutdown: &Shutdown,
     ) -> Result<(), LogError> {
-        tokio::pin!(connections);
+        tokio::pin!(reading);
         let mut uploaded = false;
-        // The connections end by a signal or an error, the uploader and the log by an error only.
+        // The connections end by a signal or an error, a drain also when it is done, the uploader and the log by an error
+        // only.
         let first = loop {
             tokio::select! {
-                ended = &mut connections => break ended,
+                ended = &mut reading => break ended,
                 ended = &mut self.uploader, if !uploaded => match ended {
                     Ok(Ok(())) if shutdown.is_stopping() => uploaded = true,
                     ended => break Err(ended_by_itself(ended.ok().and_then(Result::err))),

@@ -246,7 +246,7 @@ fn a_log_keeps_the_columns_of_what_it_has_not_published() {
 }
 
 #[test]
-fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
+fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded_and_else_is_finished_there() {
     let dir = tempfile::tempdir().unwrap();
     let now = start();
     let (mut log, _) = Log::open(settings(dir.path()), now).unwrap();
@@ -257,8 +257,11 @@ fn a_batch_goes_somewhere_else_only_while_none_of_it_has_been_uploaded() {
     assert_eq!(log.reader().batch(0).unwrap().place, "s3://other/ToIngest/");
     log.uploaded(0, upload()).unwrap();
     drop(log);
-    let error = Log::open(settings(dir.path()), now).err().unwrap().to_string();
-    assert!(error.contains("stands half in s3://other/ToIngest/"), "{error}");
+    let home = settings(dir.path());
+    let (log, _) = Log::open(home.clone(), now).unwrap();
+    assert_eq!(log.reader().batch(0).unwrap().place, "s3://other/ToIngest/");
+    let elsewhere = log.reader().bound_elsewhere(&home.place).unwrap();
+    assert_eq!(elsewhere.len(), 1, "{elsewhere:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use shared::ids::Instance;
 use shared::layout::Compression;
 use shared::shutdown::Shutdown;
 use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
+use state::status::activity::{Activity, Component};
 
 use crate::append::{Appender, Block, ConnectionEvent, Decoded, start};
 
@@ -77,7 +78,9 @@ async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_no
     let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
     let begun = clock.wall();
-    let mut appender = start(log, clock.clone(), Shutdown::new()).unwrap();
+    let mut appender =
+        start(log, Activity::new(clock.clone()).reporter(Component::Log), clock.clone(), Shutdown::new())
+            .unwrap();
 
     appender.stream.send(ConnectionEvent::Started(0)).await.unwrap();
     appender.stream.send(ConnectionEvent::Block(0, one_row(1))).await.unwrap();
@@ -118,7 +121,9 @@ async fn a_batch_that_was_begun_by_a_clock_that_was_ahead_is_closed_after_its_ag
     let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
     assert_eq!(sealed(&reader), 0);
-    let appender = start(log, clock.clone(), Shutdown::new()).unwrap();
+    let appender =
+        start(log, Activity::new(clock.clone()).reporter(Component::Log), clock.clone(), Shutdown::new())
+            .unwrap();
     let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     let Appender { stream, upload_reports, ended, .. } = appender;

@@ -3,8 +3,10 @@
 use std::io;
 
 use shared::clock::{Clock, Steady};
+use shared::human;
 use shared::shutdown::Shutdown;
 use state::log::{Committed, Log, LogError};
+use state::status::activity::Reporter;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
@@ -22,7 +24,7 @@ pub(crate) struct Appender {
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
 }
 
-pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
+pub(crate) fn start(log: Log, reporter: Reporter, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (upload_reports, reports) = mpsc::channel(REPORTS_WAITING);
     // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
@@ -30,7 +32,7 @@ pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Ap
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
-        let writer = Writer { log, clock, sealed, full: false, stopping: false, dropping: false };
+        let writer = Writer { log, reporter, clock, sealed, full: false, stopping: false, dropping: false };
         // Nobody waits for the end any more when the time for an orderly stop has run out.
         let _ = end.send(runtime.block_on(writer.run(from_stream, reports, &shutdown)));
     })?;
@@ -39,6 +41,7 @@ pub(crate) fn start(log: Log, clock: Clock, shutdown: Shutdown) -> io::Result<Ap
 
 struct Writer {
     log: Log,
+    reporter: Reporter,
     clock: Clock,
     sealed: mpsc::UnboundedSender<u64>,
     full: bool,
@@ -150,19 +153,29 @@ impl Writer {
     }
 
     fn check_full(&mut self) -> Result<(), LogError> {
-        if self.log.is_full() == self.full {
+        let was_full = self.full;
+        self.full = if was_full { !self.log.has_room() } else { self.log.is_full() };
+        if !self.full && !was_full {
             return Ok(());
         }
-        self.full = !self.full;
         let bytes = self.log.waiting_bytes();
         if self.full {
+            let [waiting, max] = [bytes, self.log.max_bytes()].map(human::bytes);
+            let why = format!(
+                "{waiting} of {max} (log.max_bytes) wait for S3; the stream is not read. Nothing is lost while Adobe \
+                 holds the hits: let the producer reach S3"
+            );
+            self.reporter.held("full", &why);
+        }
+        if self.full && !was_full {
             tracing::error!(
                 bytes,
                 "the log is full (log.max_bytes): the stream is not read until S3 has taken some"
             );
             // The open batch is sealed now, or it would wait here for its age.
             self.log.submit(self.clock.now())?;
-        } else {
+        } else if !self.full {
+            self.reporter.succeeded();
             tracing::info!(bytes, "the log has room again: reading on");
         }
         Ok(())

@@ -16,8 +16,6 @@ use shared::exit::{Exit, Failure, io_exit};
 use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report, Step, failed};
 use shared::{admin, telemetry};
-use state::inspect::dump::{HalfWritten, half_written_elsewhere};
-use state::log::place;
 use state::status::feed::{self, AskError};
 use state::store::Kind;
 
@@ -33,7 +31,7 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
     report.line("log directory", dir.map_err(failed))?;
     report.step("log files", telemetry::try_dir(&config.logging, "producer", clock))?;
     report.step("metrics", metrics_port(config).await)?;
-    report.step("half-written batch", half_written(config, clock).await)?;
+    report.step("half-written batch", elsewhere::half_written(config))?;
     let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
     let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
     report.line("network", Ok(config.s3.egress.report(urls)))?;
@@ -46,30 +44,6 @@ fn schema(config: &Config) -> Outcome {
     let schema = config.schema.load().map_err(failed)?;
     crate::run::transform(config, &schema).map_err(failed)?;
     Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
-}
-
-/// Whether a start would refuse this bucket and prefix, because a batch stands half in others.
-async fn half_written(config: &Config, clock: &Clock) -> Step {
-    let nobody_answers = matches!(
-        feed::snapshot::<Value>(&config.producer_socket()).await,
-        Err(AskError::Nobody(_) | AskError::Broken(_))
-    );
-    if nobody_answers && state::in_use(&config.log.dir).unwrap_or(true) {
-        return Step::Skipped("the log is in use by a process that does not answer".to_owned());
-    }
-    let place = place(config);
-    match half_written_elsewhere(config, clock, &place).await {
-        Ok(None) => Step::Skipped("there is no log yet".to_owned()),
-        Ok(Some(None)) => Step::Tried(Ok("none in another bucket or prefix".to_owned())),
-        Ok(Some(Some(HalfWritten { batch, place: old }))) => {
-            let mend = format!(
-                "batch {batch} stands half in {old}: run with that s3.bucket and s3.to_ingest until `state dump` shows it \
-                 published, then change to {place}"
-            );
-            Step::Tried(Err((Exit::Data, mend)))
-        }
-        Err(failure) => Step::Tried(Err(failed(failure))),
-    }
 }
 
 async fn metrics_port(config: &Config) -> Step {
@@ -173,5 +147,6 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
     }))
 }
 
+mod elsewhere;
 #[cfg(test)]
 mod tests;

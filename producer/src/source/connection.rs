@@ -19,6 +19,7 @@ use shared::config::Reset;
 use shared::exit::{Exit, Failure};
 use shared::human;
 use shared::shutdown::Shutdown;
+use state::status::activity::{Component, Reporter};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -86,6 +87,7 @@ pub struct Connection {
     moved: bool,
     policy: ReconnectPolicy,
     damage: DamageHistory,
+    reporter: Reporter,
 }
 
 /// What to do after a step.
@@ -107,7 +109,11 @@ impl Connection {
         let alone = config.connections == 1 || config.reset != Reset::Smallest;
         let policy = ReconnectPolicy::new(config.retry_max.0, alone);
         let damage = DamageHistory::new(shared.seen.clone());
-        Self { number, shared, transform, resuming, moved: false, policy, damage }
+        let reporter = match config.connections {
+            1 => shared.activity.reporter(Component::Stream),
+            _ => shared.activity.reporter_of(Component::Stream, number),
+        };
+        Self { number, shared, transform, resuming, moved: false, policy, damage, reporter }
     }
 
     /// Reads until shutdown, or until it needs an operator.
@@ -132,6 +138,7 @@ impl Connection {
 
     /// Tries once: gets a token, connects, and reads until the session ends.
     pub async fn step(&mut self, shutdown: &Shutdown) -> Result<Next, Failure> {
+        self.reporter.begins("connecting");
         let Some(token) = shutdown.until(self.shared.tokens.get()).await else { return Ok(Next::Stop) };
         let token = match token {
             Ok(token) => token,
@@ -141,7 +148,11 @@ impl Connection {
                 return Err(Failure::new(Exit::Config, error));
             }
             // The request has logged why.
-            Err(NoToken { wait, .. }) => return Ok(Next::After(wait)),
+            Err(NoToken { error, wait }) => {
+                let class = if matches!(error, TokenError::NotAccepted) { "401" } else { "token" };
+                self.reporter.failed(class, &error, Some(wait));
+                return Ok(Next::After(wait));
+            }
         };
         let Shared { config, http, clock, .. } = &self.shared;
         // A log that never read the stream may follow one that is lost. So with "smallest" it asks too for what Adobe
@@ -156,6 +167,8 @@ impl Connection {
             Some(Ok(response)) => {
                 let host = response.url().host_str().unwrap_or_default();
                 tracing::info!(connection = self.number, host, ?reset, "reading the stream");
+                // Not with the first record: a quiet stream may bring none for minutes, and is connected all the same.
+                self.reporter.succeeded();
                 self.resuming = true;
                 Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
             }
@@ -171,6 +184,11 @@ impl Connection {
             }
             ConnectError::Forbidden(_) => Retry::NeedsOperator("check adobe.redirect_hosts"),
             ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
+        };
+        let class = match error {
+            ConnectError::Refused { status, .. } => status.to_string(),
+            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) => "redirect".to_owned(),
+            ConnectError::Network { .. } => "network".to_owned(),
         };
         let (connection, longest) = (self.number, self.shared.config.retry_max.0);
         let next = match retry {
@@ -189,7 +207,22 @@ impl Connection {
                 Next::After(longest)
             }
         };
-        tracing::warn!(connection, %error, failures = self.policy.backoff.failures(), "the stream is not connected");
+        let wait = match next {
+            Next::After(wait) => wait,
+            Next::AtOnce | Next::Stop => Duration::ZERO,
+        };
+        let why = match error {
+            ConnectError::Network { .. } => {
+                format!("{error}; check the network, its proxy (HTTPS_PROXY) and adobe.stream_url")
+            }
+            // They say what to do themselves.
+            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) => error.to_string(),
+            ConnectError::Refused { .. } => format!("{error}; {}", retry.advice()),
+        };
+        self.reporter.failed(&class, &why, Some(wait));
+        // Every refusal counts, also one that the back-off does not count.
+        let failures = self.reporter.failing().map_or(1, |failing| failing.failures);
+        tracing::warn!(connection, %error, failures, "the stream is not connected");
         Ok(next)
     }
 
@@ -223,7 +256,7 @@ impl Connection {
         let ended = session::read(&self.shared, response, pieces, threads, broken, begun, shutdown).await?;
         let now = self.shared.clock.steady();
         self.record(&ended, token).await;
-        self.shared.out.send(ConnectionEvent::Ended(self.number, ended.why)).await.ok()?;
+        self.shared.out.send(ConnectionEvent::Ended(self.number, ended.why.clone())).await.ok()?;
         let mut session = ended.session;
         if session.end == End::Interrupted {
             return Some(Next::After(Duration::ZERO));
@@ -231,6 +264,11 @@ impl Connection {
         let times = &self.shared.catch_up_times;
         session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
         let wait = self.policy.session_ended(&session, times.longest(now));
+        // One that is followed at once is no failure: Adobe ends connections now and then.
+        if let Some(wait) = wait {
+            let class = if session.end.is_damage() { "damaged" } else { "ended" };
+            self.reporter.failed(class, &ended.why, Some(wait));
+        }
         Some(wait.map_or(Next::AtOnce, Next::After))
     }
 

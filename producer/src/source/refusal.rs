@@ -15,6 +15,21 @@ pub(crate) enum Retry {
     NeedsOperator(&'static str),
 }
 
+impl Retry {
+    /// What an operator should know, or do.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::NewToken => "a new token is requested",
+            Self::After(_) => {
+                "Adobe says this after rapid reconnects, while the stream moves, and while other clients hold its \
+                 places (adobe.max_connections); if it lasts, look for another client of the stream"
+            }
+            Self::BackOff => "it may pass; if it lasts, ask Customer Care",
+            Self::NeedsOperator(advice) => advice,
+        }
+    }
+}
+
 /// Longest `Retry-After` that is followed: a stream that moves is back sooner, and Adobe holds hits for a while only.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(900);
 

@@ -11,6 +11,7 @@ use shared::clock::{Clock, Steady};
 use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
 use state::log::KnownHits;
+use state::status::activity::Activity;
 use tokio::sync::{mpsc, watch};
 
 use crate::append::ConnectionEvent;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub(crate) broken: watch::Sender<u64>,
     pub(crate) catch_up_times: CatchUpTimes,
     pub(crate) seen: SeenRecords,
+    /// Where each connection reports what it is doing.
+    pub(crate) activity: Activity,
 }
 
 impl Shared {
@@ -55,8 +58,13 @@ impl Shared {
         let tokens = Tokens::new(http.clone(), config, cache, clock.clone())
             .map_err(|error| Failure::new(Exit::Config, error))?;
         let (broken, catch_up_times, seen) = Default::default();
-        let config = config.clone();
-        Ok(Self { config, http, tokens, counters, out, known, clock, broken, catch_up_times, seen })
+        let (config, activity) = (config.clone(), Activity::new(clock.clone()));
+        Ok(Self { config, http, tokens, counters, out, known, clock, broken, catch_up_times, seen, activity })
+    }
+
+    /// Reports to the activity of the service.
+    pub(crate) fn with_activity(self, activity: Activity) -> Self {
+        Self { activity, ..self }
     }
 }
 

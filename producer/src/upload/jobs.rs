@@ -12,13 +12,22 @@ use state::status::feed::Published;
 use crate::append::UploadReport;
 use crate::upload::context::{Context, UploadError, blocking};
 
-/// The files of a sealed batch that are not in S3.
-pub(super) async fn to_upload(log: LogReader, batch: u64) -> Result<Vec<u64>, LogError> {
+/// A sealed batch, by its number in the log, and what is left to do for it.
+pub(super) struct SealedBatch {
+    pub(super) number: u64,
+    pub(super) id: BatchId,
+    /// Its files that are not in S3: the number in the log, and that in the batch.
+    pub(super) missing: Vec<(u64, u32)>,
+}
+
+/// What is left to do for a sealed batch.
+pub(super) async fn to_upload(log: LogReader, number: u64) -> Result<SealedBatch, LogError> {
     let read = tokio::task::spawn_blocking(move || {
-        let record = log.batch(batch)?;
+        let record = log.batch(number)?;
         let files = (record.first_file..).zip(log.files_of(&record)?);
         let missing = files.filter(|(_, file)| !matches!(file.status, FileStatus::Uploaded(_)));
-        Ok(missing.map(|(file, _)| file).collect())
+        let missing = missing.map(|(number, file)| (number, file.no)).collect();
+        Ok(SealedBatch { number, id: record.id, missing })
     });
     read.await.map_err(|error| LogError::Missing(error.to_string()))?
 }
@@ -36,9 +45,10 @@ pub(super) async fn upload(context: Arc<Context>, file: u64) -> Result<Option<u6
     });
     let (record, batch, rows, content) = prepared.await??;
     let name = layout::file_name(record.no, batch.compression);
-    let key = layout::folder(&context.place.to_ingest, batch.id) + &name;
+    let (store, place) = context.destination(&batch.place);
+    let key = layout::folder(&place.to_ingest, batch.id) + &name;
     let bytes = content.len() as u64;
-    let stored = context.store.put(&key, content.clone()).await?;
+    let stored = store.put(&key, content.clone()).await?;
     // Before the log drops the rows.
     context.keep_copy(batch.id, name, content).await;
     let upload = Upload { bytes, crc32: stored.crc32, etag: stored.etag, content: Some(rows) };
@@ -58,10 +68,11 @@ pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<
         Ok::<_, LogError>((record, columns, files))
     });
     let (record, columns, files) = read.await??;
-    let seal = context.place.seal(&record, columns, &files).ok_or(UploadError::Closed)?;
-    let [(manifest_key, manifest), (seal_key, sealed)] = context.place.manifest_and_seal(&seal);
-    context.store.put(&manifest_key, manifest).await?;
-    context.store.put(&seal_key, sealed.clone()).await?;
+    let (store, place) = context.destination(&record.place);
+    let seal = place.seal(&record, columns, &files).ok_or(UploadError::Closed)?;
+    let [(manifest_key, manifest), (seal_key, sealed)] = place.manifest_and_seal(&seal);
+    store.put(&manifest_key, manifest).await?;
+    store.put(&seal_key, sealed.clone()).await?;
     context.keep_copy(record.id, SEAL.to_owned(), sealed).await;
     context.report(|noted| UploadReport::BatchPublished(batch, noted)).await?;
     tracing::info!(batch = %record.id, rows = record.rows, files = record.files, "batch published");
@@ -96,14 +107,19 @@ pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<O
 async fn put_copies(context: &Context, batch: BatchId) -> Result<u64, UploadError> {
     let copies = context.copies.clone();
     let mut seal = blocking(move || copies.seal(batch)).await?.map_err(UploadError::CopyGone)?;
-    let folder = layout::folder(&context.place.to_ingest, batch);
+    let log = context.log.clone();
+    let batches = blocking(move || log.batches()).await?.map_err(LogError::from)?;
+    let recorded = batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.place.as_str());
+    // The log may have forgotten it.
+    let (store, place) = context.destination(recorded.unwrap_or_default());
+    let folder = layout::folder(&place.to_ingest, batch);
     for file in &mut seal.files {
         let (copies, wanted) = (context.copies.clone(), file.clone());
         let content = blocking(move || copies.file(batch, &wanted)).await?.map_err(UploadError::CopyGone)?;
-        file.etag = context.store.put(&format!("{folder}{}", file.name), content).await?.etag;
+        file.etag = store.put(&format!("{folder}{}", file.name), content).await?.etag;
     }
-    for (key, content) in context.place.manifest_and_seal(&seal) {
-        context.store.put(&key, content).await?;
+    for (key, content) in place.manifest_and_seal(&seal) {
+        store.put(&key, content).await?;
     }
     Ok(seal.rows)
 }

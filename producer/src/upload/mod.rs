@@ -7,6 +7,7 @@
 mod uploader;
 mod rejects;
 mod jobs;
+mod retry;
 mod context;
 pub(crate) mod copies;
 #[cfg(test)]

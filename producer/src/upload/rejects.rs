@@ -12,7 +12,8 @@ use shared::layout::{self, Compression};
 use state::log::{Chosen, LogError, LogReader, RejectLine};
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, Retry, UploadError, blocking};
+use crate::upload::context::{Context, UploadError, blocking};
+use crate::upload::retry::Retry;
 
 /// The rejects of one object at most, by count and by the bytes of their lines.
 const MAX_REJECTS: usize = 1000;
@@ -40,7 +41,7 @@ impl Rejects {
         let (mut full_only, mut all_uploaded) = (false, retry.clock.steady());
         loop {
             let upload = || self.upload(full_only, retry.clock.wall());
-            while retry.until_done("upload of rejects", upload).await? == Some(true) {}
+            while retry.until_sent("upload of rejects", upload, |sent| *sent).await? == Some(true) {}
             if !full_only {
                 all_uploaded = retry.clock.steady();
             }

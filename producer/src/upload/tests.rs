@@ -9,6 +9,7 @@ use shared::config::{Config, Secrets};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
+use state::status::activity::{Activity, Component};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
@@ -105,7 +106,13 @@ async fn however_many_batches_wait_after_an_outage_no_more_than_s3_uploads_are_p
     let (log, left) = Log::open(settings, clock.now()).unwrap();
     assert_eq!(left.sealed.len(), BATCHES);
     let (reader, shutdown) = (log.reader(), Shutdown::new());
-    let appender = append::start(log, clock.clone(), shutdown.clone()).unwrap();
+    let appender = append::start(
+        log,
+        Activity::new(clock.clone()).reporter(Component::Log),
+        clock.clone(),
+        shutdown.clone(),
+    )
+    .unwrap();
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
     let uploader =
@@ -134,7 +141,13 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     let settings = Settings::of(&config, &config.schema.load().unwrap());
     let (log, left) = Log::open(settings, clock.now()).unwrap();
     let reader = log.reader();
-    let appender = append::start(log, clock.clone(), shutdown.clone()).unwrap();
+    let appender = append::start(
+        log,
+        Activity::new(clock.clone()).reporter(Component::Log),
+        clock.clone(),
+        shutdown.clone(),
+    )
+    .unwrap();
     let (feed, _) = broadcast::channel(1);
     let store = ObjectStore::connect(&config.s3).await;
     let uploader =

@@ -10,15 +10,17 @@ use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{LogError, LogReader, Resumed};
+use state::status::activity::{Activity, Component, Reporter};
 use state::status::feed::Published;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc};
 use tokio::task::JoinSet;
 
 use crate::append::UploadReport;
-use crate::upload::context::{Context, Place, Retry, UploadError};
+use crate::upload::context::{Context, Place, UploadError};
 use crate::upload::copies::UploadCopies;
-use crate::upload::jobs::{self, to_upload};
+use crate::upload::jobs::{self, SealedBatch, to_upload};
 use crate::upload::rejects::Rejects;
+use crate::upload::retry::Retry;
 
 /// Brings what the log holds to S3.
 pub struct Uploader {
@@ -28,6 +30,7 @@ pub struct Uploader {
     /// Files on their way at once; so many batches, too.
     at_once: usize,
     republish: mpsc::Receiver<BatchId>,
+    reporter: Reporter,
     clock: Clock,
 }
 
@@ -52,6 +55,7 @@ impl Uploader {
             rejects_every: config.batch.max_batch_age.0,
             at_once: config.s3.uploads,
             republish: mpsc::channel(1).1,
+            reporter: Activity::new(clock.clone()).reporter(Component::Upload),
             clock,
         }
     }
@@ -60,6 +64,11 @@ impl Uploader {
     pub(crate) fn with_copies(mut self, copies: UploadCopies, republish: mpsc::Receiver<BatchId>) -> Self {
         self.context.copies = copies;
         Self { republish, ..self }
+    }
+
+    /// Reports to the activity of the service.
+    pub(crate) fn with_reporter(self, reporter: Reporter) -> Self {
+        Self { reporter, ..self }
     }
 
     /// Uploads all rejects so often.
@@ -76,7 +85,7 @@ impl Uploader {
         shutdown: Shutdown,
     ) -> Result<(), LogError> {
         let context = Arc::new(self.context);
-        let retry = Retry { clock: self.clock, shutdown: shutdown.clone() };
+        let retry = Retry::new(self.reporter, self.clock, shutdown.clone());
         let mut jobs = Jobs { tasks: JoinSet::new(), retry: retry.clone(), context: context.clone() };
         let rejects = Rejects { context: context.clone(), prefix: self.rejected, every: self.rejects_every };
         jobs.tasks.spawn(async move { rejects.run(retry).await.map(|()| None) });
@@ -84,23 +93,23 @@ impl Uploader {
         let [uploading, publishing, republishing] = [(); 3].map(|()| Arc::new(Semaphore::new(self.at_once)));
         let mut queue = Queue::default();
         for batch in left.sealed {
-            queue.add(batch, to_upload(context.log.clone(), batch).await?);
+            queue.add(to_upload(context.log.clone(), batch).await?);
         }
         loop {
             tokio::select! {
                 () = shutdown.stopping() => return Ok(()),
                 Some(batch) = sealed.recv() => {
-                    queue.add(batch, to_upload(context.log.clone(), batch).await?);
+                    queue.add(to_upload(context.log.clone(), batch).await?);
                 }
                 Ok(permit) = uploading.clone().acquire_owned(), if !queue.files.is_empty() => {
-                    if let Some(file) = queue.files.pop_front() {
-                        jobs.spawn(format!("upload of file {file}"), permit, file, jobs::upload);
+                    if let Some((file, batch, no)) = queue.files.pop_front() {
+                        jobs.spawn(format!("upload of batch {batch}, file {no}"), permit, file, jobs::upload);
                     }
                 }
                 // Each sealed batch is published by one job, started when its last file is up.
                 Ok(permit) = publishing.clone().acquire_owned(), if !queue.complete.is_empty() => {
-                    if let Some(batch) = queue.complete.pop_front() {
-                        jobs.spawn(format!("publishing of batch {batch}"), permit, batch, jobs::publish);
+                    if let Some((batch, id)) = queue.complete.pop_front() {
+                        jobs.spawn(format!("publishing of batch {id}"), permit, batch, jobs::publish);
                     }
                 }
                 // The condition is evaluated again when a job has ended.
@@ -151,28 +160,29 @@ impl Jobs {
 
 #[derive(Default)]
 struct Queue {
-    files: VecDeque<u64>,
-    /// Files of each sealed batch that are not in S3.
-    missing: BTreeMap<u64, usize>,
+    /// Files to upload: the number in the log, the batch, and the number in the batch.
+    files: VecDeque<(u64, BatchId, u32)>,
+    /// How many files of each sealed batch are not in S3.
+    missing: BTreeMap<u64, (BatchId, usize)>,
     /// Batches whose files are all in S3.
-    complete: VecDeque<u64>,
+    complete: VecDeque<(u64, BatchId)>,
 }
 
 impl Queue {
-    fn add(&mut self, batch: u64, files: Vec<u64>) {
-        match files.len() {
-            0 => self.complete.push_back(batch),
-            missing => _ = self.missing.insert(batch, missing),
+    fn add(&mut self, SealedBatch { number, id, missing }: SealedBatch) {
+        match missing.len() {
+            0 => self.complete.push_back((number, id)),
+            files => _ = self.missing.insert(number, (id, files)),
         }
-        self.files.extend(files);
+        self.files.extend(missing.into_iter().map(|(file, no)| (file, id, no)));
     }
 
     fn file_uploaded(&mut self, batch: u64) {
-        let Some(missing) = self.missing.get_mut(&batch) else { return };
+        let Some((id, missing)) = self.missing.get_mut(&batch) else { return };
         *missing -= 1;
         if *missing == 0 {
+            self.complete.push_back((batch, *id));
             self.missing.remove(&batch);
-            self.complete.push_back(batch);
         }
     }
 }

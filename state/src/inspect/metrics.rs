@@ -9,7 +9,7 @@ use shared::metrics::Page;
 use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
-use crate::status::activity::{Activity, ComponentStatus};
+use crate::status::activity::{Activity, Component, ComponentStatus};
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 type Gauge = (&'static str, &'static str, f64);
@@ -40,6 +40,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     page.gauges("batches", "Batches that are not yet in S3", "status", batches);
     let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
     gauges(&mut page, stream_gauges(snapshot, now));
+    gauges(&mut page, room_gauges(snapshot));
     gauges(
         &mut page,
         [
@@ -61,14 +62,29 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     page
 }
 
-fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> [Gauge; 2] {
+fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> {
     let sessions = &snapshot.sessions;
     let connected = sessions.iter().filter(|session| session.ended.is_none()).count();
     let newest = sessions.iter().filter_map(|session| session.last_received).max();
     let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
-    [
-        ("connections", "Connections to the stream that are open", connected as f64),
-        ("stream_behind_seconds", behind, age(newest, now)),
+    let mut gauges = vec![("connections", "Connections to the stream that are open", connected as f64)];
+    // 0 would look healthy before there was a hit.
+    gauges.extend(newest.map(|newest| ("stream_behind_seconds", behind, age(Some(newest), now))));
+    gauges
+}
+
+/// What counts against `log.max_bytes`; nothing when the producer does not run.
+fn room_gauges(snapshot: &ProducerSnapshot) -> Vec<Gauge> {
+    let (Some(waiting), Some(max)) = (snapshot.waiting_bytes, snapshot.max_bytes) else { return vec![] };
+    let is_full = |status: &ComponentStatus| {
+        status.component == Component::Log
+            && status.failing.as_ref().is_some_and(|failing| failing.class == "full")
+    };
+    let full = f64::from(snapshot.components.iter().any(is_full));
+    vec![
+        ("log_waiting_bytes", "Bytes that wait for S3", waiting as f64),
+        ("log_max_bytes", "log.max_bytes: so many may wait for S3", max as f64),
+        ("log_full", "1 while as much waits for S3 as may: the stream is not read", full),
     ]
 }
 
@@ -197,6 +213,7 @@ mod tests {
         });
         let snapshot: ProducerSnapshot = serde_json::from_value(snapshot).unwrap();
         let text = producer_page(&snapshot, DateTime::UNIX_EPOCH).text();
+        assert!(!text.contains("stream_behind_seconds") && !text.contains("log_full"), "{text}");
         for line in [
             "livestream_producer_gaps_total 2",
             "livestream_producer_gap_seconds_total 318",

@@ -46,7 +46,7 @@ pub use reader::{Dedup, LogReader};
 pub use record::{BatchRecord, Chosen, FileRecord, Gap, GapTotals, HitId, RejectLine, Session};
 pub use resume::Resumed;
 pub use sessions::ENDED_WITHOUT_A_WORD;
-pub use settings::{Settings, place};
+pub use settings::Settings;
 pub use status::{BatchStatus, FileStatus, IllegalMove, LogError, Upload};
 #[cfg(test)]
 pub(crate) use verify::check;

@@ -1,6 +1,8 @@
 //! Reads the log, from any thread and while it is written.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,8 @@ pub(crate) struct Figures {
     pub(crate) instance: Instance,
     pub(crate) totals: Counts,
     pub(crate) disk_bytes: u64,
+    /// Bytes that wait for S3 and how many may, if the owner asks.
+    pub(crate) room: Option<(u64, u64)>,
     pub(crate) hits: u64,
     pub(crate) dedup: Dedup,
     pub(crate) rejects: u64,
@@ -51,16 +55,22 @@ pub struct LogReader {
     store: Store,
     /// The owner keeps it; any other reader counts it when it is needed.
     progress: Option<Progress>,
+    /// Bytes that wait for S3 and how many may, as the owner keeps them.
+    waiting: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl LogReader {
-    pub(super) fn new(store: Store, progress: Option<Progress>) -> Self {
-        Self { store, progress }
+    pub(super) fn of_owner(store: Store, progress: Progress, waiting: (Arc<AtomicU64>, u64)) -> Self {
+        Self { store, progress: Some(progress), waiting: Some(waiting) }
     }
 
     /// Opens the log in `dir` to read it, when no producer runs.
     pub fn open_to_read(dir: &Path) -> Result<Self, StoreError> {
-        Store::open_to_read(dir, Kind::Producer, check).map(|store| Self::new(store, None))
+        Store::open_to_read(dir, Kind::Producer, check).map(|store| Self {
+            store,
+            progress: None,
+            waiting: None,
+        })
     }
 
     /// A file's record.
@@ -82,6 +92,13 @@ impl LogReader {
     pub fn batches(&self) -> Result<Vec<(u64, BatchRecord)>, StoreError> {
         let numbered = |(key, record): (sled::IVec, _)| (seq_of(&key), record);
         self.store.scan_json(Table::Batches).map(|item| item.map(numbered)).collect()
+    }
+
+    /// The batches that are not published and not for `place`. Some of their files stand in S3, or the next start with
+    /// `place` takes them there.
+    pub fn bound_elsewhere(&self, place: &str) -> Result<Vec<BatchRecord>, StoreError> {
+        let batches = self.batches()?.into_iter().map(|(_, batch)| batch);
+        Ok(batches.filter(|batch| batch.status != BatchStatus::Published && batch.place != place).collect())
     }
 
     /// The files of a batch, in order.
@@ -158,6 +175,7 @@ impl LogReader {
             instance: self.instance()?,
             totals: sums.totals,
             disk_bytes: self.store.size_on_disk(),
+            room: self.waiting.as_ref().map(|(bytes, max)| (bytes.load(Ordering::Relaxed), *max)),
             hits: sums.hits,
             dedup: Dedup {
                 last_received: sums.last_received,

@@ -43,6 +43,9 @@ impl Log {
     ///
     /// The filling batch gets a new id. Nothing of it went to S3, and this may be a copy of a log that goes on too: what
     /// either of them seals has a name of its own, so that no object overwrites another one's content.
+    ///
+    /// With another place, what is new goes there, and batches of which nothing is in S3. Any other batch is finished in
+    /// its own place: its rows that went there are dropped here already.
     pub fn open(settings: Settings, now: impl Into<Moment>) -> Result<(Self, Resumed), LogError> {
         let now = now.into();
         let instance = settings.instance.to_string();
@@ -117,8 +120,10 @@ fn find_batches(
     for item in shipping.store.scan_json::<BatchRecord>(Table::Batches) {
         let (key, mut record) = item?;
         let seq = seq_of(&key);
-        if record.status != BatchStatus::Published && record.place != settings.place {
-            check_unshipped(&shipping.store, &record, settings)?;
+        if record.status != BatchStatus::Published
+            && record.place != settings.place
+            && !is_begun(&shipping.store, &record)?
+        {
             record.place.clone_from(&settings.place);
             change.put(Table::Batches, &key, &record);
         }
@@ -131,18 +136,10 @@ fn find_batches(
     Ok(shipping.store.apply(change)?)
 }
 
-/// A batch may go somewhere else only while none of its files is where it was to go: those rows are dropped here already.
-fn check_unshipped(store: &Store, batch: &BatchRecord, settings: &Settings) -> Result<(), LogError> {
+/// Whether a file of the batch stands in S3.
+fn is_begun(store: &Store, batch: &BatchRecord) -> Result<bool, LogError> {
     let files = batch.read_files(store)?;
-    if files.iter().all(|file| !matches!(file.status, FileStatus::Uploaded(_))) {
-        return Ok(());
-    }
-    let (id, old, new) = (batch.id, &batch.place, &settings.place);
-    let what = format!(
-        "batch {id} stands half in {old}: start with that s3.bucket and s3.to_ingest until `state \
-                            dump` shows it published, then change to {new}"
-    );
-    Err(StoreError::Foreign { dir: settings.dir.clone(), what }.into())
+    Ok(files.iter().any(|file| matches!(file.status, FileStatus::Uploaded(_))))
 }
 
 fn renew_batch(filling: &mut Filling, settings: &Settings, change: &mut Change) -> bool {

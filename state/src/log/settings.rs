@@ -39,6 +39,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Where the files of a configuration go.
+    pub fn place_of(config: &Config) -> String {
+        format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest)
+    }
+
     /// The settings a configuration asks for.
     pub fn of(config: &Config, schema: &Schema) -> Self {
         Self {
@@ -47,7 +52,7 @@ impl Settings {
             schema: schema.fingerprint(),
             columns: schema.in_row().map(|column| column.name.clone()).collect(),
             compression: config.batch.compression,
-            place: place(config),
+            place: Self::place_of(config),
             commit_rows: config.log.commit_rows as usize,
             commit_interval: config.log.commit_interval.0,
             records_per_file: config.batch.records_per_file.into(),
@@ -63,11 +68,6 @@ impl Settings {
             connections: config.adobe.connections,
         }
     }
-}
-
-/// Where files go: bucket and prefix, as `s3://bucket/prefix`.
-pub fn place(config: &Config) -> String {
-    format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest)
 }
 
 /// Milliseconds of a time.

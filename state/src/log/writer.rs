@@ -332,6 +332,17 @@ impl Log {
         self.waiting_bytes() >= self.settings.max_bytes
     }
 
+    /// Whether a twentieth of the limit is free: only then a log that was full takes more, or it would be full again at
+    /// once.
+    pub fn has_room(&self) -> bool {
+        self.waiting_bytes() <= self.settings.max_bytes - self.settings.max_bytes / 20
+    }
+
+    /// Bytes that may wait for S3.
+    pub fn max_bytes(&self) -> u64 {
+        self.settings.max_bytes
+    }
+
     /// Bytes that wait for S3.
     pub fn waiting_bytes(&self) -> u64 {
         self.shipping.waiting_bytes.load(Ordering::Relaxed)
@@ -359,6 +370,11 @@ impl Log {
 
     /// A handle that reads and does not write.
     pub fn reader(&self) -> LogReader {
-        LogReader::new(self.shipping.store.clone(), Some(self.shipping.progress.clone()))
+        let Self { shipping, settings, .. } = self;
+        LogReader::of_owner(
+            shipping.store.clone(),
+            shipping.progress.clone(),
+            (shipping.waiting_bytes.clone(), settings.max_bytes),
+        )
     }
 }

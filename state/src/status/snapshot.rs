@@ -33,6 +33,12 @@ pub struct ProducerSnapshot {
     /// Rows that are durable here and not yet in S3.
     pub rows_to_upload: u64,
     pub disk_bytes: u64,
+    /// Bytes that wait for S3, which count against `max_bytes`; None when the producer does not run.
+    #[serde(default)]
+    pub waiting_bytes: Option<u64>,
+    /// `log.max_bytes`.
+    #[serde(default)]
+    pub max_bytes: Option<u64>,
     pub hits_remembered: u64,
     #[serde(default)]
     pub dedup: Dedup,
@@ -86,7 +92,7 @@ impl GapSnapshot {
 impl LogReader {
     /// The log at this moment, for people and programs.
     pub fn snapshot(&self) -> Result<ProducerSnapshot, LogError> {
-        let Figures { instance, totals, disk_bytes, hits, dedup, rejects, connections, gaps } =
+        let Figures { instance, totals, disk_bytes, room, hits, dedup, rejects, connections, gaps } =
             self.figures()?;
         let known = self.batches_with_uploads()?;
         let waiting = known.iter().filter(|(record, _)| record.status != BatchStatus::Published);
@@ -98,6 +104,8 @@ impl LogReader {
             totals,
             rows_to_upload,
             disk_bytes,
+            waiting_bytes: room.map(|(bytes, _)| bytes),
+            max_bytes: room.map(|(_, max)| max),
             hits_remembered: hits,
             dedup,
             rejects_waiting: rejects,

@@ -12,6 +12,7 @@ use shared::ids::Instance;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use state::log::{Log, LogError, Settings};
+use state::status::activity::{Activity, Component};
 use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 
@@ -72,8 +73,12 @@ pub(crate) async fn replay(
         journal.forget(inputs.iter().map(|input| input.name.as_str()))?;
     }
     let reader = log.reader();
-    let Appender { stream, upload_reports, sealed_batches, ended } =
-        append::start(log, clock.clone(), shutdown.clone())?;
+    let Appender { stream, upload_reports, sealed_batches, ended } = append::start(
+        log,
+        Activity::new(clock.clone()).reporter(Component::Log),
+        clock.clone(),
+        shutdown.clone(),
+    )?;
     let (feed, mut published) = broadcast::channel(1024);
     let uploader = Uploader::new(&config, store, reader.clone(), upload_reports, feed, clock.clone())
         .with_rejects_every(REJECTS_EVERY);

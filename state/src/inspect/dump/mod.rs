@@ -3,11 +3,9 @@
 mod table;
 mod components;
 mod batch_table;
-mod elsewhere;
 mod overview;
 mod batch;
 mod load;
 
 pub use batch::{BatchDump, Event, Happening};
-pub use elsewhere::{HalfWritten, half_written_elsewhere};
 pub use overview::{Dump, Pending, ask_ingester, ask_producer};

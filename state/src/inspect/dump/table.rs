@@ -14,6 +14,7 @@ use super::overview::Dump;
 use crate::inspect::columns::{self, age, header, outcomes, word};
 use crate::loads::{Load, LoadState, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
+use crate::status::activity::{Component, ComponentStatus};
 use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
 
 const FINISHED_SHOWN: usize = 10;
@@ -162,21 +163,30 @@ pub(super) fn stream(out: &mut Vec<String>, producer: &ProducerSnapshot, running
     if totals.without_id > 0 {
         out.push(format!("          {} of the rows have no hit id", count(totals.without_id)));
     }
-    let (rows, disk) = (count(producer.rows_to_upload), bytes(producer.disk_bytes));
-    let (hits, rejects) = (count(producer.hits_remembered), count(producer.rejects_waiting));
-    out.push(format!(
-        "log       {rows} rows not yet in S3, {disk} on disk, {hits} hit ids remembered, {rejects} rejects waiting"
-    ));
+    let (rows, rejects) = (count(producer.rows_to_upload), count(producer.rejects_waiting));
+    let limit = match (producer.waiting_bytes, producer.max_bytes) {
+        (Some(waiting), Some(max)) => format!(", {} of {} (log.max_bytes)", bytes(waiting), bytes(max)),
+        _ => String::new(),
+    };
+    out.push(format!("log       {rows} rows and {rejects} rejects wait for S3{limit}"));
+    let (disk, hits) = (bytes(producer.disk_bytes), count(producer.hits_remembered));
+    out.push(format!("          {disk} on disk, {hits} hit ids remembered"));
     if producer.dedup.too_short {
         let text = "log.dedup_hits holds less than log.dedup_window: more is compared with the table";
         out.push(format!("          {text}"));
     }
     let sessions = latest_sessions(producer);
-    if sessions.is_empty() {
+    // The lines of the component say why it is not connected.
+    let fails = |status: &&ComponentStatus| status.component == Component::Stream && status.failing.is_some();
+    let failing: Vec<_> = producer.components.iter().filter(fails).map(|status| status.number).collect();
+    if sessions.is_empty() && failing.is_empty() {
         out.push("stream    never connected".to_owned());
     }
     let several = producer.connections > 1;
-    out.extend(sessions.into_iter().map(|session| connection(session, several, running, now)));
+    out.extend(sessions.into_iter().map(|session| {
+        let fails = failing.iter().any(|number| number.is_none_or(|number| number == session.connection));
+        connection(session, several, running, fails, now)
+    }));
     gaps(out, &producer.gaps);
 }
 
@@ -192,9 +202,10 @@ fn latest_sessions(producer: &ProducerSnapshot) -> Vec<&Session> {
     sessions
 }
 
-fn connection(session: &Session, several: bool, running: bool, now: DateTime<Utc>) -> String {
+fn connection(session: &Session, several: bool, running: bool, fails: bool, now: DateTime<Utc>) -> String {
     let lost = |since, why| format!("not connected for {}: {why}", age(now, since));
     let state = match session.ended {
+        Some(ended) if fails => format!("ended {} ago", age(now, ended)),
         Some(ended) => lost(ended, session.why.as_deref().unwrap_or("unknown")),
         None if running => format!("connected for {}", age(now, session.connected)),
         None => lost(session.alive, ENDED_WITHOUT_A_WORD),
@@ -234,7 +245,7 @@ mod tests {
     use super::*;
     use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy, Quarantined, Refused};
     use crate::log::{Dedup, GapTotals};
-    use crate::status::activity::{Activity, Component};
+    use crate::status::activity::{Activity, Component, Failing};
     use crate::status::service::Part;
     use crate::status::snapshot::{GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot};
 
@@ -290,6 +301,8 @@ mod tests {
             },
             rows_to_upload: 12_000,
             disk_bytes: 5_000_000,
+            waiting_bytes: Some(3 << 20),
+            max_bytes: Some(16 << 20),
             hits_remembered: 30_000,
             rejects_waiting: 34,
             batches,
@@ -318,6 +331,8 @@ mod tests {
             "pending  3 batches, 30,000 rows",
             "process 7",
             "5 of the rows have no hit id",
+            "log       12,000 rows and 34 rejects wait for S3, 3.0 MiB of 16.0 MiB (log.max_bytes)",
+            "          4.8 MiB on disk, 30,000 hit ids remembered",
             "log.dedup_hits holds less",
             "gaps      15, 1h19m together",
             "(5 older ones)",
@@ -342,6 +357,52 @@ mod tests {
             "{last}"
         );
         assert!(last.chars().count() <= columns::WIDTH, "{last}");
+    }
+
+    #[test]
+    fn a_stream_that_is_refused_is_not_said_to_be_stopped_or_never_connected() {
+        let failing = Failing {
+            since: DateTime::UNIX_EPOCH,
+            failures: 3,
+            last: DateTime::UNIX_EPOCH,
+            class: "403".to_owned(),
+            why: "403 Forbidden: ask Customer Care".to_owned(),
+            next: None,
+        };
+        let refused = |number| ComponentStatus {
+            component: Component::Stream,
+            number,
+            step: None,
+            failing: Some(failing.clone()),
+        };
+        let table = |sessions: Vec<Session>, components| {
+            let Dump { mut producer, ingester, at, .. } = dump();
+            let snapshot = producer.snapshot.as_mut().unwrap();
+            (snapshot.sessions, snapshot.components, snapshot.connections) = (sessions, components, 2);
+            Dump::of(producer, ingester, at, u32::MAX).table()
+        };
+        let session = |connection| Session {
+            session: 4,
+            connection,
+            connected: DateTime::UNIX_EPOCH,
+            alive: DateTime::UNIX_EPOCH,
+            ended: Some(DateTime::from_timestamp(1_799_999_930, 0).unwrap()),
+            why: Some("the producer was stopped".to_owned()),
+            records: 9,
+            counts: None,
+            first_received: None,
+            last_received: None,
+            gap: None,
+        };
+        assert!(table(vec![], vec![]).contains("never connected"));
+        let never = table(vec![], vec![refused(Some(0))]);
+        assert!(!never.contains("never connected") && never.contains("403 Forbidden"), "{never}");
+        let sessions = vec![session(0), session(1)];
+        let one = table(sessions.clone(), vec![refused(Some(1))]);
+        assert!(one.contains("connection 0, session 4, 9 records, not connected for 1m10s: the"), "{one}");
+        assert!(one.contains("connection 1, session 4, 9 records, ended 1m10s ago"), "{one}");
+        let both = table(sessions, vec![refused(None)]);
+        assert!(!both.contains("the producer was stopped"), "{both}");
     }
 
     #[test]

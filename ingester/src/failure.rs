@@ -5,7 +5,7 @@ use std::fmt;
 
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use shared::object_store::{REFUSED_ADVICE, StoreError, StoreErrorKind};
+use shared::object_store::{StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
 
 /// Characters of a reason to keep: the load store has small values only.
@@ -87,7 +87,8 @@ impl From<StoreError> for LoadFailure {
             StoreErrorKind::InArchive => incomplete(error, IN_ARCHIVE_ADVICE),
             // S3 may refuse one object for a moment only: retry as soon as after other failures.
             StoreErrorKind::Configuration => {
-                Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, REFUSED_ADVICE) }
+                let advice = error.advice();
+                Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, advice) }
             }
             StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
         }

@@ -25,7 +25,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::config::Archive;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, REFUSED_ADVICE, StoreError, StoreErrorKind};
+use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
@@ -51,7 +51,7 @@ impl NotPutAway {
     pub(super) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Occupied(_) => Some(OCCUPIED_ADVICE),
-            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then_some(REFUSED_ADVICE),
+            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then_some(error.advice()),
         }
     }
 }

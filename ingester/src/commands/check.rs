@@ -9,7 +9,7 @@ use shared::clock::Clock;
 use shared::config::{Archive, Config, Tls};
 use shared::exit::{Exit, Failure};
 use shared::layout;
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
@@ -96,10 +96,10 @@ async fn s3<W: Write>(config: &Config, report: &mut Report<'_, W>) -> Result<(),
 #[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
 fn s3_failed(error: StoreError) -> (Exit, String) {
     if error.kind() == StoreErrorKind::Passing {
-        let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
+        let advice = "check s3.endpoint, and that it can be reached on the way that \"network\" names";
         return (Exit::Unavailable, format!("{error}: {advice}"));
     }
-    (Exit::Config, format!("{error}: {REFUSED_ADVICE}"))
+    (Exit::Config, format!("{error}: {}", error.advice()))
 }
 
 async fn redshift<W: Write>(
@@ -225,7 +225,10 @@ fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
         _ => Exit::Unavailable,
     };
     let advice = match verdict.advice {
-        "" => "is it running, and are redshift.host and redshift.port reachable from here?",
+        "" => {
+            "check redshift.host and redshift.port, that the cluster is available, and that its security group lets this \
+               machine in"
+        }
         advice => advice,
     };
     (exit, format!("{failure}: {advice}"))

@@ -13,7 +13,7 @@ use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
-use shared::object_store::{ObjectStore, REFUSED_ADVICE, SMALL, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use state::status::feed::{self, AskError};
 
@@ -72,11 +72,11 @@ async fn bucket(config: &Config) -> Outcome {
         Err(error) => {
             let (exit, advice) = match error.kind() {
                 StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
-                    (Exit::Config, REFUSED_ADVICE)
+                    (Exit::Config, error.advice())
                 }
                 StoreErrorKind::Passing => (
                     Exit::Unavailable,
-                    "is s3.endpoint right, and reachable on the way that \"network\" names?",
+                    "check s3.endpoint, and that it can be reached on the way that \"network\" names",
                 ),
             };
             Err((exit, format!("{error}: {advice}")))

@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use shared::clock::Clock;
 use shared::config::{Archive, Config, Tls};
 use shared::exit::{Exit, Failure};
+use shared::human::{counted, time};
 use shared::layout;
 use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
-use crate::commands::terminal::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -115,9 +115,9 @@ async fn redshift<W: Write>(
         Ok(credential) => credential,
         Err(failure) => return report.line("Redshift login", Err(sql_failed(&failure))).map(drop),
     };
-    let life = credential.life.map_or_else(String::new, |life| {
-        format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
-    });
+    let life = credential
+        .life
+        .map_or_else(String::new, |life| format!(": {} until {}", credential.user, time(life.expires)));
     report.line("Redshift login", Ok(format!("{}{life}", connector.login)))?;
     let opened = connector.open().await;
     let tls = match redshift.tls {
@@ -136,7 +136,8 @@ async fn redshift<W: Write>(
     let text = version.as_ref().ok().and_then(Rows::single).unwrap_or_default().to_owned();
     report.line("Redshift version", done(&version, text))?;
     let table = session.run(&target.check_table()).await;
-    let text = format!("{} with its {} columns", target.table, target.columns.len());
+    let text =
+        format!("{} with its {}", target.table, counted(target.columns.len() as u64, "column", "columns"));
     report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
     report.line("Redshift columns", columns(config, schema, live))?;
@@ -186,7 +187,9 @@ async fn exactly_once<W: Write>(
         Ok(free) if free.is_empty() => Ok(format!("{pipeline}; table, ledger and prefixes belong together")),
         Ok(free) => {
             let free = free.join(", ");
-            Ok(format!("{pipeline}; nobody owns {free} yet, the first `ingester run` takes it"))
+            Ok(format!(
+                "{pipeline}; no pipeline has claimed {free} yet, the first `ingester run` claims it for this one"
+            ))
         }
         Err(why) => Err(failed(LoadFailure::from(why))),
     };
@@ -199,7 +202,7 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
                  `ingester ledger knows-from now`"
             .to_owned(),
         Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
-        Some(from) => format!("rows received since {}; older ones load staged", seconds(from)),
+        Some(from) => format!("rows received since {}; older ones load staged", time(from)),
     }
 }
 
@@ -214,7 +217,10 @@ fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFa
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),
-        several => format!("rows can be loaded; {several} differences, see `ingester ddl --diff`"),
+        several => {
+            let several = counted(several as u64, "difference", "differences");
+            format!("rows can be loaded; {several}, see `ingester ddl --diff`")
+        }
     })
 }
 

@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use shared::clock::Clock;
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
+use shared::human::duration;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
@@ -77,7 +78,7 @@ impl SealReader {
                 Err(error) => {
                     let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
                     let then = if retry {
-                        format!("trying again in {:.1} s", self.held.refused(batch).as_secs_f64())
+                        format!("trying again in {}", duration(self.held.refused(batch)))
                     } else {
                         self.held.unusable(batch, etag);
                         "the folder is left as it is".to_owned()

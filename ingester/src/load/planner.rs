@@ -93,6 +93,8 @@ fn report(
     (failures, alert): (u32, bool),
 ) {
     let batch = first.map(|(batch, ..)| tracing::field::display(batch));
+    // A failure may concern no batch.
+    let together = Some(together).filter(|together| *together > 0);
     let attempt = first.map(|(_, attempt, _)| attempt);
     let next = first.map(|(.., next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
     let (loud, what) = match (failure.class, scope) {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
+use shared::human::counted;
 use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report};
 use state::status::feed::{self, AskError};
@@ -38,7 +39,11 @@ fn schema(config: &Config) -> Outcome {
     let wrong = |error: Failure| (error.exit(), error.to_string());
     let schema = config.schema.load().map_err(wrong)?;
     crate::run::transform(config, &schema).map_err(wrong)?;
-    Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
+    Ok(format!(
+        "{}, {}",
+        counted(schema.columns.len() as u64, "column", "columns"),
+        counted(config.filters.len() as u64, "filter", "filters")
+    ))
 }
 
 fn log_dir(config: &Config) -> Outcome {

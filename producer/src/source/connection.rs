@@ -155,7 +155,8 @@ impl Connection {
             None => Ok(Next::Stop),
             Some(Ok(response)) => {
                 let host = response.url().host_str().unwrap_or_default();
-                tracing::info!(connection = self.number, host, ?reset, "reading the stream");
+                let reset = reset.map(Reset::name);
+                tracing::info!(connection = self.number, host, reset, "reading the stream");
                 self.resuming = true;
                 Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
             }

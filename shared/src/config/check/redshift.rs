@@ -57,12 +57,7 @@ fn not_a_host(host: &str) -> Option<String> {
 }
 
 fn check_login(redshift: &Redshift, problems: &mut Problems) {
-    let auth = match redshift.auth {
-        Login::Password => "password",
-        Login::Iam => "iam",
-        Login::IamIdentity => "iam-identity",
-        Login::Serverless => "serverless",
-    };
+    let auth = redshift.auth.name();
     match (matches!(redshift.auth, Login::Password | Login::Iam), redshift.user.trim().is_empty()) {
         (true, true) => {
             let rule = "is missing: for example user = \"livestream_loader\"";

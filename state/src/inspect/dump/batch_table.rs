@@ -13,7 +13,7 @@ use crate::loads::{FAILURES_KEPT, Load, LoadState};
 use crate::status::snapshot::{BatchDetail, FileDetail};
 
 impl BatchDump {
-    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
+    /// The dump for people. The caller fits it to the terminal and adds the last line end.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = vec![header(self.at, &self.producer, &self.ingester)];
@@ -49,7 +49,7 @@ impl BatchDump {
         if load.is_some_and(|load| load.failures.len() == FAILURES_KEPT) {
             out.push(format!("of failures the latest {FAILURES_KEPT} are kept"));
         }
-        columns::cut(&out.join("\n"))
+        out.join("\n")
     }
 }
 

@@ -10,7 +10,7 @@ use shared::ids::BatchId;
 
 use super::components::components;
 use super::overview::Dump;
-use crate::inspect::columns::{self, age, header, outcomes, word};
+use crate::inspect::columns::{age, header, outcomes, word};
 use crate::loads::{Load, LoadState, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
@@ -21,7 +21,7 @@ const QUARANTINED_SHOWN: usize = 10;
 type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
-    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
+    /// The dump for people. The caller fits it to the terminal and adds the last line end.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = vec![header(self.at, &self.producer, &self.ingester)];
@@ -36,7 +36,7 @@ impl Dump {
         out.push(format!("pending  {batches} batches, {rows} rows"));
         let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
         out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
-        columns::cut(&out.join("\n"))
+        out.join("\n")
     }
 }
 
@@ -221,6 +221,7 @@ mod tests {
     use shared::seal::Counts;
 
     use super::*;
+    use crate::inspect::columns;
     use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy};
     use crate::log::{Dedup, GapTotals};
     use crate::status::service::Part;
@@ -297,7 +298,8 @@ mod tests {
     #[test]
     fn the_table_fits_100_columns_and_shows_attempt_next_try_and_reason() {
         let table = dump().table();
-        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
+        let fitted = columns::fit(&table, columns::WIDTH);
+        assert!(fitted.lines().all(|line| line.chars().count() <= columns::WIDTH), "{fitted}");
         for part in [
             "ingester  not running: read from its database in /var/lib",
             "#3 next 9s",
@@ -329,7 +331,6 @@ mod tests {
             last.starts_with("paused   until `ingester resume`, by `ingester pause` since then: a"),
             "{last}"
         );
-        assert!(last.chars().count() <= columns::WIDTH, "{last}");
     }
 
     #[test]
@@ -366,7 +367,8 @@ mod tests {
         let table = told.table();
         assert!(table.contains("staged   3 loads") && table.contains("had 1,200 of them"), "{table}");
         assert!(table.contains("ledger   speaks for no time yet"), "{table}");
-        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
+        let fitted = columns::fit(&table, columns::WIDTH);
+        assert!(fitted.lines().all(|line| line.chars().count() <= columns::WIDTH), "{fitted}");
         let pending = told.only_pending().table();
         assert!(pending.contains("speaks for no time yet") && !pending.contains("staged   3"), "{pending}");
         let mut with = |knows_from| {

@@ -1,11 +1,10 @@
 //! The command line of `ingester`: parses it and starts the command.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
-use shared::config::{Config, Secrets};
+use shared::config::{Config, ConfigFile, Secrets};
 use shared::exit::Failure;
 use shared::human::Span;
 use shared::out;
@@ -16,23 +15,18 @@ use state::loads::Pause;
 use crate::commands::{self, adopt, audit, ledger, reconcile, replay};
 
 const EXAMPLES: &str = "Examples:
-  ingester ddl | psql -h CLUSTER -p 5439 -d analytics    create the table, the ledger and its lock
-  ingester ddl --diff                                    what would bring them up to date
-  ingester check                                         try S3 and Redshift, step by step
-  ingester run --config pipeline.toml                    load until SIGTERM or Ctrl-C
-  ingester pause --for 30m --reason \"resize\"            load nothing for a while; ingester resume ends it
-  ingester replay --all                                  load rows from quarantine, the table being mended
-  ingester ledger show                                   what the ledger speaks for
+  ingester ddl | psql -h CLUSTER -p 5439 -d analytics
+  ingester check --config pipeline.toml
+  ingester run --config pipeline.toml
+  ingester pause --for 30m --reason \"resize\"
+  ingester replay --all
 
-Any key of the configuration can be overridden by the environment, for instance a secret:
-  LIVESTREAM__REDSHIFT__PASSWORD=… ingester run
-
-Exit codes: 0 done, 64 usage, 65 damaged or refused data, 66 nothing to replay or adopt, 69 service unavailable, 74 local disk,
-77 permission, 78 configuration.";
+The environment overrides any key of the configuration, for instance a secret:
+  LIVESTREAM__REDSHIFT__PASSWORD=… ingester run";
 
 const RECONCILE_EXAMPLES: &str = "Examples:
   ingester reconcile                     the last 7 days
-  ingester reconcile --dry-run           what would be done
+  ingester reconcile --dry-run           only say what would be done
   ingester reconcile --since 2026-03-01 --json | jq '.decide.list[]'";
 
 const ADOPT_EXAMPLES: &str = "Examples:
@@ -46,38 +40,28 @@ const AUDIT_EXAMPLES: &str = "Examples:
 
 const LEDGER_EXAMPLES: &str = "Examples:
   ingester ledger show
-  ingester ledger knows-from 2026-03-02T14:00:00Z    the other tool stopped loading then
+  ingester ledger knows-from 2026-03-02T14:00:00Z
   ingester ledger trim --older-than 400d";
 
-const REPLAY: &str = "Examples:
+const REPLAY_EXAMPLES: &str = "Examples:
   ingester replay 019caeda-ca6f        the batch whose id begins so
   ingester replay --all                every batch with rows in quarantine
 
-  aws s3 cp s3://BUCKET/Quarantine/DAY/BATCH/SET/reasons.ndjson - | jq -r '.column + \": \" + .reason' | sort | uniq -c
-  ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);
-
-Rows that were made for another [schema] than the configured one are loaded into the columns of theirs; if the table has
-lost one of these, add it, replay, and drop it again.
-
-Exit codes: 0 all loaded, 65 rows are still refused or their objects are damaged or gone, 66 no row of such a batch is in
-quarantine, 69 Redshift or S3 does not answer, 78 role, table or configuration.";
+What Redshift refused, and how often:
+  aws s3 cp s3://BUCKET/Quarantine/DAY/BATCH/SET/reasons.ndjson - |
+    jq -r '.column + \": \" + .reason' | sort | uniq -c
+A correction:
+  ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);";
 
 /// A longer pause is meant to have no end.
 const LONGEST_PAUSE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Loads batches of Livestream rows from S3 into Redshift, each exactly once.
+/// Load batches of Livestream rows from S3 into Redshift, each exactly once.
 #[derive(Debug, Parser)]
 #[command(name = "ingester", version, after_help = EXAMPLES)]
 pub struct Cli {
-    /// The configuration file, the same for both services.
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "LIVESTREAM_CONFIG",
-        default_value = "/etc/livestream/pipeline.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigFile,
     #[command(subcommand)]
     command: Command,
 }
@@ -88,30 +72,34 @@ enum Command {
     ///
     /// Finds batches through the producer's socket and by listing S3, loads each in one transaction that also writes
     /// its ledger row, and archives its folder. May be killed at any moment and started again; several may run.
+    #[command(after_help = "Example:\n  ingester run --config pipeline.toml")]
     Run,
     /// Try each step against the real S3 and Redshift, and say what to do about those that fail.
     ///
     /// Puts, copies and deletes a small object; opens a transaction that is rolled back. Loads nothing.
+    #[command(after_help = "Example:\n  ingester check --config pipeline.toml")]
     Check,
     /// Load nothing for a while.
     ///
     /// Pauses the ingester of this configuration, whether it runs or not, and no other. The pause outlives restarts, and
     /// replaces an earlier one. A load under way ends normally; discovery and archiving go on.
+    #[command(after_help = "Examples:\n  ingester pause --for 30m --reason \"resize\"\n  ingester pause")]
     Pause {
-        /// How long, such as 30m; without it until `ingester resume`.
+        /// Pause for this time, such as 30m; without it until `ingester resume`.
         #[arg(long = "for", value_name = "TIME", value_parser = pause_length)]
         length: Option<Span>,
-        /// Why; `state dump` shows it.
+        /// Tell why; `state dump` shows it.
         #[arg(long, value_name = "TEXT", value_parser = reason)]
         reason: Option<String>,
     },
     /// End the pause that `ingester pause` began. Those of ingester.pause go on.
+    #[command(after_help = "Example:\n  ingester resume")]
     Resume,
-    /// Compare log, S3 and ledger, mend what needs no decision, and report the rest.
+    /// Compare log, S3 and ledger, correct what needs no decision, and report the rest.
     ///
     /// Compares every batch that any of the three knows. Enters sealed batches for loading, archives the folders of loaded
     /// ones, and has the producer upload again what S3 has lost, if it still has copies. `ingester run` does the same at
-    /// start and at an interval; this may run beside it. Exits with 0 if all agrees or was mended, with 65 if something
+    /// start and at an interval; this may run beside it. Exits with 0 if all agrees or was corrected, with 65 if something
     /// needs an operator.
     #[command(after_help = RECONCILE_EXAMPLES)]
     Reconcile(reconcile::Args),
@@ -128,13 +116,16 @@ enum Command {
     /// table, by its seal, its files, the ledger and the table. Changes nothing. Exits with 0 if all agrees, with 65 if not.
     #[command(after_help = AUDIT_EXAMPLES)]
     Audit(audit::Args),
-    /// Load rows that Redshift refused, once the table or the schema is mended.
+    /// Load rows that Redshift refused, once the table or the schema is corrected.
     ///
     /// When Redshift refuses rows of a batch, the ingester loads the others and keeps the refused ones below
-    /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, mend the table,
-    /// then run this. Each row is loaded once, however often this runs and whatever runs beside it. Rows that are still
-    /// refused stay in quarantine.
-    #[command(after_help = REPLAY)]
+    /// `s3.quarantine`, each with its reason; `state dump` shows how many. Read reasons.ndjson there, alter the table so that
+    /// the rows fit, then run this. Each row is loaded once, however often this runs and whatever runs beside it. Rows that
+    /// are still refused stay in quarantine: then it exits with 65. With 66 if there are no rows in quarantine.
+    ///
+    /// Rows that were made for another [schema] than the configured one are loaded into the columns of theirs. If the table
+    /// has lost one of these, add it, replay, and drop it again.
+    #[command(after_help = REPLAY_EXAMPLES)]
     Replay(replay::Args),
     /// Show what the ledger speaks for, say it, or make the ledger shorter.
     ///
@@ -145,6 +136,9 @@ enum Command {
     /// Print CREATE TABLE for the table, the ledger, and the table that loads lock.
     ///
     /// Connects to nothing and needs no secret; with --diff, to Redshift.
+    #[command(
+        after_help = "Examples:\n  ingester ddl | psql -h CLUSTER -p 5439 -d analytics\n  ingester ddl --diff"
+    )]
     Ddl {
         /// Compare with the tables in Redshift, and print the ALTER TABLE statements that bring them up to date.
         #[arg(long)]
@@ -156,7 +150,7 @@ impl Cli {
     /// Runs the command. A failure has the code the program ends with.
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
-        let (Self { config: path, command }, clock) = (self, Clock::system());
+        let (Self { config: ConfigFile { path }, command }, clock) = (self, Clock::system());
         // Before anything that takes time: a signal that comes early must stop the service in order.
         let shutdown =
             if matches!(command, Command::Run) { Shutdown::on_signals()? } else { Shutdown::new() };
@@ -170,10 +164,13 @@ impl Cli {
                 let _telemetry = telemetry::start(&config.logging, "ingester", &clock)?;
                 config.warn();
                 let done = in_runtime(crate::run::run(config, clock, shutdown));
-                if let Err(failure) = &done {
+                done.map_err(|failure| {
+                    if failure.is_logged() {
+                        return failure;
+                    }
                     tracing::error!(%failure, "the ingester ends");
-                }
-                done
+                    failure.logged()
+                })
             }
             Command::Ddl { diff: true } => in_runtime(commands::ddl::diff(&config, &clock, out)),
             Command::Ddl { diff: false } => commands::ddl::print(&config, out),

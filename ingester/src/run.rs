@@ -113,7 +113,7 @@ async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
         if let Err(failure) = ended {
             tracing::error!(%failure, "the ingester cannot go on");
             shutdown.stop();
-            outcome = outcome.and(Err(failure));
+            outcome = outcome.and(Err(failure.logged()));
         }
     }
     tracing::info!("ingester stopped");

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::{Parser, Subcommand};
 use shared::clock::Clock;
-use shared::config::{Config, Secrets};
+use shared::config::{Config, ConfigFile, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::out;
@@ -15,33 +15,30 @@ use shared::shutdown::Shutdown;
 use crate::commands::check::check;
 use crate::commands::import::import;
 use crate::commands::replay::{Args, replay};
-use crate::commands::schema::{Asked, Where};
+use crate::commands::schema::Asked;
 
-/// Reads Adobe Analytics Livestream, makes every hit durable, and writes batches of rows to S3.
+/// Read Adobe Analytics Livestream, make every hit durable, and write batches of rows to S3.
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done, 64 usage, 65 damaged data or rejects of a replay, 66 no such file, 69 a service refused, \
-                  70 a fault of its own, 74 disk, 75 stopped before the end, 77 permission, 78 configuration, \
-                  130 ended at once by a second signal.\n\
-                  What is pending: `state dump`."
+    after_help = "Examples:\n  producer check --config pipeline.toml\n  producer run --config pipeline.toml\n  state dump"
 )]
 pub struct Cli {
+    #[command(flatten)]
+    config: ConfigFile,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Reads the stream until SIGTERM or Ctrl-C.
+    /// Read the stream until SIGTERM or Ctrl-C.
     ///
-    /// May be killed at any moment: the next start goes on from the log.
+    /// May be killed at any moment: the next start continues from the log. `state dump` shows what is pending.
     #[command(
         after_help = "Examples:\n  LIVESTREAM__ADOBE__CLIENT_SECRET=… producer run --config pipeline.toml\n  producer run --drain"
     )]
     Run {
-        #[command(flatten)]
-        place: Where,
         /// Upload everything that is in the log, read nothing from the stream, and end.
         ///
         /// Seals the half-filled batch, and ends with 0 when nothing waits for S3 any more. Do so before you change
@@ -49,53 +46,49 @@ enum Command {
         #[arg(long)]
         drain: bool,
     },
-    /// Tries token, stream, bucket and log directory, one after the other.
+    /// Try token, stream, bucket and log directory, one after the other.
     ///
     /// Closes the connection to the stream as soon as Adobe has answered, after at most adobe.connect_timeout for each
     /// answer, and reads nothing of it. Adobe counts what it sent by then as read; a start with adobe.reset = "smallest"
     /// asks for it again. Opens no connection while the producer of this log runs. Do not check beside another producer
     /// of the same stream.
     #[command(after_help = "Example:\n  producer check --config pipeline.toml")]
-    Check(Where),
-    /// Prints the columns, or what becomes of a record, column by column.
+    Check,
+    /// Print the columns, or what becomes of a record, column by column.
     ///
     /// Connects to nothing and needs no secret.
     #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
     Schema(Asked),
-    /// Turns the configuration of the Python daemon into one of ours.
+    /// Turn the configuration of the Python daemon into one of ours.
     ///
     /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
     #[command(
         name = "import-config",
-        after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon --output /etc/livestream/pipeline.toml"
+        after_help = "Example:\n  producer import-config /opt/adobe-livestream-redshift-daemon \\\n    --output /etc/livestream/pipeline.toml"
     )]
     ImportConfig(ImportConfig),
-    /// Reads records from files and uploads them to S3 as the stream's: rejects, once the schema is corrected.
+    /// Upload records from files as if the stream had sent them: rejects, once the schema is corrected.
     ///
     /// Ends when everything is published. It has a log of its own, `replay` in `log.dir`, so the producer may run
     /// meanwhile. It does not know what the producer accepted: a record that became a row before is loaded again. The
-    /// same command finishes a run that was stopped or killed, and reads nothing twice.
+    /// same command finishes a run that was stopped or killed, and reads nothing twice. Exits with 65 if records are
+    /// rejected again.
     #[command(
         after_help = "Examples:\n  producer replay s3://example-livestream/Rejected/20260302/\n  zcat records.gz | grep '\"reportSuite\":\"test\"' | producer replay -"
     )]
-    Replay {
-        #[command(flatten)]
-        place: Where,
-        #[command(flatten)]
-        what: Args,
-    },
+    Replay(Args),
 }
 
 #[derive(Debug, clap::Args)]
 struct ImportConfig {
-    /// The daemon's folder, or its `data`.
+    /// Read the daemon's files in this folder, or in its `data`.
     dir: PathBuf,
-    /// Where to write the configuration; the secrets go beside it, into files of their own. Without it, the
-    /// configuration is printed.
-    #[arg(long)]
+    /// Write the configuration to FILE and the secrets beside it, into files of their own. Without it, print the
+    /// configuration.
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// `instance.name` of the configuration.
-    #[arg(long, default_value = "web-1", value_parser = |name: &str| Instance::try_from(name.to_owned()))]
+    /// Set `instance.name` in the configuration.
+    #[arg(long, value_name = "NAME", default_value = "web-1", value_parser = |name: &str| Instance::try_from(name.to_owned()))]
     instance: Instance,
 }
 
@@ -106,32 +99,32 @@ impl Cli {
         // Before all else, so that a stop during the start is orderly too.
         let shutdown = Shutdown::on_signals()?;
         let clock = Clock::system();
-        let mut out = out::stdout();
+        let (mut out, path) = (out::stdout(), &self.config.path);
         match self.command {
-            Command::Schema(args) => args.print(&mut out),
+            Command::Schema(args) => args.print(path, &mut out),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 import(&dir, &instance, output.as_deref(), &mut out, &mut out::stderr())
             }
-            Command::Check(place) => {
-                let config = Config::load(&place.config, Secrets::Producer)?;
+            Command::Check => {
+                let config = Config::load(path, Secrets::Producer)?;
                 let checked = block_on(async { shutdown.until(check(&config, &clock, &mut out)).await })?;
                 let stopped =
                     || Failure::new(Exit::Unfinished, anyhow!("stopped before everything was tried"));
                 checked.unwrap_or_else(|| Err(stopped()))
             }
-            Command::Run { place, drain } => {
+            Command::Run { drain } => {
                 let secrets = if drain { Secrets::Store } else { Secrets::Producer };
-                let config = Config::load(&place.config, secrets)?;
+                let config = Config::load(path, secrets)?;
                 let _telemetry = shared::telemetry::start(&config.logging, "producer", &clock)?;
                 config.warn();
                 let done = block_on(crate::run::run(config, drain, clock, shutdown))?;
-                if let Err(failure) = &done {
+                done.map_err(|failure| {
                     tracing::error!(%failure, "the producer ends");
-                }
-                done
+                    failure.logged()
+                })
             }
-            Command::Replay { place, what } => {
-                let config = Config::load(&place.config, Secrets::Store)?;
+            Command::Replay(what) => {
+                let config = Config::load(path, Secrets::Store)?;
                 let _telemetry = shared::telemetry::start(&config.logging, "replay", &clock)?;
                 config.warn();
                 block_on(replay(config, &what, &clock, shutdown, &mut out))?

@@ -2,6 +2,7 @@
 //! chain, or a role assumed with one of them. No request of an SDK leaves this machine as plain http, wherever its
 //! address comes from: the AWS chain also takes addresses from the profile (`endpoint_url` of STS).
 
+use std::error::Error;
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -10,6 +11,7 @@ use aws_config::SdkConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::{ConfigBag, Credentials};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::Connector;
@@ -83,6 +85,13 @@ async fn assuming(config: &S3, sdk: SdkConfig) -> SdkConfig {
     sdk.into_builder().credentials_provider(SharedCredentialsProvider::new(role.build().await)).build()
 }
 
+/// The ways to give a credential, where none was found.
+const WAYS: &str = "no AWS credential found; give one: s3.access_key_id with s3.secret_access_key_file, or the variables \
+     AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile (AWS_PROFILE), or a role of the instance, the container or the \
+     service account";
+/// What to do when STS does not give out the credential of the role.
+const ASSUME: &str = "let the credential of [s3] assume s3.role_arn, and check what the role's trust policy asks for (s3.external_id)";
+
 /// What to do about a source of credentials that is not built in. A program that AWS itself offers reads it.
 const INSTEAD: &str = "name in AWS_PROFILE another profile, with `credential_process = aws configure export-credentials \
      --profile <the present one> --format process`, whose credential passes with the session; or give the service one of its own: \
@@ -106,9 +115,38 @@ pub(crate) fn not_built_in(said: &str) -> Option<String> {
 }
 
 /// Why no credential was found or could be used, for an operator.
-pub fn credential_error(error: &dyn std::error::Error) -> String {
-    let said = causes(error);
-    not_built_in(&said).unwrap_or(said)
+pub fn credential_error(error: &(dyn Error + 'static)) -> String {
+    credential_fault(error).map_or_else(|| causes(error), |fault| fault.why)
+}
+
+/// Why a request could not be signed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct CredentialFault {
+    pub(crate) why: String,
+    /// Whether it needs an operator. Otherwise a service that gives out credentials may be away for a moment.
+    pub(crate) lasting: bool,
+}
+
+/// The fault, if the credential is what failed.
+pub(crate) fn credential_fault(error: &(dyn Error + 'static)) -> Option<CredentialFault> {
+    if let Some(why) = not_built_in(&causes(error)) {
+        return Some(CredentialFault { why, lasting: true });
+    }
+    let mut cause = error;
+    let fault = loop {
+        match cause.downcast_ref::<CredentialsError>() {
+            Some(fault) => break fault,
+            None => cause = cause.source()?,
+        }
+    };
+    let said = causes(fault);
+    let (why, lasting) = match fault {
+        CredentialsError::CredentialsNotLoaded(_) => (WAYS.to_owned(), true),
+        CredentialsError::InvalidConfiguration(_) => (format!("no AWS credential: {said}"), true),
+        _ if said.contains("AccessDenied") => (format!("no AWS credential: {said}: {ASSUME}"), true),
+        _ => (format!("no AWS credential: {said}"), false),
+    };
+    Some(CredentialFault { why, lasting })
 }
 
 fn provider() -> tls::Provider {
@@ -239,6 +277,19 @@ mod tests {
         for other in ["no providers in chain provided credentials", "profile `x` was not defined: …", ""] {
             assert_eq!(not_built_in(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn without_a_credential_the_ways_to_give_one_are_told() {
+        let fault = |error: CredentialsError| credential_fault(&error).unwrap();
+        let none = fault(CredentialsError::not_loaded("no providers in chain provided credentials"));
+        for way in ["s3.access_key_id", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "role of the instance"] {
+            assert!(none.lasting && none.why.contains(way), "{way}: {none:?}");
+        }
+        let refused = fault(CredentialsError::provider_error("AccessDenied: not authorized to assume"));
+        assert!(refused.lasting && refused.why.contains("s3.role_arn"), "{refused:?}");
+        assert!(!fault(CredentialsError::provider_error("no answer from STS")).lasting);
+        assert_eq!(credential_fault(&std::io::Error::other("refused")), None);
     }
 
     #[test]

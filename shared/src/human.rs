@@ -1,4 +1,5 @@
-//! Durations and sizes with their unit in the value (`"50ms"`, `"64MiB"`), and the same for people to read.
+//! Durations and sizes with their unit in the value (`"50ms"`, `"64MiB"`); and durations, sizes, counts and times for
+//! people to read, each in one form everywhere.
 //!
 //! No crate reads them: `humantime` and `bytesize` also take sums, fractions, and units such as `M` or `MB`, which mean
 //! different things to different people.
@@ -6,6 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
 /// A duration as it stands in the configuration: a whole number and one of `ms s m h d`.
@@ -94,7 +96,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// A count with thin separators every three digits: `1,234,567`.
+/// A count with a comma every three digits: `1,234,567`.
 pub fn count(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -107,9 +109,14 @@ pub fn count(count: u64) -> String {
     out
 }
 
-/// A count and the word for what is counted: `1 batch`, `2,000 batches`.
-pub fn plural(number: u64, one: &str, many: &str) -> String {
+/// A count with its noun: `1 batch`, `1,234 batches`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// A moment for people: `2026-03-02 12:00:00 UTC`.
+pub fn time(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 #[cfg(test)]
@@ -133,9 +140,8 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(130)), "2m10s");
         assert_eq!(duration(Duration::from_secs(2 * 86_400 + 4 * 3600)), "2d04h");
         assert_eq!([count(7), count(1234), count(1_234_567)], ["7", "1,234", "1,234,567"]);
-        assert_eq!(
-            [0, 1, 2_000].map(|n| plural(n, "batch", "batches")),
-            ["0 batches", "1 batch", "2,000 batches"]
-        );
+        assert_eq!(counted(1, "batch", "batches"), "1 batch");
+        assert_eq!([0, 1200].map(|n| counted(n, "row", "rows")), ["0 rows", "1,200 rows"]);
+        assert_eq!(time("2026-03-02T14:00:00.9+02:00".parse().unwrap()), "2026-03-02 12:00:00 UTC");
     }
 }

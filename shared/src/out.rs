@@ -1,7 +1,7 @@
 //! Standard output and standard error, whose reader may close the pipe, as that of `producer schema | head` does. What is
 //! written after that is dropped; the program finishes its work, and ends with the same code.
 
-use std::io::{self, ErrorKind, Stderr, Stdout, Write};
+use std::io::{self, ErrorKind, IsTerminal, Stderr, Stdout, Write};
 
 /// A stream that drops what is written to it once its reader is gone.
 #[derive(Debug)]
@@ -15,6 +15,19 @@ pub fn stdout() -> Out<Stdout> {
 /// Standard error.
 pub fn stderr() -> Out<Stderr> {
     Out(io::stderr())
+}
+
+/// Columns of the terminal that standard output is; None when it is none.
+pub fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    let columns = usize::from(size.ws_col);
+    // A terminal that does not know its size says 0.
+    Some(if columns == 0 { 80 } else { columns.max(40) })
+}
+
+/// Whether standard output shows colours: it is a terminal, and `NO_COLOR` is not set (<https://no-color.org>).
+pub fn colours() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
 }
 
 impl<W: Write> Write for Out<W> {

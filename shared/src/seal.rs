@@ -2,6 +2,8 @@
 //! bucket can write or damage a seal, so nothing in it is believed that no batch can be: COPY would load what it names,
 //! and memory is taken for as many rows and bytes as it says.
 
+use std::fmt;
+
 use std::collections::HashSet;
 
 use chrono::DateTime;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use crate::content::Content;
+use crate::human::{count, counted};
 use crate::ids::{BatchId, Instance, RunId};
 use crate::json_fault::json_fault;
 use crate::layout::{Compression, parse_file_name};
@@ -246,6 +249,17 @@ impl Counts {
             rejected: count(self.rejected, other.rejected),
             without_id: count(self.without_id, other.without_id),
         }
+    }
+}
+
+/// For people.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { received, rows, duplicates, filtered, rejected, .. } = *self;
+        let (rows, duplicates) =
+            (counted(rows, "row", "rows"), counted(duplicates, "duplicate", "duplicates"));
+        let [received, filtered, rejected] = [received, filtered, rejected].map(count);
+        write!(f, "{received} = {rows} + {duplicates} + {filtered} filtered + {rejected} rejected")
     }
 }
 

@@ -115,8 +115,7 @@ fn every_example_in_the_documentation_is_accepted() {
         let text = with(section, &format!("{name} = {}", key.example));
         // A secret and its file exclude each other; that rule has a test of its own.
         let excused = |error: &ConfigError| {
-            let twice =
-                |problem: &String| problem.contains("given twice") || problem.contains("belongs to it");
+            let twice = |problem: &String| problem.contains("set twice") || problem.contains("belongs to it");
             let alone = |problem: &String| problem.starts_with("s3.secret_access_key: is missing");
             error.problems.iter().all(|problem| twice(problem) || alone(problem))
         };
@@ -191,7 +190,7 @@ fn a_wrong_value_is_named_by_its_key() {
             "max_file_bytes = \"2GiB\"",
             "batch.max_file_bytes: must be between 1KiB and 1GiB, not 2.0 GiB",
         ),
-        ("log", "commit_rows = \"many\"", "log.commit_rows: must be a integer, not a string"),
+        ("log", "commit_rows = \"many\"", "log.commit_rows: must be an integer, not a string"),
         ("log", "commit_rows = -1", "log.commit_rows: "),
         ("log", "commit_interval = \"50\"", "log.commit_interval: \"50\" is not a duration"),
         ("log", "max_bytes = \"1GB\"", "log.max_bytes: \"1GB\" is not a size"),
@@ -296,10 +295,10 @@ fn the_environment_overrides_the_file() {
 #[test]
 fn a_secret_comes_from_one_place_and_is_needed_only_by_those_who_use_it() {
     let said = complaint(EXAMPLE, &[("LIVESTREAM__REDSHIFT__PASSWORD", "hunter2")]);
-    assert!(said.contains("redshift.password: is given twice"), "{said}");
+    assert!(said.contains("redshift.password: is set twice"), "{said}");
     let without = EXAMPLE.replace("password_file", "# password_file");
     let said = complaint(&without, &[]);
-    assert!(said.contains("redshift.password: is missing: give it, redshift.password_file or"), "{said}");
+    assert!(said.contains("redshift.password: is missing: set it, redshift.password_file or"), "{said}");
     for (secrets, needed) in [(Secrets::Unused, false), (Secrets::Producer, false), (Secrets::Ingester, true)]
     {
         let parsed = Config::parse(&without, Path::new("x"), std::iter::empty(), secrets);
@@ -363,7 +362,7 @@ fn a_service_account_needs_its_ids_and_its_key_and_has_another_token_url() {
     for missing in [
         "adobe.jwt_organization: must end in @AdobeOrg",
         "adobe.jwt_technical_account: must end in @techacct.adobe.com",
-        "adobe.jwt_key: is missing: give it, adobe.jwt_key_file or the variable LIVESTREAM__ADOBE__JWT_KEY",
+        "adobe.jwt_key: is missing: set it, adobe.jwt_key_file or the variable LIVESTREAM__ADOBE__JWT_KEY",
         "adobe.jwt_metascopes: must not be empty",
     ] {
         assert!(said.contains(missing), "{missing}: {said}");

@@ -1,3 +1,4 @@
+use shared::human::duration;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -88,11 +89,11 @@ impl Archiver {
         let (backoff, next) = self.waiting.entry(batch).or_insert_with(|| (Backoff::new(first, max), now));
         let wait = backoff.failed();
         *next = now + wait;
-        let seconds = wait.as_secs_f64();
+        let again = duration(wait);
         if let Some(advice) = error.advice() {
-            tracing::error!(%batch, %error, "loaded, but cannot be archived: {advice}; again in {seconds:.1} s");
+            tracing::error!(%batch, %error, "loaded, but cannot be archived: {advice}; again in {again}");
         } else {
-            tracing::warn!(%batch, %error, "loaded, but not archived yet; again in {seconds:.1} s");
+            tracing::warn!(%batch, %error, "loaded, but not archived yet; again in {again}");
         }
         let failure = LoadFailure::from(error);
         let why = format!("batch {batch} is loaded, and cannot be archived: {failure}");

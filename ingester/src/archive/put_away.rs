@@ -51,7 +51,7 @@ impl NotPutAway {
     pub(super) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Occupied(_) => Some(OCCUPIED_ADVICE),
-            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then(|| error.advice()),
+            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then_some(error.advice()),
         }
     }
 }

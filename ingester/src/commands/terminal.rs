@@ -7,6 +7,8 @@ use chrono::{DateTime, NaiveDate, NaiveTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::exit::{Exit, Failure};
 use shared::human::{Span, count};
+use shared::out;
+use state::inspect::columns;
 
 /// Version of the JSON of each report; it grows when a field changes its meaning or goes.
 pub(crate) const FORMAT: u32 = 1;
@@ -24,7 +26,11 @@ pub(crate) fn print<R: Serialize>(
         let json = serde_json::to_string_pretty(report);
         writeln!(out, "{}", json.map_err(|error| Failure::new(Exit::Software, error))?)?;
     } else {
-        write!(out, "{}", text(report))?;
+        let text = text(report);
+        match out::terminal_width() {
+            Some(width) => writeln!(out, "{}", columns::fit(&text, width))?,
+            None => write!(out, "{text}")?,
+        }
     }
     Ok(())
 }
@@ -69,10 +75,6 @@ pub(crate) fn moment(text: &str, now: DateTime<Utc>) -> Result<DateTime<Utc>, Fa
         return Ok(day.and_time(NaiveTime::MIN).and_utc());
     }
     DateTime::parse_from_rfc3339(text).map(|time| time.to_utc()).map_err(|_| refused(text))
-}
-
-pub(crate) fn seconds(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 fn refused(text: &str) -> Failure {

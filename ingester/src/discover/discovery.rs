@@ -1,5 +1,6 @@
 //! Follows hints, and lists.
 
+use shared::human::duration;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -175,11 +176,11 @@ impl Discovery {
             self.next_listing = now + wait;
         }
         self.reporter.failed(failure.class.name(), failure, Some(wait));
-        let (failures, wait) = (self.backoff.failures(), wait.as_secs_f64());
+        let (failures, wait) = (self.backoff.failures(), duration(wait));
         if failure.class == ErrorClass::Configuration || failures >= self.alert_after {
-            tracing::error!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {failure}");
+            tracing::error!(failures, "S3 cannot be listed; trying again in {wait}: {failure}");
         } else {
-            tracing::warn!(failures, "S3 cannot be looked through; trying again in {wait:.1} s: {failure}");
+            tracing::warn!(failures, "S3 cannot be listed; trying again in {wait}: {failure}");
         }
     }
 

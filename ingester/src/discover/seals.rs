@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 use shared::clock::Clock;
 use shared::config::{Archive, Config};
 use shared::exit::Failure;
+use shared::human::duration;
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
@@ -90,7 +91,7 @@ impl SealReader {
                         let wait = self.held.refused(batch);
                         let why = format!("the seal of batch {batch} cannot be read: {failure}");
                         self.reporter.failed(failure.class.name(), &why, Some(wait));
-                        format!("trying again in {:.1} s", wait.as_secs_f64())
+                        format!("trying again in {}", duration(wait))
                     } else {
                         self.held.unusable(batch, etag);
                         "the folder is left as it is".to_owned()

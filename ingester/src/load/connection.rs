@@ -1,6 +1,7 @@
 //! Keeps one connection, and verifies before the first load over it: the tables are as they should be, the tables and the
 //! prefixes belong together, and no earlier session holds the lock.
 
+use shared::human::time;
 use std::time::Duration;
 
 use shared::config::Config;
@@ -84,7 +85,7 @@ impl Connection {
 
     fn report(&self, mark: &LedgerMark) {
         let target = &self.target;
-        let knows_from = mark.knows_from.map(|at| tracing::field::display(at.format("%F %T UTC")));
+        let knows_from = mark.knows_from.map(|at| time(at));
         tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");
         if self.connected_before {
             return;

@@ -97,7 +97,7 @@ impl QuarantineCheck {
                      seal says {}; it is not archived",
                     entry.loaded, entry.known, entry.rows, load.rows
                 );
-                let advice = "`ingester audit` counts again; a person must decide which is right";
+                let advice = "`ingester audit` counts again; an operator must decide which is right";
                 let failure = LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) };
                 wrong.push((load.batch, failure));
             }
@@ -135,7 +135,7 @@ impl QuarantineCheck {
             }
             Err(failure) => tracing::debug!("could not ask the ledger about rows in quarantine: {failure}"),
         }
-        // A person may have moved the mark.
+        // An operator may have moved the mark.
         match ledger_mark::read(session, target).await {
             Ok(Some(mark)) => connection.note_mark(mark).await?,
             Ok(None) => {}

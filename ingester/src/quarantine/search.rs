@@ -127,7 +127,8 @@ impl<'a> BadRowSearch<'a> {
             )
         });
         let why = format!("{why}{}", first.unwrap_or_default());
-        let advice = "mend the table or the schema; it is tried again by itself";
+        let advice =
+            "correct the schema, or alter the table so that its rows fit; the batch is tried again by itself";
         LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Data, why) }
     }
 

@@ -32,6 +32,8 @@ const UNANSWERED: Duration = Duration::from_secs(45);
 pub struct Connector {
     pub(crate) login: Login,
     config: tokio_postgres::Config,
+    /// Host and port, for messages.
+    place: String,
     tls: Option<MakeRustlsConnect>,
     connect_timeout: Duration,
     statement_timeout: Duration,
@@ -64,6 +66,7 @@ impl Connector {
         Ok(Self {
             login,
             config,
+            place: format!("{}:{}", redshift.host, redshift.port),
             tls,
             connect_timeout: redshift.connect_timeout.0,
             statement_timeout: redshift.statement_timeout.0,
@@ -126,10 +129,17 @@ impl Connector {
             Ok(session)
         };
         let limit = self.connect_timeout;
-        tokio::time::timeout(limit, opening).await.map_err(|_| {
+        let opened = tokio::time::timeout(limit, opening).await.unwrap_or_else(|_| {
             let limit = shared::human::duration(limit);
-            SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)"))
-        })?
+            Err(SqlFailure::lost(format!("no connection within {limit} (redshift.connect_timeout)")))
+        });
+        opened.map_err(|failure| match failure {
+            SqlFailure::Lost(why) => SqlFailure::lost(format!(
+                "cannot connect to Redshift at {} (redshift.host, redshift.port): {why}",
+                self.place
+            )),
+            refused @ SqlFailure::Refused { .. } => refused,
+        })
     }
 }
 

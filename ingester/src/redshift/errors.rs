@@ -72,8 +72,11 @@ const fn mend(advice: &'static str) -> Verdict {
 }
 
 /// Redshift refuses rows of the batch.
-const ROWS_REFUSED: Verdict =
-    Verdict { class: Data, scope: Scope::Batch, ..mend("see the reason; mend the table or the schema") };
+const ROWS_REFUSED: Verdict = Verdict {
+    class: Data,
+    scope: Scope::Batch,
+    ..mend("see the reason; correct the schema, or alter the table so that the rows fit")
+};
 
 impl Verdict {
     const fn at_s3(mut self) -> Self {

@@ -11,6 +11,7 @@
 //! A hit that is sent again bears the same time, so only batches whose times overlap matter, and rows without a time
 //! cannot be compared at all.
 
+use shared::human::time;
 use std::fmt;
 
 use chrono::{DateTime, SubsecRound, Utc};
@@ -66,7 +67,7 @@ impl fmt::Display for StageReason {
             Self::Uncompared(rows) => write!(f, "its producer could not compare {rows} of its rows"),
             Self::Before(None) => f.write_str("the ledger does not speak for what is in the table"),
             Self::Before(Some(from)) => {
-                let from = from.format("%F %T UTC");
+                let from = time(*from);
                 write!(f, "it has rows from before {from}, since when the ledger speaks for the table")
             }
             Self::Overlaps(Some(run)) => write!(f, "run {run} has rows of the same time"),

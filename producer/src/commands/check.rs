@@ -13,6 +13,7 @@ use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
+use shared::human::counted;
 use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
 use shared::report::{Outcome, Report, Step, failed};
 use shared::{admin, telemetry};
@@ -43,7 +44,11 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
 fn schema(config: &Config) -> Outcome {
     let schema = config.schema.load().map_err(failed)?;
     crate::run::transform(config, &schema).map_err(failed)?;
-    Ok(format!("{} columns, {} filters", schema.columns.len(), config.filters.len()))
+    Ok(format!(
+        "{}, {}",
+        counted(schema.columns.len() as u64, "column", "columns"),
+        counted(config.filters.len() as u64, "filter", "filters")
+    ))
 }
 
 async fn metrics_port(config: &Config) -> Step {
@@ -70,7 +75,7 @@ async fn bucket(config: &Config) -> Outcome {
                 }
                 StoreErrorKind::Passing => (
                     Exit::Unavailable,
-                    "is s3.endpoint right, and reachable on the way that \"network\" names?",
+                    "check s3.endpoint, and that it can be reached on the way that \"network\" names",
                 ),
             };
             Err((exit, format!("{error}: {advice}")))

@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
+use chrono::DateTime;
 use serde_json::{Value, json};
 use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
+use shared::human::{counted, time};
+use shared::out;
 use shared::schema::{Column, Encoding, Schema};
 
 use crate::transform::{Explained, Outcome, Transform};
@@ -16,18 +19,9 @@ const SHOWN: usize = 60;
 /// A longer file is no record of the stream.
 const MAX_RECORD: u64 = 64 << 20;
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct Where {
-    /// The configuration file of both services.
-    #[arg(long, env = "LIVESTREAM_CONFIG", default_value = "/etc/livestream/pipeline.toml")]
-    pub(crate) config: PathBuf,
-}
-
 /// What `producer schema` is asked.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Asked {
-    #[command(flatten)]
-    place: Where,
     /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -37,8 +31,8 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
-        let config = Config::load(&self.place.config, Secrets::Unused)?;
+    pub(crate) fn print(&self, config: &Path, out: &mut impl Write) -> Result<(), Failure> {
+        let config = Config::load(config, Secrets::Unused)?;
         let schema = config.schema.load()?;
         match &self.explain {
             None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema))?),
@@ -63,8 +57,9 @@ fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
         }
         [name.clone(), sql_type.to_string(), kind.to_string(), rule.to_string(), sources]
     });
-    print_table(out, ["column", "type", "kind", "rule", "paths"], rows.collect())?;
-    writeln!(out, "\n{} columns, fingerprint {}", schema.columns.len(), schema.fingerprint())?;
+    print_table(out, ["column", "type", "kind", "rule", "paths"], rows.collect(), out::terminal_width())?;
+    let columns = counted(schema.columns.len() as u64, "column", "columns");
+    writeln!(out, "\n{columns}, fingerprint {}", schema.fingerprint())?;
     Ok(())
 }
 
@@ -128,8 +123,9 @@ fn explain(
     });
     let rows: Vec<_> = rows.collect();
     let others = explained.len() - rows.len();
-    print_table(out, ["column", "path", "raw", "stored", "rule applied"], rows)?;
-    writeln!(out, "\n{others} other columns are NULL: the record has nothing for them\nOutcome: {outcome}")?;
+    print_table(out, ["column", "path", "raw", "stored", "rule applied"], rows, out::terminal_width())?;
+    let others = counted(others as u64, "other column is NULL", "other columns are NULL");
+    writeln!(out, "\n{others}: the record has nothing for it\nOutcome: {outcome}")?;
     Ok(())
 }
 
@@ -137,7 +133,8 @@ fn outcome(transform: &mut Transform, record: &[u8]) -> String {
     match transform.record(record, &mut Vec::new()) {
         Outcome::Row { hit, received } => {
             let hit = hit.map_or("none".to_owned(), |hit| format!("{} {}", hit.high, hit.low));
-            let received = received.map_or("none".to_owned(), |seconds| seconds.to_string());
+            let received = received.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+            let received = received.map_or("none".to_owned(), time);
             format!("a row; hit id {hit}, received {received}")
         }
         Outcome::Filtered { rule, .. } => {
@@ -148,16 +145,41 @@ fn outcome(transform: &mut Transform, record: &[u8]) -> String {
     }
 }
 
+/// Widths that fit into `room`: the widest column is narrowed first, none below ten.
+fn narrowed(mut widths: [usize; 5], room: usize) -> [usize; 5] {
+    const LEAST: usize = 10;
+    while widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > room {
+        match widths.iter_mut().max() {
+            Some(widest) if *widest > LEAST => *widest -= 1,
+            _ => break,
+        }
+    }
+    widths
+}
+
+fn cut(cell: &str, width: usize) -> String {
+    if cell.chars().count() <= width {
+        cell.to_owned()
+    } else {
+        cell.chars().take(width - 1).chain(['…']).collect()
+    }
+}
+
 /// A value on one line of a table; `--json` shows it whole.
 fn short(value: &str) -> String {
     let mut line = String::new();
     for c in value.chars() {
         if c.is_control() { line.extend(c.escape_default()) } else { line.push(c) }
     }
-    if line.chars().count() <= SHOWN { line } else { line.chars().take(SHOWN - 1).chain(['…']).collect() }
+    cut(&line, SHOWN)
 }
 
-fn print_table(out: &mut impl Write, head: [&str; 5], rows: Vec<[String; 5]>) -> Result<(), Failure> {
+fn print_table(
+    out: &mut impl Write,
+    head: [&str; 5],
+    rows: Vec<[String; 5]>,
+    room: Option<usize>,
+) -> Result<(), Failure> {
     let rows: Vec<_> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; 5];
     for row in &rows {
@@ -165,8 +187,9 @@ fn print_table(out: &mut impl Write, head: [&str; 5], rows: Vec<[String; 5]>) ->
             *width = cell.chars().count().max(*width);
         }
     }
+    let widths = room.map_or(widths, |room| narrowed(widths, room));
     for row in rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  "));
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{:<width$}  ", cut(cell, width)));
         writeln!(out, "{}", cells.collect::<String>().trim_end())?;
     }
     Ok(())
@@ -230,8 +253,28 @@ mod tests {
         assert_eq!(lines[2], "width w \"70000\" NULL null: smallint cannot hold it as it was sent, so NULL");
         assert_eq!(lines[3], "tags t [\"a\", \"b\"] a|b");
         assert_eq!(lines[4], "who - - web-1");
-        assert!(text.contains("1 other columns are NULL"), "{text}");
+        assert!(text.contains("1 other column is NULL"), "{text}");
         assert!(text.ends_with("Outcome: a row; hit id none, received none\n"), "{text}");
+    }
+
+    #[test]
+    fn a_table_fits_the_room_and_cuts_the_widest_column() {
+        let row = ["evar1", "a.b", &"r".repeat(60), &"s".repeat(30), ""].map(str::to_owned);
+        let mut out = Vec::new();
+        print_table(&mut out, ["column", "path", "raw", "stored", "rule"], vec![row], Some(80)).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains(&"s".repeat(27)) && text.contains("r…"), "{text}");
+    }
+
+    #[test]
+    fn the_time_of_a_hit_is_shown_as_a_time() {
+        let text = explained(
+            "{\"page\":\"a\",\"hitIdHigh\":1,\"hitIdLow\":2,\"receivedTimeGMT\":1772452800}",
+            false,
+        )
+        .unwrap();
+        assert!(text.contains("received 2026-03-02 12:00:00 UTC"), "{text}");
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Decoder {
             }
         };
         let (records, empty_lines) = (self.blocks.count, self.framer.empty_lines);
-        tracing::info!(records, empty_lines, ?ended, "session decoded");
+        tracing::info!(records, empty_lines, "session decoded");
         let (catch_up, damage) = self.blocks.end();
         Finished { ended, catch_up, damage }
     }

@@ -166,7 +166,8 @@ impl Connection {
             None => Ok(Next::Stop),
             Some(Ok(response)) => {
                 let host = response.url().host_str().unwrap_or_default();
-                tracing::info!(connection = self.number, host, ?reset, "reading the stream");
+                let reset = reset.map(Reset::name);
+                tracing::info!(connection = self.number, host, reset, "reading the stream");
                 // Not with the first record: a quiet stream may bring none for minutes, and is connected all the same.
                 self.reporter.succeeded();
                 self.resuming = true;

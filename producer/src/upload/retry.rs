@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
 use shared::human;
-use shared::object_store::{REFUSED_ADVICE, StoreErrorKind};
+use shared::object_store::StoreErrorKind;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::log::LogError;
@@ -186,8 +186,8 @@ fn explain(error: &UploadError) -> (&'static str, String) {
             "away",
             "; if it lasts, check the network, its proxy (HTTPS_PROXY), s3.endpoint and s3.region".to_owned(),
         ),
-        StoreErrorKind::Configuration => ("refused", format!("; {REFUSED_ADVICE}")),
-        StoreErrorKind::NotFound => ("missing", format!("; {REFUSED_ADVICE}")),
+        StoreErrorKind::Configuration => ("refused", format!("; {}", error.advice())),
+        StoreErrorKind::NotFound => ("missing", format!("; {}", error.advice())),
         StoreErrorKind::InArchive => ("archived", String::new()),
     }
 }

@@ -165,7 +165,13 @@ fn what_is_missing_or_cannot_be_is_told_by_file_and_key() {
     let dir = daemon(&admin(), &odd);
     let failure = imported(dir.path(), None).unwrap_err();
     assert_eq!(failure.exit(), Exit::Config);
-    assert!(failure.to_string().contains("batch.files_per_batch"), "{failure}");
+    let told = failure.to_string();
+    for expected in [
+        "producer_parameters.json: BATCH_FILES: must be an integer, not a string (batch.files_per_batch)",
+        "correct them there",
+    ] {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
     fs::write(dir.path().join("data/config_admin.json"), "{\"secret\": hunter2}").unwrap();
     let failure = imported(dir.path(), None).unwrap_err();
     assert!(failure.to_string().contains("not a JSON object (line 1"), "{failure}");

@@ -8,6 +8,13 @@ macro_rules! choices {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
         #[allow(missing_docs, reason = "the table of keys documents them")]
         pub enum $name { $($(#[$attr])* #[serde(rename = $word)] $value,)* }
+
+        impl $name {
+            /// The word for it in the configuration.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$value => $word,)* }
+            }
+        }
     )*};
 }
 

@@ -93,7 +93,7 @@ section!(
         reset: Reset = key(Text, Some(r#""smallest""#), r#""smallest""#, "Where to read from: `smallest` (the oldest Adobe still holds, also with a new log: no hole, and what was read before is left out by its hit id, here or by the load), `largest` (after a disconnect or a stop the newest: a hole) or `none` (as Adobe decides).");
         connect_timeout: Span = key(Duration, Some(r#""10s""#), r#""10s""#, "Longest wait for a connection, and for the head of an answer.").within("100ms", "10m");
         idle_timeout: Span = key(Duration, Some(r#""60s""#), r#""60s""#, "No byte for this long is a disconnect.").within("100ms", "1d");
-        retry_max: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only a person can mend.").within("100ms", "1h");
+        retry_max: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "Longest wait between two tries to connect; also the wait when Adobe answers that there are too many clients, that it is busy, or what only an operator can correct.").within("100ms", "1h");
         max_record_bytes: Size = key(Bytes, Some(r#""1MiB""#), r#""1MiB""#, "A longer record is a reject. 1KiB to 16MiB.").within("1KiB", "16MiB");
         invalid_text: InvalidText = key(Text, Some(r#""replace""#), r#""replace""#, "What becomes of a record with bytes that are no UTF-8, or with control characters that stand in a text as they are: `replace` (U+FFFD takes the place of the bytes, counted by column, and the control characters are taken as they are; counted by record) or `reject`.");
         damaged_after: u32 = key(Integer, Some("200"), "200", "So many records in a row that cannot be read (no JSON, no UTF-8, too long) end the session as damaged, and the next one is sent the hits in their place again; a readable one in between takes four off the count. When three sessions in a row end so, Adobe sends such records if the same ones come again: these are kept as rejects and read past. A longer line counts as one for each adobe.max_record_bytes. 10 to 1000000; 0 is never.");
@@ -235,7 +235,7 @@ section!(
 );
 section!(
     Logging("logging", "What the services say, and where.") {
-        level: String = key(Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. Libraries say no more than `info`, whatever it asks for: below that they write bodies and headers.");
+        level: String = key(Text, Some(r#""info""#), r#""info,sled=warn""#, "Filter of what is said: `error`, `warn`, `info`, `debug`, `trace`, also per module. A level without a module is that of the programs; libraries then say only what is an error. They say no more than `info`, whatever it asks for: below that they write bodies and headers.");
         format: LogFormat = key(Text, Some(r#""human""#), r#""json""#, "`human` or `json`.");
         dir: PathBuf = key(Path, Some(r#""""#), r#""/var/log/livestream""#, "Directory of a log file a day besides standard error, rolled at 00:00 UTC. Empty: none.");
         keep_days: usize = key(Integer, Some("14"), "14", "Days of which log files are kept, the present one included, 1 to 3650. Of older ones only files named `<service>.<YYYY-MM-DD>.log` are deleted, by that date.").within("1", "3650");

@@ -1,5 +1,6 @@
 //! Reads the configuration file, the environment and the files of secrets.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::config::check;
@@ -9,7 +10,7 @@ use crate::config::keys::ENV_PREFIX;
 use crate::config::problems::{ConfigError, Problems, unreadable};
 use crate::config::resolve;
 use crate::egress::Egress;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, io_exit};
 use crate::secret::Secret;
 
 impl Config {
@@ -19,7 +20,7 @@ impl Config {
             std::fs::read_to_string(path).map_err(|error| unreadable("configuration", path, &error))?;
         let mut config = Self::parse(&text, path, resolve::environment(), secrets)
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        config.read_secret_files(secrets)?;
+        config.read_secret_files(secrets, path)?;
         if secrets != Secrets::Unused {
             config.s3.egress.read_authorities()?;
             config.adobe.egress = config.s3.egress.clone();
@@ -64,23 +65,46 @@ impl Config {
         }
     }
 
-    fn read_secret_files(&mut self, secrets: Secrets) -> Result<(), Failure> {
+    /// Reads the files of the secrets that are used. `origin` is the configuration, for messages.
+    fn read_secret_files(&mut self, secrets: Secrets, origin: &Path) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let password = secrets.redshift() && self.redshift.auth == Login::Password;
         let files = [
-            (secrets.adobe(), &self.adobe.client_secret_file, &mut self.adobe.client_secret),
-            (jwt, &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
-            (secrets.s3(), &self.s3.secret_access_key_file, &mut self.s3.secret_access_key),
-            (secrets.s3(), &self.s3.session_token_file, &mut self.s3.session_token),
-            (password, &self.redshift.password_file, &mut self.redshift.password),
+            (
+                secrets.adobe(),
+                "adobe.client_secret",
+                &self.adobe.client_secret_file,
+                &mut self.adobe.client_secret,
+            ),
+            (jwt, "adobe.jwt_key", &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
+            (
+                secrets.s3(),
+                "s3.secret_access_key",
+                &self.s3.secret_access_key_file,
+                &mut self.s3.secret_access_key,
+            ),
+            (secrets.s3(), "s3.session_token", &self.s3.session_token_file, &mut self.s3.session_token),
+            (password, "redshift.password", &self.redshift.password_file, &mut self.redshift.password),
         ];
-        for (used, file, secret) in files {
+        for (used, key, file, secret) in files {
             if used && !file.as_os_str().is_empty() {
-                let text = std::fs::read_to_string(file).map_err(|e| unreadable("secret", file, &e))?;
+                let about = |exit, what: &str| {
+                    let place = format!("configuration {}: {key}_file", origin.display());
+                    Failure::new(exit, anyhow::anyhow!("{place}: the secret file {} {what}", file.display()))
+                };
+                let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+                    ErrorKind::NotFound => about(
+                        Exit::Config,
+                        "does not exist: write the secret into it, mode 0600, or name another file",
+                    ),
+                    ErrorKind::PermissionDenied => {
+                        about(Exit::Permission, "may not be read: let the user of this program read it")
+                    }
+                    _ => about(io_exit(&error), &format!("cannot be read: {error}")),
+                })?;
                 let text = text.trim_end_matches(['\r', '\n']);
                 if text.is_empty() {
-                    let error = anyhow::anyhow!("the secret file {} is empty", file.display());
-                    return Err(Failure::new(Exit::Config, error));
+                    return Err(about(Exit::Config, "is empty: write the secret into it"));
                 }
                 *secret = Secret::new(text);
             }

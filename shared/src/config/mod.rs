@@ -3,6 +3,8 @@
 //! A file and the environment come in; [`Config`] goes out, or every complaint at once, each with its key. No crate of
 //! layered configuration does this: they stop at the first wrong value, and do not know the key that was meant.
 
+mod file;
+
 mod load;
 
 mod check;
@@ -22,6 +24,7 @@ pub use choices::{
     Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,
 };
 pub use copy_options::{CopyOptions, CopyValue};
+pub use file::ConfigFile;
 pub use keys::{
     Adobe, Batch, Config, ENV_PREFIX, FilterRule, Ingester, InstanceSection, Key, Log, Logging, Metrics,
     Quarantine, Redshift, S3, SchemaSection, ShutdownSection, Type,

@@ -41,14 +41,25 @@ impl Config {
 impl S3 {
     /// Where its requests go, by the names an operator knows.
     pub fn addresses(&self) -> Vec<(&'static str, String)> {
-        let china = if self.region.starts_with("cn-") { ".cn" } else { "" };
-        let amazons = |service: &str| format!("https://{service}.{}.amazonaws.com{china}", self.region);
-        let or = |given: &str, amazons: String| if given.is_empty() { amazons } else { given.to_owned() };
-        let mut addresses = vec![("S3", self.of_bucket(or(&self.endpoint, amazons("s3"))))];
+        let mut addresses = vec![("S3", self.of_bucket(self.address()))];
         if !self.role_arn.is_empty() {
-            addresses.push(("STS", or(&self.sts_endpoint, amazons("sts"))));
+            addresses.push(("STS", self.or_amazons(&self.sts_endpoint, "sts")));
         }
         addresses
+    }
+
+    /// The address of the store, whatever the bucket.
+    pub(crate) fn address(&self) -> String {
+        self.or_amazons(&self.endpoint, "s3")
+    }
+
+    fn or_amazons(&self, given: &str, service: &str) -> String {
+        let china = if self.region.starts_with("cn-") { ".cn" } else { "" };
+        if given.is_empty() {
+            format!("https://{service}.{}.amazonaws.com{china}", self.region)
+        } else {
+            given.to_owned()
+        }
     }
 
     /// The SDK puts the bucket in front of the host unless its name has a dot, which no wildcard certificate covers.

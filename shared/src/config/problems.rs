@@ -46,10 +46,10 @@ impl Problems {
     pub(super) fn one_source(&mut self, key: &str, given: bool, file: &Path, needed: bool) {
         let in_file = !file.as_os_str().is_empty();
         if given && in_file {
-            self.add(key, format_args!("is given twice: here and by {key}_file"));
+            self.add(key, format_args!("is set twice: here and in {key}_file; remove one"));
         } else if needed && !given && !in_file {
             let variable = format!("{}{}", ENV_PREFIX, key.to_uppercase().replace('.', "__"));
-            self.add(key, format_args!("is missing: give it, {key}_file or the variable {variable}"));
+            self.add(key, format_args!("is missing: set it, {key}_file or the variable {variable}"));
         }
     }
 

@@ -122,12 +122,18 @@ fn check_type(path: &str, kind: Type, value: &Value, problems: &mut Problems) {
         Type::Text | Type::Secret | Type::Path | Type::Duration | Type::Size => value.is_str(),
     };
     if !fits {
-        problems.add(path, format_args!("must be a {}, not a {}", kind.name(), value.type_str()));
+        problems.add(path, format_args!("must be {}, not {}", one(kind.name()), one(value.type_str())));
     } else if kind == Type::Duration && value.as_str().and_then(Span::parse).is_none() {
         problems.add(path, format_args!("{value} is not a duration: a whole number and ms, s, m, h or d"));
     } else if kind == Type::Size && value.as_str().and_then(Size::parse).is_none() {
         problems.add(path, format_args!("{value} is not a size: a whole number and B, KiB, MiB, GiB or TiB"));
     }
+}
+
+/// The word with its article.
+fn one(word: &str) -> String {
+    let article = if word.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    format!("{article} {word}")
 }
 
 fn fill_defaults(table: &mut Table, problems: &mut Problems) {

@@ -1,12 +1,49 @@
 //! What a request that failed means for its caller.
 
 /// What to do when S3 refuses for good.
-const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
+pub(super) const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
      (deploy/iam-*.json) may list, get, put and delete in the bucket; and what the bucket's own policy and that of its KMS key \
      ask for (s3.server_side_encryption, s3.kms_key_id, s3.acl)";
 
-const NO_BUCKET_ADVICE: &str = "there is no bucket of this name: check s3.bucket";
-const REGION_ADVICE: &str = "set s3.region to the region of the bucket";
+/// Where the credential comes from, for advice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeySource {
+    /// `s3.access_key_id`.
+    Configuration,
+    /// Variables, profile, or the role of the machine.
+    Chain,
+}
+
+/// What to do about an error code of S3.
+pub(super) fn advice(code: Option<&str>, key: KeySource) -> &'static str {
+    use KeySource::{Chain, Configuration};
+    match (code.unwrap_or_default(), key) {
+        ("SignatureDoesNotMatch", Configuration) => {
+            "check s3.secret_access_key (or the file of s3.secret_access_key_file): it is not the secret of s3.access_key_id"
+        }
+        ("SignatureDoesNotMatch", Chain) => {
+            "check the secret key of the AWS chain (AWS_SECRET_ACCESS_KEY, or that of the profile): it does not belong to its \
+             access key id"
+        }
+        ("InvalidAccessKeyId", Configuration) => "check s3.access_key_id: S3 does not know it",
+        ("InvalidAccessKeyId", Chain) => {
+            "check the access key id of the AWS chain (AWS_ACCESS_KEY_ID, or that of the profile): S3 does not know it"
+        }
+        ("ExpiredToken" | "InvalidToken", Configuration) => {
+            "replace s3.session_token and the keys that came with it"
+        }
+        ("ExpiredToken" | "InvalidToken", Chain) => "renew the session of the AWS chain",
+        ("RequestTimeTooSkewed", _) => "set the clock of this machine",
+        ("NoSuchBucket" | "InvalidBucketName", _) => "there is no bucket of this name: check s3.bucket",
+        ("PermanentRedirect" | "AuthorizationHeaderMalformed", _) => {
+            "set s3.region to the region of the bucket"
+        }
+        (code, _) if code.starts_with("KMS.") => {
+            "let the credential use the key of s3.kms_key_id or of the bucket, and see that the key is enabled"
+        }
+        _ => REFUSED_ADVICE,
+    }
+}
 
 /// A request to the store that failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +55,7 @@ pub struct StoreError {
     pub(super) reason: String,
     pub(super) kind: StoreErrorKind,
     pub(super) too_large: bool,
+    pub(super) advice: &'static str,
 }
 
 /// What a caller does differently.
@@ -34,21 +72,14 @@ pub enum StoreErrorKind {
 }
 
 impl StoreError {
-    /// What an operator can do about a refusal.
-    pub fn advice(&self) -> &'static str {
-        let is = |code: &str| self.reason.starts_with(code);
-        if is("NoSuchBucket") {
-            NO_BUCKET_ADVICE
-        } else if is("PermanentRedirect") || is("AuthorizationHeaderMalformed") {
-            REGION_ADVICE
-        } else {
-            REFUSED_ADVICE
-        }
-    }
-
     /// What a caller does differently.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
+    }
+
+    /// What an operator can do when S3 refuses for good.
+    pub fn advice(&self) -> &'static str {
+        self.advice
     }
 
     /// Whether the object is there and cannot be read, because it lies in an archive class.
@@ -91,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_a_person_must_mend_is_a_configuration_error() {
+    fn only_what_an_operator_must_mend_is_a_configuration_error() {
         use StoreErrorKind::{Configuration, InArchive, NotFound, Passing};
         assert_eq!(classify(Some(404), Some("NoSuchKey"), false), NotFound);
         assert_eq!(classify(Some(404), Some("NoSuchBucket"), false), Configuration);
@@ -99,5 +130,15 @@ mod tests {
         assert_eq!(classify(Some(403), Some("InvalidObjectState"), false), InArchive);
         assert_eq!(classify(Some(503), Some("SlowDown"), false), Passing);
         assert_eq!(classify(None, None, false), Passing);
+    }
+
+    #[test]
+    fn advice_names_the_key_that_is_wrong() {
+        use KeySource::{Chain, Configuration};
+        let wrong = Some("SignatureDoesNotMatch");
+        assert!(advice(wrong, Configuration).starts_with("check s3.secret_access_key "));
+        assert!(advice(wrong, Chain).contains("AWS_SECRET_ACCESS_KEY"));
+        assert!(advice(Some("PermanentRedirect"), Chain).contains("s3.region"));
+        assert_eq!(advice(Some("AccessDenied"), Chain), REFUSED_ADVICE);
     }
 }

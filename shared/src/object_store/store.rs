@@ -9,10 +9,11 @@ use aws_sdk_s3::operation::copy_object::builders::CopyObjectFluentBuilder;
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::types::{ObjectCannedAcl, ServerSideEncryption, StorageClass};
 
+use crate::aws::{CredentialFault, credential_fault};
 use crate::causes::causes;
 use crate::config::{Acl, Encryption, S3};
 use crate::layout::IDENTITY;
-use crate::object_store::error::{StoreError, StoreErrorKind, classify};
+use crate::object_store::error::{KeySource, REFUSED_ADVICE, StoreError, StoreErrorKind, advice, classify};
 
 /// A bucket.
 #[derive(Debug, Clone)]
@@ -48,15 +49,23 @@ impl ObjectStore {
         let status = error.raw_response().map(|response| response.status().as_u16());
         let code = error.as_service_error().and_then(ProvideErrorMetadata::code);
         let kind = classify(status, code, matches!(error, SdkError::ConstructionFailure(_)));
-        let reason = match (code, error.as_service_error().and_then(ProvideErrorMetadata::message)) {
-            (Some(code), message) => format!("{code} {}", message.unwrap_or_default()),
-            _ => {
-                let said = causes(error);
-                if let Some(told) = crate::aws::not_built_in(&said) {
-                    return self.error(operation, key, told, StoreErrorKind::Configuration);
-                }
-                said
+        if let Some(code) = code {
+            let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
+            let reason = format!("{code} {}", message.unwrap_or_default()).trim_end().to_owned();
+            let advice = advice(Some(code), self.terms.key);
+            return StoreError { advice, ..self.error(operation, key, reason + &in_region(error), kind) };
+        }
+        if let Some(CredentialFault { why, lasting }) = credential_fault(error) {
+            let kind = if lasting { StoreErrorKind::Configuration } else { StoreErrorKind::Passing };
+            return self.error(operation, key, why, kind);
+        }
+        let address = &self.terms.address;
+        let reason = match error {
+            SdkError::TimeoutError(_) => format!("no answer from {address} within s3.timeout"),
+            SdkError::DispatchFailure(failure) if !failure.is_user() => {
+                format!("cannot reach {address} (s3.endpoint, s3.region): {}", inner_causes(error))
             }
+            _ => causes(error),
         };
         self.error(operation, key, reason + &in_region(error), kind)
     }
@@ -69,7 +78,8 @@ impl ObjectStore {
         kind: StoreErrorKind,
     ) -> StoreError {
         let bucket = self.bucket.clone();
-        StoreError { operation, bucket, key: key.to_owned(), reason, kind, too_large: false }
+        let (key, advice) = (key.to_owned(), REFUSED_ADVICE);
+        StoreError { operation, bucket, key, reason, kind, too_large: false, advice }
     }
 
     pub(super) fn too_large(&self, key: &str, held: &str, limit: u64) -> StoreError {
@@ -84,6 +94,11 @@ fn in_region<E>(error: &SdkError<E>) -> String {
     let response = error.raw_response().filter(|response| matches!(response.status().as_u16(), 301 | 400));
     let region = response.and_then(|response| response.headers().get("x-amz-bucket-region"));
     region.map_or_else(String::new, |region| format!(" (the bucket is in {region})"))
+}
+
+/// The causes of an error without its own words, which name a phase of the SDK.
+fn inner_causes(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), causes)
 }
 
 fn client(config: &S3, sdk: &SdkConfig) -> Client {
@@ -101,6 +116,9 @@ pub(super) struct Terms {
     acl: Option<ObjectCannedAcl>,
     owner: Option<String>,
     archive: Option<(String, StorageClass)>,
+    /// Where requests go.
+    address: String,
+    pub(super) key: KeySource,
 }
 
 impl Terms {
@@ -121,6 +139,8 @@ impl Terms {
             },
             owner: given(&config.expected_bucket_owner),
             archive: class.map(|class| (config.ingested.clone(), StorageClass::from(class.as_str()))),
+            address: config.address(),
+            key: if config.access_key_id.is_empty() { KeySource::Chain } else { KeySource::Configuration },
         }
     }
 
@@ -159,6 +179,8 @@ mod tests {
     use std::path::Path;
     use std::sync::Mutex;
 
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_credential_types::provider::{ProvideCredentials, future};
     use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};
     use aws_smithy_runtime_api::client::http::{
         HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
@@ -178,6 +200,60 @@ mod tests {
             self.0.lock().unwrap().push(request.uri().to_owned());
             HttpConnectorFuture::ready(Err(ConnectorError::user("noted".into())))
         }
+    }
+
+    /// What is said of a request that is signed with `credential` and refused by the network.
+    async fn said(credential: SharedCredentialsProvider) -> StoreError {
+        let text = include_str!("../../../deploy/pipeline.example.toml");
+        let config = Config::parse(text, Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
+        let refusing = http_client_fn(move |_, _| SharedHttpConnector::new(Refusing));
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(credential)
+            .http_client(refusing)
+            .build();
+        let terms = Arc::new(Terms::of(&config.s3));
+        let store = ObjectStore { client: client(&config.s3, &sdk), bucket: config.s3.bucket, terms };
+        store.get_at_most("k", 1).await.unwrap_err()
+    }
+
+    #[derive(Debug)]
+    struct Nobody;
+
+    impl ProvideCredentials for Nobody {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("no providers in chain")))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Refusing;
+
+    impl HttpConnector for Refusing {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            HttpConnectorFuture::ready(Err(ConnectorError::io("connection refused".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_cannot_be_reached_is_told_with_its_address_and_keys() {
+        let key = Credentials::new("id", "secret", None, None, "test");
+        let error = said(SharedCredentialsProvider::new(key)).await;
+        let told = error.to_string();
+        let place = "cannot reach https://s3.eu-central-1.amazonaws.com (s3.endpoint, s3.region): ";
+        assert!(told.contains(place) && told.contains("connection refused"), "{told}");
+        assert!(!told.contains("dispatch") && error.kind() == StoreErrorKind::Passing, "{told}");
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_credential_is_an_error_of_the_configuration() {
+        let error = said(SharedCredentialsProvider::new(Nobody)).await;
+        assert_eq!(error.kind(), StoreErrorKind::Configuration, "{error}");
+        assert!(error.to_string().contains("no AWS credential found; give one: s3.access_key_id"), "{error}");
     }
 
     #[tokio::test]

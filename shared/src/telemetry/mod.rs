@@ -33,7 +33,7 @@ const DIR_KEY: &str = "logging.dir";
 /// Starts logging for `service`, whose name begins the names of the log files.
 pub fn start(config: &Logging, service: &str, clock: &Clock) -> Result<Telemetry, Failure> {
     let filter = || {
-        EnvFilter::try_new(&config.level).map_err(|error| {
+        EnvFilter::try_new(directives(&config.level)).map_err(|error| {
             let text = format!("logging.level: {:?} is not a filter: {error}", config.level);
             Failure::new(Exit::Config, anyhow::anyhow!(text))
         })
@@ -77,6 +77,19 @@ pub fn try_dir(config: &Logging, service: &str, clock: &Clock) -> Step {
 /// The crates that hold to what logs may carry: ids, counts and positions.
 const OWN: [&str; 4] = ["producer", "ingester", "state", "shared"];
 
+/// The filter for `logging.level`. A level without a target is that of the programs; of libraries, whose words name
+/// nothing that an operator knows, it lets errors through.
+fn directives(level: &str) -> String {
+    let all = level.split(',').map(str::trim).filter(|part| !part.contains('='));
+    let named = level.split(',').map(str::trim).filter(|part| part.contains('='));
+    let all: Vec<_> = all.collect();
+    let of_libraries =
+        all.last().map(|level| if level.eq_ignore_ascii_case("off") { "off" } else { "error" });
+    let own = all.last().into_iter().flat_map(|level| OWN.map(|target| format!("{target}={level}")));
+    let parts = of_libraries.map(str::to_owned).into_iter().chain(own).chain(named.map(str::to_owned));
+    parts.collect::<Vec<_>>().join(",")
+}
+
 /// Below `info` libraries log what they send and receive: bodies, headers, rows. No filter gets that.
 fn may_be_logged(event: &Metadata<'_>) -> bool {
     let of = event.target().split("::").next().unwrap_or_default();
@@ -99,5 +112,18 @@ where
     match format {
         LogFormat::Human => layer.with_target(false).with_filter(filter).boxed(),
         LogFormat::Json => layer.json().with_filter(filter).boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::directives;
+
+    #[test]
+    fn of_libraries_only_errors_are_logged_unless_they_are_named() {
+        let own = "producer=info,ingester=info,state=info,shared=info";
+        assert_eq!(directives("info"), format!("error,{own}"));
+        assert_eq!(directives("info, aws_config=warn"), format!("error,{own},aws_config=warn"));
+        assert!(directives("off").starts_with("off,producer=off"));
     }
 }

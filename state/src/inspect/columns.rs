@@ -1,4 +1,4 @@
-//! Output for people: words, and lines of at most 100 columns.
+//! Output for people: words, paragraphs of at most 100 columns, and what a terminal makes of them: its width, and colours.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -6,30 +6,96 @@ use std::time::Duration;
 use chrono::DateTime;
 use chrono::Utc;
 use shared::clock;
-use shared::human::{count, duration};
+use shared::human::{duration, time};
+use shared::ids::BatchId;
 use shared::seal::Counts;
 
 use crate::status::service::Part;
 
 pub(crate) const WIDTH: usize = 100;
 
-/// The text with every line cut to [`WIDTH`].
+/// Characters of a batch id that a narrow terminal shows: `--batch` takes them for the whole.
+const SHORT_ID: usize = 18;
+const ID: usize = 36;
+
+/// The text with every line at most `width` columns wide: ids are shortened if a line of a table is wider, and what is
+/// still wider goes on in the next line. Loses nothing else.
 #[must_use]
-pub fn cut(text: &str) -> String {
-    let line = |line: &str| {
-        if line.chars().count() <= WIDTH {
-            line.to_owned()
-        } else {
-            line.chars().take(WIDTH - 1).chain(['…']).collect()
+pub fn fit(text: &str, width: usize) -> String {
+    let lines = unwrapped(text);
+    let shorten = lines.iter().any(|line| starts_with_id(line) && line.chars().count() > width);
+    let lines = lines.into_iter().map(|line| match shorten && (starts_with_id(&line) || is_head(&line)) {
+        true => line.chars().take(SHORT_ID).chain(line.chars().skip(ID)).collect(),
+        false => line,
+    });
+    lines.map(|line| folded(&line, width)).collect::<Vec<_>>().join("\n")
+}
+
+fn starts_with_id(line: &str) -> bool {
+    line.get(..ID).is_some_and(|start| start.parse::<BatchId>().is_ok())
+}
+
+/// The head of the table of batches.
+fn is_head(line: &str) -> bool {
+    line.starts_with("batch  ") && line.chars().skip("batch".len()).take(ID - "batch".len()).all(|c| c == ' ')
+}
+
+/// The lines, with the paragraphs that [`wrap`] made in one line each.
+fn unwrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        let (indent, words) = (indentation(line), line.trim_start());
+        let first = words.split(' ').next().unwrap_or_default().chars().count();
+        match lines.last_mut() {
+            // It would have stood in the line before, if there had been room.
+            Some(before)
+                if indent >= 4
+                    && indentation(before) == indent
+                    && last_width(before, indent) + 1 + first > WIDTH =>
+            {
+                before.push(' ');
+                before.push_str(words);
+            }
+            _ => lines.push(line.to_owned()),
         }
+    }
+    lines
+}
+
+fn indentation(line: &str) -> usize {
+    line.chars().take_while(|c| *c == ' ').count()
+}
+
+/// The width of the last line of a paragraph that was joined, by wrapping it again.
+fn last_width(joined: &str, indent: usize) -> usize {
+    wrap(joined, indent).lines().last().map_or(0, |line| line.chars().count())
+}
+
+/// A line, folded between words behind its indentation or its label.
+fn folded(line: &str, width: usize) -> String {
+    if line.chars().count() <= width {
+        return line.to_owned();
+    }
+    let label = line.find("  ").map_or(0, |end| end + indentation(&line[end..]));
+    let indent = match indentation(line) {
+        0 if label <= 14 => label,
+        0 => 4,
+        indent => indent,
     };
-    text.lines().map(line).collect::<Vec<_>>().join("\n")
+    let (head, words): (String, String) =
+        (line.chars().take(indent).collect(), line.chars().skip(indent).collect());
+    let folded = wrap_to(&words, indent, width);
+    head + folded.trim_start()
 }
 
 /// The words of `text` in indented lines of at most [`WIDTH`]. A word that is longer than a line is broken.
 #[must_use]
 pub fn wrap(text: &str, indent: usize) -> String {
-    let room = WIDTH.saturating_sub(indent).max(1);
+    wrap_to(text, indent, WIDTH)
+}
+
+fn wrap_to(text: &str, indent: usize, width: usize) -> String {
+    let room = width.saturating_sub(indent).max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut used = room;
     for word in text.split_whitespace() {
@@ -51,6 +117,37 @@ pub fn wrap(text: &str, indent: usize) -> String {
     lines.join("\n")
 }
 
+const RED: &str = "\u{1b}[31m";
+const YELLOW: &str = "\u{1b}[33m";
+const PLAIN: &str = "\u{1b}[0m";
+
+/// The text with a colour for each line that needs attention: red for what fails, yellow for what waits or is gone.
+#[must_use]
+pub fn coloured(text: &str) -> String {
+    let line = |line: &str| match colour(line) {
+        Some(colour) => format!("{colour}{line}{PLAIN}"),
+        None => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn colour(line: &str) -> Option<&'static str> {
+    let label = line.split(' ').next().unwrap_or_default();
+    let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
+    match label {
+        _ if line.trim_start().starts_with("ALERT ") || label == "✗" => Some(RED),
+        "stream" | "upload" | "discovery" | "load" | "archive" | "reconcile" | "log"
+            if says(&["FULL", " fails for ", " not connected for ", " held up for "]) =>
+        {
+            Some(RED)
+        }
+        "producer" | "ingester" if says(&["not running"]) => Some(YELLOW),
+        "stream" if says(&["never connected", "not connected"]) => Some(YELLOW),
+        "paused" | "gaps" | "in" | "staged" => Some(YELLOW),
+        _ => None,
+    }
+}
+
 /// The word for a status or a class: its variant in lower case, as in JSON.
 pub(super) fn word(value: impl Debug) -> String {
     format!("{value:?}").to_lowercase()
@@ -61,14 +158,11 @@ pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
 }
 
 pub(super) fn outcomes(counts: &Counts) -> String {
-    let Counts { received, rows, duplicates, filtered, rejected, .. } = *counts;
-    let [received, rows, duplicates, filtered, rejected] =
-        [received, rows, duplicates, filtered, rejected].map(count);
-    format!("{received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected")
+    counts.to_string()
 }
 
 pub(super) fn header<P, I>(at: DateTime<Utc>, producer: &Part<P>, ingester: &Part<I>) -> String {
-    let at = at.format("%Y-%m-%d %H:%M:%S UTC");
+    let at = time(at);
     format!("{at}\nproducer  {}\ningester  {}", producer.origin(), ingester.origin())
 }
 
@@ -86,15 +180,52 @@ mod tests {
         assert_eq!(wrap(&text, 4), lines);
     }
 
+    #[test]
+    fn a_narrow_terminal_has_short_ids_and_folded_lines_and_loses_nothing() {
+        let id = BatchId::new().to_string();
+        let row = format!("{id}  sealed      4/10   10,000   19.1 MiB   2m10s  archived");
+        let head = format!("{:36}  state      files     rows      bytes     age  load", "batch");
+        let reason = wrap(&"a reason that goes on ".repeat(12), 10);
+        let log = "log       12,000 rows not yet in S3, 4.8 MiB on disk, 30,000 hit ids remembered, 34 rejects waiting";
+        let text = format!("{log}\n{reason}\n{head}\n{row}");
+        let fitted = fit(&text, 80);
+        assert!(fitted.lines().all(|line| line.chars().count() <= 80), "{fitted}");
+        assert!(fitted.contains(&format!("\n{}  sealed ", &id[..18])), "{fitted}");
+        let lines: Vec<_> = fitted.lines().collect();
+        assert_eq!(lines[1].trim_start(), "rejects waiting", "{fitted}");
+        assert!(lines[1].starts_with("          r"), "{fitted}");
+        // A paragraph is folded anew, not once more.
+        assert!(lines[2..5].iter().all(|line| line.len() > 70), "{fitted}");
+        assert_eq!(lines.len(), 2 + 4 + 2, "{fitted}");
+        assert_eq!(fit(&text, 120).lines().last(), Some(&*row));
+    }
+
+    #[test]
+    fn what_needs_attention_has_a_colour() {
+        for (line, expected) in [
+            ("log       FULL for 8s:", Some(RED)),
+            ("stream    connection 1 not connected for 1m10s; 2 failures, next in 52s:", Some(RED)),
+            ("    ALERT passing: 1023", Some(RED)),
+            ("producer  not running: read from its database in /x", Some(YELLOW)),
+            ("producer  process 7", None),
+            ("log       12,000 rows not yet in S3", None),
+            ("pending  3 batches, 30,000 rows", None),
+        ] {
+            assert_eq!(colour(line), expected, "{line}");
+        }
+        assert_eq!(coloured("✗ a\nb"), "\u{1b}[31m✗ a\u{1b}[0m\nb");
+    }
+
     proptest! {
         #[test]
-        fn no_line_is_wider_than_100_columns_and_wrapping_loses_nothing(text in r"(?s)([a-z]{0,150}|\s|.){0,30}", indent in 0_usize..20) {
+        fn no_line_is_wider_than_it_may_be_and_wrapping_loses_nothing(text in r"(?s)([a-z]{0,150}|\s|.){0,30}", indent in 0_usize..20) {
             let wrapped = wrap(&text, indent);
             let letters = |text: &str| text.split_whitespace().collect::<String>();
             prop_assert_eq!(letters(&wrapped), letters(&text));
-            for text in [wrapped, cut(&text)] {
-                prop_assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
-            }
+            prop_assert!(wrapped.lines().all(|line| line.chars().count() <= WIDTH), "{wrapped}");
+            let fitted = fit(&text, 60);
+            prop_assert!(fitted.lines().all(|line| line.chars().count() <= 60), "{fitted}");
+            prop_assert_eq!(letters(&fitted), letters(&text));
         }
     }
 }

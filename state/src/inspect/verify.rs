@@ -94,6 +94,8 @@ impl Verification {
 fn outcome(checked: &Checked) -> Outcome {
     let counts = checked.counts.iter().map(|(what, number)| match &what[..] {
         "bytes" => bytes(*number),
+        // Beside them all is well: a crash leaves them, and their space is free.
+        "torn segments" => format!("{} of them free space since a crash", count(*number)),
         _ => format!("{} {what}", count(*number)),
     });
     let mut said: Vec<_> = counts.collect();

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::config::pause::Windows;
+use shared::human::time;
 
 /// Characters a reason may have: a question to a service is one short line.
 pub const REASON_MAX: usize = 120;
@@ -53,7 +54,7 @@ impl Paused {
         let by_hand = pause.filter(|pause| pause.until.is_none_or(|until| now < until));
         let window = windows.at(now);
         if let Some(pause) = by_hand {
-            let since = pause.since.format("%Y-%m-%d %H:%M:%S UTC");
+            let since = time(pause.since);
             let reason = pause.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
             // A window may last longer, and goes on as a pause of its own.
             return Some(Self {
@@ -70,7 +71,7 @@ impl Paused {
     /// For people: why, and until when.
     pub fn describe(&self) -> String {
         match self.until {
-            Some(until) => format!("until {}, {}", until.format("%Y-%m-%d %H:%M:%S UTC"), self.why),
+            Some(until) => format!("until {}, {}", time(until), self.why),
             None => format!("until `ingester resume`, {}", self.why),
         }
     }

@@ -59,6 +59,17 @@ pub enum BatchStatus {
     Published,
 }
 
+impl BatchStatus {
+    /// Its word, as in JSON.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Filling => "filling",
+            Self::Sealed => "sealed",
+            Self::Published => "published",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchEvent {
     Seal,

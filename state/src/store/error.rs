@@ -1,8 +1,10 @@
 //! Why a database cannot be used, and what to do about it.
 
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use shared::dirs::DirError;
 use shared::exit::{Exit, Failure, io_exit};
@@ -68,7 +70,11 @@ pub(super) fn guarded<T>(
     doing: &str,
     work: impl FnOnce() -> sled::Result<T>,
 ) -> Result<T, StoreError> {
-    let what = match catch_unwind(AssertUnwindSafe(work)) {
+    silence();
+    let outer = GUARDED.replace(true);
+    let ended = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    let what = match ended {
         Ok(Err(sled::Error::Io(error))) => {
             return Err(StoreError::Io { path: dir.join(paths::DATABASE), error });
         }
@@ -77,4 +83,22 @@ pub(super) fn guarded<T>(
         Err(_) => format!("{doing}: sled/db cannot be read"),
     };
     Err(StoreError::Damaged { dir: dir.to_owned(), what })
+}
+
+thread_local! {
+    /// Whether this thread is in a call of sled whose panics are caught.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Lets a panic that is caught print nothing on standard error: it becomes an error with words of its own.
+fn silence() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let print = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                print(panic);
+            }
+        }));
+    });
 }

@@ -20,7 +20,7 @@ pub(super) fn try_a_copy(opening: &Opening<'_>, torn: &Segment, durable: u64) ->
     let dir = opening.dir;
     let at = torn.broken_at.unwrap_or(torn.offset);
     // A crash leaves this now and then, and nothing is wrong then.
-    tracing::info!(dir = %dir.display(), byte = at, "sled/db breaks off: reading a copy of everything first");
+    tracing::info!(dir = %dir.display(), byte = at, "a crash left an unfinished write in the database; checking a copy of it first");
     let place = dir.join(paths::COPY);
     let copied = make_copy(&dir.join(paths::SLED), &place.join(paths::SLED)).map_err(StoreError::at(&place));
     let checked = copied.and_then(|()| check(&Opening { dir: &place, ..*opening }, opening, durable));

@@ -26,15 +26,15 @@ use crate::redshift::{Session, Target};
 /// `ingester adopt`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The batch: the name of its folder.
+    /// Adopt this batch: the name of its folder.
     pub batch: BatchId,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub yes: bool,
     /// Adopt it although it is so young that a producer elsewhere may still be at it.
     #[arg(long)]
     pub young: bool,
-    /// The producer that made it, for the ledger; as the rows say if the schema has a column for that.
+    /// Name the producer that made it, for the ledger; without it as the rows say, if the schema has a column for that.
     #[arg(long, value_name = "NAME", value_parser = |text: &str| Instance::try_from(text.to_owned()))]
     pub instance: Option<Instance>,
 }

@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// Count batches opened since then: a duration before now (7d), a date or a time.
     #[arg(long, value_name = "WHEN")]
     pub since: String,
-    /// And before then.
+    /// Count batches opened before then.
     #[arg(long, value_name = "WHEN", default_value = "0s")]
     pub until: String,
     /// Read every file and count its rows; otherwise files are compared with their seals by size and checksum.

@@ -1,5 +1,7 @@
 //! What an audit found, for people and for programs.
 
+use shared::human::{counted, time};
+use shared::seal::Counts;
 use std::fmt::Write;
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -171,8 +173,7 @@ impl Report {
     /// The report for people, at most 100 columns wide.
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
-        let (since, until) = (self.since.format("%Y-%m-%d %H:%M:%S"), self.until.format("%Y-%m-%d %H:%M:%S"));
-        let _ = writeln!(out, "batches opened from {since} to {until} UTC\n");
+        let _ = writeln!(out, "batches opened from {} to {}\n", time(self.since), time(self.until));
         write_counts(
             &mut out,
             &[
@@ -184,12 +185,9 @@ impl Report {
         );
         let Sums { received, loaded, quarantined, known, duplicates, filtered, rejected } = self.sums;
         let rows = loaded.saturating_add(quarantined).saturating_add(known);
-        let [rows, received, duplicates, filtered, rejected] =
-            [rows, received, duplicates, filtered, rejected].map(count);
-        let _ = writeln!(
-            out,
-            "\nreceived  {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
-        );
+        let counts = Counts { received, rows, duplicates, filtered, rejected, without_id: 0 };
+        let _ = writeln!(out, "\nreceived  {counts}");
+        let rows = count(rows);
         let [loaded, quarantined, known] = [loaded, quarantined, known].map(count);
         let _ = writeln!(
             out,
@@ -203,11 +201,8 @@ impl Report {
         let _ = writeln!(out, "checked   {files}");
         let _ = writeln!(out, "{}", columns::wrap(self.table_check.what(), 10));
         if self.not_counted > 0 {
-            let batches = if self.not_counted == 1 { "batch" } else { "batches" };
-            let said = format!(
-                "{} {batches} of other schemas do not say their batch in the table: not counted",
-                count(self.not_counted)
-            );
+            let batches = counted(self.not_counted, "batch", "batches");
+            let said = format!("{batches} of other schemas: not counted, their rows do not name their batch");
             let _ = writeln!(out, "{}", columns::wrap(&said, 10));
         }
         for Faulty { batch, faults } in &self.batches {
@@ -218,8 +213,7 @@ impl Report {
         }
         write_cut(&mut out, self.faulty, "batches", self.batches.len());
         for Day { day, first_received, last_received, what } in &self.days {
-            let (first, last) =
-                (first_received.format("%m-%d %H:%M:%S"), last_received.format("%m-%d %H:%M:%S"));
+            let (first, last) = (time(*first_received), time(*last_received));
             let said = format!("of the batches of {day}, received {first} to {last}: {what}");
             let _ = writeln!(out, "\n{}", columns::wrap(&said, 0));
         }
@@ -252,7 +246,11 @@ impl Report {
                 Some((first, _)) => format!(", in {first}{unnamed}"),
                 None => unnamed,
             };
-            let _ = writeln!(out, "{}", columns::wrap(&format!("{high} {low}: {times} rows{of}"), 4));
+            let _ = writeln!(
+                out,
+                "{}",
+                columns::wrap(&format!("{high} {low}: {}{of}", counted(*times, "row", "rows")), 4)
+            );
         }
     }
 }
@@ -272,7 +270,7 @@ mod tests {
             Sums { received: 10, loaded: 5, quarantined: 1, known: 3, duplicates: 1, ..Sums::default() };
         let table = report.table();
         assert!(table.contains("rows      9 = 5 loaded + 1 quarantined + 3 already in the table"), "{table}");
-        assert!(table.contains("received  10 = 9 rows + 1 duplicates"), "{table}");
+        assert!(table.contains("received  10 = 9 rows + 1 duplicate +"), "{table}");
         report.doubles(None);
         assert!(report.agrees() && report.table().contains("not looked at"));
         let double = |batches: Option<(&str, &str)>, unnamed| Double {
@@ -305,7 +303,7 @@ mod tests {
             report.add(&facts, crate::facts::faults::faults(&facts));
         }
         let table = report.table();
-        let said = "2 batches of other schemas do not say their batch in the table: not counted";
+        let said = "2 batches of other schemas: not counted, their rows do not name their batch";
         assert!(report.agrees() && table.contains(said), "{table}");
     }
 }

@@ -6,13 +6,13 @@ use chrono::{DateTime, Utc};
 use shared::clock::Clock;
 use shared::config::{Config, Tls};
 use shared::exit::{Exit, Failure};
+use shared::human::{counted, time};
 use shared::object_store::ObjectStore;
 use shared::report::{Outcome, Report, failed};
 use shared::schema::Schema;
 use state::loads::ErrorClass;
 
 use crate::commands::check::copy_trial::CopyTrial;
-use crate::commands::terminal::seconds;
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
 use crate::redshift::ddl::{LiveColumn, TableOptions, compare};
@@ -41,9 +41,9 @@ pub(super) async fn redshift<W: Write>(
             return report.skipped("Redshift connect, table, ledger, lock, COPY", "there is no login");
         }
     };
-    let life = credential.life.map_or_else(String::new, |life| {
-        format!(": {} until {}", credential.user, life.expires.format("%H:%M:%S UTC"))
-    });
+    let life = credential
+        .life
+        .map_or_else(String::new, |life| format!(": {} until {}", credential.user, time(life.expires)));
     report.line("Redshift login", Ok(format!("{}{life}", connector.login)))?;
     let opened = connector.open().await;
     let tls = match redshift.tls {
@@ -64,7 +64,8 @@ pub(super) async fn redshift<W: Write>(
     let text = version.as_ref().ok().and_then(Rows::single).unwrap_or_default().to_owned();
     report.line("Redshift version", done(&version, text))?;
     let table = session.run(&target.check_table()).await;
-    let text = format!("{} with its {} columns", target.table, target.columns.len());
+    let text =
+        format!("{} with its {}", target.table, counted(target.columns.len() as u64, "column", "columns"));
     let found = report.line("Redshift table", done(&table, text))?;
     let live = catalog::fetch(&session, &target.table).await;
     report.line("Redshift columns", columns(config, schema, live))?;
@@ -117,7 +118,9 @@ async fn exactly_once<W: Write>(
         Ok(free) if free.is_empty() => Ok(format!("{pipeline}; table, ledger and prefixes belong together")),
         Ok(free) => {
             let free = free.join(", ");
-            Ok(format!("{pipeline}; nobody owns {free} yet, the first `ingester run` takes it"))
+            Ok(format!(
+                "{pipeline}; no pipeline has claimed {free} yet, the first `ingester run` claims it for this one"
+            ))
         }
         Err(why) => Err(failed(LoadFailure::from(why))),
     };
@@ -130,7 +133,7 @@ fn speaks(knows_from: Option<DateTime<Utc>>) -> String {
                  `ingester ledger knows-from now`"
             .to_owned(),
         Some(from) if from <= DateTime::UNIX_EPOCH => "every row of the table".to_owned(),
-        Some(from) => format!("rows received since {}; older ones load staged", seconds(from)),
+        Some(from) => format!("rows received since {}; older ones load staged", time(from)),
     }
 }
 
@@ -140,7 +143,10 @@ fn columns(config: &Config, schema: &Schema, live: Result<Vec<LiveColumn>, SqlFa
     let differences = compare(schema, &live, &TableOptions::of(&config.redshift));
     Ok(match differences.len() {
         0 => "as the schema wants them".to_owned(),
-        several => format!("rows can be loaded; {several} differences, see `ingester ddl --diff`"),
+        several => {
+            let several = counted(several as u64, "difference", "differences");
+            format!("rows can be loaded; {several}, see `ingester ddl --diff`")
+        }
     })
 }
 
@@ -151,7 +157,10 @@ pub(super) fn sql_failed(failure: &SqlFailure) -> (Exit, String) {
         _ => Exit::Unavailable,
     };
     let advice = match verdict.advice {
-        "" => "is it running, and are redshift.host and redshift.port reachable from here?",
+        "" => {
+            "check redshift.host and redshift.port, that the cluster is available, and that its security group lets this \
+               machine in"
+        }
         advice => advice,
     };
     (exit, format!("{failure}: {advice}"))

@@ -5,12 +5,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::human::{Span, count};
+use shared::human::{self, Span, count};
 use shared::object_store::ObjectStore;
 
 use super::show::Shown;
 use crate::commands::connect::{connect, connect_as_owner, store_failed};
-use crate::commands::terminal::{confirm, moment, print, seconds};
+use crate::commands::terminal::{confirm, moment, print};
 use crate::facts::listing::batches_of_day;
 use crate::redshift::ledger_mark::{self, KnowsFrom};
 use crate::redshift::ledger_trim::{Trimmed, trim};
@@ -23,6 +23,7 @@ pub(crate) enum Command {
     ///
     /// A run is one start of a producer, or one replay. Rows received before the time that is shown load staged: each is
     /// compared with the table by its hit id, so that none is there twice. Changes nothing.
+    #[command(after_help = "Example:\n  ingester ledger show --json")]
     Show {
         /// Print JSON instead of text.
         #[arg(long)]
@@ -34,8 +35,9 @@ pub(crate) enum Command {
     /// new ledger over a table with rows speaks for no time, and every load is staged: nothing is doubled, and each load
     /// costs more. It may be repeated with a later time. An earlier time would claim what the ledger may not know, and needs
     /// --force. Ingesters may run.
+    #[command(after_help = "Example:\n  ingester ledger knows-from 2026-03-02T14:00:00Z")]
     KnowsFrom {
-        /// A time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
+        /// Set this time (2026-03-02T14:00:00Z), a date, a duration before now (2h), `now`, or `none`: another tool fills the table
         /// from now on, and every load is to be compared with it.
         #[arg(value_name = "TIME")]
         time: String,
@@ -49,8 +51,9 @@ pub(crate) enum Command {
     /// speaks moves behind the last of them: a hit of those times that comes again is compared with the table. A batch whose
     /// folder still stands below `s3.to_ingest`, or that has rows in quarantine, keeps its row. The table itself does not
     /// change. Ingesters may run.
+    #[command(after_help = "Example:\n  ingester ledger trim --older-than 400d")]
     Trim {
-        /// How long ago a batch was loaded, such as 400d.
+        /// Delete rows of batches that were loaded longer ago than this, such as 400d.
         #[arg(long, value_name = "DURATION", value_parser = age)]
         older_than: Span,
         /// Do not ask for confirmation.
@@ -95,7 +98,7 @@ pub(crate) async fn command(
             let before = before(*older_than, now)?;
             let ledger = &target.ledger;
             let question =
-                format!("Delete from {ledger} the rows of batches loaded before {}?", seconds(before));
+                format!("Delete from {ledger} the rows of batches loaded before {}?", human::time(before));
             confirm(*yes, &question, out)?;
             let store = ObjectStore::connect(&config.s3).await;
             // Before the ledger: what comes there later was not loaded that long ago.
@@ -127,7 +130,7 @@ fn before(older_than: Span, now: DateTime<Utc>) -> Result<DateTime<Utc>, Failure
 fn report_set(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -> Result<(), Failure> {
     match set {
         KnowsFrom::Set { was } => {
-            let time = |at: Option<DateTime<Utc>>| at.map(seconds);
+            let time = |at: Option<DateTime<Utc>>| at.map(human::time);
             let was =
                 time(was).map_or_else(|| "for no time".to_owned(), |was| format!("for rows since {was}"));
             let (now, others) = match time(to) {
@@ -144,8 +147,8 @@ fn report_set(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -
             let error = anyhow::anyhow!(
                 "the ledger speaks for rows received since {}, not since {}: what it does not know would be loaded without \
                  a look at the table. Give --force if every row that the table has since then is in the ledger",
-                seconds(was),
-                to.map_or_else(String::new, seconds)
+                human::time(was),
+                to.map_or_else(String::new, human::time)
             );
             Err(Failure::new(Exit::Usage, error))
         }
@@ -154,13 +157,13 @@ fn report_set(set: KnowsFrom, to: Option<DateTime<Utc>>, out: &mut impl Write) -
 
 fn report_trimmed(trimmed: &Trimmed, out: &mut impl Write) -> Result<(), Failure> {
     let Trimmed { deleted, kept, knows_from } = trimmed;
-    writeln!(out, "{} rows of the ledger were deleted.", count(*deleted))?;
+    writeln!(out, "{} of the ledger deleted.", human::counted(*deleted, "row", "rows"))?;
     if *kept > 0 && knows_from.is_some() {
         let kept = count(*kept);
         writeln!(out, "{kept} as old stay: their folders wait in S3, or rows of them are in quarantine.")?;
     }
     match knows_from {
-        Some(from) => writeln!(out, "The ledger speaks for rows received since {}.", seconds(*from))?,
+        Some(from) => writeln!(out, "The ledger speaks for rows received since {}.", human::time(*from))?,
         None => {
             let first = "before it is trimmed, say since when: see `ingester ledger knows-from --help`";
             writeln!(out, "The ledger speaks for no time yet; {first}.")?;

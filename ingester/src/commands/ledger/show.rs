@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::config::Config;
 use shared::exit::Failure;
-use shared::human::count;
+use shared::human::{count, time};
 use state::inspect::columns;
 
 use crate::commands::connect::sql_failed;
-use crate::commands::terminal::{FORMAT, seconds};
+use crate::commands::terminal::FORMAT;
 use crate::redshift::ledger::{self, RunRow};
 use crate::redshift::ledger_mark;
 use crate::redshift::{Session, Target};
@@ -99,7 +99,7 @@ impl Shown {
         if older > 0 {
             let _ = writeln!(out, "({} older ones; --json has the latest {RUNS})", count(older as u64));
         }
-        columns::cut(&out) + "\n"
+        out
     }
 
     fn speaks(&self) -> (String, &'static str) {
@@ -121,7 +121,7 @@ impl Shown {
                 "loads are staged only for what their producer could not compare, or another run may have loaded too",
             ),
             Some(from) => (
-                format!("for rows received since {}", seconds(from)),
+                format!("for rows received since {}", time(from)),
                 "loads of older rows are staged; later ones only for what their producer could not compare, or another run \
                  may have loaded too",
             ),

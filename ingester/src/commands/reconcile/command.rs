@@ -1,3 +1,4 @@
+use shared::human::counted;
 use std::io::Write;
 use std::sync::Mutex;
 
@@ -23,7 +24,7 @@ pub(crate) struct Args {
     /// their end are compared too.
     #[arg(long, value_name = "WHEN", default_value = "7d")]
     pub since: String,
-    /// Mend nothing; say what would be done.
+    /// Change nothing; say what would be done.
     #[arg(long)]
     pub dry_run: bool,
     /// Print JSON instead of a table.
@@ -59,7 +60,8 @@ pub(crate) async fn command(
     match report.decide.count {
         0 => Ok(()),
         count => {
-            let error = anyhow::anyhow!("{count} batches are for a person to decide: see the report");
+            let batches = counted(count, "batch needs", "batches need");
+            let error = anyhow::anyhow!("{batches} a decision of an operator: see the report");
             Err(Failure::new(Exit::Data, error))
         }
     }

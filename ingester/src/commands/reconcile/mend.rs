@@ -64,8 +64,8 @@ impl Mender {
                 let s3 = &self.config.s3;
                 let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
                 match put_away(sources.store, to, s3.uploads, (batch, id)).await {
-                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was put away"),
-                    Err(error) => leave(report, batch, "it is loaded, and cannot be put away", &error.into()),
+                    Ok(()) => report.mended(batch, "archive", "loaded; its folder was archived"),
+                    Err(error) => leave(report, batch, "it is loaded, and cannot be archived", &error.into()),
                 }
             }
             Mend::Tidy => {
@@ -159,7 +159,7 @@ impl Mender {
 fn planned(mend: &Mend) -> (&'static str, String) {
     match mend {
         Mend::Load => ("load", "would be loaded".to_owned()),
-        Mend::Archive(_) => ("archive", "loaded; its folder would be put away".to_owned()),
+        Mend::Archive(_) => ("archive", "loaded; its folder would be archived".to_owned()),
         Mend::Tidy => ("tidy", "what is left over in its quarantine would be deleted".to_owned()),
         Mend::Republish(matter) => {
             ("republish", format!("{matter}: its producer would be asked to upload it once more"))
@@ -191,15 +191,15 @@ mod tests {
         let mut report = Report::new(now, now, false, Sides::default());
         let batch = BatchId::new();
         let asleep = LoadFailure::of_batch(ErrorClass::Incomplete, "InvalidObjectState");
-        leave(&mut report, batch, "it is loaded, and cannot be put away", &asleep);
+        leave(&mut report, batch, "it is loaded, and cannot be archived", &asleep);
         leave(
             &mut report,
             batch,
-            "it is loaded, and cannot be put away",
+            "it is loaded, and cannot be archived",
             &LoadFailure::of_all(ErrorClass::Passing, "503", ""),
         );
         assert_eq!((report.decide.count, report.agree.under_way), (1, 1));
         let said = serde_json::to_string(&report).unwrap();
-        assert!(said.contains("cannot be put away: InvalidObjectState"), "{said}");
+        assert!(said.contains("cannot be archived: InvalidObjectState"), "{said}");
     }
 }

@@ -7,8 +7,9 @@ use serde::Serialize;
 use shared::ids::BatchId;
 use state::inspect::columns;
 
-use crate::commands::terminal::{FORMAT, LISTED, seconds, write_counts, write_cut};
+use crate::commands::terminal::{FORMAT, LISTED, write_counts, write_cut};
 use crate::facts::judge::{Agreed, Matter};
+use shared::human::time;
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Report {
@@ -107,7 +108,7 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let mut out = String::new();
         let Sides { log, s3, ledger, .. } = &self.sides;
-        for (side, said) in [("log", log), ("S3", s3), ("ledger", ledger), ("since", &seconds(self.since))] {
+        for (side, said) in [("log", log), ("S3", s3), ("ledger", ledger), ("since", &time(self.since))] {
             let _ = writeln!(out, "{side:8}{said}");
         }
         let mended = if self.dry_run { "to be mended (nothing was: --dry-run)" } else { "mended" };
@@ -122,7 +123,7 @@ impl Report {
                 (self.agree.under_way, "going to be loaded or archived"),
                 (self.agree.in_the_making, "in the making: their producers are at them"),
                 (self.mended.count, mended),
-                (self.decide.count, "for a person to decide"),
+                (self.decide.count, "for an operator to decide"),
             ],
         );
         for Mended { batch, act, outcome } in &self.mended.list {

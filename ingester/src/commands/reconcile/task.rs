@@ -165,7 +165,7 @@ fn log_report(report: &Report) {
         tracing::info!(batch = %mended.batch, "reconciled: {}: {}", mended.act, mended.outcome);
     }
     for Undecided { batch, what, advice, .. } in report.decide.list.iter().take(LOGGED) {
-        tracing::error!(%batch, "a person must decide: {what}; {}", advice.replace('\n', "; "));
+        tracing::error!(%batch, "an operator must decide: {what}; {}", advice.replace('\n', "; "));
     }
     let log_asked = report.sides.log_asked;
     tracing::info!(compared, mended, decide, log_asked, "log, S3 and ledger compared");

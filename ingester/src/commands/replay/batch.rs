@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::config::Config;
+use shared::human::duration;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
@@ -100,7 +101,7 @@ impl Replayer {
                     let passes = matches!(failure.class, ErrorClass::Passing | ErrorClass::Incomplete);
                     if passes && backoff.failures() < TRIES {
                         let wait = backoff.failed();
-                        tracing::warn!(%batch, "not replayed yet, again in {:.1} s: {failure}", wait.as_secs_f64());
+                        tracing::warn!(%batch, "not replayed yet, again in {}: {failure}", duration(wait));
                         self.clock.sleep(wait).await;
                     } else if rows + known > 0 {
                         return Ok(Ending::Loaded { rows, known, left_over: Some(failure) });

@@ -20,10 +20,10 @@ use super::report::{NAMED, report};
 /// What to replay.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Batches, by their ids or the first 8 characters of them or more.
+    /// Replay these batches, by their ids or the first 8 characters of them or more.
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     batches: Vec<BatchPrefix>,
-    /// Every batch with rows in quarantine.
+    /// Replay every batch with rows in quarantine.
     #[arg(long)]
     all: bool,
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::clock::{Clock, Moment, Steady};
 use shared::config::{self, Config};
+use shared::human;
 use tokio::sync::Mutex;
 
 use super::api::{Credential, PasswordApi};
@@ -90,7 +91,7 @@ impl Temporary {
         }
         match (self.api.fetch(limit).await, usable) {
             (Ok(credential), _) => {
-                let until = credential.life.map(|life| life.expires.to_rfc3339());
+                let until = credential.life.map(|life| human::time(life.expires));
                 tracing::info!(user = credential.user, until, "AWS gave out a password for Redshift");
                 *given = Some(Given { credential: credential.clone(), at: now });
                 Ok((credential, true))
@@ -107,7 +108,7 @@ impl Temporary {
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Fixed(credential) => write!(f, "the password of {}", credential.user),
+            Self::Fixed(credential) => write!(f, "user {}, with redshift.password", credential.user),
             Self::Temporary(temporary) => temporary.api.fmt(f),
         }
     }

@@ -36,7 +36,12 @@ pub fn import(
     // Checked before anything is written. The secrets need not be there for that: they are named by their files.
     let origin = output.unwrap_or(Path::new("the imported configuration"));
     Config::parse(&imported.text, origin, std::iter::empty(), Secrets::Unused).map_err(|error| {
-        let error = anyhow!("what the daemon's files say cannot be used: {error}");
+        let problems: Vec<_> =
+            error.problems.iter().map(|problem| pipeline::in_words_of_the_daemon(problem)).collect();
+        let error = anyhow!(
+            "the daemon's files cannot be imported; correct them there:\n  {}",
+            problems.join("\n  ")
+        );
         Failure::new(Exit::Config, error)
     })?;
     for note in &imported.notes {

@@ -192,6 +192,42 @@ impl Imported {
     }
 }
 
+/// Which key of the daemon becomes which of ours.
+const ORIGINS: [(&str, &str, &str); 23] = [
+    ("adobe.token_url", ADMIN, "tokenEndpoint"),
+    ("adobe.client_id", ADMIN, "api_key"),
+    ("adobe.client_secret", ADMIN, "secret"),
+    ("adobe.jwt_organization", ADMIN, "org_id"),
+    ("adobe.jwt_technical_account", ADMIN, "tech_id"),
+    ("adobe.jwt_key", ADMIN, "pathToKey"),
+    ("adobe.stream_url", ADMIN, "livestreamEndpoint and AdobeStreamEndpoint"),
+    ("adobe.redirect_hosts", ADMIN, "livestreamEndpoint"),
+    ("adobe.max_connections", PARAMETERS, "maxConnections"),
+    ("adobe.connections", PARAMETERS, "maxConnections"),
+    ("adobe.reset", PARAMETERS, "reset"),
+    ("adobe.smoothing_bucket_size", PARAMETERS, "smoothingBucketSize"),
+    ("batch.records_per_file", PARAMETERS, "BATCH_RECORDS"),
+    ("batch.files_per_batch", PARAMETERS, "BATCH_FILES"),
+    ("s3.bucket", PARAMETERS, "S3_bucket_name"),
+    ("s3.region", PARAMETERS, "S3_region_name"),
+    ("s3.to_ingest", PARAMETERS, "S3_base_path"),
+    ("redshift.host", PARAMETERS, "Redshift_host"),
+    ("redshift.port", PARAMETERS, "Redshift_port"),
+    ("redshift.database", PARAMETERS, "Redshift_dbname"),
+    ("redshift.user", PARAMETERS, "Redshift_user"),
+    ("redshift.table", PARAMETERS, "Redshift_staging_table_name"),
+    ("redshift.iam_role", PARAMETERS, "IAM_Role"),
+];
+
+/// A complaint about the imported configuration, by the daemon's file and key.
+pub(super) fn in_words_of_the_daemon(problem: &str) -> String {
+    let Some((key, rule)) = problem.split_once(": ") else { return problem.to_owned() };
+    match ORIGINS.iter().find(|(ours, ..)| *ours == key) {
+        Some((_, file, theirs)) => format!("{file}: {theirs}: {rule} ({key})"),
+        None => problem.to_owned(),
+    }
+}
+
 const ADMIN: &str = "config_admin.json";
 const PARAMETERS: &str = "producer_parameters.json";
 const KEY: &str = "pkey.key";

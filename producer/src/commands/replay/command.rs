@@ -36,9 +36,9 @@ const REJECTS_EVERY: Duration = Duration::from_millis(500);
 /// What to replay.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
-    /// Files, `-` for standard input, `s3://bucket/key`, or `s3://bucket/prefix/` for all objects below it: lines of
-    /// JSON, plain or compressed with gzip or zstd, whatever they are called. A line is a record as Adobe sends it, or
-    /// a reject as it stands in S3.
+    /// Read these files, `-` for standard input, `s3://bucket/key`, or `s3://bucket/prefix/` for all objects below it:
+    /// lines of JSON, plain or compressed with gzip or zstd, whatever they are called. A line is a record as Adobe sends
+    /// it, or a reject as it stands in S3.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<OsString>,
     /// Take in again what a run before took in of these files that did not end.

@@ -1,5 +1,6 @@
 //! Reads one file after the other, and waits until all that was read is in S3.
 
+use shared::human::counted;
 use std::time::Duration;
 
 use anyhow::anyhow;
@@ -65,7 +66,7 @@ impl Replay<'_> {
         let (to_reader, pieces) = mpsc::channel(PIECES_WAITING);
         let records_bar = bar.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let report = |records| records_bar.set_message(format!("{records} records"));
+            let report = |records| records_bar.set_message(counted(records, "record", "records"));
             let ended = reader.read(pieces, skipped, report);
             (reader, ended)
         });

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
 use shared::exit::{Exit, Failure};
-use shared::human::count;
+use shared::human::{count, counted};
 use shared::seal::Counts;
 use state::status::feed::Published;
 use tokio::sync::broadcast::{self, error::TryRecvError};
@@ -31,7 +31,8 @@ impl Summary {
     }
 
     pub(super) fn damaged(&mut self, name: &str, records: u64, why: &str) {
-        self.damaged.push(format!("{name} is damaged after {} records: {why}", count(records)));
+        self.damaged
+            .push(format!("{name} is damaged after {}: {why}", counted(records, "record", "records")));
         tracing::error!("{}", self.damaged.last().map_or("", String::as_str));
     }
 
@@ -59,10 +60,10 @@ impl Summary {
             return Ok(());
         }
         let error = anyhow!(
-            "{} of {} records were rejected; they stand below `s3.rejected`, each with its reason: when what is wrong \
-             is mended, replay those objects",
+            "{} of {} rejected; they stand below `s3.rejected`, each with its reason: correct what is wrong, then replay \
+             those objects",
             count(rejected),
-            count(received)
+            counted(received, "record", "records")
         );
         Err(Failure::new(Exit::Data, error))
     }
@@ -80,13 +81,7 @@ impl Summary {
     }
 
     pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let Counts { received, rows, duplicates, filtered, rejected, .. } = self.counts;
-        let [received, rows, duplicates, filtered, rejected] =
-            [received, rows, duplicates, filtered, rejected].map(count);
-        writeln!(
-            out,
-            "records   {received} = {rows} rows + {duplicates} duplicates + {filtered} filtered + {rejected} rejected"
-        )?;
+        writeln!(out, "records   {}", self.counts)?;
         for (filter, records) in self.counters.by_filter().filter(|(_, records)| *records > 0) {
             writeln!(out, "filtered  {} by {filter}", count(records))?;
         }
@@ -95,8 +90,8 @@ impl Summary {
         }
         let mended = self.counters.mended.load(Ordering::Relaxed);
         if mended > 0 {
-            let what = "rows of records with invalid UTF-8 or raw control characters";
-            writeln!(out, "mended    {} {what}", count(mended))?;
+            let what = "of records with invalid UTF-8 or raw control characters";
+            writeln!(out, "mended    {} {what}", counted(mended, "row", "rows"))?;
         }
         for (column, counts) in self.counters.by_column() {
             let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = counts;
@@ -114,7 +109,11 @@ impl Summary {
             writeln!(out, "altered   {column}: {}", kinds.collect::<Vec<_>>().join(", "))?;
         }
         if self.skipped > 0 {
-            writeln!(out, "skipped   {}, taken in before by a run that did not end", count(self.skipped))?;
+            writeln!(
+                out,
+                "skipped   {}, taken in before by a run that did not end",
+                counted(self.skipped, "record", "records")
+            )?;
         }
         writeln!(out, "batches   {} published", count(self.batches))
     }

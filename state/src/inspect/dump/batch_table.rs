@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::human::{bytes, count, duration, plural};
+use shared::human::{bytes, count, counted, duration};
 
 use super::batch::BatchDump;
 use super::batch::{Event, Happening};
@@ -14,7 +14,7 @@ use crate::loads::{FAILURES_KEPT, Load, LoadState};
 use crate::status::snapshot::{BatchDetail, FileDetail};
 
 impl BatchDump {
-    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
+    /// The dump for people. The caller fits it to the terminal and adds the last line end.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = vec![header(self.at, &self.producer, &self.ingester)];
@@ -42,7 +42,7 @@ impl BatchDump {
             None => out.push("load         not known to the ingester".to_owned()),
         }
         if let Some((load, quarantine)) = load.zip(self.quarantine.as_ref()) {
-            let rows = plural(load.quarantined, "row", "rows");
+            let rows = counted(load.quarantined, "row", "rows");
             out.push(format!("quarantine   {rows}; `ingester replay --help` says what to do"));
             let first = load.quarantine.as_ref().and_then(|quarantine| quarantine.first.as_ref());
             out.extend(first.map(|first| columns::wrap(&refused(first), 4)));
@@ -59,7 +59,7 @@ impl BatchDump {
         if load.is_some_and(|load| load.failures.len() == FAILURES_KEPT) {
             out.push(format!("of failures the latest {FAILURES_KEPT} are kept"));
         }
-        columns::cut(&out.join("\n"))
+        out.join("\n")
     }
 }
 

@@ -1,7 +1,7 @@
 //! What keeps the services from their work, and which step takes long.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::human::plural;
+use shared::human::counted;
 
 use crate::inspect::columns::{self, age};
 use crate::status::activity::{Component, ComponentStatus, Failing, Step};
@@ -50,7 +50,7 @@ fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> Stri
     };
     let since = age(now, failing.since);
     let Failing { failures, last, next, .. } = failing;
-    let failures = plural(*failures, "failure", "failures");
+    let failures = counted(*failures, "failure", "failures");
     match next {
         None => format!("{state} for {since}:"),
         Some(next) if *next <= now => format!("{state} for {since}; {failures}, trying again now:"),

@@ -1,7 +1,7 @@
 //! How both dumps word what becomes of a load.
 
 use chrono::{DateTime, Utc};
-use shared::human::plural;
+use shared::human::counted;
 
 use crate::inspect::columns::age;
 use crate::loads::{Load, Refused};
@@ -20,7 +20,7 @@ pub(super) fn loading(load: &Load, step: Option<&Step>, now: DateTime<Utc>) -> S
 
 /// How often a load failed, and when it is tried again.
 pub(super) fn failures(load: &Load, next: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    format!("{}, next in {}", plural(load.failed.into(), "failure", "failures"), age(next, now))
+    format!("{}, next in {}", counted(load.failed.into(), "failure", "failures"), age(next, now))
 }
 
 /// What Redshift said of a row that it refused.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
-use shared::human::{bytes, count, duration, plural};
+use shared::human::{bytes, count, counted, duration};
 use shared::ids::BatchId;
 
 use super::components::components;
@@ -23,7 +23,7 @@ const QUARANTINED_SHOWN: usize = 10;
 type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
-    /// The dump for people, at most 100 columns wide. The caller adds the last line end.
+    /// The dump for people. The caller fits it to the terminal and adds the last line end.
     #[must_use]
     pub fn table(&self) -> String {
         let mut out = vec![header(self.at, &self.producer, &self.ingester)];
@@ -37,13 +37,13 @@ impl Dump {
         out.push(match self.pending.batches {
             0 => "nothing is pending".to_owned(),
             batches => {
-                let rows = plural(self.pending.rows, "row", "rows");
-                format!("pending  {}, {rows}", plural(batches, "batch", "batches"))
+                let rows = counted(self.pending.rows, "row", "rows");
+                format!("pending  {}, {rows}", counted(batches, "batch", "batches"))
             }
         });
         let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
         out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
-        columns::cut(&out.join("\n"))
+        out.join("\n")
     }
 }
 
@@ -117,12 +117,12 @@ fn quarantine(out: &mut Vec<String>, dump: &Dump) {
     if quarantined.is_empty() {
         return;
     }
-    let rows = plural(quarantined.iter().map(|load| load.quarantined).sum(), "row", "rows");
-    let batches = plural(quarantined.len() as u64, "batch", "batches");
+    let rows = counted(quarantined.iter().map(|load| load.quarantined).sum(), "row", "rows");
+    let batches = counted(quarantined.len() as u64, "batch", "batches");
     out.push(format!("in quarantine  {rows} of {batches}; `ingester replay --help` says what to do"));
     let hidden = quarantined.len().saturating_sub(QUARANTINED_SHOWN);
     if hidden > 0 {
-        out.push(format!("    ({})", plural(hidden as u64, "older batch", "older batches")));
+        out.push(format!("    ({})", counted(hidden as u64, "older batch", "older batches")));
     }
     for load in quarantined.iter().skip(hidden) {
         out.push(format!("    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows)));
@@ -137,7 +137,7 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
     let Some(ingester) = &dump.ingester.snapshot else { return };
     let Sums { staged_loads, known_rows } = ingester.sums;
     if staged_loads > 0 && !dump.only_pending {
-        let (loads, rows) = (plural(staged_loads, "load", "loads"), count(known_rows));
+        let (loads, rows) = (counted(staged_loads, "load", "loads"), count(known_rows));
         out.push(format!(
             "staged   {loads} compared their rows with the table, which had {rows} of them already"
         ));
@@ -323,7 +323,8 @@ mod tests {
     #[test]
     fn the_table_fits_100_columns_and_shows_attempt_next_try_and_reason() {
         let table = dump().table();
-        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
+        let fitted = columns::fit(&table, columns::WIDTH);
+        assert!(fitted.lines().all(|line| line.chars().count() <= columns::WIDTH), "{fitted}");
         for part in [
             "ingester  not running: read from its database in /var/lib",
             "  retrying\n    passing, 4 failures, next in 9s: 1023 Serializable",
@@ -356,7 +357,6 @@ mod tests {
             last.starts_with("paused   until `ingester resume`, by `ingester pause` since then: a"),
             "{last}"
         );
-        assert!(last.chars().count() <= columns::WIDTH, "{last}");
     }
 
     #[test]
@@ -458,7 +458,8 @@ mod tests {
         let table = told.table();
         assert!(table.contains("staged   3 loads") && table.contains("had 1,200 of them"), "{table}");
         assert!(table.contains("ledger   speaks for no time yet"), "{table}");
-        assert!(table.lines().all(|line| line.chars().count() <= columns::WIDTH), "{table}");
+        let fitted = columns::fit(&table, columns::WIDTH);
+        assert!(fitted.lines().all(|line| line.chars().count() <= columns::WIDTH), "{fitted}");
         let pending = told.only_pending().table();
         assert!(pending.contains("speaks for no time yet") && !pending.contains("staged   3"), "{pending}");
         let mut with = |knows_from| {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use shared::human::counted;
 use shared::ids::BatchId;
 
 use crate::log::record::{BatchRecord, FileRecord};
@@ -80,16 +81,20 @@ fn against_itself(batch: &BatchRecord) -> Vec<String> {
     let mut faults = Vec::new();
     let is_sealed = batch.status != BatchStatus::Filling;
     if batch.sealed.is_some() != is_sealed {
-        faults.push(format!("it is {:?}, its time of sealing says otherwise", batch.status));
+        faults.push(format!("it is {}, its time of sealing says otherwise", batch.status.name()));
     }
     if batch.published.is_some() != (batch.status == BatchStatus::Published) {
-        faults.push(format!("it is {:?}, its time of publishing says otherwise", batch.status));
+        faults.push(format!("it is {}, its time of publishing says otherwise", batch.status.name()));
     }
     if !(1..=MOST_FILES).contains(&batch.files) {
-        faults.push(format!("it says it has {} files", batch.files));
+        faults.push(format!("it says it has {}", counted(batch.files.into(), "file", "files")));
     }
     if is_sealed && (batch.counts.rows != batch.rows || !batch.counts.add_up()) {
-        faults.push(format!("it has {} rows, its counts are {:?}", batch.rows, batch.counts));
+        faults.push(format!(
+            "it has {}, its counts are {}",
+            counted(batch.rows, "row", "rows"),
+            batch.counts
+        ));
     }
     faults
 }
@@ -128,7 +133,7 @@ fn against_files(seq: u64, batch: &BatchRecord, files: &[(u64, Option<FileRecord
         let may_be_open = batch.status == BatchStatus::Filling && no + 1 == batch.files;
         if file.status == FileStatus::Open && !may_be_open {
             let what =
-                format!("it is open, its batch is {:?} with later files or none to come", batch.status);
+                format!("it is open, its batch is {} with later files or none to come", batch.status.name());
             faults.push(of_file(*number, what.to_lowercase()));
         }
     }

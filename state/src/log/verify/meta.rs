@@ -87,7 +87,7 @@ fn check_sums(store: &Store, highest: Highest) -> Result<Faults, StoreError> {
     }
     for (what, counts) in [("totals", sums.totals), ("sums of what is sealed", sums.sealed)] {
         if !counts.add_up() {
-            faults.push(of_sums(format!("its {what} do not add up: {counts:?}")));
+            faults.push(of_sums(format!("its {what} do not add up: {counts}")));
         }
     }
     faults.extend(against_filling(store, &sums)?.map(of_sums));

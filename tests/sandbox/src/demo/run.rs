@@ -131,8 +131,8 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
     let logs = dir.join("logs");
     let producer = Service::start("producer", &config, &logs)?;
     let ingester = Service::start("ingester", &config, &logs)?;
-    let pid = |service: &Service| service.pid().map(|pid| pid.to_string()).unwrap_or_default();
-    println!("producer and ingester run as processes {} and {}", pid(&producer), pid(&ingester));
+    let [first, second] = [producer.pid(), ingester.pid()].map(|pid| pid.map_or(0, u64::from));
+    println!("producer and ingester run as processes {first} and {second}");
     let mut demo = Demo { dir, config, keeper, producer, ingester, judge };
     let watched = demo.watch(options).await;
     let seconds = begun.elapsed().as_secs_f64();

@@ -357,7 +357,7 @@ async fn a_folder_that_is_left_behind_while_nothing_else_happens_is_told() {
     bucket.store.put(&format!("{folder}0.csv.zst"), "rows".into()).await.unwrap();
     let told = async || {
         let said = running.said();
-        said.contains("a person must decide") && said.contains(&batch.to_string())
+        said.contains("an operator must decide") && said.contains(&batch.to_string())
     };
     world.until("the folder told", &mut [], told).await;
     running.stop(STOP).await.unwrap();

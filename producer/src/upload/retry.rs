@@ -100,7 +100,9 @@ impl Retry {
                     let waking = async {
                         match may_be_woken {
                             // The sender is in `self`.
-                            true => drop(successes.changed().await),
+                            true => {
+                                let _ = successes.changed().await;
+                            }
                             false => std::future::pending().await,
                         }
                     };

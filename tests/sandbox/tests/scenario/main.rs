@@ -23,6 +23,7 @@ mod pause;
 mod quarantine;
 mod schema;
 mod silence;
+mod status_ingester;
 mod transactions;
 mod upgrade;
 mod world;

@@ -20,6 +20,7 @@ use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::{Agree, Report, Undecided};
 use crate::facts::batch::InLog;
 use crate::facts::gather::{Known, Seals, Sources, in_log};
+use crate::facts::judge::Matter;
 use crate::failure::StepError;
 use crate::identity::Identity;
 use crate::load::pause::Pauses;
@@ -49,6 +50,8 @@ pub(crate) struct Reconciler {
     /// The log and the changes of the load store when nothing was left to do. While it stays so nobody is asked: an hourly
     /// query would keep a serverless workgroup of an idle site awake.
     quiet: Option<(Option<BTreeMap<BatchId, InLog>>, u64)>,
+    /// Batches that a failure holds, and in how many comparisons in a row it did: the next try may mend it.
+    stuck: BTreeMap<BatchId, u32>,
 }
 
 impl Reconciler {
@@ -74,6 +77,7 @@ impl Reconciler {
             clock,
             back: BACK_AT_START,
             quiet: None,
+            stuck: BTreeMap::new(),
         }
     }
 
@@ -97,7 +101,9 @@ impl Reconciler {
         match self.compare(&known, &mut report).await {
             Ok(()) => {
                 self.reporter.succeeded();
-                log_report(&report);
+                let alert_after = self.config.ingester.alert_after;
+                self.stuck = stuck(&self.stuck, &report);
+                log_report(&report, &self.stuck, alert_after);
                 self.back = BACK;
                 // Rows in quarantine may be replayed from another machine.
                 let Agree { in_the_making, under_way, .. } = report.agree;
@@ -105,7 +111,8 @@ impl Reconciler {
                     || !known.loads.is_empty()
                     || !self.load_store.in_quarantine(1).is_empty();
                 self.quiet = if undone { None } else { Some(quiet) };
-                Ok(interval)
+                let in_doubt = self.stuck.values().any(|failures| *failures < alert_after);
+                Ok(if in_doubt { self.config.ingester.retry_max.0.min(interval) } else { interval })
             }
             Err(StepError::Fatal(failure)) => Err(failure),
             Err(StepError::Load(failure)) => {
@@ -159,14 +166,51 @@ impl Reconciler {
     }
 }
 
-fn log_report(report: &Report) {
+/// The batches that a failure holds now, and in how many comparisons in a row.
+fn stuck(before: &BTreeMap<BatchId, u32>, report: &Report) -> BTreeMap<BatchId, u32> {
+    let now = report.decide.list.iter().filter(|undecided| matches!(undecided.matter, Matter::Stuck { .. }));
+    now.map(|Undecided { batch, .. }| (*batch, before.get(batch).map_or(1, |failures| failures + 1))).collect()
+}
+
+/// Logs the result. What a failure holds concerns an operator when it has failed `alert_after` times.
+fn log_report(report: &Report, stuck: &BTreeMap<BatchId, u32>, alert_after: u32) {
     let (compared, mended, decide) = (report.compared, report.mended.count, report.decide.count);
     for mended in &report.mended.list {
         tracing::info!(batch = %mended.batch, "reconciled: {}: {}", mended.act, mended.outcome);
     }
     for Undecided { batch, what, advice, .. } in report.decide.list.iter().take(LOGGED) {
-        tracing::error!(%batch, "an operator must decide: {what}; {}", advice.replace('\n', "; "));
+        let advice = advice.replace('\n', "; ");
+        match stuck.get(batch) {
+            Some(failures) if *failures < alert_after => {
+                tracing::warn!(%batch, failures, "not mended, trying again: {what}; {advice}");
+            }
+            _ => tracing::error!(%batch, "an operator must decide: {what}; {advice}"),
+        }
     }
     let log_asked = report.sides.log_asked;
     tracing::info!(compared, mended, decide, log_asked, "log, S3 and ledger compared");
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use state::loads::ErrorClass;
+
+    use super::*;
+    use crate::commands::reconcile::report::Sides;
+
+    #[test]
+    fn a_failure_counts_while_it_holds_its_batch_and_another_matter_does_not() {
+        let now = DateTime::UNIX_EPOCH;
+        let (held, lost) = (BatchId::new(), BatchId::new());
+        let mut report = Report::new(now, now, false, Sides::default());
+        let why = "COPY: the role cannot be assumed".to_owned();
+        report.decide(held, Matter::Stuck { class: ErrorClass::Configuration, why }, None);
+        report.decide(lost, Matter::Lost { rows: 10 }, None);
+        let once = stuck(&BTreeMap::new(), &report);
+        assert_eq!(once, BTreeMap::from([(held, 1)]));
+        assert_eq!(stuck(&once, &report), BTreeMap::from([(held, 2)]));
+        let mended = Report::new(now, now, false, Sides::default());
+        assert_eq!(stuck(&once, &mended), BTreeMap::new());
+    }
 }

@@ -25,6 +25,7 @@ mod pause;
 mod quarantine;
 mod schema;
 mod silence;
+mod status_ingester;
 mod status_producer;
 mod transactions;
 mod upgrade;

@@ -105,9 +105,12 @@ pub struct Activity {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// The step under way, and what keeps the component from its work.
+type State = (Option<Step>, Option<Failing>);
+
 #[derive(Debug, Default)]
 struct Inner {
-    components: BTreeMap<(Component, Option<u8>), (Option<Step>, Option<Failing>)>,
+    components: BTreeMap<(Component, Option<u8>), State>,
     failures: FailureCounts,
 }
 

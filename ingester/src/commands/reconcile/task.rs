@@ -169,7 +169,8 @@ impl Reconciler {
 /// The batches that a failure holds now, and in how many comparisons in a row.
 fn stuck(before: &BTreeMap<BatchId, u32>, report: &Report) -> BTreeMap<BatchId, u32> {
     let now = report.decide.list.iter().filter(|undecided| matches!(undecided.matter, Matter::Stuck { .. }));
-    now.map(|Undecided { batch, .. }| (*batch, before.get(batch).map_or(1, |failures| failures + 1))).collect()
+    now.map(|Undecided { batch, .. }| (*batch, before.get(batch).map_or(1, |failures| failures + 1)))
+        .collect()
 }
 
 /// Logs the result. What a failure holds concerns an operator when it has failed `alert_after` times.

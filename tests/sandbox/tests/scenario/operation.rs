@@ -114,7 +114,10 @@ async fn state_dump_shows_the_same_whether_the_services_run_or_not() {
     assert!(verified().contains("✓ producer: not running"), "{}", verified());
     assert_eq!(of_batch(), batch_before);
     let stopped = stdout(&service::run("state", &["dump"], &world.config).unwrap());
-    assert!(stopped.contains("producer  not running since 20") && stopped.contains(": read from its database"), "{stopped}");
+    assert!(
+        stopped.contains("producer  not running since 20") && stopped.contains(": read from its database"),
+        "{stopped}"
+    );
     let after = json();
     assert_eq!(after["producer"]["snapshot"]["batches"], before["producer"]["snapshot"]["batches"]);
     assert_eq!(after["pending"], before["pending"]);

@@ -244,12 +244,12 @@ fn a_wrong_value_is_named_by_its_key() {
         (
             "redshift",
             "iam_role = \"arn:aws:iam::12345678901:role/r\"",
-            "redshift.iam_role: the account id in an ARN has 12 digits",
+            "redshift.iam_role: the account id in an ARN has 12 digits, not",
         ),
         (
             "redshift",
             "iam_role = \"arn:aws:iam::123456789012:role/a,arn:aws:iam::1:role/b\"",
-            "redshift.iam_role: the account id in an ARN has 12 digits",
+            "redshift.iam_role: the account id in an ARN has 12 digits, not",
         ),
         ("s3", "ingested = \"ToIngest/Done/\"", "s3.ingested: must not lie below s3.to_ingest"),
         ("s3", "to_ingest = \"ToIngest\"", "s3.to_ingest: must end in `/`"),

@@ -45,8 +45,8 @@ fn check_copy_role(role: &str, problems: &mut Problems) {
             return problems.add(KEY, format_args!("must be \"default\" or the ARN of a role, {example}"));
         }
         if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            let digits = "the account id in an ARN has 12 digits";
-            return problems.add(KEY, format_args!("{digits}, and {account:?} has not, {example}"));
+            let rule = "the account id in an ARN has 12 digits, not";
+            return problems.add(KEY, format_args!("{rule} {account:?}: {example}"));
         }
     }
 }

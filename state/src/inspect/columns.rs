@@ -76,11 +76,12 @@ fn folded(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
     }
-    let label = line.find("  ").map_or(0, |end| end + indentation(&line[end..]));
+    let label = line.split("  ").next().map_or(0, |label| label.chars().count());
+    let text = label + line.chars().skip(label).take_while(|c| *c == ' ').count();
     let indent = match indentation(line) {
-        0 if label <= 14 => label,
+        0 if text <= 14 => text,
         0 => 4,
-        indent => indent,
+        indent => indent.min(width / 2),
     };
     let (head, words): (String, String) =
         (line.chars().take(indent).collect(), line.chars().skip(indent).collect());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use shared::human::{bytes, count, duration};
+use shared::human::{bytes, count, counted, duration};
 
 use super::batch::BatchDump;
 use super::batch::{Event, Happening};
@@ -23,9 +23,10 @@ impl BatchDump {
         match (made, load) {
             (Some(made), _) => in_log(&mut out, made),
             (None, Some(load)) => {
-                let (files, rows, size) = (load.files, count(load.rows), bytes(load.bytes));
+                let files = counted(load.files.into(), "file", "files");
+                let (rows, size) = (count(load.rows), bytes(load.bytes));
                 out.push(format!("instance     {}, which is not the producer of this log", load.instance));
-                out.push(format!("rows         {rows} in {files} files, {size} in S3"));
+                out.push(format!("rows         {rows} in {files}, {size} in S3"));
             }
             (None, None) => {}
         }
@@ -34,8 +35,8 @@ impl BatchDump {
             None => out.push("load         not known to the ingester".to_owned()),
         }
         if let Some((load, quarantine)) = load.zip(self.quarantine.as_ref()) {
-            let refused = count(load.quarantined);
-            out.push(format!("quarantine   {refused} rows; `ingester replay --help` says what to do"));
+            let refused = counted(load.quarantined, "row", "rows");
+            out.push(format!("quarantine   {refused}; `ingester replay --help` says what to do"));
             out.push(columns::wrap(quarantine, 4));
         }
         if let Some(seal) = &self.seal {

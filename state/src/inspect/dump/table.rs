@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
-use shared::human::{bytes, count, duration};
+use shared::human::{bytes, count, counted, duration, time};
 use shared::ids::BatchId;
 
 use super::components::components;
@@ -32,8 +32,8 @@ impl Dump {
         batches(&mut out, self);
         quarantine(&mut out, self);
         ledger(&mut out, self);
-        let (batches, rows) = (count(self.pending.batches), count(self.pending.rows));
-        out.push(format!("pending  {batches} batches, {rows} rows"));
+        let batches = counted(self.pending.batches, "batch", "batches");
+        out.push(format!("pending  {batches}, {}", counted(self.pending.rows, "row", "rows")));
         let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
         out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
         out.join("\n")
@@ -106,17 +106,20 @@ fn quarantine(out: &mut Vec<String>, dump: &Dump) {
     if quarantined.is_empty() {
         return;
     }
-    let rows = count(quarantined.iter().map(|load| load.quarantined).sum());
-    let batches = count(quarantined.len() as u64);
-    out.push(format!(
-        "in quarantine  {rows} rows of {batches} batches; `ingester replay --help` says what to do"
-    ));
+    let rows = counted(quarantined.iter().map(|load| load.quarantined).sum(), "row", "rows");
+    let batches = counted(quarantined.len() as u64, "batch", "batches");
+    out.push(format!("in quarantine  {rows} of {batches}; `ingester replay --help` says what to do"));
     let hidden = quarantined.len().saturating_sub(QUARANTINED_SHOWN);
     if hidden > 0 {
         out.push(format!("    ({} older batches)", count(hidden as u64)));
     }
     for load in quarantined.iter().skip(hidden) {
-        out.push(format!("    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows)));
+        out.push(format!(
+            "    {}  {} of {}",
+            load.batch,
+            count(load.quarantined),
+            counted(load.rows, "row", "rows")
+        ));
     }
     out.push(String::new());
 }
@@ -126,10 +129,8 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
     let Some(ingester) = &dump.ingester.snapshot else { return };
     let Sums { staged_loads, known_rows } = ingester.sums;
     if staged_loads > 0 && !dump.only_pending {
-        let (loads, rows) = (count(staged_loads), count(known_rows));
-        out.push(format!(
-            "staged   {loads} loads compared their rows with the table, which had {rows} of them already"
-        ));
+        let (loads, rows) = (counted(staged_loads, "load", "loads"), count(known_rows));
+        out.push(format!("staged   {loads} compared rows with the table, which had {rows} of them already"));
     }
     match ingester.ledger.as_ref().map(|mark| mark.knows_from) {
         Some(None) => out.push(
@@ -137,8 +138,8 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
                 .to_owned(),
         ),
         Some(Some(from)) if from > DateTime::<Utc>::UNIX_EPOCH && !dump.only_pending => {
-            let from = from.format("%Y-%m-%d %H:%M:%S");
-            out.push(format!("ledger   speaks for rows received since {from} UTC; older ones load staged"));
+            let from = time(from);
+            out.push(format!("ledger   speaks for rows received since {from}; older ones load staged"));
         }
         Some(Some(_)) | None => {}
     }
@@ -190,8 +191,8 @@ fn connection(session: &Session, several: bool, running: bool, now: DateTime<Utc
         None => lost(session.alive, ENDED_WITHOUT_A_WORD),
     };
     let connection = if several { format!("connection {}, ", session.connection) } else { String::new() };
-    let records = count(session.records);
-    format!("stream    {connection}session {}, {records} records, {state}", session.session)
+    let records = counted(session.records, "record", "records");
+    format!("stream    {connection}session {}, {records}, {state}", session.session)
 }
 
 fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {
@@ -351,7 +352,7 @@ mod tests {
         (load.state, load.quarantined) = (LoadState::Archived { at }, 37);
         let batch = load.batch;
         let table = Dump::of(producer, ingester, at, u32::MAX).only_pending().table();
-        assert!(table.contains("in quarantine  37 rows of 1 batches; `ingester replay"), "{table}");
+        assert!(table.contains("in quarantine  37 rows of 1 batch; `ingester replay"), "{table}");
         assert!(table.contains(&format!("    {batch}  37 of 10,000 rows")), "{table}");
         assert!(!dump().table().contains("quarantine"));
     }

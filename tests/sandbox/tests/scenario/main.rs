@@ -18,6 +18,7 @@ mod kills;
 mod ledger;
 mod many;
 mod mending;
+mod messages;
 mod operation;
 mod pause;
 mod quarantine;

@@ -76,11 +76,12 @@ fn folded(line: &str, width: usize) -> String {
     if line.chars().count() <= width {
         return line.to_owned();
     }
-    let label = line.find("  ").map_or(0, |end| end + indentation(&line[end..]));
+    let label = line.split("  ").next().map_or(0, |label| label.chars().count());
+    let text = label + line.chars().skip(label).take_while(|c| *c == ' ').count();
     let indent = match indentation(line) {
-        0 if label <= 14 => label,
+        0 if text <= 14 => text,
         0 => 4,
-        indent => indent,
+        indent => indent.min(width / 2),
     };
     let (head, words): (String, String) =
         (line.chars().take(indent).collect(), line.chars().skip(indent).collect());
@@ -192,10 +193,9 @@ mod tests {
         assert!(fitted.lines().all(|line| line.chars().count() <= 80), "{fitted}");
         assert!(fitted.contains(&format!("\n{}  sealed ", &id[..18])), "{fitted}");
         let lines: Vec<_> = fitted.lines().collect();
-        assert_eq!(lines[1].trim_start(), "rejects waiting", "{fitted}");
-        assert!(lines[1].starts_with("          r"), "{fitted}");
+        assert_eq!(lines[1], "          34 rejects waiting", "{fitted}");
         // A paragraph is folded anew, not once more.
-        assert!(lines[2..5].iter().all(|line| line.len() > 70), "{fitted}");
+        assert!(lines[2..5].iter().all(|line| line.len() > 65), "{fitted}");
         assert_eq!(lines.len(), 2 + 4 + 2, "{fitted}");
         assert_eq!(fit(&text, 120).lines().last(), Some(&*row));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use shared::exit::{Exit, Failure};
-use shared::human::count;
+use shared::human::{count, counted};
 use shared::ids::BatchId;
 use state::loads::ErrorClass;
 
@@ -26,7 +26,12 @@ pub(super) fn report(
     write!(out, "{batch}  ")?;
     match ended {
         Ok(Ending::Loaded { rows, known, left_over }) => {
-            writeln!(out, "{} rows loaded{}, none is left in quarantine", count(*rows), there(*known))?;
+            writeln!(
+                out,
+                "{} loaded{}, none is left in quarantine",
+                counted(*rows, "row", "rows"),
+                there(*known)
+            )?;
             if let Some(failure) = left_over {
                 writeln!(
                     out,
@@ -44,10 +49,10 @@ pub(super) fn report(
             Ok(Some(Exit::NoInput))
         }
         Ok(Ending::Refused { rows, known, left, reasons }) => {
-            let (loaded, refused) = (count(*rows), count(left.len() as u64));
-            writeln!(out, "{loaded} rows loaded{}, {refused} still refused", there(*known))?;
+            let (loaded, refused) = (counted(*rows, "row", "rows"), count(left.len() as u64));
+            writeln!(out, "{loaded} loaded{}, {refused} still refused", there(*known))?;
             for (reason, rows) in common(left).into_iter().take(NAMED) {
-                writeln!(out, "    {} rows: {reason}", count(rows))?;
+                writeln!(out, "    {}: {reason}", counted(rows, "row", "rows"))?;
             }
             writeln!(out, "    each row's reason: {reasons}")?;
             Ok(Some(Exit::Data))

@@ -24,9 +24,10 @@ impl BatchDump {
         match (made, load) {
             (Some(made), _) => in_log(&mut out, made),
             (None, Some(load)) => {
-                let (files, rows, size) = (load.files, count(load.rows), bytes(load.bytes));
+                let files = counted(load.files.into(), "file", "files");
+                let (rows, size) = (count(load.rows), bytes(load.bytes));
                 out.push(format!("instance     {}, which is not the producer of this log", load.instance));
-                out.push(format!("rows         {rows} in {files} files, {size} in S3"));
+                out.push(format!("rows         {rows} in {files}, {size} in S3"));
             }
             (None, None) => {}
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
-use shared::human::{bytes, count, counted, duration};
+use shared::human::{bytes, count, counted, duration, time};
 use shared::ids::BatchId;
 
 use super::components::components;
@@ -125,7 +125,12 @@ fn quarantine(out: &mut Vec<String>, dump: &Dump) {
         out.push(format!("    ({})", counted(hidden as u64, "older batch", "older batches")));
     }
     for load in quarantined.iter().skip(hidden) {
-        out.push(format!("    {}  {} of {} rows", load.batch, count(load.quarantined), count(load.rows)));
+        out.push(format!(
+            "    {}  {} of {}",
+            load.batch,
+            count(load.quarantined),
+            counted(load.rows, "row", "rows")
+        ));
         let first = load.quarantine.as_ref().and_then(|quarantine| quarantine.first.as_ref());
         out.extend(first.map(|first| columns::wrap(&refused(first), 8)));
     }
@@ -138,9 +143,7 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
     let Sums { staged_loads, known_rows } = ingester.sums;
     if staged_loads > 0 && !dump.only_pending {
         let (loads, rows) = (counted(staged_loads, "load", "loads"), count(known_rows));
-        out.push(format!(
-            "staged   {loads} compared their rows with the table, which had {rows} of them already"
-        ));
+        out.push(format!("staged   {loads} compared rows with the table, which had {rows} of them already"));
     }
     match ingester.ledger.as_ref().map(|mark| mark.knows_from) {
         Some(None) => out.push(
@@ -148,8 +151,8 @@ fn ledger(out: &mut Vec<String>, dump: &Dump) {
                 .to_owned(),
         ),
         Some(Some(from)) if from > DateTime::<Utc>::UNIX_EPOCH && !dump.only_pending => {
-            let from = from.format("%Y-%m-%d %H:%M:%S");
-            out.push(format!("ledger   speaks for rows received since {from} UTC; older ones load staged"));
+            let from = time(from);
+            out.push(format!("ledger   speaks for rows received since {from}; older ones load staged"));
         }
         Some(Some(_)) | None => {}
     }
@@ -211,8 +214,8 @@ fn connection(session: &Session, several: bool, running: bool, fails: bool, now:
         None => lost(session.alive, ENDED_WITHOUT_A_WORD),
     };
     let connection = if several { format!("connection {}, ", session.connection) } else { String::new() };
-    let records = count(session.records);
-    format!("stream    {connection}session {}, {records} records, {state}", session.session)
+    let records = counted(session.records, "record", "records");
+    format!("stream    {connection}session {}, {records}, {state}", session.session)
 }
 
 fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {

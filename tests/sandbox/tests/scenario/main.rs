@@ -20,6 +20,7 @@ mod kills;
 mod ledger;
 mod many;
 mod mending;
+mod messages;
 mod operation;
 mod pause;
 mod quarantine;

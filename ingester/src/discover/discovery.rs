@@ -96,12 +96,15 @@ impl Discovery {
     /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
     pub async fn step(&mut self) -> Result<(), Failure> {
         let mut hints = Vec::with_capacity(HINTS);
-        // Hints name what is published now. What was published before goes first, if it can be listed.
-        let may_follow = self.listed || self.backoff.failures() > 0;
+        // Hints name what is published now. What was published before the start goes first, if it can be listed.
+        let first = !self.listed && self.backoff.failures() == 0;
         tokio::select! {
             // None at all: everybody who could give a hint has ended.
-            1.. = self.hints.recv_many(&mut hints, HINTS), if may_follow => {}
+            1.. = self.hints.recv_many(&mut hints, HINTS), if !first => {}
             () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
+        }
+        while first && let Ok(hint) = self.hints.try_recv() {
+            hints.push(hint);
         }
         let list = hints.contains(&Hint::List);
         if list && self.listed && self.next_tidying <= self.clock.steady() {
@@ -115,10 +118,13 @@ impl Discovery {
         if list {
             batches.append(&mut self.seals.held.due());
         }
-        let batches = batches.into_iter().map(|batch| (batch, String::new())).collect();
-        // Seals that cannot be read now hold up no listing.
-        self.reporter.begins("reading seals");
-        let mut failed = self.seals.read(batches).await?.map(LoadFailure::from);
+        let mut batches: Vec<_> = batches.into_iter().map(|batch| (batch, String::new())).collect();
+        let mut failed = None;
+        if !first {
+            // Seals that cannot be read now hold up no listing.
+            self.reporter.begins("reading seals");
+            failed = self.seals.read(std::mem::take(&mut batches)).await?.map(LoadFailure::from);
+        }
         if list {
             match self.list().await {
                 Ok(()) => {}
@@ -126,6 +132,9 @@ impl Discovery {
                 Err(StepError::Load(failure)) => failed = Some(failure),
                 Err(StepError::Fatal(failure)) => return Err(failure),
             }
+        }
+        if !batches.is_empty() {
+            failed = self.seals.read(batches).await?.map(LoadFailure::from).or(failed);
         }
         match failed {
             Some(failure) => self.retry(&failure),

@@ -201,9 +201,7 @@ mod tests {
         let trimmed = Trimmed { deleted: 1200, kept: 3, knows_from: Some(at("2026-03-02T14:00:00Z")) };
         report_trimmed(&trimmed, &mut out).unwrap();
         let said = String::from_utf8(out).unwrap();
-        for part in
-            ["1,200 rows of the ledger were deleted", "3 as old stay", "since 2026-03-02 14:00:00 UTC"]
-        {
+        for part in ["1,200 rows of the ledger deleted", "3 as old stay", "since 2026-03-02 14:00:00 UTC"] {
             assert!(said.contains(part), "{said}");
         }
     }

@@ -15,7 +15,7 @@ use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 
-use crate::world::{STOP, World, assert_clean};
+use crate::world::{STOP, World, assert_clean, squeezed};
 
 /// Batches of one file with ten rows.
 fn tiny_batches() -> Shape {
@@ -144,13 +144,15 @@ async fn the_batch_whose_file_has_fewer_rows_is_named_and_the_others_are_loaded(
         let named = format!("COPY read {} lines, the seal says {} rows", seal.rows, wrong.rows);
         // Not while its next attempt is under way.
         let told = async || {
-            let table = world.dump().split_whitespace().collect::<Vec<_>>().join(" ");
-            table.contains("incomplete: COPY loaded") && table.contains("pending 1 batch")
+            let table = squeezed(&world.dump());
+            table.contains(" incomplete, ")
+                && table.contains(": COPY loaded")
+                && table.contains("pending 1 batch")
         };
         world.until("it is told", &mut [&mut ingester], told).await;
         let full =
             service::run("state", &["dump", "--batch", &seal.batch.to_string()], &world.config).unwrap();
-        let full = String::from_utf8_lossy(&full.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        let full = squeezed(&String::from_utf8_lossy(&full.stdout));
         assert!(full.contains(&named) && full.contains(&seal.files[0].name), "{full}");
         put(&seal).await;
         finish(&world, ingester).await;
@@ -219,7 +221,7 @@ async fn an_unknown_error_of_one_batch_does_not_stop_the_others_for_ever() {
     let mut ingester = world.start("ingester");
     world.until_loaded(world.wanted() - seal.rows, &mut [&mut ingester]).await;
     assert!(faults.pending() > 0, "it still fails");
-    let alarmed = async || world.dump().contains("ALERT unknown: ");
+    let alarmed = async || world.dump().contains("ALERT unknown, ");
     world.until("an alert", &mut [&mut ingester], alarmed).await;
     assert!(ingester.said().contains("still not loaded"), "{}", ingester.said());
     finish(&world, ingester).await;

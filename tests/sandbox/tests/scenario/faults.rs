@@ -108,7 +108,7 @@ async fn a_batch_with_fewer_rows_in_its_files_than_in_its_seal_is_not_loaded() {
     let mut ingester = world.start("ingester");
     let noticed = async || {
         let dump = sandbox::service::run("state", &["dump"], &world.config).unwrap();
-        String::from_utf8_lossy(&dump.stdout).contains("incomplete: ")
+        String::from_utf8_lossy(&dump.stdout).contains("incomplete, ")
     };
     world.until("the difference noticed", &mut [&mut ingester], noticed).await;
     let rows: i64 =

@@ -124,7 +124,7 @@ fn a_secret_file_is_named_with_its_key_and_the_configuration() {
 #[test]
 fn what_is_piped_has_no_colour_and_is_not_cut() {
     let dir = tempfile::tempdir().unwrap();
-    let long = dir.path().join("a-folder-with-a-long-name/".repeat(4));
+    let long = dir.path().join("a-folder-with-a-long-name/".repeat(2));
     let config = dir.path().join("pipeline.toml");
     fs::write(&config, away(&long)).unwrap();
     let (code, said) = run("state", &["dump", "--config", config.to_str().unwrap()]);

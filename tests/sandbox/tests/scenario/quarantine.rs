@@ -295,7 +295,9 @@ async fn too_many_refused_rows_make_the_batch_wait_whole() {
     let mut ingester = world.start("ingester");
     let waits = async || {
         let dump = world.dump();
-        dump.contains("data: Redshift refuses") && ingester.said().contains("quarantine.max_share is 1 %")
+        dump.contains("ALERT data, ")
+            && dump.contains(": Redshift refuses")
+            && ingester.said().contains("quarantine.max_share is 1 %")
     };
     world.until("the batch waits", &mut [], waits).await;
     assert!(ingester.said().contains("the batch waits whole"), "{}", ingester.said());

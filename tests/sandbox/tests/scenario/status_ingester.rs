@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::schema::send;
-use crate::world::{STOP, World, assert_clean};
+use crate::world::{STOP, World, assert_clean, squeezed};
 
 /// The cause shows within this time.
 const SOON: Duration = Duration::from_secs(15);
@@ -58,7 +58,7 @@ impl Told {
         let failing = self.component(component).map_or(&Value::Null, |component| &component["failing"]);
         let counted =
             format!("livestream_ingester_failures_total{{component=\"{component}\",class=\"{class}\"}}");
-        let words = self.dump.split_whitespace().collect::<Vec<_>>().join(" ");
+        let words = squeezed(&self.dump);
         words.contains(&format!("{component} {state} for"))
             && words.contains(why)
             && failing["class"] == class
@@ -95,7 +95,8 @@ fn metrics(at: SocketAddr) -> String {
 
 impl World {
     fn told(&self, at: SocketAddr) -> Told {
-        let json = serde_json::from_str(&self.dump_as(&["--json"])).unwrap();
+        // Empty when nobody answered in time: that shows nothing.
+        let json = serde_json::from_str(&self.dump_as(&["--json"])).unwrap_or(Value::Null);
         Told { dump: self.dump(), json, metrics: metrics(at) }
     }
 

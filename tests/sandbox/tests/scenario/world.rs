@@ -290,3 +290,8 @@ pub(crate) fn assert_clean(verdict: &Verdict) {
     assert!(verdict.is_clean(), "{verdict:#?}");
     assert_eq!(verdict.sent, verdict.loaded + verdict.quarantined + verdict.filtered, "{verdict:#?}");
 }
+
+/// A text without its line ends and columns, since both depend on what else it tells.
+pub(crate) fn squeezed(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -83,16 +83,15 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let reconciler = Reconciler::new(
         &config,
         target.clone(),
-        reconciling,
+        (reconciling, activity.reporter(Component::Reconcile)),
         store.clone(),
         load_store.clone(),
         pauses.clone(),
-        activity.reporter(Component::Reconcile),
         clock.clone(),
     );
     let to_load = (load_store, unknown_folders, hints);
-    let loading = activity.reporter(Component::Load);
-    let loader = Loader::new(&config, target, connector, store, to_load, pauses.clone(), loading, &clock);
+    let loading = (connector, activity.reporter(Component::Load));
+    let loader = Loader::new(&config, target, loading, store, to_load, pauses.clone(), &clock);
     // What is left of the time limit is for ending the rest.
     let patience = config.shutdown.timeout.0.mul_f64(0.75);
     tasks.spawn(discovery.run(shutdown.clone()));

@@ -85,7 +85,7 @@ impl Connection {
 
     fn report(&self, mark: &LedgerMark) {
         let target = &self.target;
-        let knows_from = mark.knows_from.map(|at| time(at));
+        let knows_from = mark.knows_from.map(time);
         tracing::info!(table = %target.table, ledger = %target.ledger, knows_from, "connected to Redshift");
         if self.connected_before {
             return;

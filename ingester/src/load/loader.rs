@@ -47,11 +47,10 @@ impl Loader {
     pub(crate) fn new(
         config: &Config,
         target: Target,
-        connector: Connector,
+        (connector, reporter): (Connector, Reporter),
         store: ObjectStore,
         (load_store, unknown_folders, hints): (LoadStore, UnknownFolders, mpsc::Sender<Hint>),
         pauses: Pauses,
-        reporter: Reporter,
         clock: &Clock,
     ) -> Self {
         let connector = connector.reporting(reporter.clone());

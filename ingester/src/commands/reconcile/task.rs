@@ -58,11 +58,10 @@ impl Reconciler {
     pub(crate) fn new(
         config: &Config,
         target: Target,
-        connector: Connector,
+        (connector, reporter): (Connector, Reporter),
         store: ObjectStore,
         load_store: LoadStore,
         pauses: Pauses,
-        reporter: Reporter,
         clock: Clock,
     ) -> Self {
         Self {

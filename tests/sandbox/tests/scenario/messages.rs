@@ -62,9 +62,8 @@ fn the_help_of_every_command_is_an_order_with_examples_codes_and_the_configurati
             for part in ["--config <FILE>", "Example", "Exit codes:", "  130  ended at once"] {
                 assert!(help.contains(part), "{what} lacks {part}:\n{help}");
             }
-            for line in help.lines().filter(|line| line.chars().count() > 80) {
-                panic!("{what}: wider than 80 columns: {line}");
-            }
+            let wide = help.lines().find(|line| line.chars().count() > 80);
+            assert_eq!(wide, None, "{what}: wider than 80 columns");
             paths.extend(commands(&help).into_iter().map(|name| [&path[..], &[name]].concat()));
             seen += 1;
         }

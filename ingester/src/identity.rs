@@ -52,7 +52,9 @@ impl From<NotOurs> for LoadFailure {
 impl From<StoreError> for NotOurs {
     fn from(error: StoreError) -> Self {
         Self::Unknown(match error.kind() {
-            StoreErrorKind::Configuration => LoadFailure::of_all(ErrorClass::Configuration, error, REFUSED),
+            StoreErrorKind::Configuration if !error.names_the_fault() => {
+                LoadFailure::of_all(ErrorClass::Configuration, error, REFUSED)
+            }
             _ => error.into(),
         })
     }

@@ -77,6 +77,11 @@ impl StoreError {
         self.kind
     }
 
+    /// Whether S3 said which part of the request is at fault, so that the advice is about that part.
+    pub fn names_the_fault(&self) -> bool {
+        self.advice != REFUSED_ADVICE
+    }
+
     /// What an operator can do when S3 refuses for good.
     pub fn advice(&self) -> &'static str {
         self.advice

@@ -76,13 +76,19 @@ pub(super) fn guarded<T>(
     GUARDED.set(outer);
     let what = match ended {
         Ok(Err(sled::Error::Io(error))) => {
-            return Err(StoreError::Io { path: dir.join(paths::DATABASE), error });
+            return Err(StoreError::Io { path: dir.join(paths::DATABASE), error: plain(error) });
         }
         Ok(Err(error)) => format!("{doing}: {error}"),
         Ok(Ok(value)) => return Ok(value),
         Err(_) => format!("{doing}: sled/db cannot be read"),
     };
     Err(StoreError::Damaged { dir: dir.to_owned(), what })
+}
+
+/// An error of the system in plain words: sled may have written it down as `Os { code: 28, … }`.
+fn plain(error: io::Error) -> io::Error {
+    let debug = error.raw_os_error().is_none() && error.to_string().starts_with("Os {");
+    if debug { error.kind().into() } else { error }
 }
 
 thread_local! {

@@ -174,13 +174,14 @@ async fn a_redshift_that_never_answers_shows_with_the_statement_within_a_minute(
     let (world, at) = world(400).await;
     world.publish().await;
     let faults = world.standins.redshift.faults();
-    faults.push(Fault::Hold { kind: Kind::Lock, applied: false, orphan: None });
+    // A start takes a LOCK too, and answers on its socket after that.
+    faults.push(Fault::Hold { kind: Kind::Copy, applied: false, orphan: None });
     let ingester = world.start("ingester");
     faults.until_held().await;
     let attempt =
-        |told: &Told| told.dump.contains("    loading #1 for ") && told.dump.contains(", at LOCK\n");
-    world.until_told(at, SOON, "at LOCK", attempt).await;
-    let words = "load      waiting for Redshift's answer to LOCK for ";
+        |told: &Told| told.dump.contains("    loading #1 for ") && told.dump.contains(", at COPY\n");
+    world.until_told(at, SOON, "at COPY", attempt).await;
+    let words = "load      waiting for Redshift's answer to COPY for ";
     let frozen = |told: &Told| {
         let step = told.component("load").map_or(&Value::Null, |load| &load["step"]);
         told.dump.contains(words)
@@ -223,7 +224,7 @@ async fn rows_in_quarantine_show_with_column_and_reason_and_no_longer_after_a_re
     let rows = "livestream_ingester_quarantined_rows";
     let in_quarantine = |load: &&Value| load["quarantined"].as_u64() > Some(0);
     let shown = |told: &Told| {
-        let loads = told.json["ingester"]["snapshot"]["loads"].as_array().unwrap();
+        let Some(loads) = told.json["ingester"]["snapshot"]["loads"].as_array() else { return false };
         told.dump.contains("in quarantine  ")
             && told.dump.contains(reason)
             && told.metric(rows) > 0.0

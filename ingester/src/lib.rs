@@ -5,8 +5,9 @@
 //!                   ▲                                            │
 //!      S3 listing ──┘                                            └─► verify in S3 → one transaction in Redshift
 //! ```
-//! Three tasks share the `load_store` and nothing else: `discover` enters the batches that S3 has, `load` loads those that
-//! are due with one COPY, and `archive` clears loaded folders away. S3 decides which batches there are. The ledger in
+//! `discover` enters the batches that S3 has into the `load_store`, `load` loads those that are due with one COPY, `archive`
+//! clears loaded folders away, and `reconcile` compares all of it now and then. They share the load store; `load` tells
+//! `discover` by hints which unknown folders to read. S3 decides which batches there are. The ledger in
 //! Redshift decides which of them are loaded. The load store is a memory between the two. Rows that Redshift refuses go
 //! into `quarantine`. `facts` compares what log, S3 and ledger say of a batch, for `commands`.
 //!

@@ -135,6 +135,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         if self.skips(&item.attrs, syn::spanned::Spanned::span(item)) {
             return;
         }
+        let moved = item.attrs.iter().any(|attribute| attribute.path().is_ident("path"));
+        assert!(!moved && item.ident != "tests", "{:?}: {} hides product code", self.path, item.ident);
         assert!(item.content.is_none(), "{:?}: give the module {} a file", self.path, item.ident);
         self.children.push(item.ident.to_string());
     }
@@ -153,6 +155,21 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_path(self, path);
     }
 
+    /// Attributes name functions and modules too, as paths or in texts.
+    fn visit_meta_list(&mut self, item: &'ast syn::MetaList) {
+        visit::visit_meta_list(self, item);
+        for segments in paths_of(&item.tokens) {
+            self.note(&segments);
+        }
+        for text in texts_of(&item.tokens) {
+            self.note(&text.split("::").map(str::to_owned).collect::<Vec<_>>());
+        }
+    }
+
+    fn visit_item_extern_crate(&mut self, item: &'ast syn::ItemExternCrate) {
+        assert!(item.ident != "self", "{:?}: name the modules of this crate by `crate::`", self.path);
+    }
+
     /// The tokens of a macro are no paths yet: `a :: b` within them is taken for one.
     fn visit_macro(&mut self, item: &'ast Macro) {
         visit::visit_macro(self, item);
@@ -160,6 +177,18 @@ impl<'ast> Visit<'ast> for Reader<'_> {
             self.note(&segments);
         }
     }
+}
+
+/// The texts of an attribute, such as `"crate::a::b"` of `#[serde(with = "crate::a::b")]`.
+fn texts_of(tokens: &TokenStream) -> Vec<String> {
+    let text = |token| match token {
+        TokenTree::Group(group) => texts_of(&group.stream()),
+        TokenTree::Literal(literal) => {
+            syn::parse_str::<syn::LitStr>(&literal.to_string()).map(|text| text.value()).into_iter().collect()
+        }
+        _ => vec![],
+    };
+    tokens.clone().into_iter().flat_map(text).collect()
 }
 
 fn paths_of(tokens: &TokenStream) -> Vec<Vec<String>> {

@@ -41,24 +41,28 @@ fn headings(page: &Path) -> BTreeSet<String> {
     text.lines().filter(|line| line.starts_with('#')).map(|line| slug(line.trim_start_matches('#'))).collect()
 }
 
-/// What a page names that is not there.
-fn missing(page: &Path, names: &BTreeSet<String>) -> Vec<String> {
-    let (root, text) = (workspace(), fs::read_to_string(page).unwrap());
-    let mut missing = Vec::new();
-    for word in words(&text) {
+/// The paths and names of sources in a text that are not there.
+fn missing_files(text: &str, names: &BTreeSet<String>) -> Vec<String> {
+    let root = workspace();
+    let there = |word: &str| {
         let is_path = FOLDERS.iter().any(|folder| word.starts_with(folder))
             && ENDINGS.iter().any(|ending| word.ends_with(ending));
-        let there = if is_path {
+        if is_path {
             root.join(word).exists()
-        } else if word.ends_with(".rs") && word.len() > 3 {
+        } else if word.ends_with(".rs") && word.len() > 3 && !word.starts_with("src/") {
+            // `src/…` is a source of a library.
             names.iter().any(|name| name.ends_with(&format!("/{word}")))
         } else {
             true
-        };
-        if !there {
-            missing.push(word.to_owned());
         }
-    }
+    };
+    words(text).filter(|word| !there(word)).map(str::to_owned).collect()
+}
+
+/// What a page names that is not there.
+fn missing(page: &Path, names: &BTreeSet<String>) -> Vec<String> {
+    let text = fs::read_to_string(page).unwrap();
+    let mut missing = missing_files(&text, names);
     for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         if link.contains("://") || link.starts_with("mailto:") {
             continue;
@@ -72,14 +76,34 @@ fn missing(page: &Path, names: &BTreeSet<String>) -> Vec<String> {
     missing
 }
 
-#[test]
-fn every_file_and_heading_that_a_page_names_is_there() {
+/// Every source, from the root of the repository.
+fn names() -> BTreeSet<String> {
     let root = workspace();
     let names: BTreeSet<String> = files(&root, ".rs")
         .iter()
         .map(|file| format!("/{}", file.strip_prefix(&root).unwrap().display()))
         .collect();
     assert!(names.len() > 200, "{}", names.len());
+    names
+}
+
+#[test]
+fn every_file_that_a_comment_names_is_there() {
+    let (root, names) = (workspace(), names());
+    let mut wrong = Vec::new();
+    for file in files(&root, ".rs") {
+        let text = fs::read_to_string(&file).unwrap();
+        let comments: Vec<_> =
+            text.lines().map(str::trim_start).filter(|line| line.starts_with("//")).collect();
+        let missing = missing_files(&comments.join("\n"), &names);
+        wrong.extend(missing.into_iter().map(|what| format!("{} names {what}", file.display())));
+    }
+    assert!(wrong.is_empty(), "these are not there:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_and_heading_that_a_page_names_is_there() {
+    let (root, names) = (workspace(), names());
     let wrong: Vec<String> = pages()
         .iter()
         .flat_map(|page| {

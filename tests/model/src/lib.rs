@@ -1,14 +1,14 @@
 //! Loading as a small model, whose every state is looked at: ingesters and their sessions in Redshift, connections
 //! that break at any statement, sessions that outlive their clients, and processes that are killed.
 //!
-//! It stands for `ingester/src/redshift/transaction/mod.rs`, function `transaction`, and for what `loader.rs` does with its
+//! It stands for `ingester/src/redshift/transaction.rs`, function `transaction`, and for what `batch_loader.rs` does with its
 //! outcome. A scenario (`tests/sandbox/tests/scenario/many.rs`) compares the statements of the real ingester with
 //! [`Order::steps`], so that the two do not part.
 //!
 //! | here | in the code |
 //! |---|---|
 //! | [`Step`] | the `run(…)` lines of `transaction`, in their order; counting belongs to the COPY |
-//! | `Act::Start` | `Runner::attempt`: one batch, or several that share a COPY |
+//! | `Act::Start` | `BatchLoader::attempt`: one batch, or several that share a COPY |
 //! | `Act::Execute` | what Redshift does with a statement that has arrived |
 //! | `Act::Answer` | what `transaction` does with the answer: the next statement, or the end of the attempt |
 //! | `Act::Cut`, `Act::Kill` | `SqlFailure::Lost`, in whatever way; SIGKILL |

@@ -2,7 +2,7 @@
 //! two ingesters, a table that another tool filled, a ledger that is trimmed.
 //!
 //! It stands for the rule by which a load goes the plain or the staged way. What decides is the product's own code:
-//! `ways` of `ingester/src/redshift/way.rs`, which asks `Compared::covers` of the seal.
+//! `stage_reasons` of `ingester/src/redshift/stage_reason.rs`, which asks `Compared::covers` of the seal.
 //!
 //! | here | in the code |
 //! |---|---|

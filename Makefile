@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test scenario crash-test chaos fuzz build build-times prerequisites format readme docs bench deny
+.PHONY: demo test scenario crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny
 
 demo: build
 	@$(DEMO)
@@ -92,6 +92,10 @@ readme: build
 
 docs:
 	UPDATE_DOCS=1 cargo test $(TESTED) --test configuration
+
+# Counts requests and COPYs of three sites and writes what they cost into docs/COST.md.
+cost: build
+	@{ echo '$$ target/release/demo cost'; target/release/demo cost; } | .ci/paste docs/COST.md cost
 
 # Runs the benchmarks and writes what they print into docs/BENCHMARKS.md. Nothing else should run meanwhile.
 bench: prerequisites

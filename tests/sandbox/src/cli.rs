@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::cost;
 use crate::demo::{keeper, psql, run};
 
 /// Streams hits from a stand-in for Livestream through the real services into a stand-in for Redshift, and judges
@@ -34,6 +35,10 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Counts what a million hits cost in requests, COPYs and Redshift time, for three sizes of sites.
+    ///
+    /// Takes about a minute. docs/COST.md has the result.
+    Cost,
     /// The stand-ins alone, for `run`, which talks to them over their standard input and output.
     #[command(hide = true)]
     StandIns(keeper::Options),
@@ -54,6 +59,7 @@ impl Cli {
         match self.command {
             Command::Run(options) => run::run(options).await,
             Command::Psql { dir, args } => psql::run(&dir, &args).await,
+            Command::Cost => cost::run().await.map(|()| ExitCode::SUCCESS),
             Command::StandIns(options) => keeper::run(options).await.map(|()| ExitCode::SUCCESS),
         }
     }

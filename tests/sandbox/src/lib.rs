@@ -3,6 +3,7 @@
 
 pub mod cli;
 pub mod config;
+mod cost;
 mod demo;
 pub mod iam;
 pub mod judge;

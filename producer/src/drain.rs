@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::append::ConnectionEvent;
 
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How often to log what is left.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 

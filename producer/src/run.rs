@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::clock::Clock;
 use shared::config::Config;
+use shared::dirs;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
@@ -70,6 +71,10 @@ pub(crate) async fn run(
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
     let (log, socket) = (reader.clone(), config.producer_socket());
+    if let Some(dir) = socket.parent() {
+        // Without it the socket fails, and says so; the stream is read all the same.
+        let _missing = dirs::make("ingester.feed", dir);
+    }
     let (status, feed) = log_owner::start(
         log,
         copies.clone(),
@@ -90,6 +95,7 @@ pub(crate) async fn run(
     let (adobe, cache) = (&config.adobe, Some(config.token_cache()));
     let reading = async {
         if only_drain {
+            activity.reporter(Component::Stream).begins("draining the log; the stream is not read");
             return drain(reader, appender.stream, clock.clone(), &shutdown).await;
         }
         let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;

@@ -9,15 +9,14 @@ use std::io::Write;
 
 use bytes::Bytes;
 use reqwest::Client;
-use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::human::counted;
-use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL};
 use shared::report::{Outcome, Report, Step, failed};
-use shared::{admin, telemetry};
-use state::status::feed::{self, AskError};
+use shared::{admin, dirs, telemetry};
+use state::status::feed;
 use state::store::Kind;
 
 use crate::source::connect::{self, ConnectError};
@@ -32,6 +31,10 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
     report.line("log directory", dir.map_err(failed))?;
     report.step("log files", telemetry::try_dir(&config.logging, "producer", clock))?;
     report.step("metrics", metrics_port(config).await)?;
+    if let Some(dir) = config.ingester.feed.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        let tried = dirs::try_out("ingester.feed", dir);
+        report.line("status socket", tried.map(|tried| tried.told(dir)).map_err(failed))?;
+    }
     report.step("half-written batch", elsewhere::half_written(config))?;
     let urls = [("Adobe token", &config.adobe.token_url), ("Livestream", &config.adobe.stream_url)];
     let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
@@ -52,7 +55,7 @@ fn schema(config: &Config) -> Outcome {
 }
 
 async fn metrics_port(config: &Config) -> Step {
-    let running = feed::snapshot::<Value>(&config.producer_socket()).await.ok().map(|answer| answer.pid);
+    let running = feed::running(&config.producer_socket()).await.unwrap_or_default();
     let (key, prefix) = ("metrics.producer_listen", "livestream_producer");
     admin::try_listen((key, &config.metrics.producer_listen), prefix, running).await
 }
@@ -68,18 +71,7 @@ async fn bucket(config: &Config) -> Outcome {
     };
     match tried.await {
         Ok(()) => Ok(format!("put, got and deleted s3://{}/{key}", store.bucket())),
-        Err(error) => {
-            let (exit, advice) = match error.kind() {
-                StoreErrorKind::Configuration | StoreErrorKind::NotFound | StoreErrorKind::InArchive => {
-                    (Exit::Config, error.advice())
-                }
-                StoreErrorKind::Passing => (
-                    Exit::Unavailable,
-                    "check s3.endpoint, and that it can be reached on the way that \"network\" names",
-                ),
-            };
-            Err((exit, format!("{error}: {advice}")))
-        }
+        Err(error) => Err((error.exit(), error.advised())),
     }
 }
 
@@ -102,10 +94,10 @@ async fn adobe<W: Write>(config: &Config, clock: &Clock, report: &mut Report<'_,
 }
 
 async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) -> Step {
-    match feed::snapshot::<Value>(&config.producer_socket()).await {
-        Err(AskError::Nobody(_)) => {}
+    match feed::running(&config.producer_socket()).await {
+        Ok(None) => {}
         running => {
-            let who = running.map_or_else(|_| String::new(), |answer| format!(", process {},", answer.pid));
+            let who = running.ok().flatten().map_or_else(String::new, |pid| format!(", process {pid},"));
             return Step::Skipped(format!(
                 "not opened: the producer{who} reads it, and would miss what a second connection is sent; \
                  `state dump` shows its sessions"
@@ -144,9 +136,9 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
                     Retry::BackOff => "try again",
                 }
             }
-            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) | ConnectError::Network { .. } => {
-                "check adobe.stream_url and adobe.redirect_hosts"
-            }
+            ConnectError::Forbidden(_) => connect::REDIRECT_ADVICE,
+            ConnectError::BadRedirect(_) => connect::BAD_REDIRECT_ADVICE,
+            ConnectError::Network { .. } => connect::NETWORK_ADVICE,
         };
         (Exit::Unavailable, format!("{error}; {advice}"))
     }))

@@ -113,19 +113,7 @@ impl BlockBuilder {
             );
         }
         for (column, counts) in columns {
-            let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = counts;
-            tracing::debug!(
-                column,
-                cut,
-                nulled,
-                rounded,
-                nuls,
-                replaced,
-                invalid,
-                delimiters,
-                rejected,
-                "values altered"
-            );
+            tracing::debug!(column, ?counts, "values altered");
         }
         let catch_up = self.resume.as_ref().map(Resume::catch_up);
         (catch_up.unwrap_or_default(), self.damage)

@@ -27,8 +27,8 @@ use crate::append::ConnectionEvent;
 use crate::decode::damage::DamageHistory;
 use crate::decode::resume::Resume;
 use crate::decode::{self, Reading};
-use crate::source::connect::{self, ConnectError};
-use crate::source::reconnect::{End, ReconnectPolicy};
+use crate::source::connect::{self, BAD_REDIRECT_ADVICE, ConnectError, NETWORK_ADVICE, REDIRECT_ADVICE};
+use crate::source::reconnect::{End, GOOD_SESSION, ReconnectPolicy};
 use crate::source::refusal::{Retry, retry};
 use crate::source::session::{self, Ended};
 use crate::source::shared_state::Shared;
@@ -149,8 +149,11 @@ impl Connection {
             }
             // The request has logged why.
             Err(NoToken { error, wait }) => {
-                let class = if matches!(error, TokenError::NotAccepted) { "401" } else { "token" };
-                self.reporter.failed(class, &error, Some(wait));
+                match error {
+                    // The refusals that led to it were counted.
+                    TokenError::NotAccepted => self.reporter.postpones(&error, wait),
+                    _ => self.reporter.failed("token", &error, Some(wait)),
+                }
                 return Ok(Next::After(wait));
             }
         };
@@ -168,8 +171,8 @@ impl Connection {
                 let host = response.url().host_str().unwrap_or_default();
                 let reset = reset.map(Reset::name);
                 tracing::info!(connection = self.number, host, reset, "reading the stream");
-                // Not with the first record: a quiet stream may bring none for minutes, and is connected all the same.
-                self.reporter.succeeded();
+                // What failed before stands until the session has lasted: Adobe may end it at once, again and again.
+                self.reporter.waits();
                 self.resuming = true;
                 Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
             }
@@ -183,7 +186,7 @@ impl Connection {
                 self.moved |= *status == 503;
                 retry(*status, message, *retry_after)
             }
-            ConnectError::Forbidden(_) => Retry::NeedsOperator("check adobe.redirect_hosts"),
+            ConnectError::Forbidden(_) => Retry::NeedsOperator(REDIRECT_ADVICE),
             ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
         };
         let class = match error {
@@ -212,14 +215,13 @@ impl Connection {
             Next::After(wait) => wait,
             Next::AtOnce | Next::Stop => Duration::ZERO,
         };
-        let why = match error {
-            ConnectError::Network { .. } => {
-                format!("{error}; check the network, its proxy (HTTPS_PROXY) and adobe.stream_url")
-            }
-            // They say what to do themselves.
-            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) => error.to_string(),
-            ConnectError::Refused { .. } => format!("{error}; {}", retry.advice()),
+        let advice = match error {
+            ConnectError::Network { .. } => NETWORK_ADVICE,
+            ConnectError::BadRedirect(_) => BAD_REDIRECT_ADVICE,
+            ConnectError::Forbidden(_) => REDIRECT_ADVICE,
+            ConnectError::Refused { .. } => retry.advice(),
         };
+        let why = format!("{error}; {advice}");
         self.reporter.failed(&class, &why, Some(wait));
         // Every refusal counts, also one that the back-off does not count.
         let failures = self.reporter.failing().map_or(1, |failing| failing.failures);
@@ -250,11 +252,26 @@ impl Connection {
             Err(error) => {
                 tracing::error!(connection = self.number, %error, "cannot start a thread");
                 let why = "no thread could be started for it".to_owned();
+                let wait = self.policy.backoff.failed();
+                self.reporter.failed(
+                    "other",
+                    &format!("{why}: {error}; check TasksMax and MemoryMax"),
+                    Some(wait),
+                );
                 out.send(ConnectionEvent::Ended(self.number, why)).await.ok()?;
-                return Some(Next::After(self.policy.backoff.failed()));
+                return Some(Next::After(wait));
             }
         };
-        let ended = session::read(&self.shared, response, pieces, threads, broken, begun, shutdown).await?;
+        let reading = session::read(&self.shared, response, pieces, threads, broken, begun, shutdown);
+        let lasts = async {
+            clock.sleep(GOOD_SESSION).await;
+            self.reporter.succeeded();
+            std::future::pending().await
+        };
+        let ended = tokio::select! {
+            ended = reading => ended?,
+            ended = lasts => ended,
+        };
         let now = self.shared.clock.steady();
         self.record(&ended, token).await;
         self.shared.out.send(ConnectionEvent::Ended(self.number, ended.why.clone())).await.ok()?;
@@ -265,10 +282,13 @@ impl Connection {
         let times = &self.shared.catch_up_times;
         session.others_wait = times.all_others_wait(self.number, self.shared.config.connections, now);
         let wait = self.policy.session_ended(&session, times.longest(now));
-        // One that is followed at once is no failure: Adobe ends connections now and then.
-        if let Some(wait) = wait {
-            let class = if session.end.is_damage() { "damaged" } else { "ended" };
-            self.reporter.failed(class, &ended.why, Some(wait));
+        match wait {
+            Some(wait) => {
+                let class = if session.end.is_damage() { "damaged" } else { "ended" };
+                self.reporter.failed(class, &ended.why, Some(wait));
+            }
+            // One that is followed at once is no failure: Adobe ends connections now and then.
+            None => self.reporter.waits(),
         }
         Some(wait.map_or(Next::AtOnce, Next::After))
     }

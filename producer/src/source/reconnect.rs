@@ -14,7 +14,7 @@ use shared::retry::Backoff;
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// A session that lasted so long after it had caught up was good: the connection reconnects at once.
-const GOOD_SESSION: Duration = Duration::from_secs(10);
+pub(crate) const GOOD_SESSION: Duration = Duration::from_secs(10);
 /// Longest stay away for the sake of the others, since Adobe may hold hits for this one; also after [`End::Exhausted`].
 const MAX_AWAY: Duration = Duration::from_secs(900);
 

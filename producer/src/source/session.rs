@@ -4,7 +4,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use reqwest::Response;
-use shared::causes::causes;
 use shared::clock::{Clock, Steady};
 use shared::human;
 use shared::shutdown::Shutdown;
@@ -68,6 +67,15 @@ pub(crate) async fn read(
     Some(Ended { session, why, authorized, damage })
 }
 
+/// The cause that says what happened: those around it name parts of libraries.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 /// Says why the body ended. Waits while the decoding threads are behind: then nothing reads the socket.
 async fn pump(
     mut response: Response,
@@ -86,7 +94,7 @@ async fn pump(
             let piece = match read {
                 Ok(Some(bytes)) => Piece::Bytes(bytes),
                 Ok(None) => return ("Adobe ended it".to_owned(), End::Complete),
-                Err(error) => return (causes(&error.without_url()), End::Broken),
+                Err(error) => return (format!("the connection broke: {}", innermost(&error)), End::Broken),
             };
             if pieces.send(piece).await.is_err() {
                 // The decoding threads have ended, and know why.

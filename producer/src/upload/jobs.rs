@@ -63,7 +63,7 @@ pub(super) async fn publish(context: Arc<Context>, batch: u64) -> Result<Option<
     let read = blocking(move || {
         let record = log.batch(batch)?;
         let files = log.files_of(&record)?;
-        // Those its rows were made for: the schema may be another one by now.
+        // The columns the batch was made for: the schema may have changed since.
         let columns = log.columns(&record.schema)?;
         Ok::<_, LogError>((record, columns, files))
     });
@@ -91,7 +91,7 @@ pub(super) async fn republish(context: Arc<Context>, batch: BatchId) -> Result<O
         Err(error @ UploadError::CopyGone(_)) => {
             tracing::error!(%batch, %error, "the batch cannot be uploaded once more");
         }
-        // It is not tried again.
+        // The process ends: nobody tries again.
         Err(error @ UploadError::Closed) => {
             context.copies.end_republish(batch);
             return Err(error);

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
 use shared::human;
-use shared::object_store::StoreErrorKind;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::log::LogError;
@@ -65,7 +64,7 @@ impl Retry {
         self.until_sent(what, job, |_| true).await
     }
 
-    /// The same for a job that may find nothing to send: then its success says nothing of S3.
+    /// As [`Self::until_done`], for a job that may find nothing to send: then its success says nothing of S3.
     pub(super) async fn until_sent<T, F>(
         &self,
         what: &str,
@@ -183,15 +182,8 @@ impl Retry {
 /// The class of a failure in the metrics, and what to do about it.
 fn explain(error: &UploadError) -> (&'static str, String) {
     let UploadError::Store(error) = error else { return ("other", String::new()) };
-    match error.kind() {
-        StoreErrorKind::Passing => (
-            "away",
-            "; if it lasts, check the network, its proxy (HTTPS_PROXY), s3.endpoint and s3.region".to_owned(),
-        ),
-        StoreErrorKind::Configuration => ("refused", format!("; {}", error.advice())),
-        StoreErrorKind::NotFound => ("missing", format!("; {}", error.advice())),
-        StoreErrorKind::InArchive => ("archived", String::new()),
-    }
+    let advice = if error.advice().is_empty() { String::new() } else { format!("; {}", error.advice()) };
+    (error.kind().name(), advice)
 }
 
 #[cfg(test)]

@@ -1,9 +1,18 @@
 //! What a request that failed means for its caller.
 
+use crate::exit::Exit;
+
 /// What to do when S3 refuses for good.
 pub(super) const REFUSED_ADVICE: &str = "check s3.bucket, s3.region, s3.expected_bucket_owner and the credentials; that their policy \
      (deploy/iam-*.json) may list, get, put and delete in the bucket; and what the bucket's own policy and that of its KMS key \
      ask for (s3.server_side_encryption, s3.kms_key_id, s3.acl)";
+
+/// What to do when a request fails that should pass.
+pub(super) const PASSING_ADVICE: &str =
+    "if it lasts, check the network, its proxy (HTTPS_PROXY), s3.endpoint and s3.region";
+/// What to do when nobody gives a credential now.
+pub(super) const CREDENTIAL_ADVICE: &str = "if it lasts, check that this machine reaches what gives the credential: STS \
+     (s3.role_arn, s3.sts_endpoint), or the source of the AWS chain";
 
 /// Where the credential comes from, for advice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +80,18 @@ pub enum StoreErrorKind {
     Passing,
 }
 
+impl StoreErrorKind {
+    /// Its word in metrics and JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Configuration => "configuration",
+            Self::InArchive => "in_archive",
+            Self::Passing => "passing",
+        }
+    }
+}
+
 impl StoreError {
     /// What a caller does differently.
     pub fn kind(&self) -> StoreErrorKind {
@@ -82,7 +103,17 @@ impl StoreError {
         self.advice != REFUSED_ADVICE
     }
 
-    /// What an operator can do when S3 refuses for good.
+    /// The error and what to do about it.
+    pub fn advised(&self) -> String {
+        if self.advice.is_empty() { self.to_string() } else { format!("{self}: {}", self.advice) }
+    }
+
+    /// The code that a command ends with because of it.
+    pub fn exit(&self) -> Exit {
+        if self.kind == StoreErrorKind::Passing { Exit::Unavailable } else { Exit::Config }
+    }
+
+    /// What an operator can do; empty when the error says it.
     pub fn advice(&self) -> &'static str {
         self.advice
     }

@@ -13,7 +13,8 @@ use crate::aws::{CredentialFault, credential_fault};
 use crate::causes::causes;
 use crate::config::{Acl, Encryption, S3};
 use crate::layout::IDENTITY;
-use crate::object_store::error::{KeySource, REFUSED_ADVICE, StoreError, StoreErrorKind, advice, classify};
+use crate::object_store::error::{CREDENTIAL_ADVICE, KeySource, PASSING_ADVICE, REFUSED_ADVICE};
+use crate::object_store::error::{StoreError, StoreErrorKind, advice, classify};
 
 /// A bucket.
 #[derive(Debug, Clone)]
@@ -52,12 +53,19 @@ impl ObjectStore {
         if let Some(code) = code {
             let message = error.as_service_error().and_then(ProvideErrorMetadata::message);
             let reason = format!("{code} {}", message.unwrap_or_default()).trim_end().to_owned();
-            let advice = advice(Some(code), self.terms.key);
-            return StoreError { advice, ..self.error(operation, key, reason + &in_region(error), kind) };
+            let error = self.error(operation, key, reason + &in_region(error), kind);
+            return match kind {
+                StoreErrorKind::Passing => error,
+                _ => StoreError { advice: advice(Some(code), self.terms.key), ..error },
+            };
         }
         if let Some(CredentialFault { why, lasting }) = credential_fault(error) {
-            let kind = if lasting { StoreErrorKind::Configuration } else { StoreErrorKind::Passing };
-            return self.error(operation, key, why, kind);
+            let (kind, advice) = match lasting {
+                // It says what to do.
+                true => (StoreErrorKind::Configuration, ""),
+                false => (StoreErrorKind::Passing, CREDENTIAL_ADVICE),
+            };
+            return StoreError { advice, ..self.error(operation, key, why, kind) };
         }
         let address = &self.terms.address;
         let reason = match error {
@@ -78,7 +86,12 @@ impl ObjectStore {
         kind: StoreErrorKind,
     ) -> StoreError {
         let bucket = self.bucket.clone();
-        let (key, advice) = (key.to_owned(), REFUSED_ADVICE);
+        let key = key.to_owned();
+        let advice = match kind {
+            StoreErrorKind::Configuration | StoreErrorKind::NotFound => REFUSED_ADVICE,
+            StoreErrorKind::InArchive => "",
+            StoreErrorKind::Passing => PASSING_ADVICE,
+        };
         StoreError { operation, bucket, key, reason, kind, too_large: false, advice }
     }
 

@@ -1,6 +1,8 @@
 //! Whether a part of a batch is in S3 at another place than the configuration names.
 
 use shared::config::Config;
+use shared::exit::Exit;
+use shared::human::counted;
 use shared::report::{Step, failed};
 use state::log::{FileStatus, LogError, LogReader, Settings};
 use state::store::StoreError;
@@ -10,24 +12,35 @@ pub(super) fn half_written(config: &Config) -> Step {
     if state::in_use(&config.log.dir).unwrap_or(false) {
         return Step::Skipped("the log is in use: its producer finishes what is half written".to_owned());
     }
-    match read(config) {
-        Err(LogError::Store(StoreError::Missing(_))) => Step::Skipped("there is no log yet".to_owned()),
-        read => Step::Tried(read.map_err(failed)),
-    }
+    let log = match LogReader::open_to_read(&config.log.dir) {
+        Ok(log) => log,
+        Err(StoreError::Missing(_)) => return Step::Skipped("there is no log yet".to_owned()),
+        Err(error) => return Step::Tried(Err(failed(LogError::from(error)))),
+    };
+    Step::Tried(of_this_instance(&log, config).and_then(|()| read(&log, config).map_err(failed)))
 }
 
-fn read(config: &Config) -> Result<String, LogError> {
-    let log = LogReader::open_to_read(&config.log.dir)?;
+/// Whether `producer run` would take the log.
+fn of_this_instance(log: &LogReader, config: &Config) -> Result<(), (Exit, String)> {
+    let (owner, instance) = (log.instance().map_err(LogError::from).map_err(failed)?, &config.instance.name);
+    if owner == *instance {
+        return Ok(());
+    }
+    let dir = config.log.dir.display();
+    let what = format!("{dir} belongs to instance {owner}, not to {instance}");
+    Err((Exit::Data, format!("{what}: set instance.name to {owner}, or log.dir to another directory")))
+}
+
+fn read(log: &LogReader, config: &Config) -> Result<String, LogError> {
     for batch in log.bound_elsewhere(&Settings::place_of(config))? {
         let files = log.files_of(&batch)?;
         let uploaded = files.iter().filter(|file| matches!(file.status, FileStatus::Uploaded(_))).count();
         if uploaded > 0 {
+            let files = counted(files.len() as u64, "file", "files");
             return Ok(format!(
-                "{uploaded} of {} files of batch {} are in {}: `producer run` finishes it there, and an ingester that \
+                "{uploaded} of {files} of batch {} uploaded to {}: `producer run` finishes it there, and an ingester that \
                  reads that place must load it",
-                files.len(),
-                batch.id,
-                batch.place
+                batch.id, batch.place
             ));
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use reqwest::Response;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use shared::human;
 
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,12 +28,7 @@ pub(crate) async fn read_body(mut response: Response, max: usize) -> Vec<u8> {
 /// The beginning of a text, on one line and without control characters.
 pub(crate) fn one_line(text: &str, max_chars: usize) -> String {
     let words = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
-    let mut line = words.collect::<Vec<_>>().join(" ");
-    if let Some((end, _)) = line.char_indices().nth(max_chars) {
-        line.truncate(end);
-        line.push('…');
-    }
-    line
+    human::beginning(&words.collect::<Vec<_>>().join(" "), max_chars).into_owned()
 }
 
 /// `Retry-After`, in seconds or as a date, which is compared with the server's own clock if the answer has a `Date`.

@@ -6,4 +6,5 @@ mod open;
 mod answer;
 
 pub(crate) use answer::{BODY_TIMEOUT, one_line, read_body, retry_after};
+pub(crate) use open::{BAD_REDIRECT_ADVICE, NETWORK_ADVICE, REDIRECT_ADVICE};
 pub use open::{ConnectError, client, open};

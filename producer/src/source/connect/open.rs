@@ -31,9 +31,7 @@ pub enum ConnectError {
         retry_after: Option<Duration>,
     },
     /// A redirect leads where the token must not go.
-    #[error(
-        "refused to follow a redirect to {0}: the token would go with it. If it is right, add the host to adobe.redirect_hosts"
-    )]
+    #[error("refused to follow a redirect to {0}: the token would go with it")]
     Forbidden(String),
     /// A redirect that cannot be followed.
     #[error("{0}")]
@@ -47,6 +45,11 @@ pub enum ConnectError {
         reason: String,
     },
 }
+
+/// What to do when a redirect leads elsewhere, leads nowhere, or the network fails.
+pub(crate) const REDIRECT_ADVICE: &str = "if it is right, add the host to adobe.redirect_hosts";
+pub(crate) const BAD_REDIRECT_ADVICE: &str = "check adobe.stream_url, and what stands between";
+pub(crate) const NETWORK_ADVICE: &str = "check the network, its proxy (HTTPS_PROXY) and adobe.stream_url";
 
 const MAX_REDIRECTS: usize = 5;
 /// Bytes read of a refusal, and characters shown of it.
@@ -90,7 +93,8 @@ pub async fn open(
         .map_err(|_| ConnectError::BadRedirect("the token cannot stand in a header".to_owned()))?;
     bearer.set_sensitive(true);
     for _ in 0..=MAX_REDIRECTS {
-        let host = url.host_str().unwrap_or_default().to_owned();
+        let port = url.port_or_known_default().unwrap_or_default();
+        let host = format!("{}:{port}", url.host_str().unwrap_or_default());
         let network = |reason: String| ConnectError::Network { host: host.clone(), reason };
         let sending = http
             .get(url.clone())

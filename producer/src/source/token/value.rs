@@ -57,7 +57,9 @@ pub enum TokenError {
         advice: &'static str,
     },
     /// IMS cannot be reached, is busy, or answers with something else. This may pass.
-    #[error("no token from {url}: {reason}")]
+    #[error(
+        "no token from {url}: {reason}; if it lasts, check the network, its proxy (HTTPS_PROXY) and adobe.token_url"
+    )]
     Unavailable {
         /// The address of IMS.
         url: String,

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use shared::exit::Failure;
+use shared::human;
 use shared::ids::BatchId;
 use shared::object_store::{StoreError, StoreErrorKind};
 use state::loads::ErrorClass;
@@ -56,11 +57,7 @@ impl LoadFailure {
             ErrorClass::Configuration | ErrorClass::Data => Pace::Slow,
             ErrorClass::Passing | ErrorClass::Incomplete | ErrorClass::Unknown => Pace::Usual,
         };
-        let mut why = why.to_string();
-        if let Some((end, _)) = why.char_indices().nth(REASON_CHARS) {
-            why.truncate(end);
-            why.push('…');
-        }
+        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
         Self { class, scope: Scope::Whole, why, advice, pace, at_s3: false, blamed: Vec::new() }
     }
 }
@@ -90,7 +87,10 @@ impl From<StoreError> for LoadFailure {
                 let advice = error.advice();
                 Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, advice) }
             }
-            StoreErrorKind::Passing => Self::of_all(ErrorClass::Passing, error, ""),
+            StoreErrorKind::Passing => {
+                let advice = error.advice();
+                Self::of_all(ErrorClass::Passing, error, advice)
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Moment, Steady, age, left_of};
@@ -12,6 +13,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::seal::Seal;
 use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
+use state::status::snapshot::HeldBack;
 use state::store::StoreError;
 use tokio::sync::Notify;
 
@@ -24,6 +26,7 @@ pub struct LoadStore {
 #[derive(Debug)]
 struct Inner {
     loads: LoadDatabase,
+    load_interval: Duration,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
     known: Mutex<Known>,
@@ -39,22 +42,24 @@ struct Inner {
 struct Known {
     /// The loads that are not archived.
     open: BTreeMap<BatchId, Load>,
-    /// Of those that wait for their retry: when it is due by the wall clock, as noted on disk, and by the steady clock.
+    /// Of those that wait for their retry or are held back: the time on disk that decides, and when they are due.
     waits: HashMap<BatchId, (DateTime<Utc>, Steady)>,
     /// Batches with rows in quarantine, archived or not.
     quarantined: BTreeSet<BatchId>,
 }
 
 impl Known {
-    fn put(&mut self, load: Load, now: Moment) {
+    fn put(&mut self, load: Load, load_interval: Duration, now: Moment) {
         let batch = load.batch;
-        match load.state {
-            LoadState::Retrying { next, .. } => {
-                if self.waits.get(&batch).is_none_or(|(noted, _)| *noted != next) {
-                    self.waits.insert(batch, (next, due(&load, next, now)));
-                }
-            }
-            _ => _ = self.waits.remove(&batch),
+        let decides = match load.state {
+            LoadState::Retrying { next, .. } => Some(next),
+            LoadState::Discovered => Some(load.discovered),
+            _ => None,
+        };
+        match decides {
+            Some(at) if self.waits.get(&batch).is_some_and(|(noted, _)| *noted == at) => {}
+            Some(at) => _ = self.waits.insert(batch, (at, due(&load, load_interval, now))),
+            None => _ = self.waits.remove(&batch),
         }
         if load.quarantined > 0 {
             self.quarantined.insert(batch);
@@ -69,10 +74,17 @@ impl Known {
     }
 }
 
-/// When to retry a load. It waits no longer than it was to wait in all, even if somebody has set the wall clock meanwhile.
-fn due(load: &Load, next: DateTime<Utc>, now: Moment) -> Steady {
-    let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
-    now.steady + left_of(age(failed, next), failed, now.wall)
+/// When to load or retry a load. It waits no longer than it was to wait in all, even if somebody has set the wall clock
+/// meanwhile.
+fn due(load: &Load, load_interval: Duration, now: Moment) -> Steady {
+    let (wait, since) = match load.state {
+        LoadState::Retrying { next, .. } => {
+            let failed = load.failures.last().map_or(now.wall, |failure| failure.failed);
+            (age(failed, next), failed)
+        }
+        _ => (load_interval, load.discovered),
+    };
+    now.steady + left_of(wait, since, now.wall)
 }
 
 /// For values that a panic leaves whole: each change of them is one insert, remove or assignment.
@@ -81,13 +93,14 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LoadStore {
-    /// Opens the load store in `dir`.
-    pub fn open(dir: &Path, clock: &Clock) -> Result<Self, Failure> {
+    /// Opens the load store in `dir`. A batch is due `load_interval` after it was found.
+    pub fn open(dir: &Path, load_interval: Duration, clock: &Clock) -> Result<Self, Failure> {
         let loads = LoadDatabase::open(dir)?;
         let (mut known, now) = (Known::default(), clock.now());
-        loads.all()?.into_iter().for_each(|load| known.put(load, now));
+        loads.all()?.into_iter().for_each(|load| known.put(load, load_interval, now));
         let inner = Inner {
             loads,
+            load_interval,
             changes: Mutex::new(()),
             known: Mutex::new(known),
             moved: AtomicU64::new(0),
@@ -188,6 +201,20 @@ impl LoadStore {
         waiting.fold((0, 0), |(batches, rows), load| (batches + 1, rows + load.rows))
     }
 
+    /// Batches that are held back because fewer rows than `load_rows` wait.
+    pub(crate) fn held_back(&self, load_rows: u64) -> Option<HeldBack> {
+        let (known, now) = (locked(&self.inner.known), self.inner.clock.now());
+        let held = |load: &&Load| load.state == LoadState::Discovered;
+        let mut due = Vec::new();
+        let (mut batches, mut rows) = (0, 0_u64);
+        for load in known.open.values().filter(held) {
+            due.extend(known.waits.get(&load.batch).map(|(_, due)| *due));
+            (batches, rows) = (batches + 1, rows.saturating_add(load.rows));
+        }
+        let first = due.into_iter().min().filter(|first| *first > now.steady && rows < load_rows)?;
+        Some(HeldBack { batches, rows, until: now.wall + now.steady.until(first), load_rows })
+    }
+
     /// Changes since this process opened the load store: the same number twice means that nothing happened between.
     pub(crate) fn changes(&self) -> u64 {
         self.inner.moved.load(Ordering::Acquire)
@@ -250,7 +277,7 @@ impl Inner {
         self.moved.fetch_add(loads.len() as u64, Ordering::Release);
         let (mut known, now) = (locked(&self.known), self.clock.now());
         for load in loads {
-            known.put(load.clone(), now);
+            known.put(load.clone(), self.load_interval, now);
             match load.state {
                 LoadState::Discovered => self.to_load.notify_one(),
                 LoadState::Loaded { .. } => self.to_archive.notify_one(),
@@ -271,8 +298,6 @@ pub fn is_archived(load: &Load) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use state::loads::{ErrorClass, Failed};
 
     use super::*;
@@ -284,7 +309,7 @@ mod tests {
     }
 
     fn due(load_store: &LoadStore) -> Next {
-        let bounds = Bounds { batches: 9, rows: 999, bytes: 9999 };
+        let bounds = Bounds { batches: 9, rows: 999, bytes: 9999, worth: 999 };
         let now = load_store.inner.clock.steady();
         load_store.with_open(|loads| plan::next(loads, now, &bounds, &Isolated::default()))
     }
@@ -293,13 +318,13 @@ mod tests {
     async fn a_batch_goes_through_the_load_store_and_is_planned_again_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let batch = {
-            let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+            let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock()).unwrap();
             let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
             assert_eq!(load_store.pending(), (1, 20));
             load_store.note(batch, LoadEvent::Attempt).await.unwrap();
             batch
         };
-        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock()).unwrap();
         assert_eq!(due(&load_store), Next::Load(vec![batch]));
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         load_store.note(batch, LoadEvent::Loaded).await.unwrap();
@@ -313,7 +338,7 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_waits_for_its_retry_is_planned_when_the_steady_clock_says_so() {
         let (dir, clock) = (tempfile::tempdir().unwrap(), clock());
-        let load_store = LoadStore::open(dir.path(), &clock).unwrap();
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock).unwrap();
         let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         let minute = Duration::from_secs(60);
@@ -329,14 +354,18 @@ mod tests {
     #[test]
     fn a_next_try_is_waited_for_as_long_as_it_was_to_be_and_no_longer_whatever_the_clock_says() {
         let (dir, now) = (tempfile::tempdir().unwrap(), clock().now());
-        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock()).unwrap();
         let minute = Duration::from_secs(60);
         let wait = |failed: DateTime<Utc>| {
             let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
             let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
             let mut known = Known::default();
-            known.put(Load { state, failures: vec![failure], ..load_store.found(&seal()) }, now);
+            known.put(
+                Load { state, failures: vec![failure], ..load_store.found(&seal()) },
+                Duration::ZERO,
+                now,
+            );
             let (_, (_, due)) = known.waits.into_iter().next().unwrap();
             now.steady.until(due).as_secs()
         };
@@ -349,7 +378,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_wakes_the_task_it_is_for() {
         let dir = tempfile::tempdir().unwrap();
-        let load_store = LoadStore::open(dir.path(), &clock()).unwrap();
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock()).unwrap();
         let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.to_load().await;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();

@@ -20,6 +20,8 @@ pub(crate) struct LoadsOwner {
     pub(crate) load_store: LoadStore,
     pub(crate) pauses: Pauses,
     pub(crate) activity: Activity,
+    /// `ingester.load_rows`
+    pub(crate) load_rows: u64,
 }
 
 impl LoadsOwner {
@@ -38,6 +40,7 @@ impl Owner for LoadsOwner {
         let snapshot = Owner::snapshot(&self.load_store.loads())?;
         Ok(IngesterSnapshot {
             paused: self.pauses.present(),
+            held_back: self.load_store.held_back(self.load_rows),
             components: self.activity.components(),
             ..snapshot
         })

@@ -8,8 +8,9 @@ use shared::clock::{Clock, Steady};
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
+use shared::schema::Schema;
 use shared::shutdown::Shutdown;
-use state::status::activity::{Activity, Component};
+use state::status::activity::{Activity, Component, Reporter};
 use state::status::feed;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,35 +36,16 @@ type Tasks = JoinSet<Result<(), Failure>>;
 pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let target = Target::new(&config, &schema, loader_name());
-    let connector =
-        Connector::new(&config, &format!("livestream ingester {}", config.instance.name), clock.clone())?;
-    let load_store = LoadStore::open(&config.ingester.dir, &clock)?;
+    let activity = Activity::new(clock.clone());
+    let loading = activity.reporter(Component::Load);
+    let application = format!("livestream ingester {}", config.instance.name);
+    let connector = Connector::new(&config, &application, clock.clone())?.reporting(loading.clone());
+    let reconcile = activity.reporter(Component::Reconcile);
+    let reconciling =
+        Connector::new(&config, "livestream ingester reconcile", clock.clone())?.reporting(reconcile.clone());
+    let load_store = LoadStore::open(&config.ingester.dir, config.ingester.load_interval.0, &clock)?;
     let pauses = Pauses::new(&config.ingester.pause, load_store.loads(), &clock)?;
     let store = ObjectStore::connect(&config.s3).await;
-    // A pause may be for Redshift's sake: then the loader verifies both before its first load.
-    if pauses.at(clock.wall()).is_none() {
-        let identity = Identity::new(&config, store.clone());
-        let verify = async {
-            catalog::refuse_unloadable(&config, &schema, &connector).await?;
-            identity.refuse_start(&connector, &target).await
-        };
-        shutdown.until(verify).await.unwrap_or(Ok(()))?;
-    }
-    let activity = Activity::new(clock.clone());
-    let owner =
-        LoadsOwner { load_store: load_store.clone(), pauses: pauses.clone(), activity: activity.clone() };
-    let (batches, rows) = load_store.pending();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
-        to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
-        login = %connector.login,
-        pending_batches = batches,
-        pending_rows = rows,
-        "ingester started"
-    );
-
-    let mut tasks = Tasks::new();
     let (unknown_folders, (hints, hinted)) = (UnknownFolders::default(), mpsc::channel(HINTS));
     let (known, unknown) = (load_store.clone(), unknown_folders.clone());
     let mut discovery = Discovery::new(
@@ -76,32 +58,75 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         clock.clone(),
     )?;
     let (listed, complete) = (discovery.listed(), discovery.complete());
+
+    let mut tasks = Tasks::new();
+    let owner = LoadsOwner {
+        load_store: load_store.clone(),
+        pauses: pauses.clone(),
+        activity: activity.clone(),
+        load_rows: config.ingester.load_rows,
+    };
+    // Serve the status first, so that `state dump` shows what a start waits for.
+    tasks.spawn(serve_metrics(&config, owner.clone(), complete, clock.clone(), shutdown.clone()));
+    tasks.spawn(answer(config.ingester_socket(), owner, clock.clone(), shutdown.clone()));
+    // A pause may be for Redshift's sake: then the loader verifies both before its first load.
+    if pauses.at(clock.wall()).is_none() {
+        let discovering = activity.reporter(Component::Discovery);
+        let verified = verify(&config, &schema, (&connector, &target), &store, &discovering);
+        if let Some(Err(refusal)) = shutdown.until(verified).await {
+            shutdown.stop();
+            while tasks.join_next().await.is_some() {}
+            return Err(refusal);
+        }
+    }
+    let (batches, rows) = load_store.pending();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        from = format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest),
+        to = format!("{}/{}", config.redshift.host, config.redshift.table.table()),
+        login = %connector.login,
+        pending_batches = batches,
+        pending_rows = rows,
+        "ingester started"
+    );
+
     let follower = Follower::new(config.producer_socket(), hints.clone(), clock.clone());
     let archiving = activity.reporter(Component::Archive);
     let archiver = Archiver::new(&config, store.clone(), load_store.clone(), archiving, clock.clone());
-    let reconciling = Connector::new(&config, "livestream ingester reconcile", clock.clone())?;
     let reconciler = Reconciler::new(
         &config,
         target.clone(),
-        (reconciling, activity.reporter(Component::Reconcile)),
+        (reconciling, reconcile),
         store.clone(),
         load_store.clone(),
         pauses.clone(),
         clock.clone(),
     );
     let to_load = (load_store, unknown_folders, hints);
-    let loading = (connector, activity.reporter(Component::Load));
-    let loader = Loader::new(&config, target, loading, store, to_load, pauses.clone(), &clock);
+    let loader = Loader::new(&config, target, (connector, loading), store, to_load, pauses.clone(), &clock);
     // What is left of the time limit is for ending the rest.
     let patience = config.shutdown.timeout.0.mul_f64(0.75);
     tasks.spawn(discovery.run(shutdown.clone()));
     tasks.spawn(loader.run(shutdown.clone(), patience));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
     tasks.spawn(reconciler.run(listed, shutdown.clone()));
-    tasks.spawn(serve_metrics(&config, owner.clone(), complete, clock.clone(), shutdown.clone()));
-    tasks.spawn(answer(config.ingester_socket(), owner, clock, shutdown.clone()));
     tasks.spawn(follower.run(shutdown.clone()).map(Ok));
     wait(tasks, &shutdown).await
+}
+
+/// Refuses to start with a table that no COPY can fill, or with prefixes or a ledger of another pipeline.
+async fn verify(
+    config: &Config,
+    schema: &Schema,
+    (connector, target): (&Connector, &Target),
+    store: &ObjectStore,
+    discovery: &Reporter,
+) -> Result<(), Failure> {
+    catalog::refuse_unloadable(config, schema, connector).await?;
+    discovery.begins("comparing the owner of the prefixes");
+    let ours = Identity::new(config, store.clone()).refuse_start(connector, target).await;
+    discovery.waits();
+    ours
 }
 
 async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {

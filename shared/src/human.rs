@@ -4,6 +4,7 @@
 //! No crate reads them: `humantime` and `bytesize` also take sums, fractions, and units such as `M` or `MB`, which mean
 //! different things to different people.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -112,6 +113,14 @@ pub fn count(count: u64) -> String {
 /// A count with its noun: `1 batch`, `1,234 batches`.
 pub fn counted(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// The beginning of a text: at most `chars` characters, with `…` for the rest.
+pub fn beginning(text: &str, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 /// A moment for people: `2026-03-02 12:00:00 UTC`.

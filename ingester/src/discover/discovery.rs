@@ -93,11 +93,10 @@ impl Discovery {
         self.complete.subscribe()
     }
 
-    /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
-    pub async fn step(&mut self) -> Result<(), Failure> {
+    /// The folders that hints name, and whether to list S3, as soon as there is one or the other. `first`: the listing goes
+    /// before all hints.
+    async fn next(&mut self, first: bool) -> (BTreeSet<BatchId>, bool) {
         let mut hints = Vec::with_capacity(HINTS);
-        // Hints name what is published now. What was published before the start goes first, if it can be listed.
-        let first = !self.listed && self.backoff.failures() == 0;
         tokio::select! {
             // None at all: everybody who could give a hint has ended.
             1.. = self.hints.recv_many(&mut hints, HINTS), if !first => {}
@@ -107,14 +106,21 @@ impl Discovery {
             hints.push(hint);
         }
         let list = hints.contains(&Hint::List);
+        let folder = |hint| if let Hint::Folder(batch) = hint { Some(batch) } else { None };
+        (hints.into_iter().filter_map(folder).collect(), list)
+    }
+
+    /// Waits for hints or for the next listing, and follows them. Fails with the load store only: S3 is asked again.
+    pub async fn step(&mut self) -> Result<(), Failure> {
+        // Hints name what is published now. What was published before the start goes first, if it can be listed.
+        let first = !self.listed && self.backoff.failures() == 0;
+        let (mut batches, list) = self.next(first).await;
         if list && self.listed && self.next_tidying <= self.clock.steady() {
             // In the place of a listing, so that an idle ingester sends no more requests than it says.
             self.tidy().await;
             self.next_listing = self.clock.steady() + self.interval;
             return Ok(());
         }
-        let hinted = |hint| if let Hint::Folder(batch) = hint { Some(batch) } else { None };
-        let mut batches: BTreeSet<BatchId> = hints.into_iter().filter_map(hinted).collect();
         if list {
             batches.append(&mut self.seals.held.due());
         }
@@ -141,8 +147,8 @@ impl Discovery {
             // A hint that was followed says nothing about listings, nor about the seals that wait for one.
             None if list => {
                 self.backoff.succeeded();
-                // A seal that was refused is reported until it is read.
-                if !self.seals.held.any_to_read() {
+                // A seal that was refused or is of no use is reported until it is read or gone.
+                if !self.seals.held.any() {
                     self.reporter.succeeded();
                 }
                 let usual = self.clock.steady() + self.interval;
@@ -187,9 +193,9 @@ impl Discovery {
         self.reporter.failed(failure.class.name(), failure, Some(wait));
         let (failures, wait) = (self.backoff.failures(), duration(wait));
         if failure.class == ErrorClass::Configuration || failures >= self.alert_after {
-            tracing::error!(failures, "S3 cannot be listed; trying again in {wait}: {failure}");
+            tracing::error!(failures, "S3 cannot be listed or read; trying again in {wait}: {failure}");
         } else {
-            tracing::warn!(failures, "S3 cannot be listed; trying again in {wait}: {failure}");
+            tracing::warn!(failures, "S3 cannot be listed or read; trying again in {wait}: {failure}");
         }
     }
 

@@ -33,7 +33,7 @@ impl Follower {
         let mut followed = match follow(&self.socket).await {
             Ok(followed) => followed,
             Err(error) => {
-                tracing::debug!(socket = %self.socket.display(), %error, "no producer to follow; S3 is listed");
+                tracing::debug!(socket = %self.socket.display(), %error, "producer feed unavailable; listing S3 instead");
                 return self.backoff.failed();
             }
         };

@@ -60,6 +60,11 @@ impl HeldSeals {
         !self.unread.is_empty() || !self.refused.is_empty()
     }
 
+    /// Whether a seal that was seen is not entered.
+    pub(super) fn any(&self) -> bool {
+        self.any_to_read() || !self.unusable.is_empty()
+    }
+
     pub(super) fn usable(&mut self, batch: BatchId) {
         self.gone(batch);
         self.unusable.remove(&batch);

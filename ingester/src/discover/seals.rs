@@ -9,6 +9,7 @@ use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
 use shared::seal::Seal;
+use state::loads::ErrorClass;
 use state::status::activity::Reporter;
 
 use crate::discover::held::HeldSeals;
@@ -73,6 +74,8 @@ impl SealReader {
                     self.held.unusable(batch, etag);
                     let answer = self.producer.republish(batch).await;
                     let outlook = producer_link::outlook(&answer);
+                    let why = format!("the seal of batch {batch} cannot be used: {error}; {outlook}");
+                    self.reporter.failed(ErrorClass::Incomplete.name(), &why, None);
                     tracing::error!(%batch, %error, "unusable seal; the folder is left as it is: {outlook}");
                 }
                 Ok(SealRead::Missing) => {
@@ -87,15 +90,18 @@ impl SealReader {
                 Err(error) => {
                     let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
                     let failure = LoadFailure::from(error);
-                    let then = if retry {
-                        let wait = self.held.refused(batch);
-                        let why = format!("the seal of batch {batch} cannot be read: {failure}");
-                        self.reporter.failed(failure.class.name(), &why, Some(wait));
-                        format!("trying again in {}", duration(wait))
+                    let wait = if retry {
+                        Some(self.held.refused(batch))
                     } else {
                         self.held.unusable(batch, etag);
-                        "the folder is left as it is".to_owned()
+                        None
                     };
+                    let why = format!("the seal of batch {batch} cannot be read: {failure}");
+                    self.reporter.failed(failure.class.name(), &why, wait);
+                    let then = wait.map_or_else(
+                        || "the folder is left as it is".to_owned(),
+                        |wait| format!("trying again in {}", duration(wait)),
+                    );
                     let LoadFailure { why, advice, .. } = failure;
                     tracing::error!(%batch, "the seal cannot be read; {then}: {why}: {advice}");
                 }

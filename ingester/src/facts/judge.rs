@@ -25,6 +25,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 use shared::config::{Archive, Config};
+use shared::human::counted;
 use shared::ids::BatchId;
 use state::loads::ErrorClass;
 
@@ -80,7 +81,7 @@ pub(crate) enum Mend {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "matter", rename_all = "snake_case")]
 pub(crate) enum Matter {
-    #[error("LOST: its producer published {rows} rows, and neither the ledger nor S3 knows anything of them")]
+    #[error("LOST: the producer published {}; neither the ledger nor S3 has them", counted(*.rows, "row", "rows"))]
     Lost { rows: u64 },
     #[error("its producer published it, and its folder has no seal any more")]
     SealGone,

@@ -180,7 +180,7 @@ impl BatchLoader {
         Ok(())
     }
 
-    /// A COPY was tried, and loaded nothing as far as is known: finds out which batches are at fault.
+    /// A COPY failed, and probably loaded nothing: finds the batches at fault.
     async fn not_loaded(&mut self, attempt: Attempt<'_>, mut failure: LoadFailure) -> Result<(), StepError> {
         let (loading, _) = attempt;
         if let (ErrorClass::Data, [part]) = (failure.class, loading.parts.as_slice()) {
@@ -209,6 +209,7 @@ impl BatchLoader {
                 "loading them one by one, to find the batch at fault: {failure}"
             );
             self.planner.isolated.extend(batches);
+            // Redshift answered, so nothing holds loading up. The batches stay *loading*: the next step tries each alone.
             self.planner.succeeded();
         }
         for (batch, why) in &failure.blamed {

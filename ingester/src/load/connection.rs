@@ -16,7 +16,7 @@ use crate::redshift::errors::Doing;
 use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
 
 /// An earlier version made the ledger.
-const NO_LOCK: &str = "`ingester ddl --diff` prints the statement that creates it";
+const NO_LOCK: &str = "create it: `ingester ddl --diff` prints the statement";
 
 pub(super) struct Connection {
     connector: Connector,

@@ -53,7 +53,6 @@ impl Loader {
         pauses: Pauses,
         clock: &Clock,
     ) -> Self {
-        let connector = connector.reporting(reporter.clone());
         let known = load_store.clone();
         Self {
             unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),

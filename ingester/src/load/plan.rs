@@ -17,12 +17,14 @@ pub(crate) enum Next {
     Wait(Option<Steady>),
 }
 
-/// What one COPY takes at most. A single batch may be larger.
+/// What one COPY takes at most, and what it is worth waiting for. A single batch may be larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub batches: usize,
     pub rows: u64,
     pub bytes: u64,
+    /// Rows of batches held back that are loaded at once.
+    pub worth: u64,
 }
 
 /// The batches that are each loaded alone: those of a COPY that one of them made fail, while it is unknown which, and
@@ -41,24 +43,26 @@ impl Isolated {
 
     fn goes_alone(&self, load: &Load) -> bool {
         matches!(load.last_class(), Some(ErrorClass::Data | ErrorClass::Incomplete | ErrorClass::Unknown))
-            || load.sifting
+            || load.search_objects
             || load.tries_in_a_row().0 >= TRIED_TOGETHER
             || self.0.contains(&load.batch)
     }
 }
 
-/// When a load is due, if ever; it is not retried before `until`.
+/// When a load is due, if ever; it is not loaded before `until`.
 fn due(load: &Load, until: Option<Steady>, now: Steady) -> Option<Steady> {
     match &load.state {
-        // *Loading*: its attempt was cut short, or another batch kept its COPY from being made. The ledger tells.
-        LoadState::Discovered | LoadState::Loading => Some(now),
-        LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
+        // Its attempt was cut short, or another batch kept its COPY from being made. The ledger tells.
+        LoadState::Loading => Some(now),
+        LoadState::Discovered | LoadState::Retrying { .. } => Some(until.unwrap_or(now)),
         LoadState::Loaded { .. } | LoadState::Archived { .. } => None,
     }
 }
 
 /// The oldest batch that is due, and with it others that are due and written alike, as many as the bounds allow. `loads`
-/// come oldest first, each with the moment before which it is not retried. One that waits does not hold back younger ones.
+/// come oldest first, each with the moment before which it is not loaded. One that waits for its retry does not hold back
+/// younger ones. Batches that are held back go as soon as one batch is due, which wakes Redshift anyway, or they have
+/// [`Bounds::worth`] rows together.
 pub(crate) fn next<'l>(
     loads: impl IntoIterator<Item = (&'l Load, Option<Steady>)>,
     now: Steady,
@@ -66,14 +70,32 @@ pub(crate) fn next<'l>(
     isolated: &Isolated,
 ) -> Next {
     let mut earliest: Option<Steady> = None;
-    let mut chosen: Vec<&Load> = Vec::new();
-    let (mut rows, mut bytes) = (0_u64, 0_u64);
+    let mut ready: Vec<&Load> = Vec::new();
+    let (mut any_due, mut rows) = (false, 0_u64);
     for (load, until) in loads {
         let Some(at) = due(load, until, now) else { continue };
         if at > now {
             earliest = Some(earliest.map_or(at, |earliest| earliest.min(at)));
-            continue;
+            if load.state != LoadState::Discovered {
+                continue;
+            }
         }
+        any_due |= at <= now;
+        rows = rows.saturating_add(load.rows);
+        ready.push(load);
+    }
+    if any_due || rows >= bounds.worth {
+        Next::Load(together(&ready, bounds, isolated))
+    } else {
+        Next::Wait(earliest)
+    }
+}
+
+/// Those of `ready` that one COPY loads, the oldest first; at least one.
+fn together(ready: &[&Load], bounds: &Bounds, isolated: &Isolated) -> Vec<BatchId> {
+    let mut chosen: Vec<&Load> = Vec::new();
+    let (mut rows, mut bytes) = (0_u64, 0_u64);
+    for load in ready {
         if let Some(first) = chosen.first() {
             if load.form != first.form || isolated.goes_alone(load) {
                 continue;
@@ -90,11 +112,7 @@ pub(crate) fn next<'l>(
             break;
         }
     }
-    if chosen.is_empty() {
-        Next::Wait(earliest)
-    } else {
-        Next::Load(chosen.into_iter().map(|load| load.batch).collect())
-    }
+    chosen.into_iter().map(|load| load.batch).collect()
 }
 
 #[cfg(test)]
@@ -108,7 +126,7 @@ mod tests {
 
     /// The plan is pure: any moment will do.
     const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
-    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000 };
+    const BOUNDS: Bounds = Bounds { batches: 3, rows: 100, bytes: 1000, worth: 50 };
 
     fn load(state: LoadState) -> Load {
         let instance = Instance::try_from("a".to_owned()).unwrap();
@@ -167,6 +185,26 @@ mod tests {
     fn a_single_small_batch_is_not_held_back() {
         let loads = [found()];
         assert_eq!(planned(&loads), these(&loads, &[0]));
+    }
+
+    #[test]
+    fn batches_that_are_held_back_go_when_the_first_is_old_enough_or_they_have_the_rows() {
+        let (now, soon) = (steady(NOW), steady(NOW + TimeDelta::seconds(1)));
+        let held = |loads: &[Load], also_due: Option<usize>| {
+            let until = |n: usize| if also_due == Some(n) { now } else { soon };
+            let loads = loads.iter().enumerate().map(|(n, load)| (load, Some(until(n))));
+            next(loads, now, &BOUNDS, &Isolated::default())
+        };
+        let of = |rows| Load { rows, ..found() };
+        let few = [of(20), of(29)];
+        assert_eq!(held(&few, None), Next::Wait(Some(soon)));
+        assert_eq!(held(&few, Some(0)), these(&few, &[0, 1]), "the others go along");
+        let enough = [of(20), of(30)];
+        assert_eq!(held(&enough, None), these(&enough, &[0, 1]));
+        let retried = [of(20), load(retrying(NOW))];
+        assert_eq!(held(&retried, Some(1)), these(&retried, &[0, 1]), "Redshift is awake then anyway");
+        let in_vain = [of(20), Load { rows: 40, ..load(retrying(NOW)) }];
+        assert_eq!(held(&in_vain, None), Next::Wait(Some(soon)), "a retry that is not due counts no rows");
     }
 
     #[test]

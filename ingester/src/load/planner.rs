@@ -6,7 +6,7 @@ use shared::clock::{Clock, Steady};
 use shared::config::Ingester;
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use state::loads::{ErrorClass, LoadEvent};
+use state::loads::{ErrorClass, Load, LoadEvent, LoadState};
 use state::status::activity::Reporter;
 
 use crate::failure::{LoadFailure, Scope};
@@ -35,6 +35,7 @@ impl Planner {
                 batches: config.batches_per_copy,
                 rows: config.rows_per_copy,
                 bytes: config.bytes_per_copy.0,
+                worth: config.load_rows,
             },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
@@ -53,9 +54,11 @@ impl Planner {
         self.breaker.open_until(now)
     }
 
-    /// Whether loading was held up and no batch waits that could show that it is not any more.
+    /// Whether loading was held up and no batch is about to be tried, which could show that it is not any more.
     pub(super) fn needs_proof(&self) -> bool {
-        self.breaker.failures() > 0 && self.load_store.pending().0 == 0
+        let at_rest = |load: &Load| load.is_loaded() || load.state == LoadState::Discovered;
+        self.breaker.failures() > 0
+            && self.load_store.with_open(|mut loads| Iterator::all(&mut loads, |(load, _)| at_rest(load)))
     }
 
     /// The servers answered as they should: nothing holds loading up.
@@ -153,14 +156,14 @@ mod tests {
     async fn a_lost_connection_holds_loading_and_then_the_batch_is_due_again() {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
-        let load_store = LoadStore::open(dir.path(), &clock).unwrap();
+        let load_store = LoadStore::open(dir.path(), Duration::ZERO, &clock).unwrap();
         let batch = load_store.discovered(load_store.found(&seal())).await.unwrap().batch;
         load_store.note(batch, LoadEvent::Attempt).await.unwrap();
         let activity = Activity::new(clock.clone());
         let mut planner = Planner {
             load_store,
             reporter: activity.reporter(Component::Load),
-            bounds: Bounds { batches: 9, rows: 999, bytes: 9999 },
+            bounds: Bounds { batches: 9, rows: 999, bytes: 9999, worth: 999 },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(Duration::from_secs(10), Duration::from_secs(600)),
             alert_after: 5,

@@ -73,7 +73,7 @@ impl QuarantineCheck {
         let mut before = Vec::new();
         for LoadedBatch { batch, entered, how, .. } in loaded {
             let Some(load) = self.load_store.get(*batch)? else { continue };
-            if load.sifting
+            if load.search_objects
                 && let Err(failure) = tidy(session, target, &self.store, &self.quarantine, *entered).await
             {
                 if !session.usable() {
@@ -81,7 +81,7 @@ impl QuarantineCheck {
                 }
                 tracing::warn!(%batch, "{LEFT_OVER}: {failure}");
             }
-            if load.sifting || *how == How::Before {
+            if load.search_objects || *how == How::Before {
                 before.push((load, *entered));
             }
         }
@@ -97,7 +97,7 @@ impl QuarantineCheck {
                      seal says {}; it is not archived",
                     entry.loaded, entry.known, entry.rows, load.rows
                 );
-                let advice = "`ingester audit` counts again; an operator must decide which is right";
+                let advice = "run `ingester audit`, which counts again, and decide which is right";
                 let failure = LoadFailure { advice, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) };
                 wrong.push((load.batch, failure));
             }
@@ -127,7 +127,8 @@ impl QuarantineCheck {
                 for load in known {
                     let entry = entries.iter().find(|entry| entry.batch == load.ledger_id());
                     // Unless something of a search is left, which is another matter.
-                    if let Some(entry) = entry.filter(|entry| !load.sifting && load.quarantined != entry.rows)
+                    if let Some(entry) =
+                        entry.filter(|entry| !load.search_objects && load.quarantined != entry.rows)
                     {
                         self.load_store.quarantined(load.batch, entry.rows, None).await?;
                     }

@@ -19,8 +19,8 @@ use super::trial::How;
 /// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
 /// it, how many rows the ledger counts in quarantine, and what Redshift said of the first.
 ///
-/// A failure means that it is not loaded as far as is known: too much of it is refused, or Redshift or S3 fail. Trying
-/// again is always right, and never loads twice.
+/// On failure the batch is probably not loaded: Redshift refused too many rows, or Redshift or S3 failed. It is safe to
+/// retry: nothing is loaded twice.
 pub(crate) async fn load_good_rows(
     (session, target, clock): (&Session, &Target, &Clock),
     store: &ObjectStore,

@@ -32,7 +32,7 @@ struct Rule {
 const UNKNOWN: Verdict = Verdict {
     class: ErrorClass::Unknown,
     scope: Scope::Whole,
-    advice: "this version does not know the error; it is tried again for ever",
+    advice: "report it, since this version does not know the error; it is tried again for ever",
     pace: Pace::Usual,
     at_s3: false,
 };
@@ -91,7 +91,7 @@ const READ: &str = "let the role of redshift.iam_role list s3.bucket and read it
                     policy of the bucket does not deny it";
 const BUCKET_POLICY: &str = "the policy of s3.bucket denies it: let it allow the role of redshift.iam_role s3:ListBucket and s3:GetObject";
 const BUCKET: &str = "there is no bucket of this name: check s3.bucket";
-const REGION: &str = "s3.region must be the region of s3.bucket";
+const REGION: &str = "set s3.region to the region of s3.bucket";
 const KEY: &str = "let the role of redshift.iam_role use the key the objects are encrypted with (deploy/iam-kms-copy-role.json)";
 const TABLES: &str = "create or alter the tables as `ingester ddl --diff` prints them";
 const RIGHTS: &str = "let redshift.user own the table and the ledger (deploy/grants.sql)";
@@ -100,13 +100,12 @@ const TEMP: &str = "rows that may be in the table already are loaded through a t
 const LOGIN: &str = "check redshift.user, redshift.password and redshift.database";
 const MD5: &str = "redshift.user has a sha256 password, which the client does not know: give it an MD5 one (deploy/grants.sql), or \
                    use redshift.auth = \"iam\"";
-const AUTHORITY: &str = "redshift.ca_file must hold the authority that signed the server's certificate (empty: the \
+const AUTHORITY: &str = "name in redshift.ca_file the authority that signed the server's certificate (empty: the \
                          system's are trusted); Amazon's bundle is amazon-trust-ca-bundle.crt (docs/OPERATIONS.md)";
-const HOST_NAME: &str = "redshift.host must be a name the server's certificate is made for";
-const VALIDITY: &str =
-    "the server at redshift.host needs a new certificate, or this machine's clock is wrong";
+const HOST_NAME: &str = "write in redshift.host a name that the server's certificate is made for";
+const VALIDITY: &str = "renew the certificate of the server at redshift.host, or set this machine's clock";
 const NO_TLS: &str = "the server at redshift.host and redshift.port speaks no TLS, which redshift.tls = \"verify-full\" \
-                      wants; no password was sent";
+                      wants; no password was sent. Check redshift.host and redshift.port";
 const TLS_WANTED: &str = "the server takes no connection without TLS: set redshift.tls = \"verify-full\"";
 const IAM_RIGHTS: &str =
     "let the AWS credential of [s3] do what redshift.auth needs (deploy/iam-redshift-login.json)";

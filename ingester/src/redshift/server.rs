@@ -41,7 +41,7 @@ pub(super) async fn read_view(server: &impl Server, view: &str, sql: &str) -> Op
     rows.inspect_err(|error| tracing::debug!(%error, view, "cannot read a view of Redshift")).ok()
 }
 
-/// Why a transaction had no effect, as far as is known.
+/// Why a transaction probably had no effect.
 #[derive(Debug)]
 pub(super) enum Aborted {
     /// And what the statement was for.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use shared::human::counted;
 use shared::ids::BatchId;
 
 use crate::redshift::answer::{Row, SqlFailure};
@@ -126,12 +127,12 @@ impl Received {
         let Self { table, unknown, at_least, at_most } = *self;
         if table.saturating_add(unknown) < at_least {
             let missing = at_least - table - unknown;
-            return Some(format!(
-                "{missing} rows are missing: the table has {table}, the ledger at least {at_least}"
-            ));
+            let missing = counted(missing, "row is", "rows are");
+            return Some(format!("{missing} missing: the table has {table}, the ledger at least {at_least}"));
         }
         let more = table.checked_sub(at_most).filter(|more| *more > 0)?;
-        Some(format!("{more} rows are too many: the table has {table}, the ledger at most {at_most}"))
+        let more = counted(more, "row is", "rows are");
+        Some(format!("{more} too many: the table has {table}, the ledger at most {at_most}"))
     }
 }
 
@@ -168,8 +169,8 @@ mod tests {
         assert_eq!(received(100, 0).fault(), None);
         assert_eq!(received(120, 0).fault(), None);
         assert_eq!(received(95, 5).fault(), None);
-        assert!(received(94, 5).fault().unwrap().starts_with("1 rows are missing"));
-        assert!(received(121, 0).fault().unwrap().starts_with("1 rows are too many"));
+        assert!(received(94, 5).fault().unwrap().starts_with("1 row is missing"));
+        assert!(received(121, 0).fault().unwrap().starts_with("1 row is too many"));
     }
 
     #[test]

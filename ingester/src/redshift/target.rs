@@ -109,7 +109,7 @@ impl Target {
         }
     }
 
-    /// The same for the rows of a batch: into the columns its seal names. The table may have more of them.
+    /// This target for the rows of a batch: into the columns its seal names. The table may have more of them.
     pub(crate) fn for_rows_of(&self, seal: &Seal) -> Self {
         let columns = seal.columns.as_ref().unwrap_or(&self.columns).clone();
         Self { columns, ..self.clone() }
@@ -151,7 +151,7 @@ impl Target {
         self.copy_into(&self.table, manifest, compression)
     }
 
-    /// The same into another table of these columns.
+    /// The COPY into another table of these columns.
     pub(super) fn copy_into(&self, table: &Table, manifest: &str, compression: Compression) -> String {
         let CopyTerms { iam_role, region, options } = &self.copy_terms;
         let role = if iam_role == "default" { "default".to_owned() } else { literal(iam_role) };

@@ -207,13 +207,15 @@ section!(
 );
 section!(
     Ingester("ingester", "How the ingester discovers, retries and archives.") {
-        dir: PathBuf = key(Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's bookkeeping, mode 0700, made if it is not there. With `/feed.sock` at most 107 bytes.");
+        dir: PathBuf = key(Path, Some(r#""/var/lib/livestream/ingester""#), r#""/var/lib/livestream/ingester""#, "The directory of the ingester's load store, mode 0700, made if it is not there. With `/feed.sock` at most 107 bytes.");
         feed: PathBuf = key(Path, Some(r#""""#), r#""/var/lib/livestream/producer/feed.sock""#, "The producer's socket, if it runs on this machine. Empty: `feed.sock` in `log.dir`.");
         list_interval: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "How often S3 is listed for batches, besides at start and when the feed goes away.").within("100ms", "1d");
         list_all_interval: Span = key(Duration, Some(r#""1h""#), r#""1h""#, "A prefix of more than one page (1000 objects) is listed from where listings stand; as often as this as a whole, a request a page. 100ms to 1d.").within("100ms", "1d");
-        batches_per_copy: usize = key(Integer, Some("50"), "50", "Batches that wait are loaded together by one COPY, up to this many, 1 to 1000. Nothing is held back for it.").within("1", "1000");
+        batches_per_copy: usize = key(Integer, Some("50"), "50", "Batches that wait are loaded together by one COPY, up to this many, 1 to 1000. Nothing is held back for it: see `ingester.load_interval`.").within("1", "1000");
         rows_per_copy: u64 = key(Integer, Some("5000000"), "5000000", "Rows of such a COPY at most; a larger batch goes alone. 1 to 1000000000.").within("1", "1000000000");
         bytes_per_copy: Size = key(Bytes, Some(r#""8GiB""#), r#""8GiB""#, "Bytes in S3 of such a COPY at most; a larger batch goes alone. 1MiB to 1024GiB.").within("1MiB", "1024GiB");
+        load_interval: Span = key(Duration, Some(r#""0s""#), r#""10m""#, "How long a batch may be held back so that one COPY loads many: Redshift Serverless bills a minute for whatever wakes it. It is counted from when the batch is found, over restarts. 0s: load at once. 0s to 1d.").within("0s", "1d");
+        load_rows: u64 = key(Integer, Some("1000000"), "1000000", "Rows of batches held back that are worth a COPY before `ingester.load_interval` is over. 1 to 1000000000.").within("1", "1000000000");
         alert_after: u32 = key(Integer, Some("5"), "5", "Failures of a batch, or of all loading, after which trouble that should pass is an error in the log and marked in `state dump`. 1 to 1000.").within("1", "1000");
         retry_first: Span = key(Duration, Some(r#""1s""#), r#""1s""#, "Wait after the first failed try; doubled with each further one.").within("10ms", "1d");
         retry_max: Span = key(Duration, Some(r#""5m""#), r#""5m""#, "Longest wait between tries.").within("10ms", "1d");

@@ -32,7 +32,7 @@ impl Config {
         }
     }
 
-    /// Where the ingester answers questions about its bookkeeping.
+    /// Where the ingester answers questions about its load store.
     pub fn ingester_socket(&self) -> PathBuf {
         self.ingester.dir.join("feed.sock")
     }

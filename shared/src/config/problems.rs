@@ -95,3 +95,14 @@ fn is_loopback(url: &Url) -> bool {
 pub(super) fn is_loopback_name(name: &str) -> bool {
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
+
+/// What is wrong with the ARN of a role, where `allowed` is.
+pub(super) fn role_fault(arn: &str, allowed: &str) -> Option<String> {
+    let parts: Vec<_> = arn.splitn(6, ':').collect();
+    let [_, _, "iam", "", account, name] = parts[..] else { return Some(format!("must be {allowed}")) };
+    if !arn.starts_with("arn:aws") || name.strip_prefix("role/").is_none_or(str::is_empty) {
+        return Some(format!("must be {allowed}"));
+    }
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    (!is_account).then(|| format!("the account id in an ARN has 12 digits, not {account:?}"))
+}

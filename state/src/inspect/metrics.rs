@@ -66,6 +66,7 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> 
     let sessions = &snapshot.sessions;
     let connected = sessions.iter().filter(|session| session.ended.is_none()).count();
     let newest = sessions.iter().filter_map(|session| session.last_received).max();
+    let newest = newest.or(snapshot.dedup.last_received);
     let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
     let mut gauges = vec![("connections", "Connections to the stream that are open", connected as f64)];
     // 0 would look healthy before there was a hit.
@@ -136,23 +137,35 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
     let paused = [("hand", by(PausedBy::Hand)), ("window", by(PausedBy::Window))];
     let help = "1 while nothing is loaded because of `ingester pause` or ingester.pause";
     page.gauges("paused", help, "by", paused);
-    gauges(&mut page, load_gauges(&snapshot.loads, now));
+    gauges(&mut page, load_gauges(snapshot, now));
     staged(&mut page, snapshot);
     page
 }
 
-fn load_gauges(loads: &[Load], now: DateTime<Utc>) -> [Gauge; 5] {
+fn load_gauges(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> [Gauge; 6] {
+    let (loads, held) = (&snapshot.loads, snapshot.held_back.as_ref());
     let waiting = || loads.iter().filter(|load| !load.is_loaded());
     let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
     let rows = waiting().map(|load| load.rows).sum::<u64>() as f64;
     let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";
-    let oldest = waiting().map(|load| load.discovered).min();
+    // What is held back waits on purpose.
+    let is_held = |load: &&Load| held.is_some() && load.state == LoadState::Discovered;
+    let oldest = waiting().filter(|load| !is_held(load)).map(|load| load.discovered).min();
     let loaded = loads.iter().filter_map(|load| load.loaded).max();
     [
         ("waiting_rows", "Rows that are sealed in S3 and not loaded", rows),
         ("quarantined_rows", refused, quarantined().sum::<u64>() as f64),
         ("quarantined_batches", "Batches with such rows", quarantined().count() as f64),
-        ("oldest_waiting_batch_seconds", "Time since the oldest waiting batch was seen", age(oldest, now)),
+        (
+            "held_back_rows",
+            "Rows of the batches that ingester.load_interval holds back",
+            held.map_or(0, |held| held.rows) as f64,
+        ),
+        (
+            "oldest_waiting_batch_seconds",
+            "Time since the oldest waiting batch was seen, of those that are not held back",
+            age(oldest, now),
+        ),
         ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),
     ]
 }

@@ -16,7 +16,7 @@ use shared::report::{Outcome, Report};
 use crate::inspect::columns;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::as_owner;
-use crate::status::service::{Part, Service};
+use crate::status::service::{Part, Service, both};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;
 use crate::verdict::{Checked, Fault};
@@ -36,10 +36,10 @@ pub struct Verification {
 /// Checks both databases, by their services where they run. Damage is no error; the result names it.
 pub async fn verify(config: &Config, clock: &Clock) -> Result<Verification, Failure> {
     let producer = Service::producer(config, clock);
-    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, Owner::verify)).await?;
+    let producer = checked(&config.log.dir, producer.ask(&Question::Verify, Owner::verify)).await;
     let ingester = Service::ingester(config, clock);
-    let dir = &config.ingester.dir;
-    let ingester = checked(dir, ingester.ask(&Question::Verify, Owner::verify)).await?;
+    let ingester = checked(&config.ingester.dir, ingester.ask(&Question::Verify, Owner::verify)).await;
+    let (producer, ingester) = both(config, producer, ingester)?;
     let found = [&producer, &ingester].into_iter().flat_map(|part| part.snapshot.iter().flatten());
     let faults = found.map(|checked| checked.faults.len() as u64).sum();
     Ok(Verification { format: SNAPSHOT_FORMAT, at: clock.wall(), faults, producer, ingester })
@@ -58,7 +58,7 @@ async fn checked(
             let fault = Fault { table: table.clone(), key: String::new(), batch: None, file: None, what };
             let unusable = Checked { table, counts: BTreeMap::new(), faults: vec![fault] };
             let snapshot = Some(file.into_iter().chain([unusable]).collect());
-            Ok(Part { pid: None, dir: dir.display().to_string(), stopped: None, snapshot })
+            Ok(Part::read(dir, snapshot))
         }
         Err(failure) => Err(failure),
     }
@@ -82,7 +82,12 @@ impl Verification {
     pub fn print(&self, out: &mut impl Write) -> Result<(), Failure> {
         let mut report = Report::new(out);
         for (service, part) in [("producer", &self.producer), ("ingester", &self.ingester)] {
-            report.line(service, Ok(columns::wrap(&part.origin(), 4).trim_start().to_owned()))?;
+            let origin = columns::wrap(&part.origin(), 4).trim_start().to_owned();
+            match (part.answered(), &part.snapshot) {
+                (Err(failure), _) => drop(report.line(service, Err((failure.exit(), origin)))?),
+                (Ok(()), None) => report.skipped(service, &origin)?,
+                (Ok(()), Some(_)) => drop(report.line(service, Ok(origin))?),
+            }
             for checked in part.snapshot.iter().flatten() {
                 report.line(&format!("{service}, {}", checked.table), outcome(checked))?;
             }
@@ -91,11 +96,20 @@ impl Verification {
     }
 }
 
+/// The noun for one, such as `batch` of `batches`.
+fn one(many: &str) -> &str {
+    many.strip_suffix("es")
+        .filter(|one| one.ends_with("tch"))
+        .or_else(|| many.strip_suffix('s'))
+        .unwrap_or(many)
+}
+
 fn outcome(checked: &Checked) -> Outcome {
     let counts = checked.counts.iter().map(|(what, number)| match &what[..] {
         "bytes" => bytes(*number),
         // Beside them all is well: a crash leaves them, and their space is free.
         "torn segments" => format!("{} of them free space since a crash", count(*number)),
+        _ if *number == 1 => format!("1 {}", one(what)),
         _ => format!("{} {what}", count(*number)),
     });
     let mut said: Vec<_> = counts.collect();

@@ -64,8 +64,8 @@ pub struct Load {
     #[serde(default)]
     pub entered_as: Option<BatchId>,
     /// Whether objects of the bad-row search may still be in S3.
-    #[serde(default)]
-    pub sifting: bool,
+    #[serde(default, alias = "sifting")]
+    pub search_objects: bool,
     /// The latest failures, oldest first.
     #[serde(default)]
     pub failures: Vec<Failed>,
@@ -164,7 +164,7 @@ impl Load {
             known: 0,
             staged: false,
             entered_as: None,
-            sifting: false,
+            search_objects: false,
             failures: Vec::new(),
             state: LoadState::Discovered,
         }

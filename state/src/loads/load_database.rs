@@ -163,7 +163,7 @@ impl LoadDatabase {
 
     /// Notes that a search for refused rows begins, durably, before anything is written to S3.
     pub fn search_began(&self, batch: BatchId) -> Result<Load, LoadDatabaseError> {
-        self.update(batch, |load| Load { sifting: true, ..load })
+        self.update(batch, |load| Load { search_objects: true, ..load })
     }
 
     /// Notes how many rows of a batch are in quarantine, with what Redshift said of the `first` if that is known, and
@@ -175,7 +175,7 @@ impl LoadDatabase {
         first: Option<Refused>,
         now: DateTime<Utc>,
     ) -> Result<Load, LoadDatabaseError> {
-        self.update(batch, |load| Load { sifting: false, ..load.in_quarantine(rows, first, now) })
+        self.update(batch, |load| Load { search_objects: false, ..load.in_quarantine(rows, first, now) })
     }
 
     /// Notes that a replay has left so many rows in quarantine of the batch that the ledger has under this id; None when
@@ -395,7 +395,7 @@ mod tests {
         let (kept, forgotten) = (archived(load()), archived(load()));
         loads.search_began(kept).unwrap();
         let noted = loads.quarantined(kept, 3, None, now()).unwrap();
-        assert_eq!((noted.quarantined, noted.sifting), (3, false));
+        assert_eq!((noted.quarantined, noted.search_objects), (3, false));
         for _ in 0..KEPT {
             archived(load());
         }

@@ -30,7 +30,7 @@ pub enum PausedBy {
     Window,
 }
 
-/// That nothing is loaded now, and why.
+/// Why nothing is loaded now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Paused {
     /// Who is behind it.

@@ -1,5 +1,6 @@
 //! Reads the log, from any thread and while it is written.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,15 +157,19 @@ impl LogReader {
         Ok((rejects, chosen))
     }
 
-    /// The latest `max` sessions and every older one before which something was missed, oldest first.
+    /// The latest `max` sessions, the latest of each connection, and every one before which something was missed; oldest
+    /// first.
     pub fn sessions(&self, max: usize) -> Result<Vec<Session>, StoreError> {
         let all = self.store.scan_json::<Session>(Table::Sessions);
         let mut sessions = all.map(|item| item.map(|(_, session)| session)).collect::<Result<Vec<_>, _>>()?;
         let old = sessions.len().saturating_sub(max);
+        let latest: BTreeMap<_, _> =
+            sessions.iter().map(|session| (session.connection, session.session)).collect();
         let mut position = 0;
         sessions.retain(|session| {
             position += 1;
-            position > old || session.gap.is_some()
+            let is_latest = latest.get(&session.connection) == Some(&session.session);
+            position > old || is_latest || session.gap.is_some()
         });
         Ok(sessions)
     }
@@ -221,7 +226,8 @@ impl LogReader {
         verify(&self.store)
     }
 
-    pub(crate) fn instance(&self) -> Result<Instance, StoreError> {
+    /// The producer that the log belongs to.
+    pub fn instance(&self) -> Result<Instance, StoreError> {
         self.store.instance()
     }
 

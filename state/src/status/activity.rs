@@ -10,6 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::clock::Clock;
+use shared::human;
 
 /// Characters of a reason to keep.
 const REASON_CHARS: usize = 1_000;
@@ -190,11 +191,7 @@ impl Reporter {
     /// few short words, since metrics are labelled with it.
     pub fn failed(&self, class: &str, why: &dyn fmt::Display, wait: Option<Duration>) {
         let now = self.activity.clock.wall();
-        let mut why = why.to_string();
-        if let Some((end, _)) = why.char_indices().nth(REASON_CHARS) {
-            why.truncate(end);
-            why.push('…');
-        }
+        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
         let next = wait.and_then(|wait| now.checked_add_signed(chrono::TimeDelta::from_std(wait).ok()?));
         self.update(|step, failing, failures| {
             *failures.entry((self.component, class.to_owned())).or_default() += 1;
@@ -203,6 +200,20 @@ impl Reporter {
             *failing =
                 Some(Failing { since, failures: before + 1, last: now, class: class.to_owned(), why, next });
             *step = None;
+        });
+    }
+
+    /// The present failure puts the next try off, without a try: why, and for how long.
+    pub fn postpones(&self, why: &dyn fmt::Display, wait: Duration) {
+        let now = self.activity.clock.wall();
+        let why = human::beginning(&why.to_string(), REASON_CHARS).into_owned();
+        self.update(|step, failing, _| {
+            *step = None;
+            if let Some(failing) = failing {
+                let next =
+                    chrono::TimeDelta::from_std(wait).ok().and_then(|wait| now.checked_add_signed(wait));
+                (failing.why, failing.next) = (why, next);
+            }
         });
     }
 
@@ -247,9 +258,9 @@ mod tests {
         let upload = activity.reporter(Component::Upload);
         let begun = clock.wall();
         upload.begins("PUT");
-        upload.failed("refused", &"403 SlowDown", Some(Duration::from_secs(4)));
+        upload.failed("configuration", &"403 SlowDown", Some(Duration::from_secs(4)));
         clock.advance(Duration::from_secs(4));
-        upload.failed("refused", &"403 AccessDenied: check the policy", Some(Duration::from_secs(8)));
+        upload.failed("configuration", &"403 AccessDenied: check the policy", Some(Duration::from_secs(8)));
         let failing = upload.failing().unwrap();
         assert_eq!((failing.since, failing.failures), (begun, 2));
         assert_eq!(failing.next, Some(begun + chrono::TimeDelta::seconds(12)));

@@ -42,7 +42,12 @@ pub struct Part<T> {
     pub dir: String,
     /// If it does not run: when it last wrote to its files.
     pub stopped: Option<DateTime<Utc>>,
-    /// The answer; None when the service has never run with this configuration.
+    /// Why neither the service answered nor its database could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    #[serde(skip)]
+    pub(crate) exit: Option<Exit>,
+    /// The answer; None when the service has never run with this configuration, or with an error.
     pub snapshot: Option<T>,
 }
 
@@ -50,6 +55,9 @@ impl<T> Part<T> {
     /// Where the answer is from, for people.
     #[must_use]
     pub fn origin(&self) -> String {
+        if let Some(error) = &self.error {
+            return format!("cannot be asked: {error}");
+        }
         match (self.pid, &self.snapshot) {
             (Some(pid), _) => format!("running, process {pid}"),
             (None, Some(_)) => {
@@ -60,8 +68,44 @@ impl<T> Part<T> {
         }
     }
 
+    /// Of a service whose database was read.
+    pub(crate) fn read(dir: &Path, snapshot: Option<T>) -> Self {
+        let stopped = last_written(dir);
+        Self { pid: None, dir: dir.display().to_string(), stopped, error: None, exit: None, snapshot }
+    }
+
+    fn unknown(dir: &Path, failure: &Failure) -> Self {
+        let (error, exit) = (Some(failure.to_string()), Some(failure.exit()));
+        Self { error, exit, ..Self::read(dir, None) }
+    }
+
+    /// Fails, with the code of the failure, when there is no answer.
+    pub fn answered(&self) -> Result<(), Failure> {
+        match (&self.error, self.exit) {
+            (Some(error), Some(exit)) => Err(Failure::new(exit, anyhow::anyhow!("{error}"))),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Part<U> {
-        Part { pid: self.pid, dir: self.dir, stopped: self.stopped, snapshot: self.snapshot.map(change) }
+        let Self { pid, dir, stopped, error, exit, snapshot } = self;
+        Part { pid, dir, stopped, error, exit, snapshot: snapshot.map(change) }
+    }
+}
+
+type Asked<T> = Result<Part<T>, Failure>;
+
+/// What both services have. Of one that cannot be asked the part says why. Fails when neither can.
+pub(crate) fn both<P, I>(
+    config: &Config,
+    producer: Asked<P>,
+    ingester: Asked<I>,
+) -> Result<(Part<P>, Part<I>), Failure> {
+    match (producer, ingester) {
+        (Ok(producer), Ok(ingester)) => Ok((producer, ingester)),
+        (Ok(producer), Err(failure)) => Ok((producer, Part::unknown(&config.ingester.dir, &failure))),
+        (Err(failure), Ok(ingester)) => Ok((Part::unknown(&config.log.dir, &failure), ingester)),
+        (Err(failure), Err(_)) => Err(failure),
     }
 }
 
@@ -94,18 +138,18 @@ impl<D> Service<D> {
         question: &Question,
         read: impl Fn(&D) -> Result<T, Failure>,
     ) -> Result<Part<T>, Failure> {
-        let part = |pid: Option<u32>, snapshot| Part {
-            pid,
-            dir: self.dir.display().to_string(),
-            stopped: if pid.is_none() { last_written(&self.dir) } else { None },
-            snapshot,
-        };
         let patience = if *question == Question::Verify { VERIFY_PATIENCE } else { PATIENCE };
         let (socket, most) = (self.socket.display(), STARTING.as_secs());
         let (begun, mut told) = (self.clock.steady(), false);
         loop {
             let broken = match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
-                Ok(Ok(Answer { pid, snapshot })) => return Ok(part(Some(pid), Some(snapshot))),
+                Ok(Ok(Answer { pid, snapshot })) => {
+                    return Ok(Part {
+                        pid: Some(pid),
+                        stopped: None,
+                        ..Part::read(&self.dir, Some(snapshot))
+                    });
+                }
                 Ok(Err(AskError::Refused(failure))) => return Err(failure),
                 Ok(Err(AskError::Nobody(_))) => None,
                 // The service may just have ended.
@@ -116,7 +160,7 @@ impl<D> Service<D> {
                 }
             };
             let in_use = match self.read_database(&read) {
-                Ok(snapshot) => return Ok(part(None, snapshot)),
+                Ok(snapshot) => return Ok(Part::read(&self.dir, snapshot)),
                 Err(Unread::InUse(in_use)) => in_use,
                 Err(Unread::Failed(failure)) => return Err(failure),
             };

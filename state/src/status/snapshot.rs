@@ -247,6 +247,9 @@ pub struct IngesterSnapshot {
     /// The pause of loading; None while it loads.
     #[serde(default)]
     pub paused: Option<Paused>,
+    /// Batches that are held back so that one COPY loads many; None when none is, or the service does not run.
+    #[serde(default)]
+    pub held_back: Option<HeldBack>,
     /// Sums over all staged loads.
     #[serde(default)]
     pub sums: Sums,
@@ -256,4 +259,17 @@ pub struct IngesterSnapshot {
     /// What each component of the service is doing; empty when it does not run.
     #[serde(default)]
     pub components: Vec<ComponentStatus>,
+}
+
+/// Batches that wait for more of them (`ingester.load_interval`, `ingester.load_rows`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldBack {
+    /// How many.
+    pub batches: u64,
+    /// Their rows.
+    pub rows: u64,
+    /// When they are loaded at the latest.
+    pub until: DateTime<Utc>,
+    /// So many rows are loaded at once.
+    pub load_rows: u64,
 }

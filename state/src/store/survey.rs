@@ -6,7 +6,7 @@
 //! segment in the endless log (its *lsn*) and the highest lsn that was stable then. Messages follow: CRC-32, kind,
 //! and, as variable-length integers, length, number of the segment (lsn / 512 KiB) and page; then the content. A
 //! segment is full when less than 32 bytes remain or a message of kind *cap* says so. (sled 0.34.7,
-//! `src/pagecache/logger.rs`, `iterator.rs`, `src/serialization.rs`.)
+//! `src/pagecache/logger.rs`, `src/pagecache/iterator.rs`, `src/serialization.rs`.)
 
 use std::fs::File;
 use std::io;

@@ -105,9 +105,10 @@ fn confirm_seal(args: &Args, folder: &str, seal: &Seal, out: &mut impl Write) ->
         let last = "the rows of these were never uploaded, and go with their producer's log";
         writeln!(out, "missing: {}; {last}", missing.join(", "))?;
     }
-    let (batch, rows, files) = (seal.batch, human::count(seal.rows), seal.files.len());
-    let question =
-        format!("Seal {batch} with these {rows} rows in {files} files, made by {}?", seal.instance);
+    let batch = seal.batch;
+    let rows = human::counted(seal.rows, "row", "rows");
+    let files = human::counted(seal.files.len() as u64, "file", "files");
+    let question = format!("Seal {batch} with {rows} in {files}, made by {}?", seal.instance);
     confirm(args.yes, &question, out)
 }
 

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::path::Path;
 
-use serde_json::Value;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
+use shared::human::counted;
 use shared::object_store::ObjectStore;
 use shared::report::{Report, Step, failed};
 use shared::{admin, telemetry};
+use state::loads::LoadDatabase;
 use state::status::feed;
-use state::store::Kind;
+use state::store::{Kind, StoreError};
 
 use crate::commands::check::copy_trial::CopyTrial;
 use crate::commands::check::objects::s3;
@@ -25,14 +26,15 @@ pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl W
     let schema = config.schema.load()?;
     TableOptions::checked(&config.redshift, &schema)?;
     let target = Target::new(config, &schema, "ingester check".to_owned());
-    let columns = schema.columns.len();
-    let mut text = format!("{}, {columns} columns, schema {}", path.display(), target.fingerprint);
+    let columns = counted(schema.columns.len() as u64, "column", "columns");
+    let mut text = format!("{}, {columns}, schema {}", path.display(), target.fingerprint);
     for warning in &config.warnings {
         text += &format!("; {warning}");
     }
     report.line("configuration", Ok(text))?;
     let dir = state::store::try_dir(&config.ingester.dir, Kind::Ingester);
     report.line("ingester directory", dir.map_err(failed))?;
+    report.step("load store", load_store(&config.ingester.dir))?;
     report.step("log files", telemetry::try_dir(&config.logging, "ingester", clock))?;
     report.step("metrics", metrics_port(config).await)?;
     // The connection to Redshift itself is always direct.
@@ -46,8 +48,20 @@ pub async fn check(config: &Config, path: &Path, clock: &Clock, out: &mut impl W
     report.end()
 }
 
+/// Whether `ingester run` would take the load store.
+fn load_store(dir: &Path) -> Step {
+    if state::in_use(dir).unwrap_or(false) {
+        return Step::Skipped("it is in use: an ingester runs".to_owned());
+    }
+    match LoadDatabase::open_to_read(dir) {
+        Ok(_) => Step::Tried(Ok("it can be read".to_owned())),
+        Err(StoreError::Missing(_)) => Step::Skipped("there is none yet".to_owned()),
+        Err(error) => Step::Tried(Err(failed(error))),
+    }
+}
+
 async fn metrics_port(config: &Config) -> Step {
-    let running = feed::snapshot::<Value>(&config.ingester_socket()).await.ok().map(|answer| answer.pid);
+    let running = feed::running(&config.ingester_socket()).await.unwrap_or_default();
     let (key, prefix) = ("metrics.ingester_listen", "livestream_ingester");
     admin::try_listen((key, &config.metrics.ingester_listen), prefix, running).await
 }

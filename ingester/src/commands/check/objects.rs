@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::layout;
-use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, SMALL, StoreError};
 use shared::report::{Outcome, Report};
 
 /// Tries S3; false when no object could be put below `s3.to_ingest`.
@@ -62,9 +62,5 @@ pub(super) async fn s3<W: Write>(
 
 #[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
 pub(super) fn s3_failed(error: StoreError) -> (Exit, String) {
-    if error.kind() == StoreErrorKind::Passing {
-        let advice = "is s3.endpoint right, and reachable on the way that \"network\" names?";
-        return (Exit::Unavailable, format!("{error}: {advice}"));
-    }
-    (Exit::Config, format!("{error}: {}", error.advice()))
+    (error.exit(), error.advised())
 }

@@ -3,6 +3,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use shared::config::Config;
+use shared::human::counted;
 
 use crate::commands::reconcile::mend::Mender;
 use crate::commands::reconcile::report::{Report, Sides};
@@ -18,7 +19,10 @@ pub(super) fn start_of_day(moment: DateTime<Utc>) -> DateTime<Utc> {
 pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
     let s3 = &config.s3;
     let log = match &known.log {
-        Some(batches) => format!("{}, {} batches; {log}", config.instance.name, batches.len()),
+        Some(known) => {
+            let batches = counted(known.len() as u64, "batch", "batches");
+            format!("{}, {batches}; {log}", config.instance.name)
+        }
         None => format!("not asked, so lost batches are not noticed: {log}"),
     };
     Sides {

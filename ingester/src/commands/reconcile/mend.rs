@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::config::Config;
@@ -107,7 +108,7 @@ impl Mender {
             }
             // A search that goes on notes its own result.
             let known = load_store.get(*batch)?;
-            if known.is_some_and(|load| !load.sifting && load.quarantined != *rows) {
+            if known.is_some_and(|load| !load.search_objects && load.quarantined != *rows) {
                 load_store.quarantined(*batch, *rows, None).await?;
             }
         }
@@ -122,16 +123,16 @@ impl Mender {
                 return Ok(());
             }
             Loader::Here(load_store) => {
-                (load_store.clone(), "entered into the bookkeeping; it is loaded in its turn")
+                (load_store.clone(), "entered into the load store; it is loaded in its turn")
             }
             Loader::Later(load_store, clock) => {
                 let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
                 let opened = match load_store.take() {
                     Some(load_store) => load_store,
-                    None => LoadStore::open(&self.config.ingester.dir, clock)?,
+                    None => LoadStore::open(&self.config.ingester.dir, Duration::ZERO, clock)?,
                 };
                 *load_store = Some(opened.clone());
-                (opened, "entered into the bookkeeping; the next `ingester run` loads it")
+                (opened, "entered into the load store; the next `ingester run` loads it")
             }
         };
         let outcome = match read_seal(store, &layout::folder(&self.config.s3.to_ingest, batch), batch).await {
@@ -140,7 +141,9 @@ impl Mender {
                 entered
             }
             Ok(SealRead::Missing) => "another ingester has just loaded it",
-            Ok(SealRead::Unusable(_)) => "its seal has just become unusable; it is looked at again next time",
+            Ok(SealRead::Unusable(_)) => {
+                "its seal has just become unreadable; the next reconcile reads it again"
+            }
             Err(error) if error.kind() == StoreErrorKind::Passing => {
                 leave(report, batch, "its seal cannot be read", &error.into());
                 return Ok(());

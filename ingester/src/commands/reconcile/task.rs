@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::Failure;
+use shared::human::counted;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
@@ -68,7 +69,7 @@ impl Reconciler {
             config: config.clone(),
             store,
             target,
-            connector: connector.reporting(reporter.clone()),
+            connector,
             reporter,
             mender: Mender::new(config, Loader::Here(load_store.clone())),
             load_store,
@@ -85,6 +86,8 @@ impl Reconciler {
         let now = self.clock.wall();
         // A pause may be for Redshift's sake.
         if let Some(paused) = self.pauses.at(now) {
+            // Nothing is tried, so nothing fails.
+            self.reporter.succeeded();
             let left = paused.until.and_then(|until| (until - now).to_std().ok());
             return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
         }
@@ -99,9 +102,17 @@ impl Reconciler {
         let mut report = Report::new(now, since, false, sides(&self.config, &known, &log));
         match self.compare(&known, &mut report).await {
             Ok(()) => {
-                self.reporter.succeeded();
                 let alert_after = self.config.ingester.alert_after;
                 self.stuck = stuck(&self.stuck, &report);
+                let retried = self.stuck.values().filter(|failures| **failures < alert_after).count();
+                match report.decide.count.saturating_sub(retried as u64) {
+                    0 => self.reporter.succeeded(),
+                    undecided => {
+                        let batches = counted(undecided, "batch needs", "batches need");
+                        let why = format!("{batches} a decision of an operator: run `ingester reconcile`");
+                        self.reporter.held("decide", &why);
+                    }
+                }
                 log_report(&report, &self.stuck, alert_after);
                 self.back = BACK;
                 // Rows in quarantine may be replayed from another machine.

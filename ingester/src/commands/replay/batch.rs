@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::config::Config;
-use shared::human::duration;
+use shared::human::{counted, duration};
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
@@ -145,9 +145,9 @@ impl Replayer {
             self.tidy(session, batch).await?;
             return Ok(Tried::Done(Ending::Nothing));
         }
-        let counted = entry.rows;
+        let rows = counted(entry.rows, "row", "rows");
         let Some(name) = &entry.set else {
-            return fault(format!("the ledger counts {counted} rows in quarantine and does not say which"));
+            return fault(format!("the ledger counts {rows} in quarantine and does not say which"));
         };
         let set = match Set::get(&self.store, &self.quarantine.prefix, batch, name).await {
             Ok(set) => set,
@@ -162,10 +162,8 @@ impl Replayer {
             Err(bad) => return Err(bad.into()),
         };
         let there = set.description.rows;
-        if there != counted {
-            return fault(format!(
-                "the ledger counts {counted} rows in quarantine, its set {name} holds {there}"
-            ));
+        if there != entry.rows {
+            return fault(format!("the ledger counts {rows} in quarantine, its set {name} holds {there}"));
         }
         self.load(session, &entry, &set).await
     }

@@ -67,7 +67,9 @@ pub(crate) async fn replay(
             && failure.scope == Scope::Whole
         {
             // The next one would meet it too.
-            return Err(Failure::new(exit.unwrap_or(Exit::Unavailable), anyhow::anyhow!("{failure}")));
+            let error =
+                anyhow::anyhow!("stopped at batch {batch}: the next would fail too, as the line above says");
+            return Err(Failure::new(exit.unwrap_or(Exit::Unavailable), error));
         }
         worst = [worst, exit].into_iter().flatten().max_by_key(|exit| *exit as u8);
     }

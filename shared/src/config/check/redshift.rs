@@ -2,7 +2,7 @@
 
 use crate::config::choices::{Login, Secrets, Tls};
 use crate::config::keys::Redshift;
-use crate::config::problems::{Problems, is_loopback_name};
+use crate::config::problems::{Problems, is_loopback_name, role_fault};
 
 pub(super) fn check(redshift: &Redshift, secrets: Secrets, problems: &mut Problems) {
     let needed = secrets.redshift() && redshift.auth == Login::Password;
@@ -37,16 +37,8 @@ fn check_copy_role(role: &str, problems: &mut Problems) {
         return;
     }
     for arn in role.split(',') {
-        let parts: Vec<_> = arn.splitn(6, ':').collect();
-        let [_, _, "iam", "", account, name] = parts[..] else {
-            return problems.add(KEY, format_args!("must be \"default\" or the ARN of a role, {example}"));
-        };
-        if !arn.starts_with("arn:aws") || name.strip_prefix("role/").is_none_or(str::is_empty) {
-            return problems.add(KEY, format_args!("must be \"default\" or the ARN of a role, {example}"));
-        }
-        if account.len() != 12 || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            let rule = "the account id in an ARN has 12 digits, not";
-            return problems.add(KEY, format_args!("{rule} {account:?}: {example}"));
+        if let Some(fault) = role_fault(arn, "\"default\" or the ARN of a role") {
+            return problems.add(KEY, format_args!("{fault}, {example}"));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::config::choices::{Archive, Encryption, Secrets};
 use crate::config::keys::{Config, S3};
-use crate::config::problems::Problems;
+use crate::config::problems::{Problems, role_fault};
 
 /// Storage classes whose objects can be read at once: the archive is compared with what is moved there.
 const READABLE: [&str; 5] = ["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"];
@@ -36,9 +36,10 @@ fn credential(s3: &S3, secrets: Secrets, problems: &mut Problems) {
             problems.add("s3.access_key_id", format_args!("is missing: {key} belongs to it"));
         }
     }
-    let is_role = s3.role_arn.starts_with("arn:aws") && s3.role_arn.contains(":role/");
-    if !s3.role_arn.is_empty() && !is_role {
-        problems.add("s3.role_arn", "must be the ARN of a role, such as arn:aws:iam::123456789012:role/name");
+    if !s3.role_arn.is_empty()
+        && let Some(fault) = role_fault(&s3.role_arn, "the ARN of a role")
+    {
+        problems.add("s3.role_arn", format_args!("{fault}, such as arn:aws:iam::123456789012:role/name"));
     }
     for (key, text) in [("s3.external_id", &s3.external_id), ("s3.sts_endpoint", &s3.sts_endpoint)] {
         if s3.role_arn.is_empty() && !text.is_empty() {

@@ -13,7 +13,7 @@ use shared::layout::{self, SEAL};
 
 use crate::loads::{ErrorClass, Load, LoadState, Quarantined};
 use crate::status::feed::{Owner, Question};
-use crate::status::service::{Part, Service};
+use crate::status::service::{Part, Service, both};
 use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
 
 const NAMED: usize = 5;
@@ -43,13 +43,20 @@ impl BatchDump {
     /// Reads the one batch whose id begins with `prefix`; fails when no batch is known by that id, or several are.
     pub async fn read(config: &Config, clock: &Clock, prefix: &BatchPrefix) -> Result<Self, Failure> {
         let question = Question::Batch(prefix.clone());
-        let producer =
-            Service::producer(config, clock).ask(&question, |log| Owner::batch(log, prefix)).await?;
-        let ingester =
-            Service::ingester(config, clock).ask(&question, |loads| Owner::batch(loads, prefix)).await?;
+        let (log, loads) = (Service::producer(config, clock), Service::ingester(config, clock));
+        let (producer, ingester) = tokio::join!(
+            log.ask(&question, |log| Owner::batch(log, prefix)),
+            loads.ask(&question, |loads| Owner::batch(loads, prefix))
+        );
+        let (producer, ingester) = both(config, producer, ingester)?;
         let made = producer.snapshot.iter().flat_map(|found| &found.ids);
         let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
-        let batch = only(prefix, &made.chain(met).copied().collect(), config)?;
+        let ids: BTreeSet<_> = made.chain(met).copied().collect();
+        if ids.is_empty() {
+            // Whoever could not be asked may know it.
+            producer.answered().and(ingester.answered())?;
+        }
+        let batch = only(prefix, &ids, config)?;
         let producer = producer.map(|found| found.batch);
         let ingester = ingester.map(|found| found.batch);
 

@@ -68,7 +68,7 @@ fn in_log(out: &mut Vec<String>, made: &BatchDetail) {
     let batch = &made.summary;
     let (state, uploaded, files) = (word(batch.status), batch.files_uploaded, batch.files);
     out.push(format!("instance     {}", made.instance));
-    out.push(format!("state        {state}, {uploaded} of {files} files in S3"));
+    out.push(format!("state        {state}, {uploaded} of {} in S3", counted(files.into(), "file", "files")));
     out.push(format!("rows         {}, {} uncompressed", count(batch.rows), bytes(batch.bytes)));
     out.extend(made.counts.map(|counts| format!("received     {}", outcomes(&counts))));
     if let Some((first, last)) = made.first_received.zip(made.last_received) {

@@ -43,9 +43,10 @@ fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> Stri
         (Component::Stream, _) => "not connected",
         (Component::Log, "full") => "FULL",
         (Component::Load, _) => "held up",
-        // What stands in the way is then an object, and not S3.
-        (Component::Discovery | Component::Archive, "incomplete") => "fails",
+        // What stands in the way is then an object or a disk, and not S3.
+        (Component::Discovery | Component::Archive, "incomplete") | (Component::Upload, "other") => "fails",
         (Component::Upload | Component::Discovery | Component::Archive, _) => "S3 fails",
+        (Component::Reconcile, "decide") => "needs an operator",
         (Component::Log | Component::Reconcile, _) => "fails",
     };
     let since = age(now, failing.since);

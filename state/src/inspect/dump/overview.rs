@@ -14,7 +14,7 @@ use crate::loads::{Load, LoadDatabase, Paused};
 use crate::log::BatchStatus;
 use crate::status::activity::{Component, ComponentStatus, Step};
 use crate::status::feed::{Owner, Question};
-use crate::status::service::{Part, Service};
+use crate::status::service::{Part, Service, both};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
 
 /// Both services at one moment.
@@ -59,10 +59,10 @@ pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<Ingeste
 }
 
 impl Dump {
-    /// Asks both services, or reads their databases.
+    /// Asks both services, or reads their databases. Fails when neither can be asked.
     pub async fn read(config: &Config, clock: &Clock) -> Result<Self, Failure> {
-        let producer = ask_producer(config, clock).await?;
-        let ingester = ask_ingester(config, clock).await?;
+        let (producer, ingester) = tokio::join!(ask_producer(config, clock), ask_ingester(config, clock));
+        let (producer, ingester) = both(config, producer, ingester)?;
         Ok(Self::of(producer, ingester, clock.wall(), config.ingester.alert_after))
     }
 

@@ -15,7 +15,7 @@ use crate::inspect::columns::{self, age, header, outcomes, word};
 use crate::loads::{Load, LoadState, Sums};
 use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
 use crate::status::activity::{Component, ComponentStatus};
-use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, ProducerSnapshot};
+use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, HeldBack, ProducerSnapshot};
 
 const FINISHED_SHOWN: usize = 10;
 const QUARANTINED_SHOWN: usize = 10;
@@ -41,10 +41,20 @@ impl Dump {
                 format!("pending  {}, {rows}", counted(batches, "batch", "batches"))
             }
         });
-        let paused = self.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref());
-        out.extend(paused.map(|paused| format!("paused   {}", paused.describe())));
+        if let Some(ingester) = &self.ingester.snapshot {
+            out.extend(ingester.paused.as_ref().map(|paused| format!("paused   {}", paused.describe())));
+            out.extend(ingester.held_back.as_ref().map(held_back));
+        }
         out.join("\n")
     }
+}
+
+fn held_back(held: &HeldBack) -> String {
+    let (batches, rows) = (counted(held.batches, "batch", "batches"), counted(held.rows, "row", "rows"));
+    let (until, worth) = (time(held.until), counted(held.load_rows, "row", "rows"));
+    format!(
+        "held     {batches}, {rows}: loaded at {until} or with {worth} (ingester.load_interval, load_rows)"
+    )
 }
 
 fn batches(out: &mut Vec<String>, dump: &Dump) {
@@ -69,7 +79,7 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
     out.push(format!("\n{:36}  state      files     rows      bytes     age  load", "batch"));
     if hidden > 0 {
         let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };
-        out.push(format!("({} older ones that are {end})", count(hidden as u64)));
+        out.push(format!("({}: {end})", counted(hidden as u64, "older one", "older ones")));
     }
     out.extend(lines.iter().filter_map(|(id, known)| batch(*id, *known, dump)));
     out.push(String::new());
@@ -89,10 +99,14 @@ fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
         }
         (None, None) => return None,
     };
-    let paused = dump.ingester.snapshot.as_ref().is_some_and(|ingester| ingester.paused.is_some());
+    let found = match &dump.ingester.snapshot {
+        Some(ingester) if ingester.paused.is_some() => "paused",
+        Some(ingester) if ingester.held_back.is_some() => "held",
+        _ => "found",
+    };
     let (load, more) = match known.1.map(|load| (load, &load.state)) {
         None => ("-", None),
-        Some((_, LoadState::Discovered)) => (if paused { "paused" } else { "found" }, None),
+        Some((_, LoadState::Discovered)) => (found, None),
         Some((load, LoadState::Loading)) if dump.ingester.pid.is_none() => {
             ("loading", Some(format!("loading #{} when the ingester stopped", load.attempts)))
         }
@@ -106,7 +120,7 @@ fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
         Some((_, LoadState::Loaded { .. })) => ("loaded", None),
         Some((_, LoadState::Archived { .. })) => ("archived", None),
     };
-    let (size, age) = (bytes(size), age(dump.at, since));
+    let (rows, size, age) = (count(rows), bytes(size), age(dump.at, since));
     let more = more.map(|more| format!("\n    {more}")).unwrap_or_default();
     Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{more}"))
 }
@@ -166,22 +180,25 @@ pub(super) fn stream(out: &mut Vec<String>, producer: &ProducerSnapshot, running
     if totals.without_id > 0 {
         out.push(format!("          {} of the rows have no hit id", count(totals.without_id)));
     }
-    let (rows, rejects) = (count(producer.rows_to_upload), count(producer.rejects_waiting));
+    let rows = counted(producer.rows_to_upload, "row", "rows");
+    let rejects = counted(producer.rejects_waiting, "reject", "rejects");
     let limit = match (producer.waiting_bytes, producer.max_bytes) {
         (Some(waiting), Some(max)) => format!(", {} of {} (log.max_bytes)", bytes(waiting), bytes(max)),
         _ => String::new(),
     };
-    out.push(format!("log       {rows} rows and {rejects} rejects wait for S3{limit}"));
-    let (disk, hits) = (bytes(producer.disk_bytes), count(producer.hits_remembered));
-    out.push(format!("          {disk} on disk, {hits} hit ids remembered"));
+    out.push(format!("log       {rows} and {rejects} wait for S3{limit}"));
+    let (disk, hits) = (bytes(producer.disk_bytes), counted(producer.hits_remembered, "hit id", "hit ids"));
+    out.push(format!("          {disk} on disk, {hits} remembered"));
     if producer.dedup.too_short {
         let text = "log.dedup_hits holds less than log.dedup_window: more is compared with the table";
         out.push(format!("          {text}"));
     }
     let sessions = latest_sessions(producer);
     // The lines of the component say why it is not connected.
-    let fails = |status: &&ComponentStatus| status.component == Component::Stream && status.failing.is_some();
-    let failing: Vec<_> = producer.components.iter().filter(fails).map(|status| status.number).collect();
+    let told = |status: &&ComponentStatus| {
+        status.component == Component::Stream && (status.failing.is_some() || status.step.is_some())
+    };
+    let failing: Vec<_> = producer.components.iter().filter(told).map(|status| status.number).collect();
     if sessions.is_empty() && failing.is_empty() {
         out.push("stream    never connected".to_owned());
     }
@@ -228,7 +245,7 @@ fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {
     let hidden = gaps.list.len().saturating_sub(GAPS_SHOWN);
     let shown = (gaps.list.len() - hidden) as u64;
     if all > shown {
-        out.push(format!("          ({} older ones)", count(all - shown)));
+        out.push(format!("          ({})", counted(all - shown, "older one", "older ones")));
     }
     for gap in gaps.list.iter().skip(hidden) {
         let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
@@ -239,6 +256,7 @@ fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use shared::clock::Clock;
@@ -320,7 +338,11 @@ mod tests {
     }
 
     fn part<T>(pid: Option<u32>, snapshot: T) -> Part<T> {
-        Part { pid, dir: "/var/lib/livestream/".repeat(6), stopped: None, snapshot: Some(snapshot) }
+        Part {
+            pid,
+            stopped: None,
+            ..Part::read(Path::new(&"/var/lib/livestream/".repeat(6)), Some(snapshot))
+        }
     }
 
     #[test]
@@ -344,6 +366,20 @@ mod tests {
         ] {
             assert!(table.contains(part), "{part} is missing in\n{table}");
         }
+    }
+
+    #[test]
+    fn what_is_held_back_says_what_it_waits_for() {
+        let Dump { producer, mut ingester, at, .. } = dump();
+        let snapshot = ingester.snapshot.as_mut().unwrap();
+        snapshot.loads[0].state = LoadState::Discovered;
+        snapshot.held_back = Some(HeldBack { batches: 2, rows: 20_000, until: at, load_rows: 1_000_000 });
+        let table = Dump::of(producer, ingester, at, u32::MAX).table();
+        assert!(table.lines().any(|line| line.ends_with("  held")), "{table}");
+        let last = table.lines().last().unwrap();
+        let wanted =
+            format!("held     2 batches, 20,000 rows: loaded at {} or with 1,000,000 rows", time(at));
+        assert!(last.starts_with(&wanted), "{last}");
     }
 
     #[test]

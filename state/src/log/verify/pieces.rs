@@ -50,7 +50,7 @@ fn check_pieces(
     context.recheck(suspects, |store, key| {
         let mut content = Vec::new();
         let how = match chunked::get(store, table, key, &mut content) {
-            // It was forgotten, or is in S3.
+            // The file was dropped meanwhile: its rows are in S3, or its record was forgotten.
             Ok(false) => None,
             Ok(true) => read(&content).err(),
             // The fault names table and key beside it.

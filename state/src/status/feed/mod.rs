@@ -6,5 +6,7 @@ mod server;
 mod snapshot_cache;
 mod protocol;
 
-pub use protocol::{Answer, AskError, Followed, Published, Question, Republish, ask, follow, snapshot};
+pub use protocol::{
+    Answer, AskError, Followed, Published, Question, Republish, ask, follow, running, snapshot,
+};
 pub use server::{CLIENTS, Owner, serve};

@@ -116,6 +116,9 @@ async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError>
     Ok(stream)
 }
 
+/// How long [`running`] waits.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
 /// Asks the service behind `socket`.
 pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Result<Answer<T>, AskError> {
     let mut text = Vec::new();
@@ -128,6 +131,17 @@ pub async fn ask<T: DeserializeOwned>(socket: &Path, question: &Question) -> Res
             let error = anyhow::anyhow!("process {}: {}", reply.pid, reply.error.unwrap_or_default());
             Err(AskError::Refused(Failure::new(reply.exit.unwrap_or(Exit::Unavailable), error)))
         }
+    }
+}
+
+/// The process of the service behind `socket`; None when nobody answers there. Waits at most [`ANSWER_TIME`]: the process may
+/// be stopped.
+pub async fn running(socket: &Path) -> Result<Option<u32>, AskError> {
+    match tokio::time::timeout(ANSWER_TIME, snapshot::<serde_json::Value>(socket)).await {
+        Ok(Ok(answer)) => Ok(Some(answer.pid)),
+        Ok(Err(AskError::Nobody(_))) => Ok(None),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(AskError::Broken(io::ErrorKind::TimedOut.into())),
     }
 }
 

@@ -25,7 +25,9 @@ fn folder(prefix: &str, batch: BatchId) -> BTreeMap<String, Bytes> {
 }
 
 async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
-    let book = LoadStore::open(&config.ingester.dir, &shared::clock::Clock::system()).unwrap();
+    let book =
+        LoadStore::open(&config.ingester.dir, std::time::Duration::ZERO, &shared::clock::Clock::system())
+            .unwrap();
     let instance = Instance::try_from("web-1".to_owned()).unwrap();
     book.discovered(Load::new(batch, instance, 3, 30, 300, Clock::system().wall())).await.unwrap();
     book.note(batch, LoadEvent::Attempt).await.unwrap();

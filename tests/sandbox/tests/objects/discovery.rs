@@ -60,7 +60,8 @@ impl Found {
     async fn start_at(config: &Config, clock: &Clock) -> Self {
         let (hints, hinted) = mpsc::channel(9);
         let (book, folders) = (
-            LoadStore::open(&config.ingester.dir, &shared::clock::Clock::system()).unwrap(),
+            LoadStore::open(&config.ingester.dir, std::time::Duration::ZERO, &shared::clock::Clock::system())
+                .unwrap(),
             UnknownFolders::default(),
         );
         let store = ObjectStore::connect(&config.s3).await;

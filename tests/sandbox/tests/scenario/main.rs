@@ -16,6 +16,7 @@ mod demo;
 mod discreet;
 mod faults;
 mod flapping;
+mod held_back;
 mod kills;
 mod ledger;
 mod many;

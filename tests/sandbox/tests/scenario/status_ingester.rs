@@ -174,9 +174,15 @@ async fn a_redshift_that_never_answers_shows_with_the_statement_within_a_minute(
     let (world, at) = world(400).await;
     world.publish().await;
     let faults = world.standins.redshift.faults();
-    // A start takes a LOCK too, and answers on its socket after that.
-    faults.push(Fault::Hold { kind: Kind::Copy, applied: false, orphan: None });
+    let hold = |kind| faults.push(Fault::Hold { kind, applied: false, orphan: None });
+    // The first statements of a start read the catalog.
+    hold(Kind::Select);
     let ingester = world.start("ingester");
+    faults.until_held().await;
+    let starting = |told: &Told| told.dump.contains("load      waiting for Redshift's answer to SELECT for ");
+    world.until_told(at, SOON, "frozen at the start", starting).await;
+    hold(Kind::Copy);
+    faults.release();
     faults.until_held().await;
     let attempt =
         |told: &Told| told.dump.contains("    loading #1 for ") && told.dump.contains(", at COPY\n");
@@ -228,6 +234,7 @@ async fn rows_in_quarantine_show_with_column_and_reason_and_no_longer_after_a_re
         told.dump.contains("in quarantine  ")
             && told.dump.contains(reason)
             && told.metric(rows) > 0.0
+            && loads.iter().any(|load| in_quarantine(&load))
             && loads.iter().filter(in_quarantine).all(|load| load["quarantine"]["first"]["column"] == "evar1")
     };
     let told = world.until_told(at, SOON, "rows in quarantine", shown).await;

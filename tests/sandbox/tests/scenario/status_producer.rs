@@ -213,8 +213,8 @@ async fn an_s3_that_refuses_or_is_away_is_shown_and_one_success_wakes_all_upload
     let published = async || producer.said().contains("batch published");
     world.until("a batch is published", &mut [], published).await;
     let kinds = [
-        ("refused", Side::Refused(Refusal::AccessDenied), "check s3.bucket"),
-        ("away", Side::Cut, "check the network"),
+        ("configuration", Side::Refused(Refusal::AccessDenied), "check s3.bucket"),
+        ("passing", Side::Cut, "check the network"),
     ];
     for (class, side, words) in kinds {
         for _ in 0..20_000 {

@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test scenario crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny
+.PHONY: demo test check-deploy scenario crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny
 
 demo: build
 	@$(DEMO)
@@ -24,6 +24,7 @@ demo: build
 # everything here selects the whole workspace, but for the benchmarks with their peers, which clippy alone looks at.
 test: prerequisites
 	@.ci/prerequisites test
+	@$(MAKE) --no-print-directory check-deploy
 	@echo "formatting, lints, build, tests, a short demo: some 18 minutes on two cores the first time"
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
@@ -31,6 +32,19 @@ test: prerequisites
 	.ci/build-times "tests" cargo build $(TESTED) --bins --tests
 	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED)
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
+
+# Lints the template of the AWS side, and compares it with the policies of deploy/.
+LINT = target/cfn-lint
+check-deploy: $(LINT)/ready
+	$(LINT)/bin/cfn-lint deploy/cloudformation.yaml
+	$(LINT)/bin/python .ci/check-cloudformation.py
+
+$(LINT)/ready: .ci/check-cloudformation.txt
+	@.ci/prerequisites test
+	@rm -rf $(LINT)
+	python3 -m venv $(LINT)
+	$(LINT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	@touch $@
 
 # One scenario, or all whose name contains NAME: builds the programs and that test, and runs it.
 scenario: prerequisites

@@ -40,7 +40,10 @@ pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Resu
     let urls = urls.map(|(name, url)| (name, url.clone())).into_iter().chain(config.s3.addresses());
     report.line("network", Ok(config.s3.egress.report(urls)))?;
     adobe(config, clock, &mut report).await?;
-    report.line("S3", bucket(config).await)?;
+    let store = ObjectStore::connect(&config.s3).await;
+    if report.line("S3", bucket(config, &store, &config.s3.to_ingest).await)? {
+        report.line("S3 rejects", bucket(config, &store, &config.s3.rejected).await)?;
+    }
     report.end()
 }
 
@@ -60,10 +63,10 @@ async fn metrics_port(config: &Config) -> Step {
     admin::try_listen((key, &config.metrics.producer_listen), prefix, running).await
 }
 
-async fn bucket(config: &Config) -> Outcome {
-    let store = ObjectStore::connect(&config.s3).await;
+/// Puts, gets and deletes an object below one of the producer's prefixes.
+async fn bucket(config: &Config, store: &ObjectStore, prefix: &str) -> Outcome {
     // The key has not the form of a batch, so that no ingester loads it.
-    let key = format!("{}.check-{}", config.s3.to_ingest, config.instance.name);
+    let key = format!("{prefix}.check-{}", config.instance.name);
     let tried = async {
         store.put(&key, Bytes::from_static(b"written by `producer check`, which deletes it again")).await?;
         store.get_at_most(&key, SMALL).await?;

@@ -153,15 +153,15 @@ async fn a_server_that_cannot_prove_who_it_is_is_sent_no_password() {
     for (tls, expected) in [
         (
             Some(stranger.server(&["localhost"], 2100)),
-            ["UnknownIssuer", "redshift.ca_file must hold the authority"],
+            ["UnknownIssuer", "name in redshift.ca_file the authority"],
         ),
         (
             Some(authority.server(&["example.com"], 2100)),
-            ["not valid for name", "redshift.host must be a name"],
+            ["not valid for name", "write in redshift.host a name"],
         ),
         (
             Some(authority.server(&["localhost"], 2020)),
-            ["expired", "the server at redshift.host needs a new certificate"],
+            ["expired", "renew the certificate of the server at redshift.host"],
         ),
         (
             None,

@@ -10,7 +10,7 @@ use crate::world::{STOP, World, assert_clean};
 
 const BATCHES: usize = 3;
 
-/// Three batches of 200 rows, published.
+/// Three batches of some 200 rows, published.
 async fn published(keys: &str) -> World {
     let shape = Shape { records_per_file: 100, files_per_batch: 2, ..Shape::default() };
     let world = World::new(600, &shape).await;
@@ -32,7 +32,10 @@ fn time(value: &Value) -> DateTime<Utc> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn batches_are_held_back_over_a_kill_and_go_together_when_they_have_the_rows() {
-    let world = published("load_interval = \"1h\"\nload_rows = 601").await;
+    let world = published("load_interval = \"1h\"").await;
+    let rows = world.wanted();
+    let keys = |load_rows: u64| format!("load_interval = \"1h\"\nload_rows = {load_rows}\n");
+    world.configure("load_interval = \"1h\"\n", &keys(rows + 1));
     let mut ingester = world.start("ingester");
     let all_held = async || world.ingester_snapshot()["held_back"]["batches"] == BATCHES;
     world.until("all batches held back", &mut [&mut ingester], all_held).await;
@@ -41,9 +44,12 @@ async fn batches_are_held_back_over_a_kill_and_go_together_when_they_have_the_ro
     let found = loads.iter().map(|load| time(&load["discovered"])).min().unwrap();
     let until = time(&held["until"]);
     assert!((until - found - TimeDelta::hours(1)).abs() < TimeDelta::seconds(2), "{found} {held}");
-    assert_eq!((&held["rows"], &held["load_rows"]), (&600.into(), &601.into()));
+    assert_eq!((&held["rows"], &held["load_rows"]), (&rows.into(), &(rows + 1).into()));
     let dump = world.dump();
-    assert!(dump.lines().last().unwrap().starts_with("held     3 batches, 600 rows: loaded at 20"), "{dump}");
+    assert!(
+        dump.lines().last().unwrap().starts_with(&format!("held     3 batches, {rows} rows: loaded at 20")),
+        "{dump}"
+    );
     assert_eq!(dump.lines().filter(|line| line.ends_with("  held")).count(), BATCHES, "{dump}");
 
     ingester.kill().unwrap();
@@ -57,9 +63,9 @@ async fn batches_are_held_back_over_a_kill_and_go_together_when_they_have_the_ro
     assert_eq!(world.loaded().await, 0);
     ingester.stop(STOP).await.unwrap();
 
-    world.configure("load_rows = 601", "load_rows = 600");
+    world.configure(&keys(rows + 1), &keys(rows));
     ingester.start_again().unwrap();
-    world.until_loaded(600, &mut [&mut ingester]).await;
+    world.until_loaded(rows, &mut [&mut ingester]).await;
     assert!(ingester.said().contains("together=3"), "{}", ingester.said());
     assert!(world.ingester_snapshot()["held_back"].is_null());
     ingester.stop(STOP).await.unwrap();
@@ -70,7 +76,7 @@ async fn batches_are_held_back_over_a_kill_and_go_together_when_they_have_the_ro
 async fn what_is_held_back_is_loaded_when_the_oldest_is_old_enough() {
     let world = published("load_interval = \"4s\"").await;
     let mut ingester = world.start("ingester");
-    world.until_loaded(600, &mut [&mut ingester]).await;
+    world.until_loaded(world.wanted(), &mut [&mut ingester]).await;
     let snapshot = world.ingester_snapshot();
     let loads = snapshot["loads"].as_array().unwrap();
     let waited = |load: &Value| time(&load["loaded"]) - time(&load["discovered"]);

@@ -246,7 +246,7 @@ async fn reconcile_puts_away_enters_and_names_what_is_lost() {
     let (code, said) = ingester(&world, &["adopt", &fourth, "--yes"]);
     assert_eq!(code, Some(0), "{said}");
     let (code, said) = ingester(&world, &["reconcile"]);
-    assert!(code == Some(65) && said.contains("entered into the bookkeeping"), "{said}");
+    assert!(code == Some(65) && said.contains("entered into the load store"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,8 +43,11 @@ async fn with_batch_column(world: &World) {
 async fn every_batch_on_which_hands_were_laid_is_named_and_no_other() {
     let world = World::new(1_500, &SHAPE).await;
     with_batch_column(&world).await;
-    let (producer, ingester) = (world.start("producer"), world.start("ingester"));
-    assert_clean(&world.finish(producer, ingester).await);
+    let (mut producer, mut ingester) = (world.start("producer"), world.start("ingester"));
+    let wanted = world.wanted();
+    world.until_loaded(wanted, &mut [&mut producer, &mut ingester]).await;
+    world.until_put_away(&mut [&mut producer, &mut ingester]).await;
+    assert_clean(&world.end(producer, ingester).await);
     let (code, said, error) = audit(&world, &["--deep", "--hits"]);
     assert_eq!(code, Some(0), "{said}{error}");
     assert!(said.contains("0  that do not add up") && said.contains("every file was read"), "{said}");

@@ -175,11 +175,11 @@ async fn a_redshift_that_never_answers_shows_with_the_statement_within_a_minute(
     world.publish().await;
     let faults = world.standins.redshift.faults();
     let hold = |kind| faults.push(Fault::Hold { kind, applied: false, orphan: None });
-    // The first statements of a start read the catalog.
-    hold(Kind::Select);
+    // A start takes a LOCK to compare the owner of ledger and prefixes.
+    hold(Kind::Lock);
     let ingester = world.start("ingester");
     faults.until_held().await;
-    let starting = |told: &Told| told.dump.contains("load      waiting for Redshift's answer to SELECT for ");
+    let starting = |told: &Told| told.dump.contains("load      LOCK for ");
     world.until_told(at, SOON, "frozen at the start", starting).await;
     hold(Kind::Copy);
     faults.release();

@@ -81,13 +81,13 @@ impl Cli {
             Command::Dump { batch: Some(prefix), .. } => {
                 let dump = runtime.block_on(BatchDump::read(&config, &clock, &prefix))?;
                 show(json, &dump, || dump.table())?;
-                complete([dump.producer.answered(), dump.ingester.answered()])
+                dump.producer.answered().and(dump.ingester.answered())
             }
             Command::Dump { pending, .. } => {
                 let dump = runtime.block_on(Dump::read(&config, &clock))?;
                 let dump = if pending { dump.only_pending() } else { dump };
                 show(json, &dump, || dump.table())?;
-                complete([dump.producer.answered(), dump.ingester.answered()])
+                dump.producer.answered().and(dump.ingester.answered())
             }
             Command::Verify { .. } => {
                 let verification = runtime.block_on(verify(&config, &clock))?;
@@ -98,16 +98,6 @@ impl Cli {
             }
         }
     }
-}
-
-/// Fails when one of the services could not be asked. The output says why.
-fn complete(answered: [Result<(), Failure>; 2]) -> Result<(), Failure> {
-    let failed = answered.into_iter().find_map(Result::err);
-    let told = |failure: Failure| {
-        let error = anyhow::anyhow!("one of the services could not be asked: the output says why");
-        Err(Failure::new(failure.exit(), error))
-    };
-    failed.map_or(Ok(()), told)
 }
 
 /// The text as the terminal shows it: fitted to its width, and with colours. Unchanged when there is no terminal.

@@ -11,7 +11,7 @@ use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::human::{bytes, count};
-use shared::report::{Outcome, Report};
+use shared::report::{Outcome, Report, failed};
 
 use crate::inspect::columns;
 use crate::status::feed::{Owner, Question};
@@ -84,7 +84,7 @@ impl Verification {
         for (service, part) in [("producer", &self.producer), ("ingester", &self.ingester)] {
             let origin = columns::wrap(&part.origin(), 4).trim_start().to_owned();
             match (part.answered(), &part.snapshot) {
-                (Err(failure), _) => drop(report.line(service, Err((failure.exit(), origin)))?),
+                (Err(failure), _) => drop(report.line(service, Err(failed(failure)))?),
                 (Ok(()), None) => report.skipped(service, &origin)?,
                 (Ok(()), Some(_)) => drop(report.line(service, Ok(origin))?),
             }

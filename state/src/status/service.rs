@@ -55,8 +55,8 @@ impl<T> Part<T> {
     /// Where the answer is from, for people.
     #[must_use]
     pub fn origin(&self) -> String {
-        if let Some(error) = &self.error {
-            return format!("cannot be asked: {error}");
+        if self.error.is_some() {
+            return "cannot be asked, and its database cannot be read: see the error below".to_owned();
         }
         match (self.pid, &self.snapshot) {
             (Some(pid), _) => format!("running, process {pid}"),

@@ -100,13 +100,14 @@ async fn damage_a_running_service_meets_has_the_code_it_has_when_it_is_stopped()
         store.commit(change).unwrap();
     };
     break_it();
-    let stopped = Dump::read(&place.config(), &Clock::system()).await.unwrap_err();
+    let ingester = async || Dump::read(&place.config(), &Clock::system()).await.unwrap().ingester;
+    let stopped = ingester().await.answered().unwrap_err();
     let (log, _) = Log::open(settings(&place.producer()), now()).unwrap();
     serve_one(&place.config().producer_socket(), log.reader()).await;
     // Opened as for a look: an ingester reads every load when it starts.
     serve_one(&place.config().ingester_socket(), LoadDatabase::open_to_read(&place.ingester()).unwrap())
         .await;
-    let running = Dump::read(&place.config(), &Clock::system()).await.unwrap_err();
+    let running = ingester().await.answered().unwrap_err();
     assert_eq!((stopped.exit(), running.exit()), (Exit::Data, Exit::Data), "{stopped}\n{running}");
     assert!(running.to_string().contains(&stopped.to_string()), "{running}");
     let verification = verify(&place.config(), &Clock::system()).await.unwrap();

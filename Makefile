@@ -15,7 +15,7 @@ TESTED = --release --workspace --exclude bench --locked
 DEMO = target/release/demo run --records $(RECORDS) --seed $(SEED) --dir $(DIR) \
 	$(if $(RATE),--rate $(RATE)) $(if $(filter 0 no,$(KILLS)),--no-kills) $(if $(filter-out 0 no,$(KEEP)),--keep)
 
-.PHONY: demo test check-deploy scenario crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny
+.PHONY: demo test check-deploy scenario screenshots crash-test chaos fuzz build build-times prerequisites format readme docs cost bench deny manual deb deb-test
 
 demo: build
 	@$(DEMO)
@@ -26,10 +26,13 @@ test: prerequisites
 	@.ci/prerequisites test
 	@$(MAKE) --no-print-directory check-deploy
 	@echo "formatting, lints, build, tests, a short demo: some 18 minutes on two cores the first time"
+	promtool check rules deploy/prometheus/rules.yml
+	promtool test rules deploy/prometheus/rules_test.yml
 	cargo fmt --all --check
 	cargo clippy --release --workspace --all-targets --locked -- -D warnings
 	.ci/build-times "programs" cargo build $(TESTED) --bins
 	.ci/build-times "tests" cargo build $(TESTED) --bins --tests
+	.ci/check-units
 	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED)
 	target/release/demo run --records 20000 --seed $(SEED) --dir target/test-demo
 
@@ -46,8 +49,15 @@ $(LINT)/ready: .ci/check-cloudformation.txt
 	$(LINT)/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	@touch $@
 
+# The pictures of README.md and docs/OPERATIONS.md, made of services that run for twelve minutes against the stand-ins.
+screenshots: prerequisites
+	@.ci/prerequisites test
+	cargo build $(TESTED) --bins --test scenario
+	IMAGES=$(CURDIR)/docs/images cargo test $(TESTED) --test scenario -- --ignored --nocapture page::pictures_for_the_documentation
+
 # One scenario, or all whose name contains NAME: builds the programs and that test, and runs it.
 scenario: prerequisites
+	@.ci/prerequisites test
 	@cargo build $(TESTED) --bins --test scenario
 	RUST_TEST_THREADS=$(THREADS) cargo test $(TESTED) --test scenario -- --nocapture $(NAME)
 
@@ -100,12 +110,13 @@ prerequisites:
 format:
 	cargo fmt --all
 
-# Writes the demo's output into README.md, and docs/CONFIGURATION.md from the table of keys.
+# Writes the demo's output into README.md. `docs` prints docs/CONFIGURATION.md from the table of keys, and the table of alerts and
+# the rules for Prometheus from the list of alerts.
 readme: build
 	@{ echo '$$ make demo'; $(DEMO); } | .ci/paste README.md demo
 
 docs:
-	UPDATE_DOCS=1 cargo test $(TESTED) --test configuration
+	UPDATE_DOCS=1 cargo test $(TESTED) --test configuration --test alerts
 
 # Counts requests and COPYs of three sites and writes what they cost into docs/COST.md.
 cost: build
@@ -120,6 +131,19 @@ bench: prerequisites
 	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester
 	cargo bench --workspace --bench staged | .ci/paste docs/BENCHMARKS.md staged
 	cargo bench --workspace --bench transform | .ci/paste docs/BENCHMARKS.md transform
+
+# Manual pages and completions, from the commands that the programs parse, in target/manual.
+manual: build
+	@target/release/manual target/manual
+
+# The Debian package, in target/debian; builds cargo-deb the first time.
+deb: manual
+	@command -v cargo-deb >/dev/null 2>&1 || cargo install --locked cargo-deb
+	cargo deb -p livestream --no-build --locked
+
+# Installs, runs, upgrades, removes and purges the package in a fresh Debian that boots systemd. Needs root; two minutes.
+deb-test: deb
+	deploy/debian/try
 
 # Licences, banned and duplicate crates (deny.toml); builds cargo-deny the first time.
 deny:

@@ -15,6 +15,8 @@
 
 mod cli;
 mod run;
+mod shown;
+mod alerts;
 mod loads_owner;
 mod commands;
 mod archive;

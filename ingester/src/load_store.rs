@@ -116,7 +116,7 @@ impl LoadStore {
         let now = self.inner.clock.wall();
         let form = Form::new(seal.compression, &seal.schema);
         let load = Load::new(seal.batch, seal.instance.clone(), files, seal.rows, seal.bytes, now);
-        Load { form, content: seal.content, ..load }
+        Load { form, content: seal.content, last_received: seal.last_received, ..load }
     }
 
     /// Enters a batch. One that is known stays as it is, unless it was archived: then it goes through once more.

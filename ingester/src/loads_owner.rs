@@ -9,6 +9,7 @@ use state::inspect::metrics::{activity_figures, ingester_page};
 use state::loads::{Load, Pause, Pausing};
 use state::status::activity::Activity;
 use state::status::feed::Owner;
+use state::status::history::{History, Samples};
 use state::status::snapshot::{IngesterSnapshot, Matching};
 
 use crate::load::pause::Pauses;
@@ -22,6 +23,7 @@ pub(crate) struct LoadsOwner {
     pub(crate) activity: Activity,
     /// `ingester.load_rows`
     pub(crate) load_rows: u64,
+    pub(crate) history: History,
 }
 
 impl LoadsOwner {
@@ -42,12 +44,17 @@ impl Owner for LoadsOwner {
             paused: self.pauses.present(),
             held_back: self.load_store.held_back(self.load_rows),
             components: self.activity.components(),
+            alerts: self.activity.alerts(),
             ..snapshot
         })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
         Owner::batch(&self.load_store.loads(), prefix)
+    }
+
+    fn history(&self) -> Result<Samples, Failure> {
+        Ok(self.history.samples())
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {

@@ -2,19 +2,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
-use shared::clock::{Clock, Steady};
+use serde::de::IgnoredAny;
+use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
+use shared::systemd::{ServiceManager, Start};
+use state::inspect::status_line;
 use state::status::activity::{Activity, Component, Reporter};
-use state::status::feed;
-use tokio::sync::{mpsc, watch};
+use state::status::feed::{self, Owner};
+use state::status::history::History;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::alerts;
 use crate::archive::Archiver;
 use crate::commands::reconcile::Reconciler;
 use crate::discover::Discovery;
@@ -26,9 +32,12 @@ use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
 use crate::loads_owner::LoadsOwner;
 use crate::redshift::{Connector, Target, catalog};
+use crate::shown;
 
 /// Hints that may wait for discovery; with more of them the feed waits too.
 const HINTS: usize = 1024;
+/// How often to see, at the start, whether the socket answers.
+const READY_POLL: Duration = Duration::from_millis(50);
 
 type Tasks = JoinSet<Result<(), Failure>>;
 
@@ -43,6 +52,8 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let reconcile = activity.reporter(Component::Reconcile);
     let reconciling =
         Connector::new(&config, "livestream ingester reconcile", clock.clone())?.reporting(reconcile.clone());
+    let manager = ServiceManager::of_environment(clock.clone());
+    let start = manager.begin_start("opening the load store");
     let load_store = LoadStore::open(&config.ingester.dir, config.ingester.load_interval.0, &clock)?;
     let pauses = Pauses::new(&config.ingester.pause, load_store.loads(), &clock)?;
     let store = ObjectStore::connect(&config.s3).await;
@@ -65,14 +76,18 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         pauses: pauses.clone(),
         activity: activity.clone(),
         load_rows: config.ingester.load_rows,
+        history: History::new(clock.clone()),
     };
+    let telling = alerts::start(&config, owner.clone(), complete.clone(), &clock, &shutdown)?;
     // Serve the status first, so that `state dump` shows what a start waits for.
-    tasks.spawn(serve_metrics(&config, owner.clone(), complete, clock.clone(), shutdown.clone()));
-    tasks.spawn(answer(config.ingester_socket(), owner, clock.clone(), shutdown.clone()));
+    tasks.spawn(telling.map(Ok));
+    tasks.spawn(shown::serve(&config, owner.clone(), complete, clock.clone(), shutdown.clone()));
+    tasks.spawn(answer(config.ingester_socket(), owner.clone(), clock.clone(), shutdown.clone()));
     // A pause may be for Redshift's sake: then the loader verifies both before its first load.
     if pauses.at(clock.wall()).is_none() {
         let discovering = activity.reporter(Component::Discovery);
         let verified = verify(&config, &schema, (&connector, &target), &store, &discovering);
+        let verified = start.waiting_for("verifying table and prefixes in Redshift and S3", verified);
         if let Some(Err(refusal)) = shutdown.until(verified).await {
             shutdown.stop();
             while tasks.join_next().await.is_some() {}
@@ -106,11 +121,14 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
     let loader = Loader::new(&config, target, (connector, loading), store, to_load, pauses.clone(), &clock);
     // What is left of the time limit is for ending the rest.
     let patience = config.shutdown.timeout.0.mul_f64(0.75);
-    tasks.spawn(discovery.run(shutdown.clone()));
-    tasks.spawn(loader.run(shutdown.clone(), patience));
+    tasks.spawn(manager.watch("discovery").run(discovery.run(shutdown.clone())));
+    tasks.spawn(manager.watch("load").run(loader.run(shutdown.clone(), patience)));
     tasks.spawn(archiver.run(shutdown.clone(), patience));
     tasks.spawn(reconciler.run(listed, shutdown.clone()));
     tasks.spawn(follower.run(shutdown.clone()).map(Ok));
+    let line = move || Some(status_line::ingester(&owner.snapshot().ok()?));
+    manager.keep_told(line, config.shutdown.timeout.0, shutdown.clone());
+    tasks.spawn(tell_ready(start, config.ingester_socket(), clock, shutdown.clone()));
     wait(tasks, &shutdown).await
 }
 
@@ -144,33 +162,24 @@ async fn wait(mut tasks: Tasks, shutdown: &Shutdown) -> Result<(), Failure> {
     outcome
 }
 
-fn serve_metrics(
-    config: &Config,
-    owner: LoadsOwner,
-    complete: watch::Receiver<Steady>,
-    clock: Clock,
-    shutdown: Shutdown,
-) -> impl Future<Output = Result<(), Failure>> + use<> {
-    let alert_after = config.ingester.alert_after;
-    let wall = clock.clone();
-    let page = move || {
-        let mut page = owner.page(alert_after, wall.wall())?;
-        // No snapshot has it: it is this process's alone.
-        page.gauge(
-            "since_complete_listing_seconds",
-            "Time since S3 was last listed completely, or since the start",
-            complete.borrow().until(wall.steady()).as_secs_f64(),
-        );
-        Ok(page)
-    };
-    shared::admin::serve(config.metrics.ingester_listen.clone(), page, clock, shutdown).map(Ok)
-}
-
 async fn answer(socket: PathBuf, owner: LoadsOwner, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     feed::serve(&socket, Arc::new(owner), clock, shutdown).await.map_err(|error| {
         let exit = shared::exit::io_exit(&error);
         Failure::new(exit, anyhow::anyhow!("cannot make the socket {}: {error}", socket.display()))
     })
+}
+
+/// Ready is an ingester whose socket answers: `state dump` and the commands find it.
+async fn tell_ready(start: Start, socket: PathBuf, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+    let answers = async {
+        while feed::snapshot::<IgnoredAny>(&socket).await.is_err() {
+            clock.sleep(READY_POLL).await;
+        }
+    };
+    if shutdown.until(answers).await.is_some() {
+        start.ready("ready to load");
+    }
+    Ok(())
 }
 
 /// Who loads, for the ledger: version, host and process.

@@ -14,6 +14,7 @@ use shared::shutdown::Shutdown;
 
 use crate::commands::check::check;
 use crate::commands::import::import;
+use crate::commands::init::{self, init};
 use crate::commands::replay::{Args, replay};
 use crate::commands::schema::Asked;
 
@@ -59,6 +60,18 @@ enum Command {
     /// Connects to nothing and needs no secret.
     #[command(after_help = "Examples:\n  producer schema --json\n  producer schema --explain record.json")]
     Schema(Asked),
+    /// Ask what a configuration needs, and write it.
+    ///
+    /// Writes the file that --config names, a schema file to add to, the secrets into files of their own, and the grants
+    /// and policies to apply, with the names filled in. Takes from flags what they say, asks on a terminal for the rest, and
+    /// connects to nothing. A secret is taken from LIVESTREAM__ADOBE__CLIENT_SECRET or LIVESTREAM__REDSHIFT__PASSWORD if they
+    /// are set; typed, it does not show. Overwrites nothing without --force. Ends with 64 if an answer is missing or wrong.
+    #[command(
+        after_help = "Examples:\n  producer init\n  producer init --config /etc/livestream/web-1.toml --table public.web\n  \
+        producer init --config pipeline.toml --yes --client-id ID --stream-url URL --bucket NAME \\\n    \
+        --region REGION --redshift-host HOST --database NAME --iam-role ARN"
+    )]
+    Init(Box<init::Flags>),
     /// Turn the configuration of the Python daemon into one of ours.
     ///
     /// Reads config_admin.json, producer_parameters.json and the private key. Overwrites nothing.
@@ -97,10 +110,15 @@ impl Cli {
     pub fn execute(self) -> Result<(), Failure> {
         shared::tls::install();
         // Before all else, so that a stop during the start is orderly too.
-        let shutdown = Shutdown::on_signals()?;
+        let shutdown = match self.command {
+            // Ctrl-C ends it at any question.
+            Command::Init(_) => Shutdown::new(),
+            _ => Shutdown::on_signals()?,
+        };
         let clock = Clock::system();
         let (mut out, path) = (out::stdout(), &self.config.path);
         match self.command {
+            Command::Init(flags) => init(&flags, path, &mut io::stdin().lock(), &mut out, &mut out::stderr()),
             Command::Schema(args) => args.print(path, &mut out),
             Command::ImportConfig(ImportConfig { dir, output, instance }) => {
                 import(&dir, &instance, output.as_deref(), &mut out, &mut out::stderr())

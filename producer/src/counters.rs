@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use chrono::{DateTime, Utc};
 use shared::metrics::Page;
+use state::status::snapshot::CountersSnapshot;
 
 use crate::transform::{ColumnCounts, Reject};
 
@@ -102,6 +104,18 @@ impl Counters {
         }
     }
 
+    /// The counts that a snapshot shows.
+    pub(crate) fn snapshot(&self, since: DateTime<Utc>) -> CountersSnapshot {
+        let altered = self.by_column().into_iter().map(|(column, counts)| (column, named(&counts)));
+        CountersSnapshot {
+            since,
+            mended: self.mended.load(Ordering::Relaxed),
+            filtered: self.by_filter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            rejected: self.by_reason().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
+            altered: altered.collect(),
+        }
+    }
+
     /// Records dropped, by filter, in the order of the filters.
     pub(crate) fn by_filter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.filtered.iter().map(|(name, count)| (name.as_str(), count.load(Ordering::Relaxed)))
@@ -115,6 +129,22 @@ impl Counters {
     pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {
         self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// What was done to values of a column, by its name; what did not happen is left out.
+fn named(counts: &ColumnCounts) -> BTreeMap<String, u64> {
+    let ColumnCounts { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = *counts;
+    let all = [
+        ("cut", cut),
+        ("nulled", nulled),
+        ("rounded", rounded),
+        ("nuls", nuls),
+        ("replaced", replaced),
+        ("invalid", invalid),
+        ("delimiters", delimiters),
+        ("rejected", rejected),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 #[cfg(test)]
@@ -143,6 +173,9 @@ mod tests {
             with("nulled_values")[0].contains("\"page~url\"") && with("nulled_values")[0].ends_with(" 7")
         );
         assert!(with("rejecting_values")[0].ends_with(" 5"), "{text}");
+        let json = serde_json::to_value(counters.snapshot(DateTime::UNIX_EPOCH)).unwrap();
+        let altered = serde_json::json!({ "evar1": { "cut": 4, "nuls": 2 }, "page~url": { "nulled": 7, "rejected": 5 } });
+        assert_eq!(json["altered"], altered);
     }
 
     #[test]

@@ -13,8 +13,10 @@
 mod cli;
 mod commands;
 mod run;
+mod alerts;
 mod drain;
 mod log_owner;
+mod shown;
 mod source;
 mod decode;
 mod counters;

@@ -8,13 +8,15 @@ use shared::exit::{Exit, Failure};
 use shared::ids::{BatchId, BatchPrefix};
 use shared::shutdown::Shutdown;
 use state::Checked;
-use state::log::{BatchStatus, LogError, LogReader};
-use state::status::activity::Activity;
+use state::log::{BatchStatus, LogError};
 use state::status::feed::{self, Owner, Published, Republish};
+use state::status::history::Samples;
 use state::status::snapshot::{BatchDetail, Matching, ProducerSnapshot};
+use state::status::tap::{Tap, Tapping, Wanted};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::JoinHandle;
 
+use crate::shown::Shown;
 use crate::upload::copies::UploadCopies;
 
 /// How many batches a subscriber may be behind before it is disconnected and has to subscribe again.
@@ -24,25 +26,25 @@ const FEED_BACKLOG: usize = 1024;
 const FEED_RECENT: usize = 20;
 
 struct LogOwner {
-    log: LogReader,
+    shown: Shown,
     feed: broadcast::Sender<Published>,
     copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
-    activity: Activity,
+    tap: Tap,
 }
 
 /// Starts to answer on the socket, until shutdown. Returns the sender that tells subscribers of each published batch.
 pub(crate) fn start(
-    log: LogReader,
+    shown: Shown,
     copies: UploadCopies,
     republish: mpsc::Sender<BatchId>,
-    activity: Activity,
+    tap: Tap,
     socket: PathBuf,
     clock: Clock,
     shutdown: Shutdown,
 ) -> (JoinHandle<()>, broadcast::Sender<Published>) {
     let (feed, _) = broadcast::channel(FEED_BACKLOG);
-    let owner = Arc::new(LogOwner { log, feed: feed.clone(), copies, republish, activity });
+    let owner = Arc::new(LogOwner { shown, feed: feed.clone(), copies, republish, tap });
     let serving = tokio::spawn(async move {
         if let Err(error) = feed::serve(&socket, owner, clock, shutdown).await {
             tracing::error!(
@@ -59,19 +61,23 @@ impl Owner for LogOwner {
     type Batch = BatchDetail;
 
     fn snapshot(&self) -> Result<ProducerSnapshot, Failure> {
-        Ok(ProducerSnapshot { components: self.activity.components(), ..Owner::snapshot(&self.log)? })
+        self.shown.snapshot()
+    }
+
+    fn history(&self) -> Result<Samples, Failure> {
+        Ok(self.shown.history.samples())
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<BatchDetail>, Failure> {
-        Owner::batch(&self.log, prefix)
+        Owner::batch(&self.shown.log, prefix)
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Owner::verify(&self.log)
+        Owner::verify(&self.shown.log)
     }
 
     fn republish(&self, batch: BatchId) -> Result<Republish, Failure> {
-        let batches = self.log.batches().map_err(LogError::from)?;
+        let batches = self.shown.log.batches().map_err(LogError::from)?;
         match batches.iter().find(|(_, known)| known.id == batch).map(|(_, known)| known.status) {
             Some(BatchStatus::Filling | BatchStatus::Sealed) => return Ok(Republish::NotPublished),
             known => {
@@ -93,10 +99,18 @@ impl Owner for LogOwner {
         self.copies.forget(batch);
     }
 
+    fn tap(&self, wanted: Wanted) -> Result<Tapping, Failure> {
+        self.tap.open(wanted).ok_or_else(|| {
+            let full =
+                anyhow::anyhow!("as many tap this producer as may; end another `state tap`, then retry");
+            Failure::new(Exit::Unavailable, full)
+        })
+    }
+
     fn follow(&self) -> Option<(Vec<Published>, broadcast::Receiver<Published>)> {
         // Subscribe before reading the log: a batch published in between is sent twice rather than never.
         let coming = self.feed.subscribe();
-        let batches = self.log.batches().unwrap_or_default();
+        let batches = self.shown.log.batches().unwrap_or_default();
         let published = batches.iter().filter(|(_, batch)| batch.status == BatchStatus::Published);
         let mut recent: Vec<_> =
             published.rev().take(FEED_RECENT).map(|(_, batch)| Published { batch: batch.id }).collect();

@@ -9,18 +9,21 @@ use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use shared::schema::Schema;
 use shared::shutdown::Shutdown;
-use state::inspect::metrics::{activity_figures, producer_page};
-use state::log::{Log, LogError, LogReader, Resumed, Settings};
+use shared::systemd::ServiceManager;
+use state::inspect::status_line;
+use state::log::{Log, LogError, Resumed, Settings};
 use state::status::activity::{Activity, Component};
-use state::status::feed::Owner;
-use state::status::snapshot::ProducerSnapshot;
+use state::status::history::History;
+use state::status::tap::Tap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::alerts;
 use crate::append;
 use crate::counters::Counters;
 use crate::drain::drain;
 use crate::log_owner;
+use crate::shown::Shown;
 use crate::source::{Shared, run_connections};
 use crate::transform::{Filter, Transform};
 use crate::upload::Uploader;
@@ -46,6 +49,8 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let schema = config.schema.load()?;
     let transform = transform(&config, &schema)?;
+    let manager = ServiceManager::of_environment(clock.clone());
+    let start = manager.begin_start("opening the log");
     let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let (known, resuming) = (log.known(), log.has_history());
@@ -67,31 +72,47 @@ pub(crate) async fn run(
     let copies = UploadCopies::open(&config.log.dir, room)?;
     tokio::spawn(copies.clone().make_room_until_stopped(clock.clone(), shutdown.clone()));
     let activity = Activity::new(clock.clone());
-    let appender = append::start(log, activity.reporter(Component::Log), clock.clone(), shutdown.clone())?;
+    let (reporter, watched) = (activity.reporter(Component::Log), manager.watch("log"));
+    let appender = append::start(log, reporter, watched, clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
-    let (log, socket) = (reader.clone(), config.producer_socket());
+    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let shown = Shown {
+        log: reader.clone(),
+        activity: activity.clone(),
+        counters: counters.clone(),
+        history: History::new(clock.clone()),
+    };
+    let (owned, socket, tap) = (shown.clone(), config.producer_socket(), Tap::default());
     if let Some(dir) = socket.parent() {
         // Without it the socket fails, and says so; the stream is read all the same.
         let _missing = dirs::make("ingester.feed", dir);
     }
     let (status, feed) = log_owner::start(
-        log,
+        owned,
         copies.clone(),
         republish,
-        activity.clone(),
+        tap.clone(),
         socket,
         clock.clone(),
         shutdown.clone(),
     );
-    let counters = Arc::new(Counters::new(transform.filter_names()));
-    let shown = (counters.clone(), activity.clone());
-    serve_metrics(&config, reader.clone(), shown, clock.clone(), shutdown.clone());
+    shown.clone().serve(&config, clock.clone(), shutdown.clone());
+    // A drain reads nothing, and has none of their secrets.
+    if !only_drain {
+        let (log, counters) = (reader.clone(), counters.clone());
+        let telling = alerts::start(&config, log, counters, activity.clone(), &clock, &shutdown)?;
+        tokio::spawn(telling);
+    }
     let uploader =
         Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone())
             .with_copies(copies, to_republish)
             .with_reporter(activity.reporter(Component::Upload));
-    let uploader = tokio::spawn(uploader.run(resumed, appender.sealed_batches, shutdown.clone()));
+    let uploading = uploader.run(resumed, appender.sealed_batches, shutdown.clone());
+    let uploader = tokio::spawn(manager.watch("upload").run(uploading));
+    let line = move || Some(status_line::producer(&shown.snapshot().ok()?));
+    manager.keep_told(line, config.shutdown.timeout.0, shutdown.clone());
+    start.ready(if only_drain { "draining the log" } else { "connecting to the stream" });
     let (adobe, cache) = (&config.adobe, Some(config.token_cache()));
     let reading = async {
         if only_drain {
@@ -99,7 +120,7 @@ pub(crate) async fn run(
             return drain(reader, appender.stream, clock.clone(), &shutdown).await;
         }
         let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
-        run_connections(shared.with_activity(activity), transform, resuming, &shutdown).await
+        run_connections(shared.with_activity(activity).with_tap(tap), transform, resuming, &shutdown).await
     };
 
     let parts = Parts { uploader, status, log: appender.ended };
@@ -121,24 +142,6 @@ pub(crate) async fn run(
     ended?;
     tracing::info!("stopped");
     Ok(())
-}
-
-fn serve_metrics(
-    config: &Config,
-    log: LogReader,
-    (counters, activity): (Arc<Counters>, Activity),
-    clock: Clock,
-    shutdown: Shutdown,
-) {
-    let wall = clock.clone();
-    let page = move || {
-        let snapshot = ProducerSnapshot { components: activity.components(), ..Owner::snapshot(&log)? };
-        let mut page = producer_page(&snapshot, wall.wall());
-        counters.show(&mut page);
-        activity_figures(&mut page, &activity, wall.wall());
-        Ok(page)
-    };
-    tokio::spawn(shared::admin::serve(config.metrics.producer_listen.clone(), page, clock, shutdown));
 }
 
 struct Parts {

@@ -122,7 +122,7 @@ Exit codes:
   130  ended at once by a second signal";
 
 /// The command and all below it, with the exit codes at the end of their help.
-fn with_codes(command: Command) -> Command {
+pub fn with_codes(command: Command) -> Command {
     let names: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let examples = command.get_after_help().map(|examples| format!("{examples}\n\n")).unwrap_or_default();
     let command = command.after_help(examples + CODES);

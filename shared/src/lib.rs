@@ -4,6 +4,8 @@
 pub mod admin;
 pub mod telemetry;
 
+pub mod systemd;
+
 pub mod report;
 
 pub mod object_store;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::Path;
 
-use shared::config::keys::{KEYS, SECTIONS};
-use shared::config::{Config, ConfigError, Secrets, Type};
+use shared::config::keys::{KEYS, LISTS, SECTIONS};
+use shared::config::{AlertKind, Config, ConfigError, Secrets, Severity, Type};
 
 const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
 
@@ -41,6 +41,15 @@ fn with(section: &str, line: &str) -> String {
     out
 }
 
+fn is_in_list(path: &str) -> bool {
+    LISTS.iter().any(|list| path.split_once('.').is_some_and(|(section, _)| section == *list))
+}
+
+/// The example with a target of these lines.
+fn with_target(lines: &str) -> String {
+    format!("{EXAMPLE}\n[[alert_target]]\n{lines}\n")
+}
+
 #[test]
 fn the_example_file_loads() {
     let config = parse(EXAMPLE, &[]).unwrap();
@@ -55,12 +64,12 @@ fn documentation() -> String {
          One TOML file for both services, given by `--config` or `LIVESTREAM_CONFIG`. It is checked as a whole before\n\
          anything is opened: an unknown key, a wrong type or a value out of range ends the program with code 78 and a\n\
          message that names the key. `deploy/pipeline.example.toml` is a file to start from.\n\n\
-         Any key outside `[[filter]]` can be overridden by the environment: `redshift.password` by\n\
-         `LIVESTREAM__REDSHIFT__PASSWORD`. Secrets can also stand in a file of their own, named by the key with `_file`\n\
+         Any key outside `[[filter]]` and `[[alert_target]]` can be overridden by the environment: `redshift.password` by\n\
+         `LIVESTREAM__REDSHIFT__PASSWORD`, and the secrets of a target by its name. Secrets can also stand in a file of their own, named by the key with `_file`\n\
          appended. A secret is never printed.\n\n\
          Durations are a whole number and `ms`, `s`, `m`, `h` or `d`; sizes a whole number and `B`, `KiB`, `MiB`, `GiB`\n\
          or `TiB`. Addresses must be https; plain http is accepted towards loopback only.\n\n\
-         The environment also says how every HTTPS request (Adobe, S3, STS, passwords of Redshift) leaves the machine:\n\
+         The environment also says how every HTTPS request (Adobe, S3, STS, passwords of Redshift, alerts) leaves the machine:\n\
          `HTTPS_PROXY` (or `ALL_PROXY`) names an `http://` or `https://` proxy, also with user and password; `NO_PROXY` lists\n\
          hosts, domains, addresses and networks (`10.0.0.0/8`) to reach directly, at every port: an entry that fits no host, such\n\
          as `10.*`, is a warning. `SSL_CERT_FILE` and `SSL_CERT_DIR` name the authorities (PEM) to\n\
@@ -110,7 +119,7 @@ fn the_documentation_says_what_the_code_does() {
 
 #[test]
 fn every_example_in_the_documentation_is_accepted() {
-    for key in KEYS.iter().filter(|key| !key.path.starts_with("filter.")) {
+    for key in KEYS.iter().filter(|key| !is_in_list(key.path)) {
         let (section, name) = key.path.split_once('.').unwrap();
         let text = with(section, &format!("{name} = {}", key.example));
         // A secret and its file exclude each other; that rule has a test of its own.
@@ -178,6 +187,10 @@ fn a_stream_is_damaged_after_200_unreadable_records_and_never_with_0() {
 
 #[test]
 fn a_wrong_value_is_named_by_its_key() {
+    for token in ["short", "a token with blanks in it"] {
+        let said = complaint(&format!("{EXAMPLE}\n[metrics]\ntoken = \"{token}\"\n"), &[]);
+        assert!(said.contains("metrics.token: must be 16 to 256 letters"), "{token}: {said}");
+    }
     for (section, line, expected) in [
         ("log", "commit_rows = 0", "log.commit_rows: must be between 1 and 10000, not 0"),
         (
@@ -277,7 +290,7 @@ fn a_share_is_a_fraction() {
 #[test]
 fn what_is_missing_is_named_with_an_example() {
     let said = complaint("", &[]);
-    for key in KEYS.iter().filter(|key| key.default.is_none() && !key.path.starts_with("filter.")) {
+    for key in KEYS.iter().filter(|key| key.default.is_none() && !is_in_list(key.path)) {
         assert!(said.contains(&format!("{}: is missing; for example", key.path)), "{}: {said}", key.path);
     }
 }
@@ -388,7 +401,11 @@ fn no_secret_is_ever_printed() {
             format!("{name} = [\"{secret}\"]"),
             format!("{name} = \"{secret}"),
         ] {
-            match parse(&with(section, &broken), &[]) {
+            let text = match section {
+                "alert_target" => with_target(&format!("name = \"a\"\nkind = \"slack\"\n{broken}")),
+                _ => with(section, &broken),
+            };
+            match parse(&text, &[]) {
                 Ok(config) => texts.insert(format!("{config:?}")),
                 Err(error) => texts.insert(format!("{error} {error:?}")),
             };
@@ -402,6 +419,79 @@ fn no_secret_is_ever_printed() {
     for text in texts {
         assert!(!text.contains(secret), "{text}");
     }
+}
+
+#[test]
+fn a_target_has_its_secrets_from_the_file_of_configuration_a_file_or_a_variable_by_its_name() {
+    let chat = "name = \"night-chat\"\nkind = \"slack\"";
+    let url = "https://hooks.example/T0";
+    let given = parse(&with_target(&format!("{chat}\nurl = \"{url}\"")), &[]).unwrap();
+    assert_eq!(given.alert_targets[0].url.reveal(), url);
+    assert_eq!(given.alert_targets[0].severity, Severity::Warning);
+    let set = parse(&with_target(chat), &[("LIVESTREAM__ALERT_TARGET__NIGHT_CHAT__URL", url)]).unwrap();
+    assert_eq!(set.alert_targets[0].url.reveal(), url);
+    let said = complaint(&with_target(chat), &[]);
+    let variable = "the variable LIVESTREAM__ALERT_TARGET__NIGHT_CHAT__URL";
+    assert!(said.contains("alert_target \"night-chat\": url is missing: set it, url_file or"), "{said}");
+    assert!(said.contains(variable), "{said}");
+    for unknown in ["OTHER__URL", "NIGHT_CHAT__KIND", "URL"] {
+        let variable = format!("LIVESTREAM__ALERT_TARGET__{unknown}");
+        let said = complaint(&with_target(&format!("{chat}\nurl = \"{url}\"")), &[(&variable, "slack")]);
+        assert!(said.contains(&format!("{variable}: unknown key")), "{said}");
+    }
+    for (secrets, needed) in [
+        (Secrets::Unused, false),
+        (Secrets::Store, false),
+        (Secrets::Producer, true),
+        (Secrets::Alerts, true),
+    ] {
+        let parsed = Config::parse(&with_target(chat), Path::new("x"), std::iter::empty(), secrets);
+        assert_eq!(parsed.is_err(), needed, "{secrets:?}");
+    }
+}
+
+#[test]
+fn a_target_that_cannot_be_told_is_named_with_the_rule_and_never_with_its_address() {
+    for (lines, expected) in [
+        ("kind = \"slack\"\nurl = \"http://hunter2.example/\"", "alert_target \"a\": url: must be https"),
+        ("kind = \"json\"\nurl = \"hunter2\"", "alert_target \"a\": url: is not an address"),
+        ("kind = \"pagerduty\"", "alert_target \"a\": routing_key is missing: set it, routing_key_file or"),
+        ("kind = \"slack\"\nrouting_key = \"hunter2\"", "routing_key belongs to kind = \"pagerduty\""),
+        ("kind = \"slack\"\nurl = \"hunter2\"\nurl_file = \"/x\"", "url is set twice: here and in url_file"),
+        ("kind = \"mail\"", "alert_target[0].kind: unknown variant `mail`"),
+        ("kind = \"json\"\nseverity = \"info\"", "alert_target[0].severity: unknown variant `info`"),
+        (
+            "kind = \"json\"\nurl = \"https://a.example\"\nuri = \"x\"",
+            "alert_target.uri: unknown key; did you mean `url`?",
+        ),
+    ] {
+        let said = complaint(&with_target(&format!("name = \"a\"\n{lines}")), &[]);
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{lines}: {said}");
+    }
+    let said = complaint(&with_target("name = \"a b\"\nkind = \"pagerduty\"\nrouting_key = \"k\""), &[]);
+    assert!(said.contains("alert_target.name must be 1 to 32 letters"), "{said}");
+    let one = "kind = \"pagerduty\"\nrouting_key = \"k\"";
+    let two = with_target(&format!("name = \"a-b\"\n{one}\n[[alert_target]]\nname = \"A_B\"\n{one}"));
+    assert!(complaint(&two, &[]).contains("another target is called so"));
+    let said = complaint(&format!("alert_target = 5\n{EXAMPLE}"), &[]);
+    assert!(said.contains("alert_target: must be a list of tables: write `[[alert_target]]`"), "{said}");
+    for (line, expected) in [
+        ("repeat = \"1s\"", "alerts.repeat: must be between 1m and 30d"),
+        ("producer_heartbeat = \"http://hunter2.example\"", "alerts.producer_heartbeat: must be https"),
+        ("docs = \"\"", "alerts.docs: must not be empty"),
+    ] {
+        let said = complaint(&format!("{EXAMPLE}\n[alerts]\n{line}\n"), &[]);
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{line}: {said}");
+    }
+}
+
+#[test]
+fn the_targets_the_example_suggests_are_accepted() {
+    let (before, targets) = EXAMPLE.split_once("# [[alert_target]]").unwrap();
+    let (targets, after) = targets.split_once("\n[logging]").unwrap();
+    let text = format!("{before}[[alert_target]]{}\n[logging]{after}", targets.replace("\n# ", "\n"));
+    let kinds: Vec<_> = parse(&text, &[]).unwrap().alert_targets.iter().map(|target| target.kind).collect();
+    assert_eq!(kinds, [AlertKind::Slack, AlertKind::PagerDuty]);
 }
 
 #[test]

@@ -2,7 +2,10 @@
 //! services answer questions, and what `state` shows of them. Each module uses only those below it.
 
 pub mod cli;
+mod tap;
+mod watch;
 pub mod inspect;
+pub mod alerts;
 pub mod status;
 pub mod log;
 pub mod loads;
@@ -11,6 +14,6 @@ mod limits;
 pub mod store;
 pub mod failpoints;
 
-pub use status::service::Part;
+pub use status::service::{Part, Silent};
 pub use store::lock::{holder, in_use};
 pub use verdict::{Checked, Fault};

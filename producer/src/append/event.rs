@@ -1,8 +1,10 @@
 //! What the thread receives: records and sessions of the stream, and reports of what S3 has confirmed.
 
-use chrono::{DateTime, Utc};
-use state::log::{Chosen, HitId, Upload};
+use state::log::{Chosen, Upload};
 use tokio::sync::oneshot;
+
+use crate::append::decoded::Decoded;
+use crate::append::tapped::TappedBlock;
 
 /// What a connection sends, in the order of the stream. First the connection's number, from 0.
 #[derive(Debug)]
@@ -24,43 +26,8 @@ pub struct Block {
     pub rows: Vec<u8>,
     /// What each record became.
     pub records: Vec<Decoded>,
-}
-
-/// What a record became.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Decoded {
-    /// A row: the bytes of `Block::rows` from where the last one ended.
-    Row {
-        /// Where it ends.
-        end: usize,
-        /// Its identity.
-        hit: Option<HitId>,
-        /// Its `receivedTimeGMT`.
-        received: Option<DateTime<Utc>>,
-    },
-    /// Its hit is in the log: the rest of the record was not read.
-    Known {
-        /// Its identity.
-        hit: HitId,
-        /// Its `receivedTimeGMT`.
-        received: Option<DateTime<Utc>>,
-    },
-    /// A filter dropped it.
-    Filtered {
-        /// The filter's position in the list.
-        rule: usize,
-        /// Its `receivedTimeGMT`: the stream is read so far.
-        received: Option<DateTime<Utc>>,
-    },
-    /// It cannot become a row.
-    Rejected {
-        /// As received.
-        record: Vec<u8>,
-        /// The kind of its reason, as metrics count it.
-        code: &'static str,
-        /// Why.
-        reason: String,
-    },
+    /// What somebody who taps is shown of them; None while nobody does.
+    pub(crate) tapped: Option<Box<TappedBlock>>,
 }
 
 /// What the uploader reports. Each report is answered when the log has noted it.

@@ -5,8 +5,11 @@
 
 mod writer;
 mod event;
+pub(crate) mod tapped;
+mod decoded;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Block, ConnectionEvent, Decoded, UploadReport};
+pub use decoded::Decoded;
+pub use event::{Block, ConnectionEvent, UploadReport};
 pub(crate) use writer::{Appender, start};

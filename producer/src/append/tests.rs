@@ -6,6 +6,7 @@ use shared::clock::Clock;
 use shared::ids::Instance;
 use shared::layout::Compression;
 use shared::shutdown::Shutdown;
+use shared::systemd::Loop;
 use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
 use state::status::activity::{Activity, Component};
 
@@ -47,7 +48,7 @@ fn settings(dir: &Path) -> Settings {
 fn one_row(low: u64) -> Block {
     let rows = format!("{low}~row\n").into_bytes();
     let hit = Some(HitId { high: 1, low });
-    Block { records: vec![Decoded::Row { end: rows.len(), hit, received: None }], rows }
+    Block { records: vec![Decoded::Row { end: rows.len(), hit, received: None }], rows, tapped: None }
 }
 
 /// Moves the clock on until it is so, and returns by how much.
@@ -78,9 +79,8 @@ async fn a_clock_that_is_set_back_holds_up_neither_the_rows_of_a_quiet_stream_no
     let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
     let begun = clock.wall();
-    let mut appender =
-        start(log, Activity::new(clock.clone()).reporter(Component::Log), clock.clone(), Shutdown::new())
-            .unwrap();
+    let reporter = Activity::new(clock.clone()).reporter(Component::Log);
+    let mut appender = start(log, reporter, Loop::default(), clock.clone(), Shutdown::new()).unwrap();
 
     appender.stream.send(ConnectionEvent::Started(0)).await.unwrap();
     appender.stream.send(ConnectionEvent::Block(0, one_row(1))).await.unwrap();
@@ -121,9 +121,8 @@ async fn a_batch_that_was_begun_by_a_clock_that_was_ahead_is_closed_after_its_ag
     let (log, _) = Log::open(settings(dir.path()), clock.now()).unwrap();
     let reader = log.reader();
     assert_eq!(sealed(&reader), 0);
-    let appender =
-        start(log, Activity::new(clock.clone()).reporter(Component::Log), clock.clone(), Shutdown::new())
-            .unwrap();
+    let reporter = Activity::new(clock.clone()).reporter(Component::Log);
+    let appender = start(log, reporter, Loop::default(), clock.clone(), Shutdown::new()).unwrap();
     let took = until("a batch", &clock, &reader, |log| sealed(log) == 1).await;
     assert!(took < Duration::from_secs(5), "{took:?}");
     let Appender { stream, upload_reports, ended, .. } = appender;

@@ -5,11 +5,13 @@ use std::io;
 use shared::clock::{Clock, Steady};
 use shared::human;
 use shared::shutdown::Shutdown;
-use state::log::{Committed, Log, LogError};
+use shared::systemd::Loop;
+use state::log::{Committed, Log, LogError, Staged};
 use state::status::activity::Reporter;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::append::event::{Block, ConnectionEvent, Decoded, UploadReport};
+use crate::append::decoded::Decoded;
+use crate::append::event::{Block, ConnectionEvent, UploadReport};
 
 const BLOCKS_WAITING: usize = 4;
 const REPORTS_WAITING: usize = 64;
@@ -24,7 +26,13 @@ pub(crate) struct Appender {
     pub(crate) ended: oneshot::Receiver<Result<(), LogError>>,
 }
 
-pub(crate) fn start(log: Log, reporter: Reporter, clock: Clock, shutdown: Shutdown) -> io::Result<Appender> {
+pub(crate) fn start(
+    log: Log,
+    reporter: Reporter,
+    watched: Loop,
+    clock: Clock,
+    shutdown: Shutdown,
+) -> io::Result<Appender> {
     let (stream, from_stream) = mpsc::channel(BLOCKS_WAITING);
     let (upload_reports, reports) = mpsc::channel(REPORTS_WAITING);
     // Unbounded, but never more than there are sealed batches in the log, whose size is bounded.
@@ -34,7 +42,7 @@ pub(crate) fn start(log: Log, reporter: Reporter, clock: Clock, shutdown: Shutdo
     std::thread::Builder::new().name("append".to_owned()).spawn(move || {
         let writer = Writer { log, reporter, clock, sealed, full: false, stopping: false, dropping: false };
         // Nobody waits for the end any more when the time for an orderly stop has run out.
-        let _ = end.send(runtime.block_on(writer.run(from_stream, reports, &shutdown)));
+        let _ = end.send(runtime.block_on(watched.run(writer.run(from_stream, reports, &shutdown))));
     })?;
     Ok(Appender { stream, upload_reports, sealed_batches, ended })
 }
@@ -110,13 +118,17 @@ impl Writer {
     fn append(&mut self, connection: u8, block: &Block) -> Result<(), LogError> {
         let now = self.clock.now();
         let mut start = 0;
+        let mut staged: Option<Vec<Staged>> = block.tapped.as_ref().map(|_| Vec::new());
         for record in &block.records {
             match record {
                 Decoded::Row { end, hit, received } => {
                     let row = block.rows.get(start..*end);
                     let row = row.ok_or_else(|| LogError::Missing("row that a block names".to_owned()))?;
-                    self.log.stage_row(connection, *hit, *received, row, now);
+                    let became = self.log.stage_row(connection, *hit, *received, row, now);
                     start = *end;
+                    if let Some(staged) = &mut staged {
+                        staged.push(became);
+                    }
                 }
                 Decoded::Known { hit, received } => self.log.stage_known(connection, *hit, *received, now),
                 Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
@@ -127,6 +139,9 @@ impl Writer {
             if self.log.commit_is_due() {
                 self.log.submit(self.clock.now())?;
             }
+        }
+        if let Some((tapped, staged)) = block.tapped.as_ref().zip(staged) {
+            tapped.show(connection, now.wall, &block.records, &staged);
         }
         Ok(())
     }

@@ -4,3 +4,5 @@ pub(crate) mod check;
 pub(crate) mod schema;
 pub(crate) mod replay;
 pub(crate) mod import;
+pub(crate) mod init;
+pub(crate) mod files;

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
+use state::status::tap::{Altered, Tap};
 
 use super::damage::DamageDetector;
 use super::frame::Frame;
 use super::resume::{CatchUp, Resume};
+use crate::append::tapped::TappedBlock;
 use crate::append::{Block, Decoded};
 use crate::counters::{Counters, TOO_LONG};
 use crate::transform::{ColumnCounts, Identity, Outcome, Transform};
@@ -23,6 +25,8 @@ pub(crate) struct BlockBuilder {
     /// Finds hits that are not transformed.
     pub(super) resume: Option<Resume>,
     pub(super) damage: DamageDetector,
+    tap: Tap,
+    filter_names: Arc<[String]>,
     block: Block,
     rejected: usize,
     /// Records so far.
@@ -34,8 +38,26 @@ pub(crate) struct BlockBuilder {
 impl BlockBuilder {
     pub(crate) fn new(transform: Transform, counters: Arc<Counters>) -> Self {
         let filtered = vec![0; transform.filter_names().len()];
-        let (resume, damage, block) = Default::default();
-        Self { transform, resume, damage, block, rejected: 0, count: 0, filtered, counters }
+        let filter_names = transform.filter_names().into();
+        let (resume, damage, tap, block) = Default::default();
+        Self {
+            transform,
+            resume,
+            damage,
+            tap,
+            filter_names,
+            block,
+            rejected: 0,
+            count: 0,
+            filtered,
+            counters,
+        }
+    }
+
+    /// Shows records to those who tap this.
+    pub(super) fn with_tap(mut self, tap: Tap) -> Self {
+        self.tap = tap;
+        self
     }
 
     /// Adds a line. True when the block is full: [take](Self::take) it before the next line.
@@ -46,7 +68,7 @@ impl BlockBuilder {
                 match self.resume.as_mut().and_then(|resume| resume.find(record, in_doubt)) {
                     Some(Identity { hit, received }) => {
                         self.damage.readable();
-                        self.push(Decoded::Known { hit, received: time(received) });
+                        self.push(record, Decoded::Known { hit, received: time(received) });
                     }
                     None => {
                         let outcome = self.transform.record(record, &mut self.block.rows);
@@ -85,7 +107,8 @@ impl BlockBuilder {
         }
         self.count_altered();
         let rows = Vec::with_capacity(self.block.rows.len());
-        Some(std::mem::replace(&mut self.block, Block { rows, records: Vec::with_capacity(BLOCK_RECORDS) }))
+        let next = Block { rows, records: Vec::with_capacity(BLOCK_RECORDS), tapped: None };
+        Some(std::mem::replace(&mut self.block, next))
     }
 
     /// Logs what each filter dropped in this session, and what was altered since the process started.
@@ -148,21 +171,44 @@ impl BlockBuilder {
                 return;
             }
         };
-        self.push(decoded);
+        self.push(record, decoded);
     }
 
     /// Adds a record that cannot become a row. True when the block is full.
     pub(crate) fn reject(&mut self, record: &[u8], code: &'static str, reason: String) -> bool {
         self.rejected += record.len();
         self.counters.rejected(code);
-        self.push(Decoded::Rejected { record: record.to_vec(), code, reason });
+        self.push(record, Decoded::Rejected { record: record.to_vec(), code, reason });
         self.is_full()
     }
 
-    fn push(&mut self, decoded: Decoded) {
+    fn push(&mut self, record: &[u8], decoded: Decoded) {
+        // With its first record, not when the block before it was full: that may be long ago.
+        if self.block.records.is_empty() {
+            self.block.tapped = TappedBlock::begin(&self.tap, &self.filter_names);
+        }
+        if self.block.tapped.is_some() {
+            self.keep(record, &decoded);
+        }
         self.block.records.push(decoded);
         self.count += 1;
         self.counters.records.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For those who tap, since nobody has the record later.
+    #[cold]
+    fn keep(&mut self, record: &[u8], decoded: &Decoded) {
+        let (transform, position) = (&self.transform, self.block.records.len());
+        let altered = || {
+            let altered = transform.last_altered();
+            let altered = altered.filter(|_| matches!(decoded, Decoded::Row { .. }));
+            altered
+                .map(|(column, counts)| Altered { column: column.to_owned(), how: counts.words() })
+                .collect()
+        };
+        if let Some(tapped) = &mut self.block.tapped {
+            tapped.keep(position, decoded, record, altered);
+        }
     }
 
     fn is_full(&self) -> bool {

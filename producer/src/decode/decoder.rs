@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Receiver;
 
+use state::status::tap::Tap;
+
 use super::blocks::BlockBuilder;
 use super::damage::DamageDetector;
 use super::frame::{Frame, Framer};
@@ -25,6 +27,8 @@ pub struct Reading {
     pub resume: Option<Resume>,
     /// Decides when unreadable records are damage.
     pub damage: DamageDetector,
+    /// Shows records to those who tap the producer.
+    pub tap: Tap,
 }
 
 impl From<usize> for Reading {
@@ -82,9 +86,9 @@ pub(super) struct Decoder {
 
 impl Decoder {
     pub(super) fn new(transform: Transform, reading: Reading, counters: Arc<Counters>) -> Self {
-        let Reading { max_record_bytes, resume, damage } = reading;
+        let Reading { max_record_bytes, resume, damage, tap } = reading;
         let framer = Framer::new(max_record_bytes);
-        let mut blocks = BlockBuilder::new(transform, counters.clone());
+        let mut blocks = BlockBuilder::new(transform, counters.clone()).with_tap(tap);
         (blocks.resume, blocks.damage) = (resume, damage);
         Self { framer, blocks, counters, ended: None }
     }

@@ -237,7 +237,7 @@ impl Connection {
         broken: watch::Receiver<u64>,
         shutdown: &Shutdown,
     ) -> Option<Next> {
-        let Shared { config, counters, out, known, clock, .. } = &self.shared;
+        let Shared { config, counters, out, known, clock, tap, .. } = &self.shared;
         // With the wait for a log that is full: the session lasts as long as Adobe's connection.
         let begun = clock.steady();
         out.send(ConnectionEvent::Started(self.number)).await.ok()?;
@@ -245,7 +245,8 @@ impl Connection {
         let max_record_bytes = usize::try_from(config.max_record_bytes.0).unwrap_or(usize::MAX);
         let damage = self.damage.next_session(config.damaged_after, max_record_bytes);
         let resume = Some(Resume::new(known.clone(), clock.clone()));
-        let (transform, reading) = (self.transform.clone(), Reading { max_record_bytes, resume, damage });
+        let (transform, reading) =
+            (self.transform.clone(), Reading { max_record_bytes, resume, damage, tap: tap.clone() });
         let started = decode::start(self.number, transform, reading, counters.clone(), input, out.clone());
         let threads = match started {
             Ok(threads) => threads,

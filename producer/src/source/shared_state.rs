@@ -12,6 +12,7 @@ use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
 use state::log::KnownHits;
 use state::status::activity::Activity;
+use state::status::tap::Tap;
 use tokio::sync::{mpsc, watch};
 
 use crate::append::ConnectionEvent;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub(crate) seen: SeenRecords,
     /// Where each connection reports what it is doing.
     pub(crate) activity: Activity,
+    /// Shows records to those who tap the producer.
+    pub(crate) tap: Tap,
 }
 
 impl Shared {
@@ -57,14 +60,32 @@ impl Shared {
         })?;
         let tokens = Tokens::new(http.clone(), config, cache, clock.clone())
             .map_err(|error| Failure::new(Exit::Config, error))?;
-        let (broken, catch_up_times, seen) = Default::default();
+        let (broken, catch_up_times, seen, tap) = Default::default();
         let (config, activity) = (config.clone(), Activity::new(clock.clone()));
-        Ok(Self { config, http, tokens, counters, out, known, clock, broken, catch_up_times, seen, activity })
+        Ok(Self {
+            config,
+            http,
+            tokens,
+            counters,
+            out,
+            known,
+            clock,
+            broken,
+            catch_up_times,
+            seen,
+            activity,
+            tap,
+        })
     }
 
     /// Reports to the activity of the service.
     pub(crate) fn with_activity(self, activity: Activity) -> Self {
         Self { activity, ..self }
+    }
+
+    /// Shows records to those who tap this.
+    pub(crate) fn with_tap(self, tap: Tap) -> Self {
+        Self { tap, ..self }
     }
 }
 

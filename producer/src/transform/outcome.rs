@@ -108,6 +108,23 @@ impl ColumnCounts {
         self.rejected += other.rejected;
     }
 
+    /// What was done to the values, in one word for each kind.
+    pub(crate) fn words(&self) -> String {
+        let Self { cut, nulled, rounded, nuls, replaced, invalid, delimiters, rejected } = *self;
+        let kinds = [
+            (cut, "cut"),
+            (nulled, "null"),
+            (rounded, "rounded"),
+            (nuls, "nuls"),
+            (replaced, "surrogates"),
+            (invalid, "invalid"),
+            (delimiters, "delimiter"),
+            (rejected, "rejected"),
+        ];
+        let words: Vec<_> = kinds.into_iter().filter(|(count, _)| *count > 0).map(|(_, word)| word).collect();
+        words.join(" ")
+    }
+
     /// Whether everything was stored as it was sent.
     pub fn is_zero(&self) -> bool {
         *self == Self::default()
@@ -119,7 +136,7 @@ impl ColumnCounts {
 pub(super) struct Stats {
     pub(super) names: Vec<String>,
     pub(super) counts: Vec<ColumnCounts>,
-    /// Those of the current record. They count when it becomes a row.
+    /// Those of the current record, or of the last one. They count when it becomes a row.
     pending: Vec<(usize, ColumnCounts)>,
     /// Rows whose record was no valid text.
     pub(super) mended: u64,
@@ -129,6 +146,16 @@ impl Stats {
     pub(super) fn new(schema: &Schema) -> Self {
         let names: Vec<_> = schema.in_row().map(|column| column.name.clone()).collect();
         Self { counts: vec![ColumnCounts::default(); names.len()], names, pending: Vec::new(), mended: 0 }
+    }
+
+    /// The next record begins.
+    pub(super) fn begin_record(&mut self) {
+        self.pending.clear();
+    }
+
+    /// What was altered in the last record, by column.
+    pub(super) fn last(&self) -> impl Iterator<Item = (&str, &ColumnCounts)> {
+        self.pending.iter().filter_map(|(column, counts)| Some((self.names.get(*column)?.as_str(), counts)))
     }
 
     /// A value of the current record was stored altered.
@@ -151,9 +178,9 @@ impl Stats {
     /// Ends the current record: it became a row or not, and was mended for that or not.
     pub(super) fn end_record(&mut self, is_row: bool, mended: bool) {
         self.mended += u64::from(is_row && mended);
-        for (column, altered) in self.pending.drain(..) {
-            if let Some(counts) = self.counts.get_mut(column).filter(|_| is_row) {
-                counts.add(&altered);
+        for (column, altered) in &self.pending {
+            if let Some(counts) = self.counts.get_mut(*column).filter(|_| is_row) {
+                counts.add(altered);
             }
         }
     }

@@ -57,6 +57,7 @@ impl Transform {
 
     /// Appends the record's row, one CSV line with its LF, to `row`; or nothing, if the outcome is another.
     pub fn record(&mut self, line: &[u8], row: &mut Vec<u8>) -> Outcome {
+        self.stats.begin_record();
         let read = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut self.mended);
         let text = match read {
             Ok(text) => text,
@@ -83,6 +84,11 @@ impl Transform {
     /// The names of the filters; `Outcome::Filtered` counts positions in this list.
     pub fn filter_names(&self) -> &[String] {
         &self.filter_names
+    }
+
+    /// What was altered in the row of the last record, by column.
+    pub(crate) fn last_altered(&self) -> impl Iterator<Item = (&str, &ColumnCounts)> {
+        self.stats.last()
     }
 
     /// Hands over what was altered or dropped since the last call, by column, and counts from zero.

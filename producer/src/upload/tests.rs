@@ -8,6 +8,7 @@ use shared::clock::Clock;
 use shared::config::{Config, Secrets};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
+use shared::systemd::Loop;
 use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
 use state::status::activity::{Activity, Component};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -109,6 +110,7 @@ async fn however_many_batches_wait_after_an_outage_no_more_than_s3_uploads_are_p
     let appender = append::start(
         log,
         Activity::new(clock.clone()).reporter(Component::Log),
+        Loop::default(),
         clock.clone(),
         shutdown.clone(),
     )
@@ -144,6 +146,7 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     let appender = append::start(
         log,
         Activity::new(clock.clone()).reporter(Component::Log),
+        Loop::default(),
         clock.clone(),
         shutdown.clone(),
     )
@@ -172,7 +175,8 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
         code: "not_json",
         reason: "a reason".to_owned(),
     };
-    let block = |records| Block { rows: Vec::new(), records: (0..records).map(reject).collect() };
+    let block =
+        |records| Block { rows: Vec::new(), records: (0..records).map(reject).collect(), tapped: None };
 
     // The first is there when the uploader has looked for what an earlier process left.
     Clock::system().sleep(Duration::from_millis(200)).await;

@@ -1,6 +1,6 @@
 //! What the value of a key may be, where it is one of a few words.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 macro_rules! choices {
     ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $value:ident = $word:literal,)* })*) => {$(
@@ -38,6 +38,11 @@ choices! {
     Acl { OfBucket = "", BucketOwnerFullControl = "bucket-owner-full-control", }
     /// `ingester.archive`
     Archive { Move = "move", Keep = "keep", Delete = "delete", }
+    /// `alert_target.kind`
+    AlertKind { Slack = "slack", PagerDuty = "pagerduty", Json = "json", }
+    /// `alert_target.severity`: how bad what an alert tells is. A critical one wakes somebody.
+    #[derive(PartialOrd, Ord, Serialize)]
+    Severity { Warning = "warning", Critical = "critical", }
     /// `logging.format`
     LogFormat { Human = "human", Json = "json", }
 }
@@ -51,6 +56,8 @@ pub enum Secrets {
     Ingester,
     /// S3's.
     Store,
+    /// Those of `[alerts]` and its targets.
+    Alerts,
     /// None.
     Unused,
 }
@@ -61,11 +68,15 @@ impl Secrets {
     }
 
     pub(super) fn s3(self) -> bool {
-        self != Self::Unused
+        !matches!(self, Self::Unused | Self::Alerts)
     }
 
     pub(super) fn redshift(self) -> bool {
         self == Self::Ingester
+    }
+
+    pub(super) fn alerts(self) -> bool {
+        matches!(self, Self::Producer | Self::Ingester | Self::Alerts)
     }
 }
 

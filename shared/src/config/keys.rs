@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use self::Type::{Boolean, Duration, Integer, Number, Path, Secret as Hidden, Size as Bytes, Text, Texts};
 use crate::config::choices::{
-    Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Severity, Tls,
 };
 use crate::config::copy_options::CopyOptions;
 use crate::config::pause;
@@ -58,6 +58,9 @@ pub struct Config {
     pub ingester: Ingester,
     pub quarantine: Quarantine,
     pub metrics: Metrics,
+    pub alerts: Alerts,
+    #[serde(rename = "alert_target")]
+    pub alert_targets: Vec<AlertTarget>,
     pub logging: Logging,
     pub shutdown: ShutdownSection,
     /// What its owner should know, a line each: keys that went.
@@ -230,9 +233,33 @@ section!(
     }
 );
 section!(
-    Metrics("metrics", "Where each service shows its figures to Prometheus (`/metrics`), and that it lives (`/healthz`).") {
-        producer_listen: String = key(Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's figures. Empty: none. They are neither encrypted nor protected by a password.");
-        ingester_listen: String = key(Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's figures. Empty: none.");
+    Metrics("metrics", "Where each service shows its page (`/`), its figures to Prometheus (`/metrics`), that it lives (`/healthz`) and whether it is ready (`/readyz`).") {
+        producer_listen: String = key(Text, Some(r#""127.0.0.1:9464""#), r#""0.0.0.0:9464""#, "Address and port of the producer's page and figures. Empty: none. Nothing of it is encrypted, and the figures need no token.");
+        ingester_listen: String = key(Text, Some(r#""127.0.0.1:9465""#), r#""0.0.0.0:9465""#, "Address and port of the ingester's page and figures. Empty: none.");
+        token: Secret = key(Hidden, Some(r#""""#), r#""0123456789abcdef0123456789abcdef""#, "The token that the page and its data ask for: 16 to 256 letters, digits, `.`, `_`, `~`, `-`, such as `openssl rand -hex 32` makes. Without one the page is served on loopback addresses only.");
+        token_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/page_token""#, "A file that holds it and nothing else.");
+    }
+);
+section!(
+    Alerts("alerts", "What every `[[alert_target]]` has in common, and where a service says that all is well. docs/OPERATIONS.md has the alerts.") {
+        repeat: Span = key(Duration, Some(r#""4h""#), r#""4h""#, "An alert that still stands is sent again after this time. 1m to 30d.").within("1m", "30d");
+        docs: String = key(Text, Some(r#""docs/OPERATIONS.md""#), r#""https://wiki.example.com/livestream/OPERATIONS.md""#, "Where your people read docs/OPERATIONS.md: each alert names this address with the heading that says what to do.");
+        producer_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "Address of a dead man's switch, which the producer calls (GET) while all is well: no critical alert stands and every target takes what it is sent. Give this, `alerts.producer_heartbeat_file`, or `LIVESTREAM__ALERTS__PRODUCER_HEARTBEAT`. Empty: none.");
+        producer_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/producer_heartbeat""#, "A file that holds the address and nothing else.");
+        ingester_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "The same of the ingester: another address, so that each service is missed when it is silent.");
+        ingester_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/ingester_heartbeat""#, "A file that holds the address and nothing else.");
+        heartbeat_interval: Span = key(Duration, Some(r#""1m""#), r#""1m""#, "How often it is called. 1s to 1d.").within("1s", "1d");
+    }
+);
+section!(
+    AlertTarget("alert_target", "Where alerts are sent, as a list of tables `[[alert_target]]`. Each service sends its own. `state alerts test` tries them.") {
+        name: String = key(Text, None, r#""oncall""#, "What the target is called in the log and in `state dump`: letters, digits, `-` and `_`, at most 32.");
+        kind: AlertKind = key(Text, None, r#""pagerduty""#, "`slack` (an incoming webhook of Slack or what understands the same), `pagerduty` (Events API v2) or `json` (an object for each alert).");
+        url: Secret = key(Hidden, Some(r#""""#), r#""https://hooks.slack.com/services/…""#, "The address to POST to. Give this, `url_file`, or the variable `LIVESTREAM__ALERT_TARGET__<NAME>__URL` (the name in capitals, `_` for `-`). With `pagerduty` not needed: Empty is `https://events.pagerduty.com/v2/enqueue`.");
+        url_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/slack_url""#, "A file that holds the address and nothing else.");
+        routing_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "With `pagerduty`, the integration key. Give this, `routing_key_file`, or `LIVESTREAM__ALERT_TARGET__<NAME>__ROUTING_KEY`.");
+        routing_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pagerduty_key""#, "A file that holds the key and nothing else.");
+        severity: Severity = key(Text, Some(r#""warning""#), r#""critical""#, "Send alerts of this severity and above: `warning` (all) or `critical` (what should wake somebody).");
     }
 );
 section!(
@@ -253,7 +280,7 @@ fn table_name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TableName, D:
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// Name, meaning and keys of a section. The keys of `filter` belong to each `[[filter]]` table.
+/// Name, meaning and keys of a section. The keys of a list belong to each of its tables.
 type Section = (&'static str, &'static str, &'static [Key]);
 
 /// Every section, in the order of the documentation.
@@ -269,9 +296,14 @@ pub const SECTIONS: &[Section] = &[
     Ingester::SECTION,
     Quarantine::SECTION,
     Metrics::SECTION,
+    Alerts::SECTION,
+    AlertTarget::SECTION,
     Logging::SECTION,
     ShutdownSection::SECTION,
 ];
+
+/// The sections that are lists of tables, `[[filter]]`.
+pub const LISTS: [&str; 2] = ["filter", "alert_target"];
 
 /// Every key, in the order of the documentation.
 pub static KEYS: LazyLock<Vec<Key>> =
@@ -279,6 +311,11 @@ pub static KEYS: LazyLock<Vec<Key>> =
 
 pub(super) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
+}
+
+/// A name as it stands in a variable, in small letters.
+pub(super) fn in_variable(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
 }
 
 /// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.

@@ -5,9 +5,8 @@ use std::path::Path;
 
 use crate::config::check;
 use crate::config::choices::{Auth, Login, Secrets};
-use crate::config::keys::Config;
-use crate::config::keys::ENV_PREFIX;
-use crate::config::problems::{ConfigError, Problems, unreadable};
+use crate::config::keys::{Alerts, Config, ENV_PREFIX};
+use crate::config::problems::{ConfigError, Problems, unreadable, unusable};
 use crate::config::resolve;
 use crate::egress::Egress;
 use crate::exit::{Exit, Failure, io_exit};
@@ -21,6 +20,7 @@ impl Config {
         let mut config = Self::parse(&text, path, resolve::environment(), secrets)
             .map_err(|error| Failure::new(Exit::Config, error))?;
         config.read_secret_files(secrets, path)?;
+        config.check_secret_addresses(path)?;
         if secrets != Secrets::Unused {
             config.s3.egress.read_authorities()?;
             config.adobe.egress = config.s3.egress.clone();
@@ -69,24 +69,34 @@ impl Config {
     fn read_secret_files(&mut self, secrets: Secrets, origin: &Path) -> Result<(), Failure> {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let password = secrets.redshift() && self.redshift.auth == Login::Password;
-        let files = [
+        let (adobe, s3, redshift) = (&mut self.adobe, &mut self.s3, &mut self.redshift);
+        let (metrics, alerts) = (&mut self.metrics, &mut self.alerts);
+        let producer = ("alerts.producer_heartbeat", &alerts.producer_heartbeat_file);
+        let ingester = ("alerts.ingester_heartbeat", &alerts.ingester_heartbeat_file);
+        let fixed = [
+            (secrets.adobe(), ("adobe.client_secret", &adobe.client_secret_file), &mut adobe.client_secret),
+            (jwt, ("adobe.jwt_key", &adobe.jwt_key_file), &mut adobe.jwt_key),
+            (secrets.s3(), ("s3.secret_access_key", &s3.secret_access_key_file), &mut s3.secret_access_key),
+            (secrets.s3(), ("s3.session_token", &s3.session_token_file), &mut s3.session_token),
+            (password, ("redshift.password", &redshift.password_file), &mut redshift.password),
             (
-                secrets.adobe(),
-                "adobe.client_secret",
-                &self.adobe.client_secret_file,
-                &mut self.adobe.client_secret,
+                secrets.adobe() || secrets.redshift(),
+                ("metrics.token", &metrics.token_file),
+                &mut metrics.token,
             ),
-            (jwt, "adobe.jwt_key", &self.adobe.jwt_key_file, &mut self.adobe.jwt_key),
-            (
-                secrets.s3(),
-                "s3.secret_access_key",
-                &self.s3.secret_access_key_file,
-                &mut self.s3.secret_access_key,
-            ),
-            (secrets.s3(), "s3.session_token", &self.s3.session_token_file, &mut self.s3.session_token),
-            (password, "redshift.password", &self.redshift.password_file, &mut self.redshift.password),
+            (secrets.alerts(), producer, &mut alerts.producer_heartbeat),
+            (secrets.alerts(), ingester, &mut alerts.ingester_heartbeat),
         ];
-        for (used, key, file, secret) in files {
+        let fixed = fixed.map(|(used, (key, file), secret)| (used, key.to_owned(), file, secret));
+        let of_targets = self.alert_targets.iter_mut().flat_map(|target| {
+            let key = |key: &str| format!("alert_target {:?}: {key}", target.name);
+            let keys = (key("url"), key("routing_key"));
+            [
+                (secrets.alerts(), keys.0, &target.url_file, &mut target.url),
+                (secrets.alerts(), keys.1, &target.routing_key_file, &mut target.routing_key),
+            ]
+        });
+        for (used, key, file, secret) in fixed.into_iter().chain(of_targets) {
             if used && !file.as_os_str().is_empty() {
                 let about = |exit, what: &str| {
                     let place = format!("configuration {}: {key}_file", origin.display());
@@ -107,6 +117,27 @@ impl Config {
                     return Err(about(Exit::Config, "is empty: write the secret into it"));
                 }
                 *secret = Secret::new(text);
+                if key == "metrics.token" && !check::is_token(secret) {
+                    return Err(about(Exit::Config, check::TOKEN_RULE));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks addresses that came from files. They are secrets, so no message shows them.
+    fn check_secret_addresses(&self, origin: &Path) -> Result<(), Failure> {
+        let Alerts { producer_heartbeat, ingester_heartbeat, .. } = &self.alerts;
+        let heartbeats = [
+            ("alerts.producer_heartbeat".to_owned(), producer_heartbeat),
+            ("alerts.ingester_heartbeat".to_owned(), ingester_heartbeat),
+        ];
+        let targets = self.alert_targets.iter();
+        let targets = targets.map(|target| (format!("alert_target {:?}: url", target.name), &target.url));
+        for (key, address) in heartbeats.into_iter().chain(targets) {
+            if let Some(rule) = unusable(address.reveal()).filter(|_| !address.is_empty()) {
+                let text = format!("configuration {}: {key} {rule}", origin.display());
+                return Err(Failure::new(Exit::Config, anyhow::anyhow!(text)));
             }
         }
         Ok(())

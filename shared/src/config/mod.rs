@@ -21,12 +21,13 @@ mod copy_options;
 pub mod pause;
 
 pub use choices::{
-    Acl, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets,
+    Severity, Tls,
 };
 pub use copy_options::{CopyOptions, CopyValue};
 pub use file::ConfigFile;
 pub use keys::{
-    Adobe, Batch, Config, ENV_PREFIX, FilterRule, Ingester, InstanceSection, Key, Log, Logging, Metrics,
-    Quarantine, Redshift, S3, SchemaSection, ShutdownSection, Type,
+    Adobe, AlertTarget, Alerts, Batch, Config, ENV_PREFIX, FilterRule, Ingester, InstanceSection, Key, Log,
+    Logging, Metrics, Quarantine, Redshift, S3, SchemaSection, ShutdownSection, Type,
 };
 pub use problems::ConfigError;

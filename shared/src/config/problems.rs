@@ -53,16 +53,12 @@ impl Problems {
         }
     }
 
-    /// Addresses must be https; plain http is for stand-ins on this machine's loopback.
+    /// As [`unusable`] says, with the address if it is none.
     pub(super) fn check_url(&mut self, key: &str, address: &str) {
-        match Url::parse(address) {
-            Ok(url) if url.scheme() == "https" && url.has_host() => {}
-            Ok(url) if url.scheme() == "http" && is_loopback(&url) => {}
-            Ok(url) if url.scheme() == "http" => {
-                self.add(key, "must be https; http is accepted only towards this machine's loopback");
-            }
-            Ok(_) => self.add(key, "must be an https address"),
-            Err(error) => self.add(key, format_args!("{address:?} is not an address: {error}")),
+        match (Url::parse(address), unusable(address)) {
+            (Err(error), _) => self.add(key, format_args!("{address:?} is not an address: {error}")),
+            (Ok(_), Some(rule)) => self.add(key, rule),
+            (Ok(_), None) => {}
         }
     }
 
@@ -72,6 +68,20 @@ impl Problems {
         } else {
             Err(ConfigError { origin: origin.to_owned(), problems: self.0 })
         }
+    }
+}
+
+/// Why an address is not to be used, without it: it may be a secret. Addresses must be https; plain http is for stand-ins
+/// on this machine's loopback.
+pub(super) fn unusable(address: &str) -> Option<&'static str> {
+    match Url::parse(address) {
+        Ok(url) if url.scheme() == "https" && url.has_host() => None,
+        Ok(url) if url.scheme() == "http" && is_loopback(&url) => None,
+        Ok(url) if url.scheme() == "http" => {
+            Some("must be https; http is accepted only towards this machine's loopback")
+        }
+        Ok(_) => Some("must be an https address"),
+        Err(_) => Some("is not an address: write it whole, https:// included"),
     }
 }
 

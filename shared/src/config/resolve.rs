@@ -5,7 +5,7 @@ use std::path::Path;
 use toml::Table;
 use toml::Value;
 
-use crate::config::keys::{self, ENV_PREFIX, KEYS, Key, SECTIONS, Type};
+use crate::config::keys::{self, ENV_PREFIX, KEYS, Key, LISTS, SECTIONS, Type};
 use crate::config::problems::{ConfigError, Problems};
 use crate::human::{Size, Span};
 
@@ -37,7 +37,12 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
     for (name, text) in env {
         let Some(rest) = name.strip_prefix(ENV_PREFIX) else { continue };
         let path = rest.to_lowercase().replacen("__", ".", 1);
-        let Some(key) = keys::find(&path).filter(|_| !path.starts_with("filter.")) else {
+        if set_of_target(&path, &text, table) {
+            continue;
+        }
+        let of_list =
+            LISTS.iter().any(|list| path.split_once('.').is_some_and(|(section, _)| section == *list));
+        let Some(key) = keys::find(&path).filter(|_| !of_list) else {
             problems.add(&name, unknown(&path, KEYS.iter().map(|key| key.path)));
             continue;
         };
@@ -55,6 +60,23 @@ fn override_from(env: impl Iterator<Item = (String, String)>, table: &mut Table,
             section.insert(name.to_owned(), value);
         }
     }
+}
+
+/// Sets a secret of a target, which `alert_target.name__key` names. False when there is no such target or secret.
+fn set_of_target(path: &str, text: &str, table: &mut Table) -> bool {
+    let named = path.strip_prefix("alert_target.").and_then(|rest| rest.rsplit_once("__"));
+    let Some((name, key)) = named else { return false };
+    let is_secret = |key: &Key| key.kind == Type::Secret;
+    let targets = table.get_mut("alert_target").and_then(Value::as_array_mut);
+    let mut targets = targets.into_iter().flatten().filter_map(Value::as_table_mut);
+    let called = |target: &Table| target.get("name").and_then(Value::as_str).map(keys::in_variable);
+    let target = targets.find(|target| called(target).is_some_and(|called| called == name));
+    let Some(target) = target.filter(|_| keys::find(&format!("alert_target.{key}")).is_some_and(is_secret))
+    else {
+        return false;
+    };
+    target.insert(key.to_owned(), Value::String(text.to_owned()));
+    true
 }
 
 /// A value as it would stand behind `=` in the file: blanks, line ends and a comment around it do not matter.
@@ -87,13 +109,15 @@ fn check_known(table: &Table, problems: &mut Problems) {
             continue;
         }
         match (section.as_str(), value) {
-            ("filter", Value::Array(rules)) if rules.iter().all(Value::is_table) => {
+            (list, Value::Array(rules)) if LISTS.contains(&list) && rules.iter().all(Value::is_table) => {
                 rules
                     .iter()
                     .filter_map(Value::as_table)
                     .for_each(|rule| check_section(section, rule, problems));
             }
-            ("filter", _) => problems.add(section, "must be a list of tables: write `[[filter]]`"),
+            (list, _) if LISTS.contains(&list) => {
+                problems.add(section, format_args!("must be a list of tables: write `[[{list}]]`"));
+            }
             (_, Value::Table(keys)) => check_section(section, keys, problems),
             _ => problems.add(section, format_args!("must be a section: write `[{section}]`")),
         }
@@ -139,7 +163,7 @@ fn one(word: &str) -> String {
 fn fill_defaults(table: &mut Table, problems: &mut Problems) {
     for key in KEYS.iter() {
         let Some((section, name)) = key.path.split_once('.') else { continue };
-        if section == "filter" {
+        if LISTS.contains(&section) {
             let rules = table.entry(section).or_insert_with(|| Value::Array(Vec::new()));
             let rules = rules.as_array_mut().map_or(&mut [][..], |rules| rules.as_mut_slice());
             rules.iter_mut().filter_map(Value::as_table_mut).for_each(|rule| fill(key, name, rule, problems));

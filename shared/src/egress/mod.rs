@@ -4,6 +4,8 @@
 //! Plain http is accepted towards loopback only, and the AWS chain uses it for the metadata of an instance or container.
 //! None of these may leave the machine through a proxy. So only `https` is ever proxied.
 
+mod client;
+
 mod environment;
 
 mod proxy;

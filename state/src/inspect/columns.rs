@@ -120,6 +120,15 @@ fn wrap_to(text: &str, indent: usize, width: usize, longest: usize) -> String {
     lines.join("\n")
 }
 
+/// What a line needs of its reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Something fails.
+    Red,
+    /// Something waits or is gone.
+    Yellow,
+}
+
 const RED: &str = "\u{1b}[31m";
 const YELLOW: &str = "\u{1b}[33m";
 const PLAIN: &str = "\u{1b}[0m";
@@ -127,26 +136,30 @@ const PLAIN: &str = "\u{1b}[0m";
 /// The text with a colour for each line that needs attention: red for what fails, yellow for what waits or is gone.
 #[must_use]
 pub fn coloured(text: &str) -> String {
-    let line = |line: &str| match colour(line) {
-        Some(colour) => format!("{colour}{line}{PLAIN}"),
+    let line = |line: &str| match tone(line) {
+        Some(Tone::Red) => format!("{RED}{line}{PLAIN}"),
+        Some(Tone::Yellow) => format!("{YELLOW}{line}{PLAIN}"),
         None => line.to_owned(),
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-fn colour(line: &str) -> Option<&'static str> {
+/// The colour of a line that needs attention.
+pub(crate) fn tone(line: &str) -> Option<Tone> {
     let label = line.split(' ').next().unwrap_or_default();
     let says = |words: &[&str]| words.iter().any(|word| line.contains(word));
     match label {
-        _ if line.trim_start().starts_with("ALERT ") || label == "✗" => Some(RED),
-        "stream" | "upload" | "discovery" | "load" | "archive" | "reconcile" | "log"
-            if says(&["FULL", " fails for ", " not connected for ", " held up for "]) =>
+        _ if line.trim_start().starts_with("ALERT ") || label == "✗" => Some(Tone::Red),
+        "alert" if says(&[" critical for "]) => Some(Tone::Red),
+        "alert" => Some(Tone::Yellow),
+        "stream" | "upload" | "discovery" | "load" | "archive" | "reconcile" | "log" | "alerts"
+            if says(&["FULL", " fails for ", " not connected for ", " held up for ", " not told for "]) =>
         {
-            Some(RED)
+            Some(Tone::Red)
         }
-        "producer" | "ingester" if says(&["not running"]) => Some(YELLOW),
-        "stream" if says(&["never connected", "not connected"]) => Some(YELLOW),
-        "paused" | "gaps" | "in" | "staged" => Some(YELLOW),
+        "producer" | "ingester" if says(&["not running"]) => Some(Tone::Yellow),
+        "stream" if says(&["never connected", "not connected"]) => Some(Tone::Yellow),
+        "paused" | "gaps" | "in" | "staged" => Some(Tone::Yellow),
         _ => None,
     }
 }
@@ -204,15 +217,15 @@ mod tests {
     #[test]
     fn what_needs_attention_has_a_colour() {
         for (line, expected) in [
-            ("log       FULL for 8s:", Some(RED)),
-            ("stream    connection 1 not connected for 1m10s; 2 failures, next in 52s:", Some(RED)),
-            ("    ALERT passing: 1023", Some(RED)),
-            ("producer  not running: read from its database in /x", Some(YELLOW)),
+            ("log       FULL for 8s:", Some(Tone::Red)),
+            ("stream    connection 1 not connected for 1m10s; 2 failures, next in 52s:", Some(Tone::Red)),
+            ("    ALERT passing: 1023", Some(Tone::Red)),
+            ("producer  not running: read from its database in /x", Some(Tone::Yellow)),
             ("producer  process 7", None),
             ("log       12,000 rows not yet in S3", None),
             ("pending  3 batches, 30,000 rows", None),
         ] {
-            assert_eq!(colour(line), expected, "{line}");
+            assert_eq!(tone(line), expected, "{line}");
         }
         assert_eq!(coloured("✗ a\nb"), "\u{1b}[31m✗ a\u{1b}[0m\nb");
     }

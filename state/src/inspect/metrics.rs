@@ -6,10 +6,12 @@ use chrono::{DateTime, Utc};
 use shared::clock;
 use shared::metrics::Page;
 
+use crate::alerts::rules::{self, IngesterFigures, ProducerFigures, Watched};
 use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::activity::{Activity, Component, ComponentStatus};
+use crate::status::alert::Alert;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 type Gauge = (&'static str, &'static str, f64);
@@ -41,6 +43,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
     gauges(&mut page, stream_gauges(snapshot, now));
     gauges(&mut page, room_gauges(snapshot));
+    alert_gauges(&mut page, ProducerFigures::SERVICE, &snapshot.alerts);
     gauges(
         &mut page,
         [
@@ -68,7 +71,10 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> 
     let newest = sessions.iter().filter_map(|session| session.last_received).max();
     let newest = newest.or(snapshot.dedup.last_received);
     let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
-    let mut gauges = vec![("connections", "Connections to the stream that are open", connected as f64)];
+    let mut gauges = vec![
+        ("connections", "Connections to the stream that are open", connected as f64),
+        ("connections_wanted", "adobe.connections: so many are to be open", snapshot.connections as f64),
+    ];
     // 0 would look healthy before there was a hit.
     gauges.extend(newest.map(|newest| ("stream_behind_seconds", behind, age(Some(newest), now))));
     gauges
@@ -87,6 +93,13 @@ fn room_gauges(snapshot: &ProducerSnapshot) -> Vec<Gauge> {
         ("log_max_bytes", "log.max_bytes: so many may wait for S3", max as f64),
         ("log_full", "1 while as much waits for S3 as may: the stream is not read", full),
     ]
+}
+
+/// Each alert that the service knows, whether it stands or not.
+fn alert_gauges(page: &mut Page, service: &str, alerts: &[Alert]) {
+    let names = rules::all().into_iter().filter(|(of, _)| *of == service).map(|(_, about)| about.name);
+    let stands = |name| f64::from(alerts.iter().any(|alert| alert.name == name));
+    page.gauges("alerts", "1 while this alert stands", "alert", names.map(|name| (name, stands(name))));
 }
 
 /// What the components of a service are doing.
@@ -126,8 +139,7 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
     let states = STATES.map(|state| (state, number(&|load| state_name(load) == state)));
     let help = "Batches this ingester remembers, of the archived ones the latest";
     page.gauges("batches", help, "state", states);
-    let failed =
-        |class| number(&|load| matches!(load.state, LoadState::Retrying { class: its, .. } if its == class));
+    let failed = |class| number(&|load| load.trouble() == Some(class));
     let classes = CLASSES.map(|class| (word(class), failed(class)));
     let help = "Batches whose last attempt failed, by what is wrong";
     page.gauges("retrying_batches", help, "class", classes);
@@ -139,6 +151,8 @@ pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTim
     page.gauges("paused", help, "by", paused);
     gauges(&mut page, load_gauges(snapshot, now));
     staged(&mut page, snapshot);
+    page.gauge("producers", "Producers whose batches this ingester remembers", snapshot.producers() as f64);
+    alert_gauges(&mut page, IngesterFigures::SERVICE, &snapshot.alerts);
     page
 }
 
@@ -226,7 +240,7 @@ mod tests {
         });
         let snapshot: ProducerSnapshot = serde_json::from_value(snapshot).unwrap();
         let text = producer_page(&snapshot, DateTime::UNIX_EPOCH).text();
-        assert!(!text.contains("stream_behind_seconds") && !text.contains("log_full"), "{text}");
+        assert!(!text.contains("stream_behind_seconds") && !text.contains("producer_log_full "), "{text}");
         for line in [
             "livestream_producer_gaps_total 2",
             "livestream_producer_gap_seconds_total 318",

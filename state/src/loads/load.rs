@@ -14,7 +14,7 @@ pub const FAILURES_KEPT: usize = 10;
 /// Bytes of the reason of the latest failure, as JSON.
 const WHY_BYTES: usize = 1500;
 /// Bytes of the reason of each failure kept, as JSON.
-const FAILURE_WHY_BYTES: usize = 210;
+const FAILURE_WHY_BYTES: usize = 205;
 /// Bytes of the column, and of the reason, that a refusal names, as JSON.
 const COLUMN_BYTES: usize = 64;
 const REFUSED_BYTES: usize = 120;
@@ -37,6 +37,9 @@ pub struct Load {
     /// Checksum of its rows, as its seal says; None as for `form`, or when the seal has none.
     #[serde(default)]
     pub content: Option<Content>,
+    /// Highest `receivedTimeGMT` of its rows, as its seal says; None as for `form`, or when the seal has none.
+    #[serde(default)]
+    pub last_received: Option<DateTime<Utc>>,
     pub discovered: DateTime<Utc>,
     pub attempts: u32,
     /// Failures so far, those included that kept an attempt from starting.
@@ -153,6 +156,7 @@ impl Load {
             bytes,
             form: None,
             content: None,
+            last_received: None,
             discovered,
             attempts: 0,
             failed: 0,
@@ -221,12 +225,24 @@ impl Load {
         self.failures.last().map(|failed| failed.class)
     }
 
+    /// What its last attempt met, if that failed; also while the next attempt is under way, which may meet the same.
+    pub fn trouble(&self) -> Option<ErrorClass> {
+        match self.state {
+            LoadState::Retrying { class, .. } => Some(class),
+            LoadState::Loading if self.failed > 0 => self.last_class(),
+            LoadState::Loading
+            | LoadState::Discovered
+            | LoadState::Loaded { .. }
+            | LoadState::Archived { .. } => None,
+        }
+    }
+
     /// Whether it needs an operator: only an operator can mend it, or it failed so many times or more.
     pub fn is_alarming(&self, alert_after: u32) -> bool {
-        match self.state {
-            LoadState::Retrying { class: ErrorClass::Configuration | ErrorClass::Data, .. } => true,
-            LoadState::Retrying { .. } | LoadState::Loading => self.failed >= alert_after,
-            LoadState::Discovered | LoadState::Loaded { .. } | LoadState::Archived { .. } => false,
+        match (&self.state, self.trouble()) {
+            (_, Some(ErrorClass::Configuration | ErrorClass::Data)) => true,
+            (LoadState::Retrying { .. } | LoadState::Loading, _) => self.failed >= alert_after,
+            (LoadState::Discovered | LoadState::Loaded { .. } | LoadState::Archived { .. }, _) => false,
         }
     }
 
@@ -311,6 +327,7 @@ mod tests {
                 entered_as: Some(BatchId::new()),
                 found_again: Some(now),
                 loaded: Some(now),
+                last_received: Some(now),
                 discovered: now,
                 form,
                 ..load()

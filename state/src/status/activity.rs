@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use shared::clock::Clock;
 use shared::human;
 
+use crate::status::alert::Alert;
+
 /// Characters of a reason to keep.
 const REASON_CHARS: usize = 1_000;
 
@@ -33,6 +35,8 @@ pub enum Component {
     Archive,
     /// The ingester compares log, S3 and ledger.
     Reconcile,
+    /// Both tell what needs an operator, and that all is well.
+    Alerts,
 }
 
 impl Component {
@@ -47,6 +51,7 @@ impl Component {
             Self::Load => "load",
             Self::Archive => "archive",
             Self::Reconcile => "reconcile",
+            Self::Alerts => "alerts",
         }
     }
 }
@@ -113,6 +118,7 @@ type State = (Option<Step>, Option<Failing>);
 struct Inner {
     components: BTreeMap<(Component, Option<u8>), State>,
     failures: FailureCounts,
+    alerts: Vec<Alert>,
 }
 
 impl Activity {
@@ -141,6 +147,16 @@ impl Activity {
             ComponentStatus { component, number, step: step.clone(), failing: failing.clone() }
         };
         self.inner().components.iter().map(status).collect()
+    }
+
+    /// The alerts that stand, the worst first.
+    #[must_use]
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.inner().alerts.clone()
+    }
+
+    pub(crate) fn set_alerts(&self, alerts: Vec<Alert>) {
+        self.inner().alerts = alerts;
     }
 
     /// Failures since the process started.
@@ -241,7 +257,7 @@ impl Reporter {
 
     fn update(&self, change: impl FnOnce(&mut Option<Step>, &mut Option<Failing>, &mut FailureCounts)) {
         let mut inner = self.activity.inner();
-        let Inner { components, failures } = &mut *inner;
+        let Inner { components, failures, .. } = &mut *inner;
         let (step, failing) = components.entry((self.component, self.number)).or_default();
         change(step, failing, failures);
     }

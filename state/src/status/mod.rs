@@ -5,6 +5,9 @@
 pub(crate) mod service;
 pub mod feed;
 pub mod snapshot;
+pub mod history;
 pub mod activity;
+pub mod tap;
+pub mod alert;
 
 pub use service::{note_replayed, set_pause};

@@ -47,11 +47,32 @@ pub struct Part<T> {
     pub error: Option<String>,
     #[serde(skip)]
     pub(crate) exit: Option<Exit>,
+    /// If it was asked on its socket alone and did not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub silent: Option<Silent>,
     /// The answer; None when the service has never run with this configuration, or with an error.
     pub snapshot: Option<T>,
 }
 
+/// A service that does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Silent {
+    /// Since the first question without an answer.
+    pub since: DateTime<Utc>,
+    /// What was met.
+    pub why: String,
+}
+
 impl<T> Part<T> {
+    pub(crate) fn new(
+        pid: Option<u32>,
+        dir: String,
+        stopped: Option<DateTime<Utc>>,
+        snapshot: Option<T>,
+    ) -> Self {
+        Self { pid, dir, stopped, error: None, exit: None, silent: None, snapshot }
+    }
+
     /// Where the answer is from, for people.
     #[must_use]
     pub fn origin(&self) -> String {
@@ -71,7 +92,15 @@ impl<T> Part<T> {
     /// Of a service whose database was read.
     pub(crate) fn read(dir: &Path, snapshot: Option<T>) -> Self {
         let stopped = last_written(dir);
-        Self { pid: None, dir: dir.display().to_string(), stopped, error: None, exit: None, snapshot }
+        Self {
+            pid: None,
+            dir: dir.display().to_string(),
+            stopped,
+            error: None,
+            exit: None,
+            silent: None,
+            snapshot,
+        }
     }
 
     fn unknown(dir: &Path, failure: &Failure) -> Self {
@@ -83,13 +112,18 @@ impl<T> Part<T> {
     pub fn answered(&self) -> Result<(), Failure> {
         match (&self.error, self.exit) {
             (Some(error), Some(exit)) => Err(Failure::new(exit, anyhow::anyhow!("{error}"))),
-            _ => Ok(()),
+            _ => match &self.silent {
+                Some(Silent { why, .. }) => {
+                    Err(unavailable(format!("a service that may know it is silent: {why}")))
+                }
+                None => Ok(()),
+            },
         }
     }
 
     pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Part<U> {
-        let Self { pid, dir, stopped, error, exit, snapshot } = self;
-        Part { pid, dir, stopped, error, exit, snapshot: snapshot.map(change) }
+        let Self { pid, dir, stopped, error, exit, silent, snapshot } = self;
+        Part { pid, dir, stopped, error, exit, silent, snapshot: snapshot.map(change) }
     }
 }
 
@@ -131,7 +165,54 @@ impl Service<LoadDatabase> {
     }
 }
 
+#[cfg(test)]
 impl<D> Service<D> {
+    pub(crate) fn in_dir(dir: &Path, clock: Clock, open: fn(&Path) -> Result<D, StoreError>) -> Self {
+        Self { socket: dir.join("feed.sock"), dir: dir.to_owned(), clock, open }
+    }
+}
+
+/// What comes of one try to ask a service.
+pub(crate) enum Tried<T> {
+    /// It answered.
+    Answered(Part<T>),
+    /// Nobody listens on its socket.
+    Nobody,
+    /// Why a service that listens gave no answer.
+    Unanswered(String),
+}
+
+impl<D> Service<D> {
+    /// Asks the service once, and waits for nobody who does not listen.
+    pub(crate) async fn try_ask<T: DeserializeOwned>(&self, question: &Question) -> Tried<T> {
+        let socket = self.socket.display();
+        match tokio::time::timeout(PATIENCE, feed::ask(&self.socket, question)).await {
+            Ok(Ok(Answer { pid, snapshot })) => Tried::Answered(self.part(Some(pid), Some(snapshot))),
+            Ok(Err(AskError::Nobody(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Tried::Unanswered(format!("{socket} is for the service's user alone: run this as that user"))
+            }
+            Ok(Err(AskError::Nobody(_))) => Tried::Nobody,
+            Ok(Err(error)) => Tried::Unanswered(format!("asked on {socket}: {error}")),
+            Err(_) => {
+                Tried::Unanswered(format!("{socket} does not answer: its service is stopped or overloaded"))
+            }
+        }
+    }
+
+    /// Reads the database of a service that does not run. Blocks.
+    pub(crate) fn read_now<T>(&self, read: impl Fn(&D) -> Result<T, Failure>) -> Result<Part<T>, Failure> {
+        match self.read_database(&read) {
+            Ok(snapshot) => Ok(self.part(None, snapshot)),
+            Err(Unread::InUse(in_use)) => Err(in_use.into()),
+            Err(Unread::Failed(failure)) => Err(failure),
+        }
+    }
+
+    fn part<T>(&self, pid: Option<u32>, snapshot: Option<T>) -> Part<T> {
+        let stopped = if pid.is_none() { last_written(&self.dir) } else { None };
+        Part::new(pid, self.dir.display().to_string(), stopped, snapshot)
+    }
+
     /// Asks the service, or lets `read` answer from its database. Waits for a service that starts.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
@@ -143,13 +224,7 @@ impl<D> Service<D> {
         let (begun, mut told) = (self.clock.steady(), false);
         loop {
             let broken = match tokio::time::timeout(patience, feed::ask(&self.socket, question)).await {
-                Ok(Ok(Answer { pid, snapshot })) => {
-                    return Ok(Part {
-                        pid: Some(pid),
-                        stopped: None,
-                        ..Part::read(&self.dir, Some(snapshot))
-                    });
-                }
+                Ok(Ok(Answer { pid, snapshot })) => return Ok(self.part(Some(pid), Some(snapshot))),
                 Ok(Err(AskError::Refused(failure))) => return Err(failure),
                 Ok(Err(AskError::Nobody(_))) => None,
                 // The service may just have ended.
@@ -160,7 +235,7 @@ impl<D> Service<D> {
                 }
             };
             let in_use = match self.read_database(&read) {
-                Ok(snapshot) => return Ok(Part::read(&self.dir, snapshot)),
+                Ok(snapshot) => return Ok(self.part(None, snapshot)),
                 Err(Unread::InUse(in_use)) => in_use,
                 Err(Unread::Failed(failure)) => return Err(failure),
             };
@@ -177,6 +252,28 @@ impl<D> Service<D> {
             }
             self.clock.sleep(AGAIN).await;
         }
+    }
+
+    /// Asks the service within a time. Never opens its database: the service might start at that moment and find it in
+    /// use.
+    pub(crate) async fn ask_running<T: DeserializeOwned>(
+        &self,
+        question: &Question,
+        within: Duration,
+    ) -> Part<T> {
+        let asked = tokio::time::timeout(within, feed::ask(&self.socket, question)).await;
+        let (pid, snapshot, why) = match asked {
+            Ok(Ok(Answer { pid, snapshot })) => (Some(pid), Some(snapshot), None),
+            Ok(Err(error)) => (None, None, Some(error.to_string())),
+            Err(_) => (
+                None,
+                None,
+                Some(format!("no answer within {} s: it is stopped or overloaded", within.as_secs())),
+            ),
+        };
+        let silent = why.map(|why| Silent { since: self.clock.wall(), why });
+        let stopped = silent.as_ref().and_then(|_| last_written(&self.dir));
+        Part { pid, stopped, silent, ..Part::read(&self.dir, snapshot) }
     }
 
     /// Opens the database and reads it, as its owner if this is root; None when there is none.
@@ -305,12 +402,7 @@ mod tests {
     use crate::status::snapshot::IngesterSnapshot;
 
     fn service(dir: &Path, clock: Clock) -> Service<LoadDatabase> {
-        Service {
-            socket: dir.join("feed.sock"),
-            dir: dir.to_owned(),
-            clock,
-            open: LoadDatabase::open_to_read,
-        }
+        Service::in_dir(dir, clock, LoadDatabase::open_to_read)
     }
 
     async fn ask(service: Service<LoadDatabase>) -> Result<Part<IngesterSnapshot>, Failure> {

@@ -2,6 +2,8 @@
 //! whether a service answers for its database or somebody else opens it. `state dump --json` prints these types, so
 //! they are an interface: see docs/STATE.md.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use chrono::DateTime;
 use chrono::Utc;
 use serde::Deserialize;
@@ -17,6 +19,8 @@ use crate::log::{
     Session, Upload,
 };
 use crate::status::activity::ComponentStatus;
+use crate::status::alert::Alert;
+use crate::status::history::Reading;
 
 /// Version of the JSON; it grows when the meaning of a field changes or a field goes.
 pub const SNAPSHOT_FORMAT: u32 = 2;
@@ -55,6 +59,27 @@ pub struct ProducerSnapshot {
     /// What each component of the service is doing; empty when it does not run.
     #[serde(default)]
     pub components: Vec<ComponentStatus>,
+    /// What the service counted since it started; None when it does not run.
+    #[serde(default)]
+    pub counters: Option<CountersSnapshot>,
+    /// What needs an operator, as the service judges; empty when it does not run.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
+}
+
+/// What a producer counted since it started, and the log does not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountersSnapshot {
+    /// When it started.
+    pub since: DateTime<Utc>,
+    /// Rows whose record was no valid text.
+    pub mended: u64,
+    /// Records dropped, by filter.
+    pub filtered: BTreeMap<String, u64>,
+    /// Rejects, by the short name of their reason.
+    pub rejected: BTreeMap<String, u64>,
+    /// Values that could not be stored as they were sent: by column, then by what was done to them.
+    pub altered: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// Gaps of a log.
@@ -114,7 +139,18 @@ impl LogReader {
             gaps: GapsSnapshot { totals: gaps, list },
             sessions,
             components: Vec::new(),
+            counters: None,
+            alerts: Vec::new(),
         })
+    }
+}
+
+impl ProducerSnapshot {
+    /// What a history keeps of it.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let newest = self.sessions.iter().filter_map(|session| session.last_received).max();
+        Reading { total: self.totals.received, newest, waiting_rows: self.rows_to_upload }
     }
 }
 
@@ -239,6 +275,14 @@ impl BatchDetail {
     }
 }
 
+impl IngesterSnapshot {
+    /// How many producers made the batches it remembers.
+    #[must_use]
+    pub fn producers(&self) -> usize {
+        self.loads.iter().map(|load| &load.instance).collect::<BTreeSet<_>>().len()
+    }
+}
+
 /// The ingester's load store at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct IngesterSnapshot {
@@ -253,12 +297,18 @@ pub struct IngesterSnapshot {
     /// Sums over all staged loads.
     #[serde(default)]
     pub sums: Sums,
+    /// The highest `receivedTimeGMT` of the loaded batches; None when it is known of none.
+    #[serde(default)]
+    pub newest_row: Option<DateTime<Utc>>,
     /// The mark of the ledger as the ingester saw it last; None if it never saw it.
     #[serde(default)]
     pub ledger: Option<LedgerMark>,
     /// What each component of the service is doing; empty when it does not run.
     #[serde(default)]
     pub components: Vec<ComponentStatus>,
+    /// What needs an operator, as the service judges; empty when it does not run.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
 }
 
 /// Batches that wait for more of them (`ingester.load_interval`, `ingester.load_rows`).
@@ -272,4 +322,78 @@ pub struct HeldBack {
     pub until: DateTime<Utc>,
     /// So many rows are loaded at once.
     pub load_rows: u64,
+}
+
+impl IngesterSnapshot {
+    /// The highest `receivedTimeGMT` of loaded batches, as far as it is known.
+    #[must_use]
+    pub fn newest_of(loads: &[Load]) -> Option<DateTime<Utc>> {
+        loads.iter().filter(|load| load.is_loaded()).filter_map(|load| load.last_received).max()
+    }
+
+    /// What a history keeps of it.
+    #[must_use]
+    pub fn reading(&self, loaded: &mut LoadedRows) -> Reading {
+        let waiting = self.loads.iter().filter(|load| !load.is_loaded());
+        Reading {
+            total: loaded.count(&self.loads),
+            newest: self.newest_row,
+            waiting_rows: waiting.map(|load| load.rows).sum(),
+        }
+    }
+}
+
+/// Counts rows as they are loaded: the load store keeps no sum, and forgets what was archived long ago.
+#[derive(Debug)]
+pub struct LoadedRows {
+    /// Loads up to here are counted, or were loaded before counting began.
+    until: DateTime<Utc>,
+    total: u64,
+}
+
+impl LoadedRows {
+    /// Counts what is loaded after this.
+    #[must_use]
+    pub fn since(start: DateTime<Utc>) -> Self {
+        Self { until: start, total: 0 }
+    }
+
+    fn count(&mut self, loads: &[Load]) -> u64 {
+        let until = self.until;
+        for load in loads {
+            let Some(loaded) = load.loaded.filter(|loaded| *loaded > until) else { continue };
+            self.total += load.rows.saturating_sub(load.quarantined).saturating_sub(load.known);
+            self.until = self.until.max(loaded);
+        }
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loads::LoadState;
+
+    #[test]
+    fn rows_are_counted_once_when_they_are_loaded_and_the_newest_row_is_of_a_loaded_batch() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+        let load = |rows, loaded: Option<i64>, received| {
+            let instance = Instance::try_from("web-1".to_owned()).unwrap();
+            let mut load = Load::new(BatchId::new(), instance, 1, rows, 9, at(0));
+            load.last_received = Some(at(received));
+            if let Some(loaded) = loaded {
+                (load.loaded, load.state) = (Some(at(loaded)), LoadState::Loaded { at: at(loaded) });
+            }
+            load
+        };
+        let mut counted = LoadedRows::since(at(100));
+        let loads = vec![load(5, Some(90), 80), load(7, Some(101), 95), load(11, None, 99)];
+        assert_eq!(IngesterSnapshot::newest_of(&loads), Some(at(95)));
+        let mut snapshot = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
+        let reading = snapshot.reading(&mut counted);
+        assert_eq!((reading.total, reading.waiting_rows, reading.newest), (7, 11, None));
+        assert_eq!(snapshot.reading(&mut counted).total, 7);
+        snapshot.loads.push(Load { quarantined: 2, known: 1, ..load(13, Some(102), 99) });
+        assert_eq!(snapshot.reading(&mut counted).total, 17);
+    }
 }

@@ -46,9 +46,12 @@ fn what_is_asked_for_wrongly_is_a_wrong_command_line_and_what_is_not_there_is_no
 fn a_directory_that_cannot_be_used_is_named_with_the_code_that_says_why() {
     let place = Place::new();
     std::fs::write(place.producer(), "a file").unwrap();
-    for command in [&["dump"][..], &["dump", "--pending"], &["dump", "--batch", "019caeda"], &["verify"]] {
+    for command in [&["dump"][..], &["dump", "--pending"], &["dump", "--batch", "019caeda"]] {
         assert_ends(&run(&place, command), 78, "Not a directory");
     }
+    let verified = run(&place, &["verify"]);
+    assert_ends(&verified, 78, "see the lines marked ✗");
+    assert!(stdout(&verified).contains("Not a directory"), "{}", stdout(&verified));
     std::fs::remove_file(place.producer()).unwrap();
     std::fs::create_dir_all(place.producer().join("of another program")).unwrap();
     assert_ends(&run(&place, &["verify"]), 0, "");

@@ -1,6 +1,7 @@
 //! What `state` shows of real logs and load stores: running or not, whole or broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod board;
 mod broken;
 mod command;
 mod dump;

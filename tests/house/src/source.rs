@@ -155,6 +155,9 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         visit::visit_path(self, path);
     }
 
+    /// `pub(in crate::a)` says who may use an item; it uses nothing.
+    fn visit_vis_restricted(&mut self, _: &'ast syn::VisRestricted) {}
+
     /// Attributes name functions and modules too, as paths or in texts.
     fn visit_meta_list(&mut self, item: &'ast syn::MetaList) {
         visit::visit_meta_list(self, item);

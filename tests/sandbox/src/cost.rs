@@ -170,7 +170,11 @@ async fn per_batch(dir: &Path, size: Size, together: u64) -> anyhow::Result<PerB
         files_per_batch: size.files,
         ..Shape::default()
     };
-    let keys = format!("[ingester]\nbatches_per_copy = {together}\nlist_all_interval = \"1h\"");
+    // Held back until all are found, those that go together.
+    let interval = if together > 1 { "1h" } else { "0s" };
+    let keys = format!(
+        "[ingester]\nbatches_per_copy = {together}\nlist_all_interval = \"1h\"\nload_interval = \"{interval}\"\nload_rows = {hits}"
+    );
     let text = pipeline(dir, &standins.endpoints(), &shape)
         .replace("list_interval = \"5s\"", "list_interval = \"1h\"")
         .replace("[ingester]", &keys);

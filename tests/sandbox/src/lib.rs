@@ -10,3 +10,4 @@ pub mod judge;
 pub mod s3;
 pub mod service;
 pub mod standins;
+pub mod webhook;

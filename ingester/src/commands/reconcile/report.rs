@@ -194,7 +194,7 @@ mod tests {
         let table = report.table();
         let at = |text: &str| table.find(text).unwrap_or_else(|| panic!("{text}: {table}"));
         assert!(at("1  mended") < at(&a.to_string()) && at(&a.to_string()) < at(&b.to_string()), "{table}");
-        assert!(table.contains("LOST: its producer published 10 rows"), "{table}");
+        assert!(table.contains("LOST: the producer published 10 rows"), "{table}");
         let unwrapped = table.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(unwrapped.contains("(no producer answers)"), "{table}");
         let json = serde_json::to_value(&report).unwrap();

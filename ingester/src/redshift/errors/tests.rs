@@ -314,10 +314,10 @@ fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
     let tls = "error performing TLS handshake: invalid peer certificate";
     let aws = "GetClusterCredentials gave no password";
     for (why, key) in [
-        (format!("{tls}: UnknownIssuer"), "redshift.ca_file must"),
+        (format!("{tls}: UnknownIssuer"), "redshift.ca_file"),
         (
             format!("{tls}: certificate not valid for name \"a\"; certificate is only valid for b"),
-            "redshift.host must",
+            "redshift.host",
         ),
         (format!("{tls}: certificate expired: verification time 9 (UNIX), but …"), "this machine's clock"),
         (

@@ -93,6 +93,6 @@ mod tests {
         drop(log);
         assert!(none(&old));
         let Step::Tried(Ok(said)) = half_written(&new) else { panic!() };
-        assert!(said.starts_with(&format!("1 of 1 files of batch {id} are in s3://b/Old/: ")), "{said}");
+        assert!(said.starts_with(&format!("1 of 1 file of batch {id} uploaded to s3://b/Old/: ")), "{said}");
     }
 }

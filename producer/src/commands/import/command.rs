@@ -1,8 +1,6 @@
 //! The command: reads the files, checks the result, and writes or prints it.
 
-use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
@@ -10,6 +8,7 @@ use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::ids::Instance;
 
+use crate::commands::files::{NewFile, create_all};
 use crate::commands::import::pipeline::{self, Daemon, SecretFile};
 
 /// Where secrets are expected when nothing is written.
@@ -35,7 +34,7 @@ pub fn import(
     let imported = pipeline::pipeline(daemon, instance, &beside);
     // Checked before anything is written. The secrets need not be there for that: they are named by their files.
     let origin = output.unwrap_or(Path::new("the imported configuration"));
-    Config::parse(&imported.text, origin, std::iter::empty(), Secrets::Unused).map_err(|error| {
+    Config::parse(imported.text.as_str(), origin, std::iter::empty(), Secrets::Unused).map_err(|error| {
         let problems: Vec<_> =
             error.problems.iter().map(|problem| pipeline::in_words_of_the_daemon(problem)).collect();
         let error = anyhow!(
@@ -48,9 +47,9 @@ pub fn import(
         writeln!(notes, "note: {note}")?;
     }
     match output {
-        Some(file) => write_all(file, &imported.text, &beside, &imported.secrets, notes),
+        Some(file) => write_all(file, imported.text.as_str(), &beside, &imported.secrets, notes),
         None => {
-            out.write_all(imported.text.as_bytes())?;
+            out.write_all(imported.text.as_str().as_bytes())?;
             for secret in &imported.secrets {
                 let file = beside.join(secret.name);
                 writeln!(notes, "to do: put {} into {}, mode 0600", secret.origin, file.display())?;
@@ -67,33 +66,21 @@ fn write_all(
     secrets: &[SecretFile],
     notes: &mut impl Write,
 ) -> Result<(), Failure> {
-    let paths: Vec<_> = secrets.iter().map(|secret| (beside.join(secret.name), secret)).collect();
-    // Before the first is written: all or none.
-    for path in paths.iter().map(|(path, _)| path.as_path()).chain([file]) {
-        match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(about(path, &error)),
-            Ok(_) => return Err(about(path, &io::ErrorKind::AlreadyExists.into())),
-        }
-    }
-    for (path, secret) in &paths {
-        create(path, secret.value.reveal().as_bytes())?;
-        writeln!(notes, "wrote {}, mode 0600: {}", path.display(), secret.origin)?;
-    }
-    create(file, text.as_bytes())?;
-    writeln!(notes, "wrote {}; try it with: producer check --config {}", file.display(), file.display())?;
+    let mut files: Vec<_> = secrets
+        .iter()
+        .map(|SecretFile { name, value, origin }| NewFile {
+            path: beside.join(name),
+            text: value.reveal(),
+            what: origin,
+        })
+        .collect();
+    files.push(NewFile { path: file.to_owned(), text, what: "" });
+    let advice = "nothing is overwritten: move it away or name another --output";
+    create_all(&files, false, advice, notes)?;
+    writeln!(notes, "try it with: producer check --config {}", file.display())?;
     Ok(())
 }
 
-fn create(path: &Path, text: &[u8]) -> Result<(), Failure> {
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    created.and_then(|mut file| file.write_all(text)).map_err(|error| about(path, &error))
-}
-
 fn about(path: &Path, error: &io::Error) -> Failure {
-    let advice = match error.kind() {
-        io::ErrorKind::AlreadyExists => "; nothing is overwritten: move it away or name another --output",
-        _ => "",
-    };
-    Failure::new(io_exit(error), anyhow!("{}: {error}{advice}", path.display()))
+    Failure::new(io_exit(error), anyhow!("{}: {error}", path.display()))
 }

@@ -1,17 +1,17 @@
 //! The daemon's keys, one by one, as keys of ours.
 
-use std::fmt::{Display, Write};
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use anyhow::anyhow;
-use reqwest::Url;
 use serde_json::{Map, Value};
 use shared::config::Auth;
 use shared::exit::{Exit, Failure, io_exit};
 use shared::ids::Instance;
 use shared::secret::Secret;
+
+use crate::commands::files::ConfigText;
 
 /// A secret on its way from the daemon's files to a file of its own.
 pub(super) struct SecretFile {
@@ -22,7 +22,7 @@ pub(super) struct SecretFile {
 }
 
 pub(super) struct Imported {
-    pub(super) text: String,
+    pub(super) text: ConfigText,
     pub(super) secrets: Vec<SecretFile>,
     /// What has no counterpart, and what is not as before.
     pub(super) notes: Vec<String>,
@@ -31,17 +31,17 @@ pub(super) struct Imported {
 /// Maps every key; the secrets are to lie in the folder `beside`.
 pub(super) fn pipeline(mut daemon: Daemon, instance: &Instance, beside: &Path) -> Imported {
     let mut imported = Imported {
-        text: "# Imported from the Python daemon by `producer import-config`.\n".to_owned(),
+        text: ConfigText::new("# Imported from the Python daemon by `producer import-config`."),
         secrets: Vec::new(),
         notes: Vec::new(),
     };
-    imported.section("instance");
-    imported.set("name", &instance.to_string());
+    imported.text.section("instance");
+    imported.text.set("name", &instance.to_string());
     imported.token(&mut daemon, beside);
     imported.stream(&mut daemon);
-    imported.section("batch");
-    imported.number("records_per_file", &daemon.parameter("BATCH_RECORDS"));
-    imported.number("files_per_batch", &daemon.parameter("BATCH_FILES"));
+    imported.text.section("batch");
+    imported.text.number("records_per_file", &daemon.parameter("BATCH_RECORDS"));
+    imported.text.number("files_per_batch", &daemon.parameter("BATCH_FILES"));
     imported.s3(&mut daemon);
     imported.redshift(&mut daemon, beside);
     for (file, key) in daemon.unknown() {
@@ -55,49 +55,23 @@ impl Imported {
         self.notes.push(note.into());
     }
 
-    fn section(&mut self, name: &str) {
-        let _ = write!(self.text, "\n[{name}]\n");
-    }
-
-    fn plain(&mut self, key: &str, value: impl Display) {
-        let _ = writeln!(self.text, "{key} = {value}");
-    }
-
-    fn set(&mut self, key: &str, value: &str) {
-        self.plain(key, toml::Value::from(value));
-    }
-
-    fn set_if(&mut self, key: &str, value: &str) {
-        if !value.is_empty() {
-            self.set(key, value);
-        }
-    }
-
-    /// A number the daemon may not have set. Anything else is written as it is, and the check names the key.
-    fn number(&mut self, key: &str, value: &str) {
-        match value.parse::<i64>() {
-            Ok(number) => self.plain(key, number),
-            Err(_) => self.set_if(key, value),
-        }
-    }
-
     /// A secret, which goes to a file `name` in the folder `beside`.
     fn secret(&mut self, key: &str, value: Secret, beside: &Path, name: &'static str, origin: &'static str) {
         self.secrets.push(SecretFile { name, value, origin });
-        self.set(key, &beside.join(name).display().to_string());
+        self.text.set(key, &beside.join(name).display().to_string());
     }
 
     fn token(&mut self, daemon: &mut Daemon, beside: &Path) {
-        self.section("adobe");
+        self.text.section("adobe");
         let token_url = daemon.admin("tokenEndpoint").trim_end_matches('/').to_owned();
         // The daemon knows service accounts only, but its token endpoint may have been changed since.
         let auth = if token_url.contains("/ims/token/") { Auth::Oauth } else { Auth::Jwt };
         if token_url.is_empty() {
             self.note(format!("{ADMIN}: tokenEndpoint is not set; Adobe's is taken"));
         } else if token_url != auth.token_url() {
-            self.set("token_url", &token_url);
+            self.text.set("token_url", &token_url);
         }
-        self.set("client_id", &daemon.admin("api_key"));
+        self.text.set("client_id", &daemon.admin("api_key"));
         let secret = Secret::new(daemon.admin("secret"));
         let origin = "`secret` of config_admin.json";
         self.secret("client_secret_file", secret, beside, "client_secret", origin);
@@ -107,15 +81,15 @@ impl Imported {
                 "{ADMIN}: org_id, tech_id and pathToKey are of no use with OAuth server-to-server and were left out"
             ));
         }
-        self.set("auth", "jwt");
-        self.set("jwt_organization", &organization);
-        self.set("jwt_technical_account", &account);
+        self.text.set("auth", "jwt");
+        self.text.set("jwt_organization", &organization);
+        self.text.set("jwt_technical_account", &account);
         let (key, name) = ("jwt_key_file", "technical_account.pem");
         match daemon.key.take() {
             Some(pem) => self.secret(key, pem, beside, name, "the private key of `pathToKey`"),
             None => {
                 let path = beside.join(name).display().to_string();
-                self.set(key, &path);
+                self.text.set(key, &path);
                 self.note(format!("{ADMIN}: the key of pathToKey is not there: put it into {path}"));
             }
         }
@@ -127,14 +101,10 @@ impl Imported {
 
     fn stream(&mut self, daemon: &mut Daemon) {
         let stream_url = daemon.admin("livestreamEndpoint") + &daemon.admin("AdobeStreamEndpoint");
-        self.set("stream_url", &stream_url);
-        let host = Url::parse(&stream_url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        if let Some(host) = host.filter(|host| !host.ends_with(".adobe.net")) {
-            self.plain("redirect_hosts", format_args!("[\"*.adobe.net\", {}]", toml::Value::from(host)));
-        }
-        self.number("max_connections", &daemon.parameter("maxConnections"));
+        self.text.stream_url(&stream_url);
+        self.text.number("max_connections", &daemon.parameter("maxConnections"));
         let reset = daemon.parameter("reset");
-        self.set_if("reset", &reset);
+        self.text.set_if("reset", &reset);
         if reset == "largest" {
             self.note(
                 "adobe.reset is \"largest\" as the daemon's was: what Adobe held during a disconnect is lost. With \
@@ -143,19 +113,19 @@ impl Imported {
         }
         let bucket_size = daemon.parameter("smoothingBucketSize");
         if matches!(daemon.parameter("smoothing").to_lowercase().as_str(), "1" | "true") {
-            self.plain("smoothing", true);
-            self.number("smoothing_bucket_size", &bucket_size);
+            self.text.plain("smoothing", true);
+            self.text.number("smoothing_bucket_size", &bucket_size);
         }
     }
 
     fn s3(&mut self, daemon: &mut Daemon) {
-        self.section("s3");
-        self.set("bucket", &daemon.parameter("S3_bucket_name"));
-        self.set("region", &daemon.parameter("S3_region_name"));
+        self.text.section("s3");
+        self.text.set("bucket", &daemon.parameter("S3_bucket_name"));
+        self.text.set("region", &daemon.parameter("S3_region_name"));
         match daemon.parameter("S3_base_path").trim_matches('/') {
             "" => self.note(format!("{PARAMETERS}: S3_base_path is the bucket itself; ToIngest/ is taken")),
             prefix => {
-                self.set("to_ingest", &format!("{prefix}/"));
+                self.text.set("to_ingest", &format!("{prefix}/"));
                 self.note(format!(
                     "s3.to_ingest is {prefix}/ as before: let the daemon stop first, and load or remove what it left there"
                 ));
@@ -164,21 +134,21 @@ impl Imported {
     }
 
     fn redshift(&mut self, daemon: &mut Daemon, beside: &Path) {
-        self.section("redshift");
-        self.set("host", &daemon.parameter("Redshift_host"));
-        self.number("port", &daemon.parameter("Redshift_port"));
-        self.set("database", &daemon.parameter("Redshift_dbname"));
-        self.set("user", &daemon.parameter("Redshift_user"));
+        self.text.section("redshift");
+        self.text.set("host", &daemon.parameter("Redshift_host"));
+        self.text.number("port", &daemon.parameter("Redshift_port"));
+        self.text.set("database", &daemon.parameter("Redshift_dbname"));
+        self.text.set("user", &daemon.parameter("Redshift_user"));
         let password = Secret::new(daemon.parameter("Redshift_password"));
         let origin = "`Redshift_password` of producer_parameters.json";
         self.secret("password_file", password, beside, "redshift_password", origin);
         let table = daemon.parameter("Redshift_staging_table_name");
-        self.set_if("table", &table);
+        self.text.set_if("table", &table);
         // Where the user may make tables.
         if let Some((schema, _)) = table.split_once('.') {
-            self.set("ledger", &format!("{schema}.livestream_ledger"));
+            self.text.set("ledger", &format!("{schema}.livestream_ledger"));
         }
-        self.set("iam_role", &daemon.parameter("IAM_Role"));
+        self.text.set("iam_role", &daemon.parameter("IAM_Role"));
         daemon.parameter("Redshift_columns");
         self.note(format!(
             "{PARAMETERS}: Redshift_columns has no counterpart: the columns are those of the schema (schema.file, or the \

@@ -11,6 +11,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::Instance;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
+use shared::systemd::Loop;
 use state::log::{Log, LogError, Settings};
 use state::status::activity::{Activity, Component};
 use tokio::sync::{broadcast, oneshot};
@@ -76,6 +77,7 @@ pub(crate) async fn replay(
     let Appender { stream, upload_reports, sealed_batches, ended } = append::start(
         log,
         Activity::new(clock.clone()).reporter(Component::Log),
+        Loop::default(),
         clock.clone(),
         shutdown.clone(),
     )?;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Certificate, Client, NoProxy, Proxy, Response, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
 use shared::causes::causes;
 use shared::clock::Clock;
@@ -60,20 +60,8 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// The client for IMS and Livestream: HTTP/1.1 (Livestream answers 505 to any other), no redirects, no decompression.
 pub fn client(config: &Adobe) -> reqwest::Result<Client> {
-    let egress = &config.egress;
-    // reqwest must not search for proxies itself: every client of the product takes the same way out.
-    let mut builder = Client::builder().no_proxy();
-    if let Some((address, direct)) = egress.proxy() {
-        builder = builder.proxy(Proxy::https(address.reveal())?.no_proxy(NoProxy::from_string(direct)));
-    }
-    if let Some(certificates) = egress.certificates() {
-        let certificates = certificates.iter().map(|der| Certificate::from_der(der));
-        builder = builder.tls_certs_only(certificates.collect::<reqwest::Result<Vec<_>>>()?);
-    }
+    let builder = config.egress.http_client()?;
     builder
-        .http1_only()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
         .connect_timeout(config.connect_timeout.0)
         .tcp_keepalive(KEEPALIVE)
         .user_agent(concat!("livestream-producer/", env!("CARGO_PKG_VERSION")))

@@ -3,7 +3,8 @@
 mod rules;
 
 mod adobe;
+mod alerts;
 mod redshift;
 mod s3;
 
-pub(super) use rules::sections;
+pub(super) use rules::{TOKEN_RULE, is_token, sections};

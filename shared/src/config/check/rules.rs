@@ -5,11 +5,12 @@ use std::fmt::Display;
 use toml::Table;
 use toml::Value;
 
-use crate::config::check::{adobe, redshift, s3};
+use crate::config::check::{adobe, alerts, redshift, s3};
 use crate::config::choices::Secrets;
-use crate::config::keys::{Config, FilterRule, KEYS, Type};
+use crate::config::keys::{Config, FilterRule, KEYS, Metrics, Type};
 use crate::config::problems::Problems;
 use crate::human::{Size, Span};
+use crate::secret::Secret;
 
 /// Bytes of a Unix socket's path at most: `sun_path` has 108, of which the last is a NUL.
 const MAX_SOCKET_BYTES: usize = 107;
@@ -24,6 +25,7 @@ pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) 
             adobe::check(&config.adobe, secrets, problems);
             s3::check(&config, secrets, problems);
             redshift::check(&config.redshift, secrets, problems);
+            alerts::check(&config, secrets, problems);
             config.filters.iter().for_each(|rule| check_filter(rule, problems));
             check_places(&config, problems);
             check_rest(&config, problems);
@@ -81,6 +83,11 @@ fn check_rest(config: &Config, problems: &mut Problems) {
             problems.add(key, format_args!("{listen:?} is no address with port, such as \"127.0.0.1:9464\""));
         }
     }
+    let Metrics { token, token_file, .. } = &config.metrics;
+    problems.one_source("metrics.token", !token.is_empty(), token_file, false);
+    if !token.is_empty() && !is_token(token) {
+        problems.add("metrics.token", TOKEN_RULE);
+    }
     if !listens[0].is_empty() && listens[0] == listens[1] && !listens[0].ends_with(":0") {
         problems.add("metrics.ingester_listen", "must not be metrics.producer_listen");
     }
@@ -92,6 +99,15 @@ fn check_rest(config: &Config, problems: &mut Problems) {
         let rule = "must be between 0 and 1, where 0.1 is 10 %, not";
         problems.add("quarantine.max_share", format_args!("{rule} {share}"));
     }
+}
+
+/// What a token may be; it stands in a header, a cookie and an address as it is.
+pub(crate) const TOKEN_RULE: &str = "must be 16 to 256 letters, digits, `.`, `_`, `~`, `-`";
+
+pub(crate) fn is_token(token: &Secret) -> bool {
+    let token = token.reveal();
+    (16..=256).contains(&token.len())
+        && token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte))
 }
 
 /// A filter such as `inof` would be taken for the name of a module and silence everything else.

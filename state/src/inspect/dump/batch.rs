@@ -1,6 +1,7 @@
 //! One batch: what both services know of it, and what happened to it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -14,7 +15,7 @@ use shared::layout::{self, SEAL};
 use crate::loads::{ErrorClass, Load, LoadState, Quarantined};
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service, both};
-use crate::status::snapshot::{BatchDetail, SNAPSHOT_FORMAT};
+use crate::status::snapshot::{BatchDetail, Matching, SNAPSHOT_FORMAT};
 
 const NAMED: usize = 5;
 
@@ -49,6 +50,30 @@ impl BatchDump {
             loads.ask(&question, |loads| Owner::batch(loads, prefix))
         );
         let (producer, ingester) = both(config, producer, ingester)?;
+        Self::matching(config, prefix, producer, ingester, clock.wall())
+    }
+
+    /// The same of what the services answer that run; no database is opened.
+    pub(in crate::inspect) async fn of_running(
+        config: &Config,
+        clock: &Clock,
+        prefix: &BatchPrefix,
+        within: Duration,
+    ) -> Result<Self, Failure> {
+        let question = Question::Batch(prefix.clone());
+        let (producer, ingester) = (Service::producer(config, clock), Service::ingester(config, clock));
+        let producer = producer.ask_running(&question, within).await;
+        let ingester = ingester.ask_running(&question, within).await;
+        Self::matching(config, prefix, producer, ingester, clock.wall())
+    }
+
+    fn matching(
+        config: &Config,
+        prefix: &BatchPrefix,
+        producer: Part<Matching<BatchDetail>>,
+        ingester: Part<Matching<Load>>,
+        at: DateTime<Utc>,
+    ) -> Result<Self, Failure> {
         let made = producer.snapshot.iter().flat_map(|found| &found.ids);
         let met = ingester.snapshot.iter().flat_map(|found| &found.ids);
         let ids: BTreeSet<_> = made.chain(met).copied().collect();
@@ -59,7 +84,17 @@ impl BatchDump {
         let batch = only(prefix, &ids, config)?;
         let producer = producer.map(|found| found.batch);
         let ingester = ingester.map(|found| found.batch);
+        Ok(Self::of(config, at, batch, producer, ingester))
+    }
 
+    /// Of what both services have told.
+    pub(crate) fn of(
+        config: &Config,
+        at: DateTime<Utc>,
+        batch: BatchId,
+        producer: Part<Option<BatchDetail>>,
+        ingester: Part<Option<Load>>,
+    ) -> Self {
         let made = producer.snapshot.iter().flatten().next();
         let load = ingester.snapshot.iter().flatten().next();
         let place = place(config, batch, made, load);
@@ -69,8 +104,8 @@ impl BatchDump {
             let prefix = format!("s3://{}/{}", config.s3.bucket, config.s3.quarantine);
             layout::folder(&prefix, batch)
         });
-        let (at, timeline) = (clock.wall(), timeline(batch, made, load));
-        Ok(Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, place, seal, quarantine, timeline })
+        let timeline = timeline(batch, made, load);
+        Self { format: SNAPSHOT_FORMAT, at, batch, producer, ingester, place, seal, quarantine, timeline }
     }
 }
 

@@ -5,6 +5,7 @@ use shared::human::counted;
 
 use crate::inspect::columns::{self, age};
 use crate::status::activity::{Component, ComponentStatus, Failing, Step};
+use crate::status::alert::Alert;
 
 /// A step that takes longer is shown.
 const LONG: TimeDelta = TimeDelta::seconds(3);
@@ -17,7 +18,9 @@ const INDENT: usize = 10;
 pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], now: DateTime<Utc>) {
     for status in components {
         let name = status.component.name();
-        let number = status.number.map(|number| format!("connection {number} ")).unwrap_or_default();
+        // A target is named by its reason.
+        let number = status.number.filter(|_| status.component != Component::Alerts);
+        let number = number.map(|number| format!("connection {number} ")).unwrap_or_default();
         if let Some(failing) = &status.failing {
             out.push(format!("{name:<INDENT$}{number}{}", describe(status.component, failing, now)));
             out.push(columns::wrap(&failing.why, INDENT));
@@ -28,7 +31,17 @@ pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], 
     }
 }
 
-fn under_way(step: &Step, now: DateTime<Utc>) -> String {
+/// One line for each alert.
+pub(super) fn alerts(out: &mut Vec<String>, alerts: &[Alert], now: DateTime<Utc>) {
+    out.extend(alerts.iter().map(|alert| {
+        let (severity, since) = (alert.severity.name(), age(now, alert.since));
+        let text = format!("{severity} for {since}: {}", alert.says);
+        format!("{:<INDENT$}{}", "alert", columns::wrap(&text, INDENT).trim_start())
+    }));
+}
+
+/// What it does, or whose answer it has waited for too long.
+pub(crate) fn under_way(step: &Step, now: DateTime<Utc>) -> String {
     match &step.waits_for {
         Some(whom) if now - step.since >= UNANSWERED => {
             format!("waiting for {whom}'s answer to {}", step.what)
@@ -38,7 +51,7 @@ fn under_way(step: &Step, now: DateTime<Utc>) -> String {
 }
 
 /// Since when, how often, and what comes next.
-fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> String {
+pub(crate) fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> String {
     let state = match (component, failing.class.as_str()) {
         (Component::Stream, _) => "not connected",
         (Component::Log, "full") => "FULL",
@@ -48,6 +61,7 @@ fn describe(component: Component, failing: &Failing, now: DateTime<Utc>) -> Stri
         (Component::Upload | Component::Discovery | Component::Archive, _) => "S3 fails",
         (Component::Reconcile, "decide") => "needs an operator",
         (Component::Log | Component::Reconcile, _) => "fails",
+        (Component::Alerts, _) => "not told",
     };
     let since = age(now, failing.since);
     let Failing { failures, last, next, .. } = failing;

@@ -24,7 +24,7 @@ pub(super) fn failures(load: &Load, next: DateTime<Utc>, now: DateTime<Utc>) -> 
 }
 
 /// What Redshift said of a row that it refused.
-pub(super) fn refused(refused: &Refused) -> String {
+pub(crate) fn refused(refused: &Refused) -> String {
     let Refused { column, reason } = refused;
     column.as_ref().map_or_else(|| reason.clone(), |column| format!("column {column}: {reason}"))
 }

@@ -13,6 +13,7 @@ use crate::limits::KEPT;
 use crate::loads::{Load, LoadDatabase, Paused};
 use crate::log::BatchStatus;
 use crate::status::activity::{Component, ComponentStatus, Step};
+use crate::status::alert::Alert;
 use crate::status::feed::{Owner, Question};
 use crate::status::service::{Part, Service, both};
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot, SNAPSHOT_FORMAT};
@@ -51,11 +52,18 @@ pub async fn ask_producer(config: &Config, clock: &Clock) -> Result<Part<Produce
 
 /// Asks the ingester, or reads its load store.
 pub async fn ask_ingester(config: &Config, clock: &Clock) -> Result<Part<IngesterSnapshot>, Failure> {
-    let read = |loads: &LoadDatabase| {
-        let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
-        Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
-    };
+    let read = |loads: &LoadDatabase| read_loads(config, clock, loads);
     Service::ingester(config, clock).ask(&Question::Snapshot, read).await
+}
+
+/// The load store of an ingester that does not run, with the pause that holds all the same.
+pub(crate) fn read_loads(
+    config: &Config,
+    clock: &Clock,
+    loads: &LoadDatabase,
+) -> Result<IngesterSnapshot, Failure> {
+    let paused = Paused::at(loads.pause()?.as_ref(), &config.ingester.pause, clock.wall());
+    Ok(IngesterSnapshot { paused, ..Owner::snapshot(loads)? })
 }
 
 impl Dump {
@@ -66,7 +74,8 @@ impl Dump {
         Ok(Self::of(producer, ingester, clock.wall(), config.ingester.alert_after))
     }
 
-    pub(super) fn of(
+    /// Of what both services have told.
+    pub(crate) fn of(
         producer: Part<ProducerSnapshot>,
         ingester: Part<IngesterSnapshot>,
         at: DateTime<Utc>,
@@ -103,24 +112,32 @@ impl Dump {
     }
 
     /// What the components of both services are doing, in the order of the data.
-    pub(super) fn components(&self) -> Vec<ComponentStatus> {
+    pub(crate) fn components(&self) -> Vec<ComponentStatus> {
         let producer = self.producer.snapshot.iter().flat_map(|snapshot| &snapshot.components);
         let ingester = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.components);
         producer.chain(ingester).cloned().collect()
     }
 
+    /// The alerts that stand at both services.
+    pub(super) fn alerts(&self) -> Vec<Alert> {
+        let producer = self.producer.snapshot.iter().flat_map(|snapshot| &snapshot.alerts);
+        let ingester = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.alerts);
+        producer.chain(ingester).cloned().collect()
+    }
+
     /// What the ingester's loader is doing.
-    pub(super) fn load_step(&self) -> Option<&Step> {
+    pub(crate) fn load_step(&self) -> Option<&Step> {
         let mut components = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.components);
         components.find(|status| status.component == Component::Load)?.step.as_ref()
     }
 
     /// The batches of the producer, oldest first.
-    pub(super) fn batches(&self) -> &[BatchSnapshot] {
+    pub(crate) fn batches(&self) -> &[BatchSnapshot] {
         self.producer.snapshot.as_ref().map_or(&[], |producer| &producer.batches)
     }
 
-    pub(super) fn loads(&self) -> HashMap<BatchId, &Load> {
+    /// What the ingester knows of each batch.
+    pub(crate) fn loads(&self) -> HashMap<BatchId, &Load> {
         let loads = self.ingester.snapshot.iter().flat_map(|ingester| &ingester.loads);
         loads.map(|load| (load.batch, load)).collect()
     }

@@ -1,26 +1,23 @@
 //! Both services for people: aligned, what is pending last so that it stands above the prompt.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::DateTime;
 use chrono::Utc;
 use shared::human::{bytes, count, counted, duration, time};
-use shared::ids::BatchId;
 
-use super::components::components;
-use super::load::{failures, loading, refused};
+use super::batch_line::BatchLine;
+use super::components::{alerts, components};
+use super::load::refused;
 use super::overview::Dump;
-use crate::inspect::columns::{self, age, header, outcomes, word};
-use crate::loads::{Load, LoadState, Sums};
-use crate::log::{BatchStatus, ENDED_WITHOUT_A_WORD, Session};
+use crate::inspect::columns::{self, age, header, outcomes};
+use crate::loads::Sums;
+use crate::log::{ENDED_WITHOUT_A_WORD, Session};
 use crate::status::activity::{Component, ComponentStatus};
-use crate::status::snapshot::{BatchSnapshot, GapsSnapshot, HeldBack, ProducerSnapshot};
+use crate::status::snapshot::{GapsSnapshot, HeldBack, ProducerSnapshot};
 
 const FINISHED_SHOWN: usize = 10;
 const QUARANTINED_SHOWN: usize = 10;
-
-type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
     /// The dump for people. The caller fits it to the terminal and adds the last line end.
@@ -31,6 +28,7 @@ impl Dump {
             stream(&mut out, producer, self.producer.pid.is_some(), self.at);
         }
         components(&mut out, &self.components(), self.at);
+        alerts(&mut out, &self.alerts(), self.at);
         batches(&mut out, self);
         quarantine(&mut out, self);
         ledger(&mut out, self);
@@ -49,7 +47,8 @@ impl Dump {
     }
 }
 
-fn held_back(held: &HeldBack) -> String {
+/// What waits for more rows or for its time.
+pub(crate) fn held_back(held: &HeldBack) -> String {
     let (batches, rows) = (counted(held.batches, "batch", "batches"), counted(held.rows, "row", "rows"));
     let (until, worth) = (time(held.until), counted(held.load_rows, "row", "rows"));
     format!(
@@ -58,12 +57,7 @@ fn held_back(held: &HeldBack) -> String {
 }
 
 fn batches(out: &mut Vec<String>, dump: &Dump) {
-    let loads = dump.loads();
-    // What is pending anywhere, and then the batches of the producer in its place.
-    let mut lines: BTreeMap<BatchId, Known<'_>> = BTreeMap::new();
-    lines.extend(dump.waiting.keys().map(|id| (*id, (None, loads.get(id).copied()))));
-    let made = dump.batches().iter();
-    lines.extend(made.map(|made| (made.batch, (Some(made), loads.get(&made.batch).copied()))));
+    let mut lines = dump.batch_lines();
     if lines.is_empty() {
         // With nothing but what is pending, the last line says it.
         let none = if dump.only_pending { "" } else { "\nno batches\n" };
@@ -71,58 +65,27 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
         return;
     }
     // Of those that have reached their end only the latest.
-    let finished: Vec<_> = lines.keys().filter(|id| !dump.waiting.contains_key(id)).copied().collect();
-    let hidden = finished.len().saturating_sub(FINISHED_SHOWN);
-    for id in finished.iter().take(hidden) {
-        lines.remove(id);
-    }
+    let mut hidden = lines.iter().filter(|line| !line.pending).count().saturating_sub(FINISHED_SHOWN);
     out.push(format!("\n{:36}  state      files     rows      bytes     age  load", "batch"));
     if hidden > 0 {
         let end = if dump.ingester.snapshot.is_some() { "loaded" } else { "published" };
         out.push(format!("({}: {end})", counted(hidden as u64, "older one", "older ones")));
     }
-    out.extend(lines.iter().filter_map(|(id, known)| batch(*id, *known, dump)));
+    lines.retain(|line| {
+        let hide = hidden > 0 && !line.pending;
+        hidden -= usize::from(hide);
+        !hide
+    });
+    out.extend(lines.iter().map(|line| batch(line, dump.at)));
     out.push(String::new());
 }
 
-fn batch(id: BatchId, known: Known<'_>, dump: &Dump) -> Option<String> {
-    let (state, files, rows, size, since) = match known {
-        (Some(made), _) => {
-            let files = match made.status {
-                BatchStatus::Sealed => format!("{}/{}", made.files_uploaded, made.files),
-                BatchStatus::Filling | BatchStatus::Published => made.files.to_string(),
-            };
-            (word(made.status), files, made.rows, made.bytes, made.opened)
-        }
-        (None, Some(load)) => {
-            ("in S3".to_owned(), load.files.to_string(), load.rows, load.bytes, load.batch.opened_at())
-        }
-        (None, None) => return None,
-    };
-    let found = match &dump.ingester.snapshot {
-        Some(ingester) if ingester.paused.is_some() => "paused",
-        Some(ingester) if ingester.held_back.is_some() => "held",
-        _ => "found",
-    };
-    let (load, more) = match known.1.map(|load| (load, &load.state)) {
-        None => ("-", None),
-        Some((_, LoadState::Discovered)) => (found, None),
-        Some((load, LoadState::Loading)) if dump.ingester.pid.is_none() => {
-            ("loading", Some(format!("loading #{} when the ingester stopped", load.attempts)))
-        }
-        Some((load, LoadState::Loading)) => ("loading", Some(loading(load, dump.load_step(), dump.at))),
-        Some((load, LoadState::Retrying { next, class, why })) => {
-            let alert = if load.is_alarming(dump.alert_after) { "ALERT " } else { "" };
-            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-            let tries = failures(load, *next, dump.at);
-            ("retrying", Some(format!("{alert}{}, {tries}: {why}", class.name())))
-        }
-        Some((_, LoadState::Loaded { .. })) => ("loaded", None),
-        Some((_, LoadState::Archived { .. })) => ("archived", None),
-    };
-    let (rows, size, age) = (count(rows), bytes(size), age(dump.at, since));
-    let more = more.map(|more| format!("\n    {more}")).unwrap_or_default();
-    Some(format!("{id}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{more}"))
+fn batch(line: &BatchLine, now: DateTime<Utc>) -> String {
+    let BatchLine { batch, state, files, rows, bytes: size, opened, load, more, alert, .. } = line;
+    let (rows, size, age) = (count(*rows), bytes(*size), age(now, *opened));
+    let alert = if *alert { "ALERT " } else { "" };
+    let more = more.as_ref().map(|more| format!("\n    {alert}{more}")).unwrap_or_default();
+    format!("{batch}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{more}")
 }
 
 fn quarantine(out: &mut Vec<String>, dump: &Dump) {
@@ -260,15 +223,17 @@ mod tests {
     use std::time::Duration;
 
     use shared::clock::Clock;
-    use shared::ids::Instance;
+    use shared::ids::{BatchId, Instance};
     use shared::seal::Counts;
 
     use super::*;
-    use crate::loads::{ErrorClass, LedgerMark, Paused, PausedBy, Quarantined, Refused};
-    use crate::log::{Dedup, GapTotals};
+    use crate::loads::{ErrorClass, LedgerMark, Load, LoadState, Paused, PausedBy, Quarantined, Refused};
+    use crate::log::{BatchStatus, Dedup, GapTotals};
     use crate::status::activity::{Activity, Component, Failing};
     use crate::status::service::Part;
-    use crate::status::snapshot::{GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot};
+    use crate::status::snapshot::{
+        BatchSnapshot, GapSnapshot, GapsSnapshot, IngesterSnapshot, ProducerSnapshot,
+    };
 
     fn gaps(number: u32) -> GapsSnapshot {
         let from = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
@@ -332,6 +297,8 @@ mod tests {
             dedup: Dedup { too_short: true, ..Dedup::default() },
             gaps: gaps(12),
             components: vec![],
+            counters: None,
+            alerts: vec![],
         };
         let ingester = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
         Dump::of(part(Some(7), producer), part(None, ingester), at, u32::MAX)

@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufRea
 use tokio::net::UnixStream;
 
 use crate::loads::Pause;
+use crate::status::tap::Wanted;
 
 /// The peer must take in what it is sent within this time, or is disconnected.
 const WRITE_TIME: Duration = Duration::from_secs(60);
@@ -25,6 +26,7 @@ pub enum Question {
     Snapshot,
     Follow,
     Batch(BatchPrefix),
+    History,
     Verify,
     /// Stop loading for a while. The pause is durable before it is answered.
     Pause(Pause),
@@ -38,6 +40,8 @@ pub enum Question {
         batch: BatchId,
         left: u64,
     },
+    /// Show records as they pass, with what becomes of them.
+    Tap(Wanted),
 }
 
 /// A producer's answer to [`Question::Republish`].
@@ -109,7 +113,7 @@ pub enum AskError {
     Broken(io::Error),
 }
 
-async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError> {
+pub(super) async fn put(socket: &Path, question: &Question) -> Result<UnixStream, AskError> {
     let mut stream = UnixStream::connect(socket).await.map_err(AskError::Nobody)?;
     let line = line(question).map_err(AskError::Broken)?;
     send(&mut stream, &line).await.map_err(AskError::Broken)?;

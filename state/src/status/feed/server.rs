@@ -18,9 +18,12 @@ use tokio::sync::{Semaphore, broadcast};
 
 use super::protocol::{Published, Question, Reply, Republish, line, send};
 use super::snapshot_cache::SnapshotCache;
+use super::tapping;
 use crate::loads::{Load, LoadDatabase, Pause, Pausing};
 use crate::log::LogReader;
+use crate::status::history::Samples;
 use crate::status::snapshot::{BatchDetail, IngesterSnapshot, Matching, ProducerSnapshot};
+use crate::status::tap::{Tapping, Wanted};
 use crate::verdict::Checked;
 
 /// Clients that are served at once. The others wait to be accepted: each holds a task and an answer in memory.
@@ -45,6 +48,11 @@ pub trait Owner: Send + Sync + 'static {
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Self::Batch>, Failure>;
 
+    /// The figures of the last hours, which only a service has.
+    fn history(&self) -> Result<Samples, Failure> {
+        refusal("no history is kept here")
+    }
+
     /// Reads and checks the whole database, while it is written. Damage is no error; the result names it.
     fn verify(&self) -> Result<Vec<Checked>, Failure>;
 
@@ -62,6 +70,11 @@ pub trait Owner: Send + Sync + 'static {
     /// Notes what a replay has left in quarantine. False when nothing of the batch is known to be there.
     fn replayed(&self, _batch: BatchId, _left: u64) -> Result<bool, Failure> {
         refusal("nothing is in quarantine here")
+    }
+
+    /// Shows records as they pass.
+    fn tap(&self, _wanted: Wanted) -> Result<Tapping, Failure> {
+        refusal("records pass through a producer only")
     }
 
     /// Batches published lately, and the channel of those to come; None when this service publishes nothing.
@@ -152,6 +165,7 @@ impl<O: Owner> Server<O> {
                 self.clock.sleep((cost * BATCH_PAUSE).min(BATCH_PAUSE_MAX)).await;
                 Ok(())
             }
+            Ok(Question::History) => answer_with(&mut write, move || owner.history()).await,
             Ok(Question::Verify) => {
                 // A verification reads everything and goes on when its client has gone away: one at a time.
                 let alone = self.verify.clone().try_acquire_owned();
@@ -174,6 +188,14 @@ impl<O: Owner> Server<O> {
             Ok(Question::Replayed { batch, left }) => {
                 answer_with(&mut write, move || owner.replayed(batch, left)).await
             }
+            Ok(Question::Tap(wanted)) => match owner.tap(wanted) {
+                // As of a follower.
+                Ok(tapping) => {
+                    let gone = async { drop(read.read_u8().await) };
+                    tapping::serve(tapping, &self.clock, &mut write, gone).await
+                }
+                Err(failure) => answer_with::<()>(&mut write, move || Err(failure)).await,
+            },
             Ok(Question::Follow) => {
                 // A follower sends nothing more: when the read ends, it has gone and its place is free.
                 follow(owner, &mut write, async { drop(read.read_u8().await) }).await
@@ -257,7 +279,8 @@ impl Owner for LoadDatabase {
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
         // The pauses in force are known to the service, not to its database.
         let (loads, sums, ledger) = (self.all()?, self.sums()?, self.ledger_mark()?);
-        Ok(IngesterSnapshot { loads, sums, ledger, ..IngesterSnapshot::default() })
+        let newest_row = IngesterSnapshot::newest_of(&loads);
+        Ok(IngesterSnapshot { loads, sums, newest_row, ledger, ..IngesterSnapshot::default() })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {

@@ -1,6 +1,7 @@
 //! One demo, from an empty folder to the verdict.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub(crate) struct Options {
 /// The running parts.
 struct Demo {
     dir: PathBuf,
+    /// Where the producer's page is.
+    page: SocketAddr,
     config: PathBuf,
     keeper: Keeper,
     producer: Service,
@@ -123,7 +126,8 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
     })
     .await?;
     let config = dir.join("pipeline.toml");
-    fs::write(&config, pipeline(&dir, &keeper.endpoints, &Shape::default()))?;
+    let pages = [free_port(9464)?, free_port(9465)?];
+    fs::write(&config, with_pages(&pipeline(&dir, &keeper.endpoints, &Shape::default()), pages))?;
     let judge = judge::connect(&keeper.endpoints.postgres).await?;
     create_tables(&keeper, &config).await?;
 
@@ -133,7 +137,8 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
     let ingester = Service::start("ingester", &config, &logs)?;
     let [first, second] = [producer.pid(), ingester.pid()].map(|pid| pid.map_or(0, u64::from));
     println!("producer and ingester run as processes {first} and {second}");
-    let mut demo = Demo { dir, config, keeper, producer, ingester, judge };
+    println!("their page: http://{}/", pages[0]);
+    let mut demo = Demo { dir, page: pages[0], config, keeper, producer, ingester, judge };
     let watched = demo.watch(options).await;
     let seconds = begun.elapsed().as_secs_f64();
     let mut complaints: Vec<String> = watched.err().into_iter().map(|error| format!("{error:#}")).collect();
@@ -155,6 +160,18 @@ async fn run_and_judge(options: &Options, start_epoch: i64) -> anyhow::Result<(b
     verdict.complaints.extend(complaints);
     let ok = demo.say_verdict(options, &verdict, &dump, seconds);
     Ok((ok, demo.keeper))
+}
+
+/// That port of loopback, or another one if it is taken.
+fn free_port(wanted: u16) -> std::io::Result<SocketAddr> {
+    let bound = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    bound(wanted).or_else(|_| bound(0))?.local_addr()
+}
+
+fn with_pages(pipeline: &str, [producer, ingester]: [SocketAddr; 2]) -> String {
+    pipeline
+        .replace("producer_listen = \"\"", &format!("producer_listen = \"{producer}\""))
+        .replace("ingester_listen = \"\"", &format!("ingester_listen = \"{ingester}\""))
 }
 
 /// Removes what an earlier demo left, and nothing that is not a demo's.
@@ -306,6 +323,7 @@ impl Demo {
             for service in ["producer", "ingester"] {
                 println!("  target/release/{service} run --config {dir}/pipeline.toml &");
             }
+            println!("their page: http://{}/", self.page);
         }
         #[allow(
             clippy::cast_precision_loss,

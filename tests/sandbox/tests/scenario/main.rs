@@ -2,8 +2,10 @@
 //! judged from outside.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod alerts;
 mod audit;
 mod backlog;
+mod browser;
 mod bucket;
 mod chaos;
 mod checks;
@@ -17,18 +19,24 @@ mod discreet;
 mod faults;
 mod flapping;
 mod held_back;
+mod init;
 mod kills;
 mod ledger;
 mod many;
 mod mending;
 mod messages;
+mod notify;
 mod operation;
+mod page;
 mod pause;
 mod quarantine;
 mod schema;
 mod silence;
 mod status_ingester;
 mod status_producer;
+mod tap;
+mod terminal;
 mod transactions;
 mod upgrade;
+mod watch;
 mod world;

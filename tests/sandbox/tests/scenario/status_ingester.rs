@@ -246,7 +246,7 @@ async fn rows_in_quarantine_show_with_column_and_reason_and_no_longer_after_a_re
     send(&world, "ALTER TABLE public.livestream ALTER COLUMN evar1 TYPE varchar(255);").await;
     let (code, said) = world.ask(&["replay", "--all"]);
     assert_eq!(code, Some(0), "{said}");
-    let gone = |told: &Told| !told.dump.contains("in quarantine") && told.metric(rows) == 0.0;
+    let gone = |told: &Told| !told.dump.contains("in quarantine  ") && told.metric(rows) == 0.0;
     world.until_told(at, SOON, "nothing in quarantine", gone).await;
     let archived = async || world.dump_as(&["--batch", batch]).contains("s3://livestream/Ingested/");
     world.until("the place of an archived batch", &mut [&mut ingester], archived).await;

@@ -1,0 +1,136 @@
+//! What a restart must know of alerts: those that stood, and what each target was sent. A file of the service's directory,
+//! replaced as a whole. Without it a restart sends what stands once more, so it is never worth ending a service for.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+
+use crate::alerts::outbox::Outbox;
+use crate::status::alert::Alert;
+
+/// The name of the file.
+const FILE: &str = "alerts.json";
+const FORMAT: u32 = 1;
+/// A longer file is none of ours.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    format: u32,
+    /// The alerts that stand.
+    pub(super) standing: Vec<Alert>,
+    /// What each target was sent, by its name.
+    pub(super) targets: BTreeMap<String, Outbox>,
+}
+
+impl Kept {
+    /// Takes the alerts that stand. True if they are others than before, or worse: what else changes with every look is
+    /// not worth a write.
+    pub(super) fn follow_standing(&mut self, alerts: Vec<Alert>) -> bool {
+        let known = |alert: &Alert| (alert.name.clone(), alert.severity);
+        let is_other = !self.standing.iter().map(known).eq(alerts.iter().map(known));
+        self.standing = alerts;
+        is_other
+    }
+}
+
+/// The file and what stands in it. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    path: PathBuf,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl Keeper {
+    /// Reads the file in `dir`. One that cannot be used counts as none: the targets of this configuration have been sent
+    /// nothing then.
+    pub(super) fn open(dir: &Path, targets: impl Iterator<Item = String>) -> Self {
+        let path = dir.join(FILE);
+        let mut kept = read(&path).unwrap_or_else(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                let path = path.display();
+                tracing::warn!(%error, %path, "it is not known which alerts were sent; those that stand are sent again");
+            }
+            Kept::default()
+        });
+        let mut known = std::mem::take(&mut kept.targets);
+        kept.targets = targets.map(|name| (name.clone(), known.remove(&name).unwrap_or_default())).collect();
+        Self { path, kept: Arc::new(Mutex::new(Kept { format: FORMAT, ..kept })) }
+    }
+
+    /// What is kept.
+    pub(super) async fn read<T>(&self, read: impl FnOnce(&Kept) -> T) -> T {
+        read(&*self.kept.lock().await)
+    }
+
+    /// Changes what is kept, and writes the file if `change` says that a restart must know of it.
+    pub(super) async fn change(&self, change: impl FnOnce(&mut Kept) -> bool) {
+        // Held while the file is written, so that an older state never replaces a newer one.
+        let mut kept = self.kept.lock().await;
+        if !change(&mut kept) {
+            return;
+        }
+        let (path, text) = (self.path.clone(), serde_json::to_vec(&*kept).map_err(io::Error::other));
+        let writing = tokio::task::spawn_blocking(move || replace(&path, &text?)).await;
+        if let Err(error) = writing.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+            let path = self.path.display();
+            tracing::warn!(%error, %path, "cannot note which alerts were sent; a restart may send them again");
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<Kept> {
+    let mut text = Vec::new();
+    File::open(path)?.take(MAX_BYTES).read_to_end(&mut text)?;
+    let kept: Kept = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    if kept.format == FORMAT { Ok(kept) } else { Err(io::Error::other("it is of another version")) }
+}
+
+/// Writes another file, makes it durable, and renames it, so that a reader meets the old or the new one, whole.
+fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
+    let new = path.with_added_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> impl Iterator<Item = String> {
+        ["oncall".to_owned(), "chat".to_owned()].into_iter()
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_there_after_a_restart_for_the_targets_that_are_still_configured() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Keeper::open(dir.path(), names());
+        keeper.change(|kept| kept.targets.remove("chat").is_some()).await;
+        let other = Keeper::open(dir.path(), ["oncall".to_owned(), "new".to_owned()].into_iter());
+        let (before, after) = (keeper.kept.lock().await.clone(), other.kept.lock().await.clone());
+        assert_eq!(after.targets.keys().collect::<Vec<_>>(), ["new", "oncall"]);
+        assert_eq!(after.targets["oncall"], before.targets["oncall"]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_counts_as_none_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for text in ["torn", "{\"format\":2,\"standing\":[],\"targets\":{}}"] {
+            fs::write(&path, text).unwrap();
+            let keeper = Keeper::open(dir.path(), names());
+            assert_eq!(keeper.read(|kept| kept.targets.len()).await, 2);
+            keeper.change(|_| true).await;
+            assert_eq!(read(&path).unwrap(), *keeper.kept.lock().await);
+        }
+    }
+}

@@ -66,9 +66,9 @@ async fn batches_are_held_back_over_a_kill_and_go_together_when_they_have_the_ro
     world.configure(&keys(rows + 1), &keys(rows));
     ingester.start_again().unwrap();
     world.until_loaded(rows, &mut [&mut ingester]).await;
-    assert!(ingester.said().contains("together=3"), "{}", ingester.said());
     assert!(world.ingester_snapshot()["held_back"].is_null());
     ingester.stop(STOP).await.unwrap();
+    assert!(ingester.said().contains("together=3"), "{}", ingester.said());
     assert_clean(&world.verdict().await);
 }
 

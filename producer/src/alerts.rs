@@ -1,6 +1,5 @@
 //! What the producer judges its alerts by.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use shared::boxed::Boxed;
@@ -10,28 +9,22 @@ use shared::exit::Failure;
 use shared::shutdown::Shutdown;
 use state::alerts::rules::ProducerFigures;
 use state::alerts::{self, Watch};
-use state::log::LogReader;
-use state::status::activity::Activity;
-use state::status::feed::Owner;
-use state::status::snapshot::ProducerSnapshot;
 
-use crate::counters::Counters;
+use crate::shown::Shown;
 
 /// The task that tells what needs an operator, until shutdown.
 pub(crate) fn start(
     config: &Config,
-    log: LogReader,
-    counters: Arc<Counters>,
-    activity: Activity,
+    shown: Shown,
     clock: &Clock,
     shutdown: &Shutdown,
 ) -> Result<Boxed<'static, ()>, Failure> {
-    let (dir, components) = (config.log.dir.clone(), activity.clone());
+    let (dir, activity) = (config.log.dir.clone(), shown.activity.clone());
     let look = move || {
-        let snapshot = ProducerSnapshot { components: components.components(), ..Owner::snapshot(&log)? };
+        let counters = &shown.counters;
         let nulled = counters.by_column().into_iter().map(|(column, counts)| (column, counts.nulled));
         Ok(ProducerFigures {
-            snapshot,
+            snapshot: shown.snapshot()?,
             damaged_sessions: counters.damaged.load(Ordering::Relaxed),
             nulled: nulled.filter(|(_, count)| *count > 0).collect(),
         })

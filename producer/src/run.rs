@@ -100,9 +100,7 @@ pub(crate) async fn run(
     shown.clone().serve(&config, clock.clone(), shutdown.clone());
     // A drain reads nothing, and has none of their secrets.
     if !only_drain {
-        let (log, counters) = (reader.clone(), counters.clone());
-        let telling = alerts::start(&config, log, counters, activity.clone(), &clock, &shutdown)?;
-        tokio::spawn(telling);
+        tokio::spawn(alerts::start(&config, shown.clone(), &clock, &shutdown)?);
     }
     let uploader =
         Uploader::new(&config, store, reader.clone(), appender.upload_reports, feed, clock.clone())

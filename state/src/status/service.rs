@@ -91,16 +91,7 @@ impl<T> Part<T> {
 
     /// Of a service whose database was read.
     pub(crate) fn read(dir: &Path, snapshot: Option<T>) -> Self {
-        let stopped = last_written(dir);
-        Self {
-            pid: None,
-            dir: dir.display().to_string(),
-            stopped,
-            error: None,
-            exit: None,
-            silent: None,
-            snapshot,
-        }
+        Self::new(None, dir.display().to_string(), last_written(dir), snapshot)
     }
 
     fn unknown(dir: &Path, failure: &Failure) -> Self {
@@ -272,8 +263,7 @@ impl<D> Service<D> {
             ),
         };
         let silent = why.map(|why| Silent { since: self.clock.wall(), why });
-        let stopped = silent.as_ref().and_then(|_| last_written(&self.dir));
-        Part { pid, stopped, silent, ..Part::read(&self.dir, snapshot) }
+        Part { silent, ..self.part(pid, snapshot) }
     }
 
     /// Opens the database and reads it, as its owner if this is root; None when there is none.

@@ -96,6 +96,20 @@ pub fn wrap(text: &str, indent: usize) -> String {
     wrap_to(text, indent, WIDTH, usize::MAX)
 }
 
+/// The words of `text` in at most so many lines of a width; what has no room is cut, and says so.
+pub(crate) fn wrapped(text: &str, width: usize, lines: usize) -> Vec<String> {
+    let width = width.max(1);
+    let all = wrap_to(text, 0, width, width);
+    let mut kept: Vec<_> = all.lines().take(lines).map(str::to_owned).collect();
+    if all.lines().count() > lines
+        && let Some(last) = kept.last_mut()
+    {
+        let short: String = last.chars().take(width - 1).collect();
+        *last = short + "…";
+    }
+    kept
+}
+
 /// Words longer than `longest` are broken.
 fn wrap_to(text: &str, indent: usize, width: usize, longest: usize) -> String {
     let room = width.saturating_sub(indent).max(1);
@@ -157,6 +171,7 @@ pub(crate) fn tone(line: &str) -> Option<Tone> {
         {
             Some(Tone::Red)
         }
+        "▲" => Some(Tone::Yellow),
         "producer" | "ingester" if says(&["not running"]) => Some(Tone::Yellow),
         "stream" if says(&["never connected", "not connected"]) => Some(Tone::Yellow),
         "paused" | "gaps" | "in" | "staged" => Some(Tone::Yellow),

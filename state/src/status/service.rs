@@ -176,8 +176,12 @@ pub(crate) enum Tried<T> {
 impl<D> Service<D> {
     /// Asks the service once, and waits for nobody who does not listen.
     pub(crate) async fn try_ask<T: DeserializeOwned>(&self, question: &Question) -> Tried<T> {
+        self.try_within(question, PATIENCE).await
+    }
+
+    async fn try_within<T: DeserializeOwned>(&self, question: &Question, within: Duration) -> Tried<T> {
         let socket = self.socket.display();
-        match tokio::time::timeout(PATIENCE, feed::ask(&self.socket, question)).await {
+        match tokio::time::timeout(within, feed::ask(&self.socket, question)).await {
             Ok(Ok(Answer { pid, snapshot })) => Tried::Answered(self.part(Some(pid), Some(snapshot))),
             Ok(Err(AskError::Nobody(error))) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Tried::Unanswered(format!("{socket} is for the service's user alone: run this as that user"))
@@ -252,18 +256,13 @@ impl<D> Service<D> {
         question: &Question,
         within: Duration,
     ) -> Part<T> {
-        let asked = tokio::time::timeout(within, feed::ask(&self.socket, question)).await;
-        let (pid, snapshot, why) = match asked {
-            Ok(Ok(Answer { pid, snapshot })) => (Some(pid), Some(snapshot), None),
-            Ok(Err(error)) => (None, None, Some(error.to_string())),
-            Err(_) => (
-                None,
-                None,
-                Some(format!("no answer within {} s: it is stopped or overloaded", within.as_secs())),
-            ),
+        let why = match self.try_within(question, within).await {
+            Tried::Answered(part) => return part,
+            Tried::Nobody => format!("nobody listens on {}: it does not run, or starts", self.socket.display()),
+            Tried::Unanswered(why) => why,
         };
-        let silent = why.map(|why| Silent { since: self.clock.wall(), why });
-        Part { silent, ..self.part(pid, snapshot) }
+        let silent = Some(Silent { since: self.clock.wall(), why });
+        Part { silent, ..self.part(None, None) }
     }
 
     /// Opens the database and reads it, as its owner if this is root; None when there is none.

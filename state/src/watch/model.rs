@@ -84,13 +84,15 @@ impl<T> Side<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab {
     Batches,
+    Alerts,
     Gaps,
     Quarantine,
     Components,
 }
 
 impl Tab {
-    pub(super) const ALL: [Self; 4] = [Self::Batches, Self::Gaps, Self::Quarantine, Self::Components];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Batches, Self::Alerts, Self::Gaps, Self::Quarantine, Self::Components];
 
     fn step(self, by: usize) -> Self {
         let at = Self::ALL.iter().position(|tab| *tab == self).unwrap_or(0);

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::clock::age;
+use shared::config::Severity;
 use shared::human::{bytes, count, duration};
 
 use crate::inspect::dump::Dump;
@@ -26,6 +27,14 @@ pub(super) enum Tone {
 }
 
 impl Tone {
+    /// An alert that must be seen to at once is a failure; others wait for somebody.
+    pub(super) fn of_severity(severity: Severity) -> Self {
+        match severity {
+            Severity::Warning => Self::Waits,
+            Severity::Critical => Self::Fails,
+        }
+    }
+
     /// A sign for those who see no colours.
     pub(super) fn sign(self) -> &'static str {
         match self {

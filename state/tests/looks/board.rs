@@ -58,7 +58,7 @@ async fn a_service_that_does_not_answer_is_silent_and_its_database_stays_closed(
     let status = ask(&board, "/api/status").await.unwrap();
     let ingester = &status["ingester"];
     assert!(ingester["pid"].is_null() && ingester["snapshot"].is_null(), "{ingester}");
-    assert!(ingester["silent"]["why"].as_str().unwrap().contains("nobody answers"), "{ingester}");
+    assert!(ingester["silent"]["why"].as_str().unwrap().contains("nobody listens on"), "{ingester}");
     assert_eq!(status["producer"]["pid"], std::process::id());
 
     let past = ask(&board, "/api/history").await.unwrap();

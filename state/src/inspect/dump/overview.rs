@@ -119,7 +119,7 @@ impl Dump {
     }
 
     /// The alerts that stand at both services.
-    pub(super) fn alerts(&self) -> Vec<Alert> {
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
         let producer = self.producer.snapshot.iter().flat_map(|snapshot| &snapshot.alerts);
         let ingester = self.ingester.snapshot.iter().flat_map(|snapshot| &snapshot.alerts);
         producer.chain(ingester).cloned().collect()

@@ -37,11 +37,12 @@ pub(super) fn tabs(model: &Model, palette: Palette) -> Line<'static> {
     let batches = if model.only_pending { "pending" } else { "batches" };
     let labels = [
         (Tab::Batches, format!("1 {batches} {}", count(model.lines.len() as u64))),
-        (Tab::Gaps, format!("2 gaps {}", count(gaps))),
-        (Tab::Quarantine, format!("3 quarantine {}", count(quarantined))),
+        (Tab::Alerts, format!("2 alerts {}", model.dump.alerts().len())),
+        (Tab::Gaps, format!("3 gaps {}", count(gaps))),
+        (Tab::Quarantine, format!("4 quarantine {}", count(quarantined))),
         (
             Tab::Components,
-            format!("4 components{}", if failing > 0 { format!(" {failing}✗") } else { String::new() }),
+            format!("5 components{}", if failing > 0 { format!(" {failing}✗") } else { String::new() }),
         ),
     ];
     let mut spans = Vec::new();
@@ -59,6 +60,7 @@ pub(super) fn tab(frame: &mut Frame<'_>, model: &mut Model, palette: Palette, ar
             text(frame, model, palette, none, area);
         }
         Tab::Batches => batches(frame, model, palette, area),
+        Tab::Alerts => text(frame, model, palette, &alerts(model), area),
         Tab::Gaps => text(frame, model, palette, &gaps(model), area),
         Tab::Quarantine => text(frame, model, palette, &quarantine(model), area),
         Tab::Components => text(frame, model, palette, &components(model), area),
@@ -112,6 +114,23 @@ fn batch(line: &BatchLine, now: DateTime<Utc>, palette: Palette, wide: bool, nar
     };
     cells.extend([Cell::from(format!("{age:>6}")), Cell::from(told)]);
     Row::new(cells).style(style)
+}
+
+fn alerts(model: &Model) -> String {
+    let alerts = model.dump.alerts();
+    if alerts.is_empty() {
+        return "no alert stands".to_owned();
+    }
+    let mut out = Vec::new();
+    for alert in alerts {
+        let sign = Tone::of_severity(alert.severity).sign();
+        let (severity, since) = (alert.severity.name(), age(alert.since, model.now));
+        out.push(format!("{sign} {}  {severity} for {since}: {}", alert.name, alert.says));
+        out.extend(alert.batch.map(|batch| format!("    batch {batch}")));
+        out.extend([format!("    {}", alert.detail), format!("    {}", alert.todo)]);
+        out.push(format!("    docs/OPERATIONS.md#{}", alert.docs));
+    }
+    out.join("\n")
 }
 
 fn gaps(model: &Model) -> String {

@@ -11,6 +11,7 @@ use shared::clock;
 use shared::human::{count, counted, duration, time};
 
 use super::style::Palette;
+use crate::inspect::columns;
 use crate::inspect::dump::{describe, held_back, under_way};
 use crate::status::activity::ComponentStatus;
 use crate::watch::model::{Contact, Model};
@@ -123,8 +124,47 @@ pub(super) fn summary(model: &Model) -> Line<'static> {
     Line::raw(text)
 }
 
-/// What is wrong, the most urgent first, in so many lines at most.
-pub(super) fn problems(model: &Model, palette: Palette, most: usize, small: bool) -> Vec<Line<'static>> {
+/// What is wrong, the most urgent first, in so many lines at most. On a large screen a reason may take a second line.
+pub(super) fn problems(
+    model: &Model,
+    palette: Palette,
+    most: usize,
+    small: bool,
+    width: u16,
+) -> Vec<Line<'static>> {
+    let room = usize::from(width).saturating_sub(SIGN.len());
+    let each = if small { 1 } else { 2 };
+    let mut folded: Vec<Vec<Line<'static>>> = Vec::new();
+    for (tone, text) in found(model, small) {
+        let lines = columns::wrapped(&text, room, each).into_iter().enumerate();
+        let line = |(at, text): (usize, String)| match at {
+            0 => Line::from(palette.signed(tone, &text)),
+            _ => Line::styled(format!("{SIGN}{text}"), palette.of(tone)),
+        };
+        folded.push(lines.map(line).collect());
+    }
+    if folded.iter().map(Vec::len).sum::<usize>() <= most {
+        return folded.concat();
+    }
+    let (mut lines, mut shown) = (Vec::new(), 0);
+    for problem in &folded {
+        if lines.len() + problem.len() >= most {
+            break;
+        }
+        lines.extend(problem.iter().cloned());
+        shown += 1;
+    }
+    if most > 0 {
+        let hidden = count((folded.len() - shown) as u64);
+        lines.push(Line::raw(format!("{SIGN}… {hidden} more: 2 shows the alerts, 5 the components")));
+    }
+    lines
+}
+
+/// Takes the place of a sign.
+const SIGN: &str = "  ";
+
+fn found(model: &Model, small: bool) -> Vec<(Tone, String)> {
     let now = model.now;
     let mut found: Vec<(Tone, String)> = Vec::new();
     for status in model.dump.components() {
@@ -145,25 +185,20 @@ pub(super) fn problems(model: &Model, palette: Palette, most: usize, small: bool
             found.push((tone, format!("{name} {text}")));
         }
     }
-    if let Some(paused) = model.dump.ingester.snapshot.as_ref().and_then(|ingester| ingester.paused.as_ref())
-    {
-        found.push((Tone::Waits, format!("loading is paused {}", paused.describe())));
-    }
-    if let Some(held) = model.dump.ingester.snapshot.as_ref().and_then(|ingester| ingester.held_back.as_ref())
-    {
-        found.push((Tone::Waits, held_back(held)));
+    found.extend(model.dump.alerts().into_iter().map(|alert| {
+        let (severity, since) = (alert.severity.name(), ago(alert.since, now));
+        (Tone::of_severity(alert.severity), format!("alert  {severity} for {since}: {}", alert.says))
+    }));
+    if let Some(ingester) = &model.dump.ingester.snapshot {
+        let paused = ingester.paused.as_ref();
+        let paused = paused.map(|paused| format!("loading is paused {}", paused.describe()));
+        let held = ingester.held_back.as_ref().map(held_back);
+        found.extend(paused.into_iter().chain(held).map(|text| (Tone::Waits, text)));
     }
     for status in model.dump.components() {
         found.extend(slow(&status, now).map(|text| (Tone::Waits, text)));
     }
-    let hidden = if found.len() > most { found.len() - most.saturating_sub(1) } else { 0 };
-    let shown = found.len() - hidden;
-    let mut lines: Vec<_> =
-        found.iter().take(shown).map(|(tone, text)| Line::from(palette.signed(*tone, text))).collect();
-    if hidden > 0 && most > 0 {
-        lines.push(Line::raw(format!("  … {} more: 4 shows the components", count(hidden as u64))));
-    }
-    lines
+    found
 }
 
 /// The component by its name and number.

@@ -12,15 +12,15 @@ use crate::watch::model::{Model, Opened};
 /// Smaller screens have the pipeline in one line.
 const BOXES_WIDTH: u16 = 68;
 const BOXES_HEIGHT: u16 = 20;
-/// Lines for what is wrong, at most, of a large screen.
-const PROBLEMS: usize = 4;
+/// Of a large screen, what is wrong has one line in so many.
+const PROBLEMS: usize = 5;
 
 const HELP: &str = "\
 ↑ ↓ j k          select a batch, or scroll
 PgUp PgDn g G    a screen up or down, first, last
 Enter            open the batch: its timeline, its files, its last errors
 Esc              back
-1 2 3 4, Tab     batches, gaps, quarantine, components
+1 2 3 4 5, Tab   batches, alerts, gaps, quarantine, components
 p                show only pending batches, or all
 r                read again the database of a service that does not run
 ?                this help
@@ -37,7 +37,8 @@ pub(in crate::watch) fn draw(frame: &mut Frame<'_>, model: &mut Model, palette: 
     let room = usize::from(area.height);
     let top = if small { vec![head::title(model, palette)] } else { head::services(model, palette) };
     let summary = head::summary(model);
-    let problems = head::problems(model, palette, if small { (room / 8).min(2) } else { PROBLEMS }, small);
+    let most = if small { (room / 8).min(2) } else { room / PROBLEMS };
+    let problems = head::problems(model, palette, most, small, area.width);
     let lines = |lines: usize| Constraint::Length(u16::try_from(lines).unwrap_or(u16::MAX));
     let [top_area, pipeline_area, summary_area, problem_area, tab_area, body_area, foot_area] =
         Layout::vertical([
@@ -76,8 +77,8 @@ fn foot(model: &Model) -> &'static str {
         (_, true) => "Esc back · q quit",
         (Some(_), _) => "↑↓ scroll · Esc back · q quit · ? help",
         (None, _) if model.only_pending => {
-            "↑↓ select · Enter open · p all batches · 1-4 Tab · ? help · q quit"
+            "↑↓ select · Enter open · p all batches · 1-5 Tab · ? help · q quit"
         }
-        (None, _) => "↑↓ select · Enter open · p only pending · 1-4 Tab · ? help · q quit",
+        (None, _) => "↑↓ select · Enter open · p only pending · 1-5 Tab · ? help · q quit",
     }
 }

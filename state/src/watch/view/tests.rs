@@ -5,6 +5,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::Color;
 use shared::clock::{Clock, Steady};
+use shared::config::Severity;
 use shared::ids::{BatchId, Instance};
 use shared::seal::Counts;
 
@@ -12,6 +13,7 @@ use super::{Palette, draw};
 use crate::loads::{ErrorClass, Load, LoadState, Paused, PausedBy, Quarantined, Refused};
 use crate::log::BatchStatus;
 use crate::status::activity::{Activity, Component};
+use crate::status::alert::Alert;
 use crate::status::service::Part;
 use crate::status::snapshot::{BatchSnapshot, IngesterSnapshot, ProducerSnapshot};
 use crate::watch::ask::Heard;
@@ -154,7 +156,7 @@ ingester  ● running, process 8
 │hit 2s old      │   │3.0 MiB 18%     │   │1 batch        │   │59m29s behind   │
 ╰────────────────╯   ╰────────────────╯   ╰───────────────╯   ╰────────────────╯
 pending  2 batches, 12,000 rows, the oldest 59m58s old; the table ends 59m29s ag
- 1 batches 3   2 gaps 1   3 quarantine 0   4 components
+ 1 batches 3   2 alerts 0   3 gaps 1   4 quarantine 0   5 components
 batch              state       files      rows     bytes    age load
 019caeda-0003-7000 filling        10     2,000   3.8 MiB 59m57s -
 019caeda-0002-7000 published      10    10,000  19.1 MiB 59m58s loading #3 for 4
@@ -162,7 +164,7 @@ batch              state       files      rows     bytes    age load
     let upper = screen.trim_end().lines().take(14).collect::<Vec<_>>().join("\n");
     assert_eq!(upper, expected, "\n{screen}");
     assert!(
-        screen.ends_with("↑↓ select · Enter open · p only pending · 1-4 Tab · ? help · q quit"),
+        screen.ends_with("↑↓ select · Enter open · p only pending · 1-5 Tab · ? help · q quit"),
         "{screen}"
     );
     // Without the size that the boxes need, one line has the four stages.
@@ -202,7 +204,18 @@ fn outage() -> Model {
     let paused = Some(Paused { by: PausedBy::Hand, until: None, why: "by `ingester pause`".to_owned() });
     let producer = ProducerSnapshot { components: activity.components(), ..producer(&batches) };
     let components = at_ingester.components();
-    hear(&mut model, producer, IngesterSnapshot { loads, paused, components, ..IngesterSnapshot::default() });
+    let alerts = vec![Alert {
+        name: "batch_refused".to_owned(),
+        severity: Severity::Warning,
+        since: ago(70),
+        batch: Some(id(1)),
+        says: "a batch was refused".to_owned(),
+        detail: "1204 bad".to_owned(),
+        todo: "look at its rows".to_owned(),
+        docs: "rejected-rows".to_owned(),
+    }];
+    let ingester = IngesterSnapshot { loads, paused, components, alerts, ..IngesterSnapshot::default() };
+    hear(&mut model, producer, ingester);
     model
 }
 
@@ -221,7 +234,9 @@ fn an_outage_is_told_in_words_and_colours() {
             "✗ 1 batch fails again and again, the oldest 019caeda-0001",
             "▲ loading is paused until `ingester resume`, by `ingester pause`",
             "retrying ALERT data, 4 failu",
-            " 3 quarantine 37 ",
+            " 4 quarantine 37 ",
+            " 2 alerts 1 ",
+            "▲ alert  warning for 1m10s: a batch was refused",
             "sealed       4/10",
         ],
     );
@@ -287,13 +302,14 @@ fn a_thousand_batches_are_gone_through_and_the_selected_one_stays_when_others_co
 }
 
 #[test]
-fn tabs_show_gaps_quarantine_and_components() {
+fn tabs_show_gaps_alerts_quarantine_and_components() {
     let mut model = outage();
     for (tab, parts) in [
         (
             Tab::Gaps,
             &["1 gap, 5m18s together", "03-02 13:52:13 to 03-02 13:57:31 UTC (5m18s) before session 3"][..],
         ),
+        (Tab::Alerts, &["▲ batch_refused  warning for 1m10s: a batch", "    look at its rows", "#rejected-rows"]),
         (Tab::Quarantine, &["37 of 10,000 rows", "column evar1: it is too long", "ingester replay"]),
         (Tab::Components, &["✗ upload      S3 fails for 1m10s", "    503 SlowDown: reduce", "✗ load"]),
     ] {

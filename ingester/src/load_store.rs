@@ -182,6 +182,10 @@ impl LoadStore {
         read(&mut known.open.iter().map(|(batch, load)| (load, due(batch))))
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
     /// The load store on disk, which answers `state dump`.
     pub(crate) fn loads(&self) -> LoadDatabase {
         self.inner.loads.clone()

@@ -1,5 +1,7 @@
 //! Answers on the status socket, and makes the page of metrics.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use chrono::{DateTime, Utc};
 use shared::exit::Failure;
 use shared::ids::{BatchId, BatchPrefix};
@@ -24,6 +26,23 @@ pub(crate) struct LoadsOwner {
     /// `ingester.load_rows`
     pub(crate) load_rows: u64,
     pub(crate) history: History,
+    pub(crate) idle: Idle,
+}
+
+/// When loading was last paused or held back, as far as somebody looked. The alerts look every few seconds. In memory only:
+/// after a restart what waits is late from the moment it was found.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Idle(Arc<Mutex<Option<DateTime<Utc>>>>);
+
+impl Idle {
+    fn until(&self, is_idle: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        // A value that a panic leaves whole.
+        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_idle {
+            *until = Some(now);
+        }
+        *until
+    }
 }
 
 impl LoadsOwner {
@@ -40,9 +59,12 @@ impl Owner for LoadsOwner {
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
         let snapshot = Owner::snapshot(&self.load_store.loads())?;
+        let (paused, held_back) = (self.pauses.present(), self.load_store.held_back(self.load_rows));
+        let is_idle = paused.is_some() || held_back.is_some();
         Ok(IngesterSnapshot {
-            paused: self.pauses.present(),
-            held_back: self.load_store.held_back(self.load_rows),
+            paused,
+            held_back,
+            idle_until: self.idle.until(is_idle, self.load_store.clock().wall()),
             components: self.activity.components(),
             alerts: self.activity.alerts(),
             ..snapshot

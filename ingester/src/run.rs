@@ -30,7 +30,7 @@ use crate::identity::Identity;
 use crate::load::Loader;
 use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
-use crate::loads_owner::LoadsOwner;
+use crate::loads_owner::{Idle, LoadsOwner};
 use crate::redshift::{Connector, Target, catalog};
 use crate::shown;
 
@@ -77,6 +77,7 @@ pub(crate) async fn run(config: Config, clock: Clock, shutdown: Shutdown) -> Res
         activity: activity.clone(),
         load_rows: config.ingester.load_rows,
         history: History::new(clock.clone()),
+        idle: Idle::default(),
     };
     let telling = alerts::start(&config, owner.clone(), complete.clone(), &clock, &shutdown)?;
     // Serve the status first, so that `state dump` shows what a start waits for.

@@ -4,6 +4,7 @@
 //! own name point to 127.0.0.1 and let the browser ask for it (DNS rebinding), but it cannot alter the name the browser
 //! then sends. With a token the name does not matter: such a page has neither the token nor the cookie.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use hyper::header::{AUTHORIZATION, COOKIE, HOST, HeaderMap};
@@ -12,8 +13,8 @@ use subtle::ConstantTimeEq;
 
 use crate::secret::Secret;
 
-/// The cookie that holds the token. Both services of a machine take it, if their token is the same: a cookie knows no
-/// port.
+/// How the name of the cookie begins that holds the token. A cookie knows no port: all services of a machine get all of
+/// them, so the rest of the name tells tokens apart.
 const NAME: &str = "livestream_token";
 
 /// Whom a server lets in.
@@ -74,9 +75,14 @@ impl Access {
         !self.token.is_empty() && bool::from(self.token.reveal().as_bytes().ct_eq(given.as_bytes()))
     }
 
-    /// The cookie that brings the token from now on. No script can read it, and no other site can have it sent.
+    /// The cookie that brings the token from now on. No script can read it, and no other site can have it sent but by a link to
+    /// the page, such as an alert brings.
     pub(super) fn cookie(&self) -> String {
-        format!("{NAME}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000", self.token.reveal())
+        let token = self.token.reveal();
+        let mut hasher = DefaultHasher::new();
+        token.hash(&mut hasher);
+        let which = hasher.finish();
+        format!("{NAME}_{which:016x}={token}; Path=/; HttpOnly; SameSite=Lax; Max-Age=2592000")
     }
 }
 
@@ -87,7 +93,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let all = headers.get_all(COOKIE).iter().filter_map(|header| header.to_str().ok());
     all.flat_map(|header| header.split(';'))
-        .filter_map(|cookie| cookie.trim().strip_prefix(NAME)?.strip_prefix('='))
+        .filter_map(|cookie| cookie.trim().strip_prefix(NAME)?.split_once('='))
+        .map(|(_which, token)| token)
 }
 
 fn names_loopback(host: &str) -> bool {
@@ -144,7 +151,12 @@ mod tests {
         for address in ["0.0.0.0:9464", "127.0.0.1:9464"] {
             let access = access(TOKEN, address);
             let bearer = format!("Bearer {TOKEN}");
-            let cookie = format!("a=b; {NAME}={TOKEN}; c=d");
+            // Another instance of this machine has a token of its own.
+            let (own, other) =
+                (access.cookie(), Access::new(Secret::new("another"), access.address).cookie());
+            let pair = |cookie: &str| cookie.split(';').next().unwrap().to_owned();
+            let cookie = format!("a=b; {}; {}; c=d", pair(&other), pair(&own));
+            assert_ne!(pair(&other).split('=').next(), pair(&own).split('=').next());
             for good in [(AUTHORIZATION, bearer.as_str()), (COOKIE, cookie.as_str())] {
                 assert_eq!(access.judge(&headers(&[(HOST, "any.example"), good])), Verdict::Granted);
             }
@@ -163,7 +175,7 @@ mod tests {
     fn the_cookie_stays_between_this_server_and_the_browser_and_debug_output_hides_the_token() {
         let access = access(TOKEN, "0.0.0.0:1");
         let cookie = access.cookie();
-        for part in [TOKEN, "HttpOnly", "SameSite=Strict", "Path=/"] {
+        for part in [TOKEN, "HttpOnly", "SameSite=Lax", "Path=/"] {
             assert!(cookie.contains(part), "{cookie}");
         }
         assert!(!format!("{access:?}").contains(TOKEN));

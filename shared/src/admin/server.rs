@@ -10,9 +10,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::access::{Access, Verdict};
@@ -29,8 +30,9 @@ use crate::shutdown::Shutdown;
 const CONNECTIONS: usize = 64;
 /// A client must send the head of its request within this time, and a form within as much again, or is disconnected.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A connection lasts so long at most: a client that takes nothing in must not keep its place for ever.
-const CONNECTION_TIME: Duration = Duration::from_mins(10);
+/// After this time a connection is closed behind the answer under way, so that a client that takes nothing in does not keep
+/// its place. A browser makes another.
+const CONNECTION_TIME: Duration = Duration::from_mins(1);
 /// Bytes of the form that brings the token.
 const FORM_BYTES: usize = 1 << 10;
 
@@ -108,13 +110,26 @@ async fn accept(listen: String, token: Secret, site: Arc<dyn Site>, clock: Clock
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIME)
                 .serve_connection(TokioIo::new(stream), answering);
-            let serving = tokio::time::timeout(CONNECTION_TIME, serving);
-            if let Some(Ok(Err(error))) = shutdown.until(serving).await {
+            if let Some(Err(error)) = shutdown.until(bounded(serving)).await {
                 tracing::debug!(%error, "metrics: the client disconnected");
             }
             drop(place);
         });
     }
+}
+
+/// The connection, for [`CONNECTION_TIME`] and the answer that is under way then, which has [`HEAD_TIME`].
+async fn bounded<S>(connection: http1::Connection<TokioIo<TcpStream>, S>) -> hyper::Result<()>
+where
+    S: HttpService<Incoming, ResBody = Full<Bytes>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut connection = std::pin::pin!(connection);
+    if let Ok(ended) = tokio::time::timeout(CONNECTION_TIME, connection.as_mut()).await {
+        return ended;
+    }
+    connection.as_mut().graceful_shutdown();
+    tokio::time::timeout(HEAD_TIME, connection).await.unwrap_or(Ok(()))
 }
 
 async fn answer(request: Request<Incoming>, site: Arc<dyn Site>, access: &Access) -> Answer {
@@ -249,7 +264,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::exit::Failure;

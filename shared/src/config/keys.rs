@@ -244,6 +244,7 @@ section!(
     Alerts("alerts", "What every `[[alert_target]]` has in common, and where a service says that all is well. docs/OPERATIONS.md has the alerts.") {
         repeat: Span = key(Duration, Some(r#""4h""#), r#""4h""#, "An alert that still stands is sent again after this time. 1m to 30d.").within("1m", "30d");
         docs: String = key(Text, Some(r#""docs/OPERATIONS.md""#), r#""https://wiki.example.com/livestream/OPERATIONS.md""#, "Where your people read docs/OPERATIONS.md: each alert names this address with the heading that says what to do.");
+        off: Vec<String> = key(Texts, Some("[]"), r#"["stream_behind"]"#, "Alerts that this site does without, by name, such as `stream_behind` where nights are quiet. They stand nowhere, and do not stop the heartbeat. docs/OPERATIONS.md has the names.");
         producer_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "Address of a dead man's switch, which the producer calls (GET) while all is well: no critical alert stands and every target takes what it is sent. Give this, `alerts.producer_heartbeat_file`, or `LIVESTREAM__ALERTS__PRODUCER_HEARTBEAT`. Empty: none.");
         producer_heartbeat_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/producer_heartbeat""#, "A file that holds the address and nothing else.");
         ingester_heartbeat: Secret = key(Hidden, Some(r#""""#), r#""https://hc-ping.com/…""#, "The same of the ingester: another address, so that each service is missed when it is silent.");

@@ -1,6 +1,6 @@
 //! How much counters have grown lately: a bounded window of their earlier values.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use shared::clock::Steady;
@@ -18,17 +18,26 @@ pub struct Growth {
     counters: HashMap<String, VecDeque<(Steady, u64)>>,
     begun: Option<Steady>,
     now: Option<Steady>,
+    /// What counters stood at when the process before looked last.
+    before: BTreeMap<String, u64>,
 }
 
 impl Growth {
+    /// A window that goes on from what counters stood at when the process before looked last: what they have grown since is
+    /// growth of the start.
+    pub(crate) fn since(before: BTreeMap<String, u64>) -> Self {
+        Self { before, ..Self::default() }
+    }
+
     /// Takes the values of this moment. A counter that was not there before has grown from 0, except at the first call:
-    /// what was counted before the start is no growth.
+    /// what was counted before the start is no growth, unless it is known what it stood at.
     pub(crate) fn sample(&mut self, counters: impl IntoIterator<Item = (String, u64)>, now: Steady) {
         let first = self.begun.is_none();
         let begun = *self.begun.get_or_insert(now);
         self.now = Some(now);
         for (name, value) in counters {
-            let before = if first { value } else { 0 };
+            let known = self.before.get(&name).copied();
+            let before = if first { known.unwrap_or(value) } else { 0 };
             let values = self.counters.entry(name).or_insert_with(|| VecDeque::from([(begun, before)]));
             let is_recent = values.len() > 1;
             match values.back_mut() {
@@ -61,6 +70,15 @@ mod tests {
 
     fn at(seconds: i64) -> Steady {
         Steady::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn what_was_counted_while_no_process_looked_is_growth_of_the_start() {
+        let mut growth = Growth::since(BTreeMap::from([("gaps".to_owned(), 7)]));
+        growth.sample([("gaps".to_owned(), 8), ("rows".to_owned(), 100)], at(0));
+        assert_eq!((growth.of("gaps", 15 * MINUTE), growth.of("rows", 15 * MINUTE)), (1, 0));
+        growth.sample([("gaps".to_owned(), 8)], at(901));
+        assert_eq!(growth.of("gaps", 15 * MINUTE), 0);
     }
 
     #[test]

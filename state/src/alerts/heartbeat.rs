@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
 use shared::human;
+use shared::retry::Backoff;
 use shared::secret::Secret;
 use shared::shutdown::Shutdown;
 use tokio::sync::watch;
@@ -16,6 +17,8 @@ use crate::status::activity::Reporter;
 const FRESH: Duration = Duration::from_secs(30);
 /// How often to look whether all is well again.
 const LOOK: Duration = Duration::from_secs(1);
+/// A call that failed is made again after so long, and then ever later, up to the interval.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Heartbeat {
@@ -33,21 +36,28 @@ impl Heartbeat {
     /// Calls until shutdown. `well` is when the service was last seen without a critical alert.
     pub(super) async fn run(self, well: watch::Receiver<Option<Steady>>, shutdown: Shutdown) {
         let mut next = self.clock.steady();
+        let mut backoff = Backoff::new(FIRST_WAIT, self.interval);
         loop {
             let now = self.clock.steady();
             let is_seen = well.borrow().is_some_and(|seen| seen.until(now) < FRESH);
             let is_well = is_seen && self.targets.iter().all(|target| target.failing().is_none());
             if now >= next && is_well {
-                next = now + self.interval;
                 let Some(answer) = shutdown.until(self.sender.call(&self.address)).await else { return };
                 match answer {
-                    Ok(_) => self.reporter.succeeded(),
+                    Ok(_) => {
+                        backoff.succeeded();
+                        self.reporter.succeeded();
+                        next = now + self.interval;
+                    }
                     Err(why) => {
-                        let again = human::duration(self.interval);
+                        // One lost packet must not look like a dead service.
+                        let wait = backoff.failed();
+                        next = self.clock.steady() + wait;
+                        let again = human::duration(wait);
                         if self.reporter.failing().is_none() {
                             tracing::error!(%why, again, "the heartbeat cannot be called");
                         }
-                        self.reporter.failed(&why.class, &format!("heartbeat: {why}"), Some(self.interval));
+                        self.reporter.failed(&why.class, &format!("heartbeat: {why}"), Some(wait));
                     }
                 }
             }

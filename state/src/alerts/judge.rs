@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shared::clock::{Moment, Steady};
+use shared::clock::{Moment, Steady, age};
 use shared::config::Severity;
 
 use crate::alerts::growth::Growth;
@@ -16,6 +16,15 @@ use crate::status::alert::Alert;
 const WELL: Duration = Duration::from_secs(15);
 /// After a start no alert of the process before ends earlier: what it stands for may not have been tried again yet.
 const SETTLING: Duration = Duration::from_secs(45);
+
+/// What the process before left.
+#[derive(Debug, Default)]
+pub(super) struct Before {
+    /// The alerts that stood.
+    pub(super) standing: Vec<Alert>,
+    /// The counters that a restart does not set back, as they were seen last.
+    pub(super) counters: BTreeMap<String, u64>,
+}
 
 /// The alerts of one service.
 #[derive(Debug)]
@@ -35,14 +44,21 @@ struct Tracked {
 }
 
 impl Judge {
-    /// Goes on from the alerts that stood when the process before ended. `docs` is where docs/OPERATIONS.md is read.
-    pub(super) fn new<S: Watched>(stood: &[Alert], docs: String, now: Steady) -> Self {
-        let tracked = |name: &str| {
-            let alert = stood.iter().find(|alert| alert.name == name).cloned();
-            Tracked { alert, ..Tracked::default() }
+    /// Goes on from what the process before left. `docs` is where docs/OPERATIONS.md is read; alerts of names in `off` never
+    /// begin.
+    pub(super) fn new<S: Watched>(before: &Before, docs: String, off: &[String], now: Steady) -> Self {
+        let tracked = |about: &About| {
+            let alert = before.standing.iter().find(|alert| alert.name == about.name).cloned();
+            // Its words are those of this version and configuration.
+            let alert = alert.map(|alert| Alert { docs: link(&docs, about), ..worded(alert, about) });
+            (about.name, Tracked { alert, ..Tracked::default() })
         };
-        let rules = S::rules().iter().map(|rule| (rule.about.name, tracked(rule.about.name))).collect();
-        Self { growth: Growth::default(), rules, settled: now + SETTLING, docs }
+        let on = S::rules()
+            .iter()
+            .map(|rule| &rule.about)
+            .filter(|about| !off.iter().any(|off| off == about.name));
+        let rules = on.map(tracked).collect();
+        Self { growth: Growth::since(before.counters.clone()), rules, settled: now + SETTLING, docs }
     }
 
     /// Looks at the figures of this moment. Returns every alert that stands, the worst first and then the oldest.
@@ -51,7 +67,7 @@ impl Judge {
         let seen = Seen { figures, growth: &self.growth, now: now.wall };
         for rule in S::rules() {
             let found = (rule.measure)(&seen).unwrap_or_default();
-            let tracked = self.rules.entry(rule.about.name).or_default();
+            let Some(tracked) = self.rules.get_mut(rule.about.name) else { continue };
             tracked.look(&rule.about, found, now, self.settled, &self.docs);
         }
         let mut standing: Vec<_> = self.rules.values().filter_map(|tracked| tracked.alert.clone()).collect();
@@ -62,7 +78,7 @@ impl Judge {
 
 impl Tracked {
     fn look(&mut self, about: &About, found: Found, now: Moment, settled: Steady, docs: &str) {
-        match self.reached(about, found.value, now.steady) {
+        match self.reached(about, &found, now) {
             Some(severity) => {
                 self.well = None;
                 match &mut self.alert {
@@ -86,14 +102,16 @@ impl Tracked {
         }
     }
 
-    /// The worst level above which the value has been for long enough.
-    fn reached(&mut self, about: &About, value: f64, now: Steady) -> Option<Severity> {
+    /// The worst level above which the value has been for long enough: as far as this process saw, or as the figure itself
+    /// says, which a restart does not change.
+    fn reached(&mut self, about: &About, found: &Found, now: Moment) -> Option<Severity> {
         self.above.resize(about.levels.len(), None);
+        let told = found.since.map_or(Duration::ZERO, |since| age(since, now.wall));
         let mut reached = None;
         for (level, above) in about.levels.iter().zip(&mut self.above) {
-            if value > level.above {
-                let since = *above.get_or_insert(now);
-                if since.until(now) >= level.hold {
+            if found.value > level.above {
+                let seen = above.get_or_insert(now.steady).until(now.steady);
+                if seen.max(told) >= level.hold {
                     reached = reached.max(Some(level.severity));
                 }
             } else {
@@ -124,8 +142,16 @@ fn begun(about: &About, severity: Severity, found: Found, now: Moment, docs: &st
         says: about.says.to_owned(),
         detail,
         todo: about.todo.to_owned(),
-        docs: format!("{docs}#{}", about.anchor),
+        docs: link(docs, about),
     }
+}
+
+fn link(docs: &str, about: &About) -> String {
+    format!("{docs}#{}", about.anchor)
+}
+
+fn worded(alert: Alert, about: &About) -> Alert {
+    Alert { says: about.says.to_owned(), todo: about.todo.to_owned(), ..alert }
 }
 
 #[cfg(test)]
@@ -167,6 +193,10 @@ mod tests {
         fn counters(&self) -> Vec<(String, u64)> {
             Vec::new()
         }
+
+        fn lasting() -> &'static [&'static str] {
+            &[]
+        }
     }
 
     struct Bench {
@@ -177,7 +207,8 @@ mod tests {
     impl Bench {
         fn new(stood: &[Alert]) -> Self {
             let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
-            let judge = Judge::new::<Figure>(stood, "page".to_owned(), clock.steady());
+            let before = Before { standing: stood.to_vec(), ..Before::default() };
+            let judge = Judge::new::<Figure>(&before, "page".to_owned(), &[], clock.steady());
             Self { clock, judge }
         }
 
@@ -223,7 +254,16 @@ mod tests {
         let mut bench = Bench::new(std::slice::from_ref(&stood));
         assert_eq!(bench.stays(0.0, 40).unwrap().since, stood.since);
         assert_eq!(bench.stays(1.0, 10).unwrap().since, stood.since);
-        let mut bench = Bench::new(&[stood]);
+        let mut bench = Bench::new(&[Alert { todo: "of an older version".to_owned(), ..stood }]);
+        assert_eq!(bench.stays(1.0, 0).unwrap().todo, "less");
         assert_eq!(bench.stays(0.0, 45), None);
+    }
+
+    #[test]
+    fn an_alert_that_is_off_never_begins() {
+        let clock = Clock::by_hand("2026-03-02T12:00:00Z".parse().unwrap());
+        let off = ["figure".to_owned()];
+        let mut judge = Judge::new::<Figure>(&Before::default(), String::new(), &off, clock.steady());
+        assert_eq!(judge.look(&Figure(301.0), clock.now()), []);
     }
 }

@@ -6,11 +6,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 
+use crate::alerts::judge::Before;
 use crate::alerts::outbox::Outbox;
 use crate::status::alert::Alert;
 
@@ -28,24 +28,35 @@ pub(super) struct Kept {
     pub(super) standing: Vec<Alert>,
     /// What each target was sent, by its name.
     pub(super) targets: BTreeMap<String, Outbox>,
+    /// The counters that a restart does not set back, as they were seen last.
+    #[serde(default)]
+    counters: BTreeMap<String, u64>,
 }
 
 impl Kept {
-    /// Takes the alerts that stand. True if they are others than before, or worse: what else changes with every look is
-    /// not worth a write.
-    pub(super) fn follow_standing(&mut self, alerts: Vec<Alert>) -> bool {
+    /// Takes the alerts that stand, and the counters. True if there are others than before, or worse ones, or a counter
+    /// moved: what else changes with every look is not worth a write.
+    pub(super) fn follow(&mut self, alerts: Vec<Alert>, counters: BTreeMap<String, u64>) -> bool {
         let known = |alert: &Alert| (alert.name.clone(), alert.severity);
         let is_other = !self.standing.iter().map(known).eq(alerts.iter().map(known));
-        self.standing = alerts;
-        is_other
+        let have_moved = self.counters != counters;
+        (self.standing, self.counters) = (alerts, counters);
+        is_other || have_moved
+    }
+
+    pub(super) fn before(&self) -> Before {
+        Before { standing: self.standing.clone(), counters: self.counters.clone() }
     }
 }
 
-/// The file and what stands in it. Clones share them.
+/// The file and what stands in it. Clones share them. Nobody waits for the file: a disk that hangs must not keep alerts from
+/// being sent.
 #[derive(Debug, Clone)]
 pub(super) struct Keeper {
     path: PathBuf,
     kept: Arc<Mutex<Kept>>,
+    /// Held while the file is written, so that an older state never replaces a newer one.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Keeper {
@@ -62,22 +73,38 @@ impl Keeper {
         });
         let mut known = std::mem::take(&mut kept.targets);
         kept.targets = targets.map(|name| (name.clone(), known.remove(&name).unwrap_or_default())).collect();
-        Self { path, kept: Arc::new(Mutex::new(Kept { format: FORMAT, ..kept })) }
+        let kept = Arc::new(Mutex::new(Kept { format: FORMAT, ..kept }));
+        Self { path, kept, writing: Arc::default() }
     }
 
     /// What is kept.
-    pub(super) async fn read<T>(&self, read: impl FnOnce(&Kept) -> T) -> T {
-        read(&*self.kept.lock().await)
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Kept) -> T) -> T {
+        read(&self.kept())
     }
 
-    /// Changes what is kept, and writes the file if `change` says that a restart must know of it.
-    pub(super) async fn change(&self, change: impl FnOnce(&mut Kept) -> bool) {
-        // Held while the file is written, so that an older state never replaces a newer one.
-        let mut kept = self.kept.lock().await;
-        if !change(&mut kept) {
-            return;
+    /// Changes what is kept, and has the file written if `change` says that a restart must know of it.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Kept) -> bool) {
+        if change(&mut self.kept()) {
+            tokio::spawn(self.clone().write());
         }
-        let (path, text) = (self.path.clone(), serde_json::to_vec(&*kept).map_err(io::Error::other));
+    }
+
+    /// Returns when all changes so far are in the file, or at `end`.
+    pub(super) async fn written(&self, end: impl Future<Output = ()>) {
+        tokio::select! {
+            () = self.clone().write() => {}
+            () = end => {}
+        }
+    }
+
+    /// For values that a panic leaves whole: each change is of one alert.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(self) {
+        let _alone = self.writing.lock().await;
+        let (path, text) = (self.path.clone(), serde_json::to_vec(&*self.kept()).map_err(io::Error::other));
         let writing = tokio::task::spawn_blocking(move || replace(&path, &text?)).await;
         if let Err(error) = writing.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
             let path = self.path.display();
@@ -114,9 +141,10 @@ mod tests {
     async fn what_is_kept_is_there_after_a_restart_for_the_targets_that_are_still_configured() {
         let dir = tempfile::tempdir().unwrap();
         let keeper = Keeper::open(dir.path(), names());
-        keeper.change(|kept| kept.targets.remove("chat").is_some()).await;
+        keeper.change(|kept| kept.targets.remove("chat").is_some());
+        keeper.written(std::future::pending()).await;
         let other = Keeper::open(dir.path(), ["oncall".to_owned(), "new".to_owned()].into_iter());
-        let (before, after) = (keeper.kept.lock().await.clone(), other.kept.lock().await.clone());
+        let (before, after) = (keeper.kept().clone(), other.kept().clone());
         assert_eq!(after.targets.keys().collect::<Vec<_>>(), ["new", "oncall"]);
         assert_eq!(after.targets["oncall"], before.targets["oncall"]);
     }
@@ -128,9 +156,9 @@ mod tests {
         for text in ["torn", "{\"format\":2,\"standing\":[],\"targets\":{}}"] {
             fs::write(&path, text).unwrap();
             let keeper = Keeper::open(dir.path(), names());
-            assert_eq!(keeper.read(|kept| kept.targets.len()).await, 2);
-            keeper.change(|_| true).await;
-            assert_eq!(read(&path).unwrap(), *keeper.kept.lock().await);
+            assert_eq!(keeper.read(|kept| kept.targets.len()), 2);
+            keeper.written(std::future::pending()).await;
+            assert_eq!(read(&path).unwrap(), *keeper.kept());
         }
     }
 }

@@ -3,8 +3,8 @@
 //! service's directory, so that a restart sends nothing twice; an alert is sent twice only if the process dies between
 //! the answer of the target and the note of it.
 
-mod task;
 mod trial;
+mod task;
 
 mod heartbeat;
 mod target;
@@ -18,5 +18,5 @@ mod judge;
 pub mod rules;
 mod growth;
 
-pub use task::{Watch, start};
+pub use task::{Watch, known_names, start};
 pub use trial::trial;

@@ -18,6 +18,8 @@ const REQUEST_TIME: Duration = Duration::from_secs(20);
 /// Bytes read of an answer, and characters shown of it.
 const MAX_ANSWER: usize = 4 * 1024;
 const MAX_SHOWN: usize = 200;
+/// Parts of an address that are shorter keep no secret, and may be words of any answer.
+const SHORTEST: usize = 6;
 
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 
@@ -104,12 +106,25 @@ fn advice(status: StatusCode) -> (Exit, &'static str) {
     }
 }
 
-/// A text without the secrets, and without the paths of those that are addresses.
+/// A text without the secrets, and without the parts of those that are addresses: paths, what stands in them, and values of
+/// the query. The longest go first.
 fn hidden(text: &str, secrets: &[&Secret]) -> String {
     secrets.iter().fold(text.to_owned(), |text, secret| {
-        let path = Url::parse(secret.reveal()).map(|url| url.path().to_owned()).unwrap_or_default();
-        let path = Secret::new(if path.len() > 1 { path } else { String::new() });
-        path.hidden_in(&secret.hidden_in(&text))
+        let text = secret.hidden_in(&text);
+        let Ok(url) = Url::parse(secret.reveal()) else { return text };
+        let segments = url.path_segments().into_iter().flatten().map(str::to_owned);
+        let values = url.query_pairs().map(|(_, value)| value.into_owned());
+        let user = [url.username().to_owned(), url.password().unwrap_or_default().to_owned()];
+        let mut parts: Vec<_> =
+            segments.chain(values).chain(user).filter(|part| part.len() >= SHORTEST).collect();
+        parts.extend(
+            [url.path(), url.query().unwrap_or_default()]
+                .map(str::to_owned)
+                .into_iter()
+                .filter(|part| part.len() > 1),
+        );
+        parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
+        parts.into_iter().fold(text, |text, part| Secret::new(part).hidden_in(&text))
     })
 }
 
@@ -130,6 +145,9 @@ mod tests {
             &[&url, &key],
         );
         assert_eq!(said, "no route *** at ***: ***");
+        let long = Secret::new("https://me:password@chat.example/hooks/abcdef123/x?key=SECRET-1&b=1");
+        let said = hidden("hook abcdef123 of password: key SECRET-1", &[&long]);
+        assert_eq!(said, "hook *** of ***: key ***");
         let bare = Secret::new("https://hooks.example/");
         assert_eq!(hidden("a / b", &[&bare, &Secret::default()]), "a / b");
     }

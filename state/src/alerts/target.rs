@@ -37,9 +37,9 @@ impl Target {
         loop {
             changed.mark_unchanged();
             let now = self.clock.wall();
-            let due = self.outbox(|outbox| outbox.due(self.repeat, now)).await.flatten();
+            let due = self.outbox(|outbox| outbox.due(self.repeat, now)).flatten();
             let Some(due) = due else {
-                let next = self.outbox(|outbox| outbox.next_repeat(self.repeat, now)).await.flatten();
+                let next = self.outbox(|outbox| outbox.next_repeat(self.repeat, now)).flatten();
                 let repeat = async {
                     match next {
                         Some(next) => self.clock.sleep(next.max(FIRST_WAIT)).await,
@@ -59,11 +59,11 @@ impl Target {
             match answer {
                 Ok(_) => {
                     backoff.succeeded();
-                    self.taken(&due).await;
+                    self.taken(&due);
                 }
                 Err(why) => {
                     let wait = backoff.failed();
-                    self.not_taken(&due, &why, wait).await;
+                    self.not_taken(&due, &why, wait);
                     if shutdown.until(self.clock.sleep(wait)).await.is_none() {
                         return;
                     }
@@ -72,20 +72,20 @@ impl Target {
         }
     }
 
-    async fn outbox<T>(&self, read: impl FnOnce(&Outbox) -> T) -> Option<T> {
-        self.keeper.read(|kept| kept.targets.get(&self.config.name).map(read)).await
+    fn outbox<T>(&self, read: impl FnOnce(&Outbox) -> T) -> Option<T> {
+        self.keeper.read(|kept| kept.targets.get(&self.config.name).map(read))
     }
 
-    async fn taken(&self, due: &Due) {
+    fn taken(&self, due: &Due) {
         let (to, alert) = (&self.config.name, &due.alert.name);
         let failing = self.reporter.failing().map(|failing| failing.failures);
         tracing::info!(%to, %alert, event = ?due.event, after_failures = failing, "alert sent");
         self.reporter.succeeded();
         let note = |outbox: &mut Outbox| outbox.taken(due, self.clock.wall());
-        self.keeper.change(|kept| kept.targets.get_mut(to).map(note).is_some()).await;
+        self.keeper.change(|kept| kept.targets.get_mut(to).map(note).is_some());
     }
 
-    async fn not_taken(&self, due: &Due, why: &NotTaken, wait: Duration) {
+    fn not_taken(&self, due: &Due, why: &NotTaken, wait: Duration) {
         let (to, alert, again) = (&self.config.name, &due.alert.name, human::duration(wait));
         // Once for each outage: `state dump` and the metrics show that it goes on.
         if self.reporter.failing().is_none() {
@@ -101,6 +101,6 @@ impl Target {
             }
             false
         };
-        self.keeper.change(note).await;
+        self.keeper.change(note);
     }
 }

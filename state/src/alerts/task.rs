@@ -1,6 +1,7 @@
 //! Looks every few seconds at what the service knows of itself, and has the targets told. It waits for nobody: a target that
 //! is slow or away has a task of its own, and what is to be sent is bounded.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use shared::boxed::Boxed;
 use shared::clock::{Clock, Steady};
 use shared::config::{Config, Severity};
-use shared::exit::Failure;
+use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use crate::alerts::heartbeat::Heartbeat;
 use crate::alerts::judge::Judge;
 use crate::alerts::kept::{Keeper, Kept};
 use crate::alerts::message::Origin;
-use crate::alerts::rules::Watched;
+use crate::alerts::rules::{Watched, all};
 use crate::alerts::send::Sender;
 use crate::alerts::target::Target;
 use crate::status::activity::{Activity, Component, Reporter};
@@ -25,6 +26,8 @@ use crate::status::alert::Alert;
 
 /// How often to look.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// A stop waits so long for a disk that does not answer. What is not noted is sent once more.
+const LAST_WRITE: Duration = Duration::from_secs(2);
 
 /// What a service gives for its alerts.
 pub struct Watch<F> {
@@ -48,6 +51,7 @@ where
     S: Watched,
     F: Fn() -> Result<S, Failure> + Send + Sync + 'static,
 {
+    known_names(config)?;
     let sender = Sender::new(&config.s3.egress)?;
     let names = config.alert_targets.iter().map(|target| target.name.clone());
     let keeper = Keeper::open(&watch.dir, names);
@@ -76,6 +80,7 @@ where
     let judging = Judging {
         least: config.alert_targets.iter().map(|target| (target.name.clone(), target.severity)).collect(),
         docs: config.alerts.docs.clone(),
+        off: config.alerts.off.clone(),
         activity: watch.activity,
         look: Arc::new(watch.look),
         keeper,
@@ -83,11 +88,26 @@ where
         well,
         clock: clock.clone(),
     };
+    let (last, clock) = (judging.keeper.clone(), clock.clone());
     tasks.push(Box::pin(judging.run(shutdown.clone())));
     Ok(Box::pin(async move {
         let mut running: JoinSet<()> = tasks.into_iter().collect();
         while running.join_next().await.is_some() {}
+        last.written(clock.sleep(LAST_WRITE)).await;
     }))
+}
+
+/// Fails if `alerts.off` has a name that no rule of either service has.
+pub fn known_names(config: &Config) -> Result<(), Failure> {
+    let names: Vec<_> = all().into_iter().map(|(_, about)| about.name).collect();
+    match config.alerts.off.iter().find(|off| !names.contains(&off.as_str())) {
+        None => Ok(()),
+        Some(off) => {
+            let names = names.join(", ");
+            let text = format!("alerts.off has {off:?}, which is no alert; there are {names}");
+            Err(Failure::new(Exit::Config, anyhow::anyhow!(text)))
+        }
+    }
 }
 
 fn heartbeat<S: Watched>(
@@ -114,6 +134,7 @@ struct Judging<F> {
     /// From which severity on each target is told.
     least: Vec<(String, Severity)>,
     docs: String,
+    off: Vec<String>,
     activity: Activity,
     look: Arc<F>,
     keeper: Keeper,
@@ -128,8 +149,8 @@ impl<F> Judging<F> {
         S: Watched,
         F: Fn() -> Result<S, Failure> + Send + Sync + 'static,
     {
-        let stood = self.keeper.read(|kept| kept.standing.clone()).await;
-        let mut judge = Judge::new::<S>(&stood, self.docs.clone(), self.clock.steady());
+        let before = self.keeper.read(Kept::before);
+        let mut judge = Judge::new::<S>(&before, self.docs.clone(), &self.off, self.clock.steady());
         let mut unseen = false;
         loop {
             let look = self.look.clone();
@@ -138,7 +159,9 @@ impl<F> Judging<F> {
             match looking.await {
                 Ok(Ok(figures)) => {
                     unseen = false;
-                    self.follow(judge.look(&figures, self.clock.now())).await;
+                    let lasting = figures.counters().into_iter();
+                    let lasting = lasting.filter(|(name, _)| S::lasting().contains(&name.as_str()));
+                    self.follow(judge.look(&figures, self.clock.now()), lasting.collect());
                 }
                 Ok(Err(failure)) if !std::mem::replace(&mut unseen, true) => {
                     tracing::warn!(%failure, "alerts: the service cannot be looked at");
@@ -152,7 +175,7 @@ impl<F> Judging<F> {
         }
     }
 
-    async fn follow(&self, alerts: Vec<Alert>) {
+    fn follow(&self, alerts: Vec<Alert>, counters: BTreeMap<String, u64>) {
         let is_well = alerts.iter().all(|alert| alert.severity < Severity::Critical);
         if is_well {
             self.well.send_replace(Some(self.clock.steady()));
@@ -171,7 +194,7 @@ impl<F> Judging<F> {
         self.activity.set_alerts(alerts.clone());
         let now = self.clock.wall();
         let follow = |kept: &mut Kept| {
-            let mut is_other = kept.follow_standing(alerts);
+            let mut is_other = kept.follow(alerts, counters);
             for (name, least) in &self.least {
                 if let Some(outbox) = kept.targets.get_mut(name) {
                     is_other |= outbox.follow(&kept.standing, *least, now);
@@ -182,6 +205,6 @@ impl<F> Judging<F> {
             }
             is_other
         };
-        self.keeper.change(follow).await;
+        self.keeper.change(follow);
     }
 }

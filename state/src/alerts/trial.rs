@@ -5,11 +5,12 @@ use std::io::Write;
 use shared::clock::Clock;
 use shared::config::{AlertKind, AlertTarget, Config, Severity};
 use shared::exit::{Exit, Failure};
-use shared::report::{Outcome, Report};
+use shared::report::{Outcome, Report, failed};
 
 use crate::alerts::message::{Origin, body};
 use crate::alerts::outbox::{Due, Event};
 use crate::alerts::send::Sender;
+use crate::alerts::task::known_names;
 use crate::status::alert::Alert;
 
 /// Sends a test message to every target, or to the one that is called so, and reports the answers.
@@ -37,7 +38,18 @@ pub async fn trial(
         let outcome = try_one(target, &sender, &origin, config, clock).await;
         report.line(&format!("{} ({})", target.name, target.kind.name()), outcome)?;
     }
+    report.line("alerts", known_names(config).map(|()| links(&config.alerts.docs)).map_err(failed))?;
     report.end()
+}
+
+fn links(docs: &str) -> String {
+    let named = format!("each names {docs} with its heading");
+    if docs.starts_with("https://") {
+        return named;
+    }
+    format!(
+        "{named}, which opens nothing on a phone: set alerts.docs to the https address where your people read it"
+    )
 }
 
 async fn try_one(

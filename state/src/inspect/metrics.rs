@@ -68,8 +68,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
 fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> {
     let sessions = &snapshot.sessions;
     let connected = sessions.iter().filter(|session| session.ended.is_none()).count();
-    let newest = sessions.iter().filter_map(|session| session.last_received).max();
-    let newest = newest.or(snapshot.dedup.last_received);
+    let newest = snapshot.newest_hit().or(snapshot.dedup.last_received);
     let behind = "Time since Adobe received the newest hit; Adobe itself takes 20 seconds to 5 minutes";
     let mut gauges = vec![
         ("connections", "Connections to the stream that are open", connected as f64),
@@ -162,10 +161,6 @@ fn load_gauges(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> [Gauge; 6] {
     let quarantined = || loads.iter().map(|load| load.quarantined).filter(|rows| *rows > 0);
     let rows = waiting().map(|load| load.rows).sum::<u64>() as f64;
     let refused = "Rows that Redshift refused and that wait for `ingester replay`, of the batches remembered";
-    // What is held back waits on purpose.
-    let is_held = |load: &&Load| held.is_some() && load.state == LoadState::Discovered;
-    let oldest = waiting().filter(|load| !is_held(load)).map(|load| load.discovered).min();
-    let loaded = loads.iter().filter_map(|load| load.loaded).max();
     [
         ("waiting_rows", "Rows that are sealed in S3 and not loaded", rows),
         ("quarantined_rows", refused, quarantined().sum::<u64>() as f64),
@@ -177,10 +172,14 @@ fn load_gauges(snapshot: &IngesterSnapshot, now: DateTime<Utc>) -> [Gauge; 6] {
         ),
         (
             "oldest_waiting_batch_seconds",
-            "Time since the oldest waiting batch was seen, of those that are not held back",
-            age(oldest, now),
+            "Time since the oldest batch waits that is not held back; a pause and the time held back do not count",
+            age(snapshot.overdue_since(), now),
         ),
-        ("since_last_load_seconds", "Time since the latest batch was loaded", age(loaded, now)),
+        (
+            "since_last_load_seconds",
+            "Time since the latest batch was loaded; a pause and the time held back do not count",
+            age(snapshot.loaded_nothing_since(), now),
+        ),
     ]
 }
 
@@ -264,7 +263,7 @@ mod tests {
         let failed = LoadEvent::Failed { next: at(9), class: ErrorClass::Data, why: "no".to_owned() };
         let refused = Load { quarantined: 3, ..load(None) };
         let loads = vec![refused, load(Some(LoadEvent::Attempt)), load(Some(failed))];
-        let paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
+        let paused = Some(Paused { by: PausedBy::Window, since: None, until: None, why: String::new() });
         let sums = Sums { staged_loads: 2, known_rows: 70 };
         let mark = LedgerMark { pipeline: String::new(), table: String::new(), knows_from: None };
         let snapshot =

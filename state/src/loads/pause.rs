@@ -35,6 +35,9 @@ pub enum PausedBy {
 pub struct Paused {
     /// Who is behind it.
     pub by: PausedBy,
+    /// When it was asked for by hand.
+    #[serde(default)]
+    pub since: Option<DateTime<Utc>>,
     /// When loading goes on; None: after `ingester resume`.
     pub until: Option<DateTime<Utc>>,
     /// Why, for people.
@@ -59,13 +62,14 @@ impl Paused {
             // A window may last longer, and goes on as a pause of its own.
             return Some(Self {
                 by: PausedBy::Hand,
+                since: Some(pause.since),
                 until: pause.until,
                 why: format!("by `ingester pause` since {since}{reason}"),
             });
         }
         let (window, until) = window?;
         let why = format!("by ingester.pause {window} UTC");
-        Some(Self { by: PausedBy::Window, until: Some(until), why })
+        Some(Self { by: PausedBy::Window, since: None, until: Some(until), why })
     }
 
     /// For people: why, and until when.

@@ -258,7 +258,9 @@ impl<D> Service<D> {
     ) -> Part<T> {
         let why = match self.try_within(question, within).await {
             Tried::Answered(part) => return part,
-            Tried::Nobody => format!("nobody listens on {}: it does not run, or starts", self.socket.display()),
+            Tried::Nobody => {
+                format!("nobody listens on {}: it does not run, or starts", self.socket.display())
+            }
             Tried::Unanswered(why) => why,
         };
         let silent = Some(Silent { since: self.clock.wall(), why });

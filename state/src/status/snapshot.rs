@@ -13,7 +13,7 @@ use shared::ids::{BatchId, BatchPrefix, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
-use crate::loads::{LedgerMark, Load, Paused, Sums};
+use crate::loads::{LedgerMark, Load, LoadState, Paused, Sums};
 use crate::log::{
     BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
     Session, Upload,
@@ -149,8 +149,14 @@ impl ProducerSnapshot {
     /// What a history keeps of it.
     #[must_use]
     pub fn reading(&self) -> Reading {
-        let newest = self.sessions.iter().filter_map(|session| session.last_received).max();
-        Reading { total: self.totals.received, newest, waiting_rows: self.rows_to_upload }
+        Reading { total: self.totals.received, newest: self.newest_hit(), waiting_rows: self.rows_to_upload }
+    }
+
+    /// When Adobe received the newest hit of the sessions that are remembered. A hit may come with a time in the future: it
+    /// was received while its session was alive.
+    #[must_use]
+    pub fn newest_hit(&self) -> Option<DateTime<Utc>> {
+        self.sessions.iter().filter_map(|session| Some(session.last_received?.min(session.alive))).max()
     }
 }
 
@@ -294,6 +300,10 @@ pub struct IngesterSnapshot {
     /// Batches that are held back so that one COPY loads many; None when none is, or the service does not run.
     #[serde(default)]
     pub held_back: Option<HeldBack>,
+    /// When loading was last paused or batches were held back, as far as a running service saw since its start: what waits
+    /// is late only from then on.
+    #[serde(default)]
+    pub idle_until: Option<DateTime<Utc>>,
     /// Sums over all staged loads.
     #[serde(default)]
     pub sums: Sums,
@@ -325,10 +335,33 @@ pub struct HeldBack {
 }
 
 impl IngesterSnapshot {
-    /// The highest `receivedTimeGMT` of loaded batches, as far as it is known.
+    /// Since when the oldest batch waits although nothing holds it back; None if none does.
+    #[must_use]
+    pub fn overdue_since(&self) -> Option<DateTime<Utc>> {
+        let oldest = self.overdue().map(|load| load.discovered).min()?;
+        Some(self.idle_until.map_or(oldest, |until| until.max(oldest)))
+    }
+
+    /// Batches that wait although nothing holds them back.
+    pub(crate) fn overdue(&self) -> impl Iterator<Item = &Load> {
+        let holds = self.held_back.is_some();
+        let waiting = self.loads.iter().filter(|load| !load.is_loaded());
+        waiting.filter(move |load| !(holds && load.state == LoadState::Discovered))
+    }
+
+    /// Since when nothing was loaded although nothing holds loading back; None while no batch is remembered as loaded.
+    #[must_use]
+    pub fn loaded_nothing_since(&self) -> Option<DateTime<Utc>> {
+        let latest = self.loads.iter().filter_map(|load| load.loaded).max()?;
+        Some(self.idle_until.map_or(latest, |until| until.max(latest)))
+    }
+
+    /// The highest `receivedTimeGMT` of loaded batches, as far as it is known. A hit may come with a time in the future: it
+    /// was received before its batch was found.
     #[must_use]
     pub fn newest_of(loads: &[Load]) -> Option<DateTime<Utc>> {
-        loads.iter().filter(|load| load.is_loaded()).filter_map(|load| load.last_received).max()
+        let loaded = loads.iter().filter(|load| load.is_loaded());
+        loaded.filter_map(|load| Some(load.last_received?.min(load.discovered))).max()
     }
 
     /// What a history keeps of it.
@@ -379,7 +412,7 @@ mod tests {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
         let load = |rows, loaded: Option<i64>, received| {
             let instance = Instance::try_from("web-1".to_owned()).unwrap();
-            let mut load = Load::new(BatchId::new(), instance, 1, rows, 9, at(0));
+            let mut load = Load::new(BatchId::new(), instance, 1, rows, 9, at(97));
             load.last_received = Some(at(received));
             if let Some(loaded) = loaded {
                 (load.loaded, load.state) = (Some(at(loaded)), LoadState::Loaded { at: at(loaded) });
@@ -389,6 +422,8 @@ mod tests {
         let mut counted = LoadedRows::since(at(100));
         let loads = vec![load(5, Some(90), 80), load(7, Some(101), 95), load(11, None, 99)];
         assert_eq!(IngesterSnapshot::newest_of(&loads), Some(at(95)));
+        let future = [load(5, Some(90), 99_999_999)];
+        assert_eq!(IngesterSnapshot::newest_of(&future), Some(at(97)));
         let mut snapshot = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
         let reading = snapshot.reading(&mut counted);
         assert_eq!((reading.total, reading.waiting_rows, reading.newest), (7, 11, None));

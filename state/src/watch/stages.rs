@@ -9,6 +9,7 @@ use crate::inspect::dump::Dump;
 use crate::loads::LoadState;
 use crate::log::BatchStatus;
 use crate::status::activity::{Component, ComponentStatus, Failing};
+use crate::status::snapshot::ProducerSnapshot;
 use crate::watch::model::{Contact, Model};
 use crate::watch::rates;
 
@@ -94,7 +95,7 @@ fn rate(rate: Option<u64>, noun: &str) -> String {
 fn adobe(model: &Model, components: &[ComponentStatus]) -> Stage {
     let (now, name) = (model.now, "Adobe");
     let producer = model.dump.producer.snapshot.as_ref();
-    let newest = producer.and_then(|it| it.sessions.iter().filter_map(|session| session.last_received).max());
+    let newest = producer.and_then(ProducerSnapshot::newest_hit);
     let backlog = newest.map(|at| format!("hit {} old", duration_of(at, now))).unwrap_or_default();
     let received = rate(model.rates.rate().map(|rate| rate.received), "hits");
     let fails: Vec<_> = failing(components, Component::Stream).collect();

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use shared::human::counted;
 
 use super::rule::{Found, Seen};
-use crate::loads::{ErrorClass, Load, LoadState};
+use crate::loads::{ErrorClass, Load};
 use crate::status::activity::{Component, FailureCounts};
 use crate::status::snapshot::IngesterSnapshot;
 
@@ -45,12 +45,6 @@ impl On<'_> {
 
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Load> {
         self.snapshot().loads.iter().filter(|load| !load.is_loaded())
-    }
-
-    /// Those that wait although nothing holds them back.
-    pub(super) fn overdue(&self) -> impl Iterator<Item = &Load> {
-        let holds = self.snapshot().held_back.is_some();
-        self.waiting().filter(move |load| !(holds && load.state == LoadState::Discovered))
     }
 
     pub(super) fn failing_of(&self, component: Component) -> Option<Found> {

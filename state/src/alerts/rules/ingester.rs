@@ -21,6 +21,10 @@ impl Watched for IngesterFigures {
         let failures = failures.map(|((component, class), count)| (failed(*component, class), *count));
         fixed.into_iter().chain(failures).collect()
     }
+
+    fn lasting() -> &'static [&'static str] {
+        &[STAGED, KNOWN]
+    }
 }
 
 /// Every alert of the ingester, in the order of the data.
@@ -155,16 +159,16 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             expr: "livestream_ingester_oldest_waiting_batch_seconds unless on (job, instance) livestream_ingester_paused == 1",
             levels: &[Level::warning(900.0), Level::critical(3_600.0)],
             ends: 900.0,
-            says: "batches are sealed and not loaded",
+            says: "batches are sealed and not loaded, and nothing holds them back",
             todo: "run `state dump --pending`, and `ingester check` if something fails",
             anchor: "redshift-refuses",
             note: "",
         },
         measure: |seen| {
-            let oldest = seen.overdue().min_by_key(|load| load.discovered)?;
-            let found = seen.batches(seen.overdue())?;
+            let since = seen.snapshot().overdue_since()?;
+            let Found { detail, batch, .. } = seen.batches(seen.snapshot().overdue())?;
             let is_paused = seen.snapshot().paused.is_some();
-            (!is_paused).then(|| seen.age(oldest.discovered, found.detail).batch(Some(oldest.batch)))
+            (!is_paused).then(|| seen.age(since, detail).batch(batch))
         },
     },
     Rule {
@@ -181,9 +185,10 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             note: "no batches come, or the ingester does not find or load them; 0 while it remembers none as loaded",
         },
         measure: |seen| {
-            let loaded = seen.snapshot().loads.iter().filter_map(|load| load.loaded).max()?;
+            let since = seen.snapshot().loaded_nothing_since()?;
+            let latest = seen.snapshot().loads.iter().filter_map(|load| load.loaded).max()?;
             let is_paused = seen.snapshot().paused.is_some() || seen.snapshot().held_back.is_some();
-            (!is_paused).then(|| seen.age(loaded, format!("the latest load was at {}", time(loaded))))
+            (!is_paused).then(|| seen.age(since, format!("the latest load was at {}", time(latest))))
         },
     },
     Rule {
@@ -201,7 +206,8 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         },
         measure: |seen| {
             let paused = seen.snapshot().paused.as_ref().filter(|paused| paused.by == PausedBy::Hand)?;
-            Some(Found::new(1.0, paused.describe()))
+            let found = Found::new(1.0, paused.describe());
+            Some(Found { since: paused.since, ..found })
         },
     },
     Rule {

@@ -38,6 +38,10 @@ impl Watched for ProducerFigures {
         let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
         fixed.chain(self.nulled.iter().map(|(column, value)| (nulled(column), *value))).collect()
     }
+
+    fn lasting() -> &'static [&'static str] {
+        &[GAPS]
+    }
 }
 
 const GAPS: &str = "gaps";
@@ -129,8 +133,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             note: "Adobe itself takes up to five minutes, fifteen with A4T. No sample before the first hit",
         },
         measure: |seen| {
-            let newest = seen.figures.snapshot.sessions.iter().filter_map(|session| session.last_received);
-            let newest = newest.max()?;
+            let newest = seen.figures.snapshot.newest_hit()?;
             let detail = format!("Adobe received the newest hit at {}", time(newest));
             Some(Found::new(seen.seconds(newest), detail).since(newest))
         },

@@ -103,6 +103,9 @@ pub trait Watched: Send + Sized + 'static {
 
     /// The counters whose growth its rules look at.
     fn counters(&self) -> Vec<(String, u64)>;
+
+    /// Those of them that a restart does not set back and that seldom move: what they grow around a restart is told too.
+    fn lasting() -> &'static [&'static str];
 }
 
 /// What the rules look at.

@@ -80,10 +80,22 @@ fn what_waits_is_an_alert_unless_loading_is_paused() {
     let held = HeldBack { batches: 1, rows: 10, until: at(99_999), load_rows: 1_000_000 };
     figures.snapshot.held_back = Some(held);
     assert_eq!(names(&above(&figures, &none(), at(9_999))), [""; 0]);
+    // What was held back has become due, and is being loaded.
     figures.snapshot.held_back = None;
-    figures.snapshot.paused = Some(Paused { by: PausedBy::Window, until: None, why: String::new() });
+    figures.snapshot.loads[0].state = LoadState::Loading;
+    figures.snapshot.idle_until = Some(at(9_999));
+    figures.snapshot.loads.push(Load { loaded: Some(at(1)), ..load("web-1") });
+    figures.snapshot.loads[1].state = LoadState::Loaded { at: at(1) };
+    assert_eq!(names(&above(&figures, &none(), at(9_999 + 900))), [""; 0]);
+    assert_eq!(names(&above(&figures, &none(), at(9_999 + 901))), ["batch_not_loaded"]);
+    assert_eq!(names(&above(&figures, &none(), at(9_999 + 3_601))), ["batch_not_loaded", "nothing_loaded"]);
+    figures.snapshot.loads.truncate(1);
+    figures.snapshot.loads[0].state = LoadState::Discovered;
+    figures.snapshot.paused =
+        Some(Paused { by: PausedBy::Window, since: None, until: None, why: String::new() });
     assert_eq!(names(&above(&figures, &none(), at(9_999))), [""; 0]);
-    figures.snapshot.paused = Some(Paused { by: PausedBy::Hand, until: None, why: String::new() });
+    figures.snapshot.paused =
+        Some(Paused { by: PausedBy::Hand, since: None, until: None, why: String::new() });
     assert_eq!(names(&above(&figures, &none(), at(9_999))), ["paused"]);
 }
 

@@ -1,4 +1,4 @@
-//! Whether a service is ready. Anybody who can connect reads the answer: it names components and what was met in one word,
+//! Whether a service is ready: does its part to bring hits into the table. Anybody who can connect reads the answer: it names components and what was met in one word,
 //! and no more.
 
 use chrono::{DateTime, Utc};
@@ -16,6 +16,8 @@ fn line(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     let number = status.number.map(|number| format!(" {number}")).unwrap_or_default();
     let name = format!("{}{number}", status.component.name());
     match (&status.failing, status.component, &status.step) {
+        // Hits come into the table without them.
+        (_, Component::Alerts | Component::Reconcile | Component::Archive, _) => None,
         (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, age(now, failing.since))),
         // Any other component does its work in steps.
         (None, Component::Stream, Some(step)) => {
@@ -41,6 +43,7 @@ mod tests {
         activity.reporter_of(Component::Stream, 0).begins("connecting");
         activity.reporter(Component::Load).begins("COPY");
         activity.reporter(Component::Upload).failed("refused", &"403 AccessDenied of a bucket", None);
+        activity.reporter_of(Component::Alerts, 0).failed("network", &"the chat is away", None);
         clock.advance(Duration::from_secs(9));
         let now = || missing(&activity.components(), clock.wall());
         assert_eq!(now(), ["stream 0: connecting for 9s", "upload: refused for 9s"]);

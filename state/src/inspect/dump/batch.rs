@@ -62,8 +62,8 @@ impl BatchDump {
     ) -> Result<Self, Failure> {
         let question = Question::Batch(prefix.clone());
         let (producer, ingester) = (Service::producer(config, clock), Service::ingester(config, clock));
-        let producer = producer.ask_running(&question, within).await;
-        let ingester = ingester.ask_running(&question, within).await;
+        let asked = (producer.ask_running(&question, within), ingester.ask_running(&question, within));
+        let (producer, ingester) = tokio::join!(asked.0, asked.1);
         Self::matching(config, prefix, producer, ingester, clock.wall())
     }
 

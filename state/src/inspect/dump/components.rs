@@ -35,7 +35,8 @@ pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], 
 pub(super) fn alerts(out: &mut Vec<String>, alerts: &[Alert], now: DateTime<Utc>) {
     out.extend(alerts.iter().map(|alert| {
         let (severity, since) = (alert.severity.name(), age(now, alert.since));
-        let text = format!("{severity} for {since}: {}", alert.says);
+        let batch = alert.batch.map(|batch| format!(" (batch {batch})")).unwrap_or_default();
+        let text = format!("{severity} for {since}: {}{batch}; {}", alert.says, alert.todo);
         format!("{:<INDENT$}{}", "alert", columns::wrap(&text, INDENT).trim_start())
     }));
 }

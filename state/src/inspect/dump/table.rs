@@ -355,7 +355,7 @@ mod tests {
         let snapshot = ingester.snapshot.as_mut().unwrap();
         snapshot.loads[0].state = LoadState::Discovered;
         let why = format!("by `ingester pause` since then: {}", "a long reason ".repeat(20));
-        snapshot.paused = Some(Paused { by: PausedBy::Hand, until: None, why });
+        snapshot.paused = Some(Paused { by: PausedBy::Hand, since: None, until: None, why });
         let table = Dump::of(producer, ingester, at, u32::MAX).table();
         assert!(table.lines().any(|line| line.ends_with("  paused")), "{table}");
         let last = table.lines().last().unwrap();

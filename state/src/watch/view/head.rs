@@ -187,7 +187,7 @@ fn found(model: &Model, small: bool) -> Vec<(Tone, String)> {
     }
     found.extend(model.dump.alerts().into_iter().map(|alert| {
         let (severity, since) = (alert.severity.name(), ago(alert.since, now));
-        (Tone::of_severity(alert.severity), format!("alert  {severity} for {since}: {}", alert.says))
+        (Tone::of_severity(alert.severity), format!("alert {severity} for {since}: {}", alert.says))
     }));
     if let Some(ingester) = &model.dump.ingester.snapshot {
         let paused = ingester.paused.as_ref();
@@ -210,10 +210,10 @@ pub(super) fn named(status: &ComponentStatus) -> String {
 fn failing(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     let failing = status.failing.as_ref()?;
     let why = failing.why.split_whitespace().collect::<Vec<_>>().join(" ");
-    Some(format!("{}  {} {why}", named(status), describe(status.component, failing, now)))
+    Some(format!("{} {} {why}", named(status), describe(status.component, failing, now)))
 }
 
 fn slow(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     let step = status.step.as_ref().filter(|step| clock::age(step.since, now) >= LONG)?;
-    Some(format!("{}  {} for {}", named(status), under_way(step, now), ago(step.since, now)))
+    Some(format!("{} {} for {}", named(status), under_way(step, now), ago(step.since, now)))
 }

@@ -201,7 +201,8 @@ fn outage() -> Model {
         Load { quarantined: 37, quarantine: Some(quarantine), ..load(2, LoadState::Loaded { at: ago(9) }) },
     ];
     let batches = vec![batch(1, BatchStatus::Published, 10_000), batch(3, BatchStatus::Sealed, 10_000)];
-    let paused = Some(Paused { by: PausedBy::Hand, until: None, why: "by `ingester pause`".to_owned() });
+    let paused =
+        Some(Paused { by: PausedBy::Hand, since: None, until: None, why: "by `ingester pause`".to_owned() });
     let producer = ProducerSnapshot { components: activity.components(), ..producer(&batches) };
     let components = at_ingester.components();
     let alerts = vec![Alert {
@@ -229,20 +230,20 @@ fn an_outage_is_told_in_words_and_colours() {
             "│✗ fails",
             "│for 1m10s",
             "│✗ held up",
-            "✗ upload  S3 fails for 1m10s; 1 failure, last try 1m10s ago, next in 20s: 503 SlowDown",
-            "✗ load  held up for 1m10s; 1 failure, last try 1m10s ago, next in 5s: connection refused",
+            "✗ upload S3 fails for 1m10s; 1 failure, last try 1m10s ago, next in 20s: 503 SlowDown",
+            "✗ load held up for 1m10s; 1 failure, last try 1m10s ago, next in 5s: connection refused",
             "✗ 1 batch fails again and again, the oldest 019caeda-0001",
             "▲ loading is paused until `ingester resume`, by `ingester pause`",
             "retrying ALERT data, 4 failu",
             " 4 quarantine 37 ",
             " 2 alerts 1 ",
-            "▲ alert  warning for 1m10s: a batch was refused",
+            "▲ alert warning for 1m10s: a batch was refused",
             "sealed       4/10",
         ],
     );
     // On a small screen the most urgent stays, and that there is more.
     let small = shown(&mut model, 50, 16);
-    assert_shows(&small, &["S3 ✗ fails", "✗ upload  S3 fails", "… 3 more"]);
+    assert_shows(&small, &["S3 ✗ fails", "✗ upload S3 fails", "… 4 more"]);
     let coloured = backend(&mut model, 110, 30, true);
     let red = coloured.buffer().content().iter().filter(|cell| cell.fg == Color::Red).count();
     let plain = backend(&mut model, 110, 30, false);
@@ -309,7 +310,10 @@ fn tabs_show_gaps_alerts_quarantine_and_components() {
             Tab::Gaps,
             &["1 gap, 5m18s together", "03-02 13:52:13 to 03-02 13:57:31 UTC (5m18s) before session 3"][..],
         ),
-        (Tab::Alerts, &["▲ batch_refused  warning for 1m10s: a batch", "    look at its rows", "#rejected-rows"]),
+        (
+            Tab::Alerts,
+            &["▲ batch_refused  warning for 1m10s: a batch", "    look at its rows", "#rejected-rows"],
+        ),
         (Tab::Quarantine, &["37 of 10,000 rows", "column evar1: it is too long", "ingester replay"]),
         (Tab::Components, &["✗ upload      S3 fails for 1m10s", "    503 SlowDown: reduce", "✗ load"]),
     ] {

@@ -4,7 +4,8 @@ import { isAlarming } from "./flow.js";
 import { age, badge, clock, count, counted, h, short, squeeze } from "./text.js";
 
 const SHOWN = 5;
-const WORDS = { critical: ["bad", "critical"], error: ["bad", "critical"], warning: ["warn", "warning"], notice: ["pause", "notice"], info: ["pause", "notice"] };
+/** What the rules call an alert has their severity; what fails and is none, or not yet, has a word of its own. */
+const WORDS = { critical: ["bad", "critical"], warning: ["warn", "warning"], failing: ["warn", "failing"], silent: ["bad", "silent"], notice: ["pause", "notice"] };
 
 const NAMES = {
   stream: "The stream is not connected", log: "The log takes nothing", upload: "S3 takes no upload", discovery: "S3 cannot be listed",
@@ -16,7 +17,7 @@ function ofComponents(part) {
     const what = component === "log" && failing.class === "full" ? "The log is full" : NAMES[component] ?? component;
     const which = number === undefined ? "" : ` (connection ${number})`;
     const next = failing.next ? { next: failing.next, failures: failing.failures } : {};
-    return { names: [component === "log" ? "log_full" : `${component}_failing`], severity: "critical", what: what + which, since: failing.since, advice: failing.why, ...next };
+    return { names: [component === "log" ? "log_full" : `${component}_failing`], severity: "failing", what: what + which, since: failing.since, advice: failing.why, ...next };
   });
 }
 
@@ -24,11 +25,11 @@ function ofLoads(part, alertAfter) {
   const loads = (part.snapshot?.loads ?? []).filter((load) => isAlarming(load, alertAfter));
   const names = ["needs_operator", "batch_refused", "batch_alarming"];
   const named = loads.slice(0, SHOWN).map((load) => ({
-    names, severity: "critical", what: load.state === "retrying" ? `A batch needs an operator: ${load.class}` : "A batch needs an operator", batch: load.batch,
+    names, severity: "failing", what: load.state === "retrying" ? `A batch needs an operator: ${load.class}` : "A batch needs an operator", batch: load.batch,
     since: load.failures.at(0)?.failed, advice: squeeze(load.why ?? load.failures.at(-1)?.why ?? ""),
   }));
   const more = loads.length - named.length;
-  if (more > 0) named.push({ names, severity: "critical", what: `${counted(more, "more batch needs", "more batches need")} an operator`, advice: "Filter the batches below by “Need attention”." });
+  if (more > 0) named.push({ names, severity: "failing", what: `${counted(more, "more batch needs", "more batches need")} an operator`, advice: "Filter the batches below by “Need attention”." });
   return named;
 }
 
@@ -38,9 +39,9 @@ function ofIngester(part) {
   const refused = snapshot.loads.filter((load) => load.quarantined > 0);
   const rows = refused.reduce((all, load) => all + load.quarantined, 0);
   const found = [];
-  if (rows) found.push({ names: ["rows_quarantined"], severity: "warning", what: `${counted(rows, "row is", "rows are")} in quarantine`, since: refused[0].quarantine?.at, batch: refused.length === 1 ? refused[0].batch : null, advice: "See “Rows in quarantine” below for the columns; `ingester replay --help` says how to load them." });
+  if (rows) found.push({ names: ["rows_quarantined"], severity: "failing", what: `${counted(rows, "row is", "rows are")} in quarantine`, since: refused[0].quarantine?.at, batch: refused.length === 1 ? refused[0].batch : null, advice: "See “Rows in quarantine” below for the columns; `ingester replay --help` says how to load them." });
   if (snapshot.paused?.by === "hand") found.push({ names: ["paused"], severity: "notice", what: "Loading is paused by hand", advice: `${squeeze(snapshot.paused.why)}. \`ingester resume\` ends it.` });
-  if (snapshot.ledger && snapshot.ledger.knows_from === null) found.push({ names: ["ledger_speaks_for_nothing"], severity: "warning", what: "The ledger speaks for no time yet: every load is staged", advice: "Run `ingester ledger show`, then `ingester ledger knows-from`." });
+  if (snapshot.ledger && snapshot.ledger.knows_from === null) found.push({ names: ["ledger_speaks_for_nothing"], severity: "notice", what: "The ledger speaks for no time yet: every load is staged", advice: "Run `ingester ledger show`, then `ingester ledger knows-from`." });
   return found;
 }
 
@@ -51,7 +52,7 @@ function ofProducer(part) {
 
 function ofSilence(part, name) {
   if (part.pid !== null || (!part.snapshot && !part.stopped)) return [];
-  return [{ names: [], severity: "critical", what: `The ${name} does not answer`, since: part.silent?.since ?? part.stopped, advice: `Run \`systemctl status livestream-${name}\`.${part.silent ? ` On its socket: ${part.silent.why}.` : ""}` }];
+  return [{ names: [], severity: "silent", what: `The ${name} does not answer`, since: part.silent?.since ?? part.stopped, advice: `Run \`systemctl status livestream-${name}\`.${part.silent ? ` On its socket: ${part.silent.why}.` : ""}` }];
 }
 
 /** What the rules of a service say, and what its status says of which no rule has told. */
@@ -95,7 +96,18 @@ function line(alert, now) {
       : null);
 }
 
+const isAlert = ({ severity }) => severity === "critical" || severity === "warning" || severity === "silent";
+export const alertsIn = (list) => list.filter(isAlert).length;
+
+function title(list) {
+  const alerts = alertsIn(list);
+  const others = list.length - alerts;
+  const more = others ? `${counted(others, "notice", "notices")}` : "";
+  if (!alerts) return more;
+  return `${counted(alerts, "alert stands", "alerts stand")}${more ? `, ${more}` : ""}`;
+}
+
 export function alerts(list, now) {
   if (!list.length) return [h("h2", { class: "hidden" }, "Alerts"), h("p", {}, badge("ok", "No alert stands"))];
-  return [h("h2", {}, `${count(list.length)} ${list.length === 1 ? "alert stands" : "alerts stand"}`), h("ul", { class: "alerts" }, list.map((alert) => line(alert, now)))];
+  return [h("h2", {}, title(list)), h("ul", { class: "alerts" }, list.map((alert) => line(alert, now)))];
 }

@@ -38,7 +38,7 @@ export function loadWord(load, data, alertAfter, now) {
   const quarantined = load.quarantined > 0 ? `${count(load.quarantined)} of ${count(load.rows)} rows in quarantine` : null;
   switch (load.state) {
     case "discovered":
-      return data.ingester.snapshot.paused ? ["pause", "paused", null] : ["wait", data.ingester.snapshot.held_back ? "held" : "found", null];
+      return data.ingester.snapshot?.paused ? ["pause", "paused", null] : ["wait", data.ingester.snapshot?.held_back ? "held" : "found", null];
     case "loading":
       return ["wait", "loading", running ? `attempt ${load.attempts}${load.started ? ` for ${age(now, load.started)}` : ""}` : `attempt ${load.attempts} when the ingester stopped`];
     case "retrying": {

@@ -171,9 +171,11 @@ export function flow(data, past, now) {
 export function fresh(data, now) {
   const { producer, ingester } = data;
   const row = ingester.snapshot?.newest_row;
-  const hit = producer.snapshot?.dedup.last_received;
+  // A hit may come with a time in the future: it was received when its session was alive at the latest.
+  const hits = (producer.snapshot?.sessions ?? []).filter((it) => it.last_received);
+  const hit = Math.max(...hits.map((it) => Math.min(Date.parse(it.last_received) || Infinity, Date.parse(it.alive))));
   const old = row ? Math.max(0, (now - Date.parse(row)) / 1000) : null;
-  const atAdobe = hit && producer.pid !== null ? Math.max(0, (now - Date.parse(hit)) / 1000) : null;
+  const atAdobe = Number.isFinite(hit) && producer.pid !== null ? Math.max(0, (now - hit) / 1000) : null;
   const number = h("p", { class: old === null ? "figure unknown" : "figure" }, h("strong", {}, old === null ? "unknown" : span(old)), " ",
     h("span", { class: "quiet" }, old === null ? unknown(ingester) : "old is the newest row in the table"));
   const parts = [];
@@ -192,7 +194,10 @@ export function fresh(data, now) {
 function waits({ producer, ingester, pending }) {
   if (pending.rows > 0) return `${counted(pending.rows, "row", "rows")} in ${counted(pending.batches, "batch", "batches")} are not in the table yet.`;
   if (!ingester.snapshot || !producer.snapshot) return "What is pending is not known, since only one of the services has answered.";
-  return producer.snapshot.totals.rows > 0 ? "Every row that was accepted is in the table." : "No hit was accepted so far.";
+  if (producer.snapshot.totals.rows === 0) return "No hit was accepted so far.";
+  const refused = sum(ingester.snapshot.loads, (load) => load.quarantined);
+  if (refused > 0) return `${counted(refused, "row", "rows")} that Redshift refused ${refused === 1 ? "is" : "are"} in quarantine; every other row that was accepted is in the table.`;
+  return "Every row that was accepted is in the table.";
 }
 
 function unknown(ingester) {

@@ -1,6 +1,7 @@
-// Asks the service every two seconds, and shows what it says. When it does not answer, says so and since when.
+// Asks the service every two seconds, and shows what it says. When it does not answer, or what it says cannot be drawn, says
+// so and since when.
 
-import { alerts, standing } from "./alerts.js";
+import { alerts, alertsIn, standing } from "./alerts.js";
 import * as batch from "./batch.js";
 import * as batches from "./batches.js";
 import * as charts from "./charts.js";
@@ -10,10 +11,15 @@ import { age, clock, fill, h, span } from "./text.js";
 
 const EVERY = 2_000;
 const PAST_EVERY = 15_000;
+/** A page that nobody sees keeps its title right. */
+const HIDDEN_EVERY = 20_000;
 const PATIENCE = 8_000;
 /** So long without an answer, it is said. */
 const SILENT = 4_000;
+/** So long, what was heard last is no news any more, whatever is under way. */
+const OLD = 15_000;
 
+let next;
 const by = (id) => document.getElementById(id);
 const shown = { data: null, past: null, heard: null, why: null, pastAsked: -Infinity };
 
@@ -33,13 +39,15 @@ async function ask(path) {
 }
 
 function banner() {
-  const silent = shown.why !== null && (shown.heard === null || performance.now() - shown.heard >= SILENT);
+  const waited = shown.heard === null ? Infinity : performance.now() - shown.heard;
+  const silent = (shown.why !== null && waited >= SILENT) || (shown.data !== null && waited >= (document.hidden ? HIDDEN_EVERY + OLD : OLD));
+  const why = shown.why ?? "an answer is waited for";
   document.body.classList.toggle("stale", silent && shown.data !== null);
   const service = shown.past?.service ?? "service";
   const text = shown.data
     // Only what does not change with every second is announced.
-    ? [h("strong", { role: "alert" }, `The ${service} has not answered since ${clock(shown.data.at, now())}`), ` (${span((performance.now() - shown.heard) / 1000)}): ${shown.why}. What stands below is from then.`]
-    : [h("strong", { role: "alert" }, "The service does not answer"), `: ${shown.why}.`];
+    ? [h("strong", { role: "alert" }, `The ${service} has not answered since ${clock(shown.data.at, now())}`), ` (${span(waited / 1000)}): ${why}. What stands below is from then.`]
+    : [h("strong", { role: "alert" }, "The service does not answer"), `: ${why}.`];
   fill(by("banner"), silent ? [h("p", { class: "banner bad" }, text)] : []);
   fill(by("as-of"), shown.data ? [silent ? `as of ${clock(shown.data.at, now())}` : clock(now(), now())] : ["…"]);
 }
@@ -56,7 +64,8 @@ function draw() {
   const instance = data.producer.snapshot?.instance;
   fill(by("name"), instance ? [instance] : []);
   const list = standing(data, past?.alert_after ?? 5);
-  document.title = `${list.length ? `(${list.length}) ` : ""}Livestream ${instance ?? ""}`.trim();
+  const many = alertsIn(list);
+  document.title = `${many ? `(${many}) ` : ""}Livestream ${instance ?? ""}`.trim();
   fill(by("alerts"), alerts(list, at));
   fill(by("fresh"), fresh(data, at));
   fill(by("flow"), flow(data, past, at));
@@ -75,25 +84,30 @@ function foot({ producer, ingester }, at) {
 }
 
 async function look() {
-  const begun = performance.now();
-  if (!document.hidden) {
-    if (begun - shown.pastAsked >= PAST_EVERY) {
-      const past = await ask("/api/history");
-      if (past.ok) Object.assign(shown, { past: charts.smoothed(past.value), pastAsked: begun });
-    }
-    const { ok, value } = await ask("/api/status");
+  let drawing = 0;
+  try {
+    const begun = performance.now();
+    const wantsPast = begun - shown.pastAsked >= PAST_EVERY;
+    const [past, { ok, value }] = await Promise.all([wantsPast ? ask("/api/history") : { ok: false }, ask("/api/status")]);
+    if (past.ok) Object.assign(shown, { past: charts.smoothed(past.value), pastAsked: begun });
     if (ok) {
       Object.assign(shown, { data: value, heard: performance.now(), why: null });
       draw();
+      drawing = performance.now() - shown.heard;
       if (batch.isOpen()) await follow();
     } else {
       shown.why = value;
       banner();
     }
+  } catch (error) {
+    shown.why = `the page cannot show what it was told (${error.message})`;
+    banner();
+    throw error;
+  } finally {
+    // Whoever has a slow machine, or many batches, asks less often.
+    clearTimeout(next);
+    next = setTimeout(look, Math.max(document.hidden ? HIDDEN_EVERY : EVERY, 4 * drawing));
   }
-  // Whoever has a slow machine, or many batches, asks less often.
-  const took = performance.now() - begun;
-  setTimeout(look, Math.max(EVERY, shown.why ? 0 : 4 * took));
 }
 
 const follow = () => batch.follow(by("batch"), ask, () => ({ data: shown.data, alertAfter: shown.past?.alert_after ?? 5, now: now() }));
@@ -102,6 +116,7 @@ batches.listen(by("batches"), () => shown.data && draw());
 charts.listen(by("charts"));
 batch.listen(by("batch"));
 addEventListener("hashchange", () => shown.data && follow());
+document.addEventListener("visibilitychange", () => !document.hidden && look());
 addEventListener("resize", () => shown.data && draw());
 setInterval(tick, 1000);
 await look();

@@ -84,8 +84,8 @@ export function span(seconds) {
   return `${Math.floor(n / 86400)}d${two(Math.floor((n % 86400) / 3600))}h`;
 }
 
-/** The age of a time, as the server's clock has it. */
-export const age = (now, time) => span((now - Date.parse(time)) / 1000);
+/** The age of a time, as the server's clock has it. Hits may come with any time at all. */
+export const age = (now, time) => (Number.isNaN(Date.parse(time)) ? "?" : span((now - Date.parse(time)) / 1000));
 
 export const count = (number) => Math.round(number).toLocaleString("en-US");
 
@@ -112,12 +112,14 @@ export function rate(number) {
 
 /** The time of day in UTC, with the date if that is another one. */
 export function clock(time, now) {
-  const iso = new Date(time).toISOString();
+  const at = new Date(time);
+  if (Number.isNaN(at.getTime())) return String(time);
+  const iso = at.toISOString();
   const today = now && new Date(now).toISOString().slice(0, 10) === iso.slice(0, 10);
   return today ? `${iso.slice(11, 19)} UTC` : `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC`;
 }
 
-export const time = (at, now) => h("time", { datetime: at, title: new Date(at).toISOString() }, clock(at, now));
+export const time = (at, now) => h("time", { datetime: at, title: at }, clock(at, now));
 
 /** As much of a batch id as `state dump --batch` needs, and a person can compare. */
 export const short = (id) => id.slice(0, 18);

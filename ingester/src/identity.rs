@@ -18,7 +18,8 @@ use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
 use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::{Connector, Session, Target, ledger_mark};
 
 /// Version of the object that this program writes, and the newest it reads.
@@ -116,7 +117,7 @@ impl Identity {
     /// connection.
     pub(crate) async fn refuse_start(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
         let claim = async || {
-            let session = connector.open().await.doing("connecting to Redshift").map_err(NotOurs::Unknown)?;
+            let session = connector.open().await.doing(Doing::Connect).map_err(NotOurs::Unknown)?;
             let mark = ledger_mark::ensure(&session, target).await.map_err(NotOurs::Unknown)?;
             self.claim(&mark).await
         };
@@ -134,7 +135,7 @@ impl Identity {
 
     /// For a command that moves or writes batches. No ingester of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
-        if let Some(mark) = ledger_mark::read(session, target).await.doing("reading the ledger")? {
+        if let Some(mark) = ledger_mark::read(session, target).await.doing(Doing::ReadLedger)? {
             self.free_prefixes(&mark).await?;
         }
         Ok(())

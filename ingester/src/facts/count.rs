@@ -14,7 +14,8 @@ use crate::facts::folder::{file_faults, get_if_there};
 use crate::facts::gather::{Known, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
 use crate::failure::LoadFailure;
-use crate::redshift::errors;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::table_counts::{self, KeyColumns};
 
 pub(crate) struct Counter<'a> {
@@ -37,7 +38,7 @@ impl Counter<'_> {
         let mut batches = sources.batches(part, &Known::default(), Seals::All(only)).await?;
         if let Some(column) = &self.key_columns.batch {
             let counts = table_counts::of_batches(sources.session, sources.target, column, part).await;
-            let mut counts = counts.map_err(|error| errors::load_failure(&error, "counting"))?;
+            let mut counts = counts.doing(Doing::Count)?;
             let rows = batches.values().filter_map(|facts| Some((facts.batch, facts.ledger.clone()?)));
             share_out(&mut counts, &rows.collect::<BTreeMap<_, _>>());
             for batch in counts.keys() {

@@ -29,9 +29,11 @@ use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::listing::{batches_of_day, list_folders};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger::LedgerRow;
 use crate::redshift::ledger_lookup::derived_id;
-use crate::redshift::{Session, Target, errors, ledger};
+use crate::redshift::{Session, Target, ledger};
 
 /// Longer than a search for refused rows takes: older objects are left over from a search that was cut short.
 const SEARCHED: TimeDelta = TimeDelta::hours(1);
@@ -114,7 +116,7 @@ impl Sources<'_> {
         let mut ingested: BTreeMap<_, _> =
             archived.into_iter().map(|batch| (batch, InFolder::Sealed)).collect();
         let rows = ledger::read(self.session, self.target, from, to).await;
-        let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
+        let rows = rows.doing(Doing::ReadLedger)?;
         let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
         let quarantine = self.list_quarantine(day, &ledger).await?;
         let logged = known.log.iter().flatten().filter(|(batch, _)| batch.day() == day);

@@ -17,7 +17,8 @@ use crate::failure::{LoadFailure, Scope, StepError};
 use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 use crate::redshift::catalog::keep_alike;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::transaction::{How, Loaded, LoadedBatch, Loading, load};
 use crate::redshift::{Connector, Target, ledger_lookup};
@@ -130,7 +131,7 @@ impl BatchLoader {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let range = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
+        let range = ledger_lookup::fetch_range(session, target, &seals).await.doing(Doing::ReadLedger)?;
         let Some(range) = range else { return Ok(()) };
         let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()

@@ -11,7 +11,8 @@ use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::load_store::LoadStore;
 use crate::redshift::Rows;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 
 use super::connection::Connection;
 use super::quarantine_check::ASKED_AT_ONCE;
@@ -45,7 +46,7 @@ impl UnknownCheck {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = session.run(&target.select_entries(&asked)).await.doing("reading the ledger")?;
+        let rows = session.run(&target.select_entries(&asked)).await.doing(Doing::ReadLedger)?;
         let loaded = ledger_rows(&rows, self.clock.wall());
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {

@@ -6,9 +6,11 @@ use shared::seal::{Seal, SealedFile};
 use state::loads::{ErrorClass, Refused};
 
 use crate::failure::LoadFailure;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::{Loaded, LoadedBatch, Loading, Part, load};
-use crate::redshift::{Session, Target, errors, redact};
+use crate::redshift::{Session, Target, redact};
 
 use super::row_files::{RowFile, RowFiles};
 use super::search::BadRowSearch;
@@ -45,8 +47,7 @@ pub(crate) async fn load_good_rows(
 }
 
 async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
-    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
-    let entries = entries.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
+    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await.doing(Doing::ReadLedger)?;
     Ok(match ledger_lookup::find(seal, &entries) {
         InLedger::No => seal.batch,
         InLedger::Yes(row) => row.id,

@@ -7,6 +7,7 @@ use shared::layout::Compression;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::doing::Doing;
 use crate::redshift::load_errors::{Before, Report};
 use crate::redshift::{Session, SqlFailure, Target, errors};
 
@@ -78,20 +79,20 @@ impl<'a> Trials<'a> {
             How::NoLoad => {
                 if before.tells() {
                     let all = session.run(&target.find_refused(manifest, compression)).await;
-                    refusal(all, "COPY … NOLOAD")?;
+                    refusal(all, Doing::CopyNoLoad)?;
                     // What an earlier try met may come to the tables as late as this, and names other objects.
                     let reports = attribute(before.since(session).await, &urls);
                     if !reports.is_empty() {
                         return Ok(Some(Refused { reports, message: String::new() }));
                     }
                 }
-                refusal(session.run(&target.has_refused(manifest, compression)).await, "COPY … NOLOAD")?
+                refusal(session.run(&target.has_refused(manifest, compression)).await, Doing::CopyNoLoad)?
             }
             How::RolledBack => {
-                refusal(session.run("BEGIN").await, "BEGIN")?;
+                refusal(session.run("BEGIN").await, Doing::Begin)?;
                 let copied = session.run(&target.copy(manifest, compression)).await;
                 session.roll_back().await;
-                refusal(copied, "COPY, to be rolled back")?
+                refusal(copied, Doing::CopyToRollBack)?
             }
         };
         let Some(message) = refused else { return Ok(None) };
@@ -113,7 +114,7 @@ impl<'a> Trials<'a> {
 }
 
 /// The message, if rows were refused; any other failure is one.
-fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, LoadFailure> {
+fn refusal<T>(answer: Result<T, SqlFailure>, doing: Doing) -> Result<Option<String>, LoadFailure> {
     let Err(failure) = answer else { return Ok(None) };
     let failure = errors::load_failure(&failure, doing);
     if failure.class == ErrorClass::Data { Ok(Some(failure.why)) } else { Err(failure) }

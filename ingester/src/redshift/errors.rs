@@ -6,7 +6,7 @@ use state::loads::ErrorClass::{self, Configuration, Data, Incomplete, Passing};
 
 use crate::failure::{IN_ARCHIVE_ADVICE, LoadFailure, Pace, Scope};
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::server::LOCK;
+use crate::redshift::doing::Doing;
 
 /// What an error means; its fields are those of a [`LoadFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,6 @@ const IAM_CREDENTIAL: &str =
 const CLUSTER: &str = "check redshift.cluster and redshift.region";
 const WORKGROUP: &str = "check redshift.workgroup and redshift.region";
 const IAM_KEYS: &str = "check redshift.user, redshift.database, redshift.cluster and redshift.workgroup: AWS does not take one of them";
-const PASSWORD: &str = "gave no password";
 const SQL: &str = "this statement should have been right: check the names in [redshift] and report it";
 const SPACE: &str = "free space in the cluster or resize it";
 const LIMIT: &str =
@@ -139,18 +138,20 @@ const USAGE: &str = "raise the usage limit of the workgroup, or wait until its p
 const S3: &str = "s3serviceexception";
 const CERTIFICATE: &str = "invalid peer certificate";
 
-/// Read from the top; the first line that fits decides.
+/// What AWS answers to the request for a password. The rest passes: throttling, a fault of AWS, no answer, a session that
+/// is renewed by itself.
+const PASSWORD_RULES: &[Rule] = &[
+    text(&["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
+    text(&["no aws credentials", "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
+    text(&["unrecognizedclient", "signature", "requestexpired"], mend(IAM_CREDENTIAL)),
+    text(&["missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
+    text(&["clusternotfound"], mend(CLUSTER)),
+    text(&["resourcenotfound"], mend(WORKGROUP)),
+    text(&["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
+];
+
+/// What Redshift answers. Read from the top; the first line that fits decides.
 const RULES: &[Rule] = &[
-    // What AWS answered to the request for a password.
-    both(PASSWORD, &["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
-    both(PASSWORD, &["no aws credentials", "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["unrecognizedclient", "signature", "requestexpired"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["clusternotfound"], mend(CLUSTER)),
-    both(PASSWORD, &["resourcenotfound"], mend(WORKGROUP)),
-    both(PASSWORD, &["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
-    // Throttling, a fault of AWS, no answer, a session that is renewed by itself.
-    text(&[PASSWORD], PASSES),
     both("load into table", &["failed"], ROWS_REFUSED),
     // At the INSERT of a staged load: the temporary table may not have NOT NULL, and may be wider.
     text(&["cannot insert a null value into column", "value too long for"], ROWS_REFUSED),
@@ -223,9 +224,12 @@ const RULES: &[Rule] = &[
 
 /// What a failure means. A connection that is lost for a reason the table does not know passes.
 pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
-    let (message, sqlstate, otherwise) = match failure {
-        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), UNKNOWN),
-        SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
+    let (rules, message, sqlstate, otherwise) = match failure {
+        SqlFailure::Refused { state, message, .. } => {
+            (RULES, message.to_lowercase(), state.as_str(), UNKNOWN)
+        }
+        SqlFailure::NoPassword { why, .. } => (PASSWORD_RULES, why.to_lowercase(), "", PASSES),
+        SqlFailure::Lost(why) => (RULES, why.to_lowercase(), "", PASSES),
     };
     let number = failure.code().or_else(|| message.trim().parse().ok());
     let fits = |rule: &&Rule| {
@@ -234,26 +238,26 @@ pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
             && (rule.codes.is_empty() || number.is_some_and(|number| rule.codes.contains(&number)))
             && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
     };
-    RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
+    rules.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
 }
 
 /// What a failure means that was met while `doing` something: the same words mean other things at other statements.
-pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
+pub(crate) fn judge_at(failure: &SqlFailure, doing: Doing) -> Verdict {
     match judge(failure) {
         verdict if is_time_limit(failure) => Verdict { advice: out_of_time(doing), ..verdict },
         // No row of the batch is written there: the ledger is not as it should be.
-        Verdict { class: Data, .. } if doing.contains("the ledger") => mend(TABLES),
+        Verdict { class: Data, .. } if doing.is_at_ledger() => mend(TABLES),
         verdict => verdict,
     }
 }
 
 /// Advice for [`is_time_limit`].
-fn out_of_time(doing: &str) -> &'static str {
+fn out_of_time(doing: Doing) -> &'static str {
     match doing {
-        LOCK => CANCELLED_LOCK,
-        "COMMIT" => CANCELLED_COMMIT,
-        "comparing with the table" | "INSERT of the rows that are new" => CANCELLED_STAGED,
-        _ if doing.contains("the ledger") => CANCELLED_LEDGER,
+        Doing::Lock => CANCELLED_LOCK,
+        Doing::Commit => CANCELLED_COMMIT,
+        Doing::CompareStage | Doing::InsertStage => CANCELLED_STAGED,
+        _ if doing.is_at_ledger() => CANCELLED_LEDGER,
         _ => CANCELLED,
     }
 }
@@ -266,17 +270,17 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
 }
 
 /// Makes a load failure of a failed statement; `doing` is what it was for.
-pub(crate) trait Doing<T> {
-    fn doing(self, doing: &str) -> Result<T, LoadFailure>;
+pub(crate) trait OrLoadFailure<T> {
+    fn doing(self, doing: Doing) -> Result<T, LoadFailure>;
 }
 
-impl<T> Doing<T> for Result<T, SqlFailure> {
-    fn doing(self, doing: &str) -> Result<T, LoadFailure> {
+impl<T> OrLoadFailure<T> for Result<T, SqlFailure> {
+    fn doing(self, doing: Doing) -> Result<T, LoadFailure> {
         self.map_err(|failure| load_failure(&failure, doing))
     }
 }
 
-pub(crate) fn load_failure(failure: &SqlFailure, doing: &str) -> LoadFailure {
+pub(crate) fn load_failure(failure: &SqlFailure, doing: Doing) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
     LoadFailure { scope, pace, at_s3, ..LoadFailure::of_all(class, why, advice) }

@@ -13,10 +13,12 @@ use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
+use crate::redshift::lock;
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors::Doing, lock};
 
 const LOADED_BY_BYTES: usize = 255;
 
@@ -71,7 +73,7 @@ pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option
 /// speaks for what came after the last of their rows; for one that has none, for everything if the table has no row
 /// either, and for nothing otherwise.
 pub async fn ensure(server: &impl Server, target: &Target) -> Result<LedgerMark, LoadFailure> {
-    if let Some(mark) = read(server, target).await.doing("reading the mark of the ledger")? {
+    if let Some(mark) = read(server, target).await.doing(Doing::ReadMark)? {
         return Ok(mark);
     }
     lock::begin(server, target).await?;
@@ -79,7 +81,7 @@ pub async fn ensure(server: &impl Server, target: &Target) -> Result<LedgerMark,
     if made.is_err() {
         server.roll_back().await;
     }
-    made.doing("making the mark of the ledger")
+    made.doing(Doing::MakeMark)
 }
 
 async fn make(server: &impl Server, target: &Target) -> Result<LedgerMark, SqlFailure> {
@@ -119,7 +121,7 @@ pub(crate) async fn set_knows_from(
     if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
         server.roll_back().await;
     }
-    set.doing("changing the mark of the ledger")?.ok_or_else(|| no_mark(target))
+    set.doing(Doing::ChangeMark)?.ok_or_else(|| no_mark(target))
 }
 
 async fn set(

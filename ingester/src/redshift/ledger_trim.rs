@@ -9,11 +9,13 @@ use shared::seal::AHEAD;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger_mark;
+use crate::redshift::lock;
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors::Doing, lock};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
@@ -66,7 +68,7 @@ pub(crate) async fn trim(
     if !matches!(trimmed, Ok(Some(_))) {
         server.roll_back().await;
     }
-    trimmed.doing("trimming the ledger")?.ok_or_else(|| ledger_mark::no_mark(target))
+    trimmed.doing(Doing::TrimLedger)?.ok_or_else(|| ledger_mark::no_mark(target))
 }
 
 async fn transaction(

@@ -9,8 +9,9 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::Rows;
+use crate::redshift::doing::Doing;
 use crate::redshift::errors;
-use crate::redshift::server::{LOCK, Server, read_view};
+use crate::redshift::server::{Server, read_view};
 use crate::redshift::target::Target;
 
 const HELD_ADVICE: &str = "a load that is under way ends by itself; if none is, end the session with SELECT \
@@ -43,7 +44,7 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
         return Ok(());
     };
     server.roll_back().await;
-    if doing != LOCK || !errors::is_time_limit(&failure) {
+    if doing != Doing::Lock || !errors::is_time_limit(&failure) {
         return Err(errors::load_failure(&failure, doing));
     }
     let holders = read_view(server, "svv_transactions", &target.holders()).await;

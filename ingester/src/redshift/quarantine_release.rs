@@ -19,7 +19,8 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::server::{Aborted, Server, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::literal;
@@ -90,7 +91,7 @@ pub(crate) async fn fetch_entries(
         return Ok(Vec::new());
     }
     let rows = session.run(&target.select_quarantined(batches)).await;
-    Ok(rows.doing("reading the ledger")?.read(entry_of))
+    Ok(rows.doing(Doing::ReadLedger)?.read(entry_of))
 }
 
 pub(crate) async fn fetch_batches(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
@@ -155,7 +156,7 @@ async fn transaction(
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
 ) -> Result<Released, Aborted> {
     lock::begin(server, target).await?;
-    let rows = run(server, &target.select_quarantined(&[release.batch]), "reading the ledger").await?;
+    let rows = run(server, &target.select_quarantined(&[release.batch]), Doing::ReadLedger).await?;
     if rows.read(entry_of).first() != Some(release.from) {
         return Ok(Released::Changed);
     }
@@ -167,8 +168,8 @@ async fn transaction(
         rows: release.rows,
     };
     let known = stage::insert(server, target, target.comparable(), &staging).await?.known;
-    run(server, &target.release(release, known), "writing the ledger").await?;
-    run(server, "COMMIT", "COMMIT").await?;
+    run(server, &target.release(release, known), Doing::WriteLedger).await?;
+    run(server, "COMMIT", Doing::Commit).await?;
     Ok(Released::Applied { known })
 }
 

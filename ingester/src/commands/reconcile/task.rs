@@ -26,7 +26,9 @@ use crate::failure::StepError;
 use crate::identity::Identity;
 use crate::load::pause::Pauses;
 use crate::load_store::LoadStore;
-use crate::redshift::{Connector, Target, errors};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
+use crate::redshift::{Connector, Target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon the end of a pause by hand is noticed.
@@ -138,7 +140,7 @@ impl Reconciler {
     async fn compare(&self, known: &Known, report: &mut Report) -> Result<(), StepError> {
         let (config, store, target) = (&self.config, &self.store, &self.target);
         let opened = self.connector.open().await;
-        let session = &opened.map_err(|error| errors::load_failure(&error, "connecting to Redshift"))?;
+        let session = &opened.doing(Doing::Connect)?;
         Identity::new(config, store.clone()).refuse_foreign(session, target).await?;
         let sources = Sources { store, config, target, session, now: report.at };
         let read_again = || async { self.read_databases().await.0 }.boxed();

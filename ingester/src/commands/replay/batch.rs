@@ -14,8 +14,10 @@ use crate::quarantine::search::BadRowSearch;
 use crate::quarantine::set::{self, BadSet, MAX_BYTES, REASONS, Refusal, Set};
 use crate::quarantine::trial::How;
 use crate::quarantine::{Quarantine, tidy};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::quarantine_release::{Entry, Release, Released, fetch_entries, release};
-use crate::redshift::{Connector, Session, Target, errors, stage};
+use crate::redshift::{Connector, Session, Target, stage};
 
 /// Tries of one batch while failures pass; a person waits for the answer.
 const TRIES: u32 = 8;
@@ -124,10 +126,9 @@ impl Replayer {
         if let Some(session) = self.session.take().filter(Session::usable) {
             return Ok(session);
         }
-        let failed = |doing| move |failure| errors::load_failure(&failure, doing);
-        let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
+        let session = self.connector.open().await.doing(Doing::Connect)?;
         let not_null = stage::not_null(&session, &self.target).await;
-        self.target.not_null = not_null.map_err(failed("looking at the columns of the table"))?;
+        self.target.not_null = not_null.doing(Doing::ReadColumns)?;
         Ok(session)
     }
 

@@ -10,7 +10,7 @@ use crate::alerts::rules::{self, IngesterFigures, ProducerFigures, Watched};
 use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
-use crate::status::activity::{Activity, Component, ComponentStatus};
+use crate::status::activity::{Activity, Component, ComponentStatus, failing};
 use crate::status::alert::Alert;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
@@ -83,11 +83,8 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> 
 /// What counts against `log.max_bytes`; nothing when the producer does not run.
 fn room_gauges(snapshot: &ProducerSnapshot) -> Vec<Gauge> {
     let (Some(waiting), Some(max)) = (snapshot.waiting_bytes, snapshot.max_bytes) else { return vec![] };
-    let is_full = |status: &ComponentStatus| {
-        status.component == Component::Log
-            && status.failing.as_ref().is_some_and(|failing| failing.class == "full")
-    };
-    let full = f64::from(snapshot.components.iter().any(is_full));
+    let full =
+        f64::from(failing(&snapshot.components, Component::Log).any(|failing| failing.class == "full"));
     vec![
         ("log_waiting_bytes", "Bytes that wait for S3", waiting as f64),
         ("log_max_bytes", "log.max_bytes: so many may wait for S3", max as f64),

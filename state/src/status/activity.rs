@@ -72,6 +72,11 @@ pub struct ComponentStatus {
     pub failing: Option<Failing>,
 }
 
+/// What keeps this component from its work: of several that do the same job, each that fails.
+pub(crate) fn failing(components: &[ComponentStatus], which: Component) -> impl Iterator<Item = &Failing> {
+    components.iter().filter(move |status| status.component == which).filter_map(|one| one.failing.as_ref())
+}
+
 /// A step under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {

@@ -8,7 +8,7 @@ use shared::human::{bytes, count, duration};
 use crate::inspect::dump::Dump;
 use crate::loads::LoadState;
 use crate::log::BatchStatus;
-use crate::status::activity::{Component, ComponentStatus, Failing};
+use crate::status::activity::{Component, ComponentStatus, Failing, failing};
 use crate::watch::model::{Contact, Model};
 use crate::watch::rates;
 
@@ -80,10 +80,6 @@ fn gone(contact: &Contact, now: DateTime<Utc>) -> Option<(Tone, String)> {
 
 fn duration_of(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
     duration(std::time::Duration::from_secs(age(since, now).as_secs()))
-}
-
-fn failing(components: &[ComponentStatus], which: Component) -> impl Iterator<Item = &Failing> {
-    components.iter().filter(move |status| status.component == which).filter_map(|one| one.failing.as_ref())
 }
 
 /// Per second, with its noun; nothing is known before the second answer.

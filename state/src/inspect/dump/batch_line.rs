@@ -78,7 +78,7 @@ impl Dump {
             Some((_, LoadState::Archived { .. })) => ("archived", None),
         };
         let alert = known.1.is_some_and(|load| {
-            matches!(load.state, LoadState::Retrying { .. }) && load.is_alarming(self.alert_after)
+            matches!(load.state, LoadState::Retrying { .. }) && self.alarming.contains(&batch)
         });
         let pending = self.waiting.contains_key(&batch);
         Some(BatchLine { batch, state, files, rows, bytes, opened, load, more, alert, pending })

@@ -414,10 +414,9 @@ mod tests {
     #[test]
     fn what_a_person_should_look_at_is_marked() {
         let table = |failed| {
-            let mut dump = dump();
-            dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
-            dump.alert_after = 5;
-            dump.table()
+            let Dump { producer, mut ingester, at, .. } = dump();
+            ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
+            Dump::of(producer, ingester, at, 5).table()
         };
         assert!(table(5).contains("    ALERT passing, 5 failures, next") && !table(4).contains("ALERT"));
     }

@@ -55,14 +55,14 @@ function draw() {
   const at = now();
   const instance = data.producer.snapshot?.instance;
   fill(by("name"), instance ? [instance] : []);
-  const list = standing(data, past?.alert_after ?? 5);
+  const list = standing(data);
   document.title = `${list.length ? `(${list.length}) ` : ""}Livestream ${instance ?? ""}`.trim();
   fill(by("alerts"), alerts(list, at));
   fill(by("fresh"), fresh(data, at));
   fill(by("flow"), flow(data, past, at));
   charts.charts(by("charts"), past, at);
   charts.gaps(by("gaps"), data, at);
-  batches.batches(by("batches"), data, past, at);
+  batches.batches(by("batches"), data, at);
   fill(by("counts"), counts(data, at));
   fill(by("foot"), [foot(data, at)]);
   banner();
@@ -96,7 +96,7 @@ async function look() {
   setTimeout(look, Math.max(EVERY, shown.why ? 0 : 4 * took));
 }
 
-const follow = () => batch.follow(by("batch"), ask, () => ({ data: shown.data, alertAfter: shown.past?.alert_after ?? 5, now: now() }));
+const follow = () => batch.follow(by("batch"), ask, () => ({ data: shown.data, now: now() }));
 
 batches.listen(by("batches"), () => shown.data && draw());
 charts.listen(by("charts"));

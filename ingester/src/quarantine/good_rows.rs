@@ -103,7 +103,7 @@ async fn search_and_load(
                 let before = || LoadedBatch::before(seal.batch, id, 0);
                 return Ok((loaded.into_iter().next().unwrap_or_else(before), quarantined, told));
             }
-            // One batch is never to be loaded alone.
+            // Of a COPY of one batch, none is isolated.
             Ok(Loaded::Isolated(_)) => {
                 return Err(LoadFailure::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
             }

@@ -110,7 +110,7 @@ impl LogReader {
     /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
-        let (batch, mark) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
+        let (batch, placeholder) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
         for number in 0..record.chunks {
             let key = chunk_key(file, number);
@@ -126,8 +126,8 @@ impl LogReader {
             let how = format!("its chunks hold {count} rows, its record says {}", record.rows);
             return Err(LogError::Store(self.store.damaged(Table::Files, &seq_key(file), &how)));
         }
-        if let Some(mark) = mark {
-            mark.replace(batch, rows.get_mut(start..).unwrap_or_default());
+        if let Some(placeholder) = placeholder {
+            placeholder.replace(batch, rows.get_mut(start..).unwrap_or_default());
         }
         Ok(record)
     }

@@ -14,7 +14,7 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
-use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind, SMALL};
 use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
@@ -50,10 +50,10 @@ impl From<NotOurs> for LoadFailure {
     }
 }
 
-impl From<StoreError> for NotOurs {
-    fn from(error: StoreError) -> Self {
+impl From<ObjectStoreError> for NotOurs {
+    fn from(error: ObjectStoreError) -> Self {
         Self::Unknown(match error.kind() {
-            StoreErrorKind::Configuration if !error.names_the_fault() => {
+            ObjectStoreErrorKind::Configuration if !error.names_the_fault() => {
                 LoadFailure::of_all(ErrorClass::Configuration, error, REFUSED)
             }
             _ => error.into(),

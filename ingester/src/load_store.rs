@@ -29,7 +29,7 @@ struct Inner {
     load_interval: Duration,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
-    known: Mutex<Known>,
+    known: Mutex<InMemory>,
     /// Changes since this process opened it.
     moved: AtomicU64,
     to_load: Notify,
@@ -39,7 +39,7 @@ struct Inner {
 
 /// What is held in memory.
 #[derive(Debug, Default)]
-struct Known {
+struct InMemory {
     /// The loads that are not archived.
     open: BTreeMap<BatchId, Load>,
     /// Of those that wait for their retry or are held back: the time on disk that decides, and when they are due.
@@ -48,7 +48,7 @@ struct Known {
     quarantined: BTreeSet<BatchId>,
 }
 
-impl Known {
+impl InMemory {
     fn put(&mut self, load: Load, load_interval: Duration, now: Moment) {
         let batch = load.batch;
         let decides = match load.state {
@@ -96,7 +96,7 @@ impl LoadStore {
     /// Opens the load store in `dir`. A batch is due `load_interval` after it was found.
     pub fn open(dir: &Path, load_interval: Duration, clock: &Clock) -> Result<Self, Failure> {
         let loads = LoadDatabase::open(dir)?;
-        let (mut known, now) = (Known::default(), clock.now());
+        let (mut known, now) = (InMemory::default(), clock.now());
         loads.all()?.into_iter().for_each(|load| known.put(load, load_interval, now));
         let inner = Inner {
             loads,
@@ -360,7 +360,7 @@ mod tests {
             let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
             let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
-            let mut known = Known::default();
+            let mut known = InMemory::default();
             known.put(
                 Load { state, failures: vec![failure], ..load_store.found(&seal()) },
                 Duration::ZERO,

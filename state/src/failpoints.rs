@@ -35,7 +35,7 @@ pub const ALL: [&str; 23] = [
     "rejects.applied",
     // An orderly stop: not begun; all of it is durable.
     "close.begun",
-    "close.settled",
+    "close.durable",
 ];
 
 type Watcher = Box<dyn Fn(&'static str) + Send + Sync>;

@@ -25,7 +25,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::config::Archive;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{Object, ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
@@ -38,7 +38,7 @@ use crate::redshift::ledger_lookup::derived_id;
 pub enum NotPutAway {
     /// S3 refused.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ObjectStoreError),
     /// Something else stands where it would go.
     #[error("{0} is archived already, with other content, and is not written over")]
     Occupied(String),
@@ -51,7 +51,9 @@ impl NotPutAway {
     pub(super) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Occupied(_) => Some(OCCUPIED_ADVICE),
-            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then_some(error.advice()),
+            Self::Store(error) => {
+                (error.kind() == ObjectStoreErrorKind::Configuration).then_some(error.advice())
+            }
         }
     }
 }
@@ -132,7 +134,7 @@ pub async fn put_away(
     Ok(())
 }
 
-async fn act(store: &ObjectStore, act: Act) -> Result<(), StoreError> {
+async fn act(store: &ObjectStore, act: Act) -> Result<(), ObjectStoreError> {
     match act {
         Act::Delete(key) => store.delete(&key).await,
         Act::Put { key, content } => store.put(&key, content).await.map(|_| ()),

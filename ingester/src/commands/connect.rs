@@ -3,7 +3,7 @@
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
@@ -39,7 +39,7 @@ impl From<LoadFailure> for Failure {
     }
 }
 
-pub(crate) fn store_failed(error: StoreError) -> Failure {
+pub(crate) fn store_failed(error: ObjectStoreError) -> Failure {
     LoadFailure::from(error).into()
 }
 

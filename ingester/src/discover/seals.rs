@@ -7,7 +7,7 @@ use shared::exit::Failure;
 use shared::human::duration;
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 use state::status::activity::Reporter;
@@ -56,7 +56,7 @@ impl SealReader {
     pub(super) async fn read(
         &mut self,
         batches: Vec<(BatchId, String)>,
-    ) -> Result<Option<StoreError>, Failure> {
+    ) -> Result<Option<ObjectStoreError>, Failure> {
         let (store, prefix) = (self.store.clone(), self.prefix.clone());
         let read = batches.into_iter().map(|(batch, etag)| {
             let (store, folder) = (&store, layout::folder(&prefix, batch));
@@ -82,13 +82,13 @@ impl SealReader {
                     self.held.gone(batch);
                     tracing::debug!(%batch, "no seal there (any more)");
                 }
-                Err(error) if error.kind() == StoreErrorKind::Passing => {
+                Err(error) if error.kind() == ObjectStoreErrorKind::Passing => {
                     self.held.unread.insert(batch);
                     failed = Some(error);
                 }
                 // S3 answers listings, so this is a matter of the one object.
                 Err(error) => {
-                    let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
+                    let retry = error.kind() == ObjectStoreErrorKind::Configuration && !error.is_too_large();
                     let failure = LoadFailure::from(error);
                     let wait = if retry {
                         Some(self.held.refused(batch))

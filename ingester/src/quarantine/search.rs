@@ -18,7 +18,7 @@ use super::csv::value;
 use super::reports::{Counting, located};
 use super::row_files::{RowFiles, RowRange};
 use super::set::{MAX_BYTES, Refusal};
-use super::trial::{How, Refused, Trials, Why};
+use super::trial::{How, RefusedTrial, Trials, Why};
 
 /// Tries of one search at most. With readable tables of load errors a handful is enough.
 const MAX_TRIES: u32 = 3_000;
@@ -161,7 +161,7 @@ impl<'a> BadRowSearch<'a> {
     }
 
     /// Tries a group; None if nothing of it is refused.
-    async fn attempt(&mut self, group: &[RowRange], how: How) -> Result<Option<Refused>, LoadFailure> {
+    async fn attempt(&mut self, group: &[RowRange], how: How) -> Result<Option<RefusedTrial>, LoadFailure> {
         let placed = self.place(group).await?;
         if placed.is_empty() {
             return Ok(None);

@@ -4,7 +4,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 
 use crate::failure::LoadFailure;
 use crate::redshift::quarantine_release::{Entry, fetch_entries};
@@ -64,7 +64,11 @@ pub(crate) async fn tidy(
 }
 
 /// Deletes the objects of a folder that are ours by their names.
-async fn delete_all(store: &ObjectStore, folder: &str, ours: fn(&str) -> bool) -> Result<(), StoreError> {
+async fn delete_all(
+    store: &ObjectStore,
+    folder: &str,
+    ours: fn(&str) -> bool,
+) -> Result<(), ObjectStoreError> {
     let objects = store.list_where(folder, ours).await?;
     let deletes = objects.into_iter().map(|object| async move { store.delete(&object.key).await });
     stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await

@@ -36,13 +36,13 @@ impl From<&Report> for Why {
     }
 }
 
-pub(super) struct Refused {
+pub(super) struct RefusedTrial {
     /// What the tables of load errors say, each with the number of the file it is about.
     pub reports: Vec<(usize, Report)>,
     message: String,
 }
 
-impl Refused {
+impl RefusedTrial {
     pub(super) fn why(&self) -> Why {
         let message = || Why { column: None, code: None, reason: self.message.clone() };
         self.reports.first().map_or_else(message, |(_, report)| report.into())
@@ -69,7 +69,7 @@ impl<'a> Trials<'a> {
         how: How,
         (manifest, compression): (&str, Compression),
         placed: &[(usize, String)],
-    ) -> Result<Option<Refused>, LoadFailure> {
+    ) -> Result<Option<RefusedTrial>, LoadFailure> {
         self.count += 1;
         let (session, target) = (self.session, self.target);
         let url = |(file, key): &(usize, String)| (*file, format!("s3://{}/{key}", target.bucket));
@@ -83,7 +83,7 @@ impl<'a> Trials<'a> {
                     // What an earlier try met may come to the tables as late as this, and names other objects.
                     let reports = attribute(before.since(session).await, &urls);
                     if !reports.is_empty() {
-                        return Ok(Some(Refused { reports, message: String::new() }));
+                        return Ok(Some(RefusedTrial { reports, message: String::new() }));
                     }
                 }
                 refusal(session.run(&target.has_refused(manifest, compression)).await, Doing::CopyNoLoad)?
@@ -97,7 +97,7 @@ impl<'a> Trials<'a> {
         };
         let Some(message) = refused else { return Ok(None) };
         let reports = attribute(self.late_reports(&before).await, &urls);
-        Ok(Some(Refused { reports, message }))
+        Ok(Some(RefusedTrial { reports, message }))
     }
 
     async fn late_reports(&mut self, before: &Before) -> Vec<Report> {

@@ -66,8 +66,8 @@ const fn slowly(advice: &'static str) -> Verdict {
     Verdict { advice, pace: Pace::Slow, ..PASSES }
 }
 
-/// It needs an operator; nothing is loaded until then.
-const fn mend(advice: &'static str) -> Verdict {
+/// It needs an operator. Until then nothing is loaded, or not this batch if the scope is the batch.
+const fn needs_operator(advice: &'static str) -> Verdict {
     Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
 }
 
@@ -75,7 +75,7 @@ const fn mend(advice: &'static str) -> Verdict {
 const ROWS_REFUSED: Verdict = Verdict {
     class: Data,
     scope: Scope::Batch,
-    ..mend("see the reason; correct the schema, or alter the table so that the rows fit")
+    ..needs_operator("see the reason; correct the schema, or alter the table so that the rows fit")
 };
 
 impl Verdict {
@@ -141,13 +141,13 @@ const CERTIFICATE: &str = "invalid peer certificate";
 /// What AWS answers to the request for a password. The rest passes: throttling, a fault of AWS, no answer, a session that
 /// is renewed by itself.
 const PASSWORD_RULES: &[Rule] = &[
-    text(&["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
-    text(&["no aws credentials", "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
-    text(&["unrecognizedclient", "signature", "requestexpired"], mend(IAM_CREDENTIAL)),
-    text(&["missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
-    text(&["clusternotfound"], mend(CLUSTER)),
-    text(&["resourcenotfound"], mend(WORKGROUP)),
-    text(&["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
+    text(&["accessdenied", "not authorized"], needs_operator(IAM_RIGHTS)),
+    text(&["no aws credentials", "invalidclienttokenid"], needs_operator(IAM_CREDENTIAL)),
+    text(&["unrecognizedclient", "signature", "requestexpired"], needs_operator(IAM_CREDENTIAL)),
+    text(&["missingauthenticationtoken"], needs_operator(IAM_CREDENTIAL)),
+    text(&["clusternotfound"], needs_operator(CLUSTER)),
+    text(&["resourcenotfound"], needs_operator(WORKGROUP)),
+    text(&["validation", "invalidparameter", "unsupportedoperation"], needs_operator(IAM_KEYS)),
 ];
 
 /// What Redshift answers. Read from the top; the first line that fits decides.
@@ -157,23 +157,23 @@ const RULES: &[Rule] = &[
     text(&["cannot insert a null value into column", "value too long for"], ROWS_REFUSED),
     state(&["23502"], ROWS_REFUSED),
     // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
-    text(&["not authorized to get credentials of role", "not authorized to assume"], mend(ROLE)),
-    text(&["is not associated to cluster"], mend(ROLE)),
-    code(&[30000], mend(ROLE)),
+    text(&["not authorized to get credentials of role", "not authorized to assume"], needs_operator(ROLE)),
+    text(&["is not associated to cluster"], needs_operator(ROLE)),
+    code(&[30000], needs_operator(ROLE)),
     // With what follows: the letters alone also stand in a request id now and then, which is base64.
-    both(S3, &["kms:", "kms."], mend(KEY)),
+    both(S3, &["kms:", "kms."], needs_operator(KEY)),
     both(S3, &["invalidobjectstate"], Verdict { advice: IN_ARCHIVE_ADVICE, ..NOT_AS_SEALED }),
     both(S3, &["expiredtoken", "requesttimeout"], PASSES),
     // "because no resource-based policy allows" speaks of the role too: within an account its own policy is enough.
-    both(S3, &["explicit deny in a resource-based policy"], mend(BUCKET_POLICY).at_s3()),
-    both(S3, &["status 403", "accessdenied"], mend(READ).at_s3()),
-    both(S3, &["invalidaccesskeyid"], mend(ROLE)),
+    both(S3, &["explicit deny in a resource-based policy"], needs_operator(BUCKET_POLICY).at_s3()),
+    both(S3, &["status 403", "accessdenied"], needs_operator(READ).at_s3()),
+    both(S3, &["invalidaccesskeyid"], needs_operator(ROLE)),
     // Redshift says this also when the role may not see whether the manifest is there.
-    text(&["requires full path of an s3 object"], mend(READ).at_s3()),
-    both(S3, &["status 301"], mend(REGION)),
-    text(&["must be addressed using the specified endpoint", "different region"], mend(REGION)),
-    text(&["authorizationheadermalformed"], mend(REGION)),
-    both(S3, &["nosuchbucket"], mend(BUCKET)),
+    text(&["requires full path of an s3 object"], needs_operator(READ).at_s3()),
+    both(S3, &["status 301"], needs_operator(REGION)),
+    text(&["must be addressed using the specified endpoint", "different region"], needs_operator(REGION)),
+    text(&["authorizationheadermalformed"], needs_operator(REGION)),
+    both(S3, &["nosuchbucket"], needs_operator(BUCKET)),
     both("s3 prefix", &["does not exist"], NOT_AS_SEALED.at_s3()),
     both(S3, &["status 404"], NOT_AS_SEALED.at_s3()),
     both("mandatory file", &["not found"], NOT_AS_SEALED.at_s3()),
@@ -202,22 +202,22 @@ const RULES: &[Rule] = &[
     text(&["usage limit"], slowly(USAGE)),
     text(&["by wlm", "statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
-    text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], mend(TABLES)),
-    both("does not exist", &["relation", "column", "schema"], mend(TABLES)),
-    both("does not exist", &["database"], mend(LOGIN)),
-    both("permission denied", &["temporary table"], mend(TEMP)),
-    text(&["permission denied", "must be owner"], mend(RIGHTS)),
-    text(&["password authentication failed"], mend(LOGIN)),
-    text(&["unknown authentication tag", "unsupported authentication method"], mend(MD5)),
-    both(CERTIFICATE, &["not valid for name"], mend(HOST_NAME)),
-    both(CERTIFICATE, &["expired", "not valid yet"], mend(VALIDITY)),
-    text(&[CERTIFICATE], mend(AUTHORITY)),
-    text(&["server does not support tls"], mend(NO_TLS)),
-    both("no pg_hba.conf entry", &["ssl off"], mend(TLS_WANTED)),
-    state(&["42P01", "42703", "3F000"], mend(TABLES)),
-    state(&["42501"], mend(RIGHTS)),
-    state(&["28", "3D000"], mend(LOGIN)),
-    state(&["42601"], mend(SQL)),
+    text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], needs_operator(TABLES)),
+    both("does not exist", &["relation", "column", "schema"], needs_operator(TABLES)),
+    both("does not exist", &["database"], needs_operator(LOGIN)),
+    both("permission denied", &["temporary table"], needs_operator(TEMP)),
+    text(&["permission denied", "must be owner"], needs_operator(RIGHTS)),
+    text(&["password authentication failed"], needs_operator(LOGIN)),
+    text(&["unknown authentication tag", "unsupported authentication method"], needs_operator(MD5)),
+    both(CERTIFICATE, &["not valid for name"], needs_operator(HOST_NAME)),
+    both(CERTIFICATE, &["expired", "not valid yet"], needs_operator(VALIDITY)),
+    text(&[CERTIFICATE], needs_operator(AUTHORITY)),
+    text(&["server does not support tls"], needs_operator(NO_TLS)),
+    both("no pg_hba.conf entry", &["ssl off"], needs_operator(TLS_WANTED)),
+    state(&["42P01", "42703", "3F000"], needs_operator(TABLES)),
+    state(&["42501"], needs_operator(RIGHTS)),
+    state(&["28", "3D000"], needs_operator(LOGIN)),
+    state(&["42601"], needs_operator(SQL)),
     // Connection, resources, an operator: inherited from PostgreSQL.
     state(&["08", "40", "53", "57"], PASSES),
 ];
@@ -246,7 +246,7 @@ pub(crate) fn judge_at(failure: &SqlFailure, doing: Doing) -> Verdict {
     match judge(failure) {
         verdict if is_time_limit(failure) => Verdict { advice: out_of_time(doing), ..verdict },
         // No row of the batch is written there: the ledger is not as it should be.
-        Verdict { class: Data, .. } if doing.is_at_ledger() => mend(TABLES),
+        Verdict { class: Data, .. } if doing.is_at_ledger() => needs_operator(TABLES),
         verdict => verdict,
     }
 }

@@ -29,8 +29,8 @@ use crate::decode::resume::Resume;
 use crate::decode::{self, Reading};
 use crate::source::connect::{self, BAD_REDIRECT_ADVICE, ConnectError, NETWORK_ADVICE, REDIRECT_ADVICE};
 use crate::source::reconnect::{End, GOOD_SESSION, ReconnectPolicy};
-use crate::source::refusal::{Retry, retry};
-use crate::source::session::{self, Ended};
+use crate::source::refusal::{Reaction, reaction_to_status};
+use crate::source::session::{self, SessionEnd};
 use crate::source::shared_state::Shared;
 use crate::source::token::{NoToken, Token, TokenError};
 use crate::transform::Transform;
@@ -181,13 +181,13 @@ impl Connection {
     }
 
     async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
-        let retry = match error {
+        let reaction = match error {
             ConnectError::Refused { status, message, retry_after, .. } => {
                 self.moved |= *status == 503;
-                retry(*status, message, *retry_after)
+                reaction_to_status(*status, message, *retry_after)
             }
-            ConnectError::Forbidden(_) => Retry::NeedsOperator(REDIRECT_ADVICE),
-            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
+            ConnectError::Forbidden(_) => Reaction::NeedsOperator(REDIRECT_ADVICE),
+            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Reaction::BackOff,
         };
         let class = match error {
             ConnectError::Refused { status, .. } => status.to_string(),
@@ -195,18 +195,18 @@ impl Connection {
             ConnectError::Network { .. } => "network".to_owned(),
         };
         let (connection, longest) = (self.number, self.shared.config.retry_max.0);
-        let next = match retry {
-            Retry::NewToken => {
+        let next = match reaction {
+            Reaction::NewToken => {
                 self.shared.tokens.refused(token).await;
                 Next::AtOnce
             }
-            Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Retry::BackOff => Next::After(self.policy.backoff.failed()),
-            Retry::NeedsOperator(advice) if !self.resuming => {
+            Reaction::After(asked) => Next::After(asked.unwrap_or(longest)),
+            Reaction::BackOff => Next::After(self.policy.backoff.failed()),
+            Reaction::NeedsOperator(advice) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));
             }
-            Retry::NeedsOperator(advice) => {
+            Reaction::NeedsOperator(advice) => {
                 tracing::error!(connection, advice, "needs an operator");
                 Next::After(longest)
             }
@@ -219,7 +219,7 @@ impl Connection {
             ConnectError::Network { .. } => NETWORK_ADVICE,
             ConnectError::BadRedirect(_) => BAD_REDIRECT_ADVICE,
             ConnectError::Forbidden(_) => REDIRECT_ADVICE,
-            ConnectError::Refused { .. } => retry.advice(),
+            ConnectError::Refused { .. } => reaction.advice(),
         };
         let why = format!("{error}; {advice}");
         self.reporter.failed(&class, &why, Some(wait));
@@ -295,8 +295,8 @@ impl Connection {
     }
 
     /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.
-    async fn record(&mut self, ended: &Ended, token: &Token) {
-        let Ended { session, why, authorized, damage } = ended;
+    async fn record(&mut self, ended: &SessionEnd, token: &Token) {
+        let SessionEnd { session, why, authorized, damage } = ended;
         let Shared { tokens, counters, clock, catch_up_times, broken, config, .. } = &self.shared;
         // Livestream may report an expired token in the body, so trust the token only after the session.
         match authorized {

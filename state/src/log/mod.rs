@@ -1,5 +1,5 @@
 //! The producer's log: makes accepted records safe until S3 has them. Comes in: staged rows and rejects. Goes out: files and
-//! batches for S3. Survives a crash: every commit that was settled, and what of it is not yet in S3.
+//! batches for S3. Survives a crash: every durable commit, and what of it is not yet in S3.
 //!
 //! ```text
 //! record ─► staged (memory) ─► committed (durable: accepted) ─► in S3 ─► dropped here
@@ -28,7 +28,7 @@ mod verify;
 mod filling;
 mod pipeline;
 mod sessions;
-mod shipping;
+mod uploading;
 mod window;
 mod known;
 mod columns;

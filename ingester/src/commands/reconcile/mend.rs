@@ -7,7 +7,7 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreErrorKind};
 use state::loads::ErrorClass;
 use state::status::feed::Republish;
 
@@ -144,7 +144,7 @@ impl Mender {
             Ok(SealRead::Unusable(_)) => {
                 "its seal has just become unreadable; the next reconcile reads it again"
             }
-            Err(error) if error.kind() == StoreErrorKind::Passing => {
+            Err(error) if error.kind() == ObjectStoreErrorKind::Passing => {
                 leave(report, batch, "its seal cannot be read", &error.into());
                 return Ok(());
             }

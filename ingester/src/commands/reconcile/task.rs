@@ -20,7 +20,7 @@ use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::{Agree, Report, Undecided};
 use crate::facts::batch::InLog;
-use crate::facts::gather::{Known, Seals, Sources, in_log};
+use crate::facts::gather::{Databases, Seals, Sources, in_log};
 use crate::facts::judge::Matter;
 use crate::failure::StepError;
 use crate::identity::Identity;
@@ -137,7 +137,7 @@ impl Reconciler {
         }
     }
 
-    async fn compare(&self, known: &Known, report: &mut Report) -> Result<(), StepError> {
+    async fn compare(&self, known: &Databases, report: &mut Report) -> Result<(), StepError> {
         let (config, store, target) = (&self.config, &self.store, &self.target);
         let opened = self.connector.open().await;
         let session = &opened.doing(Doing::Connect)?;
@@ -147,7 +147,7 @@ impl Reconciler {
         reconcile(&sources, Seals::Open, known, &read_again, &self.mender, report).await
     }
 
-    async fn read_databases(&self) -> (Known, String) {
+    async fn read_databases(&self) -> (Databases, String) {
         let socket = self.config.producer_socket();
         let asked =
             tokio::time::timeout(PATIENCE, state::status::feed::snapshot::<ProducerSnapshot>(&socket)).await;
@@ -157,7 +157,7 @@ impl Reconciler {
             Err(_) => (None, format!("{} does not answer", socket.display())),
         };
         let loads = self.load_store.open_loads().into_iter().map(|load| (load.batch, load)).collect();
-        (Known { log, loads }, origin)
+        (Databases { log, loads }, origin)
     }
 
     /// Compares until shutdown, first after the first listing of discovery: what that finds needs no mending.

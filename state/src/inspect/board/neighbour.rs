@@ -8,10 +8,10 @@ use crate::status::service::Part;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 #[derive(Debug)]
-pub(super) struct Neighbour<T>(Mutex<Known<T>>);
+pub(super) struct Neighbour<T>(Mutex<LastAnswer<T>>);
 
 #[derive(Debug)]
-struct Known<T> {
+struct LastAnswer<T> {
     last: Option<Box<T>>,
     silent_since: Option<DateTime<Utc>>,
 }
@@ -37,7 +37,7 @@ impl Ending for IngesterSnapshot {
 
 impl<T: Clone + Ending> Neighbour<T> {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Known { last: None, silent_since: None }))
+        Self(Mutex::new(LastAnswer { last: None, silent_since: None }))
     }
 
     /// Notes an answer. If there is none, takes the last one in its place, and the time since which there is none.

@@ -22,7 +22,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use shared::config::Archive;
+use shared::config::{Archive, Config};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
 use shared::object_store::{Object, ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
@@ -94,14 +94,35 @@ fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Opti
     all.into_iter().filter(|phase| !phase.is_empty()).collect()
 }
 
-/// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`, there
-/// below `id`, under which the ledger has it. Repeating it goes on where it ended.
+/// Where the folders of loaded batches go.
+#[derive(Debug, Clone, Copy)]
+pub struct Archiving<'a> {
+    /// What becomes of them.
+    pub mode: Archive,
+    /// The prefix they are loaded from.
+    pub from: &'a str,
+    /// The prefix they are moved to.
+    pub to: &'a str,
+    /// Requests at once.
+    pub at_once: usize,
+}
+
+impl<'a> Archiving<'a> {
+    pub(crate) fn of(config: &'a Config) -> Self {
+        let s3 = &config.s3;
+        Self { mode: config.ingester.archive, from: &s3.to_ingest, to: &s3.ingested, at_once: s3.uploads }
+    }
+}
+
+/// Puts the folder of a batch that is loaded where `archiving` wants it; with *move*, below `id`, under which the ledger has
+/// it. Repeating it goes on where it ended.
 pub async fn put_away(
     store: &ObjectStore,
-    (mode, from, to): (Archive, &str, &str),
-    at_once: usize,
-    (batch, id): (BatchId, BatchId),
+    archiving: Archiving<'_>,
+    batch: BatchId,
+    id: BatchId,
 ) -> Result<(), NotPutAway> {
+    let Archiving { mode, from, to, at_once } = archiving;
     if mode == Archive::Keep {
         return Ok(());
     }

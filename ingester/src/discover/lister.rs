@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use shared::config::{Archive, Config};
+use shared::config::Archive;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::{Next, ObjectStore};
@@ -14,6 +14,7 @@ use crate::facts::listing::{Listed, list_folders};
 use crate::facts::unknown_folders::UnknownFolders;
 use crate::failure::StepError;
 use crate::load_store::{self, LoadStore};
+use crate::services::Services;
 
 /// Folders without seal that are read again although listings begin behind them: the youngest.
 const READ_AGAIN: usize = 100;
@@ -69,12 +70,9 @@ fn step(known: StoredLoad, sealed: bool, keep: bool) -> Step {
 }
 
 impl Lister {
-    pub(super) fn new(
-        config: &Config,
-        store: ObjectStore,
-        load_store: LoadStore,
-        unknown_folders: UnknownFolders,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(services: &Services, unknown_folders: UnknownFolders) -> Result<Self, Failure> {
+        let Services { config, store, load_store, .. } = services;
+        let (store, load_store) = (store.clone(), load_store.clone());
         let progress = Progress::new(config, load_store.loads().listed()?);
         let (prefix, keep) = (config.s3.to_ingest.clone(), config.ingester.archive == Archive::Keep);
         let unsealed = BTreeSet::new();

@@ -1,12 +1,10 @@
 //! Keeps one connection, and verifies before the first load over it: the tables are as they should be, the tables and the
 //! prefixes belong together, and no earlier session holds the lock.
 
-use shared::human::time;
 use std::time::Duration;
 
-use shared::config::Config;
 use shared::exit::Failure;
-use shared::object_store::ObjectStore;
+use shared::human::time;
 use state::loads::{ErrorClass, LedgerMark, LoadDatabase};
 
 use crate::failure::{LoadFailure, StepError};
@@ -15,6 +13,7 @@ use crate::load_store::LoadStore;
 use crate::redshift::doing::Doing;
 use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
+use crate::services::Services;
 
 /// An earlier version made the ledger.
 const NO_LOCK: &str = "create it: `ingester ddl --diff` prints the statement";
@@ -30,14 +29,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        config: &Config,
-        target: Target,
-        connector: Connector,
-        store: ObjectStore,
-        load_store: LoadStore,
-    ) -> Self {
-        let identity = Identity::new(config, store);
+    pub(super) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+        let (identity, load_store) =
+            (Identity::new(&services.config, services.store.clone()), services.load_store.clone());
         Self { connector, identity, load_store, target, session: None, connected_before: false }
     }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::clock::Clock;
-use shared::config::{Archive, Config};
+use shared::config::Archive;
 use shared::ids::Instance;
 use state::loads::Load;
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use crate::load_store::LoadStore;
 use crate::redshift::Rows;
 use crate::redshift::doing::Doing;
 use crate::redshift::errors::OrLoadFailure;
+use crate::services::Services;
 
 use super::connection::Connection;
 use super::quarantine_check::ASKED_AT_ONCE;
@@ -27,15 +28,9 @@ pub(super) struct UnknownCheck {
 }
 
 impl UnknownCheck {
-    pub(super) fn new(
-        config: &Config,
-        folders: UnknownFolders,
-        hints: mpsc::Sender<Hint>,
-        load_store: LoadStore,
-        clock: &Clock,
-    ) -> Self {
-        let keep = config.ingester.archive == Archive::Keep;
-        Self { folders, hints, load_store, keep, clock: clock.clone() }
+    pub(super) fn new(services: &Services, folders: UnknownFolders, hints: mpsc::Sender<Hint>) -> Self {
+        let Services { config, load_store, clock, .. } = services.clone();
+        Self { folders, hints, load_store, keep: config.ingester.archive == Archive::Keep, clock }
     }
 
     /// Asks about the oldest folders with one statement.

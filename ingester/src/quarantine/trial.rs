@@ -49,29 +49,36 @@ impl RefusedTrial {
     }
 }
 
+/// Where rows are tried and loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Warehouse<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) target: &'a Target,
+    pub(crate) clock: &'a Clock,
+}
+
 pub(super) struct Trials<'a> {
-    session: &'a Session,
-    pub target: &'a Target,
-    clock: &'a Clock,
+    pub warehouse: Warehouse<'a>,
     pub count: u32,
     /// Waits for the tables that brought nothing.
     in_vain: u32,
 }
 
 impl<'a> Trials<'a> {
-    pub(super) fn new(session: &'a Session, target: &'a Target, clock: &'a Clock) -> Self {
-        Self { session, target, clock, count: 0, in_vain: 0 }
+    pub(super) fn new(warehouse: Warehouse<'a>) -> Self {
+        Self { warehouse, count: 0, in_vain: 0 }
     }
 
     /// Tries the objects that `manifest` names; `placed` has their keys, each with its file. None if nothing is refused.
     pub(super) async fn run(
         &mut self,
         how: How,
-        (manifest, compression): (&str, Compression),
+        manifest: &str,
+        compression: Compression,
         placed: &[(usize, String)],
     ) -> Result<Option<RefusedTrial>, LoadFailure> {
         self.count += 1;
-        let (session, target) = (self.session, self.target);
+        let Warehouse { session, target, .. } = self.warehouse;
         let url = |(file, key): &(usize, String)| (*file, format!("s3://{}/{key}", target.bucket));
         let urls: Vec<_> = placed.iter().map(url).collect();
         let before = Before::read(session).await;
@@ -102,8 +109,8 @@ impl<'a> Trials<'a> {
 
     async fn late_reports(&mut self, before: &Before) -> Vec<Report> {
         for wait in LATE {
-            self.clock.sleep(wait).await;
-            let reports = before.since(self.session).await;
+            self.warehouse.clock.sleep(wait).await;
+            let reports = before.since(self.warehouse.session).await;
             if !reports.is_empty() || !before.tells() || self.in_vain >= 2 {
                 return reports;
             }

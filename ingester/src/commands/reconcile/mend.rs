@@ -11,7 +11,7 @@ use shared::object_store::{ObjectStore, ObjectStoreErrorKind};
 use state::loads::ErrorClass;
 use state::status::feed::Republish;
 
-use crate::archive::put_away::put_away;
+use crate::archive::{Archiving, put_away};
 use crate::commands::reconcile::report::Report;
 use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::gather::Sources;
@@ -62,9 +62,7 @@ impl Mender {
         match mend {
             Mend::Load => self.load(sources.store, batch, report).await?,
             Mend::Archive(id) => {
-                let s3 = &self.config.s3;
-                let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
-                match put_away(sources.store, to, s3.uploads, (batch, id)).await {
+                match put_away(sources.store, Archiving::of(&self.config), batch, id).await {
                     Ok(()) => report.mended(batch, "archive", "loaded; its folder was archived"),
                     Err(error) => leave(report, batch, "it is loaded, and cannot be archived", &error.into()),
                 }

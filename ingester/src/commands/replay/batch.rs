@@ -12,7 +12,7 @@ use crate::failure::LoadFailure;
 use crate::quarantine::row_files::{RowFile, RowFiles};
 use crate::quarantine::search::BadRowSearch;
 use crate::quarantine::set::{self, BadSet, MAX_BYTES, REASONS, Refusal, Set};
-use crate::quarantine::trial::How;
+use crate::quarantine::trial::{How, Warehouse};
 use crate::quarantine::{Quarantine, tidy};
 use crate::redshift::doing::Doing;
 use crate::redshift::errors::OrLoadFailure;
@@ -177,7 +177,8 @@ impl Replayer {
         let target = Target { columns: set.description.columns.clone(), ..self.target.clone() };
         let file = RowFile { key: set.rows_key(prefix), rows: entry.rows, bytes: MAX_BYTES, crc32: None };
         let files = RowFiles::new(&self.store, vec![file], compression, self.quarantine.scratch(batch));
-        let mut search = BadRowSearch::new((session, &target, &self.clock), files, None);
+        let warehouse = Warehouse { session, target: &target, clock: &self.clock };
+        let mut search = BadRowSearch::new(warehouse, files, None);
         for how in [None, Some(How::NoLoad), Some(How::RolledBack)] {
             if let Some(how) = how {
                 search.search(how).await?;

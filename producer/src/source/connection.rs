@@ -181,19 +181,10 @@ impl Connection {
     }
 
     async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
-        let reaction = match error {
-            ConnectError::Refused { status, message, retry_after, .. } => {
-                self.moved |= *status == 503;
-                reaction_to_status(*status, message, *retry_after)
-            }
-            ConnectError::Forbidden(_) => Reaction::NeedsOperator(REDIRECT_ADVICE),
-            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Reaction::BackOff,
-        };
-        let class = match error {
-            ConnectError::Refused { status, .. } => status.to_string(),
-            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) => "redirect".to_owned(),
-            ConnectError::Network { .. } => "network".to_owned(),
-        };
+        if let ConnectError::Refused { status: 503, .. } = error {
+            self.moved = true;
+        }
+        let NotOpen { reaction, class, advice } = reaction(error);
         let (connection, longest) = (self.number, self.shared.config.retry_max.0);
         let next = match reaction {
             Reaction::NewToken => {
@@ -202,11 +193,11 @@ impl Connection {
             }
             Reaction::After(asked) => Next::After(asked.unwrap_or(longest)),
             Reaction::BackOff => Next::After(self.policy.backoff.failed()),
-            Reaction::NeedsOperator(advice) if !self.resuming => {
+            Reaction::NeedsOperator(_) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));
             }
-            Reaction::NeedsOperator(advice) => {
+            Reaction::NeedsOperator(_) => {
                 tracing::error!(connection, advice, "needs an operator");
                 Next::After(longest)
             }
@@ -214,12 +205,6 @@ impl Connection {
         let wait = match next {
             Next::After(wait) => wait,
             Next::AtOnce | Next::Stop => Duration::ZERO,
-        };
-        let advice = match error {
-            ConnectError::Network { .. } => NETWORK_ADVICE,
-            ConnectError::BadRedirect(_) => BAD_REDIRECT_ADVICE,
-            ConnectError::Forbidden(_) => REDIRECT_ADVICE,
-            ConnectError::Refused { .. } => reaction.advice(),
         };
         let why = format!("{error}; {advice}");
         self.reporter.failed(&class, &why, Some(wait));
@@ -320,4 +305,27 @@ impl Connection {
         let (connection, seconds) = (self.number, session.lasted.as_secs());
         tracing::info!(connection, why, seconds, "the session ended");
     }
+}
+
+/// What a failure to open the stream leads to.
+struct NotOpen {
+    reaction: Reaction,
+    /// The failure in one word, for metrics.
+    class: String,
+    advice: &'static str,
+}
+
+fn reaction(error: &ConnectError) -> NotOpen {
+    let (reaction, class, advice) = match error {
+        ConnectError::Refused { status, message, retry_after, .. } => {
+            let reaction = reaction_to_status(*status, message, *retry_after);
+            (reaction, status.to_string(), reaction.advice())
+        }
+        ConnectError::Forbidden(_) => {
+            (Reaction::NeedsOperator(REDIRECT_ADVICE), "redirect".to_owned(), REDIRECT_ADVICE)
+        }
+        ConnectError::BadRedirect(_) => (Reaction::BackOff, "redirect".to_owned(), BAD_REDIRECT_ADVICE),
+        ConnectError::Network { .. } => (Reaction::BackOff, "network".to_owned(), NETWORK_ADVICE),
+    };
+    NotOpen { reaction, class, advice }
 }

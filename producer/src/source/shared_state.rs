@@ -77,16 +77,6 @@ impl Shared {
             tap,
         })
     }
-
-    /// Reports to the activity of the service.
-    pub(crate) fn with_activity(self, activity: Activity) -> Self {
-        Self { activity, ..self }
-    }
-
-    /// Shows records to those who tap this.
-    pub(crate) fn with_tap(self, tap: Tap) -> Self {
-        Self { tap, ..self }
-    }
 }
 
 /// How long the time of a session counts.

@@ -27,6 +27,7 @@ mod quarantine;
 mod services;
 mod pauses;
 mod load_store;
+mod retry_queue;
 mod producer_link;
 mod identity;
 mod redshift;

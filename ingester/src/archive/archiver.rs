@@ -1,27 +1,25 @@
 //! The loop: which folder is next, and when one that could not be archived is tried again.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use shared::clock::Steady;
 use shared::exit::Failure;
 use shared::human::duration;
 use shared::ids::BatchId;
-use shared::retry::Backoff;
 use state::loads::LoadEvent;
 use state::status::activity::{Component, Reporter};
 
 use crate::archive::put_away::{Archiving, NotPutAway, put_away};
 use crate::failure::LoadFailure;
 use crate::producer_link::Producer;
+use crate::retry_queue::RetryQueue;
 use crate::services::Services;
 
 /// Archives loaded batches, one folder at a time with several requests at once, beside the loading of the next.
 #[derive(Debug)]
 pub struct Archiver {
     services: Services,
-    /// Folders that could not be archived, and when each is tried again. The others do not wait for them.
-    waiting: HashMap<BatchId, (Backoff, Steady)>,
+    /// Folders that could not be archived.
+    waiting: RetryQueue,
     producer: Producer,
     reporter: Reporter,
 }
@@ -29,8 +27,9 @@ pub struct Archiver {
 impl Archiver {
     /// An archiver that has archived nothing yet.
     pub fn new(services: &Services) -> Self {
+        let ingester = &services.config.ingester;
         Self {
-            waiting: HashMap::new(),
+            waiting: RetryQueue::new(ingester.retry_first.0, ingester.retry_max.0),
             producer: Producer::new(services.config.producer_socket()),
             reporter: services.activity.reporter(Component::Archive),
             services: services.clone(),
@@ -41,13 +40,13 @@ impl Archiver {
     pub async fn step(&mut self) -> Result<Option<BatchId>, Failure> {
         let Services { config, store, load_store, clock, .. } = &self.services;
         let (now, waiting) = (clock.steady(), &self.waiting);
-        let may = |batch| waiting.get(&batch).is_none_or(|(_, next)| *next <= now);
+        let may = |batch| !waiting.waits(batch, now);
         let Some(batch) = load_store.next_loaded(may) else { return Ok(None) };
         let id = load_store.get(batch)?.map_or(batch, |load| load.ledger_id());
         self.reporter.begins(format!("archiving batch {batch}"));
         match put_away(store, Archiving::of(config), batch, id).await {
             Ok(()) => {
-                self.waiting.remove(&batch);
+                self.waiting.remove(batch);
                 // Those that fail on are reported until they are archived.
                 if self.waiting.is_empty() {
                     self.reporter.succeeded();
@@ -64,11 +63,7 @@ impl Archiver {
     }
 
     fn wait(&mut self, batch: BatchId, error: NotPutAway) {
-        let (ingester, now) = (&self.services.config.ingester, self.services.clock.steady());
-        let (first, max) = (ingester.retry_first.0, ingester.retry_max.0);
-        let (backoff, next) = self.waiting.entry(batch).or_insert_with(|| (Backoff::new(first, max), now));
-        let wait = backoff.failed();
-        *next = now + wait;
+        let wait = self.waiting.failed(batch, self.services.clock.steady());
         let again = duration(wait);
         if let Some(advice) = error.advice() {
             tracing::error!(%batch, %error, "loaded, but cannot be archived: {advice}; again in {again}");
@@ -90,7 +85,7 @@ impl Archiver {
                 return Ok(());
             };
             if done?.is_none() {
-                let next = self.waiting.values().map(|(_, next)| *next).min();
+                let next = self.waiting.next();
                 let retry = async {
                     match next {
                         Some(next) => clock.sleep_until(next).await,

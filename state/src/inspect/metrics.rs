@@ -7,7 +7,6 @@ use shared::clock;
 use shared::metrics::Page;
 
 use crate::alerts::rules::{self, IngesterFigures, ProducerFigures, Watched};
-use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
 use crate::status::activity::{Activity, Component, ComponentStatus, failing};
@@ -38,7 +37,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     }
     let of = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
     let statuses = [BatchStatus::Filling, BatchStatus::Sealed];
-    let batches = statuses.map(|status| (word(status), of(status).count() as f64));
+    let batches = statuses.map(|status| (status.name(), of(status).count() as f64));
     page.gauges("batches", "Batches that are not yet in S3", "status", batches);
     let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
     gauges(&mut page, stream_gauges(snapshot, now));
@@ -133,11 +132,11 @@ pub fn activity_figures(page: &mut Page, activity: &Activity, now: DateTime<Utc>
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
     let number = |is: &dyn Fn(&Load) -> bool| snapshot.loads.iter().filter(|load| is(load)).count() as f64;
-    let states = STATES.map(|state| (state, number(&|load| state_name(load) == state)));
+    let states = LoadState::NAMES.map(|state| (state, number(&|load| load.state.name() == state)));
     let help = "Batches this ingester remembers, of the archived ones the latest";
     page.gauges("batches", help, "state", states);
     let failed = |class| number(&|load| load.trouble() == Some(class));
-    let classes = CLASSES.map(|class| (word(class), failed(class)));
+    let classes = ErrorClass::ALL.map(|class| (class.name(), failed(class)));
     let help = "Batches whose last attempt failed, by what is wrong";
     page.gauges("retrying_batches", help, "class", classes);
     let help = "Batches that need an operator, or that failed `ingester.alert_after` times or more";
@@ -194,26 +193,6 @@ fn staged(page: &mut Page, snapshot: &IngesterSnapshot) {
 fn gauges(page: &mut Page, gauges: impl IntoIterator<Item = Gauge>) {
     for (name, help, value) in gauges {
         page.gauge(name, help, value);
-    }
-}
-
-const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
-
-const CLASSES: [ErrorClass; 5] = [
-    ErrorClass::Passing,
-    ErrorClass::Incomplete,
-    ErrorClass::Configuration,
-    ErrorClass::Data,
-    ErrorClass::Unknown,
-];
-
-fn state_name(load: &Load) -> &'static str {
-    match load.state {
-        LoadState::Discovered => "discovered",
-        LoadState::Loading => "loading",
-        LoadState::Retrying { .. } => "retrying",
-        LoadState::Loaded { .. } => "loaded",
-        LoadState::Archived { .. } => "archived",
     }
 }
 

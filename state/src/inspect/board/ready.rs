@@ -2,8 +2,8 @@
 //! and no more.
 
 use chrono::{DateTime, Utc};
+use shared::human::ago;
 
-use crate::inspect::columns::age;
 use crate::status::activity::{Component, ComponentStatus};
 
 /// What keeps the components of a service from their work, a line each. Ready, if there is nothing.
@@ -16,10 +16,10 @@ fn line(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     let number = status.number.map(|number| format!(" {number}")).unwrap_or_default();
     let name = format!("{}{number}", status.component.name());
     match (&status.failing, status.component, &status.step) {
-        (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, age(now, failing.since))),
+        (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, ago(failing.since, now))),
         // Any other component does its work in steps.
         (None, Component::Stream, Some(step)) => {
-            Some(format!("{name}: {} for {}", step.what, age(now, step.since)))
+            Some(format!("{name}: {} for {}", step.what, ago(step.since, now)))
         }
         (None, ..) => None,
     }

@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
+use shared::lock::locked;
 use shared::seal::Seal;
 use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
 use state::status::snapshot::HeldBack;
@@ -85,11 +86,6 @@ fn due(load: &Load, load_interval: Duration, now: Moment) -> Steady {
         _ => (load_interval, load.discovered),
     };
     now.steady + left_of(wait, since, now.wall)
-}
-
-/// For values that a panic leaves whole: each change of them is one insert, remove or assignment.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LoadStore {

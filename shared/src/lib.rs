@@ -39,3 +39,4 @@ pub mod tls;
 pub mod boxed;
 pub mod causes;
 pub mod clock;
+pub mod lock;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::DateTime;
 use chrono::Utc;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
+use shared::lock::locked;
 
 use crate::limits::KEPT;
 use crate::loads::load::{Entered, FAILURES_KEPT, Load, Refused};
@@ -97,7 +98,7 @@ impl LoadDatabase {
     }
 
     fn index(&self) -> MutexGuard<'_, Archived> {
-        self.archived.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.archived)
     }
 
     /// Notes a batch whose seal was seen. Until it is loaded it takes the content of the current seal.

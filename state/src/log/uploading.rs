@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::DateTime;
 use chrono::Utc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shared::lock::locked;
 
 use crate::failpoints::reached;
 use crate::limits::KEPT;
@@ -166,6 +167,6 @@ impl Uploads {
 
     fn batches(&self) -> MutexGuard<'_, BTreeMap<u64, Uploaded>> {
         // Each change is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }

@@ -1,5 +1,5 @@
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -7,6 +7,7 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout;
+use shared::lock::locked;
 use shared::object_store::{ObjectStore, ObjectStoreErrorKind};
 use state::loads::ErrorClass;
 use state::status::feed::Republish;
@@ -124,7 +125,7 @@ impl Mender {
                 (load_store.clone(), "entered into the load store; it is loaded in its turn")
             }
             Loader::Later(load_store, clock) => {
-                let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut load_store = locked(load_store);
                 let opened = match load_store.take() {
                     Some(load_store) => load_store,
                     None => LoadStore::open(&self.config.ingester.dir, Duration::ZERO, clock)?,

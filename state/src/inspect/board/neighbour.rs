@@ -1,8 +1,9 @@
 //! What the other service of this machine answered last, for the time in which it does not answer.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
+use shared::lock::locked;
 
 use crate::status::service::Part;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
@@ -43,7 +44,7 @@ impl<T: Clone + Ending> Neighbour<T> {
     /// Notes an answer. If there is none, takes the last one in its place, and the time since which there is none.
     pub(super) fn completed(&self, part: Part<T>) -> Part<T> {
         // For a value that a panic leaves whole.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.0);
         let Some(mut silent) = part.silent else {
             (known.last, known.silent_since) = (part.snapshot.clone().map(Box::new), None);
             return part;

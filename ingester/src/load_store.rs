@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use shared::blocking::blocking;
 use shared::clock::{Clock, Moment, Steady, age, left_of};
-use shared::exit::{Exit, Failure};
+use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::lock::locked;
 use shared::seal::Seal;
@@ -281,10 +282,6 @@ impl Inner {
             }
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(Exit::Software, error))
 }
 
 /// Whether nothing is left to be done for a load.

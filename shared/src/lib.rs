@@ -14,6 +14,7 @@ pub mod aws;
 
 pub mod config;
 
+pub mod blocking;
 pub mod dirs;
 pub mod egress;
 pub mod exit;

@@ -1,5 +1,6 @@
 //! Reads one file after the other, and waits until all that was read is in S3.
 
+use shared::blocking::blocking;
 use shared::human::counted;
 use std::time::Duration;
 
@@ -98,9 +99,8 @@ impl Replay<'_> {
         let received = self.received_before + self.reader.as_ref().map_or(0, Reader::sent);
         loop {
             let log = self.log.clone();
-            let read = tokio::task::spawn_blocking(move || log.snapshot()).await;
             let ProducerSnapshot { totals, rejects_waiting, batches, .. } =
-                read.map_err(|error| Failure::new(Exit::Software, error))??;
+                blocking(move || log.snapshot()).await??;
             let published = batches.iter().all(|batch| batch.published.is_some());
             if totals.received == received && rejects_waiting == 0 && published {
                 return Ok(());

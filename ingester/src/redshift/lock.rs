@@ -57,6 +57,30 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
     Err(LoadFailure::of_all(ErrorClass::Passing, why, advice))
 }
 
+/// How the work of a transaction ended.
+pub(crate) enum Done<T> {
+    Committed(T),
+    /// Nothing of it is to stay.
+    Nothing(T),
+}
+
+/// Runs a transaction that has the lock, and rolls it back unless `work` has committed it. Without the lock, `work` does
+/// not begin.
+pub(crate) async fn within<T, E: From<LoadFailure>>(
+    server: &impl Server,
+    target: &Target,
+    work: impl Future<Output = Result<Done<T>, E>>,
+) -> Result<T, E> {
+    begin(server, target).await?;
+    let ended = match work.await {
+        Ok(Done::Committed(value)) => return Ok(value),
+        Ok(Done::Nothing(value)) => Ok(value),
+        Err(error) => Err(error),
+    };
+    server.roll_back().await;
+    ended
+}
+
 fn describe(holders: &Rows) -> Option<String> {
     let mut all = holders.read(|row| {
         let text = |column| row.trimmed(column).unwrap_or("?");

@@ -13,8 +13,10 @@ use crate::aws::{CredentialFault, credential_fault};
 use crate::causes::causes;
 use crate::config::{Acl, Encryption, S3};
 use crate::layout::IDENTITY;
-use crate::object_store::error::{CREDENTIAL_ADVICE, KeySource, PASSING_ADVICE, REFUSED_ADVICE};
-use crate::object_store::error::{ObjectStoreError, ObjectStoreErrorKind, advice, classify};
+use crate::object_store::error::{
+    CREDENTIAL_ADVICE, KeySource, ObjectStoreError, ObjectStoreErrorKind, PASSING_ADVICE, REFUSED_ADVICE,
+    advice, classify,
+};
 
 /// A bucket.
 #[derive(Debug, Clone)]

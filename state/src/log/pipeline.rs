@@ -17,8 +17,7 @@ use shared::seal::Counts;
 use tokio::sync::Notify;
 
 use crate::log::chunk::Encoder;
-use crate::log::record::{FileRecord, HitId, Numbered};
-use crate::log::record::{chunk_key, seq_key};
+use crate::log::record::{FileRecord, HitId, Numbered, chunk_key, seq_key};
 use crate::log::status::LogError;
 use crate::store::{Change, Store, Table, chunked};
 

@@ -12,10 +12,10 @@ use shared::seal::Counts;
 
 use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::time;
-use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
-use crate::log::record::{SUMS, chunk_key, seq_key, seq_of};
-use crate::log::status::BatchStatus;
-use crate::log::status::LogError;
+use crate::log::record::{
+    BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, SUMS, Session, Sums, chunk_key, seq_key, seq_of,
+};
+use crate::log::status::{BatchStatus, LogError};
 use crate::log::uploading::{Uploaded, Uploads};
 use crate::log::verify::{check, verify};
 use crate::log::{chunk, columns};

@@ -1,12 +1,11 @@
 //! What an audit found, for people and for programs.
 
-use shared::human::{counted, time};
+use shared::human::{count, counted, time};
 use shared::seal::Counts;
 use std::fmt::Write;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use shared::human::count;
 use shared::ids::BatchId;
 use state::inspect::columns;
 

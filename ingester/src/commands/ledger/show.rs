@@ -13,8 +13,7 @@ use crate::commands::connect::sql_failed;
 use crate::commands::terminal::FORMAT;
 use crate::redshift::doing::Doing;
 use crate::redshift::ledger::{self, RunRow};
-use crate::redshift::ledger_mark;
-use crate::redshift::{Session, Target};
+use crate::redshift::{Session, Target, ledger_mark};
 
 /// Runs that are asked for, the latest.
 const RUNS: usize = 1000;

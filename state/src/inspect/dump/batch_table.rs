@@ -5,8 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, counted, duration};
 
-use super::batch::BatchDump;
-use super::batch::{Event, Happening};
+use super::batch::{BatchDump, Event, Happening};
 use super::load::{failures, loading, refused};
 use crate::inspect::columns::{self, header, outcomes};
 use crate::loads::{FAILURES_KEPT, Load, LoadState};

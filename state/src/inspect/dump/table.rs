@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use shared::human::{ago, bytes, count, counted, duration, time};
 
 use super::batch_line::BatchLine;

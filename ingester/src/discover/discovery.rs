@@ -120,7 +120,7 @@ impl Discovery {
         if list {
             match self.list().await {
                 Ok(()) => {}
-                // This one goes first: it concerns all batches.
+                // Report the failure of the listing rather than that of a seal: it concerns all batches.
                 Err(StepError::Load(failure)) => failed = Some(failure),
                 Err(StepError::Fatal(failure)) => return Err(failure),
             }

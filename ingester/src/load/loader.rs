@@ -83,7 +83,7 @@ impl Loader {
         self.reporter.waits();
         match worked {
             Err(StepError::Fatal(fatal)) => return Err(fatal),
-            // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
+            // The failure came before any attempt. It is noted for the oldest batch that is due, and counts no attempt.
             Err(StepError::Load(failure)) => {
                 // A new connection verifies the tables again.
                 self.batch_loader.connection.close();

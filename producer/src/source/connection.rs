@@ -171,7 +171,7 @@ impl Connection {
                 let host = response.url().host_str().unwrap_or_default();
                 let reset = reset.map(Reset::name);
                 tracing::info!(connection = self.number, host, reset, "reading the stream");
-                // What failed before stands until the session has lasted: Adobe may end it at once, again and again.
+                // An earlier failure stays shown until this session has lasted: Adobe may end each one at once.
                 self.reporter.waits();
                 self.resuming = true;
                 Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))

@@ -108,7 +108,8 @@ impl UploadCopies {
             return;
         }
         let mut state = self.state();
-        // One that is written again counts twice until its batch goes: too much is counted, never too little.
+        // An object that is written again is counted twice until its batch is dropped: the sum may be too large, never too
+        // small.
         *state.batches.entry(batch).or_default() += bytes;
         state.total += bytes;
     }

@@ -144,7 +144,7 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// The text with a colour for each line that needs attention: red for what fails, yellow for what waits or is gone.
 #[must_use]
-pub fn coloured(text: &str) -> String {
+pub(crate) fn coloured(text: &str) -> String {
     let line = |line: &str| match tone(line) {
         Some(Tone::Red) => format!("{RED}{line}{PLAIN}"),
         Some(Tone::Yellow) => format!("{YELLOW}{line}{PLAIN}"),

@@ -1,4 +1,5 @@
-use shared::human::counted;
+//! `ingester reconcile`: asks both services of this machine or reads their databases, compares once, and prints a report.
+
 use std::io::Write;
 use std::sync::Mutex;
 
@@ -6,6 +7,7 @@ use futures_util::FutureExt;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::human::counted;
 use shared::object_store::ObjectStore;
 
 use crate::commands::connect::connect_as_owner;

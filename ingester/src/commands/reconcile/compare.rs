@@ -1,3 +1,5 @@
+//! One comparison, a day at a time: gathers the facts of its batches, judges them, and has them mended or reported.
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};

@@ -1,3 +1,5 @@
+//! Carries out what the verdict on a batch asks for, or says what would be done. Every act may be repeated.
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,3 +1,6 @@
+//! Loads the quarantined rows of one batch: reads the set that its ledger row names, leaves out rows that are still refused,
+//! and lets one transaction load the others. Repeated while failures pass; after a crash the next replay does the same.
+
 use std::time::Duration;
 
 use shared::clock::Clock;

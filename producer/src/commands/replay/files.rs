@@ -1,13 +1,13 @@
 //! Reads one file after the other, and waits until all that was read is in S3.
 
-use shared::blocking::blocking;
-use shared::human::counted;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
+use shared::blocking::blocking;
 use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
+use shared::human::counted;
 use shared::shutdown::Shutdown;
 use state::log::LogReader;
 use state::status::snapshot::ProducerSnapshot;

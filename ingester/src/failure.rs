@@ -1,4 +1,4 @@
-//! Why a batch was not loaded, in the words that decide what happens next. Comes from S3 ([`StoreError`]), Redshift
+//! Why a batch was not loaded, in the words that decide what happens next. Comes from S3 ([`ObjectStoreError`]), Redshift
 //! ([`crate::redshift::errors`]) or the batch itself.
 
 use std::fmt;
@@ -6,7 +6,7 @@ use std::fmt;
 use shared::exit::Failure;
 use shared::human;
 use shared::ids::BatchId;
-use shared::object_store::{StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStoreError, ObjectStoreErrorKind};
 use state::loads::ErrorClass;
 
 /// Characters of a reason to keep: the load store has small values only.
@@ -74,20 +74,20 @@ pub(crate) const IN_ARCHIVE_ADVICE: &str =
 pub(crate) const TOO_LARGE_ADVICE: &str =
     "somebody else has written it: look at it, and restore an older version or delete it";
 
-impl From<StoreError> for LoadFailure {
-    fn from(error: StoreError) -> Self {
+impl From<ObjectStoreError> for LoadFailure {
+    fn from(error: ObjectStoreError) -> Self {
         let (kind, too_large) = (error.kind(), error.is_too_large());
         let incomplete = |error, advice| Self { advice, ..Self::of_batch(ErrorClass::Incomplete, error) };
         match kind {
             _ if too_large => incomplete(error, TOO_LARGE_ADVICE),
-            StoreErrorKind::NotFound => incomplete(error, ""),
-            StoreErrorKind::InArchive => incomplete(error, IN_ARCHIVE_ADVICE),
+            ObjectStoreErrorKind::NotFound => incomplete(error, ""),
+            ObjectStoreErrorKind::InArchive => incomplete(error, IN_ARCHIVE_ADVICE),
             // S3 may refuse one object for a moment only: retry as soon as after other failures.
-            StoreErrorKind::Configuration => {
+            ObjectStoreErrorKind::Configuration => {
                 let advice = error.advice();
                 Self { pace: Pace::Usual, ..Self::of_all(ErrorClass::Configuration, error, advice) }
             }
-            StoreErrorKind::Passing => {
+            ObjectStoreErrorKind::Passing => {
                 let advice = error.advice();
                 Self::of_all(ErrorClass::Passing, error, advice)
             }
@@ -116,8 +116,8 @@ impl From<LoadFailure> for StepError {
     }
 }
 
-impl From<StoreError> for StepError {
-    fn from(error: StoreError) -> Self {
+impl From<ObjectStoreError> for StepError {
+    fn from(error: ObjectStoreError) -> Self {
         Self::Load(error.into())
     }
 }

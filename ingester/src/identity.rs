@@ -14,11 +14,12 @@ use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::IDENTITY;
-use shared::object_store::{ObjectStore, SMALL, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind, SMALL};
 use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::{Connector, Session, Target, ledger_mark};
 
 /// Version of the object that this program writes, and the newest it reads.
@@ -49,10 +50,10 @@ impl From<NotOurs> for LoadFailure {
     }
 }
 
-impl From<StoreError> for NotOurs {
-    fn from(error: StoreError) -> Self {
+impl From<ObjectStoreError> for NotOurs {
+    fn from(error: ObjectStoreError) -> Self {
         Self::Unknown(match error.kind() {
-            StoreErrorKind::Configuration if !error.names_the_fault() => {
+            ObjectStoreErrorKind::Configuration if !error.names_the_fault() => {
                 LoadFailure::of_all(ErrorClass::Configuration, error, REFUSED)
             }
             _ => error.into(),
@@ -116,7 +117,7 @@ impl Identity {
     /// connection.
     pub(crate) async fn refuse_start(&self, connector: &Connector, target: &Target) -> Result<(), Failure> {
         let claim = async || {
-            let session = connector.open().await.doing("connecting to Redshift").map_err(NotOurs::Unknown)?;
+            let session = connector.open().await.doing(Doing::Connect).map_err(NotOurs::Unknown)?;
             let mark = ledger_mark::ensure(&session, target).await.map_err(NotOurs::Unknown)?;
             self.claim(&mark).await
         };
@@ -134,7 +135,7 @@ impl Identity {
 
     /// For a command that moves or writes batches. No ingester of this version has used a ledger without a mark yet.
     pub(crate) async fn refuse_foreign(&self, session: &Session, target: &Target) -> Result<(), LoadFailure> {
-        if let Some(mark) = ledger_mark::read(session, target).await.doing("reading the ledger")? {
+        if let Some(mark) = ledger_mark::read(session, target).await.doing(Doing::ReadLedger)? {
             self.free_prefixes(&mark).await?;
         }
         Ok(())

@@ -24,7 +24,10 @@ mod discover;
 mod load;
 mod facts;
 mod quarantine;
+mod services;
+mod pauses;
 mod load_store;
+mod retry_queue;
 mod producer_link;
 mod identity;
 mod redshift;
@@ -33,7 +36,7 @@ mod failure;
 pub use cli::Cli;
 
 // For tests and benchmarks.
-pub use archive::{Archiver, put_away};
+pub use archive::{Archiver, Archiving, put_away};
 pub use commands::check::check;
 pub use discover::Discovery;
 pub use facts::folder::{Folder, verify};
@@ -44,3 +47,4 @@ pub use load_store::{LoadStore, is_archived};
 pub use redshift::{
     Api, Connector, How, LedgerRange, Loaded, Loading, RunInLedger, Target, ensure_mark, load, stage_reasons,
 };
+pub use services::Services;

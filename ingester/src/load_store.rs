@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use shared::blocking::blocking;
 use shared::clock::{Clock, Moment, Steady, age, left_of};
-use shared::exit::{Exit, Failure};
+use shared::exit::Failure;
 use shared::ids::BatchId;
+use shared::lock::locked;
 use shared::seal::Seal;
 use state::loads::{Form, Load, LoadDatabase, LoadDatabaseError, LoadEvent, LoadState, Refused};
 use state::status::snapshot::HeldBack;
@@ -29,7 +31,7 @@ struct Inner {
     load_interval: Duration,
     /// Held over a change on disk: reading a load and writing it back must not interleave with another change.
     changes: Mutex<()>,
-    known: Mutex<Known>,
+    known: Mutex<InMemory>,
     /// Changes since this process opened it.
     moved: AtomicU64,
     to_load: Notify,
@@ -39,7 +41,7 @@ struct Inner {
 
 /// What is held in memory.
 #[derive(Debug, Default)]
-struct Known {
+struct InMemory {
     /// The loads that are not archived.
     open: BTreeMap<BatchId, Load>,
     /// Of those that wait for their retry or are held back: the time on disk that decides, and when they are due.
@@ -48,7 +50,7 @@ struct Known {
     quarantined: BTreeSet<BatchId>,
 }
 
-impl Known {
+impl InMemory {
     fn put(&mut self, load: Load, load_interval: Duration, now: Moment) {
         let batch = load.batch;
         let decides = match load.state {
@@ -87,16 +89,11 @@ fn due(load: &Load, load_interval: Duration, now: Moment) -> Steady {
     now.steady + left_of(wait, since, now.wall)
 }
 
-/// For values that a panic leaves whole: each change of them is one insert, remove or assignment.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl LoadStore {
     /// Opens the load store in `dir`. A batch is due `load_interval` after it was found.
     pub fn open(dir: &Path, load_interval: Duration, clock: &Clock) -> Result<Self, Failure> {
         let loads = LoadDatabase::open(dir)?;
-        let (mut known, now) = (Known::default(), clock.now());
+        let (mut known, now) = (InMemory::default(), clock.now());
         loads.all()?.into_iter().for_each(|load| known.put(load, load_interval, now));
         let inner = Inner {
             loads,
@@ -180,10 +177,6 @@ impl LoadStore {
         let known = locked(&self.inner.known);
         let due = |batch: &BatchId| known.waits.get(batch).map(|(_, due)| *due);
         read(&mut known.open.iter().map(|(batch, load)| (load, due(batch))))
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.inner.clock
     }
 
     /// The load store on disk, which answers `state dump`.
@@ -291,10 +284,6 @@ impl Inner {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Failure::new(Exit::Software, error))
-}
-
 /// Whether nothing is left to be done for a load.
 pub fn is_archived(load: &Load) -> bool {
     matches!(load.state, LoadState::Archived { .. })
@@ -364,7 +353,7 @@ mod tests {
             let (class, why, next) = (ErrorClass::Passing, "1023".to_owned(), failed + minute);
             let failure = Failed { attempt: Some(1), started: None, failed, class, why: why.clone() };
             let state = LoadState::Retrying { next, class, why };
-            let mut known = Known::default();
+            let mut known = InMemory::default();
             known.put(
                 Load { state, failures: vec![failure], ..load_store.found(&seal()) },
                 Duration::ZERO,

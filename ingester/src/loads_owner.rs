@@ -1,30 +1,25 @@
 //! Answers on the status socket, and makes the page of metrics.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use shared::exit::Failure;
 use shared::ids::{BatchId, BatchPrefix};
+use shared::lock::locked;
 use shared::metrics::Page;
 use state::Checked;
 use state::inspect::metrics::{activity_figures, ingester_page};
 use state::loads::{Load, Pause, Pausing};
-use state::status::activity::Activity;
 use state::status::feed::Owner;
 use state::status::history::{History, Samples};
 use state::status::snapshot::{IngesterSnapshot, Matching};
 
-use crate::load::pause::Pauses;
-use crate::load_store::LoadStore;
+use crate::services::Services;
 
 /// What an ingester knows of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadsOwner {
-    pub(crate) load_store: LoadStore,
-    pub(crate) pauses: Pauses,
-    pub(crate) activity: Activity,
-    /// `ingester.load_rows`
-    pub(crate) load_rows: u64,
+    pub(crate) services: Services,
     pub(crate) history: History,
     pub(crate) idle: Idle,
 }
@@ -36,8 +31,7 @@ pub(crate) struct Idle(Arc<Mutex<Option<DateTime<Utc>>>>);
 
 impl Idle {
     fn until(&self, is_idle: bool, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        // A value that a panic leaves whole.
-        let mut until = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut until = locked(&self.0);
         if is_idle {
             *until = Some(now);
         }
@@ -46,9 +40,11 @@ impl Idle {
 }
 
 impl LoadsOwner {
-    pub(crate) fn page(&self, alert_after: u32, now: DateTime<Utc>) -> Result<Page, Failure> {
-        let mut page = ingester_page(&self.snapshot()?, alert_after, now);
-        activity_figures(&mut page, &self.activity, now);
+    pub(crate) fn page(&self) -> Result<Page, Failure> {
+        let Services { config, activity, clock, .. } = &self.services;
+        let now = clock.wall();
+        let mut page = ingester_page(&self.snapshot()?, config.ingester.alert_after, now);
+        activity_figures(&mut page, activity, now);
         Ok(page)
     }
 }
@@ -58,21 +54,23 @@ impl Owner for LoadsOwner {
     type Batch = Load;
 
     fn snapshot(&self) -> Result<IngesterSnapshot, Failure> {
-        let snapshot = Owner::snapshot(&self.load_store.loads())?;
-        let (paused, held_back) = (self.pauses.present(), self.load_store.held_back(self.load_rows));
+        let Services { config, load_store, pauses, activity, clock, .. } = &self.services;
+        let snapshot = Owner::snapshot(&load_store.loads())?;
+        let held_back = load_store.held_back(config.ingester.load_rows);
+        let paused = pauses.present();
         let is_idle = paused.is_some() || held_back.is_some();
         Ok(IngesterSnapshot {
             paused,
             held_back,
-            idle_until: self.idle.until(is_idle, self.load_store.clock().wall()),
-            components: self.activity.components(),
-            alerts: self.activity.alerts(),
+            idle_until: self.idle.until(is_idle, clock.wall()),
+            components: activity.components(),
+            alerts: activity.alerts(),
             ..snapshot
         })
     }
 
     fn batch(&self, prefix: &BatchPrefix) -> Result<Matching<Load>, Failure> {
-        Owner::batch(&self.load_store.loads(), prefix)
+        Owner::batch(&self.services.load_store.loads(), prefix)
     }
 
     fn history(&self) -> Result<Samples, Failure> {
@@ -80,14 +78,14 @@ impl Owner for LoadsOwner {
     }
 
     fn verify(&self) -> Result<Vec<Checked>, Failure> {
-        Owner::verify(&self.load_store.loads())
+        Owner::verify(&self.services.load_store.loads())
     }
 
     fn set_pause(&self, pause: Option<Pause>) -> Result<Pausing, Failure> {
-        self.pauses.set(pause)
+        self.services.pauses.set(pause)
     }
 
     fn replayed(&self, batch: BatchId, left: u64) -> Result<bool, Failure> {
-        self.load_store.replayed(batch, left)
+        self.services.load_store.replayed(batch, left)
     }
 }

@@ -1,36 +1,32 @@
 //! Serves the ingester's page and figures, and keeps their history.
 
 use futures_util::FutureExt;
-use shared::clock::{Clock, Steady};
+use shared::clock::Steady;
 use shared::config::Config;
 use shared::exit::Failure;
-use shared::shutdown::Shutdown;
 use state::inspect::board::{Board, Own, missing};
 use state::status::feed::Owner;
 use state::status::snapshot::LoadedRows;
 use tokio::sync::watch;
 
 use crate::loads_owner::LoadsOwner;
+use crate::services::Services;
 
 /// Serves until shutdown. `complete` says when S3 was last listed completely, and before that when this process began.
 pub(crate) fn serve(
-    config: &Config,
     owner: LoadsOwner,
     complete: watch::Receiver<Steady>,
-    clock: Clock,
-    shutdown: Shutdown,
 ) -> impl Future<Output = Result<(), Failure>> + use<> {
+    let Services { config, activity, clock, shutdown, .. } = owner.services.clone();
     let (listen, token) = (config.metrics.ingester_listen.clone(), config.metrics.token.clone());
     let list_interval = config.ingester.list_interval.0.as_secs_f64();
-    let alert_after = config.ingester.alert_after;
     let (history, read) = (owner.history.clone(), owner.clone());
     let (read_past, mut loaded) = (owner.clone(), LoadedRows::since(clock.wall()));
     tokio::spawn(
         history.clone().keep(move || Ok(read_past.snapshot()?.reading(&mut loaded)), shutdown.clone()),
     );
 
-    let (begun, listed, ready, now) =
-        (*complete.borrow(), complete.clone(), owner.activity.clone(), clock.clone());
+    let (begun, listed, ready, now) = (*complete.borrow(), complete.clone(), activity, clock.clone());
     let is_missing = move || {
         let mut missing = missing(&ready.components(), now.wall());
         if *listed.borrow() == begun {
@@ -40,7 +36,7 @@ pub(crate) fn serve(
     };
     let wall = clock.clone();
     let figures = move || {
-        let mut page = owner.page(alert_after, wall.wall())?;
+        let mut page = owner.page()?;
         // No snapshot has it: it is this process's alone.
         page.gauge(
             "since_complete_listing_seconds",
@@ -52,7 +48,7 @@ pub(crate) fn serve(
         Ok(page)
     };
     let own = Own {
-        config: config.clone(),
+        config: Config::clone(&config),
         clock: clock.clone(),
         history,
         figures: Box::new(figures),

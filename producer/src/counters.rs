@@ -1,10 +1,11 @@
 //! What all connections counted since the process started.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
+use shared::lock::locked;
 use shared::metrics::Page;
 use state::status::snapshot::CountersSnapshot;
 
@@ -47,11 +48,11 @@ impl Counters {
     }
 
     pub(crate) fn rejected(&self, name: &'static str) {
-        *self.rejected.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += 1;
+        *locked(&self.rejected).entry(name).or_default() += 1;
     }
 
     pub(crate) fn altered(&self, column: &str, counts: ColumnCounts) {
-        let mut altered = self.altered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut altered = locked(&self.altered);
         match altered.get_mut(column) {
             Some(all) => all.add(&counts),
             None => drop(altered.insert(column.to_owned(), counts)),
@@ -123,11 +124,11 @@ impl Counters {
 
     /// What was altered, by column; columns whose every value was stored as sent are left out.
     pub(crate) fn by_column(&self) -> BTreeMap<String, ColumnCounts> {
-        self.altered.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.altered).clone()
     }
 
     pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {
-        self.rejected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.rejected).clone()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::anyhow;
+use shared::blocking::blocking;
 use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
 use shared::shutdown::Shutdown;
@@ -36,9 +37,8 @@ async fn until_empty(log: LogReader, clock: &Clock) -> Result<(), Failure> {
     let mut told = None;
     loop {
         let reader = log.clone();
-        let read = tokio::task::spawn_blocking(move || reader.snapshot()).await;
         let ProducerSnapshot { rows_to_upload: rows, rejects_waiting: rejects, batches, .. } =
-            read.map_err(|error| Failure::new(Exit::Software, error))??;
+            blocking(move || reader.snapshot()).await??;
         let batches = batches.iter().filter(|batch| batch.published.is_none()).count();
         if batches == 0 && rejects == 0 {
             tracing::info!("the log is drained: nothing in it waits for S3");

@@ -1,6 +1,8 @@
 //! `producer run`: starts the parts, and stops them in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::clock::Clock;
 use shared::config::Config;
@@ -51,22 +53,10 @@ pub(crate) async fn run(
     let transform = transform(&config, &schema)?;
     let manager = ServiceManager::of_environment(clock.clone());
     let start = manager.begin_start("opening the log");
-    let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
+    let (log, resumed) = open_log(&config, &schema, &clock)?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
-    let (known, resuming) = (log.known(), log.has_history());
-    let (instance, dir) = (&config.instance.name, config.log.dir.display());
-    let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
-    let Resumed { rows, hits, .. } = resumed;
-    tracing::info!(%instance, %dir, rows, files, batches, hits, "log open");
+    let (reader, known, resuming) = (log.reader(), log.known(), log.has_history());
     let store = ObjectStore::connect(&config.s3).await;
-    let reader = log.reader();
-    for batch in reader.bound_elsewhere(&Settings::place_of(&config)).map_err(LogError::from)? {
-        tracing::warn!(
-            batch = %batch.id, place = batch.place,
-            "a part of the batch is in S3 at another place than s3.bucket and s3.to_ingest say: it is finished there, and \
-             an ingester that reads that place must load it"
-        );
-    }
     let room =
         Room { max: config.log.keep_uploaded.0, shared: config.log.max_bytes.0, waiting: log.waiting() };
     let copies = UploadCopies::open(&config.log.dir, room)?;
@@ -83,17 +73,13 @@ pub(crate) async fn run(
         counters: counters.clone(),
         history: History::new(clock.clone()),
     };
-    let (owned, socket, tap) = (shown.clone(), config.producer_socket(), Tap::default());
-    if let Some(dir) = socket.parent() {
-        // Without it the socket fails, and says so; the stream is read all the same.
-        let _missing = dirs::make("ingester.feed", dir);
-    }
+    let tap = Tap::default();
     let (status, feed) = log_owner::start(
-        owned,
+        shown.clone(),
         copies.clone(),
         republish,
         tap.clone(),
-        socket,
+        socket(&config),
         clock.clone(),
         shutdown.clone(),
     );
@@ -118,28 +104,37 @@ pub(crate) async fn run(
             return drain(reader, appender.stream, clock.clone(), &shutdown).await;
         }
         let shared = Shared::new(adobe, cache, counters, appender.stream, known, clock.clone())?;
-        run_connections(shared.with_activity(activity).with_tap(tap), transform, resuming, &shutdown).await
+        run_connections(Shared { activity, tap, ..shared }, transform, resuming, &shutdown).await
     };
 
     let parts = Parts { uploader, status, log: appender.ended };
-    let mut failure = None;
-    let overdue = async {
-        shutdown.stopping().await;
-        clock.sleep(config.shutdown.timeout.0).await;
-    };
-    let ended = tokio::select! {
-        ended = parts.run(reading, &mut failure, &shutdown) => ended,
-        () = overdue => {
-            tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
-            Ok(())
-        }
-    };
-    if let Some(failure) = failure {
-        return Err(failure);
+    parts.run_to_end(reading, config.shutdown.timeout.0, &clock, &shutdown).await
+}
+
+/// Opens the log, and reports what it holds.
+fn open_log(config: &Config, schema: &Schema, clock: &Clock) -> Result<(Log, Resumed), Failure> {
+    let (log, resumed) = Log::open(Settings::of(config, schema), clock.now())?;
+    let (instance, dir) = (&config.instance.name, config.log.dir.display());
+    let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
+    let Resumed { rows, hits, .. } = resumed;
+    tracing::info!(%instance, %dir, rows, files, batches, hits, "log open");
+    for batch in log.reader().bound_elsewhere(&Settings::place_of(config)).map_err(LogError::from)? {
+        tracing::warn!(
+            batch = %batch.id, place = batch.place,
+            "a part of the batch is in S3 at another place than s3.bucket and s3.to_ingest say: it is finished there, and \
+             an ingester that reads that place must load it"
+        );
     }
-    ended?;
-    tracing::info!("stopped");
-    Ok(())
+    Ok((log, resumed))
+}
+
+/// The producer's socket. Without its directory it fails, and says so; the stream is read all the same.
+fn socket(config: &Config) -> PathBuf {
+    let socket = config.producer_socket();
+    if let Some(dir) = socket.parent() {
+        let _missing = dirs::make("ingester.feed", dir);
+    }
+    socket
 }
 
 struct Parts {
@@ -149,6 +144,34 @@ struct Parts {
 }
 
 impl Parts {
+    /// Runs until all parts have ended, but after a stop for `timeout` at most.
+    async fn run_to_end(
+        self,
+        reading: impl Future<Output = Result<(), Failure>>,
+        timeout: Duration,
+        clock: &Clock,
+        shutdown: &Shutdown,
+    ) -> Result<(), Failure> {
+        let mut failure = None;
+        let overdue = async {
+            shutdown.stopping().await;
+            clock.sleep(timeout).await;
+        };
+        let ended = tokio::select! {
+            ended = self.run(reading, &mut failure, shutdown) => ended,
+            () = overdue => {
+                tracing::warn!("not everything ended within shutdown.timeout; the next start goes on from the log");
+                Ok(())
+            }
+        };
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        ended?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
     /// Runs until the first part ends, then stops all, and waits for the log last. Sets `failure` as soon as it is
     /// known, since the rest may take too long.
     async fn run(

@@ -11,6 +11,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, de};
 
+use crate::clock;
+
 /// A duration as it stands in the configuration: a whole number and one of `ms s m h d`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
@@ -95,6 +97,11 @@ pub fn duration(duration: Duration) -> String {
         3_600..86_400 => format!("{}h{:02}m", s / 3_600, s % 3_600 / 60),
         _ => format!("{}d{:02}h", s / 86_400, s % 86_400 / 3_600),
     }
+}
+
+/// How long ago something was, for people, in whole seconds; 0s if it is yet to come.
+pub fn ago(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    duration(Duration::from_secs(clock::age(since, now).as_secs()))
 }
 
 /// A count with a comma every three digits: `1,234,567`.

@@ -33,6 +33,15 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Its word for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+            Self::None => "none",
+        }
+    }
+
     /// What follows `.csv` in the name of a file.
     pub fn suffix(self) -> &'static str {
         match self {

@@ -14,6 +14,7 @@ pub mod aws;
 
 pub mod config;
 
+pub mod blocking;
 pub mod dirs;
 pub mod egress;
 pub mod exit;
@@ -39,3 +40,4 @@ pub mod tls;
 pub mod boxed;
 pub mod causes;
 pub mod clock;
+pub mod lock;

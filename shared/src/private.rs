@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 const OTHERS: u32 = 0o077;
 
 /// Makes all that this process creates its user's alone. For `main`, before there are threads: it sets the umask.
-pub fn from_now_on() {
+pub(crate) fn from_now_on() {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
 }
 

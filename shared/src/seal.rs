@@ -6,11 +6,8 @@ use std::fmt;
 
 use std::collections::HashSet;
 
-use chrono::DateTime;
-use chrono::TimeDelta;
-use chrono::Utc;
-use serde::Deserialize;
-use serde::Serialize;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
 use crate::human::{count, counted};

@@ -14,8 +14,8 @@ pub const ALL: [&str; 23] = [
     "resume.begun",
     "resume.found",
     "resume.ended",
-    // A commit, of rows or of a session: not written; written, not flushed; flushed, not synced; synced, the mark is
-    // old; durable, not yet reported.
+    // A commit, of rows or of a session: not written; written, not flushed; flushed, not synced; synced, `accepted`
+    // is old; durable, not yet reported.
     "commit.begun",
     "commit.applied",
     "sync.flushed",
@@ -35,7 +35,7 @@ pub const ALL: [&str; 23] = [
     "rejects.applied",
     // An orderly stop: not begun; all of it is durable.
     "close.begun",
-    "close.settled",
+    "close.durable",
 ];
 
 type Watcher = Box<dyn Fn(&'static str) + Send + Sync>;

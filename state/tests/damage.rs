@@ -64,7 +64,7 @@ fn write_log(dir: &Path, ended: Ended) {
                 log.uploaded(file, upload).unwrap();
             }
             log.published(0, now()).unwrap();
-            log.rejects_shipped(Chosen { first: 0, last: 10 }).unwrap();
+            log.rejects_uploaded(Chosen { first: 0, last: 10 }).unwrap();
         }
         match (part, ended) {
             (3, Ended::InOrder) => {

@@ -129,7 +129,7 @@ async fn a_thread_of_the_log_that_dies_ends_the_log_at_once_and_nothing_is_accep
     ARMED.store(true, Ordering::Relaxed);
     log.stage_row(0, hit(2), None, b"2~never accepted\n", support::start());
     log.submit(support::start()).unwrap();
-    let told = tokio::time::timeout(Duration::from_secs(10), log.settled()).await;
+    let told = tokio::time::timeout(Duration::from_secs(10), log.next_durable()).await;
     assert!(matches!(told, Ok(Err(LogError::Ended))), "{told:?}");
     log.stage_row(0, hit(3), None, b"3~never accepted\n", support::start());
     assert!(matches!(log.commit(support::start()), Err(LogError::Ended)));

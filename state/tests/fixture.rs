@@ -89,7 +89,7 @@ fn write_log(dir: &Path) {
     append(&mut log, 0..20, 10);
     log.stage_reject(0, &rejects()[0], "not_json", "not JSON", at(11));
     log.commit(at(11)).unwrap();
-    log.rejects_shipped(Chosen { first: 0, last: 0 }).unwrap();
+    log.rejects_uploaded(Chosen { first: 0, last: 0 }).unwrap();
     log.uploaded(0, upload(0)).unwrap();
     log.uploaded(1, upload(1)).unwrap();
     log.published(0, at(12)).unwrap();

@@ -157,7 +157,7 @@ fn every_record_is_accounted_for_in_some_seal() {
     assert!(batches.iter().all(|(_, batch)| batch.counts.rows == batch.rows), "{batches:?}");
     let (rejects, _) = log.reader().rejects(1000, 1 << 20).unwrap();
     assert_eq!(rejects.len(), 20);
-    log.rejects_shipped(Chosen { first: rejects[0].0, last: rejects[9].0 }).unwrap();
+    log.rejects_uploaded(Chosen { first: rejects[0].0, last: rejects[9].0 }).unwrap();
     assert_eq!(log.reader().rejects(1000, 1 << 20).unwrap().0[..], rejects[10..]);
 }
 
@@ -533,7 +533,7 @@ fn rejects_that_are_on_their_way_stay_the_same_whatever_comes() {
     log.commit(now).unwrap();
     let (rejects, noted) = log.reader().rejects(1_000, 1 << 20).unwrap();
     assert_eq!((rejects.len(), noted), (2, Some(chosen)));
-    log.rejects_shipped(chosen).unwrap();
+    log.rejects_uploaded(chosen).unwrap();
     let (rejects, noted) = log.reader().rejects(1_000, 1 << 20).unwrap();
     assert_eq!((rejects.len(), rejects[0].0, noted), (4, 2, None));
 }

@@ -6,4 +6,4 @@ pub(crate) mod put_away;
 mod occupied;
 
 pub use archiver::Archiver;
-pub use put_away::put_away;
+pub use put_away::{Archiving, put_away};

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError};
+use shared::object_store::{Object, ObjectStore, ObjectStoreError};
 use shared::seal::Seal;
 
 use crate::facts::folder::get_if_there;
@@ -22,13 +22,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub(super) async fn seal(&self, store: &ObjectStore) -> Result<Option<Seal>, StoreError> {
+    pub(super) async fn seal(&self, store: &ObjectStore) -> Result<Option<Seal>, ObjectStoreError> {
         let json = self.json(store).await?;
         Ok(json.and_then(|json| Seal::read(self.batch, &json).ok()))
     }
 
     /// Its seal as it stands there. None also if another ingester archives the same folder and was faster.
-    async fn json(&self, store: &ObjectStore) -> Result<Option<Bytes>, StoreError> {
+    async fn json(&self, store: &ObjectStore) -> Result<Option<Bytes>, ObjectStoreError> {
         let key = format!("{}{SEAL}", self.folder);
         let listed = self.objects.iter().any(|object| object.key == key);
         if listed { get_if_there(store, &key).await } else { Ok(None) }
@@ -41,7 +41,7 @@ pub(super) async fn occupied(
     source: &Source,
     to: &str,
     id: BatchId,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<String>, ObjectStoreError> {
     let target = layout::folder(to, id);
     let there = store.list_where(&target, layout::is_of_batch).await?;
     match meet((&source.folder, &source.objects), (&target, &there)) {
@@ -57,8 +57,9 @@ pub(super) async fn occupied(
             for (ours, theirs) in pairs {
                 let (ours, there) = (store.crc32_of(&ours).await, store.crc32_of(&theirs).await);
                 // One that is gone is not in the way.
-                let gone =
-                    |crc32: &Result<String, StoreError>| crc32.as_ref().is_err_and(StoreError::is_not_found);
+                let gone = |crc32: &Result<String, ObjectStoreError>| {
+                    crc32.as_ref().is_err_and(ObjectStoreError::is_not_found)
+                };
                 if !gone(&ours) && !gone(&there) && ours? != there? {
                     return Ok(Some(theirs));
                 }

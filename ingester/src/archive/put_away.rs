@@ -22,10 +22,10 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use shared::config::Archive;
+use shared::config::{Archive, Config};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Object, ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{Object, ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
 use shared::seal::Seal;
 use state::loads::ErrorClass;
 
@@ -38,7 +38,7 @@ use crate::redshift::ledger_lookup::derived_id;
 pub enum NotPutAway {
     /// S3 refused.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ObjectStoreError),
     /// Something else stands where it would go.
     #[error("{0} is archived already, with other content, and is not written over")]
     Occupied(String),
@@ -51,7 +51,9 @@ impl NotPutAway {
     pub(super) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Occupied(_) => Some(OCCUPIED_ADVICE),
-            Self::Store(error) => (error.kind() == StoreErrorKind::Configuration).then_some(error.advice()),
+            Self::Store(error) => {
+                (error.kind() == ObjectStoreErrorKind::Configuration).then_some(error.advice())
+            }
         }
     }
 }
@@ -92,14 +94,35 @@ fn phases(mode: Archive, from: &str, to: &str, objects: &[Object], renamed: Opti
     all.into_iter().filter(|phase| !phase.is_empty()).collect()
 }
 
-/// Puts the folder of a batch that is loaded where `mode` wants it, out of prefix `from` and with *move* into `to`, there
-/// below `id`, under which the ledger has it. Repeating it goes on where it ended.
+/// Where the folders of loaded batches go.
+#[derive(Debug, Clone, Copy)]
+pub struct Archiving<'a> {
+    /// What becomes of them.
+    pub mode: Archive,
+    /// The prefix they are loaded from.
+    pub from: &'a str,
+    /// The prefix they are moved to.
+    pub to: &'a str,
+    /// Requests at once.
+    pub at_once: usize,
+}
+
+impl<'a> Archiving<'a> {
+    pub(crate) fn of(config: &'a Config) -> Self {
+        let s3 = &config.s3;
+        Self { mode: config.ingester.archive, from: &s3.to_ingest, to: &s3.ingested, at_once: s3.uploads }
+    }
+}
+
+/// Puts the folder of a batch that is loaded where `archiving` wants it; with *move*, below `id`, under which the ledger has
+/// it. Repeating it goes on where it ended.
 pub async fn put_away(
     store: &ObjectStore,
-    (mode, from, to): (Archive, &str, &str),
-    at_once: usize,
-    (batch, id): (BatchId, BatchId),
+    archiving: Archiving<'_>,
+    batch: BatchId,
+    id: BatchId,
 ) -> Result<(), NotPutAway> {
+    let Archiving { mode, from, to, at_once } = archiving;
     if mode == Archive::Keep {
         return Ok(());
     }
@@ -132,7 +155,7 @@ pub async fn put_away(
     Ok(())
 }
 
-async fn act(store: &ObjectStore, act: Act) -> Result<(), StoreError> {
+async fn act(store: &ObjectStore, act: Act) -> Result<(), ObjectStoreError> {
     match act {
         Act::Delete(key) => store.delete(&key).await,
         Act::Put { key, content } => store.put(&key, content).await.map(|_| ()),

@@ -3,16 +3,17 @@
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::identity::Identity;
+use crate::redshift::doing::Doing;
 use crate::redshift::{Connector, Session, SqlFailure, Target, errors};
 
 pub(crate) async fn connect(config: &Config, clock: &Clock) -> Result<Session, Failure> {
     let connector = Connector::new(config, "livestream ingester", clock.clone())?;
-    connector.open().await.map_err(sql_failed("connecting to Redshift"))
+    connector.open().await.map_err(sql_failed(Doing::Connect))
 }
 
 /// A connection for a command that moves or writes batches: fails when they belong to another pipeline.
@@ -38,10 +39,10 @@ impl From<LoadFailure> for Failure {
     }
 }
 
-pub(crate) fn store_failed(error: StoreError) -> Failure {
+pub(crate) fn store_failed(error: ObjectStoreError) -> Failure {
     LoadFailure::from(error).into()
 }
 
-pub(crate) fn sql_failed(doing: &'static str) -> impl Fn(SqlFailure) -> Failure {
+pub(crate) fn sql_failed(doing: Doing) -> impl Fn(SqlFailure) -> Failure {
     move |error| errors::load_failure(&error, doing).into()
 }

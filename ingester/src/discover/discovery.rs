@@ -1,18 +1,15 @@
 //! Follows hints, and lists.
 
-use shared::human::duration;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shared::clock::{Clock, Steady};
-use shared::config::Config;
+use shared::clock::Steady;
 use shared::exit::Failure;
+use shared::human::duration;
 use shared::ids::BatchId;
-use shared::object_store::ObjectStore;
 use shared::retry::Backoff;
-use shared::shutdown::Shutdown;
 use state::loads::ErrorClass;
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::discover::lister::Lister;
@@ -20,7 +17,7 @@ use crate::discover::seals::SealReader;
 use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::{LoadFailure, StepError};
 use crate::load::combine;
-use crate::load_store::LoadStore;
+use crate::services::Services;
 
 const HINTS: usize = 64;
 /// How often manifests that were left behind are deleted.
@@ -29,18 +26,14 @@ const TIDYING: Duration = Duration::from_secs(24 * 3600);
 /// Enters the batches in S3 into the load store.
 #[derive(Debug)]
 pub struct Discovery {
+    services: Services,
     hints: mpsc::Receiver<Hint>,
     lister: Lister,
     seals: SealReader,
-    store: ObjectStore,
-    /// Below it loads may have left manifests behind.
-    loads: String,
     next_tidying: Steady,
     reporter: Reporter,
-    clock: Clock,
     interval: Duration,
     backoff: Backoff,
-    alert_after: u32,
     next_listing: Steady,
     /// Whether a listing has been through.
     listed: bool,
@@ -52,31 +45,24 @@ pub struct Discovery {
 impl Discovery {
     /// A discovery that has not listed yet.
     pub fn new(
-        config: &Config,
-        store: ObjectStore,
-        load_store: LoadStore,
+        services: &Services,
         unknown_folders: UnknownFolders,
         hints: mpsc::Receiver<Hint>,
-        reporter: Reporter,
-        clock: Clock,
     ) -> Result<Self, Failure> {
-        let (ingester, now) = (&config.ingester, clock.steady());
+        let (ingester, now) = (&services.config.ingester, services.clock.steady());
         Ok(Self {
             hints,
-            lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
-            seals: SealReader::new(config, store.clone(), load_store, reporter.clone(), clock.clone()),
-            store,
-            loads: config.s3.loads.clone(),
+            lister: Lister::new(services, unknown_folders)?,
+            seals: SealReader::new(services),
             next_tidying: now + TIDYING,
-            reporter,
-            clock,
+            reporter: services.activity.reporter(Component::Discovery),
             interval: ingester.list_interval.0,
             backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
-            alert_after: ingester.alert_after,
             next_listing: now,
             listed: false,
             waits: None,
             complete: watch::Sender::new(now),
+            services: services.clone(),
         })
     }
 
@@ -100,7 +86,7 @@ impl Discovery {
         tokio::select! {
             // None at all: everybody who could give a hint has ended.
             1.. = self.hints.recv_many(&mut hints, HINTS), if !first => {}
-            () = self.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
+            () = self.services.clock.sleep_until(self.next_listing) => hints.push(Hint::List),
         }
         while first && let Ok(hint) = self.hints.try_recv() {
             hints.push(hint);
@@ -115,10 +101,10 @@ impl Discovery {
         // Hints name what is published now. What was published before the start goes first, if it can be listed.
         let first = !self.listed && self.backoff.failures() == 0;
         let (mut batches, list) = self.next(first).await;
-        if list && self.listed && self.next_tidying <= self.clock.steady() {
+        if list && self.listed && self.next_tidying <= self.services.clock.steady() {
             // In the place of a listing, so that an idle ingester sends no more requests than it says.
             self.tidy().await;
-            self.next_listing = self.clock.steady() + self.interval;
+            self.next_listing = self.services.clock.steady() + self.interval;
             return Ok(());
         }
         if list {
@@ -134,7 +120,7 @@ impl Discovery {
         if list {
             match self.list().await {
                 Ok(()) => {}
-                // This one goes first: it concerns all batches.
+                // Report the failure of the listing rather than that of a seal: it concerns all batches.
                 Err(StepError::Load(failure)) => failed = Some(failure),
                 Err(StepError::Fatal(failure)) => return Err(failure),
             }
@@ -151,7 +137,7 @@ impl Discovery {
                 if !self.seals.held.any() {
                     self.reporter.succeeded();
                 }
-                let usual = self.clock.steady() + self.interval;
+                let usual = self.services.clock.steady() + self.interval;
                 self.next_listing = self.seals.held.next_retry().map_or(usual, |retry| retry.min(usual));
             }
             None => {}
@@ -166,7 +152,7 @@ impl Discovery {
         }
         let first = !self.listed;
         self.reporter.begins("listing S3");
-        let mut listing = self.lister.list(&mut self.seals.held, first, self.clock.wall()).await?;
+        let mut listing = self.lister.list(&mut self.seals.held, first, self.services.clock.wall()).await?;
         self.listed = true;
         self.reporter.begins("reading seals");
         let failed = self.seals.read(std::mem::take(&mut listing.to_read)).await?;
@@ -175,7 +161,7 @@ impl Discovery {
         // process would begin behind that seal.
         if self.seals.held.unread.is_empty() {
             self.lister.completed(listing);
-            self.complete.send_replace(self.clock.steady());
+            self.complete.send_replace(self.services.clock.steady());
         }
         if first {
             self.tidy().await;
@@ -186,13 +172,14 @@ impl Discovery {
     /// Puts the next listing off, and logs why: as an error if it concerns operators, since with an empty load store
     /// nobody else does.
     fn retry(&mut self, failure: &LoadFailure) {
-        let (now, wait) = (self.clock.steady(), self.backoff.failed());
+        let (now, wait) = (self.services.clock.steady(), self.backoff.failed());
         if self.next_listing <= now || self.next_listing > now + wait {
             self.next_listing = now + wait;
         }
         self.reporter.failed(failure.class.name(), failure, Some(wait));
         let (failures, wait) = (self.backoff.failures(), duration(wait));
-        if failure.class == ErrorClass::Configuration || failures >= self.alert_after {
+        if failure.class == ErrorClass::Configuration || failures >= self.services.config.ingester.alert_after
+        {
             tracing::error!(failures, "S3 cannot be listed or read; trying again in {wait}: {failure}");
         } else {
             tracing::warn!(failures, "S3 cannot be listed or read; trying again in {wait}: {failure}");
@@ -200,14 +187,17 @@ impl Discovery {
     }
 
     async fn tidy(&mut self) {
-        self.next_tidying = self.clock.steady() + TIDYING;
-        if let Err(error) = combine::tidy(&self.store, &self.loads, self.clock.wall()).await {
+        self.next_tidying = self.services.clock.steady() + TIDYING;
+        let Services { config, store, clock, .. } = &self.services;
+        // Loads may have left manifests behind.
+        if let Err(error) = combine::tidy(store, &config.s3.loads, clock.wall()).await {
             tracing::warn!(%error, "manifests that were left behind stay for another day");
         }
     }
 
     /// Discovers until shutdown.
-    pub async fn run(mut self, shutdown: Shutdown) -> Result<(), Failure> {
+    pub async fn run(mut self) -> Result<(), Failure> {
+        let shutdown = self.services.shutdown.clone();
         while let Some(step) = shutdown.until(self.step()).await {
             step?;
         }

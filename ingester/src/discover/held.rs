@@ -6,18 +6,17 @@ use std::time::Duration;
 use shared::clock::{Clock, Steady};
 use shared::config::Ingester;
 use shared::ids::BatchId;
-use shared::retry::Backoff;
+
+use crate::retry_queue::RetryQueue;
 
 #[derive(Debug)]
 pub(super) struct HeldSeals {
     clock: Clock,
     /// Seals that could not be asked for. Each listing reads them first, and none is complete meanwhile.
     pub unread: BTreeSet<BatchId>,
-    /// Seals that S3 refused to give, while it gave others, and when each is asked for again. A refusal may pass in a
-    /// moment; one that does not pass must hold up no listing.
-    refused: HashMap<BatchId, (Backoff, Steady)>,
-    /// The shortest and the longest wait after a refusal.
-    waits: (Duration, Duration),
+    /// Seals that S3 refused to give, while it gave others. A refusal may pass in a moment; one that does not pass must
+    /// hold up no listing.
+    refused: RetryQueue,
     /// Seals that cannot be used, by their `ETag`, and when that was logged: not read and logged with every listing.
     unusable: HashMap<BatchId, (String, Steady)>,
     rest: Duration,
@@ -29,30 +28,27 @@ impl HeldSeals {
         Self {
             clock,
             unread: BTreeSet::new(),
-            refused: HashMap::new(),
-            waits: (ingester.retry_first.0, ingester.retry_max.0.min(rest)),
+            refused: RetryQueue::new(ingester.retry_first.0, ingester.retry_max.0.min(rest)),
             unusable: HashMap::new(),
             rest,
         }
     }
 
     pub(super) fn due(&self) -> BTreeSet<BatchId> {
-        let now = self.clock.steady();
-        let refused = self.refused.iter().filter(|(_, (_, next))| *next <= now).map(|(batch, _)| *batch);
-        self.unread.iter().copied().chain(refused).collect()
+        self.unread.iter().copied().chain(self.refused.due(self.clock.steady())).collect()
     }
 
     /// Whether a listing that shows a folder, perhaps with a seal of this `ETag`, is to leave it alone.
     pub(super) fn leaves(&self, batch: BatchId, seal: Option<&str>) -> bool {
         let (now, etag) = (self.clock.steady(), seal.unwrap_or_default());
         let unusable = self.unusable.get(&batch);
-        let refused = || self.refused.get(&batch).is_some_and(|(_, next)| *next > now);
+        let refused = || self.refused.waits(batch, now);
         unusable.is_some_and(|(was, at)| was == etag && at.until(now) < self.rest)
             || (seal.is_some() && (refused() || self.unread.contains(&batch)))
     }
 
     pub(super) fn next_retry(&self) -> Option<Steady> {
-        self.refused.values().map(|(_, next)| *next).min()
+        self.refused.next()
     }
 
     /// Whether a seal was not read that may be usable.
@@ -72,18 +68,13 @@ impl HeldSeals {
 
     pub(super) fn gone(&mut self, batch: BatchId) {
         self.unread.remove(&batch);
-        self.refused.remove(&batch);
+        self.refused.remove(batch);
     }
 
     /// Notes that S3 refused to give a seal. Returns how long to wait before it is asked for again.
     pub(super) fn refused(&mut self, batch: BatchId) -> Duration {
         self.unread.remove(&batch);
-        let ((first, longest), now) = (self.waits, self.clock.steady());
-        let (backoff, next) =
-            self.refused.entry(batch).or_insert_with(|| (Backoff::new(first, longest), now));
-        let wait = backoff.failed();
-        *next = now + wait;
-        wait
+        self.refused.failed(batch, self.clock.steady())
     }
 
     pub(super) fn unusable(&mut self, batch: BatchId, etag: String) {
@@ -102,12 +93,10 @@ mod tests {
     use super::*;
 
     fn held(clock: &Clock) -> HeldSeals {
-        let waits = (Duration::from_secs(1), Duration::from_secs(60));
         HeldSeals {
             clock: clock.clone(),
             unread: BTreeSet::new(),
-            refused: HashMap::new(),
-            waits,
+            refused: RetryQueue::new(Duration::from_secs(1), Duration::from_secs(60)),
             unusable: HashMap::new(),
             rest: Duration::from_secs(3600),
         }

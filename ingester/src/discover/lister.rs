@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
-use shared::config::{Archive, Config};
+use shared::config::Archive;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::{Next, ObjectStore};
@@ -14,6 +14,7 @@ use crate::facts::listing::{Listed, list_folders};
 use crate::facts::unknown_folders::UnknownFolders;
 use crate::failure::StepError;
 use crate::load_store::{self, LoadStore};
+use crate::services::Services;
 
 /// Folders without seal that are read again although listings begin behind them: the youngest.
 const READ_AGAIN: usize = 100;
@@ -50,29 +51,28 @@ enum Step {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Known {
+enum StoredLoad {
     No,
     Open,
     Archived,
 }
 
-fn step(known: Known, sealed: bool, keep: bool) -> Step {
+fn step(known: StoredLoad, sealed: bool, keep: bool) -> Step {
     match (known, sealed, keep) {
-        (Known::Open, _, _) | (Known::Archived, _, true) | (Known::Archived, false, _) => Step::Leave,
-        (Known::No, true, true) => Step::AskLedger,
+        (StoredLoad::Open, _, _) | (StoredLoad::Archived, _, true) | (StoredLoad::Archived, false, _) => {
+            Step::Leave
+        }
+        (StoredLoad::No, true, true) => Step::AskLedger,
         // New, or archived and published again by a producer that crashed before it could note it.
-        (Known::No | Known::Archived, true, false) => Step::ReadSeal,
-        (Known::No, false, _) => Step::Wait,
+        (StoredLoad::No | StoredLoad::Archived, true, false) => Step::ReadSeal,
+        (StoredLoad::No, false, _) => Step::Wait,
     }
 }
 
 impl Lister {
-    pub(super) fn new(
-        config: &Config,
-        store: ObjectStore,
-        load_store: LoadStore,
-        unknown_folders: UnknownFolders,
-    ) -> Result<Self, Failure> {
+    pub(super) fn new(services: &Services, unknown_folders: UnknownFolders) -> Result<Self, Failure> {
+        let Services { config, store, load_store, .. } = services;
+        let (store, load_store) = (store.clone(), load_store.clone());
         let progress = Progress::new(config, load_store.loads().listed()?);
         let (prefix, keep) = (config.s3.to_ingest.clone(), config.ingester.archive == Archive::Keep);
         let unsealed = BTreeSet::new();
@@ -127,11 +127,11 @@ impl Lister {
         Ok(Listing { to_read, open, whole, at })
     }
 
-    fn known(&self, batch: BatchId) -> Result<Known, Failure> {
+    fn known(&self, batch: BatchId) -> Result<StoredLoad, Failure> {
         Ok(match self.load_store.get(batch)? {
-            None => Known::No,
-            Some(load) if load_store::is_archived(&load) => Known::Archived,
-            Some(_) => Known::Open,
+            None => StoredLoad::No,
+            Some(load) if load_store::is_archived(&load) => StoredLoad::Archived,
+            Some(_) => StoredLoad::Open,
         })
     }
 
@@ -142,7 +142,7 @@ impl Lister {
         let first = found.first().map(|found| found.batch);
         let mut behind = Vec::new();
         for batch in self.unsealed.iter().take_while(|batch| first.is_none_or(|first| **batch < first)) {
-            if self.known(*batch)? == Known::No {
+            if self.known(*batch)? == StoredLoad::No {
                 behind.push(*batch);
             }
         }
@@ -173,18 +173,18 @@ mod tests {
     #[test]
     fn the_step_with_a_folder_follows_from_the_load_store_its_seal_and_the_mode() {
         for (known, sealed, keep, expected) in [
-            (Known::No, true, true, Step::AskLedger),
-            (Known::No, true, false, Step::ReadSeal),
-            (Known::No, false, true, Step::Wait),
-            (Known::No, false, false, Step::Wait),
-            (Known::Archived, true, true, Step::Leave),
-            (Known::Archived, true, false, Step::ReadSeal),
-            (Known::Archived, false, true, Step::Leave),
-            (Known::Archived, false, false, Step::Leave),
-            (Known::Open, true, true, Step::Leave),
-            (Known::Open, true, false, Step::Leave),
-            (Known::Open, false, true, Step::Leave),
-            (Known::Open, false, false, Step::Leave),
+            (StoredLoad::No, true, true, Step::AskLedger),
+            (StoredLoad::No, true, false, Step::ReadSeal),
+            (StoredLoad::No, false, true, Step::Wait),
+            (StoredLoad::No, false, false, Step::Wait),
+            (StoredLoad::Archived, true, true, Step::Leave),
+            (StoredLoad::Archived, true, false, Step::ReadSeal),
+            (StoredLoad::Archived, false, true, Step::Leave),
+            (StoredLoad::Archived, false, false, Step::Leave),
+            (StoredLoad::Open, true, true, Step::Leave),
+            (StoredLoad::Open, true, false, Step::Leave),
+            (StoredLoad::Open, false, true, Step::Leave),
+            (StoredLoad::Open, false, false, Step::Leave),
         ] {
             assert_eq!(step(known, sealed, keep), expected, "{known:?}, sealed {sealed}, keep {keep}");
         }

@@ -1,4 +1,4 @@
-//! From where S3 is listed. Pure: [`super::folders`] lists.
+//! From where S3 is listed. Pure: [`super::lister`] lists.
 //!
 //! Ids of batches sort by the time they were opened, so a listing need not begin where everything is long settled.
 //! It begins before the youngest age a batch may have when it is published (`reach`): what is younger may still

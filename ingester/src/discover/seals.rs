@@ -1,22 +1,22 @@
 //! Reads seals, and enters their batches into the load store.
 
 use futures_util::StreamExt;
-use shared::clock::Clock;
-use shared::config::{Archive, Config};
+use shared::config::Archive;
 use shared::exit::Failure;
 use shared::human::duration;
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
 use shared::seal::Seal;
 use state::loads::ErrorClass;
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 
 use crate::discover::held::HeldSeals;
 use crate::facts::folder::{SealRead, read_seal};
 use crate::failure::LoadFailure;
 use crate::load_store::LoadStore;
 use crate::producer_link::{self, Producer};
+use crate::services::Services;
 
 #[derive(Debug)]
 pub(super) struct SealReader {
@@ -31,22 +31,17 @@ pub(super) struct SealReader {
 }
 
 impl SealReader {
-    pub(super) fn new(
-        config: &Config,
-        store: ObjectStore,
-        load_store: LoadStore,
-        reporter: Reporter,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(services: &Services) -> Self {
+        let Services { config, store, load_store, activity, clock, .. } = services;
         Self {
-            store,
-            load_store,
+            store: store.clone(),
+            load_store: load_store.clone(),
             producer: Producer::new(config.producer_socket()),
             prefix: config.s3.to_ingest.clone(),
             keep: config.ingester.archive == Archive::Keep,
             at_once: config.s3.uploads,
-            held: HeldSeals::new(&config.ingester, clock),
-            reporter,
+            held: HeldSeals::new(&config.ingester, clock.clone()),
+            reporter: activity.reporter(Component::Discovery),
         }
     }
 
@@ -56,7 +51,7 @@ impl SealReader {
     pub(super) async fn read(
         &mut self,
         batches: Vec<(BatchId, String)>,
-    ) -> Result<Option<StoreError>, Failure> {
+    ) -> Result<Option<ObjectStoreError>, Failure> {
         let (store, prefix) = (self.store.clone(), self.prefix.clone());
         let read = batches.into_iter().map(|(batch, etag)| {
             let (store, folder) = (&store, layout::folder(&prefix, batch));
@@ -82,13 +77,13 @@ impl SealReader {
                     self.held.gone(batch);
                     tracing::debug!(%batch, "no seal there (any more)");
                 }
-                Err(error) if error.kind() == StoreErrorKind::Passing => {
+                Err(error) if error.kind() == ObjectStoreErrorKind::Passing => {
                     self.held.unread.insert(batch);
                     failed = Some(error);
                 }
                 // S3 answers listings, so this is a matter of the one object.
                 Err(error) => {
-                    let retry = error.kind() == StoreErrorKind::Configuration && !error.is_too_large();
+                    let retry = error.kind() == ObjectStoreErrorKind::Configuration && !error.is_too_large();
                     let failure = LoadFailure::from(error);
                     let wait = if retry {
                         Some(self.held.refused(batch))

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::StoreError;
+use shared::object_store::ObjectStoreError;
 use shared::seal::{MAX_OBJECT_BYTES, Seal};
 
 use crate::facts::batch::{Facts, InFolder, Place};
 use crate::facts::faults::{is_unmarked, share_out};
 use crate::facts::folder::{file_faults, get_if_there};
-use crate::facts::gather::{Known, Part, Seals, Sources};
+use crate::facts::gather::{Databases, Part, Seals, Sources};
 use crate::facts::rows::{self, Watched};
 use crate::failure::LoadFailure;
-use crate::redshift::errors;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::table_counts::{self, KeyColumns};
 
 pub(crate) struct Counter<'a> {
@@ -34,10 +35,10 @@ impl Counter<'_> {
         only: Option<&BTreeSet<BatchId>>,
     ) -> Result<Vec<Facts>, LoadFailure> {
         let sources = &self.sources;
-        let mut batches = sources.batches(part, &Known::default(), Seals::All(only)).await?;
+        let mut batches = sources.batches(part, &Databases::default(), Seals::All(only)).await?;
         if let Some(column) = &self.key_columns.batch {
             let counts = table_counts::of_batches(sources.session, sources.target, column, part).await;
-            let mut counts = counts.map_err(|error| errors::load_failure(&error, "counting"))?;
+            let mut counts = counts.doing(Doing::Count)?;
             let rows = batches.values().filter_map(|facts| Some((facts.batch, facts.ledger.clone()?)));
             share_out(&mut counts, &rows.collect::<BTreeMap<_, _>>());
             for batch in counts.keys() {
@@ -88,7 +89,7 @@ impl Counter<'_> {
         &self,
         folder: &str,
         seal: &Seal,
-    ) -> Result<Vec<(String, Result<u64, String>)>, StoreError> {
+    ) -> Result<Vec<(String, Result<u64, String>)>, ObjectStoreError> {
         let mut files = Vec::new();
         for file in &seal.files {
             let key = format!("{folder}{}", file.name);
@@ -110,7 +111,7 @@ impl Counter<'_> {
     }
 
     /// Rows of the quarantine's set that the ledger names, by its description; others are left-overs.
-    async fn count_quarantined(&self, batch: BatchId, set: &str) -> Result<u64, StoreError> {
+    async fn count_quarantined(&self, batch: BatchId, set: &str) -> Result<u64, ObjectStoreError> {
         #[derive(Deserialize)]
         struct Description {
             rows: u64,

@@ -10,6 +10,7 @@ use shared::ids::BatchId;
 use shared::seal::Seal;
 
 use crate::facts::batch::{Facts, InFolder, Place};
+use crate::facts::wording;
 use crate::redshift::ledger::{Counted, LedgerRow};
 
 /// Whether the rows of a batch may have NULL in the column `mark`: they were made for another schema than that of
@@ -24,7 +25,7 @@ pub(crate) fn is_unmarked(ledger: &LedgerRow, seal: Option<&Seal>, mark: &str, f
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
 #[serde(tag = "fault", rename_all = "snake_case")]
 pub(crate) enum Fault {
-    #[error("its seal cannot be used: {why}")]
+    #[error("{}", wording::seal_unusable(.why))]
     Seal { why: String },
     /// `sum`: what became of the records received, summed up.
     #[error("its seal counts {received} records received, and accounts for {sum}")]
@@ -36,14 +37,11 @@ pub(crate) enum Fault {
     FileRows { file: String, sealed: u64, counted: u64 },
     #[error("{file}: {why}")]
     File { file: String, why: String },
-    #[error("it is archived, and the ledger does not know it")]
+    #[error("{}", wording::ARCHIVED_NOT_LOADED)]
     NotInLedger,
     #[error("the ledger has it {times} times")]
     LedgerTwice { times: u64 },
-    #[error(
-        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
-         already"
-    )]
+    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known))]
     LedgerRows { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
     #[error("it has other rows than the ledger: checksum {sealed}, in the ledger {ledger}")]
     Content { sealed: String, ledger: String },

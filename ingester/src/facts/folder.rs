@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{Object, ObjectStore, SMALL, StoreError};
+use shared::object_store::{Object, ObjectStore, ObjectStoreError, SMALL};
 use shared::seal::{Manifest, Seal, SealedFile};
 use state::loads::ErrorClass;
 
@@ -33,7 +33,7 @@ pub(crate) async fn read_seal(
     store: &ObjectStore,
     folder: &str,
     batch: BatchId,
-) -> Result<SealRead, StoreError> {
+) -> Result<SealRead, ObjectStoreError> {
     let json = get_if_there(store, &format!("{folder}{SEAL}")).await?;
     Ok(match json.map(|json| Seal::read(batch, &json)) {
         Some(Ok(seal)) => SealRead::Usable(Box::new(seal)),
@@ -43,7 +43,7 @@ pub(crate) async fn read_seal(
 }
 
 /// The content of a small object; None if it is not there.
-pub(crate) async fn get_if_there(store: &ObjectStore, key: &str) -> Result<Option<Bytes>, StoreError> {
+pub(crate) async fn get_if_there(store: &ObjectStore, key: &str) -> Result<Option<Bytes>, ObjectStoreError> {
     match store.get_at_most(key, SMALL).await {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.is_not_found() => Ok(None),
@@ -81,7 +81,7 @@ pub async fn verify(
 }
 
 /// What is not as `seal` says in `folder`, each with the object's key; nothing if the folder is whole.
-async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, StoreError> {
+async fn faults(store: &ObjectStore, folder: &str, seal: &Seal) -> Result<Vec<String>, ObjectStoreError> {
     let key = format!("{folder}{MANIFEST}");
     let (faults, manifest) = tokio::join!(file_faults(store, folder, seal), get_if_there(store, &key));
     let mut faults = faults?;
@@ -99,7 +99,7 @@ pub(crate) async fn file_faults(
     store: &ObjectStore,
     folder: &str,
     seal: &Seal,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<String>, ObjectStoreError> {
     let names: HashSet<&str> = seal.files.iter().map(|file| file.name.as_str()).collect();
     let objects = store.list_where(folder, |name| names.contains(name)).await?;
     let compared = compare(seal, folder, &objects);

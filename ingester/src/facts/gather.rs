@@ -18,7 +18,7 @@ use shared::config::{Archive, Config};
 use shared::content::Content;
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind};
 use shared::seal::Seal;
 use state::loads::{ErrorClass, Load, LoadState};
 use state::log::BatchStatus;
@@ -29,16 +29,18 @@ use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::listing::{batches_of_day, list_folders};
 use crate::failure::LoadFailure;
 use crate::quarantine::{SCRATCH, is_of_search, set};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger::LedgerRow;
 use crate::redshift::ledger_lookup::derived_id;
-use crate::redshift::{Session, Target, errors, ledger};
+use crate::redshift::{Session, Target, ledger};
 
 /// Longer than a search for refused rows takes: older objects are left over from a search that was cut short.
 const SEARCHED: TimeDelta = TimeDelta::hours(1);
 
 /// What the two databases said before S3 was read.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Known {
+pub(crate) struct Databases {
     /// The batches of the log; None if it could not be asked.
     pub log: Option<BTreeMap<BatchId, InLog>>,
     pub loads: HashMap<BatchId, Load>,
@@ -79,9 +81,9 @@ impl Sources<'_> {
     /// Every day since `since`, and the earlier ones of which a folder waits or the log has a batch that is not published.
     pub(crate) async fn days(
         &self,
-        known: &Known,
+        known: &Databases,
         since: DateTime<Utc>,
-    ) -> Result<BTreeSet<NaiveDate>, StoreError> {
+    ) -> Result<BTreeSet<NaiveDate>, ObjectStoreError> {
         let mut days: BTreeSet<NaiveDate> =
             since.date_naive().iter_days().take_while(|day| *day <= self.now.date_naive()).collect();
         let unfinished = known.log.iter().flatten().filter(|(_, log)| !matches!(log, InLog::Published(_)));
@@ -100,7 +102,7 @@ impl Sources<'_> {
     pub(crate) async fn batches(
         &self,
         (from, to): Part,
-        known: &Known,
+        known: &Databases,
         seals: Seals<'_>,
     ) -> Result<BTreeMap<BatchId, Facts>, LoadFailure> {
         let (s3, day) = (&self.config.s3, from.date_naive());
@@ -114,7 +116,7 @@ impl Sources<'_> {
         let mut ingested: BTreeMap<_, _> =
             archived.into_iter().map(|batch| (batch, InFolder::Sealed)).collect();
         let rows = ledger::read(self.session, self.target, from, to).await;
-        let rows = rows.map_err(|error| errors::load_failure(&error, "reading the ledger"))?;
+        let rows = rows.doing(Doing::ReadLedger)?;
         let ledger: BTreeMap<BatchId, LedgerRow> = rows.into_iter().map(|row| (row.batch, row)).collect();
         let quarantine = self.list_quarantine(day, &ledger).await?;
         let logged = known.log.iter().flatten().filter(|(batch, _)| batch.day() == day);
@@ -170,7 +172,7 @@ impl Sources<'_> {
         &self,
         day: NaiveDate,
         ledger: &BTreeMap<BatchId, LedgerRow>,
-    ) -> Result<BTreeMap<BatchId, InQuarantine>, StoreError> {
+    ) -> Result<BTreeMap<BatchId, InQuarantine>, ObjectStoreError> {
         let prefix = &self.config.s3.quarantine;
         let mut quarantine = BTreeMap::new();
         for batch in batches_of_day(self.store, &layout::day_folder(prefix, day)).await? {
@@ -202,7 +204,7 @@ impl Sources<'_> {
         batches: Vec<BatchId>,
         seals: Seals<'_>,
         folders: &mut BTreeMap<BatchId, InFolder>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), ObjectStoreError> {
         let read = batches.into_iter().map(|batch| async move {
             (batch, read_seal(self.store, &layout::folder(prefix, batch), batch).await)
         });
@@ -214,7 +216,7 @@ impl Sources<'_> {
                 Ok(SealRead::Missing) if prefix == self.config.s3.ingested => InFolder::NoSeal,
                 Ok(SealRead::Missing) => continue,
                 Err(error) if error.is_in_archive() => InFolder::InArchive(error.to_string()),
-                Err(error) if error.kind() == StoreErrorKind::Passing => return Err(error),
+                Err(error) if error.kind() == ObjectStoreErrorKind::Passing => return Err(error),
                 Err(error) if matches!(seals, Seals::All(_)) && !error.is_too_large() => return Err(error),
                 // Of this object alone: the listing worked.
                 Err(error) => InFolder::Unusable(error.to_string()),

@@ -30,6 +30,7 @@ use shared::ids::BatchId;
 use state::loads::ErrorClass;
 
 use crate::facts::batch::{Facts, InFolder, InLoadStore, InLog, InQuarantine, unnamed_schema};
+use crate::facts::wording;
 use crate::redshift::ledger::LedgerRow;
 
 /// What a verdict depends on beside the facts.
@@ -91,9 +92,9 @@ pub(crate) enum Matter {
         if *.asked { "of which the producer of this machine knows nothing" } else { "whose producer could not be asked here" }
     )]
     NoSeal { asked: bool },
-    #[error("its seal cannot be used: {why}")]
+    #[error("{}", wording::seal_unusable(.why))]
     SealUnusable { why: String },
-    #[error("it is archived, and the ledger does not know it")]
+    #[error("{}", wording::ARCHIVED_NOT_LOADED)]
     ArchivedNotLoaded,
     #[error(
         "its rows were made for schema {schema}, its seal does not name their columns, and this ingester has another schema"
@@ -104,10 +105,7 @@ pub(crate) enum Matter {
     #[error("the ledger has it {times} times: its rows may stand in the table as often")]
     LedgerTwice { times: u64 },
     /// `sealed`: by the seal or the log.
-    #[error(
-        "{sealed} rows were sealed, the ledger says {loaded} loaded, {quarantined} quarantined and {known} in the table \
-         already"
-    )]
+    #[error("{}", wording::rows_differ(*.sealed, *.loaded, *.quarantined, *.known))]
     RowsDiffer { sealed: u64, loaded: u64, quarantined: u64, known: u64 },
     #[error("the ledger has it, and its producer still adds rows to it: they would not be loaded")]
     LoadedWhileFilling,

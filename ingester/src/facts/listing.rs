@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{Next, Object, ObjectStore, StoreError};
+use shared::object_store::{Next, Object, ObjectStore, ObjectStoreError};
 
 /// A folder in which there is something of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) async fn list_folders(
     prefix: &str,
     within: &str,
     mut from: Option<Next>,
-) -> Result<(Vec<Listed>, u64), StoreError> {
+) -> Result<(Vec<Listed>, u64), ObjectStoreError> {
     let (mut found, mut pages) = (Vec::new(), 0);
     loop {
         let (page, next) = store.list_page(within, from.as_ref()).await?;
@@ -49,7 +49,10 @@ fn add_page(found: &mut Vec<Listed>, prefix: &str, page: &[Object]) {
 }
 
 /// The batches that have a folder in that of a day.
-pub(crate) async fn batches_of_day(store: &ObjectStore, day: &str) -> Result<BTreeSet<BatchId>, StoreError> {
+pub(crate) async fn batches_of_day(
+    store: &ObjectStore,
+    day: &str,
+) -> Result<BTreeSet<BatchId>, ObjectStoreError> {
     let folders = store.folders(day).await?;
     let id = |folder: &String| folder.strip_prefix(day)?.strip_suffix('/')?.parse().ok();
     Ok(folders.iter().filter_map(id).collect())

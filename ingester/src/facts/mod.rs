@@ -10,3 +10,4 @@ pub(crate) mod batch;
 pub(crate) mod rows;
 pub(crate) mod listing;
 pub(crate) mod unknown_folders;
+mod wording;

@@ -7,9 +7,10 @@
 //! Discovery asks here; the loader, which has the connection, asks the ledger about many at once and answers.
 
 use std::collections::{BTreeSet, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use shared::ids::BatchId;
+use shared::lock::locked;
 
 /// Why discovery reads S3 before its interval is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +36,7 @@ struct State {
 
 impl UnknownFolders {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Asks about a batch, unless the answer is known.

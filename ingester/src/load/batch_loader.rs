@@ -4,23 +4,22 @@
 
 use std::time::Duration;
 
-use shared::clock::{Clock, Moment, Steady};
-use shared::config::Config;
+use shared::clock::{Moment, Steady};
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 use state::loads::{Entered, ErrorClass, Load, LoadEvent};
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 
 use crate::failure::{LoadFailure, Scope, StepError};
-use crate::load_store::LoadStore;
 use crate::producer_link::Producer;
 use crate::redshift::catalog::keep_alike;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::stage_reason::{StageReason, stage_reasons};
 use crate::redshift::transaction::{How, Loaded, LoadedBatch, Loading, load};
 use crate::redshift::{Connector, Target, ledger_lookup};
+use crate::services::Services;
 
 use super::combine::{self, is_combined};
 use super::connection::Connection;
@@ -38,34 +37,20 @@ pub(super) struct BatchLoader {
     pub(super) connection: Connection,
     pub(super) planner: Planner,
     pub(super) quarantine: QuarantineCheck,
-    store: ObjectStore,
-    load_store: LoadStore,
+    services: Services,
     producer: Producer,
-    at_once: usize,
     reporter: Reporter,
-    clock: Clock,
 }
 
 impl BatchLoader {
-    pub(super) fn new(
-        config: &Config,
-        target: Target,
-        connector: Connector,
-        store: ObjectStore,
-        load_store: LoadStore,
-        reporter: Reporter,
-        clock: &Clock,
-    ) -> Self {
+    pub(super) fn new(services: &Services, target: Target, connector: Connector) -> Self {
         Self {
-            connection: Connection::new(config, target, connector, store.clone(), load_store.clone()),
-            planner: Planner::new(&config.ingester, load_store.clone(), reporter.clone(), clock),
-            quarantine: QuarantineCheck::new(config, store.clone(), load_store.clone(), clock),
-            store,
-            load_store,
-            producer: Producer::new(config.producer_socket()),
-            at_once: config.s3.uploads,
-            reporter,
-            clock: clock.clone(),
+            connection: Connection::new(services, target, connector),
+            planner: Planner::new(services),
+            quarantine: QuarantineCheck::new(services),
+            producer: Producer::new(services.config.producer_socket()),
+            reporter: services.activity.reporter(Component::Load),
+            services: services.clone(),
         }
     }
 
@@ -86,12 +71,11 @@ impl BatchLoader {
 
     /// Narrows `batches` as it goes on: a failure concerns those that are left.
     async fn load_due(&mut self, batches: &mut Vec<BatchId>) -> Result<(), StepError> {
-        let started = self.clock.steady();
+        let started = self.services.clock.steady();
         let attempts = batches.iter().map(|batch| (*batch, LoadEvent::Attempt)).collect();
-        self.load_store.note_all(attempts).await?;
+        self.services.load_store.note_all(attempts).await?;
         self.reporter.begins("verifying the files in S3");
-        let (mut fit, unfit) =
-            verify_all(&self.store, &self.connection.target, self.at_once, batches).await?;
+        let (mut fit, unfit) = self.verify(batches).await?;
         if !unfit.is_empty() {
             self.resolve_unfit(unfit).await?;
         }
@@ -100,8 +84,8 @@ impl BatchLoader {
         }
         for seal in &fit {
             // Compare the ledger with the current seal.
-            if self.load_store.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
-                self.load_store.discovered(self.load_store.found(seal)).await?;
+            if self.services.load_store.get(seal.batch)?.is_some_and(|load| load.rows != seal.rows) {
+                self.services.load_store.discovered(self.services.load_store.found(seal)).await?;
             }
         }
         // The others stay *loading*.
@@ -110,7 +94,7 @@ impl BatchLoader {
         self.isolate_staged(&mut fit).await?;
         *batches = fit.iter().map(|seal| seal.batch).collect();
         let (session, target) = self.connection.get()?;
-        let loading = combine::loading(&self.store, target, fit).await?;
+        let loading = combine::loading(&self.services.store, target, fit).await?;
         match load(session, target, &loading).await {
             Ok(Loaded::Batches(loaded)) => Ok(self.finish((&loading, started), &loaded).await?),
             // The ledger has changed since it was read.
@@ -122,6 +106,11 @@ impl BatchLoader {
         }
     }
 
+    async fn verify(&self, batches: &[BatchId]) -> Result<(Vec<Seal>, Unfit), LoadFailure> {
+        let Services { config, store, .. } = &self.services;
+        verify_all(store, &self.connection.target, config.s3.uploads, batches).await
+    }
+
     /// Keeps those of several batches that may be loaded together, or the oldest alone if each must be loaded the staged
     /// way. The transaction asks the ledger again.
     async fn isolate_staged(&mut self, fit: &mut Vec<Seal>) -> Result<(), LoadFailure> {
@@ -130,7 +119,7 @@ impl BatchLoader {
         }
         let (session, target) = self.connection.get()?;
         let seals: Vec<&Seal> = fit.iter().collect();
-        let range = ledger_lookup::fetch_range(session, target, &seals).await.doing("reading the ledger")?;
+        let range = ledger_lookup::fetch_range(session, target, &seals).await.doing(Doing::ReadLedger)?;
         let Some(range) = range else { return Ok(()) };
         let isolated: Vec<(BatchId, StageReason)> = seals
             .iter()
@@ -157,7 +146,7 @@ impl BatchLoader {
     async fn resolve_unfit(&mut self, unfit: Unfit) -> Result<(), StepError> {
         let (session, target) = self.connection.get()?;
         let batches: Vec<BatchId> = unfit.iter().map(|(batch, _)| *batch).collect();
-        let before = in_ledger(session, target, &self.store, &batches).await?;
+        let before = in_ledger(session, target, &self.services.store, &batches).await?;
         self.loaded(&before, None).await?;
         for (batch, failure) in unfit {
             if before.iter().all(|one| one.batch != batch) {
@@ -173,7 +162,7 @@ impl BatchLoader {
         self.loaded(loaded, Some(attempt)).await?;
         if is_combined(attempt.0) {
             let key = &attempt.0.manifest;
-            if !matches!(tokio::time::timeout(DELETING, self.store.delete(key)).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(DELETING, self.services.store.delete(key)).await, Ok(Ok(()))) {
                 tracing::debug!(key, "could not delete the combined manifest; a later cleanup removes it");
             }
         }
@@ -192,8 +181,7 @@ impl BatchLoader {
         }
         let batches = loading.batches();
         if failure.at_s3 {
-            let target = &self.connection.target;
-            let (_, unfit) = verify_all(&self.store, target, self.at_once, &batches).await?;
+            let (_, unfit) = self.verify(&batches).await?;
             // The others had nothing to do with it. Another ingester may have loaded and archived these meanwhile.
             if !unfit.is_empty() {
                 return self.resolve_unfit(unfit).await;
@@ -245,14 +233,14 @@ impl BatchLoader {
             };
             if entered != Entered::default() {
                 let batch = one.batch;
-                self.load_store.change_one(move |loads| loads.entered(batch, entered)).await?;
+                self.services.load_store.change_one(move |loads| loads.entered(batch, entered)).await?;
             }
         }
         let moves = loaded.iter().map(|one| (one.batch, LoadEvent::Loaded)).collect();
-        let noted = self.load_store.note_all(moves).await?;
+        let noted = self.services.load_store.note_all(moves).await?;
         self.planner.loaded(loaded.iter().map(|one| one.batch));
         self.quarantine.refresh(&self.connection).await?;
-        report(&loaded, noted, attempt, self.clock.now());
+        report(&loaded, noted, attempt, self.services.clock.now());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 use shared::seal::{Manifest, Seal};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -43,7 +43,7 @@ pub fn is_combined(loading: &Loading) -> bool {
 }
 
 /// Deletes combined manifests that are no longer used, and nothing else.
-pub async fn tidy(store: &ObjectStore, prefix: &str, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn tidy(store: &ObjectStore, prefix: &str, now: DateTime<Utc>) -> Result<(), ObjectStoreError> {
     for key in store.list_older(prefix, now - OLD, |key| is_own(prefix, key)).await? {
         store.delete(&key).await?;
         tracing::debug!(key, "deleted a combined manifest that was left over");

@@ -1,19 +1,19 @@
 //! Keeps one connection, and verifies before the first load over it: the tables are as they should be, the tables and the
 //! prefixes belong together, and no earlier session holds the lock.
 
-use shared::human::time;
 use std::time::Duration;
 
-use shared::config::Config;
 use shared::exit::Failure;
-use shared::object_store::ObjectStore;
+use shared::human::time;
 use state::loads::{ErrorClass, LedgerMark, LoadDatabase};
 
 use crate::failure::{LoadFailure, StepError};
 use crate::identity::Identity;
 use crate::load_store::LoadStore;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::{Connector, Session, Target, catalog, ledger_mark, orphan_session, stage};
+use crate::services::Services;
 
 /// An earlier version made the ledger.
 const NO_LOCK: &str = "create it: `ingester ddl --diff` prints the statement";
@@ -29,14 +29,9 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        config: &Config,
-        target: Target,
-        connector: Connector,
-        store: ObjectStore,
-        load_store: LoadStore,
-    ) -> Self {
-        let identity = Identity::new(config, store);
+    pub(super) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+        let (identity, load_store) =
+            (Identity::new(&services.config, services.store.clone()), services.load_store.clone());
         Self { connector, identity, load_store, target, session: None, connected_before: false }
     }
 
@@ -65,9 +60,9 @@ impl Connection {
             return Ok(false);
         }
         self.session = None;
-        let session = self.connector.open().await.doing("connecting to Redshift")?;
+        let session = self.connector.open().await.doing(Doing::Connect)?;
         if let Some(before) = self.load_store.on_disk(LoadDatabase::session).await? {
-            orphan_session::end(&session, &before).await.doing("ending an earlier session")?;
+            orphan_session::end(&session, &before).await.doing(Doing::EndEarlierSession)?;
         }
         // Noted before it locks anything.
         let began = orphan_session::identify(&session).await;
@@ -75,7 +70,7 @@ impl Connection {
         let mark = verify_tables(&session, &self.target).await?;
         self.identity.claim(&mark).await.map_err(LoadFailure::from)?;
         let not_null = stage::not_null(&session, &self.target).await;
-        self.target.not_null = not_null.doing("looking at the columns of the table")?;
+        self.target.not_null = not_null.doing(Doing::ReadColumns)?;
         self.report(&mark);
         self.note_mark(mark).await?;
         self.session = Some(session);
@@ -110,12 +105,14 @@ impl Connection {
 }
 
 async fn verify_tables(session: &Session, target: &Target) -> Result<LedgerMark, LoadFailure> {
-    for (sql, doing) in [(target.check_table(), "the table"), (target.check_ledger(), "the ledger")] {
+    for (sql, doing) in
+        [(target.check_table(), Doing::CheckTable), (target.check_ledger(), Doing::CheckLedger)]
+    {
         session.run(&sql).await.doing(doing)?;
     }
     // By the catalog: reading the table itself would wait for whoever holds the lock.
     let lock = catalog::fetch(session, &target.lock).await;
-    if lock.doing("looking for the table of the lock")?.is_empty() {
+    if lock.doing(Doing::FindLockTable)?.is_empty() {
         let why = format!("there is no table {}, or redshift.user may not see it", target.lock);
         return Err(LoadFailure::of_all(ErrorClass::Configuration, why, NO_LOCK));
     }

@@ -10,12 +10,11 @@ use shared::seal::Seal;
 
 use crate::facts::folder::{Folder, verify};
 use crate::failure::{LoadFailure, Scope};
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::LoadedBatch;
 use crate::redshift::{Session, Target};
-
-const READING: &str = "reading the ledger";
 
 /// Batches that cannot be loaded as they stand in S3, each with the reason.
 pub(super) type Unfit = Vec<(BatchId, LoadFailure)>;
@@ -60,7 +59,7 @@ pub(super) async fn in_ledger(
     store: &ObjectStore,
     batches: &[BatchId],
 ) -> Result<Vec<LoadedBatch>, LoadFailure> {
-    let rows = session.run(&target.select_known(batches)).await.doing(READING)?;
+    let rows = session.run(&target.select_known(batches)).await.doing(Doing::ReadLedger)?;
     let there: HashSet<BatchId> = rows.first_column().into_iter().collect();
     let mut before = Vec::with_capacity(there.len());
     for batch in batches.iter().filter(|batch| there.contains(*batch)) {
@@ -74,7 +73,8 @@ pub(super) async fn in_ledger(
             before.push(LoadedBatch::before(*batch, *batch, 0));
             continue;
         };
-        let entries = ledger_lookup::fetch_entries(session, target, &[&seal]).await.doing(READING)?;
+        let entries =
+            ledger_lookup::fetch_entries(session, target, &[&seal]).await.doing(Doing::ReadLedger)?;
         match ledger_lookup::find(&seal, &entries) {
             InLedger::Yes(row) => before.push(LoadedBatch::before(*batch, row.id, row.known)),
             InLedger::Other(_) => tracing::warn!(

@@ -3,21 +3,17 @@
 use std::time::Duration;
 
 use futures_util::future::OptionFuture;
-use shared::clock::{Clock, Steady};
-use shared::config::Config;
+use shared::clock::Steady;
 use shared::exit::Failure;
-use shared::object_store::ObjectStore;
-use shared::shutdown::Shutdown;
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 use tokio::sync::mpsc;
 
 use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
-use crate::load_store::LoadStore;
 use crate::redshift::{Connector, Target};
+use crate::services::Services;
 
 use super::batch_loader::BatchLoader;
-use super::pause::Pauses;
 use super::plan::Next;
 use super::unknown::UnknownCheck;
 
@@ -35,44 +31,37 @@ enum Progress {
 }
 
 pub(crate) struct Loader {
-    load_store: LoadStore,
-    pauses: Pauses,
+    services: Services,
     unknown: UnknownCheck,
     batch_loader: BatchLoader,
     reporter: Reporter,
-    clock: Clock,
 }
 
 impl Loader {
     pub(crate) fn new(
-        config: &Config,
+        services: &Services,
         target: Target,
-        (connector, reporter): (Connector, Reporter),
-        store: ObjectStore,
-        (load_store, unknown_folders, hints): (LoadStore, UnknownFolders, mpsc::Sender<Hint>),
-        pauses: Pauses,
-        clock: &Clock,
+        connector: Connector,
+        unknown_folders: UnknownFolders,
+        hints: mpsc::Sender<Hint>,
     ) -> Self {
-        let known = load_store.clone();
         Self {
-            unknown: UnknownCheck::new(config, unknown_folders, hints, load_store.clone(), clock),
-            batch_loader: BatchLoader::new(config, target, connector, store, known, reporter.clone(), clock),
-            load_store,
-            pauses,
-            reporter,
-            clock: clock.clone(),
+            unknown: UnknownCheck::new(services, unknown_folders, hints),
+            batch_loader: BatchLoader::new(services, target, connector),
+            reporter: services.activity.reporter(Component::Load),
+            services: services.clone(),
         }
     }
 
     /// Does the one thing that is next. Records failures of S3 and Redshift, and the next steps wait for them.
     async fn step(&mut self) -> Result<Progress, Failure> {
-        let now = self.clock.now();
-        if let Some(paused) = self.pauses.report_change(now.wall) {
+        let (now, pauses) = (self.services.clock.now(), &self.services.pauses);
+        if let Some(paused) = pauses.report_change(now.wall) {
             // A pause may be for Redshift's sake: an open session would keep a cluster from being paused or resized.
             self.batch_loader.connection.close();
             // The pause itself is shown as what holds up loading.
             self.reporter.succeeded();
-            let left = self.pauses.left(&paused, now);
+            let left = pauses.left(&paused, now);
             return Ok(Progress::Hold(left.map(|left| now.steady + left.min(RECHECK_PAUSE))));
         }
         if let Some(until) = self.batch_loader.planner.held_until(now.steady) {
@@ -94,7 +83,7 @@ impl Loader {
         self.reporter.waits();
         match worked {
             Err(StepError::Fatal(fatal)) => return Err(fatal),
-            // No batch was tried. The one that would have been next shows the failure, without a count of attempts.
+            // The failure came before any attempt. It is noted for the oldest batch that is due, and counts no attempt.
             Err(StepError::Load(failure)) => {
                 // A new connection verifies the tables again.
                 self.batch_loader.connection.close();
@@ -124,8 +113,8 @@ impl Loader {
     }
 
     /// Loads until shutdown; then the attempt under way has `patience` to end by itself.
-    pub(crate) async fn run(mut self, shutdown: Shutdown, patience: Duration) -> Result<(), Failure> {
-        let clock = self.clock.clone();
+    pub(crate) async fn run(mut self, patience: Duration) -> Result<(), Failure> {
+        let Services { load_store, pauses, clock, shutdown, .. } = self.services.clone();
         while !shutdown.is_stopping() {
             let Some(step) = shutdown.within(patience, &clock, self.step()).await else {
                 // Redshift rolls the attempt back; or it was at its COMMIT, and the ledger says so at the next start.
@@ -141,8 +130,8 @@ impl Loader {
                 Progress::Hold(until) => (until, false),
             };
             tokio::select! {
-                () = self.load_store.to_load(), if by_load_store => {}
-                () = self.pauses.changed() => {}
+                () = load_store.to_load(), if by_load_store => {}
+                () = pauses.changed() => {}
                 Some(()) = OptionFuture::from(until.map(|moment| clock.sleep_until(moment))) => {}
                 () = shutdown.stopping() => {}
             }

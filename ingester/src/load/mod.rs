@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! loader ──due batches──► attempt: verify in S3 ─► one transaction in Redshift ──► load store
-//!   └─► pause · circuit breaker · connection · unknown folders
+//!   └─► pauses · circuit breaker · connection · unknown folders
 //! ```
 //! In: what the load store has due. Out: rows and ledger rows in Redshift, and loads noted as *loaded* or *retrying*. A
 //! crash leaves loads *loading*: the next process attempts them again, and the ledger tells which are loaded.
@@ -17,6 +17,5 @@ pub(crate) mod plan;
 mod circuit_breaker;
 mod connection;
 pub mod combine;
-pub(crate) mod pause;
 
 pub(crate) use loader::Loader;

@@ -3,14 +3,14 @@
 
 use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Steady};
-use shared::config::Ingester;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadEvent, LoadState};
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 
 use crate::failure::{LoadFailure, Scope};
 use crate::load_store::LoadStore;
+use crate::services::Services;
 
 use super::circuit_breaker::{CircuitBreaker, Past};
 use super::plan::{self, Bounds, Isolated, Next};
@@ -28,9 +28,10 @@ pub(super) struct Planner {
 }
 
 impl Planner {
-    pub(super) fn new(config: &Ingester, load_store: LoadStore, reporter: Reporter, clock: &Clock) -> Self {
+    pub(super) fn new(services: &Services) -> Self {
+        let config = &services.config.ingester;
         Self {
-            load_store,
+            load_store: services.load_store.clone(),
             bounds: Bounds {
                 batches: config.batches_per_copy,
                 rows: config.rows_per_copy,
@@ -39,9 +40,9 @@ impl Planner {
             },
             isolated: Isolated::default(),
             breaker: CircuitBreaker::new(config.retry_first.0, config.retry_max.0),
-            reporter,
+            reporter: services.activity.reporter(Component::Load),
             alert_after: config.alert_after,
-            clock: clock.clone(),
+            clock: services.clock.clone(),
         }
     }
 
@@ -106,24 +107,28 @@ impl Planner {
             let why = failure.to_string();
             moves.push((batch, LoadEvent::Failed { next, class: failure.class, why }));
         }
-        let together = moves.len();
+        let noted = Noted { first, together: moves.len(), failures, alert: failures >= self.alert_after };
         if !moves.is_empty() {
             self.load_store.note_all(moves).await?;
         }
-        report(failure, scope, first, together, (failures, failures >= self.alert_after));
+        report(failure, scope, &noted);
         Ok(())
     }
 }
 
-/// Logs a failure of `together` batches, as loudly as it concerns an operator. `first` is the oldest of them and its
-/// retry; `alert` says that it failed `failures` times, which needs an operator.
-fn report(
-    failure: &LoadFailure,
-    scope: Scope,
+/// Of which batches a failure was noted.
+struct Noted {
+    /// The oldest of them, and its retry.
     first: Option<(BatchId, DateTime<Utc>)>,
     together: usize,
-    (failures, alert): (u32, bool),
-) {
+    failures: u32,
+    /// Whether it failed so often that it needs an operator.
+    alert: bool,
+}
+
+/// Logs a failure, as loudly as it concerns an operator.
+fn report(failure: &LoadFailure, scope: Scope, noted: &Noted) {
+    let Noted { first, together, failures, alert } = *noted;
     let batch = first.map(|(batch, _)| tracing::field::display(batch));
     let next = first.map(|(_, next)| tracing::field::display(next.format("%H:%M:%S%.3f")));
     let together = (together > 1).then_some(together);
@@ -147,7 +152,7 @@ fn report(
 mod tests {
     use std::time::Duration;
 
-    use state::status::activity::{Activity, Component};
+    use state::status::activity::Activity;
 
     use super::*;
     use crate::facts::folder::tests::seal;

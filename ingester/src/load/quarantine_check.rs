@@ -3,19 +3,17 @@
 
 use std::time::Duration;
 
-use shared::clock::{Clock, Steady};
-use shared::config::Config;
+use shared::clock::Steady;
 use shared::exit::Failure;
 use shared::ids::BatchId;
-use shared::object_store::ObjectStore;
 use shared::seal::Seal;
 use state::loads::{ErrorClass, Load};
 
 use crate::failure::{LoadFailure, Scope, StepError};
-use crate::load_store::LoadStore;
-use crate::quarantine::{LEFT_OVER, Quarantine, load_good_rows, tidy};
+use crate::quarantine::{LEFT_OVER, Quarantine, Warehouse, load_good_rows, tidy};
 use crate::redshift::transaction::{How, LoadedBatch};
 use crate::redshift::{ledger_mark, quarantine_release};
+use crate::services::Services;
 
 use super::connection::Connection;
 
@@ -25,18 +23,16 @@ pub(super) const ASKED_AT_ONCE: usize = 500;
 const INTERVAL: Duration = Duration::from_secs(60);
 
 pub(super) struct QuarantineCheck {
+    services: Services,
     quarantine: Quarantine,
-    store: ObjectStore,
-    load_store: LoadStore,
     /// When to [`Self::refresh`] next.
     next: Steady,
-    clock: Clock,
 }
 
 impl QuarantineCheck {
-    pub(super) fn new(config: &Config, store: ObjectStore, load_store: LoadStore, clock: &Clock) -> Self {
-        let quarantine = Quarantine::new(config);
-        Self { quarantine, store, load_store, next: clock.steady(), clock: clock.clone() }
+    pub(super) fn new(services: &Services) -> Self {
+        let quarantine = Quarantine::new(&services.config);
+        Self { quarantine, next: services.clock.steady(), services: services.clone() }
     }
 
     /// Loads a batch without the rows that Redshift refuses. A failure of S3 holds this batch only: others need no
@@ -49,11 +45,11 @@ impl QuarantineCheck {
         let (session, target) = connection.get()?;
         // Before the search writes anything to S3.
         let batch = seal.batch;
-        self.load_store.change_one(move |loads| loads.search_began(batch)).await?;
-        let redshift = (session, target, &self.clock);
-        match load_good_rows(redshift, &self.store, &self.quarantine, seal).await {
+        self.services.load_store.change_one(move |loads| loads.search_began(batch)).await?;
+        let warehouse = Warehouse { session, target, clock: &self.services.clock };
+        match load_good_rows(warehouse, &self.services.store, &self.quarantine, seal).await {
             Ok((loaded, rows, first)) => {
-                self.load_store.quarantined(seal.batch, rows, first).await?;
+                self.services.load_store.quarantined(seal.batch, rows, first).await?;
                 Ok(loaded)
             }
             Err(failure) if session.usable() => Err(LoadFailure { scope: Scope::Batch, ..failure }.into()),
@@ -72,9 +68,10 @@ impl QuarantineCheck {
         let Ok((session, target)) = connection.get() else { return Ok(Vec::new()) };
         let mut before = Vec::new();
         for LoadedBatch { batch, entered, how, .. } in loaded {
-            let Some(load) = self.load_store.get(*batch)? else { continue };
+            let Some(load) = self.services.load_store.get(*batch)? else { continue };
             if load.search_objects
-                && let Err(failure) = tidy(session, target, &self.store, &self.quarantine, *entered).await
+                && let Err(failure) =
+                    tidy(session, target, &self.services.store, &self.quarantine, *entered).await
             {
                 if !session.usable() {
                     return Err(failure.into());
@@ -90,7 +87,7 @@ impl QuarantineCheck {
         let mut wrong = Vec::new();
         for (load, entered) in before {
             let Some(entry) = entries.iter().find(|entry| entry.batch == entered) else { continue };
-            self.load_store.quarantined(load.batch, entry.rows, None).await?;
+            self.services.load_store.quarantined(load.batch, entry.rows, None).await?;
             if entry.sealed() != load.rows {
                 let why = format!(
                     "the ledger says that {} rows of it are loaded, {} were in the table and {} are in quarantine, its \
@@ -106,20 +103,20 @@ impl QuarantineCheck {
     }
 
     pub(super) fn refresh_soon(&mut self) {
-        self.next = self.clock.steady();
+        self.next = self.services.clock.steady();
     }
 
     /// Asks the ledger at an interval, when there is something to do anyway, whether rows in quarantine were loaded
     /// meanwhile: `ingester replay` may run on another machine, and reports to its own ingester only.
     pub(super) async fn refresh(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let now = self.clock.steady();
+        let now = self.services.clock.steady();
         let Some((session, target)) = connection.get().ok().filter(|_| now >= self.next) else {
             return Ok(());
         };
         self.next = now + INTERVAL;
         let mut known = Vec::new();
-        for batch in self.load_store.in_quarantine(ASKED_AT_ONCE) {
-            known.extend(self.load_store.get(batch)?);
+        for batch in self.services.load_store.in_quarantine(ASKED_AT_ONCE) {
+            known.extend(self.services.load_store.get(batch)?);
         }
         let ids: Vec<BatchId> = known.iter().map(Load::ledger_id).collect();
         match quarantine_release::fetch_entries(session, target, &ids).await {
@@ -130,7 +127,7 @@ impl QuarantineCheck {
                     if let Some(entry) =
                         entry.filter(|entry| !load.search_objects && load.quarantined != entry.rows)
                     {
-                        self.load_store.quarantined(load.batch, entry.rows, None).await?;
+                        self.services.load_store.quarantined(load.batch, entry.rows, None).await?;
                     }
                 }
             }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use shared::clock::Clock;
-use shared::config::{Archive, Config};
+use shared::config::Archive;
 use shared::ids::Instance;
 use state::loads::Load;
 use tokio::sync::mpsc;
@@ -11,7 +11,9 @@ use crate::facts::unknown_folders::{Hint, UnknownFolders};
 use crate::failure::StepError;
 use crate::load_store::LoadStore;
 use crate::redshift::Rows;
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
+use crate::services::Services;
 
 use super::connection::Connection;
 use super::quarantine_check::ASKED_AT_ONCE;
@@ -26,15 +28,9 @@ pub(super) struct UnknownCheck {
 }
 
 impl UnknownCheck {
-    pub(super) fn new(
-        config: &Config,
-        folders: UnknownFolders,
-        hints: mpsc::Sender<Hint>,
-        load_store: LoadStore,
-        clock: &Clock,
-    ) -> Self {
-        let keep = config.ingester.archive == Archive::Keep;
-        Self { folders, hints, load_store, keep, clock: clock.clone() }
+    pub(super) fn new(services: &Services, folders: UnknownFolders, hints: mpsc::Sender<Hint>) -> Self {
+        let Services { config, load_store, clock, .. } = services.clone();
+        Self { folders, hints, load_store, keep: config.ingester.archive == Archive::Keep, clock }
     }
 
     /// Asks about the oldest folders with one statement.
@@ -45,7 +41,7 @@ impl UnknownCheck {
         if asked.is_empty() {
             return Ok(());
         }
-        let rows = session.run(&target.select_entries(&asked)).await.doing("reading the ledger")?;
+        let rows = session.run(&target.select_entries(&asked)).await.doing(Doing::ReadLedger)?;
         let loaded = ledger_rows(&rows, self.clock.wall());
         for batch in asked {
             match loaded.iter().find(|load| load.batch == batch) {

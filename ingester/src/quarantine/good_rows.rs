@@ -1,4 +1,6 @@
-use shared::clock::Clock;
+//! Loads a batch whose COPY met a load error: finds the rows that Redshift refuses, puts them into quarantine, and loads the
+//! others.
+
 use shared::ids::BatchId;
 use shared::layout;
 use shared::object_store::ObjectStore;
@@ -6,15 +8,17 @@ use shared::seal::{Seal, SealedFile};
 use state::loads::{ErrorClass, Refused};
 
 use crate::failure::LoadFailure;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::transaction::{Loaded, LoadedBatch, Loading, Part, load};
-use crate::redshift::{Session, Target, errors, redact};
+use crate::redshift::{Session, Target, redact};
 
 use super::row_files::{RowFile, RowFiles};
 use super::search::BadRowSearch;
 use super::set::{Quarantine, Set};
 use super::tidy::{LEFT_OVER, drop_scratch, tidy};
-use super::trial::How;
+use super::trial::{How, Warehouse};
 
 /// Loads the batch of `seal`, whose COPY met a load error, without the rows that are refused. Returns how the ledger has
 /// it, how many rows the ledger counts in quarantine, and what Redshift said of the first.
@@ -22,14 +26,15 @@ use super::trial::How;
 /// On failure the batch is probably not loaded: Redshift refused too many rows, or Redshift or S3 failed. It is safe to
 /// retry: nothing is loaded twice.
 pub(crate) async fn load_good_rows(
-    (session, target, clock): (&Session, &Target, &Clock),
+    warehouse: Warehouse<'_>,
     store: &ObjectStore,
     quarantine: &Quarantine,
     seal: &Seal,
 ) -> Result<(LoadedBatch, u64, Option<Refused>), LoadFailure> {
-    let target = &target.for_rows_of(seal);
+    let (session, target) = (warehouse.session, &warehouse.target.for_rows_of(seal));
+    let warehouse = Warehouse { target, ..warehouse };
     let id = ledger_id(session, target, seal).await?;
-    let loaded = search_and_load((session, target, clock), store, quarantine, (seal, id)).await;
+    let loaded = search_and_load(warehouse, store, quarantine, seal, id).await;
     if loaded.as_ref().is_err_and(|failure| failure.class == ErrorClass::Data) {
         drop_scratch(store, &quarantine.scratch(id)).await;
     }
@@ -45,8 +50,7 @@ pub(crate) async fn load_good_rows(
 }
 
 async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<BatchId, LoadFailure> {
-    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
-    let entries = entries.map_err(|failure| errors::load_failure(&failure, "reading the ledger"))?;
+    let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await.doing(Doing::ReadLedger)?;
     Ok(match ledger_lookup::find(seal, &entries) {
         InLedger::No => seal.batch,
         InLedger::Yes(row) => row.id,
@@ -55,11 +59,13 @@ async fn ledger_id(session: &Session, target: &Target, seal: &Seal) -> Result<Ba
 }
 
 async fn search_and_load(
-    (session, target, clock): (&Session, &Target, &Clock),
+    warehouse: Warehouse<'_>,
     store: &ObjectStore,
     quarantine: &Quarantine,
-    (seal, id): (&Seal, BatchId),
+    seal: &Seal,
+    id: BatchId,
 ) -> Result<(LoadedBatch, u64, Option<Refused>), LoadFailure> {
+    let Warehouse { session, target, .. } = warehouse;
     let from = layout::folder(&target.to_ingest, seal.batch);
     let file = |SealedFile { name, rows, bytes, crc32, .. }: &SealedFile| RowFile {
         key: format!("{from}{name}"),
@@ -69,7 +75,7 @@ async fn search_and_load(
     };
     let files = seal.files.iter().map(file).collect();
     let files = RowFiles::new(store, files, seal.compression, quarantine.scratch(id));
-    let mut search = BadRowSearch::new((session, target, clock), files, Some(quarantine.max_share));
+    let mut search = BadRowSearch::new(warehouse, files, Some(quarantine.max_share));
     let mut how = How::NoLoad;
     loop {
         search.search(how).await?;
@@ -102,7 +108,7 @@ async fn search_and_load(
                 let before = || LoadedBatch::before(seal.batch, id, 0);
                 return Ok((loaded.into_iter().next().unwrap_or_else(before), quarantined, told));
             }
-            // One batch is never to be loaded alone.
+            // Of a COPY of one batch, none is isolated.
             Ok(Loaded::Isolated(_)) => {
                 return Err(LoadFailure::of_batch(ErrorClass::Passing, "it was to be loaded with others"));
             }

@@ -36,3 +36,4 @@ pub(crate) use good_rows::load_good_rows;
 pub(crate) use row_files::is_of_search;
 pub(crate) use set::{Quarantine, SCRATCH};
 pub(crate) use tidy::{LEFT_OVER, tidy};
+pub(crate) use trial::Warehouse;

@@ -7,18 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use shared::clock::Clock;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::load_errors::Report;
-use crate::redshift::{Session, Target, redact};
+use crate::redshift::redact;
 
 use super::csv::value;
 use super::reports::{Counting, located};
 use super::row_files::{RowFiles, RowRange};
 use super::set::{MAX_BYTES, Refusal};
-use super::trial::{How, Refused, Trials, Why};
+use super::trial::{How, RefusedTrial, Trials, Warehouse, Why};
 
 /// Tries of one search at most. With readable tables of load errors a handful is enough.
 const MAX_TRIES: u32 = 3_000;
@@ -34,12 +33,8 @@ pub(crate) struct BadRowSearch<'a> {
 }
 
 impl<'a> BadRowSearch<'a> {
-    pub(crate) fn new(
-        (session, target, clock): (&'a Session, &'a Target, &'a Clock),
-        files: RowFiles,
-        max_share: Option<f64>,
-    ) -> Self {
-        let trials = Trials::new(session, target, clock);
+    pub(crate) fn new(warehouse: Warehouse<'a>, files: RowFiles, max_share: Option<f64>) -> Self {
+        let trials = Trials::new(warehouse);
         Self { trials, files, max_share, refused: BTreeMap::new(), counting: None }
     }
 
@@ -80,7 +75,7 @@ impl<'a> BadRowSearch<'a> {
 
     pub(crate) async fn bad_rows(&mut self) -> Result<(Vec<u8>, Vec<Refusal>), LoadFailure> {
         let (mut bytes, mut refusals) = (Vec::new(), Vec::new());
-        let columns = &self.trials.target.columns;
+        let columns = &self.trials.warehouse.target.columns;
         for ((file, number), why) in &self.refused {
             let (line, row) = self.files.row(*file, *number).await?;
             let position = why.column.as_ref().and_then(|name| columns.iter().position(|one| one == name));
@@ -161,7 +156,7 @@ impl<'a> BadRowSearch<'a> {
     }
 
     /// Tries a group; None if nothing of it is refused.
-    async fn attempt(&mut self, group: &[RowRange], how: How) -> Result<Option<Refused>, LoadFailure> {
+    async fn attempt(&mut self, group: &[RowRange], how: How) -> Result<Option<RefusedTrial>, LoadFailure> {
         let placed = self.place(group).await?;
         if placed.is_empty() {
             return Ok(None);
@@ -174,7 +169,7 @@ impl<'a> BadRowSearch<'a> {
             )));
         }
         let manifest = self.manifest(&placed).await?;
-        self.trials.run(how, (&manifest, self.files.compression), &placed).await
+        self.trials.run(how, &manifest, self.files.compression, &placed).await
     }
 
     /// Notes the rows that are named, as far as they are certain; false if there are none.
@@ -197,7 +192,7 @@ impl<'a> BadRowSearch<'a> {
                 let (line, row) = located(&ends, report.line);
                 let line = line.and_then(|at| left.get(at).copied());
                 let row = row.and_then(|at| left.get(at).copied());
-                self.note(range.file, (line, row), report, how).await?;
+                self.note(range.file, line, row, report, how).await?;
             }
         }
         Ok(self.refused.len() > known)
@@ -207,7 +202,8 @@ impl<'a> BadRowSearch<'a> {
     async fn note(
         &mut self,
         file: usize,
-        (line, row): (Option<usize>, Option<usize>),
+        line: Option<usize>,
+        row: Option<usize>,
         report: &Report,
         how: How,
     ) -> Result<(), LoadFailure> {

@@ -22,7 +22,7 @@ use shared::config::Config;
 use shared::ids::BatchId;
 use shared::json_fault::json_fault;
 use shared::layout::{self, Compression};
-use shared::object_store::{ObjectStore, SMALL, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError, SMALL};
 use state::loads::ErrorClass;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -110,7 +110,7 @@ pub(crate) struct Set {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BadSet {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ObjectStoreError),
     #[error("{0}: {1}")]
     Damaged(String, String),
 }

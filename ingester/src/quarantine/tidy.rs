@@ -4,11 +4,12 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 
 use crate::failure::LoadFailure;
+use crate::redshift::lock::{self, Done};
 use crate::redshift::quarantine_release::{Entry, fetch_entries};
-use crate::redshift::{Session, Target, lock};
+use crate::redshift::{Session, Target};
 
 use super::row_files::is_of_search;
 use super::set::{self, Quarantine};
@@ -37,14 +38,15 @@ pub(crate) async fn tidy(
     batch: BatchId,
 ) -> Result<Option<Entry>, LoadFailure> {
     let own = layout::folder(&quarantine.prefix, batch);
+    let folders = store.folders(&own).await?;
     let tidied = async {
-        let folders = store.folders(&own).await?;
-        lock::begin(session, target).await?;
-        let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else { return Ok(None) };
+        let Some(entry) = fetch_entries(session, target, &[batch]).await?.pop() else {
+            return Ok(Done::Nothing(None));
+        };
         let counts = match &entry.set {
             Some(name) if entry.rows > 0 => Some(set::folder(&quarantine.prefix, batch, name)),
             // Rows are in quarantine and it is unknown which: needs an operator.
-            None if entry.rows > 0 => return Ok(Some(entry)),
+            None if entry.rows > 0 => return Ok(Done::Nothing(Some(entry))),
             _ => None,
         };
         for folder in folders {
@@ -52,11 +54,9 @@ pub(crate) async fn tidy(
                 delete_all(store, &folder, set::is_of_set).await?;
             }
         }
-        Ok::<_, LoadFailure>(Some(entry))
-    }
-    .await;
-    session.roll_back().await;
-    let entry = tidied?;
+        Ok::<_, LoadFailure>(Done::Nothing(Some(entry)))
+    };
+    let entry = lock::within(session, target, tidied).await?;
     if entry.is_some() {
         delete_all(store, &quarantine.scratch(batch), is_of_search).await?;
     }
@@ -64,7 +64,11 @@ pub(crate) async fn tidy(
 }
 
 /// Deletes the objects of a folder that are ours by their names.
-async fn delete_all(store: &ObjectStore, folder: &str, ours: fn(&str) -> bool) -> Result<(), StoreError> {
+async fn delete_all(
+    store: &ObjectStore,
+    folder: &str,
+    ours: fn(&str) -> bool,
+) -> Result<(), ObjectStoreError> {
     let objects = store.list_where(folder, ours).await?;
     let deletes = objects.into_iter().map(|object| async move { store.delete(&object.key).await });
     stream::iter(deletes).buffer_unordered(AT_ONCE).try_collect().await

@@ -7,6 +7,7 @@ use shared::layout::Compression;
 use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
+use crate::redshift::doing::Doing;
 use crate::redshift::load_errors::{Before, Report};
 use crate::redshift::{Session, SqlFailure, Target, errors};
 
@@ -35,42 +36,49 @@ impl From<&Report> for Why {
     }
 }
 
-pub(super) struct Refused {
+pub(super) struct RefusedTrial {
     /// What the tables of load errors say, each with the number of the file it is about.
     pub reports: Vec<(usize, Report)>,
     message: String,
 }
 
-impl Refused {
+impl RefusedTrial {
     pub(super) fn why(&self) -> Why {
         let message = || Why { column: None, code: None, reason: self.message.clone() };
         self.reports.first().map_or_else(message, |(_, report)| report.into())
     }
 }
 
+/// Where rows are tried and loaded.
+#[derive(Clone, Copy)]
+pub(crate) struct Warehouse<'a> {
+    pub(crate) session: &'a Session,
+    pub(crate) target: &'a Target,
+    pub(crate) clock: &'a Clock,
+}
+
 pub(super) struct Trials<'a> {
-    session: &'a Session,
-    pub target: &'a Target,
-    clock: &'a Clock,
+    pub warehouse: Warehouse<'a>,
     pub count: u32,
     /// Waits for the tables that brought nothing.
     in_vain: u32,
 }
 
 impl<'a> Trials<'a> {
-    pub(super) fn new(session: &'a Session, target: &'a Target, clock: &'a Clock) -> Self {
-        Self { session, target, clock, count: 0, in_vain: 0 }
+    pub(super) fn new(warehouse: Warehouse<'a>) -> Self {
+        Self { warehouse, count: 0, in_vain: 0 }
     }
 
     /// Tries the objects that `manifest` names; `placed` has their keys, each with its file. None if nothing is refused.
     pub(super) async fn run(
         &mut self,
         how: How,
-        (manifest, compression): (&str, Compression),
+        manifest: &str,
+        compression: Compression,
         placed: &[(usize, String)],
-    ) -> Result<Option<Refused>, LoadFailure> {
+    ) -> Result<Option<RefusedTrial>, LoadFailure> {
         self.count += 1;
-        let (session, target) = (self.session, self.target);
+        let Warehouse { session, target, .. } = self.warehouse;
         let url = |(file, key): &(usize, String)| (*file, format!("s3://{}/{key}", target.bucket));
         let urls: Vec<_> = placed.iter().map(url).collect();
         let before = Before::read(session).await;
@@ -78,31 +86,31 @@ impl<'a> Trials<'a> {
             How::NoLoad => {
                 if before.tells() {
                     let all = session.run(&target.find_refused(manifest, compression)).await;
-                    refusal(all, "COPY … NOLOAD")?;
+                    refusal(all, Doing::CopyNoLoad)?;
                     // What an earlier try met may come to the tables as late as this, and names other objects.
                     let reports = attribute(before.since(session).await, &urls);
                     if !reports.is_empty() {
-                        return Ok(Some(Refused { reports, message: String::new() }));
+                        return Ok(Some(RefusedTrial { reports, message: String::new() }));
                     }
                 }
-                refusal(session.run(&target.has_refused(manifest, compression)).await, "COPY … NOLOAD")?
+                refusal(session.run(&target.has_refused(manifest, compression)).await, Doing::CopyNoLoad)?
             }
             How::RolledBack => {
-                refusal(session.run("BEGIN").await, "BEGIN")?;
+                refusal(session.run("BEGIN").await, Doing::Begin)?;
                 let copied = session.run(&target.copy(manifest, compression)).await;
                 session.roll_back().await;
-                refusal(copied, "COPY, to be rolled back")?
+                refusal(copied, Doing::CopyToRollBack)?
             }
         };
         let Some(message) = refused else { return Ok(None) };
         let reports = attribute(self.late_reports(&before).await, &urls);
-        Ok(Some(Refused { reports, message }))
+        Ok(Some(RefusedTrial { reports, message }))
     }
 
     async fn late_reports(&mut self, before: &Before) -> Vec<Report> {
         for wait in LATE {
-            self.clock.sleep(wait).await;
-            let reports = before.since(self.session).await;
+            self.warehouse.clock.sleep(wait).await;
+            let reports = before.since(self.warehouse.session).await;
             if !reports.is_empty() || !before.tells() || self.in_vain >= 2 {
                 return reports;
             }
@@ -113,7 +121,7 @@ impl<'a> Trials<'a> {
 }
 
 /// The message, if rows were refused; any other failure is one.
-fn refusal<T>(answer: Result<T, SqlFailure>, doing: &str) -> Result<Option<String>, LoadFailure> {
+fn refusal<T>(answer: Result<T, SqlFailure>, doing: Doing) -> Result<Option<String>, LoadFailure> {
     let Err(failure) = answer else { return Ok(None) };
     let failure = errors::load_failure(&failure, doing);
     if failure.class == ErrorClass::Data { Ok(Some(failure.why)) } else { Err(failure) }

@@ -17,6 +17,12 @@ pub enum SqlFailure {
         /// The DETAIL, a block with `code:` and `context:` among its lines.
         detail: String,
     },
+    /// AWS gave out no password, so that there is no connection.
+    NoPassword {
+        /// The action of AWS that was asked for one.
+        action: &'static str,
+        why: String,
+    },
     /// There was no answer, or no connection in the first place.
     Lost(String),
 }
@@ -44,6 +50,7 @@ impl SqlFailure {
 impl fmt::Display for SqlFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoPassword { action, why } => write!(f, "{action} gave no password: {why}"),
             Self::Lost(why) => f.write_str(why),
             Self::Refused { message, .. } => {
                 f.write_str(&redact::message(message.trim()))?;

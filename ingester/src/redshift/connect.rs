@@ -138,7 +138,7 @@ impl Connector {
                 "cannot connect to Redshift at {} (redshift.host, redshift.port): {why}",
                 self.place
             )),
-            refused @ SqlFailure::Refused { .. } => refused,
+            failure @ (SqlFailure::Refused { .. } | SqlFailure::NoPassword { .. }) => failure,
         })
     }
 }

@@ -6,7 +6,7 @@ use state::loads::ErrorClass::{self, Configuration, Data, Incomplete, Passing};
 
 use crate::failure::{IN_ARCHIVE_ADVICE, LoadFailure, Pace, Scope};
 use crate::redshift::answer::SqlFailure;
-use crate::redshift::server::LOCK;
+use crate::redshift::doing::Doing;
 
 /// What an error means; its fields are those of a [`LoadFailure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +66,8 @@ const fn slowly(advice: &'static str) -> Verdict {
     Verdict { advice, pace: Pace::Slow, ..PASSES }
 }
 
-/// It needs an operator; nothing is loaded until then.
-const fn mend(advice: &'static str) -> Verdict {
+/// It needs an operator. Until then nothing is loaded, or not this batch if the scope is the batch.
+const fn needs_operator(advice: &'static str) -> Verdict {
     Verdict { class: Configuration, advice, pace: Pace::Slow, ..PASSES }
 }
 
@@ -75,7 +75,7 @@ const fn mend(advice: &'static str) -> Verdict {
 const ROWS_REFUSED: Verdict = Verdict {
     class: Data,
     scope: Scope::Batch,
-    ..mend("see the reason; correct the schema, or alter the table so that the rows fit")
+    ..needs_operator("see the reason; correct the schema, or alter the table so that the rows fit")
 };
 
 impl Verdict {
@@ -114,7 +114,6 @@ const IAM_CREDENTIAL: &str =
 const CLUSTER: &str = "check redshift.cluster and redshift.region";
 const WORKGROUP: &str = "check redshift.workgroup and redshift.region";
 const IAM_KEYS: &str = "check redshift.user, redshift.database, redshift.cluster and redshift.workgroup: AWS does not take one of them";
-const PASSWORD: &str = "gave no password";
 const SQL: &str = "this statement should have been right: check the names in [redshift] and report it";
 const SPACE: &str = "free space in the cluster or resize it";
 const LIMIT: &str =
@@ -139,40 +138,42 @@ const USAGE: &str = "raise the usage limit of the workgroup, or wait until its p
 const S3: &str = "s3serviceexception";
 const CERTIFICATE: &str = "invalid peer certificate";
 
-/// Read from the top; the first line that fits decides.
+/// What AWS answers to the request for a password. The rest passes: throttling, a fault of AWS, no answer, a session that
+/// is renewed by itself.
+const PASSWORD_RULES: &[Rule] = &[
+    text(&["accessdenied", "not authorized"], needs_operator(IAM_RIGHTS)),
+    text(&["no aws credentials", "invalidclienttokenid"], needs_operator(IAM_CREDENTIAL)),
+    text(&["unrecognizedclient", "signature", "requestexpired"], needs_operator(IAM_CREDENTIAL)),
+    text(&["missingauthenticationtoken"], needs_operator(IAM_CREDENTIAL)),
+    text(&["clusternotfound"], needs_operator(CLUSTER)),
+    text(&["resourcenotfound"], needs_operator(WORKGROUP)),
+    text(&["validation", "invalidparameter", "unsupportedoperation"], needs_operator(IAM_KEYS)),
+];
+
+/// What Redshift answers. Read from the top; the first line that fits decides.
 const RULES: &[Rule] = &[
-    // What AWS answered to the request for a password.
-    both(PASSWORD, &["accessdenied", "not authorized"], mend(IAM_RIGHTS)),
-    both(PASSWORD, &["no aws credentials", "invalidclienttokenid"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["unrecognizedclient", "signature", "requestexpired"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["missingauthenticationtoken"], mend(IAM_CREDENTIAL)),
-    both(PASSWORD, &["clusternotfound"], mend(CLUSTER)),
-    both(PASSWORD, &["resourcenotfound"], mend(WORKGROUP)),
-    both(PASSWORD, &["validation", "invalidparameter", "unsupportedoperation"], mend(IAM_KEYS)),
-    // Throttling, a fault of AWS, no answer, a session that is renewed by itself.
-    text(&[PASSWORD], PASSES),
     both("load into table", &["failed"], ROWS_REFUSED),
     // At the INSERT of a staged load: the temporary table may not have NOT NULL, and may be wider.
     text(&["cannot insert a null value into column", "value too long for"], ROWS_REFUSED),
     state(&["23502"], ROWS_REFUSED),
     // The role, and S3 as the role sees it. S3 answers 403 also for what is missing, if the role may not list.
-    text(&["not authorized to get credentials of role", "not authorized to assume"], mend(ROLE)),
-    text(&["is not associated to cluster"], mend(ROLE)),
-    code(&[30000], mend(ROLE)),
+    text(&["not authorized to get credentials of role", "not authorized to assume"], needs_operator(ROLE)),
+    text(&["is not associated to cluster"], needs_operator(ROLE)),
+    code(&[30000], needs_operator(ROLE)),
     // With what follows: the letters alone also stand in a request id now and then, which is base64.
-    both(S3, &["kms:", "kms."], mend(KEY)),
+    both(S3, &["kms:", "kms."], needs_operator(KEY)),
     both(S3, &["invalidobjectstate"], Verdict { advice: IN_ARCHIVE_ADVICE, ..NOT_AS_SEALED }),
     both(S3, &["expiredtoken", "requesttimeout"], PASSES),
     // "because no resource-based policy allows" speaks of the role too: within an account its own policy is enough.
-    both(S3, &["explicit deny in a resource-based policy"], mend(BUCKET_POLICY).at_s3()),
-    both(S3, &["status 403", "accessdenied"], mend(READ).at_s3()),
-    both(S3, &["invalidaccesskeyid"], mend(ROLE)),
+    both(S3, &["explicit deny in a resource-based policy"], needs_operator(BUCKET_POLICY).at_s3()),
+    both(S3, &["status 403", "accessdenied"], needs_operator(READ).at_s3()),
+    both(S3, &["invalidaccesskeyid"], needs_operator(ROLE)),
     // Redshift says this also when the role may not see whether the manifest is there.
-    text(&["requires full path of an s3 object"], mend(READ).at_s3()),
-    both(S3, &["status 301"], mend(REGION)),
-    text(&["must be addressed using the specified endpoint", "different region"], mend(REGION)),
-    text(&["authorizationheadermalformed"], mend(REGION)),
-    both(S3, &["nosuchbucket"], mend(BUCKET)),
+    text(&["requires full path of an s3 object"], needs_operator(READ).at_s3()),
+    both(S3, &["status 301"], needs_operator(REGION)),
+    text(&["must be addressed using the specified endpoint", "different region"], needs_operator(REGION)),
+    text(&["authorizationheadermalformed"], needs_operator(REGION)),
+    both(S3, &["nosuchbucket"], needs_operator(BUCKET)),
     both("s3 prefix", &["does not exist"], NOT_AS_SEALED.at_s3()),
     both(S3, &["status 404"], NOT_AS_SEALED.at_s3()),
     both("mandatory file", &["not found"], NOT_AS_SEALED.at_s3()),
@@ -201,31 +202,34 @@ const RULES: &[Rule] = &[
     text(&["usage limit"], slowly(USAGE)),
     text(&["by wlm", "statement timeout"], Verdict { advice: LIMIT, ..PASSES }),
     text(&["on user's request"], Verdict { advice: CANCELLED, ..PASSES }),
-    text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], mend(TABLES)),
-    both("does not exist", &["relation", "column", "schema"], mend(TABLES)),
-    both("does not exist", &["database"], mend(LOGIN)),
-    both("permission denied", &["temporary table"], mend(TEMP)),
-    text(&["permission denied", "must be owner"], mend(RIGHTS)),
-    text(&["password authentication failed"], mend(LOGIN)),
-    text(&["unknown authentication tag", "unsupported authentication method"], mend(MD5)),
-    both(CERTIFICATE, &["not valid for name"], mend(HOST_NAME)),
-    both(CERTIFICATE, &["expired", "not valid yet"], mend(VALIDITY)),
-    text(&[CERTIFICATE], mend(AUTHORITY)),
-    text(&["server does not support tls"], mend(NO_TLS)),
-    both("no pg_hba.conf entry", &["ssl off"], mend(TLS_WANTED)),
-    state(&["42P01", "42703", "3F000"], mend(TABLES)),
-    state(&["42501"], mend(RIGHTS)),
-    state(&["28", "3D000"], mend(LOGIN)),
-    state(&["42601"], mend(SQL)),
+    text(&["nonexistent table", "cannot copy into view", "cannot copy to view"], needs_operator(TABLES)),
+    both("does not exist", &["relation", "column", "schema"], needs_operator(TABLES)),
+    both("does not exist", &["database"], needs_operator(LOGIN)),
+    both("permission denied", &["temporary table"], needs_operator(TEMP)),
+    text(&["permission denied", "must be owner"], needs_operator(RIGHTS)),
+    text(&["password authentication failed"], needs_operator(LOGIN)),
+    text(&["unknown authentication tag", "unsupported authentication method"], needs_operator(MD5)),
+    both(CERTIFICATE, &["not valid for name"], needs_operator(HOST_NAME)),
+    both(CERTIFICATE, &["expired", "not valid yet"], needs_operator(VALIDITY)),
+    text(&[CERTIFICATE], needs_operator(AUTHORITY)),
+    text(&["server does not support tls"], needs_operator(NO_TLS)),
+    both("no pg_hba.conf entry", &["ssl off"], needs_operator(TLS_WANTED)),
+    state(&["42P01", "42703", "3F000"], needs_operator(TABLES)),
+    state(&["42501"], needs_operator(RIGHTS)),
+    state(&["28", "3D000"], needs_operator(LOGIN)),
+    state(&["42601"], needs_operator(SQL)),
     // Connection, resources, an operator: inherited from PostgreSQL.
     state(&["08", "40", "53", "57"], PASSES),
 ];
 
 /// What a failure means. A connection that is lost for a reason the table does not know passes.
 pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
-    let (message, sqlstate, otherwise) = match failure {
-        SqlFailure::Refused { state, message, .. } => (message.to_lowercase(), state.as_str(), UNKNOWN),
-        SqlFailure::Lost(why) => (why.to_lowercase(), "", PASSES),
+    let (rules, message, sqlstate, otherwise) = match failure {
+        SqlFailure::Refused { state, message, .. } => {
+            (RULES, message.to_lowercase(), state.as_str(), UNKNOWN)
+        }
+        SqlFailure::NoPassword { why, .. } => (PASSWORD_RULES, why.to_lowercase(), "", PASSES),
+        SqlFailure::Lost(why) => (RULES, why.to_lowercase(), "", PASSES),
     };
     let number = failure.code().or_else(|| message.trim().parse().ok());
     let fits = |rule: &&Rule| {
@@ -234,26 +238,26 @@ pub(crate) fn judge(failure: &SqlFailure) -> Verdict {
             && (rule.codes.is_empty() || number.is_some_and(|number| rule.codes.contains(&number)))
             && (rule.states.is_empty() || rule.states.iter().any(|start| sqlstate.starts_with(start)))
     };
-    RULES.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
+    rules.iter().find(fits).map_or(otherwise, |rule| rule.verdict)
 }
 
 /// What a failure means that was met while `doing` something: the same words mean other things at other statements.
-pub(crate) fn judge_at(failure: &SqlFailure, doing: &str) -> Verdict {
+pub(crate) fn judge_at(failure: &SqlFailure, doing: Doing) -> Verdict {
     match judge(failure) {
         verdict if is_time_limit(failure) => Verdict { advice: out_of_time(doing), ..verdict },
         // No row of the batch is written there: the ledger is not as it should be.
-        Verdict { class: Data, .. } if doing.contains("the ledger") => mend(TABLES),
+        Verdict { class: Data, .. } if doing.is_at_ledger() => needs_operator(TABLES),
         verdict => verdict,
     }
 }
 
 /// Advice for [`is_time_limit`].
-fn out_of_time(doing: &str) -> &'static str {
+fn out_of_time(doing: Doing) -> &'static str {
     match doing {
-        LOCK => CANCELLED_LOCK,
-        "COMMIT" => CANCELLED_COMMIT,
-        "comparing with the table" | "INSERT of the rows that are new" => CANCELLED_STAGED,
-        _ if doing.contains("the ledger") => CANCELLED_LEDGER,
+        Doing::Lock => CANCELLED_LOCK,
+        Doing::Commit => CANCELLED_COMMIT,
+        Doing::CompareStage | Doing::InsertStage => CANCELLED_STAGED,
+        _ if doing.is_at_ledger() => CANCELLED_LEDGER,
         _ => CANCELLED,
     }
 }
@@ -266,17 +270,17 @@ pub(crate) fn is_time_limit(failure: &SqlFailure) -> bool {
 }
 
 /// Makes a load failure of a failed statement; `doing` is what it was for.
-pub(crate) trait Doing<T> {
-    fn doing(self, doing: &str) -> Result<T, LoadFailure>;
+pub(crate) trait OrLoadFailure<T> {
+    fn doing(self, doing: Doing) -> Result<T, LoadFailure>;
 }
 
-impl<T> Doing<T> for Result<T, SqlFailure> {
-    fn doing(self, doing: &str) -> Result<T, LoadFailure> {
+impl<T> OrLoadFailure<T> for Result<T, SqlFailure> {
+    fn doing(self, doing: Doing) -> Result<T, LoadFailure> {
         self.map_err(|failure| load_failure(&failure, doing))
     }
 }
 
-pub(crate) fn load_failure(failure: &SqlFailure, doing: &str) -> LoadFailure {
+pub(crate) fn load_failure(failure: &SqlFailure, doing: Doing) -> LoadFailure {
     let Verdict { class, scope, advice, pace, at_s3 } = judge_at(failure, doing);
     let why = format!("{doing}: {failure}");
     LoadFailure { scope, pace, at_s3, ..LoadFailure::of_all(class, why, advice) }

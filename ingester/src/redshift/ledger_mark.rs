@@ -13,10 +13,12 @@ use state::loads::{ErrorClass, LedgerMark};
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
+use crate::redshift::lock::{self, Done};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors::Doing, lock};
 
 const LOADED_BY_BYTES: usize = 255;
 
@@ -71,22 +73,16 @@ pub(crate) async fn read(server: &impl Server, target: &Target) -> Result<Option
 /// speaks for what came after the last of their rows; for one that has none, for everything if the table has no row
 /// either, and for nothing otherwise.
 pub async fn ensure(server: &impl Server, target: &Target) -> Result<LedgerMark, LoadFailure> {
-    if let Some(mark) = read(server, target).await.doing("reading the mark of the ledger")? {
+    if let Some(mark) = read(server, target).await.doing(Doing::ReadMark)? {
         return Ok(mark);
     }
-    lock::begin(server, target).await?;
-    let made = make(server, target).await;
-    if made.is_err() {
-        server.roll_back().await;
-    }
-    made.doing("making the mark of the ledger")
+    lock::within(server, target, async { make(server, target).await.doing(Doing::MakeMark) }).await
 }
 
-async fn make(server: &impl Server, target: &Target) -> Result<LedgerMark, SqlFailure> {
+async fn make(server: &impl Server, target: &Target) -> Result<Done<LedgerMark>, SqlFailure> {
     // Another ingester may have been faster.
     if let Some(mark) = read(server, target).await? {
-        server.roll_back().await;
-        return Ok(mark);
+        return Ok(Done::Nothing(mark));
     }
     let counted = server.run(&target.count_ledger()).await?;
     let none = |column| counted.first().trimmed(column) == Some("0");
@@ -103,7 +99,7 @@ async fn make(server: &impl Server, target: &Target) -> Result<LedgerMark, SqlFa
     let mark = LedgerMark { knows_from, pipeline: RunId::new().to_string(), table: target.table.unquoted() };
     server.run(&target.enter_mark(&mark)).await?;
     server.run("COMMIT").await?;
-    Ok(mark)
+    Ok(Done::Committed(mark))
 }
 
 /// Sets the time since which the ledger speaks for the table; None: it speaks for no time. Without `force` the time
@@ -114,12 +110,10 @@ pub(crate) async fn set_knows_from(
     to: Option<DateTime<Utc>>,
     force: bool,
 ) -> Result<KnowsFrom, LoadFailure> {
-    lock::begin(server, target).await?;
-    let set = set(server, target, to, force).await;
-    if !matches!(set, Ok(Some(KnowsFrom::Set { .. }))) {
-        server.roll_back().await;
-    }
-    set.doing("changing the mark of the ledger")?.ok_or_else(|| no_mark(target))
+    let set = async {
+        set(server, target, to, force).await.doing(Doing::ChangeMark)?.ok_or_else(|| no_mark(target))
+    };
+    lock::within(server, target, set).await
 }
 
 async fn set(
@@ -127,14 +121,14 @@ async fn set(
     target: &Target,
     to: Option<DateTime<Utc>>,
     force: bool,
-) -> Result<Option<KnowsFrom>, SqlFailure> {
+) -> Result<Option<Done<KnowsFrom>>, SqlFailure> {
     let Some(LedgerMark { knows_from: was, .. }) = read(server, target).await? else { return Ok(None) };
     if let Some(was) = was.filter(|was| to.is_some_and(|to| to < *was) && !force) {
-        return Ok(Some(KnowsFrom::Refused { was }));
+        return Ok(Some(Done::Nothing(KnowsFrom::Refused { was })));
     }
     server.run(&target.move_mark(to)).await?;
     server.run("COMMIT").await?;
-    Ok(Some(KnowsFrom::Set { was }))
+    Ok(Some(Done::Committed(KnowsFrom::Set { was })))
 }
 
 /// The failure for a ledger that no ingester of this version has met yet.

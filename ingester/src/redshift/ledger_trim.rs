@@ -9,11 +9,13 @@ use shared::seal::AHEAD;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::ledger_mark;
+use crate::redshift::lock::{self, Done};
 use crate::redshift::server::Server;
 use crate::redshift::sql::{literal, moment};
 use crate::redshift::target::{MARK, Target};
-use crate::redshift::{errors::Doing, lock};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Trimmed {
@@ -61,12 +63,11 @@ pub(crate) async fn trim(
     loaded_before: DateTime<Utc>,
     keep: &BTreeSet<BatchId>,
 ) -> Result<Trimmed, LoadFailure> {
-    lock::begin(server, target).await?;
-    let trimmed = transaction(server, target, loaded_before, keep).await;
-    if !matches!(trimmed, Ok(Some(_))) {
-        server.roll_back().await;
-    }
-    trimmed.doing("trimming the ledger")?.ok_or_else(|| ledger_mark::no_mark(target))
+    let trimmed = async {
+        let trimmed = transaction(server, target, loaded_before, keep).await.doing(Doing::TrimLedger)?;
+        trimmed.map(Done::Committed).ok_or_else(|| ledger_mark::no_mark(target))
+    };
+    lock::within(server, target, trimmed).await
 }
 
 async fn transaction(

@@ -9,8 +9,9 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::Rows;
+use crate::redshift::doing::Doing;
 use crate::redshift::errors;
-use crate::redshift::server::{LOCK, Server, read_view};
+use crate::redshift::server::{Server, read_view};
 use crate::redshift::target::Target;
 
 const HELD_ADVICE: &str = "a load that is under way ends by itself; if none is, end the session with SELECT \
@@ -43,7 +44,7 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
         return Ok(());
     };
     server.roll_back().await;
-    if doing != LOCK || !errors::is_time_limit(&failure) {
+    if doing != Doing::Lock || !errors::is_time_limit(&failure) {
         return Err(errors::load_failure(&failure, doing));
     }
     let holders = read_view(server, "svv_transactions", &target.holders()).await;
@@ -54,6 +55,30 @@ pub(crate) async fn begin(server: &impl Server, target: &Target) -> Result<(), L
     };
     let why = format!("{} could not be locked within {limit} (redshift.lock_timeout): {who}", target.lock);
     Err(LoadFailure::of_all(ErrorClass::Passing, why, advice))
+}
+
+/// How the work of a transaction ended.
+pub(crate) enum Done<T> {
+    Committed(T),
+    /// Nothing of it is to stay.
+    Nothing(T),
+}
+
+/// Runs a transaction that has the lock, and rolls it back unless `work` has committed it. Without the lock, `work` does
+/// not begin.
+pub(crate) async fn within<T, E: From<LoadFailure>>(
+    server: &impl Server,
+    target: &Target,
+    work: impl Future<Output = Result<Done<T>, E>>,
+) -> Result<T, E> {
+    begin(server, target).await?;
+    let ended = match work.await {
+        Ok(Done::Committed(value)) => return Ok(value),
+        Ok(Done::Nothing(value)) => Ok(value),
+        Err(error) => Err(error),
+    };
+    server.roll_back().await;
+    ended
 }
 
 fn describe(holders: &Rows) -> Option<String> {

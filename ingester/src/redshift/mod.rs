@@ -25,6 +25,7 @@ pub(crate) mod connect;
 mod login;
 mod session;
 mod server;
+pub(crate) mod doing;
 pub(crate) mod sql;
 mod answer;
 pub(crate) mod redact;

@@ -19,13 +19,14 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Row, SqlFailure};
-use crate::redshift::errors::Doing;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::{self, OrLoadFailure};
+use crate::redshift::lock::{self, Done};
 use crate::redshift::server::{Aborted, Server, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::literal;
 use crate::redshift::stage::{self, Staging};
 use crate::redshift::target::Target;
-use crate::redshift::{errors, lock};
 
 /// Errors a COPY with NOLOAD may meet before it stops; Redshift's maximum.
 const MAX_ERRORS: u32 = 100_000;
@@ -90,7 +91,7 @@ pub(crate) async fn fetch_entries(
         return Ok(Vec::new());
     }
     let rows = session.run(&target.select_quarantined(batches)).await;
-    Ok(rows.doing("reading the ledger")?.read(entry_of))
+    Ok(rows.doing(Doing::ReadLedger)?.read(entry_of))
 }
 
 pub(crate) async fn fetch_batches(session: &Session, target: &Target) -> Result<Vec<BatchId>, SqlFailure> {
@@ -134,11 +135,7 @@ pub(crate) async fn release(
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
 ) -> Result<Released, LoadFailure> {
-    let outcome = transaction(session, target, release, prepare).await;
-    if !matches!(outcome, Ok(Released::Applied { .. })) {
-        session.roll_back().await;
-    }
-    outcome.map_err(|failed| match failed {
+    transaction(session, target, release, prepare).await.map_err(|failed| match failed {
         Aborted::Sql(failure, doing) => errors::load_failure(&failure, doing),
         Aborted::Count { copied, .. } => {
             let why = format!("COPY loaded {copied} rows and not {}; rolled back", release.rows);
@@ -154,22 +151,24 @@ async fn transaction(
     release: &Release<'_>,
     prepare: impl AsyncFnOnce() -> Result<(), LoadFailure>,
 ) -> Result<Released, Aborted> {
-    lock::begin(server, target).await?;
-    let rows = run(server, &target.select_quarantined(&[release.batch]), "reading the ledger").await?;
-    if rows.read(entry_of).first() != Some(release.from) {
-        return Ok(Released::Changed);
-    }
-    prepare().await?;
-    let staging = Staging {
-        name: &release.batch.to_string(),
-        manifest: release.manifest,
-        compression: release.compression,
-        rows: release.rows,
+    let released = async {
+        let rows = run(server, &target.select_quarantined(&[release.batch]), Doing::ReadLedger).await?;
+        if rows.read(entry_of).first() != Some(release.from) {
+            return Ok(Done::Nothing(Released::Changed));
+        }
+        prepare().await?;
+        let staging = Staging {
+            name: &release.batch.to_string(),
+            manifest: release.manifest,
+            compression: release.compression,
+            rows: release.rows,
+        };
+        let known = stage::insert(server, target, target.comparable(), &staging).await?.known;
+        run(server, &target.release(release, known), Doing::WriteLedger).await?;
+        run(server, "COMMIT", Doing::Commit).await?;
+        Ok::<_, Aborted>(Done::Committed(Released::Applied { known }))
     };
-    let known = stage::insert(server, target, target.comparable(), &staging).await?.known;
-    run(server, &target.release(release, known), "writing the ledger").await?;
-    run(server, "COMMIT", "COMMIT").await?;
-    Ok(Released::Applied { known })
+    lock::within(server, target, released).await
 }
 
 #[cfg(test)]

@@ -7,13 +7,12 @@ use shared::clock::Clock;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::doing::Doing;
 
 /// Asks for the id of the latest COPY of the session. It is for people only, so a server that refuses it is not asked.
 pub(super) const COPY_ID: &str = "SELECT pg_last_copy_id()";
 /// Sent alone: Redshift does not run a function of the leader node together with tables.
 pub(super) const PID: &str = "SELECT pg_backend_pid()";
-/// What the LOCK of a transaction is called in [`Server::begin`].
-pub(super) const LOCK: &str = "LOCK";
 
 pub trait Server: Sync {
     /// Runs one statement. Without an answer it may have had its effect.
@@ -25,7 +24,7 @@ pub trait Server: Sync {
         &self,
         lock: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<(), (SqlFailure, &'static str)>> + Send;
+    ) -> impl Future<Output = Result<(), (SqlFailure, Doing)>> + Send;
 
     fn roll_back(&self) -> impl Future<Output = ()> + Send;
 
@@ -45,7 +44,7 @@ pub(super) async fn read_view(server: &impl Server, view: &str, sql: &str) -> Op
 #[derive(Debug)]
 pub(super) enum Aborted {
     /// And what the statement was for.
-    Sql(SqlFailure, &'static str),
+    Sql(SqlFailure, Doing),
     /// COPY counted other rows than it should.
     Count {
         copied: String,
@@ -62,17 +61,17 @@ impl From<LoadFailure> for Aborted {
     }
 }
 
-pub(super) async fn run(server: &impl Server, sql: &str, doing: &'static str) -> Result<Rows, Aborted> {
+pub(super) async fn run(server: &impl Server, sql: &str, doing: Doing) -> Result<Rows, Aborted> {
     server.run(sql).await.map_err(|failure| Aborted::Sql(failure, doing))
 }
 
 /// Runs a COPY that must find so many rows. Returns its id, if the server tells.
 pub(super) async fn copy(server: &impl Server, sql: &str, rows: u64) -> Result<Option<i64>, Aborted> {
-    run(server, sql, "COPY").await?;
-    let counted = run(server, "SELECT pg_last_copy_count()", "counting").await?;
+    run(server, sql, Doing::Copy).await?;
+    let counted = run(server, "SELECT pg_last_copy_count()", Doing::Count).await?;
     let copied = counted.single().unwrap_or("no count of").trim().to_owned();
     let query = if server.tells_copy_id() {
-        run(server, COPY_ID, "asking for the query id").await?.single().and_then(|id| id.parse().ok())
+        run(server, COPY_ID, Doing::AskQueryId).await?.single().and_then(|id| id.parse().ok())
     } else {
         None
     };
@@ -138,8 +137,8 @@ pub(crate) mod script {
             self.answered(sql)
         }
 
-        async fn begin(&self, lock: &str, _: Duration) -> Result<(), (SqlFailure, &'static str)> {
-            for (sql, doing) in [("BEGIN", "BEGIN"), (lock, "LOCK")] {
+        async fn begin(&self, lock: &str, _: Duration) -> Result<(), (SqlFailure, Doing)> {
+            for (sql, doing) in [("BEGIN", Doing::Begin), (lock, Doing::Lock)] {
                 self.answered(sql).map_err(|failure| (failure, doing))?;
             }
             Ok(())

@@ -12,8 +12,9 @@ use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, SimpleQueryMessage
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::redshift::answer::{Rows, SqlFailure};
+use crate::redshift::doing::Doing;
 use crate::redshift::redact;
-use crate::redshift::server::{COPY_ID, LOCK, Server};
+use crate::redshift::server::{COPY_ID, Server};
 
 /// How much longer than Redshift itself a client waits for a statement to end.
 const GRACE: Duration = Duration::from_secs(30);
@@ -154,7 +155,7 @@ impl Server for Session {
         Self::run(self, sql).await
     }
 
-    async fn begin(&self, lock: &str, limit: Duration) -> Result<(), (SqlFailure, &'static str)> {
+    async fn begin(&self, lock: &str, limit: Duration) -> Result<(), (SqlFailure, Doing)> {
         self.hurried.store(true, Ordering::Relaxed);
         for (sql, doing) in opening(lock, limit, self.limit) {
             self.run(&sql).await.map_err(|failure| (failure, doing))?;
@@ -183,14 +184,14 @@ impl Drop for Session {
     }
 }
 
-/// What a transaction begins with: each statement, and what it is called. The LOCK comes first and alone: the transaction
+/// What a transaction begins with: each statement, and what it is for. The LOCK comes first and alone: the transaction
 /// sees what was committed before its first statement that reads.
-fn opening(lock: &str, limit: Duration, usual: Duration) -> [(String, &'static str); 4] {
+fn opening(lock: &str, limit: Duration, usual: Duration) -> [(String, Doing); 4] {
     [
-        (time_limit(limit), "limiting the LOCK"),
-        ("BEGIN".to_owned(), "BEGIN"),
-        (lock.to_owned(), LOCK),
-        (time_limit(usual), "limiting statements"),
+        (time_limit(limit), Doing::LimitLock),
+        ("BEGIN".to_owned(), Doing::Begin),
+        (lock.to_owned(), Doing::Lock),
+        (time_limit(usual), Doing::LimitStatements),
     ]
 }
 

@@ -20,6 +20,7 @@ use shared::schema::ROW_NUMBER as NUMBER;
 use crate::redshift::answer::SqlFailure;
 use crate::redshift::catalog;
 use crate::redshift::ddl::LiveColumn;
+use crate::redshift::doing::Doing;
 use crate::redshift::server::{Aborted, Server, copy, run};
 use crate::redshift::session::Session;
 use crate::redshift::sql::{Table, ident, literal};
@@ -103,22 +104,22 @@ pub(super) async fn insert(
         return Ok(Staged { known: 0, query });
     };
     let stage = name(staging.name);
-    run(server, &target.make_stage(&stage), "CREATE TEMP TABLE").await?;
+    run(server, &target.make_stage(&stage), Doing::MakeStage).await?;
     let no_name =
-        |_| Aborted::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), "naming a stage");
+        |_| Aborted::Sql(SqlFailure::lost(format!("{stage} is no name of a table")), Doing::NameStage);
     let into = Table(stage.parse().map_err(no_name)?);
     let query = copy(server, &target.copy_into(&into, manifest, compression), rows).await?;
-    let times = run(server, &ends(&stage, by), "asking for the times of the rows").await?;
+    let times = run(server, &ends(&stage, by), Doing::ReadStageTimes).await?;
     if let Some(times) = times.first().text(0).zip(times.first().text(1)) {
-        run(server, &target.leave_out(&stage, by, times), "comparing with the table").await?;
+        run(server, &target.leave_out(&stage, by, times), Doing::CompareStage).await?;
     }
-    let left = run(server, &target.count_once(&stage, by), "counting").await?;
+    let left = run(server, &target.count_once(&stage, by), Doing::Count).await?;
     let Some(known) = left.first().get(0).and_then(|left| rows.checked_sub(left)) else {
         let why = SqlFailure::lost("no count of the rows that are left of the temporary table");
-        return Err(Aborted::Sql(why, "counting"));
+        return Err(Aborted::Sql(why, Doing::Count));
     };
-    run(server, &target.insert_once(&stage, by), "INSERT of the rows that are new").await?;
-    run(server, &drop_stage(&stage), "DROP").await?;
+    run(server, &target.insert_once(&stage, by), Doing::InsertStage).await?;
+    run(server, &drop_stage(&stage), Doing::DropStage).await?;
     Ok(Staged { known, query })
 }
 

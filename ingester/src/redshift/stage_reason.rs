@@ -11,10 +11,10 @@
 //! A hit that is sent again bears the same time, so only batches whose times overlap matter, and rows without a time
 //! cannot be compared at all.
 
-use shared::human::time;
 use std::fmt;
 
 use chrono::{DateTime, SubsecRound, Utc};
+use shared::human::time;
 use shared::ids::{BatchId, RunId};
 use shared::seal::{Compared, Seal};
 
@@ -86,12 +86,12 @@ pub(crate) fn times(seal: &Seal) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
 }
 
 /// Why each of these batches, oldest first, must be loaded alone and staged; None for those that one plain COPY can load.
-pub fn stage_reasons(seals: &[&Seal], ground: &LedgerRange) -> Vec<Option<StageReason>> {
+pub fn stage_reasons(seals: &[&Seal], range: &LedgerRange) -> Vec<Option<StageReason>> {
     let mut plain: Vec<&Seal> = Vec::new();
     let mut whys = Vec::with_capacity(seals.len());
     for seal in seals {
-        let together = plain.iter().find(|other| !isolated(seal, other));
-        let why = alone(seal, ground).or_else(|| together.map(|other| StageReason::Together(other.batch)));
+        let together = plain.iter().find(|other| may_share_hits(seal, other));
+        let why = alone(seal, range).or_else(|| together.map(|other| StageReason::Together(other.batch)));
         if why.is_none() {
             plain.push(seal);
         }
@@ -100,15 +100,15 @@ pub fn stage_reasons(seals: &[&Seal], ground: &LedgerRange) -> Vec<Option<StageR
     whys
 }
 
-fn alone(seal: &Seal, ground: &LedgerRange) -> Option<StageReason> {
+fn alone(seal: &Seal, range: &LedgerRange) -> Option<StageReason> {
     let times = times(seal);
     let Some(compared) = &seal.compared else { return times.map(|_| StageReason::NotCompared) };
     if compared.uncompared > 0 {
         return Some(StageReason::Uncompared(compared.uncompared));
     }
     let (first, last) = times?;
-    if ground.knows_from.is_none_or(|from| first < from) {
-        return Some(StageReason::Before(ground.knows_from));
+    if range.knows_from.is_none_or(|from| first < from) {
+        return Some(StageReason::Before(range.knows_from));
     }
     let strange = |seen: &&RunInLedger| {
         let known = seen.run.zip(seen.number).is_some_and(|(run, number)| {
@@ -117,16 +117,17 @@ fn alone(seal: &Seal, ground: &LedgerRange) -> Option<StageReason> {
         });
         seen.first <= last && seen.last >= first && !known
     };
-    ground.runs.iter().find(strange).map(|seen| StageReason::Overlaps(seen.run))
+    range.runs.iter().find(strange).map(|seen| StageReason::Overlaps(seen.run))
 }
 
-/// Whether two batches can have no hit in common.
-fn isolated(one: &Seal, other: &Seal) -> bool {
-    let (Some(a), Some(b)) = (times(one), times(other)) else { return true };
+/// Whether two batches can have a hit in common.
+fn may_share_hits(one: &Seal, other: &Seal) -> bool {
+    let (Some(a), Some(b)) = (times(one), times(other)) else { return false };
     let covers =
         |one: &Compared, other: &Compared| one.covers(other.run, other.number, other.uncompared == 0);
     let known = one.compared.as_ref().zip(other.compared.as_ref());
-    a.0 > b.1 || b.0 > a.1 || known.is_some_and(|(one, other)| covers(one, other) || covers(other, one))
+    let compared = known.is_some_and(|(one, other)| covers(one, other) || covers(other, one));
+    a.0 <= b.1 && b.0 <= a.1 && !compared
 }
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
         }
     }
 
-    fn ground(from: i64, runs: &[(Option<RunId>, Option<u64>, i64, i64)]) -> LedgerRange {
+    fn range(from: i64, runs: &[(Option<RunId>, Option<u64>, i64, i64)]) -> LedgerRange {
         let seen = |(run, number, first, last): &(Option<RunId>, Option<u64>, i64, i64)| RunInLedger {
             run: *run,
             number: *number,
@@ -162,32 +163,32 @@ mod tests {
         LedgerRange { knows_from: Some(at(from)), runs: runs.iter().map(seen).collect() }
     }
 
-    fn way(seal: &Seal, ground: &LedgerRange) -> Option<StageReason> {
-        stage_reasons(&[seal], ground).remove(0)
+    fn way(seal: &Seal, range: &LedgerRange) -> Option<StageReason> {
+        stage_reasons(&[seal], range).remove(0)
     }
 
     #[test]
     fn an_undisturbed_producer_gets_the_plain_way_over_its_restarts() {
         let (before, now) = (RunId::new(), RunId::new());
         let batch = batch(now, 9, (60, 70), &[(before, 5)]);
-        let ledger = ground(60, &[(Some(now), Some(8), 50, 65), (Some(before), Some(5), 0, 60)]);
+        let ledger = range(60, &[(Some(now), Some(8), 50, 65), (Some(before), Some(5), 0, 60)]);
         assert_eq!(way(&batch, &ledger), None);
         // Its own batches may be loaded in any order.
-        assert_eq!(way(&batch, &ground(0, &[(Some(now), Some(10), 65, 80)])), None);
+        assert_eq!(way(&batch, &range(0, &[(Some(now), Some(10), 65, 80)])), None);
     }
 
     #[test]
     fn every_doubt_makes_it_staged() {
         let (own, old, other) = (RunId::new(), RunId::new(), RunId::new());
         let good = || batch(own, 9, (60, 70), &[(old, 5)]);
-        let fine = ground(0, &[]);
+        let fine = range(0, &[]);
         let without = Seal { compared: None, ..good() };
         assert_eq!(way(&without, &fine), Some(StageReason::NotCompared));
         let compared = good().compared.map(|compared| Compared { uncompared: 3, ..compared });
         assert_eq!(way(&Seal { compared, ..good() }, &fine), Some(StageReason::Uncompared(3)));
         assert_eq!(way(&good(), &LedgerRange::default()), Some(StageReason::Before(None)));
-        assert_eq!(way(&good(), &ground(61, &[])), Some(StageReason::Before(Some(at(61)))));
-        assert_eq!(way(&good(), &ground(60, &[])), None, "the edge is known");
+        assert_eq!(way(&good(), &range(61, &[])), Some(StageReason::Before(Some(at(61)))));
+        assert_eq!(way(&good(), &range(60, &[])), None, "the edge is known");
         for (run, number, why) in [
             (Some(other), Some(1), Some(StageReason::Overlaps(Some(other)))),
             (Some(old), Some(6), Some(StageReason::Overlaps(Some(old)))),
@@ -197,10 +198,10 @@ mod tests {
             (Some(own), Some(99), None),
         ] {
             for (first, last) in [(0, 60), (70, 99), (65, 66), (0, 99)] {
-                assert_eq!(way(&good(), &ground(0, &[(run, number, first, last)])), why, "{first} {last}");
+                assert_eq!(way(&good(), &range(0, &[(run, number, first, last)])), why, "{first} {last}");
             }
             for (first, last) in [(0, 59), (71, 99)] {
-                assert_eq!(way(&good(), &ground(0, &[(run, number, first, last)])), None, "{first} {last}");
+                assert_eq!(way(&good(), &range(0, &[(run, number, first, last)])), None, "{first} {last}");
             }
         }
     }
@@ -210,9 +211,9 @@ mod tests {
         let (own, old) = (RunId::new(), RunId::new());
         let batch = batch(own, 9, (60, 70), &[(old, 5)]);
         let seen = |run, number, uncompared| {
-            let mut ground = ground(0, &[(Some(run), Some(number), 0, 99)]);
-            ground.runs.iter_mut().for_each(|seen| seen.uncompared = Some(uncompared));
-            way(&batch, &ground)
+            let mut range = range(0, &[(Some(run), Some(number), 0, 99)]);
+            range.runs.iter_mut().for_each(|seen| seen.uncompared = Some(uncompared));
+            way(&batch, &range)
         };
         assert_eq!(seen(own, 12, 8), None, "its own producer knew the hits of batch 8");
         assert_eq!(seen(own, 12, 10), Some(StageReason::Overlaps(Some(own))));
@@ -225,7 +226,7 @@ mod tests {
         assert_eq!(way(&none, &LedgerRange::default()), None);
         let one = Seal { first_received: None, last_received: Some(at(5)), ..none };
         assert_eq!(
-            (times(&one), way(&one, &ground(0, &[]))),
+            (times(&one), way(&one, &range(0, &[]))),
             (Some((at(5), at(5))), Some(StageReason::NotCompared))
         );
         // Hits whose times are from nowhere are compared all the same.
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn batches_that_may_have_hits_in_common_are_not_loaded_by_one_plain_copy() {
         let (a, b) = (RunId::new(), RunId::new());
-        let fine = ground(0, &[]);
+        let fine = range(0, &[]);
         let (first, second) = (batch(a, 1, (0, 10), &[]), batch(b, 1, (10, 20), &[]));
         let third = batch(a, 2, (5, 15), &[]);
         let together = |seals: &[&Seal]| stage_reasons(seals, &fine);
@@ -259,7 +260,7 @@ mod tests {
     fn times_finer_than_those_of_the_ledger_overlap_as_they_do_there() {
         let nanos = |nanos| at(60) + chrono::TimeDelta::nanoseconds(nanos);
         let fine = Seal { first_received: Some(nanos(999)), ..batch(RunId::new(), 1, (60, 70), &[]) };
-        let ledger = ground(0, &[(None, None, 0, 60)]);
+        let ledger = range(0, &[(None, None, 0, 60)]);
         assert_eq!(way(&fine, &ledger), Some(StageReason::Overlaps(None)));
     }
 }

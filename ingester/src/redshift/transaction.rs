@@ -21,6 +21,7 @@ use state::loads::ErrorClass;
 
 use crate::failure::LoadFailure;
 use crate::redshift::answer::SqlFailure;
+use crate::redshift::doing::Doing;
 use crate::redshift::ledger::{self, Entering};
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::server::{Aborted, Server, copy, run};
@@ -62,8 +63,8 @@ async fn explain(session: &Session, target: &Target, loading: &Loading, failed: 
             }
             LoadFailure { blamed, ..LoadFailure::of_batch(ErrorClass::Incomplete, why) }
         }
-        Aborted::Sql(failure @ SqlFailure::Lost(_), "COMMIT") => {
-            errors::load_failure(&failure, "COMMIT was sent and not answered, the ledger will tell")
+        Aborted::Sql(failure @ SqlFailure::Lost(_), Doing::Commit) => {
+            errors::load_failure(&failure, Doing::AwaitCommit)
         }
         Aborted::Sql(failure, doing) => {
             let failure = errors::load_failure(&failure, doing);
@@ -87,7 +88,7 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
     let target = &loading.parts.first().map_or_else(|| own.clone(), |part| own.for_rows_of(&part.seal));
     lock::begin(server, target).await?;
     let seals: Vec<&Seal> = loading.parts.iter().map(|part| &part.seal).collect();
-    let reading = |failure| Aborted::Sql(failure, "reading the ledger");
+    let reading = |failure| Aborted::Sql(failure, Doing::ReadLedger);
     let entries = ledger_lookup::fetch_entries(server, target, &seals).await.map_err(reading)?;
     let there: Vec<InLedger> = seals.iter().map(|seal| ledger_lookup::find(seal, &entries)).collect();
     let before = seals.iter().zip(&there).filter_map(|(seal, there)| match there {
@@ -119,7 +120,7 @@ async fn transaction(server: &impl Server, own: &Target, loading: &Loading) -> R
     } else {
         together(server, target, loading).await?
     };
-    run(server, "COMMIT", "COMMIT").await?;
+    run(server, "COMMIT", Doing::Commit).await?;
     if own.comparable().is_some() && target.comparable().is_none() {
         tracing::warn!(
             batches = seals.len(),
@@ -206,7 +207,7 @@ async fn enter(
     query: Option<i64>,
 ) -> Result<(), Aborted> {
     let sql = ledger::insert(target, entering, query.unwrap_or(UNKNOWN_QUERY), server.clock().wall());
-    run(server, &sql, "writing the ledger").await.map(drop)
+    run(server, &sql, Doing::WriteLedger).await.map(drop)
 }
 
 #[cfg(test)]

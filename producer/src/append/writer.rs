@@ -66,17 +66,17 @@ impl Writer {
         mut upload_reports: mpsc::Receiver<UploadReport>,
         shutdown: &Shutdown,
     ) -> Result<(), LogError> {
-        let (mut streaming, mut shipping) = (true, true);
-        while streaming || shipping {
+        let (mut streaming, mut uploading) = (true, true);
+        while streaming || uploading {
             self.check_full()?;
             let due = self.log.next_commit();
             tokio::select! {
                 biased;
-                report = upload_reports.recv(), if shipping => match report {
+                report = upload_reports.recv(), if uploading => match report {
                     Some(report) => self.note(report)?,
-                    None => shipping = false,
+                    None => uploading = false,
                 },
-                done = self.log.settled() => self.send_sealed(&done?),
+                done = self.log.next_durable() => self.send_sealed(&done?),
                 () = self.clock.sleep_until(due.unwrap_or(Steady::from_millis(0))), if due.is_some() => {
                     self.log.submit(self.clock.now())?;
                 }
@@ -160,7 +160,7 @@ impl Writer {
                 self.log.published(batch, self.clock.now()).map(|_| noted)
             }
             UploadReport::RejectsChosen(chosen, noted) => self.log.rejects_chosen(chosen).map(|_| noted),
-            UploadReport::RejectsUploaded(chosen, noted) => self.log.rejects_shipped(chosen).map(|_| noted),
+            UploadReport::RejectsUploaded(chosen, noted) => self.log.rejects_uploaded(chosen).map(|_| noted),
         }?;
         // Nobody waits for the answer any more when the process ends.
         let _ = noted.send(());

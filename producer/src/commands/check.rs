@@ -20,7 +20,7 @@ use state::status::feed;
 use state::store::Kind;
 
 use crate::source::connect::{self, ConnectError};
-use crate::source::refusal::{Retry, retry};
+use crate::source::refusal::{Reaction, reaction_to_status};
 use crate::source::token::{NOT_ACCEPTED, Token, TokenError, Tokens};
 
 /// Tries every step and reports how it ended. Leaves nothing behind.
@@ -132,11 +132,11 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
     Step::Tried(opened.map_err(|error| {
         let advice = match error {
             ConnectError::Refused { status, ref message, retry_after, .. } => {
-                match retry(status, message, retry_after) {
-                    Retry::NeedsOperator(advice) => advice,
-                    Retry::NewToken => NOT_ACCEPTED,
-                    Retry::After(_) => "a running producer may hold the connection: try again in a minute",
-                    Retry::BackOff => "try again",
+                match reaction_to_status(status, message, retry_after) {
+                    Reaction::NeedsOperator(advice) => advice,
+                    Reaction::NewToken => NOT_ACCEPTED,
+                    Reaction::After(_) => "a running producer may hold the connection: try again in a minute",
+                    Reaction::BackOff => "try again",
                 }
             }
             ConnectError::Forbidden(_) => connect::REDIRECT_ADVICE,

@@ -29,8 +29,8 @@ use crate::decode::resume::Resume;
 use crate::decode::{self, Reading};
 use crate::source::connect::{self, BAD_REDIRECT_ADVICE, ConnectError, NETWORK_ADVICE, REDIRECT_ADVICE};
 use crate::source::reconnect::{End, GOOD_SESSION, ReconnectPolicy};
-use crate::source::refusal::{Retry, retry};
-use crate::source::session::{self, Ended};
+use crate::source::refusal::{Reaction, reaction_to_status};
+use crate::source::session::{self, SessionEnd};
 use crate::source::shared_state::Shared;
 use crate::source::token::{NoToken, Token, TokenError};
 use crate::transform::Transform;
@@ -171,7 +171,7 @@ impl Connection {
                 let host = response.url().host_str().unwrap_or_default();
                 let reset = reset.map(Reset::name);
                 tracing::info!(connection = self.number, host, reset, "reading the stream");
-                // What failed before stands until the session has lasted: Adobe may end it at once, again and again.
+                // An earlier failure stays shown until this session has lasted: Adobe may end each one at once.
                 self.reporter.waits();
                 self.resuming = true;
                 Ok(self.session(response, &token, broken, shutdown).await.unwrap_or(Next::Stop))
@@ -181,32 +181,23 @@ impl Connection {
     }
 
     async fn not_open(&mut self, error: &ConnectError, token: &Token) -> Result<Next, Failure> {
-        let retry = match error {
-            ConnectError::Refused { status, message, retry_after, .. } => {
-                self.moved |= *status == 503;
-                retry(*status, message, *retry_after)
-            }
-            ConnectError::Forbidden(_) => Retry::NeedsOperator(REDIRECT_ADVICE),
-            ConnectError::BadRedirect(_) | ConnectError::Network { .. } => Retry::BackOff,
-        };
-        let class = match error {
-            ConnectError::Refused { status, .. } => status.to_string(),
-            ConnectError::Forbidden(_) | ConnectError::BadRedirect(_) => "redirect".to_owned(),
-            ConnectError::Network { .. } => "network".to_owned(),
-        };
+        if let ConnectError::Refused { status: 503, .. } = error {
+            self.moved = true;
+        }
+        let NotOpen { reaction, class, advice } = reaction(error);
         let (connection, longest) = (self.number, self.shared.config.retry_max.0);
-        let next = match retry {
-            Retry::NewToken => {
+        let next = match reaction {
+            Reaction::NewToken => {
                 self.shared.tokens.refused(token).await;
                 Next::AtOnce
             }
-            Retry::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Retry::BackOff => Next::After(self.policy.backoff.failed()),
-            Retry::NeedsOperator(advice) if !self.resuming => {
+            Reaction::After(asked) => Next::After(asked.unwrap_or(longest)),
+            Reaction::BackOff => Next::After(self.policy.backoff.failed()),
+            Reaction::NeedsOperator(_) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));
             }
-            Retry::NeedsOperator(advice) => {
+            Reaction::NeedsOperator(_) => {
                 tracing::error!(connection, advice, "needs an operator");
                 Next::After(longest)
             }
@@ -214,12 +205,6 @@ impl Connection {
         let wait = match next {
             Next::After(wait) => wait,
             Next::AtOnce | Next::Stop => Duration::ZERO,
-        };
-        let advice = match error {
-            ConnectError::Network { .. } => NETWORK_ADVICE,
-            ConnectError::BadRedirect(_) => BAD_REDIRECT_ADVICE,
-            ConnectError::Forbidden(_) => REDIRECT_ADVICE,
-            ConnectError::Refused { .. } => retry.advice(),
         };
         let why = format!("{error}; {advice}");
         self.reporter.failed(&class, &why, Some(wait));
@@ -295,8 +280,8 @@ impl Connection {
     }
 
     /// Records how a session ended: for the token, for the next session, for the other connections and for the log file.
-    async fn record(&mut self, ended: &Ended, token: &Token) {
-        let Ended { session, why, authorized, damage } = ended;
+    async fn record(&mut self, ended: &SessionEnd, token: &Token) {
+        let SessionEnd { session, why, authorized, damage } = ended;
         let Shared { tokens, counters, clock, catch_up_times, broken, config, .. } = &self.shared;
         // Livestream may report an expired token in the body, so trust the token only after the session.
         match authorized {
@@ -320,4 +305,27 @@ impl Connection {
         let (connection, seconds) = (self.number, session.lasted.as_secs());
         tracing::info!(connection, why, seconds, "the session ended");
     }
+}
+
+/// What a failure to open the stream leads to.
+struct NotOpen {
+    reaction: Reaction,
+    /// The failure in one word, for metrics.
+    class: String,
+    advice: &'static str,
+}
+
+fn reaction(error: &ConnectError) -> NotOpen {
+    let (reaction, class, advice) = match error {
+        ConnectError::Refused { status, message, retry_after, .. } => {
+            let reaction = reaction_to_status(*status, message, *retry_after);
+            (reaction, status.to_string(), reaction.advice())
+        }
+        ConnectError::Forbidden(_) => {
+            (Reaction::NeedsOperator(REDIRECT_ADVICE), "redirect".to_owned(), REDIRECT_ADVICE)
+        }
+        ConnectError::BadRedirect(_) => (Reaction::BackOff, "redirect".to_owned(), BAD_REDIRECT_ADVICE),
+        ConnectError::Network { .. } => (Reaction::BackOff, "network".to_owned(), NETWORK_ADVICE),
+    };
+    NotOpen { reaction, class, advice }
 }

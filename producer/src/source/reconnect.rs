@@ -102,10 +102,10 @@ impl ReconnectPolicy {
             return Duration::ZERO;
         }
         let times = match (self.broke_early, session.behind) {
-            // It had caught up: the first time that may be chance.
+            // The session had caught up. The first time that one breaks, that may be chance.
             (0, false) => 0,
             (0, true) => 1,
-            // Not longer each time: Adobe may hold hits for this connection meanwhile.
+            // The wait grows no further: Adobe may hold hits for this connection meanwhile.
             _ => 2,
         };
         self.broke_early = self.broke_early.saturating_add(1);

@@ -15,7 +15,7 @@ use crate::decode::{self, Finished, Piece};
 use crate::source::reconnect::{End, Session};
 use crate::source::shared_state::Shared;
 
-pub(crate) struct Ended {
+pub(crate) struct SessionEnd {
     pub session: Session,
     pub why: String,
     /// False when Adobe says that the token is no longer authorized.
@@ -33,7 +33,7 @@ pub(crate) async fn read(
     mut broken: watch::Receiver<u64>,
     begun: Steady,
     shutdown: &Shutdown,
-) -> Option<Ended> {
+) -> Option<SessionEnd> {
     let clock = &shared.clock;
     let (why, end) = tokio::select! {
         ended = pump(response, pieces, shared.config.idle_timeout.0, clock, shutdown) => ended,
@@ -64,7 +64,7 @@ pub(crate) async fn read(
     };
     let (catching_up, behind) = (catch_up.took.min(lasted), catch_up.behind);
     let session = Session { lasted, catching_up, behind, end, others_wait: false };
-    Some(Ended { session, why, authorized, damage })
+    Some(SessionEnd { session, why, authorized, damage })
 }
 
 /// The cause that says what happened: those around it name parts of libraries.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use reqwest::Client;
@@ -10,6 +10,7 @@ use shared::causes::causes;
 use shared::clock::{Clock, Steady};
 use shared::config::Adobe;
 use shared::exit::{Exit, Failure};
+use shared::lock::locked;
 use state::log::KnownHits;
 use state::status::activity::Activity;
 use state::status::tap::Tap;
@@ -77,16 +78,6 @@ impl Shared {
             tap,
         })
     }
-
-    /// Reports to the activity of the service.
-    pub(crate) fn with_activity(self, activity: Activity) -> Self {
-        Self { activity, ..self }
-    }
-
-    /// Shows records to those who tap this.
-    pub(crate) fn with_tap(self, tap: Tap) -> Self {
-        Self { tap, ..self }
-    }
 }
 
 /// How long the time of a session counts.
@@ -135,7 +126,7 @@ impl CatchUpTimes {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u8, Latest>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shared::content::Content;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 use shared::seal::{SEAL_FORMAT, Seal, SealedFile};
 use state::log::{BatchRecord, FileRecord, FileStatus, LogError, LogReader, Upload};
 use state::status::feed::Published;
@@ -132,7 +132,7 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] ObjectStoreError),
     #[error(transparent)]
     Log(#[from] LogError),
     #[error("compressing: {0}")]

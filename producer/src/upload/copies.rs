@@ -12,13 +12,14 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
 use shared::clock::Clock;
 use shared::ids::BatchId;
 use shared::layout::SEAL;
+use shared::lock::locked;
 use shared::object_store;
 use shared::private;
 use shared::seal::{Seal, SealedFile};
@@ -84,7 +85,7 @@ impl UploadCopies {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 
     fn folder(&self, batch: BatchId) -> PathBuf {
@@ -107,7 +108,8 @@ impl UploadCopies {
             return;
         }
         let mut state = self.state();
-        // One that is written again counts twice until its batch goes: too much is counted, never too little.
+        // An object that is written again is counted twice until its batch is dropped: the sum may be too large, never too
+        // small.
         *state.batches.entry(batch).or_default() += bytes;
         state.total += bytes;
     }

@@ -5,11 +5,12 @@
 //! one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use shared::clock::{Clock, Steady};
 use shared::human;
+use shared::lock::locked;
 use shared::retry::Backoff;
 use shared::shutdown::Shutdown;
 use state::log::LogError;
@@ -176,7 +177,7 @@ impl Retry {
 
     /// For values that a panic leaves whole.
     fn outage(&self) -> MutexGuard<'_, Outage> {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.outage)
     }
 }
 

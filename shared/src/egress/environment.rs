@@ -105,7 +105,7 @@ impl Egress {
     }
 
     /// Which way a request to this address takes, for an operator: no password.
-    pub fn way_to(&self, address: &str) -> String {
+    pub(crate) fn way_to(&self, address: &str) -> String {
         let Some(proxy) = &self.proxy else {
             let hint = ": HTTP_PROXY is for plain http, set HTTPS_PROXY";
             return format!("directly{}", if self.only_http { hint } else { "" });

@@ -57,19 +57,19 @@ pub(super) fn advice(code: Option<&str>, key: KeySource) -> &'static str {
 /// A request to the store that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("S3 {operation} {bucket}/{key}: {reason}")]
-pub struct StoreError {
+pub struct ObjectStoreError {
     pub(super) operation: &'static str,
     pub(super) bucket: String,
     pub(super) key: String,
     pub(super) reason: String,
-    pub(super) kind: StoreErrorKind,
+    pub(super) kind: ObjectStoreErrorKind,
     pub(super) too_large: bool,
     pub(super) advice: &'static str,
 }
 
 /// What a caller does differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StoreErrorKind {
+pub enum ObjectStoreErrorKind {
     /// There is no such object.
     NotFound,
     /// Credentials, permission, bucket or region are wrong: this needs an operator.
@@ -80,7 +80,7 @@ pub enum StoreErrorKind {
     Passing,
 }
 
-impl StoreErrorKind {
+impl ObjectStoreErrorKind {
     /// Its word in metrics and JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -92,9 +92,9 @@ impl StoreErrorKind {
     }
 }
 
-impl StoreError {
+impl ObjectStoreError {
     /// What a caller does differently.
-    pub fn kind(&self) -> StoreErrorKind {
+    pub fn kind(&self) -> ObjectStoreErrorKind {
         self.kind
     }
 
@@ -110,7 +110,7 @@ impl StoreError {
 
     /// The code that a command ends with because of it.
     pub fn exit(&self) -> Exit {
-        if self.kind == StoreErrorKind::Passing { Exit::Unavailable } else { Exit::Config }
+        if self.kind == ObjectStoreErrorKind::Passing { Exit::Unavailable } else { Exit::Config }
     }
 
     /// What an operator can do; empty when the error says it.
@@ -120,7 +120,7 @@ impl StoreError {
 
     /// Whether the object is there and cannot be read, because it lies in an archive class.
     pub fn is_in_archive(&self) -> bool {
-        self.kind == StoreErrorKind::InArchive
+        self.kind == ObjectStoreErrorKind::InArchive
     }
 
     /// Whether the object holds more than may be read: this product did not write it, and an operator must look.
@@ -130,26 +130,28 @@ impl StoreError {
 
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
-        self.kind == StoreErrorKind::NotFound
+        self.kind == ObjectStoreErrorKind::NotFound
     }
 }
 
 /// Sorts an error by its HTTP status and S3 code
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>).
-pub(super) fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> StoreErrorKind {
+pub(super) fn classify(status: Option<u16>, code: Option<&str>, unsendable: bool) -> ObjectStoreErrorKind {
     match (code, status) {
         (
             Some("NoSuchBucket" | "PermanentRedirect" | "AuthorizationHeaderMalformed" | "InvalidBucketName"),
             _,
-        ) => StoreErrorKind::Configuration,
-        (Some("NoSuchKey" | "NotFound"), _) => StoreErrorKind::NotFound,
-        (Some("InvalidObjectState"), _) => StoreErrorKind::InArchive,
-        (Some("RequestTimeout" | "SlowDown" | "IncompleteBody" | "BadDigest"), _) => StoreErrorKind::Passing,
-        (_, Some(404)) => StoreErrorKind::NotFound,
-        (_, Some(301 | 400 | 401 | 403)) => StoreErrorKind::Configuration,
+        ) => ObjectStoreErrorKind::Configuration,
+        (Some("NoSuchKey" | "NotFound"), _) => ObjectStoreErrorKind::NotFound,
+        (Some("InvalidObjectState"), _) => ObjectStoreErrorKind::InArchive,
+        (Some("RequestTimeout" | "SlowDown" | "IncompleteBody" | "BadDigest"), _) => {
+            ObjectStoreErrorKind::Passing
+        }
+        (_, Some(404)) => ObjectStoreErrorKind::NotFound,
+        (_, Some(301 | 400 | 401 | 403)) => ObjectStoreErrorKind::Configuration,
         // No credentials were found in the chain, or the request could not be built.
-        _ if unsendable => StoreErrorKind::Configuration,
-        _ => StoreErrorKind::Passing,
+        _ if unsendable => ObjectStoreErrorKind::Configuration,
+        _ => ObjectStoreErrorKind::Passing,
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
 
     #[test]
     fn only_what_an_operator_must_mend_is_a_configuration_error() {
-        use StoreErrorKind::{Configuration, InArchive, NotFound, Passing};
+        use ObjectStoreErrorKind::{Configuration, InArchive, NotFound, Passing};
         assert_eq!(classify(Some(404), Some("NoSuchKey"), false), NotFound);
         assert_eq!(classify(Some(404), Some("NoSuchBucket"), false), Configuration);
         assert_eq!(classify(Some(403), Some("AccessDenied"), false), Configuration);

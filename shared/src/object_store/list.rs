@@ -4,7 +4,7 @@ use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::Object as Listed;
 use chrono::{DateTime, Utc};
 
-use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::error::{ObjectStoreError, ObjectStoreErrorKind};
 use crate::object_store::send;
 use crate::object_store::store::ObjectStore;
 
@@ -53,13 +53,13 @@ impl ObjectStore {
         &self,
         prefix: &str,
         from: Option<&Next>,
-    ) -> Result<(Vec<Object>, Option<Next>), StoreError> {
+    ) -> Result<(Vec<Object>, Option<Next>), ObjectStoreError> {
         let (page, next) = self.page(prefix, Shows::Objects, from).await?;
         Ok((page.contents.unwrap_or_default().into_iter().map(Object::from).collect(), next))
     }
 
     /// Every object below `prefix` and after `after`.
-    pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>, StoreError> {
+    pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<Object>, ObjectStoreError> {
         let after = after.map(|after| Next::After(after.to_owned()));
         self.gather(prefix, after, |object| Some(object.into())).await
     }
@@ -69,7 +69,7 @@ impl ObjectStore {
         &self,
         prefix: &str,
         ours: impl Fn(&str) -> bool,
-    ) -> Result<Vec<Object>, StoreError> {
+    ) -> Result<Vec<Object>, ObjectStoreError> {
         let is_ours = |object: &Object| object.key.strip_prefix(prefix).is_some_and(&ours);
         self.gather(prefix, None, |object| Some(Object::from(object)).filter(is_ours)).await
     }
@@ -80,14 +80,14 @@ impl ObjectStore {
         prefix: &str,
         before: DateTime<Utc>,
         ours: impl Fn(&str) -> bool,
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<String>, ObjectStoreError> {
         let is_old = |object: &Listed| object.last_modified.is_some_and(|at| at.secs() < before.timestamp());
         let key = |object| Some(object).filter(is_old)?.key.filter(|key| ours(key));
         self.gather(prefix, None, key).await
     }
 
     /// The folders directly below `prefix`, each as `{prefix}name/`: a thousand to a request.
-    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+    pub async fn folders(&self, prefix: &str) -> Result<Vec<String>, ObjectStoreError> {
         let (mut folders, mut from) = (Vec::new(), None);
         loop {
             let (page, next) = self.page(prefix, Shows::Folders, from.as_ref()).await?;
@@ -105,7 +105,7 @@ impl ObjectStore {
         prefix: &str,
         mut from: Option<Next>,
         wanted: impl Fn(Listed) -> Option<T>,
-    ) -> Result<Vec<T>, StoreError> {
+    ) -> Result<Vec<T>, ObjectStoreError> {
         let mut all = Vec::new();
         loop {
             let (page, next) = self.page(prefix, Shows::Objects, from.as_ref()).await?;
@@ -122,7 +122,7 @@ impl ObjectStore {
         prefix: &str,
         shows: Shows,
         from: Option<&Next>,
-    ) -> Result<(ListObjectsV2Output, Option<Next>), StoreError> {
+    ) -> Result<(ListObjectsV2Output, Option<Next>), ObjectStoreError> {
         let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).max_keys(PAGE);
         let request = request.set_expected_bucket_owner(self.terms.owner());
         let request = match from {
@@ -142,7 +142,7 @@ impl ObjectStore {
             Shows::Folders => None,
         };
         let next = following(page.is_truncated, last, page.next_continuation_token.clone(), from)
-            .map_err(|why| self.error("LIST", prefix, why.to_owned(), StoreErrorKind::Passing))?;
+            .map_err(|why| self.error("LIST", prefix, why.to_owned(), ObjectStoreErrorKind::Passing))?;
         Ok((page, next))
     }
 }

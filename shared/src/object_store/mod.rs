@@ -9,7 +9,7 @@ mod store;
 mod error;
 mod send;
 
-pub use error::{StoreError, StoreErrorKind};
+pub use error::{ObjectStoreError, ObjectStoreErrorKind};
 pub use list::{Next, Object};
 pub use read::{Opened, SMALL};
 pub use store::ObjectStore;

@@ -6,7 +6,7 @@ use aws_sdk_s3::types::ChecksumMode;
 use bytes::{Bytes, BytesMut};
 
 use crate::causes::causes;
-use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::error::{ObjectStoreError, ObjectStoreErrorKind};
 use crate::object_store::send;
 use crate::object_store::store::ObjectStore;
 use crate::object_store::write::base64;
@@ -20,12 +20,12 @@ const AT_FIRST: u64 = 4 << 20;
 
 impl ObjectStore {
     /// Reads a whole object of at most 256 MiB.
-    pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
+    pub async fn get(&self, key: &str) -> Result<Bytes, ObjectStoreError> {
         self.get_at_most(key, LARGE).await
     }
 
     /// Reads a whole object of at most `limit` bytes, so that no writer of objects decides how much memory this takes.
-    pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, StoreError> {
+    pub async fn get_at_most(&self, key: &str, limit: u64) -> Result<Bytes, ObjectStoreError> {
         let mut opened = self.open(key, 0, None).await?;
         if let Some(length) = opened.length.filter(|length| *length > limit) {
             return Err(self.too_large(key, &format!("{length} bytes"), limit));
@@ -45,14 +45,14 @@ impl ObjectStore {
     }
 
     /// The size of an object in bytes.
-    pub async fn size(&self, key: &str) -> Result<u64, StoreError> {
+    pub async fn size(&self, key: &str) -> Result<u64, ObjectStoreError> {
         let request = self.heading(key);
         let answer = send::head_object(request).await.map_err(|error| self.failed("HEAD", key, &error))?;
         Ok(answer.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
     }
 
     /// CRC-32 of an object as S3 stored it; where S3 has none of the whole object, the object is read.
-    pub async fn crc32_of(&self, key: &str) -> Result<String, StoreError> {
+    pub async fn crc32_of(&self, key: &str) -> Result<String, ObjectStoreError> {
         let head = self.heading(key).checksum_mode(ChecksumMode::Enabled);
         let answer = send::head_object(head).await.map_err(|error| self.failed("HEAD", key, &error))?;
         // That of an object that was uploaded in parts is one of the parts' checksums: `value-parts`.
@@ -76,7 +76,7 @@ impl ObjectStore {
     }
 
     /// Begins to read an object from byte `at`, which must be one of its bytes, and of this `ETag` if one is given.
-    pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, StoreError> {
+    pub async fn open(&self, key: &str, at: u64, etag: Option<&str>) -> Result<Opened, ObjectStoreError> {
         let request = self.client.get_object().bucket(&self.bucket).key(key);
         let request = request.set_expected_bucket_owner(self.terms.owner());
         let request = request.set_if_match(etag.map(str::to_owned));
@@ -109,10 +109,10 @@ impl Opened {
     }
 
     /// The next piece; empty at the end. After an error the pieces that came are good.
-    pub async fn chunk(&mut self) -> Result<Bytes, StoreError> {
+    pub async fn chunk(&mut self) -> Result<Bytes, ObjectStoreError> {
         loop {
             let chunk = self.body.try_next().await.map_err(|error| {
-                self.store.error("GET", &self.key, causes(&error), StoreErrorKind::Passing)
+                self.store.error("GET", &self.key, causes(&error), ObjectStoreErrorKind::Passing)
             })?;
             match chunk {
                 Some(chunk) if chunk.is_empty() => {}

@@ -13,8 +13,10 @@ use crate::aws::{CredentialFault, credential_fault};
 use crate::causes::causes;
 use crate::config::{Acl, Encryption, S3};
 use crate::layout::IDENTITY;
-use crate::object_store::error::{CREDENTIAL_ADVICE, KeySource, PASSING_ADVICE, REFUSED_ADVICE};
-use crate::object_store::error::{StoreError, StoreErrorKind, advice, classify};
+use crate::object_store::error::{
+    CREDENTIAL_ADVICE, KeySource, ObjectStoreError, ObjectStoreErrorKind, PASSING_ADVICE, REFUSED_ADVICE,
+    advice, classify,
+};
 
 /// A bucket.
 #[derive(Debug, Clone)]
@@ -43,7 +45,12 @@ impl ObjectStore {
         Self { client: self.client.clone(), bucket: bucket.to_owned(), terms }
     }
 
-    pub(super) fn failed<E>(&self, operation: &'static str, key: &str, error: &SdkError<E>) -> StoreError
+    pub(super) fn failed<E>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        error: &SdkError<E>,
+    ) -> ObjectStoreError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     {
@@ -55,17 +62,17 @@ impl ObjectStore {
             let reason = format!("{code} {}", message.unwrap_or_default()).trim_end().to_owned();
             let error = self.error(operation, key, reason + &in_region(error), kind);
             return match kind {
-                StoreErrorKind::Passing => error,
-                _ => StoreError { advice: advice(Some(code), self.terms.key), ..error },
+                ObjectStoreErrorKind::Passing => error,
+                _ => ObjectStoreError { advice: advice(Some(code), self.terms.key), ..error },
             };
         }
         if let Some(CredentialFault { why, lasting }) = credential_fault(error) {
             let (kind, advice) = match lasting {
                 // It says what to do.
-                true => (StoreErrorKind::Configuration, ""),
-                false => (StoreErrorKind::Passing, CREDENTIAL_ADVICE),
+                true => (ObjectStoreErrorKind::Configuration, ""),
+                false => (ObjectStoreErrorKind::Passing, CREDENTIAL_ADVICE),
             };
-            return StoreError { advice, ..self.error(operation, key, why, kind) };
+            return ObjectStoreError { advice, ..self.error(operation, key, why, kind) };
         }
         let address = &self.terms.address;
         let reason = match error {
@@ -83,22 +90,22 @@ impl ObjectStore {
         operation: &'static str,
         key: &str,
         reason: String,
-        kind: StoreErrorKind,
-    ) -> StoreError {
+        kind: ObjectStoreErrorKind,
+    ) -> ObjectStoreError {
         let bucket = self.bucket.clone();
         let key = key.to_owned();
         let advice = match kind {
-            StoreErrorKind::Configuration | StoreErrorKind::NotFound => REFUSED_ADVICE,
-            StoreErrorKind::InArchive => "",
-            StoreErrorKind::Passing => PASSING_ADVICE,
+            ObjectStoreErrorKind::Configuration | ObjectStoreErrorKind::NotFound => REFUSED_ADVICE,
+            ObjectStoreErrorKind::InArchive => "",
+            ObjectStoreErrorKind::Passing => PASSING_ADVICE,
         };
-        StoreError { operation, bucket, key, reason, kind, too_large: false, advice }
+        ObjectStoreError { operation, bucket, key, reason, kind, too_large: false, advice }
     }
 
-    pub(super) fn too_large(&self, key: &str, held: &str, limit: u64) -> StoreError {
+    pub(super) fn too_large(&self, key: &str, held: &str, limit: u64) -> ObjectStoreError {
         let reason = format!("it holds {held}, and may hold {limit} bytes: this program did not write it");
-        let error = self.error("GET", key, reason, StoreErrorKind::Configuration);
-        StoreError { too_large: true, ..error }
+        let error = self.error("GET", key, reason, ObjectStoreErrorKind::Configuration);
+        ObjectStoreError { too_large: true, ..error }
     }
 }
 
@@ -216,7 +223,7 @@ mod tests {
     }
 
     /// What is said of a request that is signed with `credential` and refused by the network.
-    async fn said(credential: SharedCredentialsProvider) -> StoreError {
+    async fn said(credential: SharedCredentialsProvider) -> ObjectStoreError {
         let text = include_str!("../../../deploy/pipeline.example.toml");
         let config = Config::parse(text, Path::new("p"), std::iter::empty(), Secrets::Ingester).unwrap();
         let refusing = http_client_fn(move |_, _| SharedHttpConnector::new(Refusing));
@@ -259,13 +266,13 @@ mod tests {
         let told = error.to_string();
         let place = "cannot reach https://s3.eu-central-1.amazonaws.com (s3.endpoint, s3.region): ";
         assert!(told.contains(place) && told.contains("connection refused"), "{told}");
-        assert!(!told.contains("dispatch") && error.kind() == StoreErrorKind::Passing, "{told}");
+        assert!(!told.contains("dispatch") && error.kind() == ObjectStoreErrorKind::Passing, "{told}");
     }
 
     #[tokio::test]
     async fn a_request_without_a_credential_is_an_error_of_the_configuration() {
         let error = said(SharedCredentialsProvider::new(Nobody)).await;
-        assert_eq!(error.kind(), StoreErrorKind::Configuration, "{error}");
+        assert_eq!(error.kind(), ObjectStoreErrorKind::Configuration, "{error}");
         assert!(error.to_string().contains("no AWS credential found; give one: s3.access_key_id"), "{error}");
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 use base64::Engine;
 use bytes::Bytes;
 
-use crate::object_store::error::{StoreError, StoreErrorKind};
+use crate::object_store::error::{ObjectStoreError, ObjectStoreErrorKind};
 use crate::object_store::send;
 use crate::object_store::store::ObjectStore;
 
@@ -26,19 +26,19 @@ pub struct Stored {
 
 impl ObjectStore {
     /// Stores an object with its CRC-32, which S3 and this check. After an error it may be stored all the same.
-    pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, StoreError> {
+    pub async fn put(&self, key: &str, content: Bytes) -> Result<Stored, ObjectStoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32);
         let answer = send::put_object(request).await.map_err(|error| self.failed("PUT", key, &error))?;
         if let Some(answered) = answer.checksum_crc32().filter(|answered| *answered != crc32) {
             let reason = format!("stored with checksum {answered}, sent with {crc32}");
-            return Err(self.error("PUT", key, reason, StoreErrorKind::Passing));
+            return Err(self.error("PUT", key, reason, ObjectStoreErrorKind::Passing));
         }
         Ok(Stored { etag: answer.e_tag.unwrap_or_default(), crc32 })
     }
 
     /// As [`ObjectStore::put`], unless there is such an object already; then None.
-    pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, StoreError> {
+    pub async fn put_new(&self, key: &str, content: Bytes) -> Result<Option<Stored>, ObjectStoreError> {
         let crc32 = crc32(&content);
         let request = self.putting(key, content, &crc32).if_none_match("*");
         match send::put_object(request).await {
@@ -61,7 +61,7 @@ impl ObjectStore {
     }
 
     /// Copies an object within the bucket.
-    pub async fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
+    pub async fn copy(&self, from: &str, to: &str) -> Result<(), ObjectStoreError> {
         let copy = self.client.copy_object().bucket(&self.bucket).key(to);
         // A header, which the SDK does not encode: <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html>
         let from_encoded = percent_encoding::utf8_percent_encode(from, UNSAFE_IN_COPY_SOURCE);
@@ -70,7 +70,7 @@ impl ObjectStore {
     }
 
     /// Deletes an object; one that is not there is no error.
-    pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
+    pub async fn delete(&self, key: &str) -> Result<(), ObjectStoreError> {
         let request = self.client.delete_object().bucket(&self.bucket).key(key);
         match send::delete_object(request.set_expected_bucket_owner(self.terms.owner())).await {
             Ok(_) => Ok(()),

@@ -3,8 +3,7 @@
 use crate::schema::path::JsonPath;
 use crate::schema::sql_type::SqlType;
 use crate::schema::table::{Column, Schema};
-use crate::schema::words::Kind;
-use crate::schema::words::Rule;
+use crate::schema::words::{Kind, Rule};
 use std::ops::RangeInclusive;
 
 pub(crate) const EVENTS: RangeInclusive<u16> = 1..=1000;

@@ -14,11 +14,8 @@
 
 use crate::schema::path::JsonPath;
 use crate::schema::sql_type::SqlType;
-use crate::schema::table::SchemaError;
-use crate::schema::table::{Column, MAX_COLUMNS, Schema};
-use crate::schema::words::Encoding;
-use crate::schema::words::Kind;
-use crate::schema::words::Rule;
+use crate::schema::table::{Column, MAX_COLUMNS, Schema, SchemaError};
+use crate::schema::words::{Encoding, Kind, Rule};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use toml::{Table, Value};

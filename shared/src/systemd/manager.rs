@@ -1,11 +1,12 @@
 //! The manager, as a service sees it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
 use crate::clock::Clock;
+use crate::lock::locked;
 use crate::shutdown::Shutdown;
 use crate::systemd::sender::{Sender, extension};
 use crate::systemd::start::Start;
@@ -44,7 +45,7 @@ impl ServiceManager {
     pub fn watch(&self, name: &'static str) -> Loop {
         let Some(limit) = self.limit else { return Loop::default() };
         let watched = Watched::new(name, limit, self.clock.clone());
-        self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(watched.clone());
+        locked(&self.loops).push(watched.clone());
         Loop::watched(watched)
     }
 
@@ -59,7 +60,7 @@ impl ServiceManager {
         let Some(sender) = self.sender.clone() else { return };
         if let Some(limit) = self.limit {
             let loops = self.loops.clone();
-            let loops = move || loops.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let loops = move || locked(&loops).clone();
             tokio::spawn(watchdog::keep(sender.clone(), loops, limit, self.clock.clone()));
         }
         let clock = self.clock.clone();

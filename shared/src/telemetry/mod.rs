@@ -4,12 +4,9 @@ mod daily;
 
 use std::io::IsTerminal;
 
-use tracing::Level;
-use tracing::Metadata;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::WorkerGuard;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::Layer;
-use tracing_subscriber::Registry;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;

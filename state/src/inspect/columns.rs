@@ -1,12 +1,7 @@
 //! Output for people: words, paragraphs of at most 100 columns, and what a terminal makes of them: its width, and colours.
 
-use std::fmt::Debug;
-use std::time::Duration;
-
-use chrono::DateTime;
-use chrono::Utc;
-use shared::clock;
-use shared::human::{duration, time};
+use chrono::{DateTime, Utc};
+use shared::human::time;
 use shared::ids::BatchId;
 use shared::seal::Counts;
 
@@ -149,7 +144,7 @@ const PLAIN: &str = "\u{1b}[0m";
 
 /// The text with a colour for each line that needs attention: red for what fails, yellow for what waits or is gone.
 #[must_use]
-pub fn coloured(text: &str) -> String {
+pub(crate) fn coloured(text: &str) -> String {
     let line = |line: &str| match tone(line) {
         Some(Tone::Red) => format!("{RED}{line}{PLAIN}"),
         Some(Tone::Yellow) => format!("{YELLOW}{line}{PLAIN}"),
@@ -177,15 +172,6 @@ pub(crate) fn tone(line: &str) -> Option<Tone> {
         "paused" | "gaps" | "in" | "staged" => Some(Tone::Yellow),
         _ => None,
     }
-}
-
-/// The word for a status or a class: its variant in lower case, as in JSON.
-pub(super) fn word(value: impl Debug) -> String {
-    format!("{value:?}").to_lowercase()
-}
-
-pub(super) fn age(now: DateTime<Utc>, then: DateTime<Utc>) -> String {
-    duration(Duration::from_secs(clock::age(then, now).as_secs()))
 }
 
 pub(super) fn outcomes(counts: &Counts) -> String {

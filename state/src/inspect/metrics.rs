@@ -7,10 +7,9 @@ use shared::clock;
 use shared::metrics::Page;
 
 use crate::alerts::rules::{self, IngesterFigures, ProducerFigures, Watched};
-use crate::inspect::columns::word;
 use crate::loads::{ErrorClass, Load, LoadState, PausedBy, Sums};
 use crate::log::BatchStatus;
-use crate::status::activity::{Activity, Component, ComponentStatus};
+use crate::status::activity::{Activity, Component, ComponentStatus, failing};
 use crate::status::alert::Alert;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
@@ -38,7 +37,7 @@ pub fn producer_page(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Page {
     }
     let of = |status: BatchStatus| snapshot.batches.iter().filter(move |batch| batch.status == status);
     let statuses = [BatchStatus::Filling, BatchStatus::Sealed];
-    let batches = statuses.map(|status| (word(status), of(status).count() as f64));
+    let batches = statuses.map(|status| (status.name(), of(status).count() as f64));
     page.gauges("batches", "Batches that are not yet in S3", "status", batches);
     let oldest = of(BatchStatus::Sealed).filter_map(|batch| batch.sealed).min();
     gauges(&mut page, stream_gauges(snapshot, now));
@@ -82,11 +81,8 @@ fn stream_gauges(snapshot: &ProducerSnapshot, now: DateTime<Utc>) -> Vec<Gauge> 
 /// What counts against `log.max_bytes`; nothing when the producer does not run.
 fn room_gauges(snapshot: &ProducerSnapshot) -> Vec<Gauge> {
     let (Some(waiting), Some(max)) = (snapshot.waiting_bytes, snapshot.max_bytes) else { return vec![] };
-    let is_full = |status: &ComponentStatus| {
-        status.component == Component::Log
-            && status.failing.as_ref().is_some_and(|failing| failing.class == "full")
-    };
-    let full = f64::from(snapshot.components.iter().any(is_full));
+    let full =
+        f64::from(failing(&snapshot.components, Component::Log).any(|failing| failing.class == "full"));
     vec![
         ("log_waiting_bytes", "Bytes that wait for S3", waiting as f64),
         ("log_max_bytes", "log.max_bytes: so many may wait for S3", max as f64),
@@ -135,11 +131,11 @@ pub fn activity_figures(page: &mut Page, activity: &Activity, now: DateTime<Utc>
 pub fn ingester_page(snapshot: &IngesterSnapshot, alert_after: u32, now: DateTime<Utc>) -> Page {
     let mut page = Page::new("livestream_ingester");
     let number = |is: &dyn Fn(&Load) -> bool| snapshot.loads.iter().filter(|load| is(load)).count() as f64;
-    let states = STATES.map(|state| (state, number(&|load| state_name(load) == state)));
+    let states = LoadState::NAMES.map(|state| (state, number(&|load| load.state.name() == state)));
     let help = "Batches this ingester remembers, of the archived ones the latest";
     page.gauges("batches", help, "state", states);
     let failed = |class| number(&|load| load.trouble() == Some(class));
-    let classes = CLASSES.map(|class| (word(class), failed(class)));
+    let classes = ErrorClass::ALL.map(|class| (class.name(), failed(class)));
     let help = "Batches whose last attempt failed, by what is wrong";
     page.gauges("retrying_batches", help, "class", classes);
     let help = "Batches that need an operator, or that failed `ingester.alert_after` times or more";
@@ -196,26 +192,6 @@ fn staged(page: &mut Page, snapshot: &IngesterSnapshot) {
 fn gauges(page: &mut Page, gauges: impl IntoIterator<Item = Gauge>) {
     for (name, help, value) in gauges {
         page.gauge(name, help, value);
-    }
-}
-
-const STATES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
-
-const CLASSES: [ErrorClass; 5] = [
-    ErrorClass::Passing,
-    ErrorClass::Incomplete,
-    ErrorClass::Configuration,
-    ErrorClass::Data,
-    ErrorClass::Unknown,
-];
-
-fn state_name(load: &Load) -> &'static str {
-    match load.state {
-        LoadState::Discovered => "discovered",
-        LoadState::Loading => "loading",
-        LoadState::Retrying { .. } => "retrying",
-        LoadState::Loaded { .. } => "loaded",
-        LoadState::Archived { .. } => "archived",
     }
 }
 

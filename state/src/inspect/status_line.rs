@@ -4,7 +4,7 @@ use shared::human::counted;
 
 use crate::loads::LoadState;
 use crate::log::BatchStatus;
-use crate::status::activity::{Component, ComponentStatus};
+use crate::status::activity::{Component, ComponentStatus, failing};
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 /// What a connection is doing until it is connected.
@@ -15,7 +15,7 @@ const CONNECTING: &str = "connecting";
 pub fn producer(snapshot: &ProducerSnapshot) -> String {
     let waiting = snapshot.batches.iter().filter(|batch| batch.status == BatchStatus::Sealed).count();
     let mut parts = vec![stream(&snapshot.components)];
-    if let Some(class) = failing(&snapshot.components, Component::Upload) {
+    if let Some(class) = fails(&snapshot.components, Component::Upload) {
         parts.push(format!("S3 fails ({class})"));
     }
     parts.push(waits(waiting, "for S3"));
@@ -23,7 +23,7 @@ pub fn producer(snapshot: &ProducerSnapshot) -> String {
 }
 
 fn stream(components: &[ComponentStatus]) -> String {
-    if failing(components, Component::Log).is_some() {
+    if fails(components, Component::Log).is_some() {
         return "the log is full, the stream is not read".to_owned();
     }
     let connections: Vec<_> = of(components, Component::Stream).collect();
@@ -55,16 +55,16 @@ pub fn ingester(snapshot: &IngesterSnapshot) -> String {
     let waiting = snapshot.loads.iter().filter(|load| pending(&load.state)).count();
     let components = &snapshot.components;
     let step = of(components, Component::Load).find_map(|load| load.step.as_ref());
-    let mut parts = vec![match (&snapshot.paused, failing(components, Component::Load), step) {
+    let mut parts = vec![match (&snapshot.paused, fails(components, Component::Load), step) {
         (Some(_), ..) => "paused".to_owned(),
         (None, Some(class), _) => format!("loading is held up ({class})"),
         (None, None, Some(step)) => format!("loading: {}", step.what),
         (None, None, None) if snapshot.held_back.is_some() => "holding batches back for one COPY".to_owned(),
         (None, None, None) => "ready to load".to_owned(),
     }];
-    for (component, fails) in [(Component::Discovery, "discovery"), (Component::Archive, "archiving")] {
-        if let Some(class) = failing(components, component) {
-            parts.push(format!("{fails} fails ({class})"));
+    for (component, name) in [(Component::Discovery, "discovery"), (Component::Archive, "archiving")] {
+        if let Some(class) = fails(components, component) {
+            parts.push(format!("{name} fails ({class})"));
         }
     }
     parts.push(waits(waiting, "to be loaded"));
@@ -84,8 +84,8 @@ fn of(components: &[ComponentStatus], component: Component) -> impl Iterator<Ite
 }
 
 /// The class of what keeps the component from its work.
-fn failing(components: &[ComponentStatus], component: Component) -> Option<&str> {
-    of(components, component).find_map(|status| status.failing.as_ref()).map(|failing| failing.class.as_str())
+fn fails(components: &[ComponentStatus], component: Component) -> Option<&str> {
+    failing(components, component).next().map(|failing| failing.class.as_str())
 }
 
 #[cfg(test)]

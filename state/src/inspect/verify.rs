@@ -15,8 +15,7 @@ use shared::report::{Outcome, Report, failed};
 
 use crate::inspect::columns;
 use crate::status::feed::{Owner, Question};
-use crate::status::service::as_owner;
-use crate::status::service::{Part, Service, both};
+use crate::status::service::{Part, Service, as_owner, both};
 use crate::status::snapshot::SNAPSHOT_FORMAT;
 use crate::store;
 use crate::verdict::{Checked, Fault};

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use chrono::DateTime;
-use chrono::Utc;
-use serde::Deserialize;
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use shared::exit::{Exit, Failure};
 use shared::ids::BatchId;
+use shared::lock::locked;
 
 use crate::limits::KEPT;
 use crate::loads::load::{Entered, FAILURES_KEPT, Load, Refused};
@@ -97,7 +96,7 @@ impl LoadDatabase {
     }
 
     fn index(&self) -> MutexGuard<'_, Archived> {
-        self.archived.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.archived)
     }
 
     /// Notes a batch whose seal was seen. Until it is loaded it takes the content of the current seal.

@@ -47,6 +47,10 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Passing, Self::Incomplete, Self::Configuration, Self::Data, Self::Unknown];
+
     /// Its word in metrics and JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -85,6 +89,22 @@ pub struct IllegalLoadMove {
 }
 
 impl LoadState {
+    /// The words of all states, in the order of a load.
+    pub const NAMES: [&str; 5] = ["discovered", "loading", "retrying", "loaded", "archived"];
+
+    /// Its word in metrics and JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let [discovered, loading, retrying, loaded, archived] = Self::NAMES;
+        match self {
+            Self::Discovered => discovered,
+            Self::Loading => loading,
+            Self::Retrying { .. } => retrying,
+            Self::Loaded { .. } => loaded,
+            Self::Archived { .. } => archived,
+        }
+    }
+
     pub(crate) fn next(&self, event: LoadEvent, now: DateTime<Utc>) -> Result<Self, IllegalLoadMove> {
         use LoadEvent as E;
         match (self, event) {
@@ -107,14 +127,7 @@ mod tests {
     use super::*;
 
     fn any_event() -> impl Strategy<Value = LoadEvent> {
-        let classes = [
-            ErrorClass::Passing,
-            ErrorClass::Incomplete,
-            ErrorClass::Configuration,
-            ErrorClass::Data,
-            ErrorClass::Unknown,
-        ];
-        let failed = (prop::sample::select(classes.to_vec()), "[a-z]{0,9}")
+        let failed = (prop::sample::select(ErrorClass::ALL.to_vec()), "[a-z]{0,9}")
             .prop_map(|(class, why)| LoadEvent::Failed { next: DateTime::UNIX_EPOCH, class, why });
         prop_oneof![
             4 => Just(LoadEvent::Attempt),

@@ -7,6 +7,7 @@ use shared::ids::BatchId;
 
 use crate::store::{Change, Store, StoreError, Table};
 
+/// The key it is kept under. The word is that of the first logs; the mark of the ledger is another thing.
 pub(super) const PLACEHOLDER: &[u8] = b"mark";
 
 /// Takes the place of the batch's id in rows. It never leaves its log, so no record can hold it.

@@ -1,7 +1,6 @@
 //! The open file and the filling batch: committed rows go to them, and limits of count, size and age end them.
 
-use chrono::DateTime;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use shared::clock::{Moment, Steady};
 use shared::ids::BatchId;
 use shared::seal::Counts;

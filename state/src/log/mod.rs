@@ -1,5 +1,5 @@
 //! The producer's log: makes accepted records safe until S3 has them. Comes in: staged rows and rejects. Goes out: files and
-//! batches for S3. Survives a crash: every commit that was settled, and what of it is not yet in S3.
+//! batches for S3. Survives a crash: every durable commit, and what of it is not yet in S3.
 //!
 //! ```text
 //! record ─► staged (memory) ─► committed (durable: accepted) ─► in S3 ─► dropped here
@@ -9,7 +9,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | chunks | file, chunk, piece | the rows of one commit: count, length, then the CSV lines in one zstd frame, with the mark in place of the id of their batch |
+//! | chunks | file, chunk, piece | the rows of one commit: count, length, then the CSV lines in one zstd frame, with the batch placeholder in place of the id of their batch |
 //! | hits | file, chunk, piece | the lowest and highest time of the hits of that commit, then 16 bytes for each hit id in it |
 //! | files | file | [`FileRecord`] |
 //! | batches | batch | [`BatchRecord`] |
@@ -17,7 +17,7 @@
 //! | sessions | session | [`Session`] |
 //! | meta | `sums` | totals, what of them is sealed already, next numbers, what each connection has received |
 //! | meta | `runs` | this run, and earlier ones with the last batch of each |
-//! | meta | `mark` | what rows have in place of the id of their batch |
+//! | meta | `mark` | the batch placeholder: what rows have in place of the id of their batch |
 //! | meta | `columns/<fingerprint>/`, piece | the names of the columns of a schema that rows here were made for |
 //! | meta | `rejects` | the rejects that go to S3 next as one object, first to last |
 
@@ -28,7 +28,7 @@ mod verify;
 mod filling;
 mod pipeline;
 mod sessions;
-mod shipping;
+mod uploading;
 mod window;
 mod known;
 mod columns;

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!               ┌──► pack ──┐
-//! stage ──cut──►┤ (by turns)├──► apply, flush, fdatasync ──► settled: accepted
+//! stage ──cut──►┤ (by turns)├──► apply, flush, fdatasync ──► durable: accepted
 //!               └──► pack ──┘
 //! ```
 //! Each commit is one atomic change and a sync. Commits that wait when the disk is ready become one. After an error nothing
@@ -17,8 +17,7 @@ use shared::seal::Counts;
 use tokio::sync::Notify;
 
 use crate::log::chunk::Encoder;
-use crate::log::record::{FileRecord, HitId, Numbered};
-use crate::log::record::{chunk_key, seq_key};
+use crate::log::record::{FileRecord, HitId, Numbered, chunk_key, seq_key};
 use crate::log::status::LogError;
 use crate::store::{Change, Store, Table, chunked};
 
@@ -64,9 +63,9 @@ pub(super) struct Pipeline {
     /// The packers, by turns; empty only while it ends.
     packers: Vec<mpsc::SyncSender<Cut>>,
     turn: usize,
-    settled: mpsc::Receiver<Result<Cut, LogError>>,
+    durable: mpsc::Receiver<Result<Cut, LogError>>,
     /// Notified when [`Pipeline::poll`] may have something new.
-    pub(super) progress: Arc<Notify>,
+    pub(super) wake: Arc<Notify>,
     under_way: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -83,17 +82,17 @@ impl Pipeline {
             packers.push(cuts);
             packed.push(from_packer);
         }
-        let (report, settled) = mpsc::channel();
-        let progress = Arc::new(Notify::new());
-        let committer = Committer { store, file: None, waiting_bytes, report, progress: progress.clone() };
-        let last = Wake(progress.clone());
+        let (report, durable) = mpsc::channel();
+        let wake = Arc::new(Notify::new());
+        let committer = Committer { store, file: None, waiting_bytes, report, wake: wake.clone() };
+        let last = Wake(wake.clone());
         let commit = move || {
             // Dropped after everything the committer held, even when the committer panics.
             let _last = last;
             committer.run(&packed);
         };
         threads.push(spawn("sync", commit)?);
-        Ok(Self { packers, turn: 0, settled, progress, under_way: 0, threads })
+        Ok(Self { packers, turn: 0, durable, wake, under_way: 0, threads })
     }
 
     /// Sends a commit on its way; waits while as many as may be are under way.
@@ -114,14 +113,14 @@ impl Pipeline {
         if self.under_way == 0 {
             return Ok(None);
         }
-        let cut = self.settled.recv().map_err(|_| LogError::Ended)?;
+        let cut = self.durable.recv().map_err(|_| LogError::Ended)?;
         self.under_way -= 1;
         cut.map(Some)
     }
 
-    /// As [`Pipeline::wait`], without blocking the thread; None if none is settled yet.
+    /// As [`Pipeline::wait`], without blocking the thread; None if none is durable yet.
     pub(super) fn poll(&mut self) -> Result<Option<Cut>, LogError> {
-        match self.settled.try_recv() {
+        match self.durable.try_recv() {
             Ok(cut) => {
                 self.under_way -= 1;
                 cut.map(Some)
@@ -187,7 +186,7 @@ struct Committer {
     file: Option<(u64, u64)>,
     waiting_bytes: Arc<AtomicU64>,
     report: mpsc::Sender<Result<Cut, LogError>>,
-    progress: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl Committer {
@@ -208,7 +207,7 @@ impl Committer {
                 Err(error) => vec![Err(error)],
             };
             let gone = results.into_iter().any(|result| self.report.send(result).is_err());
-            self.progress.notify_one();
+            self.wake.notify_one();
             if gone || failed {
                 break;
             }

@@ -12,11 +12,11 @@ use shared::seal::Counts;
 
 use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::time;
-use crate::log::record::{BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, Session, Sums};
-use crate::log::record::{SUMS, chunk_key, seq_key, seq_of};
-use crate::log::shipping::{Progress, Uploaded};
-use crate::log::status::BatchStatus;
-use crate::log::status::LogError;
+use crate::log::record::{
+    BatchRecord, CHOSEN, Chosen, FileRecord, GapTotals, SUMS, Session, Sums, chunk_key, seq_key, seq_of,
+};
+use crate::log::status::{BatchStatus, LogError};
+use crate::log::uploading::{Uploaded, Uploads};
 use crate::log::verify::{check, verify};
 use crate::log::{chunk, columns};
 use crate::store::{Kind, Store, StoreError, Table, chunked};
@@ -55,21 +55,21 @@ pub struct Dedup {
 pub struct LogReader {
     store: Store,
     /// The owner keeps it; any other reader counts it when it is needed.
-    progress: Option<Progress>,
+    uploads: Option<Uploads>,
     /// Bytes that wait for S3 and how many may, as the owner keeps them.
     waiting: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl LogReader {
-    pub(super) fn of_owner(store: Store, progress: Progress, waiting: (Arc<AtomicU64>, u64)) -> Self {
-        Self { store, progress: Some(progress), waiting: Some(waiting) }
+    pub(super) fn of_owner(store: Store, uploads: Uploads, waiting: (Arc<AtomicU64>, u64)) -> Self {
+        Self { store, uploads: Some(uploads), waiting: Some(waiting) }
     }
 
     /// Opens the log in `dir` to read it, when no producer runs.
     pub fn open_to_read(dir: &Path) -> Result<Self, StoreError> {
         Store::open_to_read(dir, Kind::Producer, check).map(|store| Self {
             store,
-            progress: None,
+            uploads: None,
             waiting: None,
         })
     }
@@ -110,7 +110,7 @@ impl LogReader {
     /// Appends the rows of a file with the id of their batch, in the order they were accepted, every checksum checked.
     pub fn rows(&self, file: u64, rows: &mut Vec<u8>) -> Result<FileRecord, LogError> {
         let record = self.file(file)?;
-        let (batch, mark) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
+        let (batch, placeholder) = (self.batch(record.batch)?.id, BatchPlaceholder::of(&self.store)?);
         let (start, mut content, mut count) = (rows.len(), Vec::new(), 0);
         for number in 0..record.chunks {
             let key = chunk_key(file, number);
@@ -126,8 +126,8 @@ impl LogReader {
             let how = format!("its chunks hold {count} rows, its record says {}", record.rows);
             return Err(LogError::Store(self.store.damaged(Table::Files, &seq_key(file), &how)));
         }
-        if let Some(mark) = mark {
-            mark.replace(batch, rows.get_mut(start..).unwrap_or_default());
+        if let Some(placeholder) = placeholder {
+            placeholder.replace(batch, rows.get_mut(start..).unwrap_or_default());
         }
         Ok(record)
     }
@@ -196,8 +196,8 @@ impl LogReader {
 
     /// Every batch the log remembers, oldest first, with the part of it that is in S3 and still has its record.
     pub(crate) fn batches_with_uploads(&self) -> Result<Vec<(BatchRecord, Uploaded)>, StoreError> {
-        let progress = self.progress.clone().map_or_else(|| Progress::read(&self.store), Ok)?;
-        Ok(self.batches()?.into_iter().map(|(seq, record)| (record, progress.of(seq))).collect())
+        let uploads = self.uploads.clone().map_or_else(|| Uploads::read(&self.store), Ok)?;
+        Ok(self.batches()?.into_iter().map(|(seq, record)| (record, uploads.of(seq))).collect())
     }
 
     /// A batch with its files in order; None for a published one, which it may have become since `record` was read.

@@ -1,16 +1,13 @@
 //! The records of the log, as they are stored.
 
-use chrono::DateTime;
-use chrono::Utc;
-use serde::Deserialize;
-use serde::Serialize;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use shared::ids::{BatchId, Instance, RunId};
 use shared::layout::Compression;
 use shared::seal::{Compared, Counts, KnownRun};
 
 use crate::log::coverage::{Coverage, StreamTime};
-use crate::log::status::LogError;
-use crate::log::status::{BatchStatus, FileStatus};
+use crate::log::status::{BatchStatus, FileStatus, LogError};
 use crate::store::{Change, Store, StoreError, Table};
 
 /// Identity of a hit: `hitIdHigh` and `hitIdLow`, both unsigned 64-bit, the same in every copy Adobe sends.

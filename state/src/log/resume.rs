@@ -8,17 +8,13 @@ use shared::ids::BatchId;
 use crate::failpoints::reached;
 use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::columns;
-use crate::log::filling::Filling;
-use crate::log::filling::Stage;
+use crate::log::filling::{Filling, Stage};
 use crate::log::pipeline::Pipeline;
-use crate::log::record::Runs;
-use crate::log::record::{BatchRecord, FileRecord, Numbered, Sums};
-use crate::log::record::{HOLES, SUMS, seq_key, seq_of};
+use crate::log::record::{BatchRecord, FileRecord, HOLES, Numbered, Runs, SUMS, Sums, seq_key, seq_of};
 use crate::log::sessions::Sessions;
 use crate::log::settings::{Settings, millis};
-use crate::log::shipping::Shipping;
-use crate::log::status::LogError;
-use crate::log::status::{BatchStatus, FileStatus};
+use crate::log::status::{BatchStatus, FileStatus, LogError};
+use crate::log::uploading::Uploading;
 use crate::log::verify::check;
 use crate::log::window::Window;
 use crate::log::writer::Log;
@@ -57,17 +53,17 @@ impl Log {
         let batch_placeholder = BatchPlaceholder::ensure(&store, &mut begun)?;
         let runs = Runs::begin(&store, last_sealed(&store, &sums)?, &mut begun)?;
         let mut resumed = Resumed { hits: window.len(), ..Resumed::default() };
-        let mut shipping = Shipping::new(store.clone());
+        let mut uploading = Uploading::new(store.clone());
         let (file_since, batch_since) = (now.steady, now.steady);
         let mut filling = Filling { file: None, batch: None, file_since, batch_since, runs };
-        find_files(&mut filling, &shipping, &mut resumed)?;
-        find_batches(&mut filling, &mut shipping, &mut resumed, &settings)?;
+        find_files(&mut filling, &uploading, &mut resumed)?;
+        find_batches(&mut filling, &mut uploading, &mut resumed, &settings)?;
         keep_columns(&store, &settings, &filling, &resumed, &mut begun)?;
         go_on_aging(&mut filling, now);
         reached("resume.found");
         for item in store.scan(Table::Rejects, &[]) {
             let (key, piece) = item?;
-            shipping.add_waiting(chunked::content_len(&key, &piece));
+            uploading.add_waiting(chunked::content_len(&key, &piece));
         }
         let (connections, tolerated) = (settings.connections, millis(settings.gap_tolerance));
         let sessions = Sessions::resume(&store, connections, tolerated, &mut sums, &mut begun)?;
@@ -76,10 +72,10 @@ impl Log {
         begun.remove(Table::Meta, HOLES);
         store.apply(begun)?;
         reached("resume.ended");
-        let pipeline = Pipeline::start(store.clone(), shipping.waiting_bytes.clone())?;
+        let pipeline = Pipeline::start(store.clone(), uploading.waiting_bytes.clone())?;
         let stage = Stage::default();
         let mut log =
-            Self { pipeline, settings, sums, stage, window, filling, sessions, shipping, batch_placeholder };
+            Self { pipeline, settings, sums, stage, window, filling, sessions, uploading, batch_placeholder };
         if !fits {
             let done = log.seal_all(now)?;
             resumed.closed.extend(done.closed);
@@ -92,48 +88,48 @@ impl Log {
     }
 }
 
-fn find_files(filling: &mut Filling, shipping: &Shipping, resumed: &mut Resumed) -> Result<(), LogError> {
-    for item in shipping.store.scan_json::<FileRecord>(Table::Files) {
+fn find_files(filling: &mut Filling, uploading: &Uploading, resumed: &mut Resumed) -> Result<(), LogError> {
+    for item in uploading.store.scan_json::<FileRecord>(Table::Files) {
         let (key, record) = item?;
         let seq = seq_of(&key);
         match record.status {
             FileStatus::Uploaded(_) => {
-                shipping.progress.count(record.batch, record.rows);
+                uploading.uploads.count(record.batch, record.rows);
                 continue;
             }
             FileStatus::Closed => resumed.closed.push(seq),
             FileStatus::Open => filling.file = Some(Numbered { seq, record: record.clone() }),
         }
         resumed.rows += record.rows;
-        shipping.add_waiting(record.log_bytes);
+        uploading.add_waiting(record.log_bytes);
     }
     Ok(())
 }
 
 fn find_batches(
     filling: &mut Filling,
-    shipping: &mut Shipping,
+    uploading: &mut Uploading,
     resumed: &mut Resumed,
     settings: &Settings,
 ) -> Result<(), LogError> {
     let mut change = Change::new();
-    for item in shipping.store.scan_json::<BatchRecord>(Table::Batches) {
+    for item in uploading.store.scan_json::<BatchRecord>(Table::Batches) {
         let (key, mut record) = item?;
         let seq = seq_of(&key);
         if record.status != BatchStatus::Published
             && record.place != settings.place
-            && !is_begun(&shipping.store, &record)?
+            && !is_begun(&uploading.store, &record)?
         {
             record.place.clone_from(&settings.place);
             change.put(Table::Batches, &key, &record);
         }
         match record.status {
-            BatchStatus::Published => shipping.published.push_back(seq),
+            BatchStatus::Published => uploading.published.push_back(seq),
             BatchStatus::Sealed => resumed.sealed.push(seq),
             BatchStatus::Filling => filling.batch = Some(Numbered { seq, record }),
         }
     }
-    Ok(shipping.store.apply(change)?)
+    Ok(uploading.store.apply(change)?)
 }
 
 /// Whether a file of the batch stands in S3.

@@ -5,8 +5,7 @@ use shared::clock::{Moment, Steady};
 use shared::seal::Counts;
 
 use crate::log::coverage::{Coverage, Missed, Settled, Sight, time};
-use crate::log::record::seq_key;
-use crate::log::record::{Gap, Session, Sums, next, widen};
+use crate::log::record::{Gap, Session, Sums, next, seq_key, widen};
 use crate::store::{Change, Store, StoreError, Table};
 
 /// Why a session ended whose process was killed.

@@ -10,8 +10,7 @@
 
 use std::io;
 
-use serde::Deserialize;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use shared::content::Content;
 use shared::exit::{Exit, Failure};
 

@@ -8,10 +8,8 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::log::coverage::StreamTime;
-use crate::log::known::HitSet;
-use crate::log::known::KnownHits;
-use crate::log::record::{HitId, Sums};
-use crate::log::record::{chunk_key, chunk_of, seq_of};
+use crate::log::known::{HitSet, KnownHits};
+use crate::log::record::{HitId, Sums, chunk_key, chunk_of, seq_of};
 use crate::store::{Change, Store, StoreError, Table, chunked};
 
 /// Bytes before the ids of a chunk: the lowest and the highest time of its hits.

@@ -11,18 +11,15 @@ use shared::seal::{Counts, believed};
 use crate::failpoints::reached;
 use crate::log::batch_placeholder::BatchPlaceholder;
 use crate::log::coverage::Sight;
-use crate::log::filling::Filling;
-use crate::log::filling::Stage;
+use crate::log::filling::{Filling, Stage};
 use crate::log::known::KnownHits;
 use crate::log::pipeline::{Committed, Cut, Pipeline};
 use crate::log::reader::LogReader;
-use crate::log::record::{Chosen, GapTotals, HitId, RejectLine, Sums, next};
-use crate::log::record::{SUMS, seq_key};
+use crate::log::record::{Chosen, GapTotals, HitId, RejectLine, SUMS, Sums, next, seq_key};
 use crate::log::sessions::Sessions;
 use crate::log::settings::Settings;
-use crate::log::shipping::Shipping;
-use crate::log::status::LogError;
-use crate::log::status::Upload;
+use crate::log::status::{LogError, Upload};
+use crate::log::uploading::Uploading;
 use crate::log::window::Window;
 use crate::store::{Change, Table, chunked};
 
@@ -48,7 +45,7 @@ pub struct Log {
     pub(super) window: Window,
     pub(super) filling: Filling,
     pub(super) sessions: Sessions,
-    pub(super) shipping: Shipping,
+    pub(super) uploading: Uploading,
     /// What rows have in place of the id of their batch, if the schema has a column for it.
     pub(super) batch_placeholder: BatchPlaceholder,
 }
@@ -167,28 +164,28 @@ impl Log {
         [staged, self.filling.next_end(&self.settings), settled].into_iter().flatten().min()
     }
 
-    /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::settled`] returns what
-    /// is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
+    /// Sends everything staged to the disk, and closes or seals what has reached a limit. [`Log::next_durable`] returns
+    /// what is accepted. After an error, here or there, nothing later is accepted: the log must not be used any more.
     pub fn submit(&mut self, now: impl Into<Moment>) -> Result<(), LogError> {
         self.cut_off(now.into(), false)
     }
 
     /// The next durable commits: their records, and no others, are accepted. Waits for ever while none is under way.
-    pub async fn settled(&mut self) -> Result<Committed, LogError> {
+    pub async fn next_durable(&mut self) -> Result<Committed, LogError> {
         loop {
-            if let Some(done) = self.try_settled()? {
+            if let Some(done) = self.try_durable()? {
                 return Ok(done);
             }
-            self.pipeline.progress.notified().await;
+            self.pipeline.wake.notified().await;
         }
     }
 
-    /// As [`Log::settled`]; None when nothing more is durable yet.
-    pub fn try_settled(&mut self) -> Result<Option<Committed>, LogError> {
+    /// As [`Log::next_durable`]; None when nothing more is durable yet.
+    pub fn try_durable(&mut self) -> Result<Option<Committed>, LogError> {
         Ok(self.pipeline.poll()?.map(|cut| self.reclaim(cut)))
     }
 
-    /// As [`Log::submit`], and waits until everything submitted is settled.
+    /// As [`Log::submit`], and waits until everything submitted is durable.
     pub fn commit(&mut self, now: impl Into<Moment>) -> Result<Committed, LogError> {
         self.cut_off(now.into(), false)?;
         self.wait()
@@ -229,7 +226,7 @@ impl Log {
         filling.close_file_if_due(&mut cut, settings, now.steady, end)?;
         filling.seal_batch_if_due(&mut cut, settings, sums, now, end)?;
         sessions.settle_due(now.steady, sums);
-        window.forget(&self.shipping.store, &mut cut.change, sums)?;
+        window.forget(&self.uploading.store, &mut cut.change, sums)?;
         let settled_any = sessions.cut(now.wall, &mut cut.change);
         self.stage.clear();
         let any = staged_any || settled_any || cut.file.is_some() || !cut.change.is_empty();
@@ -242,7 +239,7 @@ impl Log {
             if !chunked::put(change, Table::Rejects, &seq_key(seq), line) {
                 return Err(LogError::Missing("room for a reject of that size".to_owned()));
             }
-            self.shipping.add_waiting(line.len() as u64);
+            self.uploading.add_waiting(line.len() as u64);
         }
         Ok(())
     }
@@ -260,7 +257,7 @@ impl Log {
         for connection in 0..self.settings.connections {
             done.and(self.session_ended(connection, "the producer was stopped", now)?);
         }
-        reached("close.settled");
+        reached("close.durable");
         Ok(done)
     }
 
@@ -299,22 +296,22 @@ impl Log {
 
     /// Notes that S3 has confirmed a file, and drops its rows here.
     pub fn uploaded(&mut self, file: u64, upload: Upload) -> Result<(), LogError> {
-        self.shipping.uploaded(file, upload)
+        self.uploading.uploaded(file, upload)
     }
 
     /// Notes that S3 has confirmed the seal of a batch, and forgets batches published long before.
     pub fn published(&mut self, batch: u64, now: impl Into<Moment>) -> Result<(), LogError> {
-        self.shipping.published(batch, now.into().wall)
+        self.uploading.published(batch, now.into().wall)
     }
 
     /// Notes, durably, which rejects go to S3 next.
     pub fn rejects_chosen(&mut self, chosen: Chosen) -> Result<(), LogError> {
-        self.shipping.choose_rejects(chosen)
+        self.uploading.choose_rejects(chosen)
     }
 
     /// Drops rejects that are in S3.
-    pub fn rejects_shipped(&mut self, chosen: Chosen) -> Result<(), LogError> {
-        self.shipping.rejects_shipped(chosen)
+    pub fn rejects_uploaded(&mut self, chosen: Chosen) -> Result<(), LogError> {
+        self.uploading.rejects_uploaded(chosen)
     }
 
     /// What a row has in place of the id of its batch.
@@ -345,12 +342,12 @@ impl Log {
 
     /// Bytes that wait for S3.
     pub fn waiting_bytes(&self) -> u64 {
-        self.shipping.waiting_bytes.load(Ordering::Relaxed)
+        self.uploading.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// The same, as it changes.
     pub fn waiting(&self) -> Arc<AtomicU64> {
-        self.shipping.waiting_bytes.clone()
+        self.uploading.waiting_bytes.clone()
     }
 
     /// Sums of everything submitted.
@@ -370,11 +367,11 @@ impl Log {
 
     /// A handle that reads and does not write.
     pub fn reader(&self) -> LogReader {
-        let Self { shipping, settings, .. } = self;
+        let Self { uploading, settings, .. } = self;
         LogReader::of_owner(
-            shipping.store.clone(),
-            shipping.progress.clone(),
-            (shipping.waiting_bytes.clone(), settings.max_bytes),
+            uploading.store.clone(),
+            uploading.uploads.clone(),
+            (uploading.waiting_bytes.clone(), settings.max_bytes),
         )
     }
 }

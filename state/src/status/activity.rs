@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::clock::Clock;
 use shared::human;
+use shared::lock::locked;
 
 use crate::status::alert::Alert;
 
@@ -70,6 +71,11 @@ pub struct ComponentStatus {
     /// What keeps it from its work; None while all is well.
     #[serde(default)]
     pub failing: Option<Failing>,
+}
+
+/// What keeps this component from its work: of several that do the same job, each that fails.
+pub(crate) fn failing(components: &[ComponentStatus], which: Component) -> impl Iterator<Item = &Failing> {
+    components.iter().filter(move |status| status.component == which).filter_map(|one| one.failing.as_ref())
 }
 
 /// A step under way.
@@ -167,7 +173,7 @@ impl Activity {
 
     /// For values that a panic leaves whole: each change is one assignment.
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 }
 

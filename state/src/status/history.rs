@@ -2,13 +2,14 @@
 //! only, and bounded.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::clock::{self, Clock, Steady};
 use shared::exit::Failure;
+use shared::lock::locked;
 use shared::shutdown::Shutdown;
 
 /// Time between two samples.
@@ -111,7 +112,7 @@ impl History {
         loop {
             let read = read.clone();
             let reading = tokio::task::spawn_blocking(move || {
-                let mut read = read.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut read = locked(&read);
                 (*read)()
             });
             match reading.await {
@@ -127,7 +128,7 @@ impl History {
 
     /// For values that a panic leaves whole.
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 }
 

@@ -3,10 +3,11 @@
 //! and not shown. Nothing here survives a restart, and nothing of it is logged: records hold data of customers.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use shared::lock::locked;
 use shared::object_store::base64;
 use tokio::sync::mpsc;
 
@@ -276,7 +277,7 @@ impl Tap {
 impl Hub {
     /// For a list that a panic leaves whole.
     fn tappers(&self) -> MutexGuard<'_, Vec<Arc<Tapper>>> {
-        self.tappers.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.tappers)
     }
 }
 

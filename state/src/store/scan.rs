@@ -4,8 +4,10 @@
 //! never meet in sled.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use shared::lock::locked;
 
 use crate::store::error::StoreError;
 
@@ -20,7 +22,7 @@ pub(super) struct Turns(Arc<Mutex<()>>);
 
 impl Turns {
     pub(super) fn take<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _turn = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = locked(&self.0);
         work()
     }
 }

@@ -13,8 +13,9 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use shared::lock::locked;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::store::error::{StoreError, guarded};
@@ -83,7 +84,7 @@ impl Spare {
     /// Removes the segments that are used by now. Everything written before must have been flushed.
     pub(super) fn update(&self) -> Result<(), StoreError> {
         let updated = || {
-            let mut empty = self.empty.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut empty = locked(&self.empty);
             let before = empty.len();
             while let Some(&lowest) = empty.last() {
                 if lowest >= self.database.metadata()?.len() {

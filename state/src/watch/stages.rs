@@ -1,14 +1,13 @@
 //! The pipeline, stage by stage: how each stands, how fast rows pass it, and what waits there.
 
 use chrono::{DateTime, Utc};
-use shared::clock::age;
 use shared::config::Severity;
-use shared::human::{bytes, count, duration};
+use shared::human::{ago, bytes, count};
 
 use crate::inspect::dump::Dump;
 use crate::loads::LoadState;
 use crate::log::BatchStatus;
-use crate::status::activity::{Component, ComponentStatus, Failing};
+use crate::status::activity::{Component, ComponentStatus, Failing, failing};
 use crate::status::snapshot::ProducerSnapshot;
 use crate::watch::model::{Contact, Model};
 use crate::watch::rates;
@@ -68,7 +67,7 @@ pub(super) fn stages(model: &Model) -> [Stage; 4] {
 /// Why nothing is known of a stage, if nothing is.
 fn gone(contact: &Contact, now: DateTime<Utc>) -> Option<(Tone, String)> {
     let since = |since: &Option<DateTime<Utc>>| {
-        since.map(|since| format!(" {}", duration_of(since, now))).unwrap_or_default()
+        since.map(|since| format!(" {}", ago(since, now))).unwrap_or_default()
     };
     match contact {
         Contact::Running { .. } => None,
@@ -77,14 +76,6 @@ fn gone(contact: &Contact, now: DateTime<Utc>) -> Option<(Tone, String)> {
         Contact::Stopped { since: at, .. } => Some((Tone::Gone, format!("stopped{}", since(at)))),
         Contact::NeverRan => Some((Tone::Gone, "never ran".to_owned())),
     }
-}
-
-fn duration_of(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    duration(std::time::Duration::from_secs(age(since, now).as_secs()))
-}
-
-fn failing(components: &[ComponentStatus], which: Component) -> impl Iterator<Item = &Failing> {
-    components.iter().filter(move |status| status.component == which).filter_map(|one| one.failing.as_ref())
 }
 
 /// Per second, with its noun; nothing is known before the second answer.
@@ -96,7 +87,7 @@ fn adobe(model: &Model, components: &[ComponentStatus]) -> Stage {
     let (now, name) = (model.now, "Adobe");
     let producer = model.dump.producer.snapshot.as_ref();
     let newest = producer.and_then(ProducerSnapshot::newest_hit);
-    let backlog = newest.map(|at| format!("hit {} old", duration_of(at, now))).unwrap_or_default();
+    let backlog = newest.map(|at| format!("hit {} old", ago(at, now))).unwrap_or_default();
     let received = rate(model.rates.rate().map(|rate| rate.received), "hits");
     let fails: Vec<_> = failing(components, Component::Stream).collect();
     let connections = producer.map_or(1, |producer| producer.connections.max(1));
@@ -108,7 +99,7 @@ fn adobe(model: &Model, components: &[ComponentStatus]) -> Stage {
             some if some < connections => format!("{some} of {connections} lost"),
             _ => "not connected".to_owned(),
         };
-        (Tone::Fails, state, format!("for {}", duration_of(first, now)))
+        (Tone::Fails, state, format!("for {}", ago(first, now)))
     } else if full {
         (Tone::Waits, "held by log".to_owned(), received)
     } else if producer.is_some_and(|producer| producer.sessions.iter().all(|one| one.ended.is_some())) {
@@ -135,7 +126,7 @@ fn log(model: &Model, components: &[ComponentStatus]) -> Stage {
         (tone, state, String::new())
     } else if let Some(Failing { since, class, .. }) = fails {
         let state = if class == "full" { "FULL" } else { "fails" };
-        (Tone::Fails, state.to_owned(), format!("for {}", duration_of(*since, now)))
+        (Tone::Fails, state.to_owned(), format!("for {}", ago(*since, now)))
     } else if percent.is_some_and(|percent| percent >= NEARLY_FULL_PERCENT) {
         (Tone::Waits, "nearly full".to_owned(), stored)
     } else {
@@ -154,7 +145,7 @@ fn s3(model: &Model, components: &[ComponentStatus]) -> Stage {
     let fails = uploads.chain(reads).map(|failing| failing.since).min();
     let uploaded = rate(model.rates.rate().map(|rate| rate.uploaded), "rows");
     let (tone, state, rate) = if let Some(since) = fails {
-        (Tone::Fails, "fails".to_owned(), format!("for {}", duration_of(since, now)))
+        (Tone::Fails, "fails".to_owned(), format!("for {}", ago(since, now)))
     } else if let Some((tone, state)) = gone(&model.producer.contact(now), now) {
         (tone, state, String::new())
     } else {
@@ -176,7 +167,7 @@ fn redshift(model: &Model, components: &[ComponentStatus]) -> Stage {
     let loads = || ingester.iter().flat_map(|ingester| &ingester.loads);
     let retrying = loads().filter(|load| matches!(load.state, LoadState::Retrying { .. })).count();
     let backlog = match (retrying, newest_loaded(&model.dump)) {
-        (0, Some(at)) => format!("{} behind", duration_of(at, now)),
+        (0, Some(at)) => format!("{} behind", ago(at, now)),
         (0, None) => String::new(),
         (retrying, _) => format!("{} retrying", count(retrying as u64)),
     };
@@ -186,7 +177,7 @@ fn redshift(model: &Model, components: &[ComponentStatus]) -> Stage {
     let (tone, state, rate) = if let Some((tone, state)) = gone(&model.ingester.contact(now), now) {
         (tone, state, String::new())
     } else if let Some(since) = fails {
-        (Tone::Fails, "held up".to_owned(), format!("for {}", duration_of(since, now)))
+        (Tone::Fails, "held up".to_owned(), format!("for {}", ago(since, now)))
     } else if paused {
         (Tone::Waits, "paused".to_owned(), loaded)
     } else if ingester.is_some_and(|ingester| ingester.held_back.is_some()) {

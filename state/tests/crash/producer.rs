@@ -1,4 +1,4 @@
-//! The process that is killed: it appends, ships and publishes as the producer does, and says what it does.
+//! The process that is killed: it appends, uploads and publishes as the producer does, and says what it does.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
@@ -74,9 +74,9 @@ pub(crate) fn run() {
     say(&format!("opened {} {totals}", started.until(Clock::system().steady()).as_micros()));
 
     let (work, to_do) = mpsc::channel();
-    let (done, shipped) = mpsc::channel();
+    let (done, uploaded) = mpsc::channel();
     let reader = log.reader();
-    std::thread::spawn(move || ship(&reader, &objects, &to_do, &done));
+    std::thread::spawn(move || upload(&reader, &objects, &to_do, &done));
     let random = fastrand::Rng::with_seed(number(SEED));
     let writer = Writer {
         log,
@@ -88,7 +88,7 @@ pub(crate) fn run() {
         next_hit: number(FIRST_HIT),
         sent: 0,
     };
-    writer.run(&resumed, &shipped);
+    writer.run(&resumed, &uploaded);
     say("stopped");
 }
 
@@ -122,22 +122,22 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, resumed: &Resumed, shipped: &Receiver<UploadReport>) {
-        self.ship(&resumed.sealed);
+    fn run(mut self, resumed: &Resumed, uploaded: &Receiver<UploadReport>) {
+        self.upload(&resumed.sealed);
         self.publish_what_is_up();
         (0..CONNECTIONS).for_each(|connection| self.start_session(connection));
         for _ in 0..number(COMMITS) {
             self.commit();
             if !self.rejects_under_way && self.random.u8(..8) == 0 {
-                self.ship_rejects();
+                self.upload_rejects();
             }
-            // Mostly what has come so far; now and then the stream pauses and shipping catches up.
+            // Mostly what has come so far; now and then the stream pauses and uploading catches up.
             let patience = Duration::from_millis(if self.random.u8(..16) == 0 { 5 } else { 0 });
             loop {
-                match shipped.recv_timeout(patience) {
+                match uploaded.recv_timeout(patience) {
                     Ok(report) => self.note(report),
                     Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => panic!("the shipping thread has ended"),
+                    Err(RecvTimeoutError::Disconnected) => panic!("the uploading thread has ended"),
                 }
             }
             if self.random.u8(..16) == 0 {
@@ -178,7 +178,7 @@ impl Writer {
         let done = if self.random.u8(..20) == 0 { self.log.seal_all(now()) } else { self.log.commit(now()) };
         let Committed { sealed, .. } = done.unwrap();
         say(&format!("accepted {}", serde_json::to_string(&self.log.totals()).unwrap()));
-        self.ship(&sealed);
+        self.upload(&sealed);
         self.publish_what_is_up();
     }
 
@@ -238,14 +238,14 @@ impl Writer {
             UploadReport::Batch(batch) => self.log.published(batch, now()).unwrap(),
             UploadReport::Rejects(chosen) => {
                 self.rejects_under_way = false;
-                self.log.rejects_shipped(chosen).unwrap();
+                self.log.rejects_uploaded(chosen).unwrap();
             }
         }
         self.publish_what_is_up();
     }
 
     /// Sends the files of sealed batches on their way.
-    fn ship(&mut self, sealed: &[u64]) {
+    fn upload(&mut self, sealed: &[u64]) {
         let reader = self.log.reader();
         for batch in sealed {
             let record = reader.batch(*batch).unwrap();
@@ -258,7 +258,7 @@ impl Writer {
         self.sealed.extend(sealed);
     }
 
-    fn ship_rejects(&mut self) {
+    fn upload_rejects(&mut self) {
         let (rejects, chosen) = self.log.reader().rejects(7, 100_000).unwrap();
         let range = rejects.first().map(|first| (first.0, rejects[rejects.len() - 1].0));
         let Some((first, last)) = range else { return };
@@ -284,10 +284,10 @@ impl Writer {
     }
 }
 
-/// The shipping thread: reads while the log is written.
-fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender<UploadReport>) {
+/// The uploading thread: reads while the log is written.
+fn upload(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender<UploadReport>) {
     for work in work {
-        let shipped = match work {
+        let uploaded = match work {
             Work::File(file) => {
                 let mut rows = Vec::new();
                 let record = log.rows(file, &mut rows).unwrap();
@@ -309,7 +309,7 @@ fn ship(log: &LogReader, objects: &Objects, work: &Receiver<Work>, done: &Sender
                 UploadReport::Rejects(chosen)
             }
         };
-        if done.send(shipped).is_err() {
+        if done.send(uploaded).is_err() {
             return;
         }
     }

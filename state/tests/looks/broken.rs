@@ -330,7 +330,7 @@ fn a_log_that_is_written_meanwhile_has_no_faults() {
                     log.uploaded(file, upload(file)).unwrap();
                 }
                 log.published(round, now).unwrap();
-                log.rejects_shipped(Chosen { first: 0, last: round }).unwrap();
+                log.rejects_uploaded(Chosen { first: 0, last: round }).unwrap();
                 log.session_ended(0, "test", now).unwrap();
             }
             done.store(true, Ordering::Relaxed);

@@ -43,7 +43,7 @@ enum Operation {
     SealAll,
     Upload(u8),
     Publish(u8),
-    ShipRejects(u8),
+    UploadRejects(u8),
     SessionStarts(u8),
     SessionEnds(u8),
     Pass(u16),
@@ -68,7 +68,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => Just(O::SealAll),
         6 => any::<u8>().prop_map(O::Upload),
         3 => any::<u8>().prop_map(O::Publish),
-        2 => (1_u8..6).prop_map(O::ShipRejects),
+        2 => (1_u8..6).prop_map(O::UploadRejects),
         2 => (0..CONNECTIONS).prop_map(O::SessionStarts),
         1 => (0..CONNECTIONS).prop_map(O::SessionEnds),
         4 => prop_oneof![0_u16..5, 5_u16..70, 300_u16..1_500].prop_map(O::Pass),
@@ -157,15 +157,15 @@ impl Run {
             Operation::SealAll => self.commit(true),
             Operation::Upload(which) => self.upload(which.into()),
             Operation::Publish(which) => self.publish(which.into()),
-            Operation::ShipRejects(count) => {
-                let mut shipped: Vec<u64> = self.expected.durable.rejects.keys().copied().collect();
-                shipped.truncate(count.into());
-                if let (Some(first), Some(last)) = (shipped.first(), shipped.last()) {
+            Operation::UploadRejects(count) => {
+                let mut uploaded: Vec<u64> = self.expected.durable.rejects.keys().copied().collect();
+                uploaded.truncate(count.into());
+                if let (Some(first), Some(last)) = (uploaded.first(), uploaded.last()) {
                     let chosen = Chosen { first: *first, last: *last };
                     self.log().rejects_chosen(chosen).unwrap();
                     let (told, noted) = self.log().reader().rejects(usize::MAX, usize::MAX).unwrap();
-                    assert_eq!((told.len(), noted), (shipped.len(), Some(chosen)));
-                    self.log().rejects_shipped(chosen).unwrap();
+                    assert_eq!((told.len(), noted), (uploaded.len(), Some(chosen)));
+                    self.log().rejects_uploaded(chosen).unwrap();
                     self.expected.durable.rejects.retain(|reject, _| reject > last);
                 }
             }

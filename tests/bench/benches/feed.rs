@@ -61,7 +61,7 @@ fn measure() {
         "readers", "rows/s", "of none's", "middle half", "answers", "ms an answer"
     );
     let ready = append(&mut log, &rows);
-    ship(&mut log, ready);
+    upload(&mut log, ready);
     for askers in [0, 1, 10, 100] {
         compare(&mut log, &rows, &socket, askers);
     }
@@ -82,7 +82,7 @@ fn compare(log: &mut Log, rows: &Rows, socket: &Path, askers: usize) {
                 let (count, waited) = asking.end();
                 answers = (answers.0 + count, answers.1 + waited);
             }
-            ship(log, ready);
+            upload(log, ready);
         }
         ratios.push(times[0] / times[1]);
         speeds.push((COMMITS * ROWS_PER_COMMIT) as f64 / times[1]);
@@ -171,7 +171,7 @@ fn waiting_log(dir: &Path) -> Log {
     for n in 0..10_000_u64 {
         log.stage_row(0, None, Some(now), format!("{n}~row\n").as_bytes(), now);
         log.submit(now).unwrap();
-        while log.try_settled().unwrap().is_some() {}
+        while log.try_durable().unwrap().is_some() {}
     }
     log.commit(now).unwrap();
     drop(log);
@@ -198,7 +198,7 @@ fn append(log: &mut Log, rows: &Rows) -> Committed {
             log.stage_row(0, None, Some(now), rows.lines(row..row + 1), now);
         }
         log.submit(now).unwrap();
-        while let Some(done) = log.try_settled().unwrap() {
+        while let Some(done) = log.try_durable().unwrap() {
             add(done);
         }
     }
@@ -207,7 +207,7 @@ fn append(log: &mut Log, rows: &Rows) -> Committed {
 }
 
 /// What a turn appended goes to S3, so that every turn finds the same log.
-fn ship(log: &mut Log, ready: Committed) {
+fn upload(log: &mut Log, ready: Committed) {
     for file in ready.closed {
         let (crc32, etag) = ("AAAAAA==".to_owned(), "e".to_owned());
         log.uploaded(file, Upload { bytes: 1, crc32, etag, content: None }).unwrap();

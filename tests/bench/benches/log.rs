@@ -132,7 +132,7 @@ fn our_log(dir: &Path, rows: &Rows, commits: &mut dyn Iterator<Item = Range<usiz
             log.stage_row(0, Some(rows.hits[row]), Some(now), rows.lines(row..row + 1), now);
         }
         log.submit(now).unwrap();
-        while log.try_settled().unwrap().is_some() {}
+        while log.try_durable().unwrap().is_some() {}
     }
     log.commit(now).unwrap();
 }

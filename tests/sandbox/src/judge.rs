@@ -187,7 +187,7 @@ fn rejects(
         generator.write_malformed(index, &mut line);
         sent.insert(line.trim_ascii_end().to_vec(), false);
     }
-    for record in shipped_rejects(&s3_root.join(BUCKET).join("Rejected"))? {
+    for record in uploaded_rejects(&s3_root.join(BUCKET).join("Rejected"))? {
         match sent.get_mut(record.trim_ascii_end()) {
             Some(found) => *found = true,
             None => complaints
@@ -207,7 +207,7 @@ fn rejects(
 ///
 /// # Errors
 /// When a file cannot be read.
-pub fn shipped_rejects(dir: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+pub fn uploaded_rejects(dir: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
     let mut records = Vec::new();
     for path in files_below(dir)? {
         let content = zstd::decode_all(fs::File::open(&path)?)?;

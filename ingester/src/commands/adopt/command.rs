@@ -20,6 +20,7 @@ use crate::commands::terminal::confirm;
 use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::judge::young;
 use crate::producer_link::{Producer, outlook};
+use crate::redshift::doing::Doing;
 use crate::redshift::ledger_lookup::{self, InLedger};
 use crate::redshift::{Session, Target};
 
@@ -74,7 +75,7 @@ pub(crate) async fn command(
     if waiting.objects.is_empty() && archived.objects.is_empty() {
         // Only the id is left to ask for.
         let rows = session.run(&target.select_known(&[batch])).await;
-        if !rows.map_err(sql_failed("reading the ledger"))?.0.is_empty() {
+        if !rows.map_err(sql_failed(Doing::ReadLedger))?.0.is_empty() {
             return loaded_already(batch, out);
         }
     }
@@ -162,7 +163,7 @@ async fn usable_seal(store: &ObjectStore, folder: &str, batch: BatchId) -> Resul
 /// Whether the ledger has the batch. Its content decides, not its id.
 async fn is_loaded(session: &Session, target: &Target, seal: &Seal) -> Result<bool, Failure> {
     let entries = ledger_lookup::fetch_entries(session, target, &[seal]).await;
-    let entries = entries.map_err(sql_failed("reading the ledger"))?;
+    let entries = entries.map_err(sql_failed(Doing::ReadLedger))?;
     Ok(matches!(ledger_lookup::find(seal, &entries), InLedger::Yes(_)))
 }
 

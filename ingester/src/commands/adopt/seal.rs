@@ -1,6 +1,7 @@
 //! The seal of a folder, made of its files.
 
 use chrono::{DateTime, Utc};
+use shared::blocking::blocking;
 use shared::compress::decompress;
 use shared::content::Content;
 use shared::exit::{Exit, Failure};
@@ -50,11 +51,11 @@ pub(super) async fn read_all(
             )));
         }
         let content = store.get_at_most(&object.key, object.size).await.map_err(store_failed)?;
-        let read = tokio::task::spawn_blocking(move || {
+        let read = blocking(move || {
             let whole = decompress(&content, compression, MAX_BYTES);
             (rows::read(&content, compression, watched), whole.ok().map(|rows| Content::of_rows(&rows)))
         });
-        let (contents, content) = read.await.map_err(|fault| Failure::new(Exit::Software, fault))?;
+        let (contents, content) = read.await?;
         let contents = contents.map_err(|why| {
             let key = &object.key;
             refused(format!("{key}: {why}. It is not whole: restore or delete it, then adopt again"))

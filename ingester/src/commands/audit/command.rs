@@ -20,8 +20,10 @@ use crate::facts::count::Counter;
 use crate::facts::faults::faults;
 use crate::facts::gather::{Part, Sources};
 use crate::failure::LoadFailure;
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::table_counts::{self, KeyColumns};
-use crate::redshift::{SqlFailure, Target, errors, ledger};
+use crate::redshift::{Target, ledger};
 
 /// `ingester audit`
 #[derive(Debug, clap::Args)]
@@ -70,7 +72,7 @@ pub(crate) async fn command(
     audit.bar.finish_and_clear();
     if args.hits {
         let found = table_counts::doubles(&session, &target, &key_columns, (since, until)).await;
-        report.doubles(found.map_err(sql_failed("counting"))?);
+        report.doubles(found.map_err(sql_failed(Doing::Count))?);
     }
     print(&report, Report::table, args.json, out)?;
     if report.agrees() {
@@ -84,10 +86,6 @@ fn bar() -> ProgressBar {
     let style = "{elapsed_precise} {bar:24} {pos} of {len} batches";
     bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
-}
-
-fn counting(error: &SqlFailure) -> LoadFailure {
-    errors::load_failure(error, "counting")
 }
 
 struct Audit<'a> {
@@ -139,12 +137,12 @@ impl Audit<'_> {
     async fn received(&self, day: NaiveDate, part: Part) -> Result<Option<Day>, LoadFailure> {
         let Counter { sources: Sources { session, target, .. }, key_columns, .. } = &self.counter;
         let (None, Some(column)) = (&key_columns.batch, &key_columns.received) else { return Ok(None) };
-        let rows = ledger::read(session, target, part.0, part.1).await.map_err(|error| counting(&error))?;
+        let rows = ledger::read(session, target, part.0, part.1).await.doing(Doing::Count)?;
         let first = rows.iter().filter_map(|row| row.first_received).min();
         let last = rows.iter().filter_map(|row| row.last_received).max();
         let (Some(first_received), Some(last_received)) = (first, last) else { return Ok(None) };
         let received = table_counts::received(session, target, column, (first_received, last_received)).await;
-        let fault = received.map_err(|error| counting(&error))?.fault();
+        let fault = received.doing(Doing::Count)?.fault();
         Ok(fault.map(|what| Day { day, first_received, last_received, what }))
     }
 }

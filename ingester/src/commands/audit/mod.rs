@@ -1,5 +1,5 @@
 //! `ingester audit`: counts again, in S3 and in the table, and names whatever does not agree with the ledger. It changes
-//! nothing.
+//! nothing: cut short, it is run again.
 
 mod command;
 mod report;

@@ -1,13 +1,12 @@
 //! What an audit found, for people and for programs.
 
-use shared::human::{counted, time};
-use shared::seal::Counts;
 use std::fmt::Write;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::Serialize;
-use shared::human::count;
+use shared::human::{count, counted, time};
 use shared::ids::BatchId;
+use shared::seal::Counts;
 use state::inspect::columns;
 
 use crate::commands::terminal::{FORMAT, LISTED, write_counts, write_cut};

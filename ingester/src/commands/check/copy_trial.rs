@@ -7,7 +7,7 @@ use bytes::Bytes;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
 use shared::layout::{self, Compression};
-use shared::object_store::{ObjectStore, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError};
 use shared::report::{Outcome, Report};
 use shared::schema::{Schema, SqlType};
 use shared::seal::Manifest;
@@ -72,7 +72,7 @@ impl<'a> CopyTrial<'a> {
         Ok(())
     }
 
-    async fn put(&self, schema: &Schema) -> Result<(), StoreError> {
+    async fn put(&self, schema: &Schema) -> Result<(), ObjectStoreError> {
         self.store.put(&self.row, Bytes::from(sample_row(schema))).await?;
         let manifest = Manifest::of(self.store.bucket(), [self.row.as_str()]);
         // Our own plain struct: its serialisation cannot fail.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use shared::config::{Archive, Config};
 use shared::exit::{Exit, Failure};
 use shared::layout;
-use shared::object_store::{ObjectStore, SMALL, StoreError};
+use shared::object_store::{ObjectStore, ObjectStoreError, SMALL};
 use shared::report::{Outcome, Report};
 
 /// Tries S3; false when no object could be put below `s3.to_ingest`.
@@ -22,7 +22,7 @@ pub(super) async fn s3<W: Write>(
         [&s3.to_ingest, &s3.loads, &s3.quarantine, &s3.ingested].map(|prefix| format!("{prefix}{name}"));
     let place = |key: &str| format!("s3://{}/{key}", store.bucket());
     let content = Bytes::from_static(b"written by `ingester check`, which deletes it again");
-    fn done<T>(result: Result<T, StoreError>, text: String) -> Outcome {
+    fn done<T>(result: Result<T, ObjectStoreError>, text: String) -> Outcome {
         result.map(|_| text).map_err(s3_failed)
     }
 
@@ -61,6 +61,6 @@ pub(super) async fn s3<W: Write>(
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "given to `map_err`")]
-pub(super) fn s3_failed(error: StoreError) -> (Exit, String) {
+pub(super) fn s3_failed(error: ObjectStoreError) -> (Exit, String) {
     (error.exit(), error.advised())
 }

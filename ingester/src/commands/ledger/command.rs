@@ -1,3 +1,5 @@
+//! The subcommands, and the question that one of them asks before it deletes. What they change is one transaction each.
+
 use std::collections::BTreeSet;
 use std::io::Write;
 

@@ -11,9 +11,9 @@ use state::inspect::columns;
 
 use crate::commands::connect::sql_failed;
 use crate::commands::terminal::FORMAT;
+use crate::redshift::doing::Doing;
 use crate::redshift::ledger::{self, RunRow};
-use crate::redshift::ledger_mark;
-use crate::redshift::{Session, Target};
+use crate::redshift::{Session, Target, ledger_mark};
 
 /// Runs that are asked for, the latest.
 const RUNS: usize = 1000;
@@ -44,7 +44,7 @@ impl Shown {
         target: &Target,
         at: DateTime<Utc>,
     ) -> Result<Self, Failure> {
-        let failed = sql_failed("reading the ledger");
+        let failed = sql_failed(Doing::ReadLedger);
         let mark = ledger_mark::read(session, target).await.map_err(&failed)?;
         let knows_from = mark.as_ref().and_then(|mark| mark.knows_from);
         let (pipeline, table) = mark.map(|mark| (mark.pipeline, mark.table)).unzip();

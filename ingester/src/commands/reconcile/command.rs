@@ -1,4 +1,5 @@
-use shared::human::counted;
+//! `ingester reconcile`: asks both services of this machine or reads their databases, compares once, and prints a report.
+
 use std::io::Write;
 use std::sync::Mutex;
 
@@ -6,6 +7,7 @@ use futures_util::FutureExt;
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::exit::{Exit, Failure};
+use shared::human::counted;
 use shared::object_store::ObjectStore;
 
 use crate::commands::connect::connect_as_owner;
@@ -13,7 +15,7 @@ use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::Report;
 use crate::commands::terminal::{moment, print};
-use crate::facts::gather::{Known, Seals, Sources, in_log};
+use crate::facts::gather::{Databases, Seals, Sources, in_log};
 use crate::failure::StepError;
 use crate::redshift::Target;
 
@@ -68,7 +70,7 @@ pub(crate) async fn command(
 }
 
 /// What the databases of this machine know, where the log was read, and who loads what is found.
-async fn read_databases(config: &Config, clock: &Clock) -> (Known, String, Loader) {
+async fn read_databases(config: &Config, clock: &Clock) -> (Databases, String, Loader) {
     let (log, origin) = match state::inspect::dump::ask_producer(config, clock).await {
         Ok(part) => (part.snapshot.as_ref().map(in_log), part.origin()),
         Err(failure) => (None, failure.to_string()),
@@ -82,5 +84,5 @@ async fn read_databases(config: &Config, clock: &Clock) -> (Known, String, Loade
         Err(_) => (Vec::new(), Loader::Others),
     };
     let loads = loads.into_iter().map(|load| (load.batch, load)).collect();
-    (Known { log, loads }, origin, loader)
+    (Databases { log, loads }, origin, loader)
 }

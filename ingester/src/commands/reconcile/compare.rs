@@ -1,3 +1,5 @@
+//! One comparison, a day at a time: gathers the facts of its batches, judges them, and has them mended or reported.
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
@@ -7,7 +9,7 @@ use shared::human::counted;
 
 use crate::commands::reconcile::mend::Mender;
 use crate::commands::reconcile::report::{Report, Sides};
-use crate::facts::gather::{Known, Seals, Sources};
+use crate::facts::gather::{Databases, Seals, Sources};
 use crate::facts::judge::{Agreed, Mend, Rules, Verdict, judge, young};
 use crate::failure::StepError;
 use crate::redshift::sql::Table;
@@ -16,7 +18,7 @@ pub(super) fn start_of_day(moment: DateTime<Utc>) -> DateTime<Utc> {
     moment.date_naive().and_time(NaiveTime::MIN).and_utc()
 }
 
-pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
+pub(super) fn sides(config: &Config, known: &Databases, log: &str) -> Sides {
     let s3 = &config.s3;
     let log = match &known.log {
         Some(known) => {
@@ -33,14 +35,14 @@ pub(super) fn sides(config: &Config, known: &Known, log: &str) -> Sides {
     }
 }
 
-pub(super) type ReadAgain<'k> = &'k (dyn Fn() -> BoxFuture<'k, Known> + Sync);
+pub(super) type ReadAgain<'k> = &'k (dyn Fn() -> BoxFuture<'k, Databases> + Sync);
 
 /// Compares and mends. A batch that moves while it is read can look damaged: such a day is read once more, after the
 /// databases, and only what looks damaged both times is reported.
 pub(super) async fn reconcile(
     sources: &Sources<'_>,
     seals: Seals<'_>,
-    known: &Known,
+    known: &Databases,
     read_again: ReadAgain<'_>,
     mender: &Mender,
     report: &mut Report,

@@ -1,5 +1,7 @@
+//! Carries out what the verdict on a batch asks for, or says what would be done. Every act may be repeated.
+
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -7,11 +9,12 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::layout;
-use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::lock::locked;
+use shared::object_store::{ObjectStore, ObjectStoreErrorKind};
 use state::loads::ErrorClass;
 use state::status::feed::Republish;
 
-use crate::archive::put_away::put_away;
+use crate::archive::{Archiving, put_away};
 use crate::commands::reconcile::report::Report;
 use crate::facts::folder::{SealRead, read_seal};
 use crate::facts::gather::Sources;
@@ -62,9 +65,7 @@ impl Mender {
         match mend {
             Mend::Load => self.load(sources.store, batch, report).await?,
             Mend::Archive(id) => {
-                let s3 = &self.config.s3;
-                let to = (self.config.ingester.archive, s3.to_ingest.as_str(), s3.ingested.as_str());
-                match put_away(sources.store, to, s3.uploads, (batch, id)).await {
+                match put_away(sources.store, Archiving::of(&self.config), batch, id).await {
                     Ok(()) => report.mended(batch, "archive", "loaded; its folder was archived"),
                     Err(error) => leave(report, batch, "it is loaded, and cannot be archived", &error.into()),
                 }
@@ -126,7 +127,7 @@ impl Mender {
                 (load_store.clone(), "entered into the load store; it is loaded in its turn")
             }
             Loader::Later(load_store, clock) => {
-                let mut load_store = load_store.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut load_store = locked(load_store);
                 let opened = match load_store.take() {
                     Some(load_store) => load_store,
                     None => LoadStore::open(&self.config.ingester.dir, Duration::ZERO, clock)?,
@@ -144,7 +145,7 @@ impl Mender {
             Ok(SealRead::Unusable(_)) => {
                 "its seal has just become unreadable; the next reconcile reads it again"
             }
-            Err(error) if error.kind() == StoreErrorKind::Passing => {
+            Err(error) if error.kind() == ObjectStoreErrorKind::Passing => {
                 leave(report, batch, "its seal cannot be read", &error.into());
                 return Ok(());
             }

@@ -5,14 +5,10 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use futures_util::FutureExt;
-use shared::clock::Clock;
-use shared::config::Config;
 use shared::exit::Failure;
 use shared::human::counted;
 use shared::ids::BatchId;
-use shared::object_store::ObjectStore;
-use shared::shutdown::Shutdown;
-use state::status::activity::Reporter;
+use state::status::activity::{Component, Reporter};
 use state::status::snapshot::ProducerSnapshot;
 use tokio::sync::oneshot;
 
@@ -20,13 +16,14 @@ use crate::commands::reconcile::compare::{reconcile, sides, start_of_day};
 use crate::commands::reconcile::mend::{Loader, Mender};
 use crate::commands::reconcile::report::{Agree, Report, Undecided};
 use crate::facts::batch::InLog;
-use crate::facts::gather::{Known, Seals, Sources, in_log};
+use crate::facts::gather::{Databases, Seals, Sources, in_log};
 use crate::facts::judge::Matter;
 use crate::failure::StepError;
 use crate::identity::Identity;
-use crate::load::pause::Pauses;
-use crate::load_store::LoadStore;
-use crate::redshift::{Connector, Target, errors};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
+use crate::redshift::{Connector, Target};
+use crate::services::Services;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How soon the end of a pause by hand is noticed.
@@ -38,15 +35,11 @@ const BACK: TimeDelta = TimeDelta::days(1);
 const LOGGED: usize = 20;
 
 pub(crate) struct Reconciler {
-    config: Config,
-    store: ObjectStore,
+    services: Services,
     target: Target,
     connector: Connector,
-    load_store: LoadStore,
-    pauses: Pauses,
     mender: Mender,
     reporter: Reporter,
-    clock: Clock,
     back: TimeDelta,
     /// The log and the changes of the load store when nothing was left to do. While it stays so nobody is asked: an hourly
     /// query would keep a serverless workgroup of an idle site awake.
@@ -56,25 +49,14 @@ pub(crate) struct Reconciler {
 }
 
 impl Reconciler {
-    pub(crate) fn new(
-        config: &Config,
-        target: Target,
-        (connector, reporter): (Connector, Reporter),
-        store: ObjectStore,
-        load_store: LoadStore,
-        pauses: Pauses,
-        clock: Clock,
-    ) -> Self {
+    pub(crate) fn new(services: &Services, target: Target, connector: Connector) -> Self {
+        let Services { config, load_store, activity, .. } = services;
         Self {
-            config: config.clone(),
-            store,
             target,
             connector,
-            reporter,
             mender: Mender::new(config, Loader::Here(load_store.clone())),
-            load_store,
-            pauses,
-            clock,
+            reporter: activity.reporter(Component::Reconcile),
+            services: services.clone(),
             back: BACK_AT_START,
             quiet: None,
             stuck: BTreeMap::new(),
@@ -83,26 +65,27 @@ impl Reconciler {
 
     /// Compares and mends once, and logs the result. Returns when to do it again.
     pub(crate) async fn step(&mut self) -> Result<Duration, Failure> {
-        let now = self.clock.wall();
+        let Services { config, load_store, pauses, clock, .. } = self.services.clone();
+        let now = clock.wall();
         // A pause may be for Redshift's sake.
-        if let Some(paused) = self.pauses.at(now) {
+        if let Some(paused) = pauses.at(now) {
             // Nothing is tried, so nothing fails.
             self.reporter.succeeded();
             let left = paused.until.and_then(|until| (until - now).to_std().ok());
             return Ok(left.map_or(RESUMED, |left| left.min(RESUMED)));
         }
-        let interval = self.config.ingester.reconcile_interval.0;
-        let moved = self.load_store.changes();
+        let interval = config.ingester.reconcile_interval.0;
+        let moved = load_store.changes();
         let (known, log) = self.read_databases().await;
         let quiet = (known.log.clone(), moved);
         if known.loads.is_empty() && self.quiet.as_ref() == Some(&quiet) {
             return Ok(interval);
         }
         let since = start_of_day(now - self.back);
-        let mut report = Report::new(now, since, false, sides(&self.config, &known, &log));
+        let mut report = Report::new(now, since, false, sides(&config, &known, &log));
         match self.compare(&known, &mut report).await {
             Ok(()) => {
-                let alert_after = self.config.ingester.alert_after;
+                let alert_after = config.ingester.alert_after;
                 self.stuck = stuck(&self.stuck, &report);
                 let retried = self.stuck.values().filter(|failures| **failures < alert_after).count();
                 match report.decide.count.saturating_sub(retried as u64) {
@@ -119,34 +102,34 @@ impl Reconciler {
                 let Agree { in_the_making, under_way, .. } = report.agree;
                 let undone = report.mended.count + report.decide.count + in_the_making + under_way > 0
                     || !known.loads.is_empty()
-                    || !self.load_store.in_quarantine(1).is_empty();
+                    || !load_store.in_quarantine(1).is_empty();
                 self.quiet = if undone { None } else { Some(quiet) };
                 let in_doubt = self.stuck.values().any(|failures| *failures < alert_after);
-                Ok(if in_doubt { self.config.ingester.retry_max.0.min(interval) } else { interval })
+                Ok(if in_doubt { config.ingester.retry_max.0.min(interval) } else { interval })
             }
             Err(StepError::Fatal(failure)) => Err(failure),
             Err(StepError::Load(failure)) => {
                 // The loader or discovery meets the same failure, and logs it as an error.
                 tracing::warn!("log, S3 and ledger cannot be compared now: {failure}");
-                let wait = self.config.ingester.retry_max.0.min(interval);
+                let wait = config.ingester.retry_max.0.min(interval);
                 self.reporter.failed(failure.class.name(), &failure, Some(wait));
                 Ok(wait)
             }
         }
     }
 
-    async fn compare(&self, known: &Known, report: &mut Report) -> Result<(), StepError> {
-        let (config, store, target) = (&self.config, &self.store, &self.target);
+    async fn compare(&self, known: &Databases, report: &mut Report) -> Result<(), StepError> {
+        let (Services { config, store, .. }, target) = (&self.services, &self.target);
         let opened = self.connector.open().await;
-        let session = &opened.map_err(|error| errors::load_failure(&error, "connecting to Redshift"))?;
+        let session = &opened.doing(Doing::Connect)?;
         Identity::new(config, store.clone()).refuse_foreign(session, target).await?;
         let sources = Sources { store, config, target, session, now: report.at };
         let read_again = || async { self.read_databases().await.0 }.boxed();
         reconcile(&sources, Seals::Open, known, &read_again, &self.mender, report).await
     }
 
-    async fn read_databases(&self) -> (Known, String) {
-        let socket = self.config.producer_socket();
+    async fn read_databases(&self) -> (Databases, String) {
+        let socket = self.services.config.producer_socket();
         let asked =
             tokio::time::timeout(PATIENCE, state::status::feed::snapshot::<ProducerSnapshot>(&socket)).await;
         let (log, origin) = match asked {
@@ -154,21 +137,19 @@ impl Reconciler {
             Ok(Err(error)) => (None, error.to_string()),
             Err(_) => (None, format!("{} does not answer", socket.display())),
         };
-        let loads = self.load_store.open_loads().into_iter().map(|load| (load.batch, load)).collect();
-        (Known { log, loads }, origin)
+        let loads =
+            self.services.load_store.open_loads().into_iter().map(|load| (load.batch, load)).collect();
+        (Databases { log, loads }, origin)
     }
 
     /// Compares until shutdown, first after the first listing of discovery: what that finds needs no mending.
-    pub(crate) async fn run(
-        mut self,
-        listed: oneshot::Receiver<()>,
-        shutdown: Shutdown,
-    ) -> Result<(), Failure> {
+    pub(crate) async fn run(mut self, listed: oneshot::Receiver<()>) -> Result<(), Failure> {
+        let Services { clock, shutdown, .. } = self.services.clone();
         if shutdown.until(listed).await.is_none_or(|listed| listed.is_err()) {
             return Ok(());
         }
         while let Some(next) = shutdown.until(self.step()).await {
-            if shutdown.until(self.clock.sleep(next?)).await.is_none() {
+            if shutdown.until(clock.sleep(next?)).await.is_none() {
                 break;
             }
         }

@@ -1,3 +1,6 @@
+//! Loads the quarantined rows of one batch: reads the set that its ledger row names, leaves out rows that are still refused,
+//! and lets one transaction load the others. Repeated while failures pass; after a crash the next replay does the same.
+
 use std::time::Duration;
 
 use shared::clock::Clock;
@@ -12,10 +15,12 @@ use crate::failure::LoadFailure;
 use crate::quarantine::row_files::{RowFile, RowFiles};
 use crate::quarantine::search::BadRowSearch;
 use crate::quarantine::set::{self, BadSet, MAX_BYTES, REASONS, Refusal, Set};
-use crate::quarantine::trial::How;
+use crate::quarantine::trial::{How, Warehouse};
 use crate::quarantine::{Quarantine, tidy};
+use crate::redshift::doing::Doing;
+use crate::redshift::errors::OrLoadFailure;
 use crate::redshift::quarantine_release::{Entry, Release, Released, fetch_entries, release};
-use crate::redshift::{Connector, Session, Target, errors, stage};
+use crate::redshift::{Connector, Session, Target, stage};
 
 /// Tries of one batch while failures pass; a person waits for the answer.
 const TRIES: u32 = 8;
@@ -124,10 +129,9 @@ impl Replayer {
         if let Some(session) = self.session.take().filter(Session::usable) {
             return Ok(session);
         }
-        let failed = |doing| move |failure| errors::load_failure(&failure, doing);
-        let session = self.connector.open().await.map_err(failed("connecting to Redshift"))?;
+        let session = self.connector.open().await.doing(Doing::Connect)?;
         let not_null = stage::not_null(&session, &self.target).await;
-        self.target.not_null = not_null.map_err(failed("looking at the columns of the table"))?;
+        self.target.not_null = not_null.doing(Doing::ReadColumns)?;
         Ok(session)
     }
 
@@ -176,7 +180,8 @@ impl Replayer {
         let target = Target { columns: set.description.columns.clone(), ..self.target.clone() };
         let file = RowFile { key: set.rows_key(prefix), rows: entry.rows, bytes: MAX_BYTES, crc32: None };
         let files = RowFiles::new(&self.store, vec![file], compression, self.quarantine.scratch(batch));
-        let mut search = BadRowSearch::new((session, &target, &self.clock), files, None);
+        let warehouse = Warehouse { session, target: &target, clock: &self.clock };
+        let mut search = BadRowSearch::new(warehouse, files, None);
         for how in [None, Some(How::NoLoad), Some(How::RolledBack)] {
             if let Some(how) = how {
                 search.search(how).await?;

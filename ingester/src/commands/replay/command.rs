@@ -12,6 +12,7 @@ use shared::object_store::ObjectStore;
 
 use crate::commands::connect::{connect, sql_failed};
 use crate::failure::{LoadFailure, Scope};
+use crate::redshift::doing::Doing;
 use crate::redshift::{Connector, Target, quarantine_release};
 
 use super::batch::{Ending, Replayer};
@@ -43,7 +44,7 @@ pub(crate) async fn replay(
     // Those whose objects were deleted are not passed over.
     let session = connect(config, clock).await?;
     let counted = quarantine_release::fetch_batches(&session, &target).await;
-    there.extend(counted.map_err(sql_failed("reading the ledger"))?);
+    there.extend(counted.map_err(sql_failed(Doing::ReadLedger))?);
     drop(session);
     let batches = if args.all { there.into_iter().collect() } else { asked_for(&args.batches, &there)? };
     if batches.is_empty() {

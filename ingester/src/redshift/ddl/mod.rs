@@ -1,4 +1,5 @@
 //! The tables in Redshift: how they are created, how those that are there differ from the schema, and what alters them.
+//! Makes text and verdicts of what it is given, and keeps nothing: a crash loses nothing.
 
 mod alter;
 mod alter_text;

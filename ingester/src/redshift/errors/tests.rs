@@ -135,14 +135,14 @@ fn a_statement_that_was_ended_says_which_limit_it_may_have_met() {
 fn a_statement_that_was_ended_has_advice_of_its_own_by_what_it_was_for() {
     let ended = said("57014", "Query (12) cancelled on user's request", None);
     for (doing, advice, key) in [
-        ("COPY", CANCELLED, "ingester.batches_per_copy"),
-        ("COPY, to be rolled back", CANCELLED, "ingester.batches_per_copy"),
-        (LOCK, CANCELLED_LOCK, "svv_transactions"),
-        ("comparing with the table", CANCELLED_STAGED, "redshift.sortkey"),
-        ("INSERT of the rows that are new", CANCELLED_STAGED, "redshift.sortkey"),
-        ("reading the ledger", CANCELLED_LEDGER, "svv_transactions"),
-        ("writing the ledger", CANCELLED_LEDGER, "svv_transactions"),
-        ("COMMIT", CANCELLED_COMMIT, "stl_commit_stats"),
+        (Doing::Copy, CANCELLED, "ingester.batches_per_copy"),
+        (Doing::CopyToRollBack, CANCELLED, "ingester.batches_per_copy"),
+        (Doing::Lock, CANCELLED_LOCK, "svv_transactions"),
+        (Doing::CompareStage, CANCELLED_STAGED, "redshift.sortkey"),
+        (Doing::InsertStage, CANCELLED_STAGED, "redshift.sortkey"),
+        (Doing::ReadLedger, CANCELLED_LEDGER, "svv_transactions"),
+        (Doing::WriteLedger, CANCELLED_LEDGER, "svv_transactions"),
+        (Doing::Commit, CANCELLED_COMMIT, "stl_commit_stats"),
     ] {
         let verdict = judge_at(&ended, doing);
         assert_eq!(
@@ -161,9 +161,9 @@ fn a_value_that_the_ledger_refuses_is_no_row_of_the_batch() {
         ["Cannot insert a NULL value into column team", "Value too long for type character varying(16)"]
     {
         let failure = said("XX000", message, Some(8001));
-        let rows = judge_at(&failure, "INSERT of the rows that are new");
+        let rows = judge_at(&failure, Doing::InsertStage);
         assert_eq!((rows.class, rows.scope), (Data, Scope::Batch), "{message}");
-        for doing in ["writing the ledger", "making the mark of the ledger"] {
+        for doing in [Doing::WriteLedger, Doing::MakeMark] {
             let ledger = judge_at(&failure, doing);
             let wanted = (Configuration, Scope::Whole, TABLES);
             assert_eq!((ledger.class, ledger.scope, ledger.advice), wanted, "{doing}: {message}");
@@ -312,7 +312,6 @@ fn inherited_states_count_where_the_text_says_nothing() {
 fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
     assert_eq!(judge(&SqlFailure::lost("connection closed")), PASSES);
     let tls = "error performing TLS handshake: invalid peer certificate";
-    let aws = "GetClusterCredentials gave no password";
     for (why, key) in [
         (format!("{tls}: UnknownIssuer"), "redshift.ca_file"),
         (
@@ -326,18 +325,32 @@ fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
         ),
         ("error performing TLS handshake: server does not support TLS".to_owned(), "redshift.port"),
         ("error parsing response from server: unknown authentication tag `13`".to_owned(), "redshift.auth"),
-        (
-            format!("{aws}: AccessDenied (HTTP status 403) User: u is not authorized to perform: a"),
-            "deploy/iam-redshift-login",
-        ),
-        (format!("{aws}: UnrecognizedClientException (HTTP status 403) …"), "s3.access_key_id"),
-        (format!("{aws}: SignatureDoesNotMatch (HTTP status 403) Signature expired: …"), "clock"),
-        (format!("{aws}: no AWS credentials: the AWS chain has none"), "s3.access_key_id"),
-        (format!("{aws}: ClusterNotFound (HTTP status 404) Cluster c not found."), "redshift.cluster"),
-        (format!("{aws}: ResourceNotFoundException (HTTP status 404) …"), "redshift.workgroup"),
-        (format!("{aws}: ValidationException (HTTP status 400) …"), "redshift.database"),
     ] {
         let verdict = judge(&SqlFailure::lost(why.as_str()));
+        assert!(verdict.class == Configuration && verdict.advice.contains(key), "{why}: {verdict:?}");
+    }
+    let refused =
+        said("28000", "no pg_hba.conf entry for host \"::1\", user \"u\", database \"d\", SSL off", None);
+    assert!(judge(&refused).advice.contains("redshift.tls"));
+}
+
+#[test]
+fn a_password_that_aws_does_not_give_out_passes_unless_the_reason_is_a_persons() {
+    let no_password =
+        |why: &str| judge(&SqlFailure::NoPassword { action: "GetClusterCredentials", why: why.to_owned() });
+    for (why, key) in [
+        (
+            "AccessDenied (HTTP status 403) User: u is not authorized to perform: a",
+            "deploy/iam-redshift-login",
+        ),
+        ("UnrecognizedClientException (HTTP status 403) …", "s3.access_key_id"),
+        ("SignatureDoesNotMatch (HTTP status 403) Signature expired: …", "clock"),
+        ("no AWS credentials: the AWS chain has none", "s3.access_key_id"),
+        ("ClusterNotFound (HTTP status 404) Cluster c not found.", "redshift.cluster"),
+        ("ResourceNotFoundException (HTTP status 404) …", "redshift.workgroup"),
+        ("ValidationException (HTTP status 400) …", "redshift.database"),
+    ] {
+        let verdict = no_password(why);
         assert!(verdict.class == Configuration && verdict.advice.contains(key), "{why}: {verdict:?}");
     }
     for passing in [
@@ -346,12 +359,9 @@ fn a_lost_connection_passes_unless_the_reason_is_a_persons() {
         "ExpiredTokenException (HTTP status 403) The security token included in the request is expired",
         "no answer from https://redshift.eu-central-1.amazonaws.com/: nothing within 10s",
     ] {
-        let verdict = judge(&SqlFailure::lost(format!("{aws}: {passing}")));
+        let verdict = no_password(passing);
         assert!(verdict == PASSES, "{passing}: {verdict:?}");
     }
-    let refused =
-        said("28000", "no pg_hba.conf entry for host \"::1\", user \"u\", database \"d\", SSL off", None);
-    assert!(judge(&refused).advice.contains("redshift.tls"));
 }
 
 #[test]

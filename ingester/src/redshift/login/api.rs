@@ -82,8 +82,7 @@ impl PasswordApi {
     }
 
     pub(super) async fn fetch(&self, limit: Duration) -> Result<Credential, SqlFailure> {
-        // `errors` knows the failure by these words.
-        let failed = |why: String| SqlFailure::lost(format!("{} gave no password: {why}", self.action));
+        let failed = |why: String| SqlFailure::NoPassword { action: self.action, why };
         let connect =
             || Api::connect(&self.s3, service(self.auth), self.region.clone(), self.endpoint.clone());
         let api = self.api.get_or_init(connect).await;

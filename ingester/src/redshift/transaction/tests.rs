@@ -14,7 +14,7 @@ use crate::redshift::target::tests::target;
 
 const EARLY: &str = "1970-01-01 00:00:00";
 const LOOK: &str = "SELECT batch_id, content";
-const GROUND: &str = "UNION ALL";
+const RANGE: &str = "UNION ALL";
 const COUNT: &str = "pg_last_copy_count";
 const LEFT: &str = "SELECT count(*)";
 
@@ -34,7 +34,7 @@ fn loading(seals: &[&Seal]) -> Loading {
 /// A ledger that speaks for everything, and counts.
 fn server(copied: &'static str) -> Script {
     let mark: &[Option<&str>] = &[Some(MARK), None, None, Some(EARLY), None, Some("0")];
-    Script::default().answer(GROUND, &[mark]).answer(COUNT, &[&[Some(copied)]])
+    Script::default().answer(RANGE, &[mark]).answer(COUNT, &[&[Some(copied)]])
 }
 
 async fn done(script: &Script, seals: &[&Seal]) -> Loaded {
@@ -79,7 +79,7 @@ async fn a_batch_that_may_have_rows_of_the_table_goes_beside_it_and_counts_what_
     ];
     let other = [other, &[Some("1")]].concat();
     let script = Script::default()
-        .answer(GROUND, &[mark, &other])
+        .answer(RANGE, &[mark, &other])
         .answer(COUNT, &[&[Some("20")]])
         .answer("SELECT min(", &[&[Some(EARLY), Some(EARLY)]])
         .answer(LEFT, &[&[Some("15")]]);

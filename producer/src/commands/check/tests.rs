@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adobe::{Adobe, Options, Plan};
-use shared::config::Secrets;
+use shared::config::{Config, Secrets};
 use shared::shutdown::Shutdown;
 use state::log::KnownHits;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,7 +12,6 @@ use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 use shared::clock::Clock;
-use shared::config::Config;
 use shared::report::Report;
 
 use crate::append::{ConnectionEvent, Decoded};

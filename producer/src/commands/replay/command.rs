@@ -12,12 +12,13 @@ use shared::ids::Instance;
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use shared::systemd::Loop;
-use state::log::{Log, LogError, Settings};
+use state::log::{Log, LogError, Resumed, Settings};
 use state::status::activity::{Activity, Component};
-use tokio::sync::{broadcast, oneshot};
+use state::status::feed::Published;
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::append::{self, Appender};
+use crate::append::{self, Appender, ConnectionEvent};
 use crate::commands::replay::files::{Replay, unfinished};
 use crate::commands::replay::input;
 use crate::commands::replay::journal::Journal;
@@ -74,19 +75,8 @@ pub(crate) async fn replay(
         journal.forget(inputs.iter().map(|input| input.name.as_str()))?;
     }
     let reader = log.reader();
-    let Appender { stream, upload_reports, sealed_batches, ended } = append::start(
-        log,
-        Activity::new(clock.clone()).reporter(Component::Log),
-        Loop::default(),
-        clock.clone(),
-        shutdown.clone(),
-    )?;
-    let (feed, mut published) = broadcast::channel(1024);
-    let uploader = Uploader::new(&config, store, reader.clone(), upload_reports, feed, clock.clone())
-        .with_rejects_every(REJECTS_EVERY);
-    let stop_uploader = Shutdown::new();
-    let uploader = tokio::spawn(uploader.run(resumed, sealed_batches, stop_uploader.clone()));
-    let mut pipeline = Pipeline { log: ended, uploader, stop_uploader };
+    let (stream, mut published, mut pipeline) =
+        Pipeline::start(&config, log, resumed, store, clock, &shutdown)?;
 
     let counters = Arc::new(Counters::new(transform.filter_names()));
     let max = usize::try_from(config.adobe.max_record_bytes.0).unwrap_or(usize::MAX);
@@ -128,6 +118,27 @@ struct Pipeline {
 }
 
 impl Pipeline {
+    /// Also returns where the rows go in, and where published batches are told.
+    fn start(
+        config: &Config,
+        log: Log,
+        resumed: Resumed,
+        store: ObjectStore,
+        clock: &Clock,
+        shutdown: &Shutdown,
+    ) -> Result<(mpsc::Sender<ConnectionEvent>, broadcast::Receiver<Published>, Self), Failure> {
+        let reader = log.reader();
+        let reporter = Activity::new(clock.clone()).reporter(Component::Log);
+        let Appender { stream, upload_reports, sealed_batches, ended } =
+            append::start(log, reporter, Loop::default(), clock.clone(), shutdown.clone())?;
+        let (feed, published) = broadcast::channel(1024);
+        let uploader = Uploader::new(config, store, reader, upload_reports, feed, clock.clone())
+            .with_rejects_every(REJECTS_EVERY);
+        let stop_uploader = Shutdown::new();
+        let uploader = tokio::spawn(uploader.run(resumed, sealed_batches, stop_uploader.clone()));
+        Ok((stream, published, Self { log: ended, uploader, stop_uploader }))
+    }
+
     async fn failure(&mut self) -> Failure {
         tokio::select! {
             ended = &mut self.uploader => ended_by_itself(ended.ok().and_then(Result::err)),

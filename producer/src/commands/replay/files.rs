@@ -1,12 +1,13 @@
 //! Reads one file after the other, and waits until all that was read is in S3.
 
-use shared::human::counted;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use indicatif::{ProgressBar, ProgressStyle};
+use shared::blocking::blocking;
 use shared::clock::Clock;
 use shared::exit::{Exit, Failure};
+use shared::human::counted;
 use shared::shutdown::Shutdown;
 use state::log::LogReader;
 use state::status::snapshot::ProducerSnapshot;
@@ -98,9 +99,8 @@ impl Replay<'_> {
         let received = self.received_before + self.reader.as_ref().map_or(0, Reader::sent);
         loop {
             let log = self.log.clone();
-            let read = tokio::task::spawn_blocking(move || log.snapshot()).await;
             let ProducerSnapshot { totals, rejects_waiting, batches, .. } =
-                read.map_err(|error| Failure::new(Exit::Software, error))??;
+                blocking(move || log.snapshot()).await??;
             let published = batches.iter().all(|batch| batch.published.is_some());
             if totals.received == received && rejects_waiting == 0 && published {
                 return Ok(());

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use indicatif::ProgressBar;
 use shared::clock::Clock;
 use shared::exit::{Exit, Failure, io_exit};
-use shared::object_store::{ObjectStore, Opened as Object, StoreError, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreError, ObjectStoreErrorKind, Opened as Object};
 use shared::retry::Backoff;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
@@ -214,7 +214,7 @@ async fn open_object(
     loop {
         match store.open(key, at, etag).await {
             Ok(object) => return Ok(object),
-            Err(error) if error.kind() == StoreErrorKind::Passing && backoff.failures() < TRIES => {
+            Err(error) if error.kind() == ObjectStoreErrorKind::Passing && backoff.failures() < TRIES => {
                 tracing::warn!(%error, "trying again");
                 clock.sleep(backoff.failed()).await;
             }
@@ -223,11 +223,11 @@ async fn open_object(
     }
 }
 
-fn refused(error: StoreError) -> Failure {
+fn refused(error: ObjectStoreError) -> Failure {
     let exit = match error.kind() {
-        StoreErrorKind::NotFound | StoreErrorKind::InArchive => Exit::NoInput,
-        StoreErrorKind::Configuration => Exit::Config,
-        StoreErrorKind::Passing => Exit::Unavailable,
+        ObjectStoreErrorKind::NotFound | ObjectStoreErrorKind::InArchive => Exit::NoInput,
+        ObjectStoreErrorKind::Configuration => Exit::Config,
+        ObjectStoreErrorKind::Passing => Exit::Unavailable,
     };
     Failure::new(exit, error)
 }

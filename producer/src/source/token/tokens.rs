@@ -38,9 +38,9 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Gets tokens, keeps the current one, and shares it. Clones are the same.
 #[derive(Clone)]
-pub struct Tokens(Arc<Shared>);
+pub struct Tokens(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     ims: Ims,
     cache: Option<Cache>,
     clock: Clock,
@@ -80,7 +80,7 @@ impl Tokens {
         clock: Clock,
     ) -> Result<Self, KeyError> {
         let backoff = Backoff::new(FIRST_WAIT, MAX_WAIT);
-        Ok(Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Inner {
             ims: Ims::new(http, config)?,
             cache: cache.map(|path| Cache { path }),
             clock,
@@ -154,7 +154,7 @@ impl Tokens {
 
     /// A token from the file, if another producer has put one there, or else from IMS.
     async fn renew(&self, state: &mut State) -> Result<Token, NoToken> {
-        let Shared { ims, cache, clock, changed, .. } = &*self.0;
+        let Inner { ims, cache, clock, changed, .. } = &*self.0;
         if let Some((error, until)) = &state.pause {
             let wait = clock.steady().until(*until);
             if !wait.is_zero() {

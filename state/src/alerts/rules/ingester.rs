@@ -33,14 +33,13 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "discovery_failing",
             figures: &[r#"livestream_ingester_failing_seconds{component="discovery"}"#],
-            measures: "",
             expr: r#"livestream_ingester_failing_seconds{component="discovery"}"#,
             levels: &[Level::warning(30.0), Level::critical(300.0)],
             ends: 0.0,
             says: "batches cannot be found in S3",
             todo: "run `ingester check` and repair the access to S3, or the one object that the message names",
             anchor: "s3-refuses",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| seen.failing_of(Component::Discovery),
     },
@@ -69,7 +68,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "load_failing",
             figures: &[r#"livestream_ingester_failing_seconds{component="load"}"#],
-            measures: "",
             expr: r#"livestream_ingester_failing_seconds{component="load"}"#,
             levels: &[Level::warning(30.0), Level::critical(300.0)],
             ends: 0.0,
@@ -77,6 +75,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `ingester check`; it tries each step of a load and says what to do",
             anchor: "redshift-refuses",
             note: "`state dump` names the cause",
+            ..About::PLAIN
         },
         measure: |seen| {
             let batch = seen.waiting().min_by_key(|load| load.discovered).map(|load| load.batch);
@@ -87,7 +86,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "load_unanswered",
             figures: &[r#"livestream_ingester_step_seconds{component="load"}"#],
-            measures: "",
             expr: r#"livestream_ingester_step_seconds{component="load"}"#,
             levels: &[Level::warning(300.0), Level::critical(1_800.0)],
             ends: 10.0,
@@ -95,6 +93,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `state dump` for the statement; look at Redshift's queues, locks and sessions",
             anchor: "redshift-refuses",
             note: "a long COPY, or a statement without an answer",
+            ..About::PLAIN
         },
         measure: |seen| {
             let batch = seen.waiting().find(|load| load.is_loading()).map(|load| load.batch);
@@ -105,7 +104,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "needs_operator",
             figures: &[r#"livestream_ingester_retrying_batches{class="configuration"}"#],
-            measures: "",
             expr: r#"livestream_ingester_retrying_batches{class="configuration"}"#,
             levels: &[Level::critical(0.0)],
             ends: 0.0,
@@ -113,6 +111,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `ingester check`, and mend what it names",
             anchor: "redshift-refuses",
             note: "needs an operator",
+            ..About::PLAIN
         },
         measure: |seen| seen.refused(&[ErrorClass::Configuration]),
     },
@@ -120,7 +119,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "batch_refused",
             figures: &[r#"livestream_ingester_retrying_batches{class="data"}"#],
-            measures: "",
             expr: r#"livestream_ingester_retrying_batches{class="data"}"#,
             levels: &[Level::warning(0.0)],
             ends: 0.0,
@@ -128,6 +126,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `state dump --batch ID`, then correct the table or the schema",
             anchor: "data-errors",
             note: "needs an operator; other batches are loaded meanwhile",
+            ..About::PLAIN
         },
         measure: |seen| seen.refused(&[ErrorClass::Data]),
     },
@@ -162,7 +161,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             says: "batches are sealed and not loaded, and nothing holds them back",
             todo: "run `state dump --pending`, and `ingester check` if something fails",
             anchor: "redshift-refuses",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| {
             let since = seen.snapshot().overdue_since()?;
@@ -195,7 +194,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "paused",
             figures: &[r#"livestream_ingester_paused{by="hand"}"#],
-            measures: "",
             expr: r#"livestream_ingester_paused{by="hand"}"#,
             levels: &[Level::warning(0.0).held(7_200)],
             ends: 0.0,
@@ -203,6 +201,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `ingester resume` if it was forgotten",
             anchor: "pause",
             note: "did someone forget `ingester resume`?",
+            ..About::PLAIN
         },
         measure: |seen| {
             let paused = seen.snapshot().paused.as_ref().filter(|paused| paused.by == PausedBy::Hand)?;
@@ -214,7 +213,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "rows_quarantined",
             figures: &["livestream_ingester_quarantined_rows"],
-            measures: "",
             expr: "livestream_ingester_quarantined_rows",
             levels: &[Level::warning(0.0)],
             ends: 0.0,
@@ -222,6 +220,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `state dump --batch ID` for the column, correct it, then run `ingester replay`",
             anchor: "quarantine",
             note: "rows wait for an operator",
+            ..About::PLAIN
         },
         measure: |seen| {
             let loads: Vec<_> = seen.snapshot().loads.iter().filter(|load| load.quarantined > 0).collect();
@@ -248,7 +247,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             says: "the ingester meets many failures, although something succeeds in between",
             todo: "run `state dump` and look for the component in the log",
             anchor: "redshift-refuses",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| {
             let grown = seen.figures.failures.keys().map(|(component, class)| {
@@ -264,7 +263,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "archive_failing",
             figures: &[r#"livestream_ingester_failing_seconds{component="archive"}"#],
-            measures: "",
             expr: r#"livestream_ingester_failing_seconds{component="archive"}"#,
             levels: &[Level::warning(30.0)],
             ends: 0.0,
@@ -272,6 +270,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `ingester check`: the rights below s3.to_ingest and s3.ingested",
             anchor: "s3-refuses",
             note: "they are loaded",
+            ..About::PLAIN
         },
         measure: |seen| seen.failing_of(Component::Archive),
     },
@@ -279,14 +278,13 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "reconcile_failing",
             figures: &[r#"livestream_ingester_failing_seconds{component="reconcile"}"#],
-            measures: "",
             expr: r#"livestream_ingester_failing_seconds{component="reconcile"}"#,
             levels: &[Level::warning(300.0)],
             ends: 0.0,
             says: "log, S3 and ledger cannot be compared",
             todo: "run `ingester reconcile --dry-run`",
             anchor: "does-everything-agree",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| seen.failing_of(Component::Reconcile),
     },
@@ -294,7 +292,6 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "ledger_speaks_for_nothing",
             figures: &["livestream_ingester_ledger_speaks_for_nothing"],
-            measures: "",
             expr: "livestream_ingester_ledger_speaks_for_nothing",
             levels: &[Level::warning(0.0)],
             ends: 0.0,
@@ -302,6 +299,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             todo: "run `ingester ledger show`, then `ingester ledger knows-from`",
             anchor: "staged-loads",
             note: "every load is staged until an operator runs `ingester ledger knows-from`",
+            ..About::PLAIN
         },
         measure: |seen| {
             let mark = seen.snapshot().ledger.as_ref().filter(|mark| mark.knows_from.is_none())?;
@@ -319,7 +317,7 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             says: "many loads are compared with the table although one producer reads the stream",
             todo: "run `ingester ledger show`, and look for a second sender of the same hits",
             anchor: "staged-loads",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| {
             let grown = seen.growth.of(STAGED, LAST_HOUR);

@@ -88,7 +88,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "stream_failing",
             figures: &[r#"livestream_producer_failing_seconds{component="stream"}"#],
-            measures: "",
             expr: r#"livestream_producer_failing_seconds{component="stream"}"#,
             levels: &[Level::warning(30.0), Level::critical(300.0)],
             ends: 0.0,
@@ -96,6 +95,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `producer check`; it says what to do about token, stream and network",
             anchor: "adobe-refuses-the-stream",
             note: "no connection was made since; `livestream_producer_failures_total` has the `class`: the status of the answer, `network`, `token`, `redirect`, `ended`, `damaged`",
+            ..About::PLAIN
         },
         measure: |seen| seen.failing_of(Component::Stream),
     },
@@ -123,7 +123,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "stream_behind",
             figures: &["livestream_producer_stream_behind_seconds"],
-            measures: "",
             expr: "livestream_producer_stream_behind_seconds",
             levels: &[Level::warning(1_800.0), Level::critical(7_200.0)],
             ends: 1_800.0,
@@ -131,6 +130,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `state dump`: if the stream is connected, look at Adobe's status page and at the traffic of the site; if it is too fast for one connection, raise adobe.connections",
             anchor: "several-connections",
             note: "Adobe itself takes up to five minutes, fifteen with A4T. No sample before the first hit",
+            ..About::PLAIN
         },
         measure: |seen| {
             let newest = seen.figures.snapshot.newest_hit()?;
@@ -192,7 +192,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             says: "many records cannot become rows",
             todo: "count the rejects in S3 by their code, correct the schema or the path of the stream, and replay them",
             anchor: "rejects",
-            note: "",
+            ..About::PLAIN
         },
         measure: |seen| {
             let rejected = seen.lately(REJECTED);
@@ -226,7 +226,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "log_full",
             figures: &["livestream_producer_log_full"],
-            measures: "",
             expr: "livestream_producer_log_full",
             levels: &[Level::critical(0.0)],
             ends: 0.0,
@@ -234,6 +233,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `producer check` and repair the access to S3; Adobe holds hits for a limited time",
             anchor: "log-full",
             note: "the stream is not read until S3 takes rows. `livestream_producer_log_waiting_bytes` is what waits, `livestream_producer_log_max_bytes` the limit, `livestream_producer_log_disk_bytes` what the disk takes",
+            ..About::PLAIN
         },
         measure: |seen| {
             let ProducerSnapshot { components, waiting_bytes, max_bytes, .. } = &seen.figures.snapshot;
@@ -249,7 +249,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "upload_failing",
             figures: &[r#"livestream_producer_failing_seconds{component="upload"}"#],
-            measures: "",
             expr: r#"livestream_producer_failing_seconds{component="upload"}"#,
             levels: &[Level::warning(30.0), Level::critical(300.0)],
             ends: 0.0,
@@ -257,6 +256,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `producer check` and repair the access to S3; rows wait in the log meanwhile",
             anchor: "s3-refuses",
             note: "`livestream_producer_failures_total` has the `class`: `passing` (network, throttling, S3 itself), `configuration` (needs an operator), `not_found`",
+            ..About::PLAIN
         },
         measure: |seen| {
             let found = seen.failing_of(Component::Upload)?;
@@ -268,7 +268,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "upload_unanswered",
             figures: &[r#"livestream_producer_step_seconds{component="upload"}"#],
-            measures: "",
             expr: r#"livestream_producer_step_seconds{component="upload"}"#,
             levels: &[Level::warning(45.0), Level::critical(300.0)],
             ends: 10.0,
@@ -276,6 +275,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `producer check`, and look at the network and its proxy; if files are large for the line, lower batch.max_file_bytes",
             anchor: "s3-refuses",
             note: "since the latest answer of any",
+            ..About::PLAIN
         },
         measure: |seen| seen.step(&seen.figures.snapshot.components, Component::Upload),
     },
@@ -283,7 +283,6 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
         about: About {
             name: "batch_not_uploaded",
             figures: &["livestream_producer_oldest_sealed_batch_seconds"],
-            measures: "",
             expr: "livestream_producer_oldest_sealed_batch_seconds",
             levels: &[Level::warning(600.0), Level::critical(3_600.0)],
             ends: 600.0,
@@ -291,6 +290,7 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
             todo: "run `producer check`; if S3 takes uploads and is only slow, raise s3.uploads",
             anchor: "s3-refuses",
             note: "the producer cannot upload to S3, or more slowly than rows come",
+            ..About::PLAIN
         },
         measure: |seen| {
             let oldest = seen.oldest_sealed()?;

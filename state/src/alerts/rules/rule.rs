@@ -43,6 +43,22 @@ pub struct About {
     pub note: &'static str,
 }
 
+impl About {
+    /// A rule whose figure is one of the page of metrics, with nothing to add.
+    pub(super) const PLAIN: Self = Self {
+        name: "",
+        figures: &[],
+        measures: "",
+        expr: "",
+        levels: &[],
+        ends: 0.0,
+        says: "",
+        todo: "",
+        anchor: "",
+        note: "",
+    };
+}
+
 /// A limit of a figure.
 #[derive(Debug, Clone, Copy)]
 pub struct Level {

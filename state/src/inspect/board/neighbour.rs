@@ -1,17 +1,18 @@
 //! What the other service of this machine answered last, for the time in which it does not answer.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use chrono::{DateTime, Utc};
+use shared::lock::locked;
 
 use crate::status::service::Part;
 use crate::status::snapshot::{IngesterSnapshot, ProducerSnapshot};
 
 #[derive(Debug)]
-pub(super) struct Neighbour<T>(Mutex<Known<T>>);
+pub(super) struct Neighbour<T>(Mutex<LastAnswer<T>>);
 
 #[derive(Debug)]
-struct Known<T> {
+struct LastAnswer<T> {
     last: Option<Box<T>>,
     silent_since: Option<DateTime<Utc>>,
 }
@@ -37,13 +38,13 @@ impl Ending for IngesterSnapshot {
 
 impl<T: Clone + Ending> Neighbour<T> {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(Known { last: None, silent_since: None }))
+        Self(Mutex::new(LastAnswer { last: None, silent_since: None }))
     }
 
     /// Notes an answer. If there is none, takes the last one in its place, and the time since which there is none.
     pub(super) fn completed(&self, part: Part<T>) -> Part<T> {
         // For a value that a panic leaves whole.
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.0);
         let Some(mut silent) = part.silent else {
             (known.last, known.silent_since) = (part.snapshot.clone().map(Box::new), None);
             return part;

@@ -2,8 +2,8 @@
 //! and no more.
 
 use chrono::{DateTime, Utc};
+use shared::human::ago;
 
-use crate::inspect::columns::age;
 use crate::status::activity::{Component, ComponentStatus};
 
 /// What keeps the components of a service from their work, a line each. Ready, if there is nothing.
@@ -18,10 +18,10 @@ fn line(status: &ComponentStatus, now: DateTime<Utc>) -> Option<String> {
     match (&status.failing, status.component, &status.step) {
         // Hits come into the table without them.
         (_, Component::Alerts | Component::Reconcile | Component::Archive, _) => None,
-        (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, age(now, failing.since))),
+        (Some(failing), ..) => Some(format!("{name}: {} for {}", failing.class, ago(failing.since, now))),
         // Any other component does its work in steps.
         (None, Component::Stream, Some(step)) => {
-            Some(format!("{name}: {} for {}", step.what, age(now, step.since)))
+            Some(format!("{name}: {} for {}", step.what, ago(step.since, now)))
         }
         (None, ..) => None,
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use shared::admin::{File, Site};
+use shared::blocking::blocking;
 use shared::boxed::Boxed;
 use shared::clock::Clock;
 use shared::config::Config;
@@ -123,7 +124,7 @@ impl Board {
             }
         };
         let (at, alert_after) = (clock.wall(), config.ingester.alert_after);
-        blocking(move || json(&Dump::of(producer, ingester, at, alert_after))).await
+        blocking(move || json(&Dump::of(producer, ingester, at, alert_after))).await?
     }
 
     async fn past(&self) -> Result<Bytes, Failure> {
@@ -181,17 +182,8 @@ impl Site for Board {
 
 async fn own<T: Send + 'static>(read: &Read<T>, dir: &Path) -> Result<Part<T>, Failure> {
     let read = read.clone();
-    let snapshot = blocking(move || read()).await?;
+    let snapshot = blocking(move || read()).await??;
     Ok(Part { pid: Some(std::process::id()), stopped: None, ..Part::read(dir, Some(snapshot)) })
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => Err(Failure::new(Exit::Software, panic)),
-    }
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Failure> {

@@ -29,20 +29,20 @@ pub(crate) struct BatchLine {
     pub(crate) pending: bool,
 }
 
-type Known<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
+type Sides<'d> = (Option<&'d BatchSnapshot>, Option<&'d Load>);
 
 impl Dump {
     /// What is pending anywhere, and the batches of the producer, oldest first.
     pub(crate) fn batch_lines(&self) -> Vec<BatchLine> {
         let loads = self.loads();
-        let mut known: BTreeMap<BatchId, Known<'_>> = BTreeMap::new();
+        let mut known: BTreeMap<BatchId, Sides<'_>> = BTreeMap::new();
         known.extend(self.waiting.keys().map(|id| (*id, (None, loads.get(id).copied()))));
         let made = self.batches().iter();
         known.extend(made.map(|made| (made.batch, (Some(made), loads.get(&made.batch).copied()))));
         known.into_iter().filter_map(|(id, known)| self.batch_line(id, known)).collect()
     }
 
-    fn batch_line(&self, batch: BatchId, known: Known<'_>) -> Option<BatchLine> {
+    fn batch_line(&self, batch: BatchId, known: Sides<'_>) -> Option<BatchLine> {
         let (state, files, rows, bytes, opened) = match known {
             (Some(made), _) => {
                 let (state, files) = match made.status {
@@ -78,7 +78,7 @@ impl Dump {
             Some((_, LoadState::Archived { .. })) => ("archived", None),
         };
         let alert = known.1.is_some_and(|load| {
-            matches!(load.state, LoadState::Retrying { .. }) && load.is_alarming(self.alert_after)
+            matches!(load.state, LoadState::Retrying { .. }) && self.alarming.contains(&batch)
         });
         let pending = self.waiting.contains_key(&batch);
         Some(BatchLine { batch, state, files, rows, bytes, opened, load, more, alert, pending })

@@ -5,11 +5,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use shared::human::{bytes, count, counted, duration};
 
-use super::batch::BatchDump;
-use super::batch::{Event, Happening};
+use super::batch::{BatchDump, Event, Happening};
 use super::load::{failures, loading, refused};
-use crate::inspect::columns;
-use crate::inspect::columns::{header, outcomes, word};
+use crate::inspect::columns::{self, header, outcomes};
 use crate::loads::{FAILURES_KEPT, Load, LoadState};
 use crate::status::snapshot::{BatchDetail, FileDetail};
 
@@ -66,7 +64,7 @@ impl BatchDump {
 
 fn in_log(out: &mut Vec<String>, made: &BatchDetail) {
     let batch = &made.summary;
-    let (state, uploaded, files) = (word(batch.status), batch.files_uploaded, batch.files);
+    let (state, uploaded, files) = (batch.status.name(), batch.files_uploaded, batch.files);
     out.push(format!("instance     {}", made.instance));
     out.push(format!("state        {state}, {uploaded} of {} in S3", counted(files.into(), "file", "files")));
     out.push(format!("rows         {}, {} uncompressed", count(batch.rows), bytes(batch.bytes)));
@@ -76,7 +74,7 @@ fn in_log(out: &mut Vec<String>, made: &BatchDetail) {
         out.push(format!("hits         received {first} to {last} UTC"));
     }
     out.push(format!("schema       {}", made.schema));
-    out.push(format!("compression  {}", word(made.compression)));
+    out.push(format!("compression  {}", made.compression.name()));
 }
 
 fn in_ledger(out: &mut Vec<String>, load: &Load, now: DateTime<Utc>) {
@@ -122,7 +120,13 @@ fn happened(event: &Event) -> String {
         Happening::Failed => "attempt failed",
         Happening::FoundAgain => "found again in S3",
         Happening::Quarantined => "rows in quarantine",
-        other => &word(other),
+        Happening::Opened => "opened",
+        Happening::Sealed => "sealed",
+        Happening::Published => "published",
+        Happening::Discovered => "discovered",
+        Happening::Loaded => "loaded",
+        Happening::Archived => "archived",
+        Happening::Replayed => "replayed",
     };
     let number = event.attempt.map(|attempt| format!(" #{attempt}")).unwrap_or_default();
     let class = event.class.map(|class| format!(": {}", class.name())).unwrap_or_default();

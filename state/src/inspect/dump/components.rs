@@ -1,9 +1,9 @@
 //! What keeps the services from their work, and which step takes long.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use shared::human::counted;
+use shared::human::{ago, counted};
 
-use crate::inspect::columns::{self, age};
+use crate::inspect::columns;
 use crate::status::activity::{Component, ComponentStatus, Failing, Step};
 use crate::status::alert::Alert;
 
@@ -26,7 +26,7 @@ pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], 
             out.push(columns::wrap(&failing.why, INDENT));
         }
         if let Some(step) = status.step.as_ref().filter(|step| now - step.since >= LONG) {
-            out.push(format!("{name:<INDENT$}{number}{} for {}", under_way(step, now), age(now, step.since)));
+            out.push(format!("{name:<INDENT$}{number}{} for {}", under_way(step, now), ago(step.since, now)));
         }
     }
 }
@@ -34,7 +34,7 @@ pub(super) fn components(out: &mut Vec<String>, components: &[ComponentStatus], 
 /// One line for each alert.
 pub(super) fn alerts(out: &mut Vec<String>, alerts: &[Alert], now: DateTime<Utc>) {
     out.extend(alerts.iter().map(|alert| {
-        let (severity, since) = (alert.severity.name(), age(now, alert.since));
+        let (severity, since) = (alert.severity.name(), ago(alert.since, now));
         let batch = alert.batch.map(|batch| format!(" (batch {batch})")).unwrap_or_default();
         let text = format!("{severity} for {since}: {}{batch}; {}", alert.says, alert.todo);
         format!("{:<INDENT$}{}", "alert", columns::wrap(&text, INDENT).trim_start())
@@ -64,14 +64,14 @@ pub(crate) fn describe(component: Component, failing: &Failing, now: DateTime<Ut
         (Component::Log | Component::Reconcile, _) => "fails",
         (Component::Alerts, _) => "not told",
     };
-    let since = age(now, failing.since);
+    let since = ago(failing.since, now);
     let Failing { failures, last, next, .. } = failing;
     let failures = counted(*failures, "failure", "failures");
     match next {
         None => format!("{state} for {since}:"),
         Some(next) if *next <= now => format!("{state} for {since}; {failures}, trying again now:"),
         Some(next) => {
-            let (last, next) = (age(now, *last), age(*next, now));
+            let (last, next) = (ago(*last, now), ago(now, *next));
             format!("{state} for {since}; {failures}, last try {last} ago, next in {next}:")
         }
     }

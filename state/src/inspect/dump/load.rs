@@ -1,15 +1,14 @@
 //! How both dumps word what becomes of a load.
 
 use chrono::{DateTime, Utc};
-use shared::human::counted;
+use shared::human::{ago, counted};
 
-use crate::inspect::columns::age;
 use crate::loads::{Load, Refused};
 use crate::status::activity::Step;
 
 /// The attempt under way: its number, since when, and at which step if that is known.
 pub(super) fn loading(load: &Load, step: Option<&Step>, now: DateTime<Utc>) -> String {
-    let since = load.started.map(|started| format!(" for {}", age(now, started))).unwrap_or_default();
+    let since = load.started.map(|started| format!(" for {}", ago(started, now))).unwrap_or_default();
     let at = match step {
         Some(Step { what, waits_for: Some(_), .. }) => format!(", at {what}"),
         Some(Step { what, .. }) => format!(", {what}"),
@@ -20,7 +19,7 @@ pub(super) fn loading(load: &Load, step: Option<&Step>, now: DateTime<Utc>) -> S
 
 /// How often a load failed, and when it is tried again.
 pub(super) fn failures(load: &Load, next: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    format!("{}, next in {}", counted(load.failed.into(), "failure", "failures"), age(next, now))
+    format!("{}, next in {}", counted(load.failed.into(), "failure", "failures"), ago(now, next))
 }
 
 /// What Redshift said of a row that it refused.

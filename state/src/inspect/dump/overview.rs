@@ -1,6 +1,6 @@
 //! The producer's log and the ingester's load store side by side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -28,12 +28,12 @@ pub struct Dump {
     pub producer: Part<ProducerSnapshot>,
     pub ingester: Part<IngesterSnapshot>,
     pub pending: Pending,
+    /// The loads that need an operator ([`Load::is_alarming`]).
+    pub alarming: BTreeSet<BatchId>,
     #[serde(skip)]
     pub(super) waiting: HashMap<BatchId, u64>,
     #[serde(skip)]
     pub(super) only_pending: bool,
-    #[serde(skip)]
-    pub(super) alert_after: u32,
 }
 
 /// What has not reached its end, as far as these two databases know.
@@ -82,15 +82,18 @@ impl Dump {
         alert_after: u32,
     ) -> Self {
         let (format, waiting, pending) = (SNAPSHOT_FORMAT, HashMap::new(), Pending::default());
+        let alarming = BTreeSet::new();
         let mut dump =
-            Self { format, at, producer, ingester, pending, waiting, only_pending: false, alert_after };
+            Self { format, at, producer, ingester, pending, alarming, waiting, only_pending: false };
         let loads = dump.loads();
+        let alarming = loads.values().filter(|load| load.is_alarming(alert_after)).map(|load| load.batch);
+        let alarming = alarming.collect();
         let met = loads.values().filter(|load| !load.is_loaded()).map(|load| (load.batch, load.rows));
         let made = dump.batches().iter().filter(|batch| dump.is_pending(batch, &loads));
         // Of a batch that both know, the producer's rows count.
         let waiting: HashMap<_, _> = met.chain(made.map(|batch| (batch.batch, batch.rows))).collect();
         dump.pending = Pending { batches: waiting.len() as u64, rows: waiting.values().sum() };
-        dump.waiting = waiting;
+        (dump.waiting, dump.alarming) = (waiting, alarming);
         dump
     }
 
@@ -154,5 +157,39 @@ impl Dump {
                 loads.len() < KEPT || oldest.is_none_or(|oldest| batch.batch > oldest)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use shared::ids::Instance;
+
+    use super::*;
+    use crate::loads::{ErrorClass, Failed, LoadState};
+
+    #[test]
+    fn a_load_that_only_an_operator_can_mend_is_alarming_while_it_is_tried_again_too() {
+        let at = DateTime::UNIX_EPOCH;
+        let load = |state, class| {
+            let failed = Failed { attempt: Some(1), started: None, failed: at, class, why: "w".to_owned() };
+            let new = Load::new(BatchId::new(), Instance::try_from("i".to_owned()).unwrap(), 1, 1, 1, at);
+            Load { state, failed: 1, failures: vec![failed], ..new }
+        };
+        let retrying = |class| load(LoadState::Retrying { next: at, class, why: "w".to_owned() }, class);
+        let loads = vec![
+            load(LoadState::Loading, ErrorClass::Data),
+            retrying(ErrorClass::Configuration),
+            retrying(ErrorClass::Passing),
+            load(LoadState::Loaded { at }, ErrorClass::Data),
+        ];
+        let wanted = loads[..2].iter().map(|load| load.batch).collect::<BTreeSet<_>>();
+        let snapshot = IngesterSnapshot { loads, ..IngesterSnapshot::default() };
+        let dump =
+            Dump::of(Part::read(Path::new("p"), None), Part::read(Path::new("i"), Some(snapshot)), at, 5);
+        assert_eq!(dump.alarming, wanted);
+        let json = serde_json::to_value(&dump).unwrap();
+        assert_eq!(json["alarming"], serde_json::to_value(wanted).unwrap());
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
-use chrono::Utc;
-use shared::human::{bytes, count, counted, duration, time};
+use chrono::{DateTime, Utc};
+use shared::human::{ago, bytes, count, counted, duration, time};
 
 use super::batch_line::BatchLine;
 use super::components::{alerts, components};
 use super::load::refused;
 use super::overview::Dump;
-use crate::inspect::columns::{self, age, header, outcomes};
+use crate::inspect::columns::{self, header, outcomes};
 use crate::loads::Sums;
 use crate::log::{ENDED_WITHOUT_A_WORD, Session};
 use crate::status::activity::{Component, ComponentStatus};
@@ -82,7 +81,7 @@ fn batches(out: &mut Vec<String>, dump: &Dump) {
 
 fn batch(line: &BatchLine, now: DateTime<Utc>) -> String {
     let BatchLine { batch, state, files, rows, bytes: size, opened, load, more, alert, .. } = line;
-    let (rows, size, age) = (count(*rows), bytes(*size), age(now, *opened));
+    let (rows, size, age) = (count(*rows), bytes(*size), ago(*opened, now));
     let alert = if *alert { "ALERT " } else { "" };
     let more = more.as_ref().map(|more| format!("\n    {alert}{more}")).unwrap_or_default();
     format!("{batch}  {state:9}  {files:>5}  {rows:>7}  {size:>9}  {age:>6}  {load}{more}")
@@ -186,11 +185,11 @@ fn latest_sessions(producer: &ProducerSnapshot) -> Vec<&Session> {
 }
 
 fn connection(session: &Session, several: bool, running: bool, fails: bool, now: DateTime<Utc>) -> String {
-    let lost = |since, why| format!("not connected for {}: {why}", age(now, since));
+    let lost = |since, why| format!("not connected for {}: {why}", ago(since, now));
     let state = match session.ended {
-        Some(ended) if fails => format!("ended {} ago", age(now, ended)),
+        Some(ended) if fails => format!("ended {} ago", ago(ended, now)),
         Some(ended) => lost(ended, session.why.as_deref().unwrap_or("unknown")),
-        None if running => format!("connected for {}", age(now, session.connected)),
+        None if running => format!("connected for {}", ago(session.connected, now)),
         None => lost(session.alive, ENDED_WITHOUT_A_WORD),
     };
     let connection = if several { format!("connection {}, ", session.connection) } else { String::new() };
@@ -212,7 +211,7 @@ fn gaps(out: &mut Vec<String>, gaps: &GapsSnapshot) {
     }
     for gap in gaps.list.iter().skip(hidden) {
         let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
-        let (length, why) = (age(gap.to, gap.from), gap.why.as_deref().unwrap_or("unknown"));
+        let (length, why) = (ago(gap.from, gap.to), gap.why.as_deref().unwrap_or("unknown"));
         out.push(format!("          {from} to {to} UTC ({length}) before session {}: {why}", gap.session));
     }
 }
@@ -414,10 +413,9 @@ mod tests {
     #[test]
     fn what_a_person_should_look_at_is_marked() {
         let table = |failed| {
-            let mut dump = dump();
-            dump.ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
-            dump.alert_after = 5;
-            dump.table()
+            let Dump { producer, mut ingester, at, .. } = dump();
+            ingester.snapshot.as_mut().unwrap().loads[0].failed = failed;
+            Dump::of(producer, ingester, at, 5).table()
         };
         assert!(table(5).contains("    ALERT passing, 5 failures, next") && !table(4).contains("ALERT"));
     }

@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use shared::ids::BatchId;
 
-use crate::log::record::seq_key;
-use crate::log::record::{BatchRecord, FileRecord};
+use crate::log::record::{BatchRecord, FileRecord, seq_key};
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
 use crate::verdict::{Checked, Fault, NO_SUCH_KEY};

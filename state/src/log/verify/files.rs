@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::log::chunk;
-use crate::log::record::FileRecord;
-use crate::log::record::{chunk_key, chunk_of, seq_key, seq_of};
+use crate::log::record::{FileRecord, chunk_key, chunk_of, seq_key, seq_of};
 use crate::log::status::FileStatus;
-use crate::log::verify::context::each_chunked;
-use crate::log::verify::context::{Context, Faults, of_file, record};
+use crate::log::verify::context::{Context, Faults, each_chunked, of_file, record};
 use crate::store::chunked::{self, PIECE};
 use crate::store::{Store, StoreError, Table};
 use crate::verdict::Fault;

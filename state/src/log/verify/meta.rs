@@ -5,9 +5,7 @@ use shared::json_fault::json_fault;
 
 use crate::log::batch_placeholder::PLACEHOLDER;
 use crate::log::columns::{self, COLUMNS};
-use crate::log::record::{BatchRecord, CHOSEN, Chosen, Sums};
-use crate::log::record::{HOLES, SUMS};
-use crate::log::record::{RUNS, Runs};
+use crate::log::record::{BatchRecord, CHOSEN, Chosen, HOLES, RUNS, Runs, SUMS, Sums};
 use crate::log::status::BatchStatus;
 use crate::log::verify::context::{Context, Faults, Highest, record};
 use crate::store::{COMMITS, Store, StoreError, Table};

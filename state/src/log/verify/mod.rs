@@ -1,5 +1,5 @@
 //! Checks a log: reads all of it and compares its records with each other. The log may be written meanwhile: whatever looks
-//! wrong is read again, and is a fault only if it is wrong every time.
+//! wrong is read again, and is a fault only if it is wrong every time. Writes nothing, so a crash changes nothing.
 
 mod meta;
 mod pieces;

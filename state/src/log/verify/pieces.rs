@@ -2,10 +2,8 @@
 
 use shared::json_fault::json_fault;
 
-use crate::log::record::seq_of;
-use crate::log::record::{RejectLine, Session};
-use crate::log::verify::context::Context;
-use crate::log::verify::context::each_chunked;
+use crate::log::record::{RejectLine, Session, seq_of};
+use crate::log::verify::context::{Context, each_chunked};
 use crate::log::window::count_ids;
 use crate::store::{StoreError, Table, chunked};
 use crate::verdict::Fault;

@@ -7,8 +7,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Table};
-use shared::clock;
-use shared::human::{bytes, count, counted, duration};
+use shared::human::{ago, bytes, count, counted, duration};
 
 use super::head::named;
 use super::style::Palette;
@@ -23,10 +22,6 @@ const SHORT_ID: u16 = 18;
 /// Screens that are narrower shorten ids, and leave out columns.
 const WIDE: u16 = 110;
 const NARROW: u16 = 70;
-
-fn age(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    duration(Duration::from_secs(clock::age(since, now).as_secs()))
-}
 
 /// The tabs, with how much is in each.
 pub(super) fn tabs(model: &Model, palette: Palette) -> Line<'static> {
@@ -98,7 +93,7 @@ fn batch(line: &BatchLine, now: DateTime<Utc>, palette: Palette, wide: bool, nar
             Cell::from(format!("{size:>9}")),
         ]);
     }
-    let (age, load) = (age(line.opened, now), line.load);
+    let (age, load) = (ago(line.opened, now), line.load);
     let alert = if line.alert { "ALERT " } else { "" };
     // What is done says more than the state, which it begins with while it loads.
     let told = match &line.more {
@@ -124,7 +119,7 @@ fn alerts(model: &Model) -> String {
     let mut out = Vec::new();
     for alert in alerts {
         let sign = Tone::of_severity(alert.severity).sign();
-        let (severity, since) = (alert.severity.name(), age(alert.since, model.now));
+        let (severity, since) = (alert.severity.name(), ago(alert.since, model.now));
         out.push(format!("{sign} {}  {severity} for {since}: {}", alert.name, alert.says));
         out.extend(alert.batch.map(|batch| format!("    batch {batch}")));
         out.extend([format!("    {}", alert.detail), format!("    {}", alert.todo)]);
@@ -146,7 +141,7 @@ fn gaps(model: &Model) -> String {
     )];
     out.extend(producer.gaps.list.iter().rev().map(|gap| {
         let (from, to) = (gap.from.format("%m-%d %H:%M:%S"), gap.to.format("%m-%d %H:%M:%S"));
-        let (length, why) = (age(gap.from, gap.to), gap.why.as_deref().unwrap_or("unknown"));
+        let (length, why) = (ago(gap.from, gap.to), gap.why.as_deref().unwrap_or("unknown"));
         format!("{from} to {to} UTC ({length}) before session {}: {why}", gap.session)
     }));
     let older = totals.gaps.saturating_sub(producer.gaps.list.len() as u64);
@@ -189,7 +184,7 @@ fn components(model: &Model) -> String {
             (None, Some(_)) => {}
         }
         if let Some(step) = &status.step {
-            out.push(format!("● {name:12}{} for {}", under_way(step, now), age(step.since, now)));
+            out.push(format!("● {name:12}{} for {}", under_way(step, now), ago(step.since, now)));
         }
     }
     if out.is_empty() {

@@ -8,7 +8,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Paragraph};
 use shared::clock;
-use shared::human::{count, counted, duration, time};
+use shared::human::{ago, count, counted, time};
 
 use super::style::Palette;
 use crate::inspect::columns;
@@ -19,10 +19,6 @@ use crate::watch::stages::{Stage, Tone, newest_loaded, stages};
 
 /// A step that takes longer is worth a line.
 const LONG: Duration = Duration::from_secs(30);
-
-fn ago(since: DateTime<Utc>, now: DateTime<Utc>) -> String {
-    duration(Duration::from_secs(clock::age(since, now).as_secs()))
-}
 
 /// The name of the instance and the time.
 pub(super) fn title(model: &Model, palette: Palette) -> Line<'static> {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use shared::object_store::{ObjectStore, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreErrorKind};
 
 use super::*;
 use crate::config::{Shape, pipeline};
@@ -45,10 +45,10 @@ async fn refusals_leave_nothing_and_lost_answers_leave_everything() {
     let content = Bytes::from_static(b"one two three four");
     let there = || dir.path().join("s3").join(BUCKET).join(KEY).is_file();
     for (side, kind) in [
-        (Side::Refused(Refusal::SlowDown), StoreErrorKind::Passing),
-        (Side::Refused(Refusal::InternalError), StoreErrorKind::Passing),
-        (Side::Refused(Refusal::AccessDenied), StoreErrorKind::Configuration),
-        (Side::Cut, StoreErrorKind::Passing),
+        (Side::Refused(Refusal::SlowDown), ObjectStoreErrorKind::Passing),
+        (Side::Refused(Refusal::InternalError), ObjectStoreErrorKind::Passing),
+        (Side::Refused(Refusal::AccessDenied), ObjectStoreErrorKind::Configuration),
+        (Side::Cut, ObjectStoreErrorKind::Passing),
     ] {
         always(&s3, Operation::Put, side);
         let error = store.put(KEY, content.clone()).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn refusals_leave_nothing_and_lost_answers_leave_everything() {
     assert!(there());
     always(&s3, Operation::Get, Side::CutBody);
     let error = store.get(KEY).await.unwrap_err();
-    assert_eq!(error.kind(), StoreErrorKind::Passing, "{error}");
+    assert_eq!(error.kind(), ObjectStoreErrorKind::Passing, "{error}");
     always(&s3, Operation::Copy, Side::AppliedThenLost);
     store.copy(KEY, "Ingested/k").await.unwrap_err();
     always(&s3, Operation::Delete, Side::AppliedThenLost);

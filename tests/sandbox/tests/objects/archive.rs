@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ingester::Archiver;
-use ingester::LoadStore;
+use ingester::{Archiver, LoadStore};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, MANIFEST, SEAL};
 use shared::object_store::ObjectStore;
 use state::loads::{Load, LoadEvent};
-use state::status::activity::{Activity, Component};
 use tempfile::TempDir;
 
-use crate::config;
 use crate::store::{Ends, Memory};
+use crate::{config, services};
 
 const NAMES: [&str; 5] = ["0.csv.zst", "1.csv.zst", "2.csv.zst", MANIFEST, SEAL];
 
@@ -38,8 +36,7 @@ async fn loaded(config: &Config, batch: BatchId) -> LoadStore {
 /// One process's try: says whether the batch is archived as far as it knows.
 async fn archive(config: &Config, book: &LoadStore, batch: BatchId) -> bool {
     let store = ObjectStore::connect(&config.s3).await;
-    let reporter = Activity::new(Clock::system()).reporter(Component::Archive);
-    let mut archiver = Archiver::new(config, store, book.clone(), reporter, Clock::system());
+    let mut archiver = Archiver::new(&services(config, store, book.clone(), Clock::system()));
     archiver.step().await.unwrap();
     book.get(batch).unwrap().is_some_and(|load| ingester::is_archived(&load))
 }

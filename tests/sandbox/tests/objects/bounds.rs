@@ -3,7 +3,7 @@
 use ingester::{Folder, verify};
 use shared::ids::BatchId;
 use shared::layout::{self, SEAL};
-use shared::object_store::{ObjectStore, SMALL, StoreErrorKind};
+use shared::object_store::{ObjectStore, ObjectStoreErrorKind, SMALL};
 use state::loads::ErrorClass;
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ async fn an_object_is_read_up_to_its_limit_whether_or_not_its_length_is_told() {
         store.tell_no_length(silent);
         assert_eq!(objects.get_at_most("k", 1000).await.unwrap().len(), 1000, "silent: {silent}");
         let error = objects.get_at_most("k", 999).await.unwrap_err();
-        assert!(error.is_too_large() && error.kind() == StoreErrorKind::Configuration, "{error}");
+        assert!(error.is_too_large() && error.kind() == ObjectStoreErrorKind::Configuration, "{error}");
         let said = error.to_string();
         assert!(said.contains("/k: ") && said.contains("999 bytes"), "{said}");
     }

@@ -1,21 +1,18 @@
 //! How many LISTs it takes to find what is new.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use ingester::LoadStore;
-use ingester::UnknownFolders;
-use ingester::{Discovery, Hint};
+use ingester::{Discovery, Hint, LoadStore, UnknownFolders};
 use shared::clock::Clock;
 use shared::config::Config;
 use shared::ids::{BatchId, Instance};
 use shared::layout::{self, Compression, MANIFEST, SEAL};
 use shared::object_store::ObjectStore;
 use shared::seal::{Counts, SEAL_FORMAT, Seal};
-use state::status::activity::{Activity, Component};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::config;
 use crate::store::Memory;
+use crate::{config, services};
 
 fn put(store: &Memory, batch: BatchId, sealed: bool) {
     let folder = layout::folder("ToIngest/", batch);
@@ -65,10 +62,8 @@ impl Found {
             UnknownFolders::default(),
         );
         let store = ObjectStore::connect(&config.s3).await;
-        let reporter = Activity::new(clock.clone()).reporter(Component::Discovery);
-        let discovery =
-            Discovery::new(config, store, book.clone(), folders.clone(), hinted, reporter, clock.clone())
-                .unwrap();
+        let services = services(config, store, book.clone(), clock.clone());
+        let discovery = Discovery::new(&services, folders.clone(), hinted).unwrap();
         Self { discovery, book, folders, hints }
     }
 

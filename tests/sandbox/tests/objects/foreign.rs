@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use ingester::combine;
-use ingester::put_away;
+use ingester::{Archiving, combine, put_away};
 use shared::config::Archive;
 use shared::ids::BatchId;
 use shared::layout::{self, MANIFEST, SEAL};
@@ -51,7 +50,8 @@ async fn tidying_and_archiving_leave_alone_what_is_not_ours() {
         let left_behind = format!("Loads/{batch}-{}.json", "0123456789abcdef".repeat(2));
         all.insert(left_behind.clone(), Bytes::from_static(b"ours"));
         store.set_objects(all);
-        put_away(&objects, (mode, "ToIngest/", "Ingested/"), 4, (batch, batch)).await.unwrap();
+        let archiving = Archiving { mode, from: "ToIngest/", to: "Ingested/", at_once: 4 };
+        put_away(&objects, archiving, batch, batch).await.unwrap();
         combine::tidy(&objects, "Loads/", shared::clock::Clock::system().wall()).await.unwrap();
         let there = store.objects();
         assert!(!there.contains_key(&left_behind), "{mode:?}");

@@ -10,9 +10,14 @@ mod proxy;
 mod store;
 mod terms;
 
+use ingester::{LoadStore, Services};
 use sandbox::config::{Shape, pipeline};
 use sandbox::standins::Endpoints;
+use shared::clock::Clock;
 use shared::config::{Config, Secrets};
+use shared::object_store::ObjectStore;
+use shared::shutdown::Shutdown;
+use state::status::activity::Activity;
 use tempfile::TempDir;
 
 use store::Memory;
@@ -21,6 +26,12 @@ use store::Memory;
 fn config(dir: &TempDir, store: &Memory, ingester: &str) -> Config {
     let alter = |text: String| text.replace("[ingester]", &format!("[ingester]\n{ingester}"));
     parse(dir, store.endpoint(), alter, &[])
+}
+
+/// What the tasks of an ingester share.
+fn services(config: &Config, store: ObjectStore, load_store: LoadStore, clock: Clock) -> Services {
+    let activity = Activity::new(clock.clone());
+    Services::new(config.clone(), store, load_store, activity, clock, Shutdown::new()).unwrap()
 }
 
 /// A configuration for the store at this address, with these lines in `[s3]` and these variables.

@@ -19,24 +19,24 @@ fn open(world: &World) -> (Log, state::log::Resumed) {
     Log::open(Settings::of(&world.config(), &shared::schema::Schema::default()), Utc::now()).unwrap()
 }
 
-/// Ships what is in the log until the first rejects are in S3, and says which. Which they are is noted before.
-async fn ship_once(world: &World, log: &mut Log, left: state::log::Resumed) -> Chosen {
+/// Uploads what is in the log until the first rejects are in S3, and says which. Which they are is noted before.
+async fn upload_once(world: &World, log: &mut Log, left: state::log::Resumed) -> Chosen {
     let config = world.config();
     let store = ObjectStore::connect(&config.s3).await;
-    let (shipped, mut reports) = mpsc::channel(1);
+    let (uploaded, mut reports) = mpsc::channel(1);
     let (feed, _) = broadcast::channel(1);
-    let (_to_ship, work) = mpsc::unbounded_channel();
+    let (_to_upload, work) = mpsc::unbounded_channel();
     let shutdown = Shutdown::new();
-    let uploader = Uploader::new(&config, store, log.reader(), shipped, feed, Clock::system());
+    let uploader = Uploader::new(&config, store, log.reader(), uploaded, feed, Clock::system());
     let running = tokio::spawn(uploader.run(left, work, shutdown.clone()));
-    let shipped = next_shipped(log, &mut reports).await;
+    let uploaded = next_uploaded(log, &mut reports).await;
     shutdown.stop();
     running.await.unwrap().unwrap();
-    shipped
+    uploaded
 }
 
 /// Waits until rejects are in S3, noting what is chosen before; that they are there is not noted.
-async fn next_shipped(log: &mut Log, reports: &mut mpsc::Receiver<UploadReport>) -> Chosen {
+async fn next_uploaded(log: &mut Log, reports: &mut mpsc::Receiver<UploadReport>) -> Chosen {
     loop {
         match tokio::time::timeout(PATIENCE, reports.recv()).await.unwrap().unwrap() {
             UploadReport::RejectsChosen(chosen, noted) => {
@@ -64,17 +64,17 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
     }
     log.commit(Utc::now()).unwrap();
     // Up, and the process dies before it is noted.
-    let chosen = ship_once(&world, &mut log, left).await;
+    let chosen = upload_once(&world, &mut log, left).await;
     assert_eq!((chosen.first, chosen.last), (0, 2));
     let first = world.keys("Rejected");
     assert_eq!(first.len(), 1, "{first:?}");
     drop(log);
 
-    // The next one ships the same under the same key, whatever came since.
+    // The next one uploads the same under the same key, whatever came since.
     let (mut log, left) = open(&world);
     log.stage_reject(0, b"later", "not_json", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
-    assert_eq!(ship_once(&world, &mut log, left).await, chosen);
+    assert_eq!(upload_once(&world, &mut log, left).await, chosen);
     assert_eq!(world.keys("Rejected"), first);
     let lines = world.rejects();
     let received: Vec<_> = lines
@@ -91,13 +91,13 @@ async fn rejects_that_went_up_and_were_not_dropped_go_up_under_the_same_key() {
 
     // Only now, noted, are they dropped; later ones have a key of their own.
     assert_eq!(waiting(&log), [0, 1, 2]);
-    log.rejects_shipped(chosen).unwrap();
+    log.rejects_uploaded(chosen).unwrap();
     assert_eq!(waiting(&log), [3]);
     log.stage_reject(0, b"last", "not_json", "a reason", Utc::now());
     log.commit(Utc::now()).unwrap();
-    let chosen = ship_once(&world, &mut log, Default::default()).await;
+    let chosen = upload_once(&world, &mut log, Default::default()).await;
     assert_eq!((chosen.first, chosen.last), (3, 4));
-    log.rejects_shipped(chosen).unwrap();
+    log.rejects_uploaded(chosen).unwrap();
     assert!(waiting(&log).is_empty());
     assert_eq!(log.waiting_bytes(), 0);
     assert_eq!(world.keys("Rejected").len(), 2);
@@ -110,11 +110,11 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
     let (mut log, left) = open(&world);
     let config = world.config();
     let store = ObjectStore::connect(&config.s3).await;
-    let (shipped, mut reports) = mpsc::channel(1);
+    let (uploaded, mut reports) = mpsc::channel(1);
     let (feed, _) = broadcast::channel(1);
-    let (_to_ship, work) = mpsc::unbounded_channel();
+    let (_to_upload, work) = mpsc::unbounded_channel();
     let shutdown = Shutdown::new();
-    let uploader = Uploader::new(&config, store, log.reader(), shipped, feed, Clock::system());
+    let uploader = Uploader::new(&config, store, log.reader(), uploaded, feed, Clock::system());
     let uploader = uploader.with_rejects_every(Duration::from_secs(3600));
     let running = tokio::spawn(uploader.run(left, work, shutdown.clone()));
     // What is there at the start goes at once, few as they are; then it takes a thousand, and the rest stays.
@@ -130,7 +130,7 @@ async fn a_whole_object_of_rejects_does_not_wait_for_the_batch_to_age() {
                 noted.send(()).unwrap();
             }
             UploadReport::RejectsUploaded(chosen, noted) => {
-                log.rejects_shipped(chosen).unwrap();
+                log.rejects_uploaded(chosen).unwrap();
                 noted.send(()).unwrap();
                 break chosen;
             }
@@ -166,8 +166,8 @@ async fn a_log_of_nothing_but_rejects_fills_up_and_empties_again() {
     assert!(staged * 100_000 < 25 << 20, "{staged}");
     log.commit(Utc::now()).unwrap();
     while log.waiting_bytes() > 0 {
-        let chosen = ship_once(&world, &mut log, left).await;
-        log.rejects_shipped(chosen).unwrap();
+        let chosen = upload_once(&world, &mut log, left).await;
+        log.rejects_uploaded(chosen).unwrap();
         left = Default::default();
     }
     assert!(!log.is_full());

@@ -1,6 +1,5 @@
 //! What is there, what is not, and an object whose connection breaks.
 
-use shared::config::{Config, Secrets};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -9,6 +8,7 @@ use std::path::Path;
 
 use indicatif::ProgressBar;
 use shared::clock::Clock;
+use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure};
 use shared::object_store::ObjectStore;
 use tokio::sync::mpsc;

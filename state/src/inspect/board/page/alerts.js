@@ -21,8 +21,8 @@ function ofComponents(part) {
   });
 }
 
-function ofLoads(part, alertAfter) {
-  const loads = (part.snapshot?.loads ?? []).filter((load) => isAlarming(load, alertAfter));
+function ofLoads(data) {
+  const loads = (data.ingester.snapshot?.loads ?? []).filter((load) => isAlarming(load, data));
   const names = ["needs_operator", "batch_refused", "batch_alarming"];
   const named = loads.slice(0, SHOWN).map((load) => ({
     names, severity: "failing", what: load.state === "retrying" ? `A batch needs an operator: ${load.class}` : "A batch needs an operator", batch: load.batch,
@@ -63,12 +63,12 @@ function told(part, derived) {
   return [...said, ...derived.filter((alert) => !alert.names.some((name) => names.has(name)))];
 }
 
-export function standing(data, alertAfter) {
+export function standing(data) {
   const { producer, ingester } = data;
   const all = [
     ...ofSilence(producer, "producer"), ...ofSilence(ingester, "ingester"),
     ...told(producer, [...ofComponents(producer), ...ofProducer(producer)]),
-    ...told(ingester, [...ofComponents(ingester), ...ofLoads(ingester, alertAfter), ...ofIngester(ingester)]),
+    ...told(ingester, [...ofComponents(ingester), ...ofLoads(data), ...ofIngester(ingester)]),
   ];
   const order = (alert) => ["bad", "warn", "pause"].indexOf((WORDS[alert.severity] ?? WORDS.warning)[0]);
   return all.map((alert, at) => [order(alert), at, alert]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map((it) => it[2]);

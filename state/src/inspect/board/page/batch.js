@@ -13,10 +13,10 @@ let shownOf = null;
 
 const fact = (name, value) => (value === null || value === undefined ? null : [h("dt", {}, name), h("dd", {}, value)]);
 
-function facts(dump, data, alertAfter, now) {
+function facts(dump, data, now) {
   const made = dump.producer.snapshot;
   const load = dump.ingester.snapshot;
-  const [level, word, more] = loadWord(load, data, alertAfter, now);
+  const [level, word, more] = loadWord(load, data, now);
   const refused = load?.quarantine?.first;
   return h("dl", {},
     fact("Load", load ? [badge(level, word), more ? ` ${more}` : ""] : "not known to the ingester"),
@@ -67,9 +67,9 @@ export async function follow(dialog, ask, context) {
   }
   const { ok, value } = await ask(`/api/batch/${id}`);
   if (open !== id) return;
-  const { data, alertAfter, now } = context();
+  const { data, now } = context();
   shownOf = id;
-  fill(dialog, ok ? [head(value.batch), facts(value, data, alertAfter, now), timeline(value, now), files(value)] : [head(id), h("p", { class: "banner bad" }, value)]);
+  fill(dialog, ok ? [head(value.batch), facts(value, data, now), timeline(value, now), files(value)] : [head(id), h("p", { class: "banner bad" }, value)]);
 }
 
 export const isOpen = () => open !== null && shownOf === open;

@@ -19,7 +19,7 @@ function pendingOf(made, load, loads) {
 }
 
 /** Each batch that a service knows. */
-export function merged(data, alertAfter) {
+export function merged(data) {
   const loads = data.ingester.snapshot?.loads ?? null;
   const byId = new Map();
   for (const load of loads ?? []) byId.set(load.batch, { id: load.batch, load });
@@ -27,12 +27,12 @@ export function merged(data, alertAfter) {
   return [...byId.values()].map((it) => ({
     ...it,
     pending: pendingOf(it.made, it.load, loads),
-    attention: Boolean(it.load && (isAlarming(it.load, alertAfter) || it.load.quarantined > 0 || it.load.state === "retrying")),
+    attention: Boolean(it.load && (isAlarming(it.load, data) || it.load.quarantined > 0 || it.load.state === "retrying")),
   })).sort((a, b) => (a.id < b.id ? 1 : -1));
 }
 
 /** What becomes of a load: its colour, its word, and more in a line of its own. */
-export function loadWord(load, data, alertAfter, now) {
+export function loadWord(load, data, now) {
   if (!load) return ["off", "–", null];
   const running = data.ingester.pid !== null;
   const quarantined = load.quarantined > 0 ? `${count(load.quarantined)} of ${count(load.rows)} rows in quarantine` : null;
@@ -42,7 +42,7 @@ export function loadWord(load, data, alertAfter, now) {
     case "loading":
       return ["wait", "loading", running ? `attempt ${load.attempts}${load.started ? ` for ${age(now, load.started)}` : ""}` : `attempt ${load.attempts} when the ingester stopped`];
     case "retrying": {
-      const level = isAlarming(load, alertAfter) ? "bad" : "warn";
+      const level = isAlarming(load, data) ? "bad" : "warn";
       const next = Date.parse(load.next) > now ? `next in ${span((Date.parse(load.next) - now) / 1000)}` : "next now";
       return [level, "retrying", `${load.class}, ${count(load.failed)} ${load.failed === 1 ? "failure" : "failures"}, ${next}: ${squeeze(load.why)}`];
     }
@@ -53,10 +53,10 @@ export function loadWord(load, data, alertAfter, now) {
 
 const STAGES = { filling: "filling", sealed: "sealed", published: "in S3" };
 
-function row(it, data, alertAfter, now) {
+function row(it, data, now) {
   const { id, made, load } = it;
   const files = made?.status === "sealed" ? `${count(made.files_uploaded)}/${count(made.files)}` : count(made?.files ?? load.files);
-  const [level, word, more] = loadWord(load, data, alertAfter, now);
+  const [level, word, more] = loadWord(load, data, now);
   const stage = made ? STAGES[made.status] : "in S3";
   return h("tr", { "data-key": id, class: level === "bad" ? "bad" : null },
     h("th", { scope: "row" }, h("a", { href: `#batch=${id}`, title: id }, short(id))),
@@ -70,9 +70,8 @@ function row(it, data, alertAfter, now) {
 
 const FILTERS = [["all", "All", () => true], ["pending", "Pending", (it) => it.pending], ["attention", "Need attention", (it) => it.attention]];
 
-export function batches(root, data, past, now) {
-  const alertAfter = past?.alert_after ?? 5;
-  const all = merged(data, alertAfter);
+export function batches(root, data, now) {
+  const all = merged(data);
   const kept = all.filter(FILTERS.find(([key]) => key === view.filter)[2]);
   if (view.oldestFirst) kept.reverse();
   const pages = Math.max(1, Math.ceil(kept.length / PAGE));
@@ -87,7 +86,7 @@ export function batches(root, data, past, now) {
     ? h("table", { class: "batches" },
       h("caption", { class: "hidden" }, "Batches"),
       h("thead", {}, h("tr", {}, names.map((name, at) => h("th", { scope: "col", class: at >= 2 && at <= 5 ? "number" : null }, name)))),
-      h("tbody", {}, shown.map((it) => row(it, data, alertAfter, now))))
+      h("tbody", {}, shown.map((it) => row(it, data, now))))
     : h("p", { class: "quiet" }, view.filter === "all" ? "No batch so far." : "None.");
   const pager = pages > 1
     ? h("nav", { class: "tools", "aria-label": "Pages of batches" },

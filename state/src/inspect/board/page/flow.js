@@ -86,7 +86,7 @@ function s3(data, now) {
   return { level: "ok", word: waiting.length ? "holds batches" : "nothing waits", lines };
 }
 
-function redshift(data, alertAfter, now) {
+function redshift(data, now) {
   const part = data.ingester;
   const gone = absent(part, "ingester", now);
   const snapshot = part.snapshot;
@@ -102,7 +102,7 @@ function redshift(data, alertAfter, now) {
     const until = snapshot.paused.until ? `for ${span((Date.parse(snapshot.paused.until) - now) / 1000)} more` : "by hand";
     return { level: "pause", word: `paused ${until}`, lines };
   }
-  const alarming = snapshot.loads.filter((load) => isAlarming(load, alertAfter)).length;
+  const alarming = snapshot.loads.filter((load) => isAlarming(load, data)).length;
   if (alarming) return { level: "bad", word: `${counted(alarming, "batch needs", "batches need")} an operator`, lines };
   const held = snapshot.held_back;
   if (held) lines.push(`${counted(held.batches, "batch is", "batches are")} held back, for ${span((Date.parse(held.until) - now) / 1000)} more or until ${count(held.load_rows)} rows wait`);
@@ -116,10 +116,8 @@ function redshift(data, alertAfter, now) {
   return { level: "ok", word: step ? `${step.what} for ${span(taken)}` : "idle", lines };
 }
 
-export function isAlarming(load, alertAfter) {
-  if (load.state === "retrying" && (load.class === "configuration" || load.class === "data")) return true;
-  return (load.state === "retrying" || load.state === "loading") && load.failed >= alertAfter;
-}
+/** Whether a load needs an operator, as the service judges. */
+export const isAlarming = (load, data) => data.alarming.includes(load.batch);
 
 /** Means over the last minutes: records received, rows published, rows loaded a second. */
 export function rates(data, past, now) {
@@ -164,7 +162,7 @@ export function flow(data, past, now) {
     arrow(per.published, "rows/s"),
     stage("S3", "sealed batches", s3(data, now)),
     arrow(per.loaded, "rows/s"),
-    stage("Redshift", "the table", redshift(data, past?.alert_after ?? 5, now)))];
+    stage("Redshift", "the table", redshift(data, now)))];
 }
 
 /** The one number: how old the newest row of the table is, and whose the time is. */

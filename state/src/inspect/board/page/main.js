@@ -63,7 +63,7 @@ function draw() {
   const at = now();
   const instance = data.producer.snapshot?.instance;
   fill(by("name"), instance ? [instance] : []);
-  const list = standing(data, past?.alert_after ?? 5);
+  const list = standing(data);
   const many = alertsIn(list);
   document.title = `${many ? `(${many}) ` : ""}Livestream ${instance ?? ""}`.trim();
   fill(by("alerts"), alerts(list, at));
@@ -71,7 +71,7 @@ function draw() {
   fill(by("flow"), flow(data, past, at));
   charts.charts(by("charts"), past, at);
   charts.gaps(by("gaps"), data, at);
-  batches.batches(by("batches"), data, past, at);
+  batches.batches(by("batches"), data, at);
   fill(by("counts"), counts(data, at));
   fill(by("foot"), [foot(data, at)]);
   banner();
@@ -110,7 +110,7 @@ async function look() {
   }
 }
 
-const follow = () => batch.follow(by("batch"), ask, () => ({ data: shown.data, alertAfter: shown.past?.alert_after ?? 5, now: now() }));
+const follow = () => batch.follow(by("batch"), ask, () => ({ data: shown.data, now: now() }));
 
 batches.listen(by("batches"), () => shown.data && draw());
 charts.listen(by("charts"));

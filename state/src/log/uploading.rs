@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use chrono::DateTime;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use shared::lock::locked;
 
 use crate::failpoints::reached;
 use crate::limits::KEPT;
@@ -17,26 +17,26 @@ use crate::log::status::{BatchEvent, FileEvent, FileStatus, LogError, Upload};
 use crate::store::{Change, Store, StoreError, Table, chunked};
 
 #[derive(Debug)]
-pub(super) struct Shipping {
+pub(super) struct Uploading {
     pub(super) store: Store,
     /// Published batches that are kept to be read, oldest first.
     pub(super) published: VecDeque<u64>,
-    pub(super) progress: Progress,
+    pub(super) uploads: Uploads,
     /// Bytes of rows and rejects that wait for S3.
     pub(super) waiting_bytes: Arc<AtomicU64>,
 }
 
-impl Shipping {
+impl Uploading {
     pub(super) fn new(store: Store) -> Self {
-        let (published, progress) = (VecDeque::new(), Progress::default());
-        Self { store, published, progress, waiting_bytes: Arc::default() }
+        let (published, uploads) = (VecDeque::new(), Uploads::default());
+        Self { store, published, uploads, waiting_bytes: Arc::default() }
     }
 
     pub(super) fn add_waiting(&self, bytes: u64) {
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    fn shipped(&self, bytes: u64) {
+    fn sub_waiting(&self, bytes: u64) {
         self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -49,8 +49,8 @@ impl Shipping {
         reached("uploaded.begun");
         self.store.apply(change)?;
         reached("uploaded.applied");
-        self.progress.count(record.batch, record.rows);
-        self.shipped(record.log_bytes);
+        self.uploads.count(record.batch, record.rows);
+        self.sub_waiting(record.log_bytes);
         Ok(())
     }
 
@@ -78,8 +78,8 @@ impl Shipping {
         reached("published.begun");
         self.store.apply(change)?;
         reached("published.applied");
-        self.progress.published(batch);
-        // Nothing else syncs while the log only ships. sled reuses space that it moved things from, so the disk must have
+        self.uploads.published(batch);
+        // Nothing else syncs while the log only uploads. sled reuses space that it moved things from, so the disk must have
         // what was moved.
         Ok(self.store.sync()?)
     }
@@ -92,7 +92,7 @@ impl Shipping {
         Ok(self.store.sync()?)
     }
 
-    pub(super) fn rejects_shipped(&self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
+    pub(super) fn rejects_uploaded(&self, Chosen { first, last }: Chosen) -> Result<(), LogError> {
         let mut change = Change::new();
         change.remove(Table::Meta, CHOSEN);
         let mut bytes = 0;
@@ -109,7 +109,7 @@ impl Shipping {
         reached("rejects.begun");
         self.store.apply(change)?;
         reached("rejects.applied");
-        self.shipped(bytes);
+        self.sub_waiting(bytes);
         Ok(())
     }
 }
@@ -123,7 +123,7 @@ pub(crate) struct Uploaded {
 
 /// By number of the batch; batches that are published are not in it. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Progress(Arc<Mutex<BTreeMap<u64, Uploaded>>>);
+pub(super) struct Uploads(Arc<Mutex<BTreeMap<u64, Uploaded>>>);
 
 /// The part of a [`FileRecord`](crate::log::FileRecord) that is needed here.
 #[derive(Deserialize)]
@@ -135,18 +135,18 @@ struct FileGlance<'f> {
     rows: u64,
 }
 
-impl Progress {
+impl Uploads {
     pub(super) fn read(store: &Store) -> Result<Self, StoreError> {
-        let progress = Self::default();
+        let uploads = Self::default();
         for item in store.scan(Table::Files, &[]) {
             let (key, value) = item?;
             let file: FileGlance<'_> = serde_json::from_slice(&value)
                 .map_err(|error| store.damaged(Table::Files, &key, &error.to_string()))?;
             if file.status.get().starts_with('{') {
-                progress.count(file.batch, file.rows);
+                uploads.count(file.batch, file.rows);
             }
         }
-        Ok(progress)
+        Ok(uploads)
     }
 
     pub(super) fn published(&self, batch: u64) {
@@ -166,6 +166,6 @@ impl Progress {
 
     fn batches(&self) -> MutexGuard<'_, BTreeMap<u64, Uploaded>> {
         // Each change is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }

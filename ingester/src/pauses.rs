@@ -9,10 +9,9 @@ use chrono::{DateTime, Utc};
 use shared::clock::{Clock, Moment, Steady, age, left_of};
 use shared::config::pause::Windows;
 use shared::exit::Failure;
+use shared::lock::locked;
 use state::loads::{LoadDatabase, Pause, Paused, PausedBy, Pausing};
 use tokio::sync::Notify;
-
-use crate::load_store::locked;
 
 /// The pauses of one ingester. Clones share them.
 #[derive(Debug, Clone)]

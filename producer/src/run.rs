@@ -108,7 +108,7 @@ pub(crate) async fn run(
     };
 
     let parts = Parts { uploader, status, log: appender.ended };
-    parts.run_to_end(reading, config.shutdown.timeout.0, &clock, &shutdown).await
+    Box::pin(parts.run_to_end(reading, config.shutdown.timeout.0, &clock, &shutdown)).await
 }
 
 /// Opens the log, and reports what it holds.

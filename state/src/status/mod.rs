@@ -4,6 +4,7 @@
 
 pub(crate) mod service;
 pub mod feed;
+mod overdue;
 pub mod snapshot;
 pub mod history;
 pub mod activity;

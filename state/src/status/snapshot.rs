@@ -11,7 +11,7 @@ use shared::ids::{BatchId, BatchPrefix, Instance};
 use shared::layout::Compression;
 use shared::seal::Counts;
 
-use crate::loads::{LedgerMark, Load, LoadState, Paused, Sums};
+use crate::loads::{LedgerMark, Load, Paused, Sums};
 use crate::log::{
     BatchRecord, BatchStatus, Dedup, Figures, FileRecord, FileStatus, Gap, GapTotals, LogError, LogReader,
     Session, Upload,
@@ -333,27 +333,6 @@ pub struct HeldBack {
 }
 
 impl IngesterSnapshot {
-    /// Since when the oldest batch waits although nothing holds it back; None if none does.
-    #[must_use]
-    pub fn overdue_since(&self) -> Option<DateTime<Utc>> {
-        let oldest = self.overdue().map(|load| load.discovered).min()?;
-        Some(self.idle_until.map_or(oldest, |until| until.max(oldest)))
-    }
-
-    /// Batches that wait although nothing holds them back.
-    pub(crate) fn overdue(&self) -> impl Iterator<Item = &Load> {
-        let holds = self.held_back.is_some();
-        let waiting = self.loads.iter().filter(|load| !load.is_loaded());
-        waiting.filter(move |load| !(holds && load.state == LoadState::Discovered))
-    }
-
-    /// Since when nothing was loaded although nothing holds loading back; None while no batch is remembered as loaded.
-    #[must_use]
-    pub fn loaded_nothing_since(&self) -> Option<DateTime<Utc>> {
-        let latest = self.loads.iter().filter_map(|load| load.loaded).max()?;
-        Some(self.idle_until.map_or(latest, |until| until.max(latest)))
-    }
-
     /// The highest `receivedTimeGMT` of loaded batches, as far as it is known. A hit may come with a time in the future: it
     /// was received before its batch was found.
     #[must_use]

@@ -5,6 +5,7 @@
 mod alerts;
 mod audit;
 mod backlog;
+mod bridge;
 mod browser;
 mod bucket;
 mod chaos;
@@ -39,4 +40,5 @@ mod terminal;
 mod transactions;
 mod upgrade;
 mod watch;
+mod watched;
 mod world;

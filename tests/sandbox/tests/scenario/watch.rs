@@ -46,9 +46,9 @@ async fn an_outage_is_seen_while_it_lasts_and_the_terminal_is_given_back() {
     for _ in 0..20_000 {
         s3.push(Fault::of(Operation::Put, Side::Refused(Refusal::AccessDenied)));
     }
-    let screen = watch.until(&["✗ fails", "✗ upload  S3 fails for"]).await;
+    let screen = watch.until(&["✗ fails", "✗ upload S3 fails for"]).await;
     look("S3 refuses", &screen);
-    watch.press("4");
+    watch.press("5");
     let screen = watch.until(&["✗ upload      S3 fails for", "● stream"]).await;
     look("components while S3 refuses", &screen);
     watch.press("1");

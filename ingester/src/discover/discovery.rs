@@ -9,7 +9,7 @@ use shared::config::Config;
 use shared::exit::Failure;
 use shared::ids::BatchId;
 use shared::object_store::ObjectStore;
-use shared::retry::Backoff;
+use shared::retry::{Backoff, NEIGHBOUR_MAX};
 use shared::shutdown::Shutdown;
 use state::loads::ErrorClass;
 use state::status::activity::Reporter;
@@ -61,6 +61,7 @@ impl Discovery {
         clock: Clock,
     ) -> Result<Self, Failure> {
         let (ingester, now) = (&config.ingester, clock.steady());
+        let longest = ingester.retry_max.0.min(ingester.list_interval.0).min(NEIGHBOUR_MAX);
         Ok(Self {
             hints,
             lister: Lister::new(config, store.clone(), load_store.clone(), unknown_folders)?,
@@ -71,7 +72,7 @@ impl Discovery {
             reporter,
             clock,
             interval: ingester.list_interval.0,
-            backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
+            backoff: Backoff::new(ingester.retry_first.0, longest),
             alert_after: ingester.alert_after,
             next_listing: now,
             listed: false,

@@ -26,6 +26,7 @@ mod ledger;
 mod many;
 mod mending;
 mod messages;
+mod night;
 mod notify;
 mod operation;
 mod page;

@@ -4,6 +4,10 @@
 
 use std::time::Duration;
 
+/// The longest wait until it is tried again whether a neighbour that is away is back: an alert is over within a minute of its
+/// cause, and what has ended must have been well for a while before its alert does.
+pub const NEIGHBOUR_MAX: Duration = Duration::from_secs(20);
+
 /// Waits that double from `first` to `max`, drawn between half and the whole so that services do not retry together.
 #[derive(Debug, Clone)]
 pub struct Backoff {

@@ -7,7 +7,7 @@ use shared::clock::Steady;
 use shared::exit::Failure;
 use shared::human::duration;
 use shared::ids::BatchId;
-use shared::retry::Backoff;
+use shared::retry::{Backoff, NEIGHBOUR_MAX};
 use state::loads::ErrorClass;
 use state::status::activity::{Component, Reporter};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,6 +50,7 @@ impl Discovery {
         hints: mpsc::Receiver<Hint>,
     ) -> Result<Self, Failure> {
         let (ingester, now) = (&services.config.ingester, services.clock.steady());
+        let longest = ingester.retry_max.0.min(ingester.list_interval.0).min(NEIGHBOUR_MAX);
         Ok(Self {
             hints,
             lister: Lister::new(services, unknown_folders)?,
@@ -57,7 +58,7 @@ impl Discovery {
             next_tidying: now + TIDYING,
             reporter: services.activity.reporter(Component::Discovery),
             interval: ingester.list_interval.0,
-            backoff: Backoff::new(ingester.retry_first.0, ingester.retry_max.0.min(ingester.list_interval.0)),
+            backoff: Backoff::new(ingester.retry_first.0, longest),
             next_listing: now,
             listed: false,
             waits: None,

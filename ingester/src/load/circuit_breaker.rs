@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use shared::clock::Steady;
-use shared::retry::Backoff;
+use shared::retry::{Backoff, NEIGHBOUR_MAX};
 use state::loads::Load;
 
 use crate::failure::{LoadFailure, Pace, Scope};
@@ -83,6 +83,11 @@ impl CircuitBreaker {
         Scope::Whole
     }
 
+    /// Redshift was not reached, so nothing was tried there: it costs nothing to see soon whether it is back.
+    pub(super) fn unreached(&mut self, now: Steady) {
+        self.open_until = self.open_until.map(|until| until.min(now + NEIGHBOUR_MAX));
+    }
+
     /// How long a batch that met the failure waits before it is retried.
     pub(super) fn wait(&self, failure: &LoadFailure, scope: Scope, past: Past, now: Steady) -> Duration {
         let own = match failure.pace {
@@ -152,6 +157,17 @@ mod tests {
         assert_eq!(breaker.open_until(until), None, "one is let through when the time is over");
         breaker.loaded(clock().wall());
         assert_eq!((breaker.open_until(now), breaker.failures()), (None, 0));
+    }
+
+    #[test]
+    fn whether_a_redshift_that_is_away_is_back_is_seen_soon() {
+        let (mut breaker, now) = (breaker(), clock().steady());
+        let away = LoadFailure::of_all(ErrorClass::Passing, "connecting to Redshift: connection refused", "");
+        for _ in 0..20 {
+            breaker.failed(&away, None, now);
+            breaker.unreached(now);
+        }
+        assert!(now.until(breaker.open_until(now).unwrap()) <= NEIGHBOUR_MAX);
     }
 
     #[test]

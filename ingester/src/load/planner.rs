@@ -8,7 +8,7 @@ use shared::ids::BatchId;
 use state::loads::{ErrorClass, Load, LoadEvent, LoadState};
 use state::status::activity::{Component, Reporter};
 
-use crate::failure::{LoadFailure, Scope};
+use crate::failure::{LoadFailure, Pace, Scope};
 use crate::load_store::LoadStore;
 use crate::services::Services;
 
@@ -88,6 +88,10 @@ impl Planner {
         }
         let alone = if let [(_, past, _)] = met.as_slice() { Some(*past) } else { None };
         let scope = self.breaker.failed(failure, alone, now.steady);
+        let tried = met.iter().any(|(_, past, _)| past.tries > 0);
+        if !tried && failure.class == ErrorClass::Passing && failure.pace == Pace::Usual {
+            self.breaker.unreached(now.steady);
+        }
         match scope {
             Scope::Whole => {
                 let wait = self.breaker.open_until(now.steady).map(|until| now.steady.until(until));

@@ -18,6 +18,7 @@ use reqwest::Response;
 use shared::config::Reset;
 use shared::exit::{Exit, Failure};
 use shared::human;
+use shared::retry::NEIGHBOUR_MAX;
 use shared::shutdown::Shutdown;
 use state::status::activity::{Component, Reporter};
 use tokio::sync::{mpsc, watch};
@@ -192,7 +193,7 @@ impl Connection {
                 Next::AtOnce
             }
             Reaction::After(asked) => Next::After(asked.unwrap_or(longest)),
-            Reaction::BackOff => Next::After(self.policy.backoff.failed()),
+            Reaction::BackOff => Next::After(self.policy.backoff.failed().min(NEIGHBOUR_MAX)),
             Reaction::NeedsOperator(_) if !self.resuming => {
                 let error = anyhow::anyhow!("the stream cannot be read: {error}; {advice}");
                 return Err(Failure::new(Exit::Unavailable, error));

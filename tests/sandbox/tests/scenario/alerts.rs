@@ -2,102 +2,19 @@
 //! restart, and when the target itself is away.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use redshift::{Failure, Fault as WarehouseFault, Kind};
-use sandbox::config::Shape;
 use sandbox::s3::{Fault, Operation, Refusal, Side};
-use sandbox::service::{self, Service};
-use sandbox::webhook::{Answer, Taken, Webhook};
+use sandbox::service;
+use sandbox::webhook::Answer;
 use serde_json::Value;
 
-use crate::world::{STOP, World, assert_clean, options};
+use crate::watched::{Watched, metrics};
+use crate::world::{STOP, assert_clean};
 
-/// An alert is told within this time of its cause, and of its end.
-const IN_TIME: Duration = Duration::from_secs(60);
 /// More refusals than a scenario can use up.
 const ALL: usize = 20_000;
-
-struct Watched {
-    world: World,
-    webhook: Webhook,
-    metrics: [SocketAddr; 2],
-}
-
-impl Watched {
-    /// A world whose services serve metrics, tell two targets, and call a heartbeat each.
-    async fn new(hits: u64, rate: Option<u64>) -> Self {
-        let webhook = Webhook::start().await.unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let metrics = [free(), free()];
-        let shape = Shape { records_per_file: 100, files_per_batch: 2, ..Shape::default() };
-        let (json, slack) = (webhook.url("/json"), webhook.url("/slack"));
-        let beats = ["producer", "ingester"].map(|service| webhook.url(&format!("/beat/{service}")));
-        let configure = |text: &str| {
-            let listens = ["producer", "ingester"].into_iter().zip(metrics);
-            let text = listens.fold(text.to_owned(), |text, (service, at)| {
-                let key = format!("{service}_listen = ");
-                text.replace(&format!("{key}\"\""), &format!("{key}\"{at}\""))
-            });
-            format!(
-                "{text}\n[alerts]\nheartbeat_interval = \"1s\"\nproducer_heartbeat = \"{}\"\n\
-                 ingester_heartbeat = \"{}\"\n\n[[alert_target]]\nname = \"json\"\nkind = \"json\"\n\
-                 url = \"{json}\"\n\n[[alert_target]]\nname = \"chat\"\nkind = \"slack\"\nurl = \"{slack}\"\n\
-                 severity = \"critical\"\n",
-                beats[0], beats[1]
-            )
-        };
-        let adobe = adobe::Options { rate, ..options(hits) };
-        Self { world: World::altered(adobe, &shape, configure, None).await, webhook, metrics }
-    }
-
-    /// What the first target took of one alert.
-    fn told(&self, name: &str) -> Vec<Taken> {
-        self.webhook.taken("/json").into_iter().filter(|taken| taken.body["name"] == name).collect()
-    }
-
-    fn events(&self, name: &str) -> Vec<String> {
-        self.told(name).iter().map(|taken| taken.body["event"].as_str().unwrap().to_owned()).collect()
-    }
-
-    /// Waits until the target was told so of an alert, and says how long after `cause` it was.
-    async fn until_told(
-        &self,
-        name: &str,
-        event: &str,
-        cause: Instant,
-        services: &mut [&mut Service],
-    ) -> Value {
-        let told = async || self.events(name).iter().any(|told| told == event);
-        self.world.until(&format!("{name} {event}"), services, told).await;
-        let told = self.told(name).into_iter().find(|taken| taken.body["event"] == event).unwrap();
-        let after = told.at.saturating_duration_since(cause);
-        println!("{name} {event} after {after:?}");
-        assert!(after < IN_TIME, "{name} {event} after {after:?}");
-        told.body
-    }
-
-    fn beats(&self, service: &str) -> usize {
-        self.webhook.taken(&format!("/beat/{service}")).len()
-    }
-
-    async fn until_beating(&self, service: &str, services: &mut [&mut Service]) {
-        let before = self.beats(service);
-        let beating = async || self.beats(service) > before + 1;
-        self.world.until(&format!("{service} beats"), services, beating).await;
-    }
-}
-
-fn page(at: SocketAddr) -> String {
-    let mut page = String::new();
-    if let Ok(mut socket) = TcpStream::connect(at) {
-        let _ = socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        let _ = socket.read_to_string(&mut page);
-    }
-    page
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_s3_that_refuses_is_told_once_over_a_restart_and_resolved() {
@@ -123,7 +40,7 @@ async fn an_s3_that_refuses_is_told_once_over_a_restart_and_resolved() {
         "{alert}"
     );
     assert!(alert["todo"].as_str().unwrap().contains("`producer check`"), "{alert}");
-    let (dump, metrics) = (world.dump(), page(watched.metrics[0]));
+    let (dump, metrics) = (world.dump(), metrics(watched.listen[0]));
     assert!(dump.contains("alert     warning for ") && dump.contains("S3 takes no uploads"), "{dump}");
     assert!(metrics.contains("livestream_producer_alerts{alert=\"upload_failing\"} 1"), "{metrics}");
     let json: Value = serde_json::from_str(&world.dump_as(&["--json"])).unwrap();
@@ -166,9 +83,9 @@ async fn a_target_that_is_away_is_shown_holds_nothing_up_and_hears_everything_la
     assert!(dump.contains("alerts    not told for ") && dump.contains(": cannot be reached"), "{dump}");
     assert!(!said.contains(&watched.webhook.url("")), "an address is a secret: {said}");
     let seconds = "livestream_ingester_failing_seconds{component=\"alerts\"} ";
-    let metrics = page(watched.metrics[1]);
-    let failing = metrics.lines().find_map(|line| line.strip_prefix(seconds)).unwrap();
-    assert!(failing.parse::<f64>().unwrap() > 0.0, "{metrics}");
+    let shown = metrics(watched.listen[1]);
+    let failing = shown.lines().find_map(|line| line.strip_prefix(seconds)).unwrap();
+    assert!(failing.parse::<f64>().unwrap() > 0.0, "{shown}");
     let before = world.snapshot().await.unwrap().totals.rows;
     world.until_durable(before + 300, &mut [&mut producer, &mut ingester]).await;
     assert!(watched.told("needs_operator").is_empty());
@@ -185,10 +102,10 @@ async fn a_target_that_is_away_is_shown_holds_nothing_up_and_hears_everything_la
     let text = watched.webhook.taken("/slack")[0].body["text"].as_str().unwrap().to_owned();
     assert!(text.contains("[critical] ingester sandbox-1: ") && text.contains("What to do: "), "{text}");
     // A critical alert: the dead man's switch of the ingester is not called, that of the producer is.
-    let silent = watched.beats("ingester");
+    let silent = watched.beats("ingester").len();
     watched.until_beating("producer", services).await;
     watched.until_beating("producer", services).await;
-    assert!(watched.beats("ingester") <= silent, "a critical alert stands");
+    assert!(watched.beats("ingester").len() <= silent, "a critical alert stands");
     let dump = world.dump();
     assert!(!dump.contains("json: cannot") && !dump.contains("chat: cannot"), "both are told again: {dump}");
 
@@ -199,8 +116,8 @@ async fn a_target_that_is_away_is_shown_holds_nothing_up_and_hears_everything_la
     watched.until_beating("ingester", services).await;
     let well = async || !world.dump().contains("not told for");
     world.until("the heartbeat is called again", services, well).await;
-    for (kind, at) in ["producer", "ingester"].into_iter().zip(watched.metrics) {
-        assert_named(kind, &page(at));
+    for (kind, at) in ["producer", "ingester"].into_iter().zip(watched.listen) {
+        assert_named(kind, &metrics(at));
     }
     assert_clean(&world.finish(producer, ingester).await);
 }

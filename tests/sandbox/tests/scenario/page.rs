@@ -1,19 +1,17 @@
 //! The page of both services in a browser, while something is broken on purpose: what it then shows, and that it ends.
 //! Every scenario leaves pictures in `target/page`.
 
-use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sandbox::config::Shape;
 use sandbox::s3::{Fault, Operation, Refusal, Side};
 use sandbox::service::{self, Service};
-use tokio::io::copy_bidirectional;
-use tokio::net::TcpStream;
 
+use crate::bridge::Bridge;
 use crate::browser::Browser;
 use crate::schema::send;
+use crate::watched::{free_port, listening};
 use crate::world::{STOP, World, options};
 
 /// A cause and its end show within this time.
@@ -40,18 +38,11 @@ struct Paged {
     ingester: SocketAddr,
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 impl Paged {
     async fn new(hits: u64, rate: u64, shape: &Shape) -> Self {
         let adobe = adobe::Options { rate: Some(rate), ..options(hits) };
         let (producer, ingester) = (free_port(), free_port());
-        let listen = |text: &str| {
-            text.replace("producer_listen = \"\"", &format!("producer_listen = \"{producer}\""))
-                .replace("ingester_listen = \"\"", &format!("ingester_listen = \"{ingester}\""))
-        };
+        let listen = |text: &str| listening(text, [producer, ingester]);
         Self { world: World::altered(adobe, shape, listen, None).await, producer, ingester }
     }
 
@@ -70,49 +61,11 @@ fn all<'a>(parts: &'a [&'a str]) -> impl Fn(&str) -> bool + 'a {
     move |text| parts.iter().all(|part| text.contains(part))
 }
 
-/// The way to Redshift, which can be closed.
-struct Bridge {
-    from: SocketAddr,
-    open: Arc<AtomicBool>,
-}
-
-impl Bridge {
-    async fn to(redshift: SocketAddr) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (from, open) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(true)));
-        let is_open = open.clone();
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let is_open = is_open.clone();
-                let closed = async move {
-                    while is_open.load(Ordering::Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                };
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(redshift).await.unwrap();
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => {}
-                        () = closed => {}
-                    }
-                });
-            }
-        });
-        Self { from, open }
-    }
-
-    fn set(&self, open: bool) {
-        self.open.store(open, Ordering::Relaxed);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_shows_the_flow_a_redshift_that_is_away_and_that_it_is_back() {
     let paged = Paged::new(1_000_000, 300, &shape()).await;
     let world = &paged.world;
-    let bridge = Bridge::to(world.standins.redshift.addr()).await;
-    let port = |at: SocketAddr| format!("port = {}\n", at.port());
-    world.configure(&port(world.standins.redshift.addr()), &port(bridge.from));
+    let bridge = Bridge::to_redshift(world).await;
     let (mut producer, ingester) = paged.start();
     world.until_loaded(400, &mut [&mut producer]).await;
 
@@ -166,14 +119,7 @@ async fn the_page_shows_an_s3_that_refuses_and_a_log_that_is_full() {
     let (producer, ingester) = paged.start();
     let browser = Browser::start();
     browser.open(&format!("http://{}/", paged.ingester));
-    let shown = [
-        "S3 takes no upload",
-        "AccessDenied",
-        "uploads fail for ",
-        "The log is full",
-        "full for ",
-        "the log is full",
-    ];
+    let shown = ["S3 takes no upload", "AccessDenied", "uploads fail for ", "full for ", "the log is full"];
     browser.until("S3 refuses, and the log is full", SOON, all(&shown));
     browser.shoot("log-full");
     s3.clear();
@@ -335,9 +281,7 @@ async fn pictures_for_the_documentation() {
     let shape = Shape { max_file_age: "5s", max_batch_age: "20s", ..Shape::default() };
     let paged = Paged::new(10_000_000, 400, &shape).await;
     let world = &paged.world;
-    let bridge = Bridge::to(world.standins.redshift.addr()).await;
-    let port = |at: SocketAddr| format!("port = {}\n", at.port());
-    world.configure(&port(world.standins.redshift.addr()), &port(bridge.from));
+    let bridge = Bridge::to_redshift(world).await;
     let (producer, ingester) = paged.start();
     let browser = Browser::start();
     browser.size(1120, 980);

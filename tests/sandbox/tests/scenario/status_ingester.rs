@@ -1,6 +1,5 @@
 //! What `state dump`, its JSON and the metrics tell of an ingester while something is wrong, and that they stop.
 
-use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::schema::send;
+use crate::watched::{free_port, metrics};
 use crate::world::{STOP, World, assert_clean, squeezed};
 
 /// The cause shows within this time.
@@ -79,18 +79,6 @@ async fn world(hits: u64) -> (World, SocketAddr) {
     let at = free_port();
     world.configure("ingester_listen = \"\"", &format!("ingester_listen = \"{at}\""));
     (world, at)
-}
-
-fn free_port() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-fn metrics(at: SocketAddr) -> String {
-    let Ok(mut socket) = std::net::TcpStream::connect(at) else { return String::new() };
-    socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
-    let mut page = String::new();
-    socket.read_to_string(&mut page).unwrap();
-    page
 }
 
 impl World {

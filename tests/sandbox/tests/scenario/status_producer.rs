@@ -1,8 +1,7 @@
 //! What the producer shows while the stream, its log or S3 holds it up: in the dump, its JSON, the metrics and the log, each
 //! within fifteen seconds, and no longer when it is over.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
@@ -13,6 +12,7 @@ use sandbox::s3::{ACCESS_KEY, BUCKET, Fault, Operation, Refusal, Side};
 use sandbox::service::{self, Service};
 use serde_json::Value;
 
+use crate::watched::{free_port, metrics};
 use crate::world::{STOP, World, options};
 
 const SHOWN_WITHIN: Duration = Duration::from_secs(15);
@@ -20,7 +20,7 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(15);
 /// A world whose producer serves its metrics.
 struct Watched {
     world: World,
-    listen: String,
+    listen: SocketAddr,
 }
 
 /// What must be seen of a component that is held up.
@@ -34,20 +34,14 @@ struct Shown<'s> {
 
 impl Watched {
     async fn new(adobe: adobe::Options, shape: &Shape, configure: impl FnOnce(String) -> String) -> Self {
-        let listen = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let listen = free_port();
         let set = format!("producer_listen = \"{listen}\"");
         let configure = |text: &str| configure(text.replace("producer_listen = \"\"", &set));
         Self { world: World::altered(adobe, shape, configure, None).await, listen }
     }
 
     fn metrics(&self) -> String {
-        let mut page = String::new();
-        if let Ok(mut socket) = TcpStream::connect(&self.listen) {
-            let _ =
-                socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-            let _ = socket.read_to_string(&mut page);
-        }
-        page
+        metrics(self.listen)
     }
 
     /// What keeps a component from its work, as the JSON says it.

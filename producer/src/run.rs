@@ -35,7 +35,9 @@ const REPUBLISHED: usize = 64;
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
+    let transform = transform.and_then(|transform| transform.with_protection(&config.protect, schema));
     let transform = transform.map_err(|error| Failure::new(Exit::Config, error))?;
+    let transform = transform.with_rejects(config.kept_rejects());
     let transform = transform.with_invalid_text(config.adobe.invalid_text);
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
@@ -51,7 +53,9 @@ pub(crate) async fn run(
     let transform = transform(&config, &schema)?;
     let manager = ServiceManager::of_environment(clock.clone());
     let start = manager.begin_start("opening the log");
-    let (log, resumed) = Log::open(Settings::of(&config, &schema), clock.now())?;
+    let pseudonym_key = transform.pseudonym_key_id();
+    let settings = Settings { pseudonym_key, ..Settings::of(&config, &schema) };
+    let (log, resumed) = Log::open(settings, clock.now())?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let (known, resuming) = (log.known(), log.has_history());
     let (instance, dir) = (&config.instance.name, config.log.dir.display());
@@ -76,7 +80,8 @@ pub(crate) async fn run(
     let appender = append::start(log, reporter, watched, clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
-    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let counters = Counters::new(transform.filter_names()).with_protected(transform.protected_fields());
+    let counters = Arc::new(counters);
     let shown = Shown {
         log: reader.clone(),
         activity: activity.clone(),

@@ -2,8 +2,9 @@
 
 use shared::json_fault::json_fault;
 
+use crate::log::record::Session;
 use crate::log::record::seq_of;
-use crate::log::record::{RejectLine, Session};
+use crate::log::reject::RejectLine;
 use crate::log::verify::context::Context;
 use crate::log::verify::context::each_chunked;
 use crate::log::window::count_ids;

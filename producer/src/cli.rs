@@ -142,7 +142,7 @@ impl Cli {
                 })
             }
             Command::Replay(what) => {
-                let config = Config::load(path, Secrets::Store)?;
+                let config = Config::load(path, Secrets::Replay)?;
                 let _telemetry = shared::telemetry::start(&config.logging, "replay", &clock)?;
                 config.warn();
                 block_on(replay(config, &what, &clock, shutdown, &mut out))?

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::{DateTime, Utc};
 use shared::lock::locked;
 use shared::metrics::Page;
-use state::status::snapshot::CountersSnapshot;
+use state::status::snapshot::{CountersSnapshot, ProtectedSnapshot};
 
-use crate::transform::{ColumnCounts, Reject};
+use crate::transform::{ColumnCounts, ProtectedCounts, Reject};
 
 /// The short name of the reason for a record over `adobe.max_record_bytes`.
 pub(crate) const TOO_LONG: &str = "too_long";
@@ -30,6 +30,7 @@ pub struct Counters {
     filtered: Vec<(String, AtomicU64)>,
     rejected: Mutex<BTreeMap<&'static str, u64>>,
     altered: Mutex<BTreeMap<String, ColumnCounts>>,
+    protected: Mutex<BTreeMap<String, ProtectedCounts>>,
 }
 
 impl Counters {
@@ -39,6 +40,12 @@ impl Counters {
         let reasons = Reject::NAMES.iter().chain([&TOO_LONG]);
         let rejected = Mutex::new(reasons.map(|name| (*name, 0)).collect());
         Self { filtered, rejected, ..Self::default() }
+    }
+
+    /// Shows each of these protected fields from the start.
+    pub(crate) fn with_protected(self, fields: &[String]) -> Self {
+        let protected = fields.iter().map(|field| (field.clone(), ProtectedCounts::default()));
+        Self { protected: Mutex::new(protected.collect()), ..self }
     }
 
     pub(crate) fn filtered(&self, rule: usize) {
@@ -56,6 +63,14 @@ impl Counters {
         match altered.get_mut(column) {
             Some(all) => all.add(&counts),
             None => drop(altered.insert(column.to_owned(), counts)),
+        }
+    }
+
+    pub(crate) fn protected(&self, field: &str, counts: ProtectedCounts) {
+        let mut protected = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(all) = protected.get_mut(field) {
+            all.values += counts.values;
+            all.unexpected += counts.unexpected;
         }
     }
 
@@ -80,6 +95,14 @@ impl Counters {
         }
         page.counters("filtered_records", "Records dropped since the start", "filter", self.by_filter());
         page.counters("rejected_records", "Records rejected since the start", "reason", self.by_reason());
+        let protected = self.by_field();
+        let of_fields = |of: fn(&ProtectedCounts) -> u64| {
+            protected.iter().map(move |(field, counts)| (field.as_str(), of(counts)))
+        };
+        let help = "Values protected by [protect], since the start";
+        page.counters("protected_values", help, "field", of_fields(|counts| counts.values));
+        let help = "Of these, values that are not what their mask expects: dropped";
+        page.counters("unmaskable_values", help, "field", of_fields(|counts| counts.unexpected));
         let altered = self.by_column();
         type Of = fn(&ColumnCounts) -> u64;
         let kinds: [(&str, &str, Of); 8] = [
@@ -114,6 +137,7 @@ impl Counters {
             filtered: self.by_filter().map(|(name, count)| (name.to_owned(), count)).collect(),
             rejected: self.by_reason().into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             altered: altered.collect(),
+            protected: self.by_field().into_iter().map(shown).collect(),
         }
     }
 
@@ -127,9 +151,17 @@ impl Counters {
         locked(&self.altered).clone()
     }
 
+    fn by_field(&self) -> BTreeMap<String, ProtectedCounts> {
+        self.protected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {
         locked(&self.rejected).clone()
     }
+}
+
+fn shown((field, counts): (String, ProtectedCounts)) -> (String, ProtectedSnapshot) {
+    (field, ProtectedSnapshot { values: counts.values, unmaskable: counts.unexpected })
 }
 
 /// What was done to values of a column, by its name; what did not happen is left out.

@@ -37,7 +37,9 @@ const REPUBLISHED: usize = 64;
 pub fn transform(config: &Config, schema: &Schema) -> Result<Transform, Failure> {
     let filters = config.filters.iter().map(Filter::of).collect::<Result<Vec<_>, _>>();
     let transform = filters.and_then(|filters| Transform::new(schema, &filters));
+    let transform = transform.and_then(|transform| transform.with_protection(&config.protect, schema));
     let transform = transform.map_err(|error| Failure::new(Exit::Config, error))?;
+    let transform = transform.with_rejects(config.kept_rejects());
     let transform = transform.with_invalid_text(config.adobe.invalid_text);
     Ok(transform.with_instance(&config.instance.name.to_string()))
 }
@@ -53,7 +55,8 @@ pub(crate) async fn run(
     let transform = transform(&config, &schema)?;
     let manager = ServiceManager::of_environment(clock.clone());
     let start = manager.begin_start("opening the log");
-    let (log, resumed) = open_log(&config, &schema, &clock)?;
+    let settings = Settings { pseudonym_key: transform.pseudonym_key_id(), ..Settings::of(&config, &schema) };
+    let (log, resumed) = open_log(&config, settings, &clock)?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let (reader, known, resuming) = (log.reader(), log.known(), log.has_history());
     let store = ObjectStore::connect(&config.s3).await;
@@ -66,7 +69,8 @@ pub(crate) async fn run(
     let appender = append::start(log, reporter, watched, clock.clone(), shutdown.clone())?;
 
     let (republish, to_republish) = mpsc::channel(REPUBLISHED);
-    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let counters = Counters::new(transform.filter_names()).with_protected(transform.protected_fields());
+    let counters = Arc::new(counters);
     let shown = Shown {
         log: reader.clone(),
         activity: activity.clone(),
@@ -112,8 +116,8 @@ pub(crate) async fn run(
 }
 
 /// Opens the log, and reports what it holds.
-fn open_log(config: &Config, schema: &Schema, clock: &Clock) -> Result<(Log, Resumed), Failure> {
-    let (log, resumed) = Log::open(Settings::of(config, schema), clock.now())?;
+fn open_log(config: &Config, settings: Settings, clock: &Clock) -> Result<(Log, Resumed), Failure> {
+    let (log, resumed) = Log::open(settings, clock.now())?;
     let (instance, dir) = (&config.instance.name, config.log.dir.display());
     let (files, batches) = (resumed.closed.len(), resumed.sealed.len());
     let Resumed { rows, hits, .. } = resumed;

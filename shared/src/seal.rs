@@ -57,6 +57,9 @@ pub struct Seal {
     /// What its rows were compared with. None: with nothing that anybody knows of (format 1, or sealed by hand).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
+    /// Tells which key the pseudonyms in its rows were made with. None: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_key: Option<String>,
 }
 
 /// What the hits of a batch were compared with when they were accepted: with every hit of the same run, and with the
@@ -158,6 +161,7 @@ mod tests {
             counts: Counts { received: 20, rows: 20, ..Counts::default() },
             content: Some(Content::of_rows(b"")),
             compared: Some(Compared { run: RunId::new(), number: 7, known: vec![], uncompared: 0 }),
+            pseudonym_key: Some("0123abcd".to_owned()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use shared::config::keys::{KEYS, LISTS, SECTIONS};
-use shared::config::{AlertKind, Config, ConfigError, Secrets, Severity, Type};
+use shared::config::{AlertKind, Config, ConfigError, KeepRejects, Secrets, Severity, Type};
 
 const EXAMPLE: &str = include_str!("../../deploy/pipeline.example.toml");
 
@@ -558,4 +558,107 @@ fn what_the_bucket_asks_for_is_checked_and_the_key_that_is_wrong_is_named() {
     assert!(said.contains("HTTPS_PROXY: is a socks5 proxy") && !said.contains("hunter2"), "{said}");
     let said = complaint(EXAMPLE, &[("AWS_ENDPOINT_URL_S3", "http://10.0.0.1:9000")]);
     assert!(said.contains("AWS_ENDPOINT_URL_S3: must not be set") && said.contains("s3.endpoint"), "{said}");
+}
+
+/// The example with these lines in `[protect]`.
+fn with_protection(lines: &str) -> String {
+    format!("{EXAMPLE}\n[protect]\n{lines}\n")
+}
+
+const PSEUDONYM_KEY: &str = "0123456789abcdef0123456789abcdef";
+
+#[test]
+fn what_is_kept_of_rejects_follows_from_what_is_protected() {
+    let keep = |text: &str| parse(text, &[]).unwrap().kept_rejects();
+    assert_eq!(keep(EXAMPLE), KeepRejects::Full);
+    assert_eq!(keep(&with_protection("drop = [\"ip\"]")), KeepRejects::Protected);
+    for (word, expected) in
+        [("full", KeepRejects::Full), ("protected", KeepRejects::Protected), ("reason", KeepRejects::Reason)]
+    {
+        let rejects = format!("[rejects]\nkeep = \"{word}\"\n");
+        assert_eq!(keep(&format!("{EXAMPLE}\n{rejects}")), expected);
+        assert_eq!(keep(&with_protection(&format!("drop = [\"ip\"]\n{rejects}"))), expected);
+    }
+    assert!(
+        complaint(&format!("{EXAMPLE}\n[rejects]\nkeep = \"none\"\n"), &[])
+            .contains("rejects.keep: unknown variant")
+    );
+}
+
+#[test]
+fn a_protection_that_cannot_be_is_named_with_the_rule() {
+    let whole = "mask_parameters = [\"referrer\"]\nparameters = [\"email\"]\npseudonym = [\"evar1\", \"$.mcVisIdHigh\"]";
+    let config = parse(&with_protection(whole), &[("LIVESTREAM__PROTECT__DROP", "[\"ip\"]")]).unwrap();
+    assert_eq!(config.protect.drop, ["ip"]);
+    for (lines, expected) in [
+        ("drop = \"ip\"", "protect.drop: must be a list of text, not a string"),
+        ("mask = [\"ip\"]", "protect.mask: unknown key"),
+        ("drop = [\"\"]", "protect.drop: `` is not a path: a key is empty"),
+        ("drop = [\"products[].name\"]", "a path names no elements: leave `[]` out"),
+        ("drop = [\"$\"]", "protect.drop: `$` is the whole record: name the fields in it"),
+        ("drop = [\"ip\"]\nmask_ip = [\"ip\"]", "protect.mask_ip: \"ip\" stands in protect.drop too"),
+        (
+            "mask_parameters = [\"referrer\"]",
+            "protect.parameters: is missing: protect.mask_parameters does nothing",
+        ),
+        ("parameters = [\"email\"]", "protect.mask_parameters: is missing"),
+        (
+            "mask_parameters = [\"a\"]\nparameters = [\"e=\"]",
+            "protect.parameters: a name is that of a parameter",
+        ),
+        ("pseudonym_length = 8", "protect.pseudonym_length: must be between 16 and 64, not 8"),
+        (
+            "pseudonym_spelling = \"base64url\"\npseudonym_length = 44",
+            "protect.pseudonym_length: with base64url at most 43",
+        ),
+        ("pseudonym_spelling = \"base32\"", "protect.pseudonym_spelling: unknown variant `base32`"),
+        ("pseudonym_key = \"hunter2\"", "protect.pseudonym_key: must have 32 bytes or more"),
+    ] {
+        let said = complaint(&with_protection(lines), &[]);
+        assert!(said.contains(expected) && !said.contains("hunter2"), "{lines}: {said}");
+    }
+}
+
+#[test]
+fn only_who_makes_pseudonyms_needs_their_key() {
+    let text = with_protection("pseudonym = [\"evar1\"]");
+    for (secrets, needed) in [
+        (Secrets::Producer, true),
+        (Secrets::Replay, true),
+        (Secrets::Store, false),
+        (Secrets::Ingester, false),
+        (Secrets::Unused, false),
+    ] {
+        let parse = |env: &[(&str, &str)]| {
+            let env: Vec<_> =
+                env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            Config::parse(&text, Path::new("x"), env.into_iter(), secrets)
+        };
+        let said = parse(&[]).err().map(|error| error.to_string());
+        assert_eq!(said.is_some(), needed, "{secrets:?}: {said:?}");
+        if let Some(said) = said {
+            let expected = "protect.pseudonym_key: is missing: set it, protect.pseudonym_key_file or the variable \
+                            LIVESTREAM__PROTECT__PSEUDONYM_KEY";
+            assert!(said.contains(expected), "{said}");
+        }
+        parse(&[("LIVESTREAM__PROTECT__PSEUDONYM_KEY", PSEUDONYM_KEY)]).unwrap();
+    }
+}
+
+#[test]
+fn a_key_of_pseudonyms_from_a_file_is_long_enough_and_never_shown() {
+    let dir = std::env::temp_dir().join(format!("livestream-pseudonyms-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let (key, config) = (dir.join("key"), dir.join("pipeline.toml"));
+    let lines = format!("pseudonym = [\"evar1\"]\npseudonym_key_file = \"{}\"", key.display());
+    std::fs::write(&config, with_protection(&lines)).unwrap();
+    std::fs::write(&key, "hunter2\n").unwrap();
+    let said = Config::load(&config, Secrets::Replay).unwrap_err().to_string();
+    assert!(said.contains("protect.pseudonym_key_file") && said.contains("must have 32 bytes"), "{said}");
+    assert!(!said.contains("hunter2"), "{said}");
+    std::fs::write(&key, format!("{PSEUDONYM_KEY}\n")).unwrap();
+    let config = Config::load(&config, Secrets::Replay).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    assert_eq!(config.protect.pseudonym_key.reveal(), PSEUDONYM_KEY);
+    assert!(!format!("{config:?}").contains(PSEUDONYM_KEY));
 }

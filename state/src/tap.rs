@@ -160,7 +160,13 @@ fn text(record: &TapRecord) -> String {
     let (shown, of) = match (&record.record, &record.record_base64) {
         (Some(text), _) => (printable(text), text.len() as u64),
         (None, Some(base64)) => (format!("base64 {base64}"), base64.len() as u64 / 4 * 3),
-        (None, None) => return out,
+        (None, None) => {
+            out.push_str(&format!(
+                "\n    not shown: fields are protected, and it cannot be read ({})",
+                bytes(record.bytes)
+            ));
+            return out;
+        }
     };
     out.push_str("\n    ");
     out.push_str(&shown);

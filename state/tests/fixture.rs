@@ -307,6 +307,7 @@ fn check_batches(reader: &LogReader) {
         counts: Counts::default(),
         uncompared: None,
         compared: None,
+        pseudonym_key: None,
     };
     let published = BatchRecord {
         published: Some(at(12)),

@@ -208,6 +208,25 @@ fn rows_of_two_schemas_never_meet_in_a_batch() {
 }
 
 #[test]
+fn pseudonyms_of_two_keys_never_meet_in_a_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = start();
+    let with = |key: Option<&str>| Settings { pseudonym_key: key.map(str::to_owned), ..settings(dir.path()) };
+    for (number, key) in
+        [None, Some("01234567"), Some("01234567"), Some("76543210"), None].into_iter().enumerate()
+    {
+        let (mut log, _) = Log::open(with(key), now).unwrap();
+        let first = number as u64 * 3;
+        append(&mut log, first..first + 3, now);
+    }
+    let (log, _) = Log::open(with(None), now).unwrap();
+    let batches = log.reader().batches().unwrap();
+    let keys: Vec<_> =
+        batches.iter().map(|(_, batch)| (batch.pseudonym_key.as_deref(), batch.rows)).collect();
+    assert_eq!(keys, [(None, 3), (Some("01234567"), 6), (Some("76543210"), 3), (None, 3)]);
+}
+
+#[test]
 fn a_log_keeps_the_columns_of_what_it_has_not_published() {
     let dir = tempfile::tempdir().unwrap();
     let now = start();

@@ -210,6 +210,7 @@ pub(crate) mod tests {
             counts: Counts { received: 23, rows: 20, duplicates: 2, filtered: 1, ..Counts::default() },
             content: Some(Content::of_rows(b"")),
             compared: None,
+            pseudonym_key: None,
         }
     }
 

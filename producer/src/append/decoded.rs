@@ -1,7 +1,7 @@
 //! What became of one record while it was decoded.
 
 use chrono::{DateTime, Utc};
-use state::log::HitId;
+use state::log::{HitId, KeptRecord};
 
 /// What a record became.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum Decoded {
     },
     /// It cannot become a row.
     Rejected {
-        /// As received.
-        record: Vec<u8>,
+        /// What is kept of it.
+        record: KeptRecord,
         /// The kind of its reason, as metrics count it.
         code: &'static str,
         /// Why.

@@ -45,14 +45,8 @@ impl TappedBlock {
         Some(Box::new(Self { tap: TapHandle(tap.clone()), room, filters: filters.clone(), kept: Vec::new() }))
     }
 
-    /// Keeps the record at this position of the block, if somebody wants it and has room.
-    pub(crate) fn keep(
-        &mut self,
-        position: usize,
-        decoded: &Decoded,
-        record: &[u8],
-        altered: impl FnOnce() -> Vec<Altered>,
-    ) {
+    /// Whether somebody wants this record and has room.
+    pub(crate) fn wants(&self, decoded: &Decoded) -> bool {
         let wanted = match decoded {
             // Only the log knows which of the two it is.
             Decoded::Row { .. } => self.room.wants(Became::Row) || self.room.wants(Became::Duplicate),
@@ -60,9 +54,22 @@ impl TappedBlock {
             Decoded::Filtered { .. } => self.room.wants(Became::Filtered),
             Decoded::Rejected { .. } => self.room.wants(Became::Rejected),
         };
-        if wanted && self.kept.len() < self.room.records {
-            self.kept.push((position, Seen::new(record, self.room.record_bytes, altered())));
-        }
+        wanted && self.kept.len() < self.room.records
+    }
+
+    /// Keeps the record at this position of the block. None: nothing of it may be shown.
+    pub(crate) fn keep(
+        &mut self,
+        position: usize,
+        bytes: usize,
+        record: Option<&[u8]>,
+        altered: Vec<Altered>,
+    ) {
+        let seen = match record {
+            Some(record) => Seen::new(record, self.room.record_bytes, altered),
+            None => Seen::hidden(bytes as u64, altered),
+        };
+        self.kept.push((position, seen));
     }
 
     /// Shows the block, now that the log has said what became of its rows, in their order.
@@ -90,7 +97,7 @@ impl TappedBlock {
 
 #[cfg(test)]
 mod tests {
-    use state::log::HitId;
+    use state::log::{HitId, KeptRecord};
     use state::status::tap::Wanted;
 
     use super::*;
@@ -105,14 +112,19 @@ mod tests {
         assert!(TappedBlock::begin(&tap, &filters).is_none(), "nobody taps");
         let mut tapping = tap.open(Wanted { only: Vec::new(), record_bytes: 99 }).unwrap();
         let mut tapped = TappedBlock::begin(&tap, &filters).unwrap();
-        let reject =
-            Decoded::Rejected { record: b"x".to_vec(), code: "not_json", reason: "not JSON".to_owned() };
+        let reject = Decoded::Rejected {
+            record: KeptRecord::Full(b"x".to_vec()),
+            code: "not_json",
+            reason: "not JSON".to_owned(),
+        };
         let known = Decoded::Known { hit: HitId { high: 1, low: 9 }, received: None };
         let records = [row(1), Decoded::Filtered { rule: 0, received: None }, row(2), reject, known];
         for (position, decoded) in records.iter().enumerate() {
             // One was not kept.
             if position != 2 {
-                tapped.keep(position, decoded, format!("record {position}").as_bytes(), Vec::new);
+                assert!(tapped.wants(decoded));
+                let text = format!("record {position}");
+                tapped.keep(position, text.len(), Some(text.as_bytes()), Vec::new());
             }
         }
         tapped.show(0, DateTime::UNIX_EPOCH, &records, &[Staged::Duplicate, Staged::New]);
@@ -130,11 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_wanted_is_kept() {
+    fn only_what_is_wanted_is_asked_for() {
         let tap = Tap::default();
         let _tapping = tap.open(Wanted { only: vec![Became::Rejected], record_bytes: 99 }).unwrap();
-        let mut tapped = TappedBlock::begin(&tap, &Arc::from([])).unwrap();
-        tapped.keep(0, &row(1), b"{}", || panic!("not asked for"));
-        assert!(tapped.kept.is_empty());
+        let tapped = TappedBlock::begin(&tap, &Arc::from([])).unwrap();
+        assert!(!tapped.wants(&row(1)));
     }
 }

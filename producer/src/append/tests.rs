@@ -42,6 +42,7 @@ fn settings(dir: &Path) -> Settings {
         dedup_hits: 1_000,
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
+        pseudonym_key: None,
     }
 }
 

@@ -133,7 +133,7 @@ impl Writer {
                 Decoded::Known { hit, received } => self.log.stage_known(connection, *hit, *received, now),
                 Decoded::Filtered { received, .. } => self.log.stage_filtered(connection, *received, now),
                 Decoded::Rejected { record, code, reason } => {
-                    self.log.stage_reject(connection, record, code, reason, now);
+                    self.log.stage_kept_reject(connection, record.clone(), (code, reason), now);
                 }
             }
             if self.log.commit_is_due() {

@@ -26,7 +26,9 @@ use crate::source::token::{NOT_ACCEPTED, Token, TokenError, Tokens};
 /// Tries every step and reports how it ended. Leaves nothing behind.
 pub async fn check(config: &Config, clock: &Clock, out: &mut impl Write) -> Result<(), Failure> {
     let mut report = Report::new(out);
-    report.line("schema and filters", schema(config))?;
+    if report.line("schema and filters", schema(config))? {
+        protection::report(config, &mut report).await?;
+    }
     let dir = state::store::try_dir(&config.log.dir, Kind::Producer);
     report.line("log directory", dir.map_err(failed))?;
     report.step("log files", telemetry::try_dir(&config.logging, "producer", clock))?;
@@ -148,5 +150,6 @@ async fn stream(config: &Config, http: &Client, token: &Token, clock: &Clock) ->
 }
 
 mod elsewhere;
+mod protection;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ use shared::config::{Config, Secrets};
 use shared::exit::{Exit, Failure, io_exit};
 use shared::human::{counted, time};
 use shared::out;
-use shared::schema::{Column, Encoding, Schema};
+use shared::schema::{Column, Encoding, Kind, Schema};
 
 use crate::transform::{Explained, Outcome, Transform};
 
@@ -34,19 +34,29 @@ impl Asked {
     pub(crate) fn print(&self, config: &Path, out: &mut impl Write) -> Result<(), Failure> {
         let config = Config::load(config, Secrets::Unused)?;
         let schema = config.schema.load()?;
+        let mut transform = crate::run::transform(&config, &schema)?;
         match &self.explain {
-            None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema))?),
-            None => table(&schema, out),
-            Some(file) => {
-                let mut transform = crate::run::transform(&config, &schema)?;
-                explain(&schema, &mut transform, &read(file)?, self.json, out)
-            }
+            None if self.json => Ok(writeln!(out, "{:#}", as_json(&schema, &transform))?),
+            None => table(&schema, &transform, out),
+            Some(file) => explain(&schema, &mut transform, &read(file)?, self.json, out),
         }
     }
 }
 
-fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
-    let rows = schema.columns.iter().map(|column| {
+/// How each column of the schema is protected; those that Redshift fills are in no row.
+fn protections<'s>(
+    schema: &'s Schema,
+    transform: &Transform,
+) -> impl Iterator<Item = (&'s Column, Option<&'static str>)> {
+    let mut in_row = 0..;
+    schema.columns.iter().map(move |column| {
+        let number = (column.kind != Kind::LoadTime).then(|| in_row.next()).flatten();
+        (column, number.and_then(|number| transform.protection_of(number)))
+    })
+}
+
+fn table(schema: &Schema, transform: &Transform, out: &mut impl Write) -> Result<(), Failure> {
+    let rows = protections(schema, transform).map(|(column, protection)| {
         let Column { name, sql_type, kind, rule, .. } = column;
         let mut sources = paths(column).join(" | ");
         if let Some(delimiter) = &column.delimiter {
@@ -54,6 +64,9 @@ fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
         }
         if let Some(encoding) = column.encoding {
             sources += &format!(" encoding {encoding}");
+        }
+        if let Some(protection) = protection {
+            sources += &format!(" protected by {protection}");
         }
         [name.clone(), sql_type.to_string(), kind.to_string(), rule.to_string(), sources]
     });
@@ -63,9 +76,10 @@ fn table(schema: &Schema, out: &mut impl Write) -> Result<(), Failure> {
     Ok(())
 }
 
-fn as_json(schema: &Schema) -> Value {
-    let columns = schema.columns.iter().map(|column| {
+fn as_json(schema: &Schema, transform: &Transform) -> Value {
+    let columns = protections(schema, transform).map(|(column, protection)| {
         json!({
+            "protection": protection,
             "name": column.name,
             "type": column.sql_type.to_string(),
             "kind": column.kind.name(),
@@ -115,11 +129,15 @@ fn explain(
         writeln!(out, "{:#}", json!({ "outcome": outcome, "columns": explained }))?;
         return Ok(());
     }
-    let with_value = explained.iter().filter(|one| one.raw.is_some() || one.stored.is_some());
-    let rows = with_value.map(|Explained { column, path, raw, stored, applied }| {
+    let is_shown = |one: &&Explained| one.raw.is_some() || one.stored.is_some() || one.protection.is_some();
+    let rows = explained.iter().filter(is_shown).map(|one| {
+        let Explained { column, path, raw, protection, stored, applied } = one;
         let value = |value: &Option<String>, none: &str| value.as_deref().map_or(none.to_owned(), short);
         let path = path.as_deref().unwrap_or("-").to_owned();
-        [column.clone(), path, value(raw, "-"), value(stored, "NULL"), applied.clone().unwrap_or_default()]
+        let raw = value(raw, if protection.is_some() { "(protected)" } else { "-" });
+        let protection = protection.as_ref().map(|how| format!("protected: {how}"));
+        let applied: Vec<_> = protection.into_iter().chain(applied.clone()).collect();
+        [column.clone(), path, raw, value(stored, "NULL"), applied.join("; ")]
     });
     let rows: Vec<_> = rows.collect();
     let others = explained.len() - rows.len();
@@ -221,7 +239,7 @@ mod tests {
     #[test]
     fn a_table_shows_what_each_column_is() {
         let mut out = Vec::new();
-        table(&schema(), &mut out).unwrap();
+        table(&schema(), &Transform::new(&schema(), &[]).unwrap(), &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "column  type        kind       rule    paths");
@@ -233,12 +251,12 @@ mod tests {
 
     #[test]
     fn json_has_every_column_whole() {
-        let value = as_json(&schema());
+        let value = as_json(&schema(), &Transform::new(&schema(), &[]).unwrap());
         assert_eq!(value["columns"].as_array().unwrap().len(), 6);
         assert_eq!(
             value["columns"][0],
             json!({ "name": "page", "type": "varchar(4)", "kind": "text", "rule": "cut",
-                    "paths": ["pageName", "page"], "delimiter": null, "encoding": null })
+                    "paths": ["pageName", "page"], "delimiter": null, "encoding": null, "protection": null })
         );
     }
 
@@ -286,7 +304,8 @@ mod tests {
             serde_json::from_str(&explained("{\"s\":\"a\"}", true).unwrap()).unwrap();
         assert_eq!(
             json["columns"][2],
-            json!({ "column": "strict", "path": "s", "raw": "\"a\"", "stored": "a", "applied": null })
+            json!({ "column": "strict", "path": "s", "raw": "\"a\"", "protection": null, "stored": "a",
+                    "applied": null })
         );
         assert!(explained("{\"s\":", false).unwrap_err().contains("the record is a reject: not JSON"));
     }

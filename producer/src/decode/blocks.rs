@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, Utc};
+use state::log::{KeptRecord, ProtectedNote};
 use state::status::tap::{Altered, Tap};
 
 use super::damage::DamageDetector;
@@ -78,10 +79,18 @@ impl BlockBuilder {
             }
             Frame::TooLong { head, bytes } => {
                 self.damage.too_long(head, bytes);
-                self.reject(head, TOO_LONG, too_long(bytes));
+                self.reject_too_long(head, bytes, too_long(bytes, self.transform.keeps_rejects_whole()));
             }
         }
         self.is_full()
+    }
+
+    /// As [`Self::add`], of a reject that was protected before.
+    pub(crate) fn add_protected(&mut self, frame: &Frame<'_>, earlier: ProtectedNote) -> bool {
+        self.transform.set_earlier(earlier);
+        let full = self.add(frame);
+        self.transform.set_earlier(ProtectedNote::default());
+        full
     }
 
     /// Adds a line that may have been cut off at its end. False, and nothing is added, if it cannot become a row.
@@ -144,6 +153,7 @@ impl BlockBuilder {
 
     fn count_altered(&mut self) {
         self.transform.drain_altered(|column, counts| self.counters.altered(column, counts));
+        self.transform.drain_protected(|field, counts| self.counters.protected(field, counts));
         self.counters.mended.fetch_add(self.transform.drain_mended(), Ordering::Relaxed);
     }
 
@@ -167,18 +177,31 @@ impl BlockBuilder {
                 Decoded::Filtered { rule, received: time(received) }
             }
             Outcome::Rejected(reject) => {
-                self.reject(record, reject.name(), reject.to_string());
+                let kept = self.transform.kept(record, record.len() as u64, !reject.is_unreadable());
+                self.reject(record, kept, reject.name(), reject.to_string());
                 return;
             }
         };
         self.push(record, decoded);
     }
 
-    /// Adds a record that cannot become a row. True when the block is full.
-    pub(crate) fn reject(&mut self, record: &[u8], code: &'static str, reason: String) -> bool {
-        self.rejected += record.len();
+    /// Adds a record of so many bytes of which only the first are there. True when the block is full.
+    pub(crate) fn reject_too_long(&mut self, head: &[u8], bytes: u64, reason: String) -> bool {
+        let kept = self.transform.kept(head, bytes, false);
+        self.reject(head, kept, TOO_LONG, reason)
+    }
+
+    /// Adds a record that cannot become a row, of which this is kept. True when the block is full.
+    pub(crate) fn reject(
+        &mut self,
+        record: &[u8],
+        kept: KeptRecord,
+        code: &'static str,
+        reason: String,
+    ) -> bool {
+        self.rejected += kept.size();
         self.counters.rejected(code);
-        self.push(record, Decoded::Rejected { record: record.to_vec(), code, reason });
+        self.push(record, Decoded::Rejected { record: kept, code, reason });
         self.is_full()
     }
 
@@ -187,7 +210,7 @@ impl BlockBuilder {
         if self.block.records.is_empty() {
             self.block.tapped = TappedBlock::begin(&self.tap, &self.filter_names);
         }
-        if self.block.tapped.is_some() {
+        if self.block.tapped.as_ref().is_some_and(|tapped| tapped.wants(&decoded)) {
             self.keep(record, &decoded);
         }
         self.block.records.push(decoded);
@@ -198,17 +221,16 @@ impl BlockBuilder {
     /// For those who tap, since nobody has the record later.
     #[cold]
     fn keep(&mut self, record: &[u8], decoded: &Decoded) {
-        let (transform, position) = (&self.transform, self.block.records.len());
-        let altered = || {
-            let altered = transform.last_altered();
-            let altered = altered.filter(|_| matches!(decoded, Decoded::Row { .. }));
-            altered
-                .map(|(column, counts)| Altered { column: column.to_owned(), how: counts.words() })
-                .collect()
-        };
-        if let Some(tapped) = &mut self.block.tapped {
-            tapped.keep(position, decoded, record, altered);
+        let Some(tapped) = &mut self.block.tapped else { return };
+        let altered = self.transform.last_altered().filter(|_| matches!(decoded, Decoded::Row { .. }));
+        let altered =
+            altered.map(|(column, counts)| Altered { column: column.to_owned(), how: counts.words() });
+        let (position, altered) = (self.block.records.len(), altered.collect());
+        if !self.transform.protects() {
+            return tapped.keep(position, record.len(), Some(record), altered);
         }
+        let shown = self.transform.protected(record).map(|(text, _)| text);
+        tapped.keep(position, record.len(), shown.as_ref().map(String::as_bytes), altered);
     }
 
     fn is_full(&self) -> bool {
@@ -220,8 +242,9 @@ fn time(seconds: Option<i64>) -> Option<DateTime<Utc>> {
     seconds.and_then(|seconds| DateTime::from_timestamp(seconds, 0))
 }
 
-pub(super) fn too_long(bytes: u64) -> String {
-    format!("{TOO_LONG_REASON} {bytes} bytes, of which the first are kept")
+pub(super) fn too_long(bytes: u64, kept: bool) -> String {
+    let which = if kept { "the first are" } else { "none is" };
+    format!("{TOO_LONG_REASON} {bytes} bytes, of which {which} kept")
 }
 
 #[cfg(test)]

@@ -6,15 +6,19 @@ use shared::schema::{Column, Rule, Schema};
 use crate::transform::mend::Mended;
 use crate::transform::outcome::{ColumnCounts, Reject};
 use crate::transform::plan::Candidate;
+use crate::transform::protect::How;
 use crate::transform::record::{Transform, read};
 use crate::transform::row::{Stored, store};
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Explained {
     pub(crate) column: String,
     /// The path whose value is stored; or, if none is, the first that leads to a value.
     pub(crate) path: Option<String>,
+    /// The value as it was sent; nothing of one that is protected.
     pub(crate) raw: Option<String>,
+    /// How the value, or what lies in it, is protected.
+    pub(crate) protection: Option<String>,
     /// The value as Redshift stores it; none is NULL.
     pub(crate) stored: Option<String>,
     pub(crate) applied: Option<String>,
@@ -25,24 +29,52 @@ impl Transform {
     pub(crate) fn explain(&mut self, schema: &Schema, line: &[u8]) -> Result<Vec<Explained>, Reject> {
         let mut mended = Mended::default();
         let text = read(&self.plan, line, self.invalid_text, &mut self.spans, &mut mended)?;
+        if let Some(protection) = &mut self.protection {
+            protection.apply_uncounted(text, &mut self.spans);
+        }
         let columns = schema.in_row().enumerate();
         Ok(columns.map(|(number, column)| self.explain_column(number, column, text)).collect())
     }
 
+    /// How the column is protected: by the first of its paths that is.
+    pub(crate) fn protection_of(&self, number: usize) -> Option<&'static str> {
+        let targets = self.plan.candidates.iter().enumerate().filter(|(_, one)| one.column == number);
+        let mut hows = targets.filter_map(|(target, _)| self.protection.as_ref()?.of_target(target));
+        hows.next().map(How::name)
+    }
+
+    /// How the value of a target of this record is protected, and whether as a whole.
+    fn protection_of_value(&self, target: usize) -> Option<(String, bool)> {
+        let protection = self.protection.as_ref()?;
+        if let Some(how) = protection.of_target(target) {
+            return Some((how.name().to_owned(), true));
+        }
+        self.spans.span(target)?;
+        let within = protection.within(&self.spans, self.spans.original(target)?);
+        let words: Vec<_> = within.iter().map(|(field, how)| format!("{} {field}", how.name())).collect();
+        (!words.is_empty()).then(|| (words.join(", "), false))
+    }
+
     fn explain_column(&mut self, number: usize, column: &Column, text: &str) -> Explained {
-        let mut explained =
-            Explained { column: column.name.clone(), path: None, raw: None, stored: None, applied: None };
+        let mut explained = Explained { column: column.name.clone(), ..Explained::default() };
         let all = self.plan.candidates.iter().copied().enumerate();
         let candidates: Vec<(usize, Candidate)> = all.filter(|(_, one)| one.column == number).collect();
         for (no, (target, candidate)) in candidates.into_iter().enumerate() {
-            let Some(value) = self.spans.get_marked(target, text) else { continue };
+            let protection = self.protection_of_value(target);
+            let Some(value) = self.spans.get_marked(target, text) else {
+                // Whether a dropped value was there is not told either.
+                explained.protection = explained.protection.or(protection.map(|(words, _)| words));
+                continue;
+            };
             let mut cell = Vec::new();
             let invalid = self.spans.replaced(target);
             let stored = store(candidate, value, invalid, &mut self.converter, &mut cell);
             let is_written = matches!(stored, Stored::Written(_));
-            if is_written || explained.raw.is_none() {
+            if is_written || explained.path.is_none() {
                 explained.path = column.paths.get(no).map(ToString::to_string);
-                explained.raw = column.kind.is_from_record().then(|| value.0.to_owned());
+                let as_sent = protection.as_ref().is_none_or(|(_, whole)| !whole);
+                explained.raw = (column.kind.is_from_record() && as_sent).then(|| value.0.to_owned());
+                explained.protection = protection.map(|(words, _)| words);
                 explained.applied = match stored {
                     Stored::Written(altered) | Stored::Empty(altered) => describe(&altered, column),
                     Stored::Misfit => {

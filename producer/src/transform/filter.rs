@@ -13,6 +13,8 @@ pub enum TransformError {
     FilterPath { name: String, source: PathError },
     #[error("filter \"{}\": filter.matches: {source}", name.escape_debug())]
     FilterPattern { name: String, source: regex::Error },
+    #[error("protect.{list}: \"{}\": {rule}", field.escape_debug())]
+    Protect { list: &'static str, field: String, rule: String },
 }
 
 /// Drops the records whose value at `path` meets the test.

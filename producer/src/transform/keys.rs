@@ -87,6 +87,10 @@ impl<T> Keys<T> {
         Some(&mut slot.value)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().flatten().map(|slot| &slot.value)
+    }
+
     fn grow(&mut self) {
         let size = (self.slots.len() * 2).max(8);
         let old = std::mem::replace(&mut self.slots, std::iter::repeat_with(|| None).take(size).collect());

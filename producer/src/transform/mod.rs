@@ -1,7 +1,7 @@
 //! From a JSON record to a CSV row, in one pass.
 //!
 //! ```text
-//! bytes ─UTF-8?─► text ─walk─► spans of the values the schema wants ─filters─► convert, column by column ─► row
+//! bytes ─UTF-8?─► text ─walk─► spans of the values the schema wants ─filters─► protect ─► convert, column by column ─► row
 //!   └─ not UTF-8, or raw control characters: a mended copy takes its place ─┘
 //! ```
 //! The walk validates the whole record and remembers only where each wanted value lies; the values are then
@@ -13,15 +13,19 @@
 //! empty counts, as in most JSON readers. Nothing here survives a crash; records that are not in the log are sent again.
 
 mod explain;
+mod rejects;
 mod record;
+mod keeping;
 mod identity;
 mod mend;
 mod walk;
 mod row;
+mod protect;
 mod plan;
 mod filter;
 mod keys;
 mod spans;
+mod found;
 mod convert;
 mod cell;
 mod list;
@@ -44,5 +48,6 @@ pub(crate) use identity::Identity;
 pub use identity::identity;
 pub(crate) use outcome::ColumnCounts;
 pub use outcome::{Outcome, Reject};
+pub(crate) use protect::ProtectedCounts;
 pub use record::Transform;
 pub(crate) use scan::is_json;

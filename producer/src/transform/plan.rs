@@ -36,6 +36,10 @@ pub(super) struct Node {
     pub(super) targets: Vec<usize>,
     /// The wanted keys inside it.
     pub(super) children: Keys<Node>,
+    /// Which protected place this is.
+    pub(super) protects: Option<usize>,
+    /// A protected place inside it, also inside the elements of an array.
+    pub(super) protects_within: Option<usize>,
 }
 
 const HIT_HIGH: usize = 0;
@@ -116,5 +120,17 @@ impl Node {
             node = child;
         }
         node.targets.push(target);
+    }
+
+    /// Makes the place of a path a protected one, and adds the targets of all that lies around it to `around`.
+    pub(super) fn protect(&mut self, path: &JsonPath, site: usize, around: &mut Vec<usize>) -> Option<&Self> {
+        let mut node = self;
+        for key in path.keys() {
+            node.protects_within.get_or_insert(site);
+            around.extend_from_slice(&node.targets);
+            node = node.children.entry(key, Self::default)?;
+        }
+        node.protects = Some(site);
+        Some(node)
     }
 }

@@ -1,13 +1,16 @@
 //! From a record to its row: the steps in their order.
 
-use shared::config::InvalidText;
+use shared::config::{InvalidText, Protect};
 use shared::schema::{MAX_ROW_BYTES, Schema};
+use state::log::ProtectedNote;
 
 use crate::transform::convert::Converter;
 use crate::transform::filter::{Filter, TransformError};
+use crate::transform::keeping::Keeping;
 use crate::transform::mend::Mended;
 use crate::transform::outcome::{ColumnCounts, Outcome, Reject, Stats};
 use crate::transform::plan::Plan;
+use crate::transform::protect::{ProtectedCounts, Protection};
 use crate::transform::spans::Spans;
 use crate::transform::{row, walk};
 
@@ -20,7 +23,11 @@ pub struct Transform {
     pub(super) stats: Stats,
     filter_names: Vec<String>,
     pub(super) invalid_text: InvalidText,
-    mended: Mended,
+    pub(super) mended: Mended,
+    pub(super) protection: Option<Protection>,
+    pub(super) keeping: Keeping,
+    /// What was done to the record before: nothing, but to a reject that is taken in again.
+    pub(super) earlier: ProtectedNote,
 }
 
 impl Transform {
@@ -34,8 +41,17 @@ impl Transform {
             filter_names: filters.iter().map(|filter| filter.name.clone()).collect(),
             invalid_text: InvalidText::Replace,
             mended: Mended::default(),
+            protection: None,
+            keeping: Keeping::default(),
+            earlier: ProtectedNote::default(),
             plan,
         })
+    }
+
+    /// Protects these fields; `schema` is the one the transform was made for.
+    pub fn with_protection(mut self, protect: &Protect, schema: &Schema) -> Result<Self, TransformError> {
+        self.protection = Protection::new(protect, schema, &mut self.plan)?;
+        Ok(self)
     }
 
     /// Treats bytes that are no UTF-8 and raw control characters like this; by default, replaces them.
@@ -67,6 +83,9 @@ impl Transform {
             let (_, received) = self.plan.identity(text, &self.spans, &mut self.converter);
             return Outcome::Filtered { rule, received };
         }
+        if let Some(protection) = &mut self.protection {
+            protection.apply(text, &mut self.spans);
+        }
         let start = row.len();
         let written = row::emit(&self.plan, text, &self.spans, &mut self.converter, &mut self.stats, row);
         let bytes = row.len() - start;
@@ -97,6 +116,23 @@ impl Transform {
         for (name, counts) in columns.filter(|(_, counts)| !counts.is_zero()) {
             each(name, std::mem::take(counts));
         }
+    }
+
+    /// Hands over how many values of each protected field there were since the last call; counts from zero.
+    pub(crate) fn drain_protected(&mut self, each: impl FnMut(&str, ProtectedCounts)) {
+        if let Some(protection) = &mut self.protection {
+            protection.drain(each);
+        }
+    }
+
+    /// The protected fields, as `[protect]` names them.
+    pub(crate) fn protected_fields(&self) -> &[String] {
+        self.protection.as_ref().map_or(&[], Protection::fields)
+    }
+
+    /// Tells which key pseudonyms are made with, if any are.
+    pub(crate) fn pseudonym_key_id(&self) -> Option<String> {
+        self.protection.as_ref()?.pseudonyms().key_id()
     }
 
     /// How many records that were no valid text became rows since the last call; counts from zero.

@@ -1,5 +1,6 @@
-//! Where the wanted values of one record lie in its text.
+//! Where the wanted values of one record lie in its text, or in the text beside it.
 
+use crate::transform::found::Found;
 use crate::transform::scan::Span;
 
 #[derive(Debug, Clone)]
@@ -14,6 +15,12 @@ pub(super) struct Spans {
     pub(super) mended: bool,
     /// Where in it a U+FFFD stands for bytes that are no UTF-8, ascending.
     pub(super) replaced: Vec<usize>,
+    /// The protected values, in the order in which they stand.
+    pub(super) found: Vec<Found>,
+    /// What took the place of values. A span that begins behind the record's text lies here, from that text's length on.
+    pub(super) side: String,
+    /// Where the values lay that lie beside the record now.
+    moved: Vec<(usize, Span)>,
 }
 
 impl Spans {
@@ -27,6 +34,9 @@ impl Spans {
             key: Vec::new(),
             mended: false,
             replaced: Vec::new(),
+            found: Vec::new(),
+            side: String::new(),
+            moved: Vec::new(),
         };
         for target in always {
             spans.set(target, Span::default());
@@ -35,18 +45,30 @@ impl Spans {
         spans
     }
 
-    pub(super) fn get<'a>(&self, target: usize, text: &'a str) -> Option<&'a str> {
+    pub(super) fn get<'a>(&'a self, target: usize, text: &'a str) -> Option<&'a str> {
         self.get_marked(target, text).map(|(raw, _)| raw)
     }
 
     /// The value, and whether it is a string with escapes.
-    pub(super) fn get_marked<'a>(&self, target: usize, text: &'a str) -> Option<(&'a str, bool)> {
+    pub(super) fn get_marked<'a>(&'a self, target: usize, text: &'a str) -> Option<(&'a str, bool)> {
+        let Span { start, end, escaped } = self.span(target)?;
+        match text.get(start..end) {
+            Some(value) => Some((value, escaped)),
+            None => Some((self.beside(start, end, text)?, escaped)),
+        }
+    }
+
+    #[cold]
+    fn beside(&self, start: usize, end: usize, text: &str) -> Option<&str> {
+        self.side.get(start.checked_sub(text.len())?..end.checked_sub(text.len())?)
+    }
+
+    pub(super) fn span(&self, target: usize) -> Option<Span> {
         let word = self.present.get(target / 64)?;
         if word & (1 << (target % 64)) == 0 {
             return None;
         }
-        let Span { start, end, escaped } = *self.spans.get(target)?;
-        Some((text.get(start..end)?, escaped))
+        self.spans.get(target).copied()
     }
 
     /// How many characters of the value stand for bytes that were no UTF-8.
@@ -54,8 +76,14 @@ impl Spans {
         if self.replaced.is_empty() {
             return 0;
         }
-        let Some(Span { start, end, .. }) = self.spans.get(target) else { return 0 };
-        self.replaced.iter().filter(|at| (*start..*end).contains(*at)).count() as u64
+        let Some(Span { start, end, .. }) = self.original(target) else { return 0 };
+        self.replaced.iter().filter(|at| (start..end).contains(*at)).count() as u64
+    }
+
+    /// Where the value stands in the record, also if something else took its place.
+    pub(super) fn original(&self, target: usize) -> Option<Span> {
+        let moved = self.moved.iter().find(|(of, _)| *of == target).map(|(_, span)| *span);
+        moved.or_else(|| self.spans.get(target).copied())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
@@ -73,6 +101,9 @@ impl Spans {
         self.present.copy_from_slice(&self.always);
         self.mended = false;
         self.replaced.clear();
+        self.found.clear();
+        self.side.clear();
+        self.moved.clear();
     }
 
     pub(super) fn set(&mut self, target: usize, span: Span) {
@@ -80,5 +111,45 @@ impl Spans {
             *slot = span;
             *word |= 1 << (target % 64);
         }
+    }
+
+    /// The value lies elsewhere from now on.
+    pub(super) fn replace(&mut self, target: usize, span: Span) {
+        if let Some(slot) = self.spans.get_mut(target) {
+            self.moved.push((target, std::mem::replace(slot, span)));
+        }
+    }
+
+    /// There is no value.
+    pub(super) fn unset(&mut self, target: usize) {
+        if let Some(word) = self.present.get_mut(target / 64) {
+            *word &= !(1 << (target % 64));
+        }
+    }
+
+    /// The protected values within a span of the record.
+    pub(super) fn within(&self, span: Span) -> &[Found] {
+        let first = self.found.partition_point(|found| found.span.start < span.start);
+        let behind = self.found.partition_point(|found| found.span.start < span.end);
+        self.found.get(first..behind).unwrap_or_default()
+    }
+
+    /// Appends a span of the record to the text beside it, with the replacements of the protected values in it. False, and
+    /// nothing is appended, if there are none.
+    pub(super) fn splice(&mut self, text: &str, span: Span) -> bool {
+        let first = self.found.partition_point(|found| found.span.start < span.start);
+        let values = self.within(span).len();
+        let mut copied = span.start;
+        for number in first..first + values {
+            let Some(Found { span, replacement, .. }) = self.found.get(number) else { break };
+            let (start, end, replacement) = (span.start, span.end, replacement.clone());
+            self.side.push_str(text.get(copied..start).unwrap_or_default());
+            self.side.extend_from_within(replacement);
+            copied = end;
+        }
+        if values > 0 {
+            self.side.push_str(text.get(copied..span.end).unwrap_or_default());
+        }
+        values > 0
     }
 }

@@ -118,6 +118,7 @@ impl Place {
             counts: batch.counts,
             content: content.map(Content::of_files),
             compared: batch.compared.clone(),
+            pseudonym_key: batch.pseudonym_key.clone(),
         })
     }
 

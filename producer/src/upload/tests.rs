@@ -9,7 +9,7 @@ use shared::config::{Config, Secrets};
 use shared::object_store::ObjectStore;
 use shared::shutdown::Shutdown;
 use shared::systemd::Loop;
-use state::log::{BatchStatus, HitId, Log, LogReader, Settings};
+use state::log::{BatchStatus, HitId, KeptRecord, Log, LogReader, Settings};
 use state::status::activity::{Activity, Component};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
@@ -171,7 +171,7 @@ async fn few_rejects_wait_for_their_time_and_a_full_object_of_them_does_not() {
     let waiting = || reader.snapshot().unwrap().rejects_waiting;
     let rejects = || sent.rejects.load(Ordering::SeqCst);
     let reject = |_| Decoded::Rejected {
-        record: b"no record".to_vec(),
+        record: KeptRecord::Full(b"no record".to_vec()),
         code: "not_json",
         reason: "a reason".to_owned(),
     };

@@ -25,6 +25,10 @@ choices! {
     Reset { Smallest = "smallest", Largest = "largest", None = "none", }
     /// `adobe.invalid_text`
     InvalidText { Replace = "replace", Reject = "reject", }
+    /// `rejects.keep`
+    KeepRejects { ByProtection = "", Full = "full", Protected = "protected", Reason = "reason", }
+    /// `protect.pseudonym_spelling`
+    Spelling { Hex = "hex", Base64url = "base64url", }
     /// `redshift.auth`
     Login { Password = "password", Iam = "iam", IamIdentity = "iam-identity", Serverless = "serverless", }
     /// `redshift.tls`
@@ -56,6 +60,8 @@ pub enum Secrets {
     Ingester,
     /// S3's.
     Store,
+    /// S3's and the key of pseudonyms.
+    Replay,
     /// Those of `[alerts]` and its targets.
     Alerts,
     /// None.
@@ -69,6 +75,10 @@ impl Secrets {
 
     pub(super) fn s3(self) -> bool {
         !matches!(self, Self::Unused | Self::Alerts)
+    }
+
+    pub(super) fn pseudonyms(self) -> bool {
+        matches!(self, Self::Producer | Self::Replay)
     }
 
     pub(super) fn redshift(self) -> bool {

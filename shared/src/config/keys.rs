@@ -6,11 +6,16 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use self::Type::{Boolean, Duration, Integer, Number, Path, Secret as Hidden, Size as Bytes, Text, Texts};
 use crate::config::choices::{
-    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Severity, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login, Reset,
+    Severity, Spelling, Tls,
 };
 use crate::config::copy_options::CopyOptions;
+use crate::config::key::Type::{
+    Boolean, Duration, Integer, Number, Path, Secret as Hidden, Size as Bytes, Text, Texts,
+};
+pub use crate::config::key::{Key, Type};
+use crate::config::key::{Section, key, section};
 use crate::config::pause;
 use crate::egress::Egress;
 use crate::human::{Size, Span};
@@ -18,28 +23,6 @@ use crate::ids::Instance;
 use crate::layout::Compression;
 use crate::secret::Secret;
 use crate::table_name::TableName;
-
-/// Declares a section of the file: its name and meaning, and a line a key. A field behind `@` is not in the file.
-macro_rules! section {
-    ($name:ident($section:literal, $about:literal) {
-        $($(#[$attr:meta])* $field:ident: $type:ty = $key:expr;)*
-        $(@$skipped:ident: $of:ty;)?
-    }) => {
-        #[doc = $about]
-        #[derive(Debug, Clone, Deserialize)]
-        #[serde(deny_unknown_fields)]
-        #[allow(missing_docs, reason = "the table of keys documents them")]
-        pub struct $name {
-            $($(#[$attr])* pub $field: $type,)*
-            $(#[serde(skip)] pub $skipped: $of,)?
-        }
-
-        impl $name {
-            const SECTION: Section =
-                ($section, $about, &[$(Key { path: concat!($section, ".", stringify!($field)), ..$key }),*]);
-        }
-    };
-}
 
 /// The whole configuration. Each field is a section.
 #[derive(Debug, Clone, Deserialize)]
@@ -51,6 +34,8 @@ pub struct Config {
     pub schema: SchemaSection,
     #[serde(rename = "filter")]
     pub filters: Vec<FilterRule>,
+    pub protect: Protect,
+    pub rejects: Rejects,
     pub log: Log,
     pub batch: Batch,
     pub s3: S3,
@@ -125,6 +110,29 @@ section!(
         matches: Vec<String> = key(Texts, Some("[]"), r#"["(?i)crawler|spider"]"#, "Drop it when one of these regular expressions (syntax of the Rust crate `regex`) is found in the value; `^` and `$` stand for its ends.");
         greater: Option<f64> = key(Number, Some(""), "1000", "Drop it when the value is a number above this.");
         less: Option<f64> = key(Number, Some(""), "0.5", "Drop it when the value is a number below this.");
+    }
+);
+section!(
+    Protect("protect", "Fields that must not come to rest as they were sent: in rows, `json` and `record` columns, rejects and taps alike. \
+         Each list names columns, or paths within the record (`$.evars.evars.eVar5` where a column is called like the path). \
+         A column stands for all of its paths, and a path for every column that reads it. docs/PROTECTION.md says what becomes \
+         of each value. Used by the producer.") {
+        drop: Vec<String> = key(Texts, Some("[]"), r#"["geozip", "evars.evars.eVar9"]"#, "Nothing is kept of these.");
+        mask_ip: Vec<String> = key(Texts, Some("[]"), r#"["ip"]"#, "IP addresses: of IPv4 the first three numbers are kept (`198.51.100.0`), of IPv6 the first 48 bits (`2001:db8:85a3::`).");
+        mask_email: Vec<String> = key(Texts, Some("[]"), r#"["evar12"]"#, "E-mail addresses: the domain is kept (`@example.com`).");
+        mask_query: Vec<String> = key(Texts, Some("[]"), r#"["pageurl", "referrer"]"#, "URLs: what stands before the query is kept, and a fragment without parameters.");
+        mask_parameters: Vec<String> = key(Texts, Some("[]"), r#"["referrer"]"#, "URLs: everything is kept but the parameters that `protect.parameters` names.");
+        parameters: Vec<String> = key(Texts, Some("[]"), r#"["email", "token"]"#, "With `protect.mask_parameters`, names of parameters, in any case.");
+        pseudonym: Vec<String> = key(Texts, Some("[]"), r#"["customvisid", "mcVisIdHigh"]"#, "A pseudonym takes their place: HMAC-SHA-256 of the value's text under `protect.pseudonym_key`. Equal values have equal pseudonyms, in every column.");
+        pseudonym_key: Secret = key(Hidden, Some(r#""""#), r#""…""#, "The key of pseudonyms, 32 bytes or more, such as `openssl rand -hex 32` makes. Give this, `protect.pseudonym_key_file`, or `LIVESTREAM__PROTECT__PSEUDONYM_KEY`. Its id stands in seals and rejects. docs/PROTECTION.md says how to change it.");
+        pseudonym_key_file: PathBuf = key(Path, Some(r#""""#), r#""/etc/livestream/pseudonym_key""#, "A file that holds the key and nothing else.");
+        pseudonym_spelling: Spelling = key(Text, Some(r#""hex""#), r#""base64url""#, "How a pseudonym is spelled: `hex` (4 bits a character) or `base64url` (6 bits).");
+        pseudonym_length: usize = key(Integer, Some("32"), "22", "Its characters, 16 to 64; with `base64url` 43 at most. 32 of hex are 128 bits.").within("16", "64");
+    }
+);
+section!(
+    Rejects("rejects", "Records that cannot become rows. Used by the producer.") {
+        keep: KeepRejects = key(Text, Some(r#""""#), r#""reason""#, "What is kept of a reject: `full` (the record as received), `protected` (a record that can be read, under the protections of `[protect]`; of any other only the reason, the length and a hash) or `reason` (these three of every one). Empty: `protected` if `[protect]` names a field, otherwise `full`.");
     }
 );
 section!(
@@ -281,15 +289,14 @@ fn table_name<'de, D: serde::Deserializer<'de>>(from: D) -> Result<TableName, D:
     String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
 }
 
-/// Name, meaning and keys of a section. The keys of a list belong to each of its tables.
-type Section = (&'static str, &'static str, &'static [Key]);
-
 /// Every section, in the order of the documentation.
 pub const SECTIONS: &[Section] = &[
     InstanceSection::SECTION,
     Adobe::SECTION,
     SchemaSection::SECTION,
     FilterRule::SECTION,
+    Protect::SECTION,
+    Rejects::SECTION,
     Log::SECTION,
     Batch::SECTION,
     S3::SECTION,
@@ -321,68 +328,3 @@ pub(super) fn in_variable(name: &str) -> String {
 
 /// Environment variables of this prefix override keys: `LIVESTREAM__REDSHIFT__PASSWORD`.
 pub const ENV_PREFIX: &str = "LIVESTREAM__";
-
-/// What a value must look like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Type {
-    Text,
-    /// A text that never prints; also readable from a file by the key with `_file` appended.
-    Secret,
-    Path,
-    Integer,
-    Number,
-    /// `true` or `false`.
-    Boolean,
-    /// A number with its unit: `"50ms"`, `"2h"`.
-    Duration,
-    /// A number with its unit: `"64MiB"`.
-    Size,
-    Texts,
-}
-
-impl Type {
-    /// The name of the type in the documentation.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Secret => "secret",
-            Self::Path => "path",
-            Self::Integer => "integer",
-            Self::Number => "number",
-            Self::Boolean => "boolean",
-            Self::Duration => "duration",
-            Self::Size => "size",
-            Self::Texts => "list of text",
-        }
-    }
-}
-
-/// One key.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Key {
-    /// `section.key`.
-    pub path: &'static str,
-    pub kind: Type,
-    /// The default as TOML, or None when the key must be given (an empty text, or nothing, means "not set").
-    pub default: Option<&'static str>,
-    pub example: &'static str,
-    pub help: &'static str,
-    pub(super) range: Option<(&'static str, &'static str)>,
-}
-
-impl Key {
-    pub(super) const fn within(self, least: &'static str, greatest: &'static str) -> Self {
-        Self { range: Some((least, greatest)), ..self }
-    }
-}
-
-pub(super) const fn key(
-    kind: Type,
-    default: Option<&'static str>,
-    example: &'static str,
-    help: &'static str,
-) -> Key {
-    Key { path: "", kind, default, example, help, range: None }
-}

@@ -7,10 +7,13 @@ use crate::config::check;
 use crate::config::choices::{Auth, Login, Secrets};
 use crate::config::keys::{Alerts, Config, ENV_PREFIX};
 use crate::config::problems::{ConfigError, Problems, unreadable, unusable};
+use crate::config::protected;
 use crate::config::resolve;
 use crate::egress::Egress;
 use crate::exit::{Exit, Failure, io_exit};
 use crate::secret::Secret;
+
+const PSEUDONYM_KEY: &str = "protect.pseudonym_key";
 
 impl Config {
     /// Reads, checks and completes the configuration in `path`. Only the secrets that the caller uses must be set.
@@ -70,7 +73,7 @@ impl Config {
         let jwt = secrets.adobe() && self.adobe.auth == Auth::Jwt;
         let password = secrets.redshift() && self.redshift.auth == Login::Password;
         let (adobe, s3, redshift) = (&mut self.adobe, &mut self.s3, &mut self.redshift);
-        let (metrics, alerts) = (&mut self.metrics, &mut self.alerts);
+        let (metrics, alerts, protect) = (&mut self.metrics, &mut self.alerts, &mut self.protect);
         let producer = ("alerts.producer_heartbeat", &alerts.producer_heartbeat_file);
         let ingester = ("alerts.ingester_heartbeat", &alerts.ingester_heartbeat_file);
         let fixed = [
@@ -84,6 +87,7 @@ impl Config {
                 ("metrics.token", &metrics.token_file),
                 &mut metrics.token,
             ),
+            (secrets.pseudonyms(), (PSEUDONYM_KEY, &protect.pseudonym_key_file), &mut protect.pseudonym_key),
             (secrets.alerts(), producer, &mut alerts.producer_heartbeat),
             (secrets.alerts(), ingester, &mut alerts.ingester_heartbeat),
         ];
@@ -119,6 +123,9 @@ impl Config {
                 *secret = Secret::new(text);
                 if key == "metrics.token" && !check::is_token(secret) {
                     return Err(about(Exit::Config, check::TOKEN_RULE));
+                }
+                if key == PSEUDONYM_KEY && !protected::is_key(secret) {
+                    return Err(about(Exit::Config, protected::KEY_RULE));
                 }
             }
         }

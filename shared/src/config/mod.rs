@@ -11,23 +11,26 @@ mod check;
 mod resolve;
 
 mod places;
+mod protected;
 
 mod problems;
 
 pub mod keys;
+
+mod key;
 
 mod choices;
 mod copy_options;
 pub mod pause;
 
 pub use choices::{
-    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, LogFormat, Login, Reset, Secrets,
-    Severity, Tls,
+    Acl, AlertKind, Archive, Auth, Encodings, Encryption, InvalidText, KeepRejects, LogFormat, Login, Reset,
+    Secrets, Severity, Spelling, Tls,
 };
 pub use copy_options::{CopyOptions, CopyValue};
 pub use file::ConfigFile;
 pub use keys::{
     Adobe, AlertTarget, Alerts, Batch, Config, ENV_PREFIX, FilterRule, Ingester, InstanceSection, Key, Log,
-    Logging, Metrics, Quarantine, Redshift, S3, SchemaSection, ShutdownSection, Type,
+    Logging, Metrics, Protect, Quarantine, Redshift, Rejects, S3, SchemaSection, ShutdownSection, Type,
 };
 pub use problems::ConfigError;

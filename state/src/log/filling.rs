@@ -7,9 +7,8 @@ use shared::seal::Counts;
 
 use crate::log::coverage::StreamTime;
 use crate::log::pipeline::Cut;
-use crate::log::record::{
-    BatchRecord, FileRecord, HitId, Numbered, RejectLine, Runs, Sums, next, seq_key, widen,
-};
+use crate::log::record::{BatchRecord, FileRecord, HitId, Numbered, Runs, Sums, next, seq_key, widen};
+use crate::log::reject::RejectLine;
 use crate::log::settings::Settings;
 use crate::log::status::{BatchEvent, BatchStatus, FileEvent, FileStatus, LogError};
 use crate::log::window::Window;
@@ -147,6 +146,7 @@ fn new_batch(settings: &Settings, sums: &mut Sums, now: Moment) -> Numbered<Batc
         counts: Counts::default(),
         uncompared: Some(0),
         compared: None,
+        pseudonym_key: settings.pseudonym_key.clone(),
     };
     Numbered { seq: next(&mut sums.next_batch), record }
 }

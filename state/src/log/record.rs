@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use shared::ids::{BatchId, Instance, RunId};
+use shared::ids::{BatchId, RunId};
 use shared::layout::Compression;
 use shared::seal::{Compared, Counts, KnownRun};
 
@@ -81,6 +81,9 @@ pub struct BatchRecord {
     pub uncompared: Option<u64>,
     #[serde(default)]
     pub compared: Option<Compared>,
+    /// The key of the pseudonyms in its rows; none without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pseudonym_key: Option<String>,
 }
 
 impl BatchRecord {
@@ -147,24 +150,6 @@ pub struct GapTotals {
     pub gaps: u64,
     /// How long they were together.
     pub seconds: u64,
-}
-
-/// A rejected record in the log and in S3: one line of JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct RejectLine {
-    pub at: DateTime<Utc>,
-    pub instance: Instance,
-    /// The kind of its reason, as metrics count it; rejects of earlier versions have none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub code: Option<String>,
-    pub reason: String,
-    /// The record as received, when it is UTF-8.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record: Option<String>,
-    /// The record as received, base64, when it is not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub record_base64: Option<String>,
 }
 
 pub(super) const CHOSEN: &[u8] = b"rejects";

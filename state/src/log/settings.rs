@@ -36,6 +36,8 @@ pub struct Settings {
     /// A longer hole is a gap.
     pub gap_tolerance: Duration,
     pub connections: u8,
+    /// The id of the key of the pseudonyms in rows; none without any.
+    pub pseudonym_key: Option<String>,
 }
 
 impl Settings {
@@ -44,7 +46,7 @@ impl Settings {
         format!("s3://{}/{}", config.s3.bucket, config.s3.to_ingest)
     }
 
-    /// The settings a configuration asks for.
+    /// The settings a configuration asks for. Only the producer knows the id of its key of pseudonyms.
     pub fn of(config: &Config, schema: &Schema) -> Self {
         Self {
             dir: config.log.dir.clone(),
@@ -66,6 +68,7 @@ impl Settings {
             dedup_hits: config.log.dedup_hits,
             gap_tolerance: config.log.gap_tolerance.0,
             connections: config.adobe.connections,
+            pseudonym_key: None,
         }
     }
 }

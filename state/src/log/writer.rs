@@ -15,7 +15,8 @@ use crate::log::filling::{Filling, Stage};
 use crate::log::known::KnownHits;
 use crate::log::pipeline::{Committed, Cut, Pipeline};
 use crate::log::reader::LogReader;
-use crate::log::record::{Chosen, GapTotals, HitId, RejectLine, SUMS, Sums, next, seq_key};
+use crate::log::record::{Chosen, GapTotals, HitId, SUMS, Sums, next, seq_key};
+use crate::log::reject::{KeptRecord, RejectLine};
 use crate::log::sessions::Sessions;
 use crate::log::settings::Settings;
 use crate::log::status::{LogError, Upload};
@@ -108,7 +109,7 @@ impl Log {
         self.count(connection, Counts { received: 1, filtered: 1, ..Counts::default() }, now);
     }
 
-    /// Stages a record that cannot become a row, with the reason and its kind.
+    /// Stages a record that cannot become a row, as it was received, with the reason and its kind.
     pub fn stage_reject(
         &mut self,
         connection: u8,
@@ -117,17 +118,21 @@ impl Log {
         reason: &str,
         now: impl Into<Moment>,
     ) {
+        self.stage_kept_reject(connection, KeptRecord::Full(record.to_vec()), (code, reason), now);
+    }
+
+    /// The same of a record of which only so much is kept.
+    pub fn stage_kept_reject(
+        &mut self,
+        connection: u8,
+        record: KeptRecord,
+        why: (&str, &str),
+        now: impl Into<Moment>,
+    ) {
         let now = now.into();
         self.count(connection, Counts { received: 1, rejected: 1, ..Counts::default() }, now);
-        let text = std::str::from_utf8(record).ok();
-        self.stage.add_reject(&RejectLine {
-            at: now.wall,
-            instance: self.settings.instance.clone(),
-            code: Some(code.to_owned()),
-            reason: reason.to_owned(),
-            record: text.map(str::to_owned),
-            record_base64: text.is_none().then(|| shared::object_store::base64(record)),
-        });
+        let instance = self.settings.instance.clone();
+        self.stage.add_reject(&RejectLine::new(now.wall, instance, why, record));
     }
 
     fn count(&mut self, connection: u8, counts: Counts, now: Moment) {

@@ -78,6 +78,18 @@ pub struct CountersSnapshot {
     pub rejected: BTreeMap<String, u64>,
     /// Values that could not be stored as they were sent: by column, then by what was done to them.
     pub altered: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Values that were protected, by field as the configuration names it.
+    #[serde(default)]
+    pub protected: BTreeMap<String, ProtectedSnapshot>,
+}
+
+/// Values of a protected field.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectedSnapshot {
+    /// All of them.
+    pub values: u64,
+    /// Those that are not what their mask expects: they are dropped.
+    pub unmaskable: u64,
 }
 
 /// Gaps of a log.

@@ -82,7 +82,8 @@ pub struct TapRecord {
     pub altered: Vec<Altered>,
     /// Bytes of the whole record.
     pub bytes: u64,
-    /// Its beginning, as far as it was asked for; None if that is no UTF-8.
+    /// Its beginning, as far as it was asked for, as its protections leave it; None if that is no UTF-8, or if fields are
+    /// protected and it cannot be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
     /// The same in base64, if it is no UTF-8.
@@ -114,7 +115,8 @@ impl Fate<'_> {
 /// The beginning of a record that passed, and what was altered in its row.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Seen {
-    head: Vec<u8>,
+    /// None: nothing of it may be shown.
+    head: Option<Vec<u8>>,
     bytes: u64,
     altered: Vec<Altered>,
 }
@@ -123,22 +125,29 @@ impl Seen {
     /// Keeps so much of a record.
     #[must_use]
     pub fn new(record: &[u8], keep: usize, altered: Vec<Altered>) -> Self {
-        let head = record.get(..keep).unwrap_or(record).to_vec();
+        let head = Some(record.get(..keep).unwrap_or(record).to_vec());
         Self { head, bytes: record.len() as u64, altered }
+    }
+
+    /// Keeps nothing of a record of so many bytes.
+    #[must_use]
+    pub fn hidden(bytes: u64, altered: Vec<Altered>) -> Self {
+        Self { head: None, bytes, altered }
     }
 
     fn record(&self, wanted: &Wanted, connection: u8, fate: &Fate<'_>, at: DateTime<Utc>) -> TapRecord {
         let keep = wanted.record_bytes.min(RECORD_BYTES_MAX) as usize;
-        let head = self.head.get(..keep).unwrap_or(&self.head);
+        let head = self.head.as_deref().map(|head| head.get(..keep).unwrap_or(head));
         let (mut record, mut record_base64) = (None, None);
-        match std::str::from_utf8(head) {
-            Ok(text) => record = Some(text.to_owned()),
+        match head.map(|head| (head, std::str::from_utf8(head))) {
+            Some((_, Ok(text))) => record = Some(text.to_owned()),
             // Cut within a character.
-            Err(error) if error.error_len().is_none() && (head.len() as u64) < self.bytes => {
+            Some((head, Err(error))) if error.error_len().is_none() && (head.len() as u64) < self.bytes => {
                 let whole = head.get(..error.valid_up_to()).unwrap_or_default();
                 record = Some(String::from_utf8_lossy(whole).into_owned());
             }
-            Err(_) => record_base64 = Some(base64(head)),
+            Some((head, Err(_))) => record_base64 = Some(base64(head)),
+            None => {}
         }
         let (mut filter, mut code, mut reason) = (None, None, None);
         let (hit, received) = match *fate {
@@ -375,6 +384,16 @@ mod tests {
         assert_eq!((row.hit.as_deref(), row.connection, row.became), (Some("7-9"), 1, Became::Row));
         assert_eq!((row.record.as_deref(), row.altered), (Some("{\"aé\"}"), altered));
         assert!(all.take().unwrap().reason.unwrap().contains("at 3"));
+    }
+
+    #[test]
+    fn of_a_record_that_must_not_be_shown_only_the_length_comes() {
+        let tap = Tap::default();
+        let mut all = tap.open(wanted(&[], 99)).unwrap();
+        let fate = Fate::Rejected { code: "not_json", reason: "not JSON" };
+        tap.show(0, AT, [(fate, Some(&Seen::hidden(7, Vec::new())))]);
+        let record = all.take().unwrap();
+        assert_eq!((record.record, record.record_base64, record.bytes), (None, None, 7));
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         dedup_hits: 5_000_000,
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
+        pseudonym_key: None,
     }
 }
 

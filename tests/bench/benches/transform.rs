@@ -7,6 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,17 @@ use bench::{median, schema_of_75, schema_of_400};
 use producer::{Outcome, Transform, identity};
 use reference::Reference;
 use serde_json::Value;
+use shared::config::{Config, Secrets};
 use shared::schema::Schema;
 use state::log::{HitId, KnownHits};
 
 const RECORDS: usize = 4_000;
 const TURNS: usize = 15;
+/// Fields that a site would protect: an address, two URLs, an id and a text, and all of them in most records.
+const FIVE: &str = "mask_ip = [\"ip\"]\nmask_query = [\"$.pageURL\", \"$.referrer\"]\npseudonym = [\"evar1\"]\n\
+                    drop = [\"useragent\"]";
+/// The dearest way, five times.
+const PSEUDONYMS: &str = "pseudonym = [\"ip\", \"evar1\", \"evar2\", \"evar3\", \"useragent\"]";
 
 /// Counts what is asked of the allocator.
 struct Counting;
@@ -93,6 +100,14 @@ impl<'a> Way<'a> {
     }
 }
 
+fn protecting(schema: &Schema, lines: &str) -> Transform {
+    let example = include_str!("../../../deploy/pipeline.example.toml");
+    let key = "pseudonym_key = \"0123456789abcdef0123456789abcdef\"";
+    let text = format!("{example}\n[protect]\n{lines}\n{key}\n");
+    let config = Config::parse(&text, Path::new("bench"), std::iter::empty(), Secrets::Unused).unwrap();
+    Transform::new(schema, &[]).unwrap().with_protection(&config.protect, schema).unwrap()
+}
+
 fn main() {
     let records = Records::generate();
     let size = records.bytes.len() / RECORDS;
@@ -115,6 +130,8 @@ fn measure(schema: &Schema, records: &Records) {
 
     let mut transform = Transform::new(schema, &[]).unwrap();
     let mut ours = Vec::new();
+    let (mut protected, mut rows) = (protecting(schema, FIVE), Vec::new());
+    let (mut hidden, mut hidden_rows) = (protecting(schema, PSEUDONYMS), Vec::new());
     let (mut looking, mut again) = (transform.clone(), Vec::new());
     let mut reference = Reference::new(schema, "");
     let mut theirs = Vec::new();
@@ -124,6 +141,18 @@ fn measure(schema: &Schema, records: &Records) {
             ours.clear();
             for line in records.lines() {
                 assert!(matches!(transform.record(line, &mut ours), Outcome::Row { .. }));
+            }
+        }),
+        Way::new("five protected fields", || {
+            rows.clear();
+            for line in records.lines() {
+                assert!(matches!(protected.record(line, &mut rows), Outcome::Row { .. }));
+            }
+        }),
+        Way::new("five pseudonyms", || {
+            hidden_rows.clear();
+            for line in records.lines() {
+                assert!(matches!(hidden.record(line, &mut hidden_rows), Outcome::Row { .. }));
             }
         }),
         Way::new("serde_json::Value, same rows", || {
@@ -168,7 +197,7 @@ fn measure(schema: &Schema, records: &Records) {
         }
     }
     let seconds = |way: &Way<'_>| median(way.times.clone()).as_secs_f64();
-    let (value, inflation) = (seconds(&ways[1]), seconds(&ways[2]));
+    let (value, inflation) = (seconds(&ways[3]), seconds(&ways[4]));
     assert!(ways[0].allocations <= (TURNS * RECORDS) as u64, "more than one allocation a record");
     println!("{} columns of {}", schema.columns.len(), compressed_share(&compressed, records));
     for way in &ways {
@@ -183,6 +212,14 @@ fn measure(schema: &Schema, records: &Records) {
             way.allocations as f64 / (TURNS * RECORDS) as f64,
         );
     }
+    let share = |way: &Way<'_>| 100.0 * (seconds(way) / seconds(&ways[0]) - 1.0);
+    println!(
+        "  {} cost {:.1} % of the transform, {} {:.1} %",
+        ways[1].name,
+        share(&ways[1]),
+        ways[2].name,
+        share(&ways[2])
+    );
 }
 
 fn compressed_share(compressed: &[u8], records: &Records) -> String {

@@ -165,5 +165,6 @@ pub fn log_settings(dir: &Path) -> anyhow::Result<Settings> {
         dedup_hits: 5_000_000,
         gap_tolerance: Duration::from_secs(60),
         connections: 1,
+        pseudonym_key: None,
     })
 }

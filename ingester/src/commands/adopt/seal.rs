@@ -123,6 +123,7 @@ pub(super) fn seal(
         counts: Counts { received: rows, rows, ..Counts::default() },
         content: checksums.map(Content::of_files),
         compared: None,
+        pseudonym_key: None,
     })
 }
 

@@ -66,7 +66,8 @@ pub(crate) async fn replay(
     };
 
     // Files are in no order of time: a hit is judged by its id alone.
-    let settings = Settings { connections: 0, ..Settings::of(&config, &schema) };
+    let pseudonym_key = transform.pseudonym_key_id();
+    let settings = Settings { connections: 0, pseudonym_key, ..Settings::of(&config, &schema) };
     let (log, resumed) = Log::open(settings, clock.now())?;
     let transform = transform.with_batch_placeholder(log.batch_placeholder());
     let before = log.totals();
@@ -78,7 +79,8 @@ pub(crate) async fn replay(
     let (stream, mut published, mut pipeline) =
         Pipeline::start(&config, log, resumed, store, clock, &shutdown)?;
 
-    let counters = Arc::new(Counters::new(transform.filter_names()));
+    let counters = Counters::new(transform.filter_names()).with_protected(transform.protected_fields());
+    let counters = Arc::new(counters);
     let max = usize::try_from(config.adobe.max_record_bytes.0).unwrap_or(usize::MAX);
     let records = BlockBuilder::new(transform, counters.clone());
     let mut summary = Summary::new(counters);

@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use proptest::prelude::*;
 use shared::schema::Schema;
+use state::log::KeptRecord;
 use tokio::sync::mpsc;
 
 use super::*;
@@ -77,7 +78,10 @@ fn decoded_by(reading: impl Into<Reading>, pieces: &[&[u8]]) -> (Vec<Became>, En
                     assert_eq!(rule, 0);
                     Became::Filtered
                 }
-                Decoded::Rejected { record, reason, .. } => Became::Rejected(record, reason),
+                Decoded::Rejected { record: KeptRecord::Full(record), reason, .. } => {
+                    Became::Rejected(record, reason)
+                }
+                Decoded::Rejected { record, .. } => panic!("{record:?}"),
             });
         }
         assert_eq!(start, block.rows.len());
@@ -264,7 +268,7 @@ fn expected(text: &[u8]) -> Vec<Became> {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let mut row = Vec::new();
         if line.len() > MAX {
-            all.push(rejected(&line[..MAX], &super::blocks::too_long(line.len() as u64)));
+            all.push(rejected(&line[..MAX], &super::blocks::too_long(line.len() as u64, true)));
         } else if line == b"not authorized" {
             break;
         } else if !line.trim_ascii().is_empty() {

@@ -4,6 +4,7 @@ mod rules;
 
 mod adobe;
 mod alerts;
+mod protect;
 mod redshift;
 mod s3;
 

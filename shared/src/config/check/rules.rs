@@ -5,7 +5,7 @@ use std::fmt::Display;
 use toml::Table;
 use toml::Value;
 
-use crate::config::check::{adobe, alerts, redshift, s3};
+use crate::config::check::{adobe, alerts, protect, redshift, s3};
 use crate::config::choices::Secrets;
 use crate::config::keys::{Config, FilterRule, KEYS, Metrics, Type};
 use crate::config::problems::Problems;
@@ -26,6 +26,7 @@ pub(crate) fn sections(table: Table, secrets: Secrets, problems: &mut Problems) 
             s3::check(&config, secrets, problems);
             redshift::check(&config.redshift, secrets, problems);
             alerts::check(&config, secrets, problems);
+            protect::check(&config.protect, secrets, problems);
             config.filters.iter().for_each(|rule| check_filter(rule, problems));
             check_places(&config, problems);
             check_rest(&config, problems);

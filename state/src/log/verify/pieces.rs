@@ -2,7 +2,8 @@
 
 use shared::json_fault::json_fault;
 
-use crate::log::record::{RejectLine, Session, seq_of};
+use crate::log::record::{Session, seq_of};
+use crate::log::reject::RejectLine;
 use crate::log::verify::context::{Context, each_chunked};
 use crate::log::window::count_ids;
 use crate::store::{StoreError, Table, chunked};

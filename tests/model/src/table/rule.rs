@@ -66,6 +66,7 @@ static BLANK: LazyLock<Option<Seal>> = LazyLock::new(|| {
         counts: Counts::default(),
         content: None,
         compared: None,
+        pseudonym_key: None,
     })
 });
 

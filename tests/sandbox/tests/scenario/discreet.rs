@@ -75,7 +75,7 @@ fn lines() -> Vec<u8> {
 }
 
 /// A page of figures.
-fn figures(listen: &str) -> String {
+pub(crate) fn figures(listen: &str) -> String {
     let mut socket = TcpStream::connect(listen).unwrap();
     socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut page = String::new();
@@ -84,7 +84,7 @@ fn figures(listen: &str) -> String {
     page
 }
 
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
@@ -98,7 +98,7 @@ impl World {
 }
 
 /// A value as somebody might write its bytes down: as text, as hexadecimal digits, as base64.
-fn spellings(value: &str) -> Vec<String> {
+pub(crate) fn spellings(value: &str) -> Vec<String> {
     let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     // Three bytes are four letters, so what stands before the value decides which of three texts it has.
     let shifted = (0..3).map(|before| {
@@ -123,7 +123,7 @@ fn a_value_is_found_however_its_bytes_are_written_down() {
 }
 
 #[track_caller]
-fn assert_discreet(what: &str, said: &str, secrets: &[String]) {
+pub(crate) fn assert_discreet(what: &str, said: &str, secrets: &[String]) {
     for kept in secrets {
         if let Some(line) = said.lines().find(|line| line.contains(kept.as_str())) {
             panic!("{what} holds {kept}: {line}");

@@ -31,6 +31,7 @@ mod notify;
 mod operation;
 mod page;
 mod pause;
+mod protection;
 mod quarantine;
 mod schema;
 mod silence;

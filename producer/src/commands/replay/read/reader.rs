@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use memchr::memmem;
 use serde::Deserialize;
 use shared::ids::Instance;
+use state::log::{KeptRecord, ProtectedNote};
 use tokio::sync::mpsc;
 
 use crate::append::ConnectionEvent;
@@ -15,10 +16,13 @@ use crate::commands::replay::read::form::{self, PIECE_BYTES, Unusable, decompres
 use crate::counters::TOO_LONG;
 use crate::decode::blocks::{BlockBuilder, TOO_LONG_REASON};
 use crate::decode::frame::{Frame, Framer, HEAD_BYTES};
+use crate::transform;
 
 /// A line may be longer than the record it holds: each byte of it takes six at most in JSON, and the rest some more.
 const ESCAPED: usize = 6;
 const AROUND: usize = 64 << 10;
+/// The code of a reject whose own is not known here.
+const NOT_JSON: &str = "not_json";
 
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -110,10 +114,19 @@ impl File<'_> {
         let max = self.reader.max_record_bytes;
         let full = match frame {
             Frame::Record(line) => match Wrapped::read(line) {
-                Some((record, reason)) if reason.starts_with(TOO_LONG_REASON) => {
-                    records.reject(&record, TOO_LONG, reason)
+                Some(Reject { content: Content::Record(record, _), reason, .. })
+                    if reason.starts_with(TOO_LONG_REASON) =>
+                {
+                    let bytes = record.len() as u64;
+                    records.reject_too_long(&record, bytes, reason)
                 }
-                Some((record, _)) => records.add(&framed(&record, max)),
+                Some(Reject { content: Content::Record(record, earlier), .. }) => {
+                    records.add_protected(&framed(&record, max), earlier)
+                }
+                // There is no record to take in: the reject is kept as it is.
+                Some(Reject { content: Content::Digest(digest), code, reason }) => {
+                    records.reject(&[], digest, code, reason)
+                }
                 None => records.add(&framed(line, max)),
             },
             too_long @ Frame::TooLong { .. } => records.add(too_long),
@@ -165,25 +178,44 @@ struct Wrapped<'l> {
     _at: DateTime<Utc>,
     #[serde(rename = "instance")]
     _instance: Instance,
-    #[serde(rename = "code")]
-    _code: Option<String>,
+    code: Option<String>,
     reason: String,
     #[serde(borrow)]
     record: Option<Cow<'l, str>>,
     #[serde(borrow)]
     record_base64: Option<Cow<'l, str>>,
+    protected: Option<ProtectedNote>,
+    bytes: Option<u64>,
+    hash: Option<String>,
+}
+
+struct Reject {
+    content: Content,
+    code: &'static str,
+    reason: String,
+}
+
+enum Content {
+    /// The record, and what was done to it.
+    Record(Vec<u8>, ProtectedNote),
+    Digest(KeptRecord),
 }
 
 impl Wrapped<'_> {
-    /// The record that a line holds and why it was rejected, if the line is a reject.
-    fn read(line: &[u8]) -> Option<(Vec<u8>, String)> {
+    /// What a line holds, if it is a reject.
+    fn read(line: &[u8]) -> Option<Reject> {
         memmem::find(line, b"\"reason\"")?;
         let wrapped: Wrapped<'_> = serde_json::from_slice(line).ok()?;
-        let record = match (wrapped.record, wrapped.record_base64) {
-            (Some(text), None) => text.into_owned().into_bytes(),
-            (None, Some(text)) => shared::object_store::from_base64(&text)?,
+        let earlier = wrapped.protected.unwrap_or_default();
+        let content = match (wrapped.record, wrapped.record_base64, wrapped.bytes.zip(wrapped.hash)) {
+            (Some(text), None, None) => Content::Record(text.into_owned().into_bytes(), earlier),
+            (None, Some(text), None) => Content::Record(shared::object_store::from_base64(&text)?, earlier),
+            (None, None, Some((bytes, hash))) => Content::Digest(KeptRecord::Digest { bytes, hash }),
             _ => return None,
         };
-        Some((record, wrapped.reason))
+        let code = wrapped.code.unwrap_or_default();
+        let known = transform::Reject::NAMES.into_iter().chain([TOO_LONG]);
+        let code = known.into_iter().find(|name| *name == code).unwrap_or(NOT_JSON);
+        Some(Reject { content, code, reason: wrapped.reason })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use shared::schema::Schema;
-use state::log::RejectLine;
+use state::log::{KeptRecord, RejectLine};
 
 use bytes::Bytes;
 use chrono::DateTime;
@@ -58,7 +58,10 @@ fn told(block: &Block) -> Vec<String> {
             start = *end;
             row
         }
-        Decoded::Rejected { record, reason, .. } => format!("{}: {reason}", record.escape_ascii()),
+        Decoded::Rejected { record: KeptRecord::Full(record), reason, .. } => {
+            format!("{}: {reason}", record.escape_ascii())
+        }
+        Decoded::Rejected { record, code, reason } => format!("{record:?}: {code}: {reason}"),
         Decoded::Filtered { rule, .. } => format!("filtered by {rule}"),
         Decoded::Known { hit, .. } => format!("known {hit:?}"),
     };
@@ -84,6 +87,9 @@ fn reject(record: &[u8], reason: &str) -> String {
         reason: reason.to_owned(),
         record: text.map(str::to_owned),
         record_base64: text.is_none().then(|| shared::object_store::base64(record)),
+        protected: None,
+        bytes: None,
+        hash: None,
     };
     serde_json::to_string(&line).unwrap()
 }
@@ -180,4 +186,14 @@ fn bytes_that_are_cut_off_are_neither_an_end_nor_damage() {
         assert!(matches!(ended, Err(Stop::Cut)), "{ended:?}");
     }
     assert_eq!(read(TWO, 0, false).0, ["a"], "of the second record nobody knows whether it is whole");
+}
+
+#[test]
+fn a_reject_without_its_record_stays_the_reject_it_is() {
+    let line = "{\"at\":\"2026-03-02T12:00:00Z\",\"instance\":\"web-1\",\"code\":\"not_object\",\
+                \"reason\":\"not a JSON object\",\"bytes\":7,\"hash\":\"ab\"}\n";
+    let (records, ended) = read(line.as_bytes(), 0, true);
+    let kept = KeptRecord::Digest { bytes: 7, hash: "ab".to_owned() };
+    assert_eq!(records, [format!("{kept:?}: not_object: not a JSON object")]);
+    assert!(matches!(ended, Ok(1)), "{ended:?}");
 }

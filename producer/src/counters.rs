@@ -67,7 +67,7 @@ impl Counters {
     }
 
     pub(crate) fn protected(&self, field: &str, counts: ProtectedCounts) {
-        let mut protected = self.protected.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut protected = locked(&self.protected);
         if let Some(all) = protected.get_mut(field) {
             all.values += counts.values;
             all.unexpected += counts.unexpected;
@@ -152,7 +152,7 @@ impl Counters {
     }
 
     fn by_field(&self) -> BTreeMap<String, ProtectedCounts> {
-        self.protected.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.protected).clone()
     }
 
     pub(crate) fn by_reason(&self) -> BTreeMap<&'static str, u64> {

@@ -25,6 +25,7 @@ fn put(store: &Memory, batch: BatchId, sealed: bool) {
         sealed: now,
         schema: "0123456789abcdef".to_owned(),
         columns: None,
+        pseudonym_key: None,
         compression: Compression::Zstd,
         files: Vec::new(),
         rows: 0,

@@ -53,6 +53,9 @@ fn reject(record: &[u8]) -> String {
         reason: "the schema of then".to_owned(),
         record: text.map(str::to_owned),
         record_base64: text.is_none().then(|| shared::object_store::base64(record)),
+        protected: None,
+        bytes: None,
+        hash: None,
     };
     serde_json::to_string(&line).unwrap()
 }

@@ -126,6 +126,7 @@ cost: build
 bench: prerequisites
 	cargo bench --workspace --bench log | .ci/paste docs/BENCHMARKS.md log
 	cargo bench --workspace --bench feed | .ci/paste docs/BENCHMARKS.md feed
+	cargo bench --workspace --bench page | .ci/paste docs/BENCHMARKS.md page
 	cargo bench --workspace --bench front | .ci/paste docs/BENCHMARKS.md front
 	cargo build --release --workspace --bins --locked
 	cargo bench --workspace --bench ingester | .ci/paste docs/BENCHMARKS.md ingester

@@ -1,6 +1,8 @@
 //! What the benchmarks share: records as Adobe sends them and rows as the producer makes them.
 
 pub mod batches;
+pub mod helper;
+pub mod pending;
 
 use std::ops::Range;
 use std::path::Path;

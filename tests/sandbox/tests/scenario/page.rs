@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use sandbox::config::Shape;
 use sandbox::s3::{Fault, Operation, Refusal, Side};
 use sandbox::service::{self, Service};
@@ -165,6 +166,38 @@ async fn the_page_says_when_a_service_stops_answering_and_since_when() {
         !text.contains("has not answered") && text.contains("No alert stands")
     });
     assert_eq!(browser.run("return document.body.className"), "");
+    stop(producer, ingester).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_goes_on_beside_a_service_that_hangs_and_after_data_that_it_cannot_draw() {
+    let paged = Paged::new(1_000_000, 300, &shape()).await;
+    let (mut producer, mut ingester) = paged.start();
+    paged.world.until_loaded(200, &mut [&mut producer, &mut ingester]).await;
+    let browser = Browser::start();
+    browser.open(&format!("http://{}/", paged.producer));
+    browser.until("all is well", SOON, |text| text.contains("No alert stands"));
+
+    ingester.signal(Signal::STOP).unwrap();
+    let silent = ["The ingester does not answer", "it is stopped or overloaded"];
+    browser.until("the ingester hangs", SOON, all(&silent));
+    // The producer is shown as it is all the while.
+    for _ in 0..3 {
+        let at = browser.run("return document.getElementById('as-of').textContent");
+        let at = at.as_str().unwrap();
+        browser.until("the page goes on", SOON, |text| !text.contains(at));
+        assert!(!browser.text().contains("The producer has not answered"), "{}", browser.text());
+    }
+    browser.shoot("ingester-hangs");
+    ingester.signal(Signal::CONT).unwrap();
+    browser.until("the ingester goes on", SOON, |text| text.contains("No alert stands"));
+
+    browser.run("window.asked = fetch; window.fetch = async () => new Response('{\"at\": 1}')");
+    browser.until("what comes cannot be drawn", SOON, all(&["the page cannot show what it was told"]));
+    browser.run("window.fetch = window.asked");
+    browser.until("what comes can be drawn", SOON, |text| {
+        !text.contains("cannot show") && text.contains("No alert stands")
+    });
     stop(producer, ingester).await;
 }
 

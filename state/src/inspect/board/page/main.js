@@ -85,6 +85,8 @@ function foot({ producer, ingester }, at) {
 
 async function look() {
   let drawing = 0;
+  // What was drawn last stands until something else is.
+  const { data, heard } = shown;
   try {
     const begun = performance.now();
     const wantsPast = begun - shown.pastAsked >= PAST_EVERY;
@@ -100,7 +102,7 @@ async function look() {
       banner();
     }
   } catch (error) {
-    shown.why = `the page cannot show what it was told (${error.message})`;
+    Object.assign(shown, { data, heard, why: `the page cannot show what it was told (${error.message})` });
     banner();
     throw error;
   } finally {

@@ -565,7 +565,7 @@ fn with_protection(lines: &str) -> String {
     format!("{EXAMPLE}\n[protect]\n{lines}\n")
 }
 
-const PSEUDONYM_KEY: &str = "0123456789abcdef0123456789abcdef";
+const PSEUDONYM_KEY: &str = "fedcba9876543210fedcba9876543210";
 
 #[test]
 fn what_is_kept_of_rejects_follows_from_what_is_protected() {

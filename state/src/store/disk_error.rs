@@ -135,7 +135,8 @@ mod tests {
                 read_from_the_disk(dir.path()).unwrap();
                 cached(path) != Some(true)
             };
-            assert!((0..50).any(is_dropped), "{} is still in the page cache", path.display());
+            // On a busy machine the disk nearly always answers first.
+            assert!((0..5_000).any(is_dropped), "{} is still in the page cache", path.display());
         }
         assert!(dir.path().join(paths::DISK_ERROR).exists(), "nobody has opened the database yet");
         drop(Store::open(dir.path(), Kind::Producer, "a", 1 << 20, |_| Ok(())).unwrap());

@@ -27,6 +27,9 @@ impl Watched for IngesterFigures {
     }
 }
 
+/// What fails for so many seconds without a success is an outage.
+const AWAY: f64 = 60.0;
+
 /// Every alert of the ingester, in the order of the data.
 pub static INGESTER: &[Rule<IngesterFigures>] = &[
     Rule {
@@ -240,8 +243,8 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
         about: About {
             name: "failures_growing",
             figures: &[r#"livestream_ingester_failures_total{component="…",class="…"}"#],
-            measures: "growth in 15m of one `component` and `class`",
-            expr: r#"max without (component, class) (increase(livestream_ingester_failures_total{component!="alerts"}[15m]))"#,
+            measures: "growth in 15m of one `component` and `class`, without components that have failed alone for more than a minute",
+            expr: r#"max without (component, class) (increase(livestream_ingester_failures_total{component!="alerts"}[15m]) unless on (job, instance, component) livestream_ingester_failing_seconds > 60)"#,
             levels: &[Level::warning(20.0)],
             ends: 20.0,
             says: "the ingester meets many failures, although something succeeds in between",
@@ -254,7 +257,14 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
                 let name = failed(*component, class);
                 (seen.growth.of(&name, LATELY), component.name(), class)
             });
-            let (grown, component, class) = grown.filter(|(_, component, _)| *component != "alerts").max()?;
+            // An outage has an alert of its own.
+            let is_away = |name: &str| {
+                let ours = seen.snapshot().components.iter().filter(|status| status.component.name() == name);
+                ours.filter_map(|status| status.failing.as_ref())
+                    .any(|failing| seen.seconds(failing.since) > AWAY)
+            };
+            let grown = grown.filter(|(_, component, _)| *component != "alerts" && !is_away(component));
+            let (grown, component, class) = grown.max()?;
             let failures = counted(grown, "failure", "failures");
             Some(Found::new(grown as f64, format!("{component}, {class}: {failures} in 15 minutes")))
         },

@@ -224,6 +224,26 @@ pub static PRODUCER: &[Rule<ProducerFigures>] = &[
     },
     Rule {
         about: About {
+            name: "log_filling",
+            figures: &["livestream_producer_log_waiting_bytes"],
+            measures: "percent of `livestream_producer_log_max_bytes`",
+            expr: "100 * livestream_producer_log_waiting_bytes / livestream_producer_log_max_bytes",
+            levels: &[Level::warning(80.0)],
+            ends: 60.0,
+            says: "the log fills up: when it is full, the stream is not read",
+            todo: "run `producer check` and repair the access to S3; raise log.max_bytes if the disk has room",
+            anchor: "log-full",
+            ..About::PLAIN
+        },
+        measure: |seen| {
+            let ProducerSnapshot { waiting_bytes, max_bytes, .. } = &seen.figures.snapshot;
+            let (waiting, max) = ((*waiting_bytes)?, (*max_bytes)?.max(1));
+            let detail = format!("{} of {} (log.max_bytes) wait for S3", bytes(waiting), bytes(max));
+            Some(Found::new(100.0 * waiting as f64 / max as f64, detail))
+        },
+    },
+    Rule {
+        about: About {
             name: "log_full",
             figures: &["livestream_producer_log_full"],
             expr: "livestream_producer_log_full",

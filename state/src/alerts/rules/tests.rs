@@ -128,6 +128,11 @@ fn known_rows_and_staged_loads_are_an_alert_of_one_producer_only() {
     assert_eq!(found["failures_growing"].detail, "load, passing: 21 failures in 15 minutes");
     figures.snapshot.loads.push(Load { loaded: Some(at(0)), ..load("web-2") });
     assert_eq!(names(&above(&figures, &growth, at(5))), ["failures_growing"]);
+    let activity = Activity::new(shared::clock::Clock::by_hand(at(0)));
+    activity.reporter(Component::Load).failed("passing", &"away", None);
+    figures.snapshot.components = activity.components();
+    assert_eq!(names(&above(&figures, &growth, at(60))), ["failures_growing", "load_failing"]);
+    assert_eq!(names(&above(&figures, &growth, at(61))), ["load_failing"], "an outage");
 }
 
 fn producer() -> ProducerFigures {
@@ -186,4 +191,14 @@ fn a_producer_that_waits_for_s3_or_adobe_says_since_when_and_which_batch() {
     let found = above(&figures, &none(), at(1_801));
     assert_eq!(names(&found), [&all[..], &["upload_failing", "upload_unanswered"]].concat());
     assert_eq!(found["batch_not_uploaded"].detail, "1 of 4 files are in S3, 40 rows wait");
+}
+
+#[test]
+fn a_log_is_an_alert_before_it_is_full() {
+    let mut figures = producer();
+    (figures.snapshot.waiting_bytes, figures.snapshot.max_bytes) = (Some(80 << 20), Some(100 << 20));
+    assert_eq!(names(&above(&figures, &none(), at(30))), [""; 0]);
+    figures.snapshot.waiting_bytes = Some(81 << 20);
+    let found = above(&figures, &none(), at(30));
+    assert_eq!(found["log_filling"].detail, "81.0 MiB of 100.0 MiB (log.max_bytes) wait for S3");
 }

@@ -179,7 +179,7 @@ async fn the_page_goes_on_beside_a_service_that_hangs_and_after_data_that_it_can
     browser.until("all is well", SOON, |text| text.contains("No alert stands"));
 
     ingester.signal(Signal::STOP).unwrap();
-    let silent = ["The ingester does not answer", "it is stopped or overloaded"];
+    let silent = ["The ingester does not answer", "stopped or overloaded"];
     browser.until("the ingester hangs", SOON, all(&silent));
     // The producer is shown as it is all the while.
     for _ in 0..3 {
@@ -312,7 +312,8 @@ async fn pictures_for_the_documentation() {
     let images = std::path::PathBuf::from(std::env::var_os("IMAGES").expect("IMAGES names a folder"));
     let minutes = |number: u64| tokio::time::sleep(Duration::from_secs(60 * number));
     let shape = Shape { max_file_age: "5s", max_batch_age: "20s", ..Shape::default() };
-    let paged = Paged::new(10_000_000, 400, &shape).await;
+    // The hits of the stand-in are a millisecond apart.
+    let paged = Paged::new(10_000_000, 1_000, &shape).await;
     let world = &paged.world;
     let bridge = Bridge::to_redshift(world).await;
     let (producer, ingester) = paged.start();

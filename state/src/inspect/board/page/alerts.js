@@ -59,7 +59,7 @@ function ofSilence(part, name) {
 function told(part, derived) {
   const own = part.pid === null ? [] : part.snapshot?.alerts ?? [];
   const names = new Set(own.map((alert) => alert.name));
-  const said = own.map(({ severity, since, batch, says, detail, todo, docs }) => ({ severity, since, batch, what: says, advice: [detail, todo].filter(Boolean).map((text) => text.replace(/\.$/, "")).join(". "), docs }));
+  const said = own.map(({ severity, since, batch, says, detail, todo, docs }) => ({ severity, since, batch, what: says, advice: [detail, todo].filter(Boolean).map((text, at) => (at ? text.charAt(0).toUpperCase() + text.slice(1) : text).replace(/\.$/, "")).join(". "), docs }));
   return [...said, ...derived.filter((alert) => !alert.names.some((name) => names.has(name)))];
 }
 

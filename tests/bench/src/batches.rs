@@ -58,6 +58,7 @@ pub fn write(folder_of_bucket: &Path, bucket: &str, batch: &Batch<'_>) -> anyhow
         created: Utc::now(),
         sealed: Utc::now(),
         schema: batch.schema.to_owned(),
+        pseudonym_key: None,
         columns: None,
         compression: Compression::None,
         rows,

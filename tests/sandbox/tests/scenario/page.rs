@@ -183,9 +183,9 @@ async fn the_page_goes_on_beside_a_service_that_hangs_and_after_data_that_it_can
     browser.until("the ingester hangs", SOON, all(&silent));
     // The producer is shown as it is all the while.
     for _ in 0..3 {
-        let at = browser.run("return document.getElementById('as-of').textContent");
-        let at = at.as_str().unwrap();
-        browser.until("the page goes on", SOON, |text| !text.contains(at));
+        let as_of = || browser.run("return document.getElementById('as-of').textContent");
+        let before = as_of();
+        browser.until("the page goes on", SOON, |_| as_of() != before);
         assert!(!browser.text().contains("The producer has not answered"), "{}", browser.text());
     }
     browser.shoot("ingester-hangs");

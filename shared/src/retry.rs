@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-/// The longest wait until it is tried again whether a neighbour that is away is back: an alert is over within a minute of its
-/// cause, and what has ended must have been well for a while before its alert does.
+/// A neighbour that is away is tried again after so long at most. Its alert is to be over within a minute of the outage, and
+/// alerts wait for some seconds without a failure.
 pub const NEIGHBOUR_MAX: Duration = Duration::from_secs(20);
 
 /// Waits that double from `first` to `max`, drawn between half and the whole so that services do not retry together.

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,8 @@ pub(super) struct Keeper {
     kept: Arc<Mutex<Kept>>,
     /// Held while the file is written, so that an older state never replaces a newer one.
     writing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether a change is not in the file yet.
+    unwritten: Arc<AtomicBool>,
 }
 
 impl Keeper {
@@ -75,7 +78,7 @@ impl Keeper {
         let mut known = std::mem::take(&mut kept.targets);
         kept.targets = targets.map(|name| (name.clone(), known.remove(&name).unwrap_or_default())).collect();
         let kept = Arc::new(Mutex::new(Kept { format: FORMAT, ..kept }));
-        Self { path, kept, writing: Arc::default() }
+        Self { path, kept, writing: Arc::default(), unwritten: Arc::default() }
     }
 
     /// What is kept.
@@ -86,6 +89,7 @@ impl Keeper {
     /// Changes what is kept, and has the file written if `change` says that a restart must know of it.
     pub(super) fn change(&self, change: impl FnOnce(&mut Kept) -> bool) {
         if change(&mut self.kept()) {
+            self.unwritten.store(true, Ordering::Release);
             tokio::spawn(self.clone().write());
         }
     }
@@ -105,6 +109,10 @@ impl Keeper {
 
     async fn write(self) {
         let _alone = self.writing.lock().await;
+        // One write has all changes that came while the one before took its time.
+        if !self.unwritten.swap(false, Ordering::AcqRel) {
+            return;
+        }
         let (path, text) = (self.path.clone(), serde_json::to_vec(&*self.kept()).map_err(io::Error::other));
         let writing = tokio::task::spawn_blocking(move || replace(&path, &text?)).await;
         if let Err(error) = writing.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
@@ -158,6 +166,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             let keeper = Keeper::open(dir.path(), names());
             assert_eq!(keeper.read(|kept| kept.targets.len()), 2);
+            keeper.change(|_| true);
             keeper.written(std::future::pending()).await;
             assert_eq!(read(&path).unwrap(), *keeper.kept());
         }

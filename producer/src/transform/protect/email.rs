@@ -30,12 +30,10 @@ fn is_label(label: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::protect::check;
 
     fn masked(text: &str) -> Option<String> {
-        let mut out = String::new();
-        let done = mask(text, &mut out);
-        assert!(done || out.is_empty(), "{text}: {out}");
-        done.then_some(out)
+        check::masked(mask, text)
     }
 
     #[test]

@@ -44,12 +44,10 @@ fn v6(address: Ipv6Addr, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::protect::check;
 
     fn masked(text: &str) -> Option<String> {
-        let mut out = String::new();
-        let done = mask(text, &mut out);
-        assert!(done || out.is_empty(), "{text}: {out}");
-        done.then_some(out)
+        check::masked(mask, text)
     }
 
     #[test]

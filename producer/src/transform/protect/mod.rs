@@ -17,6 +17,9 @@ mod parameters;
 mod query;
 mod pseudonym;
 
+#[cfg(test)]
+mod check;
+
 pub(crate) use how::How;
 pub(crate) use protection::ProtectedCounts;
 pub(super) use protection::Protection;

@@ -105,13 +105,11 @@ fn decoded_once(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transform::protect::check;
 
     fn masked(text: &str) -> Option<String> {
         let parameters = Parameters::new(&["email".to_owned(), "Token".to_owned()]);
-        let mut out = String::new();
-        let done = parameters.mask(text, &mut out);
-        assert!(done || out.is_empty(), "{text}: {out}");
-        done.then_some(out)
+        check::masked(|text, out| parameters.mask(text, out), text)
     }
 
     #[test]

@@ -253,17 +253,14 @@ pub static INGESTER: &[Rule<IngesterFigures>] = &[
             ..About::PLAIN
         },
         measure: |seen| {
-            let grown = seen.figures.failures.keys().map(|(component, class)| {
+            // An outage has an alert of its own.
+            let is_away = |component| seen.failing_of(component).is_some_and(|found| found.value > AWAY);
+            let counted_here = |component| component != Component::Alerts && !is_away(component);
+            let failures = seen.figures.failures.keys().filter(|(component, _)| counted_here(*component));
+            let grown = failures.map(|(component, class)| {
                 let name = failed(*component, class);
                 (seen.growth.of(&name, LATELY), component.name(), class)
             });
-            // An outage has an alert of its own.
-            let is_away = |name: &str| {
-                let ours = seen.snapshot().components.iter().filter(|status| status.component.name() == name);
-                ours.filter_map(|status| status.failing.as_ref())
-                    .any(|failing| seen.seconds(failing.since) > AWAY)
-            };
-            let grown = grown.filter(|(_, component, _)| *component != "alerts" && !is_away(component));
             let (grown, component, class) = grown.max()?;
             let failures = counted(grown, "failure", "failures");
             Some(Found::new(grown as f64, format!("{component}, {class}: {failures} in 15 minutes")))
